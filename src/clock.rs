@@ -1,0 +1,91 @@
+//! Where time comes from. Nothing else in the crate reads a clock.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+/// The source of wall-clock time for a queue: the system's clock, or one that a test moves by hand.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    System,
+    Manual(Arc<ManualTime>),
+}
+
+#[derive(Debug)]
+struct ManualTime {
+    wall_ms: AtomicI64,
+    boot_ms: AtomicI64,
+}
+
+impl Clock {
+    /// A clock that stands still at `start` until it is moved.
+    pub fn manual(start: Timestamp) -> Clock {
+        Clock(Source::Manual(Arc::new(ManualTime {
+            wall_ms: AtomicI64::new(start.as_millisecond()),
+            boot_ms: AtomicI64::new(0),
+        })))
+    }
+
+    /// Lets time pass on a manual clock. Does nothing to the system's.
+    pub fn advance(&self, by: Duration) {
+        if let Source::Manual(time) = &self.0 {
+            time.wall_ms.fetch_add(millis(by), Ordering::SeqCst);
+            time.boot_ms.fetch_add(millis(by), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets a manual clock to `to` although no time has passed, as a user or NTP would.
+    pub fn step(&self, to: Timestamp) {
+        if let Source::Manual(time) = &self.0 {
+            time.wall_ms.store(to.as_millisecond(), Ordering::SeqCst);
+        }
+    }
+
+    /// Milliseconds since 1970, UTC.
+    pub(crate) fn now_ms(&self) -> i64 {
+        match &self.0 {
+            Source::System => Timestamp::now().as_millisecond(),
+            Source::Manual(time) => time.wall_ms.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Milliseconds since the machine started, sleep included: steps of the wall clock do not show in it.
+    pub(crate) fn boot_ms(&self) -> i64 {
+        match &self.0 {
+            Source::System => {
+                #[cfg(any(target_os = "linux", target_os = "android"))]
+                let clock = rustix::time::ClockId::Boottime;
+                #[cfg(not(any(target_os = "linux", target_os = "android")))]
+                let clock = rustix::time::ClockId::Monotonic;
+                let now = rustix::time::clock_gettime(clock);
+                now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+            }
+            Source::Manual(time) => time.boot_ms.load(Ordering::SeqCst),
+        }
+    }
+}
+
+/// This process's own monotonic time.
+pub(crate) fn instant() -> Instant {
+    Instant::now()
+}
+
+/// A duration in whole milliseconds, cut at what an SQLite integer holds.
+pub(crate) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// The timestamp for `ms` since 1970; what lies outside jiff's range is cut to it.
+pub(crate) fn timestamp(ms: i64) -> Timestamp {
+    Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
+        Timestamp::MIN
+    } else {
+        Timestamp::MAX
+    })
+}

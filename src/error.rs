@@ -1,0 +1,188 @@
+//! The crate's one error type.
+
+use std::error::Error as StdError;
+use std::fmt;
+
+/// What went wrong, on what, and what to do next.
+///
+/// It is opaque: its text is for people, its predicates (`is_not_found`, `is_busy` …) are for programs.
+pub struct Error(Box<Inner>);
+
+struct Inner {
+    kind: Kind,
+    message: String,
+    hint: Option<String>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+/// The closed set of things that a caller may want to tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Invalid,
+    NotFound,
+    WrongState,
+    Busy,
+    Full,
+    ReadOnly,
+    NotADatabase,
+    Corrupt,
+    NewerSchema,
+    Unsupported,
+    UnknownOutcome,
+    TimedOut,
+    Io,
+    Sqlite,
+}
+
+impl Error {
+    pub(crate) fn new(kind: Kind, message: impl Into<String>) -> Error {
+        Error(Box::new(Inner {
+            kind,
+            message: message.into(),
+            hint: None,
+            source: None,
+        }))
+    }
+
+    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+        Error::new(Kind::Invalid, message)
+    }
+
+    pub(crate) fn not_found(message: impl Into<String>) -> Error {
+        Error::new(Kind::NotFound, message)
+    }
+
+    pub(crate) fn wrong_state(message: impl Into<String>) -> Error {
+        Error::new(Kind::WrongState, message)
+    }
+
+    pub(crate) fn io(action: impl fmt::Display, source: std::io::Error) -> Error {
+        let kind = match source.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Full,
+            std::io::ErrorKind::ReadOnlyFilesystem => Kind::ReadOnly,
+            _ => Kind::Io,
+        };
+        let mut error = Error::new(kind, format!("{action}: {source}"));
+        error.0.source = Some(Box::new(source));
+        error
+    }
+
+    /// Adds what to do next.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Error {
+        self.0.hint = Some(hint.into());
+        self
+    }
+
+    #[must_use]
+    pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Error {
+        self.0.source = Some(Box::new(source));
+        self
+    }
+
+    /// Puts what was being done in front of the message.
+    #[must_use]
+    pub(crate) fn context(mut self, action: impl fmt::Display) -> Error {
+        self.0.message = format!("{action}: {}", self.0.message);
+        self
+    }
+
+    /// A copy for a second caller who waits for the same thing. The source stays with the first.
+    pub(crate) fn duplicate(&self) -> Error {
+        let mut copy = Error::new(self.0.kind, self.0.message.clone());
+        copy.0.hint.clone_from(&self.0.hint);
+        copy
+    }
+
+    pub(crate) fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// What to do next, where there is something.
+    pub fn help(&self) -> Option<&str> {
+        self.0.hint.as_deref()
+    }
+
+    /// The input was not usable: bad JSON, an unknown name, a payload over the limit.
+    pub fn is_invalid_input(&self) -> bool {
+        self.0.kind == Kind::Invalid
+    }
+
+    /// There is no such job, queue or runner.
+    pub fn is_not_found(&self) -> bool {
+        self.0.kind == Kind::NotFound
+    }
+
+    /// The job is there, but its state does not allow this.
+    pub fn is_wrong_state(&self) -> bool {
+        self.0.kind == Kind::WrongState
+    }
+
+    /// Other processes held the file for too long: nothing was changed, try again.
+    pub fn is_busy(&self) -> bool {
+        self.0.kind == Kind::Busy
+    }
+
+    /// The disk or the file's size budget is full: nothing was changed.
+    pub fn is_full(&self) -> bool {
+        self.0.kind == Kind::Full
+    }
+
+    /// The file could be opened only for reading.
+    pub fn is_read_only(&self) -> bool {
+        self.0.kind == Kind::ReadOnly
+    }
+
+    /// The file is no SQLite database.
+    pub fn is_not_a_database(&self) -> bool {
+        self.0.kind == Kind::NotADatabase
+    }
+
+    /// The database is damaged.
+    pub fn is_corrupt(&self) -> bool {
+        self.0.kind == Kind::Corrupt
+    }
+
+    /// The file was written by a newer jobq.
+    pub fn is_newer_schema(&self) -> bool {
+        self.0.kind == Kind::NewerSchema
+    }
+
+    /// The commit failed in a way that leaves open whether it happened: look before trying again.
+    pub fn is_unknown_outcome(&self) -> bool {
+        self.0.kind == Kind::UnknownOutcome
+    }
+
+    /// What was waited for did not happen in time.
+    pub fn is_timed_out(&self) -> bool {
+        self.0.kind == Kind::TimedOut
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("message", &self.0.message)
+            .field("hint", &self.0.hint)
+            .finish()
+    }
+}
+
+impl StdError for Error {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.0
+            .source
+            .as_deref()
+            .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// The crate's result type.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -1,0 +1,459 @@
+//! What a command prints, on its way from the pipes to whoever keeps it.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use rustix::buffer::spare_capacity;
+
+use super::exit::last_words;
+
+/// The longest piece that is handed on at once.
+pub(crate) const CHUNK_MAX_BYTES: usize = 64 * 1024;
+
+/// How long output is held back for more of it to come.
+const HOLD: Duration = Duration::from_millis(100);
+
+/// How much of the end of stderr is remembered for the error message.
+const TAIL_BYTES: usize = 1024;
+
+/// One of the two streams that a command prints to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stream {
+    /// What it has to say.
+    Stdout,
+    /// What it says about itself.
+    Stderr,
+}
+
+impl Stream {
+    /// Both, in the order in which they are read.
+    pub(super) const ALL: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
+
+    fn other(self) -> Stream {
+        match self {
+            Stream::Stdout => Stream::Stderr,
+            Stream::Stderr => Stream::Stdout,
+        }
+    }
+}
+
+/// Who follows a command from its start to its end.
+pub(crate) trait Watcher {
+    /// It has been started, as the leader of the process group `pid`.
+    fn spawned(&mut self, _pid: i32) {}
+
+    /// It has printed `bytes`: any bytes, at most [`CHUNK_MAX_BYTES`], whole lines and whole
+    /// characters where that is possible.
+    fn output(&mut self, stream: Stream, bytes: &[u8]);
+
+    /// It is gone, and `pid` may already be another's.
+    fn exited(&mut self) {}
+}
+
+/// Where the streams' buffers come from, so that a worker's next command finds them ready.
+#[derive(Default)]
+pub(super) struct Buffers([Vec<u8>; 2]);
+
+/// The streams of one command: holds output back for a moment so that lines stay whole and chunks
+/// are few, cuts it at the limit, and remembers the end of stderr.
+///
+/// The order is that of reading, where a line counts when it is complete. So at most one stream
+/// holds complete lines: they are handed on before the other stream's.
+pub(super) struct Capture {
+    held: [Held; 2],
+    passed_bytes: usize,
+    limit_bytes: usize,
+    is_cut: bool,
+    stderr_tail: Vec<u8>,
+}
+
+/// What has been read of one stream and not been handed on.
+struct Held {
+    stream: Stream,
+    bytes: Vec<u8>,
+    /// How many of `bytes` are complete lines.
+    lines_len: usize,
+    /// When the oldest complete line came.
+    lines_since: Instant,
+    /// When the incomplete line behind them began.
+    partial_since: Instant,
+    /// Whether the last byte that was handed on ended no line.
+    is_mid_line: bool,
+}
+
+impl Capture {
+    pub(super) fn new(buffers: Buffers, limit_bytes: usize, now: Instant) -> Capture {
+        let [stdout, stderr] = buffers.0;
+        let held = [
+            Held::new(Stream::Stdout, stdout, now),
+            Held::new(Stream::Stderr, stderr, now),
+        ];
+        let stderr_tail = Vec::new();
+        Capture {
+            held,
+            passed_bytes: 0,
+            limit_bytes,
+            is_cut: false,
+            stderr_tail,
+        }
+    }
+
+    /// Reads once from a stream's pipe; it must be readable. How many bytes came: 0 is its end.
+    pub(super) fn read(
+        &mut self,
+        stream: Stream,
+        pipe: &OwnedFd,
+        now: Instant,
+        watcher: &mut dyn Watcher,
+    ) -> io::Result<usize> {
+        let bytes = &mut self.held[stream as usize].bytes;
+        bytes.reserve_exact(CHUNK_MAX_BYTES - bytes.len());
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(pipe, spare_capacity(bytes)))?;
+        self.took(stream, count, now, watcher);
+        Ok(count)
+    }
+
+    /// When [`pass_due`](Capture::pass_due) has something to do.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.held
+            .iter()
+            .filter_map(Held::since)
+            .min()
+            .map(|since| since + HOLD)
+    }
+
+    /// Hands on what has been held back for long enough.
+    pub(super) fn pass_due(&mut self, now: Instant, watcher: &mut dyn Watcher) {
+        for stream in Stream::ALL {
+            let held = &mut self.held[stream as usize];
+            let is_due = |since: Instant| now >= since + HOLD;
+            if held.partial_len() > 0 && is_due(held.partial_since) {
+                held.partial_since = now;
+                let tail = cut_char_len(&held.bytes);
+                // Half a character that has waited alone will not become a whole one.
+                let tail = if tail == held.partial_len() { 0 } else { tail };
+                self.pass(
+                    stream,
+                    self.held[stream as usize].bytes.len() - tail,
+                    watcher,
+                );
+            } else if held.lines_len > 0 && is_due(held.lines_since) {
+                let lines_len = held.lines_len;
+                self.pass(stream, lines_len, watcher);
+            }
+        }
+    }
+
+    /// Hands on all that is left, and gives the buffers back.
+    pub(super) fn finish(mut self, watcher: &mut dyn Watcher) -> (Option<String>, Buffers) {
+        for stream in Stream::ALL {
+            self.pass(stream, self.held[stream as usize].lines_len, watcher);
+        }
+        for stream in Stream::ALL {
+            self.pass(stream, self.held[stream as usize].bytes.len(), watcher);
+        }
+        let last_words = last_words(&self.stderr_tail);
+        (last_words, Buffers(self.held.map(|held| held.bytes)))
+    }
+
+    /// Takes note of `count` bytes that have been appended to a stream's buffer.
+    fn took(&mut self, stream: Stream, count: usize, now: Instant, watcher: &mut dyn Watcher) {
+        let held = &mut self.held[stream as usize];
+        let new = &held.bytes[held.bytes.len() - count..];
+        if stream == Stream::Stderr {
+            keep_tail(&mut self.stderr_tail, new);
+        }
+        if self.is_cut {
+            held.bytes.clear();
+            return;
+        }
+        let line_end = new.iter().rposition(|byte| *byte == b'\n');
+        if held.partial_len() == count || line_end.is_some() {
+            held.partial_since = now;
+        }
+        if let Some(position) = line_end {
+            if held.lines_len == 0 {
+                held.lines_since = now;
+            }
+            held.lines_len = held.bytes.len() - count + position + 1;
+            let other = stream.other();
+            self.pass(other, self.held[other as usize].lines_len, watcher);
+        }
+        self.pass_full(stream, watcher);
+    }
+
+    /// Makes room in a buffer that has none.
+    fn pass_full(&mut self, stream: Stream, watcher: &mut dyn Watcher) {
+        let held = &self.held[stream as usize];
+        if held.bytes.len() >= CHUNK_MAX_BYTES {
+            let len = match held.lines_len {
+                0 => held.bytes.len() - cut_char_len(&held.bytes),
+                lines_len => lines_len,
+            };
+            self.pass(stream, len, watcher);
+        }
+    }
+
+    /// Hands on the first `len` bytes that a stream holds, up to the limit.
+    fn pass(&mut self, stream: Stream, len: usize, watcher: &mut dyn Watcher) {
+        let held = &mut self.held[stream as usize];
+        if len == 0 || self.is_cut {
+            return;
+        }
+        let room = self.limit_bytes - self.passed_bytes;
+        if len <= room {
+            self.passed_bytes += len;
+            held.pass(len, watcher);
+            return;
+        }
+        held.pass(room - cut_char_len(&held.bytes[..room]), watcher);
+        let line_break = if held.is_mid_line { "\n" } else { "" };
+        let marker = format!(
+            "{line_break}[output cut here: the limit of {} bytes an attempt is reached]\n",
+            self.limit_bytes
+        );
+        watcher.output(stream, marker.as_bytes());
+        self.is_cut = true;
+        self.held.iter_mut().for_each(Held::clear);
+    }
+}
+
+impl Held {
+    fn new(stream: Stream, mut bytes: Vec<u8>, now: Instant) -> Held {
+        bytes.clear();
+        let (lines_since, partial_since) = (now, now);
+        Held {
+            stream,
+            bytes,
+            lines_len: 0,
+            lines_since,
+            partial_since,
+            is_mid_line: false,
+        }
+    }
+
+    fn partial_len(&self) -> usize {
+        self.bytes.len() - self.lines_len
+    }
+
+    /// Since when the oldest byte has been held.
+    fn since(&self) -> Option<Instant> {
+        let lines = (self.lines_len > 0).then_some(self.lines_since);
+        let partial = (self.partial_len() > 0).then_some(self.partial_since);
+        lines.into_iter().chain(partial).min()
+    }
+
+    fn pass(&mut self, len: usize, watcher: &mut dyn Watcher) {
+        if len == 0 {
+            return;
+        }
+        watcher.output(self.stream, &self.bytes[..len]);
+        self.is_mid_line = self.bytes[len - 1] != b'\n';
+        self.bytes.drain(..len);
+        self.lines_len = self.lines_len.saturating_sub(len);
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.lines_len = 0;
+    }
+}
+
+/// How many bytes at the end are the beginning of a UTF-8 character whose rest is missing.
+fn cut_char_len(bytes: &[u8]) -> usize {
+    for (back, byte) in bytes.iter().rev().take(3).enumerate() {
+        let char_len = match byte {
+            0x80..=0xbf => continue,
+            0xc2..=0xdf => 2,
+            0xe0..=0xef => 3,
+            0xf0..=0xf4 => 4,
+            _ => 1,
+        };
+        return if char_len > back + 1 { back + 1 } else { 0 };
+    }
+    0
+}
+
+fn keep_tail(tail: &mut Vec<u8>, new: &[u8]) {
+    tail.extend_from_slice(&new[new.len().saturating_sub(TAIL_BYTES)..]);
+    if tail.len() > TAIL_BYTES {
+        tail.drain(..tail.len() - TAIL_BYTES);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Stream::{Stderr, Stdout};
+    use super::*;
+    use crate::clock;
+
+    #[derive(Default)]
+    struct Seen(Vec<(Stream, Vec<u8>)>);
+
+    impl Watcher for Seen {
+        fn output(&mut self, stream: Stream, bytes: &[u8]) {
+            assert!((1..=CHUNK_MAX_BYTES).contains(&bytes.len()));
+            self.0.push((stream, bytes.to_vec()));
+        }
+    }
+
+    impl Seen {
+        fn take(&mut self) -> Vec<(Stream, String)> {
+            let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+            self.0
+                .drain(..)
+                .map(|(stream, bytes)| (stream, text(bytes)))
+                .collect()
+        }
+    }
+
+    /// A capture, its watcher, and a time that passes when the test says so.
+    struct Bench {
+        capture: Capture,
+        seen: Seen,
+        now: Instant,
+    }
+
+    impl Bench {
+        fn new(limit: usize) -> Bench {
+            let now = clock::instant();
+            Bench {
+                capture: Capture::new(Buffers::default(), limit, now),
+                seen: Seen::default(),
+                now,
+            }
+        }
+
+        fn print(&mut self, stream: Stream, bytes: impl AsRef<[u8]>) {
+            let bytes = bytes.as_ref();
+            self.capture.held[stream as usize]
+                .bytes
+                .extend_from_slice(bytes);
+            self.capture
+                .took(stream, bytes.len(), self.now, &mut self.seen);
+        }
+
+        fn pass(&mut self, ms: u64) -> Vec<(Stream, String)> {
+            self.now += Duration::from_millis(ms);
+            self.capture.pass_due(self.now, &mut self.seen);
+            self.seen.take()
+        }
+
+        fn finish(mut self) -> Vec<(Stream, String)> {
+            self.capture.finish(&mut self.seen);
+            self.seen.take()
+        }
+    }
+
+    fn said(stream: Stream, text: &str) -> (Stream, String) {
+        (stream, text.to_owned())
+    }
+
+    #[test]
+    fn lines_are_gathered_and_passed_whole_after_a_moment() {
+        let mut bench = Bench::new(1000);
+        bench.print(Stdout, "one\ntw");
+        assert_eq!(bench.capture.deadline(), Some(bench.now + HOLD));
+        assert_eq!(bench.pass(60), []);
+        bench.print(Stdout, "o\nthr");
+        assert_eq!(bench.pass(40), [said(Stdout, "one\ntwo\n")]);
+        assert_eq!(bench.pass(59), []);
+        assert_eq!(bench.pass(1), [said(Stdout, "thr")]);
+        assert_eq!(bench.capture.deadline(), None);
+    }
+
+    #[test]
+    fn the_streams_keep_the_order_in_which_lines_were_read() {
+        let mut bench = Bench::new(1000);
+        bench.print(Stdout, "a\nb");
+        bench.print(Stderr, "1\n");
+        bench.print(Stdout, "c\n");
+        let expected = [
+            said(Stdout, "a\n"),
+            said(Stderr, "1\n"),
+            said(Stdout, "bc\n"),
+        ];
+        assert_eq!(bench.finish(), expected);
+    }
+
+    #[test]
+    fn a_line_without_end_is_passed_in_chunks_of_whole_characters() {
+        let mut bench = Bench::new(1_000_000);
+        bench.print(Stdout, "x".repeat(CHUNK_MAX_BYTES - 1));
+        bench.print(Stdout, [0xc3]);
+        assert_eq!(
+            bench.seen.take(),
+            [said(Stdout, &"x".repeat(CHUNK_MAX_BYTES - 1))]
+        );
+        bench.print(Stdout, [0xa9]);
+        assert_eq!(bench.finish(), [said(Stdout, "é")]);
+    }
+
+    #[test]
+    fn half_a_character_waits_for_the_other_half_but_not_for_ever() {
+        let mut bench = Bench::new(1000);
+        bench.print(Stdout, b"10% \xe2\x82");
+        assert_eq!(bench.pass(100), [said(Stdout, "10% ")]);
+        bench.print(Stdout, [0xac]);
+        assert_eq!(bench.pass(100), [said(Stdout, "€")]);
+        bench.print(Stdout, [0xe2]);
+        assert_eq!(bench.pass(100), [said(Stdout, "\u{fffd}")]);
+        bench.print(Stdout, [0xff]);
+        assert_eq!(bench.pass(100), [said(Stdout, "\u{fffd}")]);
+    }
+
+    #[test]
+    fn the_end_of_a_cut_character_is_recognised() {
+        for (bytes, cut) in [
+            (&b""[..], 0),
+            (b"a", 0),
+            ("é".as_bytes(), 0),
+            (b"\xc3", 1),
+            (b"a\xe2\x82", 2),
+            ("€".as_bytes(), 0),
+            (b"\xf0\x9f\x98", 3),
+            ("😀".as_bytes(), 0),
+            (b"\x80\x80\x80\x80", 0),
+            (b"\xff", 0),
+            (b"\xc0", 0),
+        ] {
+            assert_eq!(cut_char_len(bytes), cut, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_over_the_limit_is_thrown_away_and_the_cut_is_marked_once() {
+        let mut bench = Bench::new(10);
+        let marker = "[output cut here: the limit of 10 bytes an attempt is reached]\n";
+        bench.print(Stdout, "12345\n");
+        bench.print(Stderr, "ab\u{20ac}d\n");
+        bench.print(Stdout, "more\n");
+        bench.print(Stderr, "last words\n");
+        assert_eq!(bench.capture.deadline(), None);
+        let seen = bench.seen.take();
+        assert_eq!(seen[0], said(Stdout, "12345\n"));
+        assert_eq!(seen[1], said(Stderr, "ab"));
+        assert_eq!(seen[2], said(Stderr, &format!("\n{marker}")));
+        assert_eq!(seen.len(), 3);
+        let (last_words, _) = bench.capture.finish(&mut bench.seen);
+        assert_eq!(last_words.as_deref(), Some("last words"));
+        assert_eq!(bench.seen.take(), []);
+    }
+
+    #[test]
+    fn output_that_just_fits_is_not_marked() {
+        let mut bench = Bench::new(4);
+        bench.print(Stdout, "123\n");
+        assert_eq!(bench.finish(), [said(Stdout, "123\n")]);
+    }
+
+    #[test]
+    fn the_tail_of_stderr_is_bounded() {
+        let mut tail = Vec::new();
+        keep_tail(&mut tail, &[b'a'; 3000]);
+        keep_tail(&mut tail, b"end");
+        assert_eq!(tail.len(), TAIL_BYTES);
+        assert!(tail.ends_with(b"aend"));
+    }
+}

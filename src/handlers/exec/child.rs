@@ -1,0 +1,407 @@
+//! One command from its start to its end: one loop around poll(2), in the caller's thread.
+
+use std::cell::Cell;
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::Child;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
+use wait4::{ResUse, Wait4};
+
+use super::capture::{Buffers, Capture, Stream, Watcher};
+use super::exit::{End, Ended, Usage};
+use super::group;
+use super::spawn::{CommandSpec, Feed, Started, spawn};
+use super::wake::Wake;
+use crate::cancel::Cancellation;
+use crate::clock;
+
+/// How long a command may take to end after SIGTERM, unless told otherwise.
+pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
+
+/// How much output of an attempt is kept, unless told otherwise.
+pub(crate) const DEFAULT_OUTPUT_LIMIT_BYTES: usize = 1024 * 1024;
+
+/// The most that is written to a command's stdin at once.
+const FEED_BYTES: usize = 64 * 1024;
+
+/// A command to run, and under which conditions.
+pub(crate) struct Run<'a> {
+    /// What to start.
+    pub(crate) spec: &'a CommandSpec,
+    /// What it reads from stdin. It need not read it.
+    pub(crate) stdin: &'a [u8],
+    /// Ends it.
+    pub(crate) cancellation: &'a Cancellation,
+    /// How long it may take to end after SIGTERM, before SIGKILL.
+    pub(crate) grace: Duration,
+    /// How many bytes of output, both streams together, the watcher gets to see.
+    pub(crate) output_limit_bytes: usize,
+}
+
+/// Runs a command to its end.
+///
+/// It leads a process group of its own. When it has exited, what it has printed until then is read,
+/// and that is all: a process that it left in the background lives on, and may keep the pipes open
+/// without holding anybody up.
+///
+/// When it is cancelled, for whatever reason, its whole group gets SIGTERM (and SIGCONT, so that a
+/// stopped one hears it), and what is left of the group after the grace time gets SIGKILL. A process
+/// that has left the group (setsid) is out of reach.
+pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Ended {
+    if run.cancellation.is_cancelled() {
+        return Ended::not_run(End::NotBegun);
+    }
+    let tools = match Tools::take() {
+        Ok(tools) => tools,
+        Err(error) => {
+            return Ended::not_run(End::NoRoom(format!(
+                "cannot run anything just now: {error}"
+            )));
+        }
+    };
+    let started = match spawn(run.spec, run.stdin) {
+        Ok(started) => started,
+        Err(end) => {
+            tools.put_back();
+            return Ended::not_run(end);
+        }
+    };
+    let mut supervision = Supervision::new(run, started, tools);
+    watcher.spawned(supervision.leader.pid.as_raw_nonzero().get());
+    let wake = Arc::clone(&supervision.wake);
+    run.cancellation.on_cancel(move || wake.ring());
+    supervision.follow(watcher);
+    // Frees the callback. One that is just being called rings for the next command of this thread,
+    // which looks, sees that it is not meant, and goes on.
+    run.cancellation.on_cancel(|| {});
+    supervision.finish(watcher)
+}
+
+/// What a worker's next command needs again.
+struct Tools {
+    wake: Arc<Wake>,
+    buffers: Buffers,
+}
+
+impl Tools {
+    fn take() -> std::io::Result<Tools> {
+        match TOOLS.take() {
+            Some(tools) => Ok(tools),
+            None => Ok(Tools {
+                wake: Arc::new(Wake::new()?),
+                buffers: Buffers::default(),
+            }),
+        }
+    }
+
+    fn put_back(self) {
+        TOOLS.set(Some(self));
+    }
+}
+
+thread_local! {
+    static TOOLS: Cell<Option<Tools>> = const { Cell::new(None) };
+}
+
+/// The command itself, until it is reaped. Dropped before, it takes its group with it.
+struct Leader {
+    child: Option<Child>,
+    pid: Pid,
+    /// Readable when the command has ended. None on systems without, which are asked again and again.
+    pidfd: Option<OwnedFd>,
+    has_ended: bool,
+}
+
+impl Leader {
+    fn new(child: Child) -> Leader {
+        let pid = Pid::from_child(&child);
+        #[cfg(target_os = "linux")]
+        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
+        #[cfg(not(target_os = "linux"))]
+        let pidfd = None;
+        Leader {
+            child: Some(child),
+            pid,
+            pidfd,
+            has_ended: false,
+        }
+    }
+
+    /// Asks whether it has ended, without reaping it: as a zombie it keeps its number, so that a
+    /// signal to the group can meet no other.
+    fn look(&mut self, pidfd_ready: PollFlags) {
+        self.has_ended = match self.pidfd {
+            Some(_) => !pidfd_ready.is_empty(),
+            None => {
+                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+                // An error (ECHILD) says that it is gone and somebody else has reaped it.
+                !matches!(
+                    waitid(WaitId::Pid(self.pid), options),
+                    Ok(None) | Err(Errno::INTR)
+                )
+            }
+        };
+    }
+
+    fn signal_group(&self, signal: Signal) {
+        match kill_process_group(self.pid, signal) {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => {
+                let group = self.pid;
+                log::warn!("cannot send {signal:?} to process group {group:?}: {error}");
+            }
+        }
+    }
+
+    fn reap(&mut self) -> Option<std::io::Result<ResUse>> {
+        self.child.take().map(Wait4::wait4)
+    }
+}
+
+impl Drop for Leader {
+    /// Only a panic of the watcher comes here with a command that is not reaped.
+    fn drop(&mut self) {
+        if self.child.is_some() {
+            self.signal_group(Signal::KILL);
+            let _nobody_asks = self.reap();
+        }
+    }
+}
+
+/// How far the end of a command has been brought about.
+#[derive(Clone, Copy)]
+enum Stage {
+    /// Not at all.
+    Running,
+    /// The group has had SIGTERM; at `kill_at` what is left of it gets SIGKILL.
+    Terminating { kill_at: Instant },
+    /// Done with: the command has ended and nothing of its group is left, or it has had SIGKILL.
+    Settled,
+}
+
+struct Supervision<'a> {
+    leader: Leader,
+    feed: Option<Feed<'a>>,
+    pipes: [Option<OwnedFd>; 2],
+    capture: Capture,
+    wake: Arc<Wake>,
+    cancellation: &'a Cancellation,
+    grace: Duration,
+    stage: Stage,
+    pause: Pause,
+}
+
+/// The time between two looks at what nothing tells of.
+struct Pause(Duration);
+
+impl Pause {
+    const FIRST: Duration = Duration::from_millis(1);
+    const LAST: Duration = Duration::from_millis(50);
+
+    fn next(&mut self) -> Duration {
+        let pause = self.0;
+        self.0 = (pause * 2).min(Pause::LAST);
+        pause
+    }
+}
+
+/// The places of the descriptors in a call of poll(2).
+const WAKE: usize = 0;
+const LEADER: usize = 1;
+const FEED: usize = 2;
+const OUTPUT: usize = 3;
+
+impl<'a> Supervision<'a> {
+    fn new(run: &Run<'a>, started: Started<'a>, tools: Tools) -> Supervision<'a> {
+        let capture = Capture::new(tools.buffers, run.output_limit_bytes, clock::instant());
+        Supervision {
+            leader: Leader::new(started.child),
+            feed: started.feed,
+            pipes: [Some(started.stdout), Some(started.stderr)],
+            capture,
+            wake: tools.wake,
+            cancellation: run.cancellation,
+            grace: run.grace,
+            stage: Stage::Running,
+            pause: Pause(Pause::FIRST),
+        }
+    }
+
+    /// Serves the pipes and the cancellation until the command has ended.
+    fn follow(&mut self, watcher: &mut dyn Watcher) {
+        while !self.is_over() {
+            let ready = self.wait();
+            let now = clock::instant();
+            if !ready[WAKE].is_empty() {
+                self.wake.reset();
+            }
+            if !ready[FEED].is_empty() {
+                self.write_stdin();
+            }
+            for stream in Stream::ALL {
+                self.read_output(stream, ready[OUTPUT + stream as usize], now, watcher);
+            }
+            if !self.leader.has_ended {
+                self.leader.look(ready[LEADER]);
+            }
+            self.advance(now, &ready);
+            self.capture.pass_due(now, watcher);
+        }
+    }
+
+    /// A command that ends on its own is over then; one that was told to takes its group along.
+    fn is_over(&self) -> bool {
+        self.leader.has_ended && !matches!(self.stage, Stage::Terminating { .. })
+    }
+
+    fn advance(&mut self, now: Instant, ready: &[PollFlags]) {
+        match self.stage {
+            Stage::Running if self.cancellation.is_cancelled() && !self.leader.has_ended => {
+                self.leader.signal_group(Signal::TERM);
+                self.leader.signal_group(Signal::CONT);
+                self.stage = Stage::Terminating {
+                    kill_at: now + self.grace,
+                };
+                self.pause = Pause(Pause::FIRST);
+            }
+            Stage::Terminating { kill_at } if now >= kill_at => {
+                self.leader.signal_group(Signal::KILL);
+                self.stage = Stage::Settled;
+            }
+            // A look at the whole group is dear: none while it is busy printing.
+            Stage::Terminating { .. }
+                if self.leader.has_ended
+                    && ready.iter().all(PollFlags::is_empty)
+                    && group::is_empty(self.leader.pid) =>
+            {
+                self.stage = Stage::Settled;
+            }
+            _ => {}
+        }
+    }
+
+    /// Sleeps until there is something to do, and says where.
+    fn wait(&mut self) -> [PollFlags; 5] {
+        let timeout = self.timeout();
+        let wake = self.wake.as_fd();
+        let leader = self
+            .leader
+            .pidfd
+            .as_ref()
+            .filter(|_| !self.leader.has_ended);
+        let feed = self.feed.as_ref().map(|feed| &feed.pipe);
+        let [stdout, stderr] = &self.pipes;
+        let asked = [leader, feed, stdout.as_ref(), stderr.as_ref()];
+        let [leader, feed, stdout, stderr] = asked.map(|fd| fd.map(AsFd::as_fd));
+        // A place without a descriptor is taken by one that nothing is asked about.
+        let place = |fd: Option<_>, flags| match fd {
+            Some(fd) => PollFd::from_borrowed_fd(fd, flags),
+            None => PollFd::from_borrowed_fd(wake, PollFlags::empty()),
+        };
+        let mut places = [
+            place(Some(wake), PollFlags::IN),
+            place(leader, PollFlags::IN),
+            place(feed, PollFlags::OUT),
+            place(stdout, PollFlags::IN),
+            place(stderr, PollFlags::IN),
+        ];
+        match poll(&mut places, timeout.as_ref()) {
+            Ok(_) => places.map(|place| place.revents()),
+            Err(_) => [PollFlags::empty(); 5],
+        }
+    }
+
+    fn timeout(&mut self) -> Option<Timespec> {
+        let kill_at = match self.stage {
+            Stage::Terminating { kill_at } => Some(kill_at),
+            Stage::Running | Stage::Settled => None,
+        };
+        let until = self.capture.deadline().into_iter().chain(kill_at).min();
+        let wait = until.map(|until| until.saturating_duration_since(clock::instant()));
+        let must_look = self.leader.has_ended || self.leader.pidfd.is_none();
+        let pause = must_look.then(|| self.pause.next());
+        Timespec::try_from(wait.into_iter().chain(pause).min()?).ok()
+    }
+
+    fn write_stdin(&mut self) {
+        let Some(feed) = &mut self.feed else { return };
+        let piece = &feed.left[..feed.left.len().min(FEED_BYTES)];
+        match rustix::io::write(&feed.pipe, piece) {
+            Ok(count) => feed.left = &feed.left[count..],
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            // EPIPE: it does not want to know the rest, as is its right.
+            Err(_) => feed.left = &[],
+        }
+        if feed.left.is_empty() {
+            self.feed = None;
+        }
+    }
+
+    /// One read where poll has found something: more could block.
+    fn read_output(
+        &mut self,
+        stream: Stream,
+        ready: PollFlags,
+        now: Instant,
+        watcher: &mut dyn Watcher,
+    ) {
+        let slot = &mut self.pipes[stream as usize];
+        let Some(pipe) = slot else { return };
+        let is_at_end = if ready.contains(PollFlags::IN) {
+            !matches!(self.capture.read(stream, pipe, now, watcher), Ok(1..))
+        } else {
+            !ready.is_empty()
+        };
+        if is_at_end {
+            *slot = None;
+        }
+    }
+
+    /// Reads what is in the pipes at this moment, and no more, however much a process in the
+    /// background goes on to write; reaps the command.
+    fn finish(mut self, watcher: &mut dyn Watcher) -> Ended {
+        let now = clock::instant();
+        for (stream, pipe) in Stream::ALL.into_iter().zip(self.pipes) {
+            let Some(pipe) = pipe else { continue };
+            let mut left = rustix::io::ioctl_fionread(&pipe).unwrap_or(0);
+            while left > 0 {
+                match self.capture.read(stream, &pipe, now, watcher) {
+                    Ok(count @ 1..) => left = left.saturating_sub(count as u64),
+                    _ => break,
+                }
+            }
+        }
+        let (last_words, buffers) = self.capture.finish(watcher);
+        let (end, usage) = match self.leader.reap() {
+            Some(Ok(reaped)) => (End::from(reaped.status), Some(usage(&reaped))),
+            Some(Err(error)) => (End::Lost(format!("its exit status is lost: {error}")), None),
+            None => (End::Lost("its exit status is lost".to_owned()), None),
+        };
+        watcher.exited();
+        Tools {
+            wake: self.wake,
+            buffers,
+        }
+        .put_back();
+        Ended {
+            end,
+            usage,
+            last_words,
+        }
+    }
+}
+
+fn usage(reaped: &ResUse) -> Usage {
+    let cpu = reaped.rusage.utime + reaped.rusage.stime;
+    Usage {
+        cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
+        max_rss_bytes: reaped.rusage.maxrss,
+    }
+}
+
+#[cfg(test)]
+mod tests;

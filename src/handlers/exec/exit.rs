@@ -1,0 +1,301 @@
+//! What a command's end means for its job.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
+
+use rustix::process::Signal;
+
+use super::fail_on::FailOn;
+use crate::outcome::{CancelReason, Outcome};
+
+/// The result of a command that ended well and left no other.
+const DONE: &str = r#"{"exit_code":0}"#;
+
+/// "Try again later" in sysexits.h: no `fail_on` makes it final.
+const TEMPORARY_FAILURE: i32 = 75;
+
+/// What a shell answers where there is such a command, but it cannot be run.
+const CANNOT_RUN: i32 = 126;
+
+/// What a shell answers where there is no such command.
+const NOT_FOUND: i32 = 127;
+
+/// The longest piece of a command's stderr in an error, in characters.
+const EXCERPT_MAX_CHARS: usize = 200;
+
+/// How a command ended, and what it cost.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Ended {
+    /// How it came to its end.
+    pub(crate) end: End,
+    /// What it used; none where it never ran.
+    pub(crate) usage: Option<Usage>,
+    /// The last line it wrote to stderr, ready to be shown.
+    pub(crate) last_words: Option<String>,
+}
+
+/// How a command came to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum End {
+    /// It exited with this code.
+    Exited(i32),
+    /// This signal ended it.
+    Signaled(i32),
+    /// It ended, but somebody else took its exit status.
+    Lost(String),
+    /// There is no such command. Says so and names it.
+    NotFound(String),
+    /// There is such a command, but it cannot be run. Says why and names it.
+    CannotRun(String),
+    /// The machine had no room for it just then. Says what was short.
+    NoRoom(String),
+    /// It was told to stop before it had begun.
+    NotBegun,
+}
+
+/// What a command used, and the children that it has waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Usage {
+    /// Time on the processor, in its own code and in the kernel.
+    pub(crate) cpu_ms: u64,
+    /// The most memory that one of its processes held at once.
+    ///
+    /// On Linux never less than what the runner itself had held when it started the command: the
+    /// kernel counts the moment between fork and exec.
+    pub(crate) max_rss_bytes: u64,
+}
+
+impl Ended {
+    /// A command that did not come to run.
+    pub(crate) fn not_run(end: End) -> Ended {
+        Ended {
+            end,
+            usage: None,
+            last_words: None,
+        }
+    }
+
+    /// What a shell would show as `$?`: the exit code, 127 and 126 where it could not be run,
+    /// 128 and the signal's number where a signal ended it.
+    pub(crate) fn exit_code(&self) -> Option<i32> {
+        match self.end {
+            End::Exited(code) => Some(code),
+            End::Signaled(signal) => Some(128 + signal),
+            End::NotFound(_) => Some(NOT_FOUND),
+            End::CannotRun(_) => Some(CANNOT_RUN),
+            End::Lost(_) | End::NoRoom(_) | End::NotBegun => None,
+        }
+    }
+
+    /// What it means for the job. `told` is why the attempt was told to stop, if it was.
+    pub(crate) fn outcome(&self, fail_on: &FailOn, told: Option<CancelReason>) -> Outcome {
+        match (&self.end, told) {
+            (End::Exited(0), _) => Outcome::Done(Some(DONE.to_owned())),
+            (End::NotBegun, _) | (_, Some(_)) => Outcome::Cancelled,
+            (End::Exited(code), None) => {
+                let error = self.with_last_words(format!("exit code {code}"));
+                match *code {
+                    TEMPORARY_FAILURE => Outcome::Retry { error, after: None },
+                    CANNOT_RUN | NOT_FOUND => Outcome::Fail { error },
+                    code if fail_on.contains(code) => Outcome::Fail { error },
+                    _ => Outcome::Retry { error, after: None },
+                }
+            }
+            (End::Signaled(signal), None) => {
+                let error = self.with_last_words(format!("killed by {}", signal_name(*signal)));
+                Outcome::Retry { error, after: None }
+            }
+            (End::NotFound(error) | End::CannotRun(error), None) => Outcome::Fail {
+                error: error.clone(),
+            },
+            (End::Lost(error) | End::NoRoom(error), None) => Outcome::Retry {
+                error: error.clone(),
+                after: None,
+            },
+        }
+    }
+
+    fn with_last_words(&self, error: String) -> String {
+        match &self.last_words {
+            Some(words) => format!("{error}: {words}"),
+            None => error,
+        }
+    }
+}
+
+impl From<ExitStatus> for End {
+    fn from(status: ExitStatus) -> End {
+        match (status.code(), status.signal()) {
+            (Some(code), _) => End::Exited(code),
+            (None, Some(signal)) => End::Signaled(signal),
+            (None, None) => End::Lost(format!("it ended with {status}")),
+        }
+    }
+}
+
+/// The last line in `tail` that says something, without colours and control characters, and cut.
+pub(super) fn last_words(tail: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(tail);
+    let line = text
+        .rsplit(['\n', '\r'])
+        .map(plain)
+        .find(|line| !line.is_empty())?;
+    Some(match line.char_indices().nth(EXCERPT_MAX_CHARS) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    })
+}
+
+/// A line without its escape sequences (`ESC [ … letter`) and control characters.
+fn plain(line: &str) -> String {
+    let mut plain = String::with_capacity(line.len());
+    let mut chars = line.chars().peekable();
+    while let Some(char) = chars.next() {
+        if char == '\u{1b}' && chars.next_if_eq(&'[').is_some() {
+            let _end = chars.find(|char| ('@'..='~').contains(char));
+        } else if char == '\t' {
+            plain.push(' ');
+        } else if !char.is_control() {
+            plain.push(char);
+        }
+    }
+    plain.trim().to_owned()
+}
+
+fn signal_name(number: i32) -> String {
+    let name = match Signal::from_named_raw(number) {
+        Some(Signal::HUP) => "SIGHUP",
+        Some(Signal::INT) => "SIGINT",
+        Some(Signal::QUIT) => "SIGQUIT",
+        Some(Signal::ILL) => "SIGILL",
+        Some(Signal::TRAP) => "SIGTRAP",
+        Some(Signal::ABORT) => "SIGABRT",
+        Some(Signal::BUS) => "SIGBUS",
+        Some(Signal::FPE) => "SIGFPE",
+        Some(Signal::KILL) => "SIGKILL",
+        Some(Signal::USR1) => "SIGUSR1",
+        Some(Signal::SEGV) => "SIGSEGV",
+        Some(Signal::USR2) => "SIGUSR2",
+        Some(Signal::PIPE) => "SIGPIPE",
+        Some(Signal::ALARM) => "SIGALRM",
+        Some(Signal::TERM) => "SIGTERM",
+        Some(Signal::XCPU) => "SIGXCPU",
+        Some(Signal::XFSZ) => "SIGXFSZ",
+        Some(Signal::VTALARM) => "SIGVTALRM",
+        Some(Signal::PROF) => "SIGPROF",
+        Some(Signal::SYS) => "SIGSYS",
+        _ => return format!("signal {number}"),
+    };
+    format!("signal {number} ({name})")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(end: End, last_words: Option<&str>, told: Option<CancelReason>) -> Outcome {
+        let ended = Ended {
+            end,
+            usage: None,
+            last_words: last_words.map(str::to_owned),
+        };
+        ended.outcome(&"2,64-78".parse().unwrap(), told)
+    }
+
+    fn retry(error: &str) -> Outcome {
+        Outcome::Retry {
+            error: error.into(),
+            after: None,
+        }
+    }
+
+    fn fail(error: &str) -> Outcome {
+        Outcome::Fail {
+            error: error.into(),
+        }
+    }
+
+    #[test]
+    fn zero_is_done_even_when_it_was_told_to_stop() {
+        for told in [None, Some(CancelReason::Requested)] {
+            let done = Outcome::Done(Some(r#"{"exit_code":0}"#.into()));
+            assert_eq!(outcome(End::Exited(0), Some("noise"), told), done);
+        }
+    }
+
+    #[test]
+    fn some_codes_fail_for_good_and_75_never_does() {
+        for code in [2, 64, 78, 126, 127] {
+            let failed = fail(&format!("exit code {code}"));
+            assert_eq!(outcome(End::Exited(code), None, None), failed);
+        }
+        for code in [1, 3, 75, 79, 125, 128, 255] {
+            let retried = retry(&format!("exit code {code}"));
+            assert_eq!(outcome(End::Exited(code), None, None), retried);
+        }
+    }
+
+    #[test]
+    fn an_error_ends_with_the_commands_last_words() {
+        let said = outcome(End::Exited(3), Some("No such file"), None);
+        assert_eq!(said, retry("exit code 3: No such file"));
+        let killed = outcome(End::Signaled(9), None, None);
+        assert_eq!(killed, retry("killed by signal 9 (SIGKILL)"));
+        let odd = outcome(End::Signaled(40), Some("x"), None);
+        assert_eq!(odd, retry("killed by signal 40: x"));
+    }
+
+    #[test]
+    fn what_cannot_run_fails_and_what_found_no_room_is_tried_again() {
+        assert_eq!(outcome(End::NotFound("a".into()), None, None), fail("a"));
+        assert_eq!(outcome(End::CannotRun("b".into()), None, None), fail("b"));
+        assert_eq!(outcome(End::NoRoom("c".into()), None, None), retry("c"));
+        assert_eq!(outcome(End::Lost("d".into()), None, None), retry("d"));
+    }
+
+    #[test]
+    fn what_was_told_to_stop_and_did_is_cancelled() {
+        for end in [
+            End::Exited(1),
+            End::Exited(127),
+            End::Signaled(15),
+            End::NotFound("a".into()),
+            End::NoRoom("b".into()),
+            End::NotBegun,
+        ] {
+            assert_eq!(
+                outcome(end, None, Some(CancelReason::Timeout)),
+                Outcome::Cancelled
+            );
+        }
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_a_shell() {
+        for (end, code) in [
+            (End::Exited(3), Some(3)),
+            (End::Signaled(9), Some(137)),
+            (End::NotFound("a".into()), Some(127)),
+            (End::CannotRun("a".into()), Some(126)),
+            (End::NoRoom("a".into()), None),
+            (End::NotBegun, None),
+        ] {
+            assert_eq!(Ended::not_run(end).exit_code(), code);
+        }
+    }
+
+    #[test]
+    fn last_words_are_the_last_line_that_says_something() {
+        assert_eq!(last_words(b""), None);
+        assert_eq!(last_words(b" \n\r\n"), None);
+        assert_eq!(last_words(b"one\ntwo \n\n").as_deref(), Some("two"));
+        assert_eq!(last_words(b"10%\r20%\r").as_deref(), Some("20%"));
+        assert_eq!(
+            last_words(b"\x1b[1;31mred\x1b[0m\ttea\x07").as_deref(),
+            Some("red tea")
+        );
+        assert_eq!(last_words(b"\xff x").as_deref(), Some("\u{fffd} x"));
+        let long = last_words("é".repeat(300).as_bytes()).unwrap();
+        assert_eq!(long, format!("{}…", "é".repeat(200)));
+    }
+}

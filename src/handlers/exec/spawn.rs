@@ -1,0 +1,353 @@
+//! Starting a command: finding it, its pipes, and what it means when it cannot be started.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::fs::{Access, access};
+use rustix::io::Errno;
+
+use super::environment::Environment;
+use super::exit::End;
+
+/// Where commands are looked for when there is no `PATH` at all.
+const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The most that an empty pipe takes without blocking, whatever the system's limits are.
+const PIPE_MIN_BYTES: usize = 4096;
+
+/// A command to be started: everything that it will see of the world.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct CommandSpec {
+    /// The program, and its arguments. A name without a slash is looked for in the `PATH` of `env`;
+    /// a relative path starts at `cwd`.
+    pub(crate) argv: Vec<OsString>,
+    /// Where it runs; without one where this process does.
+    pub(crate) cwd: Option<PathBuf>,
+    /// Its whole environment.
+    pub(crate) env: Environment,
+}
+
+/// A command that has been started, and this side of its pipes.
+pub(super) struct Started<'a> {
+    pub(super) child: Child,
+    pub(super) feed: Option<Feed<'a>>,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
+}
+
+/// What is still to be written to a command's stdin.
+pub(super) struct Feed<'a> {
+    pub(super) pipe: OwnedFd,
+    pub(super) left: &'a [u8],
+}
+
+/// Starts a command in a process group of its own.
+///
+/// The program is looked up here and handed over as a path: that keeps the fast way of the standard
+/// library (posix_spawn) open although the environment has a `PATH` of its own, and shows whether it
+/// was the command that is missing.
+pub(super) fn spawn<'a>(spec: &CommandSpec, stdin: &'a [u8]) -> Result<Started<'a>, End> {
+    let Some(name) = spec.argv.first() else {
+        return Err(End::NotFound("there is no command to run".to_owned()));
+    };
+    let program = find(name, spec)?;
+    let pipes = Pipes::open(stdin).map_err(|error| refused(&error, &program, spec))?;
+    let mut command = Command::new(&program);
+    command
+        .arg0(name)
+        .args(&spec.argv[1..])
+        .env_clear()
+        .envs(spec.env.iter())
+        .process_group(0);
+    if let Some(cwd) = &spec.cwd {
+        command.current_dir(cwd);
+    }
+    command
+        .stdin(pipes.stdin.0)
+        .stdout(pipes.stdout.1)
+        .stderr(pipes.stderr.1);
+    let child = command
+        .spawn()
+        .map_err(|error| refused(&error, &program, spec))?;
+    // `command` holds the far ends of the pipes, and goes with this scope: from then on their end
+    // is reached when the command has closed them.
+    Ok(Started {
+        child,
+        feed: pipes.stdin.1,
+        stdout: pipes.stdout.0,
+        stderr: pipes.stderr.0,
+    })
+}
+
+struct Pipes<'a> {
+    stdin: (Stdio, Option<Feed<'a>>),
+    stdout: (OwnedFd, Stdio),
+    stderr: (OwnedFd, Stdio),
+}
+
+impl<'a> Pipes<'a> {
+    fn open(stdin: &'a [u8]) -> io::Result<Pipes<'a>> {
+        Ok(Pipes {
+            stdin: stdin_pipe(stdin)?,
+            stdout: output_pipe()?,
+            stderr: output_pipe()?,
+        })
+    }
+}
+
+fn output_pipe() -> io::Result<(OwnedFd, Stdio)> {
+    let (reader, writer) = io::pipe()?;
+    Ok((reader.into(), writer.into()))
+}
+
+/// A short text is in the pipe before the command begins, and nothing is left to do.
+fn stdin_pipe(text: &[u8]) -> io::Result<(Stdio, Option<Feed<'_>>)> {
+    let (reader, writer) = io::pipe()?;
+    let mut feed = Feed {
+        pipe: writer.into(),
+        left: text,
+    };
+    if text.len() > PIPE_MIN_BYTES {
+        rustix::io::ioctl_fionbio(&feed.pipe, true)?;
+        return Ok((reader.into(), Some(feed)));
+    }
+    while !feed.left.is_empty() {
+        let count = rustix::io::retry_on_intr(|| rustix::io::write(&feed.pipe, feed.left))?;
+        feed.left = &feed.left[count..];
+    }
+    Ok((reader.into(), None))
+}
+
+/// The path of a program, as `execvp` would find it from inside the command's directory.
+fn find(name: &OsStr, spec: &CommandSpec) -> Result<PathBuf, End> {
+    let at_home = |path: &Path| match &spec.cwd {
+        Some(cwd) => cwd.join(path),
+        None => path.to_owned(),
+    };
+    if name.as_bytes().contains(&b'/') {
+        return Ok(at_home(Path::new(name)));
+    }
+    let dirs = spec.env.get("PATH").unwrap_or(OsStr::new(DEFAULT_PATH));
+    let mut forbidden = None;
+    for dir in std::env::split_paths(dirs) {
+        // An empty part of PATH is the command's directory; the `./` keeps it a path.
+        let dir = if dir.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            &dir
+        };
+        let path = at_home(&dir.join(name));
+        match access(&path, Access::EXEC_OK) {
+            Ok(()) if path.is_file() => return Ok(path),
+            Err(Errno::ACCESS) => forbidden = Some(path),
+            _ => {}
+        }
+    }
+    Err(bad_cwd(name, spec).unwrap_or_else(|| match forbidden {
+        Some(path) => End::CannotRun(format!("cannot run {}: permission denied", path.display())),
+        None => End::NotFound(format!(
+            "command not found: {} (PATH is {})",
+            name.display(),
+            dirs.display()
+        )),
+    }))
+}
+
+/// What it means that a command could not be started.
+fn refused(error: &io::Error, program: &Path, spec: &CommandSpec) -> End {
+    let program_shown = program.display();
+    let errno = Errno::from_io_error(error);
+    match errno {
+        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::TXTBSY) => {
+            return End::NoRoom(format!("cannot run {program_shown} just now: {error}"));
+        }
+        Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {
+            if let Some(end) = bad_cwd(program.as_os_str(), spec) {
+                return end;
+            }
+        }
+        _ => {}
+    }
+    match errno {
+        Some(Errno::NOENT) if program.exists() => End::CannotRun(format!(
+            "cannot run {program_shown}: the interpreter that it names was not found"
+        )),
+        Some(Errno::NOENT | Errno::NOTDIR) => {
+            End::NotFound(format!("command not found: {program_shown}"))
+        }
+        Some(Errno::NOEXEC) => End::CannotRun(format!(
+            "cannot run {program_shown}: no program for this machine, and no script with a #! line"
+        )),
+        Some(Errno::ACCESS) if program.is_dir() => {
+            End::CannotRun(format!("cannot run {program_shown}: it is a directory"))
+        }
+        Some(Errno::ACCESS) => {
+            End::CannotRun(format!("cannot run {program_shown}: permission denied"))
+        }
+        _ => End::CannotRun(format!("cannot run {program_shown}: {error}")),
+    }
+}
+
+/// The command's directory as the reason, if it is one.
+fn bad_cwd(name: &OsStr, spec: &CommandSpec) -> Option<End> {
+    let cwd = spec.cwd.as_ref()?;
+    let why = match cwd.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
+        Err(error) => format!("cannot be used: {error}"),
+        Ok(metadata) if !metadata.is_dir() => "is no directory".to_owned(),
+        Ok(_) if access(cwd, Access::EXEC_OK).is_err() => "may not be entered".to_owned(),
+        Ok(_) => return None,
+    };
+    let (name, cwd) = (name.display(), cwd.display());
+    Some(End::CannotRun(format!(
+        "cannot run {name}: its working directory {cwd} {why}"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    fn spec(program: &str, path: &str, cwd: Option<&Path>) -> CommandSpec {
+        let mut env = Environment::inherited();
+        env.set("PATH", path);
+        CommandSpec {
+            argv: vec![program.into()],
+            cwd: cwd.map(Into::into),
+            env,
+        }
+    }
+
+    fn script(path: &Path, text: &str, mode: u32) {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// ETXTBSY is another test's: its child holds our script open for writing until it execs.
+    fn refusal(spec: &CommandSpec) -> End {
+        loop {
+            match spawn(spec, b"") {
+                Ok(mut started) => panic!("it ran: {:?}", started.child.wait()),
+                Err(End::NoRoom(_)) => std::thread::yield_now(),
+                Err(end) => return end,
+            }
+        }
+    }
+
+    #[test]
+    fn the_path_of_the_command_itself_is_searched_in_order() {
+        let dir = tempfile::tempdir().unwrap();
+        for sub in ["a", "b", "c"] {
+            fs::create_dir(dir.path().join(sub)).unwrap();
+        }
+        fs::create_dir(dir.path().join("a/tool")).unwrap();
+        script(&dir.path().join("b/tool"), "#!/bin/sh\n", 0o755);
+        script(&dir.path().join("c/tool"), "#!/bin/sh\n", 0o755);
+        let found = find(
+            OsStr::new("tool"),
+            &spec("tool", "/nowhere:a:b:c", Some(dir.path())),
+        );
+        assert_eq!(found, Ok(dir.path().join("b/tool")));
+    }
+
+    #[test]
+    fn a_relative_program_and_an_empty_part_of_path_start_at_the_commands_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        script(&dir.path().join("tool"), "#!/bin/sh\n", 0o755);
+        for (name, path) in [("./tool", "/nowhere"), ("tool", ":/nowhere")] {
+            let found = find(OsStr::new(name), &spec(name, path, Some(dir.path()))).unwrap();
+            assert_eq!(
+                found.canonicalize().unwrap(),
+                dir.path().canonicalize().unwrap().join("tool")
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_started_names_the_command_and_the_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+        script(Path::new(&at("plain")), "#!/bin/sh\n", 0o644);
+        script(Path::new(&at("orphan")), "#!/nowhere/python\n", 0o755);
+        script(Path::new(&at("garbage")), "\x7f\x01\x02", 0o755);
+        let path = dir.path().to_str().unwrap();
+        for (program, code, part) in [
+            (
+                "no-such-tool".to_owned(),
+                127,
+                "command not found: no-such-tool",
+            ),
+            (at("missing"), 127, "missing"),
+            (at("orphan"), 126, "interpreter"),
+            (at("garbage"), 126, "#! line"),
+            (path.to_owned(), 126, "it is a directory"),
+        ] {
+            let end = refusal(&spec(&program, path, None));
+            let (End::NotFound(text) | End::CannotRun(text)) = &end else {
+                panic!("{end:?}")
+            };
+            assert!(text.contains(part), "{program}: {text}");
+            assert_eq!(
+                super::super::exit::Ended::not_run(end).exit_code(),
+                Some(code)
+            );
+        }
+        // For root every file may be executed that has a bit for anyone: here none has.
+        for program in ["plain".to_owned(), at("plain")] {
+            let End::CannotRun(text) = refusal(&spec(&program, path, None)) else {
+                panic!()
+            };
+            assert!(text.contains("plain: permission denied"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_working_directory_is_the_reason_that_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, missing) = (dir.path().join("file"), dir.path().join("missing"));
+        fs::write(&file, "").unwrap();
+        for program in ["true", "/bin/true", "./tool"] {
+            for (cwd, part) in [(&missing, "does not exist"), (&file, "is no directory")] {
+                let end = refusal(&spec(program, "/usr/bin:/bin", Some(cwd)));
+                let End::CannotRun(text) = end else {
+                    panic!("{end:?}")
+                };
+                assert!(
+                    text.contains(part) && text.contains(cwd.to_str().unwrap()),
+                    "{text}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn too_little_room_is_no_fault_of_the_command() {
+        for errno in [
+            Errno::AGAIN,
+            Errno::NOMEM,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::TXTBSY,
+        ] {
+            let end = refused(&errno.into(), Path::new("/bin/x"), &spec("x", "/bin", None));
+            let End::NoRoom(text) = end else {
+                panic!("{errno:?} is {end:?}")
+            };
+            assert!(text.contains("/bin/x"));
+        }
+        let end = refused(
+            &Errno::TOOBIG.into(),
+            Path::new("/bin/x"),
+            &spec("x", "/bin", None),
+        );
+        assert!(matches!(end, End::CannotRun(_)));
+    }
+}

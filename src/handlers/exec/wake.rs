@@ -1,0 +1,53 @@
+//! A bell that ends a wait in poll(2).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+/// A descriptor that becomes readable when the bell is rung, from any thread.
+pub(super) struct Wake {
+    reader: OwnedFd,
+    /// The other end of the pipe, where there is no eventfd.
+    #[cfg(not(target_os = "linux"))]
+    writer: OwnedFd,
+}
+
+impl Wake {
+    #[cfg(target_os = "linux")]
+    pub(super) fn new() -> io::Result<Wake> {
+        use rustix::event::{EventfdFlags, eventfd};
+        Ok(Wake {
+            reader: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn new() -> io::Result<Wake> {
+        let (reader, writer) = io::pipe()?;
+        let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
+        rustix::io::ioctl_fionbio(&reader, true)?;
+        rustix::io::ioctl_fionbio(&writer, true)?;
+        Ok(Wake { reader, writer })
+    }
+
+    /// Ends the wait that is under way, or else the next one.
+    pub(super) fn ring(&self) {
+        #[cfg(target_os = "linux")]
+        let writer = &self.reader;
+        #[cfg(not(target_os = "linux"))]
+        let writer = &self.writer;
+        // It can fail only where the bell has been rung already and nobody has come yet.
+        let _already_rung = rustix::io::write(writer, &1_u64.to_ne_bytes());
+    }
+
+    /// Takes back what has rung so far.
+    pub(super) fn reset(&self) {
+        let mut rung = [0_u8; 64];
+        while rustix::io::read(&self.reader, &mut rung).is_ok_and(|count| count == rung.len()) {}
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
+    }
+}

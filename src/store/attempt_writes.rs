@@ -1,0 +1,111 @@
+//! What a running attempt writes: progress, log entries, output, its result. All of it is fenced: an
+//! attempt that has lost its job changes nothing.
+
+use rusqlite::params;
+use rusqlite::types::ValueRef;
+
+use super::events::{self, NewEvent};
+use super::records::no_such_job;
+use super::statement::statements;
+use super::tx::Tx;
+use crate::event::{EventKind, LogEntry};
+use crate::job::{JobId, Progress};
+use crate::{Error, Result};
+
+statements! {
+    hot JOB_IS_HELD = "SELECT 1 FROM jobq_job WHERE id = ?1 AND state = 3 AND attempt = ?2";
+    hot PROGRESS_SET = "INSERT INTO jobq_progress (job_id, attempt, percent, processed, total, message)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        ON CONFLICT (job_id) DO UPDATE SET attempt = excluded.attempt, percent = excluded.percent,
+            processed = excluded.processed, total = excluded.total,
+            message = CASE WHEN attempt = excluded.attempt THEN coalesce(excluded.message, message)
+                ELSE excluded.message END";
+    hot OUTCOME_STORE_RESULT = "INSERT INTO jobq_outcome (job_id, result) VALUES (?1, ?2)
+        ON CONFLICT (job_id) DO UPDATE SET result = excluded.result";
+}
+
+/// An attempt as it names itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptRef {
+    /// The job.
+    pub job: JobId,
+    /// The number of the attempt.
+    pub attempt: u32,
+}
+
+impl AttemptRef {
+    fn check(self, tx: &Tx<'_>) -> Result<()> {
+        if tx
+            .conn
+            .prepare_cached(JOB_IS_HELD)?
+            .exists(params![self.job.0, self.attempt])?
+        {
+            return Ok(());
+        }
+        let state =
+            super::records::state(tx.conn, self.job)?.ok_or_else(|| no_such_job(self.job))?;
+        Err(Error::wrong_state(format!(
+            "attempt {} no longer holds job {}, which is {state}",
+            self.attempt, self.job
+        )))
+    }
+
+    fn event<'a>(self, kind: EventKind) -> NewEvent<'a> {
+        NewEvent {
+            attempt: Some(self.attempt),
+            ..NewEvent::job(kind, self.job)
+        }
+    }
+}
+
+pub(crate) fn progress(tx: &Tx<'_>, attempt: AttemptRef, progress: &Progress) -> Result<()> {
+    attempt.check(tx)?;
+    tx.conn.prepare_cached(PROGRESS_SET)?.execute(params![
+        attempt.job.0,
+        attempt.attempt,
+        progress.percent,
+        progress.processed,
+        progress.total,
+        progress.message
+    ])?;
+    let data = serde_json::to_string(progress).ok();
+    events::append(
+        tx,
+        &attempt.event(EventKind::Progress).text(data.as_deref()),
+    )
+}
+
+pub(crate) fn log(tx: &Tx<'_>, attempt: AttemptRef, entry: &LogEntry) -> Result<()> {
+    attempt.check(tx)?;
+    let data = serde_json::to_string(entry).ok();
+    events::append(tx, &attempt.event(EventKind::Log).text(data.as_deref()))
+}
+
+/// A piece of a command's output; text where it is UTF-8, else the bytes.
+pub(crate) fn output(
+    tx: &Tx<'_>,
+    attempt: AttemptRef,
+    kind: EventKind,
+    bytes: &[u8],
+) -> Result<()> {
+    attempt.check(tx)?;
+    let data = match std::str::from_utf8(bytes) {
+        Ok(_) => ValueRef::Text(bytes),
+        Err(_) => ValueRef::Blob(bytes),
+    };
+    events::append(
+        tx,
+        &NewEvent {
+            data,
+            ..attempt.event(kind)
+        },
+    )
+}
+
+pub(crate) fn result(tx: &Tx<'_>, attempt: AttemptRef, json: &str) -> Result<()> {
+    attempt.check(tx)?;
+    tx.conn
+        .prepare_cached(OUTCOME_STORE_RESULT)?
+        .execute(params![attempt.job.0, json])?;
+    Ok(())
+}

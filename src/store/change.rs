@@ -1,0 +1,200 @@
+//! Notices that somebody has changed the file, without asking it all the time.
+
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::file;
+use super::reader::Reader;
+use crate::clock;
+use crate::{Error, Result};
+
+/// Another process's change shows as an event on the log before its commit is visible, nearly half
+/// the time: so after an event one looks again after these waits, growing from 0.1 to 50 ms.
+pub(crate) const LOOK_AGAIN: [Duration; 10] = {
+    let ms10 = [1, 2, 4, 8, 16, 32, 64, 128, 256, 500];
+    let mut waits = [Duration::ZERO; 10];
+    let mut at = 0;
+    while at < waits.len() {
+        waits[at] = Duration::from_micros(ms10[at] * 100);
+        at += 1;
+    }
+    waits
+};
+
+/// Between two looks where no event comes: in case one was lost, or where there are none.
+pub(crate) const SAFETY_POLL: Duration = if cfg!(target_os = "linux") {
+    Duration::from_secs(2)
+} else {
+    Duration::from_millis(50)
+};
+
+/// The file's version as one connection sees it: moves with every commit of another connection.
+pub(crate) fn data_version(conn: &Connection) -> Result<i64> {
+    Ok(conn
+        .prepare_cached("PRAGMA data_version")?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// Watches the write-ahead log, and a folder of lock files, through inotify.
+#[derive(Debug)]
+pub(crate) struct FileWatch {
+    #[cfg(target_os = "linux")]
+    inotify: OwnedFd,
+    /// Never readable, as its other end stays open and silent.
+    #[cfg(not(target_os = "linux"))]
+    never: (std::io::PipeReader, std::io::PipeWriter),
+}
+
+#[cfg(target_os = "linux")]
+impl FileWatch {
+    /// The log must exist: it does as long as a connection is open and has read.
+    pub(crate) fn new(database: &Path) -> Result<FileWatch> {
+        use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
+        let log = file::with_suffix(database, "-wal");
+        let failed = |error: rustix::io::Errno| {
+            Error::io(
+                format_args!("{} cannot be watched", log.display()),
+                error.into(),
+            )
+        };
+        let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(failed)?;
+        add_watch(&inotify, &log, WatchFlags::MODIFY).map_err(failed)?;
+        Ok(FileWatch { inotify })
+    }
+
+    /// Also wakes when a file of the folder that was open for writing is closed: a runner has gone.
+    pub(crate) fn add_folder(&self, folder: &Path) -> Result<()> {
+        use rustix::fs::inotify::{WatchFlags, add_watch};
+        add_watch(&self.inotify, folder, WatchFlags::CLOSE_WRITE)
+            .map(|_| ())
+            .map_err(|error| {
+                Error::io(
+                    format_args!("{} cannot be watched", folder.display()),
+                    error.into(),
+                )
+            })
+    }
+
+    /// Takes what has happened since the last call.
+    pub(crate) fn drain(&self) -> Happened {
+        use std::mem::MaybeUninit;
+
+        use rustix::fs::inotify::{ReadFlags, Reader};
+        let mut happened = Happened::default();
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut reader = Reader::new(&self.inotify, &mut buffer);
+        while let Ok(event) = reader.next() {
+            if event.events().contains(ReadFlags::CLOSE_WRITE) {
+                happened.lock_closed = true;
+            } else {
+                happened.log_written = true;
+            }
+        }
+        happened
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+impl FileWatch {
+    pub(crate) fn new(_: &Path) -> Result<FileWatch> {
+        let never = std::io::pipe().map_err(|error| Error::io("a pipe cannot be made", error))?;
+        Ok(FileWatch { never })
+    }
+
+    pub(crate) fn add_folder(&self, _: &Path) -> Result<()> {
+        Ok(())
+    }
+
+    pub(crate) fn drain(&self) -> Happened {
+        Happened::default()
+    }
+}
+
+impl AsFd for FileWatch {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        #[cfg(target_os = "linux")]
+        return self.inotify.as_fd();
+        #[cfg(not(target_os = "linux"))]
+        return self.never.0.as_fd();
+    }
+}
+
+/// What a watch has seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Happened {
+    /// Somebody, perhaps this process, has written to the log.
+    pub(crate) log_written: bool,
+    /// A runner's lock file was closed.
+    pub(crate) lock_closed: bool,
+}
+
+/// Sleeps until one of the descriptors is readable or the time is up.
+pub(crate) fn sleep_on(descriptors: &[BorrowedFd<'_>], timeout: Duration) {
+    let mut polled: Vec<_> = descriptors
+        .iter()
+        .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
+        .collect();
+    let timeout = Timespec {
+        tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: timeout.subsec_nanos().into(),
+    };
+    // An interrupted sleep is a short one; the caller looks and sleeps again.
+    let _ = poll(&mut polled, Some(&timeout));
+}
+
+/// Waits for changes of the file by anybody, this process included.
+pub struct Changes {
+    reader: Reader,
+    watch: Option<FileWatch>,
+    version: i64,
+}
+
+impl Changes {
+    /// Changes after this call will be noticed.
+    pub(crate) fn new(reader: Reader, database: &Path) -> Result<Changes> {
+        let version = data_version(&reader)?;
+        // Where the file cannot be watched the safety poll alone notices.
+        let watch = FileWatch::new(database).ok();
+        Ok(Changes {
+            reader,
+            watch,
+            version,
+        })
+    }
+
+    /// Waits at most `timeout`; true when the file has changed since the last true.
+    ///
+    /// # Errors
+    /// The file can no longer be read.
+    pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
+        let deadline = clock::instant() + timeout;
+        let mut looks = LOOK_AGAIN.iter();
+        loop {
+            let version = data_version(&self.reader)?;
+            if version != self.version {
+                self.version = version;
+                return Ok(true);
+            }
+            let left = deadline.saturating_duration_since(clock::instant());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            if self
+                .watch
+                .as_ref()
+                .is_some_and(|watch| watch.drain().log_written)
+            {
+                looks = LOOK_AGAIN.iter();
+            }
+            let wait = looks.next().copied().unwrap_or(SAFETY_POLL).min(left);
+            let watched: Vec<_> = self.watch.iter().map(AsFd::as_fd).collect();
+            sleep_on(&watched, wait);
+        }
+    }
+}

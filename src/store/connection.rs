@@ -1,0 +1,166 @@
+//! Opening a connection: what every one of them is set to.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
+
+use super::file::{self, NetworkFs};
+use super::schema;
+use crate::clock::Clock;
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// What a reply means for power cuts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// What was acknowledged survives a power cut.
+    #[default]
+    Full,
+    /// What was acknowledged survives the end of any process; a power cut may take the last
+    /// moments. Never corrupt, and several times faster for single writes.
+    Normal,
+}
+
+/// How a file is opened.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OpenConfig {
+    pub(crate) path: PathBuf,
+    pub(crate) durability: Durability,
+    pub(crate) network_fs: NetworkFs,
+    pub(crate) clock: Clock,
+}
+
+/// Whether the file could be opened for writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Access {
+    ReadWrite,
+    ReadOnly,
+    /// Read-only, in a folder where not even SQLite's shared memory can be made. Nobody writes.
+    Immutable,
+}
+
+/// The log is cut back to this after a checkpoint, so that one large batch does not hold the disk.
+const WAL_SIZE_LIMIT_BYTES: i64 = 16 * 1024 * 1024;
+const STATEMENT_CACHE: usize = 128;
+
+/// Opens the file for writing where that is possible, making and upgrading it as needed.
+pub(crate) fn open(config: &OpenConfig) -> Result<(Connection, Access)> {
+    file::check_sqlite_version(rusqlite::version_number())?;
+    match open_for_writing(config) {
+        Err(error) if may_be_read_only(&error) => match open_for_reading(&config.path) {
+            Ok(opened) => Ok(opened),
+            Err(_) => Err(error),
+        },
+        Err(error) => Err(error),
+        Ok(conn) => Ok((conn, Access::ReadWrite)),
+    }
+}
+
+fn may_be_read_only(error: &Error) -> bool {
+    matches!(error.kind(), Kind::ReadOnly | Kind::Io)
+}
+
+fn open_for_writing(config: &OpenConfig) -> Result<Connection> {
+    file::check_file_system(&config.path, config.network_fs)?;
+    file::create_private(&config.path)?;
+    let at = |error: Error| error.context(config.path.display());
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut conn = Connection::open_with_flags(&config.path, flags)
+        .map_err(Error::from)
+        .map_err(at)?;
+    configure(&conn, config.durability).map_err(at)?;
+    if conn.is_readonly("main").map_err(Error::from).map_err(at)? {
+        return Err(at(Error::new(Kind::ReadOnly, "the database is read-only")));
+    }
+    schema::ensure(&mut conn, config.clock.now_ms()).map_err(at)?;
+    Ok(conn)
+}
+
+fn open_for_reading(path: &Path) -> Result<(Connection, Access)> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    configure_reader(&conn)?;
+    match schema::check(&conn) {
+        Ok(()) => return Ok((conn, Access::ReadOnly)),
+        // Without a log nobody writes, and the file alone is the whole truth.
+        Err(error) if error.kind() == Kind::Io && !file::with_suffix(path, "-wal").exists() => {}
+        Err(error) => return Err(error),
+    }
+    let conn = open_immutable(path)?;
+    schema::check(&conn)?;
+    Ok((conn, Access::Immutable))
+}
+
+fn open_immutable(path: &Path) -> Result<Connection> {
+    let mut uri = "file:".to_owned();
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => {
+                uri.push(char::from(*byte))
+            }
+            _ => uri.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    uri.push_str("?immutable=1");
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX
+        | OpenFlags::SQLITE_OPEN_URI;
+    let conn = Connection::open_with_flags(uri, flags)?;
+    configure_reader(&conn)?;
+    Ok(conn)
+}
+
+/// One more connection for reading, to a file that has been opened before.
+pub(crate) fn open_reader(path: &Path, access: Access) -> Result<Connection> {
+    if access == Access::Immutable {
+        return open_immutable(path);
+    }
+    let mode = match access {
+        Access::ReadWrite => OpenFlags::SQLITE_OPEN_READ_WRITE,
+        _ => OpenFlags::SQLITE_OPEN_READ_ONLY,
+    };
+    let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    configure_reader(&conn)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+fn configure(conn: &Connection, durability: Durability) -> Result<()> {
+    configure_reader(conn)?;
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    };
+    conn.pragma_update(None, "synchronous", synchronous)?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update_and_check(None, "journal_size_limit", WAL_SIZE_LIMIT_BYTES, |_| Ok(()))?;
+    // A short-lived process leaves the log to whoever writes next; a runner checkpoints when it ends.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    Ok(())
+}
+
+fn configure_reader(conn: &Connection) -> Result<()> {
+    conn.busy_handler(Some(wait_while_busy))?;
+    conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
+    conn.pragma_update(None, "trusted_schema", false)?;
+    Ok(())
+}
+
+/// After this long in all a busy database is reported.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
+const LONGEST_BUSY_WAIT_US: u64 = 5_000;
+
+/// SQLite's own handler sleeps 1, 2, 5, 10 … 100 ms, which makes a few writers wait for seconds.
+/// This one starts at 50 µs, doubles to 5 ms and leaves some of each wait to chance.
+pub(crate) fn wait_while_busy(tries: i32) -> bool {
+    let tries = u32::try_from(tries).unwrap_or(0);
+    let wait_us = LONGEST_BUSY_WAIT_US.min(50 << tries.min(10));
+    let waited_us = u64::from(tries) * wait_us;
+    if u128::from(waited_us) > BUSY_TIMEOUT.as_micros() {
+        return false;
+    }
+    std::thread::sleep(Duration::from_micros(fastrand::u64(wait_us / 2..=wait_us)));
+    true
+}

@@ -1,0 +1,213 @@
+//! What people do to jobs: cancel, retry, edit, remove.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::enqueue::Due;
+use super::events::{self, NewEvent};
+use super::records::no_such_job;
+use super::statement::statements;
+use super::tx::Tx;
+use crate::clock::millis;
+use crate::event::EventKind;
+use crate::job::{JobId, NewJob, Priority, When, check_name};
+use crate::retry::Backoff;
+use crate::state::State;
+use crate::{Error, Result};
+
+statements! {
+    hot JOB_HEAD = "SELECT state, queue_id FROM jobq_job WHERE id = ?1";
+    hot JOB_CANCEL_IF_NOT_RUNNING = "UPDATE jobq_job SET state = 7, finished_at = ?2, updated_at = ?2
+        WHERE id = ?1 AND state IN (0, 1, 2, 4)";
+    hot JOB_REQUEST_CANCEL_IF_RUNNING = "UPDATE jobq_job SET cancel = 1, updated_at = ?2 WHERE id = ?1 AND state = 3";
+    /// The attempt stays, for the fence and the history; what was spent is forgiven.
+    hot JOB_REQUEUE_IF_FINAL = "UPDATE jobq_job SET state = 2, finished_at = NULL, retries = 0, crashes = 0, no_ahead = 0,
+            updated_at = ?2
+        WHERE id = ?1 AND state >= 5";
+    hot JOB_EDIT_IF_NOT_RUNNING = "UPDATE jobq_job SET queue_id = coalesce(?2, queue_id), priority = coalesce(?3, priority),
+            max_retries = coalesce(?4, max_retries), backoff = coalesce(?5, backoff),
+            retry_delay_ms = coalesce(?6, retry_delay_ms), timeout_ms = coalesce(?7, timeout_ms), updated_at = ?8
+        WHERE id = ?1 AND state <> 3";
+    hot JOB_RESCHEDULE_IF_SCHEDULED = "UPDATE jobq_job SET state = ?2, run_at = ?3, wait_fixed = ?4, updated_at = ?5
+        WHERE id = ?1 AND state = 0";
+    hot PAYLOAD_REPLACE = "UPDATE jobq_payload SET payload = ?2 WHERE job_id = ?1";
+    hot JOB_REMOVE_IF_FINAL = "DELETE FROM jobq_job WHERE id = ?1 AND state >= 5";
+    hot EVENTS_REMOVE_OF_JOB = "DELETE FROM jobq_event WHERE job_id = ?1";
+    hot OUTCOME_FORGET = "UPDATE jobq_outcome SET result = NULL WHERE job_id = ?1";
+}
+
+/// What cancelling a job did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It did not run: it is cancelled.
+    Now,
+    /// It runs: its attempt has been asked to stop.
+    Requested,
+}
+
+/// What is to be changed of a job; what is none stays.
+#[derive(Clone, Debug, Default)]
+pub struct Edit {
+    /// Another queue.
+    pub queue: Option<String>,
+    /// Another priority.
+    pub priority: Option<Priority>,
+    /// Another time, for a scheduled job.
+    pub when: Option<When>,
+    /// Another number of retries.
+    pub max_retries: Option<u32>,
+    /// Another backoff.
+    pub backoff: Option<Backoff>,
+    /// Another first wait between tries.
+    pub retry_delay: Option<Duration>,
+    /// Another limit for one attempt.
+    pub timeout: Option<Duration>,
+    /// Another payload: JSON text.
+    pub payload: Option<String>,
+}
+
+fn head(conn: &Connection, id: JobId) -> Result<(State, i64)> {
+    let found: Option<(i64, i64)> = conn
+        .prepare_cached(JOB_HEAD)?
+        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (code, queue) = found.ok_or_else(|| no_such_job(id))?;
+    let state = State::from_code(code).ok_or_else(|| {
+        Error::invalid(format!(
+            "job {id} is in a state that this jobq does not know"
+        ))
+    })?;
+    Ok((state, queue))
+}
+
+pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
+    let (state, queue) = head(tx.conn, id)?;
+    if state.is_final() {
+        return Err(Error::wrong_state(format!("job {id} is {state} already")));
+    }
+    if state == State::Running {
+        tx.conn
+            .prepare_cached(JOB_REQUEST_CANCEL_IF_RUNNING)?
+            .execute(params![id.0, tx.now_ms])?;
+        events::append(tx, &NewEvent::job(EventKind::CancelRequested, id))?;
+        return Ok(Cancelled::Requested);
+    }
+    tx.conn
+        .prepare_cached(JOB_CANCEL_IF_NOT_RUNNING)?
+        .execute(params![id.0, tx.now_ms])?;
+    events::append(tx, &NewEvent::job(EventKind::Cancelled, id))?;
+    tx.counts.moved(queue, state, State::Cancelled);
+    Ok(Cancelled::Now)
+}
+
+pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
+    let (state, queue) = head(tx.conn, id)?;
+    if !state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {state}; only final jobs can be retried"
+        )));
+    }
+    tx.conn
+        .prepare_cached(JOB_REQUEUE_IF_FINAL)?
+        .execute(params![id.0, tx.now_ms])?;
+    tx.conn.prepare_cached(OUTCOME_FORGET)?.execute([id.0])?;
+    events::append(tx, &NewEvent::job(EventKind::Requeued, id))?;
+    tx.counts.moved(queue, state, State::Pending);
+    Ok(())
+}
+
+pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
+    let (state, queue) = head(tx.conn, id)?;
+    if state == State::Running {
+        return Err(
+            Error::wrong_state(format!("job {id} is running and cannot be edited")).hint(format!(
+                "cancel it (`jobq cancel {id}`) or wait until it has ended"
+            )),
+        );
+    }
+    if edit.when.is_some() && state != State::Scheduled {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {state}; only a scheduled job can be given another time"
+        ))
+        .hint(format!(
+            "cancel it (`jobq cancel {id}`) and enqueue it anew with --in or --at"
+        )));
+    }
+    if let Some(name) = &edit.queue {
+        check_name("queue's name", name)?;
+    }
+    let to_queue = edit
+        .queue
+        .as_deref()
+        .map(|name| tx.names.queue_id(tx.conn, name))
+        .transpose()?;
+    tx.conn
+        .prepare_cached(JOB_EDIT_IF_NOT_RUNNING)?
+        .execute(params![
+            id.0,
+            to_queue,
+            edit.priority.map(Priority::code),
+            edit.max_retries,
+            edit.backoff.map(Backoff::code),
+            edit.retry_delay.map(millis),
+            edit.timeout.map(millis),
+            tx.now_ms
+        ])?;
+    if let Some(to_queue) = to_queue {
+        tx.counts.add(queue, state, -1);
+        tx.counts.add(to_queue, state, 1);
+    }
+    if let Some(json) = &edit.payload {
+        let checked = NewJob::new("edit").payload_json(json).payload;
+        let payload =
+            checked.map_err(|error| Error::invalid(format!("the payload is no JSON: {error}")))?;
+        tx.conn
+            .prepare_cached(PAYLOAD_REPLACE)?
+            .execute(params![id.0, payload])?;
+    }
+    if let Some(when) = edit.when {
+        reschedule(tx, id, to_queue.unwrap_or(queue), when)?;
+    }
+    events::append(tx, &NewEvent::job(EventKind::Edited, id))
+}
+
+fn reschedule(tx: &mut Tx<'_>, id: JobId, queue: i64, when: When) -> Result<()> {
+    let due = Due::of(when, tx.now_ms);
+    let to = if due.is_some() {
+        State::Scheduled
+    } else {
+        State::Pending
+    };
+    tx.conn
+        .prepare_cached(JOB_RESCHEDULE_IF_SCHEDULED)?
+        .execute(params![
+            id.0,
+            to.code(),
+            due.as_ref().map(|due| due.run_at_ms),
+            due.as_ref().map(|due| due.fixed),
+            tx.now_ms
+        ])?;
+    if to == State::Pending {
+        tx.counts.moved(queue, State::Scheduled, State::Pending);
+    }
+    Ok(())
+}
+
+pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
+    let (state, queue) = head(tx.conn, id)?;
+    if !state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {state}; only final jobs can be removed"
+        ))
+        .hint(format!("cancel it first: `jobq cancel {id}`")));
+    }
+    tx.conn
+        .prepare_cached(JOB_REMOVE_IF_FINAL)?
+        .execute([id.0])?;
+    tx.conn
+        .prepare_cached(EVENTS_REMOVE_OF_JOB)?
+        .execute([id.0])?;
+    tx.counts.add(queue, state, -1);
+    Ok(())
+}

@@ -1,0 +1,177 @@
+//! The append-only history.
+
+use std::time::Duration;
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, Row, params, params_from_iter};
+
+use super::statement::statements;
+use super::tx::Tx;
+use crate::Result;
+use crate::clock::timestamp;
+use crate::event::{Event, EventData, EventId, EventKind};
+use crate::job::JobId;
+
+statements! {
+    hot EVENT_APPEND = "INSERT INTO jobq_event (at, kind, job_id, attempt, runner_id, worker, took_us, data)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    hot EVENTS_SINCE = "SELECT id, at, kind, job_id, attempt, runner_id, worker, took_us, data
+        FROM jobq_event WHERE id > ?1 ORDER BY id LIMIT ?2";
+    hot EVENTS_OF_JOB = "SELECT id, at, kind, job_id, attempt, runner_id, worker, took_us, data
+        FROM jobq_event WHERE job_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+    hot EVENT_LAST = "SELECT coalesce(max(id), 0) FROM jobq_event";
+}
+
+/// An event to be appended. What does not apply stays none.
+#[derive(Clone, Debug)]
+pub(crate) struct NewEvent<'a> {
+    pub(crate) kind: EventKind,
+    pub(crate) job: Option<JobId>,
+    pub(crate) attempt: Option<u32>,
+    pub(crate) runner: Option<i64>,
+    pub(crate) worker: Option<u32>,
+    pub(crate) took: Option<Duration>,
+    pub(crate) data: ValueRef<'a>,
+}
+
+impl<'a> NewEvent<'a> {
+    pub(crate) fn new(kind: EventKind) -> NewEvent<'a> {
+        NewEvent {
+            kind,
+            job: None,
+            attempt: None,
+            runner: None,
+            worker: None,
+            took: None,
+            data: ValueRef::Null,
+        }
+    }
+
+    pub(crate) fn job(kind: EventKind, job: JobId) -> NewEvent<'a> {
+        NewEvent {
+            job: Some(job),
+            ..NewEvent::new(kind)
+        }
+    }
+
+    pub(crate) fn text(mut self, data: Option<&'a str>) -> NewEvent<'a> {
+        self.data = data.map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes()));
+        self
+    }
+}
+
+pub(crate) fn append(tx: &Tx<'_>, event: &NewEvent<'_>) -> Result<()> {
+    let took_us = event
+        .took
+        .map(|took| i64::try_from(took.as_micros()).unwrap_or(i64::MAX));
+    let data = rusqlite::types::ToSqlOutput::Borrowed(event.data);
+    tx.conn.prepare_cached(EVENT_APPEND)?.execute(params![
+        tx.now_ms,
+        event.kind.code(),
+        event.job.map(|job| job.0),
+        event.attempt,
+        event.runner,
+        event.worker,
+        took_us,
+        data,
+    ])?;
+    Ok(())
+}
+
+/// Which events are asked for.
+#[derive(Clone, Debug, Default)]
+pub struct EventFilter {
+    /// Only events after this one.
+    pub since: EventId,
+    /// Only events of this job.
+    pub job: Option<JobId>,
+    /// Only these kinds; empty means all but log entries and output.
+    pub kinds: Vec<EventKind>,
+    /// At most so many are read; 1,000 where it is zero.
+    pub limit: usize,
+}
+
+/// What a read of the history gave.
+#[derive(Clone, Debug)]
+pub struct EventPage {
+    /// The events asked for, oldest first.
+    pub events: Vec<Event>,
+    /// Where to go on: the last event that was looked at, asked for or not.
+    pub next: EventId,
+    /// Whether there was nothing more to look at.
+    pub at_end: bool,
+}
+
+const PAGE: usize = 1000;
+
+pub(crate) fn read(conn: &Connection, filter: &EventFilter) -> Result<EventPage> {
+    let limit = if filter.limit == 0 {
+        PAGE
+    } else {
+        filter.limit
+    };
+    let sql = if filter.job.is_some() {
+        EVENTS_OF_JOB
+    } else {
+        EVENTS_SINCE
+    };
+    let mut arguments = vec![Value::Integer(filter.since.0), Value::Integer(limit as i64)];
+    if let Some(job) = filter.job {
+        arguments.insert(0, Value::Integer(job.0));
+    }
+    let mut statement = conn.prepare_cached(sql)?;
+    let mut rows = statement.query(params_from_iter(arguments))?;
+    let mut page = EventPage {
+        events: Vec::new(),
+        next: filter.since,
+        at_end: true,
+    };
+    let mut looked_at = 0;
+    while let Some(row) = rows.next()? {
+        looked_at += 1;
+        page.next = EventId(row.get(0)?);
+        let Some(kind) = EventKind::from_code(row.get(2)?) else {
+            continue;
+        };
+        let wanted = if filter.kinds.is_empty() {
+            !kind.is_output()
+        } else {
+            filter.kinds.contains(&kind)
+        };
+        if wanted {
+            page.events.push(decode(row, kind)?);
+        }
+    }
+    page.at_end = looked_at < limit;
+    Ok(page)
+}
+
+fn decode(row: &Row<'_>, kind: EventKind) -> Result<Event> {
+    let took_us: Option<u64> = row.get(7)?;
+    let data = match row.get_ref(8)? {
+        ValueRef::Text(text) => Some(match std::str::from_utf8(text) {
+            Ok(text) => EventData::Text(text.to_owned()),
+            Err(_) => EventData::Bytes(text.to_vec()),
+        }),
+        ValueRef::Blob(bytes) => Some(EventData::Bytes(bytes.to_vec())),
+        _ => None,
+    };
+    Ok(Event {
+        id: EventId(row.get(0)?),
+        at: timestamp(row.get(1)?),
+        kind,
+        job: row.get::<_, Option<i64>>(3)?.map(JobId),
+        attempt: row.get(4)?,
+        runner: row.get(5)?,
+        worker: row.get(6)?,
+        took: took_us.map(Duration::from_micros),
+        data,
+    })
+}
+
+pub(crate) fn last(conn: &Connection) -> Result<EventId> {
+    Ok(EventId(
+        conn.prepare_cached(EVENT_LAST)?
+            .query_row([], |row| row.get(0))?,
+    ))
+}

@@ -1,0 +1,159 @@
+//! The database file as the operating system sees it: its folder, its modes, its file system.
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// Whether file systems on which SQLite's locks cannot be trusted are accepted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NetworkFs {
+    /// NFS, SMB, 9p and the like are refused.
+    #[default]
+    Refuse,
+    /// Whoever opens the file vouches for its locks and shared memory.
+    Allow,
+}
+
+/// SQLite before this can lose commits when a checkpoint and a writer race.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+pub(crate) fn check_sqlite_version(version: i32) -> Result<()> {
+    if version >= OLDEST_SQLITE {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::Unsupported,
+        format!(
+            "SQLite {} can lose commits; jobq needs 3.51.3 or newer",
+            spell_version(version)
+        ),
+    )
+    .hint("build jobq with its bundled SQLite"))
+}
+
+fn spell_version(version: i32) -> String {
+    format!(
+        "{}.{}.{}",
+        version / 1_000_000,
+        version / 1000 % 1000,
+        version % 1000
+    )
+}
+
+/// The absolute path, with its folder made where it was missing.
+pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path)
+        .map_err(|error| Error::io(format_args!("{}", path.display()), error))?;
+    if let Some(folder) = path.parent() {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|error| {
+                Error::io(
+                    format_args!("the folder {} cannot be made", folder.display()),
+                    error,
+                )
+            })?;
+    }
+    Ok(path)
+}
+
+/// Makes an empty file that only its owner can read, unless there is a file already. SQLite would
+/// make it readable to everybody; its `-wal` and `-shm` take the mode from it.
+pub(crate) fn create_private(path: &Path) -> Result<()> {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
+    {
+        Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(Error::io(
+            format_args!("the database {} cannot be made", path.display()),
+            error,
+        )),
+    }
+}
+
+/// Refuses a file system whose locks do not hold between machines.
+#[cfg(target_os = "linux")]
+pub(crate) fn check_file_system(path: &Path, network_fs: NetworkFs) -> Result<()> {
+    if network_fs == NetworkFs::Allow {
+        return Ok(());
+    }
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    let Ok(stat) = rustix::fs::statfs(folder) else {
+        return Ok(());
+    };
+    match network_fs_name(stat.f_type as u32) {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            Kind::Unsupported,
+            format!("{} is on a network file system ({name}), where SQLite's locks cannot be trusted", path.display()),
+        )
+        .hint("put the file on a local disk, or allow it with --allow-network-fs if only one machine uses it")),
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn check_file_system(_: &Path, _: NetworkFs) -> Result<()> {
+    Ok(())
+}
+
+/// The magic numbers of `statfs(2)`.
+#[cfg(any(target_os = "linux", test))]
+fn network_fs_name(magic: u32) -> Option<&'static str> {
+    Some(match magic {
+        0x6969 => "NFS",
+        0x517B => "SMB",
+        0xFF53_4D42 => "CIFS",
+        0xFE53_4D42 => "SMB2",
+        0x0102_1997 => "9p",
+        0x00C3_6400 => "Ceph",
+        0x5346_414F => "AFS",
+        0x7375_7245 => "Coda",
+        0x564C => "NCP",
+        0x0116_1970 => "GFS2",
+        _ => return None,
+    })
+}
+
+/// The folder beside the database in which runners keep their lock files.
+pub(crate) fn runners_folder(path: &Path) -> PathBuf {
+    with_suffix(path, "-runners")
+}
+
+/// `path` with `suffix` appended to its file name.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    PathBuf::from(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sqlite_that_can_lose_commits_is_refused() {
+        assert!(check_sqlite_version(3_051_003).is_ok());
+        let error = check_sqlite_version(3_051_002).unwrap_err();
+        assert!(error.to_string().contains("3.51.2"), "{error}");
+        assert!(check_sqlite_version(rusqlite::version_number()).is_ok());
+    }
+
+    #[test]
+    fn network_file_systems_are_known_by_their_magic() {
+        assert_eq!(network_fs_name(0x0102_1997), Some("9p"));
+        assert_eq!(network_fs_name(0x6969), Some("NFS"));
+        assert_eq!(network_fs_name(0xEF53), None, "ext4");
+    }
+}

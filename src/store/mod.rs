@@ -1,0 +1,82 @@
+//! The only place that knows SQLite: connections, the one writer, the read pool, and one file per
+//! noun with its SQL as named constants.
+
+use std::path::{Path, PathBuf};
+
+use crate::Result;
+
+pub(crate) mod attempt_writes;
+pub(crate) mod attempts;
+pub(crate) mod batches;
+pub(crate) mod change;
+pub(crate) mod claim;
+pub(crate) mod connection;
+pub(crate) mod counts;
+pub(crate) mod edit;
+pub(crate) mod enqueue;
+pub(crate) mod events;
+pub(crate) mod file;
+pub(crate) mod names;
+pub(crate) mod prune;
+pub(crate) mod queues;
+pub(crate) mod reader;
+pub(crate) mod records;
+pub(crate) mod runners;
+pub(crate) mod schedule;
+pub(crate) mod schema;
+pub(crate) mod seat;
+pub(crate) mod settle;
+mod sqlite_error;
+pub(crate) mod statement;
+pub(crate) mod tx;
+pub(crate) mod upkeep;
+pub(crate) mod why;
+pub(crate) mod writer;
+
+use connection::{Access, OpenConfig};
+use reader::{ReadPool, Reader};
+use seat::WriterSeat;
+use tx::Tx;
+use writer::Writer;
+
+/// An open file: its one writer and its readers.
+pub(crate) struct Store {
+    pub(crate) config: OpenConfig,
+    pub(crate) access: Access,
+    pub(crate) seat: WriterSeat,
+    readers: ReadPool,
+}
+
+impl Store {
+    pub(crate) fn open(mut config: OpenConfig) -> Result<Store> {
+        config.path = file::prepare_folder(&config.path)?;
+        let (conn, access) = connection::open(&config)?;
+        let writer = (access == Access::ReadWrite).then(|| Writer::new(conn, config.clone()));
+        Ok(Store {
+            access,
+            seat: WriterSeat::new(writer)?,
+            readers: ReadPool::new(config.path.clone(), access),
+            config,
+        })
+    }
+
+    /// Runs `body` in the next transaction and waits for its COMMIT. It may run twice.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.seat.write(body)
+    }
+
+    pub(crate) fn reader(&self) -> Result<Reader> {
+        self.readers.get()
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.config.path
+    }
+
+    pub(crate) fn runners_folder(&self) -> PathBuf {
+        file::runners_folder(&self.config.path)
+    }
+}

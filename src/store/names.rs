@@ -1,0 +1,140 @@
+//! Kinds and queues are numbers in the hot rows; this finds the number of a name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::statement::statements;
+use crate::Result;
+
+statements! {
+    hot KIND_ID = "SELECT id FROM jobq_kind WHERE name = ?1";
+    hot KIND_ADD = "INSERT INTO jobq_kind (name) VALUES (?1)";
+    hot KIND_NAME = "SELECT name FROM jobq_kind WHERE id = ?1";
+    hot QUEUE_ID = "SELECT id FROM jobq_queue WHERE name = ?1";
+    hot QUEUE_ADD = "INSERT INTO jobq_queue (name) VALUES (?1)";
+    hot QUEUE_NAME = "SELECT name FROM jobq_queue WHERE id = ?1";
+}
+
+/// What a writer has looked up so far. Names are never renamed or deleted, so a found number stays true.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    kinds: Table,
+    queues: Table,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    ids: HashMap<Arc<str>, i64>,
+    names: HashMap<i64, Arc<str>>,
+    /// Added by a transaction that may yet be rolled back.
+    uncommitted: Vec<Arc<str>>,
+}
+
+/// The three statements of one table of names.
+struct Sql {
+    id: &'static str,
+    add: &'static str,
+    name: &'static str,
+}
+
+const KIND: Sql = Sql {
+    id: KIND_ID,
+    add: KIND_ADD,
+    name: KIND_NAME,
+};
+const QUEUE: Sql = Sql {
+    id: QUEUE_ID,
+    add: QUEUE_ADD,
+    name: QUEUE_NAME,
+};
+
+impl Names {
+    pub(crate) fn kind_id(&mut self, conn: &Connection, name: &str) -> Result<i64> {
+        self.kinds.id_or_add(conn, &KIND, name)
+    }
+
+    pub(crate) fn queue_id(&mut self, conn: &Connection, name: &str) -> Result<i64> {
+        self.queues.id_or_add(conn, &QUEUE, name)
+    }
+
+    pub(crate) fn kind_name(&mut self, conn: &Connection, id: i64) -> Result<Arc<str>> {
+        self.kinds.name(conn, &KIND, id)
+    }
+
+    pub(crate) fn queue_name(&mut self, conn: &Connection, id: i64) -> Result<Arc<str>> {
+        self.queues.name(conn, &QUEUE, id)
+    }
+
+    pub(crate) fn committed(&mut self) {
+        self.kinds.uncommitted.clear();
+        self.queues.uncommitted.clear();
+    }
+
+    /// After a rollback: what was added may not be there.
+    pub(crate) fn forget_uncommitted(&mut self) {
+        self.kinds.forget_uncommitted();
+        self.queues.forget_uncommitted();
+    }
+}
+
+impl Table {
+    fn id_or_add(&mut self, conn: &Connection, sql: &Sql, name: &str) -> Result<i64> {
+        if let Some(id) = self.ids.get(name) {
+            return Ok(*id);
+        }
+        let found = conn
+            .prepare_cached(sql.id)?
+            .query_row([name], |row| row.get(0))
+            .optional()?;
+        let name: Arc<str> = name.into();
+        let id = match found {
+            Some(id) => id,
+            None => {
+                self.uncommitted.push(Arc::clone(&name));
+                conn.prepare_cached(sql.add)?.insert([&*name])?
+            }
+        };
+        self.ids.insert(Arc::clone(&name), id);
+        self.names.insert(id, name);
+        Ok(id)
+    }
+
+    fn name(&mut self, conn: &Connection, sql: &Sql, id: i64) -> Result<Arc<str>> {
+        if let Some(name) = self.names.get(&id) {
+            return Ok(Arc::clone(name));
+        }
+        let name: String = conn
+            .prepare_cached(sql.name)?
+            .query_row([id], |row| row.get(0))?;
+        let name: Arc<str> = name.into();
+        self.names.insert(id, Arc::clone(&name));
+        self.ids.insert(Arc::clone(&name), id);
+        Ok(name)
+    }
+
+    fn forget_uncommitted(&mut self) {
+        for name in self.uncommitted.drain(..) {
+            if let Some(id) = self.ids.remove(&name) {
+                self.names.remove(&id);
+            }
+        }
+    }
+}
+
+/// The number of a queue, where it was ever named.
+pub(crate) fn find_queue(conn: &Connection, name: &str) -> Result<Option<i64>> {
+    Ok(conn
+        .prepare_cached(QUEUE_ID)?
+        .query_row([name], |row| row.get(0))
+        .optional()?)
+}
+
+/// The number of a kind, where it was ever named.
+pub(crate) fn find_kind(conn: &Connection, name: &str) -> Result<Option<i64>> {
+    Ok(conn
+        .prepare_cached(KIND_ID)?
+        .query_row([name], |row| row.get(0))
+        .optional()?)
+}

@@ -1,0 +1,270 @@
+//! Reading jobs.
+
+use std::time::Duration;
+
+use rusqlite::types::{Value, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
+use serde_json::value::RawValue;
+
+use super::statement::statements;
+use crate::clock::timestamp;
+use crate::job::{JobId, JobRecord, Priority, Progress};
+use crate::retry::{Backoff, Jitter, RetryPolicy};
+use crate::state::{State, WaitReason};
+use crate::{Error, Result};
+
+macro_rules! select_jobs {
+    ($rest:literal) => {
+        concat!(
+            "SELECT j.id, k.name, q.name, j.state, j.wait_reason, j.priority, p.payload, o.result, o.error,
+                g.percent, g.processed, g.total, g.message, j.attempt, j.retries, j.crashes, j.max_retries, j.backoff,
+                j.retry_delay_ms, j.jitter, j.timeout_ms, j.run_at, j.cancel, j.created_at, j.updated_at,
+                j.started_at, j.finished_at, j.runner_id, j.worker
+            FROM jobq_job j
+            JOIN jobq_kind k ON k.id = j.kind_id
+            JOIN jobq_queue q ON q.id = j.queue_id
+            LEFT JOIN jobq_payload p ON p.job_id = j.id
+            LEFT JOIN jobq_outcome o ON o.job_id = j.id
+            LEFT JOIN jobq_progress g ON g.job_id = j.id AND g.attempt = j.attempt ",
+            $rest
+        )
+    };
+}
+
+statements! {
+    hot JOB_GET = select_jobs!("WHERE j.id = ?1");
+    hot JOB_STATE = "SELECT state FROM jobq_job WHERE id = ?1";
+    hot JOB_LAST = "SELECT max(id) FROM jobq_job";
+    /// The start of every listing; see [`list`]. In the order of ids it walks the primary key and
+    /// stops at the limit.
+    cold JOBS_LIST = select_jobs!("");
+}
+
+pub(crate) fn get(conn: &Connection, id: JobId) -> Result<Option<JobRecord>> {
+    let mut statement = conn.prepare_cached(JOB_GET)?;
+    let mut rows = statement.query([id.0])?;
+    rows.next()?.map(decode).transpose()
+}
+
+pub(crate) fn state(conn: &Connection, id: JobId) -> Result<Option<State>> {
+    let code = conn
+        .prepare_cached(JOB_STATE)?
+        .query_row([id.0], |row| row.get(0))
+        .optional()?;
+    Ok(code.and_then(State::from_code))
+}
+
+/// The newest job's number, where there is one.
+pub(crate) fn last(conn: &Connection) -> Result<Option<JobId>> {
+    let id: Option<i64> = conn
+        .prepare_cached(JOB_LAST)?
+        .query_row([], |row| row.get(0))?;
+    Ok(id.map(JobId))
+}
+
+/// The error for a job that is not there.
+pub(crate) fn no_such_job(id: JobId) -> Error {
+    Error::not_found(format!("no job {id}")).hint("`jobq list` shows the jobs in the file")
+}
+
+/// The order of a listing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sort {
+    /// The newest job first: the order in which listings can be paged.
+    #[default]
+    Newest,
+    /// The oldest job first; can be paged as well.
+    Oldest,
+    /// What changed last first.
+    Updated,
+    /// What started last first.
+    Started,
+    /// What became final last first.
+    Finished,
+    /// What is due next first.
+    Due,
+    /// The most urgent first.
+    Priority,
+}
+
+impl Sort {
+    const fn order(self) -> &'static str {
+        match self {
+            Sort::Newest => "j.id DESC",
+            Sort::Oldest => "j.id",
+            Sort::Updated => "j.updated_at DESC, j.id DESC",
+            Sort::Started => "j.started_at DESC, j.id DESC",
+            Sort::Finished => "j.finished_at DESC, j.id DESC",
+            Sort::Due => "j.run_at IS NULL, j.run_at, j.id",
+            Sort::Priority => "j.priority DESC, j.id",
+        }
+    }
+}
+
+/// Which jobs are asked for. What is empty or none does not filter.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// In one of these states.
+    pub states: Vec<State>,
+    /// In one of these queues.
+    pub queues: Vec<String>,
+    /// Of one of these kinds.
+    pub kinds: Vec<String>,
+    /// Enqueued at or after this moment.
+    pub since: Option<jiff::Timestamp>,
+    /// The order.
+    pub sort: Sort,
+    /// The page after this job, for [`Sort::Newest`] and [`Sort::Oldest`].
+    pub after: Option<JobId>,
+    /// At most so many; none: all.
+    pub limit: Option<usize>,
+}
+
+/// Calls `each` for every job that passes the filter, one at a time: memory stays flat.
+pub(crate) fn list(
+    conn: &Connection,
+    filter: &Filter,
+    each: &mut dyn FnMut(JobRecord) -> Result<()>,
+) -> Result<()> {
+    let (sql, arguments) = compose(filter);
+    let mut statement = conn.prepare(&sql)?;
+    let mut rows = statement.query(params_from_iter(arguments))?;
+    while let Some(row) = rows.next()? {
+        each(decode(row)?)?;
+    }
+    Ok(())
+}
+
+fn compose(filter: &Filter) -> (String, Vec<Value>) {
+    let mut terms = Vec::new();
+    let mut arguments = Vec::new();
+    let mut any = |column: &str, values: Vec<Value>| {
+        if !values.is_empty() {
+            terms.push(format!(
+                "{column} IN ({})",
+                vec!["?"; values.len()].join(", ")
+            ));
+            arguments.extend(values);
+        }
+    };
+    any(
+        "j.state",
+        filter
+            .states
+            .iter()
+            .map(|state| Value::Integer(state.code()))
+            .collect(),
+    );
+    any(
+        "q.name",
+        filter.queues.iter().cloned().map(Value::Text).collect(),
+    );
+    any(
+        "k.name",
+        filter.kinds.iter().cloned().map(Value::Text).collect(),
+    );
+    if let Some(since) = filter.since {
+        terms.push("j.created_at >= ?".to_owned());
+        arguments.push(Value::Integer(since.as_millisecond()));
+    }
+    if let Some(after) = filter.after {
+        let older = if filter.sort == Sort::Newest {
+            "<"
+        } else {
+            ">"
+        };
+        terms.push(format!("j.id {older} ?"));
+        arguments.push(Value::Integer(after.0));
+    }
+    let filters = if terms.is_empty() {
+        String::new()
+    } else {
+        format!("WHERE {}", terms.join(" AND "))
+    };
+    let limit = filter
+        .limit
+        .map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+    arguments.push(Value::Integer(limit));
+    (
+        format!(
+            "{JOBS_LIST}{filters} ORDER BY {} LIMIT ?",
+            filter.sort.order()
+        ),
+        arguments,
+    )
+}
+
+/// Text as it stands, also where somebody else has written bytes that are no UTF-8.
+pub(crate) fn text(value: ValueRef<'_>) -> Option<String> {
+    match value {
+        ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
+            Some(String::from_utf8_lossy(bytes).into_owned())
+        }
+        _ => None,
+    }
+}
+
+/// JSON as it stands; what is no JSON is shown as a JSON string, so that one bad row hides no other.
+fn json(value: ValueRef<'_>) -> Option<Box<RawValue>> {
+    let text = text(value)?;
+    let parsed = RawValue::from_string(text.clone());
+    parsed
+        .or_else(|_| serde_json::value::to_raw_value(&text))
+        .ok()
+}
+
+fn decode(row: &Row<'_>) -> Result<JobRecord> {
+    let id = JobId(row.get(0)?);
+    let bad = |what: &str| {
+        Error::invalid(format!(
+            "job {id} has a {what} that this jobq does not know"
+        ))
+    };
+    let progress = Progress {
+        percent: row.get(9)?,
+        processed: row.get(10)?,
+        total: row.get(11)?,
+        message: text(row.get_ref(12)?),
+    };
+    let retry = RetryPolicy {
+        max_retries: row.get(16)?,
+        backoff: Backoff::from_code(row.get(17)?).ok_or_else(|| bad("backoff"))?,
+        delay: Duration::from_millis(row.get(18)?),
+        jitter: if row.get(19)? {
+            Jitter::Tenth
+        } else {
+            Jitter::Off
+        },
+    };
+    let state = State::from_code(row.get(3)?).ok_or_else(|| bad("state"))?;
+    let time = |column| Ok::<_, Error>(row.get::<_, Option<i64>>(column)?.map(timestamp));
+    let scheduled = state == State::Scheduled;
+    Ok(JobRecord {
+        id,
+        kind: text(row.get_ref(1)?).unwrap_or_default(),
+        queue: text(row.get_ref(2)?).unwrap_or_default(),
+        state,
+        wait_reason: row
+            .get::<_, Option<i64>>(4)?
+            .filter(|_| scheduled)
+            .and_then(WaitReason::from_code),
+        priority: Priority::from_code(row.get(5)?).ok_or_else(|| bad("priority"))?,
+        payload: json(row.get_ref(6)?).unwrap_or_default(),
+        result: json(row.get_ref(7)?),
+        error: text(row.get_ref(8)?),
+        progress: Some(progress).filter(|progress| *progress != Progress::default()),
+        attempt: row.get(13)?,
+        retries: row.get(14)?,
+        crashes: row.get(15)?,
+        retry,
+        timeout: row.get::<_, Option<u64>>(20)?.map(Duration::from_millis),
+        run_at: time(21)?.filter(|_| scheduled),
+        cancel_requested: row.get::<_, Option<i64>>(22)?.is_some() && state == State::Running,
+        created_at: timestamp(row.get(23)?),
+        updated_at: timestamp(row.get(24)?),
+        started_at: time(25)?,
+        finished_at: time(26)?,
+        runner: row.get(27)?,
+        worker: row.get(28)?,
+    })
+}

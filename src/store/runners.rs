@@ -1,0 +1,332 @@
+//! The runners in the file: registering, beating, ending, and taking over from those that are lost.
+
+use rusqlite::{Connection, Row, params};
+
+use super::claim::{ClaimFor, budget};
+use super::events::{self, NewEvent};
+use super::settle::{self, AheadAgain, Held, Measured};
+use super::statement::statements;
+use super::tx::Tx;
+use crate::Result;
+use crate::clock::timestamp;
+use crate::event::EventKind;
+use crate::job::JobId;
+use crate::outcome::{Budget, Ending, Verdict, judge};
+
+statements! {
+    hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7)";
+    /// No row changed: another runner has taken this one for lost.
+    hot RUNNER_BEAT_IF_ALIVE = "UPDATE jobq_runner SET beat = beat + 1, heartbeat_at = ?2 WHERE id = ?1 AND state <= 2";
+    hot RUNNER_STOPPING_IF_ALIVE = "UPDATE jobq_runner SET state = 2 WHERE id = ?1 AND state = 1";
+    hot RUNNER_STOPPED_IF_ALIVE = "UPDATE jobq_runner SET state = 3, ended_at = ?2 WHERE id = ?1 AND state <= 2";
+    /// Its lock is free: the process is gone whatever its beat says.
+    hot RUNNER_LOSE_IF_ALIVE = "UPDATE jobq_runner SET state = 4, ended_at = ?2 WHERE id = ?1 AND state <= 2";
+    /// It hangs, unless its beat is no longer the one that was seen.
+    hot RUNNER_LOSE_IF_BEAT = "UPDATE jobq_runner SET state = 4, ended_at = ?2 WHERE id = ?1 AND state <= 2 AND beat = ?3";
+    /// The index of the living holds but a few.
+    hot RUNNERS_ALIVE = "SELECT id, name, beat FROM jobq_runner WHERE state <= 2 ORDER BY id";
+    hot JOBS_HELD_BY = "SELECT id, queue_id, attempt, claim, retries, crashes, max_retries, backoff, retry_delay_ms,
+            jitter, timeout_ms, cancel
+        FROM jobq_job WHERE state = 3 AND runner_id = ?1";
+    hot JOBS_TO_CANCEL = "SELECT id, attempt FROM jobq_job WHERE cancel = 1 AND runner_id = ?1";
+    /// A job that was claimed ahead has begun and goes on for a while: from now on a crash charges it.
+    hot JOB_WORKER_IF_HELD = "UPDATE jobq_job SET worker = ?3, claim = 0 WHERE id = ?1 AND state = 3 AND attempt = ?2";
+    cold RUNNERS_RECENT = "SELECT id, name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at
+        FROM jobq_runner WHERE state <= 2 OR ?1 ORDER BY id";
+    hot JOBS_RUNNING_ON = "SELECT j.worker, j.id, k.name, j.started_at FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id
+        WHERE j.state = 3 AND j.runner_id = ?1 ORDER BY j.worker, j.id";
+    cold RUNNERS_FORGET = "DELETE FROM jobq_runner WHERE state >= 3 AND ended_at < ?1";
+}
+
+/// What a runner says of itself when it registers.
+#[derive(Clone, Debug)]
+pub(crate) struct Registration {
+    pub(crate) name: String,
+    pub(crate) pid: u32,
+    pub(crate) host: String,
+    pub(crate) workers: usize,
+    pub(crate) kinds: Vec<String>,
+    pub(crate) queues: Option<Vec<String>>,
+}
+
+pub(crate) fn register(tx: &Tx<'_>, registration: &Registration) -> Result<i64> {
+    let id = tx.conn.prepare_cached(RUNNER_INSERT)?.insert(params![
+        registration.name,
+        registration.pid,
+        registration.host,
+        registration.workers as i64,
+        json_array(&registration.kinds),
+        registration.queues.as_deref().map(json_array),
+        tx.now_ms
+    ])?;
+    events::append(
+        tx,
+        &NewEvent {
+            runner: Some(id),
+            ..NewEvent::new(EventKind::RunnerStarted)
+        },
+    )?;
+    Ok(id)
+}
+
+fn json_array(names: &[String]) -> String {
+    serde_json::Value::from(names).to_string()
+}
+
+/// Whether the runner still counts as alive.
+pub(crate) fn beat(tx: &Tx<'_>, runner: i64) -> Result<bool> {
+    Ok(tx
+        .conn
+        .prepare_cached(RUNNER_BEAT_IF_ALIVE)?
+        .execute(params![runner, tx.now_ms])?
+        == 1)
+}
+
+pub(crate) fn stopping(tx: &Tx<'_>, runner: i64) -> Result<()> {
+    tx.conn
+        .prepare_cached(RUNNER_STOPPING_IF_ALIVE)?
+        .execute([runner])?;
+    Ok(())
+}
+
+pub(crate) fn stopped(tx: &Tx<'_>, runner: i64) -> Result<()> {
+    if tx
+        .conn
+        .prepare_cached(RUNNER_STOPPED_IF_ALIVE)?
+        .execute(params![runner, tx.now_ms])?
+        == 1
+    {
+        events::append(
+            tx,
+            &NewEvent {
+                runner: Some(runner),
+                ..NewEvent::new(EventKind::RunnerStopped)
+            },
+        )?;
+    }
+    Ok(())
+}
+
+/// A runner that has not ended, as others see it.
+#[derive(Clone, Debug)]
+pub(crate) struct Alive {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    pub(crate) beat: i64,
+}
+
+pub(crate) fn alive(conn: &Connection) -> Result<Vec<Alive>> {
+    let mut statement = conn.prepare_cached(RUNNERS_ALIVE)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Alive {
+            id: row.get(0)?,
+            name: row.get(1)?,
+            beat: row.get(2)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Why a runner is taken for lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// Its lock is free.
+    Dead,
+    /// It has not beaten since this beat.
+    Hung { beat: i64 },
+}
+
+/// Takes over what a lost runner held; none where somebody else was faster or it lives after all.
+pub(crate) fn take_over(tx: &mut Tx<'_>, runner: i64, loss: Loss) -> Result<Option<usize>> {
+    let lost = match loss {
+        Loss::Dead => tx
+            .conn
+            .prepare_cached(RUNNER_LOSE_IF_ALIVE)?
+            .execute(params![runner, tx.now_ms])?,
+        Loss::Hung { beat } => tx
+            .conn
+            .prepare_cached(RUNNER_LOSE_IF_BEAT)?
+            .execute(params![runner, tx.now_ms, beat])?,
+    };
+    if lost == 0 {
+        return Ok(None);
+    }
+    let held = held_by(tx.conn, runner)?;
+    for job in &held {
+        recover(tx, job)?;
+    }
+    let why = if loss == Loss::Dead { "dead" } else { "hung" };
+    let data = format!(r#"{{"why":"{why}","jobs":{}}}"#, held.len());
+    let event = NewEvent {
+        runner: Some(runner),
+        ..NewEvent::new(EventKind::RunnerLost)
+    };
+    events::append(tx, &event.text(Some(&data)))?;
+    Ok(Some(held.len()))
+}
+
+/// A job that a runner holds according to the file.
+#[derive(Clone, Debug)]
+pub(crate) struct HeldJob {
+    pub(crate) held: Held,
+    claimed_for: ClaimFor,
+    budget: Budget,
+    cancel: bool,
+}
+
+pub(crate) fn held_by(conn: &Connection, runner: i64) -> Result<Vec<HeldJob>> {
+    let mut statement = conn.prepare_cached(JOBS_HELD_BY)?;
+    let rows = statement.query_map([runner], |row| decode_held(row, runner))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJob> {
+    let claimed_for = if row.get::<_, i64>(3)? == 0 {
+        ClaimFor::FreeWorker
+    } else {
+        ClaimFor::Ahead
+    };
+    Ok(HeldJob {
+        held: Held {
+            job: JobId(row.get(0)?),
+            attempt: row.get(2)?,
+            queue: row.get(1)?,
+            runner,
+        },
+        claimed_for,
+        budget: budget(row, 4)?,
+        cancel: row.get::<_, Option<i64>>(11)?.is_some(),
+    })
+}
+
+fn recover(tx: &mut Tx<'_>, job: &HeldJob) -> Result<()> {
+    let verdict = match (job.cancel, job.claimed_for) {
+        (true, _) => Verdict::Cancel,
+        (false, ClaimFor::Ahead) => {
+            return settle::return_unbegun(tx, &job.held, AheadAgain::Never).map(|_| ());
+        }
+        (false, ClaimFor::FreeWorker) => judge(Ending::RunnerLost, &job.budget, 0.0),
+    };
+    settle::settle(tx, &job.held, &verdict, &Measured::default())?;
+    Ok(())
+}
+
+/// The jobs of a runner that somebody wants cancelled.
+pub(crate) fn to_cancel(conn: &Connection, runner: i64) -> Result<Vec<(JobId, u32)>> {
+    let mut statement = conn.prepare_cached(JOBS_TO_CANCEL)?;
+    let rows = statement.query_map([runner], |row| Ok((JobId(row.get(0)?), row.get(1)?)))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+pub(crate) fn note_worker(tx: &Tx<'_>, job: JobId, attempt: u32, worker: u32) -> Result<()> {
+    tx.conn
+        .prepare_cached(JOB_WORKER_IF_HELD)?
+        .execute(params![job.0, attempt, worker])?;
+    Ok(())
+}
+
+/// A runner as the file has it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RunnerRecord {
+    /// Its number in the file.
+    pub id: i64,
+    /// What it does.
+    pub state: RunnerState,
+    /// Its process.
+    pub pid: u32,
+    /// The machine it is or was on.
+    pub host: String,
+    /// How many jobs it runs at once.
+    pub worker_count: u32,
+    /// The kinds it has handlers for.
+    pub kinds: Vec<String>,
+    /// The queues it serves; none: all.
+    pub queues: Option<Vec<String>>,
+    /// When it registered.
+    pub started_at: jiff::Timestamp,
+    /// When it last beat.
+    pub heartbeat_at: jiff::Timestamp,
+    /// What it holds.
+    pub jobs: Vec<RunningJob>,
+}
+
+/// What a runner does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunnerState {
+    /// It lives and holds no job.
+    Idle,
+    /// It holds jobs.
+    Busy,
+    /// It has stopped claiming and waits for its running jobs.
+    Stopping,
+    /// It has ended or was lost.
+    Offline,
+}
+
+/// A job that a runner holds.
+#[derive(Clone, Debug)]
+pub struct RunningJob {
+    /// The worker that runs it, once that is known.
+    pub worker: Option<u32>,
+    /// The job.
+    pub job: JobId,
+    /// Its kind.
+    pub kind: String,
+    /// Since when.
+    pub since: jiff::Timestamp,
+}
+
+/// Which runners are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RunnersOf {
+    /// Those that have not ended.
+    Now,
+    /// All that the file remembers.
+    AllTimes,
+}
+
+pub(crate) fn list(conn: &Connection, of: RunnersOf) -> Result<Vec<RunnerRecord>> {
+    let mut statement = conn.prepare_cached(RUNNERS_RECENT)?;
+    let mut rows = statement.query([of == RunnersOf::AllTimes])?;
+    let mut runners = Vec::new();
+    while let Some(row) = rows.next()? {
+        let id = row.get(0)?;
+        let jobs = running_on(conn, id)?;
+        let state = match row.get::<_, i64>(7)? {
+            1 if jobs.is_empty() => RunnerState::Idle,
+            1 => RunnerState::Busy,
+            2 => RunnerState::Stopping,
+            _ => RunnerState::Offline,
+        };
+        let names = |text: String| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default();
+        runners.push(RunnerRecord {
+            id,
+            state,
+            pid: row.get(2)?,
+            host: row.get(3)?,
+            worker_count: row.get(4)?,
+            kinds: names(row.get(5)?),
+            queues: row.get::<_, Option<String>>(6)?.map(names),
+            started_at: timestamp(row.get(8)?),
+            heartbeat_at: timestamp(row.get(9)?),
+            jobs,
+        });
+    }
+    Ok(runners)
+}
+
+fn running_on(conn: &Connection, runner: i64) -> Result<Vec<RunningJob>> {
+    let mut statement = conn.prepare_cached(JOBS_RUNNING_ON)?;
+    let rows = statement.query_map([runner], |row| {
+        Ok(RunningJob {
+            worker: row.get(0)?,
+            job: JobId(row.get(1)?),
+            kind: row.get(2)?,
+            since: timestamp(row.get(3)?),
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,273 @@
+//! The schema's version: making it, checking it, upgrading it.
+
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::connection::wait_while_busy;
+use super::statement::statements;
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// The schema that this jobq reads and writes.
+pub(crate) const VERSION: i64 = 1;
+
+const SCHEMA: &str = include_str!("../../schema.sql");
+
+/// One step from a version to the next.
+pub(crate) struct Upgrade {
+    /// The version that the step makes.
+    pub(crate) to: i64,
+    pub(crate) sql: &'static str,
+}
+
+/// Every step since version 1, in order.
+const UPGRADES: &[Upgrade] = &[];
+
+statements! {
+    /// Read in each transaction: a table of one page, found by its key.
+    hot SCHEMA_VERSION = "SELECT value FROM jobq_meta WHERE key = 'schema_version'";
+    cold SCHEMA_VERSION_SET = "INSERT INTO jobq_meta (key, value) VALUES ('schema_version', ?1)
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    cold META_SET = "INSERT INTO jobq_meta (key, value) VALUES (?1, ?2)
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    cold TABLES_COUNT = "SELECT count(*) FROM sqlite_schema";
+}
+
+/// Whose file it is: jobq sets modes only in its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Owner {
+    Jobq,
+    Application,
+}
+
+/// Makes the schema in an empty file or in an application's, upgrades an older one, refuses a newer one.
+pub(crate) fn ensure(conn: &mut Connection, now_ms: i64) -> Result<()> {
+    match version(conn)? {
+        Some(VERSION) => return Ok(()),
+        Some(found) => upgrade(conn, UPGRADES, VERSION, found)?,
+        None => create(conn, now_ms)?,
+    }
+    Ok(())
+}
+
+/// Refuses a file that is not exactly of this version, for readers that cannot upgrade it.
+pub(crate) fn check(conn: &Connection) -> Result<()> {
+    match version(conn)? {
+        Some(VERSION) => Ok(()),
+        Some(found) if found > VERSION => Err(newer(found)),
+        Some(found) => Err(Error::new(
+            Kind::Unsupported,
+            format!("the database has schema {found}, this jobq needs {VERSION}, and the file is read-only"),
+        )
+        .hint("open it once where it can be written")),
+        None => Err(Error::new(Kind::NotADatabase, "the database holds no jobq tables")),
+    }
+}
+
+/// The version check of each write transaction: the file may have been upgraded under its writer.
+pub(crate) fn check_unchanged(conn: &Connection) -> Result<()> {
+    let found: i64 = conn
+        .prepare_cached(SCHEMA_VERSION)?
+        .query_row([], |row| row.get(0))?;
+    if found == VERSION {
+        return Ok(());
+    }
+    Err(Error::new(
+        Kind::NewerSchema,
+        format!("the database was upgraded to schema {found} while it was open; this jobq knows {VERSION}"),
+    )
+    .hint("start the newer jobq in place of this one"))
+}
+
+fn version(conn: &Connection) -> Result<Option<i64>> {
+    let exists = conn.table_exists(Some("main"), "jobq_meta")?;
+    if !exists {
+        return Ok(None);
+    }
+    let found = conn
+        .query_row(SCHEMA_VERSION, [], |row| row.get(0))
+        .optional()?;
+    found.map(Some).ok_or_else(|| {
+        Error::new(
+            Kind::Corrupt,
+            "the database has jobq's tables but no schema version",
+        )
+        .hint("restore a backup")
+    })
+}
+
+fn newer(found: i64) -> Error {
+    Error::new(
+        Kind::NewerSchema,
+        format!("the database has schema {found}, this jobq knows {VERSION}"),
+    )
+    .hint("install a newer jobq")
+}
+
+fn create(conn: &mut Connection, now_ms: i64) -> Result<()> {
+    let tables: i64 = conn.query_row(TABLES_COUNT, [], |row| row.get(0))?;
+    let owner = if tables == 0 {
+        Owner::Jobq
+    } else {
+        Owner::Application
+    };
+    match owner {
+        Owner::Jobq => set_modes(conn)?,
+        Owner::Application => require_wal(conn)?,
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have been faster.
+    if version(&tx)?.is_none() {
+        tx.execute_batch(SCHEMA)?;
+        tx.execute(SCHEMA_VERSION_SET, [VERSION])?;
+        let owner = if owner == Owner::Jobq {
+            "jobq"
+        } else {
+            "application"
+        };
+        tx.execute(META_SET, params!["created_by", owner])?;
+        tx.execute(META_SET, params!["created_at", now_ms])?;
+    }
+    tx.commit()?;
+    Ok(())
+}
+
+/// The modes of a file of jobq's own. Switching to WAL needs the file alone for a moment and does
+/// not call the busy handler, so several processes that make one file at once go round.
+fn set_modes(conn: &Connection) -> Result<()> {
+    conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
+    for tries in 0.. {
+        let switched = conn
+            .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get::<_, String>(0));
+        match switched.map_err(Error::from) {
+            Ok(mode) if mode == "wal" => break,
+            Ok(mode) => return Err(no_wal(&mode)),
+            Err(error) if error.is_busy() && wait_while_busy(tries) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn require_wal(conn: &Connection) -> Result<()> {
+    let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    if mode == "wal" {
+        Ok(())
+    } else {
+        Err(no_wal(&mode))
+    }
+}
+
+fn no_wal(mode: &str) -> Error {
+    Error::new(
+        Kind::Unsupported,
+        format!("the database is in journal mode '{mode}'; jobq needs WAL, so that readers and the writer do not wait for each other"),
+    )
+    .hint("run `PRAGMA journal_mode = WAL` in the application that owns the file")
+}
+
+/// Runs the steps after version `found` up to `target` in one transaction: a kill leaves the old
+/// version or the new one.
+pub(crate) fn upgrade(
+    conn: &mut Connection,
+    steps: &[Upgrade],
+    target: i64,
+    found: i64,
+) -> Result<()> {
+    if found > target {
+        return Err(newer(found));
+    }
+    let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut at = version(&tx)?.unwrap_or(found);
+    for step in steps
+        .iter()
+        .filter(|step| step.to > found && step.to <= target)
+    {
+        if step.to <= at {
+            continue;
+        }
+        tx.execute_batch(step.sql).map_err(|error| {
+            Error::from(error).context(format_args!("the upgrade to schema {}", step.to))
+        })?;
+        at = step.to;
+    }
+    if at != target {
+        return Err(Error::new(
+            Kind::Unsupported,
+            format!("there is no upgrade from schema {found} to {target}"),
+        ));
+    }
+    tx.execute(SCHEMA_VERSION_SET, [target])?;
+    tx.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STEPS: &[Upgrade] = &[
+        Upgrade {
+            to: 2,
+            sql: "ALTER TABLE jobq_queue ADD COLUMN weight INTEGER NOT NULL DEFAULT 1;",
+        },
+        Upgrade {
+            to: 3,
+            sql: "CREATE TABLE jobq_tag (job_id INTEGER, tag TEXT) STRICT;",
+        },
+    ];
+
+    fn fresh() -> Connection {
+        let mut conn = Connection::open_in_memory().unwrap();
+        let tx = conn.transaction().unwrap();
+        tx.execute_batch(SCHEMA).unwrap();
+        tx.execute(SCHEMA_VERSION_SET, [1]).unwrap();
+        tx.execute("INSERT INTO jobq_queue (name) VALUES ('images')", [])
+            .unwrap();
+        tx.commit().unwrap();
+        conn
+    }
+
+    #[test]
+    fn an_older_schema_is_upgraded_step_by_step_and_keeps_its_rows() {
+        let mut conn = fresh();
+        upgrade(&mut conn, STEPS, 3, 1).unwrap();
+        assert_eq!(version(&conn).unwrap(), Some(3));
+        let kept: (String, i64) = conn
+            .query_row("SELECT name, weight FROM jobq_queue", [], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
+            .unwrap();
+        assert_eq!(kept, ("images".to_owned(), 1));
+    }
+
+    #[test]
+    fn an_upgrade_that_fails_midway_leaves_the_old_schema() {
+        let mut conn = fresh();
+        let broken = [
+            Upgrade {
+                to: 2,
+                sql: STEPS[0].sql,
+            },
+            Upgrade {
+                to: 3,
+                sql: "CREATE TABLE jobq_queue (id INTEGER)",
+            },
+        ];
+        let error = upgrade(&mut conn, &broken, 3, 1).unwrap_err();
+        assert!(error.to_string().contains("schema 3"), "{error}");
+        assert_eq!(version(&conn).unwrap(), Some(1));
+        assert!(conn.prepare("SELECT weight FROM jobq_queue").is_err());
+    }
+
+    #[test]
+    fn a_newer_schema_is_refused_and_a_missing_step_too() {
+        let mut conn = fresh();
+        assert!(
+            upgrade(&mut conn, STEPS, 1, 4)
+                .unwrap_err()
+                .is_newer_schema()
+        );
+        assert!(upgrade(&mut conn, &[], 2, 1).is_err());
+        assert_eq!(version(&conn).unwrap(), Some(1));
+    }
+}

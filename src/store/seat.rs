@@ -1,0 +1,207 @@
+//! Who writes for this process: nobody yet, a thread of its own, or the dispatcher of a runner.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::tx::Tx;
+use super::writer::{Call, Command, Writer};
+use crate::doorbell::Doorbell;
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// So many commands may wait before callers do.
+const INBOX: usize = 4096;
+/// So many commands go into one transaction.
+pub(crate) const GROUP: usize = 1024;
+
+pub(crate) enum Message {
+    Write(Box<dyn Command>),
+    /// The writing thread is to end and to hand the writer over.
+    HandOver(Sender<Writer>),
+}
+
+/// The inbox of the process's writer, and the seat that the writer sits on.
+pub(crate) struct WriterSeat {
+    inbox: Option<Sender<Message>>,
+    outbox: Receiver<Message>,
+    bell: Arc<Doorbell>,
+    seat: Mutex<Seat>,
+}
+
+enum Seat {
+    /// Nobody has written yet, or a runner has just ended.
+    Idle(Box<Writer>),
+    /// A thread commits what comes in.
+    Thread(JoinHandle<()>),
+    /// A runner's dispatcher does.
+    Runner,
+    /// The file is read-only.
+    Closed,
+}
+
+/// What a runner takes with it: the writer and where its commands come in.
+pub(crate) struct SeatLease {
+    pub(crate) writer: Box<Writer>,
+    pub(crate) outbox: Receiver<Message>,
+    pub(crate) bell: Arc<Doorbell>,
+}
+
+impl WriterSeat {
+    pub(crate) fn new(writer: Option<Writer>) -> Result<WriterSeat> {
+        let (inbox, outbox) = bounded(INBOX);
+        let seat = writer.map_or(Seat::Closed, |writer| Seat::Idle(Box::new(writer)));
+        let bell = Arc::new(Doorbell::new()?);
+        Ok(WriterSeat {
+            inbox: Some(inbox),
+            outbox,
+            bell,
+            seat: Mutex::new(seat),
+        })
+    }
+
+    /// Runs `body` in the next transaction and waits for its COMMIT.
+    pub(crate) fn write<T: Send + 'static>(
+        &self,
+        body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = bounded(1);
+        self.send(Box::new(Call::new(body, Some(reply))))?;
+        answer.recv().map_err(|_| gone())?
+    }
+
+    /// Puts `body` into the next transaction and does not wait. What fails is logged.
+    pub(crate) fn post(
+        &self,
+        body: impl FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
+    ) -> Result<()> {
+        self.send(Box::new(Call::new(body, None)))
+    }
+
+    fn send(&self, command: Box<dyn Command>) -> Result<()> {
+        let Some(inbox) = &self.inbox else {
+            return Err(gone());
+        };
+        inbox.send(Message::Write(command)).map_err(|_| gone())?;
+        // After the send: a runner that ends meanwhile either sees the command or leaves the seat idle.
+        self.sit(&mut self.lock())?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    /// Sees to it that somebody writes.
+    fn sit(&self, seat: &mut Seat) -> Result<()> {
+        match std::mem::replace(seat, Seat::Closed) {
+            Seat::Idle(writer) => {
+                let outbox = self.outbox.clone();
+                let thread = thread::Builder::new()
+                    .name("jobq-writer".to_owned())
+                    .spawn(move || write_what_comes(*writer, &outbox))
+                    .map_err(|error| Error::io("the writer thread cannot be started", error))?;
+                *seat = Seat::Thread(thread);
+                Ok(())
+            }
+            Seat::Closed => Err(Error::new(
+                Kind::ReadOnly,
+                "the database could only be opened for reading",
+            )
+            .hint("check the permissions of the file and of its folder")),
+            other => {
+                *seat = other;
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands the writer to a runner.
+    pub(crate) fn lease(&self) -> Result<SeatLease> {
+        let mut seat = self.lock();
+        let writer = match std::mem::replace(&mut *seat, Seat::Runner) {
+            Seat::Idle(writer) => writer,
+            Seat::Thread(thread) => {
+                let (hand, take) = bounded(1);
+                let inbox = self.inbox.as_ref().ok_or_else(gone)?;
+                inbox.send(Message::HandOver(hand)).map_err(|_| gone())?;
+                let writer = take.recv().map_err(|_| gone())?;
+                let _ = thread.join();
+                Box::new(writer)
+            }
+            Seat::Runner => {
+                return Err(
+                    Error::wrong_state("a runner is already started on this queue")
+                        .hint("open the file a second time for a second runner"),
+                );
+            }
+            Seat::Closed => {
+                *seat = Seat::Closed;
+                return Err(Error::new(
+                    Kind::ReadOnly,
+                    "the database could only be opened for reading",
+                ));
+            }
+        };
+        Ok(SeatLease {
+            writer,
+            outbox: self.outbox.clone(),
+            bell: Arc::clone(&self.bell),
+        })
+    }
+
+    /// Takes the writer back from a runner that has ended.
+    pub(crate) fn give_back(&self, lease: SeatLease) {
+        let mut seat = self.lock();
+        *seat = Seat::Idle(lease.writer);
+        if !self.outbox.is_empty() {
+            if let Err(error) = self.sit(&mut seat) {
+                log::error!("{error}");
+            }
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Seat> {
+        self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for WriterSeat {
+    /// What was sent is written before the process goes on.
+    fn drop(&mut self) {
+        drop(self.inbox.take());
+        if let Seat::Thread(thread) = std::mem::replace(&mut *self.lock(), Seat::Closed) {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn gone() -> Error {
+    Error::new(Kind::Io, "the writer of this queue has ended")
+}
+
+fn write_what_comes(mut writer: Writer, outbox: &Receiver<Message>) {
+    let mut commands: Vec<Box<dyn Command>> = Vec::new();
+    while let Ok(first) = outbox.recv() {
+        let mut next = Some(first);
+        let mut hand = None;
+        while let Some(message) = next.take() {
+            match message {
+                Message::Write(command) => commands.push(command),
+                Message::HandOver(to) => {
+                    hand = Some(to);
+                    break;
+                }
+            }
+            if commands.len() < GROUP {
+                next = outbox.try_recv().ok();
+            }
+        }
+        if !commands.is_empty() {
+            // Each command has its own reply; there is no body that could fail.
+            let _ = writer.transact(&mut commands, &mut |_| Ok(()));
+        }
+        if let Some(hand) = hand {
+            let _ = hand.send(writer);
+            return;
+        }
+    }
+}

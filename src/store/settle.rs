@@ -1,0 +1,285 @@
+//! Ending an attempt: what becomes of the job, fenced by (job, running, attempt).
+
+use std::time::Duration;
+
+use rusqlite::params;
+
+use super::enqueue::Due;
+use super::events::{self, NewEvent};
+use super::statement::statements;
+use super::tx::Tx;
+use crate::Result;
+use crate::event::{AttemptEnd, EventKind};
+use crate::job::{JobId, When};
+use crate::outcome::{Snooze, Verdict};
+use crate::state::{State, WaitReason};
+
+statements! {
+    hot JOB_FINISH_IF_HELD = "UPDATE jobq_job SET state = ?3, finished_at = ?4, updated_at = ?4,
+            worker = coalesce(?5, worker), cancel = NULL
+        WHERE id = ?1 AND state = 3 AND attempt = ?2";
+    /// Not where somebody has asked to cancel: that request must not be lost in a retry.
+    hot JOB_SCHEDULE_IF_HELD = "UPDATE jobq_job SET state = 0, wait_reason = ?3, run_at = ?4, wait_fixed = ?5,
+            retries = retries + ?6, updated_at = ?7, worker = coalesce(?8, worker)
+        WHERE id = ?1 AND state = 3 AND attempt = ?2 AND cancel IS NULL";
+    /// Back to pending; see [`JOB_SCHEDULE_IF_HELD`] for the last term.
+    hot JOB_RETURN_IF_HELD = "UPDATE jobq_job SET state = 2, crashes = crashes + ?3, no_ahead = max(no_ahead, ?4),
+            updated_at = ?5
+        WHERE id = ?1 AND state = 3 AND attempt = ?2 AND cancel IS NULL";
+    /// What `jobq result` stored during the attempt stays.
+    hot OUTCOME_SET_RESULT = "INSERT INTO jobq_outcome (job_id, result) VALUES (?1, ?2)
+        ON CONFLICT (job_id) DO UPDATE SET result = coalesce(result, excluded.result), error = NULL";
+    /// A failed attempt's result is nobody's.
+    hot OUTCOME_SET_ERROR = "INSERT INTO jobq_outcome (job_id, error) VALUES (?1, ?2)
+        ON CONFLICT (job_id) DO UPDATE SET result = NULL, error = excluded.error";
+}
+
+/// The attempt that is to be ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Held {
+    pub(crate) job: JobId,
+    pub(crate) attempt: u32,
+    pub(crate) queue: i64,
+    pub(crate) runner: i64,
+}
+
+/// What is known of the attempt besides its verdict.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Measured {
+    pub(crate) worker: Option<u32>,
+    pub(crate) took: Option<Duration>,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) cpu_ms: Option<u64>,
+    pub(crate) max_rss_bytes: Option<u64>,
+}
+
+/// Whether a job that comes back may be claimed ahead again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AheadAgain {
+    Yes,
+    Never,
+}
+
+/// Whether the attempt still held its job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fence {
+    Held,
+    Lost,
+}
+
+/// Ends an attempt. Where it no longer holds the job, an event says so and nothing else happens.
+pub(crate) fn settle(
+    tx: &mut Tx<'_>,
+    held: &Held,
+    verdict: &Verdict,
+    measured: &Measured,
+) -> Result<Fence> {
+    let mut end = AttemptEnd {
+        exit_code: measured.exit_code,
+        cpu_ms: measured.cpu_ms,
+        max_rss_bytes: measured.max_rss_bytes,
+        ..AttemptEnd::default()
+    };
+    let (to, kind) = match verdict {
+        Verdict::Complete { result } => (
+            complete(tx, held, measured, result.as_deref())?,
+            EventKind::Completed,
+        ),
+        Verdict::Fail { error } => {
+            end.error = Some(error.clone());
+            (
+                finish(tx, held, measured, State::Failed)?,
+                EventKind::Failed,
+            )
+        }
+        Verdict::Cancel => (
+            finish(tx, held, measured, State::Cancelled)?,
+            EventKind::Cancelled,
+        ),
+        Verdict::Retry { error, after } => {
+            end.error = Some(error.clone());
+            let due = Due {
+                run_at_ms: tx.now_ms.saturating_add(crate::clock::millis(*after)),
+                fixed: false,
+            };
+            end.run_at_ms = Some(due.run_at_ms);
+            (
+                schedule(tx, held, measured, (WaitReason::Retry, &due))?,
+                EventKind::Retry,
+            )
+        }
+        Verdict::Snooze(snooze) => {
+            let due = snoozed_until(*snooze, tx.now_ms);
+            end.run_at_ms = Some(due.run_at_ms);
+            (
+                schedule(tx, held, measured, (WaitReason::Snooze, &due))?,
+                EventKind::Snoozed,
+            )
+        }
+        Verdict::GiveBack { why } => {
+            end.error = Some((*why).to_owned());
+            (
+                give_back(tx, held, AheadAgain::Yes, 0)?,
+                EventKind::Returned,
+            )
+        }
+        Verdict::Recover { error } => {
+            end.error = Some(error.clone());
+            (
+                give_back(tx, held, AheadAgain::Yes, 1)?,
+                EventKind::Recovered,
+            )
+        }
+    };
+    let Some(to) = to else {
+        return not_held(tx, held, measured);
+    };
+    let kind = if to == State::Cancelled {
+        EventKind::Cancelled
+    } else {
+        kind
+    };
+    if let Some(error) = end
+        .error
+        .as_deref()
+        .filter(|_| !matches!(verdict, Verdict::GiveBack { .. }))
+    {
+        tx.conn
+            .prepare_cached(OUTCOME_SET_ERROR)?
+            .execute(params![held.job.0, error])?;
+    }
+    append_end(tx, held, measured, (kind, &end))?;
+    tx.counts.moved(held.queue, State::Running, to);
+    Ok(Fence::Held)
+}
+
+/// Gives back what was claimed ahead and never begun: free of charge.
+pub(crate) fn return_unbegun(tx: &mut Tx<'_>, held: &Held, again: AheadAgain) -> Result<Fence> {
+    let Some(to) = give_back(tx, held, again, 0)? else {
+        return not_held(tx, held, &Measured::default());
+    };
+    let kind = if to == State::Cancelled {
+        EventKind::Cancelled
+    } else {
+        EventKind::Returned
+    };
+    append_end(
+        tx,
+        held,
+        &Measured::default(),
+        (kind, &AttemptEnd::default()),
+    )?;
+    tx.counts.moved(held.queue, State::Running, to);
+    Ok(Fence::Held)
+}
+
+fn complete(
+    tx: &Tx<'_>,
+    held: &Held,
+    measured: &Measured,
+    result: Option<&str>,
+) -> Result<Option<State>> {
+    let to = finish(tx, held, measured, State::Completed)?;
+    // A first attempt without a result has left nothing to clear either.
+    if to.is_some() && (result.is_some() || held.attempt > 1) {
+        tx.conn
+            .prepare_cached(OUTCOME_SET_RESULT)?
+            .execute(params![held.job.0, result])?;
+    }
+    Ok(to)
+}
+
+fn finish(tx: &Tx<'_>, held: &Held, measured: &Measured, to: State) -> Result<Option<State>> {
+    let changed = tx
+        .conn
+        .prepare_cached(JOB_FINISH_IF_HELD)?
+        .execute(params![
+            held.job.0,
+            held.attempt,
+            to.code(),
+            tx.now_ms,
+            measured.worker
+        ])?;
+    Ok((changed == 1).then_some(to))
+}
+
+fn schedule(
+    tx: &Tx<'_>,
+    held: &Held,
+    measured: &Measured,
+    (reason, due): (WaitReason, &Due),
+) -> Result<Option<State>> {
+    let changed = tx
+        .conn
+        .prepare_cached(JOB_SCHEDULE_IF_HELD)?
+        .execute(params![
+            held.job.0,
+            held.attempt,
+            reason.code(),
+            due.run_at_ms,
+            due.fixed,
+            reason == WaitReason::Retry,
+            tx.now_ms,
+            measured.worker
+        ])?;
+    if changed == 1 {
+        Ok(Some(State::Scheduled))
+    } else {
+        finish(tx, held, measured, State::Cancelled)
+    }
+}
+
+fn give_back(tx: &Tx<'_>, held: &Held, again: AheadAgain, crashes: u32) -> Result<Option<State>> {
+    let changed = tx
+        .conn
+        .prepare_cached(JOB_RETURN_IF_HELD)?
+        .execute(params![
+            held.job.0,
+            held.attempt,
+            crashes,
+            again == AheadAgain::Never,
+            tx.now_ms
+        ])?;
+    if changed == 1 {
+        return Ok(Some(State::Pending));
+    }
+    finish(tx, held, &Measured::default(), State::Cancelled)
+}
+
+fn snoozed_until(snooze: Snooze, now_ms: i64) -> Due {
+    let when = match snooze {
+        Snooze::For(duration) => When::In(duration),
+        Snooze::Until(at) => When::At(at),
+    };
+    Due::of(when, now_ms).unwrap_or(Due {
+        run_at_ms: now_ms,
+        fixed: false,
+    })
+}
+
+fn append_end(
+    tx: &Tx<'_>,
+    held: &Held,
+    measured: &Measured,
+    (kind, end): (EventKind, &AttemptEnd),
+) -> Result<()> {
+    let data = end.to_json();
+    let event = NewEvent {
+        attempt: Some(held.attempt),
+        runner: Some(held.runner),
+        worker: measured.worker,
+        took: measured.took,
+        ..NewEvent::job(kind, held.job).text(data.as_deref())
+    };
+    events::append(tx, &event)
+}
+
+fn not_held(tx: &Tx<'_>, held: &Held, measured: &Measured) -> Result<Fence> {
+    append_end(
+        tx,
+        held,
+        measured,
+        (EventKind::ReportDropped, &AttemptEnd::default()),
+    )?;
+    Ok(Fence::Lost)
+}

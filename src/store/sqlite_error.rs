@@ -1,0 +1,44 @@
+//! What SQLite's errors mean to a person and to a caller.
+
+use rusqlite::ErrorCode;
+
+use crate::error::{Error, Kind};
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        let code = error.sqlite_error_code();
+        let told = match code {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::new(
+                Kind::Busy,
+                "the database is busy: another process kept it locked",
+            )
+            .hint("try again"),
+            Some(ErrorCode::DiskFull) => {
+                Error::new(Kind::Full, "the disk is full; nothing was changed")
+                    .hint("free some space (`jobq prune` removes old jobs) and try again")
+            }
+            Some(ErrorCode::ReadOnly) => Error::new(Kind::ReadOnly, "the database is read-only"),
+            Some(ErrorCode::NotADatabase) => {
+                Error::new(Kind::NotADatabase, "the file is no SQLite database")
+            }
+            Some(ErrorCode::DatabaseCorrupt) => {
+                Error::new(Kind::Corrupt, format!("the database is damaged: {error}"))
+                    .hint("see `jobq doctor`, and restore a backup")
+            }
+            Some(ErrorCode::TooBig) => {
+                Error::invalid("the value is larger than SQLite can hold (1 GB)")
+            }
+            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Error::new(
+                Kind::Io,
+                format!("the database cannot be read or written: {error}"),
+            ),
+            _ => Error::new(Kind::Sqlite, error.to_string()),
+        };
+        told.with_source(error)
+    }
+}
+
+/// Whether the connection can no longer be trusted: it is to be closed and opened anew.
+pub(crate) fn breaks_connection(error: &Error) -> bool {
+    matches!(error.kind(), Kind::Io | Kind::Corrupt | Kind::NotADatabase)
+}

@@ -1,0 +1,49 @@
+//! A write transaction under way, as the store's operations see it.
+
+use rusqlite::Connection;
+
+use super::counts::CountChanges;
+use super::names::Names;
+use crate::Result;
+
+/// One IMMEDIATE transaction: its connection, its moment, and what it owes the counters.
+pub(crate) struct Tx<'c> {
+    pub(crate) conn: &'c Connection,
+    pub(crate) names: &'c mut Names,
+    /// The transaction's one "now".
+    pub(crate) now_ms: i64,
+    pub(crate) counts: CountChanges,
+}
+
+impl<'c> Tx<'c> {
+    pub(crate) fn new(conn: &'c Connection, names: &'c mut Names, now_ms: i64) -> Tx<'c> {
+        Tx {
+            conn,
+            names,
+            now_ms,
+            counts: CountChanges::default(),
+        }
+    }
+
+    /// Runs `body` whole or not at all. An error that ended the whole transaction is left to the
+    /// writer, which sees it by autocommit.
+    pub(crate) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
+        let counts = self.counts.clone();
+        match body(self) {
+            Ok(done) => {
+                self.conn.prepare_cached("RELEASE command")?.execute([])?;
+                Ok(done)
+            }
+            Err(error) => {
+                if !self.conn.is_autocommit() {
+                    self.conn
+                        .execute_batch("ROLLBACK TO command; RELEASE command")?;
+                    self.counts = counts;
+                    self.names.forget_uncommitted();
+                }
+                Err(error)
+            }
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! Backups and the doctor.
+
+use std::path::Path;
+
+use rusqlite::{Connection, params};
+
+use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
+use super::file;
+use super::tx::Tx;
+use crate::{Error, Result};
+
+/// What the doctor found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub severity: Severity,
+    /// What was looked at.
+    pub check: &'static str,
+    /// What it is like.
+    pub message: String,
+}
+
+/// How bad a finding is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// As it should be.
+    Ok,
+    /// Worth a look.
+    Warning,
+    /// Something is broken.
+    Error,
+}
+
+/// Looks at the file's structure, its references and its counters. Changes nothing.
+pub(crate) fn examine(conn: &Connection) -> Result<Vec<Finding>> {
+    Ok(vec![
+        integrity(conn)?,
+        references(conn)?,
+        counters(conn)?,
+        journal(conn)?,
+    ])
+}
+
+fn finding(check: &'static str, problem: Option<(Severity, String)>, fine: &str) -> Finding {
+    let (severity, message) = problem.unwrap_or((Severity::Ok, fine.to_owned()));
+    Finding {
+        severity,
+        check,
+        message,
+    }
+}
+
+fn integrity(conn: &Connection) -> Result<Finding> {
+    let mut statement = conn.prepare("PRAGMA integrity_check(20)")?;
+    let lines: Vec<String> = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let problem = (lines != ["ok"]).then(|| (Severity::Error, lines.join("; ")));
+    Ok(finding(
+        "integrity",
+        problem,
+        "the file's pages and indexes are sound",
+    ))
+}
+
+fn references(conn: &Connection) -> Result<Finding> {
+    let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
+    let tables: Vec<String> = statement
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    let problem = tables.first().map(|table| {
+        (
+            Severity::Error,
+            format!(
+                "{} rows refer to rows that are not there, the first in {table}",
+                tables.len()
+            ),
+        )
+    });
+    Ok(finding(
+        "references",
+        problem,
+        "every reference leads to a row",
+    ))
+}
+
+fn counters(conn: &Connection) -> Result<Finding> {
+    // One read transaction, or a job that moves between the two would count as a fault.
+    let read = conn.unchecked_transaction()?;
+    let kept = counts::table(&read, COUNTS_ALL)?;
+    let counted = counts::table(&read, COUNTS_RECOUNT)?;
+    let problem = (kept != counted).then(|| {
+        (Severity::Error, format!("the state counters say {kept:?}, a recount says {counted:?}; `jobq doctor --fix` rewrites them"))
+    });
+    Ok(finding(
+        "counters",
+        problem,
+        "the state counters equal a recount",
+    ))
+}
+
+fn journal(conn: &Connection) -> Result<Finding> {
+    let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
+    let problem = (mode != "wal").then(|| {
+        (
+            Severity::Error,
+            format!("the journal mode is '{mode}', not WAL"),
+        )
+    });
+    Ok(finding(
+        "journal",
+        problem,
+        "the journal is a write-ahead log",
+    ))
+}
+
+/// Replaces the counters by a recount.
+pub(crate) fn recount(tx: &Tx<'_>) -> Result<()> {
+    let counted = counts::table(tx.conn, COUNTS_RECOUNT)?;
+    tx.conn.execute(COUNTS_CLEAR, [])?;
+    for ((queue, state), jobs) in counted {
+        tx.conn
+            .prepare_cached(counts::COUNT_ADD)?
+            .execute(params![queue, state, jobs])?;
+    }
+    Ok(())
+}
+
+/// Writes a consistent copy of the live file: one read transaction, nobody waits.
+pub(crate) fn backup(conn: &Connection, to: &Path) -> Result<()> {
+    let to = file::prepare_folder(to)?;
+    if to.exists() {
+        return Err(Error::invalid(format!("{} is there already", to.display()))
+            .hint("name a file that does not exist yet"));
+    }
+    let part = file::with_suffix(&to, ".part");
+    let _ = std::fs::remove_file(&part);
+    file::create_private(&part)?;
+    let copied = part
+        .to_str()
+        .ok_or_else(|| Error::invalid(format!("{} is no UTF-8", part.display())))
+        .and_then(|name| Ok(conn.execute("VACUUM INTO ?1", [name])?));
+    let moved = copied.and_then(|_| {
+        let synced = std::fs::File::open(&part).and_then(|file| file.sync_all());
+        synced
+            .and_then(|()| std::fs::rename(&part, &to))
+            .map_err(|error| Error::io(format_args!("{}", to.display()), error))
+    });
+    if moved.is_err() {
+        let _ = std::fs::remove_file(&part);
+    }
+    moved.map_err(|error| error.context("the backup was not made"))
+}

@@ -1,0 +1,126 @@
+//! Which rule keeps a job from running.
+
+use rusqlite::Connection;
+
+use super::claim::is_paused;
+use super::names::find_queue;
+use super::queues;
+use super::records::{self, no_such_job};
+use super::runners::{self, RunnerRecord, RunnerState, RunnersOf};
+use super::statement::statements;
+use crate::Result;
+use crate::job::{JobId, JobRecord};
+use crate::state::{State, WaitReason};
+
+statements! {
+    cold JOBS_AHEAD_OF = "SELECT count(*) FROM jobq_job
+        WHERE state = 2 AND queue_id = ?1 AND (priority > ?2 OR (priority = ?2 AND id < ?3))";
+}
+
+/// Why a job does not run now, and what would change that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// It runs.
+    Running {
+        /// On this runner.
+        runner: i64,
+        /// It has been asked to stop.
+        cancel_requested: bool,
+    },
+    /// It has ended.
+    Final(State),
+    /// It is not due yet.
+    NotDue {
+        /// Because of this.
+        reason: WaitReason,
+        /// Until then.
+        until: jiff::Timestamp,
+    },
+    /// Every queue is paused.
+    AllPaused,
+    /// Its queue is paused.
+    QueuePaused(String),
+    /// No runner is alive.
+    NoRunner,
+    /// Runners are alive, but none has a handler for its kind.
+    NoHandler(String),
+    /// Runners are alive, but none of those with a handler serves its queue.
+    QueueNotServed(String),
+    /// Every runner that could run it is about to stop.
+    RunnersStopping,
+    /// It waits for its turn.
+    InLine {
+        /// So many jobs of its queue go first.
+        ahead: u64,
+        /// So many jobs run on the runners that could run it.
+        running: u64,
+        /// With so many workers.
+        workers: u64,
+    },
+    /// A state of a later version of jobq.
+    Other(State),
+}
+
+pub(crate) fn why(conn: &Connection, id: JobId) -> Result<Why> {
+    let job = records::get(conn, id)?.ok_or_else(|| no_such_job(id))?;
+    match job.state {
+        State::Running => Ok(Why::Running {
+            runner: job.runner.unwrap_or_default(),
+            cancel_requested: job.cancel_requested,
+        }),
+        State::Scheduled => Ok(Why::NotDue {
+            reason: job.wait_reason.unwrap_or(WaitReason::Delay),
+            until: job.run_at.unwrap_or(job.created_at),
+        }),
+        State::Pending => pending(conn, &job),
+        state if state.is_final() => Ok(Why::Final(state)),
+        state => Ok(Why::Other(state)),
+    }
+}
+
+fn pending(conn: &Connection, job: &JobRecord) -> Result<Why> {
+    let queue = find_queue(conn, &job.queue)?.unwrap_or_default();
+    if queues::all_paused_since(conn)?.is_some() {
+        return Ok(Why::AllPaused);
+    }
+    if is_paused(conn, queue)? {
+        return Ok(Why::QueuePaused(job.queue.clone()));
+    }
+    let runners = runners::list(conn, RunnersOf::Now)?;
+    if runners.is_empty() {
+        return Ok(Why::NoRunner);
+    }
+    let knows_kind: Vec<&RunnerRecord> = runners
+        .iter()
+        .filter(|runner| runner.kinds.contains(&job.kind))
+        .collect();
+    if knows_kind.is_empty() {
+        return Ok(Why::NoHandler(job.kind.clone()));
+    }
+    let serves = |runner: &&RunnerRecord| {
+        runner
+            .queues
+            .as_ref()
+            .is_none_or(|queues| queues.contains(&job.queue))
+    };
+    let able: Vec<&RunnerRecord> = knows_kind.into_iter().filter(serves).collect();
+    if able.is_empty() {
+        return Ok(Why::QueueNotServed(job.queue.clone()));
+    }
+    if able
+        .iter()
+        .all(|runner| runner.state == RunnerState::Stopping)
+    {
+        return Ok(Why::RunnersStopping);
+    }
+    let arguments = rusqlite::params![queue, job.priority.code(), job.id.0];
+    Ok(Why::InLine {
+        ahead: conn.query_row(JOBS_AHEAD_OF, arguments, |row| row.get(0))?,
+        running: able.iter().map(|runner| runner.jobs.len() as u64).sum(),
+        workers: able
+            .iter()
+            .map(|runner| u64::from(runner.worker_count))
+            .sum(),
+    })
+}

@@ -1,0 +1,407 @@
+//! The one writer of a process: it commits what has queued up as one transaction.
+
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::connection::{self, OpenConfig};
+use super::names::Names;
+use super::schema;
+use super::sqlite_error::breaks_connection;
+use super::statement::statements;
+use super::tx::Tx;
+use crate::error::Kind;
+use crate::{Error, Result};
+
+statements! {
+    /// Tells after a failed COMMIT whether it landed: see [`Writer::commit`].
+    hot COMMIT_MARK = "INSERT INTO jobq_commit (slot, token) VALUES (?1, ?2)
+        ON CONFLICT (slot) DO UPDATE SET token = excluded.token";
+    hot COMMIT_MARKED = "SELECT token FROM jobq_commit WHERE slot = ?1";
+}
+
+/// A write that waits for its transaction.
+pub(crate) trait Command: Send {
+    /// Runs inside a savepoint; may run a second time where the first transaction was lost.
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()>;
+    /// Called once, after COMMIT, or with the reason why nothing was changed.
+    fn reply(self: Box<Self>, committed: Result<()>);
+}
+
+/// A command made of a closure, whose caller waits for the answer.
+pub(crate) struct Call<F, T> {
+    body: F,
+    answer: Option<T>,
+    reply: Option<Sender<Result<T>>>,
+}
+
+impl<F, T> Call<F, T>
+where
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    pub(crate) fn new(body: F, reply: Option<Sender<Result<T>>>) -> Call<F, T> {
+        Call {
+            body,
+            answer: None,
+            reply,
+        }
+    }
+}
+
+impl<F, T> Command for Call<F, T>
+where
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        self.answer = Some((self.body)(tx)?);
+        Ok(())
+    }
+
+    fn reply(self: Box<Self>, committed: Result<()>) {
+        let Call { answer, reply, .. } = *self;
+        let Some(reply) = reply else {
+            if let Err(error) = committed {
+                log::warn!("a write that nobody waits for was not saved: {error}");
+            }
+            return;
+        };
+        let answer = committed.and_then(|()| answer.ok_or_else(not_saved));
+        // Who no longer listens has gone away.
+        let _ = reply.send(answer);
+    }
+}
+
+fn not_saved() -> Error {
+    Error::new(Kind::Io, "the write was not carried out")
+}
+
+/// What became of a COMMIT that reported an error.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Landed {
+    Yes,
+    No,
+    Unknown,
+}
+
+/// The write connection and what it knows.
+pub(crate) struct Writer {
+    config: OpenConfig,
+    /// None after an error that makes the connection untrustworthy, until it is open again.
+    conn: Option<Connection>,
+    names: Names,
+    mark: CommitMark,
+    /// After a lost connection nothing is acknowledged before a checkpoint has succeeded.
+    needs_checkpoint: bool,
+}
+
+/// This writer's place in `jobq_commit`.
+struct CommitMark {
+    slot: i64,
+    /// What the slot held before the transaction under way.
+    last: Option<i64>,
+    /// What the transaction under way has put there.
+    pending: Option<i64>,
+}
+
+impl Writer {
+    pub(crate) fn new(conn: Connection, config: OpenConfig) -> Writer {
+        let mark = CommitMark {
+            slot: fastrand::i64(0..64),
+            last: None,
+            pending: None,
+        };
+        Writer {
+            config,
+            conn: Some(conn),
+            names: Names::default(),
+            mark,
+            needs_checkpoint: false,
+        }
+    }
+
+    /// The connection, for looking without a transaction; opened anew where it was lost.
+    pub(crate) fn conn(&mut self) -> Result<&Connection> {
+        self.reopen()?;
+        self.conn.as_ref().ok_or_else(not_saved)
+    }
+
+    pub(crate) fn split(&mut self) -> Result<(&Connection, &mut Names)> {
+        self.reopen()?;
+        let Writer { conn, names, .. } = self;
+        Ok((conn.as_ref().ok_or_else(not_saved)?, names))
+    }
+
+    /// Commits all `commands` and then `body` as one transaction, and replies. The error is the
+    /// body's: the commands have been answered each on its own.
+    pub(crate) fn transact<T>(
+        &mut self,
+        commands: &mut Vec<Box<dyn Command>>,
+        body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
+    ) -> Result<T> {
+        match self.group(commands, body) {
+            Group::Committed { outcomes, body } => {
+                for (command, outcome) in commands.drain(..).zip(outcomes) {
+                    command.reply(outcome);
+                }
+                body
+            }
+            Group::Lost(error) => {
+                for command in commands.drain(..) {
+                    command.reply(Err(error.duplicate()));
+                }
+                Err(error)
+            }
+            Group::Ended => self.one_by_one(commands, body),
+        }
+    }
+
+    /// An error inside ended the whole transaction: so that one command's trouble is not everybody's,
+    /// each gets a transaction of its own.
+    fn one_by_one<T>(
+        &mut self,
+        commands: &mut Vec<Box<dyn Command>>,
+        body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
+    ) -> Result<T> {
+        for mut command in commands.drain(..) {
+            let outcome = self.alone(&mut |tx| command.apply(tx));
+            command.reply(outcome);
+        }
+        self.alone(body)
+    }
+
+    fn alone<T>(&mut self, body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
+        match self.group(&mut Vec::new(), body) {
+            Group::Committed { body, .. } => body,
+            Group::Lost(error) => Err(error),
+            Group::Ended => Err(not_saved()),
+        }
+    }
+
+    fn group<T>(
+        &mut self,
+        commands: &mut [Box<dyn Command>],
+        body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
+    ) -> Group<T> {
+        let single = commands.is_empty();
+        let (outcomes, answer) = match self.run(commands, body) {
+            Ok(ran) => ran,
+            Err(error) => {
+                self.abandon(&error);
+                return Group::Lost(error);
+            }
+        };
+        let ended = self.conn.as_ref().is_none_or(Connection::is_autocommit);
+        if ended {
+            let error = outcomes
+                .into_iter()
+                .chain([answer.map(|_| ())])
+                .find_map(Result::err);
+            let error = error.unwrap_or_else(not_saved);
+            self.abandon(&error);
+            return if single {
+                Group::Lost(error)
+            } else {
+                Group::Ended
+            };
+        }
+        match self.commit() {
+            Ok(()) => Group::Committed {
+                outcomes,
+                body: answer,
+            },
+            Err(error) => Group::Lost(error),
+        }
+    }
+
+    /// Everything between BEGIN and COMMIT. The error is one of the transaction itself.
+    #[allow(
+        clippy::type_complexity,
+        reason = "private, and taken apart by the one caller"
+    )]
+    fn run<T>(
+        &mut self,
+        commands: &mut [Box<dyn Command>],
+        body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
+    ) -> Result<(Vec<Result<()>>, Result<T>)> {
+        self.reopen()?;
+        let token = fastrand::i64(..);
+        let now_ms = self.config.clock.now_ms();
+        let Writer {
+            conn, names, mark, ..
+        } = self;
+        let conn = conn.as_ref().ok_or_else(not_saved)?;
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        schema::check_unchanged(conn)?;
+        mark.last = conn
+            .prepare_cached(COMMIT_MARKED)?
+            .query_row([mark.slot], |row| row.get(0))
+            .optional()?;
+        let mut tx = Tx::new(conn, names, now_ms);
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for command in commands {
+            outcomes.push(tx.savepoint(|tx| command.apply(tx)));
+            if conn.is_autocommit() {
+                return Ok((outcomes, Err(not_saved())));
+            }
+        }
+        let answer = if outcomes.is_empty() {
+            body(&mut tx)
+        } else {
+            tx.savepoint(body)
+        };
+        if conn.is_autocommit() || (outcomes.is_empty() && answer.is_err()) {
+            if !conn.is_autocommit() {
+                conn.execute_batch("ROLLBACK")?;
+            }
+            return Ok((outcomes, answer));
+        }
+        let mut counts = std::mem::take(&mut tx.counts);
+        counts.flush(conn)?;
+        conn.prepare_cached(COMMIT_MARK)?
+            .execute(params![mark.slot, token])?;
+        mark.pending = Some(token);
+        Ok((outcomes, answer))
+    }
+
+    fn commit(&mut self) -> Result<()> {
+        let Some(conn) = self.conn.as_ref() else {
+            return Err(not_saved());
+        };
+        let committed = conn
+            .prepare_cached("COMMIT")
+            .and_then(|mut commit| commit.execute([]));
+        let error = match committed {
+            Ok(_) => {
+                self.names.committed();
+                return Ok(());
+            }
+            Err(error) => Error::from(error),
+        };
+        if !conn.is_autocommit() && !breaks_connection(&error) {
+            // Refused while the transaction still stood, as by a full disk: it did not land.
+            self.abandon(&error);
+            return Err(error);
+        }
+        log::error!("a commit failed: {error}; opening the database anew to see whether it landed");
+        self.drop_connection();
+        match self.look_for_mark() {
+            Landed::Yes => {
+                self.names.committed();
+                Ok(())
+            }
+            Landed::No => {
+                self.names.forget_uncommitted();
+                Err(error)
+            }
+            Landed::Unknown => Err(Error::new(
+                Kind::UnknownOutcome,
+                format!("the commit failed and it cannot be told whether it landed: {error}"),
+            )
+            .hint("look before trying again; `jobq doctor` checks the file")),
+        }
+    }
+
+    fn look_for_mark(&mut self) -> Landed {
+        // A disk that has failed may take a moment; a longer wait would hold up everybody.
+        for tries in 0..5 {
+            match self.reopen() {
+                Ok(()) => break,
+                Err(error) if tries == 4 => {
+                    log::error!("the database cannot be opened again: {error}");
+                    return Landed::Unknown;
+                }
+                Err(_) => std::thread::sleep(Duration::from_millis(20 << tries)),
+            }
+        }
+        let Some(conn) = self.conn.as_ref() else {
+            return Landed::Unknown;
+        };
+        let found = conn
+            .query_row(COMMIT_MARKED, [self.mark.slot], |row| row.get(0))
+            .optional();
+        match found {
+            Ok(found) if found.is_some() && found == self.mark.pending => Landed::Yes,
+            Ok(found) if found == self.mark.last => Landed::No,
+            _ => Landed::Unknown,
+        }
+    }
+
+    /// Rolls back what is left of a transaction after an error.
+    fn abandon(&mut self, error: &Error) {
+        self.names.forget_uncommitted();
+        let Some(conn) = self.conn.as_ref() else {
+            return;
+        };
+        let rolled_back = conn.is_autocommit() || conn.execute_batch("ROLLBACK").is_ok();
+        if !rolled_back || breaks_connection(error) {
+            self.drop_connection();
+        }
+    }
+
+    fn drop_connection(&mut self) {
+        self.conn = None;
+        self.needs_checkpoint = true;
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        if self.conn.is_none() {
+            let (conn, access) = connection::open(&self.config)?;
+            if access != connection::Access::ReadWrite {
+                return Err(Error::new(
+                    Kind::ReadOnly,
+                    "the database has become read-only",
+                ));
+            }
+            self.conn = Some(conn);
+        }
+        if self.needs_checkpoint {
+            self.checkpoint("FULL")?;
+            self.needs_checkpoint = false;
+        }
+        Ok(())
+    }
+
+    /// Moves what the log holds into the database file.
+    pub(crate) fn checkpoint(&self, mode: &str) -> Result<()> {
+        let Some(conn) = self.conn.as_ref() else {
+            return Ok(());
+        };
+        let busy: i64 = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+            row.get(0)
+        })?;
+        if busy == 0 {
+            Ok(())
+        } else {
+            Err(Error::new(
+                Kind::Busy,
+                "the log could not be checkpointed: a reader holds it",
+            ))
+        }
+    }
+
+    /// Checkpoints and lets SQLite remove the log where nobody else has the file open.
+    pub(crate) fn close(self) {
+        if let Some(conn) = self.conn {
+            let _ = conn.set_db_config(
+                rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
+                false,
+            );
+            let _ = conn.close();
+        }
+    }
+}
+
+enum Group<T> {
+    /// The transaction is in the file; each command has its own outcome.
+    Committed {
+        outcomes: Vec<Result<()>>,
+        body: Result<T>,
+    },
+    /// Nothing was changed, or nothing is known, for the one reason.
+    Lost(Error),
+    /// An error inside a savepoint ended the transaction: nothing was changed.
+    Ended,
+}
