@@ -82,6 +82,8 @@ CREATE TABLE jobq_job (
 CREATE INDEX jobq_job_pending ON jobq_job (queue_id, kind_id, priority DESC, id) WHERE state = 2;
 -- What is due next. A million delayed jobs cost the claim nothing.
 CREATE INDEX jobq_job_due ON jobq_job (run_at) WHERE state = 0;
+-- What waits for another try: a drain stays for it.
+CREATE INDEX jobq_job_retrying ON jobq_job (kind_id, queue_id) WHERE state = 0 AND wait_reason = 2;
 -- What a runner holds, for taking over.
 CREATE INDEX jobq_job_running ON jobq_job (runner_id) WHERE state = 3;
 -- Which running jobs are asked to stop.

@@ -1,8 +1,8 @@
 //! How a running attempt learns that it is to stop.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::outcome::CancelReason;
@@ -15,6 +15,7 @@ pub struct Cancellation(Arc<Shared>);
 struct Shared {
     /// 0, or the code of the first reason.
     reason: AtomicU8,
+    told_at: OnceLock<Instant>,
     callback: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     told: Condvar,
 }
@@ -28,6 +29,11 @@ impl Cancellation {
     /// Why it is to stop; the first reason stays.
     pub fn reason(&self) -> Option<CancelReason> {
         CancelReason::from_code(self.0.reason.load(Ordering::Acquire))
+    }
+
+    /// When it was told so.
+    pub(crate) fn told_at(&self) -> Option<Instant> {
+        self.0.told_at.get().copied()
     }
 
     /// Waits at most `timeout`; true as soon as the attempt is to stop. Use it in place of a sleep.

@@ -5,10 +5,13 @@ mod clock;
 mod doorbell;
 mod error;
 mod event;
+mod fault;
+pub mod handlers;
 mod job;
 mod outcome;
 mod queue;
 mod retry;
+mod runner;
 mod state;
 mod store;
 
@@ -20,6 +23,11 @@ pub use job::{DEFAULT_QUEUE, Enqueued, Job, JobId, JobRecord, NewJob, Priority, 
 pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
 pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions};
 pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
+pub use runner::attempt::Usage;
+pub use runner::builder::{DEFAULT_WORKERS, Retention, RunnerBuilder, UnknownKinds, Until};
+pub use runner::context::Context;
+pub use runner::handle::{Ended, Left, Runner, Stopper, Tally};
+pub use runner::handler::{Failure, Handler};
 pub use rusqlite;
 pub use state::{State, WaitReason};
 pub use store::attempt_writes::AttemptRef;

@@ -12,6 +12,7 @@ pub(crate) mod change;
 pub(crate) mod claim;
 pub(crate) mod connection;
 pub(crate) mod counts;
+pub(crate) mod drain;
 pub(crate) mod edit;
 pub(crate) mod enqueue;
 pub(crate) mod events;

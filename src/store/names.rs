@@ -12,6 +12,7 @@ statements! {
     hot KIND_ID = "SELECT id FROM jobq_kind WHERE name = ?1";
     hot KIND_ADD = "INSERT INTO jobq_kind (name) VALUES (?1)";
     hot KIND_NAME = "SELECT name FROM jobq_kind WHERE id = ?1";
+    cold KINDS_ALL = "SELECT id FROM jobq_kind";
     hot QUEUE_ID = "SELECT id FROM jobq_queue WHERE name = ?1";
     hot QUEUE_ADD = "INSERT INTO jobq_queue (name) VALUES (?1)";
     hot QUEUE_NAME = "SELECT name FROM jobq_queue WHERE id = ?1";
@@ -137,4 +138,11 @@ pub(crate) fn find_kind(conn: &Connection, name: &str) -> Result<Option<i64>> {
         .prepare_cached(KIND_ID)?
         .query_row([name], |row| row.get(0))
         .optional()?)
+}
+
+/// The numbers of all kinds: few, however many jobs there are.
+pub(crate) fn kind_ids(conn: &Connection) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(KINDS_ALL)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

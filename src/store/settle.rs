@@ -10,6 +10,7 @@ use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
 use crate::event::{AttemptEnd, EventKind};
+use crate::fault::{self, Fault};
 use crate::job::{JobId, When};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::{State, WaitReason};
@@ -29,6 +30,7 @@ statements! {
     /// What `jobq result` stored during the attempt stays.
     hot OUTCOME_SET_RESULT = "INSERT INTO jobq_outcome (job_id, result) VALUES (?1, ?2)
         ON CONFLICT (job_id) DO UPDATE SET result = coalesce(result, excluded.result), error = NULL";
+    cold JOB_ATTEMPT = "SELECT attempt FROM jobq_job WHERE id = ?1";
     /// A failed attempt's result is nobody's.
     hot OUTCOME_SET_ERROR = "INSERT INTO jobq_outcome (job_id, error) VALUES (?1, ?2)
         ON CONFLICT (job_id) DO UPDATE SET result = NULL, error = excluded.error";
@@ -60,20 +62,15 @@ pub(crate) enum AheadAgain {
     Never,
 }
 
-/// Whether the attempt still held its job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fence {
-    Held,
-    Lost,
-}
-
-/// Ends an attempt. Where it no longer holds the job, an event says so and nothing else happens.
+/// Ends an attempt; the state that its job went to. Where the attempt no longer holds the job, an
+/// event says so and nothing else happens.
 pub(crate) fn settle(
     tx: &mut Tx<'_>,
     held: &Held,
     verdict: &Verdict,
     measured: &Measured,
-) -> Result<Fence> {
+) -> Result<Option<State>> {
+    let held = &unfenced(tx, *held)?;
     let mut end = AttemptEnd {
         exit_code: measured.exit_code,
         cpu_ms: measured.cpu_ms,
@@ -150,11 +147,26 @@ pub(crate) fn settle(
     }
     append_end(tx, held, measured, (kind, &end))?;
     tx.counts.moved(held.queue, State::Running, to);
-    Ok(Fence::Held)
+    Ok(Some(to))
+}
+
+/// The attempt as it is, unless a test has taken the fence away.
+fn unfenced(tx: &Tx<'_>, held: Held) -> Result<Held> {
+    if !fault::is_on(Fault::NoFence) {
+        return Ok(held);
+    }
+    let attempt = tx
+        .conn
+        .query_row(JOB_ATTEMPT, [held.job.0], |row| row.get(0))?;
+    Ok(Held { attempt, ..held })
 }
 
 /// Gives back what was claimed ahead and never begun: free of charge.
-pub(crate) fn return_unbegun(tx: &mut Tx<'_>, held: &Held, again: AheadAgain) -> Result<Fence> {
+pub(crate) fn return_unbegun(
+    tx: &mut Tx<'_>,
+    held: &Held,
+    again: AheadAgain,
+) -> Result<Option<State>> {
     let Some(to) = give_back(tx, held, again, 0)? else {
         return not_held(tx, held, &Measured::default());
     };
@@ -170,7 +182,7 @@ pub(crate) fn return_unbegun(tx: &mut Tx<'_>, held: &Held, again: AheadAgain) ->
         (kind, &AttemptEnd::default()),
     )?;
     tx.counts.moved(held.queue, State::Running, to);
-    Ok(Fence::Held)
+    Ok(Some(to))
 }
 
 fn complete(
@@ -274,12 +286,12 @@ fn append_end(
     events::append(tx, &event)
 }
 
-fn not_held(tx: &Tx<'_>, held: &Held, measured: &Measured) -> Result<Fence> {
+fn not_held(tx: &Tx<'_>, held: &Held, measured: &Measured) -> Result<Option<State>> {
     append_end(
         tx,
         held,
         measured,
         (EventKind::ReportDropped, &AttemptEnd::default()),
     )?;
-    Ok(Fence::Lost)
+    Ok(None)
 }

@@ -239,6 +239,7 @@ impl Writer {
             .prepare_cached(COMMIT_MARKED)?
             .query_row([mark.slot], |row| row.get(0))
             .optional()?;
+        let before = conn.total_changes();
         let mut tx = Tx::new(conn, names, now_ms);
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
@@ -260,6 +261,10 @@ impl Writer {
         }
         let mut counts = std::mem::take(&mut tx.counts);
         counts.flush(conn)?;
+        if conn.total_changes() == before {
+            // Nothing to commit: the log stays as it is, and nobody else wakes.
+            return Ok((outcomes, answer));
+        }
         conn.prepare_cached(COMMIT_MARK)?
             .execute(params![mark.slot, token])?;
         mark.pending = Some(token);

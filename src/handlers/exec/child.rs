@@ -158,7 +158,7 @@ impl Leader {
     }
 
     fn reap(&mut self) -> Option<std::io::Result<ResUse>> {
-        self.child.take().map(Wait4::wait4)
+        self.child.take().map(|mut child| child.wait4())
     }
 }
 

@@ -7,21 +7,21 @@ use crate::Error;
 
 /// A set of exit codes, written like `2,64-78`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct FailOn {
+pub struct FailOn {
     /// First and last code of each part, both included.
     ranges: Vec<(u8, u8)>,
 }
 
 impl FailOn {
     /// Whether `code` is in the set.
-    pub(crate) fn contains(&self, code: i32) -> bool {
+    pub fn contains(&self, code: i32) -> bool {
         self.ranges
             .iter()
             .any(|&(first, last)| (first.into()..=last.into()).contains(&code))
     }
 
     /// Whether no code is in the set.
-    pub(crate) fn is_empty(&self) -> bool {
+    pub fn is_empty(&self) -> bool {
         self.ranges.is_empty()
     }
 }

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// `"shell":"a | b"` in place of `command`. Whatever is in one of these has been checked: it can be
 /// given to the operating system as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ExecPayload {
+pub struct ExecPayload {
     program: Program,
     cwd: Option<String>,
     env: BTreeMap<String, String>,
@@ -24,7 +24,7 @@ pub(crate) struct ExecPayload {
 
 /// What a job of kind `exec` runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Program {
+pub enum Program {
     /// This argv, as given: no shell looks at it.
     Argv(Vec<String>),
     /// This text, by `/bin/sh -c`.
@@ -51,7 +51,7 @@ impl ExecPayload {
     /// A payload that runs `program` and leaves everything else open.
     ///
     /// Invalid where there is no command, or a NUL byte in it.
-    pub(crate) fn new(program: Program) -> Result<ExecPayload> {
+    pub fn new(program: Program) -> Result<ExecPayload> {
         match &program {
             Program::Argv(argv) => check_argv(argv)?,
             Program::Shell(text) if text.trim().is_empty() => {
@@ -68,7 +68,7 @@ impl ExecPayload {
     }
 
     /// Runs it in this directory: an absolute path, as a runner may be at home anywhere.
-    pub(crate) fn with_cwd(mut self, cwd: impl Into<String>) -> Result<ExecPayload> {
+    pub fn with_cwd(mut self, cwd: impl Into<String>) -> Result<ExecPayload> {
         let cwd = cwd.into();
         check_text("cwd", &cwd)?;
         if !cwd.starts_with('/') {
@@ -81,7 +81,7 @@ impl ExecPayload {
     }
 
     /// Remembers an environment variable for it.
-    pub(crate) fn with_env(
+    pub fn with_env(
         mut self,
         name: impl Into<String>,
         value: impl Into<String>,
@@ -98,13 +98,13 @@ impl ExecPayload {
     }
 
     /// Fails for good with these exit codes.
-    pub(crate) fn with_fail_on(mut self, fail_on: FailOn) -> ExecPayload {
+    pub fn with_fail_on(mut self, fail_on: FailOn) -> ExecPayload {
         self.fail_on = fail_on;
         self
     }
 
     /// Reads and checks a job's payload. The error says what is wrong with it.
-    pub(crate) fn parse(json: &str) -> Result<ExecPayload> {
+    pub fn parse(json: &str) -> Result<ExecPayload> {
         let what = "the payload of kind exec";
         let fields: Fields = serde_json::from_str(json).map_err(|error| {
             Error::invalid(format!("{what}: {error}"))
@@ -114,13 +114,13 @@ impl ExecPayload {
     }
 
     /// The payload as JSON text.
-    pub(crate) fn to_json(&self) -> Result<String> {
+    pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(&Fields::from(self))
             .map_err(|error| Error::invalid("the payload of kind exec").with_source(error))
     }
 
     /// The exit codes that fail it for good.
-    pub(crate) fn fail_on(&self) -> &FailOn {
+    pub fn fail_on(&self) -> &FailOn {
         &self.fail_on
     }
 

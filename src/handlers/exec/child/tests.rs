@@ -1,4 +1,3 @@
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use super::super::environment::Environment;
@@ -35,6 +34,12 @@ impl Seen {
 
 impl Watcher for Seen {
     fn spawned(&mut self, pid: i32) {
+        let group = rustix::process::getpgid(Pid::from_raw(pid)).unwrap();
+        assert_eq!(
+            group.as_raw_nonzero().get(),
+            pid,
+            "it leads no group of its own"
+        );
         self.pids.push(pid);
     }
 
@@ -201,25 +206,6 @@ fn a_command_gets_its_own_environment_directory_and_stdin() {
             "{name}"
         );
     }
-}
-
-#[test]
-fn a_command_leads_a_process_group_of_its_own() {
-    struct Asks(Option<(i32, Pid)>);
-    impl Watcher for Asks {
-        fn spawned(&mut self, pid: i32) {
-            self.0 = Some((pid, rustix::process::getpgid(Pid::from_raw(pid)).unwrap()));
-            kill(pid);
-        }
-        fn output(&mut self, _: Stream, _: &[u8]) {}
-    }
-    let mut asks = Asks(None);
-    assert_eq!(
-        Bench::shell("exec sleep 600").run(&mut asks).end,
-        End::Signaled(9)
-    );
-    let (pid, group) = asks.0.unwrap();
-    assert_eq!(group.as_raw_nonzero().get(), pid);
 }
 
 #[test]
@@ -476,7 +462,7 @@ fn neither_descriptors_nor_zombies_are_left_over() {
     let bench = Bench::shell("exit 0");
     let highest = || {
         let probe = std::fs::File::open("/dev/null").unwrap();
-        probe.as_raw_fd()
+        std::os::fd::AsRawFd::as_raw_fd(&probe)
     };
     let mut pids = Vec::new();
     let before = highest();

@@ -1,0 +1,142 @@
+//! One attempt on its way: claimed by the dispatcher, in the channel, on a worker, reported.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cancel::Cancellation;
+use crate::job::JobId;
+use crate::outcome::{Budget, Ending};
+use crate::store::attempt_writes::AttemptRef;
+use crate::store::claim::ClaimFor;
+use crate::store::settle::Held;
+
+/// A claimed job as dispatcher and worker share it.
+pub(crate) struct Attempt {
+    pub(crate) held: Held,
+    pub(crate) kind: Arc<str>,
+    pub(crate) kind_id: i64,
+    pub(crate) queue: Arc<str>,
+    pub(crate) budget: Budget,
+    /// None where the file's bytes are no text.
+    pub(crate) payload: Option<String>,
+    pub(crate) claimed_for: ClaimFor,
+    pub(crate) claimed_at: Instant,
+    pub(crate) cancellation: Cancellation,
+    pub(crate) usage: Mutex<Usage>,
+    stage: AtomicU32,
+    began_at: OnceLock<Instant>,
+    /// Its worker has been noted in the file.
+    noted: AtomicBool,
+}
+
+/// What the kernel says an attempt's process used, and how it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The exit code, where the process was not ended by a signal.
+    pub exit_code: Option<i32>,
+    /// Processor time, user and system.
+    pub cpu_ms: Option<u64>,
+    /// Peak memory.
+    pub max_rss_bytes: Option<u64>,
+}
+
+const IN_CHANNEL: u32 = 0;
+const WITHDRAWN: u32 = u32::MAX;
+
+impl Attempt {
+    pub(crate) fn new(held: Held, names: (Arc<str>, Arc<str>), claimed: ClaimedParts) -> Attempt {
+        let (kind, queue) = names;
+        Attempt {
+            held,
+            kind,
+            kind_id: claimed.kind_id,
+            queue,
+            budget: claimed.budget,
+            payload: claimed.payload,
+            claimed_for: claimed.claimed_for,
+            claimed_at: claimed.claimed_at,
+            cancellation: Cancellation::default(),
+            usage: Mutex::default(),
+            stage: AtomicU32::new(IN_CHANNEL),
+            began_at: OnceLock::new(),
+            noted: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn job(&self) -> JobId {
+        self.held.job
+    }
+
+    pub(crate) fn reference(&self) -> AttemptRef {
+        AttemptRef {
+            job: self.held.job,
+            attempt: self.held.attempt,
+        }
+    }
+
+    /// A worker takes it out of the channel; false where it was withdrawn meanwhile.
+    pub(crate) fn begin(&self, worker: u32, now: Instant) -> bool {
+        let _ = self.began_at.set(now);
+        self.stage
+            .compare_exchange(IN_CHANNEL, worker, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// The dispatcher takes it back; false where a worker was faster.
+    pub(crate) fn withdraw(&self) -> bool {
+        self.stage
+            .compare_exchange(IN_CHANNEL, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+    }
+
+    /// The worker that runs it, and since when.
+    pub(crate) fn running_on(&self) -> Option<(u32, Instant)> {
+        match self.stage.load(Ordering::Acquire) {
+            IN_CHANNEL | WITHDRAWN => None,
+            worker => Some((
+                worker,
+                self.began_at.get().copied().unwrap_or(self.claimed_at),
+            )),
+        }
+    }
+
+    /// True for the first caller only.
+    pub(crate) fn note_once(&self) -> bool {
+        !self.noted.swap(true, Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_noted(&self) -> bool {
+        self.noted.load(Ordering::Relaxed)
+    }
+
+    /// Whether its handler was told to stop so long ago that its slot is given up.
+    pub(crate) fn is_past_grace(&self, now: Instant, grace: Duration) -> bool {
+        self.running_on().is_some()
+            && self
+                .cancellation
+                .told_at()
+                .is_some_and(|told_at| now >= told_at + grace)
+    }
+
+    pub(crate) fn usage(&self) -> Usage {
+        *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a claim found, besides who holds it.
+pub(crate) struct ClaimedParts {
+    pub(crate) kind_id: i64,
+    pub(crate) budget: Budget,
+    pub(crate) payload: Option<String>,
+    pub(crate) claimed_for: ClaimFor,
+    pub(crate) claimed_at: Instant,
+}
+
+/// What a worker sends back.
+pub(crate) struct Report {
+    pub(crate) attempt: Arc<Attempt>,
+    pub(crate) worker: u32,
+    pub(crate) ending: Ending,
+    pub(crate) took: Duration,
+}

@@ -1,0 +1,231 @@
+//! How a runner is set up.
+
+use std::any::{Any, TypeId};
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::context::Context;
+use super::handle::Runner;
+use super::handler::{Failure, Handler, Registry, Typed};
+use super::liveness::{HEARTBEAT, HUNG_AFTER};
+use crate::job::{Job, check_name};
+use crate::queue::Queue;
+use crate::{Error, Result};
+
+/// Workers of a runner that is not told otherwise.
+pub const DEFAULT_WORKERS: usize = 5;
+/// More workers than this are a mistake.
+const MAX_WORKERS: usize = 1024;
+
+/// What happens to jobs of a kind without a handler.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UnknownKinds {
+    /// They stay pending for another runner.
+    #[default]
+    Keep,
+    /// They fail.
+    Fail,
+}
+
+/// When a runner ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Until {
+    /// When it is stopped.
+    #[default]
+    Stopped,
+    /// When nothing is left that it could run, now or after a retry.
+    Drained,
+}
+
+/// How long final jobs are kept. None keeps them for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Completed jobs.
+    pub completed: Option<Duration>,
+    /// Failed and cancelled jobs.
+    pub failed: Option<Duration>,
+    /// How often a runner looks for old ones.
+    pub every: Duration,
+}
+
+impl Default for Retention {
+    fn default() -> Retention {
+        const HOUR: u64 = 60 * 60;
+        Retention {
+            completed: Some(Duration::from_secs(24 * HOUR)),
+            failed: Some(Duration::from_secs(7 * 24 * HOUR)),
+            every: Duration::from_secs(HOUR),
+        }
+    }
+}
+
+/// How a runner hears of the others, and how long it waits when it ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pulse {
+    pub(crate) every: Duration,
+    pub(crate) hung_after: Duration,
+    /// How long running jobs may go on after a stop.
+    pub(crate) deadline: Duration,
+    /// How long a job that was told to stop may take to do so.
+    pub(crate) grace: Duration,
+}
+
+/// Commands have 10 s between TERM and KILL; a slot is given up a little later.
+const GRACE: Duration = Duration::from_secs(12);
+
+/// Sets up a runner: its workers, its handlers, its queues. Made by [`Queue::runner`].
+#[must_use]
+pub struct RunnerBuilder {
+    pub(crate) queue: Queue,
+    pub(crate) workers: usize,
+    pub(crate) queues: Option<Vec<String>>,
+    pub(crate) registry: Registry,
+    pub(crate) unknown_kinds: UnknownKinds,
+    pub(crate) until: Until,
+    pub(crate) default_timeout: Option<Duration>,
+    pub(crate) retention: Retention,
+    pub(crate) pulse: Pulse,
+}
+
+impl Queue {
+    /// Sets up a runner for this queue. One runner per open queue: a second one needs the file opened
+    /// a second time.
+    pub fn runner(&self) -> RunnerBuilder {
+        RunnerBuilder {
+            queue: self.clone(),
+            workers: DEFAULT_WORKERS,
+            queues: None,
+            registry: Registry::default(),
+            unknown_kinds: UnknownKinds::default(),
+            until: Until::default(),
+            default_timeout: None,
+            retention: Retention::default(),
+            pulse: Pulse {
+                every: HEARTBEAT,
+                hung_after: HUNG_AFTER,
+                deadline: Duration::from_secs(60),
+                grace: GRACE,
+            },
+        }
+    }
+}
+
+impl RunnerBuilder {
+    /// How many jobs run at once; five unless set.
+    pub fn workers(mut self, workers: usize) -> RunnerBuilder {
+        self.workers = workers;
+        self
+    }
+
+    /// Only jobs of these queues; all unless set.
+    pub fn queues(mut self, names: Vec<String>) -> RunnerBuilder {
+        self.queues = Some(names);
+        self
+    }
+
+    /// The code for a kind, as a [`Handler`].
+    pub fn handler(mut self, kind: impl Into<String>, handler: impl Handler) -> RunnerBuilder {
+        self.registry
+            .handlers
+            .insert(kind.into(), Arc::new(handler));
+        self
+    }
+
+    /// The code for a typed job.
+    ///
+    /// What it returns becomes the job's result. An error by `?` is tried again under the job's
+    /// retry policy; see [`Failure`] for other ends.
+    pub fn handle<J: Job + 'static>(
+        self,
+        run: impl Fn(J, &Context) -> Result<J::Output, Failure> + Send + Sync + 'static,
+    ) -> RunnerBuilder {
+        self.handler(
+            J::KIND,
+            Typed {
+                run,
+                job: PhantomData,
+            },
+        )
+    }
+
+    /// State of the application that handlers find by its type: see [`Context::data`].
+    pub fn data<T: Send + Sync + 'static>(mut self, data: T) -> RunnerBuilder {
+        let data: Arc<dyn Any + Send + Sync> = Arc::new(data);
+        self.registry.data.insert(TypeId::of::<T>(), data);
+        self
+    }
+
+    /// What happens to jobs of a kind without a handler; they stay pending unless set.
+    pub fn unknown_kinds(mut self, unknown_kinds: UnknownKinds) -> RunnerBuilder {
+        self.unknown_kinds = unknown_kinds;
+        self
+    }
+
+    /// When it ends; when it is stopped unless set.
+    pub fn until(mut self, until: Until) -> RunnerBuilder {
+        self.until = until;
+        self
+    }
+
+    /// How long an attempt may take where neither the job nor its kind says so; no limit unless set.
+    pub fn default_timeout(mut self, timeout: Duration) -> RunnerBuilder {
+        self.default_timeout = Some(timeout);
+        self
+    }
+
+    /// How long an attempt of this kind may take where the job does not say so.
+    pub fn kind_timeout(mut self, kind: impl Into<String>, timeout: Duration) -> RunnerBuilder {
+        self.registry.timeouts.insert(kind.into(), timeout);
+        self
+    }
+
+    /// How long final jobs are kept; a day, and a week where they failed, unless set.
+    pub fn retention(mut self, retention: Retention) -> RunnerBuilder {
+        self.retention = retention;
+        self
+    }
+
+    /// How long running jobs may go on after a stop before they are told to stop too; 60 s unless set.
+    pub fn shutdown_deadline(mut self, deadline: Duration) -> RunnerBuilder {
+        self.pulse.deadline = deadline;
+        self
+    }
+
+    /// How long a handler that was told to stop may take before its slot is given to a fresh thread;
+    /// 12 s unless set, so that a command has its 10 s between TERM and KILL.
+    pub fn grace(mut self, grace: Duration) -> RunnerBuilder {
+        self.pulse.grace = grace;
+        self
+    }
+
+    /// Beats this often, and takes runners for hung that have not beaten for so long. All runners of
+    /// a file must agree; 10 s and 30 s unless set.
+    #[doc(hidden)]
+    pub fn heartbeat(mut self, every: Duration, hung_after: Duration) -> RunnerBuilder {
+        self.pulse.every = every;
+        self.pulse.hung_after = hung_after;
+        self
+    }
+
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// A setting is not usable, a runner is already started on this queue, the file is read-only or
+    /// cannot be written, or the system has no more threads.
+    pub fn start(self) -> Result<Runner> {
+        if self.workers == 0 || self.workers > MAX_WORKERS {
+            return Err(Error::invalid(format!(
+                "a runner cannot have {} workers; 1 to {MAX_WORKERS} are allowed",
+                self.workers
+            )));
+        }
+        for kind in self.registry.handlers.keys() {
+            check_name("kind", kind)?;
+        }
+        for queue in self.queues.iter().flatten() {
+            check_name("queue's name", queue)?;
+        }
+        Runner::start(self)
+    }
+}

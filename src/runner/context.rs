@@ -1,0 +1,225 @@
+//! What a handler sees of the world: its job, whether it is to stop, and where to report.
+
+use std::any::TypeId;
+use std::cell::RefCell;
+use std::sync::{Arc, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::de::DeserializeOwned;
+
+use super::attempt::{Attempt, Usage};
+use super::handler::{Failure, Registry};
+use super::liveness::Marks;
+use crate::cancel::Cancellation;
+use crate::clock;
+use crate::event::{EventKind, Level, LogEntry};
+use crate::job::{JobId, Progress};
+use crate::queue::Queue;
+use crate::store::attempt_writes;
+
+/// Progress is saved at most this often; the last word always is.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// A handler's view of its attempt. It lives as long as the handler runs.
+pub struct Context {
+    attempt: Arc<Attempt>,
+    queue: Queue,
+    registry: Arc<Registry>,
+    marks: Arc<Marks>,
+    worker: u32,
+    progress: RefCell<Throttle>,
+}
+
+#[derive(Default)]
+struct Throttle {
+    saved_at: Option<Instant>,
+    held_back: Option<Progress>,
+}
+
+impl Context {
+    pub(crate) fn new(attempt: Arc<Attempt>, shared: &super::pool::Shared, worker: u32) -> Context {
+        Context {
+            attempt,
+            queue: shared.queue.clone(),
+            registry: Arc::clone(&shared.registry),
+            marks: Arc::clone(&shared.marks),
+            worker,
+            progress: RefCell::default(),
+        }
+    }
+
+    /// The job's number.
+    pub fn job_id(&self) -> JobId {
+        self.attempt.job()
+    }
+
+    /// The number of this attempt, from 1. With the job's number it names the attempt for ever.
+    pub fn attempt(&self) -> u32 {
+        self.attempt.held.attempt
+    }
+
+    /// How many retries are left after this attempt.
+    pub fn retries_left(&self) -> u32 {
+        self.attempt
+            .budget
+            .policy
+            .max_retries
+            .saturating_sub(self.attempt.budget.retries)
+    }
+
+    /// The job's kind.
+    pub fn kind(&self) -> &str {
+        &self.attempt.kind
+    }
+
+    /// The job's queue.
+    pub fn queue_name(&self) -> &str {
+        &self.attempt.queue
+    }
+
+    /// The payload: JSON text.
+    pub fn payload(&self) -> &str {
+        self.attempt.payload.as_deref().unwrap_or("null")
+    }
+
+    /// The payload as a type. What does not fit fails the job for good.
+    ///
+    /// # Errors
+    /// The JSON does not fit the type.
+    pub fn payload_as<T: DeserializeOwned>(&self) -> Result<T, Failure> {
+        serde_json::from_str(self.payload())
+            .map_err(|error| Failure::permanent(format_args!("the payload does not fit: {error}")))
+    }
+
+    /// Whether the attempt is to stop; wait on it in place of a sleep.
+    pub fn cancellation(&self) -> &Cancellation {
+        &self.attempt.cancellation
+    }
+
+    /// Short for `cancellation().is_cancelled()`.
+    pub fn is_cancelled(&self) -> bool {
+        self.attempt.cancellation.is_cancelled()
+    }
+
+    /// How long this attempt may still take; none where it has no timeout.
+    pub fn time_left(&self) -> Option<Duration> {
+        let (_, began) = self.attempt.running_on()?;
+        let timeout = self.attempt.budget.timeout?;
+        Some((began + timeout).saturating_duration_since(clock::instant()))
+    }
+
+    /// Tells how far the job is. Cheap to call often: what comes too fast is held back, and the last
+    /// word is always saved.
+    pub fn progress(&self, progress: Progress) {
+        let now = clock::instant();
+        let mut throttle = self.progress.borrow_mut();
+        if throttle
+            .saved_at
+            .is_some_and(|at| now.duration_since(at) < PROGRESS_EVERY)
+        {
+            throttle.held_back = Some(progress);
+            return;
+        }
+        throttle.saved_at = Some(now);
+        throttle.held_back = None;
+        self.save_progress(progress);
+    }
+
+    pub(crate) fn flush(&self) {
+        if let Some(progress) = self.progress.borrow_mut().held_back.take() {
+            self.save_progress(progress);
+        }
+    }
+
+    fn save_progress(&self, progress: Progress) {
+        let attempt = self.attempt.reference();
+        self.post(move |tx| attempt_writes::progress(tx, attempt, &progress));
+    }
+
+    /// Appends to the job's log; mirrored through the `log` crate.
+    pub fn log(&self, level: Level, message: impl Into<String>) {
+        self.log_entry(LogEntry {
+            level,
+            message: message.into(),
+            fields: None,
+        });
+    }
+
+    /// Appends to the job's log with fields of the handler's choice.
+    pub fn log_fields(&self, level: Level, message: impl Into<String>, fields: serde_json::Value) {
+        self.log_entry(LogEntry {
+            level,
+            message: message.into(),
+            fields: Some(fields),
+        });
+    }
+
+    fn log_entry(&self, entry: LogEntry) {
+        let level = match entry.level {
+            Level::Debug => log::Level::Debug,
+            Level::Info => log::Level::Info,
+            Level::Warn => log::Level::Warn,
+            Level::Error => log::Level::Error,
+        };
+        match &entry.fields {
+            None => log::log!(level, "job {}: {}", self.job_id(), entry.message),
+            Some(fields) => log::log!(level, "job {}: {} {fields}", self.job_id(), entry.message),
+        }
+        let attempt = self.attempt.reference();
+        self.post(move |tx| attempt_writes::log(tx, attempt, &entry));
+    }
+
+    /// The state of this type that the application registered with
+    /// [`RunnerBuilder::data`](crate::RunnerBuilder::data).
+    pub fn data<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let data = self.registry.data.get(&TypeId::of::<T>())?;
+        Arc::clone(data).downcast().ok()
+    }
+
+    /// The queue that the job came from, to enqueue more.
+    pub fn queue(&self) -> &Queue {
+        &self.queue
+    }
+
+    /// Records what the kernel says of the attempt's process.
+    pub fn record_usage(&self, usage: Usage) {
+        *self
+            .attempt
+            .usage
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = usage;
+    }
+
+    /// Appends a piece of a command's output.
+    #[cfg_attr(
+        not(feature = "exec"),
+        allow(dead_code, reason = "commands are a feature")
+    )]
+    pub(crate) fn output(&self, kind: EventKind, bytes: Vec<u8>) {
+        if let Err(error) = self
+            .queue
+            .post_output(self.attempt.reference(), kind, bytes)
+        {
+            log::warn!("output of job {} is lost: {error}", self.job_id());
+        }
+    }
+
+    /// Keeps what the worker's process is known by in the runner's lock file, for whoever takes over
+    /// should the runner be killed.
+    #[cfg_attr(
+        not(feature = "exec"),
+        allow(dead_code, reason = "commands are a feature")
+    )]
+    pub(crate) fn mark_process(&self, mark: Option<&str>) {
+        self.marks.set(self.worker, mark);
+    }
+
+    fn post(
+        &self,
+        body: impl FnMut(&mut crate::store::tx::Tx<'_>) -> crate::Result<()> + Send + 'static,
+    ) {
+        if let Err(error) = self.queue.store.seat.post(body) {
+            log::warn!("a write of job {} is lost: {error}", self.job_id());
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! A started runner, as its owner sees it: started once, stopped any number of times.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use super::builder::RunnerBuilder;
+use super::dispatcher::Dispatcher;
+use crate::clock::{Clock, millis};
+use crate::doorbell::Doorbell;
+use crate::error::Kind;
+use crate::{Error, Result};
+
+/// A started runner. Dropping it stops it and waits.
+pub struct Runner {
+    id: i64,
+    thread: Option<JoinHandle<Result<Ended>>>,
+    stopper: Stopper,
+    signals: Arc<Signals>,
+    clock: Clock,
+}
+
+/// How many attempts ended how, on this runner.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Jobs that completed.
+    pub completed: u64,
+    /// Jobs that failed.
+    pub failed: u64,
+    /// Jobs that were cancelled.
+    pub cancelled: u64,
+    /// Attempts that failed and will be followed by another.
+    pub retried: u64,
+    /// Jobs that it holds now.
+    pub running: u64,
+}
+
+/// What a runner says when it has ended.
+#[derive(Clone, Debug, Default)]
+pub struct Ended {
+    /// What it did.
+    pub tally: Tally,
+    /// What it left, where it was to run until everything is drained.
+    pub left: Vec<Left>,
+}
+
+/// Jobs that a drain left, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Left {
+    /// How many.
+    pub jobs: u64,
+    /// Why they were left.
+    pub why: String,
+}
+
+/// Between a runner's owner and its dispatcher.
+#[derive(Debug, Default)]
+pub(crate) struct Signals {
+    stop: AtomicU8,
+    /// When the dispatcher last made a turn, in milliseconds since the machine started.
+    turned_at_ms: AtomicI64,
+    completed: AtomicU64,
+    failed: AtomicU64,
+    cancelled: AtomicU64,
+    retried: AtomicU64,
+    running: AtomicU64,
+}
+
+/// How much a runner has been asked to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum StopAsked {
+    No = 0,
+    /// Wait for what runs.
+    Gracefully = 1,
+    /// Tell what runs to stop.
+    Hurriedly = 2,
+}
+
+impl Signals {
+    pub(crate) fn stop_asked(&self) -> StopAsked {
+        match self.stop.load(Ordering::Acquire) {
+            0 => StopAsked::No,
+            1 => StopAsked::Gracefully,
+            _ => StopAsked::Hurriedly,
+        }
+    }
+
+    pub(crate) fn turned(&self, boot_ms: i64) {
+        self.turned_at_ms.store(boot_ms, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_running(&self, jobs: usize) {
+        self.running.store(jobs as u64, Ordering::Relaxed);
+    }
+
+    /// Adds what a turn settled.
+    pub(crate) fn add(&self, tally: &Tally) {
+        self.completed.fetch_add(tally.completed, Ordering::Relaxed);
+        self.failed.fetch_add(tally.failed, Ordering::Relaxed);
+        self.cancelled.fetch_add(tally.cancelled, Ordering::Relaxed);
+        self.retried.fetch_add(tally.retried, Ordering::Relaxed);
+    }
+
+    pub(crate) fn tally(&self) -> Tally {
+        Tally {
+            completed: self.completed.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            cancelled: self.cancelled.load(Ordering::Relaxed),
+            retried: self.retried.load(Ordering::Relaxed),
+            running: self.running.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Stops a runner from any thread; both calls return at once and may be made any number of times.
+#[derive(Clone)]
+pub struct Stopper {
+    signals: Arc<Signals>,
+    bell: Arc<Doorbell>,
+}
+
+impl Stopper {
+    /// Claims no more, waits for what runs, then ends.
+    pub fn stop(&self) {
+        self.ask(StopAsked::Gracefully);
+    }
+
+    /// Tells what runs to stop as well. It costs those jobs no retry.
+    pub fn hurry(&self) {
+        self.ask(StopAsked::Hurriedly);
+    }
+
+    fn ask(&self, asked: StopAsked) {
+        self.signals.stop.fetch_max(asked as u8, Ordering::AcqRel);
+        self.bell.ring();
+    }
+}
+
+/// A dispatcher that has made no turn for so long is stuck.
+const STUCK_AFTER: Duration = Duration::from_secs(30);
+
+impl Runner {
+    pub(crate) fn start(builder: RunnerBuilder) -> Result<Runner> {
+        let store = Arc::clone(&builder.queue.store);
+        let clock = store.config.clock.clone();
+        let signals = Arc::new(Signals::default());
+        signals.turned(clock.boot_ms());
+        let lease = store.seat.lease()?;
+        let bell = Arc::clone(&lease.bell);
+        let mut dispatcher = Dispatcher::new(builder, lease, Arc::clone(&signals))?;
+        let id = dispatcher.id();
+        let thread = thread::Builder::new()
+            .name("jobq-dispatcher".to_owned())
+            .spawn(move || {
+                let ended = dispatcher.run();
+                dispatcher.close();
+                ended
+            })
+            .map_err(|error| Error::io("the dispatcher thread cannot be started", error))?;
+        let stopper = Stopper {
+            signals: Arc::clone(&signals),
+            bell,
+        };
+        Ok(Runner {
+            id,
+            thread: Some(thread),
+            stopper,
+            signals,
+            clock,
+        })
+    }
+
+    /// Its number in the file.
+    pub fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Stops it from elsewhere, as from a signal handler's thread.
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// What it has done so far.
+    pub fn tally(&self) -> Tally {
+        self.signals.tally()
+    }
+
+    /// Whether its dispatcher still makes turns.
+    pub fn is_alive(&self) -> bool {
+        let turned_at_ms = self.signals.turned_at_ms.load(Ordering::Relaxed);
+        self.clock.boot_ms() - turned_at_ms < millis(STUCK_AFTER)
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it has ended: drained, or stopped.
+    ///
+    /// # Errors
+    /// It ended because the file could no longer be used.
+    pub fn wait(mut self) -> Result<Ended> {
+        self.join()
+    }
+
+    /// Stops it and waits: for at most 60 s for the running jobs, then they are told to stop.
+    ///
+    /// # Errors
+    /// As [`Runner::wait`].
+    pub fn stop(mut self) -> Result<Ended> {
+        self.stopper.stop();
+        self.join()
+    }
+
+    fn join(&mut self) -> Result<Ended> {
+        let Some(thread) = self.thread.take() else {
+            return Ok(Ended::default());
+        };
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(Error::new(Kind::Io, "the dispatcher has panicked")))
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        if self.thread.is_some() {
+            self.stopper.stop();
+            if let Err(error) = self.join() {
+                log::error!("the runner ended with: {error}");
+            }
+        }
+    }
+}

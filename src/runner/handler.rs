@@ -1,0 +1,135 @@
+//! What an application gives a runner: the code for each kind.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::context::Context;
+use crate::job::Job;
+use crate::outcome::{Outcome, Snooze};
+
+/// The code for a kind.
+///
+/// Most handlers are closures: see [`RunnerBuilder::handle`](crate::RunnerBuilder::handle). This
+/// trait is for those that take the payload as it comes.
+pub trait Handler: Send + Sync + 'static {
+    /// Runs one attempt. It may be called from several workers at once. A panic fails the attempt
+    /// and nothing else.
+    fn run(&self, ctx: &Context) -> Outcome;
+}
+
+/// Why a typed handler did not return its output.
+///
+/// Any error becomes one by `?` and is tried again under the job's retry policy. Say more with
+/// [`Failure::permanent`], [`Failure::retry_after`] or [`Failure::snooze`].
+#[derive(Debug)]
+pub struct Failure(pub(crate) Outcome);
+
+impl Failure {
+    /// Try again under the job's retry policy.
+    pub fn retry(error: impl fmt::Display) -> Failure {
+        Failure(Outcome::Retry {
+            error: error.to_string(),
+            after: None,
+        })
+    }
+
+    /// Try again after this long, whatever the policy says.
+    pub fn retry_after(error: impl fmt::Display, after: Duration) -> Failure {
+        Failure(Outcome::Retry {
+            error: error.to_string(),
+            after: Some(after),
+        })
+    }
+
+    /// Do not try again.
+    pub fn permanent(error: impl fmt::Display) -> Failure {
+        Failure(Outcome::Fail {
+            error: error.to_string(),
+        })
+    }
+
+    /// Not now: call again after this long. Costs no retry.
+    pub fn snooze(time: Duration) -> Failure {
+        Failure(Outcome::Snooze(Snooze::For(time)))
+    }
+
+    /// Not now: call again at this moment. Costs no retry.
+    pub fn snooze_until(at: Timestamp) -> Failure {
+        Failure(Outcome::Snooze(Snooze::Until(at)))
+    }
+
+    /// The handler stopped because it was asked to.
+    pub fn cancelled() -> Failure {
+        Failure(Outcome::Cancelled)
+    }
+}
+
+impl<E: std::error::Error> From<E> for Failure {
+    fn from(error: E) -> Failure {
+        let mut text = error.to_string();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            text.push_str(&format!(": {cause}"));
+            source = cause.source();
+        }
+        Failure(Outcome::Retry {
+            error: text,
+            after: None,
+        })
+    }
+}
+
+/// A closure over a typed job.
+pub(crate) struct Typed<F, J> {
+    pub(crate) run: F,
+    pub(crate) job: std::marker::PhantomData<fn() -> J>,
+}
+
+impl<F, J> Handler for Typed<F, J>
+where
+    J: Job + 'static,
+    F: Fn(J, &Context) -> Result<J::Output, Failure> + Send + Sync + 'static,
+{
+    fn run(&self, ctx: &Context) -> Outcome {
+        let job: J = match serde_json::from_str(ctx.payload()) {
+            Ok(job) => job,
+            // Another try would read the same payload.
+            Err(error) => {
+                return Outcome::Fail {
+                    error: format!("the payload does not fit '{}': {error}", J::KIND),
+                };
+            }
+        };
+        match (self.run)(job, ctx) {
+            Ok(output) => match serde_json::to_string(&output) {
+                Ok(json) if json == "null" => Outcome::Done(None),
+                Ok(json) => Outcome::Done(Some(json)),
+                Err(error) => Outcome::Fail {
+                    error: format!("the output cannot be written as JSON: {error}"),
+                },
+            },
+            Err(Failure(outcome)) => outcome,
+        }
+    }
+}
+
+/// The handlers by kind, and the state that the application shares with them.
+#[derive(Default)]
+pub(crate) struct Registry {
+    pub(crate) handlers: HashMap<String, Arc<dyn Handler>>,
+    pub(crate) timeouts: HashMap<String, Duration>,
+    pub(crate) data: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl Registry {
+    pub(crate) fn kinds(&self) -> Vec<String> {
+        let mut kinds: Vec<String> = self.handlers.keys().cloned().collect();
+        kinds.sort();
+        kinds
+    }
+}

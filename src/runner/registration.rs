@@ -1,0 +1,69 @@
+//! Becoming a runner: the lock file first, then the row that names it.
+
+use std::path::Path;
+
+use super::dispatcher::Settings;
+use super::liveness::{Lock, Marks};
+use crate::Result;
+use crate::store::runners::{self, Registration};
+use crate::store::seat::SeatLease;
+
+/// Who a runner is in the file.
+#[derive(Clone, Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: i64,
+    pub(crate) workers: usize,
+    /// The kinds it has handlers for.
+    pub(crate) kinds: Vec<i64>,
+    /// The queues it serves; none: all.
+    pub(crate) queues: Option<Vec<i64>>,
+}
+
+/// Registers under a fresh name. A lock that was held before is released afterwards, so that there
+/// is no moment without one.
+pub(crate) fn register(
+    lease: &mut SeatLease,
+    settings: &Settings,
+    workers: usize,
+    (folder, marks): (&Path, &Marks),
+) -> Result<Identity> {
+    let (lock, name) = Lock::create(folder)?;
+    let registration = Registration {
+        name,
+        pid: std::process::id(),
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        workers,
+        kinds: settings.registry.kinds(),
+        queues: settings.queues.clone(),
+    };
+    let registered = lease.writer.transact(&mut Vec::new(), &mut |tx| {
+        let mut kinds = Vec::with_capacity(registration.kinds.len());
+        for kind in &registration.kinds {
+            kinds.push(tx.names.kind_id(tx.conn, kind)?);
+        }
+        let mut queues = registration.queues.as_ref().map(|_| Vec::new());
+        for queue in registration.queues.iter().flatten() {
+            let id = tx.names.queue_id(tx.conn, queue)?;
+            queues.get_or_insert_default().push(id);
+        }
+        Ok(Identity {
+            id: runners::register(tx, &registration)?,
+            workers,
+            kinds,
+            queues,
+        })
+    });
+    match registered {
+        Ok(identity) => {
+            drop(marks.use_lock(Some(lock)));
+            Ok(identity)
+        }
+        Err(error) => {
+            lock.remove();
+            Err(error)
+        }
+    }
+}

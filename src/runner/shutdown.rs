@@ -1,0 +1,133 @@
+//! How a runner ends: one function that is read from top to bottom.
+
+use std::time::{Duration, Instant};
+
+use super::builder::Until;
+use super::dispatcher::Dispatcher;
+use super::handle::StopAsked;
+use crate::outcome::CancelReason;
+use crate::store::runners;
+use crate::store::settle::{AheadAgain, return_unbegun};
+use crate::{Result, clock};
+
+/// How far a runner is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// It claims and runs.
+    Running,
+    /// It claims no more and waits for what runs.
+    Stopping { until: Instant },
+    /// What runs has been told to stop.
+    Cancelling { until: Instant },
+    /// Nothing runs any more.
+    Ended,
+}
+
+impl Dispatcher {
+    /// Moves on towards the end, where that was asked for.
+    ///
+    /// Stop claiming and give back what has not begun; wait for the running until the deadline; tell
+    /// them to stop and wait the grace time; give the rest back; mark the runner stopped.
+    pub(crate) fn follow_phase(&mut self) -> Result<()> {
+        let now = clock::instant();
+        let asked = self.signals.stop_asked();
+        if self.phase == Phase::Running && (asked >= StopAsked::Gracefully || self.is_drained()?) {
+            self.withdraw_unbegun(Duration::ZERO);
+            self.agenda.mark_stopping = true;
+            self.phase = Phase::Stopping {
+                until: now + self.settings.pulse.deadline,
+            };
+        }
+        if let Phase::Stopping { until } = self.phase
+            && (asked == StopAsked::Hurriedly || now >= until)
+        {
+            if !self.in_flight.is_empty() {
+                log::warn!(
+                    "{} jobs still run and are told to stop",
+                    self.in_flight.len()
+                );
+            }
+            self.cancel_all(CancelReason::Shutdown);
+            self.phase = Phase::Cancelling {
+                until: now + self.settings.pulse.grace,
+            };
+        }
+        if let Phase::Cancelling { until } = self.phase
+            && now >= until
+        {
+            self.abandon_all();
+        }
+        let stopping = !matches!(self.phase, Phase::Running | Phase::Ended);
+        if stopping
+            && self.in_flight.is_empty()
+            && self.agenda.returns.is_empty()
+            && self.agenda.settlements.is_empty()
+        {
+            self.mark_stopped()?;
+            self.phase = Phase::Ended;
+        }
+        Ok(())
+    }
+
+    /// Whether nothing is left that this runner could run, now or after a retry. What another live
+    /// runner runs is that runner's.
+    fn is_drained(&mut self) -> Result<bool> {
+        if self.settings.until == Until::Stopped
+            || self.agenda.more
+            || !self.in_flight.is_empty()
+            || !self.agenda.commands.is_empty()
+            || !self.agenda.lost.is_empty()
+            || self.agenda.probe_locks
+        {
+            return Ok(false);
+        }
+        let identity = &self.identity;
+        let conn = self.lease.writer.conn()?;
+        let waits =
+            crate::store::drain::retries_left(conn, &identity.kinds, identity.queues.as_deref())?;
+        Ok(!waits)
+    }
+
+    /// What the drain has left, and why.
+    pub(crate) fn left(&mut self) -> Result<Vec<super::handle::Left>> {
+        if self.settings.until == Until::Stopped {
+            return Ok(Vec::new());
+        }
+        let identity = &self.identity;
+        let conn = self.lease.writer.conn()?;
+        let left = crate::store::drain::left(conn, &identity.kinds, identity.queues.as_deref())?;
+        Ok(left
+            .into_iter()
+            .map(|(jobs, why)| super::handle::Left { jobs, why })
+            .collect())
+    }
+
+    fn mark_stopped(&mut self) -> Result<()> {
+        let runner = self.identity.id;
+        // Anything that the file says is held here, and is not, goes back before the lock does.
+        self.lease
+            .writer
+            .transact(&mut self.agenda.commands, &mut |tx| {
+                for stray in runners::held_by(tx.conn, runner)? {
+                    return_unbegun(tx, &stray.held, AheadAgain::Yes)?;
+                }
+                runners::stopped(tx, runner)
+            })
+    }
+
+    /// Ends the workers, releases the lock and hands the writer back.
+    pub(crate) fn close(mut self) {
+        let busy: Vec<u32> = self.pool_busy();
+        self.pool.close(|worker| busy.contains(&worker));
+        if let Some(lock) = self.marks.use_lock(None) {
+            if self.phase == Phase::Ended {
+                lock.remove();
+            }
+        }
+        // The next process opens faster, and a copy of the file alone is whole.
+        if let Err(error) = self.lease.writer.checkpoint("PASSIVE") {
+            log::debug!("no checkpoint at the end: {error}");
+        }
+        self.store.seat.give_back(self.lease);
+    }
+}

@@ -1,0 +1,84 @@
+//! What a runner that drains has to wait for, and what it leaves.
+
+use rusqlite::{Connection, params};
+
+use super::claim::is_paused;
+use super::statement::statements;
+use crate::Result;
+
+statements! {
+    /// By an index of its own: the jobs that wait for a retry are few among a million delayed ones.
+    hot RETRY_WAITS = "SELECT DISTINCT queue_id FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1";
+    /// Told once at the end.
+    cold LEFT_SCHEDULED = "SELECT wait_reason, count(*) FROM jobq_job WHERE state = 0 AND wait_reason <> 2 GROUP BY wait_reason";
+    cold LEFT_PENDING = "SELECT j.queue_id, q.name, j.kind_id, k.name, count(*) FROM jobq_job j
+        JOIN jobq_queue q ON q.id = j.queue_id JOIN jobq_kind k ON k.id = j.kind_id
+        WHERE j.state = 2 GROUP BY j.queue_id, j.kind_id";
+    cold ALL_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
+    cold LEFT_RUNNING = "SELECT count(*) FROM jobq_job WHERE state = 3";
+}
+
+/// Whether a job that this runner could run waits for a retry.
+pub(crate) fn retries_left(
+    conn: &Connection,
+    kinds: &[i64],
+    queues: Option<&[i64]>,
+) -> Result<bool> {
+    if conn.prepare_cached(ALL_PAUSED)?.exists([])? {
+        return Ok(false);
+    }
+    let mut statement = conn.prepare_cached(RETRY_WAITS)?;
+    for kind in kinds {
+        let mut rows = statement.query([kind])?;
+        while let Some(row) = rows.next()? {
+            let queue = row.get(0)?;
+            if queues.is_none_or(|queues| queues.contains(&queue)) && !is_paused(conn, queue)? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+/// How many jobs are left for which reason.
+pub(crate) fn left(
+    conn: &Connection,
+    kinds: &[i64],
+    queues: Option<&[i64]>,
+) -> Result<Vec<(u64, String)>> {
+    let mut left = Vec::new();
+    let all_paused = conn.prepare(ALL_PAUSED)?.exists([])?;
+    let mut statement = conn.prepare(LEFT_PENDING)?;
+    let mut rows = statement.query(params![])?;
+    while let Some(row) = rows.next()? {
+        let (queue_id, queue): (i64, String) = (row.get(0)?, row.get(1)?);
+        let (kind_id, kind): (i64, String) = (row.get(2)?, row.get(3)?);
+        let why = if !kinds.contains(&kind_id) {
+            format!("no handler for kind '{kind}'")
+        } else if queues.is_some_and(|queues| !queues.contains(&queue_id)) {
+            format!("queue '{queue}' is not served here")
+        } else if all_paused {
+            "everything is paused".to_owned()
+        } else if is_paused(conn, queue_id)? {
+            format!("queue '{queue}' is paused")
+        } else {
+            "the runner was stopped".to_owned()
+        };
+        left.push((row.get(4)?, why));
+    }
+    let mut statement = conn.prepare(LEFT_SCHEDULED)?;
+    let mut rows = statement.query(params![])?;
+    while let Some(row) = rows.next()? {
+        let why = if row.get::<_, i64>(0)? == 1 {
+            "delayed"
+        } else {
+            "snoozed"
+        };
+        left.push((row.get(1)?, why.to_owned()));
+    }
+    let running: u64 = conn.query_row(LEFT_RUNNING, [], |row| row.get(0))?;
+    if running > 0 {
+        left.push((running, "running on another runner".to_owned()));
+    }
+    Ok(left)
+}
