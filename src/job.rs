@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub const DEFAULT_QUEUE: &str = "default";
 
 /// Names of kinds and queues are at most this long, in bytes.
-pub const MAX_NAME_BYTES: usize = 200;
+pub(crate) const MAX_NAME_BYTES: usize = 200;
 
 /// A job's number in its file. Numbers are never reused.
 #[derive(

@@ -40,6 +40,9 @@ pub use store::edit::{Cancelled, Edit};
 pub use store::enqueue::{Limits, MAX_PAYLOAD_BYTES};
 pub use store::events::{EventFilter, EventPage};
 pub use store::file::NetworkFs;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use store::floor::Floor;
 pub use store::queues::{QueueRecord, Which};
 pub use store::records::{Filter, Sort};
 pub use store::runners::{RunnerRecord, RunnerState, RunnersOf, RunningJob};

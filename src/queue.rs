@@ -231,7 +231,7 @@ impl Queue {
         let mut names = Names::default();
         let mut tx = Tx::new(conn, &mut names, self.store.config.clock.now_ms());
         let enqueued = enqueue::enqueue(&mut tx, &job)?;
-        tx.counts.flush(conn)?;
+        tx.finish()?;
         Ok(enqueued)
     }
 

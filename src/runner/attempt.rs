@@ -8,7 +8,6 @@ use crate::cancel::Cancellation;
 use crate::job::JobId;
 use crate::outcome::{Budget, Ending};
 use crate::store::attempt_writes::AttemptRef;
-use crate::store::claim::ClaimFor;
 use crate::store::settle::Held;
 
 /// A claimed job as dispatcher and worker share it.
@@ -20,7 +19,6 @@ pub(crate) struct Attempt {
     pub(crate) budget: Budget,
     /// None where the file's bytes are no text.
     pub(crate) payload: Option<String>,
-    pub(crate) claimed_for: ClaimFor,
     pub(crate) claimed_at: Instant,
     pub(crate) cancellation: Cancellation,
     pub(crate) usage: Mutex<Usage>,
@@ -54,7 +52,6 @@ impl Attempt {
             queue,
             budget: claimed.budget,
             payload: claimed.payload,
-            claimed_for: claimed.claimed_for,
             claimed_at: claimed.claimed_at,
             cancellation: Cancellation::default(),
             usage: Mutex::default(),
@@ -129,7 +126,6 @@ pub(crate) struct ClaimedParts {
     pub(crate) kind_id: i64,
     pub(crate) budget: Budget,
     pub(crate) payload: Option<String>,
-    pub(crate) claimed_for: ClaimFor,
     pub(crate) claimed_at: Instant,
 }
 

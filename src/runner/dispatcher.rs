@@ -281,7 +281,7 @@ impl Dispatcher {
             .agenda
             .next_due_ms
             .is_some_and(|due| due <= self.store.config.clock.now_ms());
-        if !(self.agenda.has_writes() || beat || due) && !self.finds_work(capacity)? {
+        if !(self.agenda.has_writes() || beat || due || self.finds_work(capacity)?) {
             return Ok(());
         }
         self.claims = self.claims.wrapping_add(1);
@@ -367,10 +367,10 @@ impl Dispatcher {
     }
 
     /// Sends what was claimed to the workers.
-    fn hand_out(&mut self, claimed: Vec<(ClaimedJob, ClaimFor)>) -> Result<()> {
+    fn hand_out(&mut self, claimed: Vec<ClaimedJob>) -> Result<()> {
         let now = clock::instant();
-        for (job, claimed_for) in claimed {
-            let attempt = Arc::new(self.attempt(job, claimed_for, now)?);
+        for job in claimed {
+            let attempt = Arc::new(self.attempt(job, now)?);
             self.in_flight.insert(attempt.job(), Arc::clone(&attempt));
             if let Err(refused) = self.pool.send(attempt) {
                 log::error!("the channel is full: job {} goes back", refused.job());
@@ -382,7 +382,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn attempt(&mut self, job: ClaimedJob, claimed_for: ClaimFor, now: Instant) -> Result<Attempt> {
+    fn attempt(&mut self, job: ClaimedJob, now: Instant) -> Result<Attempt> {
         let (conn, names) = self.lease.writer.split()?;
         let kind = names.kind_name(conn, job.kind)?;
         let queue = names.queue_name(conn, job.queue)?;
@@ -399,7 +399,6 @@ impl Dispatcher {
             kind_id: job.kind,
             budget,
             payload: job.payload,
-            claimed_for,
             claimed_at: now,
         };
         Ok(Attempt::new(held, (kind, queue), parts))

@@ -119,10 +119,10 @@ impl Dispatcher {
     pub(crate) fn close(mut self) {
         let busy: Vec<u32> = self.pool_busy();
         self.pool.close(|worker| busy.contains(&worker));
-        if let Some(lock) = self.marks.use_lock(None) {
-            if self.phase == Phase::Ended {
-                lock.remove();
-            }
+        if let Some(lock) = self.marks.use_lock(None)
+            && self.phase == Phase::Ended
+        {
+            lock.remove();
         }
         // The next process opens faster, and a copy of the file alone is whole.
         if let Err(error) = self.lease.writer.checkpoint("PASSIVE") {

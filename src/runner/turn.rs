@@ -58,7 +58,7 @@ pub(crate) struct Turn<'a> {
 pub(crate) struct Written {
     /// For each settlement the state its job went to; none where the claim was lost.
     pub(crate) settled: Vec<Option<State>>,
-    pub(crate) claimed: Vec<(ClaimedJob, claim::ClaimFor)>,
+    pub(crate) claimed: Vec<ClaimedJob>,
     /// Whether each wish was granted in full: then there may be more.
     pub(crate) more: bool,
     /// False where another runner has taken this one for lost.
@@ -107,6 +107,7 @@ impl Turn<'_> {
         }
         for old in self.prune {
             written.pruned += prune::step(tx, *old)?;
+            prune::forget_runners(tx, old.before_ms)?;
         }
         if written.alive {
             self.claim(tx, &mut written)?;
@@ -119,9 +120,7 @@ impl Turn<'_> {
         for wish in self.wishes.iter().filter(|wish| wish.jobs > 0) {
             let claimed = claim::claim(tx, wish)?;
             written.more |= claimed.len() == wish.jobs;
-            written
-                .claimed
-                .extend(claimed.into_iter().map(|job| (job, wish.claim_for)));
+            written.claimed.extend(claimed);
         }
         let Some(wish) = &self.fail_kinds else {
             return Ok(());

@@ -2,9 +2,9 @@
 //! attempt that has lost its job changes nothing.
 
 use rusqlite::params;
-use rusqlite::types::ValueRef;
+use rusqlite::types::Value;
 
-use super::events::{self, NewEvent};
+use super::events::NewEvent;
 use super::records::no_such_job;
 use super::statement::statements;
 use super::tx::Tx;
@@ -50,7 +50,7 @@ impl AttemptRef {
         )))
     }
 
-    fn event<'a>(self, kind: EventKind) -> NewEvent<'a> {
+    fn event(self, kind: EventKind) -> NewEvent {
         NewEvent {
             attempt: Some(self.attempt),
             ..NewEvent::job(kind, self.job)
@@ -58,7 +58,7 @@ impl AttemptRef {
     }
 }
 
-pub(crate) fn progress(tx: &Tx<'_>, attempt: AttemptRef, progress: &Progress) -> Result<()> {
+pub(crate) fn progress(tx: &mut Tx<'_>, attempt: AttemptRef, progress: &Progress) -> Result<()> {
     attempt.check(tx)?;
     tx.conn.prepare_cached(PROGRESS_SET)?.execute(params![
         attempt.job.0,
@@ -69,40 +69,34 @@ pub(crate) fn progress(tx: &Tx<'_>, attempt: AttemptRef, progress: &Progress) ->
         progress.message
     ])?;
     let data = serde_json::to_string(progress).ok();
-    events::append(
-        tx,
-        &attempt.event(EventKind::Progress).text(data.as_deref()),
-    )
+    tx.append(attempt.event(EventKind::Progress).text(data))
 }
 
-pub(crate) fn log(tx: &Tx<'_>, attempt: AttemptRef, entry: &LogEntry) -> Result<()> {
+pub(crate) fn log(tx: &mut Tx<'_>, attempt: AttemptRef, entry: &LogEntry) -> Result<()> {
     attempt.check(tx)?;
     let data = serde_json::to_string(entry).ok();
-    events::append(tx, &attempt.event(EventKind::Log).text(data.as_deref()))
+    tx.append(attempt.event(EventKind::Log).text(data))
 }
 
 /// A piece of a command's output; text where it is UTF-8, else the bytes.
 pub(crate) fn output(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     attempt: AttemptRef,
     kind: EventKind,
     bytes: &[u8],
 ) -> Result<()> {
     attempt.check(tx)?;
     let data = match std::str::from_utf8(bytes) {
-        Ok(_) => ValueRef::Text(bytes),
-        Err(_) => ValueRef::Blob(bytes),
+        Ok(text) => Value::Text(text.to_owned()),
+        Err(_) => Value::Blob(bytes.to_vec()),
     };
-    events::append(
-        tx,
-        &NewEvent {
-            data,
-            ..attempt.event(kind)
-        },
-    )
+    tx.append(NewEvent {
+        data,
+        ..attempt.event(kind)
+    })
 }
 
-pub(crate) fn result(tx: &Tx<'_>, attempt: AttemptRef, json: &str) -> Result<()> {
+pub(crate) fn result(tx: &mut Tx<'_>, attempt: AttemptRef, json: &str) -> Result<()> {
     attempt.check(tx)?;
     tx.conn
         .prepare_cached(OUTCOME_STORE_RESULT)?

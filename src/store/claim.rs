@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
-use super::events::{self, NewEvent};
+use super::events::NewEvent;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
@@ -27,12 +27,15 @@ statements! {
     /// Looks at the rows as well: jobs that a lost runner had claimed ahead are few.
     hot JOBS_CLAIMABLE_AHEAD = "SELECT id, priority FROM jobq_job WHERE state = 2 AND queue_id = ?1 AND kind_id = ?2
         AND no_ahead = 0 ORDER BY priority DESC, id LIMIT ?3";
+    /// What the worker needs, read before the row changes: RETURNING would cost an ephemeral table and
+    /// a statement journal for each job.
+    hot JOB_TO_CLAIM = "SELECT j.attempt + 1, j.retries, j.crashes, j.max_retries, j.backoff, j.retry_delay_ms, j.jitter,
+            j.timeout_ms, p.payload
+        FROM jobq_job j LEFT JOIN jobq_payload p ON p.job_id = j.id WHERE j.id = ?1 AND j.state = 2";
     /// Every claim raises the attempt: the fence for whatever its worker reports.
     hot JOB_CLAIM_IF_PENDING = "UPDATE jobq_job SET state = 3, attempt = attempt + 1, claim = ?2, runner_id = ?3,
             worker = NULL, started_at = ?4, updated_at = ?4
-        WHERE id = ?1 AND state = 2
-        RETURNING id, attempt, retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms";
-    hot PAYLOAD_GET = "SELECT payload FROM jobq_payload WHERE job_id = ?1";
+        WHERE id = ?1 AND state = 2";
 }
 
 /// For whom a job is claimed. A crash charges only what was claimed for a free worker.
@@ -175,33 +178,33 @@ struct Candidate {
 
 fn take(tx: &mut Tx<'_>, wish: &Wish<'_>, candidate: Candidate) -> Result<Option<ClaimedJob>> {
     let Candidate { id, queue, kind } = candidate;
-    let taken = tx
-        .conn
-        .prepare_cached(JOB_CLAIM_IF_PENDING)?
-        .query_row(
-            params![id, wish.claim_for as u8, wish.runner, tx.now_ms],
-            |row| Ok((row.get(1)?, budget(row, 2)?)),
-        )
-        .optional()?;
-    let Some((attempt, budget)) = taken else {
+    let mut read = tx.conn.prepare_cached(JOB_TO_CLAIM)?;
+    let mut rows = read.query([id])?;
+    let Some(row) = rows.next()? else {
         return Ok(None);
     };
-    let payload = tx
+    let (attempt, budget) = (row.get(0)?, budget(row, 1)?);
+    let payload = match row.get_ref(8)? {
+        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
+        _ => None,
+    };
+    drop(rows);
+    let claim = params![id, wish.claim_for as u8, wish.runner, tx.now_ms];
+    if tx
         .conn
-        .prepare_cached(PAYLOAD_GET)?
-        .query_row([id], |row| match row.get_ref(0)? {
-            ValueRef::Text(bytes) => Ok(std::str::from_utf8(bytes).ok().map(str::to_owned)),
-            _ => Ok(None),
-        })
-        .optional()?
-        .flatten();
+        .prepare_cached(JOB_CLAIM_IF_PENDING)?
+        .execute(claim)?
+        == 0
+    {
+        return Ok(None);
+    }
     let job = JobId(id);
     let started = NewEvent {
         attempt: Some(attempt),
         runner: Some(wish.runner),
         ..NewEvent::job(EventKind::Started, job)
     };
-    events::append(tx, &started)?;
+    tx.append(started)?;
     tx.counts.moved(queue, State::Pending, State::Running);
     Ok(Some(ClaimedJob {
         id: job,

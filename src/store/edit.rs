@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::enqueue::Due;
-use super::events::{self, NewEvent};
+use super::events::NewEvent;
 use super::records::no_such_job;
 use super::statement::statements;
 use super::tx::Tx;
@@ -90,13 +90,13 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
         tx.conn
             .prepare_cached(JOB_REQUEST_CANCEL_IF_RUNNING)?
             .execute(params![id.0, tx.now_ms])?;
-        events::append(tx, &NewEvent::job(EventKind::CancelRequested, id))?;
+        tx.append(NewEvent::job(EventKind::CancelRequested, id))?;
         return Ok(Cancelled::Requested);
     }
     tx.conn
         .prepare_cached(JOB_CANCEL_IF_NOT_RUNNING)?
         .execute(params![id.0, tx.now_ms])?;
-    events::append(tx, &NewEvent::job(EventKind::Cancelled, id))?;
+    tx.append(NewEvent::job(EventKind::Cancelled, id))?;
     tx.counts.moved(queue, state, State::Cancelled);
     Ok(Cancelled::Now)
 }
@@ -112,7 +112,7 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
         .prepare_cached(JOB_REQUEUE_IF_FINAL)?
         .execute(params![id.0, tx.now_ms])?;
     tx.conn.prepare_cached(OUTCOME_FORGET)?.execute([id.0])?;
-    events::append(tx, &NewEvent::job(EventKind::Requeued, id))?;
+    tx.append(NewEvent::job(EventKind::Requeued, id))?;
     tx.counts.moved(queue, state, State::Pending);
     Ok(())
 }
@@ -169,7 +169,7 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
     if let Some(when) = edit.when {
         reschedule(tx, id, to_queue.unwrap_or(queue), when)?;
     }
-    events::append(tx, &NewEvent::job(EventKind::Edited, id))
+    tx.append(NewEvent::job(EventKind::Edited, id))
 }
 
 fn reschedule(tx: &mut Tx<'_>, id: JobId, queue: i64, when: When) -> Result<()> {
@@ -205,6 +205,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     tx.conn
         .prepare_cached(JOB_REMOVE_IF_FINAL)?
         .execute([id.0])?;
+    tx.flush_events()?;
     tx.conn
         .prepare_cached(EVENTS_REMOVE_OF_JOB)?
         .execute([id.0])?;

@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::events::{self, NewEvent};
+use super::events::NewEvent;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::clock::millis;
@@ -147,7 +147,7 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<Enqueued> {
     tx.conn
         .prepare_cached(PAYLOAD_INSERT)?
         .execute(params![id.0, job.payload])?;
-    events::append(tx, &NewEvent::job(EventKind::Enqueued, id))?;
+    tx.append(NewEvent::job(EventKind::Enqueued, id))?;
     tx.counts.add(queue, state, 1);
     Ok(Enqueued {
         id,

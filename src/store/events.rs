@@ -3,18 +3,29 @@
 use std::time::Duration;
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{Connection, Row, params, params_from_iter};
+use rusqlite::{CachedStatement, Connection, Row, params_from_iter};
 
 use super::statement::statements;
-use super::tx::Tx;
 use crate::Result;
 use crate::clock::timestamp;
 use crate::event::{Event, EventData, EventId, EventKind};
 use crate::job::JobId;
 
+macro_rules! append {
+    ($($row:literal)+) => {
+        concat!(
+            // FAIL: an append that cannot be completed ends its transaction or savepoint anyway, and
+            // ABORT would need a statement journal for more than one row.
+            "INSERT OR FAIL INTO jobq_event (at, kind, job_id, attempt, runner_id, worker, took_us, data) VALUES ",
+            $($row, "(?, ?, ?, ?, ?, ?, ?, ?)"),+
+        )
+    };
+}
+
 statements! {
-    hot EVENT_APPEND = "INSERT INTO jobq_event (at, kind, job_id, attempt, runner_id, worker, took_us, data)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    hot EVENT_APPEND = append!("");
+    /// Many at once: a third of an append is the statement itself and the AUTOINCREMENT counter.
+    hot EVENTS_APPEND_16 = append!("" "," "," "," "," "," "," "," "," "," "," "," "," "," "," ",");
     hot EVENTS_SINCE = "SELECT id, at, kind, job_id, attempt, runner_id, worker, took_us, data
         FROM jobq_event WHERE id > ?1 ORDER BY id LIMIT ?2";
     hot EVENTS_OF_JOB = "SELECT id, at, kind, job_id, attempt, runner_id, worker, took_us, data
@@ -24,18 +35,18 @@ statements! {
 
 /// An event to be appended. What does not apply stays none.
 #[derive(Clone, Debug)]
-pub(crate) struct NewEvent<'a> {
+pub(crate) struct NewEvent {
     pub(crate) kind: EventKind,
     pub(crate) job: Option<JobId>,
     pub(crate) attempt: Option<u32>,
     pub(crate) runner: Option<i64>,
     pub(crate) worker: Option<u32>,
     pub(crate) took: Option<Duration>,
-    pub(crate) data: ValueRef<'a>,
+    pub(crate) data: Value,
 }
 
-impl<'a> NewEvent<'a> {
-    pub(crate) fn new(kind: EventKind) -> NewEvent<'a> {
+impl NewEvent {
+    pub(crate) fn new(kind: EventKind) -> NewEvent {
         NewEvent {
             kind,
             job: None,
@@ -43,38 +54,81 @@ impl<'a> NewEvent<'a> {
             runner: None,
             worker: None,
             took: None,
-            data: ValueRef::Null,
+            data: Value::Null,
         }
     }
 
-    pub(crate) fn job(kind: EventKind, job: JobId) -> NewEvent<'a> {
+    pub(crate) fn job(kind: EventKind, job: JobId) -> NewEvent {
         NewEvent {
             job: Some(job),
             ..NewEvent::new(kind)
         }
     }
 
-    pub(crate) fn text(mut self, data: Option<&'a str>) -> NewEvent<'a> {
-        self.data = data.map_or(ValueRef::Null, |text| ValueRef::Text(text.as_bytes()));
+    pub(crate) fn text(mut self, data: Option<String>) -> NewEvent {
+        self.data = data.map_or(Value::Null, Value::Text);
         self
     }
 }
 
-pub(crate) fn append(tx: &Tx<'_>, event: &NewEvent<'_>) -> Result<()> {
+/// What a transaction has to append, in order.
+#[derive(Debug, Default)]
+pub(crate) struct EventBuffer(Vec<NewEvent>);
+
+const ROWS: usize = 16;
+const COLUMNS: usize = 8;
+
+impl EventBuffer {
+    pub(crate) fn push(&mut self, event: NewEvent) {
+        self.0.push(event);
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= ROWS
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.clear();
+    }
+
+    /// Writes what is there.
+    pub(crate) fn flush(&mut self, conn: &Connection, now_ms: i64) -> Result<()> {
+        let (many, few) = self.0.as_chunks::<ROWS>();
+        for (events, sql) in many
+            .iter()
+            .map(|events| (&events[..], EVENTS_APPEND_16))
+            .chain(
+                few.iter()
+                    .map(|event| (std::slice::from_ref(event), EVENT_APPEND)),
+            )
+        {
+            let mut append = conn.prepare_cached(sql)?;
+            for (row, event) in events.iter().enumerate() {
+                bind(&mut append, row * COLUMNS, (event, now_ms))?;
+            }
+            append.raw_execute()?;
+        }
+        self.0.clear();
+        Ok(())
+    }
+}
+
+fn bind(
+    append: &mut CachedStatement<'_>,
+    at: usize,
+    (event, now_ms): (&NewEvent, i64),
+) -> Result<()> {
     let took_us = event
         .took
         .map(|took| i64::try_from(took.as_micros()).unwrap_or(i64::MAX));
-    let data = rusqlite::types::ToSqlOutput::Borrowed(event.data);
-    tx.conn.prepare_cached(EVENT_APPEND)?.execute(params![
-        tx.now_ms,
-        event.kind.code(),
-        event.job.map(|job| job.0),
-        event.attempt,
-        event.runner,
-        event.worker,
-        took_us,
-        data,
-    ])?;
+    append.raw_bind_parameter(at + 1, now_ms)?;
+    append.raw_bind_parameter(at + 2, event.kind.code())?;
+    append.raw_bind_parameter(at + 3, event.job.map(|job| job.0))?;
+    append.raw_bind_parameter(at + 4, event.attempt)?;
+    append.raw_bind_parameter(at + 5, event.runner)?;
+    append.raw_bind_parameter(at + 6, event.worker)?;
+    append.raw_bind_parameter(at + 7, took_us)?;
+    append.raw_bind_parameter(at + 8, &event.data)?;
     Ok(())
 }
 

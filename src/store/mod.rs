@@ -17,6 +17,8 @@ pub(crate) mod edit;
 pub(crate) mod enqueue;
 pub(crate) mod events;
 pub(crate) mod file;
+#[cfg(feature = "cli")]
+pub(crate) mod floor;
 pub(crate) mod names;
 pub(crate) mod prune;
 pub(crate) mod queues;

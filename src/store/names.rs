@@ -132,14 +132,6 @@ pub(crate) fn find_queue(conn: &Connection, name: &str) -> Result<Option<i64>> {
         .optional()?)
 }
 
-/// The number of a kind, where it was ever named.
-pub(crate) fn find_kind(conn: &Connection, name: &str) -> Result<Option<i64>> {
-    Ok(conn
-        .prepare_cached(KIND_ID)?
-        .query_row([name], |row| row.get(0))
-        .optional()?)
-}
-
 /// The numbers of all kinds: few, however many jobs there are.
 pub(crate) fn kind_ids(conn: &Connection) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(KINDS_ALL)?;

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::counts::Counts;
-use super::events::{self, NewEvent};
+use super::events::NewEvent;
 use super::names::find_queue;
 use super::statement::statements;
 use super::tx::Tx;
@@ -79,7 +79,7 @@ pub(crate) fn resume(tx: &mut Tx<'_>, which: &Which) -> Result<bool> {
     record(tx, EventKind::QueueResumed, which, changed)
 }
 
-fn record(tx: &Tx<'_>, kind: EventKind, which: &Which, changed: usize) -> Result<bool> {
+fn record(tx: &mut Tx<'_>, kind: EventKind, which: &Which, changed: usize) -> Result<bool> {
     if changed == 0 {
         return Ok(false);
     }
@@ -87,7 +87,7 @@ fn record(tx: &Tx<'_>, kind: EventKind, which: &Which, changed: usize) -> Result
         Which::All => None,
         Which::Named(name) => Some(serde_json::json!({ "queue": name }).to_string()),
     };
-    events::append(tx, &NewEvent::new(kind).text(data.as_deref()))?;
+    tx.append(NewEvent::new(kind).text(data))?;
     Ok(true)
 }
 

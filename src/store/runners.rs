@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::claim::{ClaimFor, budget};
-use super::events::{self, NewEvent};
+use super::events::NewEvent;
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::statement::statements;
 use super::tx::Tx;
@@ -50,7 +50,7 @@ pub(crate) struct Registration {
     pub(crate) queues: Option<Vec<String>>,
 }
 
-pub(crate) fn register(tx: &Tx<'_>, registration: &Registration) -> Result<i64> {
+pub(crate) fn register(tx: &mut Tx<'_>, registration: &Registration) -> Result<i64> {
     let id = tx.conn.prepare_cached(RUNNER_INSERT)?.insert(params![
         registration.name,
         registration.pid,
@@ -60,13 +60,10 @@ pub(crate) fn register(tx: &Tx<'_>, registration: &Registration) -> Result<i64> 
         registration.queues.as_deref().map(json_array),
         tx.now_ms
     ])?;
-    events::append(
-        tx,
-        &NewEvent {
-            runner: Some(id),
-            ..NewEvent::new(EventKind::RunnerStarted)
-        },
-    )?;
+    tx.append(NewEvent {
+        runner: Some(id),
+        ..NewEvent::new(EventKind::RunnerStarted)
+    })?;
     Ok(id)
 }
 
@@ -90,20 +87,17 @@ pub(crate) fn stopping(tx: &Tx<'_>, runner: i64) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn stopped(tx: &Tx<'_>, runner: i64) -> Result<()> {
+pub(crate) fn stopped(tx: &mut Tx<'_>, runner: i64) -> Result<()> {
     if tx
         .conn
         .prepare_cached(RUNNER_STOPPED_IF_ALIVE)?
         .execute(params![runner, tx.now_ms])?
         == 1
     {
-        events::append(
-            tx,
-            &NewEvent {
-                runner: Some(runner),
-                ..NewEvent::new(EventKind::RunnerStopped)
-            },
-        )?;
+        tx.append(NewEvent {
+            runner: Some(runner),
+            ..NewEvent::new(EventKind::RunnerStopped)
+        })?;
     }
     Ok(())
 }
@@ -162,7 +156,7 @@ pub(crate) fn take_over(tx: &mut Tx<'_>, runner: i64, loss: Loss) -> Result<Opti
         runner: Some(runner),
         ..NewEvent::new(EventKind::RunnerLost)
     };
-    events::append(tx, &event.text(Some(&data)))?;
+    tx.append(event.text(Some(data)))?;
     Ok(Some(held.len()))
 }
 

@@ -152,10 +152,10 @@ impl WriterSeat {
     pub(crate) fn give_back(&self, lease: SeatLease) {
         let mut seat = self.lock();
         *seat = Seat::Idle(lease.writer);
-        if !self.outbox.is_empty() {
-            if let Err(error) = self.sit(&mut seat) {
-                log::error!("{error}");
-            }
+        if !self.outbox.is_empty()
+            && let Err(error) = self.sit(&mut seat)
+        {
+            log::error!("{error}");
         }
     }
 

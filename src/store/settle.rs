@@ -5,7 +5,7 @@ use std::time::Duration;
 use rusqlite::params;
 
 use super::enqueue::Due;
-use super::events::{self, NewEvent};
+use super::events::NewEvent;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
@@ -270,7 +270,7 @@ fn snoozed_until(snooze: Snooze, now_ms: i64) -> Due {
 }
 
 fn append_end(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     held: &Held,
     measured: &Measured,
     (kind, end): (EventKind, &AttemptEnd),
@@ -281,12 +281,12 @@ fn append_end(
         runner: Some(held.runner),
         worker: measured.worker,
         took: measured.took,
-        ..NewEvent::job(kind, held.job).text(data.as_deref())
+        ..NewEvent::job(kind, held.job).text(data)
     };
-    events::append(tx, &event)
+    tx.append(event)
 }
 
-fn not_held(tx: &Tx<'_>, held: &Held, measured: &Measured) -> Result<Option<State>> {
+fn not_held(tx: &mut Tx<'_>, held: &Held, measured: &Measured) -> Result<Option<State>> {
     append_end(
         tx,
         held,

@@ -3,6 +3,7 @@
 use rusqlite::Connection;
 
 use super::counts::CountChanges;
+use super::events::{EventBuffer, NewEvent};
 use super::names::Names;
 use crate::Result;
 
@@ -13,6 +14,7 @@ pub(crate) struct Tx<'c> {
     /// The transaction's one "now".
     pub(crate) now_ms: i64,
     pub(crate) counts: CountChanges,
+    events: EventBuffer,
 }
 
 impl<'c> Tx<'c> {
@@ -22,12 +24,36 @@ impl<'c> Tx<'c> {
             names,
             now_ms,
             counts: CountChanges::default(),
+            events: EventBuffer::default(),
         }
+    }
+
+    /// Appends to the history.
+    pub(crate) fn append(&mut self, event: NewEvent) -> Result<()> {
+        self.events.push(event);
+        if self.events.is_full() {
+            self.events.flush(self.conn, self.now_ms)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes the events that are held back, for a statement that looks at the table of events.
+    pub(crate) fn flush_events(&mut self) -> Result<()> {
+        self.events.flush(self.conn, self.now_ms)
+    }
+
+    /// Writes what has been held back: to be called before COMMIT.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.events.flush(self.conn, self.now_ms)?;
+        self.counts.flush(self.conn)
     }
 
     /// Runs `body` whole or not at all. An error that ended the whole transaction is left to the
     /// writer, which sees it by autocommit.
     pub(crate) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        // What others have appended must not go with this savepoint.
+        self.events.flush(self.conn, self.now_ms)?;
         self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
         let counts = self.counts.clone();
         match body(self) {
@@ -40,6 +66,7 @@ impl<'c> Tx<'c> {
                     self.conn
                         .execute_batch("ROLLBACK TO command; RELEASE command")?;
                     self.counts = counts;
+                    self.events.clear();
                     self.names.forget_uncommitted();
                 }
                 Err(error)

@@ -259,8 +259,7 @@ impl Writer {
             }
             return Ok((outcomes, answer));
         }
-        let mut counts = std::mem::take(&mut tx.counts);
-        counts.flush(conn)?;
+        tx.finish()?;
         if conn.total_changes() == before {
             // Nothing to commit: the log stays as it is, and nobody else wakes.
             return Ok((outcomes, answer));
@@ -384,17 +383,6 @@ impl Writer {
                 Kind::Busy,
                 "the log could not be checkpointed: a reader holds it",
             ))
-        }
-    }
-
-    /// Checkpoints and lets SQLite remove the log where nobody else has the file open.
-    pub(crate) fn close(self) {
-        if let Some(conn) = self.conn {
-            let _ = conn.set_db_config(
-                rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
-                false,
-            );
-            let _ = conn.close();
         }
     }
 }
