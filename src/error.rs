@@ -44,7 +44,8 @@ impl Error {
         }))
     }
 
-    pub(crate) fn invalid(message: impl Into<String>) -> Error {
+    /// Input that cannot be used, as a [`BatchSource`](crate::BatchSource) reports it.
+    pub fn invalid(message: impl Into<String>) -> Error {
         Error::new(Kind::Invalid, message)
     }
 
@@ -56,7 +57,8 @@ impl Error {
         Error::new(Kind::WrongState, message)
     }
 
-    pub(crate) fn io(action: impl fmt::Display, source: std::io::Error) -> Error {
+    /// What could not be done, and the system's reason.
+    pub fn io(action: impl fmt::Display, source: std::io::Error) -> Error {
         let kind = match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Full,
             std::io::ErrorKind::ReadOnlyFilesystem => Kind::ReadOnly,
@@ -69,7 +71,7 @@ impl Error {
 
     /// Adds what to do next.
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> Error {
+    pub fn hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
         self
     }

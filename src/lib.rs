@@ -1,4 +1,101 @@
-//! jobq: a durable job queue in one SQLite file.
+//! jobq: a durable job queue in one SQLite file. No server, no async runtime.
+//!
+//! A job is enqueued in a transaction, claimed in a transaction and finished in a transaction. What
+//! was acknowledged is never lost, what crashes is run again, and nothing is ever stuck.
+//!
+//! ```
+//! use jobq::{Context, Failure, Job, Queue};
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Serialize, Deserialize)]
+//! struct Thumbnail { photo: String, width: u32 }
+//!
+//! impl Job for Thumbnail {
+//!     const KIND: &'static str = "thumbnail";
+//!     type Output = String; // the path of the small picture
+//! }
+//!
+//! fn make_small(job: Thumbnail, ctx: &Context) -> Result<String, Failure> {
+//!     if ctx.is_cancelled() {
+//!         return Err(Failure::cancelled());
+//!     }
+//!     Ok(format!("{}.{}px.jpg", job.photo, job.width))
+//! }
+//!
+//! # let folder = tempfile::tempdir()?;
+//! let queue = Queue::open(folder.path().join("jobs.db"))?;
+//! let runner = queue.runner().handle(make_small).start()?; // five workers
+//!
+//! let job = queue.enqueue(Thumbnail { photo: "cat".into(), width: 200 })?;
+//! queue.wait(&[job.id], None)?;
+//! assert_eq!(queue.output::<Thumbnail>(job.id)?.as_deref(), Some("cat.200px.jpg"));
+//! runner.stop()?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! Delivery is at least once: a handler may run again after a crash, so let it be safe to repeat, or
+//! let its effect carry [`Context::job_id`] and [`Context::attempt`].
+//!
+//! # The code map
+//!
+//! **Bird's eye.** Any thread of any process enqueues. A process that runs jobs is a *runner*: one
+//! *dispatcher* thread claims jobs in a transaction and sends them over a bounded channel to a fixed
+//! pool of *workers*, and takes their reports back over another. Every write of a process goes
+//! through one *writer* that commits what has queued up as one transaction; in a runner the
+//! dispatcher is that writer. Nothing polls.
+//!
+//! ```text
+//! any thread / any process              runner
+//! ───────────────────────   ┌────────────────────────────────────────────────┐
+//! enqueue, cancel, retry ──▶│ dispatcher = writer ──jobs──▶ worker 1..5      │
+//!                           │   │      ▲  ◀──reports──                       │
+//!                           │   ▼      │ wake: doorbell · file · lock · timer  │
+//!                           └── one SQLite file (WAL) ── read pool (r2d2) ───┘
+//! ```
+//!
+//! **One job's way.** `Queue::enqueue` checks it (`store/enqueue.rs`) and posts a command to the
+//! writer's inbox (`store/seat.rs`). The writer applies what is there, a savepoint each, commits, and
+//! replies (`store/writer.rs`). In a runner the same transaction goes on with the dispatcher's turn
+//! (`runner/turn.rs`): settle reports, promote what is due, take over from lost runners, beat, claim
+//! (`store/claim.rs`). After the COMMIT the claimed jobs go down the channel; a worker runs the
+//! handler (`runner/pool.rs`) and reports; one pure function judges what becomes of the job
+//! (`outcome.rs`), and the next turn settles it, fenced by (job, running, attempt) (`store/settle.rs`).
+//!
+//! **Modules**, each may use those above it:
+//!
+//! | module | is |
+//! |---|---|
+//! | `job` `state` `retry` `outcome` `event` `error` `clock` `cancel` | the domain: no I/O; time and chance come in as arguments |
+//! | `doorbell` `fault` | a pipe that wakes the dispatcher; protections that tests take away |
+//! | `store/` | the only place that knows SQLite: file, connections, writer, readers, one file per noun with its SQL as named constants |
+//! | `queue` | the public face of a file |
+//! | `runner/` | dispatcher, turn, pool, claim-ahead, liveness, shutdown |
+//! | [`handlers`] | `exec` and `sleep`; they see the domain and their [`Context`], never the store |
+//! | `cli/` (the binary) | one file per verb, `args`, `output` |
+//!
+//! **Invariants.**
+//! - `State::leaves_to` owns the transitions; `outcome::judge` owns what an ending means.
+//! - A reply means the COMMIT has succeeded. After one that failed, a mark tells whether it landed.
+//! - Every claim raises the attempt; whatever an attempt changes names it. No row changed means the
+//!   claim was lost, and nothing else happens.
+//! - A runner's process lives exactly as long as the lock on its file in `….db-runners/` is held. No
+//!   pid and no wall clock is ever asked.
+//! - A turn with nothing to write opens no transaction, and one that changed nothing commits nothing:
+//!   else runners would wake each other for ever.
+//! - Counters, history and rows change in one transaction.
+//! - In a file that jobq did not create it changes no mode.
+//!
+//! **Where it departs from the first design**, because measurement or the code showed something better:
+//! - A worker's process is noted in the runner's lock file rather than in the database: it costs no
+//!   transaction, survives the runner, and after a power cut there is nothing to end anyway.
+//! - Events are appended sixteen to a statement, and a claim reads its row before it updates it: with
+//!   RETURNING, SQLite opened an ephemeral table and a statement journal for every job.
+//! - The order within a queue is priority, then number: numbers are the age, and no clock can turn them.
+//! - The dispatcher waits in one `poll(2)` on a pipe and the inotify descriptor; a ring of the
+//!   doorbell while it is awake costs one load.
+//!
+//! **Deliberately absent**: an async runtime, a server, a second process, polling, leases by wall
+//! clock, configuration in the database, a plug-in ABI, Windows.
 
 mod cancel;
 mod clock;

@@ -43,6 +43,12 @@ impl Pace {
         self.last
     }
 
+    /// Jobs have waited too long in the channel: none are claimed ahead until a short one has run.
+    pub(crate) fn stalled(&mut self) {
+        self.recent = None;
+        self.last = 0;
+    }
+
     /// What was last allowed.
     pub(crate) fn allowed(&self) -> usize {
         self.last

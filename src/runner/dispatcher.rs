@@ -88,6 +88,8 @@ pub(crate) struct Agenda {
     pub(crate) prune: Vec<Old>,
     pub(crate) clock: Option<ClockReading>,
     pub(crate) mark_stopping: bool,
+    /// The turn under way carried commands of other threads.
+    pub(crate) had_commands: bool,
     /// There may be something to claim.
     pub(crate) more: bool,
     /// The file's version when it was last looked at; none: look whatever it is.
@@ -160,14 +162,14 @@ impl Dispatcher {
 
     /// Makes turns until the runner has ended.
     pub(crate) fn run(&mut self) -> Result<Ended> {
-        while self.phase != Phase::Ended {
+        while !self.phase.is_over() {
             self.signals.turned(self.store.config.clock.boot_ms());
             self.collect();
             if let Err(error) = self.turn() {
                 self.failed(error)?;
             }
             self.signals.set_running(self.in_flight.len());
-            if self.phase != Phase::Ended {
+            if !self.phase.is_over() {
                 self.sleep();
             }
         }
@@ -276,7 +278,7 @@ impl Dispatcher {
         }
         self.prepare_upkeep(now)?;
         let capacity = self.capacity();
-        let beat = now >= self.agenda.next_beat && self.phase != Phase::Ended;
+        let beat = now >= self.agenda.next_beat;
         let due = self
             .agenda
             .next_due_ms
@@ -290,6 +292,7 @@ impl Dispatcher {
         let wish = wish(&self.identity, self.claims);
         let wishes = wish.both(capacity, &short);
         let agenda = &mut self.agenda;
+        agenda.had_commands = !agenda.commands.is_empty();
         let turn = Turn {
             runner: self.identity.id,
             settlements: &agenda.settlements,
@@ -324,6 +327,11 @@ impl Dispatcher {
     /// What follows from a committed turn.
     fn follow(&mut self, written: Written, beat: bool) -> Result<()> {
         self.agenda.failures = 0;
+        if self.agenda.had_commands {
+            // A command of this process may have changed what is looked at, and its own commits do
+            // not move the version.
+            self.agenda.version = None;
+        }
         self.agenda.not_before = None;
         self.tally(&written);
         self.agenda.returns.clear();
@@ -443,8 +451,9 @@ impl Dispatcher {
         let workers = self.pool.workers();
         let held = (self.in_flight.len() + self.orphans.len())
             .saturating_sub(self.agenda.settlements.len());
-        let free = workers.saturating_sub(held);
-        let ahead = (workers + self.pace.allowance(workers)).saturating_sub(held + free);
+        let room = self.pool.room();
+        let free = workers.saturating_sub(held).min(room);
+        let ahead = (workers + self.pace.allowance(workers)).saturating_sub(held + free).min(room - free);
         Capacity { free, ahead }
     }
 
@@ -563,6 +572,7 @@ impl Prepared {
             prune: Vec::new(),
             clock: None,
             mark_stopping: false,
+            had_commands: false,
             more: true,
             version: None,
             probe_locks: true,

@@ -1,5 +1,6 @@
 //! A started runner, as its owner sees it: started once, stopped any number of times.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
@@ -154,9 +155,10 @@ impl Runner {
         let thread = thread::Builder::new()
             .name("jobq-dispatcher".to_owned())
             .spawn(move || {
-                let ended = dispatcher.run();
+                // Whatever happens, the writer goes back: or those who enqueue would wait for ever.
+                let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run()));
                 dispatcher.close();
-                ended
+                ended.unwrap_or_else(|_| Err(Error::new(Kind::Io, "the dispatcher has panicked")))
             })
             .map_err(|error| Error::io("the dispatcher thread cannot be started", error))?;
         let stopper = Stopper {

@@ -94,6 +94,12 @@ impl Pool {
         })
     }
 
+    /// How many more jobs the channel can hold; those taken back are in it until a worker comes by.
+    pub(crate) fn room(&self) -> usize {
+        let capacity = self.taken.capacity().unwrap_or_default();
+        capacity.saturating_sub(self.taken.len())
+    }
+
     pub(crate) fn reports(&self) -> &Receiver<Report> {
         &self.reports
     }

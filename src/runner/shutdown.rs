@@ -19,8 +19,17 @@ pub(crate) enum Phase {
     Stopping { until: Instant },
     /// What runs has been told to stop.
     Cancelling { until: Instant },
-    /// Nothing runs any more.
+    /// Nothing runs any more, and the file says so.
     Ended,
+    /// Nothing could be saved to the end: the lock goes, and others take over what the file still
+    /// says is held here.
+    GaveUp,
+}
+
+impl Phase {
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, Phase::Ended | Phase::GaveUp)
+    }
 }
 
 impl Dispatcher {
@@ -57,8 +66,14 @@ impl Dispatcher {
         {
             self.abandon_all();
         }
-        let stopping = !matches!(self.phase, Phase::Running | Phase::Ended);
-        if stopping
+        if let Phase::Cancelling { until } = self.phase
+            && now >= until + self.settings.pulse.grace
+        {
+            log::error!("what {} jobs came to could not be saved; ending without it", self.in_flight.len());
+            self.phase = Phase::GaveUp;
+            return Ok(());
+        }
+        if self.phase != Phase::Running
             && self.in_flight.is_empty()
             && self.agenda.returns.is_empty()
             && self.agenda.settlements.is_empty()
@@ -117,7 +132,7 @@ impl Dispatcher {
 
     /// Ends the workers, releases the lock and hands the writer back.
     pub(crate) fn close(mut self) {
-        let busy: Vec<u32> = self.pool_busy();
+        let busy: Vec<u32> = self.busy_workers();
         self.pool.close(|worker| busy.contains(&worker));
         if let Some(lock) = self.marks.use_lock(None)
             && self.phase == Phase::Ended

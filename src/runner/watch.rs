@@ -79,6 +79,7 @@ impl Dispatcher {
             .cloned()
             .collect();
         for attempt in stale {
+            self.pace.stalled();
             self.in_flight.remove(&attempt.job());
             self.agenda.returns.push(attempt);
         }
@@ -147,12 +148,9 @@ impl Dispatcher {
     }
 
     /// The workers whose handlers still run.
-    pub(crate) fn pool_busy(&self) -> Vec<u32> {
-        self.in_flight
-            .values()
-            .filter_map(|attempt| attempt.running_on())
-            .map(|(worker, _)| worker)
-            .collect()
+    pub(crate) fn busy_workers(&self) -> Vec<u32> {
+        let running = self.in_flight.values().chain(&self.orphans);
+        running.filter_map(|attempt| attempt.running_on()).map(|(worker, _)| worker).collect()
     }
 
     /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
@@ -160,8 +158,6 @@ impl Dispatcher {
         let beat_due = now >= self.agenda.next_beat;
         if std::mem::take(&mut self.agenda.probe_locks) || beat_due {
             self.find_lost(now, beat_due)?;
-        }
-        if beat_due || self.agenda.version.is_none() {
             self.check_clock()?;
         }
         if now >= self.agenda.next_prune && self.phase == Phase::Running {
@@ -384,7 +380,7 @@ impl Dispatcher {
         let mut at = |moment: Instant| next = next.min(moment);
         if let Some(not_before) = self.agenda.not_before {
             at(not_before);
-        } else if self.agenda.has_writes() || self.agenda.more && self.has_room() {
+        } else if self.agenda.version.is_none() || self.agenda.has_writes() || self.agenda.more && self.has_room() {
             return Duration::ZERO;
         }
         at(self.agenda.next_beat);
@@ -392,7 +388,7 @@ impl Dispatcher {
             at(self.agenda.next_prune);
         }
         if let Phase::Stopping { until } | Phase::Cancelling { until } = self.phase {
-            at(until);
+            at(if now < until { until } else { until + self.settings.pulse.grace });
         }
         if let Some(due_ms) = self
             .agenda
@@ -402,8 +398,9 @@ impl Dispatcher {
             let left_ms = due_ms - self.store.config.clock.now_ms();
             at(now + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)));
         }
+        let looked_at = self.enforced_at.unwrap_or(now);
         for attempt in self.in_flight.values().chain(&self.orphans) {
-            at(self.next_moment(attempt, now));
+            at(self.next_moment(attempt, now).max(looked_at + ENFORCE_EVERY));
         }
         next.saturating_duration_since(now)
     }

@@ -136,13 +136,13 @@ fn configure(conn: &Connection, durability: Durability) -> Result<()> {
     conn.pragma_update(None, "synchronous", synchronous)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update_and_check(None, "journal_size_limit", WAL_SIZE_LIMIT_BYTES, |_| Ok(()))?;
-    // A short-lived process leaves the log to whoever writes next; a runner checkpoints when it ends.
-    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(())
 }
 
 fn configure_reader(conn: &Connection) -> Result<()> {
     conn.busy_handler(Some(wait_while_busy))?;
+    // A short-lived process leaves the log to whoever writes next; a runner checkpoints when it ends.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     conn.pragma_update(None, "trusted_schema", false)?;
     Ok(())
