@@ -76,6 +76,26 @@ pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
+/// Monotonic time that all processes of the machine share.
+#[cfg(feature = "cli")]
+pub(crate) fn monotonic_ns() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
+    now.tv_sec * 1_000_000_000 + now.tv_nsec
+}
+
+/// The processor time of all threads of this process.
+#[cfg(feature = "cli")]
+pub(crate) fn process_cpu_time() -> Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    nanos(used.tv_sec * 1_000_000_000 + used.tv_nsec)
+}
+
+/// A duration of whole nanoseconds; what is negative is none.
+#[cfg(feature = "cli")]
+pub(crate) fn nanos(nanos: i64) -> Duration {
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
 /// A duration in whole milliseconds, cut at what an SQLite integer holds.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

@@ -105,6 +105,9 @@ mod event;
 mod fault;
 pub mod handlers;
 mod job;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub mod measure;
 mod outcome;
 mod queue;
 mod retry;
@@ -118,7 +121,7 @@ pub use error::{Error, Result};
 pub use event::{AttemptEnd, Event, EventData, EventId, EventKind, Level, LogEntry};
 pub use job::{DEFAULT_QUEUE, Enqueued, Job, JobId, JobRecord, NewJob, Priority, Progress, When};
 pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
-pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions};
+pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions, Remember};
 pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
 pub use runner::attempt::Usage;
 pub use runner::builder::{DEFAULT_WORKERS, Retention, RunnerBuilder, UnknownKinds, Until};

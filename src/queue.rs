@@ -119,6 +119,17 @@ pub trait BatchSource: Send + 'static {
     fn jobs(&mut self) -> Result<Box<dyn Iterator<Item = Result<NewJob>> + '_>>;
 }
 
+/// Whether a batch is remembered by a digest of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remember {
+    /// It is not.
+    No,
+    /// It is, and it is not added while a job of the same batch is unfinished.
+    Once(String),
+    /// It is, and it is added in any case.
+    Again(String),
+}
+
 impl BatchSource for Vec<NewJob> {
     fn jobs(&mut self) -> Result<Box<dyn Iterator<Item = Result<NewJob>> + '_>> {
         Ok(Box::new(self.iter().cloned().map(Ok)))
@@ -179,18 +190,25 @@ impl Queue {
         })
     }
 
-    /// Adds a batch of any size in one transaction with flat memory, and remembers it by `digest`
-    /// where one is given. None where the batch is empty.
+    /// Adds a batch of any size in one transaction with flat memory. None where it is empty. One
+    /// that is remembered [`Once`](Remember::Once) is not added while a job of it is unfinished: the
+    /// batch that is there is returned.
     ///
     /// # Errors
     /// As [`Queue::enqueue`], and what the source reports; nothing is added then.
     pub fn enqueue_batch(
         &self,
         mut source: impl BatchSource,
-        digest: Option<String>,
+        remember: Remember,
     ) -> Result<Option<Batch>> {
         let limits = Arc::clone(&self.limits);
         self.store.write(move |tx| {
+            if let Remember::Once(digest) = &remember
+                && let Some(known) = batches::find(tx.conn, digest)?
+                && batches::unfinished(tx.conn, known)? > 0
+            {
+                return Ok(Some(known));
+            }
             let mut batch: Option<Batch> = None;
             for job in source.jobs()? {
                 let id = enqueue::enqueue(tx, &CheckedJob::new(job?, &limits)?)?.id;
@@ -199,7 +217,9 @@ impl Queue {
                     last: id,
                 });
             }
-            if let (Some(digest), Some(batch)) = (&digest, batch) {
+            if let (Remember::Once(digest) | Remember::Again(digest), Some(batch)) =
+                (&remember, batch)
+            {
                 batches::remember(tx, digest, batch)?;
             }
             Ok(batch)
@@ -462,21 +482,24 @@ impl Queue {
     pub fn wait(&self, ids: &[JobId], timeout: Option<Duration>) -> Result<Vec<JobRecord>> {
         let deadline = timeout.map(|timeout| clock::instant() + timeout);
         let mut changes = self.changes()?;
-        let reader = self.store.reader()?;
-        let mut waiting: Vec<JobId> = ids.to_vec();
+        let state = |changes: &Changes, id| {
+            records::state(changes.conn(), id)?.ok_or_else(|| no_such_job(id))
+        };
+        for id in ids {
+            state(&changes, *id)?;
+        }
+        // All are waited for, so only the first that is not final needs to be looked at.
+        let mut waiting = ids;
         loop {
-            let mut still = Vec::new();
-            for id in waiting {
-                let state = records::state(&reader, id)?.ok_or_else(|| no_such_job(id))?;
-                if !state.is_final() {
-                    still.push(id);
-                }
+            while let Some(id) = waiting.first()
+                && state(&changes, *id)?.is_final()
+            {
+                waiting = &waiting[1..];
             }
-            waiting = still;
             if waiting.is_empty() {
                 return ids
                     .iter()
-                    .map(|id| records::get(&reader, *id)?.ok_or_else(|| no_such_job(*id)))
+                    .map(|id| records::get(changes.conn(), *id)?.ok_or_else(|| no_such_job(*id)))
                     .collect();
             }
             let left =
@@ -484,7 +507,11 @@ impl Queue {
             if left == Some(Duration::ZERO) {
                 return Err(Error::new(
                     Kind::TimedOut,
-                    format!("{} of {} jobs are not final yet", waiting.len(), ids.len()),
+                    format!(
+                        "job {} is not final yet, of {} waited for",
+                        waiting[0],
+                        ids.len()
+                    ),
                 ));
             }
             changes.wait(left.unwrap_or(Duration::from_secs(3600)))?;
@@ -496,7 +523,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn changes(&self) -> Result<Changes> {
-        Changes::new(self.store.reader()?, self.store.path())
+        Changes::new(self.store.path(), self.store.access)
     }
 
     /// The batch that was added with this digest.
@@ -532,7 +559,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read at all.
     pub fn examine(&self) -> Result<Vec<Finding>> {
-        upkeep::examine(&*self.store.reader()?)
+        upkeep::examine(&*self.store.reader()?, self.store.access)
     }
 
     /// Replaces the state counters by a recount.

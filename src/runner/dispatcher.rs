@@ -453,7 +453,9 @@ impl Dispatcher {
             .saturating_sub(self.agenda.settlements.len());
         let room = self.pool.room();
         let free = workers.saturating_sub(held).min(room);
-        let ahead = (workers + self.pace.allowance(workers)).saturating_sub(held + free).min(room - free);
+        let ahead = (workers + self.pace.allowance(workers))
+            .saturating_sub(held + free)
+            .min(room - free);
         Capacity { free, ahead }
     }
 

@@ -69,7 +69,10 @@ impl Dispatcher {
         if let Phase::Cancelling { until } = self.phase
             && now >= until + self.settings.pulse.grace
         {
-            log::error!("what {} jobs came to could not be saved; ending without it", self.in_flight.len());
+            log::error!(
+                "what {} jobs came to could not be saved; ending without it",
+                self.in_flight.len()
+            );
             self.phase = Phase::GaveUp;
             return Ok(());
         }
@@ -138,10 +141,6 @@ impl Dispatcher {
             && self.phase == Phase::Ended
         {
             lock.remove();
-        }
-        // The next process opens faster, and a copy of the file alone is whole.
-        if let Err(error) = self.lease.writer.checkpoint("PASSIVE") {
-            log::debug!("no checkpoint at the end: {error}");
         }
         self.store.seat.give_back(self.lease);
     }

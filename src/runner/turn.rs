@@ -99,9 +99,11 @@ impl Turn<'_> {
                 .taken_over
                 .extend(runners::take_over(tx, *runner, *loss)?.map(|jobs| (*runner, jobs)));
         }
-        if self.beat {
-            written.alive = runners::beat(tx, self.runner)?;
-        }
+        written.alive = if self.beat {
+            runners::beat(tx, self.runner)?
+        } else {
+            runners::is_alive(tx, self.runner)?
+        };
         if self.stopping {
             runners::stopping(tx, self.runner)?;
         }

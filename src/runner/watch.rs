@@ -150,7 +150,10 @@ impl Dispatcher {
     /// The workers whose handlers still run.
     pub(crate) fn busy_workers(&self) -> Vec<u32> {
         let running = self.in_flight.values().chain(&self.orphans);
-        running.filter_map(|attempt| attempt.running_on()).map(|(worker, _)| worker).collect()
+        running
+            .filter_map(|attempt| attempt.running_on())
+            .map(|(worker, _)| worker)
+            .collect()
     }
 
     /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
@@ -380,7 +383,10 @@ impl Dispatcher {
         let mut at = |moment: Instant| next = next.min(moment);
         if let Some(not_before) = self.agenda.not_before {
             at(not_before);
-        } else if self.agenda.version.is_none() || self.agenda.has_writes() || self.agenda.more && self.has_room() {
+        } else if self.agenda.version.is_none()
+            || self.agenda.has_writes()
+            || self.agenda.more && self.has_room()
+        {
             return Duration::ZERO;
         }
         at(self.agenda.next_beat);
@@ -388,7 +394,11 @@ impl Dispatcher {
             at(self.agenda.next_prune);
         }
         if let Phase::Stopping { until } | Phase::Cancelling { until } = self.phase {
-            at(if now < until { until } else { until + self.settings.pulse.grace });
+            at(if now < until {
+                until
+            } else {
+                until + self.settings.pulse.grace
+            });
         }
         if let Some(due_ms) = self
             .agenda
@@ -400,7 +410,9 @@ impl Dispatcher {
         }
         let looked_at = self.enforced_at.unwrap_or(now);
         for attempt in self.in_flight.values().chain(&self.orphans) {
-            at(self.next_moment(attempt, now).max(looked_at + ENFORCE_EVERY));
+            at(self
+                .next_moment(attempt, now)
+                .max(looked_at + ENFORCE_EVERY));
         }
         next.saturating_duration_since(now)
     }

@@ -9,8 +9,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::connection::{self, Access};
 use super::file;
-use super::reader::Reader;
 use crate::clock;
 use crate::{Error, Result};
 
@@ -150,22 +150,29 @@ pub(crate) fn sleep_on(descriptors: &[BorrowedFd<'_>], timeout: Duration) {
 
 /// Waits for changes of the file by anybody, this process included.
 pub struct Changes {
-    reader: Reader,
+    /// Not out of the pool: whoever waits for long would keep others from reading.
+    conn: Connection,
     watch: Option<FileWatch>,
     version: i64,
 }
 
 impl Changes {
     /// Changes after this call will be noticed.
-    pub(crate) fn new(reader: Reader, database: &Path) -> Result<Changes> {
-        let version = data_version(&reader)?;
+    pub(crate) fn new(database: &Path, access: Access) -> Result<Changes> {
+        let conn = connection::open_reader(database, access)?;
+        let version = data_version(&conn)?;
         // Where the file cannot be watched the safety poll alone notices.
         let watch = FileWatch::new(database).ok();
         Ok(Changes {
-            reader,
+            conn,
             watch,
             version,
         })
+    }
+
+    /// The connection that watches, for looking at what has changed.
+    pub(crate) fn conn(&self) -> &Connection {
+        &self.conn
     }
 
     /// Waits at most `timeout`; true when the file has changed since the last true.
@@ -176,7 +183,7 @@ impl Changes {
         let deadline = clock::instant() + timeout;
         let mut looks = LOOK_AGAIN.iter();
         loop {
-            let version = data_version(&self.reader)?;
+            let version = data_version(&self.conn)?;
             if version != self.version {
                 self.version = version;
                 return Ok(true);

@@ -94,10 +94,9 @@ pub(crate) fn claim(tx: &mut Tx<'_>, wish: &Wish<'_>) -> Result<Vec<ClaimedJob>>
     let mut queues = queues(tx.conn, wish, &fresh)?;
     let mut claimed = Vec::with_capacity(wish.jobs.min(1024));
     while claimed.len() < wish.jobs && !queues.is_empty() {
-        let share = (wish.jobs - claimed.len()).div_ceil(queues.len());
         let mut left = Vec::with_capacity(queues.len());
-        for queue in queues {
-            let share = share.min(wish.jobs - claimed.len());
+        for (at, queue) in queues.iter().copied().enumerate() {
+            let share = (wish.jobs - claimed.len()).div_ceil(queues.len() - at);
             let next = next_of_queue(tx.conn, wish, queue, share)?;
             if next.len() == share {
                 left.push(queue);

@@ -85,7 +85,7 @@ fn open_for_reading(path: &Path) -> Result<(Connection, Access)> {
     match schema::check(&conn) {
         Ok(()) => return Ok((conn, Access::ReadOnly)),
         // Without a log nobody writes, and the file alone is the whole truth.
-        Err(error) if error.kind() == Kind::Io && !file::with_suffix(path, "-wal").exists() => {}
+        Err(error) if may_be_read_only(&error) && !file::with_suffix(path, "-wal").exists() => {}
         Err(error) => return Err(error),
     }
     let conn = open_immutable(path)?;
@@ -141,7 +141,7 @@ fn configure(conn: &Connection, durability: Durability) -> Result<()> {
 
 fn configure_reader(conn: &Connection) -> Result<()> {
     conn.busy_handler(Some(wait_while_busy))?;
-    // A short-lived process leaves the log to whoever writes next; a runner checkpoints when it ends.
+    // The checkpoint at the last close costs a short-lived process several syncs: see `Writer::drop`.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     conn.pragma_update(None, "trusted_schema", false)?;

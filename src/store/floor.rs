@@ -2,18 +2,24 @@
 //! of the schema that does the same inserts and updates, events included, 256 jobs a transaction.
 
 use std::path::Path;
+use std::sync::Barrier;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, params};
 
 use super::connection::Durability;
-use crate::{Result, clock};
+use crate::error::Kind;
+use crate::{Error, Result, clock};
 
 /// The schema as it was when the floor was laid. It does not follow `schema.sql`.
 const SCHEMA: &str = include_str!("floor.sql");
 
-/// Jobs in a transaction.
+/// Jobs in a transaction, unless told otherwise.
 const GROUP: usize = 256;
+
+/// No writer of a crowd is to give up: it is waited for its turn, however long that takes.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const JOB: &str = "INSERT INTO jobq_job (queue_id, kind_id, state, priority, max_retries, backoff, retry_delay_ms,
         jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at, updated_at)
@@ -38,6 +44,12 @@ const FINISH: &str =
 #[derive(Debug)]
 pub struct Floor {
     conn: Connection,
+    enqueue_chunk: usize,
+}
+
+/// The version of the SQLite that is linked in.
+pub fn sqlite_version() -> &'static str {
+    rusqlite::version()
 }
 
 impl Floor {
@@ -49,18 +61,41 @@ impl Floor {
         let conn = Connection::open(path)?;
         conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
         conn.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        let synchronous = if durability == Durability::Full {
-            "FULL"
-        } else {
-            "NORMAL"
-        };
-        conn.pragma_update(None, "synchronous", synchronous)?;
-        conn.pragma_update(None, "foreign_keys", true)?;
         conn.execute_batch(SCHEMA)?;
         conn.execute_batch(
             "INSERT INTO jobq_queue (name) VALUES ('default'); INSERT INTO jobq_kind (name) VALUES ('noop')",
         )?;
-        Ok(Floor { conn })
+        Floor::over(conn, durability)
+    }
+
+    /// One more connection to the file, that waits for its turn with SQLite's own busy handler.
+    ///
+    /// # Errors
+    /// It cannot be opened.
+    pub fn open(path: &Path, durability: Durability) -> Result<Floor> {
+        let conn = Connection::open(path)?;
+        conn.busy_timeout(PATIENCE)?;
+        Floor::over(conn, durability)
+    }
+
+    fn over(conn: Connection, durability: Durability) -> Result<Floor> {
+        let synchronous = match durability {
+            Durability::Full => "FULL",
+            Durability::Normal => "NORMAL",
+        };
+        conn.pragma_update(None, "synchronous", synchronous)?;
+        conn.pragma_update(None, "foreign_keys", true)?;
+        Ok(Floor {
+            conn,
+            enqueue_chunk: GROUP,
+        })
+    }
+
+    /// Enqueues so many jobs in a transaction.
+    #[must_use]
+    pub fn enqueue_chunk(mut self, jobs: usize) -> Floor {
+        self.enqueue_chunk = jobs.max(1);
+        self
     }
 
     /// Adds so many jobs; how long it took.
@@ -69,22 +104,36 @@ impl Floor {
     /// The file cannot be written.
     pub fn enqueue(&self, jobs: usize, payload: &str) -> Result<Duration> {
         let start = clock::instant();
-        let now = 1_700_000_000_000_i64;
-        for group in groups(jobs) {
-            self.conn.execute_batch("BEGIN IMMEDIATE")?;
-            for _ in 0..group {
-                let id = self.conn.prepare_cached(JOB)?.insert([now])?;
-                self.conn
-                    .prepare_cached(PAYLOAD)?
-                    .execute(params![id, payload])?;
-                self.event(1, id, None)?;
-            }
-            self.conn
-                .prepare_cached(COUNT)?
-                .execute([2, group as i64])?;
-            self.conn.execute_batch("COMMIT")?;
+        let mut left = jobs;
+        while left > 0 {
+            let group = self.enqueue_chunk.min(left);
+            self.add(group, payload)?;
+            left -= group;
         }
         Ok(start.elapsed())
+    }
+
+    /// Adds one job in a transaction of its own.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn enqueue_one(&self, payload: &str) -> Result<()> {
+        self.add(1, payload)
+    }
+
+    fn add(&self, jobs: usize, payload: &str) -> Result<()> {
+        let now = 1_700_000_000_000_i64;
+        self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        for _ in 0..jobs {
+            let id = self.conn.prepare_cached(JOB)?.insert([now])?;
+            self.conn
+                .prepare_cached(PAYLOAD)?
+                .execute(params![id, payload])?;
+            self.event(1, id, None)?;
+        }
+        self.conn.prepare_cached(COUNT)?.execute([2, jobs as i64])?;
+        self.conn.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
     }
 
     /// Claims and finishes all jobs; how long it took.
@@ -144,6 +193,104 @@ impl Floor {
     }
 }
 
-fn groups(jobs: usize) -> impl Iterator<Item = usize> {
-    (0..jobs.div_ceil(GROUP)).map(move |group| GROUP.min(jobs - group * GROUP))
+/// What many threads have done at once.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CrowdCalls {
+    pub(crate) calls: usize,
+    pub(crate) took: Duration,
+    /// The longest that one call took.
+    pub(crate) worst: Duration,
+}
+
+/// Gives each caller a thread and lets all of them call for so long.
+pub(crate) fn crowd<C>(callers: Vec<C>, time: Duration) -> Result<CrowdCalls>
+where
+    C: FnMut() -> Result<()> + Send,
+{
+    let start = Barrier::new(callers.len() + 1);
+    thread::scope(|scope| {
+        let running: Vec<_> = callers
+            .into_iter()
+            .map(|caller| {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    call(caller, time)
+                })
+            })
+            .collect();
+        start.wait();
+        let began = clock::instant();
+        let (mut calls, mut worst) = (0, Duration::ZERO);
+        for thread in running {
+            let panicked = |_| Err(Error::new(Kind::Io, "a thread of the crowd panicked"));
+            let (own_calls, own_worst) = thread.join().unwrap_or_else(panicked)?;
+            calls += own_calls;
+            worst = worst.max(own_worst);
+        }
+        Ok(CrowdCalls {
+            calls,
+            took: began.elapsed(),
+            worst,
+        })
+    })
+}
+
+/// Calls until the time is up: how often, and the longest call.
+fn call(mut caller: impl FnMut() -> Result<()>, time: Duration) -> Result<(usize, Duration)> {
+    let mut now = clock::instant();
+    let end = now + time;
+    let (mut calls, mut worst) = (0, Duration::ZERO);
+    while now < end {
+        caller()?;
+        let after = clock::instant();
+        worst = worst.max(after - now);
+        now = after;
+        calls += 1;
+    }
+    Ok((calls, worst))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_floor_takes_every_job_to_its_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("floor.db");
+        let floor = Floor::create(&path, Durability::Normal).unwrap();
+        floor.enqueue(GROUP + 1, "1").unwrap();
+        Floor::open(&path, Durability::Normal)
+            .unwrap()
+            .enqueue_one("2")
+            .unwrap();
+        floor.drain().unwrap();
+        let jobs = GROUP as i64 + 2;
+        for (sql, expected) in [
+            ("SELECT count(*) FROM jobq_job WHERE state = 5", jobs),
+            ("SELECT jobs FROM jobq_count WHERE state = 5", jobs),
+            ("SELECT count(*) FROM jobq_payload", jobs),
+            ("SELECT count(*) FROM jobq_event", 3 * jobs),
+        ] {
+            let found: i64 = floor.conn.query_row(sql, [], |row| row.get(0)).unwrap();
+            assert_eq!(found, expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn one_caller_that_fails_is_told_of() {
+        let callers: Vec<_> = [true, false]
+            .map(|fails| {
+                move || {
+                    if fails {
+                        Err(Error::invalid("no"))
+                    } else {
+                        Ok(())
+                    }
+                }
+            })
+            .into();
+        assert!(crowd(callers, Duration::from_millis(1)).is_err());
+    }
 }

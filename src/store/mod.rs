@@ -31,6 +31,10 @@ pub(crate) mod seat;
 pub(crate) mod settle;
 mod sqlite_error;
 pub(crate) mod statement;
+#[cfg(feature = "cli")]
+pub(crate) mod steps;
+#[cfg(test)]
+mod tests;
 pub(crate) mod tx;
 pub(crate) mod upkeep;
 pub(crate) mod why;
@@ -46,8 +50,9 @@ use writer::Writer;
 pub(crate) struct Store {
     pub(crate) config: OpenConfig,
     pub(crate) access: Access,
-    pub(crate) seat: WriterSeat,
+    /// Closed before the writer, which looks after the log.
     readers: ReadPool,
+    pub(crate) seat: WriterSeat,
 }
 
 impl Store {

@@ -18,6 +18,7 @@ statements! {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7)";
     /// No row changed: another runner has taken this one for lost.
     hot RUNNER_BEAT_IF_ALIVE = "UPDATE jobq_runner SET beat = beat + 1, heartbeat_at = ?2 WHERE id = ?1 AND state <= 2";
+    hot RUNNER_IS_ALIVE = "SELECT 1 FROM jobq_runner WHERE id = ?1 AND state <= 2";
     hot RUNNER_STOPPING_IF_ALIVE = "UPDATE jobq_runner SET state = 2 WHERE id = ?1 AND state = 1";
     hot RUNNER_STOPPED_IF_ALIVE = "UPDATE jobq_runner SET state = 3, ended_at = ?2 WHERE id = ?1 AND state <= 2";
     /// Its lock is free: the process is gone whatever its beat says.
@@ -78,6 +79,12 @@ pub(crate) fn beat(tx: &Tx<'_>, runner: i64) -> Result<bool> {
         .prepare_cached(RUNNER_BEAT_IF_ALIVE)?
         .execute(params![runner, tx.now_ms])?
         == 1)
+}
+
+/// The same without a beat, for a turn that claims: from a runner that was taken for lost nobody
+/// would ever take a job over.
+pub(crate) fn is_alive(tx: &Tx<'_>, runner: i64) -> Result<bool> {
+    Ok(tx.conn.prepare_cached(RUNNER_IS_ALIVE)?.exists([runner])?)
 }
 
 pub(crate) fn stopping(tx: &Tx<'_>, runner: i64) -> Result<()> {

@@ -29,6 +29,9 @@ statements! {
         ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     cold META_SET = "INSERT INTO jobq_meta (key, value) VALUES (?1, ?2)
         ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    /// By a statement, which sees what another process has just made; a connection's own idea of its
+    /// tables is not looked up again.
+    cold META_EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'jobq_meta'";
     cold TABLES_COUNT = "SELECT count(*) FROM sqlite_schema";
 }
 
@@ -79,8 +82,7 @@ pub(crate) fn check_unchanged(conn: &Connection) -> Result<()> {
 }
 
 fn version(conn: &Connection) -> Result<Option<i64>> {
-    let exists = conn.table_exists(Some("main"), "jobq_meta")?;
-    if !exists {
+    if !conn.prepare(META_EXISTS)?.exists([])? {
         return Ok(None);
     }
     let found = conn

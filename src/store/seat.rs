@@ -24,6 +24,7 @@ pub(crate) enum Message {
 
 /// The inbox of the process's writer, and the seat that the writer sits on.
 pub(crate) struct WriterSeat {
+    /// None where the file is read-only: nobody would ever empty it.
     inbox: Option<Sender<Message>>,
     outbox: Receiver<Message>,
     bell: Arc<Doorbell>,
@@ -51,10 +52,11 @@ pub(crate) struct SeatLease {
 impl WriterSeat {
     pub(crate) fn new(writer: Option<Writer>) -> Result<WriterSeat> {
         let (inbox, outbox) = bounded(INBOX);
+        let inbox = writer.is_some().then_some(inbox);
         let seat = writer.map_or(Seat::Closed, |writer| Seat::Idle(Box::new(writer)));
         let bell = Arc::new(Doorbell::new()?);
         Ok(WriterSeat {
-            inbox: Some(inbox),
+            inbox,
             outbox,
             bell,
             seat: Mutex::new(seat),
@@ -81,7 +83,7 @@ impl WriterSeat {
 
     fn send(&self, command: Box<dyn Command>) -> Result<()> {
         let Some(inbox) = &self.inbox else {
-            return Err(gone());
+            return Err(read_only());
         };
         inbox.send(Message::Write(command)).map_err(|_| gone())?;
         // After the send: a runner that ends meanwhile either sees the command or leaves the seat idle.
@@ -102,11 +104,7 @@ impl WriterSeat {
                 *seat = Seat::Thread(thread);
                 Ok(())
             }
-            Seat::Closed => Err(Error::new(
-                Kind::ReadOnly,
-                "the database could only be opened for reading",
-            )
-            .hint("check the permissions of the file and of its folder")),
+            Seat::Closed => Err(read_only()),
             other => {
                 *seat = other;
                 Ok(())
@@ -135,10 +133,7 @@ impl WriterSeat {
             }
             Seat::Closed => {
                 *seat = Seat::Closed;
-                return Err(Error::new(
-                    Kind::ReadOnly,
-                    "the database could only be opened for reading",
-                ));
+                return Err(read_only());
             }
         };
         Ok(SeatLease {
@@ -172,6 +167,14 @@ impl Drop for WriterSeat {
             let _ = thread.join();
         }
     }
+}
+
+fn read_only() -> Error {
+    Error::new(
+        Kind::ReadOnly,
+        "the database could only be opened for reading",
+    )
+    .hint("check the permissions of the file and of its folder")
 }
 
 fn gone() -> Error {

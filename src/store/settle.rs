@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rusqlite::params;
 
+use super::edit::OUTCOME_FORGET;
 use super::enqueue::Due;
 use super::events::NewEvent;
 use super::statement::statements;
@@ -132,22 +133,30 @@ pub(crate) fn settle(
         return not_held(tx, held, measured);
     };
     let kind = if to == State::Cancelled {
+        end.run_at_ms = None;
         EventKind::Cancelled
     } else {
         kind
     };
-    if let Some(error) = end
-        .error
-        .as_deref()
-        .filter(|_| !matches!(verdict, Verdict::GiveBack { .. }))
-    {
-        tx.conn
-            .prepare_cached(OUTCOME_SET_ERROR)?
-            .execute(params![held.job.0, error])?;
-    }
+    let is_error = !matches!(verdict, Verdict::GiveBack { .. });
+    clear_result(tx, held, to, end.error.as_deref().filter(|_| is_error))?;
     append_end(tx, held, measured, (kind, &end))?;
     tx.counts.moved(held.queue, State::Running, to);
     Ok(Some(to))
+}
+
+/// What an attempt that did not complete had stored as its result is nobody's.
+fn clear_result(tx: &Tx<'_>, held: &Held, to: State, error: Option<&str>) -> Result<()> {
+    if let Some(error) = error {
+        tx.conn
+            .prepare_cached(OUTCOME_SET_ERROR)?
+            .execute(params![held.job.0, error])?;
+    } else if to != State::Completed {
+        tx.conn
+            .prepare_cached(OUTCOME_FORGET)?
+            .execute([held.job.0])?;
+    }
+    Ok(())
 }
 
 /// The attempt as it is, unless a test has taken the fence away.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
+use super::connection::Access;
 use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use super::file;
 use super::tx::Tx;
@@ -33,13 +34,13 @@ pub enum Severity {
 }
 
 /// Looks at the file's structure, its references and its counters. Changes nothing.
-pub(crate) fn examine(conn: &Connection) -> Result<Vec<Finding>> {
-    Ok(vec![
-        integrity(conn)?,
-        references(conn)?,
-        counters(conn)?,
-        journal(conn)?,
-    ])
+pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>> {
+    let mut findings = vec![integrity(conn)?, references(conn)?, counters(conn)?];
+    // A file that is opened as immutable is read without its journal, whatever that is.
+    if access != Access::Immutable {
+        findings.push(journal(conn)?);
+    }
+    Ok(findings)
 }
 
 fn finding(check: &'static str, problem: Option<(Severity, String)>, fine: &str) -> Finding {
@@ -127,6 +128,15 @@ pub(crate) fn recount(tx: &Tx<'_>) -> Result<()> {
     Ok(())
 }
 
+/// VACUUM is refused on a connection that may only read, although it writes to another file.
+fn copy(conn: &Connection, to: &str) -> Result<()> {
+    conn.pragma_update(None, "query_only", false)?;
+    let copied = conn.execute("VACUUM INTO ?1", [to]);
+    conn.pragma_update(None, "query_only", true)?;
+    copied?;
+    Ok(())
+}
+
 /// Writes a consistent copy of the live file: one read transaction, nobody waits.
 pub(crate) fn backup(conn: &Connection, to: &Path) -> Result<()> {
     let to = file::prepare_folder(to)?;
@@ -140,7 +150,7 @@ pub(crate) fn backup(conn: &Connection, to: &Path) -> Result<()> {
     let copied = part
         .to_str()
         .ok_or_else(|| Error::invalid(format!("{} is no UTF-8", part.display())))
-        .and_then(|name| Ok(conn.execute("VACUUM INTO ?1", [name])?));
+        .and_then(|name| copy(conn, name));
     let moved = copied.and_then(|_| {
         let synced = std::fs::File::open(&part).and_then(|file| file.sync_all());
         synced

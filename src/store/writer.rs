@@ -1,11 +1,14 @@
 //! The one writer of a process: it commits what has queued up as one transaction.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::connection::{self, OpenConfig};
+use super::file;
 use super::names::Names;
 use super::schema;
 use super::sqlite_error::breaks_connection;
@@ -55,8 +58,14 @@ where
     F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
     T: Send,
 {
+    /// A body may hold a caller's code: its panic must not take down the thread that writes for all.
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()> {
-        self.answer = Some((self.body)(tx)?);
+        let answer = catch_unwind(AssertUnwindSafe(|| (self.body)(tx)));
+        self.answer = Some(answer.unwrap_or_else(|_| {
+            Err(Error::invalid(
+                "what was to be written panicked; nothing was changed",
+            ))
+        })?);
         Ok(())
     }
 
@@ -259,7 +268,15 @@ impl Writer {
             }
             return Ok((outcomes, answer));
         }
-        tx.finish()?;
+        if let Err(error) = tx.finish() {
+            // Where that ended the transaction, one command's trouble may be all there is to it.
+            let ended = conn.is_autocommit();
+            return if ended {
+                Ok((outcomes, Err(error)))
+            } else {
+                Err(error)
+            };
+        }
         if conn.total_changes() == before {
             // Nothing to commit: the log stays as it is, and nobody else wakes.
             return Ok((outcomes, answer));
@@ -292,14 +309,8 @@ impl Writer {
         log::error!("a commit failed: {error}; opening the database anew to see whether it landed");
         self.drop_connection();
         match self.look_for_mark() {
-            Landed::Yes => {
-                self.names.committed();
-                Ok(())
-            }
-            Landed::No => {
-                self.names.forget_uncommitted();
-                Err(error)
-            }
+            Landed::Yes => Ok(()),
+            Landed::No => Err(error),
             Landed::Unknown => Err(Error::new(
                 Kind::UnknownOutcome,
                 format!("the commit failed and it cannot be told whether it landed: {error}"),
@@ -335,7 +346,7 @@ impl Writer {
 
     /// Rolls back what is left of a transaction after an error.
     fn abandon(&mut self, error: &Error) {
-        self.names.forget_uncommitted();
+        self.forget_names();
         let Some(conn) = self.conn.as_ref() else {
             return;
         };
@@ -346,8 +357,15 @@ impl Writer {
     }
 
     fn drop_connection(&mut self) {
+        self.forget_names();
         self.conn = None;
         self.needs_checkpoint = true;
+    }
+
+    /// Also the names that were found: a command may have found what an earlier one of the same
+    /// transaction had added, and neither is in the file now.
+    fn forget_names(&mut self) {
+        self.names = Names::default();
     }
 
     fn reopen(&mut self) -> Result<()> {
@@ -362,27 +380,39 @@ impl Writer {
             self.conn = Some(conn);
         }
         if self.needs_checkpoint {
-            self.checkpoint("FULL")?;
+            self.checkpoint()?;
             self.needs_checkpoint = false;
         }
         Ok(())
     }
 
-    /// Moves what the log holds into the database file.
-    pub(crate) fn checkpoint(&self, mode: &str) -> Result<()> {
+    /// Moves what the log holds into the database file, and syncs it.
+    fn checkpoint(&self) -> Result<()> {
         let Some(conn) = self.conn.as_ref() else {
             return Ok(());
         };
-        let busy: i64 = conn.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-            row.get(0)
-        })?;
+        let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(FULL)", [], |row| row.get(0))?;
         if busy == 0 {
-            Ok(())
-        } else {
-            Err(Error::new(
-                Kind::Busy,
-                "the log could not be checkpointed: a reader holds it",
-            ))
+            return Ok(());
+        }
+        Err(Error::new(
+            Kind::Busy,
+            "the log could not be checkpointed: a reader holds it",
+        ))
+    }
+}
+
+/// A log that is left behind is read by the next process that opens the file: a small one costs that
+/// process less than a checkpoint would cost this one.
+const LEAVE_LOG_BYTES: u64 = 256 * 1024;
+
+impl Drop for Writer {
+    /// Lets SQLite checkpoint and remove the log where it has grown and nobody else has the file open.
+    fn drop(&mut self) {
+        let log = file::with_suffix(&self.config.path, "-wal");
+        let log_bytes = std::fs::metadata(log).map_or(0, |log| log.len());
+        if let Some(conn) = self.conn.as_ref().filter(|_| log_bytes > LEAVE_LOG_BYTES) {
+            let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
     }
 }
@@ -398,3 +428,6 @@ enum Group<T> {
     /// An error inside a savepoint ended the transaction: nothing was changed.
     Ended,
 }
+
+#[cfg(test)]
+mod tests;

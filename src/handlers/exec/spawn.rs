@@ -150,11 +150,7 @@ fn find(name: &OsStr, spec: &CommandSpec) -> Result<PathBuf, End> {
     }
     Err(bad_cwd(name, spec).unwrap_or_else(|| match forbidden {
         Some(path) => End::CannotRun(format!("cannot run {}: permission denied", path.display())),
-        None => End::NotFound(format!(
-            "command not found: {} (PATH is {})",
-            name.display(),
-            dirs.display()
-        )),
+        None => End::NotFound(format!("command not found: {}", name.display())),
     }))
 }
 

@@ -1,0 +1,126 @@
+//! The verbs that change jobs, queues and the file.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args, Subcommand};
+use jiff::Timestamp;
+use jobq::{Backoff, Priority, State};
+
+use super::choices;
+use crate::cli::parse;
+
+#[derive(Debug, Args)]
+pub(crate) struct Cancel {
+    /// The jobs: 42, 8-12, @last
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Retry {
+    /// The jobs: 42, 8-12, @last
+    #[arg(value_name = "ID", required_unless_present = "failed")]
+    pub(crate) ids: Vec<String>,
+    /// All that have failed
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) failed: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("change").required(true).multiple(true).args([
+    "queue", "priority", "delay", "at", "retries", "backoff", "retry_delay", "timeout", "payload",
+])))]
+pub(crate) struct Edit {
+    /// The jobs: 42, 8-12, @last
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// Another queue
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Another priority
+    #[arg(long, value_parser = choices::priority())]
+    pub(crate) priority: Option<Priority>,
+    /// Due when so long has passed from now
+    #[arg(long = "in", value_name = "DURATION", value_parser = parse::duration, conflicts_with = "at")]
+    pub(crate) delay: Option<Duration>,
+    /// Due at this time: RFC 3339, HH:MM, or 'YYYY-MM-DD HH:MM'
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    pub(crate) at: Option<Timestamp>,
+    /// How many tries may follow the first
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+    /// How the wait between tries grows
+    #[arg(long, value_name = "HOW", value_parser = choices::backoff())]
+    pub(crate) backoff: Option<Backoff>,
+    /// The first wait between tries
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) retry_delay: Option<Duration>,
+    /// How long one attempt may take
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Another payload: JSON, @FILE with JSON in it, or - for stdin
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    pub(crate) payload: Option<std::ffi::OsString>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Remove {
+    /// The jobs: 42, 8-12, @last
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Pause {
+    /// The queue; all where none is given
+    #[arg(value_name = "QUEUE")]
+    pub(crate) queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Resume {
+    /// The queue; all where none is given
+    #[arg(value_name = "QUEUE")]
+    pub(crate) queue: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Queue {
+    #[command(subcommand)]
+    pub(crate) verb: QueueVerb,
+}
+
+/// What is to be done with queues.
+#[derive(Debug, Subcommand)]
+pub(crate) enum QueueVerb {
+    /// List the queues
+    List,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Prune {
+    /// Only jobs that ended longer ago than this; else the config file says, else 24h for
+    /// completed jobs and 7 days for failed and cancelled ones
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) older_than: Option<Duration>,
+    /// Only jobs in this state; may be given more than once
+    #[arg(long = "state", value_name = "STATE", value_parser = choices::final_state(), value_delimiter = ',')]
+    pub(crate) states: Vec<State>,
+    /// Only tell how many it would be
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Backup {
+    /// The new file
+    pub(crate) file: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// Put right what can be: count the jobs anew
+    #[arg(long)]
+    pub(crate) fix: bool,
+}

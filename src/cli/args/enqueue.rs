@@ -1,0 +1,113 @@
+//! `jobq enqueue`.
+
+use std::ffi::OsString;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use jiff::Timestamp;
+use jobq::{Backoff, Priority};
+
+use super::choices;
+use crate::cli::parse;
+
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("what").required(true).args(["command", "shell", "kind", "batch"])),
+    override_usage = "\
+jobq enqueue [OPTIONS] -- CMD ARG...
+       jobq enqueue [OPTIONS] --shell TEXT
+       jobq enqueue [OPTIONS] --kind KIND [--payload JSON|@FILE|-]
+       jobq enqueue [OPTIONS] --batch FILE|- [--chunk N]",
+    after_help = "\
+Examples:
+  jobq enqueue -- ffmpeg -i in.mkv out.mp4
+  jobq enqueue --shell 'pg_dump shop | gzip > shop.gz' --timeout 1h
+  jobq enqueue --kind thumbnail --payload '{\"photo\":\"cat.jpg\"}' --in '2 days'
+  jobq enqueue --batch jobs.jsonl"
+)]
+pub(crate) struct Enqueue {
+    /// The command and its arguments, run as given: no shell looks at them
+    #[arg(last = true, value_name = "CMD ARG")]
+    pub(crate) command: Vec<OsString>,
+    /// A command line for /bin/sh
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) shell: Option<OsString>,
+    /// A job of this kind, for a handler of its own
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// The payload of a --kind job: JSON, @FILE with JSON in it, or - for stdin
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true,
+        conflicts_with_all = ["command", "shell", "batch"])]
+    pub(crate) payload: Option<OsString>,
+    /// Many jobs: JSON Lines in a file, or - for stdin. All or none are added
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = OF_ONE_JOB)]
+    pub(crate) batch: Option<PathBuf>,
+    /// Commit every N lines of a very large batch
+    #[arg(long, value_name = "N", conflicts_with_all = ["command", "shell", "kind"])]
+    pub(crate) chunk: Option<NonZeroU64>,
+    #[command(flatten)]
+    pub(crate) one: OneJob,
+}
+
+/// The lines of a batch say these for themselves.
+const OF_ONE_JOB: [&str; 13] = [
+    "queue",
+    "priority",
+    "delay",
+    "at",
+    "retries",
+    "backoff",
+    "retry_delay",
+    "timeout",
+    "fail_on",
+    "env",
+    "wait",
+    "follow",
+    "wait_timeout",
+];
+
+/// What goes for one job.
+#[derive(Debug, Args)]
+pub(crate) struct OneJob {
+    /// The queue
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Which jobs of the queue go first
+    #[arg(long, value_parser = choices::priority())]
+    pub(crate) priority: Option<Priority>,
+    /// Not before so long has passed: 90s, 1h30m, '2 days'
+    #[arg(long = "in", value_name = "DURATION", value_parser = parse::duration, conflicts_with = "at")]
+    pub(crate) delay: Option<Duration>,
+    /// Not before this time: RFC 3339, HH:MM, or 'YYYY-MM-DD HH:MM'
+    #[arg(long, value_name = "TIME", value_parser = parse::time)]
+    pub(crate) at: Option<Timestamp>,
+    /// How many tries may follow the first
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+    /// How the wait between tries grows
+    #[arg(long, value_name = "HOW", value_parser = choices::backoff())]
+    pub(crate) backoff: Option<Backoff>,
+    /// The first wait between tries
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) retry_delay: Option<Duration>,
+    /// How long one attempt may take
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Exit codes of the command that fail it for good, like 2,64-78
+    #[arg(long, value_name = "CODES", conflicts_with = "kind")]
+    pub(crate) fail_on: Option<String>,
+    /// A variable for the command: with this value, or with the one it has here
+    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "kind")]
+    pub(crate) env: Vec<OsString>,
+    /// Wait until it is final: exit code 0 or 4
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Print its output as it comes, until it is final: exit code 0 or 4
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) follow: bool,
+    /// How long to wait at most
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration, requires = "wait")]
+    pub(crate) wait_timeout: Option<Duration>,
+}

@@ -1,0 +1,145 @@
+//! The verbs that only look: status, list, logs, wait, why, events.
+
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use jobq::{EventKind, Level, Sort, State};
+
+use super::choices;
+use crate::cli::parse;
+
+#[derive(Debug, Args)]
+pub(crate) struct Status {
+    /// Jobs to show in full: 42, 8-12, @last
+    #[arg(value_name = "ID")]
+    pub(crate) ids: Vec<String>,
+    /// Show it again whenever something changes
+    #[arg(long)]
+    pub(crate) watch: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct List {
+    /// Only jobs in this state; may be given more than once, or as a list: pending,running
+    #[arg(long = "state", value_name = "STATE", value_parser = choices::state(), value_delimiter = ',')]
+    pub(crate) states: Vec<State>,
+    /// Only jobs of this queue; may be given more than once
+    #[arg(long = "queue", value_name = "NAME")]
+    pub(crate) queues: Vec<String>,
+    /// Only jobs of this kind; may be given more than once
+    #[arg(long = "kind", value_name = "KIND")]
+    pub(crate) kinds: Vec<String>,
+    /// Only jobs enqueued in this time: 1h, '2 days'
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) since: Option<Duration>,
+    /// The order
+    #[arg(long, value_name = "ORDER", default_value = "newest")]
+    pub(crate) sort: SortBy,
+    /// At most so many, 0 for all; else 50 on a terminal and all elsewhere
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+/// The order of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    /// The newest job first
+    Newest,
+    /// The oldest job first
+    Oldest,
+    /// What changed last first
+    Updated,
+    /// What started last first
+    Started,
+    /// What became final last first
+    Finished,
+    /// What is due next first
+    Due,
+    /// The most urgent first
+    Priority,
+}
+
+impl From<SortBy> for Sort {
+    fn from(by: SortBy) -> Sort {
+        match by {
+            SortBy::Newest => Sort::Newest,
+            SortBy::Oldest => Sort::Oldest,
+            SortBy::Updated => Sort::Updated,
+            SortBy::Started => Sort::Started,
+            SortBy::Finished => Sort::Finished,
+            SortBy::Due => Sort::Due,
+            SortBy::Priority => Sort::Priority,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Logs {
+    /// The job: 42, @last
+    pub(crate) id: String,
+    /// Go on as more comes, until the job is final
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only this attempt
+    #[arg(long, value_name = "N")]
+    pub(crate) attempt: Option<u32>,
+    /// Only this stream
+    #[arg(long)]
+    pub(crate) stream: Option<Stream>,
+    /// Only log entries of this level or above
+    #[arg(long, value_parser = choices::level())]
+    pub(crate) level: Option<Level>,
+    /// Only the last N lines
+    #[arg(short = 'n', long = "lines", value_name = "N")]
+    pub(crate) lines: Option<usize>,
+}
+
+/// Where a line of a job's output came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Stream {
+    /// The command's standard output
+    Stdout,
+    /// The command's standard error
+    Stderr,
+    /// Log entries
+    Log,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Wait {
+    /// The jobs: 42, 8-12, @last
+    #[arg(value_name = "ID", required = true)]
+    pub(crate) ids: Vec<String>,
+    /// How long to wait at most: exit code 124 after that
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// With one command: exit as it did
+    #[arg(long)]
+    pub(crate) exit_code: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Why {
+    /// The job: 42, @last
+    pub(crate) id: String,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Events {
+    /// Go on as more comes
+    #[arg(short, long)]
+    pub(crate) follow: bool,
+    /// Only events after the one of this number
+    #[arg(long, value_name = "EVENT")]
+    pub(crate) since: Option<i64>,
+    /// Only events of this kind; may be given more than once
+    #[arg(long = "kind", value_name = "KIND", value_parser = choices::event_kind(), hide_possible_values = true)]
+    pub(crate) kinds: Vec<EventKind>,
+    /// Only events of this job
+    #[arg(long, value_name = "ID")]
+    pub(crate) job: Option<String>,
+    /// Only the last N events
+    #[arg(short = 'n', long = "lines", value_name = "N")]
+    pub(crate) lines: Option<NonZeroUsize>,
+}

@@ -1,0 +1,59 @@
+//! `jobq run`.
+
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The first Ctrl-C or SIGTERM ends it gracefully, the second hurries it.
+
+Examples:
+  jobq run
+  jobq run --drain -f jobs.jsonl     a durable xargs -P5")]
+pub(crate) struct Run {
+    /// How many jobs run at a time; else the config file says, else 5
+    #[arg(short = 'j', long, value_name = "N", value_parser = workers)]
+    pub(crate) workers: Option<usize>,
+    /// Only jobs of this queue; may be given more than once
+    #[arg(long = "queue", value_name = "NAME")]
+    pub(crate) queues: Vec<String>,
+    /// Stop when nothing is left that could run, now or after a retry
+    #[arg(long)]
+    pub(crate) drain: bool,
+    /// Add the jobs of this batch first: JSON Lines in a file, or - for stdin. While a job of the
+    /// same batch is unfinished, go on with it instead
+    #[arg(short = 'f', long = "file", value_name = "FILE|-")]
+    pub(crate) file: Option<PathBuf>,
+    /// Add the batch once more even so
+    #[arg(long, requires = "file")]
+    pub(crate) again: bool,
+    /// What becomes of jobs of a kind that has no handler here; else the config file says
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) unknown_kinds: Option<Unknown>,
+}
+
+/// What becomes of jobs that this runner has no handler for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Unknown {
+    /// They wait for a runner that has one
+    Keep,
+    /// They fail
+    Fail,
+}
+
+/// How many jobs a runner may run at a time.
+pub(crate) const WORKERS: RangeInclusive<usize> = 1..=1024;
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(workers) if WORKERS.contains(&workers) => Ok(workers),
+        _ => Err(format!(
+            "it is a number from {} to {}",
+            WORKERS.start(),
+            WORKERS.end()
+        )),
+    }
+}

@@ -1,0 +1,42 @@
+//! `jobq edit`.
+
+use jobq::{Edit, When};
+
+use super::args;
+use super::each::{Done, each};
+use super::enqueue;
+use super::exit::CliResult;
+use super::session::Session;
+
+pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
+    let edit = Edit {
+        queue: args.queue.clone(),
+        priority: args.priority,
+        when: when(args),
+        max_retries: args.retries,
+        backoff: args.backoff,
+        retry_delay: args.retry_delay,
+        timeout: args.timeout,
+        payload: args
+            .payload
+            .as_deref()
+            .map(|given| enqueue::payload(Some(given)))
+            .transpose()?,
+    };
+    let queue = session.queue()?;
+    each(session, &args.ids, |id| {
+        queue.edit(id, edit.clone())?;
+        Ok(Done {
+            result: "edited",
+            said: format!("job {id} edited"),
+        })
+    })
+}
+
+fn when(args: &args::Edit) -> Option<When> {
+    match (args.delay, args.at) {
+        (Some(delay), _) if delay.is_zero() => Some(When::Now),
+        (Some(delay), _) => Some(When::In(delay)),
+        (None, at) => at.map(When::At),
+    }
+}

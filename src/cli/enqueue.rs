@@ -1,0 +1,269 @@
+//! `jobq enqueue`.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::sync::Arc;
+
+use jobq::handlers::exec::Program;
+use jobq::{Enqueued, JobId, Remember, State, When};
+
+use super::args::{Enqueue, OneJob};
+use super::batch::{Added, CheckedBatch};
+use super::exit::{CliError, CliResult, Exit};
+use super::origin::{Command, Options, Origin, Wanted, Work};
+use super::output::{Format, json, text};
+use super::session::Session;
+use super::{logs, wait};
+
+pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
+    let origin = Origin::here(Arc::clone(&session.config))?;
+    match &args.batch {
+        Some(path) => add_batch(args, path, origin, session),
+        None => add_one(args, &origin, session),
+    }
+}
+
+fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
+    let job = origin.job(wanted(args)?)?;
+    let enqueued = session.queue()?.enqueue(job)?;
+    let Enqueued { id, state, .. } = enqueued;
+    match session.output.format {
+        Format::Tabs => session.output.line(&enqueued, id)?,
+        _ => session
+            .output
+            .line(&enqueued, format_args!("job {id} enqueued ({state})"))?,
+    }
+    session.hint_at_run();
+    if args.one.follow {
+        return follow(id, session);
+    }
+    if args.one.wait {
+        return wait::until_final(&[id], args.one.wait_timeout, session);
+    }
+    Ok(Exit::Done)
+}
+
+fn follow(id: JobId, session: &Session) -> CliResult {
+    Ok(match logs::follow(session, id)? {
+        State::Completed => Exit::Done,
+        _ => Exit::JobFailed,
+    })
+}
+
+fn wanted(args: &Enqueue) -> CliResult<Wanted> {
+    let work = match (&args.kind, &args.shell) {
+        (Some(kind), _) => Work::Kind {
+            kind: kind.clone(),
+            payload: payload(args.payload.as_deref())?,
+        },
+        (None, shell) => {
+            let program = match shell {
+                Some(text) => Program::Shell(as_text("--shell", text)?),
+                None => Program::Argv(argv(&args.command)?),
+            };
+            Work::Exec(Command {
+                program,
+                cwd: None,
+                env: variables(&args.one.env)?,
+                fail_on: args.one.fail_on.clone(),
+            })
+        }
+    };
+    Ok(Wanted {
+        work,
+        options: options(&args.one),
+    })
+}
+
+fn options(one: &OneJob) -> Options {
+    let when = match (one.delay, one.at) {
+        (Some(delay), _) => When::In(delay),
+        (None, Some(at)) => When::At(at),
+        (None, None) => When::Now,
+    };
+    Options {
+        queue: one.queue.clone(),
+        priority: one.priority,
+        when,
+        retries: one.retries,
+        backoff: one.backoff,
+        retry_delay: one.retry_delay,
+        timeout: one.timeout,
+    }
+}
+
+fn as_text(what: &str, given: &OsStr) -> CliResult<String> {
+    given.to_str().map(str::to_owned).ok_or_else(|| {
+        CliError::usage(format!("{what} is not UTF-8: {given:?}"))
+            .hint("a job's payload is JSON, which holds text only; rename the file, or wrap the command in a script")
+    })
+}
+
+fn argv(command: &[OsString]) -> CliResult<Vec<String>> {
+    let numbered = command.iter().enumerate();
+    numbered
+        .map(|(at, argument)| match at {
+            0 => as_text("the command's name", argument),
+            _ => as_text(&format!("argument {at} of the command"), argument),
+        })
+        .collect()
+}
+
+/// `NAME=VALUE`, or `NAME` alone for the value that it has here.
+fn variables(given: &[OsString]) -> CliResult<BTreeMap<String, Option<String>>> {
+    let mut variables = BTreeMap::new();
+    for variable in given {
+        let text = as_text("--env", variable)?;
+        match text.split_once('=') {
+            Some((name, value)) => variables.insert(name.to_owned(), Some(value.to_owned())),
+            None => variables.insert(text, None),
+        };
+    }
+    Ok(variables)
+}
+
+/// JSON, `@FILE` with JSON in it, or `-` for stdin; `null` where nothing is given.
+pub(super) fn payload(given: Option<&OsStr>) -> CliResult<String> {
+    let Some(given) = given else {
+        return Ok("null".to_owned());
+    };
+    if given == "-" {
+        let mut bytes = Vec::new();
+        io::stdin()
+            .read_to_end(&mut bytes)
+            .map_err(|error| CliError::io("the payload on stdin", &error))?;
+        return utf8(bytes, "the payload on stdin");
+    }
+    let text = as_text("--payload", given)?;
+    match text.strip_prefix('@') {
+        Some(file) => {
+            let bytes = fs::read(file).map_err(|error| CliError::io(file, &error))?;
+            utf8(bytes, file)
+        }
+        None => Ok(text),
+    }
+}
+
+fn utf8(bytes: Vec<u8>, what: &str) -> CliResult<String> {
+    String::from_utf8(bytes).map_err(|error| {
+        let byte = error.utf8_error().valid_up_to() + 1;
+        CliError::usage(format!("{what} is not UTF-8 from byte {byte}"))
+    })
+}
+
+fn add_batch(args: &Enqueue, path: &Path, origin: Origin, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let batch = CheckedBatch::read(path, origin, &queue, &session.screen)?;
+    let mut told = Told::default();
+    match args.chunk {
+        None => told.tell(&batch.add(&queue, Remember::No)?, session)?,
+        Some(jobs) => {
+            batch.add_in_chunks(&queue, jobs.get(), |added| told.tell(added, session))?;
+        }
+    }
+    match (told.ids, session.output.format) {
+        (None, _) => session
+            .screen
+            .say(format_args!("{} holds no jobs", batch.name())),
+        (Some((first, last)), Format::Table) => {
+            let jobs = text::count(batch.jobs(), "job");
+            let mut out = session.output.stdout();
+            match first == last {
+                true => writeln!(out, "{jobs} enqueued ({first})")?,
+                false => writeln!(out, "{jobs} enqueued ({first}–{last})")?,
+            }
+            out.flush()?;
+        }
+        _ => {}
+    }
+    session.hint_at_run();
+    Ok(Exit::Done)
+}
+
+/// What has been added so far.
+#[derive(Default)]
+struct Told {
+    /// The first job and the last.
+    ids: Option<(JobId, JobId)>,
+}
+
+impl Told {
+    /// For programs: each job, as soon as it is durable.
+    fn tell(&mut self, added: &Added, session: &Session) -> CliResult<()> {
+        let Some(batch) = added.batch else {
+            return Ok(());
+        };
+        let first = self.ids.map_or(batch.first, |(first, _)| first);
+        self.ids = Some((first, batch.last));
+        let mut out = session.output.stdout();
+        match session.output.format {
+            Format::Table => {}
+            Format::Tabs => {
+                for id in batch.first.0..=batch.last.0 {
+                    writeln!(out, "{id}")?;
+                }
+            }
+            Format::Json => {
+                for enqueued in added.each() {
+                    json::write_line(&mut out, &enqueued)?;
+                }
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStrExt;
+
+    use super::*;
+
+    #[test]
+    fn an_argument_that_is_no_text_is_named() {
+        let words = [
+            OsStr::new("cp"),
+            OsStr::from_bytes(b"caf\xe9"),
+            OsStr::new("x"),
+        ];
+        let error = argv(&words.map(OsStr::to_owned)).unwrap_err();
+        assert!(
+            error.message().contains("argument 1"),
+            "{}",
+            error.message()
+        );
+        assert!(error.message().contains("caf"), "{}", error.message());
+        let error = argv(&[OsString::from(words[1])]).unwrap_err();
+        assert!(error.message().contains("name"), "{}", error.message());
+    }
+
+    #[test]
+    fn variables_have_a_value_or_take_the_one_here() {
+        let given = ["A=1=2", "B=", "C"].map(OsString::from);
+        let expected = [
+            ("A".to_owned(), Some("1=2".to_owned())),
+            ("B".to_owned(), Some(String::new())),
+            ("C".to_owned(), None),
+        ];
+        assert_eq!(variables(&given).unwrap(), BTreeMap::from(expected));
+    }
+
+    #[test]
+    fn a_payload_is_given_as_json_or_in_a_file() {
+        assert_eq!(payload(None).unwrap(), "null");
+        assert_eq!(payload(Some(OsStr::new("{}"))).unwrap(), "{}");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("payload.json");
+        let given = format!("@{}", path.display());
+        let error = payload(Some(OsStr::new(&given))).unwrap_err();
+        assert!(error.message().contains("payload.json"));
+        fs::write(&path, "[1,2]\n").unwrap();
+        assert_eq!(payload(Some(OsStr::new(&given))).unwrap(), "[1,2]\n");
+        fs::write(&path, b"\"\xff\"").unwrap();
+        let error = payload(Some(OsStr::new(&given))).unwrap_err();
+        assert!(error.message().contains("byte 2"), "{}", error.message());
+    }
+}

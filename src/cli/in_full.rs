@@ -1,0 +1,229 @@
+//! One job in full: what `jobq status ID` shows.
+
+use std::io::Write;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jobq::{AttemptRecord, JobId, JobRecord, Queue, WaitReason, Why};
+
+use super::exit::{CliError, CliResult};
+use super::lines::Piece;
+use super::logs::last_lines;
+use super::output::json::{AttemptJson, JobInFullJson, JobJson, outcome, write_line};
+use super::output::style::Look;
+use super::output::table::{Cell, Column, Facts, Fit, aligned};
+use super::output::text::{bytes, for_tabs, for_terminal};
+use super::output::time::{duration, millis, now, relative, rfc3339};
+use super::output::{Format, Output};
+use super::what::{bar, folder, percent, task};
+use super::why::{self, Told, told};
+
+/// So many lines of output are shown.
+const LINES: usize = 3;
+
+const ATTEMPTS: [Column; 7] = [
+    ("TRY", Fit::Number),
+    ("OUTCOME", Fit::Whole),
+    ("STARTED", Fit::Whole),
+    ("TOOK", Fit::Number),
+    ("CPU", Fit::Number),
+    ("MEMORY", Fit::Number),
+    ("ERROR", Fit::Shrinks),
+];
+
+/// Everything that is known of a job.
+pub(super) struct InFull {
+    job: JobRecord,
+    attempts: Vec<AttemptRecord>,
+    why: Why,
+    told: Told,
+    lines: Vec<Piece>,
+}
+
+impl InFull {
+    /// Fails where there is no such job.
+    pub(super) fn read(queue: &Queue, id: JobId, output: &Output) -> CliResult<InFull> {
+        let job = queue.get(id)?.ok_or_else(|| {
+            CliError::not_found(format!("no job {id}"))
+                .hint("`jobq list` shows the jobs in the file")
+        })?;
+        let why = queue.why(id)?;
+        let lines = match output.format {
+            Format::Table => last_lines(queue, id, LINES)?,
+            Format::Tabs | Format::Json => Vec::new(),
+        };
+        Ok(InFull {
+            attempts: queue.attempts(id)?,
+            told: told(id, &why, now()),
+            job,
+            why,
+            lines,
+        })
+    }
+
+    pub(super) fn write(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        match output.format {
+            Format::Json => write_line(out, &self.json())?,
+            Format::Tabs => self.write_tabs(output, out)?,
+            Format::Table => self.write_page(output, out)?,
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> JobInFullJson<'_> {
+        JobInFullJson {
+            job: JobJson::new(&self.job),
+            attempts: self.attempts.iter().map(AttemptJson::new).collect(),
+            why: self.told.json(),
+        }
+    }
+
+    fn write_tabs(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        let mut facts = Facts::new(output, 0);
+        facts.add("id", Cell::new(self.job.id));
+        facts.add("state", Cell::state(self.job.state));
+        facts.add("kind", Cell::new(&self.job.kind));
+        self.add_facts(&mut facts, now());
+        facts.add("why", Cell::new(&self.told.message));
+        facts.write(out)?;
+        for attempt in &self.attempts {
+            let row = row(attempt, now());
+            let fields: Vec<_> = row.iter().map(|cell| for_tabs(cell.full())).collect();
+            writeln!(out, "attempt\t{}", fields.join("\t"))?;
+        }
+        Ok(())
+    }
+
+    fn write_page(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        let now = now();
+        let state = output.paint(Look::State(self.job.state), self.job.state);
+        let name = output.paint(Look::Bold, format!("job {}", self.job.id));
+        writeln!(out, "{name}  {state}  {}", self.job.kind)?;
+        let why = for_terminal(&self.told.message);
+        writeln!(out, "{}", output.paint(why::look(&self.why), why))?;
+        if let Some(hint) = &self.told.hint {
+            writeln!(out, "{}", output.paint(Look::Dim, hint))?;
+        }
+        writeln!(out)?;
+        let mut facts = Facts::new(output, 8);
+        self.add_facts(&mut facts, now);
+        facts.write(out)?;
+        if !self.attempts.is_empty() {
+            writeln!(out)?;
+            let rows = self.attempts.iter().map(|attempt| row(attempt, now));
+            for line in aligned(output, &ATTEMPTS, rows.collect()) {
+                writeln!(out, "{line}")?;
+            }
+        }
+        self.write_output(output, out)
+    }
+
+    fn write_output(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let more = format!("its last lines; `jobq logs {}` shows all", self.job.id);
+        writeln!(out, "\n{}", output.paint(Look::Dim, more))?;
+        for line in &self.lines {
+            let text = String::from_utf8_lossy(&line.text);
+            writeln!(out, "  {}", for_terminal(&text))?;
+        }
+        Ok(())
+    }
+
+    fn add_facts(&self, facts: &mut Facts<'_>, now: Timestamp) {
+        let job = &self.job;
+        let what = if job.kind == "exec" {
+            "command"
+        } else {
+            "payload"
+        };
+        facts.add(what, Cell::new(task(job)));
+        facts.add_some("folder", folder(job));
+        facts.add("queue", Cell::new(&job.queue));
+        facts.add("priority", Cell::new(job.priority));
+        facts.add("retries", self.retries());
+        facts.add_some("timeout", job.timeout.map(duration));
+        let mut time = |name: &str, at: Option<Timestamp>| {
+            if let Some(at) = at {
+                let short = format!("{} ({})", relative(at, now), rfc3339(at));
+                facts.add(name, Cell::either(short, rfc3339(at)));
+            }
+        };
+        time("created", Some(job.created_at));
+        time(self.due_is(), job.run_at);
+        time("started", job.started_at);
+        time("finished", job.finished_at);
+        if let (Some(runner), Some(worker)) = (job.runner, job.worker) {
+            facts.add("worker", Cell::new(format!("{worker} of runner {runner}")));
+        }
+        if let Some(progress) = &job.progress {
+            let text = percent(progress);
+            let drawn = progress
+                .percent
+                .map(|percent| format!("{} {text}", bar(percent)));
+            facts.add(
+                "progress",
+                Cell::either(drawn.unwrap_or_else(|| text.clone()), text),
+            );
+        }
+        facts.add_some("result", job.result.as_ref().map(|result| result.get()));
+        if let Some(error) = &job.error {
+            facts.add("error", Cell::new(error).look(Look::Bad));
+        }
+    }
+
+    fn retries(&self) -> Cell {
+        let job = &self.job;
+        let (left, of) = (job.retries_left(), job.retry.max_retries);
+        let backoff = format!(
+            "{} backoff from {}",
+            job.retry.backoff,
+            duration(job.retry.delay)
+        );
+        let short = if of == 0 {
+            "none".to_owned()
+        } else {
+            format!("{left} of {of} left, {backoff}")
+        };
+        Cell::either(short, format!("{left} of {of} left, {backoff}"))
+    }
+
+    fn due_is(&self) -> &'static str {
+        match self.job.wait_reason {
+            Some(WaitReason::Retry) => "retry",
+            _ => "due",
+        }
+    }
+}
+
+fn row(attempt: &AttemptRecord, now: Timestamp) -> Vec<Cell> {
+    let end = &attempt.end;
+    let ended = attempt.outcome.map_or("running", outcome);
+    let look = match ended {
+        "completed" => Look::Good,
+        "failed" | "retry" | "recovered" => Look::Bad,
+        _ => Look::Plain,
+    };
+    let error = end.error.as_deref().unwrap_or_default();
+    vec![
+        Cell::new(attempt.attempt),
+        Cell::new(ended).look(look),
+        Cell::time(attempt.started_at, now),
+        span(attempt.took),
+        span(end.cpu_ms.map(Duration::from_millis)),
+        match end.max_rss_bytes {
+            Some(peak) => Cell::either(bytes(peak), peak.to_string()),
+            None => Cell::new(""),
+        },
+        Cell::new(error),
+    ]
+}
+
+/// For a program in milliseconds.
+fn span(took: Option<Duration>) -> Cell {
+    match took {
+        Some(took) => Cell::either(duration(took), millis(took).to_string()),
+        None => Cell::new(""),
+    }
+}

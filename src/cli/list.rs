@@ -1,0 +1,199 @@
+//! `jobq list`.
+
+use jiff::Timestamp;
+use jobq::{Filter, JobRecord, Queue, Sort, State};
+
+use super::args;
+use super::exit::{CliError, CliResult, Exit};
+use super::output::json::{JobJson, write_line};
+use super::output::table::{Cell, Column, Fit, Rows};
+use super::output::time::{now, relative, rfc3339};
+use super::output::{Format, Output, Stdout};
+use super::session::Session;
+use super::what::{brief, whole};
+
+/// What a terminal shows where nothing else is asked for.
+const TERMINAL_LIMIT: usize = 50;
+
+/// So many jobs are read at a time where the order allows it: no reader of a pipe, however slow,
+/// keeps a read transaction open.
+const PAGE: usize = 500;
+
+const COLUMNS: [Column; 8] = [
+    ("ID", Fit::Number),
+    ("STATE", Fit::Whole),
+    ("KIND", Fit::Name),
+    ("QUEUE", Fit::Name),
+    ("PRIORITY", Fit::Spare),
+    ("TRY", Fit::Number),
+    ("WHEN", Fit::Whole),
+    ("WHAT", Fit::Shrinks),
+];
+
+pub(super) fn run(args: &args::List, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let filter = Filter {
+        states: args.states.clone(),
+        queues: args.queues.clone(),
+        kinds: args.kinds.clone(),
+        since: args
+            .since
+            .map(|span| now().checked_sub(span).unwrap_or(Timestamp::MIN)),
+        sort: args.sort.into(),
+        ..Filter::default()
+    };
+    let limit = match (args.limit, session.output.format) {
+        (Some(0), _) | (None, Format::Tabs | Format::Json) => None,
+        (Some(limit), _) => Some(limit),
+        (None, Format::Table) => Some(TERMINAL_LIMIT),
+    };
+    let mut listing = Listing::new(&session.output);
+    let more = walk(&queue, filter.clone(), limit, &mut |job| listing.push(job))?;
+    let shown = listing.end()?;
+    if more && session.output.format == Format::Table {
+        let of = matching(&queue, &filter)?.map_or_else(
+            || format!("the first {shown} are shown"),
+            |all| format!("{shown} of {all} shown"),
+        );
+        session
+            .screen
+            .say(format_args!("{of}; --limit 0 shows all"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Calls `each` for the jobs that pass the filter, at most `limit`; whether there are more.
+fn walk(
+    queue: &Queue,
+    mut filter: Filter,
+    limit: Option<usize>,
+    each: &mut dyn FnMut(&JobRecord) -> CliResult<()>,
+) -> CliResult<bool> {
+    if !matches!(filter.sort, Sort::Newest | Sort::Oldest) {
+        return walk_sorted(queue, filter, limit, each);
+    }
+    let mut left = limit;
+    loop {
+        filter.limit = Some(left.map_or(PAGE, |left| (left + 1).min(PAGE)));
+        let page = queue.list(&filter)?;
+        for job in &page {
+            if left == Some(0) {
+                return Ok(true);
+            }
+            each(job)?;
+            left = left.map(|left| left - 1);
+            filter.after = Some(job.id);
+        }
+        if Some(page.len()) < filter.limit {
+            return Ok(false);
+        }
+    }
+}
+
+/// The other orders cannot be taken up again where a page ended: one read for all.
+fn walk_sorted(
+    queue: &Queue,
+    mut filter: Filter,
+    limit: Option<usize>,
+    each: &mut dyn FnMut(&JobRecord) -> CliResult<()>,
+) -> CliResult<bool> {
+    filter.limit = limit.map(|limit| limit + 1);
+    let mut met = 0;
+    // The library's callback cannot carry this error: after one the rest is read and dropped.
+    let mut failed: Option<CliError> = None;
+    queue.for_each(&filter, |job| {
+        if failed.is_none() && limit.is_none_or(|limit| met < limit) {
+            failed = each(&job).err();
+        }
+        met += 1;
+        Ok(())
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(limit.is_some_and(|limit| met > limit)),
+    }
+}
+
+/// How many jobs pass the filter, where the counters say so.
+fn matching(queue: &Queue, filter: &Filter) -> CliResult<Option<u64>> {
+    if !filter.kinds.is_empty() || filter.since.is_some() {
+        return Ok(None);
+    }
+    let wanted = |state: &State| filter.states.is_empty() || filter.states.contains(state);
+    let named = |name: &String| filter.queues.is_empty() || filter.queues.contains(name);
+    let queues = queue.queues()?;
+    let counts = queues
+        .iter()
+        .filter(|queue| named(&queue.name))
+        .flat_map(|queue| queue.counts.iter());
+    Ok(Some(
+        counts
+            .filter(|(state, _)| wanted(state))
+            .map(|(_, jobs)| jobs)
+            .sum(),
+    ))
+}
+
+/// Jobs on their way to stdout.
+struct Listing<'a> {
+    shown: usize,
+    to: To<'a>,
+}
+
+enum To<'a> {
+    Json(Stdout),
+    Rows(Rows<'a>, Timestamp),
+}
+
+impl<'a> Listing<'a> {
+    fn new(output: &'a Output) -> Listing<'a> {
+        let to = if output.is_json() {
+            To::Json(output.stdout())
+        } else {
+            To::Rows(Rows::new(output, &COLUMNS), now())
+        };
+        Listing { shown: 0, to }
+    }
+
+    fn push(&mut self, job: &JobRecord) -> CliResult<()> {
+        self.shown += 1;
+        match &mut self.to {
+            To::Json(out) => write_line(out, &JobJson::new(job))?,
+            To::Rows(rows, now) => rows.push(row(job, *now))?,
+        }
+        Ok(())
+    }
+
+    fn end(self) -> CliResult<usize> {
+        match self.to {
+            To::Json(mut out) => std::io::Write::flush(&mut out)?,
+            To::Rows(rows, _) => rows.finish()?,
+        }
+        Ok(self.shown)
+    }
+}
+
+fn row(job: &JobRecord, now: Timestamp) -> Vec<Cell> {
+    vec![
+        Cell::new(job.id),
+        Cell::state(job.state),
+        Cell::new(&job.kind),
+        Cell::new(&job.queue),
+        Cell::new(job.priority),
+        Cell::new(job.attempt),
+        when(job, now),
+        Cell::either(brief(job), whole(job)),
+    ]
+}
+
+/// The moment that matters in its state.
+fn when(job: &JobRecord, now: Timestamp) -> Cell {
+    let at = match job.state {
+        State::Scheduled => job.run_at,
+        State::Running => job.started_at,
+        state if state.is_final() => job.finished_at,
+        _ => None,
+    };
+    let at = at.unwrap_or(job.created_at);
+    Cell::either(relative(at, now), rfc3339(at))
+}

@@ -1,0 +1,87 @@
+//! `jobq man`.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use clap::{Command, CommandFactory};
+use clap_mangen::Man;
+
+use super::args::{self, Cli};
+use super::exit::{CliError, CliResult, Exit};
+use super::help::EXIT_CODES;
+
+pub(super) fn run(args: &args::Man) -> CliResult {
+    match &args.dir {
+        Some(folder) => write_pages(folder)?,
+        None => io::stdout().lock().write_all(&whole_page()?)?,
+    }
+    Ok(Exit::Done)
+}
+
+/// A page for each command: `jobq.1`, `jobq-enqueue.1`.
+fn write_pages(folder: &Path) -> CliResult<()> {
+    let failed = |error: io::Error| CliError::io(folder.display(), &error);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    clap_mangen::generate_to(Cli::command(), folder).map_err(failed)
+}
+
+/// One page with all commands on it. The global options are said once, at its top: so the commands
+/// are rendered as they were defined, before clap hands those options down to them.
+fn whole_page() -> CliResult<Vec<u8>> {
+    let mut command = Cli::command();
+    let mut parts = Vec::new();
+    for verb in command.get_subcommands() {
+        add_part(&mut parts, "jobq", verb)?;
+    }
+    command.build();
+    let mut page = Vec::new();
+    Man::new(command).render(&mut page)?;
+    page.extend(parts);
+    writeln!(page, ".SH \"EXIT CODES\"\n.nf")?;
+    page.extend_from_slice(EXIT_CODES.replace('-', "\\-").as_bytes());
+    writeln!(page, ".fi")?;
+    Ok(page)
+}
+
+/// A command as a section, with its own sections one step lower; after it those of its commands.
+fn add_part(page: &mut Vec<u8>, above: &str, verb: &Command) -> CliResult<()> {
+    if verb.is_hide_set() {
+        return Ok(());
+    }
+    let name = format!("{above} {}", verb.get_name());
+    let man = Man::new(verb.clone().bin_name(name.clone()));
+    let mut rendered = Vec::new();
+    man.render_synopsis_section(&mut rendered)?;
+    man.render_description_section(&mut rendered)?;
+    if verb.get_arguments().next().is_some() {
+        man.render_options_section(&mut rendered)?;
+    }
+    writeln!(page, ".SH \"{}\"", name.to_uppercase())?;
+    for line in String::from_utf8_lossy(&rendered).lines() {
+        // What sets the page up has been said at its top.
+        if line.starts_with(".ie ") || line.starts_with(".el ") {
+            continue;
+        }
+        match line.strip_prefix(".SH ") {
+            Some(title) => writeln!(page, ".SS {title}")?,
+            None => writeln!(page, "{line}")?,
+        }
+    }
+    verb.get_subcommands()
+        .try_for_each(|below| add_part(page, &name, below))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_has_every_command_and_the_exit_codes() {
+        let page = String::from_utf8(whole_page().unwrap()).unwrap();
+        assert_eq!(page.matches(".TH ").count(), 1);
+        for section in ["\"JOBQ WHY\"", "\"JOBQ QUEUE LIST\"", "\"EXIT CODES\""] {
+            assert!(page.contains(&format!(".SH {section}\n")), "{section}");
+        }
+        assert_eq!(page.matches("\\-\\-json\\fR\n").count(), 1);
+    }
+}

@@ -1,0 +1,89 @@
+//! The command line: one file for each verb, `args` for what can be typed, `output` for how it shows.
+
+mod args;
+mod backup;
+mod batch;
+mod bench;
+mod cancel;
+mod clock;
+mod completions;
+mod config;
+mod doctor;
+mod each;
+mod edit;
+mod enqueue;
+mod events;
+mod exit;
+mod help;
+mod in_full;
+mod lines;
+mod list;
+mod logs;
+mod man;
+mod nearest;
+mod origin;
+mod output;
+mod overview;
+mod parse;
+mod pause;
+mod prune;
+mod queue;
+mod remove;
+mod report;
+mod retry;
+mod run;
+mod screen;
+mod session;
+mod status;
+mod wait;
+mod what;
+mod why;
+mod wording;
+
+use std::ffi::OsString;
+
+use clap::Parser;
+
+use args::{Cli, Verb};
+use exit::CliResult;
+use screen::Screen;
+use session::Session;
+
+/// Does what was typed.
+pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
+    let cli = Cli::try_parse_from(words)?;
+    let output = session::decide_output(&cli.global);
+    let screen = Screen::new(cli.global.quiet);
+    let has_log = matches!(cli.verb, Verb::Run(_)) || std::env::var_os("RUST_LOG").is_some();
+    if has_log || cli.global.verbose > 0 {
+        screen.take_logs(cli.global.verbose);
+    }
+    let session = || Session::new(&cli.global, output, screen.clone());
+    match &cli.verb {
+        Verb::Enqueue(args) => enqueue::run(args, &session()?),
+        Verb::Run(args) => run::run(args, &session()?),
+        Verb::Status(args) => status::run(args, &session()?),
+        Verb::List(args) => list::run(args, &session()?),
+        Verb::Logs(args) => logs::run(args, &session()?),
+        Verb::Wait(args) => wait::run(args, &session()?),
+        Verb::Why(args) => why::run(args, &session()?),
+        Verb::Events(args) => events::run(args, &session()?),
+        Verb::Cancel(args) => cancel::run(args, &session()?),
+        Verb::Retry(args) => retry::run(args, &session()?),
+        Verb::Edit(args) => edit::run(args, &session()?),
+        Verb::Remove(args) => remove::run(args, &session()?),
+        Verb::Pause(args) => pause::pause(args, &session()?),
+        Verb::Resume(args) => pause::resume(args, &session()?),
+        Verb::Queue(args) => queue::run(args, &session()?),
+        Verb::Prune(args) => prune::run(args, &session()?),
+        Verb::Backup(args) => backup::run(args, &session()?),
+        Verb::Doctor(args) => doctor::run(args, &session()?),
+        Verb::Bench(args) => bench::run(args, &session()?),
+        Verb::Progress(args) => report::progress(args, &session()?),
+        Verb::Log(args) => report::log(args, &session()?),
+        Verb::Result(args) => report::result(args, &session()?),
+        Verb::Completions(args) => completions::run(args),
+        Verb::Man(args) => man::run(args),
+        Verb::Help(args) => help::run(args),
+    }
+}

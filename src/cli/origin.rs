@@ -1,0 +1,255 @@
+//! Where jobs come from: what a job gets from the directory, the environment and the config of the
+//! process that enqueues it.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jobq::handlers::exec::{ExecPayload, Program};
+use jobq::{Backoff, NewJob, Priority, When};
+
+use super::config::Config;
+use super::exit::{CliError, CliResult};
+
+/// The kind of jobs that are commands.
+pub(crate) const EXEC: &str = "exec";
+
+/// Variables that every command remembers.
+const REMEMBERED: [&str; 3] = ["PATH", "HOME", "LANG"];
+
+/// A job as somebody asks for it: as options, or as a line of a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) work: Work,
+    pub(crate) options: Options,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// A command line.
+    Exec(Command),
+    /// JSON text for a handler of its own.
+    Kind { kind: String, payload: String },
+}
+
+/// A command line and what goes with it.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    pub(crate) program: Program,
+    /// Another directory than this process's; relative to it.
+    pub(crate) cwd: Option<String>,
+    /// Further variables; none takes the value from here.
+    pub(crate) env: BTreeMap<String, Option<String>>,
+    pub(crate) fail_on: Option<String>,
+}
+
+/// What a job may say of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Options {
+    pub(crate) queue: Option<String>,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) when: When,
+    pub(crate) retries: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) retry_delay: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What this process gives to the jobs that it enqueues.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    cwd: String,
+    env: Vec<(&'static str, String)>,
+    config: Arc<Config>,
+}
+
+impl Origin {
+    /// This process's working directory and environment.
+    pub(crate) fn here(config: Arc<Config>) -> CliResult<Origin> {
+        let cwd = env::current_dir()
+            .map_err(|error| CliError::io("the working directory", &error))?
+            .into_os_string()
+            .into_string()
+            .map_err(|cwd| {
+                CliError::failed(format!("the working directory {cwd:?} is not UTF-8"))
+                    .hint("a job can remember only a directory whose name is UTF-8")
+            })?;
+        // A runner has a PATH, a HOME and a LANG of its own: one that is missing or no text here is
+        // not worth refusing the job.
+        let env = REMEMBERED
+            .into_iter()
+            .filter_map(|name| Some((name, env::var(name).ok()?)))
+            .collect();
+        Ok(Origin { cwd, env, config })
+    }
+
+    /// The directory that commands remember.
+    pub(crate) fn cwd(&self) -> &str {
+        &self.cwd
+    }
+
+    /// The job, with everything filled in that it does not say itself.
+    pub(crate) fn job(&self, wanted: Wanted) -> CliResult<NewJob> {
+        let (kind, payload) = match wanted.work {
+            Work::Exec(command) => (EXEC.to_owned(), self.payload(command)?.to_json()?),
+            Work::Kind { kind, payload } => {
+                if kind == EXEC {
+                    ExecPayload::parse(&payload)?;
+                }
+                (kind, payload)
+            }
+        };
+        let options = wanted.options;
+        let retries = options.retries.or(self.config.kind_retries(&kind));
+        let timeout = options.timeout.or(self.config.kind_timeout(&kind));
+        let mut job = NewJob::new(kind).payload_json(payload).when(options.when);
+        if let Some(queue) = options.queue {
+            job = job.queue(queue);
+        }
+        if let Some(priority) = options.priority {
+            job = job.priority(priority);
+        }
+        if let Some(retries) = retries {
+            job = job.max_retries(retries);
+        }
+        if let Some(backoff) = options.backoff {
+            job = job.backoff(backoff);
+        }
+        if let Some(delay) = options.retry_delay {
+            job = job.retry_delay(delay);
+        }
+        if let Some(timeout) = timeout {
+            job = job.timeout(timeout);
+        }
+        Ok(job)
+    }
+
+    fn payload(&self, command: Command) -> CliResult<ExecPayload> {
+        let cwd = match &command.cwd {
+            None => self.cwd.clone(),
+            Some(cwd) if cwd.starts_with('/') => cwd.clone(),
+            Some(cwd) => format!("{}/{cwd}", self.cwd.trim_end_matches('/')),
+        };
+        let mut payload = ExecPayload::new(command.program)?.with_cwd(cwd)?;
+        for (name, value) in &self.env {
+            payload = payload.with_env(*name, value)?;
+        }
+        for (name, value) in command.env {
+            let value = match value {
+                Some(value) => value,
+                None => from_here(&name)?,
+            };
+            payload = payload.with_env(name, value)?;
+        }
+        Ok(match &command.fail_on {
+            Some(codes) => payload.with_fail_on(codes.parse()?),
+            None => payload,
+        })
+    }
+}
+
+fn from_here(name: &str) -> CliResult<String> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(CliError::usage(format!(
+            "env: {name:?} cannot be the name of a variable"
+        )));
+    }
+    match env::var_os(name).map(OsString::into_string) {
+        Some(Ok(value)) => Ok(value),
+        Some(Err(_)) => Err(CliError::usage(format!(
+            "env: the value of {name} here is not UTF-8"
+        ))),
+        None => Err(CliError::usage(format!("env: {name} is not set here"))
+            .hint(format!("give it a value: {name}=VALUE"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    fn origin() -> Origin {
+        Origin {
+            cwd: "/srv".to_owned(),
+            env: vec![("PATH", "/bin".to_owned()), ("LANG", "C".to_owned())],
+            config: Arc::default(),
+        }
+    }
+
+    fn ls() -> Command {
+        Command {
+            program: Program::Argv(vec!["ls".to_owned()]),
+            cwd: None,
+            env: BTreeMap::new(),
+            fail_on: None,
+        }
+    }
+
+    fn json(command: Command) -> String {
+        origin().payload(command).unwrap().to_json().unwrap()
+    }
+
+    #[test]
+    fn a_command_remembers_where_it_came_from() {
+        assert_eq!(
+            json(ls()),
+            r#"{"command":["ls"],"cwd":"/srv","env":{"LANG":"C","PATH":"/bin"}}"#
+        );
+    }
+
+    #[test]
+    fn what_a_command_asks_for_wins() {
+        let asked = Command {
+            cwd: Some("sub/dir".to_owned()),
+            env: BTreeMap::from([
+                ("LANG".to_owned(), Some("de".to_owned())),
+                ("A".to_owned(), Some(String::new())),
+            ]),
+            fail_on: Some("2,64-78".to_owned()),
+            ..ls()
+        };
+        assert_eq!(
+            json(asked),
+            r#"{"command":["ls"],"cwd":"/srv/sub/dir","env":{"A":"","LANG":"de","PATH":"/bin"},"fail_on":"2,64-78"}"#
+        );
+        let absolute = Command {
+            cwd: Some("/opt".to_owned()),
+            ..ls()
+        };
+        assert!(json(absolute).contains(r#""cwd":"/opt""#));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_here_is_refused() {
+        for (name, why) in [
+            ("JOBQ_SURELY_NOT_SET", "is not set here"),
+            ("", "cannot be the name"),
+            ("A=B", "cannot be the name"),
+        ] {
+            let asked = Command {
+                env: BTreeMap::from([(name.to_owned(), None)]),
+                ..ls()
+            };
+            let error = origin().payload(asked).unwrap_err();
+            assert_eq!(error.exit(), Exit::Usage);
+            assert!(error.message().contains(why), "{}", error.message());
+        }
+    }
+
+    #[test]
+    fn an_exec_payload_given_as_json_is_checked() {
+        let wanted = |payload: &str| Wanted {
+            work: Work::Kind {
+                kind: EXEC.to_owned(),
+                payload: payload.to_owned(),
+            },
+            options: Options::default(),
+        };
+        assert!(origin().job(wanted(r#"{"shell":"true"}"#)).is_ok());
+        assert!(origin().job(wanted(r#"{"shel":"true"}"#)).is_err());
+    }
+}

@@ -1,0 +1,101 @@
+//! Text from elsewhere, made fit for one line.
+
+use std::borrow::Cow;
+
+/// For a pipe: what would end a field or a line is written as `\t`, `\n`, `\r`; all else stays.
+pub(crate) fn for_tabs(text: &str) -> Cow<'_, str> {
+    if !text.contains(['\t', '\n', '\r']) {
+        return Cow::Borrowed(text);
+    }
+    let mut escaped = String::with_capacity(text.len() + 8);
+    for char in text.chars() {
+        match char {
+            '\t' => escaped.push_str("\\t"),
+            '\n' => escaped.push_str("\\n"),
+            '\r' => escaped.push_str("\\r"),
+            char => escaped.push(char),
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// For a terminal: line ends and tabs are blanks, and nothing in it moves the cursor or rings.
+pub(crate) fn for_terminal(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut safe = String::with_capacity(text.len());
+    for char in text.trim_end().chars() {
+        match char {
+            '\t' | '\n' => safe.push(' '),
+            '\r' => {}
+            char if char.is_control() => safe.extend(char.escape_unicode()),
+            char => safe.push(char),
+        }
+    }
+    Cow::Owned(safe)
+}
+
+/// For a terminal, over several lines: as [`for_terminal`], but line ends stay and are indented.
+pub(crate) fn block(text: &str, indent: usize) -> String {
+    let lines: Vec<_> = text.trim_end().lines().map(for_terminal).collect();
+    lines.join(&format!("\n{}", " ".repeat(indent)))
+}
+
+/// `1 job`, `2 jobs`.
+pub(crate) fn count(number: u64, noun: &str) -> String {
+    if number == 1 {
+        format!("1 {noun}")
+    } else {
+        format!("{number} {noun}s")
+    }
+}
+
+/// `1.5 GiB`, `312 MiB`, `9 B`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 || size >= 100.0 {
+        format!("{size:.0} {}", UNITS[unit])
+    } else {
+        format!("{size:.1} {}", UNITS[unit])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_never_breaks_a_field_or_a_line() {
+        assert_eq!(for_tabs("a\tb\r\nc"), "a\\tb\\r\\nc");
+        assert!(matches!(
+            for_tabs("plain ü \\"),
+            Cow::Borrowed("plain ü \\")
+        ));
+    }
+
+    #[test]
+    fn a_value_cannot_steer_the_terminal() {
+        assert_eq!(for_terminal("a\n\tb\n"), "a  b");
+        assert_eq!(for_terminal("\u{1b}[2Jx\u{9b}y"), "\\u{1b}[2Jx\\u{9b}y");
+    }
+
+    #[test]
+    fn a_block_keeps_its_lines_and_is_indented() {
+        assert_eq!(block("a\nb\u{7}\n", 2), "a\n  b\\u{7}");
+    }
+
+    #[test]
+    fn sizes_have_the_unit_that_fits() {
+        assert_eq!(
+            [0, 1023, 1536, 312 << 20].map(bytes),
+            ["0 B", "1023 B", "1.5 KiB", "312 MiB"]
+        );
+    }
+}

@@ -1,0 +1,242 @@
+//! The whole file at a glance: what `jobq status` shows.
+
+use std::io::Write;
+
+use jiff::Timestamp;
+use jobq::{
+    Counts, Filter, JobRecord, Queue, QueueRecord, RunnerRecord, RunnerState, RunnersOf, Sort,
+    State,
+};
+
+use super::exit::CliResult;
+use super::output::json::{CountsJson, QueueJson, RunnerJson, StatusJson, Time, write_line};
+use super::output::style::Look;
+use super::output::table::{Cell, Column, Fit, aligned};
+use super::output::text::for_tabs;
+use super::output::time::{now, relative, rfc3339};
+use super::output::{Format, Output};
+use super::queue;
+
+/// So many failed jobs are shown, and so many busy workers.
+const FAILURES: usize = 5;
+const WORKERS: usize = 20;
+
+const RUNNERS: [Column; 7] = [
+    ("RUNNER", Fit::Number),
+    ("STATE", Fit::Whole),
+    ("BUSY", Fit::Number),
+    ("PID", Fit::Number),
+    ("HOST", Fit::Name),
+    ("STARTED", Fit::Whole),
+    ("BEAT", Fit::Whole),
+];
+
+const WORK: [Column; 5] = [
+    ("RUNNER", Fit::Number),
+    ("WORKER", Fit::Number),
+    ("JOB", Fit::Number),
+    ("KIND", Fit::Name),
+    ("SINCE", Fit::Whole),
+];
+
+const FAILED: [Column; 4] = [
+    ("FAILED", Fit::Number),
+    ("KIND", Fit::Name),
+    ("WHEN", Fit::Whole),
+    ("ERROR", Fit::Shrinks),
+];
+
+/// What is known of the whole file.
+pub(super) struct Overview {
+    counts: Counts,
+    queues: Vec<QueueRecord>,
+    all_paused: Option<Timestamp>,
+    runners: Vec<RunnerRecord>,
+    next_due: Option<Timestamp>,
+    failures: Vec<JobRecord>,
+}
+
+impl Overview {
+    pub(super) fn read(queue: &Queue) -> CliResult<Overview> {
+        let failed = Filter {
+            states: vec![State::Failed],
+            sort: Sort::Finished,
+            limit: Some(FAILURES),
+            ..Filter::default()
+        };
+        Ok(Overview {
+            counts: queue.counts()?,
+            queues: queue.queues()?,
+            all_paused: queue.all_paused_since()?,
+            runners: queue.runners(RunnersOf::Now)?,
+            next_due: queue.next_due()?,
+            failures: queue.list(&failed)?,
+        })
+    }
+
+    pub(super) fn write(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        match output.format {
+            Format::Json => write_line(out, &self.json())?,
+            Format::Tabs => self.write_tabs(out)?,
+            Format::Table => self.write_page(output, out)?,
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> StatusJson<'_> {
+        let queue = |queue| QueueJson::new(queue, self.all_paused);
+        StatusJson {
+            counts: CountsJson(self.counts),
+            queues: self.queues.iter().map(queue).collect(),
+            runners: self.runners.iter().map(RunnerJson::new).collect(),
+            next_due_at: self.next_due.map(Time),
+        }
+    }
+
+    /// Each line begins with what it is about.
+    fn write_tabs(&self, out: &mut dyn Write) -> CliResult<()> {
+        let now = now();
+        let mut line = |what: &str, row: Vec<Cell>| {
+            let fields: Vec<_> = row.iter().map(|cell| for_tabs(cell.full())).collect();
+            writeln!(out, "{what}\t{}", fields.join("\t"))
+        };
+        for (state, jobs) in self.counts.iter() {
+            line("jobs", vec![Cell::new(state), Cell::new(jobs)])?;
+        }
+        for record in &self.queues {
+            line("queue", queue::row(record, self.all_paused, now))?;
+        }
+        for runner in &self.runners {
+            line("runner", runner_row(runner, now))?;
+        }
+        for row in self.work(now) {
+            line("worker", row)?;
+        }
+        line("next_due", vec![Cell::time(self.next_due, now)])?;
+        for job in &self.failures {
+            line("failure", failure_row(job, now))?;
+        }
+        Ok(())
+    }
+
+    fn write_page(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        let now = now();
+        writeln!(out, "{}", self.summary(output))?;
+        if let Some(since) = self.all_paused {
+            let text = format!(
+                "all queues are paused since {} ({}): `jobq resume`",
+                relative(since, now),
+                rfc3339(since)
+            );
+            writeln!(out, "{}", output.paint(Look::Warn, text))?;
+        }
+        if let Some(due) = self.next_due {
+            writeln!(out, "the next scheduled job is due {}", relative(due, now))?;
+        }
+        let mut section = |columns: &[Column], rows: Vec<Vec<Cell>>| -> CliResult<()> {
+            let lines = aligned(output, columns, rows);
+            if !lines.is_empty() {
+                writeln!(out, "\n{}", lines.join("\n"))?;
+            }
+            Ok(())
+        };
+        let queues = self.queues.iter();
+        section(
+            &queue::COLUMNS,
+            queues
+                .map(|record| queue::row(record, self.all_paused, now))
+                .collect(),
+        )?;
+        section(
+            &RUNNERS,
+            self.runners
+                .iter()
+                .map(|runner| runner_row(runner, now))
+                .collect(),
+        )?;
+        let mut work: Vec<_> = self.work(now).collect();
+        let more = work.len().saturating_sub(WORKERS);
+        work.truncate(WORKERS);
+        section(&WORK, work)?;
+        section(
+            &FAILED,
+            self.failures
+                .iter()
+                .map(|job| failure_row(job, now))
+                .collect(),
+        )?;
+        if more > 0 {
+            let text = format!("{more} more jobs run: `jobq list --state running`");
+            writeln!(out, "\n{}", output.paint(Look::Dim, text))?;
+        }
+        if self.runners.is_empty() {
+            writeln!(
+                out,
+                "\n{}",
+                output.paint(Look::Dim, "no runner is alive: `jobq run` starts one")
+            )?;
+        }
+        Ok(())
+    }
+
+    /// `3 pending · 2 running · 12 completed`.
+    fn summary(&self, output: &Output) -> String {
+        let parts: Vec<String> = self
+            .counts
+            .iter()
+            .filter(|(_, jobs)| *jobs > 0)
+            .map(|(state, jobs)| {
+                let text = format!("{jobs} {state}");
+                output.paint(Look::State(state), text).to_string()
+            })
+            .collect();
+        if parts.is_empty() {
+            "no jobs".to_owned()
+        } else {
+            parts.join(" · ")
+        }
+    }
+
+    /// A row for each job that is held by a runner.
+    fn work(&self, now: Timestamp) -> impl Iterator<Item = Vec<Cell>> + '_ {
+        self.runners.iter().flat_map(move |runner| {
+            runner.jobs.iter().map(move |job| {
+                vec![
+                    Cell::new(runner.id),
+                    Cell::maybe(job.worker),
+                    Cell::new(job.job),
+                    Cell::new(&job.kind),
+                    Cell::time(Some(job.since), now),
+                ]
+            })
+        })
+    }
+}
+
+fn runner_row(runner: &RunnerRecord, now: Timestamp) -> Vec<Cell> {
+    let (name, look) = match runner.state {
+        RunnerState::Idle => ("idle", Look::Plain),
+        RunnerState::Busy => ("busy", Look::Good),
+        RunnerState::Stopping => ("stopping", Look::Warn),
+        RunnerState::Offline => ("offline", Look::Dim),
+    };
+    let busy = runner.jobs.len().min(runner.worker_count as usize);
+    vec![
+        Cell::new(runner.id),
+        Cell::new(name).look(look),
+        Cell::new(format!("{busy}/{}", runner.worker_count)),
+        Cell::new(runner.pid),
+        Cell::new(&runner.host),
+        Cell::time(Some(runner.started_at), now),
+        Cell::time(Some(runner.heartbeat_at), now),
+    ]
+}
+
+fn failure_row(job: &JobRecord, now: Timestamp) -> Vec<Cell> {
+    vec![
+        Cell::new(job.id),
+        Cell::new(&job.kind),
+        Cell::time(job.finished_at, now),
+        Cell::maybe(job.error.as_deref()).look(Look::Bad),
+    ]
+}

@@ -1,0 +1,209 @@
+//! Durations, times and job numbers as people write them.
+
+use std::time::Duration;
+
+use jiff::civil::{DateTime, Time};
+use jiff::{Span, SpanRelativeTo, Timestamp, Unit, Zoned};
+
+use super::clock;
+use super::exit::{CliError, CliResult};
+
+/// `90s`, `1h30m`, `2 days`, `500ms`. A day has 24 hours. The error completes "invalid value".
+pub(crate) fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
+        return Err(format!("it lacks a unit: {text}s, {text}m, {text}h"));
+    }
+    let span: Span = text
+        .parse()
+        .map_err(|_| "durations look like 90s, 1h30m or '2 days'".to_owned())?;
+    if span.is_negative() {
+        return Err("it is negative".to_owned());
+    }
+    if span.get_years() != 0 || span.get_months() != 0 {
+        return Err("months and years differ in length; say it in days".to_owned());
+    }
+    span.to_duration(SpanRelativeTo::days_are_24_hours())
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "it is too long".to_owned())
+}
+
+/// RFC 3339, `HH:MM` (today, or tomorrow where that is over), or `YYYY-MM-DD HH:MM`; without a time
+/// zone they are meant in the local one. The error completes "invalid value".
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    time_after(text, &clock::local_now())
+}
+
+fn time_after(text: &str, now: &Zoned) -> Result<Timestamp, String> {
+    let text = text.trim();
+    if let Ok(at) = text.parse::<Timestamp>() {
+        return Ok(at);
+    }
+    if let Ok(at) = text.parse::<Zoned>() {
+        return Ok(at.timestamp());
+    }
+    let in_zone = |at: DateTime| at.to_zoned(now.time_zone().clone());
+    let local = if let Some(time) = clock_time(text) {
+        let today = in_zone(now.date().to_datetime(time));
+        match today {
+            Ok(today) if today > *now => Ok(today),
+            _ => now
+                .date()
+                .tomorrow()
+                .and_then(|tomorrow| in_zone(tomorrow.to_datetime(time))),
+        }
+    } else {
+        text.parse::<DateTime>().and_then(in_zone)
+    };
+    local
+        .map(|at| at.timestamp())
+        .map_err(|_| "times look like 18:30, '2026-03-01 18:30' or 2026-03-01T18:30:00Z".to_owned())
+}
+
+/// `18:30` or `18:30:15`, and no date.
+fn clock_time(text: &str) -> Option<Time> {
+    let bytes = text.as_bytes();
+    let digits = bytes
+        .iter()
+        .all(|byte| byte.is_ascii_digit() || *byte == b':');
+    let time: Time = text
+        .parse()
+        .ok()
+        .filter(|_| digits && bytes.contains(&b':'))?;
+    time.round(Unit::Second).ok()
+}
+
+/// What a word for jobs names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ids {
+    /// From the first to the last, both included.
+    Range(i64, i64),
+    /// The newest.
+    Last,
+}
+
+/// So many jobs can be named by one range.
+const MAX_RANGE: i64 = 1_000_000;
+
+/// `42`, `8-12`, `@last`.
+pub(crate) fn ids(word: &str) -> CliResult<Ids> {
+    if word == "@last" {
+        return Ok(Ids::Last);
+    }
+    let (first, last) = word.split_once('-').unwrap_or((word, word));
+    let number = |text: &str| text.parse::<i64>().ok().filter(|id| *id > 0);
+    let (Some(first), Some(last)) = (number(first), number(last)) else {
+        return Err(CliError::usage(format!("'{word}' names no job"))
+            .hint("jobs are named by their numbers, like 42 or 8-12, or by @last"));
+    };
+    if first > last {
+        return Err(CliError::usage(format!("'{word}' runs backwards"))
+            .hint(format!("write {last}-{first}")));
+    }
+    if last - first >= MAX_RANGE {
+        return Err(CliError::usage(format!(
+            "'{word}' names more than {MAX_RANGE} jobs"
+        )));
+    }
+    Ok(Ids::Range(first, last))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        let day = 24 * 3600;
+        for (text, ms) in [
+            ("90s", 90_000),
+            ("1h30m", 5_400_000),
+            ("1h 30m", 5_400_000),
+            ("2 days", 2 * day * 1000),
+            ("1 week", 7 * day * 1000),
+            ("1d12h", day * 1500),
+            ("500ms", 500),
+            ("1.5h", 5_400_000),
+            ("0s", 0),
+            (" 5 minutes ", 300_000),
+            ("PT5M", 300_000),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(ms)), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_duration_is_told_why() {
+        for (text, why) in [
+            ("90", "90s"),
+            ("", "look like"),
+            ("soon", "look like"),
+            ("-5s", "negative"),
+            ("5s ago", "negative"),
+            ("1 month", "days"),
+            ("1y", "days"),
+            ("1h 2months", "look like"),
+        ] {
+            let error = duration(text).unwrap_err();
+            assert!(error.contains(why), "{text}: {error}");
+        }
+    }
+
+    fn at(text: &str) -> Result<String, String> {
+        let now: Zoned = "2026-03-28T12:00:00+01:00[Europe/Berlin]".parse().unwrap();
+        time_after(text, &now).map(|at| at.to_string())
+    }
+
+    #[test]
+    fn times_without_a_zone_are_local() {
+        for (text, utc) in [
+            ("2026-03-01T18:30:00Z", "2026-03-01T18:30:00Z"),
+            ("2026-03-01T18:30:00+02:00", "2026-03-01T16:30:00Z"),
+            ("2026-03-01 18:30", "2026-03-01T17:30:00Z"),
+            ("2026-07-01 18:30:15", "2026-07-01T16:30:15Z"),
+            ("2026-07-01T18:30[America/New_York]", "2026-07-01T22:30:00Z"),
+            ("13:00", "2026-03-28T12:00:00Z"),
+            ("12:00:01", "2026-03-28T11:00:01Z"),
+        ] {
+            assert_eq!(at(text).as_deref(), Ok(utc), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_is_over_today_is_meant_for_tomorrow() {
+        // The clocks go forward that night: 02:30 does not exist and becomes 03:30.
+        assert_eq!(at("12:00").as_deref(), Ok("2026-03-29T10:00:00Z"));
+        assert_eq!(at("02:30").as_deref(), Ok("2026-03-29T01:30:00Z"));
+    }
+
+    #[test]
+    fn a_bad_time_is_shown_good_ones() {
+        for text in ["", "noon", "25:00", "1830", "2026-02-30 10:00", "12:00pm"] {
+            assert!(at(text).unwrap_err().contains("18:30"), "{text}");
+        }
+    }
+
+    #[test]
+    fn jobs_are_named_by_number_range_or_last() {
+        assert_eq!(ids("42").unwrap(), Ids::Range(42, 42));
+        assert_eq!(ids("8-12").unwrap(), Ids::Range(8, 12));
+        assert_eq!(ids("7-7").unwrap(), Ids::Range(7, 7));
+        assert_eq!(ids("@last").unwrap(), Ids::Last);
+        for (word, why) in [
+            ("", "no job"),
+            ("0", "no job"),
+            ("-3", "no job"),
+            ("3-", "no job"),
+            ("x", "no job"),
+            ("@first", "no job"),
+            ("1-2-3", "no job"),
+            ("99999999999999999999", "no job"),
+            ("12-8", "backwards"),
+            ("1-9000000", "more than"),
+        ] {
+            let error = ids(word).unwrap_err();
+            assert!(error.message().contains(why), "{word}: {}", error.message());
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! `jobq pause` and `jobq resume`.
+
+use jobq::{Queue, Which};
+use serde::Serialize;
+
+use super::args;
+use super::exit::{CliResult, Exit};
+use super::session::Session;
+use super::why::word;
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    queue: Option<&'a str>,
+    paused: bool,
+    changed: bool,
+}
+
+pub(super) fn pause(args: &args::Pause, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let changed = queue.pause(which(args.queue.as_deref()))?;
+    let answer = Answer {
+        queue: args.queue.as_deref(),
+        paused: true,
+        changed,
+    };
+    session.output.line(&answer, said(&answer))?;
+    if changed {
+        session.screen.hint(match &args.queue {
+            Some(name) => format!(
+                "running jobs go on; `jobq resume {}` starts jobs of it again",
+                word(name)
+            ),
+            None => "running jobs go on; `jobq resume` starts jobs again".to_owned(),
+        });
+    }
+    Ok(Exit::Done)
+}
+
+pub(super) fn resume(args: &args::Resume, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let changed = queue.resume(which(args.queue.as_deref()))?;
+    let answer = Answer {
+        queue: args.queue.as_deref(),
+        paused: false,
+        changed,
+    };
+    session.output.line(&answer, said(&answer))?;
+    match &args.queue {
+        None => name_the_still_paused(&queue, session)?,
+        Some(_) if queue.all_paused_since()?.is_some() => session
+            .screen
+            .hint("all queues are paused as well: `jobq resume` resumes them"),
+        Some(_) => {}
+    }
+    Ok(Exit::Done)
+}
+
+fn which(name: Option<&str>) -> Which {
+    name.map_or(Which::All, |name| Which::Named(name.to_owned()))
+}
+
+fn said(answer: &Answer<'_>) -> String {
+    let Some(name) = answer.queue else {
+        return match (answer.paused, answer.changed) {
+            (true, true) => "all queues are paused",
+            (true, false) => "all queues were paused already",
+            (false, true) => "all queues are resumed",
+            (false, false) => "there was no pause of all queues",
+        }
+        .to_owned();
+    };
+    let what = match (answer.paused, answer.changed) {
+        (true, true) => "is paused",
+        (true, false) => "was paused already",
+        (false, true) => "is resumed",
+        (false, false) => "was not paused",
+    };
+    format!("queue '{name}' {what}")
+}
+
+/// Resuming all does not touch what was paused by name.
+fn name_the_still_paused(queue: &Queue, session: &Session) -> CliResult<()> {
+    for queue in queue.queues()? {
+        if queue.paused_at.is_some() {
+            session.screen.hint(format!(
+                "queue '{}' is still paused by its name: `jobq resume {}`",
+                queue.name,
+                word(&queue.name)
+            ));
+        }
+    }
+    Ok(())
+}

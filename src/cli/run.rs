@@ -1,0 +1,171 @@
+//! `jobq run`.
+
+mod failures;
+mod service;
+mod show;
+mod signals;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
+use jobq::handlers::sleep::{Sleep, SleepHandler};
+use jobq::{
+    Batch, Ended, Job, Queue, Remember, Retention, Runner, RunnerBuilder, UnknownKinds, Until,
+};
+
+use self::failures::Failures;
+use self::service::Service;
+use self::show::{Show, Summary};
+use self::signals::Signals;
+use super::args::{Run, Unknown};
+use super::batch::CheckedBatch;
+use super::clock;
+use super::config::Config;
+use super::exit::{CliResult, Exit};
+use super::origin::Origin;
+use super::output::text;
+use super::session::Session;
+
+pub(super) fn run(args: &Run, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let batch = match &args.file {
+        Some(path) => add_batch(path, args, session)?,
+        None => None,
+    };
+    let began = clock::instant();
+    let failures = Failures::since_now(&queue, session)?;
+    let runner = builder(args, &session.config, &queue)?.start()?;
+    let failures = failures.follow(runner.id())?;
+    let signals = Signals::listen(runner.stopper(), &session.screen)?;
+    let mut service = Service::ready();
+    announce(args, &runner, &queue, session);
+    let mut show = Show::new(args, batch, &queue, session)?;
+    let ended = wait(runner, &mut show, &mut service);
+    show.end();
+    service::stopping();
+    failures.end();
+    let was_interrupted = signals.end();
+    let ended = ended?;
+    Summary::new(&ended, began.elapsed()).tell(session)?;
+    if was_interrupted {
+        return Ok(Exit::Interrupted);
+    }
+    let ended_badly = match batch {
+        Some(batch) if args.drain => queue.batch_progress(batch)?.ended_badly,
+        _ => 0,
+    };
+    let failed = ended.tally.failed + ended.tally.cancelled + ended_badly;
+    Ok(if args.drain && failed > 0 {
+        Exit::JobFailed
+    } else {
+        Exit::Done
+    })
+}
+
+/// The jobs of the file: those of the same batch where some are unfinished, else new ones.
+fn add_batch(path: &Path, args: &Run, session: &Session) -> CliResult<Option<Batch>> {
+    let queue = session.queue()?;
+    let origin = Origin::here(Arc::clone(&session.config))?;
+    let file = CheckedBatch::read(path, origin, &queue, &session.screen)?;
+    let known = match args.again {
+        true => None,
+        false => queue.batch(file.digest())?,
+    };
+    if let Some(batch) = known {
+        let unfinished = queue.batch_progress(batch)?.unfinished;
+        if unfinished > 0 {
+            session.screen.say(format_args!(
+                "going on with jobs {}–{} of this batch, {unfinished} unfinished",
+                batch.first, batch.last
+            ));
+            return Ok(Some(batch));
+        }
+    }
+    let digest = file.digest().to_owned();
+    let remember = match args.again {
+        true => Remember::Again(digest),
+        false => Remember::Once(digest),
+    };
+    let added = file.add(&queue, remember)?.batch;
+    if let Some(Batch { first, last }) = added {
+        let jobs = text::count(file.jobs(), "job");
+        session
+            .screen
+            .say(format_args!("{jobs} enqueued ({first}–{last})"));
+    }
+    Ok(added)
+}
+
+fn builder(args: &Run, config: &Config, queue: &Queue) -> CliResult<RunnerBuilder> {
+    let usual = Retention::default();
+    let mut builder = queue
+        .runner()
+        .handler(EXEC, ExecHandler)
+        .handler(Sleep::KIND, SleepHandler)
+        .until(match args.drain {
+            true => Until::Drained,
+            false => Until::Stopped,
+        })
+        .retention(Retention {
+            completed: config.retention.completed.or(usual.completed),
+            failed: config.retention.failed.or(usual.failed),
+            every: config.retention.every.unwrap_or(usual.every),
+        });
+    if let Some(workers) = args.workers.or(config.workers) {
+        builder = builder.workers(workers);
+    }
+    if !args.queues.is_empty() {
+        builder = builder.queues(args.queues.clone());
+    }
+    if let Some(timeout) = config.defaults.timeout {
+        builder = builder.default_timeout(timeout);
+    }
+    if let Some(unknown) = args.unknown_kinds.or(config.unknown_kinds) {
+        builder = builder.unknown_kinds(match unknown {
+            Unknown::Keep => UnknownKinds::Keep,
+            Unknown::Fail => UnknownKinds::Fail,
+        });
+    }
+    for (name, kind) in &config.kinds {
+        if let Some(timeout) = kind.timeout {
+            builder = builder.kind_timeout(name, timeout);
+        }
+        if let Some(argv) = &kind.command {
+            let mut handler = CommandHandler::new(argv.clone())?;
+            if let Some(folder) = &config.folder {
+                handler = handler.cwd(folder);
+            }
+            builder = builder.handler(name, handler);
+        }
+    }
+    Ok(builder)
+}
+
+fn announce(args: &Run, runner: &Runner, queue: &Queue, session: &Session) {
+    let workers = args.workers.or(session.config.workers);
+    let workers = workers.unwrap_or(jobq::DEFAULT_WORKERS) as u64;
+    if !args.drain {
+        session.screen.say(format_args!(
+            "runner {} is running jobs from {} with {}; stop it with Ctrl-C",
+            runner.id(),
+            queue.path().display(),
+            text::count(workers, "worker")
+        ));
+    }
+}
+
+/// Between two looks at a runner that somebody watches.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until the runner has ended; looks after it meanwhile only where somebody wants to know.
+fn wait(runner: Runner, show: &mut Show, service: &mut Service) -> jobq::Result<Ended> {
+    while (show.is_live() || service.has_watchdog()) && !runner.has_ended() {
+        show.update(&runner)?;
+        service.feed_watchdog(&runner);
+        thread::sleep(LOOK);
+    }
+    runner.wait()
+}

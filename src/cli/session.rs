@@ -1,0 +1,202 @@
+//! What every verb works with: the resolved options, the config, the queue.
+
+use std::cell::OnceCell;
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use jobq::{Durability, JobId, Limits, NetworkFs, Queue, QueueOptions, RunnersOf};
+
+use super::args::Global;
+use super::config::Config;
+use super::exit::{CliError, CliResult};
+use super::output::{Asked, Output};
+use super::parse::{self, Ids};
+use super::screen::Screen;
+
+/// One run of the command line.
+pub(crate) struct Session {
+    pub(crate) output: Output,
+    pub(crate) screen: Screen,
+    pub(crate) config: Arc<Config>,
+    db: PathBuf,
+    global: Global,
+    queue: OnceCell<Queue>,
+}
+
+impl Session {
+    /// Reads the config file and decides where the database is. Opens nothing yet.
+    pub(crate) fn new(global: &Global, output: Output, screen: Screen) -> CliResult<Session> {
+        let config = Config::load(global.config.as_deref())?;
+        let given = [global.db.as_deref(), config.db.as_deref()];
+        let db = match given.into_iter().flatten().find(|path| is_given(path)) {
+            Some(path) => path.to_owned(),
+            None => default_db(&|name| std::env::var_os(name))?,
+        };
+        Ok(Session {
+            output,
+            screen,
+            config: Arc::new(config),
+            db,
+            global: global.clone(),
+            queue: OnceCell::new(),
+        })
+    }
+
+    /// Where the database is, or will be.
+    pub(crate) fn db_path(&self) -> &Path {
+        &self.db
+    }
+
+    /// The queue; opened when it is first asked for, and made where there is none.
+    pub(crate) fn queue(&self) -> jobq::Result<Queue> {
+        if let Some(queue) = self.queue.get() {
+            return Ok(queue.clone());
+        }
+        let queue = self.options().open(&self.db)?;
+        if queue.is_read_only() {
+            self.screen.say("note: the database is read-only");
+        }
+        Ok(self.queue.get_or_init(|| queue).clone())
+    }
+
+    /// What a reply means for power cuts.
+    pub(crate) fn durability(&self) -> Durability {
+        let asked = self.global.durability.or(self.config.durability());
+        asked.unwrap_or_default()
+    }
+
+    /// How files are opened.
+    pub(crate) fn options(&self) -> QueueOptions {
+        let network_fs = if self.global.allow_network_fs || self.config.allow_network_fs {
+            NetworkFs::Allow
+        } else {
+            NetworkFs::Refuse
+        };
+        let limits = Limits {
+            retry: self.config.defaults.retry(),
+            ..Limits::default()
+        };
+        Queue::options()
+            .durability(self.durability())
+            .network_fs(network_fs)
+            .limits(limits)
+    }
+
+    /// The jobs that these words name: `42`, `8-12`, `@last`. Each once, in the order given.
+    pub(crate) fn resolve_ids(&self, words: &[String]) -> CliResult<Vec<JobId>> {
+        let mut seen = HashSet::new();
+        let mut ids = Vec::new();
+        for word in words {
+            let (first, last) = match parse::ids(word)? {
+                Ids::Range(first, last) => (first, last),
+                Ids::Last => {
+                    let last = self.last_id()?.0;
+                    (last, last)
+                }
+            };
+            ids.extend((first..=last).map(JobId).filter(|id| seen.insert(*id)));
+        }
+        Ok(ids)
+    }
+
+    /// The one job that this word names.
+    pub(crate) fn resolve_id(&self, word: &str) -> CliResult<JobId> {
+        match parse::ids(word)? {
+            Ids::Last => self.last_id(),
+            Ids::Range(first, last) if first == last => Ok(JobId(first)),
+            Ids::Range(..) => Err(CliError::usage(format!(
+                "'{word}' names several jobs; one is wanted"
+            ))),
+        }
+    }
+
+    /// Tells what to type where no runner is alive. It is no reason to fail.
+    pub(crate) fn hint_at_run(&self) {
+        if self.output.quiet {
+            return;
+        }
+        let runners = self.queue().and_then(|queue| queue.runners(RunnersOf::Now));
+        if runners.is_ok_and(|runners| runners.is_empty()) {
+            self.screen.hint("nothing runs jobs yet: jobq run");
+        }
+    }
+
+    fn last_id(&self) -> CliResult<JobId> {
+        self.queue()?.last_id()?.ok_or_else(|| {
+            CliError::not_found(format!("@last: there is no job in {}", self.db.display()))
+                .hint("add one: jobq enqueue -- CMD ARG…")
+        })
+    }
+}
+
+/// How things are shown: decided once, before anything is said.
+pub(crate) fn decide_output(global: &Global) -> Output {
+    Output::decide(Asked {
+        json: global.json,
+        quiet: global.quiet,
+        color: global.color,
+    })
+}
+
+fn is_given(path: &Path) -> bool {
+    !path.as_os_str().is_empty()
+}
+
+fn default_db(env: &dyn Fn(&str) -> Option<OsString>) -> CliResult<PathBuf> {
+    match xdg_folder(env, "XDG_STATE_HOME", ".local/state") {
+        Some(folder) => Ok(folder.join("jobq/jobq.db")),
+        None => Err(
+            CliError::usage("HOME is not set: there is no place for the database")
+                .hint("say where it is: --db PATH, or JOBQ_DB=PATH in the environment"),
+        ),
+    }
+}
+
+/// A folder of the XDG base directories. Relative ones do not count: that is their rule.
+pub(crate) fn xdg_folder(
+    env: &dyn Fn(&str) -> Option<OsString>,
+    name: &str,
+    below_home: &str,
+) -> Option<PathBuf> {
+    let absolute = |name: &str| {
+        env(name)
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute())
+    };
+    absolute(name).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    fn db(vars: &[(&str, &str)]) -> CliResult<PathBuf> {
+        default_db(&|name| {
+            let var = vars.iter().find(|var| var.0 == name)?;
+            Some(var.1.into())
+        })
+    }
+
+    #[test]
+    fn the_database_is_in_the_state_folder() {
+        let xdg = ("XDG_STATE_HOME", "/state");
+        let home = ("HOME", "/home/ann");
+        assert_eq!(db(&[xdg, home]).unwrap(), Path::new("/state/jobq/jobq.db"));
+        let below_home = Path::new("/home/ann/.local/state/jobq/jobq.db");
+        assert_eq!(db(&[home]).unwrap(), below_home);
+        let relative = ("XDG_STATE_HOME", "state");
+        assert_eq!(db(&[relative, home]).unwrap(), below_home);
+    }
+
+    #[test]
+    fn without_a_home_the_database_must_be_named() {
+        for vars in [&[][..], &[("HOME", "")], &[("HOME", "rel")]] {
+            let error = db(vars).unwrap_err();
+            assert_eq!(error.exit(), Exit::Usage);
+            assert!(error.message().contains("HOME"));
+        }
+    }
+}

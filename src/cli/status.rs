@@ -1,0 +1,135 @@
+//! `jobq status`: how the whole file is, or jobs in full.
+
+use std::io::Write;
+use std::time::Duration;
+
+use jobq::{JobId, Queue};
+
+use super::args;
+use super::exit::{CliError, CliResult, Exit};
+use super::in_full::InFull;
+use super::output::{Format, Output};
+use super::overview::Overview;
+use super::session::Session;
+
+/// The screen is drawn anew at most four times a second, and once a second where nothing changes:
+/// relative times go on.
+const REST: Duration = Duration::from_millis(250);
+const REDRAW: Duration = Duration::from_secs(1);
+
+pub(super) fn run(args: &args::Status, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let ids = session.resolve_ids(&args.ids)?;
+    let page = Page {
+        session,
+        queue,
+        ids,
+    };
+    if args.watch {
+        return page.watch();
+    }
+    let mut out = session.output.stdout();
+    let exit = page.write(&mut out)?;
+    out.flush()?;
+    Ok(exit)
+}
+
+struct Page<'a> {
+    session: &'a Session,
+    queue: Queue,
+    ids: Vec<JobId>,
+}
+
+impl Page<'_> {
+    /// The overview where no job is named. A job that is missing does not hide the others.
+    fn write(&self, out: &mut dyn Write) -> CliResult {
+        let output = &self.session.output;
+        if self.ids.is_empty() {
+            Overview::read(&self.queue)?.write(output, out)?;
+            return Ok(Exit::Done);
+        }
+        let mut exit = Exit::Done;
+        let mut first = true;
+        for id in &self.ids {
+            match InFull::read(&self.queue, *id, output) {
+                Ok(job) => {
+                    if !std::mem::take(&mut first) && output.format != Format::Json {
+                        writeln!(out)?;
+                    }
+                    job.write(output, out)?;
+                }
+                Err(error) if error.exit() == Exit::NotFound => exit = tell(out, &error)?,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(exit)
+    }
+
+    /// For ever, until it is interrupted or nobody reads any more.
+    fn watch(&self) -> CliResult {
+        let mut changes = self.queue.changes()?;
+        let mut screen = Redraw::new(&self.session.output);
+        loop {
+            let mut page = Vec::new();
+            self.write(&mut page)?;
+            screen.draw(page)?;
+            std::thread::sleep(REST);
+            if screen.in_place {
+                changes.wait(REDRAW)?;
+            } else {
+                while !changes.wait(Duration::from_secs(3600))? {}
+            }
+        }
+    }
+}
+
+/// What is missing is told after what is there.
+fn tell(out: &mut dyn Write, error: &CliError) -> CliResult {
+    out.flush()?;
+    error.print();
+    Ok(error.exit())
+}
+
+/// A page that is drawn over itself on a terminal, and printed again elsewhere.
+struct Redraw<'a> {
+    output: &'a Output,
+    in_place: bool,
+    /// The height of what stands there now.
+    lines: usize,
+}
+
+impl<'a> Redraw<'a> {
+    fn new(output: &'a Output) -> Redraw<'a> {
+        Redraw {
+            output,
+            in_place: output.format == Format::Table,
+            lines: 0,
+        }
+    }
+
+    fn draw(&mut self, page: Vec<u8>) -> CliResult<()> {
+        let mut out = self.output.stdout();
+        if self.in_place {
+            let text = String::from_utf8_lossy(&page);
+            let shown: Vec<&str> = text.lines().take(terminal_height()).collect();
+            if self.lines > 0 {
+                write!(out, "\x1b[{}A\r", self.lines)?;
+            }
+            for line in &shown {
+                writeln!(out, "{line}\x1b[K")?;
+            }
+            write!(out, "\x1b[J")?;
+            self.lines = shown.len();
+        } else {
+            out.write_all(&page)?;
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// The lines that can be drawn over: one is left for the cursor.
+fn terminal_height() -> usize {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout());
+    let rows = size.map_or(24, |size| usize::from(size.ws_row));
+    rows.saturating_sub(1).max(1)
+}

@@ -1,0 +1,312 @@
+//! `jobq why`: which rule keeps a job from running now, and what would change that. The wording of
+//! every rule is here.
+
+use jiff::Timestamp;
+use jobq::{JobId, State, WaitReason, Why};
+use serde::Serialize;
+
+use super::args;
+use super::exit::{CliResult, Exit};
+use super::output::json::WhyJson;
+use super::output::style::Look;
+use super::output::text::count;
+use super::output::time::{now, relative, rfc3339};
+use super::session::Session;
+
+/// A rule in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    /// The name that programs see.
+    pub(super) rule: &'static str,
+    pub(super) message: String,
+    /// What to type to change it.
+    pub(super) hint: Option<String>,
+}
+
+impl Told {
+    fn new(rule: &'static str, message: impl Into<String>) -> Told {
+        Told {
+            rule,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Told {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    pub(super) fn json(&self) -> WhyJson<'_> {
+        WhyJson {
+            why: self.rule,
+            message: &self.message,
+            hint: self.hint.as_deref(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Answer<'a> {
+    id: JobId,
+    state: State,
+    #[serde(flatten)]
+    why: WhyJson<'a>,
+}
+
+pub(super) fn run(args: &args::Why, session: &Session) -> CliResult {
+    let id = session.resolve_id(&args.id)?;
+    let why = session.queue()?.why(id)?;
+    let told = told(id, &why, now());
+    let answer = Answer {
+        id,
+        state: state(&why),
+        why: told.json(),
+    };
+    session.output.line(&answer, &told.message)?;
+    if let Some(hint) = told.hint.as_ref().filter(|_| !session.output.is_json()) {
+        session.screen.hint(hint);
+    }
+    Ok(Exit::Done)
+}
+
+/// The state that a rule goes with.
+fn state(why: &Why) -> State {
+    match why {
+        Why::Running { .. } => State::Running,
+        Why::Final(state) | Why::Other(state) => *state,
+        Why::NotDue { .. } => State::Scheduled,
+        _ => State::Pending,
+    }
+}
+
+pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
+    match why {
+        Why::Running {
+            runner,
+            cancel_requested: false,
+        } => Told::new("running", format!("job {id} is running, on runner {runner}"))
+            .hint(format!("`jobq logs -f {id}` follows what it prints")),
+        Why::Running { runner, .. } => Told::new(
+            "cancel_requested",
+            format!("job {id} is running, on runner {runner}, and has been asked to stop"),
+        ),
+        Why::Final(state) => ended(id, *state),
+        Why::NotDue { reason, until } => {
+            not_due(id, *reason, &format!("{} ({})", relative(*until, now), rfc3339(*until)))
+        }
+        Why::AllPaused => {
+            pending(id, "all_paused", "all queues are paused").hint("`jobq resume` resumes them")
+        }
+        Why::QueuePaused(queue) => {
+            pending(id, "queue_paused", &format!("queue '{queue}' is paused"))
+                .hint(format!("`jobq resume {}` resumes it", word(queue)))
+        }
+        Why::NoRunner => {
+            pending(id, "no_runner", "no runner is alive").hint("start one: `jobq run`")
+        }
+        Why::NoHandler(kind) => pending(
+            id,
+            "no_handler",
+            &format!("no runner that is alive has a handler for kind '{kind}'"),
+        )
+        .hint(format!(
+            "give `jobq run` a [kinds.{kind}] section in jobq.toml, or start the program that handles '{kind}'"
+        )),
+        Why::QueueNotServed(queue) => pending(
+            id,
+            "queue_not_served",
+            &format!("no runner that could run it serves queue '{queue}'"),
+        )
+        .hint(format!("start one that does: `jobq run --queue {}`", word(queue))),
+        Why::RunnersStopping => pending(
+            id,
+            "runners_stopping",
+            "every runner that could run it is about to stop",
+        )
+        .hint("start another: `jobq run`"),
+        Why::InLine {
+            ahead,
+            running,
+            workers,
+        } => in_line(id, *ahead, *running, *workers),
+        other => Told::new(state(other).as_str(), format!("job {id} is {}", state(other))),
+    }
+}
+
+fn pending(id: JobId, rule: &'static str, reason: &str) -> Told {
+    Told::new(rule, format!("job {id} is pending: {reason}"))
+}
+
+fn ended(id: JobId, state: State) -> Told {
+    let told = Told::new(state.as_str(), format!("job {id} has ended: it is {state}"));
+    match state {
+        State::Completed => told,
+        _ => told.hint(format!("`jobq retry {id}` puts it back")),
+    }
+}
+
+fn not_due(id: JobId, reason: WaitReason, due: &str) -> Told {
+    let (rule, because) = match reason {
+        WaitReason::Delay => ("delayed", "it was enqueued for later and"),
+        WaitReason::Retry => ("retrying", "its last attempt failed; the next one"),
+        WaitReason::Snooze => ("snoozed", "its handler asked to be called again later; it"),
+    };
+    Told::new(
+        rule,
+        format!("job {id} is scheduled: {because} is due {due}"),
+    )
+    .hint(format!("`jobq edit {id} --in 0s` makes it due now"))
+}
+
+fn in_line(id: JobId, ahead: u64, running: u64, workers: u64) -> Told {
+    let first = match ahead {
+        0 => "it is next in its queue".to_owned(),
+        1 => "1 job of its queue goes first".to_owned(),
+        ahead => format!("{ahead} jobs of its queue go first"),
+    };
+    let busy = running.min(workers);
+    let told = pending(
+        id,
+        "in_line",
+        &format!(
+            "it waits for its turn: {first}, and {busy} of {} busy",
+            workers_are(workers)
+        ),
+    );
+    if busy < workers {
+        return told;
+    }
+    told.hint(format!(
+        "`jobq edit {id} --priority urgent` moves it up, `jobq run --workers N` adds workers"
+    ))
+}
+
+fn workers_are(workers: u64) -> String {
+    let verb = if workers == 1 { "is" } else { "are" };
+    format!("{} {verb}", count(workers, "worker"))
+}
+
+/// A name as a shell takes it for one word.
+pub(super) fn word(name: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@".contains(char);
+    if !name.is_empty() && name.chars().all(plain) {
+        name.to_owned()
+    } else {
+        format!("'{}'", name.replace('\'', r"'\''"))
+    }
+}
+
+/// The look of a rule: whether somebody may want to do something about it.
+pub(super) fn look(why: &Why) -> Look {
+    match why {
+        Why::AllPaused
+        | Why::QueuePaused(_)
+        | Why::NoRunner
+        | Why::NoHandler(_)
+        | Why::QueueNotServed(_)
+        | Why::RunnersStopping => Look::Warn,
+        Why::Final(state) => Look::State(*state),
+        _ => Look::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: JobId = JobId(7);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(seconds).unwrap()
+    }
+
+    fn words(why: Why) -> (String, Option<String>) {
+        let told = told(ID, &why, at(0));
+        (told.message, told.hint)
+    }
+
+    #[test]
+    fn each_rule_says_what_it_is_and_what_to_type() {
+        assert_eq!(
+            words(Why::NoRunner),
+            (
+                "job 7 is pending: no runner is alive".into(),
+                Some("start one: `jobq run`".into())
+            )
+        );
+        assert_eq!(
+            words(Why::QueuePaused("my queue".into())),
+            (
+                "job 7 is pending: queue 'my queue' is paused".into(),
+                Some("`jobq resume 'my queue'` resumes it".into())
+            )
+        );
+        let (message, hint) = words(Why::NotDue {
+            reason: WaitReason::Retry,
+            until: at(300),
+        });
+        assert_eq!(
+            message,
+            "job 7 is scheduled: its last attempt failed; the next one is due in 5m (1970-01-01T00:05:00.000Z)"
+        );
+        assert_eq!(hint.unwrap(), "`jobq edit 7 --in 0s` makes it due now");
+    }
+
+    #[test]
+    fn a_job_in_line_is_told_its_place() {
+        let place = |ahead, running, workers| {
+            words(Why::InLine {
+                ahead,
+                running,
+                workers,
+            })
+        };
+        assert_eq!(
+            place(3, 5, 5).0,
+            "job 7 is pending: it waits for its turn: 3 jobs of its queue go first, and 5 of 5 workers are busy"
+        );
+        assert!(place(3, 5, 5).1.is_some());
+        assert_eq!(
+            place(0, 0, 1),
+            (
+                "job 7 is pending: it waits for its turn: it is next in its queue, and 0 of 1 worker is busy"
+                    .into(),
+                None
+            )
+        );
+    }
+
+    #[test]
+    fn rules_have_names_of_their_own() {
+        let rules: Vec<_> = [
+            Why::AllPaused,
+            Why::QueuePaused("q".into()),
+            Why::NoRunner,
+            Why::NoHandler("k".into()),
+            Why::QueueNotServed("q".into()),
+            Why::RunnersStopping,
+            Why::InLine {
+                ahead: 0,
+                running: 0,
+                workers: 1,
+            },
+        ]
+        .iter()
+        .map(|why| (told(ID, why, at(0)).rule, state(why)))
+        .collect();
+        assert_eq!(
+            rules.iter().map(|(rule, _)| *rule).collect::<Vec<_>>(),
+            [
+                "all_paused",
+                "queue_paused",
+                "no_runner",
+                "no_handler",
+                "queue_not_served",
+                "runners_stopping",
+                "in_line"
+            ]
+        );
+        assert!(rules.iter().all(|(_, state)| *state == State::Pending));
+    }
+}

@@ -1,0 +1,118 @@
+//! What an event says to a person.
+
+use jiff::Timestamp;
+use jobq::{AttemptEnd, Event, EventKind, LogEntry, Progress};
+use serde::Deserialize;
+
+use super::output::text::count;
+use super::output::time::{duration, relative};
+use super::what::percent;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Details {
+    queue: Option<String>,
+    why: Option<String>,
+    jobs: Option<u64>,
+}
+
+/// One sentence without its subject, the job.
+pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
+    let end: AttemptEnd = details(event);
+    let attempt = event.attempt.unwrap_or_default();
+    let failed = || end.error.as_deref().unwrap_or("no error was given");
+    match event.kind {
+        EventKind::Enqueued => "enqueued".to_owned(),
+        EventKind::Started => format!("attempt {attempt} was claimed{}", by_runner(event)),
+        EventKind::Progress => percent(&details::<Progress>(event)),
+        EventKind::Completed => format!("completed{}", after(event)),
+        EventKind::Failed => format!("failed{}: {}", after(event), failed()),
+        EventKind::Retry => format!(
+            "attempt {attempt} failed{}: {}; the next one is due {}",
+            after(event),
+            failed(),
+            due(&end, now)
+        ),
+        EventKind::Cancelled => format!("cancelled{}", after(event)),
+        EventKind::Snoozed => format!(
+            "attempt {attempt} asked to be called again {}",
+            due(&end, now)
+        ),
+        EventKind::Returned => {
+            let why = end.error.map(|why| format!(": {why}")).unwrap_or_default();
+            format!("attempt {attempt} was given back{why}; it costs nothing")
+        }
+        EventKind::Recovered => format!("attempt {attempt} was lost: {}", failed()),
+        EventKind::CancelRequested => "asked to stop".to_owned(),
+        EventKind::Requeued => "put back by hand".to_owned(),
+        EventKind::Edited => "edited".to_owned(),
+        EventKind::ReportDropped => {
+            format!("attempt {attempt} reported, but no longer held the job")
+        }
+        EventKind::Log => details_of_log(event),
+        EventKind::Stdout | EventKind::Stderr => text(event),
+        EventKind::QueuePaused | EventKind::QueueResumed => {
+            let is = if event.kind == EventKind::QueuePaused {
+                "paused"
+            } else {
+                "resumed"
+            };
+            match details::<Details>(event).queue {
+                Some(name) => format!("queue '{name}' {is}"),
+                None => format!("all queues {is}"),
+            }
+        }
+        EventKind::RunnerStarted => format!("runner {} started", event.runner.unwrap_or_default()),
+        EventKind::RunnerStopped => format!("runner {} stopped", event.runner.unwrap_or_default()),
+        EventKind::RunnerLost => {
+            let details: Details = details(event);
+            format!(
+                "runner {} was {}; {} taken over",
+                event.runner.unwrap_or_default(),
+                details.why.as_deref().unwrap_or("lost"),
+                count(details.jobs.unwrap_or_default(), "job")
+            )
+        }
+        _ => text(event),
+    }
+}
+
+/// What the data says; the default where it says nothing that is understood.
+fn details<T: serde::de::DeserializeOwned + Default>(event: &Event) -> T {
+    let data = event.data.as_ref();
+    data.and_then(|data| serde_json::from_slice(data.as_bytes()).ok())
+        .unwrap_or_default()
+}
+
+fn text(event: &Event) -> String {
+    let bytes = event.data.as_ref().map_or(&b""[..], |data| data.as_bytes());
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn details_of_log(event: &Event) -> String {
+    let text = text(event);
+    match serde_json::from_str::<LogEntry>(&text) {
+        Ok(entry) => format!("{}: {}", entry.level, entry.message),
+        Err(_) => text,
+    }
+}
+
+fn by_runner(event: &Event) -> String {
+    event
+        .runner
+        .map(|runner| format!(" by runner {runner}"))
+        .unwrap_or_default()
+}
+
+fn after(event: &Event) -> String {
+    event
+        .took
+        .map(|took| format!(" after {}", duration(took)))
+        .unwrap_or_default()
+}
+
+fn due(end: &AttemptEnd, now: Timestamp) -> String {
+    end.run_at_ms
+        .and_then(|ms| Timestamp::from_millisecond(ms).ok())
+        .map_or_else(|| "later".to_owned(), |at| relative(at, now))
+}

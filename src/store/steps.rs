@@ -1,0 +1,138 @@
+//! What single operations of the store cost, for the benchmarks.
+
+use std::time::Duration;
+
+use rusqlite::{StatementStatus, params};
+
+use super::claim::{self, ClaimFor, Wish};
+use super::events::{self, NewEvent};
+use super::settle::{self, AheadAgain, Held, Measured};
+use super::tx::Tx;
+use super::{Store, edit};
+use crate::event::EventKind;
+use crate::job::{DEFAULT_QUEUE, JobId};
+use crate::outcome::Verdict;
+use crate::state::State;
+use crate::{Error, Result, clock};
+
+/// Everything that a claim runs between BEGIN and COMMIT, but for the counters.
+const CLAIM: [&str; 7] = [
+    claim::ALL_IS_PAUSED,
+    claim::QUEUES_CLAIMABLE,
+    claim::JOBS_CLAIMABLE,
+    claim::JOB_TO_CLAIM,
+    claim::JOB_CLAIM_IF_PENDING,
+    events::EVENT_APPEND,
+    events::EVENTS_APPEND_16,
+];
+
+/// A runner that is in no file.
+const RUNNER: i64 = i64::MAX;
+
+/// Claims so many jobs and gives them back: the steps of SQLite's virtual machine, and the time, that
+/// the claim took.
+pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result<(i64, Duration)> {
+    store.write(move |tx| {
+        let kinds = [tx.names.kind_id(tx.conn, kind)?];
+        let wish = Wish {
+            runner: RUNNER,
+            queues: None,
+            kinds: &kinds,
+            claim_for: ClaimFor::FreeWorker,
+            jobs,
+            turn: 0,
+        };
+        take_vm_steps(tx)?;
+        let began = clock::instant();
+        let claimed = claim::claim(tx, &wish)?;
+        tx.flush_events()?;
+        let took = began.elapsed();
+        let vm_steps = take_vm_steps(tx)?;
+        if claimed.len() != jobs {
+            return Err(Error::wrong_state("there are not so many jobs to claim"));
+        }
+        for job in claimed {
+            let held = Held {
+                job: job.id,
+                attempt: job.attempt,
+                queue: job.queue,
+                runner: RUNNER,
+            };
+            settle::return_unbegun(tx, &held, AheadAgain::Yes)?;
+        }
+        Ok((vm_steps, took))
+    })
+}
+
+fn take_vm_steps(tx: &Tx<'_>) -> Result<i64> {
+    let mut steps = 0;
+    for sql in CLAIM {
+        let statement = tx.conn.prepare_cached(sql)?;
+        steps += i64::from(statement.reset_status(StatementStatus::VmStep));
+    }
+    Ok(steps)
+}
+
+/// What [`of_changes`] does to each job: claim, finish, put back.
+pub(crate) const CHANGES: usize = 3;
+
+/// Takes pending jobs through a whole round of states, without reading their payloads; how long it
+/// took, COMMIT included.
+pub(crate) fn of_changes(store: &Store, jobs: &[JobId]) -> Result<Duration> {
+    let jobs = jobs.to_vec();
+    let began = clock::instant();
+    store.write(move |tx| {
+        let queue = tx.names.queue_id(tx.conn, DEFAULT_QUEUE)?;
+        for job in &jobs {
+            change(tx, *job, queue)?;
+        }
+        Ok(())
+    })?;
+    Ok(began.elapsed())
+}
+
+fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
+    let claimed = tx
+        .conn
+        .prepare_cached(claim::JOB_CLAIM_IF_PENDING)?
+        .execute(params![
+            job.0,
+            ClaimFor::FreeWorker as u8,
+            RUNNER,
+            tx.now_ms
+        ])?;
+    if claimed != 1 {
+        return Err(Error::wrong_state(format!("job {job} is not pending")));
+    }
+    let attempt = tx
+        .conn
+        .prepare_cached(settle::JOB_ATTEMPT)?
+        .query_row([job.0], |row| row.get(0))?;
+    let started = NewEvent {
+        attempt: Some(attempt),
+        runner: Some(RUNNER),
+        ..NewEvent::job(EventKind::Started, job)
+    };
+    tx.append(started)?;
+    tx.counts.moved(queue, State::Pending, State::Running);
+    let held = Held {
+        job,
+        attempt,
+        queue,
+        runner: RUNNER,
+    };
+    let verdict = Verdict::Complete { result: None };
+    settle::settle(tx, &held, &verdict, &Measured::default())?;
+    edit::requeue(tx, job)
+}
+
+/// Moves all of the log into the file.
+pub(crate) fn checkpoint(store: &Store) -> Result<()> {
+    let mut lease = store.seat.lease()?;
+    let done = lease.writer.conn().and_then(|conn| {
+        conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+            .map_err(Error::from)
+    });
+    store.seat.give_back(lease);
+    done
+}

@@ -1,0 +1,185 @@
+//! Who may name what: the direction of the crate, read from its sources.
+
+use std::path::{Path, PathBuf};
+
+const LONGEST_FILE: usize = 500;
+
+/// A source file: its path below `src/`, and its lines without tests and comments.
+struct Source {
+    path: String,
+    lines: usize,
+    code: Vec<(usize, String)>,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut found = Vec::new();
+    collect(&root, &root, &mut found);
+    assert!(found.len() > 40, "the sources were not found");
+    found
+}
+
+fn collect(root: &Path, folder: &Path, found: &mut Vec<Source>) {
+    let entries = std::fs::read_dir(folder).unwrap();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            collect(root, &path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let path = path.strip_prefix(root).unwrap().to_str().unwrap();
+            found.push(source(path, &text));
+        }
+    }
+}
+
+fn source(path: &str, text: &str) -> Source {
+    let is_test =
+        path.ends_with("tests.rs") || path.contains("/tests/") || path.starts_with("tests/");
+    let code = text
+        .lines()
+        .enumerate()
+        .map(|(at, line)| (at + 1, line))
+        .scan("", |previous, (at, line)| {
+            let tests_begin = *previous == "#[cfg(test)]" && line.starts_with("mod tests {");
+            *previous = line;
+            (!tests_begin).then_some((at, line))
+        })
+        .filter(|(_, line)| !is_test && !line.trim_start().starts_with("//"))
+        .map(|(at, line)| (at, line.to_owned()))
+        .collect();
+    Source {
+        path: path.to_owned(),
+        lines: text.lines().count(),
+        code,
+    }
+}
+
+/// Where one of the words stands in a file that may not hold it.
+fn trespassers(
+    sources: &[Source],
+    words: &[&str],
+    may: impl Fn(&str, &str) -> bool,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for source in sources {
+        for (at, line) in &source.code {
+            if words.iter().any(|word| line.contains(word)) && !may(&source.path, line.trim()) {
+                found.push(format!("src/{}:{at}: {}", source.path, line.trim()));
+            }
+        }
+    }
+    found
+}
+
+const NONE: [String; 0] = [];
+
+#[test]
+fn only_the_store_knows_sqlite() {
+    let may = |path: &str, line: &str| {
+        path.starts_with("store/")
+            || (path, line) == ("lib.rs", "pub use rusqlite;")
+            || (path, line) == ("queue.rs", "use rusqlite::Connection;")
+    };
+    assert_eq!(trespassers(&sources(), &["rusqlite"], may), NONE);
+}
+
+#[test]
+fn sql_is_written_only_in_the_store() {
+    let words = [
+        "\"SELECT ",
+        "\"INSERT ",
+        "\"UPDATE ",
+        "\"DELETE ",
+        "\"PRAGMA ",
+        "\"BEGIN",
+    ];
+    let may = |path: &str, _: &str| path.starts_with("store/");
+    assert_eq!(trespassers(&sources(), &words, may), NONE);
+}
+
+#[test]
+fn only_the_clock_reads_the_clock() {
+    let words = [
+        "Instant::now",
+        "SystemTime::now",
+        "Timestamp::now",
+        "Zoned::now",
+        "clock_gettime",
+    ];
+    let may = |path: &str, _: &str| path == "clock.rs" || path.ends_with("/clock.rs");
+    assert_eq!(trespassers(&sources(), &words, may), NONE);
+}
+
+#[test]
+fn threads_are_started_only_by_the_runner_the_store_and_the_command_line() {
+    let words = ["thread::spawn", "thread::Builder", "thread::scope"];
+    let may = |path: &str, _: &str| {
+        ["runner/", "store/", "cli/"]
+            .iter()
+            .any(|folder| path.starts_with(folder))
+    };
+    assert_eq!(trespassers(&sources(), &words, may), NONE);
+}
+
+#[test]
+fn lower_layers_do_not_know_the_higher_ones() {
+    let sources = sources();
+    let domain = [
+        "job.rs",
+        "state.rs",
+        "retry.rs",
+        "outcome.rs",
+        "event.rs",
+        "error.rs",
+        "clock.rs",
+        "cancel.rs",
+    ];
+    let above_domain = [
+        "crate::store",
+        "crate::queue",
+        "crate::runner",
+        "crate::cli",
+    ];
+    let may = |path: &str, _: &str| !domain.contains(&path);
+    assert_eq!(trespassers(&sources, &above_domain, may), NONE);
+    let above_store = [
+        "crate::queue",
+        "crate::Queue",
+        "crate::runner",
+        "crate::cli",
+    ];
+    let may = |path: &str, _: &str| !path.starts_with("store/");
+    assert_eq!(trespassers(&sources, &above_store, may), NONE);
+    let below_handlers = ["crate::store"];
+    let may = |path: &str, _: &str| !path.starts_with("handlers/");
+    assert_eq!(trespassers(&sources, &below_handlers, may), NONE);
+}
+
+#[test]
+fn no_file_is_longer_than_a_reader_can_follow() {
+    let sources = sources();
+    let too_long = sources.iter().filter(|source| source.lines > LONGEST_FILE);
+    let too_long: Vec<String> = too_long
+        .map(|source| format!("src/{}: {} lines", source.path, source.lines))
+        .collect();
+    assert_eq!(too_long, NONE);
+}
+
+#[test]
+fn a_trespasser_is_found_and_tests_and_comments_are_none() {
+    let text = "\
+//! Here rusqlite is only spoken of.
+use rusqlite::Row;
+    // and here: rusqlite
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+}
+";
+    let found = trespassers(&[source("runner/x.rs", text)], &["rusqlite"], |_, _| false);
+    assert_eq!(found, ["src/runner/x.rs:2: use rusqlite::Row;"]);
+    let test = source("runner/x/tests.rs", text);
+    assert_eq!(trespassers(&[test], &["rusqlite"], |_, _| false), NONE);
+}

@@ -1,0 +1,401 @@
+//! What people and upkeep do to one job, queue or runner leaves every other row as it was.
+
+use std::time::Duration;
+
+use super::sandbox::START_MS;
+use super::town::{
+    Snapshot, TARGET_DUE_MS, TARGET_ENDED_MS, Who, job, told, touches, touches_in, town,
+};
+use crate::job::{JobId, NewJob, Priority, When};
+use crate::retry::Backoff;
+use crate::state::State;
+use crate::store::batches::{self, Batch};
+use crate::store::edit::{self, Edit};
+use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::prune::{self, Old};
+use crate::store::queues::{self, Which};
+use crate::store::runners::{self, Registration};
+use crate::store::schedule::{self, ClockReading};
+use crate::store::upkeep;
+
+fn target(state: State) -> JobId {
+    job(Who::Target, state)
+}
+
+#[test]
+fn an_update_without_where_is_noticed() {
+    let mut town = town();
+    let before = Snapshot::of(&town.conn);
+    town.write(|tx| {
+        tx.conn
+            .execute("UPDATE jobq_job SET updated_at = updated_at + 1", [])?;
+        Ok(())
+    });
+    let told = told(&town, &before, &Snapshot::of(&town.conn));
+    assert_eq!(told.len(), 24, "{told:?}");
+    assert!(told.contains(&"~ job stranger waiting".to_owned()));
+}
+
+#[test]
+fn every_sort_of_row_is_compared() {
+    let mut town = town();
+    let before = Snapshot::of(&town.conn);
+    assert!(before.rows() > 24 * 6, "{}", before.rows());
+    town.write(|tx| {
+        tx.conn.execute_batch(
+            "UPDATE jobq_payload SET payload = '2' WHERE job_id = 1; DELETE FROM jobq_outcome WHERE job_id = 2;
+             UPDATE jobq_progress SET percent = 51.0 WHERE job_id = 3; UPDATE jobq_event SET at = 3 WHERE id = 4;
+             UPDATE jobq_runner SET beat = 0 WHERE id = 4; UPDATE jobq_batch SET added_at = 3 WHERE digest = 'abc';
+             UPDATE jobq_queue SET paused_at = 6 WHERE id = 3; UPDATE jobq_commit SET token = 0 WHERE slot = 1;
+             UPDATE jobq_meta SET value = 2 WHERE key = 'schema_version'; UPDATE jobq_kind SET name = 'x' WHERE id = 1;",
+        )?;
+        Ok(())
+    });
+    let told = told(&town, &before, &Snapshot::of(&town.conn));
+    assert_eq!(
+        told,
+        [
+            "- outcome target blocked",
+            "~ batch abc",
+            "~ commit 1",
+            "~ event 4",
+            "~ kind 1",
+            "~ meta schema_version",
+            "~ payload target scheduled",
+            "~ progress target pending",
+            "~ queue 3",
+            "~ runner 4",
+        ]
+    );
+}
+
+#[test]
+fn enqueuing_adds_one_job() {
+    let new = |job: NewJob| CheckedJob::new(job, &Limits::default()).unwrap();
+    let pending = new(NewJob::new("send").queue("mail"));
+    touches(
+        |tx| enqueue::enqueue(tx, &pending).map(|_| ()),
+        &[
+            "+ job new 25",
+            "+ payload new 25",
+            "+ event job_enqueued of new 25",
+            "~ count mail pending",
+        ],
+    );
+    let scheduled = NewJob::new("call")
+        .queue("phones")
+        .delay(Duration::from_secs(1));
+    let scheduled = new(scheduled);
+    touches(
+        |tx| enqueue::enqueue(tx, &scheduled).map(|_| ()),
+        &[
+            "+ job new 25",
+            "+ payload new 25",
+            "+ event job_enqueued of new 25",
+            "+ count phones scheduled",
+            "+ queue 4",
+            "+ kind 3",
+        ],
+    );
+}
+
+#[test]
+fn cancelling_a_job_that_does_not_run_touches_it_alone() {
+    for state in [
+        State::Scheduled,
+        State::Blocked,
+        State::Pending,
+        State::Waiting,
+    ] {
+        touches(
+            |tx| edit::cancel(tx, target(state)).map(|_| ()),
+            &[
+                &format!("~ job target {state}"),
+                &format!("+ event job_cancelled of target {state}"),
+                &format!("~ count mail {state}"),
+                "~ count mail cancelled",
+            ],
+        );
+    }
+}
+
+#[test]
+fn asking_a_running_job_to_stop_touches_it_alone() {
+    touches(
+        |tx| edit::cancel(tx, target(State::Running)).map(|_| ()),
+        &[
+            "~ job target running",
+            "+ event job_cancel_requested of target running",
+        ],
+    );
+}
+
+#[test]
+fn retrying_a_final_job_touches_it_alone() {
+    for state in [State::Completed, State::Failed, State::Cancelled] {
+        let mut town = town();
+        // A result that is to be forgotten.
+        town.sql("UPDATE jobq_outcome SET result = '1'");
+        touches_in(
+            &mut town,
+            |tx| edit::requeue(tx, target(state)),
+            &[
+                &format!("~ job target {state}"),
+                &format!("~ outcome target {state}"),
+                &format!("+ event job_requeued of target {state}"),
+                &format!("~ count mail {state}"),
+                "~ count mail pending",
+            ],
+        );
+    }
+}
+
+#[test]
+fn editing_a_job_touches_it_alone() {
+    let change = Edit {
+        priority: Some(Priority::Urgent),
+        max_retries: Some(9),
+        backoff: Some(Backoff::Fixed),
+        retry_delay: Some(Duration::from_secs(1)),
+        timeout: Some(Duration::from_secs(2)),
+        payload: Some("{}".to_owned()),
+        ..Edit::default()
+    };
+    for state in State::ALL {
+        if state == State::Running {
+            continue;
+        }
+        touches(
+            |tx| edit::edit(tx, target(state), &change),
+            &[
+                &format!("~ job target {state}"),
+                &format!("~ payload target {state}"),
+                &format!("+ event job_edited of target {state}"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
+    let elsewhere = Edit {
+        queue: Some("images".to_owned()),
+        ..Edit::default()
+    };
+    touches(
+        |tx| edit::edit(tx, target(State::Pending), &elsewhere),
+        &[
+            "~ job target pending",
+            "+ event job_edited of target pending",
+            "~ count mail pending",
+            "~ count images pending",
+        ],
+    );
+    let now = Edit {
+        queue: Some("images".to_owned()),
+        when: Some(When::Now),
+        ..Edit::default()
+    };
+    touches(
+        |tx| edit::edit(tx, target(State::Scheduled), &now),
+        &[
+            "~ job target scheduled",
+            "+ event job_edited of target scheduled",
+            "~ count mail scheduled",
+            "~ count images pending",
+        ],
+    );
+}
+
+#[test]
+fn removing_a_final_job_takes_its_own_rows_and_no_other() {
+    for (state, events) in [
+        (State::Completed, [11, 12]),
+        (State::Failed, [13, 14]),
+        (State::Cancelled, [15, 16]),
+    ] {
+        touches(
+            |tx| edit::remove(tx, target(state)),
+            &[
+                &format!("- job target {state}"),
+                &format!("- payload target {state}"),
+                &format!("- outcome target {state}"),
+                &format!("- progress target {state}"),
+                &format!("- event {}", events[0]),
+                &format!("- event {}", events[1]),
+                &format!("~ count mail {state}"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn pruning_takes_only_what_is_old_and_of_its_state() {
+    let old = Old {
+        state: State::Failed,
+        before_ms: TARGET_ENDED_MS + 1,
+    };
+    touches(
+        |tx| prune::step(tx, old).map(|_| ()),
+        &[
+            "- job target failed",
+            "- payload target failed",
+            "- outcome target failed",
+            "- progress target failed",
+            "- event 13",
+            "- event 14",
+            "~ count mail failed",
+        ],
+    );
+    touches(
+        |tx| prune::forget_runners(tx, TARGET_ENDED_MS + 1),
+        &["- runner 4"],
+    );
+}
+
+#[test]
+fn promoting_touches_only_what_is_due() {
+    let mut town = town();
+    town.now_ms = TARGET_DUE_MS;
+    touches_in(
+        &mut town,
+        |tx| schedule::promote_due(tx, 100).map(|_| ()),
+        &[
+            "~ job target scheduled",
+            "~ count mail scheduled",
+            "~ count mail pending",
+        ],
+    );
+    // The next two are due, but only one is asked for: the earlier one.
+    town.now_ms = TARGET_DUE_MS + 1000;
+    touches_in(
+        &mut town,
+        |tx| schedule::promote_due(tx, 1).map(|_| ()),
+        &[
+            "~ job twin scheduled",
+            "~ count mail scheduled",
+            "~ count mail pending",
+        ],
+    );
+}
+
+#[test]
+fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
+    let stepped = ClockReading {
+        boot: "boot".to_owned(),
+        offset_ms: 61_000,
+    };
+    touches(
+        |tx| {
+            assert_eq!(schedule::follow_clock(tx, &stepped)?, 2);
+            Ok(())
+        },
+        &[
+            "~ job target scheduled",
+            "~ job stranger scheduled",
+            "~ meta clock_offset_ms",
+        ],
+    );
+    let rebooted = ClockReading {
+        boot: "another".to_owned(),
+        offset_ms: 61_000,
+    };
+    touches(
+        |tx| schedule::follow_clock(tx, &rebooted).map(|_| ()),
+        &["~ meta clock_boot", "~ meta clock_offset_ms"],
+    );
+    let as_ever = ClockReading {
+        boot: "boot".to_owned(),
+        offset_ms: 1999,
+    };
+    touches(|tx| schedule::follow_clock(tx, &as_ever).map(|_| ()), &[]);
+}
+
+#[test]
+fn pausing_and_resuming_touch_one_queue() {
+    touches(
+        |tx| queues::pause(tx, &Which::Named("mail".to_owned())).map(|_| ()),
+        &["~ queue 1", "+ event queue_paused"],
+    );
+    touches(
+        |tx| queues::resume(tx, &Which::Named("sleepy".to_owned())).map(|_| ()),
+        &["~ queue 3", "+ event queue_resumed"],
+    );
+    touches(
+        |tx| queues::pause(tx, &Which::Named("sleepy".to_owned())).map(|_| ()),
+        &[],
+    );
+    let mut town = town();
+    touches_in(
+        &mut town,
+        |tx| queues::pause(tx, &Which::All).map(|_| ()),
+        &["+ meta paused_at", "+ event queue_paused"],
+    );
+    touches_in(
+        &mut town,
+        |tx| queues::resume(tx, &Which::All).map(|_| ()),
+        &["- meta paused_at", "+ event queue_resumed"],
+    );
+}
+
+#[test]
+fn a_runner_writes_its_own_row_alone() {
+    touches(|tx| runners::beat(tx, 1).map(|_| ()), &["~ runner 1"]);
+    touches(|tx| runners::beat(tx, 3).map(|_| ()), &[]);
+    touches(|tx| runners::stopping(tx, 1), &["~ runner 1"]);
+    touches(
+        |tx| runners::stopped(tx, 1),
+        &["~ runner 1", "+ event runner_stopped"],
+    );
+    touches(|tx| runners::stopped(tx, 4), &[]);
+    let registration = Registration {
+        name: "five".to_owned(),
+        pid: 5,
+        host: "h".to_owned(),
+        workers: 5,
+        kinds: Vec::new(),
+        queues: None,
+    };
+    touches(
+        |tx| runners::register(tx, &registration).map(|_| ()),
+        &["+ runner 5", "+ event runner_started"],
+    );
+}
+
+#[test]
+fn remembering_a_batch_touches_that_batch_alone() {
+    let batch = Batch {
+        first: JobId(1),
+        last: JobId(24),
+    };
+    touches(|tx| batches::remember(tx, "abc", batch), &["~ batch abc"]);
+    touches(|tx| batches::remember(tx, "ghi", batch), &["+ batch ghi"]);
+}
+
+#[test]
+fn a_recount_repairs_the_wrong_counter_and_no_other() {
+    let mut town = town();
+    town.sql("UPDATE jobq_count SET jobs = 77 WHERE queue_id = 1 AND state = 6");
+    touches_in(
+        &mut town,
+        |tx| upkeep::recount(tx),
+        &["~ count mail failed"],
+    );
+    touches_in(&mut town, |tx| upkeep::recount(tx), &[]);
+}
+
+#[test]
+fn the_town_is_as_its_description_says() {
+    let town = town();
+    assert_eq!(town.number("SELECT count(*) FROM jobq_job"), 24);
+    let running = town.job(target(State::Running));
+    assert_eq!((running.runner, running.attempt), (Some(1), 2));
+    assert_eq!(
+        town.job(target(State::Scheduled))
+            .run_at
+            .unwrap()
+            .as_millisecond(),
+        START_MS + 10_000
+    );
+    town.assert_counters_are_right();
+}

@@ -1,0 +1,204 @@
+//! A file in memory, and what the tests of the store do with it.
+
+use rusqlite::Connection;
+
+use crate::Result;
+use crate::event::EventKind;
+use crate::job::{JobId, JobRecord, NewJob};
+use crate::outcome::Verdict;
+use crate::state::State;
+use crate::store::claim::{self, ClaimFor, ClaimedJob, Wish};
+use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
+use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::events::{self, EventFilter};
+use crate::store::names::{self, Names};
+use crate::store::records;
+use crate::store::runners::{self, Registration};
+use crate::store::settle::{self, Held, Measured};
+use crate::store::tx::Tx;
+
+pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
+
+/// The moment at which every sandbox begins.
+pub(super) const START_MS: i64 = 1_700_000_000_000;
+
+/// jobq's tables in memory, with a clock that stands still.
+pub(super) struct Sandbox {
+    pub(super) conn: Connection,
+    pub(super) names: Names,
+    pub(super) now_ms: i64,
+}
+
+impl Sandbox {
+    pub(super) fn new() -> Sandbox {
+        let conn = Connection::open_in_memory().unwrap();
+        conn.set_prepared_statement_cache_capacity(256);
+        conn.pragma_update(None, "foreign_keys", true).unwrap();
+        conn.execute_batch(SCHEMA).unwrap();
+        Sandbox {
+            conn,
+            names: Names::default(),
+            now_ms: START_MS,
+        }
+    }
+
+    /// One transaction, as the writer makes it: whole or not at all, the counters with it.
+    pub(super) fn try_write<T>(
+        &mut self,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T>,
+    ) -> Result<T> {
+        self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut tx = Tx::new(&self.conn, &mut self.names, self.now_ms);
+        match body(&mut tx) {
+            Ok(done) => {
+                tx.finish().unwrap();
+                self.conn.execute_batch("COMMIT").unwrap();
+                self.names.committed();
+                Ok(done)
+            }
+            Err(error) => {
+                self.conn.execute_batch("ROLLBACK").unwrap();
+                self.names = Names::default();
+                Err(error)
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(super) fn write<T>(&mut self, body: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> T {
+        self.try_write(body).unwrap()
+    }
+
+    /// Raw SQL, for what no operation of the store does.
+    #[track_caller]
+    pub(super) fn sql(&self, sql: &str) {
+        self.conn.execute_batch(sql).unwrap();
+    }
+
+    #[track_caller]
+    pub(super) fn number(&self, sql: &str) -> i64 {
+        self.conn.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    pub(super) fn enqueue(&mut self, job: NewJob) -> JobId {
+        let job = CheckedJob::new(job, &Limits::default()).unwrap();
+        self.write(|tx| enqueue::enqueue(tx, &job)).id
+    }
+
+    pub(super) fn runner(&mut self, name: &str) -> i64 {
+        let registration = Registration {
+            name: name.to_owned(),
+            pid: 4711,
+            host: "here".to_owned(),
+            workers: 5,
+            kinds: vec!["send".to_owned()],
+            queues: None,
+        };
+        self.write(|tx| runners::register(tx, &registration))
+    }
+
+    pub(super) fn kinds(&self) -> Vec<i64> {
+        names::kind_ids(&self.conn).unwrap()
+    }
+
+    pub(super) fn queue_id(&self, name: &str) -> i64 {
+        names::find_queue(&self.conn, name).unwrap().unwrap()
+    }
+
+    /// Claims for free workers, of all kinds and queues.
+    pub(super) fn claim(&mut self, runner: i64, jobs: usize) -> Vec<ClaimedJob> {
+        self.claim_for(runner, jobs, ClaimFor::FreeWorker)
+    }
+
+    pub(super) fn claim_for(
+        &mut self,
+        runner: i64,
+        jobs: usize,
+        claim_for: ClaimFor,
+    ) -> Vec<ClaimedJob> {
+        let kinds = self.kinds();
+        let wish = Wish {
+            runner,
+            queues: None,
+            kinds: &kinds,
+            claim_for,
+            jobs,
+            turn: 0,
+        };
+        self.write(|tx| claim::claim(tx, &wish))
+    }
+
+    /// Claims the one job there is.
+    #[track_caller]
+    pub(super) fn claim_one(&mut self, runner: i64) -> Held {
+        let claimed = self.claim(runner, 1);
+        assert_eq!(claimed.len(), 1, "nothing was claimed");
+        held(&claimed[0], runner)
+    }
+
+    pub(super) fn settle(&mut self, held: &Held, verdict: &Verdict) -> Option<State> {
+        self.write(|tx| settle::settle(tx, held, verdict, &Measured::default()))
+    }
+
+    #[track_caller]
+    pub(super) fn job(&self, id: JobId) -> JobRecord {
+        records::get(&self.conn, id).unwrap().unwrap()
+    }
+
+    pub(super) fn history(&self, id: JobId) -> Vec<EventKind> {
+        let filter = EventFilter {
+            job: Some(id),
+            limit: 10_000,
+            ..EventFilter::default()
+        };
+        let page = events::read(&self.conn, &filter).unwrap();
+        page.events.iter().map(|event| event.kind).collect()
+    }
+
+    /// The counters as they are kept and as they are counted anew.
+    #[track_caller]
+    pub(super) fn assert_counters_are_right(&self) {
+        assert_eq!(
+            counts::table(&self.conn, COUNTS_ALL).unwrap(),
+            counts::table(&self.conn, COUNTS_RECOUNT).unwrap(),
+            "kept on the left, counted anew on the right"
+        );
+    }
+}
+
+pub(super) fn held(job: &ClaimedJob, runner: i64) -> Held {
+    Held {
+        job: job.id,
+        attempt: job.attempt,
+        queue: job.queue,
+        runner,
+    }
+}
+
+/// One verdict of each sort.
+pub(super) fn verdicts() -> Vec<Verdict> {
+    use std::time::Duration;
+
+    use crate::outcome::Snooze;
+    vec![
+        Verdict::Complete {
+            result: Some("1".to_owned()),
+        },
+        Verdict::Complete { result: None },
+        Verdict::Fail {
+            error: "broken".to_owned(),
+        },
+        Verdict::Retry {
+            error: "not now".to_owned(),
+            after: Duration::from_secs(5),
+        },
+        Verdict::Snooze(Snooze::For(Duration::from_secs(5))),
+        Verdict::Cancel,
+        Verdict::GiveBack {
+            why: "the runner was shut down",
+        },
+        Verdict::Recover {
+            error: "its runner was lost".to_owned(),
+        },
+    ]
+}

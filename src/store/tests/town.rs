@@ -1,0 +1,288 @@
+//! A file with neighbours of every sort, and what an operation changed in it.
+
+use std::collections::BTreeMap;
+
+use rusqlite::Connection;
+
+use super::sandbox::{START_MS, Sandbox};
+use crate::Result;
+use crate::event::EventKind;
+use crate::job::JobId;
+use crate::state::State;
+use crate::store::settle::Held;
+use crate::store::tx::Tx;
+
+/// Three jobs in each state: one that operations are tried on, one that differs from it by its id
+/// alone, and one of another queue, kind and runner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Who {
+    Target,
+    Twin,
+    Stranger,
+}
+
+const WHO: [Who; 3] = [Who::Target, Who::Twin, Who::Stranger];
+
+impl Who {
+    fn queue(self) -> i64 {
+        if self == Who::Stranger { 2 } else { 1 }
+    }
+
+    /// The runner that holds this one's running job.
+    pub(super) fn runner(self) -> i64 {
+        if self == Who::Stranger { 2 } else { 1 }
+    }
+
+    const fn name(self) -> &'static str {
+        match self {
+            Who::Target => "target",
+            Who::Twin => "twin",
+            Who::Stranger => "stranger",
+        }
+    }
+}
+
+/// The job of `who` that began in `state`.
+pub(super) fn job(who: Who, state: State) -> JobId {
+    JobId(who as i64 * 8 + state.code() + 1)
+}
+
+/// The running target, as its runner holds it.
+pub(super) fn held() -> Held {
+    Held {
+        job: job(Who::Target, State::Running),
+        attempt: 2,
+        queue: Who::Target.queue(),
+        runner: Who::Target.runner(),
+    }
+}
+
+/// When the target ended, which is before everybody else did.
+pub(super) const TARGET_ENDED_MS: i64 = START_MS - 10_000;
+/// When the target is due, which is before everybody else is.
+pub(super) const TARGET_DUE_MS: i64 = START_MS + 10_000;
+
+/// Runners 1 and 2 live, 3 has stopped, 4 was lost. Queue 1 is `mail`, 2 is `images`, 3 is paused.
+pub(super) fn town() -> Sandbox {
+    let sandbox = Sandbox::new();
+    sandbox.sql(&format!(
+        "INSERT INTO jobq_queue (name, paused_at) VALUES ('mail', NULL), ('images', NULL), ('sleepy', 5);
+         INSERT INTO jobq_kind (name) VALUES ('send'), ('resize');
+         INSERT INTO jobq_runner (name, pid, host, workers, kinds, state, started_at, heartbeat_at, beat, ended_at)
+         VALUES ('one', 1, 'h', 5, '[\"send\"]', 1, 1, 1, 7, NULL), ('two', 2, 'h', 5, '[\"resize\"]', 1, 2, 2, 8, NULL),
+             ('three', 3, 'h', 5, '[]', 3, 3, 3, 9, {START_MS}), ('four', 4, 'h', 5, '[]', 4, 4, 4, 10, {TARGET_ENDED_MS});
+         INSERT INTO jobq_batch VALUES ('abc', 1, 3, 1), ('def', 4, 9, 2);
+         INSERT INTO jobq_commit VALUES (1, 11), (2, 22);
+         INSERT INTO jobq_meta VALUES ('schema_version', 1), ('clock_boot', 'boot'), ('clock_offset_ms', 1000);"
+    ));
+    for who in WHO {
+        for state in State::ALL {
+            settle_in(&sandbox, who, state);
+        }
+    }
+    sandbox.sql(
+        "INSERT INTO jobq_count SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state;",
+    );
+    sandbox
+}
+
+fn settle_in(sandbox: &Sandbox, who: Who, state: State) {
+    let id = job(who, state).0;
+    let (queue, runner) = (who.queue(), who.runner());
+    let code = state.code();
+    let scheduled = state == State::Scheduled;
+    let running = state == State::Running;
+    let null_unless = |is: bool, value: i64| {
+        if is {
+            value.to_string()
+        } else {
+            "NULL".to_owned()
+        }
+    };
+    let target = who == Who::Target;
+    let run_at = null_unless(
+        scheduled,
+        if target {
+            TARGET_DUE_MS
+        } else {
+            TARGET_DUE_MS + id
+        },
+    );
+    let wait_reason = null_unless(scheduled, 1 + who as i64);
+    // The twin was asked for at a moment, the others after a duration.
+    let wait_fixed = null_unless(scheduled, i64::from(who == Who::Twin));
+    let claimed = null_unless(running, 0);
+    let held_by = null_unless(running, runner);
+    let started_at = null_unless(running, START_MS - 50);
+    let ended = if target {
+        TARGET_ENDED_MS
+    } else {
+        TARGET_ENDED_MS + id
+    };
+    let finished_at = null_unless(state.is_final(), ended);
+    sandbox.sql(&format!(
+        "INSERT INTO jobq_job (id, queue_id, kind_id, state, priority, attempt, max_retries, backoff, retry_delay_ms,
+             timeout_ms, claim, runner_id, wait_reason, run_at, wait_fixed, created_at, updated_at, started_at, finished_at)
+         VALUES ({id}, {queue}, {queue}, {code}, 1, 2, 3, 4, 5000, 60000, {claimed}, {held_by}, {wait_reason}, {run_at},
+             {wait_fixed}, 100, 200, {started_at}, {finished_at});
+         INSERT INTO jobq_payload VALUES ({id}, '\"payload {id}\"');
+         INSERT INTO jobq_outcome VALUES ({id}, NULL, 'error {id}');
+         INSERT INTO jobq_progress VALUES ({id}, 1, 50.0, 5, 10, 'half of {id}');
+         INSERT INTO jobq_event (at, kind, job_id, attempt) VALUES (100, 1, {id}, NULL), (200, 20, {id}, 1);"
+    ));
+}
+
+/// Every row of every table, by table and key, each value with its type.
+pub(super) struct Snapshot(BTreeMap<(String, Vec<String>), Vec<String>>);
+
+impl Snapshot {
+    pub(super) fn of(conn: &Connection) -> Snapshot {
+        let mut rows = BTreeMap::new();
+        for table in strings(
+            conn,
+            "SELECT name FROM sqlite_schema WHERE type = 'table' AND name LIKE 'jobq_%'",
+        ) {
+            let key = strings(
+                conn,
+                &format!("SELECT name FROM pragma_table_info('{table}') WHERE pk > 0 ORDER BY pk"),
+            );
+            assert!(!key.is_empty(), "{table} has no key");
+            let mut statement = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
+            let width = statement.column_count();
+            let key: Vec<usize> = key
+                .iter()
+                .map(|name| statement.column_index(name).unwrap())
+                .collect();
+            let mut found = statement.query([]).unwrap();
+            while let Some(row) = found.next().unwrap() {
+                let values: Vec<String> = (0..width)
+                    .map(|at| format!("{:?}", row.get_ref(at).unwrap()))
+                    .collect();
+                let key = key.iter().map(|at| values[*at].clone()).collect();
+                rows.insert((table.clone(), key), values);
+            }
+        }
+        Snapshot(rows)
+    }
+
+    pub(super) fn rows(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The keys of the rows that differ: `+` is new, `-` is gone, `~` is changed.
+    fn changes(&self, after: &Snapshot) -> Vec<(char, (String, Vec<String>))> {
+        let gone = self.0.keys().filter(|key| !after.0.contains_key(*key));
+        let mut changes: Vec<_> = gone.map(|key| ('-', key.clone())).collect();
+        for (key, row) in &after.0 {
+            match self.0.get(key) {
+                None => changes.push(('+', key.clone())),
+                Some(before) if before != row => changes.push(('~', key.clone())),
+                Some(_) => {}
+            }
+        }
+        changes
+    }
+}
+
+fn strings(conn: &Connection, sql: &str) -> Vec<String> {
+    let mut statement = conn.prepare(sql).unwrap();
+    let rows = statement.query_map([], |row| row.get(0)).unwrap();
+    rows.collect::<rusqlite::Result<_>>().unwrap()
+}
+
+/// What happened to the file between two snapshots, in words and in order: `~ job target running`,
+/// `+ event job_completed of target running`, `~ count mail completed`.
+pub(super) fn told(sandbox: &Sandbox, before: &Snapshot, after: &Snapshot) -> Vec<String> {
+    let mut told: Vec<String> = before
+        .changes(after)
+        .into_iter()
+        .map(|(sign, (table, key))| {
+            let table = table.trim_start_matches("jobq_");
+            format!(
+                "{sign} {table} {}",
+                key_in_words(sandbox, table, &key, sign)
+            )
+        })
+        .collect();
+    told.sort();
+    told
+}
+
+fn key_in_words(sandbox: &Sandbox, table: &str, key: &[String], sign: char) -> String {
+    let number = |at: usize| -> i64 {
+        key[at]
+            .trim_matches(|c: char| !c.is_ascii_digit())
+            .parse()
+            .unwrap_or(-1)
+    };
+    match table {
+        "job" | "payload" | "outcome" | "progress" => job_in_words(number(0)),
+        "event" if sign == '+' => {
+            let row = sandbox.conn.query_row(
+                "SELECT kind, job_id FROM jobq_event WHERE id = ?1",
+                [number(0)],
+                |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)),
+            );
+            let (kind, job) = row.unwrap();
+            let kind = EventKind::from_code(kind).unwrap();
+            job.map_or(kind.to_string(), |job| {
+                format!("{kind} of {}", job_in_words(job))
+            })
+        }
+        "count" => {
+            let queue: String = sandbox
+                .conn
+                .query_row(
+                    "SELECT name FROM jobq_queue WHERE id = ?1",
+                    [number(0)],
+                    |row| row.get(0),
+                )
+                .unwrap();
+            format!("{queue} {}", State::from_code(number(1)).unwrap())
+        }
+        "meta" | "batch" => text(&key[0]),
+        _ => number(0).to_string(),
+    }
+}
+
+/// The text that a value's debug form holds as bytes.
+fn text(debugged: &str) -> String {
+    let bytes = debugged
+        .split(|c: char| !c.is_ascii_digit())
+        .filter_map(|byte| byte.parse::<u8>().ok())
+        .collect();
+    String::from_utf8(bytes).unwrap()
+}
+
+fn job_in_words(id: i64) -> String {
+    for who in WHO {
+        for state in State::ALL {
+            if job(who, state).0 == id {
+                return format!("{} {state}", who.name());
+            }
+        }
+    }
+    format!("new {id}")
+}
+
+/// Runs `operation` in a town and expects exactly these changes, in any order.
+#[track_caller]
+pub(super) fn touches(operation: impl FnOnce(&mut Tx<'_>) -> Result<()>, expected: &[&str]) {
+    touches_in(&mut town(), operation, expected);
+}
+
+/// As [`touches`], in a town that was prepared.
+#[track_caller]
+pub(super) fn touches_in(
+    sandbox: &mut Sandbox,
+    operation: impl FnOnce(&mut Tx<'_>) -> Result<()>,
+    expected: &[&str],
+) {
+    let before = Snapshot::of(&sandbox.conn);
+    sandbox.write(operation);
+    let after = Snapshot::of(&sandbox.conn);
+    let mut expected: Vec<&str> = expected.to_vec();
+    expected.sort_unstable();
+    assert_eq!(told(sandbox, &before, &after), expected);
+    sandbox.assert_counters_are_right();
+}
