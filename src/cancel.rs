@@ -77,6 +77,8 @@ impl Cancellation {
             .callback
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
+        // Before the reason: whoever sees that one also sees since when.
+        let _ = self.0.told_at.set(clock::instant());
         let first =
             self.0
                 .reason
@@ -105,9 +107,11 @@ mod tests {
             seen.fetch_add(1, Ordering::SeqCst);
         });
         assert!(!cancellation.wait(Duration::from_millis(1)));
+        assert_eq!(cancellation.told_at(), None);
         cancellation.cancel(CancelReason::Timeout);
         cancellation.cancel(CancelReason::Requested);
         assert_eq!(cancellation.reason(), Some(CancelReason::Timeout));
+        assert!(cancellation.told_at().is_some(), "the grace time runs from there");
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 

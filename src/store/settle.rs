@@ -10,6 +10,7 @@ use super::events::NewEvent;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
+use crate::clock::millis;
 use crate::event::{AttemptEnd, EventKind};
 use crate::fault::{self, Fault};
 use crate::job::{JobId, When};
@@ -72,77 +73,86 @@ pub(crate) fn settle(
     measured: &Measured,
 ) -> Result<Option<State>> {
     let held = &unfenced(tx, *held)?;
-    let mut end = AttemptEnd {
+    let due = due_of(verdict, tx.now_ms);
+    let Some(to) = change(tx, held, measured, (verdict, due.as_ref()))? else {
+        return not_held(tx, held, measured);
+    };
+    // A request to cancel wins over another try.
+    let is_cancelled = to == State::Cancelled;
+    let kind = if is_cancelled {
+        EventKind::Cancelled
+    } else {
+        kind_of(verdict)
+    };
+    let error = error_of(verdict);
+    let end = AttemptEnd {
+        error: error.map(str::to_owned),
         exit_code: measured.exit_code,
         cpu_ms: measured.cpu_ms,
         max_rss_bytes: measured.max_rss_bytes,
-        ..AttemptEnd::default()
-    };
-    let (to, kind) = match verdict {
-        Verdict::Complete { result } => (
-            complete(tx, held, measured, result.as_deref())?,
-            EventKind::Completed,
-        ),
-        Verdict::Fail { error } => {
-            end.error = Some(error.clone());
-            (
-                finish(tx, held, measured, State::Failed)?,
-                EventKind::Failed,
-            )
-        }
-        Verdict::Cancel => (
-            finish(tx, held, measured, State::Cancelled)?,
-            EventKind::Cancelled,
-        ),
-        Verdict::Retry { error, after } => {
-            end.error = Some(error.clone());
-            let due = Due {
-                run_at_ms: tx.now_ms.saturating_add(crate::clock::millis(*after)),
-                fixed: false,
-            };
-            end.run_at_ms = Some(due.run_at_ms);
-            (
-                schedule(tx, held, measured, (WaitReason::Retry, &due))?,
-                EventKind::Retry,
-            )
-        }
-        Verdict::Snooze(snooze) => {
-            let due = snoozed_until(*snooze, tx.now_ms);
-            end.run_at_ms = Some(due.run_at_ms);
-            (
-                schedule(tx, held, measured, (WaitReason::Snooze, &due))?,
-                EventKind::Snoozed,
-            )
-        }
-        Verdict::GiveBack { why } => {
-            end.error = Some((*why).to_owned());
-            (
-                give_back(tx, held, AheadAgain::Yes, 0)?,
-                EventKind::Returned,
-            )
-        }
-        Verdict::Recover { error } => {
-            end.error = Some(error.clone());
-            (
-                give_back(tx, held, AheadAgain::Yes, 1)?,
-                EventKind::Recovered,
-            )
-        }
-    };
-    let Some(to) = to else {
-        return not_held(tx, held, measured);
-    };
-    let kind = if to == State::Cancelled {
-        end.run_at_ms = None;
-        EventKind::Cancelled
-    } else {
-        kind
+        run_at_ms: due.filter(|_| !is_cancelled).map(|due| due.run_at_ms),
     };
     let is_error = !matches!(verdict, Verdict::GiveBack { .. });
-    clear_result(tx, held, to, end.error.as_deref().filter(|_| is_error))?;
+    clear_result(tx, held, to, error.filter(|_| is_error))?;
     append_end(tx, held, measured, (kind, &end))?;
     tx.counts.moved(held.queue, State::Running, to);
     Ok(Some(to))
+}
+
+/// Changes the job's row; none where it is not held.
+fn change(
+    tx: &Tx<'_>,
+    held: &Held,
+    measured: &Measured,
+    (verdict, due): (&Verdict, Option<&Due>),
+) -> Result<Option<State>> {
+    match (verdict, due) {
+        (Verdict::Complete { result }, _) => complete(tx, held, measured, result.as_deref()),
+        (Verdict::Fail { .. }, _) => finish(tx, held, measured, State::Failed),
+        (Verdict::Retry { .. }, Some(due)) => {
+            schedule(tx, held, measured, (WaitReason::Retry, due))
+        }
+        (Verdict::Snooze(_), Some(due)) => schedule(tx, held, measured, (WaitReason::Snooze, due)),
+        (Verdict::GiveBack { .. }, _) => give_back(tx, held, AheadAgain::Yes, 0),
+        (Verdict::Recover { .. }, _) => give_back(tx, held, AheadAgain::Yes, 1),
+        (Verdict::Cancel | Verdict::Retry { .. } | Verdict::Snooze(_), _) => {
+            finish(tx, held, measured, State::Cancelled)
+        }
+    }
+}
+
+/// When the next attempt is due, where one has to wait.
+fn due_of(verdict: &Verdict, now_ms: i64) -> Option<Due> {
+    match verdict {
+        Verdict::Retry { after, .. } => Some(Due {
+            run_at_ms: now_ms.saturating_add(millis(*after)),
+            fixed: false,
+        }),
+        Verdict::Snooze(snooze) => Some(snoozed_until(*snooze, now_ms)),
+        _ => None,
+    }
+}
+
+fn kind_of(verdict: &Verdict) -> EventKind {
+    match verdict {
+        Verdict::Complete { .. } => EventKind::Completed,
+        Verdict::Fail { .. } => EventKind::Failed,
+        Verdict::Cancel => EventKind::Cancelled,
+        Verdict::Retry { .. } => EventKind::Retry,
+        Verdict::Snooze(_) => EventKind::Snoozed,
+        Verdict::GiveBack { .. } => EventKind::Returned,
+        Verdict::Recover { .. } => EventKind::Recovered,
+    }
+}
+
+fn error_of(verdict: &Verdict) -> Option<&str> {
+    match verdict {
+        Verdict::Fail { error } | Verdict::Retry { error, .. } | Verdict::Recover { error } => {
+            Some(error)
+        }
+        Verdict::GiveBack { why } => Some(why),
+        Verdict::Complete { .. } | Verdict::Cancel | Verdict::Snooze(_) => None,
+    }
 }
 
 /// What an attempt that did not complete had stored as its result is nobody's.

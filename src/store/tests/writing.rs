@@ -8,11 +8,12 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::error::Kind;
-use crate::job::NewJob;
+use crate::job::{JobId, NewJob};
 use crate::store::Store;
 use crate::store::change::data_version;
 use crate::store::connection::{self, Durability, OpenConfig};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
+use crate::store::edit;
 use crate::store::enqueue::{self, CheckedJob, Limits};
 use crate::store::events::NewEvent;
 use crate::store::queues::{self, Which};
@@ -149,14 +150,18 @@ fn what_has_queued_up_is_one_transaction() {
         let sql = "SELECT total(token) FROM jobq_commit";
         Ok(tx.conn.query_row(sql, [], |row| row.get(0))?)
     };
+    // Once the first command runs, its group is complete: whatever comes now waits for the next.
+    let (entered, running) = bounded(1);
     let (release, released) = bounded::<()>(1);
     store
         .seat
         .post(move |_| {
+            let _ = entered.send(());
             let _ = released.recv();
             Ok(())
         })
         .unwrap();
+    running.recv().unwrap();
     let (tell, told) = bounded(16);
     std::thread::scope(|scope| {
         for _ in 0..16 {
@@ -340,10 +345,7 @@ fn a_transaction_that_changes_nothing_writes_nothing() {
     for _ in 0..3 {
         store.write(|_| Ok(())).unwrap();
         assert!(!store.write(move |tx| queues::pause(tx, &mail())).unwrap());
-        let failed = store.write(|tx| {
-            enqueue::enqueue(tx, &new_job())?;
-            Err::<(), _>(Error::invalid("no"))
-        });
+        let failed = store.write(|tx| edit::cancel(tx, JobId(99)));
         assert!(failed.is_err());
     }
     assert_eq!((data_version(&other).unwrap(), size()), before);
