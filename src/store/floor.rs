@@ -44,7 +44,7 @@ const FINISH: &str =
 #[derive(Debug)]
 pub struct Floor {
     conn: Connection,
-    enqueue_chunk: usize,
+    group: usize,
 }
 
 /// The version of the SQLite that is linked in.
@@ -85,16 +85,13 @@ impl Floor {
         };
         conn.pragma_update(None, "synchronous", synchronous)?;
         conn.pragma_update(None, "foreign_keys", true)?;
-        Ok(Floor {
-            conn,
-            enqueue_chunk: GROUP,
-        })
+        Ok(Floor { conn, group: GROUP })
     }
 
-    /// Enqueues so many jobs in a transaction.
+    /// So many jobs in a transaction from now on.
     #[must_use]
-    pub fn enqueue_chunk(mut self, jobs: usize) -> Floor {
-        self.enqueue_chunk = jobs.max(1);
+    pub fn grouped(mut self, jobs: usize) -> Floor {
+        self.group = jobs.max(1);
         self
     }
 
@@ -106,7 +103,7 @@ impl Floor {
         let start = clock::instant();
         let mut left = jobs;
         while left > 0 {
-            let group = self.enqueue_chunk.min(left);
+            let group = self.group.min(left);
             self.add(group, payload)?;
             left -= group;
         }
@@ -155,7 +152,7 @@ impl Floor {
             }
             let mut next = self.conn.prepare_cached(NEXT)?;
             let ids: Vec<i64> = next
-                .query_map([GROUP as i64], |row| row.get(0))?
+                .query_map([self.group as i64], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             for id in ids {
                 self.conn.prepare_cached(CLAIM)?.execute(params![id, now])?;
@@ -194,11 +191,11 @@ impl Floor {
 }
 
 /// What many threads have done at once.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct CrowdCalls {
+    /// The calls that have returned in time.
     pub(crate) calls: usize,
-    pub(crate) took: Duration,
-    /// The longest that one call took.
+    /// The longest that one call took, in time or not.
     pub(crate) worst: Duration,
 }
 
@@ -220,35 +217,29 @@ where
             })
             .collect();
         start.wait();
-        let began = clock::instant();
-        let (mut calls, mut worst) = (0, Duration::ZERO);
+        let mut all = CrowdCalls::default();
         for thread in running {
             let panicked = |_| Err(Error::new(Kind::Io, "a thread of the crowd panicked"));
-            let (own_calls, own_worst) = thread.join().unwrap_or_else(panicked)?;
-            calls += own_calls;
-            worst = worst.max(own_worst);
+            let own = thread.join().unwrap_or_else(panicked)?;
+            all.calls += own.calls;
+            all.worst = all.worst.max(own.worst);
         }
-        Ok(CrowdCalls {
-            calls,
-            took: began.elapsed(),
-            worst,
-        })
+        Ok(all)
     })
 }
 
-/// Calls until the time is up: how often, and the longest call.
-fn call(mut caller: impl FnMut() -> Result<()>, time: Duration) -> Result<(usize, Duration)> {
+fn call(mut caller: impl FnMut() -> Result<()>, time: Duration) -> Result<CrowdCalls> {
     let mut now = clock::instant();
     let end = now + time;
-    let (mut calls, mut worst) = (0, Duration::ZERO);
+    let mut own = CrowdCalls::default();
     while now < end {
         caller()?;
         let after = clock::instant();
-        worst = worst.max(after - now);
+        own.worst = own.worst.max(after - now);
+        own.calls += usize::from(after <= end);
         now = after;
-        calls += 1;
     }
-    Ok((calls, worst))
+    Ok(own)
 }
 
 #[cfg(test)]

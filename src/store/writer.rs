@@ -301,8 +301,8 @@ impl Writer {
             }
             Err(error) => Error::from(error),
         };
-        if !conn.is_autocommit() && !breaks_connection(&error) {
-            // Refused while the transaction still stood, as by a full disk: it did not land.
+        if !breaks_connection(&error) {
+            // As by a full disk: the frame that makes it a commit is the last to be written.
             self.abandon(&error);
             return Err(error);
         }

@@ -308,7 +308,7 @@ impl World {
         let claimed = self.sandbox.write(|tx| claim::claim(tx, &wish));
         assert!(found || claimed.is_empty(), "it was not seen beforehand");
         assert!(
-            ahead || jobs == 0 || found == !claimed.is_empty(),
+            ahead || jobs == 0 || found != claimed.is_empty(),
             "it was seen and not claimed"
         );
         self.claims

@@ -180,16 +180,22 @@ fn a_snooze_and_a_give_back_cost_no_retry() {
 fn a_retry_by_hand_forgives_what_was_spent_and_keeps_the_history() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
-    let id = sandbox.enqueue(NewJob::new("send").max_retries(0));
+    let job = NewJob::new("send")
+        .max_retries(1)
+        .retry_delay(Duration::ZERO);
+    let id = sandbox.enqueue(job);
+    assert_eq!(fail_once(&mut sandbox, id, runner), State::Scheduled);
+    sandbox.write(|tx| schedule::promote_due(tx, 1));
     assert_eq!(fail_once(&mut sandbox, id, runner), State::Failed);
+    assert_eq!(sandbox.job(id).retries, 1);
     sandbox.write(|tx| edit::requeue(tx, id));
     let job = sandbox.job(id);
     assert_eq!(job.state, State::Pending);
-    assert_eq!((job.retries, job.crashes, job.attempt), (0, 0, 1));
+    assert_eq!((job.retries, job.crashes, job.attempt), (0, 0, 2));
     assert_eq!(job.finished_at, None);
     let held = sandbox.claim_one(runner);
-    assert_eq!(held.attempt, 2, "attempts are never reused");
-    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 2);
+    assert_eq!(held.attempt, 3, "attempts are never reused");
+    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 3);
 }
 
 fn store_result(sandbox: &mut Sandbox, id: JobId, attempt: u32, json: &str) {
@@ -276,4 +282,19 @@ fn the_history_says_how_each_attempt_ended_and_what_it_cost() {
     );
     assert_eq!(end.error.as_deref(), Some("not now"));
     assert_eq!(end.run_at_ms, Some(START_MS + 5000));
+}
+
+/// Events are held back until the transaction ends: those of a removed job must not come after it.
+#[test]
+fn a_job_that_is_removed_in_the_transaction_that_ended_it_leaves_nothing() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.enqueue(NewJob::new("send"));
+    sandbox.write(|tx| {
+        edit::cancel(tx, id)?;
+        edit::remove(tx, id)
+    });
+    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_job"), 0);
+    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_payload"), 0);
+    assert_eq!(sandbox.history(id), []);
+    sandbox.assert_counters_are_right();
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use rusqlite::Connection;
@@ -295,21 +296,38 @@ fn a_command_that_ends_the_whole_transaction_spoils_nobody_elses() {
     assert_sound(&other);
 }
 
-/// Events are held back until the end: then, too, the trouble is only that of who made it.
+/// Appends one event for which the file may not grow; events are held back until they must be written.
+fn append_too_much(tx: &mut Tx<'_>) -> Result<()> {
+    forbid_growth(tx.conn);
+    let event = NewEvent::new(crate::EventKind::Stdout);
+    tx.append(event.text(Some("x".repeat(1_000_000))))
+}
+
 #[test]
 fn a_command_whose_events_do_not_fit_spoils_nobody_elses() {
     let (_folder, mut writer, other) = writer();
     let (first, first_answer, first_runs) = counted("new");
-    let (hog, hog_answer) = call(|tx| {
-        forbid_growth(tx.conn);
-        let event = NewEvent::new(crate::EventKind::Stdout);
-        tx.append(event.text(Some("x".repeat(1_000_000))))
-    });
-    let body = writer.transact(&mut vec![first, hog], &mut |_| Ok(()));
-    assert!(body.is_err() || first_runs.load(Ordering::SeqCst) == 2);
+    let (hog, hog_answer) = call(append_too_much);
+    let (second, second_answer, _) = counted("new");
+    let body = writer.transact(&mut vec![first, hog, second], &mut |_| Ok(()));
+    assert!(body.is_ok(), "{body:?}");
+    assert_eq!(first_runs.load(Ordering::SeqCst), 2);
     first_answer.recv().unwrap().unwrap();
+    second_answer.recv().unwrap().unwrap();
     let error = hog_answer.recv().unwrap().unwrap_err();
     assert!(error.is_full(), "{error}");
+    assert_eq!(jobs(&other), 2);
+    assert_sound(&other);
+}
+
+#[test]
+fn a_body_whose_events_do_not_fit_leaves_the_commands_in() {
+    let (_folder, mut writer, other) = writer();
+    let (command, answer, runs) = counted("new");
+    let error = writer.transact(&mut vec![command], &mut |tx| append_too_much(tx));
+    assert!(error.unwrap_err().is_full());
+    assert_eq!(runs.load(Ordering::SeqCst), 2);
+    answer.recv().unwrap().unwrap();
     assert_eq!(jobs(&other), 1);
     assert_sound(&other);
 }
@@ -393,15 +411,22 @@ fn what_was_sent_without_waiting_is_written_before_the_store_is_gone() {
     assert_eq!(jobs(&Connection::open(path).unwrap()), 100);
 }
 
+/// Nobody empties its inbox, which holds fewer messages than are sent here.
 #[test]
 fn a_read_only_file_refuses_every_write_and_never_blocks() {
-    let seat = WriterSeat::new(None).unwrap();
-    for _ in 0..5000 {
-        let error = seat.write(|_| Ok(())).unwrap_err();
-        assert_eq!(error.kind(), Kind::ReadOnly);
-        assert!(seat.post(|_| Ok(())).unwrap_err().is_read_only());
-    }
-    assert!(seat.lease().err().unwrap().is_read_only());
+    let (tell, told) = bounded(1);
+    std::thread::spawn(move || {
+        let seat = WriterSeat::new(None).unwrap();
+        for _ in 0..5000 {
+            let error = seat.write(|_| Ok(())).unwrap_err();
+            assert_eq!(error.kind(), Kind::ReadOnly);
+            assert!(seat.post(|_| Ok(())).unwrap_err().is_read_only());
+        }
+        assert!(seat.lease().err().unwrap().is_read_only());
+        tell.send(()).unwrap();
+    });
+    told.recv_timeout(Duration::from_secs(30))
+        .expect("it blocked, or a write was not refused");
 }
 
 #[test]
