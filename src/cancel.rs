@@ -111,7 +111,10 @@ mod tests {
         cancellation.cancel(CancelReason::Timeout);
         cancellation.cancel(CancelReason::Requested);
         assert_eq!(cancellation.reason(), Some(CancelReason::Timeout));
-        assert!(cancellation.told_at().is_some(), "the grace time runs from there");
+        assert!(
+            cancellation.told_at().is_some(),
+            "the grace time runs from there"
+        );
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 

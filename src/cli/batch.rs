@@ -12,9 +12,9 @@ use jobq::{Batch, BatchSource, Enqueued, JobId, NewJob, Queue, Remember, State, 
 
 use self::digest::Digest;
 use self::input::{Input, Lines, Place};
+use super::clock;
 use super::exit::{CliError, CliResult};
 use super::origin::Origin;
-use super::output::time;
 use super::screen::Screen;
 
 /// A batch that has been checked: every line is a job that can be added.
@@ -187,7 +187,7 @@ fn first_state(when: When) -> State {
     let is_due = match when {
         When::Now => true,
         When::In(delay) => delay.is_zero(),
-        When::At(at) => at <= time::now(),
+        When::At(at) => at <= clock::now(),
     };
     if is_due {
         State::Pending

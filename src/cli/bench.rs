@@ -46,7 +46,11 @@ pub(super) fn run(args: &args::Bench, session: &Session) -> CliResult {
         (_, Some(exit)) => Ok(exit),
         (Err(error), None) => Err(error.into()),
         (Ok(measured), None) => {
-            Figures::new(session.durability(), jobs, &measured).show(&session.output)?;
+            let figures = Figures::new(session.durability(), jobs, &measured);
+            if !session.output.is_json() {
+                session.screen.say(figures.conditions());
+            }
+            figures.show(&session.output)?;
             Ok(Exit::Done)
         }
     }
@@ -107,6 +111,8 @@ impl Measured {
 
 #[cfg(test)]
 mod tests {
+    use jobq::{Durability, Queue};
+
     use super::*;
 
     #[test]
@@ -116,5 +122,39 @@ mod tests {
         assert_eq!(nearest_folder(&there.join("jobs.db")).unwrap(), there);
         assert_eq!(nearest_folder(&there.join("a/b/jobs.db")).unwrap(), there);
         assert!(nearest_folder(Path::new("jobs.db")).unwrap().is_absolute());
+    }
+
+    #[test]
+    fn the_figures_have_the_names_of_the_contract() {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = Setup::new(folder.path(), Queue::options(), Durability::Normal);
+        let measured = Measured::take(&setup, 40, &ProgressBar::hidden()).unwrap();
+        let figures = Figures::new(Durability::Normal, 40, &measured);
+        let json = serde_json::to_value(figures).unwrap();
+        assert_eq!(
+            (&json["durability"], &json["jobs"]),
+            (&"normal".into(), &40.into())
+        );
+        for name in [
+            "enqueue_one_per_s",
+            "enqueue_bulk_per_s",
+            "enqueue_bulk_floor_per_s",
+            "drain_per_s",
+            "drain_floor_per_s",
+            "start_latency_p50_us",
+            "start_latency_p99_us",
+            "enqueue_16_threads_per_s",
+            "enqueue_16_connections_per_s",
+        ] {
+            assert!(
+                json[name].as_f64().is_some_and(|value| value > 0.0),
+                "{name}: {json}"
+            );
+        }
+        // Not every kernel and file system says it; then it is null, and never absent.
+        for name in ["bytes_written_per_job", "bytes_written_per_job_floor"] {
+            assert!(json.get(name).is_some(), "{name}: {json}");
+        }
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 }

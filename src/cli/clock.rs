@@ -1,15 +1,18 @@
-//! The other clocks of the command line; the wall clock is [`super::output::time::now`].
+//! The clocks of the command line.
 
 use std::time::Instant;
 
-use jiff::Zoned;
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, Zoned};
 
-use super::output::time;
+/// The wall clock of whoever looks: relative times are relative to it.
+pub(crate) fn now() -> Timestamp {
+    Timestamp::now()
+}
 
 /// This moment as the person at the terminal would write it.
 pub(crate) fn local_now() -> Zoned {
-    time::now().to_zoned(TimeZone::system())
+    now().to_zoned(TimeZone::system())
 }
 
 /// This process's own monotonic time.

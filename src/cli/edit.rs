@@ -1,6 +1,7 @@
 //! `jobq edit`.
 
-use jobq::{Edit, When};
+use jobq::handlers::exec::{EXEC, ExecPayload};
+use jobq::{Edit, JobId, Queue, When};
 
 use super::args;
 use super::each::{Done, each};
@@ -25,12 +26,23 @@ pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
     };
     let queue = session.queue()?;
     each(session, &args.ids, |id| {
+        check_payload(&queue, id, &edit)?;
         queue.edit(id, edit.clone())?;
         Ok(Done {
             result: "edited",
             said: format!("job {id} edited"),
         })
     })
+}
+
+/// A command that could not be enqueued is not edited into a job either.
+fn check_payload(queue: &Queue, id: JobId, edit: &Edit) -> jobq::Result<()> {
+    match &edit.payload {
+        Some(json) if queue.get(id)?.is_some_and(|job| job.kind == EXEC) => {
+            ExecPayload::parse(json).map(|_| ())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn when(args: &args::Edit) -> Option<When> {

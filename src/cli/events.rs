@@ -6,12 +6,13 @@ use std::time::Duration;
 use jobq::{Event, EventFilter, EventId, Queue};
 
 use super::args;
+use super::clock::now;
 use super::exit::{CliResult, Exit};
 use super::lines::LastOf;
 use super::output::json::{EventJson, write_line};
 use super::output::style::Look;
 use super::output::text::{for_tabs, for_terminal};
-use super::output::time::{millis, now, relative, rfc3339, time_of_day};
+use super::output::time::{millis, relative, rfc3339, time_of_day};
 use super::output::{Format, Output, Stdout};
 use super::session::Session;
 use super::wording::sentence;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jobq::{AttemptRecord, JobId, JobRecord, Queue, WaitReason, Why};
 
+use super::clock::now;
 use super::exit::{CliError, CliResult};
 use super::lines::Piece;
 use super::logs::last_lines;
@@ -13,7 +14,7 @@ use super::output::json::{AttemptJson, JobInFullJson, JobJson, outcome, write_li
 use super::output::style::Look;
 use super::output::table::{Cell, Column, Facts, Fit, aligned};
 use super::output::text::{bytes, for_tabs, for_terminal};
-use super::output::time::{duration, millis, now, relative, rfc3339};
+use super::output::time::{duration, millis, relative, rfc3339};
 use super::output::{Format, Output};
 use super::what::{bar, folder, percent, task};
 use super::why::{self, Told, told};

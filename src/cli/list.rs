@@ -4,10 +4,11 @@ use jiff::Timestamp;
 use jobq::{Filter, JobRecord, Queue, Sort, State};
 
 use super::args;
+use super::clock::now;
 use super::exit::{CliError, CliResult, Exit};
 use super::output::json::{JobJson, write_line};
 use super::output::table::{Cell, Column, Fit, Rows};
-use super::output::time::{now, relative, rfc3339};
+use super::output::time::{relative, rfc3339};
 use super::output::{Format, Output, Stdout};
 use super::session::Session;
 use super::what::{brief, whole};

@@ -6,11 +6,11 @@ use std::time::Duration;
 use jobq::{Event, EventFilter, EventKind, JobId, JobRecord, Level, Queue, State, Why};
 
 use super::args;
+use super::clock::now;
 use super::exit::{CliError, CliResult, Exit};
 use super::lines::{LastOf, Lines, Piece, Source};
 use super::output::json::{LogJson, Time, write_line};
 use super::output::style::Look;
-use super::output::time::now;
 use super::output::{Format, Output, Stdout};
 use super::session::Session;
 use super::why::{look, told};

@@ -8,12 +8,13 @@ use jobq::{
     State,
 };
 
+use super::clock::now;
 use super::exit::CliResult;
 use super::output::json::{CountsJson, QueueJson, RunnerJson, StatusJson, Time, write_line};
 use super::output::style::Look;
 use super::output::table::{Cell, Column, Fit, aligned};
 use super::output::text::for_tabs;
-use super::output::time::{now, relative, rfc3339};
+use super::output::time::{relative, rfc3339};
 use super::output::{Format, Output};
 use super::queue;
 

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use jobq::{QueueRecord, State};
 
 use super::args;
+use super::clock::now;
 use super::exit::{CliResult, Exit};
 use super::output::json::{QueueJson, write_line};
 use super::output::style::Look;
 use super::output::table::{Cell, Column, Fit, Rows};
-use super::output::time::{now, relative, rfc3339};
+use super::output::time::{relative, rfc3339};
 use super::session::Session;
 
 /// The states that jobs can be in, and their columns.

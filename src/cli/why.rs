@@ -6,11 +6,12 @@ use jobq::{JobId, State, WaitReason, Why};
 use serde::Serialize;
 
 use super::args;
+use super::clock::now;
 use super::exit::{CliResult, Exit};
 use super::output::json::WhyJson;
 use super::output::style::Look;
 use super::output::text::count;
-use super::output::time::{now, relative, rfc3339};
+use super::output::time::{relative, rfc3339};
 use super::session::Session;
 
 /// A rule in words.

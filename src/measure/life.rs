@@ -12,7 +12,7 @@ use crate::{Error, Queue, Result, Until, clock};
 pub struct Load {
     /// In all.
     pub jobs: usize,
-    /// Jobs enqueued in one transaction.
+    /// Jobs enqueued in one transaction; raw SQLite also takes so many at once when it drains.
     pub chunk: usize,
 }
 
@@ -53,7 +53,7 @@ pub fn life_of_queue(setup: &Setup, load: Load) -> Result<Life> {
 pub fn life_of_floor(setup: &Setup, load: Load) -> Result<Life> {
     let scratch = setup.scratch()?;
     let floor = Floor::create(&scratch.path().join("floor.db"), setup.durability)?;
-    let floor = floor.enqueue_chunk(load.chunk);
+    let floor = floor.grouped(load.chunk);
     let written = written_bytes();
     let enqueue = floor.enqueue(load.jobs, &payload(PAYLOAD_BYTES))?;
     let drain = floor.drain()?;

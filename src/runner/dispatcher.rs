@@ -9,30 +9,29 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::agenda::Agenda;
 use super::ahead::Pace;
+use super::appetite::wish;
 use super::attempt::{Attempt, ClaimedParts, Report};
-use super::builder::{Pulse, Retention, RunnerBuilder, UnknownKinds, Until};
+use super::builder::{Pulse, Retention, UnknownKinds, Until};
 use super::handle::{Ended, Signals, Tally};
 use super::handler::Registry;
 use super::liveness::{DeadLock, Marks, Observer};
-use super::pool::{Pool, Shared};
-use super::registration::{self, Identity};
+use super::pool::Pool;
+use super::registration::Identity;
 use super::shutdown::Phase;
 use super::turn::{Care, Settlement, Turn, Written};
 use crate::error::Kind;
 use crate::job::JobId;
 use crate::outcome::{Verdict, judge};
-use crate::queue::Queue;
 use crate::state::State;
 use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
-use crate::store::claim::{self, ClaimFor, ClaimedJob, Wish};
-use crate::store::prune::Old;
-use crate::store::runners::{self, Loss};
-use crate::store::schedule::{self, ClockReading};
+use crate::store::claim::{ClaimedJob, Wish};
+use crate::store::runners;
+use crate::store::schedule;
 use crate::store::seat::{GROUP, Message, SeatLease};
 use crate::store::settle::{Held, Measured};
-use crate::store::writer::Command;
 use crate::{Error, Result, clock};
 
 /// So many reports are settled in one transaction.
@@ -74,88 +73,11 @@ pub(crate) struct Dispatcher {
     pub(crate) agenda: Agenda,
     /// When the held jobs were last looked at for timeouts.
     pub(crate) enforced_at: Option<Instant>,
-    claims: usize,
-}
-
-/// What is to be written in the next transaction, and when to look for what.
-pub(crate) struct Agenda {
-    pub(crate) settlements: Vec<Settlement>,
-    pub(crate) commands: Vec<Box<dyn Command>>,
-    pub(crate) returns: Vec<Arc<Attempt>>,
-    pub(crate) strays: Vec<Held>,
-    pub(crate) workers: Vec<(Arc<Attempt>, u32)>,
-    pub(crate) lost: Vec<(i64, Loss)>,
-    pub(crate) prune: Vec<Old>,
-    pub(crate) clock: Option<ClockReading>,
-    pub(crate) mark_stopping: bool,
-    /// The turn under way carried commands of other threads.
-    pub(crate) had_commands: bool,
-    /// There may be something to claim.
-    pub(crate) more: bool,
-    /// The file's version when it was last looked at; none: look whatever it is.
-    pub(crate) version: Option<i64>,
-    pub(crate) probe_locks: bool,
-    pub(crate) next_due_ms: Option<i64>,
-    pub(crate) next_beat: Instant,
-    pub(crate) next_prune: Instant,
-    /// After a write that failed: not before.
-    pub(crate) not_before: Option<Instant>,
-    pub(crate) failures: u32,
-    /// Where we are in looking again after an event on the log.
-    pub(crate) looks: usize,
+    /// Grows with each claim.
+    pub(crate) claims: usize,
 }
 
 impl Dispatcher {
-    pub(crate) fn new(
-        builder: RunnerBuilder,
-        mut lease: SeatLease,
-        signals: Arc<Signals>,
-    ) -> Result<Dispatcher> {
-        let store = Arc::clone(&builder.queue.store);
-        match Dispatcher::prepare(builder, &mut lease) {
-            Ok(prepared) => Ok(prepared.with(lease, signals)),
-            Err(error) => {
-                store.seat.give_back(lease);
-                Err(error)
-            }
-        }
-    }
-
-    fn prepare(builder: RunnerBuilder, lease: &mut SeatLease) -> Result<Prepared> {
-        let store = Arc::clone(&builder.queue.store);
-        let queue: Queue = builder.queue.clone();
-        let folder = store.runners_folder();
-        let marks = Arc::new(Marks::default());
-        let settings = Settings {
-            queues: builder.queues,
-            unknown_kinds: builder.unknown_kinds,
-            until: builder.until,
-            default_timeout: builder.default_timeout,
-            retention: builder.retention,
-            pulse: builder.pulse,
-            registry: Arc::new(builder.registry),
-        };
-        let identity =
-            registration::register(lease, &settings, builder.workers, (&folder, &marks))?;
-        let watch = watch(&store, &folder);
-        let shared = Shared {
-            queue,
-            registry: Arc::clone(&settings.registry),
-            bell: Arc::clone(&lease.bell),
-            marks: Arc::clone(&marks),
-        };
-        let pool = Pool::start(builder.workers, shared)?;
-        Ok(Prepared {
-            store,
-            settings,
-            identity,
-            folder,
-            marks,
-            watch,
-            pool,
-        })
-    }
-
     pub(crate) fn id(&self) -> i64 {
         self.identity.id
     }
@@ -180,10 +102,12 @@ impl Dispatcher {
     }
 
     fn turn(&mut self) -> Result<()> {
-        self.look()?;
+        let looked = self.look();
         self.enforce();
-        self.write()?;
-        self.follow_phase()
+        let written = looked.and_then(|()| self.write());
+        // Whatever came of it: a runner that can save nothing must hear of a stop, too.
+        let followed = self.follow_phase();
+        written.and(followed)
     }
 
     /// Takes what has come in. Reports first: what a worker wrote before its report is in the inbox
@@ -242,6 +166,10 @@ impl Dispatcher {
 
     /// Looks whether others have changed anything, without a transaction.
     fn look(&mut self) -> Result<()> {
+        if self.agenda.reconcile {
+            self.reconcile()?;
+            self.agenda.reconcile = false;
+        }
         let runner = self.identity.id;
         let conn = self.lease.writer.conn()?;
         let version = data_version(conn)?;
@@ -249,7 +177,6 @@ impl Dispatcher {
         if self.agenda.version != Some(version) || own_news {
             self.agenda.more |= self.agenda.version != Some(version);
             self.agenda.version = Some(version);
-            self.agenda.looks = usize::MAX;
             self.agenda.next_due_ms = schedule::next_due(conn)?;
             for (job, number) in runners::to_cancel(conn, runner)? {
                 if let Some(attempt) = self
@@ -279,10 +206,7 @@ impl Dispatcher {
         self.prepare_upkeep(now)?;
         let capacity = self.capacity();
         let beat = now >= self.agenda.next_beat;
-        let due = self
-            .agenda
-            .next_due_ms
-            .is_some_and(|due| due <= self.store.config.clock.now_ms());
+        let due = self.is_due();
         if !(self.agenda.has_writes() || beat || due || self.finds_work(capacity)?) {
             return Ok(());
         }
@@ -322,6 +246,14 @@ impl Dispatcher {
             .writer
             .transact(&mut agenda.commands, &mut |tx| turn.write(tx))?;
         self.follow(written, beat)
+    }
+
+    /// Whether a job's time has come, as far as is known.
+    pub(crate) fn is_due(&self) -> bool {
+        let now_ms = self.store.config.clock.now_ms();
+        self.agenda
+            .next_due_ms
+            .is_some_and(|due_ms| due_ms <= now_ms)
     }
 
     /// What follows from a committed turn.
@@ -421,9 +353,7 @@ impl Dispatcher {
             self.cancel_all(crate::outcome::CancelReason::Shutdown);
             return Err(error);
         }
-        if error.is_unknown_outcome() {
-            self.reconcile();
-        }
+        self.agenda.reconcile = true;
         let wait =
             (WRITE_AGAIN * 2u32.pow(self.agenda.failures.min(6))).min(Duration::from_secs(5));
         if self.agenda.failures == 0 {
@@ -433,186 +363,4 @@ impl Dispatcher {
         self.agenda.not_before = Some(clock::instant() + wait);
         Ok(())
     }
-
-    fn short_kinds(&self) -> Vec<i64> {
-        self.identity
-            .kinds
-            .iter()
-            .copied()
-            .filter(|kind| self.pace.is_short(*kind))
-            .collect()
-    }
-
-    /// How many jobs there is room for once what was reported is settled.
-    fn capacity(&mut self) -> Capacity {
-        if self.phase != Phase::Running {
-            return Capacity { free: 0, ahead: 0 };
-        }
-        let workers = self.pool.workers();
-        let held = (self.in_flight.len() + self.orphans.len())
-            .saturating_sub(self.agenda.settlements.len());
-        let room = self.pool.room();
-        let free = workers.saturating_sub(held).min(room);
-        let ahead = (workers + self.pace.allowance(workers))
-            .saturating_sub(held + free)
-            .min(room - free);
-        Capacity { free, ahead }
-    }
-
-    /// Looks, before a transaction is opened for nothing else, whether there is anything to claim.
-    fn finds_work(&mut self, capacity: Capacity) -> Result<bool> {
-        if !self.agenda.more || capacity.free + capacity.ahead == 0 {
-            return Ok(false);
-        }
-        let unknown = self.unknown_kinds()?;
-        let short = self.short_kinds();
-        let wish = wish(&self.identity, 0);
-        let conn = self.lease.writer.conn()?;
-        let mut found = false;
-        for wish in wish.both(capacity, &short) {
-            found |= claim::anything(conn, &wish)?;
-        }
-        if let Some(kinds) = &unknown {
-            found |= claim::anything(
-                conn,
-                &Wish {
-                    kinds,
-                    jobs: 1,
-                    ..wish
-                },
-            )?;
-        }
-        self.agenda.more = found;
-        Ok(found)
-    }
-
-    /// The kinds whose jobs are to fail, where that is wanted and something may be claimed.
-    fn unknown_kinds(&mut self) -> Result<Option<Vec<i64>>> {
-        if self.settings.unknown_kinds == UnknownKinds::Keep || self.phase != Phase::Running {
-            return Ok(None);
-        }
-        let kinds = crate::store::names::kind_ids(self.lease.writer.conn()?)?;
-        Ok(Some(
-            kinds
-                .into_iter()
-                .filter(|kind| !self.identity.kinds.contains(kind))
-                .collect(),
-        ))
-    }
-}
-
-/// What this runner could take, for a free worker; the number of jobs is yet to be said.
-fn wish(identity: &Identity, turn: usize) -> Wish<'_> {
-    Wish {
-        runner: identity.id,
-        queues: identity.queues.as_deref(),
-        kinds: &identity.kinds,
-        claim_for: ClaimFor::FreeWorker,
-        jobs: 0,
-        turn,
-    }
-}
-
-impl<'a> Wish<'a> {
-    /// For the free workers any kind, ahead of them only short ones.
-    fn both(&self, capacity: Capacity, short: &'a [i64]) -> [Wish<'a>; 2] {
-        let free = Wish {
-            jobs: capacity.free,
-            ..self.clone()
-        };
-        let ahead = Wish {
-            jobs: capacity.ahead,
-            kinds: short,
-            claim_for: ClaimFor::Ahead,
-            ..self.clone()
-        };
-        [free, ahead]
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Capacity {
-    free: usize,
-    ahead: usize,
-}
-
-impl Agenda {
-    pub(crate) fn has_writes(&self) -> bool {
-        !(self.settlements.is_empty()
-            && self.commands.is_empty()
-            && self.returns.is_empty()
-            && self.strays.is_empty()
-            && self.workers.is_empty()
-            && self.lost.is_empty()
-            && self.prune.is_empty()
-            && self.clock.is_none()
-            && !self.mark_stopping)
-    }
-}
-
-/// A dispatcher that lacks only the writer.
-struct Prepared {
-    store: Arc<Store>,
-    settings: Settings,
-    identity: Identity,
-    folder: PathBuf,
-    marks: Arc<Marks>,
-    watch: Option<FileWatch>,
-    pool: Pool,
-}
-
-impl Prepared {
-    fn with(self, lease: SeatLease, signals: Arc<Signals>) -> Dispatcher {
-        let now = clock::instant();
-        let agenda = Agenda {
-            settlements: Vec::new(),
-            commands: Vec::new(),
-            returns: Vec::new(),
-            strays: Vec::new(),
-            workers: Vec::new(),
-            lost: Vec::new(),
-            prune: Vec::new(),
-            clock: None,
-            mark_stopping: false,
-            had_commands: false,
-            more: true,
-            version: None,
-            probe_locks: true,
-            next_due_ms: None,
-            next_beat: now + self.settings.pulse.every,
-            next_prune: now,
-            not_before: None,
-            failures: 0,
-            looks: usize::MAX,
-        };
-        Dispatcher {
-            store: self.store,
-            lease,
-            settings: self.settings,
-            identity: self.identity,
-            folder: self.folder,
-            marks: self.marks,
-            pool: self.pool,
-            watch: self.watch,
-            signals,
-            in_flight: HashMap::new(),
-            orphans: Vec::new(),
-            dead_locks: Vec::new(),
-            enforced_at: None,
-            pace: Pace::default(),
-            observer: Observer::default(),
-            phase: Phase::Running,
-            agenda,
-            claims: 0,
-        }
-    }
-}
-
-/// Where the file cannot be watched the safety poll alone notices changes.
-fn watch(store: &Store, folder: &std::path::Path) -> Option<FileWatch> {
-    let watch =
-        FileWatch::new(store.path()).and_then(|watch| watch.add_folder(folder).map(|()| watch));
-    watch
-        .inspect_err(|error| log::warn!("{error}; looking every few seconds instead"))
-        .ok()
 }

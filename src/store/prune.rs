@@ -59,10 +59,14 @@ pub(crate) fn count(conn: &Connection, old: Old) -> Result<u64> {
     )?)
 }
 
-/// Gives free pages back to the file system, where the file is of that mode.
-pub(crate) fn give_back_space(conn: &Connection) -> Result<()> {
+/// Gives free pages back to the file system, where the file is of that mode; whether there are more.
+pub(crate) fn give_back_space(conn: &Connection) -> Result<bool> {
+    let free_pages = || conn.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
+    let before = free_pages()?;
     let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
-    Ok(())
+    let left = free_pages()?;
+    // A file of another mode keeps its free pages, however often it is asked.
+    Ok(left > 0 && left < before)
 }

@@ -32,6 +32,7 @@ statements! {
     /// By a statement, which sees what another process has just made; a connection's own idea of its
     /// tables is not looked up again.
     cold META_EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'jobq_meta'";
+    cold CREATED_BY = "SELECT value FROM jobq_meta WHERE key = 'created_by'";
     cold TABLES_COUNT = "SELECT count(*) FROM sqlite_schema";
 }
 
@@ -45,11 +46,25 @@ enum Owner {
 /// Makes the schema in an empty file or in an application's, upgrades an older one, refuses a newer one.
 pub(crate) fn ensure(conn: &mut Connection, now_ms: i64) -> Result<()> {
     match version(conn)? {
-        Some(VERSION) => return Ok(()),
+        Some(VERSION) => {}
         Some(found) => upgrade(conn, UPGRADES, VERSION, found)?,
         None => create(conn, now_ms)?,
     }
-    Ok(())
+    keep_wal(conn)
+}
+
+/// A copy that SQLite's own tools have made is without a write-ahead log.
+fn keep_wal(conn: &Connection) -> Result<()> {
+    let Err(error) = require_wal(conn) else {
+        return Ok(());
+    };
+    let created_by: Option<String> = conn
+        .query_row(CREATED_BY, [], |row| row.get(0))
+        .optional()?;
+    match created_by.as_deref() {
+        Some("jobq") => set_modes(conn),
+        _ => Err(error),
+    }
 }
 
 /// Refuses a file that is not exactly of this version, for readers that cannot upgrade it.

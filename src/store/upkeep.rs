@@ -134,6 +134,8 @@ fn copy(conn: &Connection, to: &str) -> Result<()> {
     let copied = conn.execute("VACUUM INTO ?1", [to]);
     conn.pragma_update(None, "query_only", true)?;
     copied?;
+    // VACUUM leaves its target without a write-ahead log, with which it can be put in place as it is.
+    Connection::open(to)?.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
     Ok(())
 }
 

@@ -6,9 +6,9 @@ use serde::Serialize;
 
 use super::{CHUNK, Measured};
 use crate::cli::exit::CliResult;
+use crate::cli::output::Output;
 use crate::cli::output::json::write_line;
 use crate::cli::output::table::{Cell, Column, Fit, Rows};
-use crate::cli::output::{Format, Output};
 
 /// The names are a contract; they say their units.
 #[derive(Serialize)]
@@ -79,21 +79,22 @@ impl Figures {
             write_line(&mut out, self)?;
             return Ok(std::io::Write::flush(&mut out)?);
         }
-        let head = format!(
-            "jobq {}, SQLite {}, durability {}, {} jobs of 200 bytes, medians",
-            self.jobq,
-            self.sqlite,
-            self.durability,
-            thousands(self.jobs as f64)
-        );
         let mut rows = Rows::new(output, &COLUMNS);
         for row in self.rows() {
             rows.push(row.cells())?;
         }
-        if output.format == Format::Table {
-            output.line(&(), head)?;
-        }
         Ok(rows.finish()?)
+    }
+
+    /// Under which conditions they were taken.
+    pub(super) fn conditions(&self) -> String {
+        format!(
+            "jobq {}, SQLite {}, durability {}, {} jobs of 200 bytes; medians",
+            self.jobq,
+            self.sqlite,
+            self.durability,
+            thousands(self.jobs as f64)
+        )
     }
 
     fn rows(&self) -> Vec<Row> {

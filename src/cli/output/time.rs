@@ -4,11 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-/// The wall clock of whoever looks: relative times are relative to it.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
-}
-
 /// `2026-03-01T12:00:00.000Z`.
 pub(crate) fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")

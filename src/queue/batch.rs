@@ -1,0 +1,103 @@
+//! Batches of any size: read twice, never in memory as a whole.
+
+use std::sync::Arc;
+
+use super::Queue;
+use crate::Result;
+use crate::job::NewJob;
+use crate::store::batches::{self, Batch};
+use crate::store::enqueue::{self, CheckedJob};
+
+/// Where a very large batch comes from: it is read twice, once to check it and once to add it, and
+/// is never in memory as a whole.
+pub trait BatchSource: Send + 'static {
+    /// The jobs from the first on.
+    ///
+    /// # Errors
+    /// The source cannot be read again.
+    fn jobs(&mut self) -> Result<Box<dyn Iterator<Item = Result<NewJob>> + '_>>;
+}
+
+/// Whether a batch is remembered by a digest of its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Remember {
+    /// It is not.
+    No,
+    /// It is, and it is not added while a job of the same batch is unfinished.
+    Once(String),
+    /// It is, and it is added in any case.
+    Again(String),
+}
+
+impl BatchSource for Vec<NewJob> {
+    fn jobs(&mut self) -> Result<Box<dyn Iterator<Item = Result<NewJob>> + '_>> {
+        Ok(Box::new(self.iter().cloned().map(Ok)))
+    }
+}
+
+/// How far a batch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BatchProgress {
+    /// Jobs that are not final.
+    pub unfinished: u64,
+    /// Jobs that failed or were cancelled.
+    pub ended_badly: u64,
+}
+
+impl Queue {
+    /// Adds a batch of any size in one transaction with flat memory. None where it is empty. One
+    /// that is remembered [`Once`](Remember::Once) is not added while a job of it is unfinished: the
+    /// batch that is there is returned.
+    ///
+    /// # Errors
+    /// As [`Queue::enqueue`], and what the source reports; nothing is added then.
+    pub fn enqueue_batch(
+        &self,
+        mut source: impl BatchSource,
+        remember: Remember,
+    ) -> Result<Option<Batch>> {
+        let limits = Arc::clone(&self.limits);
+        self.store.write(move |tx| {
+            if let Remember::Once(digest) = &remember
+                && let Some(known) = batches::find(tx.conn, digest)?
+                && batches::unfinished(tx.conn, known)? > 0
+            {
+                return Ok(Some(known));
+            }
+            let mut batch: Option<Batch> = None;
+            for job in source.jobs()? {
+                let id = enqueue::enqueue(tx, &CheckedJob::new(job?, &limits)?)?.id;
+                batch = Some(Batch {
+                    first: batch.map_or(id, |batch| batch.first),
+                    last: id,
+                });
+            }
+            if let (Remember::Once(digest) | Remember::Again(digest), Some(batch)) =
+                (&remember, batch)
+            {
+                batches::remember(tx, digest, batch)?;
+            }
+            Ok(batch)
+        })
+    }
+
+    /// The batch that was added with this digest.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn batch(&self, digest: &str) -> Result<Option<Batch>> {
+        batches::find(&*self.store.reader()?, digest)
+    }
+
+    /// How many jobs of a batch are not final, and how many failed or were cancelled.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn batch_progress(&self, batch: Batch) -> Result<BatchProgress> {
+        let reader = self.store.reader()?;
+        Ok(BatchProgress {
+            unfinished: batches::unfinished(&reader, batch)?,
+            ended_badly: batches::ended_badly(&reader, batch)?,
+        })
+    }
+}

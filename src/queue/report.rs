@@ -1,0 +1,68 @@
+//! What a running attempt reports through the file, on its own behalf or from inside its command.
+
+use super::Queue;
+use crate::event::{EventKind, Level, LogEntry};
+use crate::job::{NewJob, Progress};
+use crate::store::attempt_writes::{self, AttemptRef};
+use crate::{Error, Result};
+
+impl Queue {
+    /// Stores how far a running attempt is, on its behalf.
+    ///
+    /// # Errors
+    /// The attempt no longer holds the job.
+    pub fn set_progress(&self, attempt: AttemptRef, progress: Progress) -> Result<()> {
+        self.store
+            .write(move |tx| attempt_writes::progress(tx, attempt, &progress))
+    }
+
+    /// Appends to the log of a running attempt, on its behalf.
+    ///
+    /// # Errors
+    /// The attempt no longer holds the job.
+    pub fn append_log(
+        &self,
+        attempt: AttemptRef,
+        level: Level,
+        message: impl Into<String>,
+    ) -> Result<()> {
+        let entry = LogEntry {
+            level,
+            message: message.into(),
+            fields: None,
+        };
+        self.store
+            .write(move |tx| attempt_writes::log(tx, attempt, &entry))
+    }
+
+    /// Stores the result of a running attempt, on its behalf: JSON text.
+    ///
+    /// # Errors
+    /// It is no JSON, or the attempt no longer holds the job.
+    pub fn set_result(&self, attempt: AttemptRef, json: &str) -> Result<()> {
+        let json = NewJob::new("result").payload_json(json).payload;
+        let json =
+            json.map_err(|error| Error::invalid(format!("the result is no JSON: {error}")))?;
+        if json.len() > self.limits.max_payload_bytes {
+            return Err(Error::invalid(format!(
+                "the result is {} bytes long, at most {} are allowed",
+                json.len(),
+                self.limits.max_payload_bytes
+            )));
+        }
+        self.store
+            .write(move |tx| attempt_writes::result(tx, attempt, &json))
+    }
+
+    /// Posts a line of output of a running attempt; does not wait for its commit.
+    pub(crate) fn post_output(
+        &self,
+        attempt: AttemptRef,
+        kind: EventKind,
+        bytes: Vec<u8>,
+    ) -> Result<()> {
+        self.store
+            .seat
+            .post(move |tx| attempt_writes::output(tx, attempt, kind, &bytes))
+    }
+}

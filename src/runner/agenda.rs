@@ -1,0 +1,87 @@
+//! What the next transaction has to write, and when to look for what.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::attempt::Attempt;
+use super::turn::Settlement;
+use crate::store::prune::Old;
+use crate::store::runners::Loss;
+use crate::store::schedule::ClockReading;
+use crate::store::settle::Held;
+use crate::store::writer::Command;
+
+/// What is to be written in the next transaction, and when to look for what.
+pub(crate) struct Agenda {
+    pub(crate) settlements: Vec<Settlement>,
+    pub(crate) commands: Vec<Box<dyn Command>>,
+    pub(crate) returns: Vec<Arc<Attempt>>,
+    pub(crate) strays: Vec<Held>,
+    pub(crate) workers: Vec<(Arc<Attempt>, u32)>,
+    pub(crate) lost: Vec<(i64, Loss)>,
+    pub(crate) prune: Vec<Old>,
+    pub(crate) clock: Option<ClockReading>,
+    pub(crate) mark_stopping: bool,
+    /// The turn under way carried commands of other threads.
+    pub(crate) had_commands: bool,
+    /// There may be something to claim.
+    pub(crate) more: bool,
+    /// The file's version when it was last looked at; none: look whatever it is.
+    pub(crate) version: Option<i64>,
+    pub(crate) probe_locks: bool,
+    pub(crate) next_due_ms: Option<i64>,
+    pub(crate) next_beat: Instant,
+    pub(crate) next_prune: Instant,
+    /// After a write that failed: not before.
+    pub(crate) not_before: Option<Instant>,
+    pub(crate) failures: u32,
+    /// What is held here is to be compared with the file, as soon as that can be read.
+    pub(crate) reconcile: bool,
+    /// Where we are in looking again after an event. A change that shows does not end it: the event
+    /// may have been that of the next one, by another process.
+    pub(crate) looks: usize,
+    /// The event was that a lock file was closed: it comes before the kernel lets go of the lock.
+    pub(crate) closed_lately: bool,
+}
+
+impl Agenda {
+    /// Everything is to be looked at, and the first beat is a while away: registering was one.
+    pub(crate) fn new(now: Instant, beat_every: Duration) -> Agenda {
+        Agenda {
+            settlements: Vec::new(),
+            commands: Vec::new(),
+            returns: Vec::new(),
+            strays: Vec::new(),
+            workers: Vec::new(),
+            lost: Vec::new(),
+            prune: Vec::new(),
+            clock: None,
+            mark_stopping: false,
+            had_commands: false,
+            more: true,
+            version: None,
+            probe_locks: true,
+            next_due_ms: None,
+            next_beat: now + beat_every,
+            next_prune: now,
+            not_before: None,
+            failures: 0,
+            reconcile: false,
+            looks: 0,
+            closed_lately: false,
+        }
+    }
+
+    /// Whether there is anything to write.
+    pub(crate) fn has_writes(&self) -> bool {
+        !(self.settlements.is_empty()
+            && self.commands.is_empty()
+            && self.returns.is_empty()
+            && self.strays.is_empty()
+            && self.workers.is_empty()
+            && self.lost.is_empty()
+            && self.prune.is_empty()
+            && self.clock.is_none()
+            && !self.mark_stopping)
+    }
+}

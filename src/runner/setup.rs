@@ -1,0 +1,119 @@
+//! Putting a dispatcher together: registering, watching the file, starting the workers.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::agenda::Agenda;
+use super::ahead::Pace;
+use super::builder::RunnerBuilder;
+use super::dispatcher::{Dispatcher, Settings};
+use super::handle::Signals;
+use super::liveness::{Marks, Observer};
+use super::pool::{Pool, Shared};
+use super::registration::{self, Identity};
+use super::shutdown::Phase;
+use crate::queue::Queue;
+use crate::store::Store;
+use crate::store::change::FileWatch;
+use crate::store::seat::SeatLease;
+use crate::{Result, clock};
+
+impl Dispatcher {
+    pub(crate) fn new(
+        builder: RunnerBuilder,
+        mut lease: SeatLease,
+        signals: Arc<Signals>,
+    ) -> Result<Dispatcher> {
+        let store = Arc::clone(&builder.queue.store);
+        match Dispatcher::prepare(builder, &mut lease) {
+            Ok(prepared) => Ok(prepared.with(lease, signals)),
+            Err(error) => {
+                store.seat.give_back(lease);
+                Err(error)
+            }
+        }
+    }
+
+    fn prepare(builder: RunnerBuilder, lease: &mut SeatLease) -> Result<Prepared> {
+        let store = Arc::clone(&builder.queue.store);
+        let queue: Queue = builder.queue.clone();
+        let folder = store.runners_folder();
+        let marks = Arc::new(Marks::default());
+        let settings = Settings {
+            queues: builder.queues,
+            unknown_kinds: builder.unknown_kinds,
+            until: builder.until,
+            default_timeout: builder.default_timeout,
+            retention: builder.retention,
+            pulse: builder.pulse,
+            registry: Arc::new(builder.registry),
+        };
+        let identity =
+            registration::register(lease, &settings, builder.workers, (&folder, &marks))?;
+        let watch = watch(&store, &folder);
+        let shared = Shared {
+            queue,
+            registry: Arc::clone(&settings.registry),
+            bell: Arc::clone(&lease.bell),
+            marks: Arc::clone(&marks),
+        };
+        let pool = Pool::start(builder.workers, shared)?;
+        Ok(Prepared {
+            store,
+            settings,
+            identity,
+            folder,
+            marks,
+            watch,
+            pool,
+        })
+    }
+}
+
+/// A dispatcher that lacks only the writer.
+struct Prepared {
+    store: Arc<Store>,
+    settings: Settings,
+    identity: Identity,
+    folder: PathBuf,
+    marks: Arc<Marks>,
+    watch: Option<FileWatch>,
+    pool: Pool,
+}
+
+impl Prepared {
+    fn with(self, lease: SeatLease, signals: Arc<Signals>) -> Dispatcher {
+        let now = clock::instant();
+        let agenda = Agenda::new(now, self.settings.pulse.every);
+        Dispatcher {
+            store: self.store,
+            lease,
+            settings: self.settings,
+            identity: self.identity,
+            folder: self.folder,
+            marks: self.marks,
+            pool: self.pool,
+            watch: self.watch,
+            signals,
+            in_flight: HashMap::new(),
+            orphans: Vec::new(),
+            dead_locks: Vec::new(),
+            enforced_at: None,
+            pace: Pace::default(),
+            observer: Observer::default(),
+            phase: Phase::Running,
+            agenda,
+            claims: 0,
+        }
+    }
+}
+
+/// Where the file cannot be watched the safety poll alone notices changes.
+fn watch(store: &Store, folder: &Path) -> Option<FileWatch> {
+    let watch =
+        FileWatch::new(store.path()).and_then(|watch| watch.add_folder(folder).map(|()| watch));
+    watch
+        .inspect_err(|error| log::warn!("{error}; looking every few seconds instead"))
+        .ok()
+}

@@ -1,0 +1,101 @@
+//! Between two turns: how long there is nothing to do, and what wakes the dispatcher before that.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use super::dispatcher::Dispatcher;
+use super::handle::StopAsked;
+use super::held::ENFORCE_EVERY;
+use super::shutdown::Phase;
+use crate::clock;
+use crate::store::change::{FileWatch, LOOK_AGAIN, SAFETY_POLL, sleep_on};
+
+impl Dispatcher {
+    /// Sleeps until a report, a command, another process's change, a lost runner or a moment of the
+    /// agenda.
+    pub(crate) fn sleep(&mut self) {
+        let timeout = self.time_to_next();
+        self.lease.bell.fall_asleep();
+        if self.pool.reports().is_empty()
+            && self.lease.outbox.is_empty()
+            && !timeout.is_zero()
+            && !self.stop_is_news()
+        {
+            let mut on = vec![self.lease.bell.as_fd()];
+            on.extend(self.watch.iter().map(AsFd::as_fd));
+            sleep_on(&on, timeout);
+        }
+        self.lease.bell.wake_up();
+        self.agenda.looks = self.agenda.looks.saturating_add(1);
+        if let Some(happened) = self.watch.as_ref().map(FileWatch::drain) {
+            self.agenda.closed_lately |= happened.lock_closed;
+            if happened.log_written || happened.lock_closed {
+                self.agenda.looks = 0;
+            }
+            self.agenda.closed_lately &= self.agenda.looks < LOOK_AGAIN.len();
+            self.agenda.probe_locks |= self.agenda.closed_lately;
+        } else {
+            self.agenda.probe_locks = true;
+        }
+    }
+
+    fn stop_is_news(&self) -> bool {
+        match self.phase {
+            Phase::Running => self.signals.stop_asked() != StopAsked::No,
+            Phase::Stopping { .. } => self.signals.stop_asked() == StopAsked::Hurriedly,
+            _ => false,
+        }
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn time_to_next(&self) -> Duration {
+        let now = clock::instant();
+        let mut next = now
+            + LOOK_AGAIN
+                .get(self.agenda.looks)
+                .copied()
+                .unwrap_or(SAFETY_POLL);
+        let mut at = |moment: Instant| next = next.min(moment);
+        if let Some(not_before) = self.agenda.not_before {
+            at(not_before);
+        } else {
+            if self.agenda.version.is_none()
+                || self.agenda.has_writes()
+                || self.agenda.more && self.has_room()
+            {
+                return Duration::ZERO;
+            }
+            at(self.agenda.next_beat);
+            if self.phase == Phase::Running {
+                at(self.agenda.next_prune);
+            }
+        }
+        if let Phase::Stopping { until } | Phase::Cancelling { until } = self.phase {
+            at(if now < until {
+                until
+            } else {
+                until + self.settings.pulse.grace
+            });
+        }
+        if let Some(due_ms) = self
+            .agenda
+            .next_due_ms
+            .filter(|_| self.agenda.not_before.is_none())
+        {
+            let left_ms = due_ms - self.store.config.clock.now_ms();
+            at(now + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)));
+        }
+        let looked_at = self.enforced_at.unwrap_or(now);
+        for attempt in self.in_flight.values().chain(&self.orphans) {
+            at(self
+                .next_moment(attempt, now)
+                .max(looked_at + ENFORCE_EVERY));
+        }
+        next.saturating_duration_since(now)
+    }
+
+    fn has_room(&self) -> bool {
+        self.phase == Phase::Running
+            && self.in_flight.len() + self.orphans.len() < self.pool.workers() + self.pace.allowed()
+    }
+}

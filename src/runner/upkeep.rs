@@ -1,0 +1,203 @@
+//! What a runner does for the file besides jobs: taking over from lost runners, steps of the clock,
+//! old jobs, and bringing itself and the file together again.
+
+use std::collections::HashSet;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use super::dispatcher::Dispatcher;
+use super::liveness::{DeadLock, marks_of};
+use super::registration;
+use super::shutdown::Phase;
+use super::turn::Written;
+use crate::Result;
+use crate::clock;
+use crate::job::JobId;
+use crate::outcome::CancelReason;
+use crate::state::State;
+use crate::store::prune::{Old, STEP};
+use crate::store::runners::{self, Loss};
+use crate::store::schedule::{self, ClockReading, has_stepped};
+
+impl Dispatcher {
+    /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
+    pub(crate) fn prepare_upkeep(&mut self, now: Instant) -> Result<()> {
+        let beat_due = now >= self.agenda.next_beat;
+        if std::mem::take(&mut self.agenda.probe_locks) || beat_due {
+            self.find_lost(now, beat_due)?;
+            self.check_clock()?;
+        } else if self.is_due() {
+            // It may be the clock that has stepped, and nothing of it due.
+            self.check_clock()?;
+        }
+        if now >= self.agenda.next_prune && self.phase == Phase::Running {
+            self.find_old();
+        }
+        Ok(())
+    }
+
+    fn find_lost(&mut self, now: Instant, beat_due: bool) -> Result<()> {
+        let own = self.identity.id;
+        let mut others = runners::alive(self.lease.writer.conn()?)?;
+        others.retain(|runner| runner.id != own);
+        for runner in &others {
+            if self.dead_locks.iter().any(|(id, _)| *id == runner.id) {
+                continue;
+            }
+            if let Some(lock) = DeadLock::probe(&self.folder, &runner.name) {
+                self.end_leftovers(&lock.marks());
+                self.agenda.lost.push((runner.id, Loss::Dead));
+                self.dead_locks.push((runner.id, lock));
+            }
+        }
+        if !beat_due {
+            return Ok(());
+        }
+        for (id, loss) in self
+            .observer
+            .hung(&others, now, self.settings.pulse.hung_after)
+        {
+            if self.agenda.lost.iter().any(|(lost, _)| *lost == id) {
+                continue;
+            }
+            if let Some(runner) = others.iter().find(|runner| runner.id == id) {
+                self.end_leftovers(&marks_of(&self.folder, &runner.name));
+            }
+            self.agenda.lost.push((id, loss));
+        }
+        Ok(())
+    }
+
+    /// Ends what a lost runner's commands left running, before they run again.
+    #[cfg_attr(
+        not(feature = "exec"),
+        allow(clippy::unused_self, reason = "commands are a feature")
+    )]
+    fn end_leftovers(&self, marks: &[String]) {
+        for mark in marks {
+            #[cfg(feature = "exec")]
+            crate::handlers::exec::end_leftover(mark);
+            #[cfg(not(feature = "exec"))]
+            log::debug!("a lost runner had noted {mark}");
+        }
+    }
+
+    pub(crate) fn finish_takeovers(&mut self, written: &Written) {
+        self.agenda.lost.clear();
+        for (id, jobs) in &written.taken_over {
+            log::warn!("runner {id} is lost; took over its {jobs} jobs");
+        }
+        for (_, lock) in self.dead_locks.drain(..) {
+            lock.remove();
+        }
+    }
+
+    fn check_clock(&mut self) -> Result<()> {
+        let source = &self.store.config.clock;
+        let now = ClockReading {
+            boot: boot_id(),
+            offset_ms: source.now_ms() - source.boot_ms(),
+        };
+        let known = schedule::clock_reading(self.lease.writer.conn()?)?;
+        if has_stepped(known.as_ref(), &now) {
+            if known.is_some_and(|known| known.boot == now.boot) {
+                log::warn!(
+                    "the wall clock has stepped; waits for a duration keep what is left of them"
+                );
+            }
+            self.agenda.clock = Some(now);
+        }
+        Ok(())
+    }
+
+    fn find_old(&mut self) {
+        let retention = self.settings.retention;
+        let now_ms = self.store.config.clock.now_ms();
+        let keep = [
+            (State::Completed, retention.completed),
+            (State::Failed, retention.failed),
+            (State::Cancelled, retention.failed),
+        ];
+        self.agenda.prune = keep
+            .into_iter()
+            .filter_map(|(state, keep)| {
+                Some(Old {
+                    state,
+                    before_ms: now_ms.saturating_sub(clock::millis(keep?)),
+                })
+            })
+            .collect();
+        self.agenda.next_prune = clock::instant() + retention.every;
+    }
+
+    /// After a step of the retention: the next one at once where there was enough for it.
+    pub(crate) fn finish_prune(&mut self, pruned: usize) {
+        if std::mem::take(&mut self.agenda.prune).is_empty() {
+            return;
+        }
+        if pruned >= STEP {
+            self.agenda.next_prune = clock::instant() + Duration::from_millis(20);
+        }
+        if pruned > 0
+            && let Ok(conn) = self.lease.writer.conn()
+            && let Err(error) = crate::store::prune::give_back_space(conn)
+        {
+            log::warn!("the space of old jobs was not given back: {error}");
+        }
+    }
+
+    /// Another runner has taken this one for lost: nothing it holds is its own any more. It cancels
+    /// that work, which the fence keeps harmless, and registers anew.
+    pub(crate) fn start_over(&mut self) -> Result<()> {
+        log::error!(
+            "runner {} was taken for lost while it hung; its jobs are others' now, it registers anew",
+            self.identity.id
+        );
+        self.cancel_all(CancelReason::ClaimLost);
+        self.withdraw_unbegun(Duration::ZERO);
+        self.agenda.returns.clear();
+        self.agenda.settlements.clear();
+        self.agenda.workers.clear();
+        let held = std::mem::take(&mut self.in_flight);
+        self.orphans.extend(
+            held.into_values()
+                .filter(|attempt| attempt.running_on().is_some()),
+        );
+        let places = (self.folder.as_path(), &*self.marks);
+        self.identity = registration::register(
+            &mut self.lease,
+            &self.settings,
+            self.identity.workers,
+            places,
+        )?;
+        self.agenda.more = true;
+        Ok(())
+    }
+
+    /// After a turn that failed, perhaps with its commit landed: what the file says is held here and
+    /// is not goes back. Reports are settled once more; the fence makes that harmless.
+    pub(crate) fn reconcile(&mut self) -> Result<()> {
+        let held = runners::held_by(self.lease.writer.conn()?, self.identity.id)?;
+        let returns = self.agenda.returns.iter();
+        let known: HashSet<(JobId, u32)> = returns
+            .chain(self.in_flight.values())
+            .map(|attempt| (attempt.job(), attempt.held.attempt))
+            .collect();
+        self.agenda.strays = held
+            .into_iter()
+            .map(|job| job.held)
+            .filter(|held| !known.contains(&(held.job, held.attempt)))
+            .collect();
+        Ok(())
+    }
+}
+
+/// Which start of the machine this is.
+fn boot_id() -> String {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    let read = || {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        id.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+    };
+    BOOT.get_or_init(read).clone()
+}
