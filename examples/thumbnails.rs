@@ -44,22 +44,36 @@ fn make_small(job: Thumbnail, ctx: &Context) -> Result<Small, Failure> {
         total.0.fetch_add(bytes, Ordering::Relaxed);
     }
     ctx.log(Level::Info, format!("{} is {bytes} bytes now", job.photo));
-    Ok(Small { path: format!("{}.small.jpg", job.photo), bytes })
+    Ok(Small {
+        path: format!("{}.small.jpg", job.photo),
+        bytes,
+    })
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = std::env::temp_dir().join(format!("jobq-thumbnails-{}", std::process::id()));
     let queue = Queue::open(folder.join("jobs.db"))?;
-    let runner = queue.runner().data(Total::default()).handle(make_small).start()?;
+    let runner = queue
+        .runner()
+        .data(Total::default())
+        .handle(make_small)
+        .start()?;
 
     let ids: Vec<_> = (1..=5)
-        .map(|n| queue.enqueue(Thumbnail { photo: format!("photo-{n}"), width: n * 100 }))
+        .map(|n| {
+            queue.enqueue(Thumbnail {
+                photo: format!("photo-{n}"),
+                width: n * 100,
+            })
+        })
         .map(|added| added.map(|job| job.id))
         .collect::<Result<_, _>>()?;
 
     queue.wait(&ids, None)?;
     for id in ids {
-        let small = queue.output::<Thumbnail>(id)?.ok_or("the job did not complete")?;
+        let small = queue
+            .output::<Thumbnail>(id)?
+            .ok_or("the job did not complete")?;
         println!("job {id}: {} ({} bytes)", small.path, small.bytes);
     }
     runner.stop()?;

@@ -73,6 +73,14 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
         .open(path)
     {
         Ok(_) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Err(Error::new(
+            Kind::NotADatabase,
+            format!("{} is a folder, not a database", path.display()),
+        )
+        .hint(format!(
+            "name a file in it: {}",
+            path.join("jobq.db").display()
+        ))),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(Error::io(
             format_args!("the database {} cannot be made", path.display()),

@@ -1,0 +1,156 @@
+//! jobq's figures, each beside its goal and beside what it is to be compared with: most often the same
+//! work in raw SQLite, measured in turns with it.
+//!
+//! `cargo bench --bench jobq -- [NAME…] [--quick] [--dir FOLDER]`. Nothing fails because of timing.
+
+mod bulk;
+mod child;
+mod claim;
+mod commands;
+mod latency;
+mod plan;
+mod process;
+mod report;
+mod threads;
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use jobq::measure::{Scratch, sqlite_version};
+
+use plan::{Plan, Size};
+
+type Done = Result<(), Box<dyn Error>>;
+
+struct Scenario {
+    name: &'static str,
+    about: &'static str,
+    run: fn(&Plan) -> Done,
+}
+
+const SCENARIOS: [Scenario; 12] = [
+    Scenario {
+        name: "drain",
+        about: "no-op jobs, 200 bytes each, five workers, durability full",
+        run: bulk::drain,
+    },
+    Scenario {
+        name: "enqueue-bulk",
+        about: "many jobs in a transaction, durability full",
+        run: bulk::enqueue,
+    },
+    Scenario {
+        name: "bytes",
+        about: "written to the disk in a job's whole life, durability full",
+        run: bulk::bytes,
+    },
+    Scenario {
+        name: "enqueue-threads",
+        about: "one by one from 16 threads, durability full",
+        run: threads::enqueue,
+    },
+    Scenario {
+        name: "latency",
+        about: "from before enqueue to the handler's first line, within one process",
+        run: latency::within,
+    },
+    Scenario {
+        name: "latency-across",
+        about: "the same, enqueued by another process",
+        run: latency::across,
+    },
+    Scenario {
+        name: "idle",
+        about: "a runner without jobs",
+        run: process::idle,
+    },
+    Scenario {
+        name: "memory",
+        about: "peak memory of a process, durability full",
+        run: process::memory,
+    },
+    Scenario {
+        name: "claim",
+        about: "a claim of five jobs, whatever else is in the file",
+        run: claim::claim,
+    },
+    Scenario {
+        name: "payload-size",
+        about: "claim, finish and requeue, payload unread, durability normal",
+        run: claim::payload_size,
+    },
+    Scenario {
+        name: "enqueue-command",
+        about: "the whole process `jobq enqueue -- true`, durability normal",
+        run: commands::enqueue,
+    },
+    Scenario {
+        name: "drain-commands",
+        about: "`jobq run --drain -f FILE` of `true` commands, five workers, durability full",
+        run: commands::drain,
+    },
+];
+
+fn main() -> Done {
+    let mut words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == child::FLAG) {
+        return child::run(words.split_off(1));
+    }
+    let asked = Asked::read(words)?;
+    let scratch = Scratch::new_in(&asked.folder)?;
+    println!(
+        "jobq {}, SQLite {}, {} processors, in {}{}",
+        env!("CARGO_PKG_VERSION"),
+        sqlite_version(),
+        std::thread::available_parallelism()?,
+        asked.folder.display(),
+        match asked.size {
+            Size::Full => "",
+            Size::Quick => ": a smoke run, the figures mean nothing",
+        }
+    );
+    let plan = Plan::new(scratch.path(), asked.size);
+    let is_asked = |scenario: &&Scenario| {
+        asked.names.is_empty() || asked.names.iter().any(|name| name == scenario.name)
+    };
+    for scenario in SCENARIOS.iter().filter(is_asked) {
+        println!("\n# {}: {}", scenario.name, scenario.about);
+        (scenario.run)(&plan).map_err(|error| format!("{}: {error}", scenario.name))?;
+    }
+    Ok(())
+}
+
+/// What the command line says.
+struct Asked {
+    names: Vec<String>,
+    size: Size,
+    folder: PathBuf,
+}
+
+impl Asked {
+    fn read(words: Vec<String>) -> Result<Asked, String> {
+        // `cargo bench` says it; `cargo test` does not, and only wants to see that it runs.
+        let benches = words.iter().any(|word| word == "--bench");
+        let mut asked = Asked {
+            names: Vec::new(),
+            size: if benches { Size::Full } else { Size::Quick },
+            folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
+        };
+        let mut words = words.into_iter();
+        while let Some(word) = words.next() {
+            match word.as_str() {
+                "--bench" => {}
+                "--quick" => asked.size = Size::Quick,
+                "--dir" => asked.folder = words.next().ok_or("--dir needs a folder")?.into(),
+                name if SCENARIOS.iter().any(|scenario| scenario.name == name) => {
+                    asked.names.push(word);
+                }
+                _ => {
+                    let names = SCENARIOS.map(|scenario| scenario.name).join(" ");
+                    return Err(format!("'{word}' is not known; there are: {names}"));
+                }
+            }
+        }
+        Ok(asked)
+    }
+}

@@ -1,0 +1,129 @@
+//! What a command says from inside its job: progress, log entries, its result.
+
+use serde_json::{Value, json};
+
+use super::support::{Jobq, text};
+
+#[test]
+fn a_script_tells_how_far_it_is_writes_to_its_log_and_leaves_a_result() {
+    let jobq = Jobq::new();
+    jobq.script(
+        "job",
+        "jobq progress 40 reading
+         jobq log 'half of it' && jobq log --level warn 'careful: -x'
+         jobq result '{\"rows\": 12}'
+         echo ready >ready; while [ ! -e gate ]; do sleep 0.02; done
+         jobq progress 3/4
+         echo '{\"rows\":13}' | jobq result -",
+    );
+    let id = jobq.enqueue(&["--", "./job"]);
+    let runner = jobq.runner(&[]);
+    jobq.wait_for_line("ready");
+    let job = jobq.job(id);
+    assert_eq!(
+        job["progress"],
+        json!({"percent": 40.0, "processed": null, "total": null, "message": "reading"})
+    );
+    assert_eq!(job["state"], "running");
+    jobq.write("gate", "");
+    jobq.run(&["wait", "1"]).exits(0);
+    runner.stop().exits(0);
+    let job = jobq.job(id);
+    assert_eq!(job["result"], json!({"rows": 13}));
+    assert_eq!(
+        job["progress"],
+        json!({"percent": 75.0, "processed": 3, "total": 4, "message": "reading"})
+    );
+
+    assert_eq!(
+        jobq.stdout(&["logs", "1"]),
+        "INFO half of it\nWARN careful: -x\n"
+    );
+    assert_eq!(
+        jobq.stdout(&["logs", "1", "--level", "warn"]),
+        "WARN careful: -x\n"
+    );
+    assert_eq!(jobq.stdout(&["logs", "1", "--stream", "stdout"]), "");
+    let log = jobq.json_lines(&["logs", "1", "--stream", "log"]);
+    let said: Vec<_> = log
+        .iter()
+        .map(|line| (text(&line["level"]), text(&line["message"])))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ("info".into(), "half of it".into()),
+            ("warn".into(), "careful: -x".to_owned())
+        ]
+    );
+}
+
+#[test]
+fn a_result_of_a_failed_attempt_does_not_stay() {
+    let jobq = Jobq::new();
+    let script = "[ $JOBQ_ATTEMPT = 1 ] && jobq result 1 && exit 1; exit 0";
+    let policy = [
+        "--retries",
+        "1",
+        "--retry-delay",
+        "0s",
+        "--backoff",
+        "fixed",
+    ];
+    let id = jobq.enqueue(&[&policy[..], &["--shell", script]].concat());
+    jobq.drain(&[]).exits(0);
+    assert_eq!(jobq.job(id)["result"], json!({"exit_code": 0}));
+}
+
+#[test]
+fn a_bad_word_from_inside_is_refused_and_changes_nothing() {
+    let jobq = Jobq::new();
+    jobq.script(
+        "job",
+        "jobq result '{bad'; echo $?
+         jobq progress 101; echo $?
+         jobq progress many; echo $?
+         jobq log --level loud x; echo $?",
+    );
+    let id = jobq.enqueue(&["--", "./job"]);
+    jobq.drain(&[]).exits(0);
+    assert_eq!(
+        jobq.stdout(&["logs", "1", "--stream", "stdout"]),
+        "2\n2\n2\n2\n"
+    );
+    let errors = jobq.stdout(&["logs", "1", "--stream", "stderr"]);
+    assert_eq!(errors.matches("error: ").count(), 4, "{errors}");
+    let job = jobq.job(id);
+    assert_eq!(
+        (&job["result"], &job["progress"]),
+        (&json!({"exit_code": 0}), &Value::Null)
+    );
+}
+
+#[test]
+fn outside_of_a_job_there_is_nothing_to_report_to() {
+    let jobq = Jobq::new();
+    for line in [&["progress", "10"][..], &["log", "x"], &["result", "1"]] {
+        let refused = jobq
+            .run(line)
+            .fails(2, &["this is not the inside of a job"]);
+        assert!(refused.hint().contains("JOBQ_JOB_ID"));
+    }
+}
+
+#[test]
+fn an_attempt_that_no_longer_holds_its_job_is_not_heard() {
+    let jobq = Jobq::new();
+    jobq.script("job", "env >env; exit 0");
+    jobq.enqueue(&["--", "./job"]);
+    jobq.drain(&[]).exits(0);
+    let before = jobq.stdout(&["status", "1", "--json"]);
+    for line in [&["progress", "10"][..], &["log", "late"], &["result", "1"]] {
+        let call = jobq
+            .call(line)
+            .env("JOBQ_DB", jobq.db())
+            .env("JOBQ_JOB_ID", "1");
+        call.env("JOBQ_ATTEMPT", "1").run().fails(1, &["job 1"]);
+    }
+    assert_eq!(jobq.stdout(&["status", "1", "--json"]), before);
+}

@@ -1,0 +1,111 @@
+//! Kinds with a handler in `jobq.toml`, and kinds that have none.
+
+use std::fs;
+
+use serde_json::json;
+
+use super::support::{Jobq, text};
+
+#[test]
+fn a_script_of_the_config_file_handles_its_kind_with_the_payload_on_stdin() {
+    let jobq = Jobq::new();
+    jobq.script(
+        "thumbnail",
+        "echo \"$1 $JOBQ_JOB_ID/$JOBQ_ATTEMPT\"; cat >payload; jobq result '\"cat.png\"'",
+    );
+    jobq.write(
+        "jobq.toml",
+        "[kinds.thumbnail]\ncommand = ['./thumbnail', 'a b']\ntimeout = '2m'\nretries = 2",
+    );
+    fs::create_dir(jobq.path("sub")).unwrap();
+    let payload = r#"{"photo":"cat.jpg", "w": 10}"#;
+    let id = jobq.enqueue(&["--kind", "thumbnail", "--payload", payload]);
+    let job = jobq.job(id);
+    assert_eq!(
+        (&job["max_retries"], &job["timeout_ms"]),
+        (&json!(2), &json!(120_000))
+    );
+    // Wherever the runner is started: the handler is relative to its config file.
+    let elsewhere = ["run", "--drain", "--config", "../jobq.toml"];
+    jobq.call(&elsewhere).cwd(jobq.path("sub")).run().exits(0);
+    assert_eq!(jobq.read("payload"), payload);
+    assert_eq!(jobq.stdout(&["logs", "1"]), "a b 1/1\n");
+    assert_eq!(jobq.job(id)["result"], "cat.png");
+}
+
+#[test]
+fn the_kinds_timeout_holds_for_jobs_that_were_enqueued_without_one() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--kind", "slow", "--retries", "0"]);
+    jobq.write(
+        "jobq.toml",
+        "[kinds.slow]\ncommand = ['sleep', '60']\ntimeout = '200ms'",
+    );
+    jobq.drain(&[]).exits(4);
+    assert_eq!(jobq.job(1)["error"], "timed out after 200ms");
+}
+
+#[test]
+fn the_defaults_of_the_config_file_hold_where_a_job_says_nothing() {
+    let jobq = Jobq::new();
+    jobq.write(
+        "jobq.toml",
+        "[defaults]\nretries = 9\nbackoff = 'linear'\ntimeout = '1h'",
+    );
+    let [plain, own] = [
+        &["--", "true"][..],
+        &["--retries", "1", "--timeout", "1s", "--", "true"],
+    ]
+    .map(|line| jobq.job(jobq.enqueue(line)));
+    assert_eq!(
+        (&plain["max_retries"], &plain["backoff"]),
+        (&json!(9), &json!("linear"))
+    );
+    assert_eq!(
+        (&own["max_retries"], &own["timeout_ms"]),
+        (&json!(1), &json!(1000))
+    );
+    assert_eq!(plain["timeout_ms"], 3_600_000);
+}
+
+#[test]
+fn a_kind_without_a_handler_stays_or_fails_as_is_asked_for() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--kind", "unknown"]);
+    jobq.drain(&["--unknown-kinds", "keep"]).exits(0);
+    assert_eq!(jobq.state(1), "pending");
+    jobq.drain(&["--unknown-kinds", "fail"]).exits(4);
+    let job = jobq.job(1);
+    assert_eq!(job["state"], "failed");
+    assert!(text(&job["error"]).contains("unknown"), "{job}");
+    jobq.enqueue(&["--kind", "unknown"]);
+    jobq.write("jobq.toml", "unknown_kinds = 'fail'");
+    jobq.drain(&[]).exits(4);
+    jobq.enqueue(&["--kind", "unknown"]);
+    jobq.drain(&["--unknown-kinds", "keep"]).exits(0);
+    assert_eq!(jobq.state(3), "pending");
+}
+
+#[test]
+fn the_built_in_sleep_sleeps() {
+    let jobq = Jobq::new();
+    let payload = "{\"delay_ms\":120}";
+    let id = jobq.enqueue(&["--kind", "sleep", "--payload", payload]);
+    jobq.drain(&[]).exits(0);
+    let job = jobq.job(id);
+    assert!(
+        job["attempts"][0]["duration_ms"].as_u64().unwrap() >= 120,
+        "{job}"
+    );
+}
+
+#[test]
+fn a_handler_that_is_not_there_fails_its_jobs_and_nothing_else() {
+    let jobq = Jobq::new();
+    jobq.write("jobq.toml", "[kinds.broken]\ncommand = ['./none']");
+    jobq.enqueue(&["--kind", "broken"]);
+    jobq.enqueue(&["--", "true"]);
+    jobq.drain(&[]).exits(4);
+    assert_eq!([1, 2].map(|id| jobq.state(id)), ["failed", "completed"]);
+    assert!(text(&jobq.job(1)["error"]).contains("command not found"));
+}

@@ -1,0 +1,235 @@
+//! The disk is full, or files may not grow: errors are clear, what was acknowledged is there, and a
+//! runner saves what it has to report when there is room again.
+
+use std::process::Command;
+use std::time::Duration;
+
+use jobq::{JobId, NewJob, Queue, State};
+
+use crate::support::child::{EnqueuerRole, Request, RunnerRole};
+use crate::support::notes::{self, Told};
+use crate::support::place::{Place, Scene, ailments, all_jobs, job, state, wait_until_completed};
+use crate::support::process::{Process, Spawn};
+use crate::support::task::Task;
+use crate::support::{PATIENCE, assert_stays, wait_until};
+
+/// A write past the limit is an error then, and no signal.
+const IGNORE_XFSZ: &str = "trap '' XFSZ";
+
+fn hurried(seed: u64) -> EnqueuerRole {
+    EnqueuerRole {
+        longest: Duration::ZERO,
+        pause: Duration::ZERO,
+        seed,
+    }
+}
+
+fn is_clear(told: &Told) -> bool {
+    let (Told::Refused(error) | Told::Unknown(error)) = told else {
+        return false;
+    };
+    error.contains("disk is full") || error.contains("cannot be read or written")
+}
+
+#[test]
+fn where_the_file_may_not_grow_enqueues_fail_clearly_and_nothing_acknowledged_is_lost() {
+    let scene = Scene::new();
+    drop(scene.open());
+    let enqueuer = Spawn::new(&scene, "enqueuer", hurried(1))
+        .after(IGNORE_XFSZ)
+        .start();
+    enqueuer.limit_files(Some(300_000));
+    wait_until("nothing fits any more", PATIENCE, || {
+        let notes = notes::read(&scene);
+        let tail = notes.iter().rev().take(20);
+        notes.len() > 20 && tail.clone().all(|(_, told)| is_clear(told))
+    });
+    enqueuer.end();
+    let queue = scene.open();
+    assert!(
+        notes::complaints(&scene)
+            .iter()
+            .all(|(_, told)| is_clear(told))
+    );
+    assert_eq!(notes::lies(&scene, &queue), Vec::<String>::new());
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+    assert!(!notes::acknowledged(&scene).is_empty());
+    queue.enqueue(Task::default().job()).unwrap();
+}
+
+/// A runner that runs two tasks, with one more behind them.
+struct Busy {
+    runner: Process,
+    ids: Vec<JobId>,
+}
+
+fn busy_runner(place: &Place, queue: &Queue, patience: Duration) -> Busy {
+    let role = RunnerRole {
+        patience,
+        ..RunnerRole::default()
+    };
+    let runner = Spawn::new(place, "runner", role)
+        .after(IGNORE_XFSZ)
+        .start_runner(queue);
+    let gated = Task::until(place.file("gate")).stubborn().job();
+    let ids: Vec<JobId> = (0..3)
+        .map(|_| queue.enqueue(gated.clone()).unwrap().id)
+        .collect();
+    wait_until("two run, and their workers are noted", PATIENCE, || {
+        ids.iter()
+            .filter(|id| job(queue, **id).worker.is_some())
+            .count()
+            == 2
+    });
+    Busy { runner, ids }
+}
+
+fn wait_until_ended(place: &Place, tasks: usize) {
+    wait_until("the tasks end", PATIENCE, || {
+        place
+            .effects()
+            .iter()
+            .filter(|effect| effect.is_end())
+            .count()
+            == tasks
+    });
+}
+
+#[test]
+fn a_runner_keeps_its_reports_while_the_file_cannot_be_written_and_saves_them_then() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let Busy { runner, ids } = busy_runner(&scene, &queue, PATIENCE);
+    runner.limit_files(Some(4096));
+    scene.open_gate("gate");
+    wait_until_ended(&scene, 2);
+    assert_stays("the states", Duration::from_millis(600), || {
+        ids.iter().map(|id| state(&queue, *id)).collect::<Vec<_>>()
+    });
+    assert_eq!(queue.counts().unwrap().get(State::Running), 2);
+    runner.limit_files(None);
+    for id in ids {
+        wait_until_completed(&queue, id);
+        assert_eq!((job(&queue, id).attempt, scene.begins_of(id).len()), (1, 1));
+    }
+    runner.end();
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}
+
+#[test]
+fn a_runner_that_can_save_nothing_can_be_stopped_and_its_jobs_are_taken_over() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let Busy { mut runner, ids } = busy_runner(&scene, &queue, Duration::from_millis(300));
+    runner.limit_files(Some(4096));
+    runner.wait_to_exit_when_asked();
+    assert_eq!(queue.counts().unwrap().get(State::Running), 2);
+    scene.open_gate("gate");
+    let heir = Spawn::new(&scene, "heir", RunnerRole::default()).start_runner(&queue);
+    for id in ids {
+        wait_until_completed(&queue, id);
+    }
+    heir.end();
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}
+
+/// Runs an ignored test of this file on a small disk of its own, which is full when it is full.
+fn on_a_small_disk(test: &str) {
+    let scene = Scene::new();
+    let disk = scene.file("disk");
+    std::fs::create_dir(&disk).unwrap();
+    let probe = Command::new("unshare").args(["-rm", "true"]).output();
+    if !probe.is_ok_and(|probe| probe.status.success()) {
+        return eprintln!("skipped: no file system can be mounted here");
+    }
+    let ran = Command::new("unshare")
+        .args(["-rm", "/bin/sh", "-c"])
+        .arg(r#"mount -t tmpfs -o size=6m none "$0" && exec "$@""#)
+        .arg(&disk)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env("JOBQ_TEST_PLACE", scene.folder())
+        .env("JOBQ_TEST_DISK", &disk)
+        .output()
+        .unwrap();
+    let said = [ran.stdout, ran.stderr].map(|said| String::from_utf8_lossy(&said).into_owned());
+    assert!(
+        ran.status.success() && said[0].contains("1 passed"),
+        "{}",
+        said.concat()
+    );
+}
+
+/// The place that [`on_a_small_disk`] has prepared; none where the test was started by hand.
+fn small_disk() -> Option<Place> {
+    let disk = std::env::var("JOBQ_TEST_DISK").ok()?;
+    Some(Place::at(std::env::var("JOBQ_TEST_PLACE").ok()?).on_disk(disk))
+}
+
+fn free_blocks(place: &Place) -> u64 {
+    rustix::fs::statvfs(place.disk()).unwrap().f_bfree
+}
+
+/// More than a small disk has left anywhere.
+fn large_job() -> NewJob {
+    NewJob::new("large").payload(&"x".repeat(1 << 20))
+}
+
+#[test]
+fn a_full_disk_is_told_and_a_runner_goes_on_when_there_is_room_again() {
+    on_a_small_disk("disk::inner_full_disk");
+}
+
+#[test]
+#[ignore = "runs on a disk that another test mounts"]
+fn inner_full_disk() {
+    let Some(place) = small_disk() else { return };
+    let queue = place.open();
+    let Busy { mut runner, ids } = busy_runner(&place, &queue, PATIENCE);
+    let filler = place.disk().join("filler");
+    runner.ask(&Request::Fill(filler.clone()));
+    wait_until("the disk is full", PATIENCE, || free_blocks(&place) == 0);
+    place.open_gate("gate");
+    wait_until_ended(&place, 2);
+    for _ in 0..3 {
+        let error = queue.enqueue(large_job()).unwrap_err();
+        assert!(error.is_full(), "{error:?}");
+        assert_eq!(error.to_string(), "the disk is full; nothing was changed");
+        assert!(error.help().is_some());
+    }
+    assert_eq!(all_jobs(&queue).len(), ids.len());
+    runner.ask(&Request::Remove(filler));
+    for id in ids {
+        wait_until_completed(&queue, id);
+        assert_eq!((job(&queue, id).attempt, place.begins_of(id).len()), (1, 1));
+    }
+    queue.enqueue(large_job()).unwrap();
+    runner.end();
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}
+
+#[test]
+fn a_runner_on_a_full_disk_can_be_stopped_and_its_jobs_are_taken_over() {
+    on_a_small_disk("disk::inner_stop_on_full_disk");
+}
+
+#[test]
+#[ignore = "runs on a disk that another test mounts"]
+fn inner_stop_on_full_disk() {
+    let Some(place) = small_disk() else { return };
+    let queue = place.open();
+    let Busy { mut runner, ids } = busy_runner(&place, &queue, Duration::from_millis(300));
+    let filler = place.disk().join("filler");
+    runner.ask(&Request::Fill(filler.clone()));
+    wait_until("the disk is full", PATIENCE, || free_blocks(&place) == 0);
+    runner.ask(&Request::Stop);
+    runner.wait_to_exit_when_asked();
+    std::fs::remove_file(filler).unwrap();
+    place.open_gate("gate");
+    let heir = Spawn::new(&place, "heir", RunnerRole::default()).start_runner(&queue);
+    for id in ids {
+        wait_until_completed(&queue, id);
+    }
+    heir.end();
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}

@@ -1,0 +1,59 @@
+//! The checks can fail: with a protection taken away, the same scenes end in what it prevents.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use jobq::Until;
+
+use crate::support::checker::Witness;
+use crate::support::child::RunnerRole;
+use crate::support::place::{Place, Scene};
+use crate::support::process::Spawn;
+use crate::support::task::{self, Task};
+use crate::support::{PATIENCE, wait_until};
+use crate::zombie::report_late;
+
+fn tells(wrong: &[String], what: &str) -> bool {
+    wrong.iter().any(|wrong| wrong.contains(what))
+}
+
+/// Two runners that look at each other's locks often, and jobs that take longer than that.
+fn run_side_by_side(place: &Place, fault: &str) -> Vec<String> {
+    let queue = place.open();
+    let role = RunnerRole {
+        beat_every: Duration::from_millis(50),
+        ..RunnerRole::default()
+    };
+    let runners = ["one", "two"].map(|name| {
+        Spawn::new(place, name, role.clone())
+            .env("JOBQ_FAULT", fault)
+            .start_runner(&queue)
+    });
+    let task = Task::taking(Duration::from_millis(150)).stubborn();
+    let ids: Vec<_> = (0..12)
+        .map(|_| queue.enqueue(task.job()).unwrap().id)
+        .collect();
+    wait_until("the jobs have begun", PATIENCE, || {
+        ids.iter().all(|id| !place.begins_of(*id).is_empty())
+    });
+    for runner in runners {
+        runner.end();
+    }
+    let fresh = task::register(queue.runner(), &place.effect_log(), "fresh");
+    fresh.until(Until::Drained).start().unwrap().wait().unwrap();
+    Witness::of(place, &queue, &HashMap::new()).violations()
+}
+
+#[test]
+fn without_its_lock_a_live_runners_jobs_are_taken_over() {
+    assert_eq!(run_side_by_side(&Scene::new(), ""), Vec::<String>::new());
+    let wrong = run_side_by_side(&Scene::new(), "no-lock");
+    assert!(tells(&wrong, "was still at attempt"), "{wrong:#?}");
+}
+
+#[test]
+fn without_the_fence_a_zombie_finishes_the_heirs_attempt() {
+    let wrong = report_late(&Scene::new(), Some("no-fence"));
+    assert!(tells(&wrong, "which did not claim it"), "{wrong:#?}");
+    assert!(tells(&wrong, "not the heir's"), "{wrong:#?}");
+}

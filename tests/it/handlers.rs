@@ -1,0 +1,503 @@
+//! What handlers may do, and what becomes of their jobs.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use jobq::{
+    Backoff, CancelReason, Cancelled, Context, EventKind, Failure, Jitter, Job, JobId, Level,
+    LogEntry, NewJob, Outcome, Progress, Queue, State, UnknownKinds, Until, WaitReason,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::support::place::{
+    Scene, ailments, count_events, events, job, result, state, wait_until_completed,
+};
+use crate::support::process::Spawn;
+use crate::support::task::Task;
+use crate::support::{PATIENCE, assert_stays, by, child, wait_until};
+
+fn done() -> Outcome {
+    Outcome::Done(None)
+}
+
+/// One that is tried again at once, so often.
+fn at_once(kind: &str, retries: u32) -> NewJob {
+    NewJob::new(kind)
+        .max_retries(retries)
+        .backoff(Backoff::Fixed)
+        .retry_delay(Duration::ZERO)
+        .jitter(Jitter::Off)
+}
+
+fn add(queue: &Queue, job: NewJob) -> JobId {
+    queue.enqueue(job).unwrap().id
+}
+
+fn wait_until_final(queue: &Queue, id: JobId) -> jobq::JobRecord {
+    queue.wait(&[id], Some(PATIENCE)).unwrap().remove(0)
+}
+
+#[test]
+fn a_panic_fails_its_attempt_and_nothing_else() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let handler = by(|ctx: &Context| match ctx.payload() {
+        "1" if ctx.attempt() == 1 => panic!("a first try"),
+        "2" => panic!("number {}", ctx.job_id()),
+        _ => done(),
+    });
+    let runner = queue
+        .runner()
+        .workers(1)
+        .handler("shaky", handler)
+        .start()
+        .unwrap();
+    let ids = [1, 2, 3].map(|number| add(&queue, at_once("shaky", 1).payload(&number)));
+    let [once, always, never] = ids.map(|id| wait_until_final(&queue, id));
+    assert_eq!(
+        (once.state, once.attempt, once.retries),
+        (State::Completed, 2, 1)
+    );
+    assert_eq!((always.state, always.attempt), (State::Failed, 2));
+    assert_eq!(
+        always.error,
+        Some(format!("panicked: number {}", always.id))
+    );
+    assert_eq!((never.state, never.attempt), (State::Completed, 1));
+    assert!(runner.is_alive());
+    assert_eq!(runner.stop().unwrap().tally.completed, 2);
+}
+
+#[test]
+fn a_handler_that_ignores_its_timeout_loses_its_slot_and_its_late_word_changes_nothing() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let (open, gate) = bounded::<()>(0);
+    let (late, returns) = mpsc::channel();
+    let deaf = by(move |ctx: &Context| {
+        if ctx.attempt() == 1 {
+            gate.recv().unwrap();
+            ctx.progress(Progress::percent(1.0));
+            late.send(ctx.cancellation().reason()).unwrap();
+        }
+        Outcome::Done(Some(ctx.attempt().to_string()))
+    });
+    let builder = queue.runner().workers(1).grace(Duration::from_millis(100));
+    let runner = builder
+        .handler("deaf", deaf)
+        .handler("other", by(|_| done()))
+        .start()
+        .unwrap();
+    let id = add(
+        &queue,
+        at_once("deaf", 1).timeout(Duration::from_millis(100)),
+    );
+    wait_until("its worker is noted", PATIENCE, || {
+        job(&queue, id).worker.is_some()
+    });
+    let other = add(&queue, NewJob::new("other"));
+    wait_until_completed(&queue, other);
+    wait_until_completed(&queue, id);
+    let left = job(&queue, id);
+    assert_eq!((left.attempt, left.retries, left.crashes), (2, 1, 0));
+    assert_eq!(result(&queue, id).as_deref(), Some("2"));
+    let retry = events(&queue, Some(id))
+        .into_iter()
+        .find(|event| event.kind == EventKind::Retry);
+    let text = retry.unwrap().data.unwrap();
+    assert!(String::from_utf8_lossy(text.as_bytes()).contains("timed out after 100ms"));
+
+    open.send(()).unwrap();
+    assert_eq!(
+        returns.recv_timeout(PATIENCE),
+        Ok(Some(CancelReason::Timeout))
+    );
+    assert_stays("the job", Duration::from_millis(300), || {
+        format!("{:?}", job(&queue, id))
+    });
+    assert_eq!(format!("{left:?}"), format!("{:?}", job(&queue, id)));
+    wait_until_completed(&queue, add(&queue, NewJob::new("other")));
+    runner.stop().unwrap();
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}
+
+#[test]
+fn a_handler_that_listens_ends_at_its_timeout() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let listening = by(|ctx: &Context| {
+        assert!(ctx.time_left().unwrap() <= Duration::from_millis(150));
+        assert!(ctx.cancellation().wait(PATIENCE));
+        Outcome::Cancelled
+    });
+    let runner = queue.runner().handler("long", listening).start().unwrap();
+    let limited = at_once("long", 0).timeout(Duration::from_millis(150));
+    let started = Instant::now();
+    let job = wait_until_final(&queue, add(&queue, limited));
+    assert!(started.elapsed() >= Duration::from_millis(150));
+    assert_eq!((job.state, job.attempt), (State::Failed, 1));
+    assert_eq!(job.error.as_deref(), Some("timed out after 150ms"));
+    runner.stop().unwrap();
+}
+
+#[test]
+fn the_kinds_and_the_runners_timeouts_hold_where_the_job_says_nothing() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let listening = || {
+        by(|ctx: &Context| {
+            ctx.cancellation().wait(PATIENCE);
+            Outcome::Cancelled
+        })
+    };
+    let runner = queue
+        .runner()
+        .default_timeout(Duration::from_millis(120))
+        .kind_timeout("limited", Duration::from_millis(60))
+        .handler("limited", listening())
+        .handler("unlimited", listening())
+        .start()
+        .unwrap();
+    let ids = ["limited", "unlimited"].map(|kind| add(&queue, at_once(kind, 0)));
+    let errors = ids.map(|id| wait_until_final(&queue, id).error.unwrap());
+    assert_eq!(errors, ["timed out after 60ms", "timed out after 120ms"]);
+    runner.stop().unwrap();
+}
+
+#[test]
+fn retries_are_spent_and_then_the_job_fails_with_its_last_error() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let failing = by(|ctx: &Context| Outcome::Retry {
+        error: format!("try {} with {} left", ctx.attempt(), ctx.retries_left()),
+        after: None,
+    });
+    let runner = queue.runner().handler("failing", failing).start().unwrap();
+    let id = add(&queue, at_once("failing", 2));
+    let failed = wait_until_final(&queue, id);
+    assert_eq!(
+        (failed.state, failed.attempt, failed.retries),
+        (State::Failed, 3, 2)
+    );
+    assert_eq!(failed.error.as_deref(), Some("try 3 with 0 left"));
+    assert_eq!(count_events(&queue, Some(id), EventKind::Retry), 2);
+    queue.retry(id).unwrap();
+    let again = wait_until_final(&queue, id);
+    assert_eq!(
+        (again.state, again.attempt, again.retries),
+        (State::Failed, 6, 2)
+    );
+    runner.stop().unwrap();
+}
+
+#[test]
+fn a_handlers_own_delay_and_a_snooze_and_a_permanent_failure_count_as_they_should() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let pause = Duration::from_millis(300);
+    let handler = by(move |ctx: &Context| match (ctx.payload(), ctx.attempt()) {
+        ("\"delay\"", 1) => Outcome::Retry {
+            error: "not yet".into(),
+            after: Some(pause),
+        },
+        ("\"snooze\"", 1..=3) => Outcome::Snooze(jobq::Snooze::For(pause / 6)),
+        ("\"fail\"", _) => Outcome::Fail {
+            error: "never".into(),
+        },
+        _ => done(),
+    });
+    let runner = queue.runner().handler("kind", handler).start().unwrap();
+    // By their own policy they would wait for an hour.
+    let patient = |what: &str| {
+        NewJob::new("kind")
+            .payload(&what)
+            .retry_delay(Duration::from_secs(3600))
+    };
+    let started = Instant::now();
+    let ids = ["delay", "snooze", "fail"].map(|what| add(&queue, patient(what)));
+    wait_until("it waits for its retry", PATIENCE, || {
+        let delayed = job(&queue, ids[0]);
+        delayed.wait_reason == Some(WaitReason::Retry) || delayed.attempt > 1
+    });
+    let [delayed, snoozed, failed] = ids.map(|id| wait_until_final(&queue, id));
+    assert_eq!(
+        (delayed.state, delayed.attempt, delayed.retries),
+        (State::Completed, 2, 1)
+    );
+    assert!(started.elapsed() >= pause);
+    assert_eq!(
+        (snoozed.state, snoozed.attempt, snoozed.retries),
+        (State::Completed, 4, 0)
+    );
+    assert_eq!(
+        count_events(&queue, Some(snoozed.id), EventKind::Snoozed),
+        3
+    );
+    assert_eq!(
+        (failed.state, failed.attempt, failed.retries),
+        (State::Failed, 1, 0)
+    );
+    assert_eq!(failed.error.as_deref(), Some("never"));
+    runner.stop().unwrap();
+}
+
+#[test]
+fn the_last_word_on_progress_is_saved_and_a_new_attempt_starts_without() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let handler = by(|ctx: &Context| {
+        for step in 1..=1000 {
+            ctx.progress(Progress::of(step, 1000).message(format!("step {step}")));
+        }
+        match ctx.attempt() {
+            1 => Outcome::Retry {
+                error: "again".into(),
+                after: Some(Duration::ZERO),
+            },
+            _ => done(),
+        }
+    });
+    let runner = queue.runner().handler("steps", handler).start().unwrap();
+    let id = add(&queue, NewJob::new("steps"));
+    let progress = wait_until_final(&queue, id).progress.unwrap();
+    assert_eq!(progress, Progress::of(1000, 1000).message("step 1000"));
+    let saved = count_events(&queue, Some(id), EventKind::Progress);
+    assert!((4..200).contains(&saved), "{saved} of 2000 were saved");
+    runner.stop().unwrap();
+}
+
+#[derive(Serialize, Deserialize)]
+struct Greet {
+    name: String,
+}
+
+#[derive(Serialize, Deserialize, Debug, PartialEq)]
+struct Greeting {
+    text: String,
+    number: u32,
+}
+
+impl Job for Greet {
+    const KIND: &'static str = "greet";
+    type Output = Greeting;
+}
+
+/// What the application shares with its handlers.
+struct Greeted(AtomicU32);
+
+fn greet(job: Greet, ctx: &Context) -> Result<Greeting, Failure> {
+    let greeted = ctx
+        .data::<Greeted>()
+        .ok_or_else(|| Failure::permanent("no state"))?;
+    assert!(ctx.data::<String>().is_none(), "that was not registered");
+    let number = greeted.0.fetch_add(1, Ordering::Relaxed) + 1;
+    ctx.log(Level::Debug, format!("greeting {}", job.name));
+    ctx.log_fields(Level::Warn, "done", serde_json::json!({ "number": number }));
+    let _: u32 = job
+        .name
+        .parse::<u32>()
+        .or_else(|error| match job.name.as_str() {
+            "number" => Err(error),
+            _ => Ok(0),
+        })?;
+    Ok(Greeting {
+        text: format!("hello {}", job.name),
+        number,
+    })
+}
+
+#[test]
+fn a_typed_job_has_its_state_its_log_and_its_output() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let runner = queue
+        .runner()
+        .data(Greeted(AtomicU32::new(6)))
+        .handle(greet)
+        .start()
+        .unwrap();
+    let id = queue.enqueue(Greet { name: "you".into() }).unwrap().id;
+    wait_until_completed(&queue, id);
+    let output = queue.output::<Greet>(id).unwrap().unwrap();
+    assert_eq!(
+        output,
+        Greeting {
+            text: "hello you".into(),
+            number: 7
+        }
+    );
+    assert_eq!(job(&queue, id).decode::<Greet>().unwrap().name, "you");
+    let log: Vec<LogEntry> = events(&queue, Some(id))
+        .iter()
+        .filter(|event| event.kind == EventKind::Log)
+        .map(|event| serde_json::from_slice(event.data.as_ref().unwrap().as_bytes()).unwrap())
+        .collect();
+    let said: Vec<_> = log
+        .iter()
+        .map(|entry| (entry.level, entry.message.as_str()))
+        .collect();
+    assert_eq!(
+        said,
+        [(Level::Debug, "greeting you"), (Level::Warn, "done")]
+    );
+    assert_eq!(log[1].fields, Some(serde_json::json!({ "number": 7 })));
+    runner.stop().unwrap();
+}
+
+#[test]
+fn an_error_is_tried_again_and_a_payload_that_does_not_fit_is_not() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let runner = queue
+        .runner()
+        .data(Greeted(AtomicU32::new(0)))
+        .handle(greet)
+        .start()
+        .unwrap();
+    let failing = NewJob::of(&Greet {
+        name: "number".into(),
+    })
+    .max_retries(1)
+    .retry_delay(Duration::ZERO);
+    let odd = NewJob::new("greet").payload(&[1, 2]);
+    let [failed, odd] = [failing, odd].map(|job| wait_until_final(&queue, add(&queue, job)));
+    assert_eq!((failed.state, failed.attempt), (State::Failed, 2));
+    assert_eq!(
+        failed.error.as_deref(),
+        Some("invalid digit found in string")
+    );
+    assert_eq!((odd.state, odd.attempt), (State::Failed, 1));
+    assert!(odd.error.unwrap().contains("does not fit 'greet'"));
+    runner.stop().unwrap();
+}
+
+#[test]
+fn jobs_without_a_handler_stay_unless_they_are_to_fail() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let unknown = add(&queue, NewJob::new("unknown"));
+    let known = || by(|_: &Context| done());
+    let keep = queue
+        .runner()
+        .handler("known", known())
+        .until(Until::Drained);
+    let ended = keep.start().unwrap().wait().unwrap();
+    assert_eq!(
+        (state(&queue, unknown), job(&queue, unknown).attempt),
+        (State::Pending, 0)
+    );
+    assert!(
+        ended
+            .left
+            .iter()
+            .any(|left| left.jobs == 1 && left.why.contains("'unknown'")),
+        "{ended:?}"
+    );
+
+    let fail = queue
+        .runner()
+        .handler("known", known())
+        .unknown_kinds(UnknownKinds::Fail);
+    let runner = fail.start().unwrap();
+    let failed = wait_until_final(&queue, unknown);
+    assert_eq!(failed.state, State::Failed);
+    assert!(
+        failed
+            .error
+            .unwrap()
+            .contains("no handler for kind 'unknown'")
+    );
+    wait_until_completed(&queue, add(&queue, NewJob::new("known")));
+    runner.stop().unwrap();
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}
+
+/// How long it takes until a running job is cancelled, by whichever queue.
+fn time_to_cancel(by: &Queue, id: JobId) -> Duration {
+    let asked = Instant::now();
+    assert_eq!(by.cancel(id).unwrap(), Cancelled::Requested);
+    wait_until("the running job is cancelled", PATIENCE, || {
+        state(by, id).is_final()
+    });
+    assert_eq!(state(by, id), State::Cancelled);
+    asked.elapsed()
+}
+
+#[test]
+fn a_running_job_is_cancelled_within_a_second_by_its_own_queue_and_by_another() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let other = scene.open();
+    let (begun, begins) = mpsc::channel();
+    let (told, word) = mpsc::channel();
+    let listening = by(move |ctx: &Context| {
+        begun.send(()).unwrap();
+        ctx.cancellation().wait(PATIENCE);
+        told.send(ctx.cancellation().reason()).unwrap();
+        Outcome::Retry {
+            error: "interrupted".into(),
+            after: None,
+        }
+    });
+    let runner = queue.runner().handler("long", listening).start().unwrap();
+    for by in [&queue, &other] {
+        let id = add(by, NewJob::new("long"));
+        begins.recv_timeout(PATIENCE).unwrap();
+        let took = time_to_cancel(by, id);
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        assert_eq!(word.try_recv(), Ok(Some(CancelReason::Requested)));
+        assert!(by.cancel(id).unwrap_err().is_wrong_state());
+    }
+    runner.stop().unwrap();
+}
+
+#[test]
+fn a_job_that_another_process_runs_is_cancelled_within_a_second() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let runner = Spawn::new(&scene, "runner", child::RunnerRole::default()).start_runner(&queue);
+    let id = add(&queue, Task::until(scene.file("never")).job());
+    scene.wait_until_begun(id, 1);
+    let took = time_to_cancel(&queue, id);
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert!(
+        scene
+            .effects()
+            .iter()
+            .any(|effect| effect.what == "cancelled")
+    );
+    runner.end();
+}
+
+#[test]
+fn a_job_that_does_not_run_is_cancelled_at_once_and_never_runs() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let pending = add(&queue, NewJob::new("kind"));
+    let scheduled = add(
+        &queue,
+        NewJob::new("kind").delay(Duration::from_millis(100)),
+    );
+    for id in [pending, scheduled] {
+        assert_eq!(queue.cancel(id).unwrap(), Cancelled::Now);
+    }
+    let last = add(
+        &queue,
+        NewJob::new("kind").delay(Duration::from_millis(200)),
+    );
+    let runner = queue
+        .runner()
+        .handler("kind", by(|_| done()))
+        .start()
+        .unwrap();
+    wait_until_completed(&queue, last);
+    runner.stop().unwrap();
+    for id in [pending, scheduled] {
+        assert_eq!(
+            (state(&queue, id), job(&queue, id).attempt),
+            (State::Cancelled, 0)
+        );
+    }
+}

@@ -1,0 +1,24 @@
+//! jobq from outside: real processes, real signals, real files.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test fails by panicking"
+)]
+
+#[cfg(feature = "cli")]
+mod cli;
+mod clock;
+mod crash;
+mod disk;
+#[cfg(feature = "fault-injection")]
+mod faults;
+mod handlers;
+#[cfg(feature = "exec")]
+mod leftovers;
+mod many;
+mod shutdown;
+mod support;
+mod sync_errors;
+mod wake;
+mod zombie;

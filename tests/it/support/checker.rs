@@ -1,0 +1,214 @@
+//! What must hold after anything, as a list of what does not.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::time::Duration;
+
+use jobq::{Event, EventKind, JobId, JobRecord, Queue, State};
+
+use super::effects::Effect;
+use super::place::{Place, ailments, all_jobs, events};
+
+/// What is known of a scene once all its jobs are final.
+pub(crate) struct Witness<'a> {
+    pub(crate) queue: &'a Queue,
+    pub(crate) acknowledged: Vec<JobId>,
+    pub(crate) effects: Vec<Effect>,
+    /// Since when a process does not count as a live holder: it was killed or stopped then.
+    pub(crate) gone: &'a HashMap<String, Duration>,
+}
+
+impl<'a> Witness<'a> {
+    pub(crate) fn of(
+        place: &Place,
+        queue: &'a Queue,
+        gone: &'a HashMap<String, Duration>,
+    ) -> Witness<'a> {
+        Witness {
+            queue,
+            acknowledged: super::notes::acknowledged(place),
+            effects: place.effects(),
+            gone,
+        }
+    }
+
+    /// What is wrong: nothing, if all promises were kept.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let jobs: BTreeMap<JobId, JobRecord> = all_jobs(self.queue)
+            .into_iter()
+            .map(|job| (job.id, job))
+            .collect();
+        let histories = histories(self.queue);
+        let mut wrong = ailments(self.queue);
+        for id in &self.acknowledged {
+            if !jobs.contains_key(id) {
+                wrong.push(format!("job {id} was acknowledged and is not there"));
+            }
+        }
+        let nothing = History::default();
+        for job in jobs.values() {
+            let history = histories.get(&job.id).unwrap_or(&nothing);
+            wrong.extend(history.violations(job));
+            wrong.extend(self.missing_effects(job));
+        }
+        wrong.extend(self.doubles(&histories));
+        wrong.extend(self.overlaps());
+        wrong
+    }
+
+    fn missing_effects(&self, job: &JobRecord) -> Option<String> {
+        let of_last = |effect: &&Effect| effect.job == job.id && effect.attempt == job.attempt;
+        let ended = self.effects.iter().filter(of_last).any(Effect::is_end);
+        (job.state == State::Completed && !ended).then(|| {
+            format!(
+                "job {} completed by attempt {}, which never ended",
+                job.id, job.attempt
+            )
+        })
+    }
+
+    fn doubles(&self, histories: &BTreeMap<JobId, History>) -> Vec<String> {
+        let mut wrong = Vec::new();
+        let mut begun = HashSet::new();
+        for effect in self.effects.iter().filter(|effect| effect.is_begin()) {
+            let (job, attempt) = (effect.job, effect.attempt);
+            if !begun.insert((job, attempt)) {
+                wrong.push(format!("job {job}: attempt {attempt} was begun twice"));
+            }
+            if !histories
+                .get(&job)
+                .is_some_and(|history| history.starts.contains_key(&attempt))
+            {
+                wrong.push(format!(
+                    "job {job}: attempt {attempt} was begun and never claimed"
+                ));
+            }
+        }
+        wrong
+    }
+
+    /// Where an attempt began while the holder of an earlier one was still at it.
+    fn overlaps(&self) -> Vec<String> {
+        let mut holders: HashMap<JobId, Vec<(&Effect, Duration)>> = HashMap::new();
+        for begin in self.effects.iter().filter(|effect| effect.is_begin()) {
+            holders
+                .entry(begin.job)
+                .or_default()
+                .push((begin, self.over(begin)));
+        }
+        let mut wrong = Vec::new();
+        for (job, mut holders) in holders {
+            holders.sort_by_key(|(begin, _)| begin.at);
+            for pair in holders.windows(2) {
+                let [(first, over), (second, _)] = pair else {
+                    continue;
+                };
+                if second.at < *over {
+                    wrong.push(format!(
+                        "job {job}: attempt {} began on {} while {} was still at attempt {}",
+                        second.attempt, second.process, first.process, first.attempt
+                    ));
+                }
+            }
+        }
+        wrong
+    }
+
+    /// When the attempt was over: it ended, or its process was gone.
+    fn over(&self, begin: &Effect) -> Duration {
+        let ended = self
+            .effects
+            .iter()
+            .filter(|effect| (effect.job, effect.attempt) == (begin.job, begin.attempt))
+            .filter(|effect| effect.process == begin.process && !effect.is_begin())
+            .map(|effect| effect.at);
+        let gone = self.gone.get(&begin.process).copied();
+        ended.chain(gone).min().unwrap_or(Duration::MAX)
+    }
+}
+
+/// What the file's history says of one job.
+#[derive(Default)]
+struct History {
+    /// The runner that claimed each attempt.
+    starts: BTreeMap<u32, Option<i64>>,
+    ends: Vec<Event>,
+    wrong: Vec<String>,
+}
+
+fn histories(queue: &Queue) -> BTreeMap<JobId, History> {
+    let mut histories: BTreeMap<JobId, History> = BTreeMap::new();
+    for event in events(queue, None) {
+        if let Some(job) = event.job {
+            histories.entry(job).or_default().add(event);
+        }
+    }
+    histories
+}
+
+impl History {
+    fn add(&mut self, event: Event) {
+        let Some(attempt) = event.attempt else { return };
+        if event.kind == EventKind::Started {
+            if self.starts.insert(attempt, event.runner).is_some() {
+                self.wrong
+                    .push(format!("attempt {attempt} was claimed twice"));
+            }
+        } else if event.kind.ends_attempt() {
+            if self.starts.get(&attempt) != Some(&event.runner) {
+                let kind = event.kind;
+                self.wrong.push(format!(
+                    "{kind} of attempt {attempt} comes from runner {:?}, which did not claim it",
+                    event.runner
+                ));
+            }
+            self.ends.push(event);
+        }
+    }
+
+    fn violations(&self, job: &JobRecord) -> Vec<String> {
+        let mut wrong = self.wrong.clone();
+        if !job.state.is_final() {
+            wrong.push(format!("it is {}, not final", job.state));
+        }
+        let attempts: Vec<u32> = self.starts.keys().copied().collect();
+        if attempts != (1..=job.attempt).collect::<Vec<_>>() {
+            wrong.push(format!(
+                "it is at attempt {} and {attempts:?} were claimed",
+                job.attempt
+            ));
+        }
+        let mut ended: Vec<u32> = self.ends.iter().filter_map(|event| event.attempt).collect();
+        ended.sort_unstable();
+        if ended != attempts {
+            wrong.push(format!("{attempts:?} were claimed and {ended:?} ended"));
+        }
+        let finals: Vec<EventKind> = self
+            .ends
+            .iter()
+            .map(|event| event.kind)
+            .filter(is_final)
+            .collect();
+        let expected = match job.state {
+            State::Completed => EventKind::Completed,
+            State::Failed => EventKind::Failed,
+            _ => EventKind::Cancelled,
+        };
+        if finals != [expected] {
+            wrong.push(format!(
+                "it is {} and its history ends with {finals:?}",
+                job.state
+            ));
+        }
+        wrong
+            .into_iter()
+            .map(|wrong| format!("job {}: {wrong}", job.id))
+            .collect()
+    }
+}
+
+fn is_final(kind: &EventKind) -> bool {
+    matches!(
+        kind,
+        EventKind::Completed | EventKind::Failed | EventKind::Cancelled
+    )
+}

@@ -1,0 +1,231 @@
+//! The disk fails at COMMIT: whatever is said is true, nothing acknowledged is lost, and when the
+//! disk is well again everything goes on.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use jobq::{JobId, State};
+
+use crate::support::checker::Witness;
+use crate::support::child::{EnqueuerRole, Role, RunnerRole};
+use crate::support::notes::{self, Told};
+use crate::support::place::{Place, Scene, ailments, all_jobs};
+use crate::support::process::{Process, Spawn};
+use crate::support::task::Task;
+use crate::support::{PATIENCE, assert_stays, wait_until};
+
+/// In place of the C library's: fails while the file `$JOBQ_TEST_SYNC_FAILS.always` is there, and
+/// once for each `….once`, which it removes.
+const SHIM: &str = r#"
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static int fails(void) {
+    const char *prefix = getenv("JOBQ_TEST_SYNC_FAILS");
+    char always[4096], once[4096];
+    if (!prefix) return 0;
+    snprintf(always, sizeof always, "%s.always", prefix);
+    snprintf(once, sizeof once, "%s.once", prefix);
+    return unlink(once) == 0 || access(always, F_OK) == 0;
+}
+
+static int sync_or_fail(const char *name, int fd) {
+    if (fails()) { errno = EIO; return -1; }
+    return ((int (*)(int)) dlsym(RTLD_NEXT, name))(fd);
+}
+
+int fsync(int fd) { return sync_or_fail("fsync", fd); }
+int fdatasync(int fd) { return sync_or_fail("fdatasync", fd); }
+"#;
+
+/// A disk whose syncs fail on demand.
+struct SickDisk<'a> {
+    place: &'a Place,
+    shim: PathBuf,
+}
+
+impl<'a> SickDisk<'a> {
+    /// None, and a word on it, where there is no C compiler.
+    fn new(place: &'a Place) -> Option<SickDisk<'a>> {
+        let source = place.file("shim.c");
+        let shim = place.file("shim.so");
+        std::fs::write(&source, SHIM).unwrap();
+        let mut cc = Command::new("cc");
+        cc.args(["-shared", "-fPIC", "-o"])
+            .arg(&shim)
+            .arg(&source)
+            .arg("-ldl");
+        let Ok(status) = cc.status() else {
+            eprintln!("skipped: there is no C compiler here");
+            return None;
+        };
+        assert!(status.success(), "the shim is compiled");
+        Some(SickDisk { place, shim })
+    }
+
+    fn spawn(&self, name: &str, role: impl Into<Role>) -> Process {
+        Spawn::new(self.place, name, role)
+            .env("LD_PRELOAD", self.shim.to_str().unwrap())
+            .env(
+                "JOBQ_TEST_SYNC_FAILS",
+                self.place.file("sync").to_str().unwrap(),
+            )
+            .start()
+    }
+
+    fn fall_ill(&self) {
+        std::fs::write(self.place.file("sync.always"), "").unwrap();
+    }
+
+    fn get_well(&self) {
+        std::fs::remove_file(self.place.file("sync.always")).unwrap();
+    }
+
+    /// One sync fails, and has when this returns.
+    fn fail_once(&self) {
+        let flag = self.place.file("sync.once");
+        std::fs::write(&flag, "").unwrap();
+        wait_until("a sync fails", PATIENCE, || !flag.exists());
+    }
+}
+
+fn enqueuer(disk: &SickDisk<'_>, name: &str) -> Process {
+    let role = EnqueuerRole {
+        longest: Duration::ZERO,
+        pause: Duration::from_millis(2),
+        seed: 7,
+    };
+    disk.spawn(name, role)
+}
+
+fn wait_for_more_notes(place: &Place, what: &str, is: impl Fn(&Told) -> bool) {
+    let count = || {
+        notes::read(place)
+            .iter()
+            .filter(|(_, told)| is(told))
+            .count()
+    };
+    let before = count();
+    wait_until(what, PATIENCE, || count() >= before + 3);
+}
+
+fn is_acknowledged(told: &Told) -> bool {
+    matches!(told, Told::Acknowledged(_))
+}
+
+#[test]
+fn after_a_failed_commit_the_writer_looks_and_says_truly_whether_it_landed() {
+    // With another connection open the failed commit is not seen; without one it is, after recovery.
+    for with_company in [true, false] {
+        let scene = Scene::new();
+        let Some(disk) = SickDisk::new(&scene) else {
+            return;
+        };
+        let queue = scene.open();
+        let company = with_company.then(|| (queue.counts().unwrap(), queue.clone()));
+        drop(queue);
+        let enqueuer = enqueuer(&disk, "enqueuer");
+        for _ in 0..25 {
+            wait_for_more_notes(&scene, "jobs are acknowledged again", is_acknowledged);
+            disk.fail_once();
+        }
+        wait_for_more_notes(&scene, "jobs are acknowledged again", is_acknowledged);
+        enqueuer.end();
+        drop(company);
+        let queue = scene.open();
+        assert_eq!(notes::lies(&scene, &queue), Vec::<String>::new());
+        assert_eq!(ailments(&queue), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn while_no_sync_succeeds_nothing_is_acknowledged_and_then_all_is_well() {
+    let scene = Scene::new();
+    let Some(disk) = SickDisk::new(&scene) else {
+        return;
+    };
+    drop(scene.open());
+    let first = enqueuer(&disk, "first");
+    wait_for_more_notes(&scene, "jobs are acknowledged", is_acknowledged);
+    disk.fall_ill();
+    wait_for_more_notes(&scene, "nothing is", |told| !is_acknowledged(told));
+    assert_stays("what is acknowledged", Duration::from_millis(300), || {
+        notes::acknowledged(&scene).len()
+    });
+    disk.get_well();
+    wait_for_more_notes(&scene, "jobs are acknowledged again", is_acknowledged);
+    disk.fall_ill();
+    wait_for_more_notes(&scene, "nothing is", |told| !is_acknowledged(told));
+    first.kill();
+    disk.get_well();
+    let second = enqueuer(&disk, "second");
+    wait_for_more_notes(&scene, "jobs are acknowledged again", is_acknowledged);
+    second.end();
+
+    let queue = scene.open();
+    assert_eq!(notes::lies(&scene, &queue), Vec::<String>::new());
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+    let unknown = |(_, told): &(String, Told)| matches!(told, Told::Unknown(_));
+    assert!(
+        notes::complaints(&scene).iter().any(unknown),
+        "a commit is left open"
+    );
+}
+
+#[test]
+fn a_runner_whose_commits_fail_keeps_its_reports_and_forgets_no_job() {
+    for with_company in [true, false] {
+        let scene = Scene::new();
+        let Some(disk) = SickDisk::new(&scene) else {
+            return;
+        };
+        let queue = scene.open();
+        let gated = Task::until(scene.file("gate")).job();
+        let runner = disk.spawn("runner", RunnerRole::default());
+        let ids: Vec<JobId> = (0..6)
+            .map(|_| queue.enqueue(gated.clone()).unwrap().id)
+            .collect();
+        wait_until("two run, and their workers are noted", PATIENCE, || {
+            all_jobs(&queue)
+                .iter()
+                .filter(|job| job.worker.is_some())
+                .count()
+                == 2
+        });
+        let company = with_company.then(|| queue.clone());
+        drop(queue);
+        disk.fall_ill();
+        scene.open_gate("gate");
+        let ends = || {
+            scene
+                .effects()
+                .iter()
+                .filter(|effect| effect.is_end())
+                .count()
+        };
+        wait_until("the tasks end", PATIENCE, || ends() == 2);
+        assert_stays("what is begun", Duration::from_millis(700), || {
+            scene.effects().len()
+        });
+        disk.get_well();
+        wait_until("all tasks end", PATIENCE, || ends() >= ids.len());
+        drop(company);
+        let queue = scene.open();
+        let jobs = queue.wait(&ids, Some(PATIENCE)).unwrap();
+        runner.end();
+        assert!(
+            jobs.iter()
+                .all(|job| job.state == State::Completed && job.crashes == 0)
+        );
+        assert_eq!(
+            Witness::of(&scene, &queue, &HashMap::new()).violations(),
+            Vec::<String>::new()
+        );
+    }
+}
