@@ -53,7 +53,6 @@ pub fn life_of_queue(setup: &Setup, load: Load) -> Result<Life> {
 pub fn life_of_floor(setup: &Setup, load: Load) -> Result<Life> {
     let scratch = setup.scratch()?;
     let floor = Floor::create(&scratch.path().join("floor.db"), setup.durability)?;
-    let floor = floor.grouped(load.chunk);
     let written = written_bytes();
     let enqueue = floor.enqueue(load.jobs, &payload(PAYLOAD_BYTES))?;
     let drain = floor.drain()?;

@@ -58,7 +58,9 @@ pub(crate) fn register(
     });
     match registered {
         Ok(identity) => {
-            drop(marks.use_lock(Some(lock)));
+            if let Some(lost) = marks.use_lock(Some(lock)) {
+                lost.remove();
+            }
             Ok(identity)
         }
         Err(error) => {

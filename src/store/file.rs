@@ -74,7 +74,7 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
     {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Err(Error::new(
-            Kind::NotADatabase,
+            Kind::Io,
             format!("{} is a folder, not a database", path.display()),
         )
         .hint(format!(

@@ -15,8 +15,8 @@ use crate::{Error, Result, clock};
 /// The schema as it was when the floor was laid. It does not follow `schema.sql`.
 const SCHEMA: &str = include_str!("floor.sql");
 
-/// Jobs in a transaction, unless told otherwise: about as many as a runner takes in one turn.
-const GROUP: usize = 1024;
+/// Jobs in a transaction.
+const GROUP: usize = 256;
 
 /// No writer of a crowd is to give up: it is waited for its turn, however long that takes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -44,7 +44,6 @@ const FINISH: &str =
 #[derive(Debug)]
 pub struct Floor {
     conn: Connection,
-    group: usize,
 }
 
 /// The version of the SQLite that is linked in.
@@ -85,14 +84,7 @@ impl Floor {
         };
         conn.pragma_update(None, "synchronous", synchronous)?;
         conn.pragma_update(None, "foreign_keys", true)?;
-        Ok(Floor { conn, group: GROUP })
-    }
-
-    /// So many jobs in a transaction from now on.
-    #[must_use]
-    pub fn grouped(mut self, jobs: usize) -> Floor {
-        self.group = jobs.max(1);
-        self
+        Ok(Floor { conn })
     }
 
     /// Adds so many jobs; how long it took.
@@ -103,7 +95,7 @@ impl Floor {
         let start = clock::instant();
         let mut left = jobs;
         while left > 0 {
-            let group = self.group.min(left);
+            let group = GROUP.min(left);
             self.add(group, payload)?;
             left -= group;
         }
@@ -152,7 +144,7 @@ impl Floor {
             }
             let mut next = self.conn.prepare_cached(NEXT)?;
             let ids: Vec<i64> = next
-                .query_map([self.group as i64], |row| row.get(0))?
+                .query_map([GROUP as i64], |row| row.get(0))?
                 .collect::<rusqlite::Result<_>>()?;
             for id in ids {
                 self.conn.prepare_cached(CLAIM)?.execute(params![id, now])?;

@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jobq::Until;
-
 use crate::support::checker::Witness;
 use crate::support::child::RunnerRole;
 use crate::support::place::{Place, Scene};
 use crate::support::process::Spawn;
-use crate::support::task::{self, Task};
+use crate::support::task::Task;
 use crate::support::{PATIENCE, wait_until};
 use crate::zombie::report_late;
 
@@ -30,17 +28,13 @@ fn run_side_by_side(place: &Place, fault: &str) -> Vec<String> {
             .start_runner(&queue)
     });
     let task = Task::taking(Duration::from_millis(150)).stubborn();
-    let ids: Vec<_> = (0..12)
-        .map(|_| queue.enqueue(task.job()).unwrap().id)
-        .collect();
-    wait_until("the jobs have begun", PATIENCE, || {
-        ids.iter().all(|id| !place.begins_of(*id).is_empty())
+    queue.enqueue_many((0..12).map(|_| task.job())).unwrap();
+    wait_until("the jobs are final", PATIENCE, || {
+        queue.counts().unwrap().live() == 0
     });
     for runner in runners {
         runner.end();
     }
-    let fresh = task::register(queue.runner(), &place.effect_log(), "fresh");
-    fresh.until(Until::Drained).start().unwrap().wait().unwrap();
     Witness::of(place, &queue, &HashMap::new()).violations()
 }
 

@@ -84,10 +84,7 @@ fn a_stopped_runner_claims_no_more_and_waits_for_what_runs() {
     };
     assert_eq!(record.state, RunnerState::Offline);
     assert_eq!(count_events(&queue, None, EventKind::RunnerStopped), 1);
-    let locks = std::fs::read_dir(scene.file("jobs.db-runners"))
-        .unwrap()
-        .count();
-    assert_eq!(locks, 0, "its lock file is gone");
+    assert_eq!(scene.lock_files(), 0, "its lock file is gone");
 }
 
 /// Short jobs are claimed ahead of the workers; in their middle is one that stops them.

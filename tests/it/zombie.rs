@@ -88,6 +88,7 @@ fn a_zombie_changes_nothing_registers_anew_and_goes_on() {
     zombie.end();
     heir.end();
     assert_eq!(format!("{:?}", job(&queue, id)), left_by_heir);
+    assert_eq!(scene.lock_files(), 0, "each takes its lock files with it");
     assert_eq!(ailments(&queue), Vec::<String>::new());
 }
 

@@ -144,7 +144,8 @@ fn find(name: &OsStr, spec: &CommandSpec) -> Result<PathBuf, End> {
         let path = at_home(&dir.join(name));
         match access(&path, Access::EXEC_OK) {
             Ok(()) if path.is_file() => return Ok(path),
-            Err(Errno::ACCESS) => forbidden = Some(path),
+            // A part of PATH that may not be searched says nothing about the command.
+            Err(Errno::ACCESS) if path.exists() => forbidden = Some(path),
             _ => {}
         }
     }

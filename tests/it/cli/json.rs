@@ -85,15 +85,11 @@ fn assert_times(object: &Value, are_times: &[&str], are_null: &[&str]) {
     }
 }
 
-#[test]
-fn a_job_has_every_field_in_every_state_and_null_where_it_does_not_apply() {
+/// Jobs 1 to 4: completed with progress, failed, scheduled, pending; and the first while it ran.
+fn scene() -> (Jobq, Value) {
     let jobq = Jobq::new();
-    jobq.enqueue(&[
-        "--timeout",
-        "90s",
-        "--shell",
-        "jobq progress 3/4; echo begun >begun; while [ ! -e gate ]; do sleep 0.02; done",
-    ]);
+    let script = "jobq progress 3/4; echo begun >begun; while [ ! -e gate ]; do sleep 0.02; done";
+    jobq.enqueue(&["--timeout", "90s", "--shell", script]);
     jobq.enqueue(&["--retries", "0", "--", "false"]);
     let runner = jobq.runner(&[]);
     jobq.wait_for_line("begun");
@@ -107,20 +103,25 @@ fn a_job_has_every_field_in_every_state_and_null_where_it_does_not_apply() {
     runner.stop().exits(0);
     jobq.enqueue(&["--in", "1h", "--", "true"]);
     jobq.enqueue(&["--kind", "k"]);
+    (jobq, running)
+}
 
-    let fields = &JOB[..];
-    for line in jobq.stdout(&["list", "--json"]).lines() {
-        assert_eq!(keys_in_order(line), fields, "{line}");
+#[test]
+fn a_job_has_every_field_of_the_contract_in_every_state() {
+    let (jobq, running) = scene();
+    let mut of_one = [&JOB[..], &["attempts", "why"]].concat();
+    of_one.sort_unstable();
+    assert_eq!(keys_of(&running), of_one);
+    let listed = jobq.stdout(&["list", "--json"]);
+    assert_eq!(listed.lines().count(), 4);
+    for line in listed.lines() {
+        assert_eq!(keys_in_order(line), JOB, "{line}");
     }
-    for id in ["1", "2", "3", "4"] {
-        let line = jobq.stdout(&["status", id, "--json"]);
-        let value = super::support::parse_json(line.trim_end());
-        let mut keys: Vec<&String> = value.as_object().unwrap().keys().collect();
-        let mut expected = [fields, &["attempts", "why"]].concat();
-        keys.sort();
-        expected.sort_unstable();
-        assert_eq!(keys, expected);
-        for later in [
+    for id in 1..=4 {
+        let job = jobq.job(id);
+        assert_eq!(keys_of(&job), of_one);
+        assert_eq!(keys_of(&job["why"]), ["hint", "message", "why"]);
+        let for_later = [
             "tenant",
             "tags",
             "unique_key",
@@ -128,45 +129,37 @@ fn a_job_has_every_field_in_every_state_and_null_where_it_does_not_apply() {
             "parent_id",
             "children",
             "depends_on",
-        ] {
-            assert_eq!(value[later], Value::Null, "{later}");
-        }
+        ];
+        assert_times(&job, &["created_at", "updated_at"], &for_later);
     }
+}
+
+#[test]
+fn a_field_of_a_job_is_null_where_it_does_not_apply() {
+    let (jobq, running) = scene();
     let [completed, failed, scheduled, pending] = [1, 2, 3, 4].map(|id| jobq.job(id));
-    assert_times(
-        &running,
-        &["created_at", "updated_at", "started_at"],
-        &["run_at", "finished_at", "result", "error"],
-    );
-    assert_times(
-        &completed,
-        &["created_at", "updated_at", "started_at", "finished_at"],
-        &["run_at", "error"],
-    );
+    let (begun, ended) = ("started_at", "finished_at");
+    assert_times(&running, &[begun], &["run_at", ended, "result", "error"]);
+    assert_times(&completed, &[begun, ended], &["run_at", "error"]);
     assert_times(
         &failed,
-        &["started_at", "finished_at"],
+        &[begun, ended],
         &["result", "progress", "timeout_ms"],
     );
     assert_times(
         &scheduled,
-        &["created_at", "run_at"],
-        &["started_at", "runner", "worker", "progress"],
+        &["run_at"],
+        &[begun, "runner", "worker", "progress"],
     );
     assert_times(
         &pending,
-        &["created_at"],
-        &["run_at", "started_at", "finished_at", "payload", "runner"],
+        &[],
+        &["run_at", begun, ended, "payload", "runner"],
     );
-    assert_eq!(
-        (&running["timeout_ms"], &running["attempt"]),
-        (&json!(90_000), &json!(1))
-    );
-    assert_eq!(
-        completed["progress"],
-        json!({"percent": 75.0, "processed": 3, "total": 4, "message": null})
-    );
-    assert_eq!(keys_of(&completed["why"]), ["hint", "message", "why"]);
+    assert_eq!(running["timeout_ms"], 90_000);
+    assert_eq!(running["attempt"], 1);
+    let progress = json!({"percent": 75.0, "processed": 3, "total": 4, "message": null});
+    assert_eq!(completed["progress"], progress);
 }
 
 fn keys_of(object: &Value) -> Vec<&String> {

@@ -57,6 +57,13 @@ impl Place {
         Queue::open(self.database()).unwrap()
     }
 
+    /// How many lock files of runners there are.
+    pub(crate) fn lock_files(&self) -> usize {
+        std::fs::read_dir(self.disk.join("jobs.db-runners"))
+            .unwrap()
+            .count()
+    }
+
     /// A connection that is none of jobq's, as an application has one.
     pub(crate) fn connect(&self) -> Connection {
         let conn = Connection::open(self.database()).unwrap();
