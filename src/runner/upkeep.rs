@@ -15,7 +15,7 @@ use crate::clock;
 use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::state::State;
-use crate::store::prune::{Old, STEP};
+use crate::store::prune::{Old, STEP, give_back_space};
 use crate::store::runners::{self, Loss};
 use crate::store::schedule::{self, ClockReading, has_stepped};
 
@@ -130,19 +130,19 @@ impl Dispatcher {
         self.agenda.next_prune = clock::instant() + retention.every;
     }
 
-    /// After a step of the retention: the next one at once where there was enough for it.
+    /// After a step of the retention: the next one soon where there was enough for it, in jobs or in
+    /// space that is yet to be given back.
     pub(crate) fn finish_prune(&mut self, pruned: usize) {
         if std::mem::take(&mut self.agenda.prune).is_empty() {
             return;
         }
-        if pruned >= STEP {
-            self.agenda.next_prune = clock::instant() + Duration::from_millis(20);
-        }
-        if pruned > 0
-            && let Ok(conn) = self.lease.writer.conn()
-            && let Err(error) = crate::store::prune::give_back_space(conn)
-        {
+        let space_left = self.lease.writer.conn().and_then(give_back_space);
+        let space_left = space_left.unwrap_or_else(|error| {
             log::warn!("the space of old jobs was not given back: {error}");
+            false
+        });
+        if pruned >= STEP || space_left {
+            self.agenda.next_prune = clock::instant() + Duration::from_millis(20);
         }
     }
 

@@ -63,6 +63,9 @@ pub(crate) fn count(conn: &Connection, old: Old) -> Result<u64> {
 pub(crate) fn give_back_space(conn: &Connection) -> Result<bool> {
     let free_pages = || conn.pragma_query_value(None, "freelist_count", |row| row.get::<_, i64>(0));
     let before = free_pages()?;
+    if before == 0 {
+        return Ok(false);
+    }
     let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
