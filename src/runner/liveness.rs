@@ -160,6 +160,7 @@ fn read_marks(path: &Path) -> Vec<String> {
 pub(crate) struct Observer {
     seen: HashMap<i64, Seen>,
     own_beats: u64,
+    looked_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -182,6 +183,11 @@ impl Observer {
         now: Instant,
         limit: Duration,
     ) -> Vec<(i64, Loss)> {
+        let stood_still = |at: Instant| now.duration_since(at) > limit / 2;
+        if self.looked_at.replace(now).is_some_and(stood_still) {
+            // Whatever held this one up may have held up the others as well.
+            self.seen.clear();
+        }
         self.seen
             .retain(|id, _| alive.iter().any(|runner| runner.id == *id));
         let own_beats = self.own_beats;
@@ -263,6 +269,25 @@ mod tests {
                 .is_empty(),
             "it beats again"
         );
+    }
+
+    #[test]
+    fn an_observer_that_stood_still_itself_judges_nobody() {
+        let mut observer = Observer::default();
+        let start = Instant::now();
+        let limit = Duration::from_secs(30);
+        for beats in 0..2 {
+            let now = start + limit / 3 * beats;
+            assert!(observer.hung(&other(5), now, limit).is_empty());
+            observer.beaten();
+        }
+        let after = start + limit * 2;
+        assert!(observer.hung(&other(5), after, limit).is_empty());
+        for third in 1..=3 {
+            observer.beaten();
+            let hung = observer.hung(&other(5), after + limit / 3 * third, limit);
+            assert_eq!(hung.is_empty(), third < 3, "from then on it counts");
+        }
     }
 
     #[test]

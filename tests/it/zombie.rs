@@ -92,6 +92,31 @@ fn a_zombie_changes_nothing_registers_anew_and_goes_on() {
     assert_eq!(ailments(&queue), Vec::<String>::new());
 }
 
+#[test]
+fn a_zombie_whose_handler_does_not_listen_can_be_stopped() {
+    let role = || watchful(Duration::from_millis(100), Duration::from_millis(600));
+    let scene = Scene::new();
+    let queue = scene.open();
+    let zombie = Spawn::new(&scene, "zombie", role()).start_runner(&queue);
+    let deaf = Task::until(scene.file("gate")).stubborn().job();
+    let id = queue.enqueue(deaf).unwrap().id;
+    scene.wait_until_begun(id, 1);
+    let heir = Spawn::new(&scene, "heir", role()).start_runner(&queue);
+    zombie.freeze();
+    scene.wait_until_begun(id, 2);
+    zombie.thaw();
+    wait_until("the zombie registers anew", PATIENCE, || {
+        zombie.runner_ids(&queue).len() == 2
+    });
+    let asked_at = monotonic();
+    zombie.end();
+    assert!(monotonic() - asked_at < role().patience / 2);
+    scene.open_gate("gate");
+    wait_until_completed(&queue, id);
+    heir.end();
+    assert_eq!(result(&queue, id).as_deref(), Some(r#""heir-2""#));
+}
+
 /// A runner is stopped at the moment when it is about to write that a job has ended; another takes
 /// the job over and is at it when the first goes on. What is wrong in the end.
 pub(crate) fn report_late(place: &Place, fault: Option<&str>) -> Vec<String> {

@@ -133,13 +133,13 @@ impl std::ops::Deref for Scene {
 
 impl Drop for Scene {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            if let Some(folder) = self.folder.take() {
-                eprintln!(
-                    "what the test left behind is kept in {}",
-                    folder.keep().display()
-                );
-            }
+        if std::thread::panicking()
+            && let Some(folder) = self.folder.take()
+        {
+            eprintln!(
+                "what the test left behind is kept in {}",
+                folder.keep().display()
+            );
         }
     }
 }
