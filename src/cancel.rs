@@ -38,7 +38,7 @@ impl Cancellation {
 
     /// Waits at most `timeout`; true as soon as the attempt is to stop. Use it in place of a sleep.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let deadline = clock::instant() + timeout;
+        let deadline = clock::after(clock::instant(), timeout);
         let mut callback = self
             .0
             .callback
@@ -54,9 +54,13 @@ impl Cancellation {
         true
     }
 
-    /// Calls `callback` once when the attempt is to stop, or now if it already is. One at a time:
+    /// Calls `callback` once, on the dispatcher's thread, when the attempt is to stop, or now if it already is. One at a time:
     /// a second call replaces the first.
-    pub fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) {
+    #[cfg_attr(
+        not(feature = "exec"),
+        allow(dead_code, reason = "commands are a feature")
+    )]
+    pub(crate) fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) {
         let mut slot = self
             .0
             .callback

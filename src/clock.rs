@@ -1,7 +1,7 @@
 //! Where time comes from. Nothing else in the crate reads a clock.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
@@ -94,6 +94,21 @@ pub(crate) fn process_cpu_time() -> Duration {
 #[cfg(feature = "cli")]
 pub(crate) fn nanos(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+}
+
+/// `wait` after `from`; what lies beyond a lifetime is cut, as an `Instant` cannot hold it.
+pub(crate) fn after(from: Instant, wait: Duration) -> Instant {
+    const LIFETIME: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+    from + wait.min(LIFETIME)
+}
+
+/// Which start of the machine this is: times since another one cannot be compared with it.
+pub(crate) fn boot_id() -> &'static str {
+    static BOOT: OnceLock<String> = OnceLock::new();
+    BOOT.get_or_init(|| {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        id.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+    })
 }
 
 /// A duration in whole milliseconds, cut at what an SQLite integer holds.

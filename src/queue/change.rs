@@ -136,6 +136,6 @@ impl Queue {
     /// # Errors
     /// The file cannot be written.
     pub fn recount(&self) -> Result<()> {
-        self.store.write(|tx| upkeep::recount(tx))
+        self.store.write(upkeep::recount)
     }
 }

@@ -153,7 +153,7 @@ impl Queue {
     /// # Errors
     /// One of them is not there, or the time is up ([`Error::is_timed_out`]).
     pub fn wait(&self, ids: &[JobId], timeout: Option<Duration>) -> Result<Vec<JobRecord>> {
-        let deadline = timeout.map(|timeout| clock::instant() + timeout);
+        let deadline = timeout.map(|timeout| clock::after(clock::instant(), timeout));
         let mut changes = self.changes()?;
         let state = |changes: &Changes, id| {
             records::state(changes.conn(), id)?.ok_or_else(|| no_such_job(id))

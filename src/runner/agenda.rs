@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attempt::Attempt;
-use super::turn::Settlement;
+use super::turn::{Lost, Settlement};
+use crate::clock;
 use crate::store::prune::Old;
-use crate::store::runners::Loss;
 use crate::store::schedule::ClockReading;
 use crate::store::settle::Held;
 use crate::store::writer::Command;
@@ -18,7 +18,7 @@ pub(crate) struct Agenda {
     pub(crate) returns: Vec<Arc<Attempt>>,
     pub(crate) strays: Vec<Held>,
     pub(crate) workers: Vec<(Arc<Attempt>, u32)>,
-    pub(crate) lost: Vec<(i64, Loss)>,
+    pub(crate) lost: Vec<Lost>,
     pub(crate) prune: Vec<Old>,
     pub(crate) clock: Option<ClockReading>,
     pub(crate) mark_stopping: bool,
@@ -62,7 +62,7 @@ impl Agenda {
             version: None,
             probe_locks: true,
             next_due_ms: None,
-            next_beat: now + beat_every,
+            next_beat: clock::after(now, beat_every),
             next_prune: now,
             not_before: None,
             failures: 0,

@@ -5,7 +5,7 @@ use super::dispatcher::Dispatcher;
 use super::registration::Identity;
 use super::shutdown::Phase;
 use crate::Result;
-use crate::store::claim::{self, ClaimFor, Wish};
+use crate::store::claim::{self, AHEAD_BYTES, ClaimFor, Wish};
 
 impl Dispatcher {
     pub(crate) fn short_kinds(&self) -> Vec<i64> {
@@ -27,15 +27,21 @@ impl Dispatcher {
             .saturating_sub(self.agenda.settlements.len());
         let room = self.pool.room();
         let free = workers.saturating_sub(held).min(room);
+        let held_bytes: usize = self
+            .in_flight
+            .values()
+            .map(|attempt| attempt.payload_bytes())
+            .sum();
         let ahead = (workers + self.pace.allowance(workers))
             .saturating_sub(held + free)
             .min(room - free);
+        let ahead = if held_bytes < AHEAD_BYTES { ahead } else { 0 };
         Capacity { free, ahead }
     }
 
     /// Looks, before a transaction is opened for nothing else, whether there is anything to claim.
     pub(crate) fn finds_work(&mut self, capacity: Capacity) -> Result<bool> {
-        if !self.agenda.more || capacity.free + capacity.ahead == 0 {
+        if !self.agenda.more || !capacity.is_some() {
             return Ok(false);
         }
         let unknown = self.unknown_kinds()?;
@@ -108,4 +114,11 @@ impl<'a> Wish<'a> {
 pub(crate) struct Capacity {
     free: usize,
     ahead: usize,
+}
+
+impl Capacity {
+    /// Whether there is room for anything.
+    pub(crate) fn is_some(self) -> bool {
+        self.free + self.ahead > 0
+    }
 }

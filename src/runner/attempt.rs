@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::cancel::Cancellation;
+use crate::clock;
 use crate::job::JobId;
 use crate::outcome::{Budget, Ending};
 use crate::store::attempt_writes::AttemptRef;
@@ -72,6 +73,10 @@ impl Attempt {
         }
     }
 
+    pub(crate) fn payload_bytes(&self) -> usize {
+        self.payload.as_ref().map_or(0, String::len)
+    }
+
     /// A worker takes it out of the channel; false where it was withdrawn meanwhile.
     pub(crate) fn begin(&self, worker: u32, now: Instant) -> bool {
         let _ = self.began_at.set(now);
@@ -113,7 +118,7 @@ impl Attempt {
             && self
                 .cancellation
                 .told_at()
-                .is_some_and(|told_at| now >= told_at + grace)
+                .is_some_and(|told_at| now >= clock::after(told_at, grace))
     }
 
     pub(crate) fn usage(&self) -> Usage {

@@ -105,7 +105,7 @@ impl Context {
     pub fn time_left(&self) -> Option<Duration> {
         let (_, began) = self.attempt.running_on()?;
         let timeout = self.attempt.budget.timeout?;
-        Some((began + timeout).saturating_duration_since(clock::instant()))
+        Some(clock::after(began, timeout).saturating_duration_since(clock::instant()))
     }
 
     /// Tells how far the job is. Cheap to call often: what comes too fast is held back, and the last

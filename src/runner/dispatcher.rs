@@ -115,10 +115,15 @@ impl Dispatcher {
     pub(crate) fn collect(&mut self) {
         let room = REPORTS.saturating_sub(self.agenda.settlements.len());
         let reports: Vec<Report> = self.pool.reports().try_iter().take(room).collect();
+        // Counted after the reports were taken: whatever their workers wrote is among these.
+        let owed = match reports.is_empty() {
+            true => 0,
+            false => self.lease.outbox.len(),
+        };
         for report in reports {
             self.judge(report);
         }
-        let room = GROUP.saturating_sub(self.agenda.commands.len());
+        let room = self.room_for_commands().max(owed);
         for message in self.lease.outbox.try_iter().take(room) {
             match message {
                 Message::Write(command) => self.agenda.commands.push(command),
@@ -127,6 +132,11 @@ impl Dispatcher {
             }
         }
         self.agenda.more |= !self.agenda.commands.is_empty();
+    }
+
+    /// How many more commands the next transaction takes.
+    pub(crate) fn room_for_commands(&self) -> usize {
+        GROUP.saturating_sub(self.agenda.commands.len())
     }
 
     fn judge(&mut self, report: Report) {
@@ -241,10 +251,12 @@ impl Dispatcher {
                 ..wish.clone()
             }),
         };
-        let written = self
+        let mut written = self
             .lease
             .writer
             .transact(&mut agenda.commands, &mut |tx| turn.write(tx))?;
+        // Who had no room has not seen whether there is more.
+        written.more |= !capacity.is_some();
         self.follow(written, beat)
     }
 
@@ -276,7 +288,7 @@ impl Dispatcher {
         self.finish_takeovers(&written);
         self.finish_prune(written.pruned);
         if beat {
-            self.agenda.next_beat = clock::instant() + self.settings.pulse.every;
+            self.agenda.next_beat = clock::after(clock::instant(), self.settings.pulse.every);
             self.observer.beaten();
         }
         self.hand_out(written.claimed)?;
@@ -288,7 +300,7 @@ impl Dispatcher {
 
     fn tally(&mut self, written: &Written) {
         let mut tally = Tally {
-            failed: written.failed_unknown as u64,
+            failed: written.failed_unknown as u64 + written.failed_by_loss,
             ..Tally::default()
         };
         for (settlement, state) in self.agenda.settlements.drain(..).zip(&written.settled) {
@@ -346,6 +358,10 @@ impl Dispatcher {
 
     /// A turn could not be written. Nothing is lost: what it had to write waits for the next try.
     fn failed(&mut self, error: Error) -> Result<()> {
+        // Who waits for a command hears of it; what workers have reported is tried again.
+        for command in self.agenda.commands.drain(..) {
+            command.reply(Err(error.duplicate()));
+        }
         if matches!(
             error.kind(),
             Kind::NewerSchema | Kind::NotADatabase | Kind::Corrupt

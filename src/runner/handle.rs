@@ -6,6 +6,8 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use crossbeam_channel::bounded;
+
 use super::builder::RunnerBuilder;
 use super::dispatcher::Dispatcher;
 use crate::clock::{Clock, millis};
@@ -148,19 +150,17 @@ impl Runner {
         let clock = store.config.clock.clone();
         let signals = Arc::new(Signals::default());
         signals.turned(clock.boot_ms());
-        let lease = store.seat.lease()?;
-        let bell = Arc::clone(&lease.bell);
-        let mut dispatcher = Dispatcher::new(builder, lease, Arc::clone(&signals))?;
-        let id = dispatcher.id();
+        // The thread first: a dispatcher that went into one that cannot be started would keep the writer.
+        let (hand, take) = bounded::<Dispatcher>(1);
         let thread = thread::Builder::new()
             .name("jobq-dispatcher".to_owned())
-            .spawn(move || {
-                // Whatever happens, the writer goes back: or those who enqueue would wait for ever.
-                let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run()));
-                dispatcher.close();
-                ended.unwrap_or_else(|_| Err(Error::new(Kind::Io, "the dispatcher has panicked")))
-            })
+            .spawn(move || take.recv().map_or_else(|_| Ok(Ended::default()), dispatch))
             .map_err(|error| Error::io("the dispatcher thread cannot be started", error))?;
+        let lease = store.seat.lease()?;
+        let bell = Arc::clone(&lease.bell);
+        let dispatcher = Dispatcher::new(builder, lease, Arc::clone(&signals))?;
+        let id = dispatcher.id();
+        let _ = hand.send(dispatcher);
         let stopper = Stopper {
             signals: Arc::clone(&signals),
             bell,
@@ -236,4 +236,12 @@ impl Drop for Runner {
             }
         }
     }
+}
+
+/// Makes turns until the end. Whatever happens, the writer goes back: or those who enqueue would
+/// wait for ever.
+fn dispatch(mut dispatcher: Dispatcher) -> Result<Ended> {
+    let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run()));
+    dispatcher.close();
+    ended.unwrap_or_else(|_| Err(Error::new(Kind::Io, "the dispatcher has panicked")))
 }

@@ -37,7 +37,7 @@ impl Dispatcher {
             if attempt
                 .budget
                 .timeout
-                .is_some_and(|timeout| now >= began + timeout)
+                .is_some_and(|timeout| now >= clock::after(began, timeout))
             {
                 attempt.cancellation.cancel(CancelReason::Timeout);
             }
@@ -157,7 +157,7 @@ impl Dispatcher {
             return (attempt.claimed_at + STALE).min(now + soonest);
         };
         if let Some(told_at) = attempt.cancellation.told_at() {
-            return told_at + self.settings.pulse.grace;
+            return clock::after(told_at, self.settings.pulse.grace);
         }
         let never = now + SAFETY_POLL;
         let noted = if attempt.is_noted() {
@@ -168,6 +168,6 @@ impl Dispatcher {
         attempt
             .budget
             .timeout
-            .map_or(noted, |timeout| noted.min(began + timeout))
+            .map_or(noted, |timeout| noted.min(clock::after(began, timeout)))
     }
 }

@@ -44,7 +44,7 @@ impl Dispatcher {
             self.withdraw_unbegun(Duration::ZERO);
             self.agenda.mark_stopping = true;
             self.phase = Phase::Stopping {
-                until: now + self.settings.pulse.deadline,
+                until: clock::after(now, self.settings.pulse.deadline),
             };
         }
         if let Phase::Stopping { until } = self.phase
@@ -58,7 +58,7 @@ impl Dispatcher {
             }
             self.cancel_all(CancelReason::Shutdown);
             self.phase = Phase::Cancelling {
-                until: now + self.settings.pulse.grace,
+                until: clock::after(now, self.settings.pulse.grace),
             };
         }
         if let Phase::Cancelling { until } = self.phase
@@ -67,7 +67,7 @@ impl Dispatcher {
             self.abandon_all();
         }
         if let Phase::Cancelling { until } = self.phase
-            && now >= until + self.settings.pulse.grace
+            && now >= clock::after(until, self.settings.pulse.grace)
         {
             log::error!(
                 "what {} jobs came to could not be saved; ending without it",
@@ -93,9 +93,10 @@ impl Dispatcher {
         if self.settings.until == Until::Stopped
             || self.agenda.more
             || !self.in_flight.is_empty()
-            || !self.agenda.commands.is_empty()
-            || !self.agenda.lost.is_empty()
             || self.agenda.probe_locks
+            || self.agenda.reconcile
+            || self.agenda.has_writes()
+            || self.is_due()
         {
             return Ok(false);
         }
@@ -135,7 +136,13 @@ impl Dispatcher {
 
     /// Ends the workers, releases the lock and hands the writer back.
     pub(crate) fn close(mut self) {
-        let busy: Vec<u32> = self.busy_workers();
+        // What has not begun is others' from now on; before the look at who is busy, or a worker that
+        // has just begun would be waited for here while it waits for a commit.
+        self.cancel_all(CancelReason::Shutdown);
+        for attempt in self.in_flight.values() {
+            attempt.withdraw();
+        }
+        let busy = self.busy_workers();
         self.pool.close(|worker| busy.contains(&worker));
         if let Some(lock) = self.marks.use_lock(None)
             && self.phase == Phase::Ended

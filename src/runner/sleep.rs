@@ -17,7 +17,7 @@ impl Dispatcher {
         let timeout = self.time_to_next();
         self.lease.bell.fall_asleep();
         if self.pool.reports().is_empty()
-            && self.lease.outbox.is_empty()
+            && (self.lease.outbox.is_empty() || self.room_for_commands() == 0)
             && !timeout.is_zero()
             && !self.stop_is_news()
         {
@@ -74,7 +74,7 @@ impl Dispatcher {
             at(if now < until {
                 until
             } else {
-                until + self.settings.pulse.grace
+                clock::after(until, self.settings.pulse.grace)
             });
         }
         if let Some(due_ms) = self
@@ -96,6 +96,7 @@ impl Dispatcher {
 
     fn has_room(&self) -> bool {
         self.phase == Phase::Running
+            && self.pool.room() > 0
             && self.in_flight.len() + self.orphans.len() < self.pool.workers() + self.pace.allowed()
     }
 }

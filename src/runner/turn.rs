@@ -23,6 +23,13 @@ pub(crate) struct Settlement {
     pub(crate) measured: Measured,
 }
 
+/// A runner that is lost, and what its workers had noted of their processes.
+pub(crate) struct Lost {
+    pub(crate) runner: i64,
+    pub(crate) loss: Loss,
+    pub(crate) marks: Vec<String>,
+}
+
 /// How careful a turn is after one has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Care {
@@ -42,7 +49,7 @@ pub(crate) struct Turn<'a> {
     pub(crate) strays: &'a [Held],
     /// Workers to be noted on their jobs.
     pub(crate) workers: &'a [(Arc<Attempt>, u32)],
-    pub(crate) lost: &'a [(i64, Loss)],
+    pub(crate) lost: &'a [Lost],
     pub(crate) beat: bool,
     pub(crate) stopping: bool,
     pub(crate) clock: Option<&'a ClockReading>,
@@ -65,6 +72,8 @@ pub(crate) struct Written {
     pub(crate) alive: bool,
     /// The lost runners that this turn took over from, with the number of their jobs.
     pub(crate) taken_over: Vec<(i64, usize)>,
+    /// Jobs that failed because they had taken down too many runners.
+    pub(crate) failed_by_loss: u64,
     pub(crate) pruned: usize,
     pub(crate) failed_unknown: usize,
     pub(crate) next_due_ms: Option<i64>,
@@ -76,6 +85,12 @@ impl Turn<'_> {
             alive: true,
             ..Written::default()
         };
+        // Before anything that waits for a duration is written: that is given by the new clock.
+        if let Some(clock) = self.clock {
+            aside(tx, "the waits cannot follow the clock", |tx| {
+                schedule::follow_clock(tx, clock)
+            })?;
+        }
         for settlement in self.settlements {
             written.settled.push(self.settle(tx, settlement)?);
         }
@@ -88,17 +103,10 @@ impl Turn<'_> {
         for (attempt, worker) in self.workers {
             runners::note_worker(tx, attempt.job(), attempt.held.attempt, *worker)?;
         }
-        if let Some(clock) = self.clock {
-            schedule::follow_clock(tx, clock)?;
-        }
         if self.promote > 0 {
             schedule::promote_due(tx, self.promote)?;
         }
-        for (runner, loss) in self.lost {
-            written
-                .taken_over
-                .extend(runners::take_over(tx, *runner, *loss)?.map(|jobs| (*runner, jobs)));
-        }
+        self.take_over(tx, &mut written)?;
         written.alive = if self.beat {
             runners::beat(tx, self.runner)?
         } else {
@@ -108,14 +116,34 @@ impl Turn<'_> {
             runners::stopping(tx, self.runner)?;
         }
         for old in self.prune {
-            written.pruned += prune::step(tx, *old)?;
-            prune::forget_runners(tx, old.before_ms)?;
+            let step = aside(tx, "old jobs cannot be removed", |tx| {
+                prune::forget_runners(tx, old.before_ms)?;
+                prune::step(tx, *old)
+            })?;
+            written.pruned += step.unwrap_or(0);
         }
         if written.alive {
             self.claim(tx, &mut written)?;
         }
         written.next_due_ms = schedule::next_due(tx.conn)?;
         Ok(written)
+    }
+
+    fn take_over(&self, tx: &mut Tx<'_>, written: &mut Written) -> Result<()> {
+        let failed_before = tx.counts.change(State::Failed);
+        for lost in self.lost {
+            let Some(jobs) = runners::take_over(tx, lost.runner, lost.loss)? else {
+                continue;
+            };
+            if matches!(lost.loss, Loss::Hung { .. }) {
+                // Only now is it sure that it hangs, and this transaction keeps it from beating.
+                end_leftovers(&lost.marks);
+            }
+            written.taken_over.push((lost.runner, jobs));
+        }
+        let failed = tx.counts.change(State::Failed) - failed_before;
+        written.failed_by_loss = u64::try_from(failed).unwrap_or(0);
+        Ok(())
     }
 
     fn claim(&self, tx: &mut Tx<'_>, written: &mut Written) -> Result<()> {
@@ -166,5 +194,31 @@ impl Turn<'_> {
             error: format!("its outcome could not be saved: {error}"),
         };
         settle::settle(tx, &attempt.held, &verdict, &Measured::default())
+    }
+}
+
+/// Upkeep that fails is told and left: it must not keep reports and claims from being saved.
+fn aside<T>(
+    tx: &mut Tx<'_>,
+    what: &str,
+    body: impl FnOnce(&mut Tx<'_>) -> Result<T>,
+) -> Result<Option<T>> {
+    match tx.savepoint(body) {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if tx.conn.is_autocommit() || error.is_full() || error.is_busy() => Err(error),
+        Err(error) => {
+            log::error!("{what}: {error}");
+            Ok(None)
+        }
+    }
+}
+
+/// Ends what a lost runner's commands left running, before they run again.
+pub(crate) fn end_leftovers(marks: &[String]) {
+    for mark in marks {
+        #[cfg(feature = "exec")]
+        crate::handlers::exec::end_leftover(mark);
+        #[cfg(not(feature = "exec"))]
+        log::debug!("a lost runner had noted {mark}");
     }
 }

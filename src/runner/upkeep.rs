@@ -2,14 +2,13 @@
 //! old jobs, and bringing itself and the file together again.
 
 use std::collections::HashSet;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::dispatcher::Dispatcher;
 use super::liveness::{DeadLock, marks_of};
 use super::registration;
 use super::shutdown::Phase;
-use super::turn::Written;
+use super::turn::{Lost, Written, end_leftovers};
 use crate::Result;
 use crate::clock;
 use crate::job::JobId;
@@ -45,8 +44,12 @@ impl Dispatcher {
                 continue;
             }
             if let Some(lock) = DeadLock::probe(&self.folder, &runner.name) {
-                self.end_leftovers(&lock.marks());
-                self.agenda.lost.push((runner.id, Loss::Dead));
+                end_leftovers(&lock.marks());
+                self.agenda.lost.push(Lost {
+                    runner: runner.id,
+                    loss: Loss::Dead,
+                    marks: Vec::new(),
+                });
                 self.dead_locks.push((runner.id, lock));
             }
         }
@@ -57,29 +60,18 @@ impl Dispatcher {
             .observer
             .hung(&others, now, self.settings.pulse.hung_after)
         {
-            if self.agenda.lost.iter().any(|(lost, _)| *lost == id) {
+            if self.agenda.lost.iter().any(|lost| lost.runner == id) {
                 continue;
             }
-            if let Some(runner) = others.iter().find(|runner| runner.id == id) {
-                self.end_leftovers(&marks_of(&self.folder, &runner.name));
-            }
-            self.agenda.lost.push((id, loss));
+            let hung = others.iter().find(|runner| runner.id == id);
+            let marks = hung.map(|runner| marks_of(&self.folder, &runner.name));
+            self.agenda.lost.push(Lost {
+                runner: id,
+                loss,
+                marks: marks.unwrap_or_default(),
+            });
         }
         Ok(())
-    }
-
-    /// Ends what a lost runner's commands left running, before they run again.
-    #[cfg_attr(
-        not(feature = "exec"),
-        allow(clippy::unused_self, reason = "commands are a feature")
-    )]
-    fn end_leftovers(&self, marks: &[String]) {
-        for mark in marks {
-            #[cfg(feature = "exec")]
-            crate::handlers::exec::end_leftover(mark);
-            #[cfg(not(feature = "exec"))]
-            log::debug!("a lost runner had noted {mark}");
-        }
     }
 
     pub(crate) fn finish_takeovers(&mut self, written: &Written) {
@@ -93,11 +85,7 @@ impl Dispatcher {
     }
 
     fn check_clock(&mut self) -> Result<()> {
-        let source = &self.store.config.clock;
-        let now = ClockReading {
-            boot: boot_id(),
-            offset_ms: source.now_ms() - source.boot_ms(),
-        };
+        let now = ClockReading::of(&self.store.config.clock);
         let known = schedule::clock_reading(self.lease.writer.conn()?)?;
         if has_stepped(known.as_ref(), &now) {
             if known.is_some_and(|known| known.boot == now.boot) {
@@ -127,7 +115,7 @@ impl Dispatcher {
                 })
             })
             .collect();
-        self.agenda.next_prune = clock::instant() + retention.every;
+        self.agenda.next_prune = clock::after(clock::instant(), retention.every);
     }
 
     /// After a step of the retention: the next one soon where there was enough for it, in jobs or in
@@ -190,14 +178,4 @@ impl Dispatcher {
             .collect();
         Ok(())
     }
-}
-
-/// Which start of the machine this is.
-fn boot_id() -> String {
-    static BOOT: OnceLock<String> = OnceLock::new();
-    let read = || {
-        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        id.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
-    };
-    BOOT.get_or_init(read).clone()
 }

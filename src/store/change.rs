@@ -180,7 +180,7 @@ impl Changes {
     /// # Errors
     /// The file can no longer be read.
     pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
-        let deadline = clock::instant() + timeout;
+        let deadline = clock::after(clock::instant(), timeout);
         let mut looks = LOOK_AGAIN.iter();
         loop {
             let version = data_version(&self.conn)?;

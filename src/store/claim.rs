@@ -38,6 +38,9 @@ statements! {
         WHERE id = ?1 AND state = 2";
 }
 
+/// Payloads that wait in the channel may take this much memory, and as much again in one claim.
+pub(crate) const AHEAD_BYTES: usize = 16 * 1024 * 1024;
+
 /// For whom a job is claimed. A crash charges only what was claimed for a free worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -93,6 +96,7 @@ pub(crate) fn claim(tx: &mut Tx<'_>, wish: &Wish<'_>) -> Result<Vec<ClaimedJob>>
     let fresh = tx.counts.grown(State::Pending);
     let mut queues = queues(tx.conn, wish, &fresh)?;
     let mut claimed = Vec::with_capacity(wish.jobs.min(1024));
+    let mut bytes = 0;
     while claimed.len() < wish.jobs && !queues.is_empty() {
         let mut left = Vec::with_capacity(queues.len());
         for (at, queue) in queues.iter().copied().enumerate() {
@@ -102,7 +106,15 @@ pub(crate) fn claim(tx: &mut Tx<'_>, wish: &Wish<'_>) -> Result<Vec<ClaimedJob>>
                 left.push(queue);
             }
             for (id, kind) in next {
-                claimed.extend(take(tx, wish, Candidate { id, queue, kind })?);
+                let job = take(tx, wish, Candidate { id, queue, kind })?;
+                bytes += job
+                    .as_ref()
+                    .and_then(|job| job.payload.as_ref())
+                    .map_or(0, String::len);
+                claimed.extend(job);
+                if wish.claim_for == ClaimFor::Ahead && bytes >= AHEAD_BYTES {
+                    return Ok(claimed);
+                }
             }
         }
         queues = left;
@@ -217,21 +229,26 @@ fn take(tx: &mut Tx<'_>, wish: &Wish<'_>, candidate: Candidate) -> Result<Option
 
 /// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.
 pub(crate) fn budget(row: &Row<'_>, at: usize) -> rusqlite::Result<Budget> {
+    // What somebody else has written there may be out of range; one such row must block nobody.
+    let count = |column| {
+        Ok::<_, rusqlite::Error>(
+            u32::try_from(row.get::<_, i64>(column)?.max(0)).unwrap_or(u32::MAX),
+        )
+    };
+    let duration = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs());
     Ok(Budget {
         policy: RetryPolicy {
-            max_retries: row.get(at + 2)?,
+            max_retries: count(at + 2)?,
             backoff: Backoff::from_code(row.get(at + 3)?).unwrap_or_default(),
-            delay: Duration::from_millis(row.get(at + 4)?),
+            delay: duration(row.get(at + 4)?),
             jitter: if row.get(at + 5)? {
                 Jitter::Tenth
             } else {
                 Jitter::Off
             },
         },
-        retries: row.get(at)?,
-        crashes: row.get(at + 1)?,
-        timeout: row
-            .get::<_, Option<u64>>(at + 6)?
-            .map(Duration::from_millis),
+        retries: count(at)?,
+        crashes: count(at + 1)?,
+        timeout: row.get::<_, Option<i64>>(at + 6)?.map(duration),
     })
 }

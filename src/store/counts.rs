@@ -76,6 +76,15 @@ impl CountChanges {
         self.add(queue, to, 1);
     }
 
+    /// How many jobs have come to `state`, less those that have left it.
+    pub(crate) fn change(&self, state: State) -> i64 {
+        self.0
+            .iter()
+            .filter(|change| change.1 == state)
+            .map(|change| change.2)
+            .sum()
+    }
+
     /// The queues that have gained jobs in `state`.
     pub(crate) fn grown(&self, state: State) -> Vec<i64> {
         self.0

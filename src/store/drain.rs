@@ -10,7 +10,7 @@ statements! {
     /// By an index of its own: the jobs that wait for a retry are few among a million delayed ones.
     hot RETRY_WAITS = "SELECT DISTINCT queue_id FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1";
     /// Told once at the end.
-    cold LEFT_SCHEDULED = "SELECT wait_reason, count(*) FROM jobq_job WHERE state = 0 AND wait_reason <> 2 GROUP BY wait_reason";
+    cold LEFT_SCHEDULED = "SELECT wait_reason, count(*) FROM jobq_job WHERE state = 0 GROUP BY wait_reason";
     cold LEFT_PENDING = "SELECT j.queue_id, q.name, j.kind_id, k.name, count(*) FROM jobq_job j
         JOIN jobq_queue q ON q.id = j.queue_id JOIN jobq_kind k ON k.id = j.kind_id
         WHERE j.state = 2 GROUP BY j.queue_id, j.kind_id";
@@ -69,10 +69,10 @@ pub(crate) fn left(
     let mut statement = conn.prepare(LEFT_SCHEDULED)?;
     let mut rows = statement.query(params![])?;
     while let Some(row) = rows.next()? {
-        let why = if row.get::<_, i64>(0)? == 1 {
-            "delayed"
-        } else {
-            "snoozed"
+        let why = match row.get::<_, i64>(0)? {
+            1 => "delayed",
+            2 => "waiting for a retry that this runner cannot make",
+            _ => "snoozed",
         };
         left.push((row.get(1)?, why.to_owned()));
     }

@@ -174,6 +174,9 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
 
 fn reschedule(tx: &mut Tx<'_>, id: JobId, queue: i64, when: When) -> Result<()> {
     let due = Due::of(when, tx.now_ms);
+    if due.as_ref().is_some_and(|due| !due.fixed) {
+        tx.follow_clock()?;
+    }
     let to = if due.is_some() {
         State::Scheduled
     } else {

@@ -103,11 +103,13 @@ pub(crate) struct Due {
 impl Due {
     /// None where it is due already.
     pub(crate) fn of(when: When, now_ms: i64) -> Option<Due> {
+        // Ten thousand years from now is never, and still fits when a step of the clock moves it.
+        const NEVER_MS: i64 = 253_402_300_799_999;
         match when {
             When::Now => None,
             When::In(delay) if delay.is_zero() => None,
             When::In(delay) => Some(Due {
-                run_at_ms: now_ms.saturating_add(millis(delay)),
+                run_at_ms: now_ms.saturating_add(millis(delay)).min(NEVER_MS),
                 fixed: false,
             }),
             When::At(at) if at.as_millisecond() <= now_ms => None,
@@ -123,6 +125,9 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<Enqueued> {
     let queue = tx.names.queue_id(tx.conn, &job.queue)?;
     let kind = tx.names.kind_id(tx.conn, &job.kind)?;
     let due = Due::of(job.when, tx.now_ms);
+    if due.as_ref().is_some_and(|due| !due.fixed) {
+        tx.follow_clock()?;
+    }
     let state = if due.is_some() {
         State::Scheduled
     } else {

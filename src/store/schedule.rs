@@ -5,6 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
+use crate::clock::{Clock, boot_id};
 use crate::state::State;
 
 statements! {
@@ -47,6 +48,15 @@ pub(crate) struct ClockReading {
     /// Which start of the machine: after another one the two cannot be compared.
     pub(crate) boot: String,
     pub(crate) offset_ms: i64,
+}
+
+impl ClockReading {
+    pub(crate) fn of(clock: &Clock) -> ClockReading {
+        ClockReading {
+            boot: boot_id().to_owned(),
+            offset_ms: clock.now_ms() - clock.boot_ms(),
+        }
+    }
 }
 
 /// Smaller steps are left to the clock's own drift.

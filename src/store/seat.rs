@@ -96,13 +96,28 @@ impl WriterSeat {
     fn sit(&self, seat: &mut Seat) -> Result<()> {
         match std::mem::replace(seat, Seat::Closed) {
             Seat::Idle(writer) => {
+                // The thread first: a writer that went into one that cannot be started would be lost.
+                let (hand, take) = bounded::<Writer>(1);
                 let outbox = self.outbox.clone();
-                let thread = thread::Builder::new()
-                    .name("jobq-writer".to_owned())
-                    .spawn(move || write_what_comes(*writer, &outbox))
-                    .map_err(|error| Error::io("the writer thread cannot be started", error))?;
-                *seat = Seat::Thread(thread);
-                Ok(())
+                let started =
+                    thread::Builder::new()
+                        .name("jobq-writer".to_owned())
+                        .spawn(move || {
+                            if let Ok(writer) = take.recv() {
+                                write_what_comes(writer, &outbox);
+                            }
+                        });
+                match started {
+                    Ok(thread) => {
+                        let _ = hand.send(*writer);
+                        *seat = Seat::Thread(thread);
+                        Ok(())
+                    }
+                    Err(error) => {
+                        *seat = Seat::Idle(writer);
+                        Err(Error::io("the writer thread cannot be started", error))
+                    }
+                }
             }
             Seat::Closed => Err(read_only()),
             other => {
@@ -144,7 +159,8 @@ impl WriterSeat {
     }
 
     /// Takes the writer back from a runner that has ended.
-    pub(crate) fn give_back(&self, lease: SeatLease) {
+    pub(crate) fn give_back(&self, mut lease: SeatLease) {
+        lease.writer.roll_back_rest();
         let mut seat = self.lock();
         *seat = Seat::Idle(lease.writer);
         if !self.outbox.is_empty()

@@ -10,7 +10,6 @@ use super::events::NewEvent;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
-use crate::clock::millis;
 use crate::event::{AttemptEnd, EventKind};
 use crate::fault::{self, Fault};
 use crate::job::{JobId, When};
@@ -74,6 +73,9 @@ pub(crate) fn settle(
 ) -> Result<Option<State>> {
     let held = &unfenced(tx, *held)?;
     let due = due_of(verdict, tx.now_ms);
+    if due.as_ref().is_some_and(|due| !due.fixed) {
+        tx.follow_clock()?;
+    }
     let Some(to) = change(tx, held, measured, (verdict, due.as_ref()))? else {
         return not_held(tx, held, measured);
     };
@@ -124,10 +126,7 @@ fn change(
 /// When the next attempt is due, where one has to wait.
 fn due_of(verdict: &Verdict, now_ms: i64) -> Option<Due> {
     match verdict {
-        Verdict::Retry { after, .. } => Some(Due {
-            run_at_ms: now_ms.saturating_add(millis(*after)),
-            fixed: false,
-        }),
+        Verdict::Retry { after, .. } => Some(due_at(When::In(*after), now_ms)),
         Verdict::Snooze(snooze) => Some(snoozed_until(*snooze, now_ms)),
         _ => None,
     }
@@ -282,6 +281,11 @@ fn snoozed_until(snooze: Snooze, now_ms: i64) -> Due {
         Snooze::For(duration) => When::In(duration),
         Snooze::Until(at) => When::At(at),
     };
+    due_at(when, now_ms)
+}
+
+/// What is due already is due now: it goes through `scheduled` all the same.
+fn due_at(when: When, now_ms: i64) -> Due {
     Due::of(when, now_ms).unwrap_or(Due {
         run_at_ms: now_ms,
         fixed: false,

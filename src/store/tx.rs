@@ -5,7 +5,9 @@ use rusqlite::Connection;
 use super::counts::CountChanges;
 use super::events::{EventBuffer, NewEvent};
 use super::names::Names;
+use super::schedule::{self, ClockReading};
 use crate::Result;
+use crate::clock::Clock;
 
 /// One IMMEDIATE transaction: its connection, its moment, and what it owes the counters.
 pub(crate) struct Tx<'c> {
@@ -15,6 +17,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) now_ms: i64,
     pub(crate) counts: CountChanges,
     events: EventBuffer,
+    /// None where there is no clock to follow, or once it has been followed.
+    clock: Option<&'c Clock>,
 }
 
 impl<'c> Tx<'c> {
@@ -25,7 +29,24 @@ impl<'c> Tx<'c> {
             now_ms,
             counts: CountChanges::default(),
             events: EventBuffer::default(),
+            clock: None,
         }
+    }
+
+    /// Lets waits that are given as durations follow steps of this clock.
+    #[must_use]
+    pub(crate) fn with_clock(mut self, clock: &'c Clock) -> Tx<'c> {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// To be called before a wait that is given as a duration is written: what stands in the file is
+    /// moved by the clock's last step first, or the new wait would be moved along.
+    pub(crate) fn follow_clock(&mut self) -> Result<()> {
+        if let Some(clock) = self.clock.take() {
+            schedule::follow_clock(self, &ClockReading::of(clock))?;
+        }
+        Ok(())
     }
 
     /// Appends to the history.
@@ -55,7 +76,7 @@ impl<'c> Tx<'c> {
         // What others have appended must not go with this savepoint.
         self.events.flush(self.conn, self.now_ms)?;
         self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
-        let counts = self.counts.clone();
+        let (counts, clock) = (self.counts.clone(), self.clock);
         match body(self) {
             Ok(done) => {
                 self.conn.prepare_cached("RELEASE command")?.execute([])?;
@@ -66,6 +87,7 @@ impl<'c> Tx<'c> {
                     self.conn
                         .execute_batch("ROLLBACK TO command; RELEASE command")?;
                     self.counts = counts;
+                    self.clock = clock;
                     self.events.clear();
                     self.names.forget_uncommitted();
                 }

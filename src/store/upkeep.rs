@@ -117,7 +117,9 @@ fn journal(conn: &Connection) -> Result<Finding> {
 }
 
 /// Replaces the counters by a recount.
-pub(crate) fn recount(tx: &Tx<'_>) -> Result<()> {
+pub(crate) fn recount(tx: &mut Tx<'_>) -> Result<()> {
+    // What earlier commands of this transaction owe the counters is in the rows already.
+    tx.counts.flush(tx.conn)?;
     let counted = counts::table(tx.conn, COUNTS_RECOUNT)?;
     tx.conn.execute(COUNTS_CLEAR, [])?;
     for ((queue, state), jobs) in counted {

@@ -239,7 +239,11 @@ impl Writer {
         let token = fastrand::i64(..);
         let now_ms = self.config.clock.now_ms();
         let Writer {
-            conn, names, mark, ..
+            conn,
+            names,
+            mark,
+            config,
+            ..
         } = self;
         let conn = conn.as_ref().ok_or_else(not_saved)?;
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
@@ -249,7 +253,7 @@ impl Writer {
             .query_row([mark.slot], |row| row.get(0))
             .optional()?;
         let before = conn.total_changes();
-        let mut tx = Tx::new(conn, names, now_ms);
+        let mut tx = Tx::new(conn, names, now_ms).with_clock(&config.clock);
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
             outcomes.push(tx.savepoint(|tx| command.apply(tx)));
@@ -310,13 +314,28 @@ impl Writer {
         self.drop_connection();
         match self.look_for_mark() {
             Landed::Yes => Ok(()),
-            Landed::No => Err(error),
-            Landed::Unknown => Err(Error::new(
-                Kind::UnknownOutcome,
-                format!("the commit failed and it cannot be told whether it landed: {error}"),
-            )
-            .hint("look before trying again; `jobq doctor` checks the file")),
+            Landed::No => match self.bury() {
+                Ok(()) => Err(error),
+                Err(_) => Err(unknown(&error)),
+            },
+            Landed::Unknown => Err(unknown(&error)),
         }
+    }
+
+    /// Makes it final that a commit has not landed: its frames may lie in the log behind the last
+    /// valid one, where a later recovery would find them, until something is written over them.
+    fn bury(&mut self) -> Result<()> {
+        let Some(conn) = self.conn.as_ref() else {
+            return Err(not_saved());
+        };
+        conn.execute_batch("BEGIN IMMEDIATE")?;
+        let marked = conn
+            .execute(COMMIT_MARK, params![self.mark.slot, fastrand::i64(..)])
+            .and_then(|_| conn.execute_batch("COMMIT"));
+        if marked.is_err() {
+            self.drop_connection();
+        }
+        Ok(marked?)
     }
 
     fn look_for_mark(&mut self) -> Landed {
@@ -386,6 +405,14 @@ impl Writer {
         Ok(())
     }
 
+    /// After a panic a transaction may be open: it would hold the lock that all others wait for.
+    pub(crate) fn roll_back_rest(&mut self) {
+        let open = self.conn.as_ref().filter(|conn| !conn.is_autocommit());
+        if open.is_some_and(|conn| conn.execute_batch("ROLLBACK").is_err()) {
+            self.drop_connection();
+        }
+    }
+
     /// Moves what the log holds into the database file, and syncs it.
     fn checkpoint(&self) -> Result<()> {
         let Some(conn) = self.conn.as_ref() else {
@@ -415,6 +442,14 @@ impl Drop for Writer {
             let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
     }
+}
+
+fn unknown(error: &Error) -> Error {
+    Error::new(
+        Kind::UnknownOutcome,
+        format!("the commit failed and it cannot be told whether it landed: {error}"),
+    )
+    .hint("look before trying again; `jobq doctor` checks the file")
 }
 
 enum Group<T> {

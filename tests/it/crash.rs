@@ -66,7 +66,7 @@ impl Campaign {
 
     /// Until some more has happened, and then a little while that nothing depends on.
     fn let_run(&mut self) {
-        let effects = || self.scene.effects().len();
+        let effects = || self.scene.effect_log().count();
         let wanted = effects() + self.random.usize(0..60);
         wait_until("jobs are run", PATIENCE, || effects() >= wanted);
         let moment = Instant::now() + Duration::from_micros(self.random.u64(0..4000));
@@ -118,7 +118,7 @@ impl Campaign {
                 .map(|told| format!("{told:?}")),
         );
         let acknowledged = notes::acknowledged(&self.scene).len();
-        if acknowledged == 0 || self.scene.effects().len() < acknowledged {
+        if acknowledged == 0 || self.scene.effect_log().count() < acknowledged {
             wrong.push(format!(
                 "{acknowledged} jobs were acknowledged and fewer ran"
             ));

@@ -103,9 +103,13 @@ fn a_runner_keeps_its_reports_while_the_file_cannot_be_written_and_saves_them_th
     runner.limit_files(Some(4096));
     scene.open_gate("gate");
     wait_until_ended(&scene, 2);
-    assert_stays("the states", Duration::from_millis(600), || {
+    let time = Duration::from_millis(800);
+    let cpu_before = runner.cpu_time();
+    assert_stays("the states", time, || {
         ids.iter().map(|id| state(&queue, *id)).collect::<Vec<_>>()
     });
+    let spent = runner.cpu_time() - cpu_before;
+    assert!(spent < time / 4, "it waits between its tries: {spent:?}");
     assert_eq!(queue.counts().unwrap().get(State::Running), 2);
     runner.limit_files(None);
     for id in ids {

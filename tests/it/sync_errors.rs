@@ -211,7 +211,7 @@ fn a_runner_whose_commits_fail_keeps_its_reports_and_forgets_no_job() {
         };
         wait_until("the tasks end", PATIENCE, || ends() == 2);
         assert_stays("what is begun", Duration::from_millis(700), || {
-            scene.effects().len()
+            scene.effect_log().count()
         });
         disk.get_well();
         wait_until("all tasks end", PATIENCE, || ends() >= ids.len());

@@ -95,7 +95,9 @@ fn busy_runners_do_not_wake_each_other_over_jobs_that_neither_can_take() {
     let ids: Vec<JobId> = (0..6)
         .map(|_| queue.enqueue(gated.clone()).unwrap().id)
         .collect();
-    wait_until("both are busy", PATIENCE, || scene.effects().len() == 2);
+    wait_until("both are busy", PATIENCE, || {
+        scene.effect_log().count() == 2
+    });
     let writes = Writes::of(&scene);
     writes.wait_until_quiet();
     let slept = runners.each_ref().map(Process::dispatcher_sleeps);

@@ -244,7 +244,7 @@ fn runners_that_stood_still_together_take_nothing_from_each_other() {
         });
         runners.iter().for_each(Process::thaw);
         assert_stays("the number of attempts", hung_after * 2, || {
-            scene.effects().len()
+            scene.effect_log().count()
         });
     }
     scene.open_gate("gate");

@@ -378,10 +378,10 @@ fn a_recount_repairs_the_wrong_counter_and_no_other() {
     town.sql("UPDATE jobq_count SET jobs = 77 WHERE queue_id = 1 AND state = 6");
     touches_in(
         &mut town,
-        |tx| upkeep::recount(tx),
+        upkeep::recount,
         &["~ count mail failed"],
     );
-    touches_in(&mut town, |tx| upkeep::recount(tx), &[]);
+    touches_in(&mut town, upkeep::recount, &[]);
 }
 
 #[test]

@@ -220,7 +220,7 @@ impl World {
                 let which = Which::Named(queue.to_string());
                 self.sandbox.write(|tx| queues::pause(tx, &which));
             }
-            Op::Recount => self.sandbox.write(|tx| upkeep::recount(tx)),
+            Op::Recount => self.sandbox.write(upkeep::recount),
             _ => self.by_hand(op),
         }
     }

@@ -1,6 +1,6 @@
 //! What must hold after anything, as a list of what does not.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jobq::{Event, EventKind, JobId, JobRecord, Queue, State};
@@ -10,11 +10,11 @@ use super::place::{Place, ailments, all_jobs, events};
 
 /// What is known of a scene once all its jobs are final.
 pub(crate) struct Witness<'a> {
-    pub(crate) queue: &'a Queue,
-    pub(crate) acknowledged: Vec<JobId>,
-    pub(crate) effects: Vec<Effect>,
+    queue: &'a Queue,
+    acknowledged: Vec<JobId>,
+    effects: BTreeMap<(JobId, u32), Vec<Effect>>,
     /// Since when a process does not count as a live holder: it was killed or stopped then.
-    pub(crate) gone: &'a HashMap<String, Duration>,
+    gone: &'a HashMap<String, Duration>,
 }
 
 impl<'a> Witness<'a> {
@@ -23,10 +23,15 @@ impl<'a> Witness<'a> {
         queue: &'a Queue,
         gone: &'a HashMap<String, Duration>,
     ) -> Witness<'a> {
+        let mut effects: BTreeMap<_, Vec<Effect>> = BTreeMap::new();
+        for effect in place.effects() {
+            let attempt = (effect.job, effect.attempt);
+            effects.entry(attempt).or_default().push(effect);
+        }
         Witness {
             queue,
             acknowledged: super::notes::acknowledged(place),
-            effects: place.effects(),
+            effects,
             gone,
         }
     }
@@ -56,8 +61,8 @@ impl<'a> Witness<'a> {
     }
 
     fn missing_effects(&self, job: &JobRecord) -> Option<String> {
-        let of_last = |effect: &&Effect| effect.job == job.id && effect.attempt == job.attempt;
-        let ended = self.effects.iter().filter(of_last).any(Effect::is_end);
+        let of_last = self.effects.get(&(job.id, job.attempt));
+        let ended = of_last.is_some_and(|effects| effects.iter().any(Effect::is_end));
         (job.state == State::Completed && !ended).then(|| {
             format!(
                 "job {} completed by attempt {}, which never ended",
@@ -68,16 +73,15 @@ impl<'a> Witness<'a> {
 
     fn doubles(&self, histories: &BTreeMap<JobId, History>) -> Vec<String> {
         let mut wrong = Vec::new();
-        let mut begun = HashSet::new();
-        for effect in self.effects.iter().filter(|effect| effect.is_begin()) {
-            let (job, attempt) = (effect.job, effect.attempt);
-            if !begun.insert((job, attempt)) {
-                wrong.push(format!("job {job}: attempt {attempt} was begun twice"));
+        for ((job, attempt), effects) in &self.effects {
+            let begun = effects.iter().filter(|effect| effect.is_begin()).count();
+            if begun != 1 {
+                wrong.push(format!(
+                    "job {job}: attempt {attempt} was begun {begun} times"
+                ));
             }
-            if !histories
-                .get(&job)
-                .is_some_and(|history| history.starts.contains_key(&attempt))
-            {
+            let history = histories.get(job);
+            if !history.is_some_and(|history| history.starts.contains_key(attempt)) {
                 wrong.push(format!(
                     "job {job}: attempt {attempt} was begun and never claimed"
                 ));
@@ -89,7 +93,8 @@ impl<'a> Witness<'a> {
     /// Where an attempt began while the holder of an earlier one was still at it.
     fn overlaps(&self) -> Vec<String> {
         let mut holders: HashMap<JobId, Vec<(&Effect, Duration)>> = HashMap::new();
-        for begin in self.effects.iter().filter(|effect| effect.is_begin()) {
+        let effects = self.effects.values().flatten();
+        for begin in effects.filter(|effect| effect.is_begin()) {
             holders
                 .entry(begin.job)
                 .or_default()
@@ -115,10 +120,9 @@ impl<'a> Witness<'a> {
 
     /// When the attempt was over: it ended, or its process was gone.
     fn over(&self, begin: &Effect) -> Duration {
-        let ended = self
-            .effects
+        let effects = &self.effects[&(begin.job, begin.attempt)];
+        let ended = effects
             .iter()
-            .filter(|effect| (effect.job, effect.attempt) == (begin.job, begin.attempt))
             .filter(|effect| effect.process == begin.process && !effect.is_begin())
             .map(|effect| effect.at);
         let gone = self.gone.get(&begin.process).copied();

@@ -50,6 +50,11 @@ impl EffectLog {
         ));
     }
 
+    /// How many there are so far.
+    pub(crate) fn count(&self) -> usize {
+        lines::count(&self.path)
+    }
+
     pub(crate) fn read(&self) -> Vec<Effect> {
         lines::read(&self.path)
             .iter()

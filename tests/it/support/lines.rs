@@ -39,3 +39,8 @@ pub(crate) fn read(path: &Path) -> Vec<String> {
         .map(|line| String::from_utf8_lossy(line).trim_end().to_owned())
         .collect()
 }
+
+pub(crate) fn count(path: &Path) -> usize {
+    let bytes = std::fs::metadata(path).map_or(0, |file| file.len());
+    usize::try_from(bytes).unwrap() / LINE_BYTES
+}

@@ -198,6 +198,16 @@ impl Process {
         dispatcher.map_or(0, |thread| thread.sleeps)
     }
 
+    /// How much processor time it has used.
+    pub(crate) fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+        let (_, fields) = stat.rsplit_once(')').unwrap();
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        let ticks = |at: usize| fields[at].parse::<u64>().unwrap();
+        // Fields 14 and 15, in hundredths of a second; the first here is field 3.
+        Duration::from_millis((ticks(11) + ticks(12)) * 10)
+    }
+
     /// Waits until its dispatcher waits for SQLite's write lock.
     pub(crate) fn wait_until_dispatcher_is_busy(&self) {
         let before = self.dispatcher_sleeps();
