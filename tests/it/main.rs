@@ -17,6 +17,7 @@ mod handlers;
 #[cfg(feature = "exec")]
 mod leftovers;
 mod many;
+mod regressions;
 mod shutdown;
 mod support;
 mod sync_errors;

@@ -376,11 +376,7 @@ fn remembering_a_batch_touches_that_batch_alone() {
 fn a_recount_repairs_the_wrong_counter_and_no_other() {
     let mut town = town();
     town.sql("UPDATE jobq_count SET jobs = 77 WHERE queue_id = 1 AND state = 6");
-    touches_in(
-        &mut town,
-        upkeep::recount,
-        &["~ count mail failed"],
-    );
+    touches_in(&mut town, upkeep::recount, &["~ count mail failed"]);
     touches_in(&mut town, upkeep::recount, &[]);
 }
 

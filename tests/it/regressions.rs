@@ -1,0 +1,166 @@
+//! Faults that were found by reading, each with its story.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use jobq::rusqlite::Connection;
+use jobq::{
+    Clock, Context, EventKind, Level, NewJob, Outcome, Queue, Retention, Snooze, State, Until, When,
+};
+
+use crate::support::place::{Scene, count_events, job, state, wait_until_completed};
+use crate::support::{PATIENCE, by, wait_until};
+
+/// The report went ahead of what its worker had written before, wherever that was more than one
+/// transaction takes; the fence then refused the rest.
+#[test]
+fn what_a_job_logged_is_saved_before_its_end_however_much_it_is() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let handler = by(|ctx: &Context| {
+        for line in 0..4000 {
+            ctx.log(Level::Debug, format!("line {line}"));
+        }
+        Outcome::Done(None)
+    });
+    let runner = queue.runner().handler("chatty", handler).start().unwrap();
+    let ids: Vec<_> = (0..3)
+        .map(|_| queue.enqueue(NewJob::new("chatty")).unwrap().id)
+        .collect();
+    for id in ids {
+        wait_until_completed(&queue, id);
+        assert_eq!(count_events(&queue, Some(id), EventKind::Log), 4000);
+    }
+    runner.stop().unwrap();
+}
+
+/// Retention shared the transaction with reports and claims: an application's own foreign key on a
+/// job that was to go stopped every runner for good.
+#[test]
+fn an_application_that_refers_to_old_jobs_does_not_stop_its_runner() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let old = queue.enqueue(NewJob::new("kind")).unwrap().id;
+    let application = Connection::open(queue.path()).unwrap();
+    application
+        .execute_batch(&format!(
+            "CREATE TABLE invoice (job_id INTEGER REFERENCES jobq_job (id));
+             INSERT INTO invoice VALUES ({old})"
+        ))
+        .unwrap();
+    let runner = queue
+        .runner()
+        .handler("kind", by(|_: &Context| Outcome::Done(None)))
+        .retention(Retention {
+            completed: Some(Duration::ZERO),
+            failed: None,
+            every: Duration::from_millis(20),
+        })
+        .start()
+        .unwrap();
+    wait_until_completed(&queue, old);
+    for _ in 0..5 {
+        let id = queue.enqueue(NewJob::new("kind")).unwrap().id;
+        wait_until("the next job has run", PATIENCE, || {
+            queue
+                .get(id)
+                .unwrap()
+                .is_none_or(|job| job.state.is_final())
+        });
+    }
+    assert_eq!(state(&queue, old), State::Completed);
+    runner.stop().unwrap();
+}
+
+/// `i64::MAX` was stored, and the next step of the clock overflowed it in every turn.
+#[test]
+fn a_job_that_sleeps_for_ever_stops_nobody_when_the_clock_steps() {
+    let scene = Scene::new();
+    let start: Timestamp = "2030-06-01T12:00:00Z".parse().unwrap();
+    let clock = Clock::manual(start);
+    let queue = Queue::options()
+        .clock(clock.clone())
+        .open(scene.database())
+        .unwrap();
+    let handler = by(|ctx: &Context| match ctx.payload() {
+        "\"never\"" => Outcome::Snooze(Snooze::For(Duration::MAX)),
+        _ => Outcome::Done(None),
+    });
+    let runner = queue
+        .runner()
+        .heartbeat(Duration::from_millis(20), PATIENCE)
+        .shutdown_deadline(Duration::MAX)
+        .default_timeout(Duration::MAX)
+        .handler("kind", handler)
+        .start()
+        .unwrap();
+    let never = queue
+        .enqueue(NewJob::new("kind").payload(&"never"))
+        .unwrap()
+        .id;
+    wait_until("it sleeps", PATIENCE, || {
+        state(&queue, never) == State::Scheduled
+    });
+    clock.step(start + SignedDuration::from_hours(24));
+    let next = queue
+        .enqueue(NewJob::new("kind").delay(Duration::from_millis(1)))
+        .unwrap()
+        .id;
+    clock.advance(Duration::from_secs(1));
+    wait_until_completed(&queue, next);
+    assert_eq!(state(&queue, never), State::Scheduled);
+    runner.stop().unwrap();
+}
+
+/// With no runner alive nobody had followed the clock, and the next runner moved also the waits that
+/// were given after the step.
+#[test]
+fn a_wait_given_after_the_clock_stepped_is_not_moved_by_that_step() {
+    let scene = Scene::new();
+    let start: Timestamp = "2030-06-01T12:00:00Z".parse().unwrap();
+    let clock = Clock::manual(start);
+    let queue = Queue::options()
+        .clock(clock.clone())
+        .open(scene.database())
+        .unwrap();
+    let ten_minutes = || NewJob::new("kind").when(When::In(Duration::from_secs(600)));
+    let before = queue.enqueue(ten_minutes()).unwrap().id;
+    let stepped = start + SignedDuration::from_hours(1);
+    clock.step(stepped);
+    let after = queue.enqueue(ten_minutes()).unwrap().id;
+    let due = stepped + SignedDuration::from_mins(10);
+    assert_eq!(job(&queue, after).run_at, Some(due));
+    assert_eq!(
+        job(&queue, before).run_at,
+        Some(due),
+        "it keeps what is left of it"
+    );
+}
+
+/// The drain looked only for retries, and the first thousand due jobs were ones it could not run.
+#[test]
+fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
+    let scene = Scene::new();
+    let start: Timestamp = "2030-06-01T12:00:00Z".parse().unwrap();
+    let clock = Clock::manual(start);
+    let queue = Queue::options()
+        .clock(clock.clone())
+        .open(scene.database())
+        .unwrap();
+    let delayed = |kind: &str, seconds| NewJob::new(kind).delay(Duration::from_secs(seconds));
+    queue
+        .enqueue_many((0..2500).map(|_| delayed("nobody", 1)))
+        .unwrap();
+    let own = queue.enqueue(delayed("kind", 2)).unwrap().id;
+    clock.advance(Duration::from_secs(10));
+    let runner = queue
+        .runner()
+        .handler("kind", by(|_: &Context| Outcome::Done(None)))
+        .until(Until::Drained)
+        .start()
+        .unwrap();
+    let ended = runner.wait().unwrap();
+    assert_eq!(state(&queue, own), State::Completed);
+    assert_eq!(ended.tally.completed, 1);
+    assert_eq!(ended.left.iter().map(|left| left.jobs).sum::<u64>(), 2500);
+}
