@@ -183,9 +183,9 @@ mod tests {
     #[test]
     fn the_database_is_in_the_state_folder() {
         let xdg = ("XDG_STATE_HOME", "/state");
-        let home = ("HOME", "/home/ann");
+        let home = ("HOME", "/u/ann");
         assert_eq!(db(&[xdg, home]).unwrap(), Path::new("/state/jobq/jobq.db"));
-        let below_home = Path::new("/home/ann/.local/state/jobq/jobq.db");
+        let below_home = Path::new("/u/ann/.local/state/jobq/jobq.db");
         assert_eq!(db(&[home]).unwrap(), below_home);
         let relative = ("XDG_STATE_HOME", "state");
         assert_eq!(db(&[relative, home]).unwrap(), below_home);

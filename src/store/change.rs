@@ -15,13 +15,16 @@ use crate::clock;
 use crate::{Error, Result};
 
 /// Another process's change shows as an event on the log before its commit is visible, nearly half
-/// the time: so after an event one looks again after these waits, growing from 0.1 to 50 ms.
-pub(crate) const LOOK_AGAIN: [Duration; 10] = {
-    let ms10 = [1, 2, 4, 8, 16, 32, 64, 128, 256, 500];
-    let mut waits = [Duration::ZERO; 10];
+/// the time: so after an event one looks again after these waits, growing from 0.1 ms. The last ones
+/// are for a disk whose sync takes that long.
+pub(crate) const LOOK_AGAIN: [Duration; 14] = {
+    let tenths_of_ms = [
+        1, 2, 4, 8, 16, 32, 64, 128, 256, 500, 1000, 2000, 4000, 8000,
+    ];
+    let mut waits = [Duration::ZERO; 14];
     let mut at = 0;
     while at < waits.len() {
-        waits[at] = Duration::from_micros(ms10[at] * 100);
+        waits[at] = Duration::from_micros(tenths_of_ms[at] * 100);
         at += 1;
     }
     waits

@@ -255,8 +255,12 @@ fn threads_of(pid: u32) -> Vec<Thread> {
 }
 
 /// Whether there is such a process, zombies left aside.
+#[cfg(feature = "exec")]
 pub(crate) fn is_alive(pid: u32) -> bool {
-    threads_of(pid)
-        .iter()
-        .any(|thread| !matches!(thread.state, 'Z' | 'X'))
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let state = status
+        .lines()
+        .find_map(|line| line.strip_prefix("State:"))
+        .map(str::trim_start);
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
