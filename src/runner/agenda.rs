@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use super::attempt::Attempt;
 use super::turn::{Lost, Settlement};
 use crate::clock;
+use crate::store::command::Command;
 use crate::store::prune::Old;
 use crate::store::schedule::ClockReading;
 use crate::store::settle::Held;
-use crate::store::writer::Command;
 
 /// What is to be written in the next transaction, and when to look for what.
 pub(crate) struct Agenda {

@@ -257,7 +257,9 @@ impl Dispatcher {
             .transact(&mut agenda.commands, &mut |tx| turn.write(tx))?;
         // Who had no room has not seen whether there is more.
         written.more |= !capacity.is_some();
-        self.follow(written, beat)
+        self.follow(written, beat)?;
+        self.lease.writer.tidy_log();
+        Ok(())
     }
 
     /// Whether a job's time has come, as far as is known.

@@ -72,7 +72,7 @@ impl NewEvent {
 }
 
 /// What a transaction has to append, in order.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct EventBuffer(Vec<NewEvent>);
 
 const ROWS: usize = 16;
@@ -85,10 +85,6 @@ impl EventBuffer {
 
     pub(crate) fn is_full(&self) -> bool {
         self.0.len() >= ROWS
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
     }
 
     /// Writes what is there.

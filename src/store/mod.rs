@@ -10,6 +10,7 @@ pub(crate) mod attempts;
 pub(crate) mod batches;
 pub(crate) mod change;
 pub(crate) mod claim;
+pub(crate) mod command;
 pub(crate) mod connection;
 pub(crate) mod counts;
 pub(crate) mod drain;

@@ -5,8 +5,9 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::command::{Call, Command};
 use super::tx::Tx;
-use super::writer::{Call, Command, Writer};
+use super::writer::Writer;
 use crate::doorbell::Doorbell;
 use crate::error::Kind;
 use crate::{Error, Result};
@@ -217,6 +218,7 @@ fn write_what_comes(mut writer: Writer, outbox: &Receiver<Message>) {
         if !commands.is_empty() {
             // Each command has its own reply; there is no body that could fail.
             let _ = writer.transact(&mut commands, &mut |_| Ok(()));
+            writer.tidy_log();
         }
         if let Some(hand) = hand {
             let _ = hand.send(writer);

@@ -73,10 +73,9 @@ impl<'c> Tx<'c> {
     /// Runs `body` whole or not at all. An error that ended the whole transaction is left to the
     /// writer, which sees it by autocommit.
     pub(crate) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
-        // What others have appended must not go with this savepoint.
-        self.events.flush(self.conn, self.now_ms)?;
         self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
-        let (counts, clock) = (self.counts.clone(), self.clock);
+        // What others have left to be written is theirs, whatever of it is written in here.
+        let (counts, events, clock) = (self.counts.clone(), self.events.clone(), self.clock);
         match body(self) {
             Ok(done) => {
                 self.conn.prepare_cached("RELEASE command")?.execute([])?;
@@ -88,7 +87,7 @@ impl<'c> Tx<'c> {
                         .execute_batch("ROLLBACK TO command; RELEASE command")?;
                     self.counts = counts;
                     self.clock = clock;
-                    self.events.clear();
+                    self.events = events;
                     self.names.forget_uncommitted();
                 }
                 Err(error)

@@ -12,6 +12,7 @@ use crate::error::Kind;
 use crate::job::{JobId, NewJob};
 use crate::store::Store;
 use crate::store::change::data_version;
+use crate::store::command::{Call, Command};
 use crate::store::connection::{self, Durability, OpenConfig};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::edit;
@@ -20,7 +21,7 @@ use crate::store::events::NewEvent;
 use crate::store::queues::{self, Which};
 use crate::store::seat::WriterSeat;
 use crate::store::tx::Tx;
-use crate::store::writer::{Call, Command, Writer};
+use crate::store::writer::Writer;
 use crate::{Error, Result};
 
 fn config(folder: &TempDir) -> OpenConfig {
@@ -309,7 +310,7 @@ fn a_command_whose_events_do_not_fit_spoils_nobody_elses() {
     let (first, first_answer, first_runs) = counted("new");
     let (hog, hog_answer) = call(append_too_much);
     let (second, second_answer, _) = counted("new");
-    let body = writer.transact(&mut vec![first, hog, second], &mut |_| Ok(()));
+    let body = writer.transact(&mut vec![first, second, hog], &mut |_| Ok(()));
     assert!(body.is_ok(), "{body:?}");
     assert_eq!(first_runs.load(Ordering::SeqCst), 2);
     first_answer.recv().unwrap().unwrap();

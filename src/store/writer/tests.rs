@@ -6,6 +6,7 @@ use std::process::{Command as Process, Stdio};
 use crossbeam_channel::bounded;
 use tempfile::TempDir;
 
+use super::super::command::Call;
 use super::*;
 use crate::job::NewJob;
 use crate::store::connection::Durability;
