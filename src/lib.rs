@@ -91,6 +91,9 @@
 //! - Events are appended sixteen to a statement, and a claim reads its row before it updates it: with
 //!   RETURNING, SQLite opened an ephemeral table and a statement journal for every job.
 //! - The order within a queue is priority, then number: numbers are the age, and no clock can turn them.
+//! - The log is checkpointed by the writer after it has answered, not by SQLite inside of COMMIT, and
+//!   at 8 MB: that took the p99 of a start from 1.9 to 0.5 ms. A runner does it before others would.
+//! - What waits in the channel is bounded in bytes (16 MiB) as well as in time and number.
 //! - The dispatcher waits in one `poll(2)` on a pipe and the inotify descriptor; a ring of the
 //!   doorbell while it is awake costs one load.
 //!

@@ -32,6 +32,7 @@ use crate::store::runners;
 use crate::store::schedule;
 use crate::store::seat::{GROUP, Message, SeatLease};
 use crate::store::settle::{Held, Measured};
+use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
 use crate::{Error, Result, clock};
 
 /// So many reports are settled in one transaction.
@@ -258,7 +259,7 @@ impl Dispatcher {
         // Who had no room has not seen whether there is more.
         written.more |= !capacity.is_some();
         self.follow(written, beat)?;
-        self.lease.writer.tidy_log();
+        self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::command::{Call, Command};
 use super::tx::Tx;
-use super::writer::Writer;
+use super::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
 use crate::doorbell::Doorbell;
 use crate::error::Kind;
 use crate::{Error, Result};
@@ -218,7 +218,7 @@ fn write_what_comes(mut writer: Writer, outbox: &Receiver<Message>) {
         if !commands.is_empty() {
             // Each command has its own reply; there is no body that could fail.
             let _ = writer.transact(&mut commands, &mut |_| Ok(()));
-            writer.tidy_log();
+            writer.tidy_log(OTHERS_CHECKPOINT_PAGES);
         }
         if let Some(hand) = hand {
             let _ = hand.send(writer);

@@ -46,9 +46,12 @@ pub(crate) struct Writer {
     needs_checkpoint: bool,
 }
 
-/// So many pages in the log call for a checkpoint: 16 MB. At SQLite's own 1,000 every fortieth job of a
-/// busy runner met one, and pages were moved into the file four times as often.
-const CHECKPOINT_PAGES: i32 = 4000;
+/// So many pages in the log make a runner checkpoint it: 8 MB. At SQLite's own 1,000 every fortieth
+/// job of a busy runner met a checkpoint; much more, and one of them is felt.
+pub(crate) const RUNNER_CHECKPOINT_PAGES: i32 = 2000;
+
+/// Other processes leave it to the runner, where there is one.
+pub(crate) const OTHERS_CHECKPOINT_PAGES: i32 = 2 * RUNNER_CHECKPOINT_PAGES;
 
 thread_local! {
     /// How many pages the log had after this thread's last commit.
@@ -82,7 +85,7 @@ impl Writer {
             conn: Some(conn),
             names: Names::default(),
             mark,
-            checkpoint_at_pages: CHECKPOINT_PAGES,
+            checkpoint_at_pages: RUNNER_CHECKPOINT_PAGES,
             needs_checkpoint: false,
         }
     }
@@ -90,16 +93,16 @@ impl Writer {
     /// Checkpoints a log that has grown: after everybody has been answered and what was claimed is
     /// at work, where SQLite would do it inside of COMMIT. What a reader holds back is tried again
     /// when the log has grown as much once more.
-    pub(crate) fn tidy_log(&mut self) {
+    pub(crate) fn tidy_log(&mut self, at_pages: i32) {
         let pages = LOG_PAGES.get();
-        if pages < CHECKPOINT_PAGES {
-            self.checkpoint_at_pages = CHECKPOINT_PAGES;
+        if pages < at_pages {
+            self.checkpoint_at_pages = at_pages;
         }
         let Some(conn) = self.conn.as_ref() else {
             return;
         };
-        if pages >= self.checkpoint_at_pages {
-            self.checkpoint_at_pages = pages + CHECKPOINT_PAGES;
+        if pages >= self.checkpoint_at_pages.max(at_pages) {
+            self.checkpoint_at_pages = pages + at_pages;
             let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
             if let Err(error) = done {
                 log::error!("the log could not be checkpointed: {error}");
