@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Invalid,
     NotFound,
     WrongState,
+    Duplicate,
+    QueueFull,
     Busy,
     Full,
     ReadOnly,
@@ -118,6 +120,16 @@ impl Error {
     /// The job is there, but its state does not allow this.
     pub fn is_wrong_state(&self) -> bool {
         self.0.kind == Kind::WrongState
+    }
+
+    /// The job's unique key is taken, and a second job with it was to be rejected.
+    pub fn is_duplicate(&self) -> bool {
+        self.0.kind == Kind::Duplicate
+    }
+
+    /// The queue has as many live jobs as it takes: try again when some of them have ended.
+    pub fn is_queue_full(&self) -> bool {
+        self.0.kind == Kind::QueueFull
     }
 
     /// Other processes held the file for too long: nothing was changed, try again.

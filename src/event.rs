@@ -65,6 +65,10 @@ event_kinds! {
     Edited = 13, "job_edited";
     /// An attempt that no longer held the job reported; nothing else happened.
     ReportDropped = 14, "job_report_dropped";
+    /// What it waited for is over: it is pending or scheduled now.
+    Released = 15, "job_released";
+    /// Its own part is done; it waits for its children.
+    Waiting = 16, "job_waiting";
     /// A log entry of a handler.
     Log = 20, "job_log";
     /// What a command wrote to its standard output.
@@ -75,12 +79,26 @@ event_kinds! {
     QueuePaused = 30, "queue_paused";
     /// A queue was resumed.
     QueueResumed = 31, "queue_resumed";
+    /// A queue's limits were set.
+    QueueLimited = 32, "queue_limited";
     /// A runner registered.
     RunnerStarted = 40, "runner_started";
     /// A runner ended as it should.
     RunnerStopped = 41, "runner_stopped";
     /// A runner was found dead or hung and its jobs were taken over.
     RunnerLost = 42, "runner_lost";
+    /// A schedule enqueued the job of a slot.
+    ScheduleFired = 50, "schedule_fired";
+    /// A schedule let a slot pass.
+    ScheduleSkipped = 51, "schedule_skipped";
+    /// A schedule was added or changed.
+    ScheduleAdded = 52, "schedule_added";
+    /// A schedule was removed.
+    ScheduleRemoved = 53, "schedule_removed";
+    /// A schedule was paused.
+    SchedulePaused = 54, "schedule_paused";
+    /// A schedule was resumed.
+    ScheduleResumed = 55, "schedule_resumed";
 }
 
 impl EventKind {
@@ -105,7 +123,7 @@ impl EventKind {
         use EventKind::*;
         matches!(
             self,
-            Completed | Failed | Retry | Cancelled | Snoozed | Returned | Recovered
+            Completed | Failed | Retry | Cancelled | Snoozed | Returned | Recovered | Waiting
         )
     }
 }

@@ -106,6 +106,7 @@ mod clock;
 mod doorbell;
 mod error;
 mod event;
+mod family;
 mod fault;
 pub mod handlers;
 mod job;
@@ -123,7 +124,11 @@ pub use cancel::Cancellation;
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use event::{AttemptEnd, Event, EventData, EventId, EventKind, Level, LogEntry};
-pub use job::{DEFAULT_QUEUE, Enqueued, Job, JobId, JobRecord, NewJob, Priority, Progress, When};
+pub use family::{ChildPolicy, GROUP, PrerequisiteRule, Step};
+pub use job::{
+    AttemptRef, Children, DEFAULT_QUEUE, Enqueued, Job, JobId, JobRecord, NewJob, OnDuplicate,
+    Prerequisite, Priority, Progress, When,
+};
 pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
 pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions, Remember};
 pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
@@ -134,7 +139,6 @@ pub use runner::handle::{Ended, Left, Runner, Stopper, Tally};
 pub use runner::handler::{Failure, Handler};
 pub use rusqlite;
 pub use state::{State, WaitReason};
-pub use store::attempt_writes::AttemptRef;
 pub use store::attempts::AttemptRecord;
 pub use store::batches::Batch;
 pub use store::change::Changes;

@@ -11,11 +11,11 @@ use crate::state::State;
 use crate::store::attempts::{self, AttemptRecord};
 use crate::store::change::Changes;
 use crate::store::counts::{self, Counts};
+use crate::store::due;
 use crate::store::events::{self, EventFilter, EventPage};
 use crate::store::queues::{self, QueueRecord};
 use crate::store::records::{self, Filter, no_such_job};
 use crate::store::runners::{self, RunnerRecord, RunnersOf};
-use crate::store::schedule;
 use crate::store::why::{self, Why};
 use crate::{Error, Result};
 
@@ -113,7 +113,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn next_due(&self) -> Result<Option<jiff::Timestamp>> {
-        Ok(schedule::next_due(&*self.store.reader()?)?.map(clock::timestamp))
+        Ok(due::next_due(&*self.store.reader()?)?.map(clock::timestamp))
     }
 
     /// A job's attempts, oldest first.

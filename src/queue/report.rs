@@ -2,8 +2,8 @@
 
 use super::Queue;
 use crate::event::{EventKind, Level, LogEntry};
-use crate::job::{NewJob, Progress};
-use crate::store::attempt_writes::{self, AttemptRef};
+use crate::job::{AttemptRef, NewJob, Progress};
+use crate::store::attempt_writes;
 use crate::{Error, Result};
 
 impl Queue {

@@ -7,8 +7,8 @@ use super::attempt::Attempt;
 use super::turn::{Lost, Settlement};
 use crate::clock;
 use crate::store::command::Command;
+use crate::store::due::ClockReading;
 use crate::store::prune::Old;
-use crate::store::schedule::ClockReading;
 use crate::store::settle::Held;
 
 /// What is to be written in the next transaction, and when to look for what.

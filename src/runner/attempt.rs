@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::Cancellation;
 use crate::clock;
+use crate::job::AttemptRef;
 use crate::job::JobId;
 use crate::outcome::{Budget, Ending};
-use crate::store::attempt_writes::AttemptRef;
 use crate::store::settle::Held;
 
 /// A claimed job as dispatcher and worker share it.

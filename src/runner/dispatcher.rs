@@ -28,8 +28,8 @@ use crate::state::State;
 use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimedJob, Wish};
+use crate::store::due;
 use crate::store::runners;
-use crate::store::schedule;
 use crate::store::seat::{GROUP, Message, SeatLease};
 use crate::store::settle::{Held, Measured};
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
@@ -188,7 +188,7 @@ impl Dispatcher {
         if self.agenda.version != Some(version) || own_news {
             self.agenda.more |= self.agenda.version != Some(version);
             self.agenda.version = Some(version);
-            self.agenda.next_due_ms = schedule::next_due(conn)?;
+            self.agenda.next_due_ms = due::next_due(conn)?;
             for (job, number) in runners::to_cancel(conn, runner)? {
                 if let Some(attempt) = self
                     .in_flight

@@ -10,9 +10,9 @@ use crate::Result;
 use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
+use crate::store::due::{self, ClockReading};
 use crate::store::prune::{self, Old};
 use crate::store::runners::{self, Loss};
-use crate::store::schedule::{self, ClockReading};
 use crate::store::settle::{self, AheadAgain, Held, Measured};
 use crate::store::tx::Tx;
 
@@ -88,7 +88,7 @@ impl Turn<'_> {
         // Before anything that waits for a duration is written: that is given by the new clock.
         if let Some(clock) = self.clock {
             aside(tx, "the waits cannot follow the clock", |tx| {
-                schedule::follow_clock(tx, clock)
+                due::follow_clock(tx, clock)
             })?;
         }
         for settlement in self.settlements {
@@ -104,7 +104,7 @@ impl Turn<'_> {
             runners::note_worker(tx, attempt.job(), attempt.held.attempt, *worker)?;
         }
         if self.promote > 0 {
-            schedule::promote_due(tx, self.promote)?;
+            due::promote_due(tx, self.promote)?;
         }
         self.take_over(tx, &mut written)?;
         written.alive = if self.beat {
@@ -125,7 +125,7 @@ impl Turn<'_> {
         if written.alive {
             self.claim(tx, &mut written)?;
         }
-        written.next_due_ms = schedule::next_due(tx.conn)?;
+        written.next_due_ms = due::next_due(tx.conn)?;
         Ok(written)
     }
 

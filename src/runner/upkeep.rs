@@ -14,9 +14,9 @@ use crate::clock;
 use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::state::State;
+use crate::store::due::{self, ClockReading, has_stepped};
 use crate::store::prune::{Old, STEP, give_back_space};
 use crate::store::runners::{self, Loss};
-use crate::store::schedule::{self, ClockReading, has_stepped};
 
 impl Dispatcher {
     /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
@@ -86,7 +86,7 @@ impl Dispatcher {
 
     fn check_clock(&mut self) -> Result<()> {
         let now = ClockReading::of(&self.store.config.clock);
-        let known = schedule::clock_reading(self.lease.writer.conn()?)?;
+        let known = due::clock_reading(self.lease.writer.conn()?)?;
         if has_stepped(known.as_ref(), &now) {
             if known.is_some_and(|known| known.boot == now.boot) {
                 log::warn!(

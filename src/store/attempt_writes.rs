@@ -9,7 +9,7 @@ use super::records::no_such_job;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::event::{EventKind, LogEntry};
-use crate::job::{JobId, Progress};
+use crate::job::{AttemptRef, Progress};
 use crate::{Error, Result};
 
 statements! {
@@ -24,17 +24,8 @@ statements! {
         ON CONFLICT (job_id) DO UPDATE SET result = excluded.result";
 }
 
-/// An attempt as it names itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttemptRef {
-    /// The job.
-    pub job: JobId,
-    /// The number of the attempt.
-    pub attempt: u32,
-}
-
 impl AttemptRef {
-    fn check(self, tx: &Tx<'_>) -> Result<()> {
+    pub(crate) fn check(self, tx: &Tx<'_>) -> Result<()> {
         if tx
             .conn
             .prepare_cached(JOB_IS_HELD)?

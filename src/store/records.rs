@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use super::statement::statements;
 use crate::clock::timestamp;
-use crate::job::{JobId, JobRecord, Priority, Progress};
+use crate::family::PrerequisiteRule;
+use crate::job::{Children, JobId, JobRecord, Prerequisite, Priority, Progress};
 use crate::retry::{Backoff, Jitter, RetryPolicy};
 use crate::state::{State, WaitReason};
 use crate::{Error, Result};
@@ -19,13 +20,19 @@ macro_rules! select_jobs {
             "SELECT j.id, k.name, q.name, j.state, j.wait_reason, j.priority, p.payload, o.result, o.error,
                 g.percent, g.processed, g.total, g.message, j.attempt, j.retries, j.crashes, j.max_retries, j.backoff,
                 j.retry_delay_ms, j.jitter, j.timeout_ms, j.run_at, j.cancel, j.created_at, j.updated_at,
-                j.started_at, j.finished_at, j.runner_id, j.worker
+                j.started_at, j.finished_at, j.runner_id, j.worker, j.tenant, j.unique_key, j.key, j.deadline,
+                j.parent_id, f.total, f.done, f.failed,
+                CASE WHEN j.links & 64 THEN (SELECT json_group_object(t.name, t.value) FROM jobq_tag t
+                    WHERE t.job_id = j.id) END,
+                CASE WHEN j.links & 128 THEN (SELECT json_group_array(json_array(n.needs_id, n.rule, n.met))
+                    FROM jobq_prerequisite n WHERE n.job_id = j.id) END
             FROM jobq_job j
             JOIN jobq_kind k ON k.id = j.kind_id
             JOIN jobq_queue q ON q.id = j.queue_id
             LEFT JOIN jobq_payload p ON p.job_id = j.id
             LEFT JOIN jobq_outcome o ON o.job_id = j.id
-            LEFT JOIN jobq_progress g ON g.job_id = j.id AND g.attempt = j.attempt ",
+            LEFT JOIN jobq_progress g ON g.job_id = j.id AND g.attempt = j.attempt
+            LEFT JOIN jobq_family f ON f.job_id = j.id ",
             $rest
         )
     };
@@ -266,5 +273,38 @@ fn decode(row: &Row<'_>) -> Result<JobRecord> {
         finished_at: time(26)?,
         runner: row.get(27)?,
         worker: row.get(28)?,
+        tenant: text(row.get_ref(29)?),
+        unique_key: text(row.get_ref(30)?),
+        key: text(row.get_ref(31)?),
+        deadline: time(32)?,
+        parent: row.get::<_, Option<i64>>(33)?.map(JobId),
+        children: children(row)?,
+        tags: text(row.get_ref(37)?)
+            .and_then(|json| serde_json::from_str(&json).ok())
+            .unwrap_or_default(),
+        depends_on: text(row.get_ref(38)?).map_or_else(Vec::new, |json| prerequisites(&json)),
     })
+}
+
+fn children(row: &Row<'_>) -> Result<Option<Children>> {
+    let Some(total) = row.get(34)? else {
+        return Ok(None);
+    };
+    Ok(Some(Children {
+        total,
+        done: row.get(35)?,
+        failed: row.get(36)?,
+    }))
+}
+
+fn prerequisites(json: &str) -> Vec<Prerequisite> {
+    let edges: Vec<(i64, i64, i64)> = serde_json::from_str(json).unwrap_or_default();
+    let decode = |(job, rule, met): (i64, i64, i64)| {
+        Some(Prerequisite {
+            job: JobId(job),
+            rule: PrerequisiteRule::from_code(rule)?,
+            met: met == 1,
+        })
+    };
+    edges.into_iter().filter_map(decode).collect()
 }

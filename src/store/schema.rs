@@ -8,7 +8,7 @@ use crate::error::Kind;
 use crate::{Error, Result};
 
 /// The schema that this jobq reads and writes.
-pub(crate) const VERSION: i64 = 1;
+pub(crate) const VERSION: i64 = 2;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
 
@@ -20,7 +20,10 @@ pub(crate) struct Upgrade {
 }
 
 /// Every step since version 1, in order.
-const UPGRADES: &[Upgrade] = &[];
+const UPGRADES: &[Upgrade] = &[Upgrade {
+    to: 2,
+    sql: include_str!("upgrade_2.sql"),
+}];
 
 statements! {
     /// Read in each transaction: a table of one page, found by its key.

@@ -3,9 +3,9 @@
 use rusqlite::Connection;
 
 use super::counts::CountChanges;
+use super::due::{self, ClockReading};
 use super::events::{EventBuffer, NewEvent};
 use super::names::Names;
-use super::schedule::{self, ClockReading};
 use crate::Result;
 use crate::clock::Clock;
 
@@ -44,7 +44,7 @@ impl<'c> Tx<'c> {
     /// moved by the clock's last step first, or the new wait would be moved along.
     pub(crate) fn follow_clock(&mut self) -> Result<()> {
         if let Some(clock) = self.clock.take() {
-            schedule::follow_clock(self, &ClockReading::of(clock))?;
+            due::follow_clock(self, &ClockReading::of(clock))?;
         }
         Ok(())
     }

@@ -6,9 +6,9 @@ use super::sandbox::Sandbox;
 use crate::job::{JobId, NewJob, Priority};
 use crate::state::State;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, Wish};
+use crate::store::due;
 use crate::store::edit::{self, Edit};
 use crate::store::queues::{self, Which};
-use crate::store::schedule;
 
 fn ids(claimed: &[ClaimedJob]) -> Vec<i64> {
     claimed.iter().map(|job| job.id.0).collect()
@@ -203,7 +203,7 @@ fn what_the_same_transaction_made_pending_can_be_claimed_in_it() {
     let kinds = sandbox.kinds();
     sandbox.now_ms += 1000;
     let claimed = sandbox.write(|tx| {
-        schedule::promote_due(tx, 10)?;
+        due::promote_due(tx, 10)?;
         claim::claim(tx, &wish(&kinds, 1))
     });
     assert_eq!(ids(&claimed), [id.0]);

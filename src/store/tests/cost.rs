@@ -5,8 +5,8 @@ use rusqlite::StatementStatus;
 use super::sandbox::Sandbox;
 use crate::store::claim::{self, ClaimFor, Wish};
 use crate::store::counts::COUNT_ADD;
+use crate::store::due::{self, JOB_NEXT_DUE, JOBS_PROMOTE_IF_DUE};
 use crate::store::events;
-use crate::store::schedule::{self, JOB_NEXT_DUE, JOBS_PROMOTE_IF_DUE};
 
 const FEW: usize = 1_000;
 const MANY: usize = 100_000;
@@ -61,9 +61,9 @@ fn steps_of_a_claim(jobs: usize, columns: &str, claim_for: ClaimFor) -> i64 {
     };
     assert!(claim::anything(&sandbox.conn, &wish).unwrap());
     let claimed = sandbox.write(|tx| {
-        schedule::promote_due(tx, 100)?;
+        due::promote_due(tx, 100)?;
         let claimed = claim::claim(tx, &wish)?;
-        schedule::next_due(tx.conn)?;
+        due::next_due(tx.conn)?;
         Ok(claimed)
     });
     assert_eq!(claimed.len(), 5);

@@ -10,12 +10,12 @@ use crate::job::{JobId, NewJob, Priority, When};
 use crate::retry::Backoff;
 use crate::state::State;
 use crate::store::batches::{self, Batch};
+use crate::store::due::{self, ClockReading};
 use crate::store::edit::{self, Edit};
 use crate::store::enqueue::{self, CheckedJob, Limits};
 use crate::store::prune::{self, Old};
 use crate::store::queues::{self, Which};
 use crate::store::runners::{self, Registration};
-use crate::store::schedule::{self, ClockReading};
 use crate::store::upkeep;
 
 fn target(state: State) -> JobId {
@@ -259,7 +259,7 @@ fn promoting_touches_only_what_is_due() {
     town.now_ms = TARGET_DUE_MS;
     touches_in(
         &mut town,
-        |tx| schedule::promote_due(tx, 100).map(|_| ()),
+        |tx| due::promote_due(tx, 100).map(|_| ()),
         &[
             "~ job target scheduled",
             "~ count mail scheduled",
@@ -270,7 +270,7 @@ fn promoting_touches_only_what_is_due() {
     town.now_ms = TARGET_DUE_MS + 1000;
     touches_in(
         &mut town,
-        |tx| schedule::promote_due(tx, 1).map(|_| ()),
+        |tx| due::promote_due(tx, 1).map(|_| ()),
         &[
             "~ job twin scheduled",
             "~ count mail scheduled",
@@ -287,7 +287,7 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
     };
     touches(
         |tx| {
-            assert_eq!(schedule::follow_clock(tx, &stepped)?, 2);
+            assert_eq!(due::follow_clock(tx, &stepped)?, 2);
             Ok(())
         },
         &[
@@ -301,14 +301,14 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
         offset_ms: 61_000,
     };
     touches(
-        |tx| schedule::follow_clock(tx, &rebooted).map(|_| ()),
+        |tx| due::follow_clock(tx, &rebooted).map(|_| ()),
         &["~ meta clock_boot", "~ meta clock_offset_ms"],
     );
     let as_ever = ClockReading {
         boot: "boot".to_owned(),
         offset_ms: 1999,
     };
-    touches(|tx| schedule::follow_clock(tx, &as_ever).map(|_| ()), &[]);
+    touches(|tx| due::follow_clock(tx, &as_ever).map(|_| ()), &[]);
 }
 
 #[test]

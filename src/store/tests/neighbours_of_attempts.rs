@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::town::{Who, held, job, touches, touches_in, town};
 use crate::event::{EventKind, Level, LogEntry};
-use crate::job::Progress;
+use crate::job::{AttemptRef, Progress};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State;
-use crate::store::attempt_writes::{self, AttemptRef};
+use crate::store::attempt_writes;
 use crate::store::claim::{self, ClaimFor, Wish};
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain, Measured};

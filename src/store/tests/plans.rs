@@ -30,7 +30,7 @@ modules![
     queues,
     records,
     runners,
-    schedule,
+    due,
     schema,
     settle,
     why,

@@ -14,12 +14,12 @@ use crate::job::{JobId, NewJob, Priority, When};
 use crate::state::State;
 use crate::store::attempts;
 use crate::store::claim::{self, ClaimFor, Wish};
+use crate::store::due;
 use crate::store::edit::{self, Edit};
 use crate::store::events::{self, EventFilter};
 use crate::store::prune::{self, Old};
 use crate::store::queues::{self, Which};
 use crate::store::runners::{self, Loss};
-use crate::store::schedule;
 use crate::store::settle::{self, AheadAgain, Held};
 use crate::store::tx::Tx;
 use crate::store::upkeep;
@@ -204,7 +204,7 @@ impl World {
             }
             Op::Pass { seconds } => {
                 self.sandbox.now_ms += seconds as i64 * 1000;
-                self.sandbox.write(|tx| schedule::promote_due(tx, 3));
+                self.sandbox.write(|tx| due::promote_due(tx, 3));
             }
             Op::TakeOver { runner } => {
                 let runner = usize::from(runner);
@@ -270,7 +270,7 @@ impl World {
                 }
                 (Op::Fail { savepoint, .. }, Some(id)) => {
                     let fails = |tx: &mut Tx<'_>| -> Result<()> {
-                        schedule::promote_due(tx, 10)?;
+                        due::promote_due(tx, 10)?;
                         edit::cancel(tx, id)?;
                         Err(crate::Error::invalid("it fails after it has worked"))
                     };

@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use super::sandbox::{START_MS, Sandbox};
 use crate::event::EventKind;
-use crate::job::{JobId, NewJob};
+use crate::job::{AttemptRef, JobId, NewJob};
 use crate::outcome::{Ending, Outcome, Snooze, Verdict, judge};
 use crate::retry::{Backoff, Jitter};
 use crate::state::{State, WaitReason};
-use crate::store::attempt_writes::{self, AttemptRef};
+use crate::store::attempt_writes;
 use crate::store::attempts;
 use crate::store::claim::ClaimFor;
+use crate::store::due;
 use crate::store::edit;
-use crate::store::schedule;
 use crate::store::settle::{self, AheadAgain, Measured};
 
 fn retry() -> Verdict {
@@ -129,10 +129,10 @@ fn a_job_is_tried_again_until_its_retries_are_spent_and_no_earlier_than_its_back
         let due = job.run_at.unwrap().as_millisecond();
         assert_eq!(due, sandbox.now_ms + wait_ms);
         sandbox.now_ms = due - 1;
-        assert_eq!(sandbox.write(|tx| schedule::promote_due(tx, 10)), 0);
+        assert_eq!(sandbox.write(|tx| due::promote_due(tx, 10)), 0);
         assert_eq!(sandbox.claim(runner, 1).len(), 0);
         sandbox.now_ms = due;
-        assert_eq!(sandbox.write(|tx| schedule::promote_due(tx, 10)), 1);
+        assert_eq!(sandbox.write(|tx| due::promote_due(tx, 10)), 1);
     }
     assert_eq!(fail_once(&mut sandbox, id, runner), State::Failed);
     let job = sandbox.job(id);
@@ -167,7 +167,7 @@ fn a_snooze_and_a_give_back_cost_no_retry() {
     );
     assert_eq!(job.run_at.unwrap().as_millisecond(), START_MS + 60_000);
     sandbox.now_ms += 60_000;
-    sandbox.write(|tx| schedule::promote_due(tx, 1));
+    sandbox.write(|tx| due::promote_due(tx, 1));
     let held = sandbox.claim_one(runner);
     let give_back = Verdict::GiveBack { why: "shut down" };
     assert_eq!(sandbox.settle(&held, &give_back), Some(State::Pending));
@@ -185,7 +185,7 @@ fn a_retry_by_hand_forgives_what_was_spent_and_keeps_the_history() {
         .retry_delay(Duration::ZERO);
     let id = sandbox.enqueue(job);
     assert_eq!(fail_once(&mut sandbox, id, runner), State::Scheduled);
-    sandbox.write(|tx| schedule::promote_due(tx, 1));
+    sandbox.write(|tx| due::promote_due(tx, 1));
     assert_eq!(fail_once(&mut sandbox, id, runner), State::Failed);
     assert_eq!(sandbox.job(id).retries, 1);
     sandbox.write(|tx| edit::requeue(tx, id));
@@ -243,7 +243,7 @@ fn a_result_of_an_attempt_that_did_not_complete_is_not_the_jobs() {
             store_result(&mut sandbox, id, 1, "1");
             sandbox.settle(&held, &verdict);
             sandbox.now_ms += 5000;
-            sandbox.write(|tx| schedule::promote_due(tx, 1));
+            sandbox.write(|tx| due::promote_due(tx, 1));
             let held = sandbox.claim_one(runner);
             sandbox.settle(&held, &complete(second));
             assert_eq!(result(&sandbox, id).as_deref(), expected, "{verdict:?}");

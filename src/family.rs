@@ -1,0 +1,276 @@
+//! How jobs depend on each other: prerequisites, parents and children, as pure rules.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::job::{Children, JobId};
+use crate::state::State;
+
+/// The built-in kind of a job that has no work of its own: it is there for its children.
+pub const GROUP: &str = "group";
+
+/// What a prerequisite has to come to before the job that waits for it may run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum PrerequisiteRule {
+    /// It must complete; where it fails or is cancelled, the job that waits is cancelled.
+    Completed = 0,
+    /// It must be final, however it ended.
+    Final = 1,
+    /// The attempt of it that spawned the job must complete; else the job is called off.
+    Spawned = 2,
+    /// It is the parent, and its own part must be done.
+    OwnPart = 3,
+}
+
+impl PrerequisiteRule {
+    pub(crate) const ALL: [PrerequisiteRule; 4] = [
+        PrerequisiteRule::Completed,
+        PrerequisiteRule::Final,
+        PrerequisiteRule::Spawned,
+        PrerequisiteRule::OwnPart,
+    ];
+
+    pub(crate) const fn code(self) -> i64 {
+        self as i64
+    }
+
+    pub(crate) fn from_code(code: i64) -> Option<PrerequisiteRule> {
+        PrerequisiteRule::ALL
+            .into_iter()
+            .find(|rule| rule.code() == code)
+    }
+
+    /// What a prerequisite that became final means for the job that waits for it.
+    pub(crate) fn on_end(self, state: State) -> Release {
+        match (self, state) {
+            (PrerequisiteRule::Final, _) | (_, State::Completed) => Release::Met,
+            (PrerequisiteRule::Spawned, _) => Release::CallOff,
+            (PrerequisiteRule::Completed | PrerequisiteRule::OwnPart, _) => Release::Cancel,
+        }
+    }
+}
+
+/// What becomes of a job that waited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Release {
+    /// One prerequisite less.
+    Met,
+    /// It is cancelled.
+    Cancel,
+    /// It is cancelled and was never a child.
+    CallOff,
+}
+
+/// What a child's failure means for its parent. A cancelled child counts as a failed one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[repr(u8)]
+pub enum ChildPolicy {
+    /// The parent fails once all children are final.
+    #[default]
+    FailAtEnd = 0,
+    /// The parent fails at the first failure; the other children run on.
+    FailFast = 1,
+    /// The parent fails at the first failure and the other children are cancelled.
+    CancelOthers = 2,
+    /// The parent goes on: it completes, or takes its final step, whatever its children came to.
+    Tolerate = 3,
+}
+
+impl ChildPolicy {
+    /// Every policy.
+    pub const ALL: [ChildPolicy; 4] = [
+        ChildPolicy::FailAtEnd,
+        ChildPolicy::FailFast,
+        ChildPolicy::CancelOthers,
+        ChildPolicy::Tolerate,
+    ];
+
+    /// The name used in JSON and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            ChildPolicy::FailAtEnd => "fail-at-end",
+            ChildPolicy::FailFast => "fail-fast",
+            ChildPolicy::CancelOthers => "cancel-others",
+            ChildPolicy::Tolerate => "tolerate",
+        }
+    }
+
+    pub(crate) const fn code(self) -> i64 {
+        self as i64
+    }
+
+    pub(crate) fn from_code(code: i64) -> Option<ChildPolicy> {
+        ChildPolicy::ALL
+            .into_iter()
+            .find(|policy| policy.code() == code)
+    }
+}
+
+impl fmt::Display for ChildPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for ChildPolicy {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<ChildPolicy, Error> {
+        ChildPolicy::ALL
+            .into_iter()
+            .find(|policy| policy.as_str() == name)
+            .ok_or_else(|| {
+                Error::invalid(format!("unknown policy '{name}'")).hint(format!(
+                    "policies are {}",
+                    ChildPolicy::ALL.map(ChildPolicy::as_str).join(", ")
+                ))
+            })
+    }
+}
+
+/// Which part of a parent is due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Step {
+    /// Its own part: the handler's first call, and all there is to a job without children.
+    #[default]
+    OwnPart = 0,
+    /// Nothing of its own: its children are at work.
+    Children = 1,
+    /// The call after all children are final.
+    Final = 2,
+}
+
+impl Step {
+    pub(crate) const fn code(self) -> i64 {
+        self as i64
+    }
+
+    pub(crate) fn from_code(code: i64) -> Option<Step> {
+        [Step::OwnPart, Step::Children, Step::Final]
+            .into_iter()
+            .find(|step| step.code() == code)
+    }
+}
+
+/// A parent whose own part is done, as its fate is decided.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Family {
+    pub(crate) policy: ChildPolicy,
+    pub(crate) final_step: bool,
+    pub(crate) step: Step,
+    pub(crate) children: Children,
+    pub(crate) first_failed: Option<JobId>,
+}
+
+/// What becomes of a waiting parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Its children are not final yet.
+    Wait,
+    Complete,
+    /// Its handler is called once more.
+    FinalStep,
+    /// It fails; its live children run on.
+    Fail,
+    /// It fails, and its live children are cancelled.
+    FailAndCancel,
+}
+
+impl Family {
+    /// What becomes of the parent, now that its own part is done or a child has ended.
+    pub(crate) fn fate(&self) -> Fate {
+        let failed = self.children.failed > 0;
+        match self.policy {
+            ChildPolicy::FailFast if failed => return Fate::Fail,
+            ChildPolicy::CancelOthers if failed => return Fate::FailAndCancel,
+            _ if self.children.live() > 0 => return Fate::Wait,
+            ChildPolicy::FailAtEnd if failed => return Fate::Fail,
+            _ => {}
+        }
+        if self.final_step && self.step != Step::Final {
+            Fate::FinalStep
+        } else {
+            Fate::Complete
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn family(policy: ChildPolicy, done: u64, failed: u64) -> Family {
+        Family {
+            policy,
+            final_step: false,
+            step: Step::Children,
+            children: Children {
+                total: 3,
+                done,
+                failed,
+            },
+            first_failed: None,
+        }
+    }
+
+    #[test]
+    fn a_parent_waits_for_all_its_children_unless_it_is_to_fail_at_once() {
+        use ChildPolicy::*;
+        for (policy, done, failed, fate) in [
+            (FailAtEnd, 2, 0, Fate::Wait),
+            (FailAtEnd, 3, 0, Fate::Complete),
+            (FailAtEnd, 1, 1, Fate::Wait),
+            (FailAtEnd, 2, 1, Fate::Fail),
+            (FailFast, 1, 1, Fate::Fail),
+            (FailFast, 3, 0, Fate::Complete),
+            (CancelOthers, 0, 1, Fate::FailAndCancel),
+            (Tolerate, 1, 1, Fate::Wait),
+            (Tolerate, 0, 3, Fate::Complete),
+        ] {
+            assert_eq!(family(policy, done, failed).fate(), fate, "{policy}");
+        }
+    }
+
+    #[test]
+    fn the_final_step_comes_once_and_not_after_a_failure() {
+        let mut family = family(ChildPolicy::FailAtEnd, 3, 0);
+        family.final_step = true;
+        assert_eq!(family.fate(), Fate::FinalStep);
+        family.step = Step::Final;
+        assert_eq!(family.fate(), Fate::Complete);
+        family.step = Step::Children;
+        family.children.failed = 1;
+        family.children.done = 2;
+        assert_eq!(family.fate(), Fate::Fail);
+        family.policy = ChildPolicy::Tolerate;
+        assert_eq!(family.fate(), Fate::FinalStep);
+    }
+
+    #[test]
+    fn a_failed_prerequisite_cancels_what_needs_it_completed() {
+        use PrerequisiteRule::*;
+        for state in [State::Failed, State::Cancelled] {
+            assert_eq!(Completed.on_end(state), Release::Cancel);
+            assert_eq!(Final.on_end(state), Release::Met);
+            assert_eq!(Spawned.on_end(state), Release::CallOff);
+        }
+        for rule in PrerequisiteRule::ALL {
+            assert_eq!(rule.on_end(State::Completed), Release::Met);
+        }
+    }
+
+    #[test]
+    fn names_and_codes_read_back() {
+        for policy in ChildPolicy::ALL {
+            assert_eq!(policy.as_str().parse::<ChildPolicy>().unwrap(), policy);
+            assert_eq!(ChildPolicy::from_code(policy.code()), Some(policy));
+        }
+        assert!("x".parse::<ChildPolicy>().is_err());
+    }
+}

@@ -1,0 +1,332 @@
+//! What is asked for: a job with its options.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use super::{AttemptRef, DEFAULT_QUEUE, Job, JobId, Priority};
+use crate::family::ChildPolicy;
+use crate::retry::{Backoff, Jitter};
+
+/// When a new job may run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// As soon as a worker is free.
+    #[default]
+    Now,
+    /// After this long, whatever the wall clock does meanwhile.
+    In(Duration),
+    /// From this moment of the wall clock on.
+    At(Timestamp),
+}
+
+/// A job to be enqueued: kind, payload and options. What is not set takes its default.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub(crate) kind: String,
+    pub(crate) payload: Result<String, String>,
+    pub(crate) queue: String,
+    pub(crate) priority: Priority,
+    pub(crate) when: When,
+    pub(crate) max_retries: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) retry_delay: Option<Duration>,
+    pub(crate) jitter: Option<Jitter>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) unique: Option<UniqueKey>,
+    pub(crate) unique_for: Option<Duration>,
+    pub(crate) on_duplicate: OnDuplicate,
+    pub(crate) after: Vec<JobId>,
+    pub(crate) after_any: Vec<JobId>,
+    pub(crate) parent: Option<Parent>,
+    pub(crate) child_policy: Option<ChildPolicy>,
+    pub(crate) final_step: bool,
+    pub(crate) key: Option<String>,
+    pub(crate) places: Option<u32>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+/// What a job is unique by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UniqueKey {
+    Named(String),
+    KindAndPayload,
+}
+
+/// Whose child a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parent {
+    pub(crate) job: JobId,
+    /// The attempt that spawns it: it must complete, or the child is called off.
+    pub(crate) spawned_by: Option<AttemptRef>,
+}
+
+/// What happens when a job's unique key is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OnDuplicate {
+    /// The job that has it stays as it is, and its number is returned.
+    #[default]
+    Keep,
+    /// Where that job does not run yet, payload and options of the new one take the place of its own;
+    /// its number is returned.
+    Replace,
+    /// It is an error: [`Error::is_duplicate`](crate::Error::is_duplicate).
+    Reject,
+}
+
+impl OnDuplicate {
+    /// The lower-case name used in JSON and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnDuplicate::Keep => "keep",
+            OnDuplicate::Replace => "replace",
+            OnDuplicate::Reject => "reject",
+        }
+    }
+}
+
+impl NewJob {
+    /// A job of this kind with the payload `null`.
+    pub fn new(kind: impl Into<String>) -> NewJob {
+        NewJob {
+            kind: kind.into(),
+            payload: Ok("null".to_owned()),
+            queue: DEFAULT_QUEUE.to_owned(),
+            priority: Priority::default(),
+            when: When::default(),
+            max_retries: None,
+            backoff: None,
+            retry_delay: None,
+            jitter: None,
+            timeout: None,
+            deadline: None,
+            unique: None,
+            unique_for: None,
+            on_duplicate: OnDuplicate::default(),
+            after: Vec::new(),
+            after_any: Vec::new(),
+            parent: None,
+            child_policy: None,
+            final_step: false,
+            key: None,
+            places: None,
+            tenant: None,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    /// A typed job. A payload that cannot be written as JSON is reported when the job is enqueued.
+    pub fn of<J: Job>(job: &J) -> NewJob {
+        NewJob::new(J::KIND).payload(job)
+    }
+
+    /// The payload, from anything that serde can write as JSON.
+    #[must_use]
+    pub fn payload(mut self, payload: &impl Serialize) -> NewJob {
+        self.payload = serde_json::to_string(payload).map_err(|error| error.to_string());
+        self
+    }
+
+    /// The payload as JSON text, kept letter for letter. Text that is no JSON is reported when the
+    /// job is enqueued.
+    #[must_use]
+    pub fn payload_json(mut self, json: impl Into<String>) -> NewJob {
+        let json = json.into();
+        self.payload = match serde_json::from_str::<&RawValue>(&json) {
+            Ok(_) => Ok(json),
+            Err(error) => Err(error.to_string()),
+        };
+        self
+    }
+
+    /// The queue; `default` unless set.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> NewJob {
+        self.queue = queue.into();
+        self
+    }
+
+    /// The priority within the queue.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> NewJob {
+        self.priority = priority;
+        self
+    }
+
+    /// When it may run.
+    #[must_use]
+    pub fn when(mut self, when: When) -> NewJob {
+        self.when = when;
+        self
+    }
+
+    /// Not before `delay` has passed.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> NewJob {
+        self.when(When::In(delay))
+    }
+
+    /// How many tries may follow the first; 3 unless set.
+    #[must_use]
+    pub fn max_retries(mut self, retries: u32) -> NewJob {
+        self.max_retries = Some(retries);
+        self
+    }
+
+    /// How the wait between tries grows; exponential unless set.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> NewJob {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// The first wait between tries; zero retries at once.
+    #[must_use]
+    pub fn retry_delay(mut self, delay: Duration) -> NewJob {
+        self.retry_delay = Some(delay);
+        self
+    }
+
+    /// Whether chance lengthens the waits a little.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Jitter) -> NewJob {
+        self.jitter = Some(jitter);
+        self
+    }
+
+    /// How long one attempt may take; without it the kind's or the runner's default holds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> NewJob {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Cancelled unless an attempt has begun by then.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Timestamp) -> NewJob {
+        self.deadline = Some(deadline);
+        self
+    }
+
+    /// At most one live job has this key; see [`NewJob::on_duplicate`] for what happens to a second.
+    #[must_use]
+    pub fn unique(mut self, key: impl Into<String>) -> NewJob {
+        self.unique = Some(UniqueKey::Named(key.into()));
+        self
+    }
+
+    /// At most one live job of this kind has this payload. The order of the payload's keys and its
+    /// white space do not matter.
+    #[must_use]
+    pub fn unique_by_payload(mut self) -> NewJob {
+        self.unique = Some(UniqueKey::KindAndPayload);
+        self
+    }
+
+    /// The unique key stays taken for this long after the job has ended.
+    #[must_use]
+    pub fn unique_for(mut self, window: Duration) -> NewJob {
+        self.unique_for = Some(window);
+        self
+    }
+
+    /// What happens when the unique key is taken; the job that has it is kept unless set.
+    #[must_use]
+    pub fn on_duplicate(mut self, on_duplicate: OnDuplicate) -> NewJob {
+        self.on_duplicate = on_duplicate;
+        self
+    }
+
+    /// Runs once all of these jobs have completed. When one of them fails or is cancelled, so is this.
+    #[must_use]
+    pub fn after(mut self, jobs: impl IntoIterator<Item = JobId>) -> NewJob {
+        self.after.extend(jobs);
+        self
+    }
+
+    /// Runs once all of these jobs are final, however they ended.
+    #[must_use]
+    pub fn after_any(mut self, jobs: impl IntoIterator<Item = JobId>) -> NewJob {
+        self.after_any.extend(jobs);
+        self
+    }
+
+    /// The job is a child of this live one, which completes once all its children have. Children run
+    /// when their parent's own part is done. See [`Context::spawn_child`](crate::Context::spawn_child)
+    /// for a parent's own handler.
+    #[must_use]
+    pub fn parent(mut self, parent: JobId) -> NewJob {
+        self.parent = Some(Parent {
+            job: parent,
+            spawned_by: None,
+        });
+        self
+    }
+
+    /// A child that a running attempt spawns: it runs once that attempt has completed, and is called
+    /// off where the attempt ends otherwise, so that a retry doubles nothing.
+    #[must_use]
+    pub fn spawned(mut self, parent: JobId, by: AttemptRef) -> NewJob {
+        self.parent = Some(Parent {
+            job: parent,
+            spawned_by: Some(by),
+        });
+        self
+    }
+
+    /// What a child's failure means for this job; it fails once all are final unless set.
+    #[must_use]
+    pub fn child_policy(mut self, policy: ChildPolicy) -> NewJob {
+        self.child_policy = Some(policy);
+        self
+    }
+
+    /// The handler is called once more when all children are final:
+    /// [`Context::step`](crate::Context::step) tells it.
+    #[must_use]
+    pub fn final_step(mut self) -> NewJob {
+        self.final_step = true;
+        self
+    }
+
+    /// The concurrency key: of the jobs with the same one, only so many run at once as it has
+    /// [places](NewJob::places); the others are blocked and follow in order.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> NewJob {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// How many jobs of the concurrency key run at once, from now on; 1 where nobody has said.
+    #[must_use]
+    pub fn places(mut self, places: u32) -> NewJob {
+        self.places = Some(places);
+        self
+    }
+
+    /// Whose job it is.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<String>) -> NewJob {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// A tag to find it by.
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> NewJob {
+        self.tags.insert(name.into(), value.into());
+        self
+    }
+}
+
+impl<J: Job> From<J> for NewJob {
+    fn from(job: J) -> NewJob {
+        NewJob::of(&job)
+    }
+}
