@@ -14,8 +14,9 @@ pub use batch::{BatchProgress, BatchSource, Remember};
 
 use crate::clock::Clock;
 use crate::job::{Enqueued, NewJob};
+use crate::store::checked::{CheckedJob, Limits};
 use crate::store::connection::{Access, Durability, OpenConfig};
-use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::enqueue;
 use crate::store::file::NetworkFs;
 use crate::store::names::Names;
 use crate::store::tx::Tx;
@@ -149,6 +150,10 @@ impl Queue {
                 .map(|job| enqueue::enqueue(tx, job))
                 .collect()
         })
+    }
+
+    pub(crate) fn checked(&self, job: NewJob) -> Result<CheckedJob> {
+        CheckedJob::new(job, &self.limits)
     }
 
     /// Checks a job as enqueuing would, without adding it.

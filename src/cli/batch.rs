@@ -1,6 +1,5 @@
 //! Many jobs from one file: checked whole, then added, with flat memory.
 
-mod digest;
 mod input;
 mod line;
 
@@ -10,12 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use indicatif::ProgressBar;
 use jobq::{Batch, BatchSource, Enqueued, JobId, NewJob, Queue, Remember, State, When};
 
-use self::digest::Digest;
 use self::input::{Input, Lines, Place};
 use super::clock;
 use super::exit::{CliError, CliResult};
 use super::origin::Origin;
 use super::screen::Screen;
+use jobq::digest::Digest;
 
 /// A batch that has been checked: every line is a job that can be added.
 pub(crate) struct CheckedBatch {

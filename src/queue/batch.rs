@@ -6,7 +6,8 @@ use super::Queue;
 use crate::Result;
 use crate::job::NewJob;
 use crate::store::batches::{self, Batch};
-use crate::store::enqueue::{self, CheckedJob};
+use crate::store::checked::CheckedJob;
+use crate::store::enqueue;
 
 /// Where a very large batch comes from: it is read twice, once to check it and once to add it, and
 /// is never in memory as a whole.

@@ -117,6 +117,8 @@ pub struct Filter {
     pub queues: Vec<String>,
     /// Of one of these kinds.
     pub kinds: Vec<String>,
+    /// Children of this job.
+    pub parent: Option<JobId>,
     /// Enqueued at or after this moment.
     pub since: Option<jiff::Timestamp>,
     /// The order.
@@ -170,6 +172,10 @@ fn compose(filter: &Filter) -> (String, Vec<Value>) {
         "k.name",
         filter.kinds.iter().cloned().map(Value::Text).collect(),
     );
+    if let Some(parent) = filter.parent {
+        terms.push("j.parent_id = ?".to_owned());
+        arguments.push(Value::Integer(parent.0));
+    }
     if let Some(since) = filter.since {
         terms.push("j.created_at >= ?".to_owned());
         arguments.push(Value::Integer(since.as_millisecond()));
