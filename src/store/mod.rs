@@ -49,6 +49,7 @@ pub(crate) mod tx;
 pub(crate) mod uniques;
 pub(crate) mod upkeep;
 pub(crate) mod why;
+mod why_blocked;
 pub(crate) mod writer;
 
 use connection::{Access, OpenConfig};

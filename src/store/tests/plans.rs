@@ -42,6 +42,7 @@ modules![
     settle,
     uniques,
     why,
+    why_blocked,
     writer,
 ];
 
