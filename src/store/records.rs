@@ -116,7 +116,7 @@ impl Sort {
 }
 
 /// Which jobs are asked for. What is empty or none does not filter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// In one of these states.
     pub states: Vec<State>,

@@ -3,6 +3,7 @@
 mod change;
 mod choices;
 mod enqueue;
+mod filter;
 mod look;
 mod options;
 mod packaging;
@@ -19,6 +20,7 @@ pub(crate) use change::{
     Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Resume, Retry,
 };
 pub(crate) use enqueue::{Enqueue, Start};
+pub(crate) use filter::JobFilter;
 pub(crate) use look::{Events, List, Logs, Status, Stream, Wait, Why};
 #[allow(unused_imports, reason = "for verbs that make jobs in other files")]
 pub(crate) use options::JobOptions;
@@ -231,6 +233,13 @@ mod tests {
             "jobq run --again",
             "jobq retry",
             "jobq retry 1 --failed",
+            "jobq retry --queue q",
+            "jobq retry 1 --tenant t",
+            "jobq cancel",
+            "jobq cancel 1 --queue q",
+            "jobq remove 1 --state failed",
+            "jobq wait --tag x",
+            "jobq wait",
             "jobq edit 1",
         ] {
             refused(line);
