@@ -103,6 +103,8 @@
 
 mod cancel;
 mod clock;
+#[doc(hidden)]
+pub mod digest;
 mod doorbell;
 mod error;
 mod event;
@@ -142,10 +144,10 @@ pub use state::{State, WaitReason};
 pub use store::attempts::AttemptRecord;
 pub use store::batches::Batch;
 pub use store::change::Changes;
+pub use store::checked::{Limits, MAX_PAYLOAD_BYTES};
 pub use store::connection::Durability;
 pub use store::counts::Counts;
 pub use store::edit::{Cancelled, Edit};
-pub use store::enqueue::{Limits, MAX_PAYLOAD_BYTES};
 pub use store::events::{EventFilter, EventPage};
 pub use store::file::NetworkFs;
 #[cfg(feature = "cli")]

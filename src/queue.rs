@@ -15,8 +15,9 @@ pub use batch::{BatchProgress, BatchSource, Remember};
 
 use crate::clock::Clock;
 use crate::job::{Enqueued, Labels, NewJob};
+use crate::store::checked::{CheckedJob, Limits};
 use crate::store::connection::{Access, Durability, OpenConfig};
-use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::enqueue;
 use crate::store::file::NetworkFs;
 use crate::store::names::Names;
 use crate::store::tx::Tx;
@@ -127,7 +128,7 @@ impl Queue {
     /// # Errors
     /// The payload is no JSON or too large, the disk is full, the file is busy or read-only.
     pub fn enqueue(&self, job: impl Into<NewJob>) -> Result<Enqueued> {
-        let job = CheckedJob::new(job.into().alone()?, &self.limits)?;
+        let job = CheckedJob::new(job.into(), &self.limits)?;
         self.store.write(move |tx| enqueue::enqueue(tx, &job))
     }
 
@@ -154,6 +155,10 @@ impl Queue {
         })
     }
 
+    pub(crate) fn checked(&self, job: NewJob) -> Result<CheckedJob> {
+        CheckedJob::new(job, &self.limits)
+    }
+
     /// Checks a job as enqueuing would, without adding it. Labels of others are not looked up.
     ///
     /// # Errors
@@ -175,7 +180,7 @@ impl Queue {
             ));
         }
         schema::check_unchanged(conn)?;
-        let job = CheckedJob::new(job.into().alone()?, &self.limits)?;
+        let job = CheckedJob::new(job.into(), &self.limits)?;
         let mut names = Names::default();
         let mut tx = Tx::new(conn, &mut names, self.store.config.clock.now_ms());
         let enqueued = enqueue::enqueue(&mut tx, &job)?;

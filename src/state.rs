@@ -43,7 +43,8 @@ impl State {
         State::Cancelled,
     ];
 
-    /// The states a job may go to from here. Final states are left only by an explicit retry.
+    /// The states a job may go to from here. Final states are left only by an explicit retry: to where
+    /// the job's rules put it.
     pub const fn leaves_to(self) -> &'static [State] {
         use State::*;
         match self {
@@ -52,7 +53,7 @@ impl State {
             Pending => &[Running, Cancelled],
             Running => &[Completed, Failed, Scheduled, Pending, Waiting, Cancelled],
             Waiting => &[Pending, Completed, Failed, Cancelled],
-            Completed | Failed | Cancelled => &[Pending],
+            Completed | Failed | Cancelled => &[Pending, Blocked, Waiting],
         }
     }
 
@@ -142,9 +143,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn final_states_are_left_only_for_pending() {
+    fn final_states_are_left_only_for_states_that_wait_for_something() {
         for state in State::ALL.into_iter().filter(|state| state.is_final()) {
-            assert_eq!(state.leaves_to(), [State::Pending]);
+            assert_eq!(
+                state.leaves_to(),
+                [State::Pending, State::Blocked, State::Waiting]
+            );
         }
     }
 

@@ -1,7 +1,6 @@
 //! Many jobs from one file: checked whole, then added, with flat memory.
 
 mod added;
-mod digest;
 mod input;
 mod line;
 
@@ -13,12 +12,12 @@ use indicatif::ProgressBar;
 use jobq::{BatchSource, JobId, NewJob, Queue, Remember};
 
 pub(crate) use self::added::Added;
-use self::digest::Digest;
 use self::input::{Input, Lines, Place};
 use self::line::LineLabels;
 use super::exit::{CliError, CliResult};
 use super::origin::{Origin, Wanted};
 use super::screen::Screen;
+use jobq::digest::Digest;
 
 /// A batch that has been checked: every line is a job that can be added.
 pub(crate) struct CheckedBatch {

@@ -75,7 +75,12 @@ pub(super) fn run(args: &args::Why, session: &Session) -> CliResult {
 fn state(why: &Why) -> State {
     match why {
         Why::Running { .. } => State::Running,
-        Why::Final(state) | Why::Other(state) => *state,
+        Why::Final { state, .. } | Why::Other(state) => *state,
+        Why::WaitsFor { .. }
+        | Why::ParentFirst { .. }
+        | Why::SpawnerFirst { .. }
+        | Why::KeyTaken { .. } => State::Blocked,
+        Why::ChildrenFirst(_) | Why::NoChildYet => State::Waiting,
         Why::NotDue { .. } => State::Scheduled,
         _ => State::Pending,
     }
@@ -92,7 +97,13 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
             "cancel_requested",
             format!("job {id} is running, on runner {runner}, and has been asked to stop"),
         ),
-        Why::Final(state) => ended(id, *state),
+        Why::Final { state, error } => ended(id, *state, error.as_deref()),
+        Why::WaitsFor { .. }
+        | Why::ParentFirst { .. }
+        | Why::SpawnerFirst { .. }
+        | Why::KeyTaken { .. }
+        | Why::ChildrenFirst(_)
+        | Why::NoChildYet => relations(id, why),
         Why::NotDue { reason, until } => {
             not_due(id, *reason, &format!("{} ({})", relative(*until, now), rfc3339(*until)))
         }
@@ -139,8 +150,73 @@ fn pending(id: JobId, rule: &'static str, reason: &str) -> Told {
     Told::new(rule, format!("job {id} is pending: {reason}"))
 }
 
-fn ended(id: JobId, state: State) -> Told {
-    let told = Told::new(state.as_str(), format!("job {id} has ended: it is {state}"));
+/// What other jobs have to do with it.
+fn relations(id: JobId, why: &Why) -> Told {
+    let blocked = |rule, reason: String| Told::new(rule, format!("job {id} is blocked: {reason}"));
+    match why {
+        Why::WaitsFor { jobs, more } => {
+            let named: Vec<String> = jobs
+                .iter()
+                .map(|(job, state)| format!("{job} ({state})"))
+                .collect();
+            let more = if *more > 0 {
+                format!(" and {more} more")
+            } else {
+                String::new()
+            };
+            blocked("waits_for", format!("waits for {}{more}", named.join(", ")))
+                .hint(format!("`jobq why {}` says what keeps that one", jobs[0].0))
+        }
+        Why::ParentFirst { parent, state } => blocked(
+            "parent_first",
+            format!("the own part of its parent {parent} ({state}) comes first"),
+        )
+        .hint(format!("`jobq why {parent}` says what keeps the parent")),
+        Why::SpawnerFirst { spawner } => blocked(
+            "spawner_first",
+            format!("it begins when the attempt of job {spawner} that spawned it has completed"),
+        ),
+        Why::KeyTaken {
+            key,
+            places,
+            holders,
+        } => {
+            let holders: Vec<String> = holders.iter().map(JobId::to_string).collect();
+            blocked(
+                "key_taken",
+                format!("key '{key}' is at its limit of {places}: {}", holders.join(", ")),
+            )
+            .hint(format!("it follows when one of them ends; `--places` of a later job with --key {} gives the key more places", word(key)))
+        }
+        Why::ChildrenFirst(children) => Told::new(
+            "children_first",
+            format!(
+                "job {id} is waiting: {} of its {} not final yet",
+                children.live(),
+                if children.total == 1 {
+                    "child is".to_owned()
+                } else {
+                    format!("{} children are", children.total)
+                },
+            ),
+        )
+        .hint(format!("`jobq list --parent {id}` shows them")),
+        _ => Told::new(
+            "no_child_yet",
+            format!("job {id} is waiting: it is a group without children"),
+        )
+        .hint(format!(
+            "give it one: `jobq enqueue --parent {id} -- CMD`; or end it: `jobq cancel {id}`"
+        )),
+    }
+}
+
+fn ended(id: JobId, state: State, error: Option<&str>) -> Told {
+    let because = error.map_or_else(String::new, |error| format!(": {error}"));
+    let told = Told::new(
+        state.as_str(),
+        format!("job {id} has ended: it is {state}{because}"),
+    );
     match state {
         State::Completed => told,
         _ => told.hint(format!("`jobq retry {id}` puts it back")),
@@ -207,7 +283,7 @@ pub(super) fn look(why: &Why) -> Look {
         | Why::NoHandler(_)
         | Why::QueueNotServed(_)
         | Why::RunnersStopping => Look::Warn,
-        Why::Final(state) => Look::State(*state),
+        Why::Final { state, .. } => Look::State(*state),
         _ => Look::Plain,
     }
 }

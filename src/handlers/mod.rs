@@ -1,6 +1,7 @@
-//! The built-in handlers, each a cargo feature of its own.
+//! The built-in handlers: `group` is always there, each other is a cargo feature of its own.
 
 #[cfg(feature = "exec")]
 pub mod exec;
+pub(crate) mod group;
 #[cfg(feature = "sleep")]
 pub mod sleep;

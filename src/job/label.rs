@@ -72,7 +72,7 @@ impl NewJob {
         self
     }
 
-    /// For a call with a single job: there is no earlier one that it could name.
+    /// For the file, which knows no labels: those of others must have become numbers.
     pub(crate) fn alone(self) -> Result<NewJob> {
         Labels::default().resolve(self)
     }

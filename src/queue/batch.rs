@@ -6,7 +6,8 @@ use super::Queue;
 use crate::Result;
 use crate::job::{Enqueued, Labels, NewJob};
 use crate::store::batches::{self, Batch};
-use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, Limits};
+use crate::store::enqueue;
 use crate::store::tx::Tx;
 
 /// Where a very large batch comes from: it is read twice, once to check it and once to add it, and

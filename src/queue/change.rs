@@ -10,6 +10,7 @@ use crate::state::State;
 use crate::store::edit::{self, Cancelled, Edit};
 use crate::store::prune::{self, Old};
 use crate::store::queues::{self, Which};
+use crate::store::requeue;
 use crate::store::upkeep::{self, Finding};
 use crate::{Error, Result};
 
@@ -27,7 +28,7 @@ impl Queue {
     /// # Errors
     /// There is no such job, or it is not final.
     pub fn retry(&self, id: JobId) -> Result<()> {
-        self.store.write(move |tx| edit::requeue(tx, id))
+        self.store.write(move |tx| requeue::requeue(tx, id))
     }
 
     /// Changes options of a job that does not run.

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::Cancellation;
 use crate::clock;
+use crate::family::Step;
 use crate::job::AttemptRef;
 use crate::job::JobId;
 use crate::outcome::{Budget, Ending};
-use crate::store::settle::Held;
+use crate::store::settle::{Held, Spawned};
 
 /// A claimed job as dispatcher and worker share it.
 pub(crate) struct Attempt {
@@ -20,6 +21,7 @@ pub(crate) struct Attempt {
     pub(crate) budget: Budget,
     /// None where the file's bytes are no text.
     pub(crate) payload: Option<String>,
+    pub(crate) step: Step,
     pub(crate) claimed_at: Instant,
     pub(crate) cancellation: Cancellation,
     pub(crate) usage: Mutex<Usage>,
@@ -53,6 +55,7 @@ impl Attempt {
             queue,
             budget: claimed.budget,
             payload: claimed.payload,
+            step: claimed.step,
             claimed_at: claimed.claimed_at,
             cancellation: Cancellation::default(),
             usage: Mutex::default(),
@@ -131,6 +134,7 @@ pub(crate) struct ClaimedParts {
     pub(crate) kind_id: i64,
     pub(crate) budget: Budget,
     pub(crate) payload: Option<String>,
+    pub(crate) step: Step,
     pub(crate) claimed_at: Instant,
 }
 
@@ -140,4 +144,6 @@ pub(crate) struct Report {
     pub(crate) worker: u32,
     pub(crate) ending: Ending,
     pub(crate) took: Duration,
+    /// What it has spawned, to be added if it has completed.
+    pub(crate) spawned: Option<Box<Spawned>>,
 }

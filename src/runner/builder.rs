@@ -96,7 +96,7 @@ impl Queue {
             queue: self.clone(),
             workers: DEFAULT_WORKERS,
             queues: None,
-            registry: Registry::default(),
+            registry: Registry::with_built_in(),
             unknown_kinds: UnknownKinds::default(),
             until: Until::default(),
             default_timeout: None,

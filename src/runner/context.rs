@@ -16,6 +16,7 @@ use crate::event::{EventKind, Level, LogEntry};
 use crate::job::{JobId, Progress};
 use crate::queue::Queue;
 use crate::store::attempt_writes;
+use crate::store::settle::Spawned;
 
 /// Progress is saved at most this often; the last word always is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -28,6 +29,7 @@ pub struct Context {
     marks: Arc<Marks>,
     worker: u32,
     progress: RefCell<Throttle>,
+    spawned: RefCell<Spawned>,
 }
 
 #[derive(Default)]
@@ -45,7 +47,16 @@ impl Context {
             marks: Arc::clone(&shared.marks),
             worker,
             progress: RefCell::default(),
+            spawned: RefCell::default(),
         }
+    }
+
+    pub(crate) fn attempt_held(&self) -> &Attempt {
+        &self.attempt
+    }
+
+    pub(crate) fn spawned(&self) -> &RefCell<Spawned> {
+        &self.spawned
     }
 
     /// The job's number.

@@ -31,7 +31,7 @@ use crate::store::claim::{ClaimedJob, Wish};
 use crate::store::due;
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
-use crate::store::settle::{Held, Measured};
+use crate::store::settle::Measured;
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
 use crate::{Error, Result, clock};
 
@@ -157,6 +157,7 @@ impl Dispatcher {
                 attempt: report.attempt,
                 verdict,
                 measured,
+                spawned: report.spawned,
             });
         } else {
             self.orphans.retain(|orphan| !Arc::ptr_eq(orphan, attempt));
@@ -188,7 +189,7 @@ impl Dispatcher {
         if self.agenda.version != Some(version) || own_news {
             self.agenda.more |= self.agenda.version != Some(version);
             self.agenda.version = Some(version);
-            self.agenda.next_due_ms = due::next_due(conn)?;
+            self.agenda.next_due_ms = due::next_moment(conn)?;
             for (job, number) in runners::to_cancel(conn, runner)? {
                 if let Some(attempt) = self
                     .in_flight
@@ -341,12 +342,7 @@ impl Dispatcher {
         let (conn, names) = self.lease.writer.split()?;
         let kind = names.kind_name(conn, job.kind)?;
         let queue = names.queue_name(conn, job.queue)?;
-        let held = Held {
-            job: job.id,
-            attempt: job.attempt,
-            queue: job.queue,
-            runner: self.identity.id,
-        };
+        let held = job.held(self.identity.id);
         let mut budget = job.budget;
         let of_kind = self.settings.registry.timeouts.get(&*kind).copied();
         budget.timeout = budget.timeout.or(of_kind).or(self.settings.default_timeout);
@@ -354,6 +350,7 @@ impl Dispatcher {
             kind_id: job.kind,
             budget,
             payload: job.payload,
+            step: job.step,
             claimed_at: now,
         };
         Ok(Attempt::new(held, (kind, queue), parts))

@@ -9,6 +9,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::context::Context;
+use crate::family::GROUP;
+use crate::handlers::group::GroupHandler;
 use crate::job::Job;
 use crate::outcome::{Outcome, Snooze};
 
@@ -127,6 +129,15 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
+    /// What every runner can do: `group`.
+    pub(crate) fn with_built_in() -> Registry {
+        let mut registry = Registry::default();
+        registry
+            .handlers
+            .insert(GROUP.to_owned(), Arc::new(GroupHandler));
+        registry
+    }
+
     pub(crate) fn kinds(&self) -> Vec<String> {
         let mut kinds: Vec<String> = self.handlers.keys().cloned().collect();
         kinds.sort();

@@ -106,6 +106,7 @@ impl Dispatcher {
             attempt: Arc::clone(attempt),
             verdict,
             measured,
+            spawned: None,
         });
     }
 

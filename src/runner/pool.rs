@@ -10,12 +10,14 @@ use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use super::ahead::MAX_AHEAD;
 use super::attempt::{Attempt, Report};
 use super::context::Context;
+use super::family::take_spawned;
 use super::handler::Registry;
 use super::liveness::Marks;
 use crate::clock;
 use crate::doorbell::Doorbell;
 use crate::outcome::{Ending, Outcome};
 use crate::queue::Queue;
+use crate::store::settle::Spawned;
 use crate::{Error, Result};
 
 /// What all workers share.
@@ -141,12 +143,13 @@ fn work(
         if !attempt.begin(worker, began) {
             continue;
         }
-        let ending = run(&attempt, shared, worker);
+        let (ending, spawned) = run(&attempt, shared, worker);
         let told = Report {
             attempt,
             worker,
             ending,
             took: began.elapsed(),
+            spawned,
         };
         if report.send(told).is_err() {
             return;
@@ -158,11 +161,17 @@ fn work(
     }
 }
 
-fn run(attempt: &Arc<Attempt>, shared: &Shared, worker: u32) -> Ending {
+fn run(attempt: &Arc<Attempt>, shared: &Shared, worker: u32) -> (Ending, Option<Box<Spawned>>) {
     let told = || attempt.cancellation.reason();
-    let failed = |error: String| Ending::Returned {
-        outcome: Outcome::Fail { error },
-        told: None,
+    let failed = |error: String| {
+        let outcome = Outcome::Fail { error };
+        (
+            Ending::Returned {
+                outcome,
+                told: None,
+            },
+            None,
+        )
     };
     if attempt.payload.is_none() {
         return failed("the payload cannot be read as text: the row is damaged".to_owned());
@@ -173,7 +182,7 @@ fn run(attempt: &Arc<Attempt>, shared: &Shared, worker: u32) -> Ending {
     let context = Context::new(Arc::clone(attempt), shared, worker);
     let ran = catch_unwind(AssertUnwindSafe(|| handler.run(&context)));
     context.flush();
-    match ran {
+    let ending = match ran {
         Ok(outcome) => Ending::Returned {
             outcome,
             told: told(),
@@ -182,7 +191,8 @@ fn run(attempt: &Arc<Attempt>, shared: &Shared, worker: u32) -> Ending {
             message: panic_message(panic.as_ref()),
             told: told(),
         },
-    }
+    };
+    (ending, take_spawned(context))
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

@@ -10,10 +10,12 @@ use crate::Result;
 use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
+use crate::store::deadlines;
 use crate::store::due::{self, ClockReading};
+use crate::store::ended;
 use crate::store::prune::{self, Old};
 use crate::store::runners::{self, Loss};
-use crate::store::settle::{self, AheadAgain, Held, Measured};
+use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
 use crate::store::tx::Tx;
 
 /// An attempt that has ended, with what becomes of its job.
@@ -21,6 +23,7 @@ pub(crate) struct Settlement {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) verdict: Verdict,
     pub(crate) measured: Measured,
+    pub(crate) spawned: Option<Box<Spawned>>,
 }
 
 /// A runner that is lost, and what its workers had noted of their processes.
@@ -104,9 +107,12 @@ impl Turn<'_> {
             runners::note_worker(tx, attempt.job(), attempt.held.attempt, *worker)?;
         }
         if self.promote > 0 {
+            deadlines::cancel_late(tx, self.promote)?;
             due::promote_due(tx, self.promote)?;
         }
         self.take_over(tx, &mut written)?;
+        // What has ended releases others, which may be claimed at once.
+        ended::follow(tx)?;
         written.alive = if self.beat {
             runners::beat(tx, self.runner)?
         } else {
@@ -125,7 +131,7 @@ impl Turn<'_> {
         if written.alive {
             self.claim(tx, &mut written)?;
         }
-        written.next_due_ms = due::next_due(tx.conn)?;
+        written.next_due_ms = due::next_moment(tx.conn)?;
         Ok(written)
     }
 
@@ -157,12 +163,7 @@ impl Turn<'_> {
         };
         for job in claim::claim(tx, wish)? {
             let kind = tx.names.kind_name(tx.conn, job.kind)?;
-            let held = Held {
-                job: job.id,
-                attempt: job.attempt,
-                queue: job.queue,
-                runner: self.runner,
-            };
+            let held = job.held(self.runner);
             let verdict = Verdict::Fail {
                 error: format!("no handler for kind '{kind}' on this runner"),
             };
@@ -177,11 +178,14 @@ impl Turn<'_> {
             attempt,
             verdict,
             measured,
+            spawned,
         } = settlement;
+        let nothing = Spawned::default();
+        let ended = (verdict, spawned.as_deref().unwrap_or(&nothing));
         if self.care == Care::Usual {
-            return settle::settle(tx, &attempt.held, verdict, measured);
+            return settle::settle_with(tx, &attempt.held, ended, measured);
         }
-        let own = tx.savepoint(|tx| settle::settle(tx, &attempt.held, verdict, measured));
+        let own = tx.savepoint(|tx| settle::settle_with(tx, &attempt.held, ended, measured));
         let Err(error) = own else { return own };
         if tx.conn.is_autocommit() || error.is_full() || error.is_busy() {
             return Err(error);

@@ -6,10 +6,14 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::events::NewEvent;
+use super::families;
+use super::links::Links;
+use super::settle::Held;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
 use crate::event::EventKind;
+use crate::family::Step;
 use crate::job::JobId;
 use crate::outcome::Budget;
 use crate::retry::{Backoff, Jitter, RetryPolicy};
@@ -30,7 +34,7 @@ statements! {
     /// What the worker needs, read before the row changes: RETURNING would cost an ephemeral table and
     /// a statement journal for each job.
     hot JOB_TO_CLAIM = "SELECT j.attempt + 1, j.retries, j.crashes, j.max_retries, j.backoff, j.retry_delay_ms, j.jitter,
-            j.timeout_ms, p.payload
+            j.timeout_ms, p.payload, j.links, j.parent_id
         FROM jobq_job j LEFT JOIN jobq_payload p ON p.job_id = j.id WHERE j.id = ?1 AND j.state = 2";
     /// Every claim raises the attempt: the fence for whatever its worker reports.
     hot JOB_CLAIM_IF_PENDING = "UPDATE jobq_job SET state = 3, attempt = attempt + 1, claim = ?2, runner_id = ?3,
@@ -73,6 +77,23 @@ pub(crate) struct ClaimedJob {
     pub(crate) budget: Budget,
     /// None where it cannot be read as text: the attempt fails alone.
     pub(crate) payload: Option<String>,
+    pub(crate) links: Links,
+    pub(crate) parent: Option<JobId>,
+    /// Which part of a parent is due.
+    pub(crate) step: Step,
+}
+
+impl ClaimedJob {
+    pub(crate) fn held(&self, runner: i64) -> Held {
+        Held {
+            job: self.id,
+            attempt: self.attempt,
+            queue: self.queue,
+            runner,
+            links: self.links,
+            parent: self.parent,
+        }
+    }
 }
 
 /// Whether there is anything that the wish could take: looks, and writes nothing.
@@ -199,6 +220,8 @@ fn take(tx: &mut Tx<'_>, wish: &Wish<'_>, candidate: Candidate) -> Result<Option
         ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
         _ => None,
     };
+    let links: Links = row.get(9)?;
+    let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
     drop(rows);
     let claim = params![id, wish.claim_for as u8, wish.runner, tx.now_ms];
     if tx
@@ -224,6 +247,9 @@ fn take(tx: &mut Tx<'_>, wish: &Wish<'_>, candidate: Candidate) -> Result<Option
         kind,
         budget,
         payload,
+        links,
+        parent,
+        step: families::step(tx.conn, job, links)?,
     }))
 }
 

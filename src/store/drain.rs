@@ -5,6 +5,7 @@ use rusqlite::{Connection, params};
 use super::claim::is_paused;
 use super::statement::statements;
 use crate::Result;
+use crate::state::State;
 
 statements! {
     /// By an index of its own: the jobs that wait for a retry are few among a million delayed ones.
@@ -15,6 +16,9 @@ statements! {
         JOIN jobq_queue q ON q.id = j.queue_id JOIN jobq_kind k ON k.id = j.kind_id
         WHERE j.state = 2 GROUP BY j.queue_id, j.kind_id";
     cold ALL_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
+    /// From the counters: no index holds these, and they may be many.
+    cold LEFT_BY_STATE = "SELECT coalesce(sum(jobs), 0) FROM jobq_count WHERE state = ?1";
+    cold LEFT_IN_LINE = "SELECT count(*) FROM jobq_place p JOIN jobq_job j ON j.id = p.job_id WHERE p.held = 0 AND j.state = 1";
     cold LEFT_RUNNING = "SELECT count(*) FROM jobq_job WHERE state = 3";
 }
 
@@ -77,8 +81,23 @@ pub(crate) fn left(
         left.push((row.get(1)?, why.to_owned()));
     }
     let running: u64 = conn.query_row(LEFT_RUNNING, [], |row| row.get(0))?;
-    if running > 0 {
-        left.push((running, "running on another runner".to_owned()));
+    let by_state = |state: State| -> Result<u64> {
+        Ok(conn.query_row(LEFT_BY_STATE, [state.code()], |row| row.get(0))?)
+    };
+    let (blocked, waiting) = (by_state(State::Blocked)?, by_state(State::Waiting)?);
+    let in_line: u64 = conn.query_row(LEFT_IN_LINE, [], |row| row.get(0))?;
+    for (jobs, why) in [
+        (running, "running on another runner"),
+        (
+            blocked.saturating_sub(in_line),
+            "blocked by jobs that are left",
+        ),
+        (in_line, "blocked by jobs that hold their concurrency keys"),
+        (waiting, "waiting for children"),
+    ] {
+        if jobs > 0 {
+            left.push((jobs, why.to_owned()));
+        }
     }
     Ok(left)
 }

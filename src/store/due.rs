@@ -2,10 +2,13 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::deadlines;
+use super::ended;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
 use crate::clock::{Clock, boot_id};
+use crate::job::JobId;
 use crate::state::State;
 
 statements! {
@@ -14,12 +17,18 @@ statements! {
     hot JOBS_PROMOTE_IF_DUE = "UPDATE jobq_job SET state = 2, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,
             updated_at = ?1
         WHERE id IN (SELECT id FROM jobq_job WHERE state = 0 AND run_at <= ?1 ORDER BY run_at LIMIT ?2)
+            AND links & 8 = 0
         RETURNING queue_id";
+    /// What the other statement has left: jobs with a concurrency key, which may find their places taken.
+    hot JOBS_DUE = "SELECT id FROM jobq_job WHERE state = 0 AND run_at <= ?1 ORDER BY run_at, id LIMIT ?2";
     hot META_GET = "SELECT value FROM jobq_meta WHERE key = ?1";
     cold META_PUT = "INSERT INTO jobq_meta (key, value) VALUES (?1, ?2)
         ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     /// Rare, and every job that waits for a duration is meant.
     cold JOBS_SHIFT_WAITS = "UPDATE jobq_job SET run_at = run_at + ?1 WHERE state = 0 AND wait_fixed = 0";
+    /// The same for those whose delay is counted although they are blocked.
+    cold JOBS_SHIFT_BLOCKED = "UPDATE jobq_job SET run_at = run_at + ?1 WHERE state = 1 AND wait_fixed = 0
+        AND id IN (SELECT job_id FROM jobq_prerequisite WHERE met = 0)";
 }
 
 /// When the next scheduled job is due, in milliseconds since 1970.
@@ -27,6 +36,12 @@ pub(crate) fn next_due(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn
         .prepare_cached(JOB_NEXT_DUE)?
         .query_row([], |row| row.get(0))?)
+}
+
+/// When something is due next that a runner has to do: a scheduled job, a deadline.
+pub(crate) fn next_moment(conn: &Connection) -> Result<Option<i64>> {
+    let moments = [next_due(conn)?, deadlines::next(conn)?];
+    Ok(moments.into_iter().flatten().min())
 }
 
 /// Makes at most `limit` due jobs pending; how many it were.
@@ -39,7 +54,18 @@ pub(crate) fn promote_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
             .moved(row.get(0)?, State::Scheduled, State::Pending);
         promoted += 1;
     }
-    Ok(promoted)
+    drop(rows);
+    drop(statement);
+    let keyed: Vec<i64> = {
+        let mut statement = tx.conn.prepare_cached(JOBS_DUE)?;
+        let left = limit.saturating_sub(promoted) as i64;
+        let rows = statement.query_map(params![tx.now_ms, left], |row| row.get(0))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    for id in &keyed {
+        ended::due(tx, JobId(*id))?;
+    }
+    Ok(promoted + keyed.len())
 }
 
 /// How the wall clock stands to the time since the machine was started.
@@ -88,10 +114,11 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
         return Ok(0);
     }
     let moved = match known {
-        Some(known) if known.boot == now.boot => tx
-            .conn
-            .prepare_cached(JOBS_SHIFT_WAITS)?
-            .execute([now.offset_ms - known.offset_ms])?,
+        Some(known) if known.boot == now.boot => {
+            let step = [now.offset_ms - known.offset_ms];
+            tx.conn.prepare_cached(JOBS_SHIFT_WAITS)?.execute(step)?
+                + tx.conn.prepare_cached(JOBS_SHIFT_BLOCKED)?.execute(step)?
+        }
         _ => 0,
     };
     let mut put = tx.conn.prepare_cached(META_PUT)?;

@@ -1,14 +1,15 @@
-//! What people do to jobs: cancel, retry, edit, remove.
+//! What people do to jobs: cancel, edit, remove.
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::params;
 
 use super::enqueue::Due;
 use super::events::NewEvent;
-use super::records::no_such_job;
+use super::head::{self, Head};
 use super::statement::statements;
 use super::tx::Tx;
+use super::{ended, places};
 use crate::clock::millis;
 use crate::event::EventKind;
 use crate::job::{JobId, NewJob, Priority, When, check_name};
@@ -17,19 +18,11 @@ use crate::state::State;
 use crate::{Error, Result};
 
 statements! {
-    hot JOB_HEAD = "SELECT state, queue_id FROM jobq_job WHERE id = ?1";
-    hot JOB_CANCEL_IF_NOT_RUNNING = "UPDATE jobq_job SET state = 7, finished_at = ?2, updated_at = ?2
-        WHERE id = ?1 AND state IN (0, 1, 2, 4)";
-    hot JOB_REQUEST_CANCEL_IF_RUNNING = "UPDATE jobq_job SET cancel = 1, updated_at = ?2 WHERE id = ?1 AND state = 3";
-    /// The attempt stays, for the fence and the history; what was spent is forgiven.
-    hot JOB_REQUEUE_IF_FINAL = "UPDATE jobq_job SET state = 2, finished_at = NULL, retries = 0, crashes = 0, no_ahead = 0,
-            updated_at = ?2
-        WHERE id = ?1 AND state >= 5";
     hot JOB_EDIT_IF_NOT_RUNNING = "UPDATE jobq_job SET queue_id = coalesce(?2, queue_id), priority = coalesce(?3, priority),
             max_retries = coalesce(?4, max_retries), backoff = coalesce(?5, backoff),
             retry_delay_ms = coalesce(?6, retry_delay_ms), timeout_ms = coalesce(?7, timeout_ms), updated_at = ?8
         WHERE id = ?1 AND state <> 3";
-    hot JOB_RESCHEDULE_IF_SCHEDULED = "UPDATE jobq_job SET state = ?2, run_at = ?3, wait_fixed = ?4, updated_at = ?5
+    hot JOB_RESCHEDULE_IF_SCHEDULED = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3, updated_at = ?4
         WHERE id = ?1 AND state = 0";
     hot PAYLOAD_REPLACE = "UPDATE jobq_payload SET payload = ?2 WHERE job_id = ?1";
     hot JOB_REMOVE_IF_FINAL = "DELETE FROM jobq_job WHERE id = ?1 AND state >= 5";
@@ -67,58 +60,24 @@ pub struct Edit {
     pub payload: Option<String>,
 }
 
-fn head(conn: &Connection, id: JobId) -> Result<(State, i64)> {
-    let found: Option<(i64, i64)> = conn
-        .prepare_cached(JOB_HEAD)?
-        .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let (code, queue) = found.ok_or_else(|| no_such_job(id))?;
-    let state = State::from_code(code).ok_or_else(|| {
-        Error::invalid(format!(
-            "job {id} is in a state that this jobq does not know"
-        ))
-    })?;
-    Ok((state, queue))
-}
-
 pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
-    let (state, queue) = head(tx.conn, id)?;
-    if state.is_final() {
-        return Err(Error::wrong_state(format!("job {id} is {state} already")));
+    let head = head::get(tx.conn, id)?;
+    if head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {} already",
+            head.state
+        )));
     }
-    if state == State::Running {
-        tx.conn
-            .prepare_cached(JOB_REQUEST_CANCEL_IF_RUNNING)?
-            .execute(params![id.0, tx.now_ms])?;
-        tx.append(NewEvent::job(EventKind::CancelRequested, id))?;
+    if head.state == State::Running {
+        ended::request_cancel(tx, id)?;
         return Ok(Cancelled::Requested);
     }
-    tx.conn
-        .prepare_cached(JOB_CANCEL_IF_NOT_RUNNING)?
-        .execute(params![id.0, tx.now_ms])?;
-    tx.append(NewEvent::job(EventKind::Cancelled, id))?;
-    tx.counts.moved(queue, state, State::Cancelled);
+    ended::cancel_now(tx, (id, &head), None)?;
     Ok(Cancelled::Now)
 }
 
-pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
-    let (state, queue) = head(tx.conn, id)?;
-    if !state.is_final() {
-        return Err(Error::wrong_state(format!(
-            "job {id} is {state}; only final jobs can be retried"
-        )));
-    }
-    tx.conn
-        .prepare_cached(JOB_REQUEUE_IF_FINAL)?
-        .execute(params![id.0, tx.now_ms])?;
-    tx.conn.prepare_cached(OUTCOME_FORGET)?.execute([id.0])?;
-    tx.append(NewEvent::job(EventKind::Requeued, id))?;
-    tx.counts.moved(queue, state, State::Pending);
-    Ok(())
-}
-
 pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
-    let (state, queue) = head(tx.conn, id)?;
+    let Head { state, queue, .. } = head::get(tx.conn, id)?;
     if state == State::Running {
         return Err(
             Error::wrong_state(format!("job {id} is running and cannot be edited")).hint(format!(
@@ -154,6 +113,9 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
             edit.timeout.map(millis),
             tx.now_ms
         ])?;
+    if edit.priority.is_some() {
+        places::reorder(tx, id)?;
+    }
     if let Some(to_queue) = to_queue {
         tx.counts.add(queue, state, -1);
         tx.counts.add(to_queue, state, 1);
@@ -167,38 +129,27 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
             .execute(params![id.0, payload])?;
     }
     if let Some(when) = edit.when {
-        reschedule(tx, id, to_queue.unwrap_or(queue), when)?;
+        reschedule(tx, id, when)?;
     }
     tx.append(NewEvent::job(EventKind::Edited, id))
 }
 
-fn reschedule(tx: &mut Tx<'_>, id: JobId, queue: i64, when: When) -> Result<()> {
-    let due = Due::of(when, tx.now_ms);
-    if due.as_ref().is_some_and(|due| !due.fixed) {
+/// Gives a scheduled job another time.
+pub(crate) fn reschedule(tx: &mut Tx<'_>, id: JobId, when: When) -> Result<()> {
+    let Some(due) = Due::of(when, tx.now_ms) else {
+        return ended::due(tx, id);
+    };
+    if !due.fixed {
         tx.follow_clock()?;
     }
-    let to = if due.is_some() {
-        State::Scheduled
-    } else {
-        State::Pending
-    };
     tx.conn
         .prepare_cached(JOB_RESCHEDULE_IF_SCHEDULED)?
-        .execute(params![
-            id.0,
-            to.code(),
-            due.as_ref().map(|due| due.run_at_ms),
-            due.as_ref().map(|due| due.fixed),
-            tx.now_ms
-        ])?;
-    if to == State::Pending {
-        tx.counts.moved(queue, State::Scheduled, State::Pending);
-    }
+        .execute(params![id.0, due.run_at_ms, due.fixed, tx.now_ms])?;
     Ok(())
 }
 
 pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
-    let (state, queue) = head(tx.conn, id)?;
+    let Head { state, queue, .. } = head::get(tx.conn, id)?;
     if !state.is_final() {
         return Err(Error::wrong_state(format!(
             "job {id} is {state}; only final jobs can be removed"

@@ -2,96 +2,32 @@
 
 use rusqlite::params;
 
+use super::checked::{CheckedJob, Rules};
 use super::events::NewEvent;
+use super::families::{self, Admitted};
+use super::links::Links;
+use super::prerequisites::{self, Edge};
 use super::statement::statements;
 use super::tx::Tx;
+use super::uniques::{self, Taken};
+use super::{deadlines, ended, places};
+use crate::Result;
 use crate::clock::millis;
 use crate::event::EventKind;
-use crate::job::{Enqueued, JobId, NewJob, Priority, When, check_name};
-use crate::retry::{Jitter, RetryPolicy};
+use crate::job::{Enqueued, JobId, When};
+use crate::retry::Jitter;
 use crate::state::{State, WaitReason};
-use crate::{Error, Result};
 
 statements! {
     hot JOB_INSERT = "INSERT INTO jobq_job (queue_id, kind_id, state, priority, max_retries, backoff, retry_delay_ms,
             jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at, updated_at)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13)";
+    hot JOB_INSERT_WITH_RULES = "INSERT INTO jobq_job (queue_id, kind_id, state, priority, max_retries, backoff,
+            retry_delay_ms, jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at, updated_at,
+            links, unmet, parent_id, key, unique_key, unique_for_ms, deadline, tenant)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
     hot PAYLOAD_INSERT = "INSERT INTO jobq_payload (job_id, payload) VALUES (?1, ?2)";
-}
-
-/// What a queue holds new jobs to, and what it fills in where they say nothing.
-#[derive(Clone, Debug)]
-pub struct Limits {
-    /// A payload's JSON text may be so long, in bytes.
-    pub max_payload_bytes: usize,
-    /// For jobs that do not say how they are retried.
-    pub retry: RetryPolicy,
-}
-
-/// 16 MiB: larger things belong into files, with their path in the payload.
-pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
-            max_payload_bytes: MAX_PAYLOAD_BYTES,
-            retry: RetryPolicy::default(),
-        }
-    }
-}
-
-/// A job that has been checked and lacks nothing.
-#[derive(Clone, Debug)]
-pub(crate) struct CheckedJob {
-    kind: String,
-    queue: String,
-    payload: String,
-    priority: Priority,
-    when: When,
-    retry: RetryPolicy,
-    timeout_ms: Option<i64>,
-}
-
-impl CheckedJob {
-    pub(crate) fn new(job: NewJob, limits: &Limits) -> Result<CheckedJob> {
-        check_name("kind", &job.kind)?;
-        check_name("queue's name", &job.queue)?;
-        let payload = job.payload.map_err(|error| {
-            Error::invalid(format!(
-                "the payload of the '{}' job is no JSON: {error}",
-                job.kind
-            ))
-        })?;
-        if payload.len() > limits.max_payload_bytes {
-            return Err(Error::invalid(format!(
-                "the payload of the '{}' job is {} bytes long, at most {} are allowed",
-                job.kind,
-                payload.len(),
-                limits.max_payload_bytes
-            ))
-            .hint("put the data into a file and its path into the payload"));
-        }
-        if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(Error::invalid("a timeout of zero leaves no time to run"));
-        }
-        let backoff = job.backoff.unwrap_or(limits.retry.backoff);
-        let own_delay = job.backoff.map(|_| backoff.default_delay());
-        let retry = RetryPolicy {
-            max_retries: job.max_retries.unwrap_or(limits.retry.max_retries),
-            backoff,
-            delay: job.retry_delay.or(own_delay).unwrap_or(limits.retry.delay),
-            jitter: job.jitter.unwrap_or(limits.retry.jitter),
-        };
-        Ok(CheckedJob {
-            kind: job.kind,
-            queue: job.queue,
-            payload,
-            priority: job.priority,
-            when: job.when,
-            retry,
-            timeout_ms: job.timeout.map(millis),
-        })
-    }
+    hot TAG_INSERT = "INSERT INTO jobq_tag (name, value, job_id) VALUES (?1, ?2, ?3)";
 }
 
 /// When a waiting job is due, and whether that moment was asked for or follows from a duration.
@@ -122,33 +58,65 @@ impl Due {
 }
 
 pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<Enqueued> {
-    let queue = tx.names.queue_id(tx.conn, &job.queue)?;
-    let kind = tx.names.kind_id(tx.conn, &job.kind)?;
     let due = Due::of(job.when, tx.now_ms);
     if due.as_ref().is_some_and(|due| !due.fixed) {
         tx.follow_clock()?;
     }
+    match &job.rules {
+        None => enqueue_alone(tx, job, due),
+        Some(rules) => enqueue_with(tx, job, rules, due),
+    }
+}
+
+/// The values that every job has, in the order of the columns.
+macro_rules! columns {
+    ($tx:ident, $job:ident, $ids:expr, $state:expr, $due:ident $(, $more:expr)*) => {
+        params![
+            $ids.0,
+            $ids.1,
+            $state.code(),
+            $job.priority.code(),
+            $job.retry.max_retries,
+            $job.retry.backoff.code(),
+            millis($job.retry.delay),
+            $job.retry.jitter == Jitter::Tenth,
+            $job.timeout_ms,
+            $due.as_ref().map(|_| WaitReason::Delay.code()),
+            $due.as_ref().map(|due| due.run_at_ms),
+            $due.as_ref().map(|due| due.fixed),
+            $tx.now_ms,
+            $($more),*
+        ]
+    };
+}
+
+fn enqueue_alone(tx: &mut Tx<'_>, job: &CheckedJob, due: Option<Due>) -> Result<Enqueued> {
+    let ids = ids(tx, job)?;
     let state = if due.is_some() {
         State::Scheduled
     } else {
         State::Pending
     };
-    let id = tx.conn.prepare_cached(JOB_INSERT)?.insert(params![
-        queue,
-        kind,
-        state.code(),
-        job.priority.code(),
-        job.retry.max_retries,
-        job.retry.backoff.code(),
-        millis(job.retry.delay),
-        job.retry.jitter == Jitter::Tenth,
-        job.timeout_ms,
-        due.as_ref().map(|_| WaitReason::Delay.code()),
-        due.as_ref().map(|due| due.run_at_ms),
-        due.as_ref().map(|due| due.fixed),
-        tx.now_ms,
-    ])?;
-    let id = JobId(id);
+    let id = tx
+        .conn
+        .prepare_cached(JOB_INSERT)?
+        .insert(columns!(tx, job, ids, state, due))?;
+    added(tx, job, JobId(id), (ids.0, state))
+}
+
+/// The numbers of its queue and its kind.
+pub(crate) fn ids(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<(i64, i64)> {
+    let queue = tx.names.queue_id(tx.conn, &job.queue)?;
+    Ok((queue, tx.names.kind_id(tx.conn, &job.kind)?))
+}
+
+/// What follows from a new row, whatever its rules.
+fn added(
+    tx: &mut Tx<'_>,
+    job: &CheckedJob,
+    id: JobId,
+    (queue, state): (i64, State),
+) -> Result<Enqueued> {
     tx.conn
         .prepare_cached(PAYLOAD_INSERT)?
         .execute(params![id.0, job.payload])?;
@@ -159,4 +127,105 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<Enqueued> {
         state,
         duplicate: false,
     })
+}
+
+fn enqueue_with(
+    tx: &mut Tx<'_>,
+    job: &CheckedJob,
+    rules: &Rules,
+    due: Option<Due>,
+) -> Result<Enqueued> {
+    if let Some(unique) = &rules.unique
+        && let Taken::By(enqueued) = uniques::claim(tx, job, unique)?
+    {
+        return Ok(enqueued);
+    }
+    let ids = ids(tx, job)?;
+    let admitted = rules
+        .parent
+        .map(|parent| families::admit(tx, parent))
+        .transpose()?;
+    let edges = prerequisites::edges(tx, rules, admitted.as_ref())?;
+    let doomed = edges.iter().find_map(|edge| edge.doom.clone());
+    let unmet = edges.iter().filter(|edge| !edge.met).count();
+    let urgency = places::urgency(job.priority.code());
+    if let (Some(key), Some(number)) = (&rules.key, rules.places) {
+        places::set_number(tx, key, number)?;
+    }
+    let place = match &rules.key {
+        Some(key) if unmet == 0 && due.is_none() => Some(places::is_free(tx, key)?),
+        _ => None,
+    };
+    let state = match (&due, place) {
+        _ if unmet > 0 => State::Blocked,
+        (Some(_), _) => State::Scheduled,
+        (None, Some(false)) => State::Blocked,
+        (None, _) if job.is_group() => State::Waiting,
+        (None, _) => State::Pending,
+    };
+    let links = rules.links().and(Links::WAITS, !edges.is_empty());
+    let id = JobId(
+        tx.conn
+            .prepare_cached(JOB_INSERT_WITH_RULES)?
+            .insert(columns!(
+                tx,
+                job,
+                ids,
+                state,
+                due,
+                links,
+                unmet as i64,
+                rules.parent.map(|parent| parent.job.0),
+                rules.key,
+                rules.unique.as_ref().map(|unique| &unique.key),
+                rules.unique.as_ref().and_then(|unique| unique.for_ms),
+                rules.deadline.map(|at| at.as_millisecond()),
+                rules.tenant
+            ))?,
+    );
+    let enqueued = added(tx, job, id, (ids.0, state))?;
+    if let (Some(key), Some(free)) = (&rules.key, place) {
+        places::add(tx, key, (free, urgency), id)?;
+    }
+    tie(tx, rules, id, (&edges, admitted.as_ref()))?;
+    if state == State::Waiting {
+        families::set_stage(tx, id, crate::family::Step::Children)?;
+    }
+    let Some(reason) = doomed else {
+        return Ok(enqueued);
+    };
+    // Those whom it doomed are gone, and so is everybody it could have waited for.
+    ended::cancel(tx, id, &reason)?;
+    Ok(Enqueued {
+        state: State::Cancelled,
+        ..enqueued
+    })
+}
+
+/// Writes what ties a new job to others.
+fn tie(
+    tx: &mut Tx<'_>,
+    rules: &Rules,
+    id: JobId,
+    (edges, admitted): (&[Edge], Option<&Admitted>),
+) -> Result<()> {
+    if let Some(unique) = &rules.unique {
+        uniques::take(tx, &unique.key, id)?;
+    }
+    if let Some(deadline) = rules.deadline {
+        deadlines::arm(tx, id, deadline.as_millisecond())?;
+    }
+    for (name, value) in &rules.tags {
+        tx.conn
+            .prepare_cached(TAG_INSERT)?
+            .execute(params![name, value, id.0])?;
+    }
+    prerequisites::add(tx, id, edges)?;
+    if let Some(family) = &rules.family {
+        families::found(tx, id, rules.parent.map(|parent| parent.job), *family)?;
+    }
+    if let Some(admitted) = admitted {
+        families::join(tx, admitted)?;
+    }
+    Ok(())
 }

@@ -6,6 +6,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::value::RawValue;
 
+use super::families;
 use super::statement::statements;
 use crate::clock::timestamp;
 use crate::family::PrerequisiteRule;
@@ -55,7 +56,21 @@ statements! {
 pub(crate) fn get(conn: &Connection, id: JobId) -> Result<Option<JobRecord>> {
     let mut statement = conn.prepare_cached(JOB_GET)?;
     let mut rows = statement.query([id.0])?;
-    rows.next()?.map(decode).transpose()
+    let job = rows.next()?.map(decode).transpose()?;
+    job.map(|job| with_progress(conn, job)).transpose()
+}
+
+/// A parent that waits is as far as its children are.
+fn with_progress(conn: &Connection, mut job: JobRecord) -> Result<JobRecord> {
+    if let Some(children) = job.children.filter(|_| job.state == State::Waiting) {
+        let percent = families::progress(conn, job.id, children)?;
+        job.progress = Some(Progress {
+            processed: Some(children.done + children.failed),
+            total: Some(children.total),
+            ..Progress::percent(percent)
+        });
+    }
+    Ok(job)
 }
 
 pub(crate) fn state(conn: &Connection, id: JobId) -> Result<Option<State>> {
@@ -150,7 +165,7 @@ pub(crate) fn list(
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query(params_from_iter(arguments))?;
     while let Some(row) = rows.next()? {
-        each(decode(row)?)?;
+        each(with_progress(conn, decode(row)?)?)?;
     }
     Ok(())
 }

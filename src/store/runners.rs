@@ -28,7 +28,7 @@ statements! {
     /// The index of the living holds but a few.
     hot RUNNERS_ALIVE = "SELECT id, name, beat FROM jobq_runner WHERE state <= 2 ORDER BY id";
     hot JOBS_HELD_BY = "SELECT id, queue_id, attempt, claim, retries, crashes, max_retries, backoff, retry_delay_ms,
-            jitter, timeout_ms, cancel
+            jitter, timeout_ms, cancel, links, parent_id
         FROM jobq_job WHERE state = 3 AND runner_id = ?1";
     hot JOBS_TO_CANCEL = "SELECT id, attempt FROM jobq_job WHERE cancel = 1 AND runner_id = ?1";
     /// A job that was claimed ahead has begun and goes on for a while: from now on a crash charges it.
@@ -194,6 +194,8 @@ fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJob> {
             attempt: row.get(2)?,
             queue: row.get(1)?,
             runner,
+            links: row.get(12)?,
+            parent: row.get::<_, Option<i64>>(13)?.map(JobId),
         },
         claimed_for,
         budget: budget(row, 4)?,

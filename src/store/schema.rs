@@ -239,7 +239,8 @@ mod tests {
     fn fresh() -> Connection {
         let mut conn = Connection::open_in_memory().unwrap();
         let tx = conn.transaction().unwrap();
-        tx.execute_batch(SCHEMA).unwrap();
+        tx.execute_batch(include_str!("../../tests/data/schema_1.sql"))
+            .unwrap();
         tx.execute(SCHEMA_VERSION_SET, [1]).unwrap();
         tx.execute("INSERT INTO jobq_queue (name) VALUES ('images')", [])
             .unwrap();

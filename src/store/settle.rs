@@ -4,13 +4,20 @@ use std::time::Duration;
 
 use rusqlite::params;
 
+use super::checked::{CheckedJob, FamilyRules};
 use super::edit::OUTCOME_FORGET;
-use super::enqueue::Due;
+use super::ended::{Ended, Offspring};
+use super::enqueue::{self, Due};
 use super::events::NewEvent;
+use super::families;
+use super::head;
+use super::links::Links;
 use super::statement::statements;
 use super::tx::Tx;
+use super::{deadlines, places, prerequisites};
 use crate::Result;
 use crate::event::{AttemptEnd, EventKind};
+use crate::family::Step;
 use crate::fault::{self, Fault};
 use crate::job::{JobId, When};
 use crate::outcome::{Snooze, Verdict};
@@ -19,7 +26,10 @@ use crate::state::{State, WaitReason};
 statements! {
     hot JOB_FINISH_IF_HELD = "UPDATE jobq_job SET state = ?3, finished_at = ?4, updated_at = ?4,
             worker = coalesce(?5, worker), cancel = NULL
-        WHERE id = ?1 AND state = 3 AND attempt = ?2";
+        WHERE id = ?1 AND state = 3 AND attempt = ?2 AND links = ?6";
+    /// A parent's own part is done; not where somebody has asked to cancel it.
+    hot JOB_WAIT_IF_HELD = "UPDATE jobq_job SET state = 4, updated_at = ?3, worker = coalesce(?4, worker)
+        WHERE id = ?1 AND state = 3 AND attempt = ?2 AND cancel IS NULL";
     /// Not where somebody has asked to cancel: that request must not be lost in a retry.
     hot JOB_SCHEDULE_IF_HELD = "UPDATE jobq_job SET state = 0, wait_reason = ?3, run_at = ?4, wait_fixed = ?5,
             retries = retries + ?6, updated_at = ?7, worker = coalesce(?8, worker)
@@ -44,6 +54,27 @@ pub(crate) struct Held {
     pub(crate) attempt: u32,
     pub(crate) queue: i64,
     pub(crate) runner: i64,
+    /// The rules it is under, as the claim found them.
+    pub(crate) links: Links,
+    pub(crate) parent: Option<JobId>,
+}
+
+/// The jobs that an attempt has spawned, to be added with its completion.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Spawned {
+    pub(crate) jobs: Vec<CheckedJob>,
+    /// Some of them are the job's own children, or it wants a final step.
+    pub(crate) founds_family: bool,
+    pub(crate) family: FamilyRules,
+}
+
+impl Spawned {
+    fn add(&self, tx: &mut Tx<'_>) -> Result<()> {
+        for job in &self.jobs {
+            enqueue::enqueue(tx, job)?;
+        }
+        Ok(())
+    }
 }
 
 /// What is known of the attempt besides its verdict.
@@ -71,20 +102,30 @@ pub(crate) fn settle(
     verdict: &Verdict,
     measured: &Measured,
 ) -> Result<Option<State>> {
+    settle_with(tx, held, (verdict, &Spawned::default()), measured)
+}
+
+/// The same for an attempt that has spawned jobs: they are added if it has completed.
+pub(crate) fn settle_with(
+    tx: &mut Tx<'_>,
+    held: &Held,
+    (verdict, spawned): (&Verdict, &Spawned),
+    measured: &Measured,
+) -> Result<Option<State>> {
     let held = &unfenced(tx, *held)?;
     let due = due_of(verdict, tx.now_ms);
     if due.as_ref().is_some_and(|due| !due.fixed) {
         tx.follow_clock()?;
     }
-    let Some(to) = change(tx, held, measured, (verdict, due.as_ref()))? else {
+    let Some((to, links)) = change(tx, held, measured, (verdict, due.as_ref(), spawned))? else {
         return not_held(tx, held, measured);
     };
     // A request to cancel wins over another try.
     let is_cancelled = to == State::Cancelled;
-    let kind = if is_cancelled {
-        EventKind::Cancelled
-    } else {
-        kind_of(verdict)
+    let kind = match to {
+        State::Cancelled => EventKind::Cancelled,
+        State::Waiting => EventKind::Waiting,
+        _ => kind_of(verdict),
     };
     let error = error_of(verdict);
     let end = AttemptEnd {
@@ -98,29 +139,93 @@ pub(crate) fn settle(
     clear_result(tx, held, to, error.filter(|_| is_error))?;
     append_end(tx, held, measured, (kind, &end))?;
     tx.counts.moved(held.queue, State::Running, to);
+    let left = Held { links, ..*held };
+    match to {
+        State::Waiting => own_part_done(tx, &left, spawned)?,
+        State::Completed => spawned.add(tx)?,
+        State::Scheduled | State::Pending => tried(tx, &left, to)?,
+        _ => {}
+    }
+    if to.is_final() {
+        has_ended(tx, &left, to);
+    }
     Ok(Some(to))
 }
 
-/// Changes the job's row; none where it is not held.
+/// Changes the job's row; none where it is not held. Else where it went, and the bits it had.
 fn change(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     held: &Held,
     measured: &Measured,
-    (verdict, due): (&Verdict, Option<&Due>),
-) -> Result<Option<State>> {
-    match (verdict, due) {
-        (Verdict::Complete { result }, _) => complete(tx, held, measured, result.as_deref()),
-        (Verdict::Fail { .. }, _) => finish(tx, held, measured, State::Failed),
+    (verdict, due, spawned): (&Verdict, Option<&Due>, &Spawned),
+) -> Result<Option<(State, Links)>> {
+    let state = match (verdict, due) {
+        (Verdict::Complete { result }, _) => {
+            if spawned.founds_family {
+                families::found(tx, held.job, held.parent, spawned.family)?;
+            }
+            return complete(tx, held, measured, result.as_deref());
+        }
+        (Verdict::Fail { .. }, _) => return finish(tx, held, measured, State::Failed),
         (Verdict::Retry { .. }, Some(due)) => {
-            schedule(tx, held, measured, (WaitReason::Retry, due))
+            schedule(tx, held, measured, (WaitReason::Retry, due))?
         }
-        (Verdict::Snooze(_), Some(due)) => schedule(tx, held, measured, (WaitReason::Snooze, due)),
-        (Verdict::GiveBack { .. }, _) => give_back(tx, held, AheadAgain::Yes, 0),
-        (Verdict::Recover { .. }, _) => give_back(tx, held, AheadAgain::Yes, 1),
-        (Verdict::Cancel | Verdict::Retry { .. } | Verdict::Snooze(_), _) => {
-            finish(tx, held, measured, State::Cancelled)
-        }
+        (Verdict::Snooze(_), Some(due)) => schedule(tx, held, measured, (WaitReason::Snooze, due))?,
+        (Verdict::GiveBack { .. }, _) => give_back(tx, held, AheadAgain::Yes, 0)?,
+        (Verdict::Recover { .. }, _) => give_back(tx, held, AheadAgain::Yes, 1)?,
+        (Verdict::Cancel | Verdict::Retry { .. } | Verdict::Snooze(_), _) => None,
+    };
+    match state {
+        // While the attempt ran others may have begun to wait for it.
+        Some(state) => Ok(Some((state, head::get(tx.conn, held.job)?.links))),
+        None => finish(tx, held, measured, State::Cancelled),
     }
+}
+
+/// The job is under rules and has ended: what follows is done before the transaction is.
+fn has_ended(tx: &mut Tx<'_>, held: &Held, to: State) {
+    tx.ended(Ended {
+        job: held.job,
+        to,
+        links: held.links,
+        parent: held.parent,
+        offspring: if to == State::Completed {
+            Offspring::LeftAlone
+        } else {
+            Offspring::Cancelled
+        },
+    });
+}
+
+/// An attempt that had begun has ended, and the job will be tried again.
+fn tried(tx: &mut Tx<'_>, held: &Held, to: State) -> Result<()> {
+    if held.links.has(Links::DEADLINE) {
+        deadlines::begun(tx, held.job)?;
+    }
+    if held.links.has(Links::NEEDED) {
+        prerequisites::attempt_undone(tx, held.job)?;
+    }
+    if held.links.has(Links::KEY) && to == State::Scheduled {
+        places::leave(tx, held.job)?;
+    }
+    Ok(())
+}
+
+/// A parent's own part is done: its children may run.
+fn own_part_done(tx: &mut Tx<'_>, held: &Held, spawned: &Spawned) -> Result<()> {
+    families::set_stage(tx, held.job, Step::Children)?;
+    if held.links.has(Links::DEADLINE) {
+        deadlines::begun(tx, held.job)?;
+    }
+    if held.links.has(Links::KEY) {
+        places::leave(tx, held.job)?;
+    }
+    if held.links.has(Links::NEEDED) {
+        prerequisites::own_part_done(tx, held.job)?;
+    }
+    spawned.add(tx)?;
+    tx.families.change(held.job);
+    Ok(())
 }
 
 /// When the next attempt is due, where one has to wait.
@@ -185,8 +290,12 @@ pub(crate) fn return_unbegun(
     held: &Held,
     again: AheadAgain,
 ) -> Result<Option<State>> {
-    let Some(to) = give_back(tx, held, again, 0)? else {
-        return not_held(tx, held, &Measured::default());
+    let (to, links) = match give_back(tx, held, again, 0)? {
+        Some(to) => (to, held.links),
+        None => match finish(tx, held, &Measured::default(), State::Cancelled)? {
+            Some(ended) => ended,
+            None => return not_held(tx, held, &Measured::default()),
+        },
     };
     let kind = if to == State::Cancelled {
         EventKind::Cancelled
@@ -200,26 +309,66 @@ pub(crate) fn return_unbegun(
         (kind, &AttemptEnd::default()),
     )?;
     tx.counts.moved(held.queue, State::Running, to);
+    if to.is_final() {
+        has_ended(tx, &Held { links, ..*held }, to);
+    } else if links.has(Links::DEADLINE) {
+        deadlines::arm_again(tx, held.job)?;
+    }
     Ok(Some(to))
 }
 
 fn complete(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     held: &Held,
     measured: &Measured,
     result: Option<&str>,
-) -> Result<Option<State>> {
-    let to = finish(tx, held, measured, State::Completed)?;
+) -> Result<Option<(State, Links)>> {
+    let ended = finish(tx, held, measured, State::Completed)?;
     // A first attempt without a result has left nothing to clear either.
-    if to.is_some() && (result.is_some() || held.attempt > 1) {
+    let is_done = matches!(ended, Some((State::Completed | State::Waiting, _)));
+    if is_done && (result.is_some() || held.attempt > 1) {
         tx.conn
             .prepare_cached(OUTCOME_SET_RESULT)?
             .execute(params![held.job.0, result])?;
     }
-    Ok(to)
+    Ok(ended)
 }
 
-fn finish(tx: &Tx<'_>, held: &Held, measured: &Measured, to: State) -> Result<Option<State>> {
+/// Ends the job. What the claim knew of its rules is checked by the same statement, which costs a job
+/// without any nothing; others may have begun to wait for it, or become its children, since.
+fn finish(
+    tx: &Tx<'_>,
+    held: &Held,
+    measured: &Measured,
+    to: State,
+) -> Result<Option<(State, Links)>> {
+    if !held.links.has(Links::FAMILY) && finish_if_linked(tx, held, measured, (to, held.links))? {
+        return Ok(Some((to, held.links)));
+    }
+    let Some(head) = head::find(tx.conn, held.job)? else {
+        return Ok(None);
+    };
+    if head.state != State::Running || head.attempt != held.attempt {
+        return Ok(None);
+    }
+    let links = head.links;
+    if to == State::Completed && families::goes_on(tx, held.job, links)? {
+        return match wait(tx, held, measured)? {
+            true => Ok(Some((State::Waiting, links))),
+            // Somebody has asked to cancel it, and its children have not begun.
+            false => finish(tx, held, measured, State::Cancelled),
+        };
+    }
+    let ended = finish_if_linked(tx, held, measured, (to, links))?;
+    Ok(ended.then_some((to, links)))
+}
+
+fn finish_if_linked(
+    tx: &Tx<'_>,
+    held: &Held,
+    measured: &Measured,
+    (to, links): (State, Links),
+) -> Result<bool> {
     let changed = tx
         .conn
         .prepare_cached(JOB_FINISH_IF_HELD)?
@@ -228,11 +377,18 @@ fn finish(tx: &Tx<'_>, held: &Held, measured: &Measured, to: State) -> Result<Op
             held.attempt,
             to.code(),
             tx.now_ms,
-            measured.worker
+            measured.worker,
+            links
         ])?;
-    Ok((changed == 1).then_some(to))
+    Ok(changed == 1)
 }
 
+fn wait(tx: &Tx<'_>, held: &Held, measured: &Measured) -> Result<bool> {
+    let waits = params![held.job.0, held.attempt, tx.now_ms, measured.worker];
+    Ok(tx.conn.prepare_cached(JOB_WAIT_IF_HELD)?.execute(waits)? == 1)
+}
+
+/// Whether it was held and nobody has asked to cancel it.
 fn schedule(
     tx: &Tx<'_>,
     held: &Held,
@@ -252,13 +408,10 @@ fn schedule(
             tx.now_ms,
             measured.worker
         ])?;
-    if changed == 1 {
-        Ok(Some(State::Scheduled))
-    } else {
-        finish(tx, held, measured, State::Cancelled)
-    }
+    Ok((changed == 1).then_some(State::Scheduled))
 }
 
+/// Whether it was held and nobody has asked to cancel it.
 fn give_back(tx: &Tx<'_>, held: &Held, again: AheadAgain, crashes: u32) -> Result<Option<State>> {
     let changed = tx
         .conn
@@ -270,10 +423,7 @@ fn give_back(tx: &Tx<'_>, held: &Held, again: AheadAgain, crashes: u32) -> Resul
             again == AheadAgain::Never,
             tx.now_ms
         ])?;
-    if changed == 1 {
-        return Ok(Some(State::Pending));
-    }
-    finish(tx, held, &Measured::default(), State::Cancelled)
+    Ok((changed == 1).then_some(State::Pending))
 }
 
 fn snoozed_until(snooze: Snooze, now_ms: i64) -> Due {

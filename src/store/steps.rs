@@ -6,9 +6,10 @@ use rusqlite::{StatementStatus, params};
 
 use super::claim::{self, ClaimFor, Wish};
 use super::events::{self, NewEvent};
+use super::links::Links;
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::tx::Tx;
-use super::{Store, edit};
+use super::{Store, requeue};
 use crate::event::EventKind;
 use crate::job::{DEFAULT_QUEUE, JobId};
 use crate::outcome::Verdict;
@@ -52,12 +53,7 @@ pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result
             return Err(Error::wrong_state("there are not so many jobs to claim"));
         }
         for job in claimed {
-            let held = Held {
-                job: job.id,
-                attempt: job.attempt,
-                queue: job.queue,
-                runner: RUNNER,
-            };
+            let held = job.held(RUNNER);
             settle::return_unbegun(tx, &held, AheadAgain::Yes)?;
         }
         Ok((vm_steps, took))
@@ -120,10 +116,12 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
         attempt,
         queue,
         runner: RUNNER,
+        links: Links::NONE,
+        parent: None,
     };
     let verdict = Verdict::Complete { result: None };
     settle::settle(tx, &held, &verdict, &Measured::default())?;
-    edit::requeue(tx, job)
+    requeue::requeue(tx, job)
 }
 
 /// Moves all of the log into the file.

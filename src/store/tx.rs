@@ -4,7 +4,9 @@ use rusqlite::Connection;
 
 use super::counts::CountChanges;
 use super::due::{self, ClockReading};
+use super::ended::{self, FollowUps};
 use super::events::{EventBuffer, NewEvent};
+use super::families::FamilyChanges;
 use super::names::Names;
 use crate::Result;
 use crate::clock::Clock;
@@ -16,6 +18,8 @@ pub(crate) struct Tx<'c> {
     /// The transaction's one "now".
     pub(crate) now_ms: i64,
     pub(crate) counts: CountChanges,
+    pub(crate) follow_ups: FollowUps,
+    pub(crate) families: FamilyChanges,
     events: EventBuffer,
     /// None where there is no clock to follow, or once it has been followed.
     clock: Option<&'c Clock>,
@@ -28,6 +32,8 @@ impl<'c> Tx<'c> {
             names,
             now_ms,
             counts: CountChanges::default(),
+            follow_ups: FollowUps::default(),
+            families: FamilyChanges::default(),
             events: EventBuffer::default(),
             clock: None,
         }
@@ -66,6 +72,7 @@ impl<'c> Tx<'c> {
 
     /// Writes what has been held back: to be called before COMMIT.
     pub(crate) fn finish(&mut self) -> Result<()> {
+        ended::follow(self)?;
         self.events.flush(self.conn, self.now_ms)?;
         self.counts.flush(self.conn)
     }
@@ -76,7 +83,8 @@ impl<'c> Tx<'c> {
         self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
         // What others have left to be written is theirs, whatever of it is written in here.
         let (counts, events, clock) = (self.counts.clone(), self.events.clone(), self.clock);
-        match body(self) {
+        let (follow_ups, families) = (self.follow_ups.clone(), self.families.clone());
+        match body(self).and_then(|done| ended::follow(self).map(|()| done)) {
             Ok(done) => {
                 self.conn.prepare_cached("RELEASE command")?.execute([])?;
                 Ok(done)
@@ -88,6 +96,8 @@ impl<'c> Tx<'c> {
                     self.counts = counts;
                     self.clock = clock;
                     self.events = events;
+                    self.follow_ups = follow_ups;
+                    self.families = families;
                     self.names.forget_uncommitted();
                 }
                 Err(error)

@@ -8,8 +8,9 @@ use super::queues;
 use super::records::{self, no_such_job};
 use super::runners::{self, RunnerRecord, RunnerState, RunnersOf};
 use super::statement::statements;
+use super::why_blocked;
 use crate::Result;
-use crate::job::{JobId, JobRecord};
+use crate::job::{Children, JobId, JobRecord};
 use crate::state::{State, WaitReason};
 
 statements! {
@@ -29,7 +30,44 @@ pub enum Why {
         cancel_requested: bool,
     },
     /// It has ended.
-    Final(State),
+    Final {
+        /// How.
+        state: State,
+        /// What went wrong, or which rule cancelled it.
+        error: Option<String>,
+    },
+    /// Other jobs have to end first.
+    WaitsFor {
+        /// These, with their states.
+        jobs: Vec<(JobId, State)>,
+        /// And so many more.
+        more: u64,
+    },
+    /// It is a child, and its parent's own part has to be done first.
+    ParentFirst {
+        /// The parent.
+        parent: JobId,
+        /// What it does.
+        state: State,
+    },
+    /// The attempt that spawned it has to complete first.
+    SpawnerFirst {
+        /// The job of that attempt.
+        spawner: JobId,
+    },
+    /// Other jobs hold all places of its concurrency key.
+    KeyTaken {
+        /// The key.
+        key: String,
+        /// How many places it has.
+        places: u64,
+        /// Who holds them: the first ten.
+        holders: Vec<JobId>,
+    },
+    /// Its own part is done, its children are not.
+    ChildrenFirst(Children),
+    /// It is a group without children.
+    NoChildYet,
     /// It is not due yet.
     NotDue {
         /// Because of this.
@@ -58,7 +96,7 @@ pub enum Why {
         /// With so many workers.
         workers: u64,
     },
-    /// A state of a later version of jobq.
+    /// None of the above is found: `jobq doctor` looks whether the file is sound.
     Other(State),
 }
 
@@ -74,8 +112,12 @@ pub(crate) fn why(conn: &Connection, id: JobId) -> Result<Why> {
             until: job.run_at.unwrap_or(job.created_at),
         }),
         State::Pending => pending(conn, &job),
-        state if state.is_final() => Ok(Why::Final(state)),
-        state => Ok(Why::Other(state)),
+        State::Blocked => why_blocked::blocked(conn, &job),
+        State::Waiting => why_blocked::waiting(conn, &job),
+        state => Ok(Why::Final {
+            state,
+            error: job.error.clone(),
+        }),
     }
 }
 

@@ -25,6 +25,7 @@ use spawn::CommandSpec;
 
 use crate::Result;
 use crate::event::EventKind;
+use crate::family::Step;
 use crate::outcome::Outcome;
 use crate::runner::attempt::Usage;
 use crate::runner::context::Context;
@@ -98,6 +99,9 @@ fn run(ctx: &Context, mut spec: CommandSpec, fail_on: &FailOn) -> Outcome {
     spec.env.set("JOBQ_DB", ctx.queue().path());
     for (name, value) in attempt_variables(ctx) {
         spec.env.set(name, value);
+    }
+    if ctx.step() == Step::Final {
+        spec.env.set("JOBQ_STEP", "final");
     }
     let command = Run {
         spec: &spec,

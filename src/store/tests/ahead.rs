@@ -5,6 +5,7 @@ use crate::job::NewJob;
 use crate::state::State;
 use crate::store::claim::ClaimFor;
 use crate::store::edit;
+use crate::store::requeue;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain};
 
@@ -85,7 +86,7 @@ fn a_retry_by_hand_allows_claiming_ahead_again() {
     sandbox.claim_for(lost, 1, ClaimFor::Ahead);
     sandbox.write(|tx| runners::take_over(tx, lost, Loss::Dead));
     sandbox.write(|tx| edit::cancel(tx, id));
-    sandbox.write(|tx| edit::requeue(tx, id));
+    sandbox.write(|tx| requeue::requeue(tx, id));
     let heir = sandbox.runner("heir");
     assert_eq!(sandbox.claim_for(heir, 1, ClaimFor::Ahead).len(), 1);
 }

@@ -6,6 +6,7 @@ use crate::job::{JobId, NewJob};
 use crate::outcome::MAX_CRASHES;
 use crate::state::State;
 use crate::store::edit;
+use crate::store::requeue;
 use crate::store::runners::{self, Loss};
 
 /// A new runner claims the job and is lost.
@@ -64,7 +65,7 @@ fn a_retry_by_hand_forgives_the_crashes_too() {
     for crashes in 0..MAX_CRASHES {
         crash(&mut sandbox, id, &format!("runner {crashes}"));
     }
-    sandbox.write(|tx| edit::requeue(tx, id));
+    sandbox.write(|tx| requeue::requeue(tx, id));
     crash(&mut sandbox, id, "one more");
     let job = sandbox.job(id);
     assert_eq!((job.state, job.crashes), (State::Pending, 1));

@@ -10,11 +10,13 @@ use crate::job::{JobId, NewJob, Priority, When};
 use crate::retry::Backoff;
 use crate::state::State;
 use crate::store::batches::{self, Batch};
+use crate::store::checked::{CheckedJob, Limits};
 use crate::store::due::{self, ClockReading};
 use crate::store::edit::{self, Edit};
-use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::enqueue;
 use crate::store::prune::{self, Old};
 use crate::store::queues::{self, Which};
+use crate::store::requeue;
 use crate::store::runners::{self, Registration};
 use crate::store::upkeep;
 
@@ -138,7 +140,7 @@ fn retrying_a_final_job_touches_it_alone() {
         town.sql("UPDATE jobq_outcome SET result = '1'");
         touches_in(
             &mut town,
-            |tx| edit::requeue(tx, target(state)),
+            |tx| requeue::requeue(tx, target(state)),
             &[
                 &format!("~ job target {state}"),
                 &format!("~ outcome target {state}"),

@@ -21,19 +21,28 @@ modules![
     batches,
     claim,
     counts,
+    deadlines,
     drain,
     edit,
+    ended,
     enqueue,
     events,
+    families,
+    head,
     names,
+    places,
+    prerequisites,
     prune,
     queues,
     records,
+    requeue,
     runners,
     due,
     schema,
     settle,
+    uniques,
     why,
+    why_blocked,
     writer,
 ];
 
@@ -46,6 +55,12 @@ const GROWING: &[&str] = &[
     "jobq_event",
     "jobq_runner",
     "jobq_batch",
+    "jobq_prerequisite",
+    "jobq_family",
+    "jobq_place",
+    "jobq_unique",
+    "jobq_deadline",
+    "jobq_tag",
 ];
 
 /// What looks like reading everything and is not: the statement, the line of its plan, and why.
@@ -54,6 +69,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
         "RUNNERS_ALIVE",
         "SCAN jobq_runner USING INDEX jobq_runner_alive",
         "the partial index holds the living runners alone",
+    ),
+    (
+        "CHILDREN_PROGRESS",
+        "SCAN j USING INDEX jobq_job_running",
+        "the partial index holds the running jobs alone",
     ),
     (
         "JOBS_RUNNING_ON",

@@ -19,6 +19,7 @@ use crate::store::edit::{self, Edit};
 use crate::store::events::{self, EventFilter};
 use crate::store::prune::{self, Old};
 use crate::store::queues::{self, Which};
+use crate::store::requeue;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain, Held};
 use crate::store::tx::Tx;
@@ -241,7 +242,7 @@ impl World {
         let body = |tx: &mut Tx<'_>| -> Result<()> {
             match (op, job) {
                 (Op::Cancel { .. }, Some(id)) => edit::cancel(tx, id).map(|_| ()),
-                (Op::Requeue { .. }, Some(id)) => edit::requeue(tx, id),
+                (Op::Requeue { .. }, Some(id)) => requeue::requeue(tx, id),
                 (Op::Remove { .. }, Some(id)) => edit::remove(tx, id),
                 (Op::Move { queue, .. }, Some(id)) => {
                     let change = Edit {

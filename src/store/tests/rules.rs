@@ -13,6 +13,7 @@ use crate::store::attempts;
 use crate::store::claim::ClaimFor;
 use crate::store::due;
 use crate::store::edit;
+use crate::store::requeue;
 use crate::store::settle::{self, AheadAgain, Measured};
 
 fn retry() -> Verdict {
@@ -87,7 +88,7 @@ fn what_was_done_counts_although_somebody_asked_to_cancel_it() {
         sandbox.write(|tx| edit::cancel(tx, id));
         assert_eq!(sandbox.settle(&held, &verdict), Some(state));
         // The request is gone with the attempt: a retry by hand does not meet it again.
-        sandbox.write(|tx| edit::requeue(tx, id));
+        sandbox.write(|tx| requeue::requeue(tx, id));
         let held = sandbox.claim_one(runner);
         assert_eq!(held.attempt, 2);
         assert!(!sandbox.job(id).cancel_requested);
@@ -188,7 +189,7 @@ fn a_retry_by_hand_forgives_what_was_spent_and_keeps_the_history() {
     sandbox.write(|tx| due::promote_due(tx, 1));
     assert_eq!(fail_once(&mut sandbox, id, runner), State::Failed);
     assert_eq!(sandbox.job(id).retries, 1);
-    sandbox.write(|tx| edit::requeue(tx, id));
+    sandbox.write(|tx| requeue::requeue(tx, id));
     let job = sandbox.job(id);
     assert_eq!(job.state, State::Pending);
     assert_eq!((job.retries, job.crashes, job.attempt), (0, 0, 2));

@@ -7,9 +7,10 @@ use crate::event::EventKind;
 use crate::job::{JobId, JobRecord, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
+use crate::store::checked::{CheckedJob, Limits};
 use crate::store::claim::{self, ClaimFor, ClaimedJob, Wish};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
-use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::enqueue;
 use crate::store::events::{self, EventFilter};
 use crate::store::names::{self, Names};
 use crate::store::records;
@@ -167,12 +168,7 @@ impl Sandbox {
 }
 
 pub(super) fn held(job: &ClaimedJob, runner: i64) -> Held {
-    Held {
-        job: job.id,
-        attempt: job.attempt,
-        queue: job.queue,
-        runner,
-    }
+    job.held(runner)
 }
 
 /// One verdict of each sort.

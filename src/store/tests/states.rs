@@ -70,13 +70,13 @@ fn a_table_that_disagrees_is_noticed() {
 | `pending` | may be claimed now | `running`, `cancelled` |
 | running | an attempt holds it | completed, failed, scheduled (retry, snooze), pending (given back), waiting, cancelled |
 | waiting | its own part is done, its children are not; holds no worker | pending (its final step), completed, failed, cancelled |
-| completed, failed, cancelled | final | pending, only by an explicit retry |
+| completed, failed, cancelled | final | pending, blocked or waiting, only by an explicit retry |
 
 Text that follows.";
     assert_eq!(table(design), owned());
     let wrong = design.replace("| `running`, `cancelled` |", "| `running` |");
     assert_ne!(table(&wrong), owned());
-    let more = design.replace("final | pending", "final | pending, running");
+    let more = design.replace("final | pending", "final | running, pending");
     assert_ne!(table(&more), owned());
     assert_ne!(table("no table"), owned());
 }

@@ -9,6 +9,7 @@ use crate::Result;
 use crate::event::EventKind;
 use crate::job::JobId;
 use crate::state::State;
+use crate::store::links::Links;
 use crate::store::settle::Held;
 use crate::store::tx::Tx;
 
@@ -54,6 +55,8 @@ pub(super) fn held() -> Held {
         attempt: 2,
         queue: Who::Target.queue(),
         runner: Who::Target.runner(),
+        links: Links::NONE,
+        parent: None,
     }
 }
 

@@ -12,11 +12,12 @@ use crate::error::Kind;
 use crate::job::{JobId, NewJob};
 use crate::store::Store;
 use crate::store::change::data_version;
+use crate::store::checked::{CheckedJob, Limits};
 use crate::store::command::{Call, Command};
 use crate::store::connection::{self, Durability, OpenConfig};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::edit;
-use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::enqueue;
 use crate::store::events::NewEvent;
 use crate::store::queues::{self, Which};
 use crate::store::seat::WriterSeat;
@@ -392,7 +393,7 @@ fn a_writer_stops_when_the_schema_was_upgraded_under_it() {
     assert!(error.is_newer_schema(), "{error}");
     assert!(error.to_string().contains("99"), "{error}");
     assert_eq!(jobs(&other), 1);
-    set(1);
+    set(crate::store::schema::VERSION);
     add().unwrap();
     assert_eq!(jobs(&other), 2);
 }

@@ -9,8 +9,9 @@ use tempfile::TempDir;
 use super::super::command::Call;
 use super::*;
 use crate::job::NewJob;
+use crate::store::checked::{CheckedJob, Limits};
 use crate::store::connection::Durability;
-use crate::store::enqueue::{self, CheckedJob, Limits};
+use crate::store::enqueue;
 
 fn open(folder: &Path) -> Writer {
     let config = OpenConfig {

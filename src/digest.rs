@@ -1,10 +1,10 @@
-//! How a batch is recognised: stable for ever, as the file remembers it.
+//! How batches and payloads are recognised: stable for ever, as the file remembers them.
 
 use std::fmt;
 
-/// FNV-1a with 128 bits. It tells batches apart that nobody has forged.
+/// FNV-1a with 128 bits. It tells texts apart that nobody has forged.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Digest {
+pub struct Digest {
     hash: u128,
     length: u64,
 }
@@ -13,14 +13,16 @@ const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
 impl Digest {
-    pub(crate) fn new() -> Digest {
+    /// Of nothing yet.
+    pub fn new() -> Digest {
         Digest {
             hash: OFFSET_BASIS,
             length: 0,
         }
     }
 
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+    /// Goes on with these bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.hash = (self.hash ^ u128::from(*byte)).wrapping_mul(PRIME);
         }

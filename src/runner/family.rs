@@ -1,0 +1,105 @@
+//! What a handler does with its job's family.
+
+use super::context::Context;
+use super::handler::Failure;
+use crate::family::Step;
+use crate::job::{JobId, JobRecord, NewJob};
+use crate::store::checked::FamilyRules;
+use crate::store::records::Filter;
+use crate::store::settle::Spawned;
+
+impl Context {
+    /// Which part of the job this is: its own part, or the final step after its children.
+    pub fn step(&self) -> Step {
+        self.attempt_held().step
+    }
+
+    /// The job's parent.
+    pub fn parent(&self) -> Option<JobId> {
+        self.attempt_held().held.parent
+    }
+
+    /// Adds a child. It is committed with this attempt's completion, or not at all, so a retry
+    /// doubles nothing; then the job waits, without a worker, until its children are final.
+    ///
+    /// ```
+    /// use jobq::{Context, Failure, NewJob, Step};
+    ///
+    /// fn import(ctx: &Context) -> Result<u64, Failure> {
+    ///     if ctx.step() == Step::Final {
+    ///         return Ok(ctx.children()?.len() as u64);
+    ///     }
+    ///     for part in 0..10 {
+    ///         ctx.spawn_child(NewJob::new("import-part").payload(&part))?;
+    ///     }
+    ///     ctx.run_again_after_children();
+    ///     Ok(0)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// The child's payload or options cannot be used, or this is the final step.
+    pub fn spawn_child(&self, child: impl Into<NewJob>) -> Result<(), Failure> {
+        if self.step() == Step::Final {
+            return Err(Failure::permanent(
+                "a job in its final step can get no more children",
+            ));
+        }
+        self.spawn(child.into().parent(self.job_id()))?;
+        self.spawned().borrow_mut().founds_family = true;
+        Ok(())
+    }
+
+    /// Adds a sibling: another child of this job's parent, committed with this attempt's completion.
+    ///
+    /// # Errors
+    /// The sibling's payload or options cannot be used, or the job has no parent.
+    pub fn spawn_sibling(&self, sibling: impl Into<NewJob>) -> Result<(), Failure> {
+        let parent = self
+            .parent()
+            .ok_or_else(|| Failure::permanent("a job without a parent has no siblings"))?;
+        self.spawn(sibling.into().parent(parent))
+    }
+
+    /// Adds a job of its own, committed with this attempt's completion.
+    ///
+    /// # Errors
+    /// The job's payload or options cannot be used.
+    pub fn spawn(&self, job: impl Into<NewJob>) -> Result<(), Failure> {
+        let job = self.queue().checked(job.into())?;
+        self.spawned().borrow_mut().jobs.push(job);
+        Ok(())
+    }
+
+    /// Asks to be called once more when all children are final: the final step. What this attempt
+    /// returns then gives way to what that one does.
+    pub fn run_again_after_children(&self) {
+        let mut spawned = self.spawned().borrow_mut();
+        spawned.founds_family = true;
+        spawned.family = FamilyRules {
+            final_step: true,
+            ..spawned.family
+        };
+    }
+
+    /// The job's children with their states and results, oldest first. For very many, page with
+    /// [`Queue::for_each`](crate::Queue::for_each).
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn children(&self) -> Result<Vec<JobRecord>, Failure> {
+        let filter = Filter {
+            parent: Some(self.job_id()),
+            sort: crate::store::records::Sort::Oldest,
+            ..Filter::default()
+        };
+        Ok(self.queue().list(&filter)?)
+    }
+}
+
+/// What an attempt has spawned, taken out of its context when its handler has returned.
+pub(crate) fn take_spawned(context: Context) -> Option<Box<Spawned>> {
+    let spawned = context.spawned().take();
+    let is_any = !spawned.jobs.is_empty() || spawned.founds_family;
+    is_any.then(|| Box::new(spawned))
+}

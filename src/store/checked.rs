@@ -1,0 +1,327 @@
+//! New jobs, checked: what the file is asked to take lacks nothing and contradicts nothing.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+
+use super::links::Links;
+use crate::clock::millis;
+use crate::digest::Digest;
+use crate::family::{ChildPolicy, GROUP, PrerequisiteRule};
+use crate::job::{JobId, NewJob, OnDuplicate, Parent, Priority, UniqueKey, When, check_name};
+use crate::retry::RetryPolicy;
+use crate::{Error, Result};
+
+/// What a queue holds new jobs to, and what it fills in where they say nothing.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// A payload's JSON text may be so long, in bytes.
+    pub max_payload_bytes: usize,
+    /// For jobs that do not say how they are retried.
+    pub retry: RetryPolicy,
+}
+
+/// 16 MiB: larger things belong into files, with their path in the payload.
+pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
+
+/// Keys, tenants and tags are at most this long, in bytes: they stand in indexes.
+const MAX_KEY_BYTES: usize = 1000;
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            max_payload_bytes: MAX_PAYLOAD_BYTES,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+/// A job that has been checked and lacks nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckedJob {
+    pub(crate) kind: String,
+    pub(crate) queue: String,
+    pub(crate) payload: String,
+    pub(crate) priority: Priority,
+    pub(crate) when: When,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) timeout_ms: Option<i64>,
+    /// None for a job that stands alone.
+    pub(crate) rules: Option<Box<Rules>>,
+}
+
+/// What ties a job to others and to time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) unique: Option<Unique>,
+    pub(crate) prerequisites: BTreeMap<JobId, PrerequisiteRule>,
+    pub(crate) parent: Option<Parent>,
+    pub(crate) family: Option<FamilyRules>,
+    pub(crate) key: Option<String>,
+    pub(crate) places: Option<u32>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Unique {
+    pub(crate) key: String,
+    pub(crate) for_ms: Option<i64>,
+    pub(crate) on_duplicate: OnDuplicate,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FamilyRules {
+    pub(crate) policy: ChildPolicy,
+    pub(crate) final_step: bool,
+}
+
+impl CheckedJob {
+    pub(crate) fn new(job: NewJob, limits: &Limits) -> Result<CheckedJob> {
+        let job = job.alone()?;
+        check_name("kind", &job.kind)?;
+        check_name("queue's name", &job.queue)?;
+        let rules = Rules::of(&job)?;
+        let payload = job.payload.map_err(|error| {
+            Error::invalid(format!(
+                "the payload of the '{}' job is no JSON: {error}",
+                job.kind
+            ))
+        })?;
+        if payload.len() > limits.max_payload_bytes {
+            return Err(Error::invalid(format!(
+                "the payload of the '{}' job is {} bytes long, at most {} are allowed",
+                job.kind,
+                payload.len(),
+                limits.max_payload_bytes
+            ))
+            .hint("put the data into a file and its path into the payload"));
+        }
+        if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(Error::invalid("a timeout of zero leaves no time to run"));
+        }
+        let backoff = job.backoff.unwrap_or(limits.retry.backoff);
+        let own_delay = job.backoff.map(|_| backoff.default_delay());
+        let retry = RetryPolicy {
+            max_retries: job.max_retries.unwrap_or(limits.retry.max_retries),
+            backoff,
+            delay: job.retry_delay.or(own_delay).unwrap_or(limits.retry.delay),
+            jitter: job.jitter.unwrap_or(limits.retry.jitter),
+        };
+        Ok(CheckedJob {
+            kind: job.kind,
+            queue: job.queue,
+            payload,
+            priority: job.priority,
+            when: job.when,
+            retry,
+            timeout_ms: job.timeout.map(millis),
+            rules,
+        })
+    }
+
+    pub(crate) fn is_group(&self) -> bool {
+        self.kind == GROUP
+    }
+}
+
+impl Rules {
+    fn of(job: &NewJob) -> Result<Option<Box<Rules>>> {
+        let mut prerequisites = BTreeMap::new();
+        for id in &job.after_any {
+            prerequisites.insert(*id, PrerequisiteRule::Final);
+        }
+        // Who is named twice must complete.
+        for id in &job.after {
+            prerequisites.insert(*id, PrerequisiteRule::Completed);
+        }
+        let is_parent = job.kind == GROUP || job.child_policy.is_some() || job.final_step;
+        let rules = Rules {
+            deadline: job.deadline,
+            unique: unique(job)?,
+            prerequisites,
+            parent: job.parent,
+            family: is_parent.then(|| FamilyRules {
+                policy: job.child_policy.unwrap_or_default(),
+                final_step: job.final_step,
+            }),
+            key: job.key.clone(),
+            places: job.places,
+            tenant: job.tenant.clone(),
+            tags: job.tags.clone(),
+        };
+        rules.check(job)?;
+        Ok(Some(rules).filter(Rules::is_any).map(Box::new))
+    }
+
+    fn is_any(&self) -> bool {
+        self.links() != Links::NONE || self.tenant.is_some()
+    }
+
+    /// The bits of a new job under these rules.
+    pub(crate) fn links(&self) -> Links {
+        Links::NONE
+            .and(Links::CHILD, self.parent.is_some())
+            .and(Links::FAMILY, self.family.is_some())
+            .and(Links::KEY, self.key.is_some())
+            .and(Links::UNIQUE, self.unique.is_some())
+            .and(Links::DEADLINE, self.deadline.is_some())
+            .and(Links::TAGS, !self.tags.is_empty())
+            .and(Links::WAITS, !self.prerequisites.is_empty())
+    }
+
+    /// The bits that a job takes over with the options of a duplicate.
+    pub(crate) fn options_bits(&self) -> Links {
+        Links::NONE
+            .and(Links::DEADLINE, self.deadline.is_some())
+            .and(Links::TAGS, !self.tags.is_empty())
+    }
+
+    fn check(&self, job: &NewJob) -> Result<()> {
+        let texts = [
+            ("concurrency key", self.key.as_deref()),
+            ("tenant", self.tenant.as_deref()),
+        ];
+        for (what, text) in texts {
+            check_key(what, text)?;
+        }
+        for (name, value) in &self.tags {
+            check_key("tag's name", Some(name))?;
+            check_key(
+                "tag's value",
+                Some(value)
+                    .filter(|value| !value.is_empty())
+                    .map(String::as_str),
+            )?;
+        }
+        if job.unique_for.is_some() && self.unique.is_none() {
+            return Err(
+                Error::invalid("a time for which the job stays unique needs a unique key")
+                    .hint("give it one: unique(…) or --unique KEY"),
+            );
+        }
+        if self.places == Some(0) {
+            return Err(Error::invalid(
+                "a concurrency key with no places would block its jobs for ever",
+            ));
+        }
+        if self.places.is_some() && self.key.is_none() {
+            return Err(Error::invalid("places belong to a concurrency key")
+                .hint("name one: key(…) or --key KEY"));
+        }
+        if job.kind == GROUP && self.key.is_some() {
+            return Err(Error::invalid(
+                "a group has no work of its own that a concurrency key could limit",
+            )
+            .hint("give the key to its children"));
+        }
+        Ok(())
+    }
+}
+
+fn unique(job: &NewJob) -> Result<Option<Unique>> {
+    let key = match &job.unique {
+        None => return Ok(None),
+        Some(UniqueKey::Named(key)) => {
+            check_key("unique key", Some(key))?;
+            key.clone()
+        }
+        Some(UniqueKey::KindAndPayload) => derived_key(job),
+    };
+    Ok(Some(Unique {
+        key,
+        for_ms: job.unique_for.map(millis),
+        on_duplicate: job.on_duplicate,
+    }))
+}
+
+/// Stable for ever: the file remembers it. A payload that is no JSON is refused elsewhere.
+fn derived_key(job: &NewJob) -> String {
+    let payload = job.payload.as_deref().unwrap_or_default();
+    let canonical = serde_json::from_str::<serde_json::Value>(payload)
+        .map_or_else(|_| payload.to_owned(), |value| value.to_string());
+    let mut digest = Digest::new();
+    digest.update(canonical.as_bytes());
+    format!("{}:{digest}", job.kind)
+}
+
+fn check_key(what: &str, text: Option<&str>) -> Result<()> {
+    let Some(text) = text else { return Ok(()) };
+    if text.is_empty() {
+        return Err(Error::invalid(format!("the {what} is empty")));
+    }
+    if text.len() > MAX_KEY_BYTES {
+        return Err(Error::invalid(format!(
+            "the {what} is {} bytes long, at most {MAX_KEY_BYTES} are allowed",
+            text.len()
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(job: NewJob) -> Rules {
+        *CheckedJob::new(job, &Limits::default())
+            .unwrap()
+            .rules
+            .unwrap()
+    }
+
+    #[test]
+    fn a_job_that_stands_alone_has_no_rules() {
+        let job = CheckedJob::new(NewJob::new("send").queue("mail"), &Limits::default()).unwrap();
+        assert!(job.rules.is_none());
+    }
+
+    #[test]
+    fn a_derived_key_tells_kinds_and_payloads_apart_and_not_their_spelling() {
+        let key = |kind: &str, payload: &str| {
+            let job = NewJob::new(kind).payload_json(payload).unique_by_payload();
+            rules(job).unique.unwrap().key
+        };
+        assert_eq!(
+            key("send", r#"{"to":"a", "n": 1}"#),
+            key("send", r#"{"n":1,"to":"a"}"#)
+        );
+        assert_ne!(key("send", "1"), key("send", "2"));
+        assert_ne!(key("send", "1"), key("fetch", "1"));
+        assert_eq!(
+            key("send", "1"),
+            "send:fnv1a128:d228cb693f1a8caf78912b704e4a4e54:1",
+            "it is in files"
+        );
+    }
+
+    #[test]
+    fn who_is_named_in_both_ways_must_complete() {
+        let job = NewJob::new("send")
+            .after([JobId(3)])
+            .after_any([JobId(3), JobId(4)]);
+        let found = rules(job).prerequisites;
+        assert_eq!(found[&JobId(3)], PrerequisiteRule::Completed);
+        assert_eq!(found[&JobId(4)], PrerequisiteRule::Final);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let bad = [
+            NewJob::new("send").unique(""),
+            NewJob::new("send").unique("k".repeat(1001)),
+            NewJob::new("send").unique_for(std::time::Duration::from_secs(1)),
+            NewJob::new("send").key(""),
+            NewJob::new("send").places(2),
+            NewJob::new("send").key("k").places(0),
+            NewJob::new("send").tenant(""),
+            NewJob::new("send").tag("", "x"),
+            NewJob::new(GROUP).key("k"),
+        ];
+        for job in bad {
+            let error = CheckedJob::new(job.clone(), &Limits::default()).unwrap_err();
+            assert!(error.is_invalid_input(), "{job:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Deadlines: a job that has not begun by then is cancelled.
+
+use rusqlite::{Connection, params};
+
+use super::ended;
+use super::head;
+use super::statement::statements;
+use super::tx::Tx;
+use crate::Result;
+use crate::clock::timestamp;
+use crate::job::JobId;
+use crate::state::State;
+
+statements! {
+    hot DEADLINE_INSERT = "INSERT INTO jobq_deadline (at, job_id) VALUES (?1, ?2)";
+    hot DEADLINE_DELETE = "DELETE FROM jobq_deadline WHERE job_id = ?1";
+    /// The bit goes: an attempt has begun, the deadline can no longer be missed.
+    hot JOB_DEADLINE_MET = "UPDATE jobq_job SET links = links & ~32 WHERE id = ?1 AND links & 32";
+    hot DEADLINE_FORGET = "UPDATE jobq_job SET links = links & ~32, deadline = NULL WHERE id = ?1 AND deadline IS NOT NULL";
+    hot DEADLINE_NEXT = "SELECT min(at) FROM jobq_deadline";
+    hot DEADLINES_PAST = "SELECT job_id, at FROM jobq_deadline WHERE at <= ?1 ORDER BY at, job_id LIMIT ?2";
+    hot DEADLINE_OF = "SELECT deadline FROM jobq_job WHERE id = ?1 AND links & 32";
+}
+
+pub(crate) fn arm(tx: &Tx<'_>, job: JobId, at_ms: i64) -> Result<()> {
+    tx.conn
+        .prepare_cached(DEADLINE_INSERT)?
+        .execute([at_ms, job.0])?;
+    Ok(())
+}
+
+/// The job has ended: nothing is left to miss.
+pub(crate) fn disarm(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    tx.conn.prepare_cached(DEADLINE_DELETE)?.execute([job.0])?;
+    Ok(())
+}
+
+/// An attempt has begun: the job may take its further tries whenever they come.
+pub(crate) fn begun(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    tx.conn.prepare_cached(JOB_DEADLINE_MET)?.execute([job.0])?;
+    disarm(tx, job)
+}
+
+/// Somebody puts the job back by hand: that is later than its deadline asked for.
+pub(crate) fn forget(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    tx.conn.prepare_cached(DEADLINE_FORGET)?.execute([job.0])?;
+    Ok(())
+}
+
+/// A claimed job comes back unbegun: its deadline may have passed meanwhile.
+pub(crate) fn arm_again(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    disarm(tx, job)?;
+    let mut statement = tx.conn.prepare_cached(DEADLINE_OF)?;
+    let mut rows = statement.query([job.0])?;
+    match rows.next()? {
+        Some(row) => arm(tx, job, row.get(0)?),
+        None => Ok(()),
+    }
+}
+
+/// When the next deadline passes, in milliseconds since 1970.
+pub(crate) fn next(conn: &Connection) -> Result<Option<i64>> {
+    Ok(conn
+        .prepare_cached(DEADLINE_NEXT)?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// Cancels at most `limit` jobs whose deadlines have passed. One that is claimed at this moment is
+/// taken to have begun; it is looked at again should it come back unbegun.
+pub(crate) fn cancel_late(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
+    let past: Vec<(i64, i64)> = {
+        let mut statement = tx.conn.prepare_cached(DEADLINES_PAST)?;
+        let rows = statement.query_map(params![tx.now_ms, limit as i64], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    for (id, at_ms) in past {
+        let job = JobId(id);
+        disarm(tx, job)?;
+        let Some(head) = head::find(tx.conn, job)? else {
+            continue;
+        };
+        if matches!(
+            head.state,
+            State::Scheduled | State::Blocked | State::Pending
+        ) {
+            let at = timestamp(at_ms);
+            ended::cancel(tx, job, &format!("it had not begun by its deadline, {at}"))?;
+        }
+    }
+    Ok(())
+}

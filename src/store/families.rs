@@ -1,0 +1,386 @@
+//! Parents and children: who may join, and what becomes of a parent as its children end.
+//!
+//! A parent's own part comes first; until it is done its children are blocked. Then the parent is
+//! waiting, without a worker, and each child that ends is counted. What children of one parent end in
+//! one transaction is one update of its row, and the parent's fate is decided once.
+
+use std::collections::BTreeMap;
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::checked::FamilyRules;
+use super::ended::{self, Ended, Offspring};
+use super::head;
+use super::links::Links;
+use super::prerequisites::link;
+use super::statement::statements;
+use super::tx::Tx;
+use crate::family::{ChildPolicy, Family, Fate, GROUP, PrerequisiteRule, Step};
+use crate::job::{AttemptRef, Children, JobId, Parent};
+use crate::state::State;
+use crate::{Error, Result};
+
+statements! {
+    hot FAMILY_FOUND = "INSERT INTO jobq_family (job_id, parent_id, policy, final_step) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (job_id) DO UPDATE SET final_step = max(final_step, excluded.final_step)";
+    hot FAMILY_STAGE_SET = "UPDATE jobq_family SET stage = ?2 WHERE job_id = ?1";
+    hot FAMILY_GET = "SELECT policy, final_step, stage, total, done, failed, failed_id FROM jobq_family WHERE job_id = ?1";
+    hot FAMILY_COUNT = "UPDATE jobq_family SET total = total + ?2, done = done + ?3, failed = failed + ?4,
+            failed_id = coalesce(failed_id, ?5)
+        WHERE job_id = ?1";
+    hot FAMILY_FORGIVE = "UPDATE jobq_family SET failed_id = NULL WHERE job_id = ?1 AND failed_id = ?2";
+    hot JOB_KIND_IS = "SELECT k.name = ?2 FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id WHERE j.id = ?1";
+    hot CHILDREN_OF = "SELECT id, state FROM jobq_job WHERE parent_id = ?1 ORDER BY id";
+    hot CHILD_ERROR = "SELECT j.state, o.error FROM jobq_job j LEFT JOIN jobq_outcome o ON o.job_id = j.id WHERE j.id = ?1";
+    hot JOB_ORPHAN = "UPDATE jobq_job SET parent_id = NULL, links = links & ~1 WHERE id = ?1 AND parent_id IS NOT NULL";
+    /// Running jobs are few, however many children there are.
+    hot CHILDREN_PROGRESS = "SELECT sum(g.percent) FROM jobq_job j INDEXED BY jobq_job_running
+        CROSS JOIN jobq_progress g ON g.job_id = j.id AND g.attempt = j.attempt WHERE j.state = 3 AND j.parent_id = ?1";
+    hot FAMILIES_UNDER = "SELECT f.job_id FROM jobq_family f JOIN jobq_job j ON j.id = f.job_id
+        WHERE f.parent_id = ?1 AND j.state IN (2, 4) AND f.stage > 0";
+}
+
+/// How a child was let into a family.
+pub(crate) struct Admitted {
+    pub(crate) parent: JobId,
+    founds: bool,
+    grandparent: Option<JobId>,
+    /// What it has to wait for first: the parent's own part.
+    pub(crate) held_by: Option<HeldBy>,
+    pub(crate) spawned_by: Option<AttemptRef>,
+}
+
+pub(crate) struct HeldBy {
+    pub(crate) job: JobId,
+    pub(crate) rule: PrerequisiteRule,
+    pub(crate) attempt: Option<u32>,
+}
+
+/// Lets a new child in, where its parent lives and can still take one.
+pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
+    let id = parent.job;
+    let head = head::find(tx.conn, id)?.ok_or_else(|| {
+        Error::invalid(format!("there is no job {id} to be the parent"))
+            .hint("`jobq list` shows the jobs in the file")
+    })?;
+    if head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {}; only a live job can get children",
+            head.state
+        )));
+    }
+    if let Some(by) = parent.spawned_by {
+        by.check(tx)?;
+    }
+    let step = step(tx.conn, id, head.links)?;
+    if step == Step::Final {
+        return Err(Error::wrong_state(format!(
+            "job {id} takes its final step; it can get no more children"
+        )));
+    }
+    let own_part_ahead = step == Step::OwnPart;
+    let by_parent_itself = parent.spawned_by.is_some_and(|by| by.job == id);
+    let held_by = (own_part_ahead && !by_parent_itself).then_some(HeldBy {
+        job: id,
+        rule: PrerequisiteRule::OwnPart,
+        attempt: None,
+    });
+    Ok(Admitted {
+        parent: id,
+        founds: !head.links.has(Links::FAMILY),
+        grandparent: head.parent,
+        held_by,
+        spawned_by: parent.spawned_by,
+    })
+}
+
+/// Counts a new child.
+pub(crate) fn join(tx: &mut Tx<'_>, admitted: &Admitted) -> Result<()> {
+    if admitted.founds {
+        found(
+            tx,
+            admitted.parent,
+            admitted.grandparent,
+            FamilyRules::default(),
+        )?;
+    }
+    tx.families.change(admitted.parent).total += 1;
+    Ok(())
+}
+
+/// Whether a job whose own attempt has completed is not done with that: it has children, or may get
+/// some. After its final step it is, unless a child was put back meanwhile.
+pub(crate) fn goes_on(tx: &Tx<'_>, job: JobId, links: Links) -> Result<bool> {
+    if !links.has(Links::FAMILY) {
+        return Ok(false);
+    }
+    let family = get(tx.conn, job)?;
+    Ok(family.is_some_and(|family| family.step != Step::Final || family.children.live() > 0))
+}
+
+/// Makes a job a parent.
+pub(crate) fn found(
+    tx: &Tx<'_>,
+    job: JobId,
+    parent: Option<JobId>,
+    rules: FamilyRules,
+) -> Result<()> {
+    tx.conn.prepare_cached(FAMILY_FOUND)?.execute(params![
+        job.0,
+        parent.map(|parent| parent.0),
+        rules.policy.code(),
+        rules.final_step
+    ])?;
+    link(tx, job, Links::FAMILY)
+}
+
+pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, step: Step) -> Result<()> {
+    tx.conn
+        .prepare_cached(FAMILY_STAGE_SET)?
+        .execute(params![job.0, step.code()])?;
+    Ok(())
+}
+
+/// Whether a final parent that is put back has nothing of its own to do again. One that completed
+/// begins from the start.
+pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<bool> {
+    if is_group(tx, job)? {
+        return Ok(true);
+    }
+    if state == State::Completed {
+        set_stage(tx, job, Step::OwnPart)?;
+        return Ok(false);
+    }
+    let family = get(tx.conn, job)?;
+    Ok(family.is_some_and(|family| family.step != Step::OwnPart))
+}
+
+/// Which part of the job is due.
+pub(crate) fn step(conn: &Connection, job: JobId, links: Links) -> Result<Step> {
+    if !links.has(Links::FAMILY) {
+        return Ok(Step::OwnPart);
+    }
+    Ok(get(conn, job)?.map_or(Step::OwnPart, |family| family.step))
+}
+
+pub(crate) fn get(conn: &Connection, job: JobId) -> Result<Option<Family>> {
+    Ok(conn
+        .prepare_cached(FAMILY_GET)?
+        .query_row([job.0], |row| {
+            Ok(Family {
+                policy: ChildPolicy::from_code(row.get(0)?).unwrap_or_default(),
+                final_step: row.get(1)?,
+                step: Step::from_code(row.get(2)?).unwrap_or_default(),
+                children: Children {
+                    total: row.get::<_, i64>(3)?.max(0).unsigned_abs(),
+                    done: row.get::<_, i64>(4)?.max(0).unsigned_abs(),
+                    failed: row.get::<_, i64>(5)?.max(0).unsigned_abs(),
+                },
+                first_failed: row.get::<_, Option<i64>>(6)?.map(JobId),
+            })
+        })
+        .optional()?)
+}
+
+/// What a transaction has changed for each parent so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FamilyChanges(BTreeMap<JobId, FamilyChange>);
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FamilyChange {
+    pub(crate) total: i64,
+    pub(crate) done: i64,
+    pub(crate) failed: i64,
+    first_failed: Option<JobId>,
+}
+
+impl FamilyChanges {
+    pub(crate) fn change(&mut self, parent: JobId) -> &mut FamilyChange {
+        self.0.entry(parent).or_default()
+    }
+
+    /// A child has ended.
+    pub(crate) fn child_ended(&mut self, parent: JobId, child: JobId, state: State) {
+        let change = self.change(parent);
+        if state == State::Completed {
+            change.done += 1;
+        } else {
+            change.failed += 1;
+            change.first_failed.get_or_insert(child);
+        }
+    }
+
+    pub(crate) fn take_next(&mut self) -> Option<(JobId, FamilyChange)> {
+        self.0.pop_first()
+    }
+}
+
+/// Counts what has changed, and decides the parent's fate where it waits.
+pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Result<()> {
+    tx.conn.prepare_cached(FAMILY_COUNT)?.execute(params![
+        parent.0,
+        change.total,
+        change.done,
+        change.failed,
+        change.first_failed.map(|child| child.0)
+    ])?;
+    let Some(head) = head::find(tx.conn, parent)?.filter(|head| head.state == State::Waiting)
+    else {
+        return Ok(());
+    };
+    let Some(family) = get(tx.conn, parent)? else {
+        return Ok(());
+    };
+    if family.step == Step::Final || (family.children.total == 0 && is_group(tx, parent)?) {
+        // It is in line for its final step; or it is a group that waits for its first child.
+        return Ok(());
+    }
+    let ended = Ended {
+        job: parent,
+        to: State::Completed,
+        links: head.links,
+        parent: head.parent,
+        offspring: Offspring::LeftAlone,
+    };
+    match family.fate() {
+        Fate::Wait => Ok(()),
+        Fate::Complete => ended::parent(tx, ended, head.queue, None),
+        Fate::FinalStep => {
+            set_stage(tx, parent, Step::Final)?;
+            ended::final_step(tx, parent)
+        }
+        fate @ (Fate::Fail | Fate::FailAndCancel) => {
+            let error = cause(tx, &family)?;
+            let ended = Ended {
+                to: State::Failed,
+                offspring: if fate == Fate::Fail {
+                    Offspring::LeftAlone
+                } else {
+                    Offspring::Cancelled
+                },
+                ..ended
+            };
+            ended::parent(tx, ended, head.queue, Some(&error))
+        }
+    }
+}
+
+fn is_group(tx: &Tx<'_>, job: JobId) -> Result<bool> {
+    Ok(tx
+        .conn
+        .prepare_cached(JOB_KIND_IS)?
+        .query_row(params![job.0, GROUP], |row| row.get(0))?)
+}
+
+/// Why a parent fails, in words.
+fn cause(tx: &Tx<'_>, family: &Family) -> Result<String> {
+    let Children { total, failed, .. } = family.children;
+    let Some(first) = family.first_failed else {
+        return Ok(format!("{failed} of its {total} children failed"));
+    };
+    let found: Option<(i64, Option<String>)> = tx
+        .conn
+        .prepare_cached(CHILD_ERROR)?
+        .query_row([first.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let (verb, error) = match found {
+        Some((code, error)) if code == State::Cancelled.code() => ("was cancelled", error),
+        Some((_, error)) => ("failed", error),
+        None => ("failed", None),
+    };
+    let error = error.map_or_else(String::new, |error| format!(": {error}"));
+    Ok(if failed > 1 {
+        format!("{failed} of its {total} children failed, first child {first}{error}")
+    } else {
+        format!("child {first} {verb}{error}")
+    })
+}
+
+/// The children of a job in order, each with its state.
+pub(crate) fn children(conn: &Connection, parent: JobId) -> Result<Vec<(JobId, State)>> {
+    let mut statement = conn.prepare_cached(CHILDREN_OF)?;
+    let rows = statement.query_map([parent.0], |row| {
+        Ok((JobId(row.get(0)?), row.get::<_, i64>(1)?))
+    })?;
+    let mut children = Vec::new();
+    for row in rows {
+        let (child, code) = row?;
+        children.extend(State::from_code(code).map(|state| (child, state)));
+    }
+    Ok(children)
+}
+
+/// Ends the live children of a parent that has ended.
+pub(crate) fn cancel_children(tx: &mut Tx<'_>, parent: JobId, state: State) -> Result<()> {
+    let verb = if state == State::Failed {
+        "failed"
+    } else {
+        "was cancelled"
+    };
+    for (child, state) in children(tx.conn, parent)? {
+        if !state.is_final() {
+            ended::cancel(tx, child, &format!("its parent {parent} {verb}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// A child that is called off has never been one.
+pub(crate) fn leave(tx: &mut Tx<'_>, child: JobId, parent: JobId) -> Result<()> {
+    tx.conn.prepare_cached(JOB_ORPHAN)?.execute([child.0])?;
+    tx.families.change(parent).total -= 1;
+    Ok(())
+}
+
+/// A final child is put back by hand: it counts as live again.
+pub(crate) fn child_is_back(
+    tx: &mut Tx<'_>,
+    (parent, child): (JobId, JobId),
+    from: State,
+) -> Result<()> {
+    let change = tx.families.change(parent);
+    if from == State::Completed {
+        change.done -= 1;
+    } else {
+        change.failed -= 1;
+    }
+    tx.conn
+        .prepare_cached(FAMILY_FORGIVE)?
+        .execute([parent.0, child.0])?;
+    Ok(())
+}
+
+/// Families deeper than this are counted, not looked into.
+const PROGRESS_DEPTH: usize = 8;
+
+/// The mean of the children's progress in percent: what is final counts as whole.
+pub(crate) fn progress(conn: &Connection, parent: JobId, children: Children) -> Result<f64> {
+    progress_to(conn, (parent, children), PROGRESS_DEPTH)
+}
+
+fn progress_to(
+    conn: &Connection,
+    (parent, children): (JobId, Children),
+    depth: usize,
+) -> Result<f64> {
+    if children.total == 0 {
+        return Ok(0.0);
+    }
+    let running: Option<f64> = conn
+        .prepare_cached(CHILDREN_PROGRESS)?
+        .query_row([parent.0], |row| row.get(0))?;
+    let mut percents = running.unwrap_or(0.0) + 100.0 * (children.done + children.failed) as f64;
+    if depth > 0 {
+        let under: Vec<i64> = {
+            let mut statement = conn.prepare_cached(FAMILIES_UNDER)?;
+            let rows = statement.query_map([parent.0], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<_>>()?
+        };
+        for id in under.into_iter().map(JobId) {
+            if let Some(family) = get(conn, id)? {
+                percents += progress_to(conn, (id, family.children), depth - 1)?;
+            }
+        }
+    }
+    Ok((percents / children.total as f64).min(100.0))
+}

@@ -1,0 +1,147 @@
+//! Concurrency keys: who holds a place under a key, and who waits for one.
+//!
+//! A pending or running job with a key holds a place: it takes it before it becomes pending and gives
+//! it back when it becomes final, has to wait for another try, or waits for its children. Who finds
+//! none is blocked, and follows by priority and age. Places are rows, one for each job: there is no
+//! counter that a crash could leave wrong.
+
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::ended;
+use super::statement::statements;
+use super::tx::Tx;
+use crate::Result;
+use crate::job::JobId;
+
+statements! {
+    /// Keys without a row have one place.
+    hot KEY_NUMBER = "SELECT places FROM jobq_key WHERE name = ?1";
+    hot KEY_SET = "INSERT INTO jobq_key (name, places) VALUES (?1, ?2)
+        ON CONFLICT (name) DO UPDATE SET places = excluded.places WHERE places <> excluded.places";
+    /// A range of the primary key, with as many entries as the key has places.
+    hot PLACES_HELD = "SELECT count(*) FROM jobq_place WHERE key = ?1 AND held = 1";
+    hot PLACE_NEXT = "SELECT job_id, urgency FROM jobq_place WHERE key = ?1 AND held = 0 ORDER BY urgency, job_id LIMIT 1";
+    hot PLACE_INSERT = "INSERT INTO jobq_place (key, held, urgency, job_id) VALUES (?1, ?2, ?3, ?4)";
+    hot PLACE_DELETE = "DELETE FROM jobq_place WHERE job_id = ?1 RETURNING key, held";
+    hot JOB_KEY = "SELECT key, priority FROM jobq_job WHERE id = ?1 AND key IS NOT NULL";
+    hot PLACE_HOLDERS = "SELECT job_id FROM jobq_place WHERE key = ?1 AND held = 1 ORDER BY urgency, job_id LIMIT ?2";
+    hot PLACE_OF = "SELECT held FROM jobq_place WHERE job_id = ?1";
+}
+
+/// The order in a key's line: the most urgent first.
+pub(crate) const fn urgency(priority: i64) -> i64 {
+    3 - priority
+}
+
+/// How many jobs of the key run at once from now on; those who have waited for a place that is there
+/// now get it.
+pub(crate) fn set_number(tx: &mut Tx<'_>, key: &str, number: u32) -> Result<()> {
+    let before = self::number(tx.conn, key)?;
+    if before == i64::from(number) {
+        return Ok(());
+    }
+    tx.conn
+        .prepare_cached(KEY_SET)?
+        .execute(params![key, number])?;
+    grant(tx, key)
+}
+
+pub(crate) fn number(conn: &Connection, key: &str) -> Result<i64> {
+    let found = conn
+        .prepare_cached(KEY_NUMBER)?
+        .query_row([key], |row| row.get(0))
+        .optional()?;
+    Ok(found.unwrap_or(1))
+}
+
+/// Whether a place is free and nobody is before us.
+pub(crate) fn is_free(tx: &Tx<'_>, key: &str) -> Result<bool> {
+    let number = number(tx.conn, key)?;
+    let held: i64 = tx
+        .conn
+        .prepare_cached(PLACES_HELD)?
+        .query_row([key], |row| row.get(0))?;
+    Ok(held < number)
+}
+
+/// Notes a job that holds a place, or waits for one.
+pub(crate) fn add(tx: &Tx<'_>, key: &str, (held, urgency): (bool, i64), job: JobId) -> Result<()> {
+    tx.conn
+        .prepare_cached(PLACE_INSERT)?
+        .execute(params![key, held, urgency, job.0])?;
+    Ok(())
+}
+
+/// Takes a place for a job that could be pending, where it has a key; whether it may be. Else it
+/// waits in line.
+pub(crate) fn take(tx: &Tx<'_>, job: JobId) -> Result<bool> {
+    let Some((key, priority)) = key_of(tx.conn, job)? else {
+        return Ok(true);
+    };
+    let free = is_free(tx, &key)?;
+    add(tx, &key, (free, urgency(priority)), job)?;
+    Ok(free)
+}
+
+pub(crate) fn key_of(conn: &Connection, job: JobId) -> Result<Option<(String, i64)>> {
+    Ok(conn
+        .prepare_cached(JOB_KEY)?
+        .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
+}
+
+/// A job gives back its place, or leaves the line; the next in line gets what is free.
+pub(crate) fn leave(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
+    let left: Option<(String, bool)> = tx
+        .conn
+        .prepare_cached(PLACE_DELETE)?
+        .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match left {
+        Some((key, true)) => grant(tx, &key),
+        _ => Ok(()),
+    }
+}
+
+/// After the priority of a job has changed: its place in the line does, too.
+pub(crate) fn reorder(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    let held: Option<bool> = tx
+        .conn
+        .prepare_cached(PLACE_OF)?
+        .query_row([job.0], |row| row.get(0))
+        .optional()?;
+    let (Some(held), Some((key, priority))) = (held, key_of(tx.conn, job)?) else {
+        return Ok(());
+    };
+    tx.conn
+        .prepare_cached(PLACE_DELETE)?
+        .query_row([job.0], |_| Ok(()))?;
+    add(tx, &key, (held, urgency(priority)), job)
+}
+
+/// Gives free places to those who wait, in order.
+fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
+    while is_free(tx, key)? {
+        let next: Option<(i64, i64)> = tx
+            .conn
+            .prepare_cached(PLACE_NEXT)?
+            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((job, urgency)) = next else {
+            return Ok(());
+        };
+        tx.conn
+            .prepare_cached(PLACE_DELETE)?
+            .query_row([job], |_| Ok(()))?;
+        add(tx, key, (true, urgency), JobId(job))?;
+        ended::granted(tx, JobId(job))?;
+    }
+    Ok(())
+}
+
+/// The jobs that hold a place, at most so many.
+pub(crate) fn holders(conn: &Connection, key: &str, limit: usize) -> Result<Vec<JobId>> {
+    let mut statement = conn.prepare_cached(PLACE_HOLDERS)?;
+    let rows = statement.query_map(params![key, limit as i64], |row| row.get(0).map(JobId))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}

@@ -1,0 +1,274 @@
+//! What blocked jobs wait for: edges from a prerequisite to the job that needs it.
+
+use std::collections::{HashSet, VecDeque};
+
+use rusqlite::{OptionalExtension, params};
+
+use super::checked::Rules;
+use super::ended;
+use super::families::Admitted;
+use super::links::Links;
+use super::statement::statements;
+use super::tx::Tx;
+use crate::family::{PrerequisiteRule, Release};
+use crate::job::JobId;
+use crate::state::State;
+use crate::{Error, Result};
+
+statements! {
+    hot PREREQUISITE_STATE = "SELECT state FROM jobq_job WHERE id = ?1";
+    hot EDGE_INSERT = "INSERT INTO jobq_prerequisite (needs_id, job_id, rule, attempt, met) VALUES (?1, ?2, ?3, ?4, ?5)";
+    hot JOB_LINK_IF_NOT = "UPDATE jobq_job SET links = links | ?2 WHERE id = ?1 AND links & ?2 = 0";
+    /// A range of the primary key: the jobs that wait for one.
+    hot EDGES_FROM = "SELECT job_id, rule, attempt FROM jobq_prerequisite WHERE needs_id = ?1 AND met = 0";
+    hot EDGE_MEET_IF_UNMET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND job_id = ?2 AND met = 0";
+    hot JOB_MEET_IF_BLOCKED = "UPDATE jobq_job SET unmet = unmet - 1 WHERE id = ?1 AND state = 1 AND unmet > 0
+        RETURNING unmet";
+    hot EDGES_UNMET_OF = "SELECT needs_id FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
+    hot JOB_SET_UNMET = "UPDATE jobq_job SET unmet = ?2 WHERE id = ?1";
+    hot JOB_PARENT = "SELECT parent_id FROM jobq_job WHERE id = ?1 AND parent_id IS NOT NULL";
+}
+
+/// An edge of a new job.
+pub(crate) struct Edge {
+    needs: JobId,
+    rule: PrerequisiteRule,
+    attempt: Option<u32>,
+    pub(crate) met: bool,
+    /// Why the job can never run: its prerequisite has ended otherwise.
+    pub(crate) doom: Option<String>,
+}
+
+/// The edges of a new job; unknown prerequisites and cycles are errors.
+pub(crate) fn edges(
+    tx: &mut Tx<'_>,
+    rules: &Rules,
+    admitted: Option<&Admitted>,
+) -> Result<Vec<Edge>> {
+    let mut edges = Vec::with_capacity(rules.prerequisites.len());
+    for (needs, rule) in &rules.prerequisites {
+        edges.push(edge(tx, *needs, *rule)?);
+    }
+    let Some(admitted) = admitted else {
+        // Nobody waits for a job that is not there yet: without a parent it closes no circle.
+        return Ok(edges);
+    };
+    if edges.iter().any(|edge| !edge.met) {
+        check_no_cycle(tx, admitted.parent, &edges)?;
+    }
+    if let Some(held) = &admitted.held_by {
+        edges.push(Edge {
+            needs: held.job,
+            rule: held.rule,
+            attempt: held.attempt,
+            met: false,
+            doom: None,
+        });
+    }
+    if let Some(spawner) = &admitted.spawned_by
+        && edges.iter().all(|edge| edge.needs != spawner.job)
+    {
+        edges.push(Edge {
+            needs: spawner.job,
+            rule: PrerequisiteRule::Spawned,
+            attempt: Some(spawner.attempt),
+            met: false,
+            doom: None,
+        });
+    }
+    Ok(edges)
+}
+
+fn edge(tx: &Tx<'_>, needs: JobId, rule: PrerequisiteRule) -> Result<Edge> {
+    let found: Option<i64> = tx
+        .conn
+        .prepare_cached(PREREQUISITE_STATE)?
+        .query_row([needs.0], |row| row.get(0))
+        .optional()?;
+    let state = found.and_then(State::from_code).ok_or_else(|| {
+        Error::invalid(format!("there is no job {needs} to wait for"))
+            .hint("it may have been removed; `jobq list` shows the jobs in the file")
+    })?;
+    let release = state.is_final().then(|| rule.on_end(state));
+    Ok(Edge {
+        needs,
+        rule,
+        attempt: None,
+        met: release == Some(Release::Met),
+        doom: (release == Some(Release::Cancel)).then(|| doom(needs, state)),
+    })
+}
+
+fn doom(needs: JobId, state: State) -> String {
+    let verb = if state == State::Failed {
+        "failed"
+    } else {
+        "was cancelled"
+    };
+    format!("job {needs}, which it waits for, {verb}")
+}
+
+/// A child that waits for its parent, or for somebody who waits for that parent, would wait for ever.
+/// Looks from the parent upwards: who waits for it, by any rule.
+fn check_no_cycle(tx: &Tx<'_>, parent: JobId, edges: &[Edge]) -> Result<()> {
+    let unmet: HashSet<JobId> = edges
+        .iter()
+        .filter(|edge| !edge.met)
+        .map(|edge| edge.needs)
+        .collect();
+    let mut seen = HashSet::from([parent]);
+    let mut waiting = VecDeque::from([parent]);
+    while let Some(job) = waiting.pop_front() {
+        if unmet.contains(&job) {
+            let how = if job == parent {
+                "is its parent".to_owned()
+            } else {
+                format!("waits for its parent {parent}")
+            };
+            return Err(Error::invalid(format!(
+                "the job would wait for job {job}, which {how}: a cycle, neither would ever run"
+            ))
+            .hint("leave out the prerequisite or the parent"));
+        }
+        let mut found = Vec::new();
+        for_each_edge_from(tx, job, |waits, _, _| found.push(waits))?;
+        found.extend(parent_of(tx, job)?);
+        waiting.extend(found.into_iter().filter(|job| seen.insert(*job)));
+    }
+    Ok(())
+}
+
+fn parent_of(tx: &Tx<'_>, job: JobId) -> Result<Option<JobId>> {
+    let mut statement = tx.conn.prepare_cached(JOB_PARENT)?;
+    Ok(statement
+        .query_row([job.0], |row| row.get(0).map(JobId))
+        .optional()?)
+}
+
+fn for_each_edge_from(
+    tx: &Tx<'_>,
+    needs: JobId,
+    mut each: impl FnMut(JobId, PrerequisiteRule, Option<u32>),
+) -> Result<()> {
+    let mut statement = tx.conn.prepare_cached(EDGES_FROM)?;
+    let mut rows = statement.query([needs.0])?;
+    while let Some(row) = rows.next()? {
+        if let Some(rule) = PrerequisiteRule::from_code(row.get(1)?) {
+            each(JobId(row.get(0)?), rule, row.get(2)?);
+        }
+    }
+    Ok(())
+}
+
+/// Writes a new job's edges.
+pub(crate) fn add(tx: &Tx<'_>, job: JobId, edges: &[Edge]) -> Result<()> {
+    for edge in edges {
+        tx.conn.prepare_cached(EDGE_INSERT)?.execute(params![
+            edge.needs.0,
+            job.0,
+            edge.rule.code(),
+            edge.attempt,
+            edge.met
+        ])?;
+        if !edge.met && edge.doom.is_none() {
+            link(tx, edge.needs, Links::NEEDED)?;
+        }
+    }
+    Ok(())
+}
+
+/// Sets a bit of a job's row.
+pub(crate) fn link(tx: &Tx<'_>, job: JobId, links: Links) -> Result<()> {
+    tx.conn
+        .prepare_cached(JOB_LINK_IF_NOT)?
+        .execute(params![job.0, links])?;
+    Ok(())
+}
+
+/// A job that others need became final.
+pub(crate) fn ended(tx: &mut Tx<'_>, needs: JobId, state: State) -> Result<()> {
+    for (job, rule, _) in unmet_from(tx, needs)? {
+        match rule.on_end(state) {
+            Release::Met => meet(tx, needs, job)?,
+            Release::Cancel => ended::cancel(tx, job, &doom(needs, state))?,
+            Release::CallOff => ended::call_off(tx, job, needs)?,
+        }
+    }
+    Ok(())
+}
+
+/// A parent's own part is done, by an attempt that has completed.
+pub(crate) fn own_part_done(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
+    for (job, rule, _) in unmet_from(tx, parent)? {
+        if matches!(rule, PrerequisiteRule::Spawned | PrerequisiteRule::OwnPart) {
+            meet(tx, parent, job)?;
+        }
+    }
+    Ok(())
+}
+
+/// An attempt has ended without completing: what it spawned is called off.
+pub(crate) fn attempt_undone(tx: &mut Tx<'_>, spawner: JobId) -> Result<()> {
+    for (job, rule, _) in unmet_from(tx, spawner)? {
+        if rule == PrerequisiteRule::Spawned {
+            ended::call_off(tx, job, spawner)?;
+        }
+    }
+    Ok(())
+}
+
+fn unmet_from(tx: &Tx<'_>, needs: JobId) -> Result<Vec<(JobId, PrerequisiteRule, Option<u32>)>> {
+    let mut edges = Vec::new();
+    for_each_edge_from(tx, needs, |job, rule, attempt| {
+        edges.push((job, rule, attempt))
+    })?;
+    Ok(edges)
+}
+
+fn meet(tx: &mut Tx<'_>, needs: JobId, job: JobId) -> Result<()> {
+    tx.conn
+        .prepare_cached(EDGE_MEET_IF_UNMET)?
+        .execute([needs.0, job.0])?;
+    let left: Option<i64> = tx
+        .conn
+        .prepare_cached(JOB_MEET_IF_BLOCKED)?
+        .query_row([job.0], |row| row.get(0))
+        .optional()?;
+    if left == Some(0) {
+        ended::release(tx, job)?;
+    }
+    Ok(())
+}
+
+/// How many of a job's prerequisites are live and not met, as it is put back by hand: what has ended
+/// otherwise no longer keeps it.
+pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
+    let mut unmet = 0;
+    let needs: Vec<i64> = {
+        let mut statement = tx.conn.prepare_cached(EDGES_UNMET_OF)?;
+        let rows = statement.query_map([job.0], |row| row.get(0))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    for id in needs {
+        let state: Option<i64> = tx
+            .conn
+            .prepare_cached(PREREQUISITE_STATE)?
+            .query_row([id], |row| row.get(0))
+            .optional()?;
+        let live = state
+            .and_then(State::from_code)
+            .is_some_and(|state| !state.is_final());
+        if live {
+            unmet += 1;
+            link(tx, JobId(id), Links::NEEDED)?;
+        } else {
+            tx.conn
+                .prepare_cached(EDGE_MEET_IF_UNMET)?
+                .execute([id, job.0])?;
+        }
+    }
+    tx.conn
+        .prepare_cached(JOB_SET_UNMET)?
+        .execute([job.0, unmet])?;
+    Ok(unmet)
+}

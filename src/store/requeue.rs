@@ -1,0 +1,87 @@
+//! Putting final jobs back by hand.
+
+use rusqlite::params;
+
+use super::edit::OUTCOME_FORGET;
+use super::events::NewEvent;
+use super::families;
+use super::head::{self, Head};
+use super::links::Links;
+use super::statement::statements;
+use super::tx::Tx;
+use super::{deadlines, places, prerequisites, uniques};
+use crate::event::EventKind;
+use crate::family::Step;
+use crate::job::JobId;
+use crate::state::State;
+use crate::{Error, Result};
+
+statements! {
+    /// The attempt stays, for the fence and the history; what was spent is forgiven.
+    hot JOB_REQUEUE_IF_FINAL = "UPDATE jobq_job SET state = ?3, finished_at = NULL, retries = 0, crashes = 0, no_ahead = 0,
+            run_at = NULL, wait_reason = NULL, wait_fixed = NULL, updated_at = ?2
+        WHERE id = ?1 AND state >= 5";
+}
+
+/// Puts a final job back: a parent with all its children that did not complete, and without its own
+/// part where that has been done.
+pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
+    let head = head::get(tx.conn, id)?;
+    if !head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {}; only final jobs can be retried",
+            head.state
+        )));
+    }
+    // Parents before their children, which may have to wait for them.
+    let mut back = vec![(id, head)];
+    while let Some((id, head)) = back.pop() {
+        put_back(tx, id, &head)?;
+        if head.links.has(Links::FAMILY) && head.state != State::Completed {
+            for (child, state) in families::children(tx.conn, id)? {
+                if matches!(state, State::Failed | State::Cancelled) {
+                    back.push((child, head::get(tx.conn, child)?));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+fn put_back(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<()> {
+    if head.links.has(Links::UNIQUE) {
+        uniques::take_again(tx, id)?;
+    }
+    deadlines::forget(tx, id)?;
+    let to = becomes(tx, id, head)?;
+    tx.conn
+        .prepare_cached(JOB_REQUEUE_IF_FINAL)?
+        .execute(params![id.0, tx.now_ms, to.code()])?;
+    if to != State::Waiting {
+        tx.conn.prepare_cached(OUTCOME_FORGET)?.execute([id.0])?;
+    }
+    tx.append(NewEvent::job(EventKind::Requeued, id))?;
+    tx.counts.moved(head.queue, head.state, to);
+    if let Some(parent) = head.parent {
+        families::child_is_back(tx, (parent, id), head.state)?;
+    }
+    if to == State::Waiting {
+        // Without children that were put back its fate is decided at once.
+        tx.families.change(id);
+    }
+    Ok(())
+}
+
+fn becomes(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<State> {
+    if head.links.has(Links::FAMILY) && families::is_own_part_done(tx, id, head.state)? {
+        families::set_stage(tx, id, Step::Children)?;
+        return Ok(State::Waiting);
+    }
+    if head.links.has(Links::WAITS) && prerequisites::count_anew(tx, id)? > 0 {
+        return Ok(State::Blocked);
+    }
+    if head.links.has(Links::KEY) && !places::take(tx, id)? {
+        return Ok(State::Blocked);
+    }
+    Ok(State::Pending)
+}

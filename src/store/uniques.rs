@@ -1,0 +1,205 @@
+//! Unique keys: each is taken by at most one live job, or for a while after it has ended.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::checked::{CheckedJob, Rules, Unique};
+use super::enqueue::{self, Due, PAYLOAD_INSERT, TAG_INSERT};
+use super::events::NewEvent;
+use super::head::{self, Head};
+use super::statement::statements;
+use super::tx::Tx;
+use super::{deadlines, edit, places};
+use crate::clock::millis;
+use crate::error::Kind;
+use crate::event::EventKind;
+use crate::job::{Enqueued, JobId, OnDuplicate};
+use crate::retry::Jitter;
+use crate::state::State;
+use crate::{Error, Result};
+
+statements! {
+    /// The primary key: whoever comes second finds the first, in whatever process.
+    hot UNIQUE_GET = "SELECT job_id, until FROM jobq_unique WHERE key = ?1";
+    hot UNIQUE_TAKE = "INSERT INTO jobq_unique (key, job_id) VALUES (?1, ?2)
+        ON CONFLICT (key) DO UPDATE SET job_id = excluded.job_id, until = NULL";
+    hot UNIQUE_KEEP_UNTIL = "UPDATE jobq_unique SET until = ?3 WHERE key = ?1 AND job_id = ?2";
+    hot UNIQUE_RELEASE = "DELETE FROM jobq_unique WHERE key = ?1 AND job_id = ?2";
+    hot JOB_UNIQUE = "SELECT unique_key, unique_for_ms FROM jobq_job WHERE id = ?1 AND unique_key IS NOT NULL";
+    hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
+            backoff = ?6, retry_delay_ms = ?7, jitter = ?8, timeout_ms = ?9, unique_for_ms = ?10, tenant = ?11,
+            deadline = ?12, links = (links & ~96) | ?13, updated_at = ?14
+        WHERE id = ?1 AND state IN (0, 1, 2)";
+    hot JOB_RESCHEDULE_DELAY = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3 WHERE id = ?1 AND state IN (0, 1)
+        AND (state = 1 OR ?2 IS NOT NULL)";
+    hot PAYLOAD_DELETE = "DELETE FROM jobq_payload WHERE job_id = ?1";
+    hot TAGS_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1";
+}
+
+/// Whether a unique key can be had.
+pub(crate) enum Taken {
+    Free,
+    /// By this job, whose number is the answer.
+    By(Enqueued),
+}
+
+/// Looks who has the key, and does what is wanted with a duplicate.
+pub(crate) fn claim(tx: &mut Tx<'_>, job: &CheckedJob, unique: &Unique) -> Result<Taken> {
+    let Some((holder, until)) = holder(tx, &unique.key)? else {
+        return Ok(Taken::Free);
+    };
+    let Some(head) = head::find(tx.conn, holder)? else {
+        // Removed, and the key kept for a while: nothing can be told of the job but its number.
+        return taken_by(unique, holder, State::Completed);
+    };
+    let can_be_replaced = until.is_none()
+        && matches!(
+            head.state,
+            State::Scheduled | State::Blocked | State::Pending
+        );
+    if unique.on_duplicate == OnDuplicate::Replace && can_be_replaced {
+        replace(tx, job, (holder, &head))?;
+    }
+    let state = head::get(tx.conn, holder)?.state;
+    taken_by(unique, holder, state)
+}
+
+fn taken_by(unique: &Unique, holder: JobId, state: State) -> Result<Taken> {
+    if unique.on_duplicate == OnDuplicate::Reject {
+        return Err(Error::new(
+            Kind::Duplicate,
+            format!(
+                "job {holder} has the unique key '{}' already; it is {state}",
+                unique.key
+            ),
+        )
+        .hint(format!("`jobq status {holder}` shows it")));
+    }
+    Ok(Taken::By(Enqueued {
+        id: holder,
+        state,
+        duplicate: true,
+    }))
+}
+
+/// Who has the key, and until when where the job has ended.
+fn holder(tx: &Tx<'_>, key: &str) -> Result<Option<(JobId, Option<i64>)>> {
+    let found: Option<(i64, Option<i64>)> = tx
+        .conn
+        .prepare_cached(UNIQUE_GET)?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    let taken = found.filter(|(_, until)| until.is_none_or(|until| until > tx.now_ms));
+    Ok(taken.map(|(job, until)| (JobId(job), until)))
+}
+
+pub(crate) fn take(tx: &Tx<'_>, key: &str, job: JobId) -> Result<()> {
+    tx.conn
+        .prepare_cached(UNIQUE_TAKE)?
+        .execute(params![key, job.0])?;
+    Ok(())
+}
+
+/// A final job is put back: it needs its key again.
+pub(crate) fn take_again(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    let Some((key, _)) = of_job(tx, job)? else {
+        return Ok(());
+    };
+    match holder(tx, &key)? {
+        Some((holder, _)) if holder != job => Err(Error::new(
+            Kind::Duplicate,
+            format!("job {job} cannot be put back: job {holder} has its unique key '{key}' now"),
+        )),
+        _ => take(tx, &key, job),
+    }
+}
+
+/// The job has ended: the key is free, now or when the time has passed for which it stays taken.
+pub(crate) fn release(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    let Some((key, for_ms)) = of_job(tx, job)? else {
+        return Ok(());
+    };
+    match for_ms {
+        Some(for_ms) => {
+            let until = tx.now_ms.saturating_add(for_ms);
+            tx.conn
+                .prepare_cached(UNIQUE_KEEP_UNTIL)?
+                .execute(params![key, job.0, until])?
+        }
+        None => tx
+            .conn
+            .prepare_cached(UNIQUE_RELEASE)?
+            .execute(params![key, job.0])?,
+    };
+    Ok(())
+}
+
+fn of_job(tx: &Tx<'_>, job: JobId) -> Result<Option<(String, Option<i64>)>> {
+    Ok(tx
+        .conn
+        .prepare_cached(JOB_UNIQUE)?
+        .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
+}
+
+/// Payload and options of the new job take the place of the old one's. What ties it to other jobs
+/// stays, and so does its concurrency key.
+fn replace(tx: &mut Tx<'_>, job: &CheckedJob, (id, head): (JobId, &Head)) -> Result<()> {
+    let none = Rules::default();
+    let rules = job.rules.as_deref().unwrap_or(&none);
+    let ids = enqueue::ids(tx, job)?;
+    let deadline = rules.deadline.map(|at| at.as_millisecond());
+    let unique = rules.unique.as_ref();
+    tx.conn
+        .prepare_cached(JOB_REPLACE_IF_NOT_BEGUN)?
+        .execute(params![
+            id.0,
+            ids.0,
+            ids.1,
+            job.priority.code(),
+            job.retry.max_retries,
+            job.retry.backoff.code(),
+            millis(job.retry.delay),
+            job.retry.jitter == Jitter::Tenth,
+            job.timeout_ms,
+            unique.and_then(|unique| unique.for_ms),
+            rules.tenant,
+            deadline,
+            rules.options_bits(),
+            tx.now_ms
+        ])?;
+    tx.counts.add(head.queue, head.state, -1);
+    tx.counts.add(ids.0, head.state, 1);
+    tx.conn.prepare_cached(PAYLOAD_DELETE)?.execute([id.0])?;
+    tx.conn
+        .prepare_cached(PAYLOAD_INSERT)?
+        .execute(params![id.0, job.payload])?;
+    tx.conn.prepare_cached(TAGS_DELETE)?.execute([id.0])?;
+    for (name, value) in &rules.tags {
+        tx.conn
+            .prepare_cached(TAG_INSERT)?
+            .execute(params![name, value, id.0])?;
+    }
+    deadlines::disarm(tx, id)?;
+    if let Some(deadline) = deadline {
+        deadlines::arm(tx, id, deadline)?;
+    }
+    places::reorder(tx, id)?;
+    tx.append(NewEvent::job(EventKind::Edited, id))?;
+    delay_anew(tx, job, (id, head.state))
+}
+
+/// A job that waits for its time waits for the new one's; one that may run stays so.
+fn delay_anew(tx: &mut Tx<'_>, job: &CheckedJob, (id, state): (JobId, State)) -> Result<()> {
+    if state == State::Scheduled && Due::of(job.when, tx.now_ms).is_none() {
+        return edit::reschedule(tx, id, job.when);
+    }
+    let due = Due::of(job.when, tx.now_ms);
+    tx.conn
+        .prepare_cached(JOB_RESCHEDULE_DELAY)?
+        .execute(params![
+            id.0,
+            due.as_ref().map(|due| due.run_at_ms),
+            due.as_ref().map(|due| due.fixed)
+        ])?;
+    Ok(())
+}
