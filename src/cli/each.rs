@@ -27,10 +27,8 @@ pub(super) fn each(
     for id in session.resolve_ids(ids)? {
         match act(id) {
             Ok(Done { result, said }) => session.output.line(&DoneJson { id, result }, said)?,
-            Err(error) if has_moved_on(&error) => {
-                let error = CliError::from(error);
-                error.print();
-                worst = worse(worst, error.exit());
+            Err(error) if has_moved_on(&error) || error.is_duplicate() => {
+                worst = worse(worst, tell(error));
             }
             Err(error) => return Err(error.into()),
         }
@@ -62,6 +60,7 @@ pub(super) fn each_matching(
     filter.limit = Some(PAGE);
     let last = queue.last_id()?.unwrap_or_default();
     let mut jobs = 0;
+    let mut worst = Exit::Done;
     loop {
         let page = queue.list(&filter)?;
         let Some(end) = page.last().map(|job| job.id) else {
@@ -71,6 +70,10 @@ pub(super) fn each_matching(
             match act(id) {
                 Ok(Done { result, said }) => session.output.line(&DoneJson { id, result }, said)?,
                 Err(error) if has_moved_on(&error) => continue,
+                Err(error) if error.is_duplicate() => {
+                    worst = worse(worst, tell(error));
+                    continue;
+                }
                 Err(error) => return Err(error.into()),
             }
             jobs += 1;
@@ -86,7 +89,7 @@ pub(super) fn each_matching(
             .screen
             .say(format_args!("{} {}", count(jobs, "job"), summary.done)),
     }
-    Ok(Exit::Done)
+    Ok(worst)
 }
 
 /// The states asked for, or all that a verb is for; it is for no others.
@@ -108,6 +111,13 @@ pub(super) fn states(
             .collect(),
         asked => asked.to_vec(),
     })
+}
+
+/// Says what is wrong with one job.
+fn tell(error: jobq::Error) -> Exit {
+    let error = CliError::from(error);
+    error.print();
+    error.exit()
 }
 
 fn has_moved_on(error: &jobq::Error) -> bool {
