@@ -61,6 +61,13 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
         ),
         EventKind::Log => details_of_log(event),
         EventKind::Stdout | EventKind::Stderr => text(event),
+        _ => without_job(event),
+    }
+}
+
+/// What happens to queues, runners and schedules.
+fn without_job(event: &Event) -> String {
+    match event.kind {
         EventKind::QueuePaused | EventKind::QueueResumed => {
             let is = if event.kind == EventKind::QueuePaused {
                 "paused"

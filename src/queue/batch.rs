@@ -128,7 +128,7 @@ impl Queue {
 pub(super) enum Prepared {
     Checked(CheckedJob),
     /// It gets numbers for labels, or is one that others name.
-    Labelled(NewJob),
+    Labelled(Box<NewJob>),
 }
 
 impl Prepared {
@@ -137,7 +137,7 @@ impl Prepared {
             return CheckedJob::new(job, limits).map(Prepared::Checked);
         }
         CheckedJob::new(job.clone().without_labels(), limits)?;
-        Ok(Prepared::Labelled(job))
+        Ok(Prepared::Labelled(Box::new(job)))
     }
 
     pub(super) fn add(
@@ -148,7 +148,7 @@ impl Prepared {
     ) -> Result<Enqueued> {
         match self {
             Prepared::Checked(job) => enqueue::enqueue(tx, job),
-            Prepared::Labelled(job) => add(tx, job.clone(), limits, labels),
+            Prepared::Labelled(job) => add(tx, NewJob::clone(job), limits, labels),
         }
     }
 }

@@ -240,10 +240,9 @@ pub(crate) fn compose(filter: &Filter) -> (String, Vec<Value>) {
         true => String::new(),
         false => format!("WHERE {}", terms.join(" AND ")),
     };
-    let limit = filter.limit.map(|limit| i64::try_from(limit));
-    values.push(Value::Integer(
-        limit.map_or(-1, |limit| limit.unwrap_or(i64::MAX)),
-    ));
+    let limit = filter.limit.map(i64::try_from);
+    let limit = limit.map_or(-1, |limit| limit.unwrap_or(i64::MAX));
+    values.push(Value::Integer(limit));
     let order = filter.sort.order(id);
     (format!("{start}{filters} ORDER BY {order} LIMIT ?"), values)
 }

@@ -54,7 +54,7 @@ fn jobs_are_found_by_tenant_by_all_of_the_tags_and_by_parent() {
         ..Filter::default()
     };
     let prod = tag("env", "prod");
-    assert_eq!(found(tagged(&[prod.clone()])), [10, 8, 7, 6]);
+    assert_eq!(found(tagged(std::slice::from_ref(&prod))), [10, 8, 7, 6]);
     assert_eq!(found(tagged(&[prod.clone(), tag("size", "big")])), [10]);
     assert_eq!(found(tagged(&[prod.clone(), tag("env", "test")])), [0; 0]);
     let children = Filter {
