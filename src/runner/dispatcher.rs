@@ -304,20 +304,15 @@ impl Dispatcher {
 
     fn tally(&mut self, written: &Written) {
         let mut tally = Tally {
-            failed: written.failed_unknown as u64 + written.failed_by_loss,
+            completed: written.ended.completed,
+            failed: written.ended.failed + written.failed_unknown as u64,
+            cancelled: written.ended.cancelled,
             ..Tally::default()
         };
         for (settlement, state) in self.agenda.settlements.drain(..).zip(&written.settled) {
             self.in_flight.remove(&settlement.attempt.job());
-            match state {
-                Some(State::Completed) => tally.completed += 1,
-                Some(State::Failed) => tally.failed += 1,
-                Some(State::Cancelled) => tally.cancelled += 1,
-                Some(State::Scheduled) if matches!(settlement.verdict, Verdict::Retry { .. }) => {
-                    tally.retried += 1
-                }
-                _ => {}
-            }
+            let is_retry = matches!(settlement.verdict, Verdict::Retry { .. });
+            tally.retried += u64::from(is_retry && *state == Some(State::Scheduled));
         }
         self.signals.add(&tally);
     }

@@ -63,6 +63,31 @@ pub(crate) struct Turn<'a> {
     pub(crate) fail_kinds: Option<Wish<'a>>,
 }
 
+/// How many jobs have come to each end.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct EndedJobs {
+    pub(crate) completed: u64,
+    pub(crate) failed: u64,
+    pub(crate) cancelled: u64,
+}
+
+impl EndedJobs {
+    /// What a transaction has ended since it had ended `before` of them.
+    fn since(tx: &Tx<'_>, before: [i64; 3]) -> EndedJobs {
+        let [completed, failed, cancelled] = EndedJobs::so_far(tx);
+        let more = |now: i64, before: i64| u64::try_from(now - before).unwrap_or(0);
+        EndedJobs {
+            completed: more(completed, before[0]),
+            failed: more(failed, before[1]),
+            cancelled: more(cancelled, before[2]),
+        }
+    }
+
+    fn so_far(tx: &Tx<'_>) -> [i64; 3] {
+        [State::Completed, State::Failed, State::Cancelled].map(|state| tx.counts.change(state))
+    }
+}
+
 /// What a turn has written.
 #[derive(Debug, Default)]
 pub(crate) struct Written {
@@ -75,8 +100,8 @@ pub(crate) struct Written {
     pub(crate) alive: bool,
     /// The lost runners that this turn took over from, with the number of their jobs.
     pub(crate) taken_over: Vec<(i64, usize)>,
-    /// Jobs that failed because they had taken down too many runners.
-    pub(crate) failed_by_loss: u64,
+    /// The jobs that this turn has ended, by whatever rule.
+    pub(crate) ended: EndedJobs,
     pub(crate) pruned: usize,
     pub(crate) failed_unknown: usize,
     pub(crate) next_due_ms: Option<i64>,
@@ -88,6 +113,7 @@ impl Turn<'_> {
             alive: true,
             ..Written::default()
         };
+        let before = EndedJobs::so_far(tx);
         // Before anything that waits for a duration is written: that is given by the new clock.
         if let Some(clock) = self.clock {
             aside(tx, "the waits cannot follow the clock", |tx| {
@@ -113,6 +139,7 @@ impl Turn<'_> {
         self.take_over(tx, &mut written)?;
         // What has ended releases others, which may be claimed at once.
         ended::follow(tx)?;
+        written.ended = EndedJobs::since(tx, before);
         written.alive = if self.beat {
             runners::beat(tx, self.runner)?
         } else {
@@ -136,7 +163,6 @@ impl Turn<'_> {
     }
 
     fn take_over(&self, tx: &mut Tx<'_>, written: &mut Written) -> Result<()> {
-        let failed_before = tx.counts.change(State::Failed);
         for lost in self.lost {
             let Some(jobs) = runners::take_over(tx, lost.runner, lost.loss)? else {
                 continue;
@@ -147,8 +173,6 @@ impl Turn<'_> {
             }
             written.taken_over.push((lost.runner, jobs));
         }
-        let failed = tx.counts.change(State::Failed) - failed_before;
-        written.failed_by_loss = u64::try_from(failed).unwrap_or(0);
         Ok(())
     }
 

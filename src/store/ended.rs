@@ -25,6 +25,8 @@ statements! {
     hot JOB_REQUEST_CANCEL_IF_RUNNING = "UPDATE jobq_job SET cancel = 1, updated_at = ?2 WHERE id = ?1 AND state = 3";
     hot JOB_FINISH_IF_WAITING = "UPDATE jobq_job SET state = ?2, finished_at = ?3, updated_at = ?3
         WHERE id = ?1 AND state = 4";
+    hot JOB_IS_MET = "SELECT 1 FROM jobq_job WHERE id = ?1 AND state = 1 AND unmet = 0
+        AND NOT EXISTS (SELECT 1 FROM jobq_place WHERE job_id = ?1)";
     hot JOB_DELAY = "SELECT run_at FROM jobq_job WHERE id = ?1 AND run_at IS NOT NULL";
     hot JOB_DELAY_IF_BLOCKED = "UPDATE jobq_job SET state = 0, wait_reason = 1, updated_at = ?2 WHERE id = ?1 AND state = 1";
     hot JOB_GRANT_IF_WAITS = "UPDATE jobq_job SET state = 2, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,
@@ -194,6 +196,12 @@ pub(crate) fn parent(tx: &mut Tx<'_>, ended: Ended, queue: i64, error: Option<&s
     tx.counts.moved(queue, State::Waiting, ended.to);
     tx.ended(ended);
     Ok(())
+}
+
+/// Releases a blocked job that nothing keeps, and leaves any other.
+pub(crate) fn release_if_met(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
+    let met = tx.conn.prepare_cached(JOB_IS_MET)?.exists([job.0])?;
+    if met { release(tx, job) } else { Ok(()) }
 }
 
 /// All prerequisites of a blocked job are met.

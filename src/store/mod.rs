@@ -7,6 +7,7 @@ use crate::Result;
 
 pub(crate) mod attempt_writes;
 pub(crate) mod attempts;
+mod audit;
 pub(crate) mod batches;
 pub(crate) mod change;
 pub(crate) mod checked;

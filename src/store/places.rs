@@ -119,8 +119,20 @@ pub(crate) fn reorder(tx: &Tx<'_>, job: JobId) -> Result<()> {
     add(tx, &key, (held, urgency(priority)), job)
 }
 
+/// A job that runs or may run has a place, whatever was kept of it.
+pub(crate) fn hold(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    let Some((key, priority)) = key_of(tx.conn, job)? else {
+        return Ok(());
+    };
+    tx.conn
+        .prepare_cached(PLACE_DELETE)?
+        .query_row([job.0], |_| Ok(()))
+        .optional()?;
+    add(tx, &key, (true, urgency(priority)), job)
+}
+
 /// Gives free places to those who wait, in order.
-fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
+pub(crate) fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
     while is_free(tx, key)? {
         let next: Option<(i64, i64)> = tx
             .conn

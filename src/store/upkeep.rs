@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, params};
 
+use super::audit;
 use super::connection::Access;
 use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use super::file;
@@ -35,7 +36,12 @@ pub enum Severity {
 
 /// Looks at the file's structure, its references and its counters. Changes nothing.
 pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>> {
-    let mut findings = vec![integrity(conn)?, references(conn)?, counters(conn)?];
+    let mut findings = vec![
+        integrity(conn)?,
+        references(conn)?,
+        counters(conn)?,
+        rules(conn)?,
+    ];
     // A file that is opened as immutable is read without its journal, whatever that is.
     if access != Access::Immutable {
         findings.push(journal(conn)?);
@@ -101,6 +107,25 @@ fn counters(conn: &Connection) -> Result<Finding> {
     ))
 }
 
+fn rules(conn: &Connection) -> Result<Finding> {
+    let read = conn.unchecked_transaction()?;
+    let faults = audit::faults(&read)?;
+    let worst = faults.iter().map(|(severity, _)| *severity).max();
+    let problem = worst.map(|worst| {
+        let messages: Vec<String> = faults.into_iter().map(|(_, message)| message).collect();
+        let remedy = match worst {
+            Severity::Error => "; `jobq doctor --fix` puts it right",
+            _ => "",
+        };
+        (worst, format!("{}{remedy}", messages.join("; ")))
+    });
+    Ok(finding(
+        "rules",
+        problem,
+        "families, prerequisites and keys agree with the jobs",
+    ))
+}
+
 fn journal(conn: &Connection) -> Result<Finding> {
     let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     let problem = (mode != "wal").then(|| {
@@ -116,7 +141,7 @@ fn journal(conn: &Connection) -> Result<Finding> {
     ))
 }
 
-/// Replaces the counters by a recount.
+/// Replaces by a recount what is kept besides the jobs.
 pub(crate) fn recount(tx: &mut Tx<'_>) -> Result<()> {
     // What earlier commands of this transaction owe the counters is in the rows already.
     tx.counts.flush(tx.conn)?;
@@ -127,7 +152,7 @@ pub(crate) fn recount(tx: &mut Tx<'_>) -> Result<()> {
             .prepare_cached(counts::COUNT_ADD)?
             .execute(params![queue, state, jobs])?;
     }
-    Ok(())
+    audit::repair(tx)
 }
 
 /// VACUUM is refused on a connection that may only read, although it writes to another file.

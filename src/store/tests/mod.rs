@@ -2,6 +2,7 @@
 
 mod ahead;
 mod architecture;
+mod audit;
 mod claims;
 mod cost;
 mod crashes;

@@ -18,6 +18,7 @@ macro_rules! modules {
 
 modules![
     attempt_writes,
+    audit,
     batches,
     claim,
     counts,

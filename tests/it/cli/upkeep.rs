@@ -166,6 +166,7 @@ fn the_doctor_finds_a_healthy_file_healthy() {
             "integrity",
             "references",
             "counters",
+            "rules",
             "journal",
             "size",
             "mode",

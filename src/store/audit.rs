@@ -1,0 +1,156 @@
+//! Whether what the file keeps of the rules between jobs equals what the jobs say, and putting it right.
+
+use rusqlite::Connection;
+
+use super::ended;
+use super::places;
+use super::statement::statements;
+use super::tx::Tx;
+use super::upkeep::Severity;
+use crate::Result;
+use crate::job::JobId;
+
+statements! {
+    /// Pending and running jobs with a key hold a place; a blocked one whose prerequisites are met, or
+    /// a parent before its final step, waits for one; nobody else is in line.
+    cold PLACES_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state IN (2, 3)
+        AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 1 AND p.key = j.key)";
+    cold LINE_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state = 1 AND j.unmet = 0
+        AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
+    cold PLACES_LEAKED = "SELECT p.job_id FROM jobq_place p LEFT JOIN jobq_job j ON j.id = p.job_id
+        WHERE j.id IS NULL OR j.key IS NOT p.key OR (p.held = 1 AND j.state NOT IN (2, 3))
+            OR (p.held = 0 AND j.state NOT IN (1, 4))";
+    cold KEYS_CROWDED = "SELECT p.key, count(*), coalesce(k.places, 1) AS number FROM jobq_place p
+        LEFT JOIN jobq_key k ON k.name = p.key WHERE p.held = 1 GROUP BY p.key HAVING count(*) > number";
+    cold KEYS_IDLE = "SELECT DISTINCT p.key FROM jobq_place p WHERE p.held = 0 AND
+        (SELECT count(*) FROM jobq_place h WHERE h.key = p.key AND h.held = 1)
+            < coalesce((SELECT places FROM jobq_key WHERE name = p.key), 1)";
+    /// Children may have been removed since: the kept numbers may be larger, never smaller.
+    cold FAMILIES_WRONG = "SELECT f.job_id FROM jobq_family f WHERE f.total < f.done + f.failed
+        OR f.total - f.done - f.failed <>
+            (SELECT count(*) FROM jobq_job c WHERE c.parent_id = f.job_id AND c.state < 5)";
+    cold FAMILY_RECOUNT = "UPDATE jobq_family SET
+            done = max(done, n.completed), failed = max(failed, n.lost),
+            total = max(done, n.completed) + max(failed, n.lost) + n.live
+        FROM (SELECT count(*) FILTER (WHERE state = 5) AS completed, count(*) FILTER (WHERE state > 5) AS lost,
+            count(*) FILTER (WHERE state < 5) AS live FROM jobq_job WHERE parent_id = ?1) n
+        WHERE job_id = ?1";
+    cold UNMET_WRONG = "SELECT j.id FROM jobq_job j WHERE j.state = 1 AND j.unmet <>
+        (SELECT count(*) FROM jobq_prerequisite n WHERE n.job_id = j.id AND n.met = 0)";
+    cold UNMET_RECOUNT = "UPDATE jobq_job SET unmet =
+            (SELECT count(*) FROM jobq_prerequisite n WHERE n.job_id = jobq_job.id AND n.met = 0)
+        WHERE id = ?1";
+    /// What a prerequisite that is final or gone has not released.
+    cold BLOCKED_BY_NOTHING = "SELECT n.needs_id, n.job_id FROM jobq_prerequisite n JOIN jobq_job w ON w.id = n.job_id
+        LEFT JOIN jobq_job j ON j.id = n.needs_id
+        WHERE n.met = 0 AND w.state = 1 AND (j.id IS NULL OR j.state >= 5)";
+    cold UNIQUES_WRONG = "SELECT j.id FROM jobq_job j WHERE j.unique_key IS NOT NULL AND j.state < 5
+        AND NOT EXISTS (SELECT 1 FROM jobq_unique u WHERE u.key = j.unique_key AND u.job_id = j.id)
+        UNION ALL SELECT u.job_id FROM jobq_unique u LEFT JOIN jobq_job j ON j.id = u.job_id
+        WHERE u.until IS NULL AND (j.id IS NULL OR j.unique_key IS NOT u.key OR j.state >= 5)";
+    cold UNIQUES_FREE = "DELETE FROM jobq_unique WHERE until IS NULL
+        AND NOT EXISTS (SELECT 1 FROM jobq_job j WHERE j.id = jobq_unique.job_id AND j.unique_key = key AND j.state < 5)";
+    cold UNIQUES_TAKE = "INSERT OR IGNORE INTO jobq_unique (key, job_id)
+        SELECT unique_key, id FROM jobq_job WHERE unique_key IS NOT NULL AND state < 5";
+    cold PLACE_FREE = "DELETE FROM jobq_place WHERE job_id = ?1";
+    cold EDGE_FORGET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND job_id = ?2";
+}
+
+/// What does not hold, in words; empty where everything does.
+pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
+    let mut faults = Vec::new();
+    for (sql, what) in [
+        (
+            PLACES_MISSING,
+            "runs or may run without a place under its concurrency key",
+        ),
+        (
+            LINE_MISSING,
+            "is blocked by its concurrency key and not in its line",
+        ),
+        (
+            PLACES_LEAKED,
+            "has a place under a concurrency key that it must not have",
+        ),
+        (FAMILIES_WRONG, "has children that its counts do not tell"),
+        (UNMET_WRONG, "has a wrong number of unmet prerequisites"),
+        (UNIQUES_WRONG, "has or lacks a unique key wrongly"),
+    ] {
+        let ids = ids(conn, sql)?;
+        if let Some(first) = ids.first() {
+            let message = match ids.len() {
+                1 => format!("job {first} {what}"),
+                jobs => format!("{jobs} jobs, the first {first}: each {what}"),
+            };
+            faults.push((Severity::Error, message));
+        }
+    }
+    let mut statement = conn.prepare(BLOCKED_BY_NOTHING)?;
+    let mut stuck = statement.query([])?;
+    while let Some(row) = stuck.next()? {
+        let (needs, job): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let message = format!("job {job} waits for job {needs}, which has ended");
+        faults.push((Severity::Error, message));
+    }
+    for key in names(conn, KEYS_IDLE)? {
+        let message = format!("key '{key}' has a free place, and jobs wait for one");
+        faults.push((Severity::Error, message));
+    }
+    for key in names(conn, KEYS_CROWDED)? {
+        let message = format!(
+            "more jobs hold a place under key '{key}' than it has: so it is for a while after its places were made fewer"
+        );
+        faults.push((Severity::Warning, message));
+    }
+    Ok(faults)
+}
+
+fn ids(conn: &Connection, sql: &str) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare(sql)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn names(conn: &Connection, sql: &str) -> Result<Vec<String>> {
+    let mut statement = conn.prepare(sql)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Makes what is kept equal to what the jobs say. Nothing is lost by it: a job that nothing keeps any
+/// more is released.
+pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
+    tx.conn.execute(UNIQUES_FREE, [])?;
+    tx.conn.execute(UNIQUES_TAKE, [])?;
+    for id in ids(tx.conn, FAMILIES_WRONG)? {
+        tx.conn.execute(FAMILY_RECOUNT, [id])?;
+        tx.families.change(JobId(id));
+    }
+    let edges: Vec<(i64, i64)> = {
+        let mut statement = tx.conn.prepare(BLOCKED_BY_NOTHING)?;
+        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    let mut blocked = ids(tx.conn, UNMET_WRONG)?;
+    for (needs, job) in edges {
+        tx.conn.execute(EDGE_FORGET, [needs, job])?;
+        blocked.push(job);
+    }
+    for id in &blocked {
+        tx.conn.execute(UNMET_RECOUNT, [id])?;
+    }
+    for id in ids(tx.conn, PLACES_LEAKED)? {
+        tx.conn.execute(PLACE_FREE, [id])?;
+    }
+    for id in ids(tx.conn, PLACES_MISSING)? {
+        places::hold(tx, JobId(id))?;
+    }
+    blocked.extend(ids(tx.conn, LINE_MISSING)?);
+    for id in blocked {
+        ended::release_if_met(tx, JobId(id))?;
+    }
+    for key in names(tx.conn, KEYS_IDLE)? {
+        places::grant(tx, &key)?;
+    }
+    Ok(())
+}
