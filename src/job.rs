@@ -1,5 +1,6 @@
 //! A job: what is asked for ([`NewJob`]), and what the file says of it ([`JobRecord`]).
 
+mod label;
 mod new;
 mod record;
 
@@ -9,6 +10,7 @@ use std::str::FromStr;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use label::{LabelRefs, Labels};
 pub use new::{NewJob, OnDuplicate, When};
 #[allow(unused_imports)]
 pub(crate) use new::{Parent, UniqueKey};

@@ -10,10 +10,11 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
+use batch::Prepared;
 pub use batch::{BatchProgress, BatchSource, Remember};
 
 use crate::clock::Clock;
-use crate::job::{Enqueued, NewJob};
+use crate::job::{Enqueued, Labels, NewJob};
 use crate::store::checked::{CheckedJob, Limits};
 use crate::store::connection::{Access, Durability, OpenConfig};
 use crate::store::enqueue;
@@ -136,19 +137,21 @@ impl Queue {
     /// # Errors
     /// As [`Queue::enqueue`]; the message names the job by its place.
     pub fn enqueue_many(&self, jobs: impl IntoIterator<Item = NewJob>) -> Result<Vec<Enqueued>> {
-        let checked: Vec<CheckedJob> = jobs
+        let in_place = |at: usize, error: Error| error.context(format_args!("job {}", at + 1));
+        let jobs: Vec<Prepared> = jobs
             .into_iter()
             .enumerate()
-            .map(|(at, job)| {
-                CheckedJob::new(job, &self.limits)
-                    .map_err(|error| error.context(format_args!("job {}", at + 1)))
-            })
+            .map(|(at, job)| Prepared::new(job, &self.limits).map_err(|error| in_place(at, error)))
             .collect::<Result<_>>()?;
+        let limits = Arc::clone(&self.limits);
         self.store.write(move |tx| {
-            checked
-                .iter()
-                .map(|job| enqueue::enqueue(tx, job))
-                .collect()
+            let mut labels = Labels::default();
+            let each = jobs.iter().enumerate();
+            each.map(|(at, job)| {
+                let added = job.add(tx, &limits, &mut labels);
+                added.map_err(|error| in_place(at, error))
+            })
+            .collect()
         })
     }
 
@@ -156,12 +159,12 @@ impl Queue {
         CheckedJob::new(job, &self.limits)
     }
 
-    /// Checks a job as enqueuing would, without adding it.
+    /// Checks a job as enqueuing would, without adding it. Labels of others are not looked up.
     ///
     /// # Errors
     /// What [`Queue::enqueue`] would say.
     pub fn check(&self, job: NewJob) -> Result<()> {
-        CheckedJob::new(job, &self.limits).map(|_| ())
+        CheckedJob::new(job.without_labels(), &self.limits).map(|_| ())
     }
 
     /// Adds a job inside the caller's own transaction on a connection to the same file. Nothing is

@@ -1,18 +1,21 @@
 //! Many jobs from one file: checked whole, then added, with flat memory.
 
+mod added;
 mod input;
 mod line;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::ProgressBar;
-use jobq::{Batch, BatchSource, Enqueued, JobId, NewJob, Queue, Remember, State, When};
+use jobq::{BatchSource, JobId, NewJob, Queue, Remember};
 
+pub(crate) use self::added::Added;
 use self::input::{Input, Lines, Place};
-use super::clock;
+use self::line::LineLabels;
 use super::exit::{CliError, CliResult};
-use super::origin::Origin;
+use super::origin::{Origin, Wanted};
 use super::screen::Screen;
 use jobq::digest::Digest;
 
@@ -31,19 +34,8 @@ struct BatchFile {
     origin: Arc<Origin>,
 }
 
-/// What one transaction has added.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Added {
-    /// None where no line was left.
-    pub(crate) batch: Option<Batch>,
-    states: Runs,
-    end: Place,
-}
-
-/// The states of jobs in a row: so many in this one, then so many in that one. Flat where the jobs
-/// are alike.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct Runs(Vec<(State, u64)>);
+/// Labels of lines that have been added.
+type Known = HashMap<String, JobId>;
 
 /// The bar moves once in so many lines.
 const LINES_A_STEP: u64 = 256;
@@ -96,7 +88,8 @@ impl CheckedBatch {
     /// Adds all of it in one transaction.
     pub(crate) fn add(&self, queue: &Queue, remember: Remember) -> CliResult<Added> {
         self.bar.set_message("adding");
-        let added = self.add_from(Place::default(), u64::MAX, queue, remember);
+        let source = self.source(Place::default(), u64::MAX, Arc::default())?;
+        let added = self.add_from(source, queue, remember);
         self.bar.finish_and_clear();
         added
     }
@@ -110,41 +103,46 @@ impl CheckedBatch {
     ) -> CliResult<()> {
         self.bar.set_message("adding");
         let mut from = Place::default();
+        let mut known = Arc::new(Known::new());
         loop {
-            let added =
-                self.add_from(from, jobs, queue, Remember::No)
-                    .map_err(|error| match from.lines {
-                        0 => error,
-                        lines => error.context(format_args!(
-                            "lines 1 to {lines} have been added, the rest has not"
-                        )),
-                    })?;
-            if added.batch.is_none() {
+            let source = self.source(from, jobs, Arc::clone(&known))?;
+            let added = self
+                .add_from(source, queue, Remember::No)
+                .map_err(|error| match from.lines {
+                    0 => error,
+                    lines => error.context(format_args!(
+                        "lines 1 to {lines} have been added, the rest has not"
+                    )),
+                })?;
+            if added.is_empty() {
                 self.bar.finish_and_clear();
                 return Ok(());
             }
             self.bar.suspend(|| tell(&added))?;
+            Arc::make_mut(&mut known).extend(added.labels);
             from = added.end;
         }
     }
 
-    fn add_from(
-        &self,
-        from: Place,
-        at_most: u64,
-        queue: &Queue,
-        remember: Remember,
-    ) -> CliResult<Added> {
-        let added = Arc::new(Mutex::new(Added::default()));
-        let source = Source {
+    fn source(&self, from: Place, at_most: u64, known: Arc<Known>) -> CliResult<Source> {
+        Ok(Source {
             file: self.file.share()?,
             from,
             at_most,
-            added: Arc::clone(&added),
+            known,
+            added: Arc::default(),
             bar: self.bar.clone(),
+        })
+    }
+
+    fn add_from(&self, source: Source, queue: &Queue, remember: Remember) -> CliResult<Added> {
+        let added = Arc::clone(&source.added);
+        let tell = {
+            let added = Arc::clone(&added);
+            move |job| lock(&added).tell(job)
         };
-        let batch = queue.enqueue_batch(source, remember)?;
-        let mut added = lock(&added).clone();
+        let batch = queue.enqueue_batch_each(source, remember, tell)?;
+        let mut added = std::mem::take(&mut *lock(&added));
         added.batch = batch;
         Ok(added)
     }
@@ -153,45 +151,6 @@ impl CheckedBatch {
 impl Drop for CheckedBatch {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
-    }
-}
-
-impl Added {
-    /// What became of each job, in the order of their numbers, which is that of the lines.
-    pub(crate) fn each(&self) -> impl Iterator<Item = Enqueued> + '_ {
-        let first = self.batch.map_or(0, |batch| batch.first.0);
-        let states = self.states.0.iter();
-        states
-            .flat_map(|(state, jobs)| (0..*jobs).map(|_| *state))
-            .zip(first..)
-            .map(|(state, id)| Enqueued {
-                id: JobId(id),
-                state,
-                duplicate: false,
-            })
-    }
-}
-
-impl Runs {
-    fn push(&mut self, state: State) {
-        match self.0.last_mut() {
-            Some((last, jobs)) if *last == state => *jobs += 1,
-            _ => self.0.push((state, 1)),
-        }
-    }
-}
-
-/// The state in which such a job begins.
-fn first_state(when: When) -> State {
-    let is_due = match when {
-        When::Now => true,
-        When::In(delay) => delay.is_zero(),
-        When::At(at) => at <= clock::now(),
-    };
-    if is_due {
-        State::Pending
-    } else {
-        State::Scheduled
     }
 }
 
@@ -211,14 +170,16 @@ impl BatchFile {
         let failed = |error| CliError::io(&self.name, &error);
         let mut lines = self.input.lines(Place::default()).map_err(failed)?;
         let mut digest = Digest::new();
+        let mut labels = LineLabels::default();
         let mut jobs = 0;
         while let Some(line) = self.next_line(&mut lines)? {
             digest.update(line);
             let number = lines.place().lines;
-            if let Some((job, _)) = self.job(lines.line(), number)? {
-                queue
-                    .check(job)
-                    .map_err(|error| self.at_line(number, error.into()))?;
+            if let Some(wanted) = self.wanted(lines.line(), number)? {
+                labels
+                    .check(&wanted.options, number)
+                    .and_then(|()| Ok(queue.check(self.origin.job(wanted)?)?))
+                    .map_err(|error| self.at_line(number, error))?;
                 jobs += 1;
             }
             if number.is_multiple_of(LINES_A_STEP) {
@@ -239,18 +200,9 @@ impl BatchFile {
             .map_err(|error| CliError::io(format_args!("{name} line {number}"), &error))
     }
 
-    /// The job of a line and when it may run; none where the line is blank.
-    fn job(&self, line: &[u8], number: u64) -> CliResult<Option<(NewJob, When)>> {
-        let wanted = line::parse_line(line).map_err(|error| self.at_line(number, error))?;
-        let Some(wanted) = wanted else {
-            return Ok(None);
-        };
-        let when = wanted.options.when;
-        let job = self
-            .origin
-            .job(wanted)
-            .map_err(|error| self.at_line(number, error))?;
-        Ok(Some((job, when)))
+    /// What a line asks for; none where it is blank.
+    fn wanted(&self, line: &[u8], number: u64) -> CliResult<Option<Wanted>> {
+        line::parse_line(line).map_err(|error| self.at_line(number, error))
     }
 
     fn at_line(&self, number: u64, error: CliError) -> CliError {
@@ -263,7 +215,9 @@ struct Source {
     file: BatchFile,
     from: Place,
     at_most: u64,
-    /// What has been read so far; begun anew when the transaction is.
+    /// From the parts before.
+    known: Arc<Known>,
+    /// What has been read and added so far; begun anew when the transaction is.
     added: Arc<Mutex<Added>>,
     bar: ProgressBar,
 }
@@ -275,10 +229,7 @@ impl BatchSource for Source {
             .input
             .lines(self.from)
             .map_err(|error| jobq::Error::io(&self.file.name, error))?;
-        *lock(&self.added) = Added {
-            end: self.from,
-            ..Added::default()
-        };
+        *lock(&self.added) = Added::from(self.from);
         Ok(Box::new(Jobs {
             source: self,
             lines,
@@ -301,12 +252,16 @@ impl Jobs<'_> {
             if place.lines.is_multiple_of(LINES_A_STEP) {
                 bar.set_position(file.input.length() + place.offset);
             }
-            if let Some((job, when)) = file.job(self.lines.line(), place.lines)? {
-                let mut added = lock(&self.source.added);
-                added.states.push(first_state(when));
-                added.end = place;
+            if let Some(mut wanted) = file.wanted(self.lines.line(), place.lines)? {
+                wanted
+                    .options
+                    .resolve(|label| self.source.known.get(label).copied());
+                lock(&self.source.added).read(wanted.options.label.clone(), place);
                 self.left -= 1;
-                return Ok(Some(job));
+                let job = file.origin.job(wanted);
+                return job
+                    .map(Some)
+                    .map_err(|error| file.at_line(place.lines, error));
             }
         }
         Ok(None)
@@ -332,6 +287,8 @@ fn lock(added: &Mutex<Added>) -> MutexGuard<'_, Added> {
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+
+    use jobq::State;
 
     use super::*;
     use crate::cli::exit::Exit;
@@ -424,6 +381,50 @@ mod tests {
         };
         batch.add_in_chunks(&folder.queue, 2, tell).unwrap();
         assert_eq!(chunks, [(vec![1, 2], 2), (vec![3, 4], 4), (vec![5], 5)]);
+    }
+
+    #[test]
+    fn a_label_that_no_line_before_has_or_that_two_have_is_named_with_its_line() {
+        let folder = Folder::new();
+        let labelled = "{\"kind\":\"k\",\"label\":\"a\"}\n\n";
+        for (line, why) in [
+            (
+                "{\"kind\":\"k\",\"after\":[\"b\"]}",
+                "no line before has the label 'b'",
+            ),
+            ("{\"kind\":\"k\",\"after_any\":[1,\"b\"]}", "'b'"),
+            ("{\"kind\":\"k\",\"parent\":\"b\"}", "'b'"),
+            ("{\"kind\":\"k\",\"label\":\"b\",\"after\":[\"b\"]}", "'b'"),
+            (
+                "{\"kind\":\"k\",\"label\":\"a\"}",
+                "label 'a' is that of line 1 already",
+            ),
+        ] {
+            let later = "{\"kind\":\"k\",\"label\":\"b\"}\n";
+            let Err(error) = folder.read(format!("{labelled}{line}\n{later}")) else {
+                panic!("{line} was accepted");
+            };
+            assert_eq!(error.exit(), Exit::Usage, "{line}");
+            let message = error.message();
+            assert!(
+                message.contains("line 3: ") && message.contains(why),
+                "{message}"
+            );
+        }
+        assert_eq!(folder.queue.counts().unwrap().total(), 0);
+    }
+
+    #[test]
+    fn a_label_is_known_in_later_chunks_too() {
+        let folder = Folder::new();
+        let text = concat!(
+            "{\"kind\":\"k\",\"label\":\"a\"}\n",
+            "{\"kind\":\"k\",\"label\":\"b\",\"after\":[\"a\"]}\n",
+            "{\"kind\":\"k\",\"after\":[\"a\",\"b\"]}\n",
+        );
+        let batch = folder.read(text).unwrap();
+        batch.add_in_chunks(&folder.queue, 1, |_| Ok(())).unwrap();
+        assert_eq!(folder.queue.counts().unwrap().total(), 3);
     }
 
     #[test]

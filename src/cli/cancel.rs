@@ -1,15 +1,15 @@
 //! `jobq cancel`.
 
-use jobq::Cancelled;
+use jobq::{Cancelled, Filter, JobId};
 
 use super::args;
-use super::each::{Done, each};
+use super::each::{Done, Summary, each, each_matching, states};
 use super::exit::CliResult;
 use super::session::Session;
 
 pub(super) fn run(args: &args::Cancel, session: &Session) -> CliResult {
     let queue = session.queue()?;
-    each(session, &args.ids, |id| {
+    let cancel = |id: JobId| {
         Ok(match queue.cancel(id)? {
             Cancelled::Now => Done {
                 result: "cancelled",
@@ -20,5 +20,17 @@ pub(super) fn run(args: &args::Cancel, session: &Session) -> CliResult {
                 said: format!("job {id} is running: asked to stop"),
             },
         })
-    })
+    };
+    if !args.ids.is_empty() {
+        return each(session, &args.ids, cancel);
+    }
+    let filter = Filter {
+        states: states(&args.state.states, "cancelled", |state| !state.is_final())?,
+        ..session.filter(&args.filter)?
+    };
+    let summary = Summary {
+        done: "cancelled or asked to stop",
+        none: "no live job matches",
+    };
+    each_matching(session, filter, summary, cancel)
 }

@@ -10,16 +10,28 @@ use std::sync::Arc;
 use jobq::handlers::exec::Program;
 use jobq::{Enqueued, JobId, Remember, State, When};
 
-use super::args::{Enqueue, OneJob};
+use super::args::{Enqueue, Start};
 use super::batch::{Added, CheckedBatch};
 use super::exit::{CliError, CliResult, Exit};
-use super::origin::{Command, Options, Origin, Wanted, Work};
+use super::options::{JobRef, Options};
+use super::origin::{Command, Origin, Wanted, Work};
 use super::output::{Format, json, text};
 use super::session::Session;
-use super::{logs, wait};
+use super::{logs, report, wait};
 
 pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
-    let origin = Origin::here(Arc::clone(&session.config))?;
+    let options = options(args, session)?;
+    let inside = report::attempt_in(session.db_path());
+    let is_spawned = inside.is_some() && args.start.parent.is_some();
+    if is_spawned && (args.one.wait || args.one.follow) {
+        return Err(CliError::usage(
+            "a child of a running job begins when the attempt that adds it has completed: this one cannot wait for it",
+        )
+        .hint("leave --wait and --follow out; a parent with --final-step is run again when its children are final"));
+    }
+    let origin = Origin::here(Arc::clone(&session.config))?
+        .usual(options)
+        .inside(inside);
     match &args.batch {
         Some(path) => add_batch(args, path, origin, session),
         None => add_one(args, &origin, session),
@@ -29,9 +41,17 @@ pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
 fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     let job = origin.job(wanted(args)?)?;
     let enqueued = session.queue()?.enqueue(job)?;
-    let Enqueued { id, state, .. } = enqueued;
+    let Enqueued {
+        id,
+        state,
+        duplicate,
+    } = enqueued;
     match session.output.format {
         Format::Tabs => session.output.line(&enqueued, id)?,
+        _ if duplicate => session.output.line(
+            &enqueued,
+            format_args!("job {id} is there already ({state})"),
+        )?,
         _ => session
             .output
             .line(&enqueued, format_args!("job {id} enqueued ({state})"))?,
@@ -74,25 +94,26 @@ fn wanted(args: &Enqueue) -> CliResult<Wanted> {
     };
     Ok(Wanted {
         work,
-        options: options(&args.one),
+        options: Options::default(),
     })
 }
 
-fn options(one: &OneJob) -> Options {
-    let when = match (one.delay, one.at) {
-        (Some(delay), _) => When::In(delay),
-        (None, Some(at)) => When::At(at),
-        (None, None) => When::Now,
+fn options(args: &Enqueue, session: &Session) -> CliResult<Options> {
+    let Start { delay, at, .. } = args.start;
+    let named = |words: &[String]| -> CliResult<Vec<JobRef>> {
+        let ids = session.resolve_ids(words)?.into_iter();
+        Ok(ids.map(JobRef::Id).collect())
     };
-    Options {
-        queue: one.queue.clone(),
-        priority: one.priority,
-        when,
-        retries: one.retries,
-        backoff: one.backoff,
-        retry_delay: one.retry_delay,
-        timeout: one.timeout,
-    }
+    let parent = args.start.parent.as_deref();
+    let parent = parent.map(|word| session.resolve_id(word)).transpose()?;
+    Ok(Options {
+        when: delay.map(When::In).or(at.map(When::At)),
+        deadline: args.start.deadline,
+        after: named(&args.start.after)?,
+        after_any: named(&args.start.after_any)?,
+        parent: parent.map(JobRef::Id),
+        ..args.job.options()
+    })
 }
 
 fn as_text(what: &str, given: &OsStr) -> CliResult<String> {
@@ -164,20 +185,14 @@ fn add_batch(args: &Enqueue, path: &Path, origin: Origin, session: &Session) -> 
             batch.add_in_chunks(&queue, jobs.get(), |added| told.tell(added, session))?;
         }
     }
-    match (told.ids, session.output.format) {
-        (None, _) => session
+    if batch.jobs() == 0 {
+        session
             .screen
-            .say(format_args!("{} holds no jobs", batch.name())),
-        (Some((first, last)), Format::Table) => {
-            let jobs = text::count(batch.jobs(), "job");
-            let mut out = session.output.stdout();
-            match first == last {
-                true => writeln!(out, "{jobs} enqueued ({first})")?,
-                false => writeln!(out, "{jobs} enqueued ({first}–{last})")?,
-            }
-            out.flush()?;
-        }
-        _ => {}
+            .say(format_args!("{} holds no jobs", batch.name()));
+    } else if session.output.format == Format::Table {
+        let mut out = session.output.stdout();
+        writeln!(out, "{}", told.summary(batch.jobs()))?;
+        out.flush()?;
     }
     session.hint_at_run();
     Ok(Exit::Done)
@@ -186,24 +201,26 @@ fn add_batch(args: &Enqueue, path: &Path, origin: Origin, session: &Session) -> 
 /// What has been added so far.
 #[derive(Default)]
 struct Told {
-    /// The first job and the last.
+    /// The first new job and the last.
     ids: Option<(JobId, JobId)>,
+    /// How many were there already.
+    duplicates: u64,
 }
 
 impl Told {
     /// For programs: each job, as soon as it is durable.
     fn tell(&mut self, added: &Added, session: &Session) -> CliResult<()> {
-        let Some(batch) = added.batch else {
-            return Ok(());
-        };
-        let first = self.ids.map_or(batch.first, |(first, _)| first);
-        self.ids = Some((first, batch.last));
+        if let Some(batch) = added.batch {
+            let first = self.ids.map_or(batch.first, |(first, _)| first);
+            self.ids = Some((first, batch.last));
+        }
+        self.duplicates += added.duplicates();
         let mut out = session.output.stdout();
         match session.output.format {
             Format::Table => {}
             Format::Tabs => {
-                for id in batch.first.0..=batch.last.0 {
-                    writeln!(out, "{id}")?;
+                for job in added.each() {
+                    writeln!(out, "{}", job.id)?;
                 }
             }
             Format::Json => {
@@ -213,6 +230,21 @@ impl Told {
             }
         }
         Ok(out.flush()?)
+    }
+
+    /// `3 jobs enqueued (7–9), 1 was there already`.
+    fn summary(&self, jobs: u64) -> String {
+        let new = text::count(jobs - self.duplicates, "job");
+        let new = match self.ids {
+            None => format!("{new} enqueued"),
+            Some((first, last)) if first == last => format!("{new} enqueued ({first})"),
+            Some((first, last)) => format!("{new} enqueued ({first}–{last})"),
+        };
+        match self.duplicates {
+            0 => new,
+            1 => format!("{new}, 1 was there already"),
+            many => format!("{new}, {many} were there already"),
+        }
     }
 }
 

@@ -4,13 +4,13 @@ use std::io::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobq::{AttemptRecord, JobId, JobRecord, Queue, WaitReason, Why};
+use jobq::{AttemptRecord, JobId, JobRecord, PrerequisiteRule, Queue, State, WaitReason, Why};
 
 use super::clock::now;
 use super::exit::{CliError, CliResult};
 use super::lines::Piece;
 use super::logs::last_lines;
-use super::output::json::{AttemptJson, JobInFullJson, JobJson, outcome, write_line};
+use super::output::json::{AttemptJson, JobInFullJson, JobJson, asked_for, outcome, write_line};
 use super::output::style::Look;
 use super::output::table::{Cell, Column, Facts, Fit, aligned};
 use super::output::text::{bytes, for_tabs, for_terminal};
@@ -21,6 +21,9 @@ use super::why::{self, Told, told};
 
 /// So many lines of output are shown.
 const LINES: usize = 3;
+
+/// So many of the jobs that it waits for are named on a terminal.
+const OTHERS: usize = 10;
 
 const ATTEMPTS: [Column; 7] = [
     ("TRY", Fit::Number),
@@ -35,6 +38,8 @@ const ATTEMPTS: [Column; 7] = [
 /// Everything that is known of a job.
 pub(super) struct InFull {
     job: JobRecord,
+    /// Where the jobs are that it was told to wait for; none for those that have been removed.
+    others: Vec<(JobId, PrerequisiteRule, Option<State>)>,
     attempts: Vec<AttemptRecord>,
     why: Why,
     told: Told,
@@ -53,7 +58,12 @@ impl InFull {
             Format::Table => last_lines(queue, id, LINES)?,
             Format::Tabs | Format::Json => Vec::new(),
         };
+        let others = match output.format {
+            Format::Json => Vec::new(),
+            Format::Table | Format::Tabs => others(queue, &job)?,
+        };
         Ok(InFull {
+            others,
             attempts: queue.attempts(id)?,
             told: told(id, &why, now()),
             job,
@@ -106,7 +116,7 @@ impl InFull {
             writeln!(out, "{}", output.paint(Look::Dim, hint))?;
         }
         writeln!(out)?;
-        let mut facts = Facts::new(output, 8);
+        let mut facts = Facts::new(output, 9);
         self.add_facts(&mut facts, now);
         facts.write(out)?;
         if !self.attempts.is_empty() {
@@ -153,11 +163,13 @@ impl InFull {
         };
         time("created", Some(job.created_at));
         time(self.due_is(), job.run_at);
+        time("deadline", job.deadline);
         time("started", job.started_at);
         time("finished", job.finished_at);
         if let (Some(runner), Some(worker)) = (job.runner, job.worker) {
             facts.add("worker", Cell::new(format!("{worker} of runner {runner}")));
         }
+        self.add_rules(facts);
         if let Some(progress) = &job.progress {
             let text = percent(progress);
             let drawn = progress
@@ -171,6 +183,51 @@ impl InFull {
         facts.add_some("result", job.result.as_ref().map(|result| result.get()));
         if let Some(error) = &job.error {
             facts.add("error", Cell::new(error).look(Look::Bad));
+        }
+    }
+
+    /// Whose it is, and what ties it to others.
+    fn add_rules(&self, facts: &mut Facts<'_>) {
+        let job = &self.job;
+        facts.add_some("tenant", job.tenant.as_ref());
+        let tags = job.tags.iter();
+        let tags: Vec<_> = tags
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        facts.add_some(
+            "tags",
+            Some(tags.join(", ")).filter(|tags| !tags.is_empty()),
+        );
+        facts.add_some("unique", job.unique_key.as_ref());
+        facts.add_some("key", job.key.as_ref());
+        for (name, of) in [
+            ("after", PrerequisiteRule::Completed),
+            ("after any", PrerequisiteRule::Final),
+        ] {
+            let others = self.others.iter().filter(|(_, rule, _)| *rule == of);
+            let named = others.map(|(id, _, state)| match state {
+                Some(state) => format!("{id} {state}"),
+                None => format!("{id} removed"),
+            });
+            let named: Vec<_> = named.collect();
+            let most = named.len().min(OTHERS);
+            let short = match named.len() - most {
+                0 => named.join(", "),
+                more => format!("{}, and {more} more", named[..most].join(", ")),
+            };
+            if !named.is_empty() {
+                facts.add(name, Cell::either(short, named.join(", ")));
+            }
+        }
+        facts.add_some("parent", job.parent);
+        if let Some(children) = job.children.filter(|children| children.total > 0) {
+            let of = format!("{} of {} done", children.done, children.total);
+            let of = match children.failed {
+                0 => of,
+                failed => format!("{of}, {failed} failed"),
+            };
+            let short = format!("{of}: `jobq list --parent {}`", job.id);
+            facts.add("children", Cell::either(short, of));
         }
     }
 
@@ -196,6 +253,18 @@ impl InFull {
             _ => "due",
         }
     }
+}
+
+fn others(
+    queue: &Queue,
+    job: &JobRecord,
+) -> CliResult<Vec<(JobId, PrerequisiteRule, Option<State>)>> {
+    let mut others = Vec::new();
+    for other in asked_for(job) {
+        let state = queue.get(other.job)?.map(|job| job.state);
+        others.push((other.job, other.rule, state));
+    }
+    Ok(others)
 }
 
 fn row(attempt: &AttemptRecord, now: Timestamp) -> Vec<Cell> {

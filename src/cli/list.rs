@@ -34,14 +34,12 @@ const COLUMNS: [Column; 8] = [
 pub(super) fn run(args: &args::List, session: &Session) -> CliResult {
     let queue = session.queue()?;
     let filter = Filter {
-        states: args.states.clone(),
-        queues: args.queues.clone(),
-        kinds: args.kinds.clone(),
+        states: args.state.states.clone(),
         since: args
             .since
             .map(|span| now().checked_sub(span).unwrap_or(Timestamp::MIN)),
         sort: args.sort.into(),
-        ..Filter::default()
+        ..session.filter(&args.filter)?
     };
     let limit = match (args.limit, session.output.format) {
         (Some(0), _) | (None, Format::Tabs | Format::Json) => None,
@@ -117,7 +115,12 @@ fn walk_sorted(
 
 /// How many jobs pass the filter, where the counters say so.
 fn matching(queue: &Queue, filter: &Filter) -> CliResult<Option<u64>> {
-    if !filter.kinds.is_empty() || filter.since.is_some() {
+    let is_counted = filter.kinds.is_empty()
+        && filter.tenant.is_none()
+        && filter.tags.is_empty()
+        && filter.parent.is_none()
+        && filter.since.is_none();
+    if !is_counted {
         return Ok(None);
     }
     let wanted = |state: &State| filter.states.is_empty() || filter.states.contains(state);

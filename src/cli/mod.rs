@@ -21,6 +21,7 @@ mod list;
 mod logs;
 mod man;
 mod nearest;
+mod options;
 mod origin;
 mod output;
 mod overview;

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::env;
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::time::Duration;
 
 use jobq::handlers::exec::{ExecPayload, Program};
-use jobq::{Backoff, NewJob, Priority, When};
+use jobq::{AttemptRef, NewJob};
 
 use super::config::Config;
 use super::exit::{CliError, CliResult};
+use super::options::Options;
 
 /// The kind of jobs that are commands.
 pub(crate) const EXEC: &str = "exec";
@@ -46,24 +46,16 @@ pub(crate) struct Command {
     pub(crate) fail_on: Option<String>,
 }
 
-/// What a job may say of itself.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) queue: Option<String>,
-    pub(crate) priority: Option<Priority>,
-    pub(crate) when: When,
-    pub(crate) retries: Option<u32>,
-    pub(crate) backoff: Option<Backoff>,
-    pub(crate) retry_delay: Option<Duration>,
-    pub(crate) timeout: Option<Duration>,
-}
-
 /// What this process gives to the jobs that it enqueues.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     cwd: String,
     env: Vec<(&'static str, String)>,
     config: Arc<Config>,
+    /// What jobs say that do not say otherwise.
+    usual: Options,
+    /// The attempt that this process belongs to.
+    inside: Option<AttemptRef>,
 }
 
 impl Origin {
@@ -83,7 +75,27 @@ impl Origin {
             .into_iter()
             .filter_map(|name| Some((name, env::var(name).ok()?)))
             .collect();
-        Ok(Origin { cwd, env, config })
+        Ok(Origin {
+            cwd,
+            env,
+            config,
+            usual: Options::default(),
+            inside: None,
+        })
+    }
+
+    /// What jobs say that do not say otherwise.
+    #[must_use]
+    pub(crate) fn usual(mut self, usual: Options) -> Origin {
+        self.usual = usual;
+        self
+    }
+
+    /// The attempt that this process belongs to: the children it enqueues are committed with it.
+    #[must_use]
+    pub(crate) fn inside(mut self, attempt: Option<AttemptRef>) -> Origin {
+        self.inside = attempt;
+        self
     }
 
     /// The directory that commands remember.
@@ -102,29 +114,10 @@ impl Origin {
                 (kind, payload)
             }
         };
-        let options = wanted.options;
-        let retries = options.retries.or(self.config.kind_retries(&kind));
-        let timeout = options.timeout.or(self.config.kind_timeout(&kind));
-        let mut job = NewJob::new(kind).payload_json(payload).when(options.when);
-        if let Some(queue) = options.queue {
-            job = job.queue(queue);
-        }
-        if let Some(priority) = options.priority {
-            job = job.priority(priority);
-        }
-        if let Some(retries) = retries {
-            job = job.max_retries(retries);
-        }
-        if let Some(backoff) = options.backoff {
-            job = job.backoff(backoff);
-        }
-        if let Some(delay) = options.retry_delay {
-            job = job.retry_delay(delay);
-        }
-        if let Some(timeout) = timeout {
-            job = job.timeout(timeout);
-        }
-        Ok(job)
+        let mut options = wanted.options.or(self.usual.clone());
+        options.retries = options.retries.or(self.config.kind_retries(&kind));
+        options.timeout = options.timeout.or(self.config.kind_timeout(&kind));
+        options.apply(NewJob::new(kind).payload_json(payload), self.inside)
     }
 
     fn payload(&self, command: Command) -> CliResult<ExecPayload> {
@@ -177,6 +170,8 @@ mod tests {
             cwd: "/srv".to_owned(),
             env: vec![("PATH", "/bin".to_owned()), ("LANG", "C".to_owned())],
             config: Arc::default(),
+            usual: Options::default(),
+            inside: None,
         }
     }
 

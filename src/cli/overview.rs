@@ -142,10 +142,12 @@ impl Overview {
             Ok(())
         };
         let queues = self.queues.iter();
+        let shown = queue::shown(&self.queues);
         section(
-            &queue::COLUMNS,
+            &queue::COLUMNS[..shown],
             queues
                 .map(|record| queue::row(record, self.all_paused, now))
+                .map(|row| row.into_iter().take(shown).collect())
                 .collect(),
         )?;
         section(

@@ -74,6 +74,27 @@ fn clock_time(text: &str) -> Option<Time> {
     time.round(Unit::Second).ok()
 }
 
+/// By when a job must have begun: a time, or a duration from now. The error completes "invalid value".
+pub(crate) fn deadline(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = time(text) {
+        return Ok(at);
+    }
+    let wrong =
+        "deadlines look like 18:30, '2026-03-01 18:30', 2026-03-01T18:30:00Z, or 90s from now";
+    let left = duration(text).map_err(|_| wrong.to_owned())?;
+    clock::now()
+        .checked_add(left)
+        .map_err(|_| "it is too far away".to_owned())
+}
+
+/// `NAME=VALUE`. The error completes "invalid value".
+pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("tags look like NAME=VALUE".to_owned()),
+    }
+}
+
 /// What a word for jobs names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ids {
@@ -182,6 +203,25 @@ mod tests {
         for text in ["", "noon", "25:00", "1830", "2026-02-30 10:00", "12:00pm"] {
             assert!(at(text).unwrap_err().contains("18:30"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_deadline_is_a_time_or_a_duration_from_now() {
+        let fixed = "2026-03-01T18:30:00Z";
+        assert_eq!(deadline(fixed).unwrap().to_string(), fixed);
+        let left = deadline("1h30m").unwrap().duration_since(clock::now());
+        assert!((5390..=5400).contains(&left.as_secs()), "{left}");
+        for text in ["", "soon", "-5s", "90"] {
+            assert!(deadline(text).unwrap_err().contains("18:30"), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_tag_has_a_name_and_a_value() {
+        let tag = |text| tag(text).map_err(|_| ());
+        assert_eq!(tag("a=b=c"), Ok(("a".to_owned(), "b=c".to_owned())));
+        assert_eq!(tag("a="), Ok(("a".to_owned(), String::new())));
+        assert_eq!((tag("a"), tag("=b"), tag("")), (Err(()), Err(()), Err(())));
     }
 
     #[test]

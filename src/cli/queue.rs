@@ -8,13 +8,14 @@ use jobq::{QueueRecord, State};
 use super::args;
 use super::clock::now;
 use super::exit::{CliResult, Exit};
+use super::output::Format;
 use super::output::json::{QueueJson, write_line};
 use super::output::style::Look;
 use super::output::table::{Cell, Column, Fit, Rows};
 use super::output::time::{relative, rfc3339};
 use super::session::Session;
 
-/// The states that jobs can be in, and their columns.
+/// The states that jobs are in most, and their columns.
 const STATES: [State; 6] = [
     State::Scheduled,
     State::Pending,
@@ -24,7 +25,10 @@ const STATES: [State; 6] = [
     State::Cancelled,
 ];
 
-pub(super) const COLUMNS: [Column; 8] = [
+/// Columns that a terminal shows only where there is something in them: they are the last.
+const RARE: [State; 2] = [State::Blocked, State::Waiting];
+
+pub(super) const COLUMNS: [Column; 10] = [
     ("QUEUE", Fit::Name),
     ("SCHEDULED", Fit::Number),
     ("PENDING", Fit::Number),
@@ -33,6 +37,8 @@ pub(super) const COLUMNS: [Column; 8] = [
     ("FAILED", Fit::Number),
     ("CANCELLED", Fit::Number),
     ("PAUSED", Fit::Whole),
+    ("BLOCKED", Fit::Number),
+    ("WAITING", Fit::Number),
 ];
 
 pub(super) fn run(args: &args::Queue, session: &Session) -> CliResult {
@@ -53,9 +59,15 @@ fn list(session: &Session) -> CliResult {
         out.flush()?;
         return Ok(Exit::Done);
     }
-    let mut rows = Rows::new(&session.output, &COLUMNS);
+    let shown = match session.output.format {
+        Format::Table => shown(&queues),
+        Format::Tabs | Format::Json => COLUMNS.len(),
+    };
+    let mut rows = Rows::new(&session.output, &COLUMNS[..shown]);
     for queue in &queues {
-        rows.push(row(queue, all_paused, now()))?;
+        let mut row = row(queue, all_paused, now());
+        row.truncate(shown);
+        rows.push(row)?;
     }
     rows.finish()?;
     Ok(Exit::Done)
@@ -69,7 +81,14 @@ pub(super) fn row(queue: &QueueRecord, all_paused: Option<Timestamp>, now: Times
         Some(at) => Cell::either(relative(at, now), rfc3339(at)).look(Look::Warn),
         None => Cell::new(""),
     });
+    row.extend(RARE.map(|state| number(state, queue.counts.get(state))));
     row
+}
+
+/// How many columns a terminal shows: without those at the end that hold zeros only.
+pub(super) fn shown(queues: &[QueueRecord]) -> usize {
+    let is_rare = |state: &State| queues.iter().all(|queue| queue.counts.get(*state) == 0);
+    COLUMNS.len() - RARE.iter().rev().take_while(|state| is_rare(state)).count()
 }
 
 /// Zeros step back, so that the eye finds the rest.

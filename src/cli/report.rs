@@ -1,6 +1,8 @@
 //! `jobq progress`, `jobq log`, `jobq result`: what a command says from inside its job.
 
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use jobq::{AttemptRef, JobId};
 
@@ -37,6 +39,17 @@ pub(super) fn result(args: &args::ResultOf, session: &Session) -> CliResult {
     };
     session.queue()?.set_result(attempt, json.trim())?;
     Ok(Exit::Done)
+}
+
+/// The attempt that this process belongs to, where its job is in this file.
+pub(super) fn attempt_in(db: &Path) -> Option<AttemptRef> {
+    let attempt = this_attempt(&|name| std::env::var(name).ok()).ok()?;
+    let own = std::env::var_os("JOBQ_DB")?;
+    let file = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    (file(Path::new(&own))? == file(db)?).then_some(attempt)
 }
 
 /// The attempt that this process belongs to, as its runner has told it.

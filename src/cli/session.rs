@@ -6,9 +6,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jobq::{Durability, JobId, Limits, NetworkFs, Queue, QueueOptions, RunnersOf};
+use jobq::{Durability, Filter, JobId, Limits, NetworkFs, Queue, QueueOptions, RunnersOf};
 
-use super::args::Global;
+use super::args::{Global, JobFilter};
 use super::config::Config;
 use super::exit::{CliError, CliResult};
 use super::output::{Asked, Output};
@@ -110,6 +110,19 @@ impl Session {
                 "'{word}' names several jobs; one is wanted"
             ))),
         }
+    }
+
+    /// What the options of a verb ask for.
+    pub(crate) fn filter(&self, of: &JobFilter) -> CliResult<Filter> {
+        let parent = of.parent.as_deref().map(|word| self.resolve_id(word));
+        Ok(Filter {
+            queues: of.queues.clone(),
+            kinds: of.kinds.clone(),
+            tenant: of.tenant.clone(),
+            tags: of.tags.clone(),
+            parent: parent.transpose()?,
+            ..Filter::default()
+        })
     }
 
     /// Tells what to type where no runner is alive. It is no reason to fail.

@@ -2,15 +2,22 @@
 
 use std::time::Duration;
 
-use jobq::{JobId, JobRecord, State};
+use jobq::{Filter, JobId, JobRecord, Sort, State};
 
 use super::args::Wait;
+use super::clock;
 use super::exit::{CliError, CliResult, Exit};
 use super::output::text;
 use super::session::Session;
 
+/// So many jobs are read at a time once they are final.
+const PART: usize = 500;
+
 pub(super) fn run(args: &Wait, session: &Session) -> CliResult {
-    let ids = session.resolve_ids(&args.ids)?;
+    let ids = match args.ids.is_empty() {
+        true => matching(args, session)?,
+        false => session.resolve_ids(&args.ids)?,
+    };
     if !args.exit_code {
         return until_final(&ids, args.timeout, session);
     }
@@ -27,17 +34,39 @@ pub(super) fn run(args: &Wait, session: &Session) -> CliResult {
     })
 }
 
+/// The jobs that the options describe now; those that come later are not waited for.
+fn matching(args: &Wait, session: &Session) -> CliResult<Vec<JobId>> {
+    let filter = Filter {
+        states: args.state.states.clone(),
+        sort: Sort::Oldest,
+        ..session.filter(&args.filter)?
+    };
+    let mut ids = Vec::new();
+    session.queue()?.for_each(&filter, |job| {
+        ids.push(job.id);
+        Ok(())
+    })?;
+    let jobs = text::count(ids.len() as u64, "job");
+    session.screen.say(format_args!("waiting for {jobs}"));
+    Ok(ids)
+}
+
 /// Waits until all are final. Those that did not complete are named on stderr.
 pub(super) fn until_final(
     ids: &[JobId],
     timeout: Option<Duration>,
     session: &Session,
 ) -> CliResult {
-    let jobs = session.queue()?.wait(ids, timeout)?;
+    let queue = session.queue()?;
+    let began = clock::instant();
     let mut exit = Exit::Done;
-    for job in jobs.iter().filter(|job| job.state != State::Completed) {
-        exit = Exit::JobFailed;
-        session.screen.say(end_of(job));
+    for ids in ids.chunks(PART) {
+        let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+        let jobs = queue.wait(ids, left)?;
+        for job in jobs.iter().filter(|job| job.state != State::Completed) {
+            exit = Exit::JobFailed;
+            session.screen.say(end_of(job));
+        }
     }
     Ok(exit)
 }

@@ -14,6 +14,8 @@ struct Details {
     queue: Option<String>,
     why: Option<String>,
     jobs: Option<u64>,
+    schedule: Option<String>,
+    slot: Option<String>,
 }
 
 /// One sentence without its subject, the job.
@@ -33,7 +35,10 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
             failed(),
             due(&end, now)
         ),
-        EventKind::Cancelled => format!("cancelled{}", after(event)),
+        EventKind::Cancelled => {
+            let why = end.error.map(|why| format!(": {why}")).unwrap_or_default();
+            format!("cancelled{}{why}", after(event))
+        }
         EventKind::Snoozed => format!(
             "attempt {attempt} asked to be called again {}",
             due(&end, now)
@@ -49,8 +54,20 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
         EventKind::ReportDropped => {
             format!("attempt {attempt} reported, but no longer held the job")
         }
+        EventKind::Released => "released: what it waited for is over".to_owned(),
+        EventKind::Waiting => format!(
+            "its own part is done{}; it waits for its children",
+            after(event)
+        ),
         EventKind::Log => details_of_log(event),
         EventKind::Stdout | EventKind::Stderr => text(event),
+        _ => without_job(event),
+    }
+}
+
+/// What happens to queues, runners and schedules.
+fn without_job(event: &Event) -> String {
+    match event.kind {
         EventKind::QueuePaused | EventKind::QueueResumed => {
             let is = if event.kind == EventKind::QueuePaused {
                 "paused"
@@ -62,6 +79,13 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
                 None => format!("all queues {is}"),
             }
         }
+        EventKind::QueueLimited => limited(event),
+        EventKind::ScheduleFired
+        | EventKind::ScheduleSkipped
+        | EventKind::ScheduleAdded
+        | EventKind::ScheduleRemoved
+        | EventKind::SchedulePaused
+        | EventKind::ScheduleResumed => scheduled(event),
         EventKind::RunnerStarted => format!("runner {} started", event.runner.unwrap_or_default()),
         EventKind::RunnerStopped => format!("runner {} stopped", event.runner.unwrap_or_default()),
         EventKind::RunnerLost => {
@@ -75,6 +99,42 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
         }
         _ => text(event),
     }
+}
+
+/// `queue 'images' is limited: concurrency 2, rate_jobs 10`.
+fn limited(event: &Event) -> String {
+    let mut data: serde_json::Map<String, serde_json::Value> = details(event);
+    let queue = data.remove("queue");
+    let queue = queue.as_ref().and_then(|name| name.as_str());
+    let queue = queue.unwrap_or_default();
+    let limits = data.iter().filter(|(_, limit)| !limit.is_null());
+    let limits: Vec<_> = limits
+        .map(|(name, limit)| format!("{name} {limit}"))
+        .collect();
+    match limits.is_empty() {
+        true => format!("queue '{queue}' has no limits"),
+        false => format!("queue '{queue}' is limited: {}", limits.join(", ")),
+    }
+}
+
+/// `schedule 'nightly' let the slot of 2026-03-01T02:00:00Z pass: its last job is live`.
+fn scheduled(event: &Event) -> String {
+    let details: Details = details(event);
+    let name = details.schedule.unwrap_or_default();
+    let slot = details.slot.unwrap_or_default();
+    let what = match event.kind {
+        EventKind::ScheduleFired => format!("enqueued the job of {slot}"),
+        EventKind::ScheduleSkipped => format!("let the slot of {slot} pass"),
+        EventKind::ScheduleAdded => "added".to_owned(),
+        EventKind::ScheduleRemoved => "removed".to_owned(),
+        EventKind::SchedulePaused => "paused".to_owned(),
+        _ => "resumed".to_owned(),
+    };
+    let why = details
+        .why
+        .map(|why| format!(": {why}"))
+        .unwrap_or_default();
+    format!("schedule '{name}' {what}{why}")
 }
 
 /// What the data says; the default where it says nothing that is understood.
@@ -115,4 +175,77 @@ fn due(end: &AttemptEnd, now: Timestamp) -> String {
     end.run_at_ms
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())
         .map_or_else(|| "later".to_owned(), |at| relative(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use jobq::{EventFilter, NewJob, Queue, rusqlite};
+
+    use super::*;
+
+    /// What an event of this kind with this data says, as the file has it.
+    fn said(kind: &str, data: Option<&str>) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let queue = Queue::open(&path).unwrap();
+        queue.enqueue(NewJob::new("k")).unwrap();
+        let code = EventKind::ALL.iter().find(|known| known.as_str() == kind);
+        let code = *code.unwrap() as u8;
+        let conn = rusqlite::Connection::open(&path).unwrap();
+        conn.execute(
+            "UPDATE jobq_event SET kind = ?1, data = ?2",
+            rusqlite::params![code, data],
+        )
+        .unwrap();
+        let page = queue.events(&EventFilter::default()).unwrap();
+        sentence(&page.events[0], Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn rules_between_jobs_are_told_in_words() {
+        let slot = r#"{"schedule":"nightly","slot":"2026-03-01T02:00:00Z"}"#;
+        let skipped =
+            r#"{"schedule":"nightly","slot":"2026-03-01T02:00:00Z","why":"job 7 is live"}"#;
+        for (kind, data, words) in [
+            ("job_cancelled", None, "cancelled"),
+            (
+                "job_cancelled",
+                Some(r#"{"error":"job 41, which it waits for, failed"}"#),
+                "cancelled: job 41, which it waits for, failed",
+            ),
+            ("job_released", None, "released: what it waited for is over"),
+            (
+                "job_waiting",
+                None,
+                "its own part is done; it waits for its children",
+            ),
+            (
+                "queue_limited",
+                Some(r#"{"queue":"images","concurrency":2,"max_size":null}"#),
+                "queue 'images' is limited: concurrency 2",
+            ),
+            (
+                "queue_limited",
+                Some(r#"{"queue":"images","concurrency":null}"#),
+                "queue 'images' has no limits",
+            ),
+            (
+                "schedule_fired",
+                Some(slot),
+                "schedule 'nightly' enqueued the job of 2026-03-01T02:00:00Z",
+            ),
+            (
+                "schedule_skipped",
+                Some(skipped),
+                "schedule 'nightly' let the slot of 2026-03-01T02:00:00Z pass: job 7 is live",
+            ),
+            (
+                "schedule_paused",
+                Some(r#"{"schedule":"nightly"}"#),
+                "schedule 'nightly' paused",
+            ),
+        ] {
+            assert_eq!(said(kind, data), words, "{kind}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{AttemptRef, DEFAULT_QUEUE, Job, JobId, Priority};
+use super::{AttemptRef, DEFAULT_QUEUE, Job, JobId, LabelRefs, Priority};
 use crate::family::ChildPolicy;
 use crate::retry::{Backoff, Jitter};
 
@@ -49,6 +49,7 @@ pub struct NewJob {
     pub(crate) places: Option<u32>,
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) labels: Option<Box<LabelRefs>>,
 }
 
 /// What a job is unique by.
@@ -118,6 +119,7 @@ impl NewJob {
             places: None,
             tenant: None,
             tags: BTreeMap::new(),
+            labels: None,
         }
     }
 

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::Queue;
 use crate::Result;
-use crate::job::NewJob;
+use crate::job::{Enqueued, Labels, NewJob};
 use crate::store::batches::{self, Batch};
-use crate::store::checked::CheckedJob;
+use crate::store::checked::{CheckedJob, Limits};
 use crate::store::enqueue;
+use crate::store::tx::Tx;
 
 /// Where a very large batch comes from: it is read twice, once to check it and once to add it, and
 /// is never in memory as a whole.
@@ -46,16 +47,32 @@ pub struct BatchProgress {
 }
 
 impl Queue {
-    /// Adds a batch of any size in one transaction with flat memory. None where it is empty. One
-    /// that is remembered [`Once`](Remember::Once) is not added while a job of it is unfinished: the
-    /// batch that is there is returned.
+    /// Adds a batch of any size in one transaction with flat memory: only
+    /// [labels](NewJob::label) are kept. None where it adds no job, because it is empty or holds
+    /// duplicates only. One that is remembered [`Once`](Remember::Once) is not added while a job of
+    /// it is unfinished: the batch that is there is returned.
     ///
     /// # Errors
     /// As [`Queue::enqueue`], and what the source reports; nothing is added then.
     pub fn enqueue_batch(
         &self,
+        source: impl BatchSource,
+        remember: Remember,
+    ) -> Result<Option<Batch>> {
+        self.enqueue_batch_each(source, remember, |_| {})
+    }
+
+    /// [`Queue::enqueue_batch`], which tells of each job in the order of the source, before the
+    /// COMMIT. Where the transaction has to be run again, the source is read again and all is told
+    /// anew.
+    ///
+    /// # Errors
+    /// As [`Queue::enqueue_batch`]; what was told is void then.
+    pub fn enqueue_batch_each(
+        &self,
         mut source: impl BatchSource,
         remember: Remember,
+        mut each: impl FnMut(Enqueued) + Send + 'static,
     ) -> Result<Option<Batch>> {
         let limits = Arc::clone(&self.limits);
         self.store.write(move |tx| {
@@ -66,12 +83,16 @@ impl Queue {
                 return Ok(Some(known));
             }
             let mut batch: Option<Batch> = None;
+            let mut labels = Labels::default();
             for job in source.jobs()? {
-                let id = enqueue::enqueue(tx, &CheckedJob::new(job?, &limits)?)?.id;
-                batch = Some(Batch {
-                    first: batch.map_or(id, |batch| batch.first),
-                    last: id,
-                });
+                let added = add(tx, job?, &limits, &mut labels)?;
+                if !added.duplicate {
+                    batch = Some(Batch {
+                        first: batch.map_or(added.id, |batch| batch.first),
+                        last: added.id,
+                    });
+                }
+                each(added);
             }
             if let (Remember::Once(digest) | Remember::Again(digest), Some(batch)) =
                 (&remember, batch)
@@ -101,4 +122,43 @@ impl Queue {
             ended_badly: batches::ended_badly(&reader, batch)?,
         })
     }
+}
+
+/// A job of a call with many, checked before the transaction begins.
+pub(super) enum Prepared {
+    Checked(CheckedJob),
+    /// It gets numbers for labels, or is one that others name.
+    Labelled(Box<NewJob>),
+}
+
+impl Prepared {
+    pub(super) fn new(job: NewJob, limits: &Limits) -> Result<Prepared> {
+        if job.labels.is_none() {
+            return CheckedJob::new(job, limits).map(Prepared::Checked);
+        }
+        CheckedJob::new(job.clone().without_labels(), limits)?;
+        Ok(Prepared::Labelled(Box::new(job)))
+    }
+
+    pub(super) fn add(
+        &self,
+        tx: &mut Tx<'_>,
+        limits: &Limits,
+        labels: &mut Labels,
+    ) -> Result<Enqueued> {
+        match self {
+            Prepared::Checked(job) => enqueue::enqueue(tx, job),
+            Prepared::Labelled(job) => add(tx, NewJob::clone(job), limits, labels),
+        }
+    }
+}
+
+fn add(tx: &mut Tx<'_>, mut job: NewJob, limits: &Limits, labels: &mut Labels) -> Result<Enqueued> {
+    let label = job.take_label();
+    let job = labels.resolve(job)?;
+    let added = enqueue::enqueue(tx, &CheckedJob::new(job, limits)?)?;
+    if let Some(label) = label {
+        labels.add(label, added.id)?;
+    }
+    Ok(added)
 }

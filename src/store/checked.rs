@@ -79,6 +79,7 @@ pub(crate) struct FamilyRules {
 
 impl CheckedJob {
     pub(crate) fn new(job: NewJob, limits: &Limits) -> Result<CheckedJob> {
+        let job = job.alone()?;
         check_name("kind", &job.kind)?;
         check_name("queue's name", &job.queue)?;
         let rules = Rules::of(&job)?;

@@ -17,6 +17,9 @@ use crate::{Error, Result};
 
 macro_rules! select_jobs {
     ($rest:literal) => {
+        select_jobs!("jobq_job j", $rest)
+    };
+    ($from:literal, $rest:literal) => {
         concat!(
             "SELECT j.id, k.name, q.name, j.state, j.wait_reason, j.priority, p.payload, o.result, o.error,
                 g.percent, g.processed, g.total, g.message, j.attempt, j.retries, j.crashes, j.max_retries, j.backoff,
@@ -27,7 +30,7 @@ macro_rules! select_jobs {
                     WHERE t.job_id = j.id) END,
                 CASE WHEN j.links & 128 THEN (SELECT json_group_array(json_array(n.needs_id, n.rule, n.met))
                     FROM jobq_prerequisite n WHERE n.job_id = j.id) END
-            FROM jobq_job j
+            FROM ", $from, "
             JOIN jobq_kind k ON k.id = j.kind_id
             JOIN jobq_queue q ON q.id = j.queue_id
             LEFT JOIN jobq_payload p ON p.job_id = j.id
@@ -46,6 +49,8 @@ statements! {
     /// The start of every listing; see [`list`]. In the order of ids it walks the primary key and
     /// stops at the limit.
     cold JOBS_LIST = select_jobs!("");
+    /// The start of a listing by a tag: the tag's own jobs, in the order of ids, and no other row.
+    cold JOBS_LIST_TAGGED = select_jobs!("jobq_tag l CROSS JOIN jobq_job j ON j.id = l.job_id", "");
 }
 
 pub(crate) fn get(conn: &Connection, id: JobId) -> Result<Option<JobRecord>> {
@@ -110,21 +115,23 @@ pub enum Sort {
 }
 
 impl Sort {
-    const fn order(self) -> &'static str {
-        match self {
-            Sort::Newest => "j.id DESC",
-            Sort::Oldest => "j.id",
-            Sort::Updated => "j.updated_at DESC, j.id DESC",
-            Sort::Started => "j.started_at DESC, j.id DESC",
-            Sort::Finished => "j.finished_at DESC, j.id DESC",
-            Sort::Due => "j.run_at IS NULL, j.run_at, j.id",
-            Sort::Priority => "j.priority DESC, j.id",
-        }
+    /// `id` is the column whose index is walked.
+    fn order(self, id: &str) -> String {
+        let (before, direction) = match self {
+            Sort::Newest => ("", " DESC"),
+            Sort::Oldest => ("", ""),
+            Sort::Updated => ("j.updated_at DESC, ", " DESC"),
+            Sort::Started => ("j.started_at DESC, ", " DESC"),
+            Sort::Finished => ("j.finished_at DESC, ", " DESC"),
+            Sort::Due => ("j.run_at IS NULL, j.run_at, ", ""),
+            Sort::Priority => ("j.priority DESC, ", ""),
+        };
+        format!("{before}{id}{direction}")
     }
 }
 
 /// Which jobs are asked for. What is empty or none does not filter.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// In one of these states.
     pub states: Vec<State>,
@@ -132,6 +139,10 @@ pub struct Filter {
     pub queues: Vec<String>,
     /// Of one of these kinds.
     pub kinds: Vec<String>,
+    /// Of this tenant.
+    pub tenant: Option<String>,
+    /// With all of these tags, each a name and a value.
+    pub tags: Vec<(String, String)>,
     /// Children of this job.
     pub parent: Option<JobId>,
     /// Enqueued at or after this moment.
@@ -159,67 +170,81 @@ pub(crate) fn list(
     Ok(())
 }
 
-fn compose(filter: &Filter) -> (String, Vec<Value>) {
-    let mut terms = Vec::new();
-    let mut arguments = Vec::new();
-    let mut any = |column: &str, values: Vec<Value>| {
-        if !values.is_empty() {
-            terms.push(format!(
-                "{column} IN ({})",
-                vec!["?"; values.len()].join(", ")
-            ));
-            arguments.extend(values);
-        }
-    };
-    any(
-        "j.state",
-        filter
-            .states
-            .iter()
-            .map(|state| Value::Integer(state.code()))
-            .collect(),
-    );
-    any(
-        "q.name",
-        filter.queues.iter().cloned().map(Value::Text).collect(),
-    );
-    any(
-        "k.name",
-        filter.kinds.iter().cloned().map(Value::Text).collect(),
-    );
-    if let Some(parent) = filter.parent {
-        terms.push("j.parent_id = ?".to_owned());
-        arguments.push(Value::Integer(parent.0));
+/// The conditions of a listing and their values.
+#[derive(Default)]
+struct Conditions {
+    terms: Vec<String>,
+    values: Vec<Value>,
+}
+
+impl Conditions {
+    fn add(&mut self, term: impl Into<String>, values: impl IntoIterator<Item = Value>) {
+        self.terms.push(term.into());
+        self.values.extend(values);
     }
+
+    fn any_of(&mut self, column: &str, values: Vec<Value>) {
+        if !values.is_empty() {
+            let marks = vec!["?"; values.len()].join(", ");
+            self.add(format!("{column} IN ({marks})"), values);
+        }
+    }
+}
+
+/// The statement of a listing. It walks the jobs of the parent, else those of the first tag, else
+/// those of the tenant, else all, by an index that has them in the order of ids.
+pub(crate) fn compose(filter: &Filter) -> (String, Vec<Value>) {
+    let text = |names: &[String]| names.iter().cloned().map(Value::Text).collect();
+    let mut conditions = Conditions::default();
+    let mut tags = filter.tags.iter().map(|(name, value)| {
+        let pair = [name, value].map(|text| Value::Text(text.clone()));
+        pair.into_iter()
+    });
+    let walked = match filter.parent {
+        Some(_) => None,
+        None => tags.next(),
+    };
+    let (start, id) = match walked {
+        Some(tag) => {
+            conditions.add("l.name = ? AND l.value = ?", tag);
+            (JOBS_LIST_TAGGED, "l.job_id")
+        }
+        None => (JOBS_LIST, "j.id"),
+    };
+    for tag in tags {
+        let term = "EXISTS (SELECT 1 FROM jobq_tag h WHERE h.name = ? AND h.value = ? AND h.job_id = j.id)";
+        conditions.add(term, tag);
+    }
+    if let Some(parent) = filter.parent {
+        conditions.add("j.parent_id = ?", [Value::Integer(parent.0)]);
+    }
+    if let Some(tenant) = &filter.tenant {
+        conditions.add("j.tenant = ?", [Value::Text(tenant.clone())]);
+    }
+    let states = filter.states.iter();
+    let states = states.map(|state| Value::Integer(state.code())).collect();
+    conditions.any_of("j.state", states);
+    conditions.any_of("q.name", text(&filter.queues));
+    conditions.any_of("k.name", text(&filter.kinds));
     if let Some(since) = filter.since {
-        terms.push("j.created_at >= ?".to_owned());
-        arguments.push(Value::Integer(since.as_millisecond()));
+        let since = Value::Integer(since.as_millisecond());
+        conditions.add("j.created_at >= ?", [since]);
     }
     if let Some(after) = filter.after {
-        let older = if filter.sort == Sort::Newest {
-            "<"
-        } else {
-            ">"
-        };
-        terms.push(format!("j.id {older} ?"));
-        arguments.push(Value::Integer(after.0));
+        let newest = filter.sort == Sort::Newest;
+        let older = if newest { "<" } else { ">" };
+        conditions.add(format!("{id} {older} ?"), [Value::Integer(after.0)]);
     }
-    let filters = if terms.is_empty() {
-        String::new()
-    } else {
-        format!("WHERE {}", terms.join(" AND "))
+    let Conditions { terms, mut values } = conditions;
+    let filters = match terms.is_empty() {
+        true => String::new(),
+        false => format!("WHERE {}", terms.join(" AND ")),
     };
-    let limit = filter
-        .limit
-        .map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
-    arguments.push(Value::Integer(limit));
-    (
-        format!(
-            "{JOBS_LIST}{filters} ORDER BY {} LIMIT ?",
-            filter.sort.order()
-        ),
-        arguments,
-    )
+    let limit = filter.limit.map(i64::try_from);
+    let limit = limit.map_or(-1, |limit| limit.unwrap_or(i64::MAX));
+    values.push(Value::Integer(limit));
+    let order = filter.sort.order(id);
+    (format!("{start}{filters} ORDER BY {order} LIMIT ?"), values)
 }
 
 /// Text as it stands, also where somebody else has written bytes that are no UTF-8.

@@ -8,23 +8,33 @@ use jiff::Timestamp;
 use jobq::{Backoff, Priority, State};
 
 use super::choices;
+use super::filter::{FILTERS, FILTERS_AND_STATE, JobFilter, StateFilter};
 use crate::cli::parse;
 
+/// Jobs by their numbers, or all live ones that the options describe
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true).arg("ids").args(FILTERS_AND_STATE)))]
 pub(crate) struct Cancel {
     /// The jobs: 42, 8-12, @last
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", conflicts_with_all = FILTERS_AND_STATE)]
     pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: JobFilter,
+    #[command(flatten)]
+    pub(crate) state: StateFilter,
 }
 
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("filter").multiple(true).args(FILTERS).requires("failed")))]
 pub(crate) struct Retry {
     /// The jobs: 42, 8-12, @last
-    #[arg(value_name = "ID", required_unless_present = "failed")]
+    #[arg(value_name = "ID", required_unless_present = "failed", conflicts_with_all = FILTERS)]
     pub(crate) ids: Vec<String>,
-    /// All that have failed
+    /// All that have failed, or those of them that the other options describe
     #[arg(long, conflicts_with = "ids")]
     pub(crate) failed: bool,
+    #[command(flatten)]
+    pub(crate) filter: JobFilter,
 }
 
 #[derive(Debug, Args)]
@@ -64,11 +74,17 @@ pub(crate) struct Edit {
     pub(crate) payload: Option<std::ffi::OsString>,
 }
 
+/// Jobs by their numbers, or all final ones that the options describe
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true).arg("ids").args(FILTERS_AND_STATE)))]
 pub(crate) struct Remove {
     /// The jobs: 42, 8-12, @last
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", conflicts_with_all = FILTERS_AND_STATE)]
     pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: JobFilter,
+    #[command(flatten)]
+    pub(crate) state: StateFilter,
 }
 
 #[derive(Debug, Args)]

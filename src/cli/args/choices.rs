@@ -1,7 +1,7 @@
 //! Values of a closed set, by the names that the library gives them.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use jobq::{Backoff, Durability, EventKind, Level, Priority, State};
+use jobq::{Backoff, ChildPolicy, Durability, EventKind, Level, OnDuplicate, Priority, State};
 
 pub(super) fn state() -> impl TypedValueParser<Value = State> {
     PossibleValuesParser::new(State::ALL.map(State::as_str)).try_map(|name| name.parse())
@@ -18,6 +18,19 @@ pub(super) fn priority() -> impl TypedValueParser<Value = Priority> {
 
 pub(super) fn backoff() -> impl TypedValueParser<Value = Backoff> {
     PossibleValuesParser::new(Backoff::ALL.map(Backoff::as_str)).try_map(|name| name.parse())
+}
+
+pub(super) fn child_policy() -> impl TypedValueParser<Value = ChildPolicy> {
+    PossibleValuesParser::new(ChildPolicy::ALL.map(ChildPolicy::as_str))
+        .try_map(|name| name.parse())
+}
+
+pub(super) fn on_duplicate() -> impl TypedValueParser<Value = OnDuplicate> {
+    let all = [OnDuplicate::Keep, OnDuplicate::Replace, OnDuplicate::Reject];
+    PossibleValuesParser::new(all.map(OnDuplicate::as_str)).map(move |name| {
+        let named = all.into_iter().find(|choice| choice.as_str() == name);
+        named.unwrap_or_default()
+    })
 }
 
 pub(super) fn level() -> impl TypedValueParser<Value = Level> {

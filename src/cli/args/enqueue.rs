@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
-use jobq::{Backoff, Priority};
 
-use super::choices;
+use super::options::{JobOptions, RULES};
 use crate::cli::parse;
 
 #[derive(Debug, Args)]
@@ -19,12 +18,13 @@ use crate::cli::parse;
 jobq enqueue [OPTIONS] -- CMD ARG...
        jobq enqueue [OPTIONS] --shell TEXT
        jobq enqueue [OPTIONS] --kind KIND [--payload JSON|@FILE|-]
-       jobq enqueue [OPTIONS] --batch FILE|- [--chunk N]",
+       jobq enqueue [OPTIONS] --batch FILE|- [--chunk N]   (OPTIONS for lines that do not say otherwise)",
     after_help = "\
 Examples:
   jobq enqueue -- ffmpeg -i in.mkv out.mp4
   jobq enqueue --shell 'pg_dump shop | gzip > shop.gz' --timeout 1h
   jobq enqueue --kind thumbnail --payload '{\"photo\":\"cat.jpg\"}' --in '2 days'
+  jobq enqueue --after @last --key backup -- ./upload shop.gz
   jobq enqueue --batch jobs.jsonl"
 )]
 pub(crate) struct Enqueue {
@@ -48,53 +48,43 @@ pub(crate) struct Enqueue {
     #[arg(long, value_name = "N", conflicts_with_all = ["command", "shell", "kind"])]
     pub(crate) chunk: Option<NonZeroU64>,
     #[command(flatten)]
+    pub(crate) job: JobOptions,
+    #[command(flatten)]
+    pub(crate) start: Start,
+    #[command(flatten)]
     pub(crate) one: OneJob,
 }
 
-/// The lines of a batch say these for themselves.
-const OF_ONE_JOB: [&str; 13] = [
-    "queue",
-    "priority",
-    "delay",
-    "at",
-    "retries",
-    "backoff",
-    "retry_delay",
-    "timeout",
-    "fail_on",
-    "env",
-    "wait",
-    "follow",
-    "wait_timeout",
-];
+/// These are nothing for all lines of a batch; a key that is unique would leave one of them.
+const OF_ONE_JOB: [&str; 6] = ["unique", "fail_on", "env", "wait", "follow", "wait_timeout"];
 
-/// What goes for one job.
+/// When it may start, and after what.
 #[derive(Debug, Args)]
-pub(crate) struct OneJob {
-    /// The queue
-    #[arg(long, value_name = "NAME")]
-    pub(crate) queue: Option<String>,
-    /// Which jobs of the queue go first
-    #[arg(long, value_parser = choices::priority())]
-    pub(crate) priority: Option<Priority>,
+pub(crate) struct Start {
     /// Not before so long has passed: 90s, 1h30m, '2 days'
     #[arg(long = "in", value_name = "DURATION", value_parser = parse::duration, conflicts_with = "at")]
     pub(crate) delay: Option<Duration>,
     /// Not before this time: RFC 3339, HH:MM, or 'YYYY-MM-DD HH:MM'
     #[arg(long, value_name = "TIME", value_parser = parse::time)]
     pub(crate) at: Option<Timestamp>,
-    /// How many tries may follow the first
-    #[arg(long, value_name = "N")]
-    pub(crate) retries: Option<u32>,
-    /// How the wait between tries grows
-    #[arg(long, value_name = "HOW", value_parser = choices::backoff())]
-    pub(crate) backoff: Option<Backoff>,
-    /// The first wait between tries
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
-    pub(crate) retry_delay: Option<Duration>,
-    /// How long one attempt may take
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
-    pub(crate) timeout: Option<Duration>,
+    /// Cancelled unless it has begun by then: a time as for --at, or a duration from now
+    #[arg(long, value_name = "TIME", value_parser = parse::deadline)]
+    pub(crate) deadline: Option<Timestamp>,
+    /// Once all these jobs have completed; cancelled when one has not: 42, 3 5 8-12, @last
+    #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
+    pub(crate) after: Vec<String>,
+    /// Once all these jobs are final, however they ended
+    #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
+    pub(crate) after_any: Vec<String>,
+    /// A child of this job, which completes once its children have. From inside of a running job it
+    /// is added once the attempt has completed
+    #[arg(long, value_name = "ID", help_heading = RULES)]
+    pub(crate) parent: Option<String>,
+}
+
+/// What goes for one job.
+#[derive(Debug, Args)]
+pub(crate) struct OneJob {
     /// Exit codes of the command that fail it for good, like 2,64-78
     #[arg(long, value_name = "CODES", conflicts_with = "kind")]
     pub(crate) fail_on: Option<String>,

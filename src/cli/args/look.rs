@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
-use jobq::{EventKind, Level, Sort, State};
+use clap::{ArgGroup, Args, ValueEnum};
+use jobq::{EventKind, Level, Sort};
 
 use super::choices;
+use super::filter::{FILTERS_AND_STATE, JobFilter, StateFilter};
 use crate::cli::parse;
 
 #[derive(Debug, Args)]
@@ -21,15 +22,10 @@ pub(crate) struct Status {
 
 #[derive(Debug, Args)]
 pub(crate) struct List {
-    /// Only jobs in this state; may be given more than once, or as a list: pending,running
-    #[arg(long = "state", value_name = "STATE", value_parser = choices::state(), value_delimiter = ',')]
-    pub(crate) states: Vec<State>,
-    /// Only jobs of this queue; may be given more than once
-    #[arg(long = "queue", value_name = "NAME")]
-    pub(crate) queues: Vec<String>,
-    /// Only jobs of this kind; may be given more than once
-    #[arg(long = "kind", value_name = "KIND")]
-    pub(crate) kinds: Vec<String>,
+    #[command(flatten)]
+    pub(crate) state: StateFilter,
+    #[command(flatten)]
+    pub(crate) filter: JobFilter,
     /// Only jobs enqueued in this time: 1h, '2 days'
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) since: Option<Duration>,
@@ -106,11 +102,17 @@ pub(crate) enum Stream {
     Log,
 }
 
+/// Jobs by their numbers, or all that the options describe at the start
 #[derive(Debug, Args)]
+#[command(group(ArgGroup::new("which").required(true).multiple(true).arg("ids").args(FILTERS_AND_STATE)))]
 pub(crate) struct Wait {
     /// The jobs: 42, 8-12, @last
-    #[arg(value_name = "ID", required = true)]
+    #[arg(value_name = "ID", conflicts_with_all = FILTERS_AND_STATE)]
     pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: JobFilter,
+    #[command(flatten)]
+    pub(crate) state: StateFilter,
     /// How long to wait at most: exit code 124 after that
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) timeout: Option<Duration>,

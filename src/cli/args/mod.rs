@@ -3,7 +3,9 @@
 mod change;
 mod choices;
 mod enqueue;
+mod filter;
 mod look;
+mod options;
 mod packaging;
 mod report;
 mod run;
@@ -17,8 +19,11 @@ use jobq::Durability;
 pub(crate) use change::{
     Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Resume, Retry,
 };
-pub(crate) use enqueue::{Enqueue, OneJob};
+pub(crate) use enqueue::{Enqueue, Start};
+pub(crate) use filter::JobFilter;
 pub(crate) use look::{Events, List, Logs, Status, Stream, Wait, Why};
+#[allow(unused_imports, reason = "for verbs that make jobs in other files")]
+pub(crate) use options::JobOptions;
 pub(crate) use packaging::{Bench, Completions, Help, Man};
 pub(crate) use report::{Log, Progress, ResultOf};
 pub(crate) use run::{Run, Unknown, WORKERS};
@@ -185,6 +190,18 @@ mod tests {
     }
 
     #[test]
+    fn jobs_to_wait_for_end_where_the_command_or_another_option_begins() {
+        let cli =
+            parse("jobq enqueue --after 3 5 --after-any 8-9,@last --after 7 -- ls 4").unwrap();
+        let Verb::Enqueue(enqueue) = cli.verb else {
+            panic!("{:?}", cli.verb);
+        };
+        assert_eq!(enqueue.start.after, ["3", "5", "7"]);
+        assert_eq!(enqueue.start.after_any, ["8-9", "@last"]);
+        assert_eq!(enqueue.command, ["ls", "4"]);
+    }
+
+    #[test]
     fn a_job_is_one_thing_only() {
         for line in [
             "jobq enqueue",
@@ -196,7 +213,13 @@ mod tests {
             "jobq enqueue --chunk 5 -- ls",
             "jobq enqueue --chunk 0 --batch f",
             "jobq enqueue --batch f --wait",
-            "jobq enqueue --batch f --queue q",
+            "jobq enqueue --batch f --unique k",
+            "jobq enqueue --batch f --env A=1",
+            "jobq enqueue --unique k --unique-by-payload -- ls",
+            "jobq enqueue --places 2 -- ls",
+            "jobq enqueue --key k --places 0 -- ls",
+            "jobq enqueue --tag x -- ls",
+            "jobq enqueue --after -- ls",
             "jobq enqueue --wait-timeout 1s -- ls",
         ] {
             refused(line);
@@ -210,6 +233,13 @@ mod tests {
             "jobq run --again",
             "jobq retry",
             "jobq retry 1 --failed",
+            "jobq retry --queue q",
+            "jobq retry 1 --tenant t",
+            "jobq cancel",
+            "jobq cancel 1 --queue q",
+            "jobq remove 1 --state failed",
+            "jobq wait --tag x",
+            "jobq wait",
             "jobq edit 1",
         ] {
             refused(line);

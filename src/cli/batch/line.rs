@@ -1,16 +1,19 @@
 //! One line of a batch.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::time::Duration;
 
 use jobq::handlers::exec::Program;
-use jobq::{Backoff, Priority, When};
+use jobq::{Backoff, ChildPolicy, JobId, OnDuplicate, Priority, When};
+use serde::de::{Error as _, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::nearest::UnknownKey;
-use crate::cli::origin::{Command, Options, Wanted, Work};
+use crate::cli::options::{JobRef, Options, Unique};
+use crate::cli::origin::{Command, Wanted, Work};
 use crate::cli::parse;
 
 /// A line as it is written. Options are named as on the command line, with underscores.
@@ -34,6 +37,23 @@ struct Fields<'a> {
     retry_delay: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     timeout: Option<Duration>,
+    #[serde(default, deserialize_with = "deadline")]
+    deadline: Option<jiff::Timestamp>,
+    unique: Option<String>,
+    unique_by_payload: Option<bool>,
+    #[serde(default, deserialize_with = "duration")]
+    unique_for: Option<Duration>,
+    on_duplicate: Option<OnDuplicate>,
+    after: Option<Vec<JobRef>>,
+    after_any: Option<Vec<JobRef>>,
+    parent: Option<JobRef>,
+    child_policy: Option<ChildPolicy>,
+    final_step: Option<bool>,
+    key: Option<String>,
+    places: Option<u32>,
+    tenant: Option<String>,
+    tags: Option<BTreeMap<String, String>>,
+    label: Option<String>,
     fail_on: Option<String>,
     env: Option<BTreeMap<String, Option<String>>>,
     cwd: Option<String>,
@@ -64,24 +84,8 @@ pub(super) fn parse_line(line: &[u8]) -> CliResult<Option<Wanted>> {
 const EXAMPLES: &str = r#"a line looks like {"command":["ls","-l"]}, {"shell":"ls | wc"} or {"kind":"resize","payload":{}}"#;
 
 impl Fields<'_> {
-    fn wanted(self) -> CliResult<Wanted> {
-        let when = match (self.delay, self.at) {
-            (None, None) => When::Now,
-            (Some(delay), None) => When::In(delay),
-            (None, Some(at)) => When::At(at),
-            (Some(_), Some(_)) => {
-                return Err(CliError::usage("it has both 'in' and 'at'; one is wanted"));
-            }
-        };
-        let options = Options {
-            queue: self.queue,
-            priority: self.priority,
-            when,
-            retries: self.retries,
-            backoff: self.backoff,
-            retry_delay: self.retry_delay,
-            timeout: self.timeout,
-        };
+    fn wanted(mut self) -> CliResult<Wanted> {
+        let options = self.options()?;
         let for_commands = [
             ("fail_on", self.fail_on.is_some()),
             ("env", self.env.is_some()),
@@ -122,6 +126,106 @@ impl Fields<'_> {
             options,
         })
     }
+
+    fn options(&mut self) -> CliResult<Options> {
+        let when = match (self.delay, self.at) {
+            (None, None) => None,
+            (Some(delay), None) => Some(When::In(delay)),
+            (None, Some(at)) => Some(When::At(at)),
+            (Some(_), Some(_)) => {
+                return Err(CliError::usage("it has both 'in' and 'at'; one is wanted"));
+            }
+        };
+        let by_payload = self.unique_by_payload == Some(true);
+        let unique = match (self.unique.take(), by_payload) {
+            (Some(_), true) => {
+                return Err(CliError::usage(
+                    "it has both 'unique' and 'unique_by_payload'; one is wanted",
+                ));
+            }
+            (Some(key), false) => Some(Unique::Key(key)),
+            (None, true) => Some(Unique::KindAndPayload),
+            (None, false) => None,
+        };
+        Ok(Options {
+            queue: self.queue.take(),
+            priority: self.priority,
+            when,
+            retries: self.retries,
+            backoff: self.backoff,
+            retry_delay: self.retry_delay,
+            timeout: self.timeout,
+            deadline: self.deadline,
+            unique,
+            unique_for: self.unique_for,
+            on_duplicate: self.on_duplicate,
+            after: self.after.take().unwrap_or_default(),
+            after_any: self.after_any.take().unwrap_or_default(),
+            parent: self.parent.take(),
+            child_policy: self.child_policy,
+            final_step: self.final_step,
+            key: self.key.take(),
+            places: self.places,
+            tenant: self.tenant.take(),
+            tags: self.tags.take().unwrap_or_default(),
+            label: self.label.take(),
+        })
+    }
+}
+
+/// The labels of a batch's lines as they are checked: where each stands.
+#[derive(Default)]
+pub(super) struct LineLabels(HashMap<String, u64>);
+
+impl LineLabels {
+    /// Checks what the next line says of labels. The error does not name the line.
+    pub(super) fn check(&mut self, options: &Options, number: u64) -> CliResult<()> {
+        if let Some(label) = options.labels().find(|label| !self.0.contains_key(*label)) {
+            return Err(
+                CliError::usage(format!("no line before has the label '{label}'"))
+                    .hint("a job is named by its number, or by the label of an earlier line"),
+            );
+        }
+        let Some(label) = &options.label else {
+            return Ok(());
+        };
+        match self.0.insert(label.clone(), number) {
+            None => Ok(()),
+            Some(first) => Err(CliError::usage(format!(
+                "the label '{label}' is that of line {first} already"
+            ))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for JobRef {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<JobRef, D::Error> {
+        value.deserialize_any(JobRefVisitor)
+    }
+}
+
+struct JobRefVisitor;
+
+impl Visitor<'_> for JobRefVisitor {
+    type Value = JobRef;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a job's number, or the label of an earlier line")
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, id: u64) -> Result<JobRef, E> {
+        let id = i64::try_from(id).ok().filter(|id| *id > 0);
+        id.map(|id| JobRef::Id(JobId(id)))
+            .ok_or_else(|| E::custom("no job has this number"))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<JobRef, E> {
+        Err(E::custom("no job has a negative number"))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, label: &str) -> Result<JobRef, E> {
+        Ok(JobRef::Label(label.to_owned()))
+    }
 }
 
 /// What is wrong, without serde's line number: it counts within the line.
@@ -146,6 +250,10 @@ fn time<'de, D: Deserializer<'de>>(value: D) -> Result<Option<jiff::Timestamp>, 
     text(value, "time", parse::time)
 }
 
+fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<jiff::Timestamp>, D::Error> {
+    text(value, "deadline", parse::deadline)
+}
+
 fn text<'de, D: Deserializer<'de>, T>(
     value: D,
     what: &str,
@@ -156,7 +264,7 @@ fn text<'de, D: Deserializer<'de>, T>(
     };
     parse(&text)
         .map(Some)
-        .map_err(|why| serde::de::Error::custom(format_args!("invalid {what} '{text}': {why}")))
+        .map_err(|why| D::Error::custom(format_args!("invalid {what} '{text}': {why}")))
 }
 
 #[cfg(test)]
@@ -170,7 +278,7 @@ mod tests {
         let options = wanted.options;
         assert_eq!(options.queue.as_deref(), Some("q"));
         assert_eq!(options.priority, Some(Priority::High));
-        assert_eq!(options.when, When::In(Duration::from_secs(5400)));
+        assert_eq!(options.when, Some(When::In(Duration::from_secs(5400))));
         assert_eq!(options.retries, Some(0));
         assert_eq!(options.backoff, Some(Backoff::Fixed));
         assert_eq!(options.retry_delay, Some(Duration::from_secs(2)));
@@ -186,6 +294,32 @@ mod tests {
         assert_eq!(command.env["A"].as_deref(), Some("1"));
         assert_eq!(command.env["PATH"], None);
         assert_eq!(command.cwd.as_deref(), Some("sub"));
+    }
+
+    #[test]
+    fn a_line_says_how_its_job_is_tied_to_others() {
+        let line = br#"{"kind":"k","after":[3,"a"],"after_any":["b"],"parent":7,"child_policy":"fail-fast","final_step":true,"unique_by_payload":true,"unique_for":"1h","on_duplicate":"reject","key":"disk","places":2,"tenant":"acme","tags":{"env":"prod"},"deadline":"2100-01-01T00:00:00Z","label":"c"}"#;
+        let options = parse_line(line).unwrap().unwrap().options;
+        let label = |label: &str| JobRef::Label(label.to_owned());
+        assert_eq!(options.after, [JobRef::Id(JobId(3)), label("a")]);
+        assert_eq!(options.after_any, [label("b")]);
+        assert_eq!(options.parent, Some(JobRef::Id(JobId(7))));
+        assert_eq!(options.child_policy, Some(ChildPolicy::FailFast));
+        assert_eq!(options.final_step, Some(true));
+        assert_eq!(options.unique, Some(Unique::KindAndPayload));
+        assert_eq!(options.unique_for, Some(Duration::from_secs(3600)));
+        assert_eq!(options.on_duplicate, Some(OnDuplicate::Reject));
+        assert_eq!(
+            (options.key.as_deref(), options.places),
+            (Some("disk"), Some(2))
+        );
+        assert_eq!(options.tenant.as_deref(), Some("acme"));
+        assert_eq!(options.tags["env"], "prod");
+        assert_eq!(
+            options.deadline.unwrap().to_string(),
+            "2100-01-01T00:00:00Z"
+        );
+        assert_eq!(options.label.as_deref(), Some("c"));
     }
 
     #[test]
@@ -228,6 +362,24 @@ mod tests {
             (b"{\"kind\":\"k\",\"priority\":\"top\"}", "unknown variant"),
             (b"{\"kind\":\"k\",\"kind\":\"k\"}", "duplicate field"),
             (b"{\"kind\":\"k\"} {}", "trailing"),
+            (b"{\"kind\":\"k\",\"after\":[0]}", "no job has this number"),
+            (
+                b"{\"kind\":\"k\",\"after\":[true]}",
+                "label of an earlier line",
+            ),
+            (b"{\"kind\":\"k\",\"parent\":-1}", "negative"),
+            (
+                b"{\"kind\":\"k\",\"deadline\":\"soon\"}",
+                "invalid deadline 'soon'",
+            ),
+            (
+                b"{\"kind\":\"k\",\"on_duplicate\":\"drop\"}",
+                "unknown variant",
+            ),
+            (
+                b"{\"kind\":\"k\",\"unique\":\"u\",\"unique_by_payload\":true}",
+                "both 'unique'",
+            ),
         ] {
             let error = parse_line(line).unwrap_err();
             assert!(error.message().contains(why), "{}", error.message());

@@ -1,12 +1,15 @@
 //! The JSON that other programs rely on: the names and the order of these fields are a contract.
 
+mod job;
+
 use std::borrow::Cow;
 use std::io::{self, Write};
 
 use jiff::Timestamp;
+pub(crate) use job::{JobJson, asked_for};
 use jobq::{
-    AttemptRecord, Backoff, Counts, Event, EventData, EventId, EventKind, JobId, JobRecord,
-    Priority, Progress, QueueRecord, RunnerRecord, RunnerState, State,
+    AttemptRecord, Counts, Event, EventData, EventId, EventKind, JobId, QueueRecord, RunnerRecord,
+    RunnerState, State,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -37,77 +40,6 @@ pub(crate) struct Time(pub(crate) Timestamp);
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&rfc3339(self.0))
-    }
-}
-
-/// What a later version may fill in.
-type NotYet = ();
-
-/// A job.
-#[derive(Serialize)]
-pub(crate) struct JobJson<'a> {
-    id: JobId,
-    kind: &'a str,
-    queue: &'a str,
-    tenant: NotYet,
-    tags: NotYet,
-    state: State,
-    priority: Priority,
-    payload: &'a RawValue,
-    result: Option<&'a RawValue>,
-    error: Option<&'a str>,
-    progress: Option<&'a Progress>,
-    attempt: u32,
-    retries_left: u32,
-    max_retries: u32,
-    backoff: Backoff,
-    timeout_ms: Option<u64>,
-    unique_key: NotYet,
-    key: NotYet,
-    parent_id: NotYet,
-    children: NotYet,
-    depends_on: NotYet,
-    run_at: Option<Time>,
-    created_at: Time,
-    updated_at: Time,
-    started_at: Option<Time>,
-    finished_at: Option<Time>,
-    runner: Option<i64>,
-    worker: Option<u32>,
-}
-
-impl<'a> JobJson<'a> {
-    pub(crate) fn new(job: &'a JobRecord) -> JobJson<'a> {
-        JobJson {
-            id: job.id,
-            kind: &job.kind,
-            queue: &job.queue,
-            tenant: (),
-            tags: (),
-            state: job.state,
-            priority: job.priority,
-            payload: &job.payload,
-            result: job.result.as_deref(),
-            error: job.error.as_deref(),
-            progress: job.progress.as_ref(),
-            attempt: job.attempt,
-            retries_left: job.retries_left(),
-            max_retries: job.retry.max_retries,
-            backoff: job.retry.backoff,
-            timeout_ms: job.timeout.map(millis),
-            unique_key: (),
-            key: (),
-            parent_id: (),
-            children: (),
-            depends_on: (),
-            run_at: job.run_at.map(Time),
-            created_at: Time(job.created_at),
-            updated_at: Time(job.updated_at),
-            started_at: job.started_at.map(Time),
-            finished_at: job.finished_at.map(Time),
-            runner: job.runner,
-            worker: job.worker,
-        }
     }
 }
 
@@ -342,7 +274,7 @@ pub(crate) struct DoneJson<'a> {
 mod tests {
     use std::time::Duration;
 
-    use jobq::{Clock, EventFilter, NewJob, Queue, RunnersOf};
+    use jobq::{Clock, EventFilter, NewJob, Priority, Queue, RunnersOf};
 
     use super::*;
 
@@ -369,7 +301,7 @@ mod tests {
         r#""error":null,"progress":null,"attempt":0,"retries_left":3,"max_retries":3,"#,
         r#""backoff":"exponential","timeout_ms":90000,"unique_key":null,"key":null,"#,
         r#""parent_id":null,"children":null,"depends_on":null,"#,
-        r#""run_at":"2026-03-01T12:05:00.007Z","created_at":"2026-03-01T12:00:00.007Z","#,
+        r#""run_at":"2026-03-01T12:05:00.007Z","deadline":null,"created_at":"2026-03-01T12:00:00.007Z","#,
         r#""updated_at":"2026-03-01T12:00:00.007Z","started_at":null,"finished_at":null,"#,
         r#""runner":null,"worker":null"#
     );

@@ -7,6 +7,7 @@ mod claims;
 mod cost;
 mod crashes;
 mod fence;
+mod listing;
 mod neighbours;
 mod neighbours_of_attempts;
 mod opening;

@@ -6,7 +6,7 @@ use super::support::{Jobq, text};
 use crate::support::{PATIENCE, wait_until};
 
 /// A job as JSON, in the order of the contract.
-const JOB: [&str; 28] = [
+const JOB: [&str; 29] = [
     "id",
     "kind",
     "queue",
@@ -29,6 +29,7 @@ const JOB: [&str; 28] = [
     "children",
     "depends_on",
     "run_at",
+    "deadline",
     "created_at",
     "updated_at",
     "started_at",

@@ -14,6 +14,8 @@ mod look;
 mod output;
 mod packaging;
 mod places;
+mod rules;
+mod rules_many;
 mod run;
 mod run_batch;
 mod run_kinds;

@@ -139,6 +139,12 @@ fn a_terminal_gets_a_table_that_fits_and_colour_unless_there_is_to_be_none() {
     assert!(json.starts_with("{\"counts\":"), "{json}");
     let enqueued = on_a_terminal(&jobq, "jobq enqueue -q -- true", &[]).unwrap();
     assert_eq!(enqueued, "job 3 enqueued (pending)\n");
+    let unique = "jobq enqueue -q --unique k -- true";
+    let unique = on_a_terminal(&jobq, &format!("{unique}; {unique}"), &[]).unwrap();
+    assert_eq!(
+        unique,
+        "job 4 enqueued (pending)\njob 4 is there already (pending)\n"
+    );
 }
 
 #[test]

@@ -19,7 +19,7 @@ fn queues_are_listed_with_their_counts() {
     let rows = plain.rows();
     assert_eq!(rows[0][..7], ["a", "1", "0", "0", "0", "0", "0"]);
     assert!(rows[0][7].ends_with('Z'), "{rows:?}");
-    assert_eq!(rows[1], ["b", "0", "1", "0", "0", "1", "0", ""]);
+    assert_eq!(rows[1], ["b", "0", "1", "0", "0", "1", "0", "", "0", "0"]);
     let json = jobq.json_lines(&["queue", "list"]);
     assert_eq!(json[1]["counts"]["failed"], 1);
     let keys: Vec<_> = json[1].as_object().unwrap().keys().collect();

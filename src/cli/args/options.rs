@@ -1,0 +1,102 @@
+//! What a job says of itself, for every verb that makes jobs.
+
+use std::time::Duration;
+
+use clap::Args;
+use jobq::{Backoff, ChildPolicy, NewJob, OnDuplicate, Priority};
+
+use super::choices;
+use crate::cli::exit::CliResult;
+use crate::cli::options::{Options, Unique};
+use crate::cli::parse;
+
+/// Where the help text lists what ties jobs to each other.
+pub(super) const RULES: &str = "Rules between jobs";
+
+/// What goes for a job however often and whenever it is made.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct JobOptions {
+    /// The queue
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Which jobs of the queue go first
+    #[arg(long, value_parser = choices::priority())]
+    pub(crate) priority: Option<Priority>,
+    /// How many tries may follow the first
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+    /// How the wait between tries grows
+    #[arg(long, value_name = "HOW", value_parser = choices::backoff())]
+    pub(crate) backoff: Option<Backoff>,
+    /// The first wait between tries
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) retry_delay: Option<Duration>,
+    /// How long one attempt may take
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Whose it is
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// A tag to find it by; may be given more than once
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse::tag)]
+    pub(crate) tags: Vec<(String, String)>,
+    /// At most one live job has this key
+    #[arg(long, value_name = "KEY", conflicts_with = "unique_by_payload", help_heading = RULES)]
+    pub(crate) unique: Option<String>,
+    /// At most one live job of this kind has this payload
+    #[arg(long, help_heading = RULES)]
+    pub(crate) unique_by_payload: bool,
+    /// The unique key stays taken for so long after the job has ended
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration, help_heading = RULES)]
+    pub(crate) unique_for: Option<Duration>,
+    /// Where the unique key is taken: keep the job that has it (unless set), replace its payload and
+    /// options while it does not run, or reject this one
+    #[arg(long, value_name = "HOW", value_parser = choices::on_duplicate(), help_heading = RULES)]
+    pub(crate) on_duplicate: Option<OnDuplicate>,
+    /// The concurrency key: so many jobs that have it run at once as it has places
+    #[arg(long, value_name = "KEY", help_heading = RULES)]
+    pub(crate) key: Option<String>,
+    /// How many places the concurrency key has from now on; 1 where nobody has said
+    #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
+    pub(crate) places: Option<u32>,
+    /// What a child's failure means for this job
+    #[arg(long, value_name = "HOW", value_parser = choices::child_policy(), help_heading = RULES)]
+    pub(crate) child_policy: Option<ChildPolicy>,
+    /// It is run once more when all its children are final
+    #[arg(long, help_heading = RULES)]
+    pub(crate) final_step: bool,
+}
+
+impl JobOptions {
+    /// The same, apart from the command line.
+    pub(crate) fn options(&self) -> Options {
+        let by_payload = self.unique_by_payload.then_some(Unique::KindAndPayload);
+        Options {
+            queue: self.queue.clone(),
+            priority: self.priority,
+            retries: self.retries,
+            backoff: self.backoff,
+            retry_delay: self.retry_delay,
+            timeout: self.timeout,
+            unique: self.unique.clone().map(Unique::Key).or(by_payload),
+            unique_for: self.unique_for,
+            on_duplicate: self.on_duplicate,
+            key: self.key.clone(),
+            places: self.places,
+            child_policy: self.child_policy,
+            final_step: self.final_step.then_some(true),
+            tenant: self.tenant.clone(),
+            tags: self.tags.iter().cloned().collect(),
+            ..Options::default()
+        }
+    }
+
+    /// The job with all of this said.
+    #[allow(
+        dead_code,
+        reason = "for verbs that make jobs without a working directory of their own"
+    )]
+    pub(crate) fn apply(&self, job: NewJob) -> CliResult<NewJob> {
+        self.options().apply(job, None)
+    }
+}

@@ -1,0 +1,109 @@
+//! What has been added of a batch, in little memory.
+
+use jobq::{Batch, Enqueued, JobId};
+
+use super::input::Place;
+
+/// What one transaction has added.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Added {
+    /// The new jobs; none where no line was left, or all are there already.
+    pub(crate) batch: Option<Batch>,
+    runs: Vec<Run>,
+    /// The labels of lines, and the jobs that they name.
+    pub(super) labels: Vec<(String, JobId)>,
+    /// The label of the line that was read last, until its job has a number.
+    label: Option<String>,
+    pub(super) end: Place,
+}
+
+/// Jobs in a row that are alike: so many, from the first number on.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    first: Enqueued,
+    jobs: u64,
+}
+
+impl Added {
+    /// Nothing yet, from this place on.
+    pub(super) fn from(place: Place) -> Added {
+        Added {
+            end: place,
+            ..Added::default()
+        }
+    }
+
+    /// What became of each job, in the order of the lines.
+    pub(crate) fn each(&self) -> impl Iterator<Item = Enqueued> + '_ {
+        self.runs.iter().flat_map(|run| {
+            (run.first.id.0..).zip(0..run.jobs).map(|(id, _)| Enqueued {
+                id: JobId(id),
+                ..run.first
+            })
+        })
+    }
+
+    /// Whether no line was left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
+    /// How many jobs were there already.
+    pub(crate) fn duplicates(&self) -> u64 {
+        let known = self.runs.iter().filter(|run| run.first.duplicate);
+        known.map(|run| run.jobs).sum()
+    }
+
+    /// A line has been read, up to `end`.
+    pub(super) fn read(&mut self, label: Option<String>, end: Place) {
+        self.label = label;
+        self.end = end;
+    }
+
+    /// Its job has a number.
+    pub(super) fn tell(&mut self, job: Enqueued) {
+        if let Some(label) = self.label.take() {
+            self.labels.push((label, job.id));
+        }
+        match self.runs.last_mut() {
+            Some(Run { first, jobs })
+                if first.state == job.state
+                    && first.duplicate == job.duplicate
+                    && u64::try_from(job.id.0 - first.id.0) == Ok(*jobs) =>
+            {
+                *jobs += 1;
+            }
+            _ => self.runs.push(Run {
+                first: job,
+                jobs: 1,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jobq::State;
+
+    use super::*;
+
+    #[test]
+    fn jobs_that_are_alike_take_the_room_of_one_and_come_out_as_they_went_in() {
+        let job = |id, state, duplicate| Enqueued {
+            id: JobId(id),
+            state,
+            duplicate,
+        };
+        let mut jobs: Vec<_> = (1..=1000)
+            .map(|id| job(id, State::Pending, false))
+            .collect();
+        jobs.push(job(1001, State::Blocked, false));
+        jobs.push(job(7, State::Pending, true));
+        jobs.push(job(7, State::Pending, true));
+        jobs.push(job(1002, State::Pending, false));
+        let mut added = Added::default();
+        jobs.iter().for_each(|job| added.tell(*job));
+        assert_eq!(added.each().collect::<Vec<_>>(), jobs);
+        assert_eq!((added.runs.len(), added.duplicates()), (5, 2));
+    }
+}
