@@ -23,22 +23,20 @@ use super::shutdown::Phase;
 use super::turn::{Care, Settlement, Turn, Written};
 use crate::error::Kind;
 use crate::job::JobId;
-use crate::outcome::{Verdict, judge};
-use crate::state::State;
 use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimedJob, Wish};
 use crate::store::due;
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
-use crate::store::settle::{Held, Measured};
+use crate::store::settle::Held;
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
 use crate::{Error, Result, clock};
 
 /// So many reports are settled in one transaction.
-const REPORTS: usize = 4096;
+pub(super) const REPORTS: usize = 4096;
 /// So many due jobs are made pending in one transaction.
-const PROMOTE: usize = 1000;
+pub(super) const PROMOTE: usize = 1000;
 /// After a write that failed the next try waits so long, growing to 5 s.
 const WRITE_AGAIN: Duration = Duration::from_millis(100);
 
@@ -51,6 +49,33 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     pub(crate) pulse: Pulse,
     pub(crate) registry: Arc<Registry>,
+}
+
+impl Settings {
+    /// A job as this runner has claimed it, with the names of its kind and queue.
+    pub(crate) fn attempt(
+        &self,
+        job: ClaimedJob,
+        names: (Arc<str>, Arc<str>),
+        (runner, now): (i64, Instant),
+    ) -> Attempt {
+        let held = Held {
+            job: job.id,
+            attempt: job.attempt,
+            queue: job.queue,
+            runner,
+        };
+        let mut budget = job.budget;
+        let of_kind = self.registry.timeouts.get(&*names.0).copied();
+        budget.timeout = budget.timeout.or(of_kind).or(self.default_timeout);
+        let parts = ClaimedParts {
+            kind_id: job.kind,
+            budget,
+            payload: job.payload,
+            claimed_at: now,
+        };
+        Attempt::new(held, names, parts)
+    }
 }
 
 pub(crate) struct Dispatcher {
@@ -143,21 +168,9 @@ impl Dispatcher {
     fn judge(&mut self, report: Report) {
         let attempt = &report.attempt;
         self.pace.saw(attempt.kind_id, report.took);
-        let verdict = judge(report.ending, &attempt.budget, fastrand::f64());
-        let usage = attempt.usage();
-        let measured = Measured {
-            worker: Some(report.worker),
-            took: Some(report.took),
-            exit_code: usage.exit_code,
-            cpu_ms: usage.cpu_ms,
-            max_rss_bytes: usage.max_rss_bytes,
-        };
         if self.holds(attempt) {
-            self.agenda.settlements.push(Settlement {
-                attempt: report.attempt,
-                verdict,
-                measured,
-            });
+            let settlement = Settlement::of(report, fastrand::f64());
+            self.agenda.settlements.push(settlement);
         } else {
             self.orphans.retain(|orphan| !Arc::ptr_eq(orphan, attempt));
             log::warn!(
@@ -308,15 +321,7 @@ impl Dispatcher {
         };
         for (settlement, state) in self.agenda.settlements.drain(..).zip(&written.settled) {
             self.in_flight.remove(&settlement.attempt.job());
-            match state {
-                Some(State::Completed) => tally.completed += 1,
-                Some(State::Failed) => tally.failed += 1,
-                Some(State::Cancelled) => tally.cancelled += 1,
-                Some(State::Scheduled) if matches!(settlement.verdict, Verdict::Retry { .. }) => {
-                    tally.retried += 1
-                }
-                _ => {}
-            }
+            tally.count(&settlement.verdict, *state);
         }
         self.signals.add(&tally);
     }
@@ -341,22 +346,9 @@ impl Dispatcher {
         let (conn, names) = self.lease.writer.split()?;
         let kind = names.kind_name(conn, job.kind)?;
         let queue = names.queue_name(conn, job.queue)?;
-        let held = Held {
-            job: job.id,
-            attempt: job.attempt,
-            queue: job.queue,
-            runner: self.identity.id,
-        };
-        let mut budget = job.budget;
-        let of_kind = self.settings.registry.timeouts.get(&*kind).copied();
-        budget.timeout = budget.timeout.or(of_kind).or(self.settings.default_timeout);
-        let parts = ClaimedParts {
-            kind_id: job.kind,
-            budget,
-            payload: job.payload,
-            claimed_at: now,
-        };
-        Ok(Attempt::new(held, (kind, queue), parts))
+        Ok(self
+            .settings
+            .attempt(job, (kind, queue), (self.identity.id, now)))
     }
 
     /// A turn could not be written. Nothing is lost: what it had to write waits for the next try.

@@ -13,6 +13,8 @@ use super::dispatcher::Dispatcher;
 use crate::clock::{Clock, millis};
 use crate::doorbell::Doorbell;
 use crate::error::Kind;
+use crate::outcome::Verdict;
+use crate::state::State;
 use crate::{Error, Result};
 
 /// A started runner. Dropping it stops it and waits.
@@ -37,6 +39,22 @@ pub struct Tally {
     pub retried: u64,
     /// Jobs that it holds now.
     pub running: u64,
+}
+
+impl Tally {
+    /// Counts an attempt that was settled, by the state that its job went to; none where the claim
+    /// was lost.
+    pub(crate) fn count(&mut self, verdict: &Verdict, state: Option<State>) {
+        match state {
+            Some(State::Completed) => self.completed += 1,
+            Some(State::Failed) => self.failed += 1,
+            Some(State::Cancelled) => self.cancelled += 1,
+            Some(State::Scheduled) if matches!(verdict, Verdict::Retry { .. }) => {
+                self.retried += 1;
+            }
+            _ => {}
+        }
+    }
 }
 
 /// What a runner says when it has ended.

@@ -10,6 +10,7 @@ pub(crate) mod dispatcher;
 pub(crate) mod handle;
 pub(crate) mod handler;
 mod held;
+pub(crate) mod inline;
 pub(crate) mod liveness;
 pub(crate) mod pool;
 mod registration;

@@ -158,7 +158,8 @@ fn work(
     }
 }
 
-fn run(attempt: &Arc<Attempt>, shared: &Shared, worker: u32) -> Ending {
+/// Runs a claimed job's handler on this thread.
+pub(super) fn run(attempt: &Arc<Attempt>, shared: &Shared, worker: u32) -> Ending {
     let told = || attempt.cancellation.reason();
     let failed = |error: String| Ending::Returned {
         outcome: Outcome::Fail { error },

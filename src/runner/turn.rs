@@ -5,9 +5,9 @@
 
 use std::sync::Arc;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Report};
 use crate::Result;
-use crate::outcome::Verdict;
+use crate::outcome::{Verdict, judge};
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
 use crate::store::due::{self, ClockReading};
@@ -21,6 +21,25 @@ pub(crate) struct Settlement {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) verdict: Verdict,
     pub(crate) measured: Measured,
+}
+
+impl Settlement {
+    /// What a report means; `chance` is a random number in `0.0..1.0`.
+    pub(crate) fn of(report: Report, chance: f64) -> Settlement {
+        let Report { attempt, .. } = report;
+        let usage = attempt.usage();
+        Settlement {
+            verdict: judge(report.ending, &attempt.budget, chance),
+            measured: Measured {
+                worker: Some(report.worker),
+                took: Some(report.took),
+                exit_code: usage.exit_code,
+                cpu_ms: usage.cpu_ms,
+                max_rss_bytes: usage.max_rss_bytes,
+            },
+            attempt,
+        }
+    }
 }
 
 /// A runner that is lost, and what its workers had noted of their processes.
