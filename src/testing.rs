@@ -122,7 +122,7 @@ const LISTED: usize = 50;
 
 /// Retries wait exactly as long as their policy says, and what follows itself is stopped soon.
 const BOUNDS: Bounds = Bounds {
-    spare_runs: 10_000,
+    spare_runs: 1_000,
     chance: || 0.0,
 };
 
@@ -205,8 +205,8 @@ impl TestQueue {
     /// job.
     ///
     /// # Panics
-    /// The runner's settings are not usable, or jobs follow each other without an end: ten thousand
-    /// more than there were have run.
+    /// The runner's settings are not usable, or jobs follow each other without an end: a thousand more
+    /// than there were have run.
     #[track_caller]
     pub fn run_due(&self, set_up: impl FnOnce(RunnerBuilder) -> RunnerBuilder) -> Tally {
         ok(inline::run_due(set_up(self.patient_runner()), BOUNDS))

@@ -52,6 +52,9 @@ impl RunnerBuilder {
     /// and for tests, where nothing runs behind one's back: see [`testing`](crate::testing). It may
     /// be called while other runners work on the file, and from inside a handler.
     ///
+    /// Each job is a transaction of its own here, and a wait is not waited for: for a long backlog, or
+    /// to see retries through, start a runner [until it is drained](crate::Until::Drained).
+    ///
     /// There is one worker, whatever [`workers`](RunnerBuilder::workers) says, and while a handler
     /// runs nobody looks after it: it is not told of its timeout or that somebody wants it
     /// cancelled. For jobs that must be stopped, [start](RunnerBuilder::start) a runner.
@@ -73,7 +76,8 @@ impl RunnerBuilder {
     /// # Errors
     /// A setting is not usable, the file is read-only or cannot be written, or jobs follow each other
     /// without an end: more have run than were live at the start and a hundred thousand more. What
-    /// has run until then is saved.
+    /// has run until then is saved; a job whose outcome could not be is taken over by whoever looks
+    /// next, as from a runner that was killed.
     pub fn run_due(self) -> Result<Tally> {
         let usual = Bounds {
             spare_runs: SPARE_RUNS,

@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 mod crash;
 mod disk;
+mod due_run;
 #[cfg(feature = "fault-injection")]
 mod faults;
 mod handlers;
@@ -22,5 +23,6 @@ mod regressions;
 mod shutdown;
 mod support;
 mod sync_errors;
+mod testing;
 mod wake;
 mod zombie;
