@@ -116,7 +116,8 @@ fn what_a_handler_enqueues_runs_at_once_unless_it_is_for_later() {
 
 #[test]
 fn a_job_that_is_always_due_again_is_stopped_and_what_ran_is_saved() {
-    let forever: [(&str, fn(&Context) -> Outcome); 2] = [
+    type Run = fn(&Context) -> Outcome;
+    let forever: [(&str, Run); 2] = [
         ("it enqueues itself", |ctx| {
             ctx.queue().enqueue(NewJob::new("endless")).unwrap();
             Outcome::Done(None)
