@@ -4,6 +4,7 @@ mod batch;
 mod change;
 mod look;
 mod report;
+mod transaction;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 
 pub use batch::{BatchProgress, BatchSource, Remember};
+pub use transaction::Transaction;
 
 use crate::clock::Clock;
 use crate::job::{Enqueued, NewJob};
@@ -94,7 +96,7 @@ impl QueueOptions {
 #[derive(Clone)]
 pub struct Queue {
     pub(crate) store: Arc<Store>,
-    limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl Queue {
@@ -135,14 +137,7 @@ impl Queue {
     /// # Errors
     /// As [`Queue::enqueue`]; the message names the job by its place.
     pub fn enqueue_many(&self, jobs: impl IntoIterator<Item = NewJob>) -> Result<Vec<Enqueued>> {
-        let checked: Vec<CheckedJob> = jobs
-            .into_iter()
-            .enumerate()
-            .map(|(at, job)| {
-                CheckedJob::new(job, &self.limits)
-                    .map_err(|error| error.context(format_args!("job {}", at + 1)))
-            })
-            .collect::<Result<_>>()?;
+        let checked = check_all(jobs, &self.limits)?;
         self.store.write(move |tx| {
             checked
                 .iter()
@@ -179,4 +174,15 @@ impl Queue {
         tx.finish()?;
         Ok(enqueued)
     }
+}
+
+/// The message of an error names the job by its place.
+fn check_all(jobs: impl IntoIterator<Item = NewJob>, limits: &Limits) -> Result<Vec<CheckedJob>> {
+    jobs.into_iter()
+        .enumerate()
+        .map(|(at, job)| {
+            CheckedJob::new(job, limits)
+                .map_err(|error| error.context(format_args!("job {}", at + 1)))
+        })
+        .collect()
 }

@@ -19,7 +19,7 @@ fn open(folder: &Path) -> Writer {
         ..OpenConfig::default()
     };
     let (conn, _) = connection::open(&config).unwrap();
-    Writer::new(conn, config)
+    Writer::new(conn, config, Arc::default())
 }
 
 fn writer() -> (TempDir, Writer) {
