@@ -31,7 +31,7 @@ use crate::store::claim::{ClaimedJob, Wish};
 use crate::store::due;
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
-use crate::store::settle::{Held, Measured};
+use crate::store::settle::Held;
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
 use crate::{Error, Result, clock};
 
@@ -143,15 +143,11 @@ impl Dispatcher {
     fn judge(&mut self, report: Report) {
         let attempt = &report.attempt;
         self.pace.saw(attempt.kind_id, report.took);
+        if let Some(state) = attempt.settled() {
+            return self.let_go(attempt, state);
+        }
         let verdict = judge(report.ending, &attempt.budget, fastrand::f64());
-        let usage = attempt.usage();
-        let measured = Measured {
-            worker: Some(report.worker),
-            took: Some(report.took),
-            exit_code: usage.exit_code,
-            cpu_ms: usage.cpu_ms,
-            max_rss_bytes: usage.max_rss_bytes,
-        };
+        let measured = attempt.measured(report.worker, report.took);
         if self.holds(attempt) {
             self.agenda.settlements.push(Settlement {
                 attempt: report.attempt,
@@ -309,13 +305,11 @@ impl Dispatcher {
         for (settlement, state) in self.agenda.settlements.drain(..).zip(&written.settled) {
             self.in_flight.remove(&settlement.attempt.job());
             match state {
-                Some(State::Completed) => tally.completed += 1,
-                Some(State::Failed) => tally.failed += 1,
-                Some(State::Cancelled) => tally.cancelled += 1,
                 Some(State::Scheduled) if matches!(settlement.verdict, Verdict::Retry { .. }) => {
                     tally.retried += 1
                 }
-                _ => {}
+                Some(state) => tally.count(*state),
+                None => {}
             }
         }
         self.signals.add(&tally);

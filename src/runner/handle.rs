@@ -13,6 +13,7 @@ use super::dispatcher::Dispatcher;
 use crate::clock::{Clock, millis};
 use crate::doorbell::Doorbell;
 use crate::error::Kind;
+use crate::state::State;
 use crate::{Error, Result};
 
 /// A started runner. Dropping it stops it and waits.
@@ -37,6 +38,18 @@ pub struct Tally {
     pub retried: u64,
     /// Jobs that it holds now.
     pub running: u64,
+}
+
+impl Tally {
+    /// A job has gone there for good; other states count nothing.
+    pub(crate) fn count(&mut self, state: State) {
+        match state {
+            State::Completed => self.completed += 1,
+            State::Failed => self.failed += 1,
+            State::Cancelled => self.cancelled += 1,
+            _ => {}
+        }
+    }
 }
 
 /// What a runner says when it has ended.

@@ -178,6 +178,10 @@ impl Turn<'_> {
             verdict,
             measured,
         } = settlement;
+        // Given up while its handler was at it.
+        if let Some(state) = attempt.settled() {
+            return Ok(Some(state));
+        }
         if self.care == Care::Usual {
             return settle::settle(tx, &attempt.held, verdict, measured);
         }
