@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 mod crash;
 mod disk;
+mod effects;
 #[cfg(feature = "fault-injection")]
 mod faults;
 mod handlers;

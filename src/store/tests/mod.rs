@@ -5,6 +5,7 @@ mod architecture;
 mod claims;
 mod cost;
 mod crashes;
+mod effects;
 mod fence;
 mod neighbours;
 mod neighbours_of_attempts;

@@ -85,3 +85,37 @@ fn schema_version(conn: &Connection) -> Result<i64> {
     let mut statement = conn.prepare_cached("PRAGMA schema_version")?;
     Ok(statement.query_row([], |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::OptionalExtension;
+
+    use super::super::COMMIT_MARKED;
+    use super::super::tests::writer;
+    use super::*;
+
+    fn mark(writer: &mut Writer) -> Option<i64> {
+        let slot = writer.mark.slot;
+        let conn = writer.conn().unwrap();
+        conn.query_row(COMMIT_MARKED, [slot], |row| row.get(0))
+            .optional()
+            .unwrap()
+    }
+
+    #[test]
+    fn a_commit_of_tables_alone_has_its_mark_and_one_of_nothing_has_none() {
+        let (_folder, mut writer) = writer();
+        let run = |writer: &mut Writer, sql: &str| {
+            let ran = writer.lend(|tx| -> Result<()> { Ok(tx.conn.execute_batch(sql)?) });
+            ran.unwrap();
+            mark(writer)
+        };
+        let first = run(&mut writer, "CREATE TABLE orders (id INTEGER PRIMARY KEY)");
+        assert_eq!(first, writer.mark.pending);
+        assert!(first.is_some());
+        assert_eq!(run(&mut writer, "SELECT count(*) FROM orders"), first);
+        let second = run(&mut writer, "DROP TABLE orders");
+        assert_ne!(second, first);
+        assert_eq!(second, writer.mark.pending);
+    }
+}

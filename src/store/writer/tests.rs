@@ -22,7 +22,7 @@ fn open(folder: &Path) -> Writer {
     Writer::new(conn, config, Arc::default())
 }
 
-fn writer() -> (TempDir, Writer) {
+pub(super) fn writer() -> (TempDir, Writer) {
     let folder = tempfile::tempdir().unwrap();
     let writer = open(folder.path());
     (folder, writer)
