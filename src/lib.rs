@@ -34,7 +34,8 @@
 //! ```
 //!
 //! Delivery is at least once: a handler may run again after a crash, so let it be safe to repeat, or
-//! let its effect carry [`Context::job_id`] and [`Context::attempt`].
+//! let its effect carry [`Context::job_id`] and [`Context::attempt`]. An effect on the same file happens
+//! exactly once where the handler commits it with the job's completion: [`Context::complete_in`].
 //!
 //! # The code map
 //!
@@ -86,6 +87,8 @@
 //!   else runners would wake each other for ever.
 //! - Counters, history and rows change in one transaction.
 //! - In a file that jobq did not create it changes no mode.
+//! - Whoever has a write transaction open is behind the gate (`store/gate.rs`); an application's code runs
+//!   there alone (`store/effects.rs`), and on that thread nothing may wait for another writer.
 //!
 //! **Where it departs from the first design**, because measurement or the code showed something better:
 //! - A worker's process is noted in the runner's lock file rather than in the database: it costs no
@@ -134,7 +137,7 @@ pub use job::{
     Prerequisite, Priority, Progress, When,
 };
 pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
-pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions, Remember};
+pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions, Remember, Transaction};
 pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
 pub use runner::attempt::Usage;
 pub use runner::builder::{DEFAULT_WORKERS, Retention, RunnerBuilder, UnknownKinds, Until};

@@ -4,17 +4,18 @@ mod batch;
 mod change;
 mod look;
 mod report;
+mod transaction;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
-use batch::Prepared;
 pub use batch::{BatchProgress, BatchSource, Remember};
+pub use transaction::Transaction;
 
 use crate::clock::Clock;
-use crate::job::{Enqueued, Labels, NewJob};
+use crate::job::{Enqueued, NewJob};
 use crate::store::checked::{CheckedJob, Limits};
 use crate::store::connection::{Access, Durability, OpenConfig};
 use crate::store::enqueue;
@@ -96,7 +97,7 @@ impl QueueOptions {
 #[derive(Clone)]
 pub struct Queue {
     pub(crate) store: Arc<Store>,
-    limits: Arc<Limits>,
+    pub(crate) limits: Arc<Limits>,
 }
 
 impl Queue {
@@ -137,22 +138,10 @@ impl Queue {
     /// # Errors
     /// As [`Queue::enqueue`]; the message names the job by its place.
     pub fn enqueue_many(&self, jobs: impl IntoIterator<Item = NewJob>) -> Result<Vec<Enqueued>> {
-        let in_place = |at: usize, error: Error| error.context(format_args!("job {}", at + 1));
-        let jobs: Vec<Prepared> = jobs
-            .into_iter()
-            .enumerate()
-            .map(|(at, job)| Prepared::new(job, &self.limits).map_err(|error| in_place(at, error)))
-            .collect::<Result<_>>()?;
+        let jobs = batch::prepare(jobs, &self.limits)?;
         let limits = Arc::clone(&self.limits);
-        self.store.write(move |tx| {
-            let mut labels = Labels::default();
-            let each = jobs.iter().enumerate();
-            each.map(|(at, job)| {
-                let added = job.add(tx, &limits, &mut labels);
-                added.map_err(|error| in_place(at, error))
-            })
-            .collect()
-        })
+        self.store
+            .write(move |tx| batch::add_all(tx, &jobs, &limits))
     }
 
     pub(crate) fn checked(&self, job: NewJob) -> Result<CheckedJob> {

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::Queue;
-use crate::Result;
 use crate::job::{Enqueued, Labels, NewJob};
 use crate::store::batches::{self, Batch};
 use crate::store::checked::{CheckedJob, Limits};
 use crate::store::enqueue;
 use crate::store::tx::Tx;
+use crate::{Error, Result};
 
 /// Where a very large batch comes from: it is read twice, once to check it and once to add it, and
 /// is never in memory as a whole.
@@ -124,6 +124,35 @@ impl Queue {
     }
 }
 
+/// Checks many jobs before the transaction begins.
+pub(super) fn prepare(
+    jobs: impl IntoIterator<Item = NewJob>,
+    limits: &Limits,
+) -> Result<Vec<Prepared>> {
+    jobs.into_iter()
+        .enumerate()
+        .map(|(at, job)| Prepared::new(job, limits).map_err(|error| in_place(at, error)))
+        .collect()
+}
+
+pub(super) fn add_all(
+    tx: &mut Tx<'_>,
+    jobs: &[Prepared],
+    limits: &Limits,
+) -> Result<Vec<Enqueued>> {
+    let mut labels = Labels::default();
+    let each = jobs.iter().enumerate();
+    each.map(|(at, job)| {
+        let added = job.add(tx, limits, &mut labels);
+        added.map_err(|error| in_place(at, error))
+    })
+    .collect()
+}
+
+fn in_place(at: usize, error: Error) -> Error {
+    error.context(format_args!("job {}", at + 1))
+}
+
 /// A job of a call with many, checked before the transaction begins.
 pub(super) enum Prepared {
     Checked(CheckedJob),
@@ -132,7 +161,7 @@ pub(super) enum Prepared {
 }
 
 impl Prepared {
-    pub(super) fn new(job: NewJob, limits: &Limits) -> Result<Prepared> {
+    fn new(job: NewJob, limits: &Limits) -> Result<Prepared> {
         if job.labels.is_none() {
             return CheckedJob::new(job, limits).map(Prepared::Checked);
         }
@@ -140,12 +169,7 @@ impl Prepared {
         Ok(Prepared::Labelled(Box::new(job)))
     }
 
-    pub(super) fn add(
-        &self,
-        tx: &mut Tx<'_>,
-        limits: &Limits,
-        labels: &mut Labels,
-    ) -> Result<Enqueued> {
+    fn add(&self, tx: &mut Tx<'_>, limits: &Limits, labels: &mut Labels) -> Result<Enqueued> {
         match self {
             Prepared::Checked(job) => enqueue::enqueue(tx, job),
             Prepared::Labelled(job) => add(tx, NewJob::clone(job), limits, labels),

@@ -10,7 +10,8 @@ use crate::family::Step;
 use crate::job::AttemptRef;
 use crate::job::JobId;
 use crate::outcome::{Budget, Ending};
-use crate::store::settle::{Held, Spawned};
+use crate::state::State;
+use crate::store::settle::{Held, Measured, Spawned};
 
 /// A claimed job as dispatcher and worker share it.
 pub(crate) struct Attempt {
@@ -29,6 +30,8 @@ pub(crate) struct Attempt {
     began_at: OnceLock<Instant>,
     /// Its worker has been noted in the file.
     noted: AtomicBool,
+    /// Where its handler has brought the job to by itself, in a transaction of its own.
+    settled: OnceLock<State>,
 }
 
 /// What the kernel says an attempt's process used, and how it ended.
@@ -62,6 +65,7 @@ impl Attempt {
             stage: AtomicU32::new(IN_CHANNEL),
             began_at: OnceLock::new(),
             noted: AtomicBool::new(false),
+            settled: OnceLock::new(),
         }
     }
 
@@ -124,7 +128,28 @@ impl Attempt {
                 .is_some_and(|told_at| now >= clock::after(told_at, grace))
     }
 
-    pub(crate) fn usage(&self) -> Usage {
+    /// Its handler has committed what becomes of the job.
+    pub(crate) fn set_settled(&self, state: State) {
+        let _ = self.settled.set(state);
+    }
+
+    /// Where the job is already: nothing is left to write of this attempt, whatever it reports.
+    pub(crate) fn settled(&self) -> Option<State> {
+        self.settled.get().copied()
+    }
+
+    pub(crate) fn measured(&self, worker: u32, took: Duration) -> Measured {
+        let usage = self.usage();
+        Measured {
+            worker: Some(worker),
+            took: Some(took),
+            exit_code: usage.exit_code,
+            cpu_ms: usage.cpu_ms,
+            max_rss_bytes: usage.max_rss_bytes,
+        }
+    }
+
+    fn usage(&self) -> Usage {
         *self.usage.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

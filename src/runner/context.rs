@@ -1,7 +1,7 @@
 //! What a handler sees of the world: its job, whether it is to stop, and where to report.
 
 use std::any::TypeId;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -17,20 +17,28 @@ use crate::job::{JobId, Progress};
 use crate::queue::Queue;
 use crate::store::attempt_writes;
 use crate::store::settle::Spawned;
+use crate::store::tx::Tx;
 
 /// Progress is saved at most this often; the last word always is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// A handler's view of its attempt. It lives as long as the handler runs.
 pub struct Context {
-    attempt: Arc<Attempt>,
-    queue: Queue,
+    pub(super) attempt: Arc<Attempt>,
+    pub(super) queue: Queue,
     registry: Arc<Registry>,
     marks: Arc<Marks>,
-    worker: u32,
+    pub(super) worker: u32,
     progress: RefCell<Throttle>,
     spawned: RefCell<Spawned>,
+    /// Something was posted, and it is not known whether it is written.
+    pub(super) posted: Cell<bool>,
+    /// What was posted inside of a transaction of the handler's, which the writer has to wait for.
+    pub(super) held_back: RefCell<Vec<Post>>,
 }
+
+/// A write that the handler does not wait for.
+pub(super) type Post = Box<dyn FnMut(&mut Tx<'_>) -> crate::Result<()> + Send>;
 
 #[derive(Default)]
 struct Throttle {
@@ -48,11 +56,9 @@ impl Context {
             worker,
             progress: RefCell::default(),
             spawned: RefCell::default(),
+            posted: Cell::new(false),
+            held_back: RefCell::default(),
         }
-    }
-
-    pub(crate) fn attempt_held(&self) -> &Attempt {
-        &self.attempt
     }
 
     pub(crate) fn spawned(&self) -> &RefCell<Spawned> {
@@ -136,8 +142,15 @@ impl Context {
         self.save_progress(progress);
     }
 
+    /// Posts whatever is held back.
     pub(crate) fn flush(&self) {
-        if let Some(progress) = self.progress.borrow_mut().held_back.take() {
+        self.flush_progress();
+        self.send_held_back();
+    }
+
+    pub(super) fn flush_progress(&self) {
+        let held_back = self.progress.borrow_mut().held_back.take();
+        if let Some(progress) = held_back {
             self.save_progress(progress);
         }
     }
@@ -207,6 +220,7 @@ impl Context {
         allow(dead_code, reason = "commands are a feature")
     )]
     pub(crate) fn output(&self, kind: EventKind, bytes: Vec<u8>) {
+        self.posted.set(true);
         if let Err(error) = self
             .queue
             .post_output(self.attempt.reference(), kind, bytes)
@@ -225,12 +239,20 @@ impl Context {
         self.marks.set(self.worker, mark);
     }
 
-    fn post(
-        &self,
-        body: impl FnMut(&mut crate::store::tx::Tx<'_>) -> crate::Result<()> + Send + 'static,
-    ) {
-        if let Err(error) = self.queue.store.seat.post(body) {
-            log::warn!("a write of job {} is lost: {error}", self.job_id());
+    fn post(&self, body: impl FnMut(&mut Tx<'_>) -> crate::Result<()> + Send + 'static) {
+        self.held_back.borrow_mut().push(Box::new(body));
+        self.send_held_back();
+    }
+
+    fn send_held_back(&self) {
+        if self.queue.store.is_lent_here() {
+            return;
+        }
+        for post in self.held_back.take() {
+            self.posted.set(true);
+            if let Err(error) = self.queue.store.seat.post(post) {
+                log::warn!("a write of job {} is lost: {error}", self.job_id());
+            }
         }
     }
 }

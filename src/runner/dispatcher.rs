@@ -163,6 +163,9 @@ impl Dispatcher {
     fn judge(&mut self, report: Report) {
         let attempt = &report.attempt;
         self.pace.saw(attempt.kind_id, report.took);
+        if let Some(state) = attempt.settled() {
+            return self.let_go(attempt, state);
+        }
         if self.holds(attempt) {
             let settlement = Settlement::of(report, fastrand::f64());
             self.agenda.settlements.push(settlement);

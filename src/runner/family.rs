@@ -11,12 +11,12 @@ use crate::store::settle::Spawned;
 impl Context {
     /// Which part of the job this is: its own part, or the final step after its children.
     pub fn step(&self) -> Step {
-        self.attempt_held().step
+        self.attempt.step
     }
 
     /// The job's parent.
     pub fn parent(&self) -> Option<JobId> {
-        self.attempt_held().held.parent
+        self.attempt.held.parent
     }
 
     /// Adds a child. It is committed with this attempt's completion, or not at all, so a retry

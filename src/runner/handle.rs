@@ -13,6 +13,7 @@ use super::dispatcher::Dispatcher;
 use crate::clock::{Clock, millis};
 use crate::doorbell::Doorbell;
 use crate::error::Kind;
+use crate::state::State;
 use crate::{Error, Result};
 
 /// A started runner. Dropping it stops it and waits.
@@ -46,6 +47,16 @@ impl Tally {
         self.failed += more.failed;
         self.cancelled += more.cancelled;
         self.retried += more.retried;
+    }
+
+    /// A job has gone there for good; other states count nothing.
+    pub(crate) fn count(&mut self, state: State) {
+        match state {
+            State::Completed => self.completed += 1,
+            State::Failed => self.failed += 1,
+            State::Cancelled => self.cancelled += 1,
+            _ => {}
+        }
     }
 }
 

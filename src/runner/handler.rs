@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 
 use super::context::Context;
 use crate::family::GROUP;
@@ -86,6 +87,12 @@ impl<E: std::error::Error> From<E> for Failure {
     }
 }
 
+impl From<Failure> for Outcome {
+    fn from(Failure(outcome): Failure) -> Outcome {
+        outcome
+    }
+}
+
 /// A closure over a typed job.
 pub(crate) struct Typed<F, J> {
     pub(crate) run: F,
@@ -108,16 +115,20 @@ where
             }
         };
         match (self.run)(job, ctx) {
-            Ok(output) => match serde_json::to_string(&output) {
-                Ok(json) if json == "null" => Outcome::Done(None),
-                Ok(json) => Outcome::Done(Some(json)),
-                Err(error) => Outcome::Fail {
-                    error: format!("the output cannot be written as JSON: {error}"),
-                },
-            },
-            Err(Failure(outcome)) => outcome,
+            Ok(output) => result_json(&output).map_or_else(Outcome::from, Outcome::Done),
+            Err(failure) => failure.into(),
         }
     }
+}
+
+/// What a handler returned, as a job's result: none for `()` and the like.
+pub(crate) fn result_json(output: &impl Serialize) -> Result<Option<String>, Failure> {
+    let json = serde_json::to_string(output).map_err(|error| {
+        Failure::permanent(format_args!(
+            "the output cannot be written as JSON: {error}"
+        ))
+    })?;
+    Ok((json != "null").then_some(json))
 }
 
 /// The handlers by kind, and the state that the application shares with them.

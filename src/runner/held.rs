@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Attempt;
 use super::dispatcher::Dispatcher;
+use super::handle::Tally;
 use super::turn::Settlement;
 use crate::clock;
 use crate::outcome::{CancelReason, Ending, judge};
+use crate::state::State;
 use crate::store::change::SAFETY_POLL;
 use crate::store::settle::Measured;
 
@@ -93,6 +95,9 @@ impl Dispatcher {
             attempt.job()
         );
         self.pool.replace(worker);
+        if let Some(state) = attempt.settled() {
+            return self.let_go(attempt, state);
+        }
         let took = attempt
             .running_on()
             .map(|(_, began)| clock::instant().duration_since(began));
@@ -108,6 +113,22 @@ impl Dispatcher {
             measured,
             spawned: None,
         });
+    }
+
+    /// Frees the slot of an attempt whose handler has settled it: there is nothing to write.
+    pub(crate) fn let_go(&mut self, attempt: &Arc<Attempt>, state: State) {
+        self.orphans.retain(|orphan| !Arc::ptr_eq(orphan, attempt));
+        if !self.holds(attempt) {
+            return;
+        }
+        self.in_flight.remove(&attempt.job());
+        // It may have been given up just before.
+        self.agenda
+            .settlements
+            .retain(|settlement| !Arc::ptr_eq(&settlement.attempt, attempt));
+        let mut tally = Tally::default();
+        tally.count(state);
+        self.signals.add(&tally);
     }
 
     /// Handlers whose jobs are others' now have their grace time as well.

@@ -7,6 +7,7 @@ pub(crate) mod attempt;
 pub(crate) mod builder;
 pub(crate) mod context;
 pub(crate) mod dispatcher;
+mod effects;
 pub(crate) mod family;
 pub(crate) mod handle;
 pub(crate) mod handler;

@@ -31,16 +31,9 @@ impl Settlement {
     /// What a report means; `chance` is a random number in `0.0..1.0`.
     pub(crate) fn of(report: Report, chance: f64) -> Settlement {
         let Report { attempt, .. } = report;
-        let usage = attempt.usage();
         Settlement {
             verdict: judge(report.ending, &attempt.budget, chance),
-            measured: Measured {
-                worker: Some(report.worker),
-                took: Some(report.took),
-                exit_code: usage.exit_code,
-                cpu_ms: usage.cpu_ms,
-                max_rss_bytes: usage.max_rss_bytes,
-            },
+            measured: attempt.measured(report.worker, report.took),
             spawned: report.spawned,
             attempt,
         }
@@ -135,13 +128,21 @@ impl Written {
             **state == Some(State::Scheduled) && matches!(settlement.verdict, Verdict::Retry { .. })
         };
         let retried = settlements.iter().zip(&self.settled).filter(is_retry);
-        Tally {
+        let mut tally = Tally {
             completed: self.ended.completed,
             failed: self.ended.failed + self.failed_unknown as u64,
             cancelled: self.ended.cancelled,
             retried: retried.count() as u64,
             ..Tally::default()
+        };
+        // Completed by their handlers, in transactions of their own.
+        for state in settlements
+            .iter()
+            .filter_map(|settlement| settlement.attempt.settled())
+        {
+            tally.count(state);
         }
+        tally
     }
 }
 
@@ -242,6 +243,10 @@ impl Turn<'_> {
             measured,
             spawned,
         } = settlement;
+        // Given up while its handler was at it.
+        if let Some(state) = attempt.settled() {
+            return Ok(Some(state));
+        }
         let nothing = Spawned::default();
         let ended = (verdict, spawned.as_deref().unwrap_or(&nothing));
         if self.care == Care::Usual {

@@ -26,11 +26,7 @@ statements! {
 
 impl AttemptRef {
     pub(crate) fn check(self, tx: &Tx<'_>) -> Result<()> {
-        if tx
-            .conn
-            .prepare_cached(JOB_IS_HELD)?
-            .exists(params![self.job.0, self.attempt])?
-        {
+        if self.is_held(tx)? {
             return Ok(());
         }
         let state =
@@ -39,6 +35,13 @@ impl AttemptRef {
             "attempt {} no longer holds job {}, which is {state}",
             self.attempt, self.job
         )))
+    }
+
+    pub(crate) fn is_held(self, tx: &Tx<'_>) -> Result<bool> {
+        Ok(tx
+            .conn
+            .prepare_cached(JOB_IS_HELD)?
+            .exists(params![self.job.0, self.attempt])?)
     }
 
     fn event(self, kind: EventKind) -> NewEvent {

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::Result;
+use crate::{Error, Result};
 
 pub(crate) mod attempt_writes;
 pub(crate) mod attempts;
@@ -19,6 +19,7 @@ pub(crate) mod deadlines;
 pub(crate) mod drain;
 pub(crate) mod due;
 pub(crate) mod edit;
+pub(crate) mod effects;
 pub(crate) mod ended;
 pub(crate) mod enqueue;
 pub(crate) mod events;
@@ -26,6 +27,7 @@ pub(crate) mod families;
 pub(crate) mod file;
 #[cfg(feature = "cli")]
 pub(crate) mod floor;
+pub(crate) mod gate;
 pub(crate) mod head;
 pub(crate) mod links;
 pub(crate) mod names;
@@ -54,17 +56,19 @@ mod why_blocked;
 pub(crate) mod writer;
 
 use connection::{Access, OpenConfig};
+use effects::Effects;
 use reader::{ReadPool, Reader};
 use seat::WriterSeat;
 use tx::Tx;
 use writer::Writer;
 
-/// An open file: its one writer and its readers.
+/// An open file: its one writer, its readers, and the connection that is lent to applications.
 pub(crate) struct Store {
     pub(crate) config: OpenConfig,
     pub(crate) access: Access,
     /// Closed before the writer, which looks after the log.
     readers: ReadPool,
+    effects: Effects,
     pub(crate) seat: WriterSeat,
 }
 
@@ -72,10 +76,13 @@ impl Store {
     pub(crate) fn open(mut config: OpenConfig) -> Result<Store> {
         config.path = file::prepare_folder(&config.path)?;
         let (conn, access) = connection::open(&config)?;
-        let writer = (access == Access::ReadWrite).then(|| Writer::new(conn, config.clone()));
+        let effects = Effects::new(config.clone());
+        let writer = (access == Access::ReadWrite)
+            .then(|| Writer::new(conn, config.clone(), effects.gate()));
         Ok(Store {
             access,
-            seat: WriterSeat::new(writer)?,
+            seat: WriterSeat::new(writer, effects.gate())?,
+            effects,
             readers: ReadPool::new(config.path.clone(), access),
             config,
         })
@@ -87,6 +94,25 @@ impl Store {
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.seat.write(body)
+    }
+
+    /// Runs an application's `body` as a transaction alone, on this thread, and once. On an error or
+    /// a panic of the body nothing is changed.
+    pub(crate) fn write_alone<T, E: From<Error>>(
+        &self,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        if self.access != Access::ReadWrite {
+            return Err(seat::read_only().into());
+        }
+        let done = self.effects.write(body)?;
+        self.seat.ring();
+        Ok(done)
+    }
+
+    /// Whether an application's code runs on this thread, inside of [`Store::write_alone`].
+    pub(crate) fn is_lent_here(&self) -> bool {
+        self.effects.is_lent_here()
     }
 
     pub(crate) fn reader(&self) -> Result<Reader> {

@@ -6,6 +6,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::command::{Call, Command};
+use super::gate::Gate;
 use super::tx::Tx;
 use super::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
 use crate::doorbell::Doorbell;
@@ -29,6 +30,8 @@ pub(crate) struct WriterSeat {
     inbox: Option<Sender<Message>>,
     outbox: Receiver<Message>,
     bell: Arc<Doorbell>,
+    /// What the writer has to pass, and whoever waits for it must not hold.
+    gate: Arc<Gate>,
     seat: Mutex<Seat>,
 }
 
@@ -51,7 +54,7 @@ pub(crate) struct SeatLease {
 }
 
 impl WriterSeat {
-    pub(crate) fn new(writer: Option<Writer>) -> Result<WriterSeat> {
+    pub(crate) fn new(writer: Option<Writer>, gate: Arc<Gate>) -> Result<WriterSeat> {
         let (inbox, outbox) = bounded(INBOX);
         let inbox = writer.is_some().then_some(inbox);
         let seat = writer.map_or(Seat::Closed, |writer| Seat::Idle(Box::new(writer)));
@@ -60,6 +63,7 @@ impl WriterSeat {
             inbox,
             outbox,
             bell,
+            gate,
             seat: Mutex::new(seat),
         })
     }
@@ -90,11 +94,17 @@ impl WriterSeat {
         let Some(inbox) = &self.inbox else {
             return Err(read_only());
         };
+        self.gate.refuse_inside()?;
         inbox.send(Message::Write(command)).map_err(|_| gone())?;
         // After the send: a runner that ends meanwhile either sees the command or leaves the seat idle.
         self.sit(&mut self.lock())?;
         self.bell.ring();
         Ok(())
+    }
+
+    /// Tells a runner that something was written past its writer.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
     }
 
     /// Sees to it that somebody writes.
@@ -134,6 +144,7 @@ impl WriterSeat {
 
     /// Hands the writer to a runner.
     pub(crate) fn lease(&self) -> Result<SeatLease> {
+        self.gate.refuse_inside()?;
         let mut seat = self.lock();
         let writer = match std::mem::replace(&mut *seat, Seat::Runner) {
             Seat::Idle(writer) => writer,
@@ -190,7 +201,7 @@ impl Drop for WriterSeat {
     }
 }
 
-fn read_only() -> Error {
+pub(crate) fn read_only() -> Error {
     Error::new(
         Kind::ReadOnly,
         "the database could only be opened for reading",

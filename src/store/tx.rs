@@ -8,8 +8,8 @@ use super::ended::{self, FollowUps};
 use super::events::{EventBuffer, NewEvent};
 use super::families::FamilyChanges;
 use super::names::Names;
-use crate::Result;
 use crate::clock::Clock;
+use crate::{Error, Result};
 
 /// One IMMEDIATE transaction: its connection, its moment, and what it owes the counters.
 pub(crate) struct Tx<'c> {
@@ -103,5 +103,27 @@ impl<'c> Tx<'c> {
                 Err(error)
             }
         }
+    }
+
+    /// Runs an application's code. Nothing may be written after it where it has ended the
+    /// transaction.
+    pub(crate) fn entrust<T, E: From<Error>>(
+        &mut self,
+        body: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run_cached("SAVEPOINT application")?;
+        let answer = body(self)?;
+        // It went with the transaction, even where another one was begun since.
+        self.run_cached("RELEASE application").map_err(|_| {
+            Error::wrong_state("the transaction was ended from inside of its closure").hint(
+                "leave COMMIT and ROLLBACK to jobq, and return an error of SQLite's as an error",
+            )
+        })?;
+        Ok(answer)
+    }
+
+    fn run_cached(&self, sql: &str) -> Result<()> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
     }
 }

@@ -1,6 +1,9 @@
 //! The one writer of a process: it commits what has queued up as one transaction.
 
+mod lend;
+
 use std::cell::Cell;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -10,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::command::{Command, not_saved};
 use super::connection::{self, OpenConfig};
 use super::file;
+use super::gate::Gate;
 use super::names::Names;
 use super::schema;
 use super::sqlite_error::breaks_connection;
@@ -36,7 +40,10 @@ enum Landed {
 /// The write connection and what it knows.
 pub(crate) struct Writer {
     config: OpenConfig,
-    /// None after an error that makes the connection untrustworthy, until it is open again.
+    /// Shared with the other writers of this process: whoever has a transaction open is inside.
+    gate: Arc<Gate>,
+    /// None before the first use, and after an error that makes the connection untrustworthy, until
+    /// it is open again.
     conn: Option<Connection>,
     names: Names,
     mark: CommitMark,
@@ -73,8 +80,15 @@ struct CommitMark {
 }
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, config: OpenConfig) -> Writer {
+    pub(crate) fn new(conn: Connection, config: OpenConfig, gate: Arc<Gate>) -> Writer {
         conn.wal_hook(Some(note_log_pages));
+        let mut writer = Writer::unopened(config, gate);
+        writer.conn = Some(conn);
+        writer
+    }
+
+    /// One that opens its connection when it is first used.
+    pub(crate) fn unopened(config: OpenConfig, gate: Arc<Gate>) -> Writer {
         let mark = CommitMark {
             slot: fastrand::i64(0..64),
             last: None,
@@ -82,7 +96,8 @@ impl Writer {
         };
         Writer {
             config,
-            conn: Some(conn),
+            gate,
+            conn: None,
             names: Names::default(),
             mark,
             checkpoint_at_pages: RUNNER_CHECKPOINT_PAGES,
@@ -175,6 +190,9 @@ impl Writer {
         body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
     ) -> Group<T> {
         let single = commands.is_empty();
+        // Until after COMMIT or ROLLBACK, and until it is known what became of it.
+        let gate = Arc::clone(&self.gate);
+        let _pass = gate.enter();
         let (outcomes, answer) = match self.run(commands, body) {
             Ok(ran) => ran,
             Err(error) => {
@@ -375,6 +393,7 @@ impl Writer {
                 ));
             }
             conn.wal_hook(Some(note_log_pages));
+            self.keep_open_while_lent(&conn)?;
             self.conn = Some(conn);
         }
         if self.needs_checkpoint {

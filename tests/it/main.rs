@@ -13,6 +13,7 @@ mod clock;
 mod crash;
 mod disk;
 mod due_run;
+mod effects;
 mod families;
 #[cfg(feature = "fault-injection")]
 mod faults;

@@ -6,6 +6,7 @@ mod audit;
 mod claims;
 mod cost;
 mod crashes;
+mod effects;
 mod fence;
 mod listing;
 mod neighbours;

@@ -45,7 +45,7 @@ fn writer() -> (TempDir, Writer, Connection) {
     let config = config(&folder);
     let (conn, _) = connection::open(&config).unwrap();
     let other = Connection::open(&config.path).unwrap();
-    (folder, Writer::new(conn, config), other)
+    (folder, Writer::new(conn, config, Arc::default()), other)
 }
 
 pub(super) fn new_job() -> CheckedJob {
@@ -418,7 +418,7 @@ fn what_was_sent_without_waiting_is_written_before_the_store_is_gone() {
 fn a_read_only_file_refuses_every_write_and_never_blocks() {
     let (tell, told) = bounded(1);
     std::thread::spawn(move || {
-        let seat = WriterSeat::new(None).unwrap();
+        let seat = WriterSeat::new(None, Arc::default()).unwrap();
         for _ in 0..5000 {
             let error = seat.write(|_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), Kind::ReadOnly);

@@ -20,10 +20,10 @@ fn open(folder: &Path) -> Writer {
         ..OpenConfig::default()
     };
     let (conn, _) = connection::open(&config).unwrap();
-    Writer::new(conn, config)
+    Writer::new(conn, config, Arc::default())
 }
 
-fn writer() -> (TempDir, Writer) {
+pub(super) fn writer() -> (TempDir, Writer) {
     let folder = tempfile::tempdir().unwrap();
     let writer = open(folder.path());
     (folder, writer)

@@ -1,6 +1,7 @@
 //! What the tests share: a folder of their own, real processes, what handlers leave behind, and
 //! waiting for a condition.
 
+pub(crate) mod booking;
 pub(crate) mod checker;
 pub(crate) mod child;
 pub(crate) mod effects;

@@ -7,6 +7,7 @@ use jobq::{Context, Handler, NewJob, Outcome, RunnerBuilder};
 use rustix::process::{Signal, getpid, kill_process};
 use serde::{Deserialize, Serialize};
 
+use super::booking::book;
 use super::effects::EffectLog;
 
 pub(crate) const TASK: &str = "task";
@@ -68,7 +69,8 @@ pub(crate) fn register(builder: RunnerBuilder, log: &EffectLog, process: &str) -
     };
     let builder = builder
         .handler(TASK, RunTask(own.clone()))
-        .handler(KILLER, KillRunner(own));
+        .handler(KILLER, KillRunner(own))
+        .handle(book(log.clone(), process.to_owned()));
     #[cfg(feature = "exec")]
     let builder = builder.handler("exec", jobq::handlers::exec::ExecHandler);
     builder

@@ -1,0 +1,187 @@
+//! Whose turn it is to write within this process: first come, first served.
+//!
+//! SQLite lets writers that wait sleep and try again, and whoever tries at the right moment goes
+//! first. Behind the gate those of one process wait in line instead and are woken in order.
+
+use std::cell::RefCell;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use crate::{Error, Result};
+
+/// Lets one in at a time, in the order in which they came.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    line: Mutex<Line>,
+    moved: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    /// The ticket of whoever comes next.
+    next: u64,
+    /// The ticket of who is in, or may go in.
+    serving: u64,
+}
+
+/// Being inside; ends when it is dropped, by a panic too.
+pub(crate) struct Pass<'g>(&'g Gate);
+
+/// The application's code runs inside, on this thread.
+pub(crate) struct Lent<'g>(&'g Gate);
+
+thread_local! {
+    /// The gates that this thread is behind with an application's code, innermost last.
+    static LENT: RefCell<Vec<*const Gate>> = const { RefCell::new(Vec::new()) };
+}
+
+impl Gate {
+    pub(crate) fn enter(&self) -> Pass<'_> {
+        let mut line = self.line();
+        let ticket = line.next;
+        line.next += 1;
+        while line.serving != ticket {
+            line = self
+                .moved
+                .wait(line)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        Pass(self)
+    }
+
+    /// To be held by whoever is inside while the application's code runs there.
+    pub(crate) fn lend(&self) -> Lent<'_> {
+        LENT.with_borrow_mut(|lent| lent.push(self));
+        Lent(self)
+    }
+
+    /// Whether this thread runs an application's code inside.
+    pub(crate) fn is_lent_here(&self) -> bool {
+        LENT.with_borrow(|lent| lent.iter().any(|gate| std::ptr::eq(*gate, self)))
+    }
+
+    /// For whatever waits for another who has to pass: from inside that would be for ever.
+    pub(crate) fn refuse_inside(&self) -> Result<()> {
+        if !self.is_lent_here() {
+            return Ok(());
+        }
+        Err(Error::wrong_state(
+            "this thread is inside a transaction on the same queue, and would wait for itself",
+        )
+        .hint("write through the transaction that the closure was given"))
+    }
+
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> u64 {
+        let line = self.line();
+        (line.next - line.serving).saturating_sub(1)
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        let mut line = self.0.line();
+        line.serving += 1;
+        let is_awaited = line.serving != line.next;
+        drop(line);
+        if is_awaited {
+            self.0.moved.notify_all();
+        }
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        LENT.with_borrow_mut(|lent| {
+            if let Some(at) = lent.iter().rposition(|gate| std::ptr::eq(*gate, self.0)) {
+                lent.remove(at);
+            }
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::thread;
+
+    use super::*;
+
+    /// Starts threads that want to go in, one after the other, while `first` is inside.
+    fn go_in_after<'s>(
+        scope: &'s thread::Scope<'s, '_>,
+        (gate, order): (&'s Gate, &'s Mutex<Vec<&'static str>>),
+        names: &[&'static str],
+    ) {
+        for name in names.iter().copied() {
+            let before = gate.waiting();
+            scope.spawn(move || {
+                let _pass = gate.enter();
+                order.lock().unwrap().push(name);
+            });
+            while gate.waiting() == before {
+                thread::yield_now();
+            }
+        }
+    }
+
+    #[test]
+    fn those_who_wait_go_in_in_the_order_in_which_they_came() {
+        let (gate, order) = (Gate::default(), Mutex::default());
+        thread::scope(|scope| {
+            let pass = gate.enter();
+            go_in_after(scope, (&gate, &order), &["first", "second", "third"]);
+            assert!(order.lock().unwrap().is_empty());
+            drop(pass);
+        });
+        assert_eq!(*order.lock().unwrap(), ["first", "second", "third"]);
+        assert_eq!(gate.waiting(), 0);
+    }
+
+    #[test]
+    fn who_comes_back_at_once_does_not_overtake_who_waits() {
+        let (gate, order) = (Gate::default(), Mutex::default());
+        thread::scope(|scope| {
+            for _ in 0..100 {
+                let pass = gate.enter();
+                go_in_after(scope, (&gate, &order), &["other"]);
+                drop(pass);
+                let _pass = gate.enter();
+                order.lock().unwrap().push("own");
+            }
+        });
+        assert_eq!(*order.lock().unwrap(), ["other", "own"].repeat(100));
+    }
+
+    #[test]
+    fn a_panic_inside_lets_the_next_one_in() {
+        let gate = Gate::default();
+        let panicked = catch_unwind(AssertUnwindSafe(|| {
+            let _pass = gate.enter();
+            let _lent = gate.lend();
+            panic!("inside");
+        }));
+        assert!(panicked.is_err());
+        assert!(!gate.is_lent_here());
+        let _pass = gate.enter();
+    }
+
+    #[test]
+    fn who_is_inside_with_an_applications_code_is_told_apart_by_thread_and_gate() {
+        let (gate, other) = (Gate::default(), Gate::default());
+        let lent = gate.lend();
+        let inner = other.lend();
+        assert!(gate.refuse_inside().unwrap_err().is_wrong_state());
+        assert!(other.is_lent_here());
+        thread::scope(|scope| {
+            scope.spawn(|| gate.refuse_inside().unwrap());
+        });
+        drop(inner);
+        assert!(gate.is_lent_here() && !other.is_lent_here());
+        drop(lent);
+        gate.refuse_inside().unwrap();
+    }
+}
