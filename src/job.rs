@@ -2,6 +2,7 @@
 
 mod new;
 mod record;
+pub(crate) mod template;
 
 use std::fmt;
 use std::str::FromStr;

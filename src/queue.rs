@@ -4,6 +4,7 @@ mod batch;
 mod change;
 mod look;
 mod report;
+mod schedules;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

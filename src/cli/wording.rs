@@ -5,7 +5,7 @@ use jobq::{AttemptEnd, Event, EventKind, LogEntry, Progress};
 use serde::Deserialize;
 
 use super::output::text::count;
-use super::output::time::{duration, relative};
+use super::output::time::{duration, relative, rfc3339};
 use super::what::percent;
 
 #[derive(Default, Deserialize)]
@@ -14,6 +14,10 @@ struct Details {
     queue: Option<String>,
     why: Option<String>,
     jobs: Option<u64>,
+    schedule: Option<String>,
+    slot: Option<Timestamp>,
+    until: Option<Timestamp>,
+    reason: Option<String>,
 }
 
 /// One sentence without its subject, the job.
@@ -73,8 +77,39 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
                 count(details.jobs.unwrap_or_default(), "job")
             )
         }
+        EventKind::ScheduleFired
+        | EventKind::ScheduleSkipped
+        | EventKind::ScheduleAdded
+        | EventKind::ScheduleRemoved
+        | EventKind::SchedulePaused
+        | EventKind::ScheduleResumed => of_schedule(event),
         _ => text(event),
     }
+}
+
+fn of_schedule(event: &Event) -> String {
+    let details: Details = details(event);
+    let name = details.schedule.as_deref().unwrap_or_default();
+    let did = match event.kind {
+        EventKind::ScheduleFired => match details.slot {
+            Some(slot) => format!("enqueued its job of {}", rfc3339(slot)),
+            None => "enqueued its job, as somebody asked".to_owned(),
+        },
+        EventKind::ScheduleSkipped => {
+            let slot = details.slot.map(rfc3339).unwrap_or_default();
+            let slots = match details.until.filter(|until| Some(*until) != details.slot) {
+                Some(until) => format!("its slots from {slot} to {}", rfc3339(until)),
+                None => format!("its slot of {slot}"),
+            };
+            let reason = details.reason.as_deref().unwrap_or("no reason was given");
+            format!("let {slots} pass: {reason}")
+        }
+        EventKind::ScheduleAdded => "was added or changed".to_owned(),
+        EventKind::ScheduleRemoved => "was removed".to_owned(),
+        EventKind::SchedulePaused => "was paused".to_owned(),
+        _ => "was resumed".to_owned(),
+    };
+    format!("schedule '{name}' {did}")
 }
 
 /// What the data says; the default where it says nothing that is understood.

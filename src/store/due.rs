@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::fire;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
@@ -27,6 +28,24 @@ pub(crate) fn next_due(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn
         .prepare_cached(JOB_NEXT_DUE)?
         .query_row([], |row| row.get(0))?)
+}
+
+/// Whether a runner fires schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Firing {
+    Yes,
+    /// It drains: what it finds is to come to an end.
+    No,
+}
+
+/// When there is something to do next that nobody announces, in milliseconds since 1970.
+pub(crate) fn next_moment(conn: &Connection, firing: Firing) -> Result<Option<i64>> {
+    let next_fire = match firing {
+        Firing::Yes => fire::next_fire(conn)?,
+        Firing::No => None,
+    };
+    let moments = [next_due(conn)?, next_fire];
+    Ok(moments.into_iter().flatten().min())
 }
 
 /// Makes at most `limit` due jobs pending; how many it were.
@@ -80,20 +99,24 @@ pub(crate) fn has_stepped(known: Option<&ClockReading>, now: &ClockReading) -> b
     })
 }
 
-/// Keeps what is left of every wait that was given as a duration, once for all runners. How many
-/// jobs moved.
+/// Keeps what is left of every wait that was given as a duration, and keeps schedules going, once for
+/// all runners. How many jobs moved.
 pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize> {
     let known = clock_reading(tx.conn)?;
     if !has_stepped(known.as_ref(), now) {
         return Ok(0);
     }
-    let moved = match known {
-        Some(known) if known.boot == now.boot => tx
+    let shift_ms = known
+        .filter(|known| known.boot == now.boot)
+        .map(|known| now.offset_ms - known.offset_ms);
+    let moved = match shift_ms {
+        Some(shift_ms) => tx
             .conn
             .prepare_cached(JOBS_SHIFT_WAITS)?
-            .execute([now.offset_ms - known.offset_ms])?,
-        _ => 0,
+            .execute([shift_ms])?,
+        None => 0,
     };
+    fire::follow_clock(tx, shift_ms)?;
     let mut put = tx.conn.prepare_cached(META_PUT)?;
     put.execute(params!["clock_boot", now.boot])?;
     put.execute(params!["clock_offset_ms", now.offset_ms])?;

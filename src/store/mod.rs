@@ -19,6 +19,7 @@ pub(crate) mod edit;
 pub(crate) mod enqueue;
 pub(crate) mod events;
 pub(crate) mod file;
+pub(crate) mod fire;
 #[cfg(feature = "cli")]
 pub(crate) mod floor;
 pub(crate) mod names;
@@ -27,6 +28,7 @@ pub(crate) mod queues;
 pub(crate) mod reader;
 pub(crate) mod records;
 pub(crate) mod runners;
+pub(crate) mod schedules;
 pub(crate) mod schema;
 pub(crate) mod seat;
 pub(crate) mod settle;
