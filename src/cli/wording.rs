@@ -5,7 +5,7 @@ use jobq::{AttemptEnd, Event, EventKind, LogEntry, Progress};
 use serde::Deserialize;
 
 use super::output::text::count;
-use super::output::time::{duration, relative, rfc3339};
+use super::output::time::{duration, relative};
 use super::what::percent;
 
 #[derive(Default, Deserialize)]
@@ -15,8 +15,8 @@ struct Details {
     why: Option<String>,
     jobs: Option<u64>,
     schedule: Option<String>,
-    slot: Option<Timestamp>,
-    until: Option<Timestamp>,
+    slot: Option<String>,
+    until: Option<String>,
     reason: Option<String>,
 }
 
@@ -92,13 +92,13 @@ fn of_schedule(event: &Event) -> String {
     let name = details.schedule.as_deref().unwrap_or_default();
     let did = match event.kind {
         EventKind::ScheduleFired => match details.slot {
-            Some(slot) => format!("enqueued its job of {}", rfc3339(slot)),
+            Some(slot) => format!("enqueued its job of {slot}"),
             None => "enqueued its job, as somebody asked".to_owned(),
         },
         EventKind::ScheduleSkipped => {
-            let slot = details.slot.map(rfc3339).unwrap_or_default();
-            let slots = match details.until.filter(|until| Some(*until) != details.slot) {
-                Some(until) => format!("its slots from {slot} to {}", rfc3339(until)),
+            let slot = details.slot.unwrap_or_default();
+            let slots = match details.until.filter(|until| *until != slot) {
+                Some(until) => format!("its slots from {slot} to {until}"),
                 None => format!("its slot of {slot}"),
             };
             let reason = details.reason.as_deref().unwrap_or("no reason was given");

@@ -1,7 +1,7 @@
 //! Values of a closed set, by the names that the library gives them.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use jobq::{Backoff, Durability, EventKind, Level, Priority, State};
+use jobq::{Backoff, Durability, EventKind, Level, Missed, Overlap, Priority, State};
 
 pub(super) fn state() -> impl TypedValueParser<Value = State> {
     PossibleValuesParser::new(State::ALL.map(State::as_str)).try_map(|name| name.parse())
@@ -18,6 +18,14 @@ pub(super) fn priority() -> impl TypedValueParser<Value = Priority> {
 
 pub(super) fn backoff() -> impl TypedValueParser<Value = Backoff> {
     PossibleValuesParser::new(Backoff::ALL.map(Backoff::as_str)).try_map(|name| name.parse())
+}
+
+pub(super) fn missed() -> impl TypedValueParser<Value = Missed> {
+    PossibleValuesParser::new(Missed::ALL.map(Missed::as_str)).try_map(|name| name.parse())
+}
+
+pub(super) fn overlap() -> impl TypedValueParser<Value = Overlap> {
+    PossibleValuesParser::new(Overlap::ALL.map(Overlap::as_str)).try_map(|name| name.parse())
 }
 
 pub(super) fn level() -> impl TypedValueParser<Value = Level> {
