@@ -138,8 +138,8 @@ impl FromStr for Overlap {
 /// `@every 10m`.
 ///
 /// **Where clocks are changed.** A rule with one second, one minute and one hour is a fixed time:
-/// where the hour is left out, it comes at the first moment after it; where the hour comes twice, it
-/// comes the first time. Any other rule follows the clock on the wall: what is left out it leaves
+/// where the hour is left out, it comes at the first moment after it, if that is a day that the rule
+/// names; where the hour comes twice, it comes the first time. Any other rule follows the clock on the wall: what is left out it leaves
 /// out, what comes twice comes twice. Intervals know no time zone.
 ///
 /// **When the clock is set.** Forward: the slots between were missed. Back: a slot that has come does

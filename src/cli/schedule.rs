@@ -140,9 +140,13 @@ fn next_of(name: &str, session: &Session) -> jobq::Result<String> {
 
 fn run_now(names: &[String], session: &Session) -> CliResult {
     let mut exit = Exit::Done;
+    let mut enqueued_any = false;
     for name in names {
         match session.queue()?.run_schedule(name) {
-            Ok(enqueued) => enqueue::tell(&enqueued, session)?,
+            Ok(enqueued) => {
+                enqueue::tell(&enqueued, session)?;
+                enqueued_any = true;
+            }
             Err(error) if error.is_not_found() => {
                 missing(name, session)?.print();
                 exit = Exit::NotFound;
@@ -150,7 +154,9 @@ fn run_now(names: &[String], session: &Session) -> CliResult {
             Err(error) => return Err(error.into()),
         }
     }
-    session.hint_at_run();
+    if enqueued_any {
+        session.hint_at_run();
+    }
     Ok(exit)
 }
 

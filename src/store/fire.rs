@@ -17,6 +17,7 @@ use crate::retry::RetryPolicy;
 use crate::schedule::Overlap;
 use crate::schedule::firing::{self, Firing};
 use crate::schedule::rule::Rule;
+use crate::state::State;
 use crate::{Error, Result};
 
 statements! {
@@ -93,7 +94,8 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()>
     let rows: Vec<Row> = {
         let mut statement = tx.conn.prepare_cached(SCHEDULES_AFTER_STEP)?;
         let rows = statement.query_map([], |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+            let text = |at| schedules::text(row, at);
+            Ok((row.get(0)?, text(1)?, text(2)?, row.get(3)?))
         })?;
         rows.collect::<rusqlite::Result<_>>()?
     };
@@ -124,14 +126,20 @@ fn fire(tx: &mut Tx<'_>, schedule: &Stored, rule: &Rule) -> Result<()> {
         return Ok(());
     }
     if let Some((first, last)) = firing.passed {
-        skipped(tx, &record.name, (first, last), "missed")?;
+        tx.append(skipped(&record.name, (first, last), "missed"))?;
     }
     let mut last_job = record.last_job;
     for slot in &firing.slots {
         if record.overlap == Overlap::Skip
-            && let Some(live) = live(tx, last_job)?
+            && let Some((live, state)) = live(tx, last_job)?
         {
-            skipped(tx, &record.name, (*slot, *slot), &live)?;
+            let reason = format!("overlap: job {live} is {state}");
+            let passed = skipped(&record.name, (*slot, *slot), &reason);
+            // In the live job's history: it goes with that, or a long job would leave one for each slot.
+            tx.append(NewEvent {
+                job: Some(live),
+                ..passed
+            })?;
             continue;
         }
         match enqueue_slot(tx, schedule, *slot) {
@@ -139,11 +147,11 @@ fn fire(tx: &mut Tx<'_>, schedule: &Stored, rule: &Rule) -> Result<()> {
             // The transaction is gone: the slot comes again with the next turn.
             Err(error) if tx.conn.is_autocommit() => return Err(error),
             Err(error) => {
-                log::error!(
+                log::warn!(
                     "schedule '{}' could not enqueue its job: {error}",
                     record.name
                 );
-                skipped(tx, &record.name, (*slot, *slot), &error.to_string())?;
+                tx.append(skipped(&record.name, (*slot, *slot), &error.to_string()))?;
             }
         }
     }
@@ -171,14 +179,14 @@ fn enqueue_slot(tx: &mut Tx<'_>, schedule: &Stored, slot_ms: i64) -> Result<JobI
     })
 }
 
-/// Why the last job keeps the next from being enqueued.
-fn live(tx: &Tx<'_>, last_job: Option<JobId>) -> Result<Option<String>> {
+/// The last job, where it keeps the next from being enqueued.
+fn live(tx: &Tx<'_>, last_job: Option<JobId>) -> Result<Option<(JobId, State)>> {
     let Some(id) = last_job else {
         return Ok(None);
     };
     Ok(records::state(tx.conn, id)?
         .filter(|state| !state.is_final())
-        .map(|state| format!("overlap: job {id} is {state}")))
+        .map(|state| (id, state)))
 }
 
 /// A rule that can no longer be read has no next slot: it stops until it is added again.
@@ -196,16 +204,16 @@ fn stop(tx: &mut Tx<'_>, schedule: &Stored, error: &Error) -> Result<()> {
     if advance(tx, schedule.id, next_at_ms, &stopped)? {
         log::error!("schedule '{}' stops: {error}", record.name);
         let reason = format!("it stops: {error}");
-        skipped(tx, &record.name, (next_at_ms, next_at_ms), &reason)?;
+        tx.append(skipped(&record.name, (next_at_ms, next_at_ms), &reason))?;
     }
     Ok(())
 }
 
-fn skipped(tx: &mut Tx<'_>, name: &str, (first, last): (i64, i64), reason: &str) -> Result<()> {
+fn skipped(name: &str, (first, last): (i64, i64), reason: &str) -> NewEvent {
     let data = serde_json::json!({
         "schedule": name, "slot": rfc3339(first), "until": rfc3339(last), "reason": reason
     });
-    tx.append(NewEvent::new(EventKind::ScheduleSkipped).text(Some(data.to_string())))
+    NewEvent::new(EventKind::ScheduleSkipped).text(Some(data.to_string()))
 }
 
 fn rfc3339(ms: i64) -> String {

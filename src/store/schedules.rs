@@ -6,6 +6,7 @@ use serde_json::value::RawValue;
 use super::enqueue::{self, CheckedJob, Limits};
 use super::events::NewEvent;
 use super::fire;
+use super::records;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::clock::timestamp;
@@ -244,14 +245,13 @@ pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let time = |at: usize| -> rusqlite::Result<Option<jiff::Timestamp>> {
         Ok(row.get::<_, Option<i64>>(at)?.map(timestamp))
     };
-    let job: String = row.get(6)?;
-    let job = RawValue::from_string(job).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    let job = RawValue::from_string(text(row, 6)?).unwrap_or_else(|_| RawValue::NULL.to_owned());
     Ok(Stored {
         id: row.get(0)?,
         record: ScheduleRecord {
-            name: row.get(1)?,
-            rule: row.get(2)?,
-            timezone: row.get(3)?,
+            name: text(row, 1)?,
+            rule: text(row, 2)?,
+            timezone: text(row, 3)?,
             missed: Missed::from_code(row.get(4)?).unwrap_or_default(),
             overlap: Overlap::from_code(row.get(5)?).unwrap_or_default(),
             job,
@@ -264,4 +264,8 @@ pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<Stored> {
             updated_at: timestamp(row.get(13)?),
         },
     })
+}
+
+pub(crate) fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<String> {
+    Ok(records::text(row.get_ref(at)?).unwrap_or_default())
 }

@@ -1,5 +1,7 @@
 //! Schedules, seen through the file: one job for each slot, whatever happens.
 
+mod any_history;
+
 use super::sandbox::{START_MS, Sandbox};
 use crate::Result;
 use crate::event::{EventData, EventKind};
@@ -275,6 +277,11 @@ fn while_the_last_job_lives_a_slot_is_let_pass_where_overlap_is_skip() {
         reasons(&sandbox),
         ["overlap: job 1 is pending", "overlap: job 1 is running"]
     );
+    let told = sandbox.history(JobId(1));
+    assert!(
+        told.contains(&EventKind::ScheduleSkipped),
+        "it goes with the job"
+    );
     sandbox.settle(&held, &Verdict::Complete { result: None });
     assert_eq!(fire_at(&mut sandbox, FIRST_MS + 3 * HOUR_MS), 1);
     assert_eq!(get(&sandbox, "alone").last_job, Some(JobId(2)));
@@ -403,6 +410,70 @@ fn what_is_wrong_with_one_schedule_stops_neither_the_others_nor_itself() {
     // Once it can be read again, adding it makes it go on.
     add(&mut sandbox, hourly("bad zone"));
     assert_eq!(next_ms(&sandbox, "bad zone"), FIRST_MS + 2 * HOUR_MS);
+}
+
+#[test]
+fn a_row_that_is_no_text_stops_nobody() {
+    let mut sandbox = Sandbox::new();
+    add(&mut sandbox, hourly("good"));
+    add(&mut sandbox, hourly("bad"));
+    sandbox.sql(
+        "UPDATE jobq_schedule SET name = CAST(x'ff' AS TEXT), timezone = CAST(x'fe' AS TEXT), job = CAST(x'fd' AS TEXT)
+         WHERE name = 'bad'",
+    );
+    step_clock(&mut sandbox, Some(5));
+    assert_eq!(fire_at(&mut sandbox, FIRST_MS), 1);
+    assert_eq!(
+        fire::next_fire(&sandbox.conn).unwrap(),
+        Some(FIRST_MS + HOUR_MS)
+    );
+    assert_eq!(schedules::list(&sandbox.conn).unwrap().len(), 2);
+}
+
+/// Each row of the table but one, and how many events and jobs there are.
+fn all_but(sandbox: &Sandbox, name: &str) -> Vec<String> {
+    let records = schedules::list(&sandbox.conn).unwrap().into_iter();
+    records
+        .filter(|record| record.name != name)
+        .map(|record| format!("{record:?}"))
+        .collect()
+}
+
+#[test]
+fn what_is_done_to_one_schedule_leaves_the_others_as_they_were() {
+    let mut sandbox = Sandbox::new();
+    for name in ["target", "twin"] {
+        add(&mut sandbox, hourly(name));
+    }
+    let later = Schedule::new("later", "30 * * * *", NewJob::new("call")).timezone("UTC");
+    add(&mut sandbox, later);
+    sandbox.write(|tx| schedules::pause(tx, "twin"));
+    let changed = checked(hourly("target").missed(Missed::All));
+    type Act<'a> = &'a dyn Fn(&mut Tx<'_>) -> Result<()>;
+    let acts: [(&str, Act<'_>); 6] = [
+        ("changing", &|tx| schedules::add(tx, &changed).map(|_| ())),
+        ("running", &|tx| {
+            schedules::run_now(tx, "target").map(|_| ())
+        }),
+        ("pausing", &|tx| schedules::pause(tx, "target").map(|_| ())),
+        ("resuming", &|tx| {
+            schedules::resume(tx, "target").map(|_| ())
+        }),
+        ("firing", &|tx| fire::fire_due(tx, 100)),
+        ("removing", &|tx| schedules::remove(tx, "target")),
+    ];
+    for (what, act) in acts {
+        // The later one has had its turn and is not due again with the target.
+        sandbox.now_ms = if what == "firing" { FIRST_MS } else { START_MS };
+        sandbox.sql(&format!(
+            "UPDATE jobq_schedule SET next_at = {} WHERE name = 'later'",
+            FIRST_MS + HOUR_MS / 2
+        ));
+        let before = (all_but(&sandbox, "target"), all_but(&sandbox, ""));
+        sandbox.write(act);
+        assert_eq!(all_but(&sandbox, "target"), before.0, "{what}");
+        assert_ne!(all_but(&sandbox, ""), before.1, "{what} did nothing");
+    }
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod places;
 mod run;
 mod run_batch;
 mod run_kinds;
+mod schedule;
 mod signals;
 mod support;
 mod upkeep;
