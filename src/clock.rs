@@ -111,6 +111,14 @@ pub(crate) fn boot_id() -> &'static str {
     })
 }
 
+/// The IANA name of the system's time zone, or UTC where it has none.
+pub(crate) fn local_zone() -> String {
+    jiff::tz::TimeZone::system()
+        .iana_name()
+        .unwrap_or("UTC")
+        .to_owned()
+}
+
 /// A duration in whole milliseconds, cut at what an SQLite integer holds.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)

@@ -3,6 +3,7 @@
 mod label;
 mod new;
 mod record;
+pub(crate) mod template;
 
 use std::fmt;
 use std::str::FromStr;

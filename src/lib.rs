@@ -66,7 +66,7 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | `job` `state` `retry` `outcome` `event` `error` `clock` `cancel` | the domain: no I/O; time and chance come in as arguments |
+//! | `job` `state` `retry` `outcome` `schedule` `event` `error` `clock` `cancel` | the domain: no I/O; time and chance come in as arguments |
 //! | `doorbell` `fault` | a pipe that wakes the dispatcher; protections that tests take away |
 //! | `store/` | the only place that knows SQLite: file, connections, writer, readers, one file per noun with its SQL as named constants |
 //! | `queue` | the public face of a file |
@@ -123,6 +123,7 @@ mod outcome;
 mod queue;
 mod retry;
 mod runner;
+mod schedule;
 mod state;
 mod store;
 pub mod testing;
@@ -145,6 +146,10 @@ pub use runner::context::Context;
 pub use runner::handle::{Ended, Left, Runner, Stopper, Tally};
 pub use runner::handler::{Failure, Handler};
 pub use rusqlite;
+pub use schedule::{
+    Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced,
+    next_slots,
+};
 pub use state::{State, WaitReason};
 pub use store::attempts::AttemptRecord;
 pub use store::batches::Batch;

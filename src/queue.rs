@@ -4,6 +4,7 @@ mod batch;
 mod change;
 mod look;
 mod report;
+mod schedules;
 mod transaction;
 
 use std::path::{Path, PathBuf};

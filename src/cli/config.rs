@@ -1,5 +1,7 @@
 //! `jobq.toml`.
 
+mod schedules;
+
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -8,6 +10,8 @@ use std::time::Duration;
 use jobq::{Backoff, Durability, RetryPolicy};
 use serde::de::{Error as _, IgnoredAny};
 use serde::{Deserialize, Deserializer};
+
+pub(crate) use schedules::ScheduleTable;
 
 use super::args::{Unknown, WORKERS};
 use super::exit::{CliError, CliResult};
@@ -31,13 +35,13 @@ pub(crate) struct Config {
     pub(crate) defaults: Defaults,
     #[serde(default)]
     pub(crate) kinds: BTreeMap<String, Kind>,
+    #[serde(default)]
+    pub(crate) schedules: BTreeMap<String, ScheduleTable>,
     /// Where the file lies: its handlers' commands run there.
     #[serde(skip)]
     pub(crate) folder: Option<PathBuf>,
     #[serde(default, rename = "queues", deserialize_with = "queues_not_yet")]
     _queues: (),
-    #[serde(default, rename = "schedules", deserialize_with = "schedules_not_yet")]
-    _schedules: (),
 }
 
 /// How long final jobs are kept, and how often the old ones are removed.
@@ -238,10 +242,6 @@ fn queues_not_yet<'de, D: Deserializer<'de>>(value: D) -> Result<(), D::Error> {
     not_yet(value, "[queues]")
 }
 
-fn schedules_not_yet<'de, D: Deserializer<'de>>(value: D) -> Result<(), D::Error> {
-    not_yet(value, "[schedules]")
-}
-
 fn max_queue_size_not_yet<'de, D: Deserializer<'de>>(value: D) -> Result<(), D::Error> {
     not_yet(value, "max_queue_size")
 }
@@ -362,7 +362,6 @@ mod tests {
     fn what_is_not_built_yet_is_refused() {
         for (text, line) in [
             ("workers = 1\n[queues.images]\nconcurrency = 2", "line 2"),
-            ("[schedules.nightly]\ncron = \"0 2 * * *\"", "line 1"),
             ("[defaults]\nmax_queue_size = 5", "line 2"),
         ] {
             let message = read(text).unwrap_err().message();

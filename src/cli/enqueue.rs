@@ -41,21 +41,8 @@ pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
 fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     let job = origin.job(wanted(args)?)?;
     let enqueued = session.queue()?.enqueue(job)?;
-    let Enqueued {
-        id,
-        state,
-        duplicate,
-    } = enqueued;
-    match session.output.format {
-        Format::Tabs => session.output.line(&enqueued, id)?,
-        _ if duplicate => session.output.line(
-            &enqueued,
-            format_args!("job {id} is there already ({state})"),
-        )?,
-        _ => session
-            .output
-            .line(&enqueued, format_args!("job {id} enqueued ({state})"))?,
-    }
+    let id = enqueued.id;
+    tell(&enqueued, session)?;
     session.hint_at_run();
     if args.one.follow {
         return follow(id, session);
@@ -66,6 +53,22 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     Ok(Exit::Done)
 }
 
+/// The number alone where a program reads it.
+pub(super) fn tell(enqueued: &Enqueued, session: &Session) -> CliResult<()> {
+    let Enqueued {
+        id,
+        state,
+        duplicate,
+    } = enqueued;
+    let text = match session.output.format {
+        Format::Tabs => id.to_string(),
+        _ if *duplicate => format!("job {id} is there already ({state})"),
+        _ => format!("job {id} enqueued ({state})"),
+    };
+    session.output.line(enqueued, text)?;
+    Ok(())
+}
+
 fn follow(id: JobId, session: &Session) -> CliResult {
     Ok(match logs::follow(session, id)? {
         State::Completed => Exit::Done,
@@ -73,7 +76,7 @@ fn follow(id: JobId, session: &Session) -> CliResult {
     })
 }
 
-fn wanted(args: &Enqueue) -> CliResult<Wanted> {
+pub(super) fn wanted(args: &Enqueue) -> CliResult<Wanted> {
     let work = match (&args.kind, &args.shell) {
         (Some(kind), _) => Work::Kind {
             kind: kind.clone(),

@@ -33,6 +33,7 @@ mod remove;
 mod report;
 mod retry;
 mod run;
+mod schedule;
 mod screen;
 mod session;
 mod status;
@@ -76,6 +77,7 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
         Verb::Pause(args) => pause::pause(args, &session()?),
         Verb::Resume(args) => pause::resume(args, &session()?),
         Verb::Queue(args) => queue::run(args, &session()?),
+        Verb::Schedule(args) => schedule::run(args, &session()?),
         Verb::Prune(args) => prune::run(args, &session()?),
         Verb::Backup(args) => backup::run(args, &session()?),
         Verb::Doctor(args) => doctor::run(args, &session()?),

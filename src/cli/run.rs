@@ -27,10 +27,14 @@ use super::config::Config;
 use super::exit::{CliResult, Exit};
 use super::origin::Origin;
 use super::output::text;
+use super::schedule;
 use super::session::Session;
 
 pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let queue = session.queue()?;
+    if !args.drain {
+        schedule::declared::sync(session)?;
+    }
     let batch = match &args.file {
         Some(path) => add_batch(path, args, session)?,
         None => None,

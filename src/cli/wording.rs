@@ -16,6 +16,8 @@ struct Details {
     jobs: Option<u64>,
     schedule: Option<String>,
     slot: Option<String>,
+    until: Option<String>,
+    reason: Option<String>,
 }
 
 /// One sentence without its subject, the job.
@@ -85,7 +87,7 @@ fn without_job(event: &Event) -> String {
         | EventKind::ScheduleAdded
         | EventKind::ScheduleRemoved
         | EventKind::SchedulePaused
-        | EventKind::ScheduleResumed => scheduled(event),
+        | EventKind::ScheduleResumed => of_schedule(event),
         EventKind::RunnerStarted => format!("runner {} started", event.runner.unwrap_or_default()),
         EventKind::RunnerStopped => format!("runner {} stopped", event.runner.unwrap_or_default()),
         EventKind::RunnerLost => {
@@ -117,24 +119,30 @@ fn limited(event: &Event) -> String {
     }
 }
 
-/// `schedule 'nightly' let the slot of 2026-03-01T02:00:00Z pass: its last job is live`.
-fn scheduled(event: &Event) -> String {
+/// `schedule 'nightly' let its slot of 2026-03-01T02:00:00Z pass: its last job is live`.
+fn of_schedule(event: &Event) -> String {
     let details: Details = details(event);
-    let name = details.schedule.unwrap_or_default();
-    let slot = details.slot.unwrap_or_default();
-    let what = match event.kind {
-        EventKind::ScheduleFired => format!("enqueued the job of {slot}"),
-        EventKind::ScheduleSkipped => format!("let the slot of {slot} pass"),
-        EventKind::ScheduleAdded => "added".to_owned(),
-        EventKind::ScheduleRemoved => "removed".to_owned(),
-        EventKind::SchedulePaused => "paused".to_owned(),
-        _ => "resumed".to_owned(),
+    let name = details.schedule.as_deref().unwrap_or_default();
+    let did = match event.kind {
+        EventKind::ScheduleFired => match details.slot {
+            Some(slot) => format!("enqueued its job of {slot}"),
+            None => "enqueued its job, as somebody asked".to_owned(),
+        },
+        EventKind::ScheduleSkipped => {
+            let slot = details.slot.unwrap_or_default();
+            let slots = match details.until.filter(|until| *until != slot) {
+                Some(until) => format!("its slots from {slot} to {until}"),
+                None => format!("its slot of {slot}"),
+            };
+            let reason = details.reason.as_deref().unwrap_or("no reason was given");
+            format!("let {slots} pass: {reason}")
+        }
+        EventKind::ScheduleAdded => "was added or changed".to_owned(),
+        EventKind::ScheduleRemoved => "was removed".to_owned(),
+        EventKind::SchedulePaused => "was paused".to_owned(),
+        _ => "was resumed".to_owned(),
     };
-    let why = details
-        .why
-        .map(|why| format!(": {why}"))
-        .unwrap_or_default();
-    format!("schedule '{name}' {what}{why}")
+    format!("schedule '{name}' {did}")
 }
 
 /// What the data says; the default where it says nothing that is understood.

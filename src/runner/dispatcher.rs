@@ -26,7 +26,7 @@ use crate::job::JobId;
 use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimedJob, Wish};
-use crate::store::due;
+use crate::store::due::{self, Firing};
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
@@ -36,6 +36,8 @@ use crate::{Error, Result, clock};
 pub(super) const REPORTS: usize = 4096;
 /// So many due jobs are made pending in one transaction.
 pub(super) const PROMOTE: usize = 1000;
+/// So many schedules fire in one transaction.
+pub(super) const FIRE: usize = 100;
 /// After a write that failed the next try waits so long, growing to 5 s.
 const WRITE_AGAIN: Duration = Duration::from_millis(100);
 
@@ -193,13 +195,14 @@ impl Dispatcher {
             self.agenda.reconcile = false;
         }
         let runner = self.identity.id;
+        let firing = self.firing();
         let conn = self.lease.writer.conn()?;
         let version = data_version(conn)?;
         let own_news = !self.agenda.commands.is_empty() || !self.agenda.settlements.is_empty();
         if self.agenda.version != Some(version) || own_news {
             self.agenda.more |= self.agenda.version != Some(version);
             self.agenda.version = Some(version);
-            self.agenda.next_due_ms = due::next_moment(conn)?;
+            self.agenda.next_due_ms = due::next_moment(conn, firing)?;
             for (job, number) in runners::to_cancel(conn, runner)? {
                 if let Some(attempt) = self
                     .in_flight
@@ -237,6 +240,7 @@ impl Dispatcher {
         let unknown = self.unknown_kinds()?;
         let wish = wish(&self.identity, self.claims);
         let wishes = wish.both(capacity, &short);
+        let firing = self.firing();
         let agenda = &mut self.agenda;
         agenda.had_commands = !agenda.commands.is_empty();
         let turn = Turn {
@@ -256,6 +260,8 @@ impl Dispatcher {
             clock: agenda.clock.as_ref(),
             prune: &agenda.prune,
             promote: if due { PROMOTE } else { 0 },
+            fire: if due { FIRE } else { 0 },
+            firing,
             wishes: &wishes,
             fail_kinds: unknown.as_deref().map(|kinds| Wish {
                 kinds,
@@ -274,7 +280,15 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Whether a job's time has come, as far as is known.
+    /// One that drains is to come to an end.
+    fn firing(&self) -> Firing {
+        match self.settings.until {
+            Until::Drained => Firing::No,
+            Until::Stopped => Firing::Yes,
+        }
+    }
+
+    /// Whether the time of a job or a schedule has come, as far as is known.
     pub(crate) fn is_due(&self) -> bool {
         let now_ms = self.store.config.clock.now_ms();
         self.agenda

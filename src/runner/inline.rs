@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::appetite;
 use super::attempt::{Attempt, Report};
 use super::builder::{RunnerBuilder, UnknownKinds};
-use super::dispatcher::{PROMOTE, REPORTS, Settings};
+use super::dispatcher::{FIRE, PROMOTE, REPORTS, Settings};
 use super::handle::Tally;
 use super::liveness::{DeadLock, Marks};
 use super::pool::{self, Shared};
@@ -21,7 +21,7 @@ use crate::job::JobId;
 use crate::state::State;
 use crate::store::Store;
 use crate::store::claim::{self, ClaimedJob, Wish};
-use crate::store::due::ClockReading;
+use crate::store::due::{ClockReading, Firing};
 use crate::store::names;
 use crate::store::prune::{Old, STEP};
 use crate::store::runners::{self, Beats};
@@ -355,6 +355,8 @@ impl Step {
             clock: Some(place.clock),
             prune: &self.prune,
             promote: PROMOTE,
+            fire: FIRE,
+            firing: Firing::Yes,
             wishes: std::slice::from_ref(&wish),
             fail_kinds: unknown.as_deref().map(|kinds| Wish {
                 kinds,

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deadlines;
 use super::ended;
+use super::fire;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
@@ -38,9 +39,21 @@ pub(crate) fn next_due(conn: &Connection) -> Result<Option<i64>> {
         .query_row([], |row| row.get(0))?)
 }
 
-/// When something is due next that a runner has to do: a scheduled job, a deadline.
-pub(crate) fn next_moment(conn: &Connection) -> Result<Option<i64>> {
-    let moments = [next_due(conn)?, deadlines::next(conn)?];
+/// Whether a runner fires schedules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Firing {
+    Yes,
+    /// It drains: what it finds is to come to an end.
+    No,
+}
+
+/// When there is something to do next that nobody announces, in milliseconds since 1970.
+pub(crate) fn next_moment(conn: &Connection, firing: Firing) -> Result<Option<i64>> {
+    let next_fire = match firing {
+        Firing::Yes => fire::next_fire(conn)?,
+        Firing::No => None,
+    };
+    let moments = [next_due(conn)?, deadlines::next(conn)?, next_fire];
     Ok(moments.into_iter().flatten().min())
 }
 
@@ -106,21 +119,28 @@ pub(crate) fn has_stepped(known: Option<&ClockReading>, now: &ClockReading) -> b
     })
 }
 
-/// Keeps what is left of every wait that was given as a duration, once for all runners. How many
-/// jobs moved.
+/// Keeps what is left of every wait that was given as a duration, and keeps schedules going, once for
+/// all runners. How many jobs moved.
 pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize> {
     let known = clock_reading(tx.conn)?;
     if !has_stepped(known.as_ref(), now) {
         return Ok(0);
     }
-    let moved = match known {
-        Some(known) if known.boot == now.boot => {
-            let step = [now.offset_ms - known.offset_ms];
-            tx.conn.prepare_cached(JOBS_SHIFT_WAITS)?.execute(step)?
-                + tx.conn.prepare_cached(JOBS_SHIFT_BLOCKED)?.execute(step)?
+    let shift_ms = known
+        .filter(|known| known.boot == now.boot)
+        .map(|known| now.offset_ms - known.offset_ms);
+    let moved = match shift_ms {
+        Some(shift_ms) => {
+            tx.conn
+                .prepare_cached(JOBS_SHIFT_WAITS)?
+                .execute([shift_ms])?
+                + tx.conn
+                    .prepare_cached(JOBS_SHIFT_BLOCKED)?
+                    .execute([shift_ms])?
         }
-        _ => 0,
+        None => 0,
     };
+    fire::follow_clock(tx, shift_ms)?;
     let mut put = tx.conn.prepare_cached(META_PUT)?;
     put.execute(params!["clock_boot", now.boot])?;
     put.execute(params!["clock_offset_ms", now.offset_ms])?;

@@ -25,6 +25,7 @@ pub(crate) mod enqueue;
 pub(crate) mod events;
 pub(crate) mod families;
 pub(crate) mod file;
+pub(crate) mod fire;
 #[cfg(feature = "cli")]
 pub(crate) mod floor;
 pub(crate) mod gate;
@@ -39,6 +40,7 @@ pub(crate) mod reader;
 pub(crate) mod records;
 pub(crate) mod requeue;
 pub(crate) mod runners;
+pub(crate) mod schedules;
 pub(crate) mod schema;
 pub(crate) mod seat;
 pub(crate) mod settle;

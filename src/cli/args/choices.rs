@@ -1,7 +1,10 @@
 //! Values of a closed set, by the names that the library gives them.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use jobq::{Backoff, ChildPolicy, Durability, EventKind, Level, OnDuplicate, Priority, State};
+use jobq::{
+    Backoff, ChildPolicy, Durability, EventKind, Level, Missed, OnDuplicate, Overlap, Priority,
+    State,
+};
 
 pub(super) fn state() -> impl TypedValueParser<Value = State> {
     PossibleValuesParser::new(State::ALL.map(State::as_str)).try_map(|name| name.parse())
@@ -31,6 +34,14 @@ pub(super) fn on_duplicate() -> impl TypedValueParser<Value = OnDuplicate> {
         let named = all.into_iter().find(|choice| choice.as_str() == name);
         named.unwrap_or_default()
     })
+}
+
+pub(super) fn missed() -> impl TypedValueParser<Value = Missed> {
+    PossibleValuesParser::new(Missed::ALL.map(Missed::as_str)).try_map(|name| name.parse())
+}
+
+pub(super) fn overlap() -> impl TypedValueParser<Value = Overlap> {
+    PossibleValuesParser::new(Overlap::ALL.map(Overlap::as_str)).try_map(|name| name.parse())
 }
 
 pub(super) fn level() -> impl TypedValueParser<Value = Level> {

@@ -9,6 +9,7 @@ mod options;
 mod packaging;
 mod report;
 mod run;
+mod schedule;
 
 use std::path::PathBuf;
 
@@ -27,6 +28,7 @@ pub(crate) use options::JobOptions;
 pub(crate) use packaging::{Bench, Completions, Help, Man};
 pub(crate) use report::{Log, Progress, ResultOf};
 pub(crate) use run::{Run, Unknown, WORKERS};
+pub(crate) use schedule::{Schedule, ScheduleAdd, ScheduleNext, ScheduleVerb};
 
 /// A durable job queue in one SQLite file.
 #[derive(Debug, Parser)]
@@ -123,6 +125,8 @@ pub(crate) enum Verb {
     Resume(Resume),
     /// Look at queues
     Queue(Queue),
+    /// Jobs that come again
+    Schedule(Schedule),
     /// Remove old final jobs
     Prune(Prune),
     /// Copy the live database to a new file

@@ -17,6 +17,7 @@ mod random;
 mod readers;
 mod rules;
 mod sandbox;
+mod schedules;
 mod states;
 mod town;
 mod transaction;

@@ -19,6 +19,7 @@ mod rules_many;
 mod run;
 mod run_batch;
 mod run_kinds;
+mod schedule;
 mod signals;
 mod support;
 mod upkeep;

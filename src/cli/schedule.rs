@@ -1,0 +1,214 @@
+//! `jobq schedule`.
+
+pub(super) mod declared;
+mod list;
+
+use std::io::Write;
+use std::sync::Arc;
+
+use jiff::Zoned;
+use jobq::{Schedule, ScheduleChange};
+use serde::Serialize;
+
+use super::args::{self, ScheduleAdd, ScheduleNext, ScheduleVerb};
+use super::clock::now;
+use super::enqueue;
+use super::exit::{CliError, CliResult, Exit};
+use super::nearest::nearest;
+use super::origin::Origin;
+use super::output::json::{Time, write_line};
+use super::output::table::{Cell, Column, Fit, Rows};
+use super::output::time::{relative, rfc3339};
+use super::session::Session;
+
+pub(super) fn run(args: &args::Schedule, session: &Session) -> CliResult {
+    match &args.verb {
+        ScheduleVerb::Add(args) => add(args, session),
+        ScheduleVerb::List => list::run(session),
+        ScheduleVerb::Remove(args) => each(&args.names, session, |name| {
+            session.queue()?.remove_schedule(name)?;
+            Ok((
+                "removed",
+                format!("schedule '{name}' removed; its jobs stay"),
+            ))
+        }),
+        ScheduleVerb::Pause(args) => each(&args.names, session, |name| {
+            Ok(match session.queue()?.pause_schedule(name)? {
+                true => ("paused", format!("schedule '{name}' paused")),
+                false => ("unchanged", format!("schedule '{name}' was paused already")),
+            })
+        }),
+        ScheduleVerb::Resume(args) => each(&args.names, session, |name| {
+            Ok(match session.queue()?.resume_schedule(name)? {
+                true => (
+                    "resumed",
+                    format!("schedule '{name}' resumed{}", next_of(name, session)?),
+                ),
+                false => ("unchanged", format!("schedule '{name}' was not paused")),
+            })
+        }),
+        ScheduleVerb::Run(args) => run_now(&args.names, session),
+        ScheduleVerb::Next(args) => next(args, session),
+    }
+}
+
+/// What was done to a schedule.
+#[derive(Serialize)]
+struct DoneJson<'a> {
+    name: &'a str,
+    result: &'a str,
+}
+
+/// Does `act` to each of them; one that is missing does not stop the rest.
+fn each(
+    names: &[String],
+    session: &Session,
+    act: impl Fn(&str) -> jobq::Result<(&'static str, String)>,
+) -> CliResult {
+    let mut exit = Exit::Done;
+    for name in names {
+        match act(name) {
+            Ok((result, said)) => session.output.line(&DoneJson { name, result }, said)?,
+            Err(error) if error.is_not_found() => {
+                missing(name, session)?.print();
+                exit = Exit::NotFound;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(exit)
+}
+
+/// There is no such schedule; perhaps one whose name is nearly the same.
+fn missing(name: &str, session: &Session) -> jobq::Result<CliError> {
+    let known = session.queue()?.schedules()?;
+    let names = known.iter().map(|schedule| schedule.name.as_str());
+    let error = CliError::not_found(format!("no schedule '{name}'"));
+    Ok(match nearest(name, names) {
+        Some(meant) => error.hint(format!("did you mean '{meant}'?")),
+        None => error.hint("`jobq schedule list` shows them"),
+    })
+}
+
+fn add(args: &ScheduleAdd, session: &Session) -> CliResult {
+    if args.job.batch.is_some() {
+        return Err(
+            CliError::usage("a schedule has one job, and no --batch of them")
+                .hint("let its job enqueue them: --shell 'jobq enqueue --batch jobs.jsonl'"),
+        );
+    }
+    if args.job.one.wait || args.job.one.follow {
+        return Err(
+            CliError::usage("a schedule has no job yet that could be waited for")
+                .hint("`jobq schedule run NAME` enqueues one now"),
+        );
+    }
+    let origin = Origin::here(Arc::clone(&session.config))?;
+    let job = origin.job(enqueue::wanted(&args.job)?)?;
+    let mut schedule = Schedule::new(&args.name, &args.cron, job)
+        .missed(args.missed)
+        .overlap(args.overlap);
+    if let Some(zone) = &args.timezone {
+        schedule = schedule.timezone(zone);
+    }
+    let change = session.queue()?.add_schedule(schedule)?;
+    let name = &args.name;
+    let (result, did) = match change {
+        ScheduleChange::Added => ("added", "added"),
+        ScheduleChange::Changed => ("changed", "changed"),
+        ScheduleChange::Unchanged => ("unchanged", "is as it was"),
+    };
+    let said = format!("schedule '{name}' {did}{}", next_of(name, session)?);
+    session.output.line(&DoneJson { name, result }, said)?;
+    session.hint_at_run();
+    Ok(Exit::Done)
+}
+
+/// When it comes next, for the end of a sentence.
+fn next_of(name: &str, session: &Session) -> jobq::Result<String> {
+    let schedule = session.queue()?.schedule(name)?;
+    let paused = schedule
+        .as_ref()
+        .is_some_and(|schedule| schedule.paused_at.is_some());
+    let next_at = schedule.and_then(|schedule| schedule.next_at);
+    Ok(match next_at {
+        _ if paused => "; it is paused".to_owned(),
+        Some(at) => format!("; next {}, {}", rfc3339(at), relative(at, now())),
+        None => String::new(),
+    })
+}
+
+fn run_now(names: &[String], session: &Session) -> CliResult {
+    let mut exit = Exit::Done;
+    let mut enqueued_any = false;
+    for name in names {
+        match session.queue()?.run_schedule(name) {
+            Ok(enqueued) => {
+                enqueue::tell(&enqueued, session)?;
+                enqueued_any = true;
+            }
+            Err(error) if error.is_not_found() => {
+                missing(name, session)?.print();
+                exit = Exit::NotFound;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if enqueued_any {
+        session.hint_at_run();
+    }
+    Ok(exit)
+}
+
+/// A slot to come.
+#[derive(Serialize)]
+struct SlotJson {
+    at: Time,
+    /// With its offset: `2026-03-29T03:00:00+02:00`.
+    local: String,
+    timezone: String,
+}
+
+const SLOT_COLUMNS: [Column; 3] = [
+    ("LOCAL", Fit::Whole),
+    ("UTC", Fit::Whole),
+    ("IN", Fit::Whole),
+];
+
+fn next(args: &ScheduleNext, session: &Session) -> CliResult {
+    let now = now();
+    let slots = jobq::next_slots(&args.cron, args.timezone.as_deref(), now, args.number)?;
+    if session.output.is_json() {
+        let mut out = session.output.stdout();
+        for slot in &slots {
+            write_line(
+                &mut out,
+                &SlotJson {
+                    at: Time(slot.timestamp()),
+                    local: with_offset(slot),
+                    timezone: slot.time_zone().iana_name().unwrap_or("UTC").to_owned(),
+                },
+            )?;
+        }
+        out.flush()?;
+        return Ok(Exit::Done);
+    }
+    let mut rows = Rows::new(&session.output, &SLOT_COLUMNS);
+    for slot in &slots {
+        let at = slot.timestamp();
+        rows.push(vec![
+            Cell::either(
+                slot.strftime("%a %Y-%m-%d %H:%M:%S %Z").to_string(),
+                with_offset(slot),
+            ),
+            Cell::new(rfc3339(at)),
+            Cell::new(relative(at, now)),
+        ])?;
+    }
+    rows.finish()?;
+    Ok(Exit::Done)
+}
+
+fn with_offset(slot: &Zoned) -> String {
+    slot.strftime("%Y-%m-%dT%H:%M:%S%:z").to_string()
+}

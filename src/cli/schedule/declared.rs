@@ -1,0 +1,128 @@
+//! The schedules of the config file: a runner brings them into the database when it starts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jobq::handlers::exec::Program;
+use jobq::{NewJob, Schedule};
+
+use crate::cli::clock::now;
+use crate::cli::config::ScheduleTable;
+use crate::cli::exit::{CliError, CliResult};
+use crate::cli::options::{Options, Unique};
+use crate::cli::origin::{Command, Origin, Wanted, Work};
+use crate::cli::session::Session;
+
+/// Makes the database's schedules of the file those that the file has, and says what changed. What is
+/// wrong with one is told by its table and key, and nothing is changed.
+pub(in crate::cli) fn sync(session: &Session) -> CliResult<()> {
+    let origin = Origin::here(Arc::clone(&session.config))?;
+    let queue = session.queue()?;
+    let mut schedules = Vec::new();
+    for (name, table) in &session.config.schedules {
+        let schedule = declared(name, table, &origin, session)?;
+        schedules.push(schedule);
+    }
+    let synced = queue
+        .sync_schedules(schedules)
+        .map_err(|error| CliError::from(error).context("[schedules]"))?;
+    for (names, did) in [
+        (&synced.added, "added"),
+        (&synced.changed, "changed"),
+        (&synced.removed, "removed"),
+    ] {
+        for name in names {
+            session.screen.say(format_args!(
+                "schedule '{name}' {did}, as the config file says"
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn declared(
+    name: &str,
+    table: &ScheduleTable,
+    origin: &Origin,
+    session: &Session,
+) -> CliResult<Schedule> {
+    let at = |key: &str| format!("[schedules.{name}] {key}");
+    let zone = table.timezone.as_deref();
+    let check = |zone| jobq::next_slots(&table.cron, zone, now(), 1).map(|_| ());
+    check(Some("UTC")).map_err(|error| CliError::from(error).context(at("cron")))?;
+    check(zone).map_err(|error| CliError::from(error).context(at("timezone")))?;
+    let job = job(table, origin, session).map_err(|(key, error)| error.context(at(key)))?;
+    session
+        .queue()?
+        .check(job.clone())
+        .map_err(|error| CliError::from(error).context(format!("[schedules.{name}]")))?;
+    let mut schedule = Schedule::new(name, &table.cron, job)
+        .missed(table.missed)
+        .overlap(table.overlap);
+    if let Some(zone) = zone {
+        schedule = schedule.timezone(zone);
+    }
+    Ok(schedule)
+}
+
+type AtKey = (&'static str, CliError);
+
+fn job(table: &ScheduleTable, origin: &Origin, session: &Session) -> Result<NewJob, AtKey> {
+    let wanted = Wanted {
+        work: work(table, session)?,
+        options: Options {
+            queue: table.queue.clone(),
+            priority: table.priority,
+            retries: table.retries,
+            backoff: table.backoff,
+            retry_delay: table.retry_delay,
+            timeout: table.timeout,
+            unique: table.unique.clone().map(Unique::Key),
+            on_duplicate: table.on_duplicate,
+            key: table.key.clone(),
+            tenant: table.tenant.clone(),
+            tags: table.tags.clone(),
+            ..Options::default()
+        },
+    };
+    let key = match (&table.kind, &table.shell) {
+        (Some(_), _) => "payload",
+        (None, Some(_)) => "shell",
+        (None, None) => "command",
+    };
+    origin.job(wanted).map_err(|error| (key, error))
+}
+
+/// A command runs where the config file lies.
+fn work(table: &ScheduleTable, session: &Session) -> Result<Work, AtKey> {
+    let program = match (&table.kind, &table.command, &table.shell) {
+        (Some(kind), None, None) => {
+            let payload = table.payload.as_ref();
+            return Ok(Work::Kind {
+                kind: kind.clone(),
+                payload: payload.map_or_else(|| "null".to_owned(), ToString::to_string),
+            });
+        }
+        (None, Some(argv), None) => Program::Argv(argv.clone()),
+        (None, None, Some(text)) => Program::Shell(text.clone()),
+        (None, None, None) => {
+            let error = CliError::usage("it is missing, and there is no command or shell either");
+            return Err(("kind", error.hint("one of the three says what the job is")));
+        }
+        _ => {
+            let error = CliError::usage("kind, command and shell do not go together");
+            return Err(("kind", error.hint("one of the three says what the job is")));
+        }
+    };
+    if table.payload.is_some() {
+        let error = CliError::usage("only the job of a kind has one");
+        return Err(("payload", error));
+    }
+    let folder = session.config.folder.as_ref();
+    Ok(Work::Exec(Command {
+        program,
+        cwd: folder.and_then(|folder| folder.to_str()).map(str::to_owned),
+        env: BTreeMap::new(),
+        fail_on: None,
+    }))
+}

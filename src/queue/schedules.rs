@@ -1,0 +1,107 @@
+//! Schedules: jobs that come again.
+
+use super::Queue;
+use crate::Result;
+use crate::job::Enqueued;
+use crate::schedule::{Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced};
+use crate::store::schedules::{self, CheckedSchedule};
+
+impl Queue {
+    /// Adds a schedule, or makes the one of this name what is given here; runners see it at once. One
+    /// that is there as it is keeps its next slot, so that a program can add its schedules whenever it
+    /// starts. One of the same rule and zone keeps it, too. There is one job for each schedule and
+    /// slot, however many runners there are.
+    ///
+    /// ```
+    /// use jobq::{Missed, NewJob, Queue, Schedule};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// let report = NewJob::new("report").payload(&"sales");
+    /// let mondays = Schedule::new("sales", "30 7 * * MON", report)
+    ///     .timezone("Europe/Berlin")
+    ///     .missed(Missed::Skip);
+    /// queue.add_schedule(mondays)?;
+    /// assert!(queue.schedule("sales")?.unwrap().next_at.is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The rule cannot be read or never comes, there is no such time zone, or the job could not be
+    /// enqueued or makes sense only once: one with a deadline, a delay, a parent or prerequisites.
+    pub fn add_schedule(&self, schedule: Schedule) -> Result<ScheduleChange> {
+        let schedule = CheckedSchedule::new(schedule, ScheduleOrigin::Added, &self.limits)?;
+        self.store.write(move |tx| schedules::add(tx, &schedule))
+    }
+
+    /// Makes the schedules that come from a configuration those that are given: adds and changes as
+    /// [`Queue::add_schedule`] does, and removes those of an earlier call that are no longer given.
+    /// Schedules that were added otherwise stay, unless one of the same name is given. All or nothing.
+    ///
+    /// # Errors
+    /// As [`Queue::add_schedule`]; the message names the schedule.
+    pub fn sync_schedules(
+        &self,
+        schedules: impl IntoIterator<Item = Schedule>,
+    ) -> Result<SchedulesSynced> {
+        let checked: Vec<CheckedSchedule> = schedules
+            .into_iter()
+            .map(|schedule| CheckedSchedule::new(schedule, ScheduleOrigin::Config, &self.limits))
+            .collect::<Result<_>>()?;
+        self.store.write(move |tx| schedules::sync(tx, &checked))
+    }
+
+    /// Removes a schedule. The jobs that it has enqueued stay.
+    ///
+    /// # Errors
+    /// There is no such schedule.
+    pub fn remove_schedule(&self, name: impl Into<String>) -> Result<()> {
+        let name = name.into();
+        self.store.write(move |tx| schedules::remove(tx, &name))
+    }
+
+    /// Stops a schedule from enqueuing. Whether it changed anything.
+    ///
+    /// # Errors
+    /// There is no such schedule.
+    pub fn pause_schedule(&self, name: impl Into<String>) -> Result<bool> {
+        let name = name.into();
+        self.store.write(move |tx| schedules::pause(tx, &name))
+    }
+
+    /// Lets a schedule go on with its next slot; those of the pause do not count as missed. Whether it
+    /// changed anything.
+    ///
+    /// # Errors
+    /// There is no such schedule, or its rule can no longer be read.
+    pub fn resume_schedule(&self, name: impl Into<String>) -> Result<bool> {
+        let name = name.into();
+        self.store.write(move |tx| schedules::resume(tx, &name))
+    }
+
+    /// Enqueues a schedule's job now, also while it is paused or its last job lives. Its slots stay
+    /// as they are.
+    ///
+    /// # Errors
+    /// There is no such schedule, or the job cannot be enqueued.
+    pub fn run_schedule(&self, name: impl Into<String>) -> Result<Enqueued> {
+        let name = name.into();
+        self.store.write(move |tx| schedules::run_now(tx, &name))
+    }
+
+    /// All schedules, by name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn schedules(&self) -> Result<Vec<ScheduleRecord>> {
+        schedules::list(&*self.store.reader()?)
+    }
+
+    /// The schedule of this name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn schedule(&self, name: &str) -> Result<Option<ScheduleRecord>> {
+        schedules::get(&*self.store.reader()?, name)
+    }
+}

@@ -1,0 +1,222 @@
+//! Schedules whose slot has come: enqueuing their jobs and moving on to the next slot, in one
+//! transaction, so that there is one job for each slot however many runners there are.
+
+use rusqlite::{Connection, params};
+
+use super::checked::{CheckedJob, Limits};
+use super::enqueue;
+use super::events::NewEvent;
+use super::records;
+use super::schedules::{self, Stored};
+use super::statement::statements;
+use super::tx::Tx;
+use crate::clock::timestamp;
+use crate::event::EventKind;
+use crate::job::template::JobTemplate;
+use crate::job::{Enqueued, JobId, NewJob};
+use crate::retry::RetryPolicy;
+use crate::schedule::Overlap;
+use crate::schedule::firing::{self, Firing};
+use crate::schedule::rule::Rule;
+use crate::state::State;
+use crate::{Error, Result};
+
+statements! {
+    /// One step in the index of next slots.
+    hot SCHEDULE_NEXT_FIRE = "SELECT min(next_at) FROM jobq_schedule WHERE paused_at IS NULL AND next_at IS NOT NULL";
+    hot SCHEDULES_DUE = "SELECT id, name, cron, timezone, missed, overlap, job, origin, next_at, last_at, last_job_id,
+            paused_at, created_at, updated_at
+        FROM jobq_schedule WHERE paused_at IS NULL AND next_at IS NOT NULL AND next_at <= ?1
+        ORDER BY next_at LIMIT ?2";
+    /// The guard makes a slot one runner's, whatever else has happened since it was read.
+    hot SCHEDULE_ADVANCE_IF_NEXT_AT = "UPDATE jobq_schedule SET next_at = ?3, last_at = ?4
+        WHERE id = ?1 AND next_at = ?2 AND paused_at IS NULL";
+    hot SCHEDULE_FIRED = "UPDATE jobq_schedule SET last_job_id = ?2 WHERE id = ?1";
+    /// Rare, and every schedule is looked at.
+    cold SCHEDULES_AFTER_STEP = "SELECT id, cron, timezone, next_at FROM jobq_schedule WHERE paused_at IS NULL";
+    cold SCHEDULE_GO_ON = "UPDATE jobq_schedule SET next_at = ?2 WHERE id = ?1";
+}
+
+/// When the next slot of a schedule comes, in milliseconds since 1970.
+pub(crate) fn next_fire(conn: &Connection) -> Result<Option<i64>> {
+    Ok(conn
+        .prepare_cached(SCHEDULE_NEXT_FIRE)?
+        .query_row([], |row| row.get(0))?)
+}
+
+/// Enqueues what at most `limit` due schedules have to, and moves each on. What is wrong with one
+/// is told and does not stop the others.
+pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
+    // What is due by a clock that has just stepped may not be.
+    tx.follow_clock()?;
+    let due: Vec<Stored> = {
+        let mut statement = tx.conn.prepare_cached(SCHEDULES_DUE)?;
+        let rows = statement.query_map(params![tx.now_ms, limit as i64], schedules::decode)?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    for schedule in &due {
+        let rule = Rule::parse(&schedule.record.rule, &schedule.record.timezone);
+        match rule {
+            Ok(rule) => fire(tx, schedule, &rule)?,
+            Err(error) => stop(tx, schedule, &error)?,
+        }
+    }
+    Ok(())
+}
+
+/// The job of a stored template. It was checked when the schedule was added.
+pub(crate) fn job(json: &str) -> Result<CheckedJob> {
+    let limits = Limits {
+        max_payload_bytes: usize::MAX,
+        retry: RetryPolicy::default(),
+    };
+    CheckedJob::new(NewJob::from(JobTemplate::from_json(json)?), &limits)
+}
+
+/// Tells of a job that stands for a slot; for none where somebody asked for it.
+pub(crate) fn record_fired(
+    tx: &mut Tx<'_>,
+    name: &str,
+    slot_ms: Option<i64>,
+    enqueued: &Enqueued,
+) -> Result<()> {
+    let mut data = serde_json::json!({ "schedule": name, "slot": slot_ms.map(rfc3339) });
+    if enqueued.duplicate {
+        data["duplicate"] = true.into();
+    }
+    let event = NewEvent::job(EventKind::ScheduleFired, enqueued.id);
+    tx.append(event.text(Some(data.to_string())))
+}
+
+/// After a step of the wall clock, by `shift_ms` where that is known: intervals keep what is left of
+/// them, and no schedule stays silent because the clock went back.
+pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()> {
+    type Row = (i64, String, String, Option<i64>);
+    let rows: Vec<Row> = {
+        let mut statement = tx.conn.prepare_cached(SCHEDULES_AFTER_STEP)?;
+        let rows = statement.query_map([], |row| {
+            let text = |at| schedules::text(row, at);
+            Ok((row.get(0)?, text(1)?, text(2)?, row.get(3)?))
+        })?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    for (id, text, zone, next_at) in rows {
+        // One that cannot be read is told of when it is due.
+        let Ok(rule) = Rule::parse(&text, &zone) else {
+            continue;
+        };
+        let shift_ms = shift_ms.filter(|_| rule.is_interval()).unwrap_or(0);
+        let shifted = next_at.map(|next_at| next_at.saturating_add(shift_ms));
+        let goes_on = firing::after_step(&rule, shifted, tx.now_ms).or(shifted);
+        if goes_on != next_at {
+            tx.conn
+                .prepare_cached(SCHEDULE_GO_ON)?
+                .execute(params![id, goes_on])?;
+        }
+    }
+    Ok(())
+}
+
+fn fire(tx: &mut Tx<'_>, schedule: &Stored, rule: &Rule) -> Result<()> {
+    let record = &schedule.record;
+    let Some(next_at_ms) = record.next_at.map(|at| at.as_millisecond()) else {
+        return Ok(());
+    };
+    let firing = firing::fire(rule, record.missed, next_at_ms, tx.now_ms);
+    if !advance(tx, schedule.id, next_at_ms, &firing)? {
+        return Ok(());
+    }
+    if let Some((first, last)) = firing.passed {
+        tx.append(skipped(&record.name, (first, last), "missed"))?;
+    }
+    let mut last_job = record.last_job;
+    for slot in &firing.slots {
+        if record.overlap == Overlap::Skip
+            && let Some((live, state)) = live(tx, last_job)?
+        {
+            let reason = format!("overlap: job {live} is {state}");
+            let passed = skipped(&record.name, (*slot, *slot), &reason);
+            // In the live job's history: it goes with that, or a long job would leave one for each slot.
+            tx.append(NewEvent {
+                job: Some(live),
+                ..passed
+            })?;
+            continue;
+        }
+        match enqueue_slot(tx, schedule, *slot) {
+            Ok(id) => last_job = Some(id),
+            // The transaction is gone: the slot comes again with the next turn.
+            Err(error) if tx.conn.is_autocommit() => return Err(error),
+            Err(error) => {
+                log::warn!(
+                    "schedule '{}' could not enqueue its job: {error}",
+                    record.name
+                );
+                tx.append(skipped(&record.name, (*slot, *slot), &error.to_string()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn advance(tx: &Tx<'_>, id: i64, next_at_ms: i64, firing: &Firing) -> Result<bool> {
+    let changed = tx
+        .conn
+        .prepare_cached(SCHEDULE_ADVANCE_IF_NEXT_AT)?
+        .execute(params![id, next_at_ms, firing.next_at, firing.last_at])?;
+    Ok(changed == 1)
+}
+
+/// Whole or not at all: a job that is refused leaves nothing behind.
+fn enqueue_slot(tx: &mut Tx<'_>, schedule: &Stored, slot_ms: i64) -> Result<JobId> {
+    let record = &schedule.record;
+    tx.savepoint(|tx| {
+        let enqueued = enqueue::enqueue(tx, &job(record.job.get())?)?;
+        tx.conn
+            .prepare_cached(SCHEDULE_FIRED)?
+            .execute(params![schedule.id, enqueued.id.0])?;
+        record_fired(tx, &record.name, Some(slot_ms), &enqueued)?;
+        Ok(enqueued.id)
+    })
+}
+
+/// The last job, where it keeps the next from being enqueued.
+fn live(tx: &Tx<'_>, last_job: Option<JobId>) -> Result<Option<(JobId, State)>> {
+    let Some(id) = last_job else {
+        return Ok(None);
+    };
+    Ok(records::state(tx.conn, id)?
+        .filter(|state| !state.is_final())
+        .map(|state| (id, state)))
+}
+
+/// A rule that can no longer be read has no next slot: it stops until it is added again.
+fn stop(tx: &mut Tx<'_>, schedule: &Stored, error: &Error) -> Result<()> {
+    let record = &schedule.record;
+    let Some(next_at_ms) = record.next_at.map(|at| at.as_millisecond()) else {
+        return Ok(());
+    };
+    let stopped = Firing {
+        slots: Vec::new(),
+        passed: None,
+        last_at: next_at_ms,
+        next_at: None,
+    };
+    if advance(tx, schedule.id, next_at_ms, &stopped)? {
+        log::error!("schedule '{}' stops: {error}", record.name);
+        let reason = format!("it stops: {error}");
+        tx.append(skipped(&record.name, (next_at_ms, next_at_ms), &reason))?;
+    }
+    Ok(())
+}
+
+fn skipped(name: &str, (first, last): (i64, i64), reason: &str) -> NewEvent {
+    let data = serde_json::json!({
+        "schedule": name, "slot": rfc3339(first), "until": rfc3339(last), "reason": reason
+    });
+    NewEvent::new(EventKind::ScheduleSkipped).text(Some(data.to_string()))
+}
+
+fn rfc3339(ms: i64) -> String {
+    format!("{:.3}", timestamp(ms))
+}

@@ -1,0 +1,364 @@
+//! `jobq schedule` and `[schedules.NAME]`: jobs that come again.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::support::{Jobq, Output, millisecond, text};
+use crate::support::{PATIENCE, wait_until};
+
+fn add(jobq: &Jobq, words: &[&str]) -> Output {
+    jobq.run(&[&["schedule", "add"], words].concat())
+}
+
+/// The slots whose jobs have been enqueued, in order, as the history tells.
+fn fired(jobq: &Jobq) -> Vec<i64> {
+    let events = jobq.json_lines(&["events", "--kind", "schedule_fired"]);
+    let slots = events.iter().map(|event| &event["data"]["slot"]);
+    slots
+        .filter(|slot| !slot.is_null())
+        .map(millisecond)
+        .collect()
+}
+
+#[test]
+fn a_schedule_is_added_and_listed_with_all_that_it_is() {
+    let jobq = Jobq::new();
+    let words = [
+        "nightly",
+        "0 2 * * mon-fri",
+        "--tz",
+        "europe/berlin",
+        "--missed",
+        "skip",
+        "--overlap",
+        "skip",
+        "--queue",
+        "backup",
+        "--timeout",
+        "1h",
+        "--",
+        "echo",
+        "a b",
+    ];
+    let added = add(&jobq, &words).exits(0);
+    assert!(
+        added.stdout.starts_with("schedule 'nightly' added; next "),
+        "{added:?}"
+    );
+    assert!(added.stderr.contains("jobq run"), "{added:?}");
+    let listed = jobq.json(&["schedule", "list"]);
+    for (field, value) in [
+        ("name", json!("nightly")),
+        ("cron", json!("0 2 * * mon-fri")),
+        ("timezone", json!("Europe/Berlin")),
+        ("missed", json!("skip")),
+        ("overlap", json!("skip")),
+        ("origin", json!("added")),
+        ("last_at", json!(null)),
+        ("last_job_id", json!(null)),
+        ("paused_at", json!(null)),
+    ] {
+        assert_eq!(listed[field], value, "{field}");
+    }
+    let job = &listed["job"];
+    assert_eq!(job["payload"]["command"], json!(["echo", "a b"]));
+    assert_eq!(
+        (&job["kind"], &job["queue"]),
+        (&json!("exec"), &json!("backup"))
+    );
+    assert_eq!(job["timeout_ms"], 3_600_000);
+    let row = jobq.run(&["schedule", "list"]).exits(0);
+    assert_eq!(
+        row.rows()[0][..3],
+        ["nightly", "0 2 * * mon-fri", "Europe/Berlin"]
+    );
+    assert_eq!(row.rows()[0][3], text(&listed["next_at"]));
+}
+
+#[test]
+fn adding_the_same_again_changes_nothing_and_says_so() {
+    let jobq = Jobq::new();
+    let words = ["tick", "@hourly", "--kind", "k", "--payload", "{\"a\": 1}"];
+    assert!(add(&jobq, &words).exits(0).stdout.contains("added"));
+    let before = jobq.json(&["schedule", "list"]);
+    assert!(add(&jobq, &words).exits(0).stdout.contains("is as it was"));
+    assert_eq!(jobq.json(&["schedule", "list"]), before);
+    let other = [&words[..], &["--priority", "high"]].concat();
+    assert!(add(&jobq, &other).exits(0).stdout.contains("changed"));
+    let after = jobq.json(&["schedule", "list"]);
+    assert_eq!(after["next_at"], before["next_at"]);
+    assert_eq!(after["job"]["priority"], "high");
+}
+
+#[test]
+fn a_bad_rule_zone_or_job_is_refused_and_named() {
+    let jobq = Jobq::new();
+    for (words, why) in [
+        (&["n", "61 * * * *", "--", "true"][..], &["61 * * * *"][..]),
+        (
+            &["n", "every day", "--", "true"],
+            &["2 fields", "hint: rules look like"],
+        ),
+        (&["n", "@dialy", "--", "true"], &["@dialy", "@daily"]),
+        (&["n", "@every 0s", "--", "true"], &["shortest"]),
+        (&["n", "0 0 31 2 *", "--", "true"], &["never comes"]),
+        (
+            &["n", "@daily", "--tz", "Europe/Berln", "--", "true"],
+            &["Europe/Berln", "schedule next"],
+        ),
+        (
+            &["n", "@daily", "--in", "5m", "--", "true"],
+            &["a time of its own"],
+        ),
+        (&["n", "@daily", "--batch", "x.jsonl"], &["--batch"]),
+        (&["n", "@daily", "--wait", "--", "true"], &["waited for"]),
+        (
+            &["n", "@daily", "--kind", "k", "--payload", "{"],
+            &["no JSON"],
+        ),
+        (&["", "@daily", "--", "true"], &["name"]),
+    ] {
+        add(&jobq, words).fails(2, why);
+    }
+    assert_eq!(jobq.stdout(&["schedule", "list"]), "");
+    jobq.run(&["schedule", "add", "n", "@daily"]).fails(2, &[]);
+}
+
+#[test]
+fn the_next_slots_are_shown_without_a_database() {
+    let jobq = Jobq::new();
+    let words = [
+        "schedule",
+        "next",
+        "30 7 * * *",
+        "--tz",
+        "Asia/Kathmandu",
+        "-n",
+        "3",
+    ];
+    let slots = jobq.json_lines(&words);
+    assert_eq!(slots.len(), 3);
+    for pair in slots.windows(2) {
+        assert_eq!(
+            millisecond(&pair[1]["at"]) - millisecond(&pair[0]["at"]),
+            86_400_000
+        );
+    }
+    assert!(text(&slots[0]["local"]).ends_with("T07:30:00+05:45"));
+    assert_eq!(slots[0]["timezone"], "Asia/Kathmandu");
+    let shown = jobq.run(&words).exits(0);
+    assert_eq!(shown.rows()[2][1], text(&slots[2]["at"]));
+    assert_eq!(
+        jobq.run(&["schedule", "next", "@hourly"])
+            .exits(0)
+            .rows()
+            .len(),
+        5
+    );
+    jobq.run(&["schedule", "next", "0 0 30 2 *"])
+        .fails(2, &["never comes"]);
+    assert!(!jobq.db().exists());
+}
+
+#[test]
+fn a_name_that_is_unknown_exits_with_3_and_hints_at_the_nearest() {
+    let jobq = Jobq::new();
+    add(&jobq, &["nightly", "@daily", "--", "true"]).exits(0);
+    for verb in ["remove", "pause", "resume", "run"] {
+        let refused = jobq
+            .run(&["schedule", verb, "nigthly"])
+            .fails(3, &["nigthly"]);
+        assert_eq!(refused.hint(), "did you mean 'nightly'?");
+        let refused = jobq.run(&["schedule", verb, "x-y-z"]).fails(3, &["x-y-z"]);
+        assert!(refused.hint().contains("schedule list"));
+    }
+    // One that is missing does not keep the others from their turn.
+    let paused = jobq.run(&["schedule", "pause", "missing", "nightly"]);
+    assert_eq!(paused.code, 3);
+    assert!(paused.stdout.contains("'nightly' paused"), "{paused:?}");
+}
+
+#[test]
+fn a_schedule_is_run_paused_resumed_and_removed_by_hand() {
+    let jobq = Jobq::new();
+    add(&jobq, &["nightly", "@yearly", "--shell", "echo done"]).exits(0);
+    assert_eq!(jobq.stdout(&["schedule", "run", "nightly"]), "1\n");
+    jobq.drain(&[]).exits(0);
+    assert_eq!(jobq.state(1), "completed");
+    let listed = || jobq.json(&["schedule", "list"]);
+    assert_eq!(listed()["last_job_id"], 1);
+    assert!(
+        jobq.stdout(&["schedule", "pause", "nightly"])
+            .contains("paused")
+    );
+    assert!(!listed()["paused_at"].is_null());
+    let resumed = jobq.stdout(&["schedule", "resume", "nightly"]);
+    assert!(resumed.contains("resumed; next "), "{resumed}");
+    assert!(listed()["paused_at"].is_null());
+    jobq.run(&["schedule", "remove", "nightly"]).exits(0);
+    assert_eq!(jobq.stdout(&["schedule", "list"]), "");
+    assert_eq!(jobq.state(1), "completed", "its job stays");
+}
+
+#[test]
+fn one_job_for_each_slot_with_two_runners_of_which_one_is_killed() {
+    let jobq = Jobq::new();
+    let first = jobq.runner(&[]);
+    let second = jobq.runner(&[]);
+    // Added while they run: they see it at once.
+    add(
+        &jobq,
+        &["tick", "* * * * * *", "--missed", "all", "--", "true"],
+    )
+    .exits(0);
+    wait_until("two slots have come", PATIENCE, || fired(&jobq).len() >= 2);
+    first.kill();
+    let before = fired(&jobq).len();
+    wait_until("three more slots have come", PATIENCE, || {
+        fired(&jobq).len() >= before + 3
+    });
+    jobq.run(&["schedule", "remove", "tick"]).exits(0);
+    let slots = fired(&jobq);
+    let seconds: Vec<i64> = (0..slots.len() as i64)
+        .map(|second| slots[0] + second * 1000)
+        .collect();
+    assert_eq!(slots, seconds, "each second once, and none left out");
+    wait_until("all are done", PATIENCE, || {
+        jobq.count("completed") == slots.len() as u64
+    });
+    assert_eq!(jobq.total(), slots.len() as u64);
+    second.stop();
+}
+
+#[test]
+fn a_drain_fires_no_schedule() {
+    let jobq = Jobq::new();
+    add(&jobq, &["tick", "@every 1s", "--", "true"]).exits(0);
+    let due = millisecond(&jobq.json(&["schedule", "list"])["next_at"]);
+    jobq.enqueue(&["--shell", "sleep 2"]);
+    let drained = jobq.drain(&[]).exits(0);
+    assert!(drained.stderr.contains("1 completed"), "{drained:?}");
+    assert_eq!(fired(&jobq), Vec::<i64>::new());
+    let after = jobq.json(&["schedule", "list"]);
+    assert_eq!(
+        millisecond(&after["next_at"]),
+        due,
+        "it is overdue, and stays so"
+    );
+    let runner = jobq.runner(&[]);
+    wait_until("the slot is made up for", PATIENCE, || {
+        !fired(&jobq).is_empty()
+    });
+    runner.stop();
+}
+
+#[test]
+fn a_runner_brings_the_schedules_of_the_config_file() {
+    let jobq = Jobq::new();
+    add(&jobq, &["by hand", "@yearly", "--", "true"]).exits(0);
+    jobq.script("note", "pwd > where");
+    jobq.write(
+        "jobq.toml",
+        "[schedules.tick]
+         cron = '* * * * * *'
+         command = ['./note']
+         overlap = 'skip'
+         [schedules.nightly]
+         cron = '0 2 * * *'
+         timezone = 'Europe/Berlin'
+         missed = 'skip'
+         kind = 'cleanup'
+         payload = { days = 7 }
+         queue = 'slow'
+         retries = 1
+         tags = { team = 'ops' }",
+    );
+    let runner = jobq.runner(&[]);
+    for name in ["tick", "nightly"] {
+        assert!(
+            runner
+                .stderr()
+                .contains(&format!("schedule '{name}' added")),
+            "{}",
+            runner.stderr()
+        );
+    }
+    // The command runs where the file lies.
+    assert_eq!(jobq.wait_for_line("where"), jobq.work().to_str().unwrap());
+    runner.stop();
+    let schedules = jobq.json_lines(&["schedule", "list"]);
+    let [by_hand, nightly, tick] = &schedules[..] else {
+        panic!("{schedules:?}")
+    };
+    assert_eq!(
+        (&by_hand["origin"], &tick["origin"]),
+        (&json!("added"), &json!("config"))
+    );
+    assert_eq!(nightly["job"]["payload"], json!({ "days": 7 }));
+    assert_eq!(nightly["job"]["tags"], json!({ "team": "ops" }));
+    assert_eq!(nightly["job"]["retries"], 1);
+
+    // Unchanged, it says nothing; what the file no longer has goes; what was added by hand stays.
+    let runner = jobq.runner(&[]);
+    assert!(!runner.stderr().contains("schedule"), "{}", runner.stderr());
+    runner.stop();
+    jobq.write(
+        "jobq.toml",
+        "[schedules.nightly]\ncron = '0 3 * * *'\nkind = 'cleanup'",
+    );
+    let runner = jobq.runner(&[]);
+    for told in ["schedule 'nightly' changed", "schedule 'tick' removed"] {
+        assert!(runner.stderr().contains(told), "{}", runner.stderr());
+    }
+    runner.stop();
+    let left = jobq.json_lines(&["schedule", "list"]);
+    let names: BTreeSet<String> = left
+        .iter()
+        .map(|schedule| text(&schedule["name"]))
+        .collect();
+    assert_eq!(
+        names,
+        BTreeSet::from(["by hand".to_owned(), "nightly".to_owned()])
+    );
+}
+
+#[test]
+fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--", "true"]);
+    for (table, words) in [
+        ("cron = '0 0 31 2 *'\nkind = 'k'", "[schedules.n] cron: "),
+        (
+            "cron = '@daily'\nkind = 'k'\ntimezone = 'Mars'",
+            "[schedules.n] timezone: ",
+        ),
+        ("cron = '@daily'", "[schedules.n] kind: "),
+        (
+            "cron = '@daily'\nkind = 'k'\ncommand = ['x']",
+            "[schedules.n] kind: ",
+        ),
+        ("cron = '@daily'\ncommand = []", "[schedules.n] command: "),
+        (
+            "cron = '@daily'\ncommand = ['x']\npayload = 1",
+            "[schedules.n] payload: ",
+        ),
+        (
+            "cron = '@daily'\nkind = 'k'\ntimezon = 'UTC'",
+            "did you mean 'timezone'?",
+        ),
+        ("kind = 'k'", "`cron`"),
+        ("cron = '@daily'\nkind = 'k'\nmissed = 'some'", "line 4"),
+        (
+            "cron = '@daily'\nkind = 'k'\ntimeout = '0s'",
+            "[schedules.n]",
+        ),
+    ] {
+        let good = "[schedules.a]\ncron = '@daily'\nkind = 'k'\n";
+        jobq.write("jobq.toml", format!("[schedules.n]\n{table}\n{good}"));
+        jobq.run(&["run"]).fails(2, &[words]);
+    }
+    jobq.write("jobq.toml", "");
+    assert_eq!(jobq.stdout(&["schedule", "list"]), "");
+    assert_eq!(jobq.state(1), "pending");
+}
