@@ -40,6 +40,7 @@ CREATE TABLE jobq_kind (
 ) STRICT;
 
 -- One row per process that runs or ran jobs.
+-- A beat of -1: a runner without a thread to beat; its lock alone tells that it lives.
 CREATE TABLE jobq_runner (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     name         TEXT NOT NULL UNIQUE, -- of its lock file beside the database; never reused

@@ -69,8 +69,9 @@
 //! | `doorbell` `fault` | a pipe that wakes the dispatcher; protections that tests take away |
 //! | `store/` | the only place that knows SQLite: file, connections, writer, readers, one file per noun with its SQL as named constants |
 //! | `queue` | the public face of a file |
-//! | `runner/` | `dispatcher` makes `turn`s of what is on its `agenda`; `appetite` what it can take, `held` what it holds, `upkeep` what it does for the file, `sleep` what wakes it; `pool`, `ahead`, `liveness`, `shutdown` |
+//! | `runner/` | `dispatcher` makes `turn`s of what is on its `agenda`; `appetite` what it can take, `held` what it holds, `upkeep` what it does for the file, `sleep` what wakes it; `pool`, `ahead`, `liveness`, `shutdown`; `inline` is a runner without threads |
 //! | [`handlers`] | `exec` and `sleep`; they see the domain and their [`Context`], never the store |
+//! | [`testing`] | a temporary queue on a manual clock, for the tests of applications and its own |
 //! | `measure/` | what `jobq bench` and `benches/` share; not part of the API |
 //! | `cli/` (the binary) | one file per verb, `args`, `output` |
 //!
@@ -121,6 +122,7 @@ mod retry;
 mod runner;
 mod state;
 mod store;
+pub mod testing;
 
 pub use cancel::Cancellation;
 pub use clock::Clock;

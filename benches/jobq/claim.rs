@@ -1,21 +1,29 @@
 //! What must not matter: how many jobs there are, how many wait, how large their payloads are.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use jobq::measure::{changes_per_s, claim_cost, fill, thousands};
-use jobq::{Durability, NewJob};
+use jobq::{Durability, JobId, NewJob};
 
 use crate::Done;
 use crate::plan::Plan;
 use crate::report::{Goal, Line, Pair};
 
 const FEW: usize = 1000;
+static NEXT_KEY: AtomicU64 = AtomicU64::new(0);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) fn claim(plan: &Plan) -> Done {
     let many = plan.pick(1_000_000, 5_000);
     in_files_of(plan, "pending", many, &|job| job)?;
-    in_files_of(plan, "delayed", many, &|job| job.delay(HOUR))
+    in_files_of(plan, "delayed", many, &|job| job.delay(HOUR))?;
+    // The first of all, which they wait for, never runs.
+    in_files_of(plan, "blocked", many, &|job| job.after([JobId(1)]))?;
+    in_files_of(plan, "blocked by a key", many, &|job| job.key("one"))?;
+    in_files_of(plan, "unique", many, &|job| {
+        job.unique(format!("key {}", NEXT_KEY.fetch_add(1, Ordering::Relaxed)))
+    })
 }
 
 /// Claims in turns in a file with many of such jobs and in one with few. Both have a few pending ones.
@@ -24,6 +32,7 @@ fn in_files_of(plan: &Plan, what: &str, many: usize, like: &dyn Fn(NewJob) -> Ne
     let scratch = setup.scratch()?;
     let file = |name: &str, jobs| -> jobq::Result<_> {
         let queue = setup.open(&scratch.path().join(name))?;
+        queue.enqueue(NewJob::new("gate"))?;
         fill(&queue, jobs, like)?;
         fill(&queue, FEW, |job| job)?;
         Ok(queue)

@@ -7,6 +7,7 @@ mod bulk;
 mod child;
 mod claim;
 mod commands;
+mod family;
 mod latency;
 mod plan;
 mod process;
@@ -28,7 +29,7 @@ struct Scenario {
     run: fn(&Plan) -> Done,
 }
 
-const SCENARIOS: [Scenario; 12] = [
+const SCENARIOS: [Scenario; 13] = [
     Scenario {
         name: "drain",
         about: "no-op jobs, 200 bytes each, five workers, durability full",
@@ -73,6 +74,11 @@ const SCENARIOS: [Scenario; 12] = [
         name: "claim",
         about: "a claim of five jobs, whatever else is in the file",
         run: claim::claim,
+    },
+    Scenario {
+        name: "family",
+        about: "no-op jobs with and without a parent, five workers, durability full",
+        run: family::family,
     },
     Scenario {
         name: "payload-size",

@@ -57,11 +57,11 @@ pub fn payload(bytes: usize) -> String {
 /// As [`Queue::enqueue_many`].
 pub fn fill(queue: &Queue, jobs: usize, like: impl Fn(NewJob) -> NewJob) -> Result<()> {
     const CHUNK: usize = 1000;
-    let job = like(noop(PAYLOAD_BYTES));
+    let job = noop(PAYLOAD_BYTES);
     let mut left = jobs;
     while left > 0 {
         let chunk = CHUNK.min(left);
-        queue.enqueue_many(std::iter::repeat_n(job.clone(), chunk))?;
+        queue.enqueue_many((0..chunk).map(|_| like(job.clone())))?;
         left -= chunk;
     }
     Ok(())

@@ -214,6 +214,11 @@ impl RunnerBuilder {
     /// A setting is not usable, a runner is already started on this queue, the file is read-only or
     /// cannot be written, or the system has no more threads.
     pub fn start(self) -> Result<Runner> {
+        self.check()?;
+        Runner::start(self)
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
         if self.workers == 0 || self.workers > MAX_WORKERS {
             return Err(Error::invalid(format!(
                 "a runner cannot have {} workers; 1 to {MAX_WORKERS} are allowed",
@@ -226,6 +231,6 @@ impl RunnerBuilder {
         for queue in self.queues.iter().flatten() {
             check_name("queue's name", queue)?;
         }
-        Runner::start(self)
+        Ok(())
     }
 }

@@ -14,7 +14,7 @@ use super::ahead::Pace;
 use super::appetite::wish;
 use super::attempt::{Attempt, ClaimedParts, Report};
 use super::builder::{Pulse, Retention, UnknownKinds, Until};
-use super::handle::{Ended, Signals, Tally};
+use super::handle::{Ended, Signals};
 use super::handler::Registry;
 use super::liveness::{DeadLock, Marks, Observer};
 use super::pool::Pool;
@@ -23,22 +23,19 @@ use super::shutdown::Phase;
 use super::turn::{Care, Settlement, Turn, Written};
 use crate::error::Kind;
 use crate::job::JobId;
-use crate::outcome::{Verdict, judge};
-use crate::state::State;
 use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimedJob, Wish};
 use crate::store::due;
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
-use crate::store::settle::Measured;
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
 use crate::{Error, Result, clock};
 
 /// So many reports are settled in one transaction.
-const REPORTS: usize = 4096;
+pub(super) const REPORTS: usize = 4096;
 /// So many due jobs are made pending in one transaction.
-const PROMOTE: usize = 1000;
+pub(super) const PROMOTE: usize = 1000;
 /// After a write that failed the next try waits so long, growing to 5 s.
 const WRITE_AGAIN: Duration = Duration::from_millis(100);
 
@@ -51,6 +48,29 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     pub(crate) pulse: Pulse,
     pub(crate) registry: Arc<Registry>,
+}
+
+impl Settings {
+    /// A job as this runner has claimed it, with the names of its kind and queue.
+    pub(crate) fn attempt(
+        &self,
+        job: ClaimedJob,
+        names: (Arc<str>, Arc<str>),
+        (runner, now): (i64, Instant),
+    ) -> Attempt {
+        let held = job.held(runner);
+        let mut budget = job.budget;
+        let of_kind = self.registry.timeouts.get(&*names.0).copied();
+        budget.timeout = budget.timeout.or(of_kind).or(self.default_timeout);
+        let parts = ClaimedParts {
+            kind_id: job.kind,
+            budget,
+            payload: job.payload,
+            step: job.step,
+            claimed_at: now,
+        };
+        Attempt::new(held, names, parts)
+    }
 }
 
 pub(crate) struct Dispatcher {
@@ -143,22 +163,9 @@ impl Dispatcher {
     fn judge(&mut self, report: Report) {
         let attempt = &report.attempt;
         self.pace.saw(attempt.kind_id, report.took);
-        let verdict = judge(report.ending, &attempt.budget, fastrand::f64());
-        let usage = attempt.usage();
-        let measured = Measured {
-            worker: Some(report.worker),
-            took: Some(report.took),
-            exit_code: usage.exit_code,
-            cpu_ms: usage.cpu_ms,
-            max_rss_bytes: usage.max_rss_bytes,
-        };
         if self.holds(attempt) {
-            self.agenda.settlements.push(Settlement {
-                attempt: report.attempt,
-                verdict,
-                measured,
-                spawned: report.spawned,
-            });
+            let settlement = Settlement::of(report, fastrand::f64());
+            self.agenda.settlements.push(settlement);
         } else {
             self.orphans.retain(|orphan| !Arc::ptr_eq(orphan, attempt));
             log::warn!(
@@ -303,16 +310,9 @@ impl Dispatcher {
     }
 
     fn tally(&mut self, written: &Written) {
-        let mut tally = Tally {
-            completed: written.ended.completed,
-            failed: written.ended.failed + written.failed_unknown as u64,
-            cancelled: written.ended.cancelled,
-            ..Tally::default()
-        };
-        for (settlement, state) in self.agenda.settlements.drain(..).zip(&written.settled) {
+        let tally = written.tally(&self.agenda.settlements);
+        for settlement in self.agenda.settlements.drain(..) {
             self.in_flight.remove(&settlement.attempt.job());
-            let is_retry = matches!(settlement.verdict, Verdict::Retry { .. });
-            tally.retried += u64::from(is_retry && *state == Some(State::Scheduled));
         }
         self.signals.add(&tally);
     }
@@ -337,18 +337,9 @@ impl Dispatcher {
         let (conn, names) = self.lease.writer.split()?;
         let kind = names.kind_name(conn, job.kind)?;
         let queue = names.queue_name(conn, job.queue)?;
-        let held = job.held(self.identity.id);
-        let mut budget = job.budget;
-        let of_kind = self.settings.registry.timeouts.get(&*kind).copied();
-        budget.timeout = budget.timeout.or(of_kind).or(self.settings.default_timeout);
-        let parts = ClaimedParts {
-            kind_id: job.kind,
-            budget,
-            payload: job.payload,
-            step: job.step,
-            claimed_at: now,
-        };
-        Ok(Attempt::new(held, (kind, queue), parts))
+        Ok(self
+            .settings
+            .attempt(job, (kind, queue), (self.identity.id, now)))
     }
 
     /// A turn could not be written. Nothing is lost: what it had to write waits for the next try.

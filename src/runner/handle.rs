@@ -39,6 +39,16 @@ pub struct Tally {
     pub running: u64,
 }
 
+impl Tally {
+    /// Counts what one more turn has done.
+    pub(crate) fn add(&mut self, more: &Tally) {
+        self.completed += more.completed;
+        self.failed += more.failed;
+        self.cancelled += more.cancelled;
+        self.retried += more.retried;
+    }
+}
+
 /// What a runner says when it has ended.
 #[derive(Clone, Debug, Default)]
 pub struct Ended {

@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Fault};
-use crate::store::runners::{Alive, Loss};
+use crate::store::runners::{Alive, Beats, Loss};
 use crate::{Error, Result};
 
 /// A runner beats this often.
@@ -192,7 +192,10 @@ impl Observer {
             .retain(|id, _| alive.iter().any(|runner| runner.id == *id));
         let own_beats = self.own_beats;
         let mut hung = Vec::new();
-        for runner in alive {
+        for runner in alive
+            .iter()
+            .filter(|runner| runner.beats() == Beats::Regularly)
+        {
             let fresh = Seen {
                 beat: runner.beat,
                 since: now,
@@ -269,6 +272,18 @@ mod tests {
                 .is_empty(),
             "it beats again"
         );
+    }
+
+    #[test]
+    fn a_runner_that_never_beats_is_never_taken_for_hung() {
+        let mut observer = Observer::default();
+        let start = Instant::now();
+        let limit = Duration::from_secs(30);
+        for third in 0..9 {
+            let hung = observer.hung(&other(-1), start + limit / 3 * third, limit);
+            assert!(hung.is_empty());
+            observer.beaten();
+        }
     }
 
     #[test]

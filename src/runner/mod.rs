@@ -11,6 +11,7 @@ pub(crate) mod family;
 pub(crate) mod handle;
 pub(crate) mod handler;
 mod held;
+pub(crate) mod inline;
 pub(crate) mod liveness;
 pub(crate) mod pool;
 mod registration;

@@ -161,7 +161,12 @@ fn work(
     }
 }
 
-fn run(attempt: &Arc<Attempt>, shared: &Shared, worker: u32) -> (Ending, Option<Box<Spawned>>) {
+/// Runs a claimed job's handler on this thread.
+pub(super) fn run(
+    attempt: &Arc<Attempt>,
+    shared: &Shared,
+    worker: u32,
+) -> (Ending, Option<Box<Spawned>>) {
     let told = || attempt.cancellation.reason();
     let failed = |error: String| {
         let outcome = Outcome::Fail { error };

@@ -5,8 +5,9 @@ use std::path::Path;
 use super::dispatcher::Settings;
 use super::liveness::{Lock, Marks};
 use crate::Result;
-use crate::store::runners::{self, Registration};
+use crate::store::runners::{self, Beats, Registration};
 use crate::store::seat::SeatLease;
+use crate::store::tx::Tx;
 
 /// Who a runner is in the file.
 #[derive(Clone, Debug)]
@@ -25,38 +26,23 @@ pub(crate) fn register(
     lease: &mut SeatLease,
     settings: &Settings,
     workers: usize,
+    places: (&Path, &Marks),
+) -> Result<Identity> {
+    register_by(places, |name| {
+        let registration = registration(name, settings, (workers, Beats::Regularly));
+        lease
+            .writer
+            .transact(&mut Vec::new(), &mut |tx| insert(tx, &registration))
+    })
+}
+
+/// The same through whatever writes the row: `write` gets the name of the lock.
+pub(crate) fn register_by(
     (folder, marks): (&Path, &Marks),
+    write: impl FnOnce(String) -> Result<Identity>,
 ) -> Result<Identity> {
     let (lock, name) = Lock::create(folder)?;
-    let registration = Registration {
-        name,
-        pid: std::process::id(),
-        host: rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned(),
-        workers,
-        kinds: settings.registry.kinds(),
-        queues: settings.queues.clone(),
-    };
-    let registered = lease.writer.transact(&mut Vec::new(), &mut |tx| {
-        let mut kinds = Vec::with_capacity(registration.kinds.len());
-        for kind in &registration.kinds {
-            kinds.push(tx.names.kind_id(tx.conn, kind)?);
-        }
-        let mut queues = registration.queues.as_ref().map(|_| Vec::new());
-        for queue in registration.queues.iter().flatten() {
-            let id = tx.names.queue_id(tx.conn, queue)?;
-            queues.get_or_insert_default().push(id);
-        }
-        Ok(Identity {
-            id: runners::register(tx, &registration)?,
-            workers,
-            kinds,
-            queues,
-        })
-    });
-    match registered {
+    match write(name) {
         Ok(identity) => {
             if let Some(lost) = marks.use_lock(Some(lock)) {
                 lost.remove();
@@ -68,4 +54,41 @@ pub(crate) fn register(
             Err(error)
         }
     }
+}
+
+pub(crate) fn registration(
+    name: String,
+    settings: &Settings,
+    (workers, beats): (usize, Beats),
+) -> Registration {
+    Registration {
+        name,
+        pid: std::process::id(),
+        host: rustix::system::uname()
+            .nodename()
+            .to_string_lossy()
+            .into_owned(),
+        workers,
+        kinds: settings.registry.kinds(),
+        queues: settings.queues.clone(),
+        beats,
+    }
+}
+
+pub(crate) fn insert(tx: &mut Tx<'_>, registration: &Registration) -> Result<Identity> {
+    let mut kinds = Vec::with_capacity(registration.kinds.len());
+    for kind in &registration.kinds {
+        kinds.push(tx.names.kind_id(tx.conn, kind)?);
+    }
+    let mut queues = registration.queues.as_ref().map(|_| Vec::new());
+    for queue in registration.queues.iter().flatten() {
+        let id = tx.names.queue_id(tx.conn, queue)?;
+        queues.get_or_insert_default().push(id);
+    }
+    Ok(Identity {
+        id: runners::register(tx, registration)?,
+        workers: registration.workers,
+        kinds,
+        queues,
+    })
 }

@@ -19,6 +19,20 @@ use crate::store::change::FileWatch;
 use crate::store::seat::SeatLease;
 use crate::{Result, clock};
 
+impl Settings {
+    pub(crate) fn of(builder: RunnerBuilder) -> Settings {
+        Settings {
+            queues: builder.queues,
+            unknown_kinds: builder.unknown_kinds,
+            until: builder.until,
+            default_timeout: builder.default_timeout,
+            retention: builder.retention,
+            pulse: builder.pulse,
+            registry: Arc::new(builder.registry),
+        }
+    }
+}
+
 impl Dispatcher {
     pub(crate) fn new(
         builder: RunnerBuilder,
@@ -40,17 +54,9 @@ impl Dispatcher {
         let queue: Queue = builder.queue.clone();
         let folder = store.runners_folder();
         let marks = Arc::new(Marks::default());
-        let settings = Settings {
-            queues: builder.queues,
-            unknown_kinds: builder.unknown_kinds,
-            until: builder.until,
-            default_timeout: builder.default_timeout,
-            retention: builder.retention,
-            pulse: builder.pulse,
-            registry: Arc::new(builder.registry),
-        };
-        let identity =
-            registration::register(lease, &settings, builder.workers, (&folder, &marks))?;
+        let workers = builder.workers;
+        let settings = Settings::of(builder);
+        let identity = registration::register(lease, &settings, workers, (&folder, &marks))?;
         let watch = watch(&store, &folder);
         let shared = Shared {
             queue,
@@ -58,7 +64,7 @@ impl Dispatcher {
             bell: Arc::clone(&lease.bell),
             marks: Arc::clone(&marks),
         };
-        let pool = Pool::start(builder.workers, shared)?;
+        let pool = Pool::start(workers, shared)?;
         Ok(Prepared {
             store,
             settings,

@@ -8,6 +8,7 @@ use super::handle::StopAsked;
 use crate::outcome::CancelReason;
 use crate::store::runners;
 use crate::store::settle::{AheadAgain, return_unbegun};
+use crate::store::tx::Tx;
 use crate::{Result, clock};
 
 /// How far a runner is on its way to its end.
@@ -123,15 +124,9 @@ impl Dispatcher {
 
     fn mark_stopped(&mut self) -> Result<()> {
         let runner = self.identity.id;
-        // Anything that the file says is held here, and is not, goes back before the lock does.
         self.lease
             .writer
-            .transact(&mut self.agenda.commands, &mut |tx| {
-                for stray in runners::held_by(tx.conn, runner)? {
-                    return_unbegun(tx, &stray.held, AheadAgain::Yes)?;
-                }
-                runners::stopped(tx, runner)
-            })
+            .transact(&mut self.agenda.commands, &mut |tx| write_end(tx, runner))
     }
 
     /// Ends the workers, releases the lock and hands the writer back.
@@ -151,4 +146,12 @@ impl Dispatcher {
         }
         self.store.seat.give_back(self.lease);
     }
+}
+
+/// Marks a runner stopped. Anything that the file says it holds, and it does not, goes back first.
+pub(super) fn write_end(tx: &mut Tx<'_>, runner: i64) -> Result<()> {
+    for stray in runners::held_by(tx.conn, runner)? {
+        return_unbegun(tx, &stray.held, AheadAgain::Yes)?;
+    }
+    runners::stopped(tx, runner)
 }

@@ -5,9 +5,10 @@
 
 use std::sync::Arc;
 
-use super::attempt::Attempt;
+use super::attempt::{Attempt, Report};
+use super::handle::Tally;
 use crate::Result;
-use crate::outcome::Verdict;
+use crate::outcome::{Verdict, judge};
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
 use crate::store::deadlines;
@@ -24,6 +25,26 @@ pub(crate) struct Settlement {
     pub(crate) verdict: Verdict,
     pub(crate) measured: Measured,
     pub(crate) spawned: Option<Box<Spawned>>,
+}
+
+impl Settlement {
+    /// What a report means; `chance` is a random number in `0.0..1.0`.
+    pub(crate) fn of(report: Report, chance: f64) -> Settlement {
+        let Report { attempt, .. } = report;
+        let usage = attempt.usage();
+        Settlement {
+            verdict: judge(report.ending, &attempt.budget, chance),
+            measured: Measured {
+                worker: Some(report.worker),
+                took: Some(report.took),
+                exit_code: usage.exit_code,
+                cpu_ms: usage.cpu_ms,
+                max_rss_bytes: usage.max_rss_bytes,
+            },
+            spawned: report.spawned,
+            attempt,
+        }
+    }
 }
 
 /// A runner that is lost, and what its workers had noted of their processes.
@@ -105,6 +126,23 @@ pub(crate) struct Written {
     pub(crate) pruned: usize,
     pub(crate) failed_unknown: usize,
     pub(crate) next_due_ms: Option<i64>,
+}
+
+impl Written {
+    /// What a turn with these settlements has done.
+    pub(crate) fn tally(&self, settlements: &[Settlement]) -> Tally {
+        let is_retry = |(settlement, state): &(&Settlement, &Option<State>)| {
+            **state == Some(State::Scheduled) && matches!(settlement.verdict, Verdict::Retry { .. })
+        };
+        let retried = settlements.iter().zip(&self.settled).filter(is_retry);
+        Tally {
+            completed: self.ended.completed,
+            failed: self.ended.failed + self.failed_unknown as u64,
+            cancelled: self.ended.cancelled,
+            retried: retried.count() as u64,
+            ..Tally::default()
+        }
+    }
 }
 
 impl Turn<'_> {

@@ -2,8 +2,10 @@
 //! old jobs, and bringing itself and the file together again.
 
 use std::collections::HashSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::builder::Retention;
 use super::dispatcher::Dispatcher;
 use super::liveness::{DeadLock, marks_of};
 use super::registration;
@@ -16,7 +18,7 @@ use crate::outcome::CancelReason;
 use crate::state::State;
 use crate::store::due::{self, ClockReading, has_stepped};
 use crate::store::prune::{Old, STEP, give_back_space};
-use crate::store::runners::{self, Loss};
+use crate::store::runners::{self, Alive, Loss};
 
 impl Dispatcher {
     /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
@@ -43,13 +45,8 @@ impl Dispatcher {
             if self.dead_locks.iter().any(|(id, _)| *id == runner.id) {
                 continue;
             }
-            if let Some(lock) = DeadLock::probe(&self.folder, &runner.name) {
-                end_leftovers(&lock.marks());
-                self.agenda.lost.push(Lost {
-                    runner: runner.id,
-                    loss: Loss::Dead,
-                    marks: Vec::new(),
-                });
+            if let Some((lost, lock)) = find_dead(&self.folder, runner) {
+                self.agenda.lost.push(lost);
                 self.dead_locks.push((runner.id, lock));
             }
         }
@@ -100,21 +97,7 @@ impl Dispatcher {
 
     fn find_old(&mut self) {
         let retention = self.settings.retention;
-        let now_ms = self.store.config.clock.now_ms();
-        let keep = [
-            (State::Completed, retention.completed),
-            (State::Failed, retention.failed),
-            (State::Cancelled, retention.failed),
-        ];
-        self.agenda.prune = keep
-            .into_iter()
-            .filter_map(|(state, keep)| {
-                Some(Old {
-                    state,
-                    before_ms: now_ms.saturating_sub(clock::millis(keep?)),
-                })
-            })
-            .collect();
+        self.agenda.prune = old_jobs(&retention, self.store.config.clock.now_ms());
         self.agenda.next_prune = clock::after(clock::instant(), retention.every);
     }
 
@@ -178,4 +161,33 @@ impl Dispatcher {
             .collect();
         Ok(())
     }
+}
+
+/// Where a runner's lock is free, its loss and that lock; what its commands left running is ended.
+pub(super) fn find_dead(folder: &Path, runner: &Alive) -> Option<(Lost, DeadLock)> {
+    let lock = DeadLock::probe(folder, &runner.name)?;
+    end_leftovers(&lock.marks());
+    let lost = Lost {
+        runner: runner.id,
+        loss: Loss::Dead,
+        marks: Vec::new(),
+    };
+    Some((lost, lock))
+}
+
+/// Which final jobs have been kept long enough.
+pub(super) fn old_jobs(retention: &Retention, now_ms: i64) -> Vec<Old> {
+    let keep = [
+        (State::Completed, retention.completed),
+        (State::Failed, retention.failed),
+        (State::Cancelled, retention.failed),
+    ];
+    keep.into_iter()
+        .filter_map(|(state, keep)| {
+            Some(Old {
+                state,
+                before_ms: now_ms.saturating_sub(clock::millis(keep?)),
+            })
+        })
+        .collect()
 }

@@ -24,6 +24,7 @@ statements! {
     hot QUEUES_CLAIMABLE = "SELECT c.queue_id FROM jobq_count c JOIN jobq_queue q ON q.id = c.queue_id
         WHERE c.state = 2 AND c.jobs > 0 AND q.paused_at IS NULL";
     hot QUEUE_IS_PAUSED = "SELECT paused_at IS NOT NULL FROM jobq_queue WHERE id = ?1";
+    hot JOB_PLACE_IF_PENDING = "SELECT queue_id, kind_id FROM jobq_job WHERE id = ?1 AND state = 2";
     hot ALL_IS_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
     /// Read from the index alone, in its order.
     hot JOBS_CLAIMABLE = "SELECT id, priority FROM jobq_job WHERE state = 2 AND queue_id = ?1 AND kind_id = ?2
@@ -141,6 +142,26 @@ pub(crate) fn claim(tx: &mut Tx<'_>, wish: &Wish<'_>) -> Result<Vec<ClaimedJob>>
         queues = left;
     }
     Ok(claimed)
+}
+
+/// Takes this one job, whatever comes before it; none where it is not pending.
+pub(crate) fn claim_this(
+    tx: &mut Tx<'_>,
+    wish: &Wish<'_>,
+    id: JobId,
+) -> Result<Option<ClaimedJob>> {
+    let place = tx
+        .conn
+        .prepare_cached(JOB_PLACE_IF_PENDING)?
+        .query_row([id.0], |row| {
+            Ok(Candidate {
+                id: id.0,
+                queue: row.get(0)?,
+                kind: row.get(1)?,
+            })
+        })
+        .optional()?;
+    place.map_or(Ok(None), |candidate| take(tx, wish, candidate))
 }
 
 /// The queues with something pending, rotated. `fresh` are those in which this transaction made

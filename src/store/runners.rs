@@ -14,8 +14,8 @@ use crate::job::JobId;
 use crate::outcome::{Budget, Ending, Verdict, judge};
 
 statements! {
-    hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7)";
+    hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at, beat)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, ?8)";
     /// No row changed: another runner has taken this one for lost.
     hot RUNNER_BEAT_IF_ALIVE = "UPDATE jobq_runner SET beat = beat + 1, heartbeat_at = ?2 WHERE id = ?1 AND state <= 2";
     hot RUNNER_IS_ALIVE = "SELECT 1 FROM jobq_runner WHERE id = ?1 AND state <= 2";
@@ -49,7 +49,20 @@ pub(crate) struct Registration {
     pub(crate) workers: usize,
     pub(crate) kinds: Vec<String>,
     pub(crate) queues: Option<Vec<String>>,
+    pub(crate) beats: Beats,
 }
+
+/// Whether a runner beats.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Beats {
+    Regularly,
+    /// Its one thread is its handlers': only its lock tells that it lives, and it cannot be taken
+    /// for hung.
+    Never,
+}
+
+/// What stands in place of a beat where there never is one.
+const NO_BEAT: i64 = -1;
 
 pub(crate) fn register(tx: &mut Tx<'_>, registration: &Registration) -> Result<i64> {
     let id = tx.conn.prepare_cached(RUNNER_INSERT)?.insert(params![
@@ -59,7 +72,11 @@ pub(crate) fn register(tx: &mut Tx<'_>, registration: &Registration) -> Result<i
         registration.workers as i64,
         json_array(&registration.kinds),
         registration.queues.as_deref().map(json_array),
-        tx.now_ms
+        tx.now_ms,
+        match registration.beats {
+            Beats::Regularly => 0,
+            Beats::Never => NO_BEAT,
+        }
     ])?;
     tx.append(NewEvent {
         runner: Some(id),
@@ -115,6 +132,15 @@ pub(crate) struct Alive {
     pub(crate) id: i64,
     pub(crate) name: String,
     pub(crate) beat: i64,
+}
+
+impl Alive {
+    pub(crate) fn beats(&self) -> Beats {
+        match self.beat {
+            NO_BEAT => Beats::Never,
+            _ => Beats::Regularly,
+        }
+    }
 }
 
 pub(crate) fn alive(conn: &Connection) -> Result<Vec<Alive>> {

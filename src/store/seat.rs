@@ -82,6 +82,10 @@ impl WriterSeat {
         self.send(Box::new(Call::new(body, None)))
     }
 
+    pub(crate) fn bell(&self) -> Arc<Doorbell> {
+        Arc::clone(&self.bell)
+    }
+
     fn send(&self, command: Box<dyn Command>) -> Result<()> {
         let Some(inbox) = &self.inbox else {
             return Err(read_only());

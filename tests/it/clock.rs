@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use jobq::{Clock, Context, EventKind, JobId, NewJob, Outcome, Queue, Runner, Snooze, State, When};
+use jobq::testing::TestQueue;
+use jobq::{Context, EventKind, JobId, NewJob, Outcome, Runner, Snooze, State, When};
 
-use crate::support::place::{Scene, count_events, job, state, wait_until_completed};
+use crate::support::place::{count_events, job, state, wait_until_completed};
 use crate::support::{PATIENCE, assert_stays, by, wait_until};
 
 const BEAT: Duration = Duration::from_millis(20);
@@ -13,22 +14,13 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 /// A queue on a clock that is moved by hand, and its runner.
 struct Timed {
-    _scene: Scene,
-    clock: Clock,
-    start: Timestamp,
-    queue: Queue,
     runner: Runner,
+    queue: TestQueue,
 }
 
 impl Timed {
     fn new(beat_every: Duration) -> Timed {
-        let scene = Scene::new();
-        let start: Timestamp = "2030-06-01T12:00:00Z".parse().unwrap();
-        let clock = Clock::manual(start);
-        let queue = Queue::options()
-            .clock(clock.clone())
-            .open(scene.database())
-            .unwrap();
+        let queue = TestQueue::new();
         let handler = by(|ctx: &Context| match (ctx.payload(), ctx.attempt()) {
             ("\"snooze\"", 1) => Outcome::Snooze(Snooze::For(Duration::from_secs(60))),
             ("\"retry\"", 1) => Outcome::Retry {
@@ -42,13 +34,7 @@ impl Timed {
             .heartbeat(beat_every, PATIENCE)
             .handler("kind", handler);
         let runner = runner.start().unwrap();
-        Timed {
-            _scene: scene,
-            clock,
-            start,
-            queue,
-            runner,
-        }
+        Timed { runner, queue }
     }
 
     fn add(&self, when: When) -> JobId {
@@ -78,7 +64,7 @@ impl Timed {
     /// The clock is set to another time, and the runner has noticed.
     fn step(&self, to: Timestamp, watched: JobId) {
         let before = job(&self.queue, watched).run_at;
-        self.clock.step(to);
+        self.queue.clock().step(to);
         wait_until("the step is noticed", PATIENCE, || {
             job(&self.queue, watched).run_at != before
         });
@@ -102,8 +88,8 @@ fn what_waits_for_a_duration_keeps_what_is_left_when_the_clock_steps_either_way(
         let delayed = timed.add(When::In(Duration::from_secs(60)));
         let snoozed = timed.add_put_off("snooze");
         let retried = timed.add_put_off("retry");
-        timed.clock.advance(Duration::from_secs(20));
-        let stepped = timed.start + HOUR * hours;
+        timed.queue.advance(Duration::from_secs(20));
+        let stepped = TestQueue::START + HOUR * hours;
         timed.step(stepped, delayed);
         for id in [delayed, snoozed, retried] {
             assert_eq!(
@@ -112,9 +98,9 @@ fn what_waits_for_a_duration_keeps_what_is_left_when_the_clock_steps_either_way(
                 "{hours} h"
             );
         }
-        timed.clock.advance(Duration::from_secs(39));
+        timed.queue.advance(Duration::from_secs(39));
         timed.assert_waits(&[delayed, snoozed, retried]);
-        timed.clock.advance(Duration::from_secs(1));
+        timed.queue.advance(Duration::from_secs(1));
         for id in [delayed, snoozed, retried] {
             wait_until_completed(&timed.queue, id);
         }
@@ -126,13 +112,13 @@ fn what_waits_for_a_duration_keeps_what_is_left_when_the_clock_steps_either_way(
 fn what_waits_for_a_moment_of_the_wall_clock_follows_it() {
     let timed = Timed::new(BEAT);
     let delayed = timed.add(When::In(Duration::from_secs(60)));
-    let appointed = timed.add(When::At(timed.start + HOUR / 2));
-    timed.step(timed.start - HOUR, delayed);
+    let appointed = timed.add(When::At(TestQueue::START + HOUR / 2));
+    timed.step(TestQueue::START - HOUR, delayed);
     timed.assert_waits(&[delayed, appointed]);
-    timed.clock.advance(Duration::from_secs(60));
+    timed.queue.advance(Duration::from_secs(60));
     wait_until_completed(&timed.queue, delayed);
     timed.assert_waits(&[appointed]);
-    timed.clock.step(timed.start + HOUR);
+    timed.queue.clock().step(TestQueue::START + HOUR);
     wait_until_completed(&timed.queue, appointed);
     assert_eq!(
         count_events(&timed.queue, Some(appointed), EventKind::Started),
@@ -147,10 +133,10 @@ fn a_step_between_heartbeats_makes_nothing_due_early() {
     let timed = Timed::new(Duration::from_secs(600));
     let delayed = timed.add(When::In(Duration::from_secs(60)));
     wait_until_completed(&timed.queue, timed.add(When::Now));
-    timed.clock.step(timed.start + HOUR);
+    timed.queue.clock().step(TestQueue::START + HOUR);
     wait_until_completed(&timed.queue, timed.add(When::Now));
     timed.assert_waits(&[delayed]);
-    timed.clock.advance(Duration::from_secs(60));
+    timed.queue.advance(Duration::from_secs(60));
     timed.add(When::Now);
     wait_until_completed(&timed.queue, delayed);
     timed.runner.stop().unwrap();

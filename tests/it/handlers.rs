@@ -5,6 +5,7 @@ use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
+use jobq::testing::TestQueue;
 use jobq::{
     Backoff, CancelReason, Context, EventKind, Failure, Jitter, Job, JobId, Level, LogEntry,
     NewJob, Outcome, Progress, Queue, State, UnknownKinds, Until, WaitReason,
@@ -166,15 +167,14 @@ fn the_kinds_and_the_runners_timeouts_hold_where_the_job_says_nothing() {
 
 #[test]
 fn retries_are_spent_and_then_the_job_fails_with_its_last_error() {
-    let scene = Scene::new();
-    let queue = scene.open();
-    let failing = by(|ctx: &Context| Outcome::Retry {
+    let queue = TestQueue::new();
+    let failing = |ctx: &Context| Outcome::Retry {
         error: format!("try {} with {} left", ctx.attempt(), ctx.retries_left()),
         after: None,
-    });
-    let runner = queue.runner().handler("failing", failing).start().unwrap();
+    };
     let id = add(&queue, at_once("failing", 2));
-    let failed = wait_until_final(&queue, id);
+    queue.run_due(|runner| runner.handler("failing", by(failing)));
+    let failed = job(&queue, id);
     assert_eq!(
         (failed.state, failed.attempt, failed.retries),
         (State::Failed, 3, 2)
@@ -182,20 +182,19 @@ fn retries_are_spent_and_then_the_job_fails_with_its_last_error() {
     assert_eq!(failed.error.as_deref(), Some("try 3 with 0 left"));
     assert_eq!(count_events(&queue, Some(id), EventKind::Retry), 2);
     queue.retry(id).unwrap();
-    let again = wait_until_final(&queue, id);
+    queue.run_due(|runner| runner.handler("failing", by(failing)));
+    let again = job(&queue, id);
     assert_eq!(
         (again.state, again.attempt, again.retries),
         (State::Failed, 6, 2)
     );
-    runner.stop().unwrap();
 }
 
 #[test]
 fn a_handlers_own_delay_and_a_snooze_and_a_permanent_failure_count_as_they_should() {
-    let scene = Scene::new();
-    let queue = scene.open();
-    let pause = Duration::from_millis(300);
-    let handler = by(move |ctx: &Context| match (ctx.payload(), ctx.attempt()) {
+    let queue = TestQueue::new();
+    let pause = Duration::from_secs(300);
+    let handler = move |ctx: &Context| match (ctx.payload(), ctx.attempt()) {
         ("\"delay\"", 1) => Outcome::Retry {
             error: "not yet".into(),
             after: Some(pause),
@@ -205,26 +204,27 @@ fn a_handlers_own_delay_and_a_snooze_and_a_permanent_failure_count_as_they_shoul
             error: "never".into(),
         },
         _ => done(),
-    });
-    let runner = queue.runner().handler("kind", handler).start().unwrap();
+    };
     // By their own policy they would wait for an hour.
     let patient = |what: &str| {
         NewJob::new("kind")
             .payload(&what)
             .retry_delay(Duration::from_secs(3600))
     };
-    let started = Instant::now();
     let ids = ["delay", "snooze", "fail"].map(|what| add(&queue, patient(what)));
-    wait_until("it waits for its retry", PATIENCE, || {
-        let delayed = job(&queue, ids[0]);
-        delayed.wait_reason == Some(WaitReason::Retry) || delayed.attempt > 1
-    });
-    let [delayed, snoozed, failed] = ids.map(|id| wait_until_final(&queue, id));
+    let run = || queue.run_due(|runner| runner.handler("kind", by(handler)));
+    run();
+    assert_eq!(job(&queue, ids[0]).wait_reason, Some(WaitReason::Retry));
+    assert_eq!(job(&queue, ids[0]).run_at, Some(TestQueue::START + pause));
+    while queue.advance_to_next() {
+        run();
+    }
+    assert_eq!(queue.now(), TestQueue::START + pause);
+    let [delayed, snoozed, failed] = ids.map(|id| job(&queue, id));
     assert_eq!(
         (delayed.state, delayed.attempt, delayed.retries),
         (State::Completed, 2, 1)
     );
-    assert!(started.elapsed() >= pause);
     assert_eq!(
         (snoozed.state, snoozed.attempt, snoozed.retries),
         (State::Completed, 4, 0)
@@ -238,7 +238,6 @@ fn a_handlers_own_delay_and_a_snooze_and_a_permanent_failure_count_as_they_shoul
         (State::Failed, 1, 0)
     );
     assert_eq!(failed.error.as_deref(), Some("never"));
-    runner.stop().unwrap();
 }
 
 #[test]
@@ -308,16 +307,12 @@ fn greet(job: Greet, ctx: &Context) -> Result<Greeting, Failure> {
 
 #[test]
 fn a_typed_job_has_its_state_its_log_and_its_output() {
-    let scene = Scene::new();
-    let queue = scene.open();
-    let runner = queue
-        .runner()
-        .data(Greeted(AtomicU32::new(6)))
-        .handle(greet)
-        .start()
-        .unwrap();
-    let id = queue.enqueue(Greet { name: "you".into() }).unwrap().id;
-    wait_until_completed(&queue, id);
+    let queue = TestQueue::new();
+    let greeted = Greeted(AtomicU32::new(6));
+    let job = queue.perform(Greet { name: "you".into() }, |runner| {
+        runner.data(greeted).handle(greet)
+    });
+    let id = job.id;
     let output = queue.output::<Greet>(id).unwrap().unwrap();
     assert_eq!(
         output,
@@ -326,7 +321,7 @@ fn a_typed_job_has_its_state_its_log_and_its_output() {
             number: 7
         }
     );
-    assert_eq!(job(&queue, id).decode::<Greet>().unwrap().name, "you");
+    assert_eq!(job.decode::<Greet>().unwrap().name, "you");
     let log: Vec<LogEntry> = events(&queue, Some(id))
         .iter()
         .filter(|event| event.kind == EventKind::Log)
@@ -341,26 +336,21 @@ fn a_typed_job_has_its_state_its_log_and_its_output() {
         [(Level::Debug, "greeting you"), (Level::Warn, "done")]
     );
     assert_eq!(log[1].fields, Some(serde_json::json!({ "number": 7 })));
-    runner.stop().unwrap();
 }
 
 #[test]
 fn an_error_is_tried_again_and_a_payload_that_does_not_fit_is_not() {
-    let scene = Scene::new();
-    let queue = scene.open();
-    let runner = queue
-        .runner()
-        .data(Greeted(AtomicU32::new(0)))
-        .handle(greet)
-        .start()
-        .unwrap();
+    let queue = TestQueue::new();
     let failing = NewJob::of(&Greet {
         name: "number".into(),
     })
     .max_retries(1)
     .retry_delay(Duration::ZERO);
     let odd = NewJob::new("greet").payload(&[1, 2]);
-    let [failed, odd] = [failing, odd].map(|job| wait_until_final(&queue, add(&queue, job)));
+    let ids = [failing, odd].map(|job| add(&queue, job));
+    let greeted = Greeted(AtomicU32::new(0));
+    queue.run_due(|runner| runner.data(greeted).handle(greet));
+    let [failed, odd] = ids.map(|id| job(&queue, id));
     assert_eq!((failed.state, failed.attempt), (State::Failed, 2));
     assert_eq!(
         failed.error.as_deref(),
@@ -368,7 +358,6 @@ fn an_error_is_tried_again_and_a_payload_that_does_not_fit_is_not() {
     );
     assert_eq!((odd.state, odd.attempt), (State::Failed, 1));
     assert!(odd.error.unwrap().contains("does not fit 'greet'"));
-    runner.stop().unwrap();
 }
 
 #[test]

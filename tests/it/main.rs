@@ -12,6 +12,7 @@ mod cli;
 mod clock;
 mod crash;
 mod disk;
+mod due_run;
 mod families;
 #[cfg(feature = "fault-injection")]
 mod faults;
@@ -23,5 +24,6 @@ mod regressions;
 mod shutdown;
 mod support;
 mod sync_errors;
+mod testing;
 mod wake;
 mod zombie;

@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use jobq::rusqlite::Connection;
-use jobq::{
-    Clock, Context, EventKind, Level, NewJob, Outcome, Queue, Retention, Snooze, State, Until, When,
-};
+use jobq::testing::TestQueue;
+use jobq::{Context, EventKind, Level, NewJob, Outcome, Retention, Snooze, State, Until, When};
 
 use crate::support::place::{Scene, count_events, job, state, wait_until_completed};
 use crate::support::{PATIENCE, by, wait_until};
@@ -75,13 +74,7 @@ fn an_application_that_refers_to_old_jobs_does_not_stop_its_runner() {
 /// `i64::MAX` was stored, and the next step of the clock overflowed it in every turn.
 #[test]
 fn a_job_that_sleeps_for_ever_stops_nobody_when_the_clock_steps() {
-    let scene = Scene::new();
-    let start: Timestamp = "2030-06-01T12:00:00Z".parse().unwrap();
-    let clock = Clock::manual(start);
-    let queue = Queue::options()
-        .clock(clock.clone())
-        .open(scene.database())
-        .unwrap();
+    let queue = TestQueue::new();
     let handler = by(|ctx: &Context| match ctx.payload() {
         "\"never\"" => Outcome::Snooze(Snooze::For(Duration::MAX)),
         _ => Outcome::Done(None),
@@ -101,12 +94,14 @@ fn a_job_that_sleeps_for_ever_stops_nobody_when_the_clock_steps() {
     wait_until("it sleeps", PATIENCE, || {
         state(&queue, never) == State::Scheduled
     });
-    clock.step(start + SignedDuration::from_hours(24));
+    queue
+        .clock()
+        .step(TestQueue::START + SignedDuration::from_hours(24));
     let next = queue
         .enqueue(NewJob::new("kind").delay(Duration::from_millis(1)))
         .unwrap()
         .id;
-    clock.advance(Duration::from_secs(1));
+    queue.advance(Duration::from_secs(1));
     wait_until_completed(&queue, next);
     assert_eq!(state(&queue, never), State::Scheduled);
     runner.stop().unwrap();
@@ -116,17 +111,11 @@ fn a_job_that_sleeps_for_ever_stops_nobody_when_the_clock_steps() {
 /// were given after the step.
 #[test]
 fn a_wait_given_after_the_clock_stepped_is_not_moved_by_that_step() {
-    let scene = Scene::new();
-    let start: Timestamp = "2030-06-01T12:00:00Z".parse().unwrap();
-    let clock = Clock::manual(start);
-    let queue = Queue::options()
-        .clock(clock.clone())
-        .open(scene.database())
-        .unwrap();
+    let queue = TestQueue::new();
     let ten_minutes = || NewJob::new("kind").when(When::In(Duration::from_secs(600)));
     let before = queue.enqueue(ten_minutes()).unwrap().id;
-    let stepped = start + SignedDuration::from_hours(1);
-    clock.step(stepped);
+    let stepped = TestQueue::START + SignedDuration::from_hours(1);
+    queue.clock().step(stepped);
     let after = queue.enqueue(ten_minutes()).unwrap().id;
     let due = stepped + SignedDuration::from_mins(10);
     assert_eq!(job(&queue, after).run_at, Some(due));
@@ -140,19 +129,13 @@ fn a_wait_given_after_the_clock_stepped_is_not_moved_by_that_step() {
 /// The drain looked only for retries, and the first thousand due jobs were ones it could not run.
 #[test]
 fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
-    let scene = Scene::new();
-    let start: Timestamp = "2030-06-01T12:00:00Z".parse().unwrap();
-    let clock = Clock::manual(start);
-    let queue = Queue::options()
-        .clock(clock.clone())
-        .open(scene.database())
-        .unwrap();
+    let queue = TestQueue::new();
     let delayed = |kind: &str, seconds| NewJob::new(kind).delay(Duration::from_secs(seconds));
     queue
         .enqueue_many((0..2500).map(|_| delayed("nobody", 1)))
         .unwrap();
     let own = queue.enqueue(delayed("kind", 2)).unwrap().id;
-    clock.advance(Duration::from_secs(10));
+    queue.advance(Duration::from_secs(10));
     let runner = queue
         .runner()
         .handler("kind", by(|_: &Context| Outcome::Done(None)))

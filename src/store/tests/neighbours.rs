@@ -357,6 +357,7 @@ fn a_runner_writes_its_own_row_alone() {
         workers: 5,
         kinds: Vec::new(),
         queues: None,
+        beats: runners::Beats::Regularly,
     };
     touches(
         |tx| runners::register(tx, &registration).map(|_| ()),

@@ -94,6 +94,7 @@ impl Sandbox {
             workers: 5,
             kinds: vec!["send".to_owned()],
             queues: None,
+            beats: runners::Beats::Regularly,
         };
         self.write(|tx| runners::register(tx, &registration))
     }

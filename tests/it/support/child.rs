@@ -20,6 +20,8 @@ pub(crate) const CHILD_TEST: &str = "support::child::child_role";
 pub(crate) enum Role {
     Runner(RunnerRole),
     Enqueuer(EnqueuerRole),
+    /// It works off what is due in its main thread, and ends.
+    DueRun,
 }
 
 /// It runs jobs until its stdin is closed.
@@ -90,6 +92,7 @@ fn child_role() {
     match serde_json::from_str(&role).unwrap() {
         Role::Runner(role) => run(&role, &place, &name),
         Role::Enqueuer(role) => enqueue(&role, &place, &name),
+        Role::DueRun => run_due(&place, &name),
     }
 }
 
@@ -106,6 +109,12 @@ fn run(role: &RunnerRole, place: &Place, name: &str) {
         .unwrap();
     obey(&queue, &runner.stopper());
     runner.wait().unwrap();
+}
+
+fn run_due(place: &Place, name: &str) {
+    let queue = place.open();
+    let builder = task::register(queue.runner(), &place.effect_log(), name);
+    builder.run_due().unwrap();
 }
 
 /// Does what comes in on stdin; returns when it is closed.

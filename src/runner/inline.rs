@@ -1,0 +1,402 @@
+//! Working off what is due in the calling thread: a runner without threads of its own.
+//!
+//! It writes through the queue's writer and holds no seat while a handler runs, so that handlers may
+//! enqueue through the same queue. Where it cannot go on it lets go of its lock and leaves its row:
+//! whoever looks next takes over what the file says is held here, as from a runner that was killed.
+
+use std::sync::Arc;
+
+use super::appetite;
+use super::attempt::{Attempt, Report};
+use super::builder::{RunnerBuilder, UnknownKinds};
+use super::dispatcher::{PROMOTE, REPORTS, Settings};
+use super::handle::Tally;
+use super::liveness::{DeadLock, Marks};
+use super::pool::{self, Shared};
+use super::registration::{self, Identity};
+use super::shutdown::write_end;
+use super::turn::{Care, Lost, Settlement, Turn};
+use super::upkeep::{find_dead, old_jobs};
+use crate::job::JobId;
+use crate::state::State;
+use crate::store::Store;
+use crate::store::claim::{self, ClaimedJob, Wish};
+use crate::store::due::ClockReading;
+use crate::store::names;
+use crate::store::prune::{Old, STEP};
+use crate::store::runners::{self, Beats};
+use crate::store::tx::Tx;
+use crate::store::{counts, records};
+use crate::{Error, Result, clock};
+
+/// More runs than there are live jobs at the start, and this many, are taken for an endless chain.
+const SPARE_RUNS: u64 = 100_000;
+/// The one worker is the calling thread.
+const WORKER: u32 = 1;
+
+/// What bounds a run, and where its chance comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds {
+    /// So many runs beyond the live jobs at the start.
+    pub(crate) spare_runs: u64,
+    /// A number in `0.0..1.0` for the jitter of each retry.
+    pub(crate) chance: fn() -> f64,
+}
+
+impl RunnerBuilder {
+    /// Runs everything that is due now in the calling thread, and returns when nothing is left that
+    /// is due: what handlers enqueue meanwhile runs too, unless it is for later, and so do retries
+    /// without a wait. Takes over from runners that were killed, and removes old jobs at the end.
+    ///
+    /// For a program that is started by cron or a systemd timer, works off what there is and exits,
+    /// and for tests, where nothing runs behind one's back: see [`testing`](crate::testing). It may
+    /// be called while other runners work on the file, and from inside a handler.
+    ///
+    /// Each job is a transaction of its own here, and a wait is not waited for: for a long backlog, or
+    /// to see retries through, start a runner [until it is drained](crate::Until::Drained).
+    ///
+    /// There is one worker, whatever [`workers`](RunnerBuilder::workers) says, and while a handler
+    /// runs nobody looks after it: it is not told of its timeout or that somebody wants it
+    /// cancelled. For jobs that must be stopped, [start](RunnerBuilder::start) a runner.
+    ///
+    /// ```
+    /// # use jobq::{Failure, NewJob, Outcome, Queue};
+    /// # struct Greet;
+    /// # impl jobq::Handler for Greet {
+    /// #     fn run(&self, _: &jobq::Context) -> Outcome { Outcome::Done(None) }
+    /// # }
+    /// # let folder = tempfile::tempdir()?;
+    /// let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// queue.enqueue(NewJob::new("greet"))?;
+    /// let tally = queue.runner().handler("greet", Greet).run_due()?;
+    /// assert_eq!((tally.completed, tally.failed), (1, 0));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// A setting is not usable, the file is read-only or cannot be written, or jobs follow each other
+    /// without an end: more have run than were live at the start and a hundred thousand more. What
+    /// has run until then is saved; a job whose outcome could not be is taken over by whoever looks
+    /// next, as from a runner that was killed.
+    pub fn run_due(self) -> Result<Tally> {
+        let usual = Bounds {
+            spare_runs: SPARE_RUNS,
+            chance: fastrand::f64,
+        };
+        run_due(self, usual)
+    }
+}
+
+/// [`RunnerBuilder::run_due`] within bounds of the caller's.
+pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
+    let mut inline = Inline::register(builder, bounds.chance)?;
+    let most = counts::by_state(&*inline.store.reader()?)?.live() + bounds.spare_runs;
+    let is_endless = inline.work_off(most)?;
+    inline.prune()?;
+    let tally = inline.end()?;
+    if is_endless {
+        return Err(Error::wrong_state(format!(
+            "{most} jobs have run and there are always more due: they follow each other without an end"
+        ))
+        .hint("give follow-ups, snoozes and retries a wait; after a real backlog call it again"));
+    }
+    Ok(tally)
+}
+
+/// Runs this one pending job once, whatever comes before it.
+pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -> Result<()> {
+    let mut inline = Inline::register(builder, chance)?;
+    let step = Step {
+        claim: Claim::This(job),
+        ..Step::default()
+    };
+    let claimed = inline.write(step)?.claimed;
+    let is_claimed = claimed.is_some();
+    if let Some(attempt) = claimed {
+        let ended = inline.run(attempt);
+        inline.write(Step::settle(ended))?;
+    }
+    let store = Arc::clone(&inline.store);
+    inline.end()?;
+    if is_claimed {
+        return Ok(());
+    }
+    let state = records::state(&*store.reader()?, job)?.ok_or_else(|| records::no_such_job(job))?;
+    Err(Error::wrong_state(format!(
+        "job {job} is {state}: only a pending job can be performed"
+    )))
+}
+
+/// A runner in the calling thread.
+struct Inline {
+    store: Arc<Store>,
+    settings: Arc<Settings>,
+    identity: Arc<Identity>,
+    marks: Arc<Marks>,
+    shared: Shared,
+    chance: fn() -> f64,
+    tally: Tally,
+    turns: usize,
+}
+
+impl Inline {
+    fn register(builder: RunnerBuilder, chance: fn() -> f64) -> Result<Inline> {
+        builder.check()?;
+        let queue = builder.queue.clone();
+        let store = Arc::clone(&queue.store);
+        let settings = Arc::new(Settings::of(builder));
+        let marks = Arc::new(Marks::default());
+        let folder = store.runners_folder();
+        let identity = registration::register_by((&folder, &marks), |name| {
+            let row = registration::registration(name, &settings, (1, Beats::Never));
+            store.write(move |tx| registration::insert(tx, &row))
+        })?;
+        let shared = Shared {
+            queue,
+            registry: Arc::clone(&settings.registry),
+            bell: store.seat.bell(),
+            marks: Arc::clone(&marks),
+        };
+        Ok(Inline {
+            store,
+            settings,
+            identity: Arc::new(identity),
+            marks,
+            shared,
+            chance,
+            tally: Tally::default(),
+            turns: 0,
+        })
+    }
+
+    /// Runs one job after the other until none is due, or `most` have run; whether there were more.
+    fn work_off(&mut self, most: u64) -> Result<bool> {
+        let (lost, locks) = self.find_dead()?;
+        let mut step = Step {
+            lost,
+            claim: Claim::Next,
+            ..Step::default()
+        };
+        let mut runs = 0;
+        loop {
+            let turned = self.write(step)?;
+            step = match turned.claimed {
+                Some(attempt) => {
+                    runs += 1;
+                    Step::settle(self.run(attempt))
+                }
+                None if turned.more => Step::default(),
+                None => break,
+            };
+            if runs < most {
+                step.claim = Claim::Next;
+            } else if step.settlements.is_empty() {
+                break;
+            }
+        }
+        for lock in locks {
+            lock.remove();
+        }
+        let wish = appetite::wish(&self.identity, 0);
+        Ok(runs >= most && claim::anything(&*self.store.reader()?, &Wish { jobs: 1, ..wish })?)
+    }
+
+    /// The runners that are gone, with their locks: held until their jobs are taken over.
+    fn find_dead(&self) -> Result<(Vec<Lost>, Vec<DeadLock>)> {
+        let folder = self.store.runners_folder();
+        let alive = runners::alive(&*self.store.reader()?)?;
+        let others = alive
+            .iter()
+            .filter(|runner| runner.id != self.identity.id)
+            .filter_map(|runner| find_dead(&folder, runner));
+        Ok(others.unzip())
+    }
+
+    fn run(&self, attempt: Arc<Attempt>) -> Settlement {
+        let began = clock::instant();
+        attempt.begin(WORKER, began);
+        let (ending, spawned) = pool::run(&attempt, &self.shared, WORKER);
+        let report = Report {
+            attempt,
+            worker: WORKER,
+            ending,
+            took: began.elapsed(),
+            spawned,
+        };
+        Settlement::of(report, (self.chance)())
+    }
+
+    fn prune(&mut self) -> Result<()> {
+        loop {
+            let now_ms = self.store.config.clock.now_ms();
+            let step = Step {
+                prune: old_jobs(&self.settings.retention, now_ms),
+                ..Step::default()
+            };
+            if step.prune.is_empty() || self.write(step)?.pruned < STEP {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Writes a step, and once more with care where its outcome could not be saved.
+    fn write(&mut self, step: Step) -> Result<Turned> {
+        self.turns = self.turns.wrapping_add(1);
+        let step = Arc::new(step);
+        let mut turned = self.transact(&step, Care::Usual);
+        if let Err(error) = &turned
+            && !step.settlements.is_empty()
+            && !error.is_unknown_outcome()
+        {
+            log::error!("a turn could not be saved, trying again: {error}");
+            turned = self.transact(&step, Care::OneByOne);
+        }
+        let turned = turned?;
+        self.tally.add(&turned.tally);
+        if !turned.is_alive {
+            if let Some(lock) = self.marks.use_lock(None) {
+                lock.remove();
+            }
+            return Err(Error::wrong_state(format!(
+                "runner {} was taken for lost, and its job with it",
+                self.identity.id
+            )));
+        }
+        Ok(turned)
+    }
+
+    fn transact(&self, step: &Arc<Step>, care: Care) -> Result<Turned> {
+        let (step, turn) = (Arc::clone(step), self.turns);
+        let (settings, identity) = (Arc::clone(&self.settings), Arc::clone(&self.identity));
+        let clock = ClockReading::of(&self.store.config.clock);
+        self.store.write(move |tx| {
+            let place = Place {
+                settings: &settings,
+                identity: &identity,
+                clock: &clock,
+                turn,
+            };
+            step.write(tx, &place, care)
+        })
+    }
+
+    /// Marks the runner stopped and removes its lock.
+    fn end(self) -> Result<Tally> {
+        let runner = self.identity.id;
+        self.store.write(move |tx| write_end(tx, runner))?;
+        if let Some(lock) = self.marks.use_lock(None) {
+            lock.remove();
+        }
+        Ok(self.tally)
+    }
+}
+
+/// What is claimed at the end of a step.
+#[derive(Clone, Copy, Default)]
+enum Claim {
+    #[default]
+    Nothing,
+    /// The next job in order.
+    Next,
+    This(JobId),
+}
+
+/// What one transaction is to write. It owns everything: the writer's thread runs it, perhaps twice.
+#[derive(Default)]
+struct Step {
+    settlements: Vec<Settlement>,
+    lost: Vec<Lost>,
+    prune: Vec<Old>,
+    claim: Claim,
+}
+
+/// Whose step it is, and when.
+struct Place<'a> {
+    settings: &'a Settings,
+    identity: &'a Identity,
+    clock: &'a ClockReading,
+    turn: usize,
+}
+
+/// What a step has written.
+struct Turned {
+    claimed: Option<Arc<Attempt>>,
+    tally: Tally,
+    pruned: usize,
+    /// More is due than one step takes, and this one has moved some of it.
+    more: bool,
+    is_alive: bool,
+}
+
+impl Step {
+    fn settle(ended: Settlement) -> Step {
+        Step {
+            settlements: vec![ended],
+            ..Step::default()
+        }
+    }
+
+    fn write(&self, tx: &mut Tx<'_>, place: &Place<'_>, care: Care) -> Result<Turned> {
+        let wish = Wish {
+            jobs: usize::from(matches!(self.claim, Claim::Next)),
+            ..appetite::wish(place.identity, place.turn)
+        };
+        let unknown = self.unknown_kinds(tx, place)?;
+        let turn = Turn {
+            runner: place.identity.id,
+            settlements: &self.settlements,
+            care,
+            returns: &[],
+            strays: &[],
+            workers: &[],
+            lost: &self.lost,
+            beat: false,
+            stopping: false,
+            clock: Some(place.clock),
+            prune: &self.prune,
+            promote: PROMOTE,
+            wishes: std::slice::from_ref(&wish),
+            fail_kinds: unknown.as_deref().map(|kinds| Wish {
+                kinds,
+                jobs: REPORTS,
+                ..wish.clone()
+            }),
+        };
+        let mut written = turn.write(tx)?;
+        let tally = written.tally(&self.settlements);
+        let job = match self.claim {
+            Claim::This(job) if written.alive => claim::claim_this(tx, &wish, job)?,
+            _ => written.claimed.pop(),
+        };
+        let claimed = job.map(|job| attempt(tx, place, job)).transpose()?;
+        let is_due = written
+            .next_due_ms
+            .is_some_and(|due_ms| due_ms <= tx.now_ms);
+        let has_moved = State::ALL.iter().any(|state| tx.counts.change(*state) != 0);
+        Ok(Turned {
+            claimed,
+            tally,
+            pruned: written.pruned,
+            more: has_moved && (is_due || written.failed_unknown > 0),
+            is_alive: written.alive,
+        })
+    }
+
+    /// The kinds whose jobs are to fail, where that is wanted.
+    fn unknown_kinds(&self, tx: &Tx<'_>, place: &Place<'_>) -> Result<Option<Vec<i64>>> {
+        if place.settings.unknown_kinds == UnknownKinds::Keep || !matches!(self.claim, Claim::Next)
+        {
+            return Ok(None);
+        }
+        let mut kinds = names::kind_ids(tx.conn)?;
+        kinds.retain(|kind| !place.identity.kinds.contains(kind));
+        Ok(Some(kinds))
+    }
+}
+
+fn attempt(tx: &mut Tx<'_>, place: &Place<'_>, job: ClaimedJob) -> Result<Arc<Attempt>> {
+    let kind = tx.names.kind_name(tx.conn, job.kind)?;
+    let queue = tx.names.queue_name(tx.conn, job.queue)?;
+    let whose = (place.identity.id, clock::instant());
+    Ok(Arc::new(place.settings.attempt(job, (kind, queue), whose)))
+}

@@ -1,0 +1,395 @@
+//! Help for testing what enqueues jobs, and what runs them.
+//!
+//! A [`TestQueue`] is a queue in a folder of its own that goes with it. Its clock stands still until
+//! the test moves it, nothing runs until the test says so, and then it runs in the test's own thread:
+//! no waiting, no sleeping, no chance. It is a whole queue, with the SQL, the transactions and the
+//! rules of one that serves an application.
+//!
+//! **I want to test that something enqueues a job.** Give it the queue and ask what is there. A test
+//! that fails lists all jobs with their states and payloads.
+//!
+//! ```
+//! use jobq::testing::TestQueue;
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Serialize, Deserialize)]
+//! # struct Mail { to: String, what: String }
+//! # impl jobq::Job for Mail { const KIND: &'static str = "mail"; type Output = (); }
+//!
+//! fn sign_up(queue: &jobq::Queue, name: &str) -> jobq::Result<()> {
+//!     queue.enqueue(Mail { to: name.into(), what: "welcome".into() })?;
+//!     Ok(())
+//! }
+//!
+//! let queue = TestQueue::new();
+//! sign_up(&queue, "ann")?;
+//! queue.assert_enqueued(|mail: &Mail| mail.to == "ann" && mail.what == "welcome");
+//! # Ok::<(), jobq::Error>(())
+//! ```
+//!
+//! **I want to test that a handler enqueues a follow-up in an hour**, and that it runs then and not
+//! before. Run what is due, look, move the clock, run again.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use jobq::testing::TestQueue;
+//! use jobq::{Context, Failure, NewJob};
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Serialize, Deserialize)]
+//! # struct SignUp { name: String }
+//! # impl jobq::Job for SignUp { const KIND: &'static str = "sign-up"; type Output = (); }
+//! # #[derive(Serialize, Deserialize)]
+//! # struct Mail { to: String, what: String }
+//! # impl jobq::Job for Mail { const KIND: &'static str = "mail"; type Output = (); }
+//!
+//! const HOUR: Duration = Duration::from_secs(3600);
+//!
+//! fn sign_up(job: SignUp, ctx: &Context) -> Result<(), Failure> {
+//!     let reminder = Mail { to: job.name, what: "reminder".into() };
+//!     ctx.queue().enqueue(NewJob::of(&reminder).delay(HOUR))?;
+//!     Ok(())
+//! }
+//!
+//! let queue = TestQueue::new();
+//! queue.enqueue(SignUp { name: "ann".into() })?;
+//! queue.run_due(|runner| runner.handle(sign_up));
+//!
+//! let reminder = queue.assert_enqueued(|mail: &Mail| mail.what == "reminder");
+//! assert_eq!(reminder.run_at, Some(TestQueue::START + HOUR));
+//!
+//! let send = |_: Mail, _: &Context| Ok(());
+//! assert_eq!(queue.run_due(|runner| runner.handle(send)).completed, 0);
+//! queue.advance(HOUR);
+//! assert_eq!(queue.run_due(|runner| runner.handle(send)).completed, 1);
+//! queue.assert_none_enqueued::<Mail>();
+//! # Ok::<(), jobq::Error>(())
+//! ```
+//!
+//! **I want to test one handler by itself**: [`TestQueue::perform`] runs one job through it once and
+//! gives its record back, whatever else the queue holds.
+//!
+//! ```
+//! use jobq::testing::TestQueue;
+//! use jobq::{Context, Failure, State};
+//! # use serde::{Deserialize, Serialize};
+//! # #[derive(Serialize, Deserialize)]
+//! # struct Half { of: u32 }
+//! # impl jobq::Job for Half { const KIND: &'static str = "half"; type Output = u32; }
+//!
+//! fn half(job: Half, _: &Context) -> Result<u32, Failure> {
+//!     if job.of % 2 == 1 {
+//!         return Err(Failure::permanent("it is odd"));
+//!     }
+//!     Ok(job.of / 2)
+//! }
+//!
+//! let queue = TestQueue::new();
+//! let even = queue.perform(Half { of: 8 }, |runner| runner.handle(half));
+//! assert_eq!(queue.output::<Half>(even.id)?, Some(4));
+//! let odd = queue.perform(Half { of: 7 }, |runner| runner.handle(half));
+//! assert_eq!((odd.state, odd.error.as_deref()), (State::Failed, Some("it is odd")));
+//! # Ok::<(), jobq::Error>(())
+//! ```
+//!
+//! **I want to test that a job gives up after its retries**: [`TestQueue::advance_to_next`] moves the
+//! clock to the next moment at which something is due, so `while queue.advance_to_next()` with
+//! [`TestQueue::run_due`] in it goes through all of them in no time.
+//!
+//! **I want threads, timeouts, cancelling**: start a [`runner`](Queue::runner) on the queue, as in
+//! the application. It sees the same manual clock.
+
+use std::fmt::Write as _;
+use std::ops::Deref;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::clock::{self, Clock};
+use crate::job::{Job, JobRecord, NewJob, When};
+use crate::queue::{Queue, QueueOptions};
+use crate::runner::builder::{Retention, RunnerBuilder};
+use crate::runner::handle::Tally;
+use crate::runner::inline::{self, Bounds};
+use crate::state::State;
+use crate::store::connection::Durability;
+use crate::store::records::{Filter, Sort};
+use crate::{Error, Result};
+
+/// A failed assertion lists at most so many jobs.
+const LISTED: usize = 50;
+
+/// Retries wait exactly as long as their policy says, and what follows itself is stopped soon.
+const BOUNDS: Bounds = Bounds {
+    spare_runs: 1_000,
+    chance: || 0.0,
+};
+
+/// A queue for one test: in a temporary folder that goes with it, on a clock that the test moves.
+///
+/// Its methods that can fail do so by panicking, as a test does. It is a [`Queue`] besides: give
+/// `&queue` to what takes one, or a clone of it to what wants its own. See the
+/// [module](crate::testing) for what to do with it.
+pub struct TestQueue {
+    /// Closed before the folder goes.
+    queue: Queue,
+    clock: Clock,
+    _folder: Folder,
+}
+
+impl TestQueue {
+    /// What the clock says at first: noon of the first day of 2030, UTC.
+    pub const START: Timestamp = Timestamp::constant(1_893_499_200, 0);
+
+    /// An empty queue.
+    ///
+    /// # Panics
+    /// The system's folder for temporary files cannot be written.
+    #[track_caller]
+    pub fn new() -> TestQueue {
+        TestQueue::with(|options| options)
+    }
+
+    /// An empty queue with options of the application's, as limits.
+    ///
+    /// # Panics
+    /// As [`TestQueue::new`].
+    #[track_caller]
+    pub fn with(set_up: impl FnOnce(QueueOptions) -> QueueOptions) -> TestQueue {
+        let clock = Clock::manual(TestQueue::START);
+        let options = Queue::options()
+            .durability(Durability::Normal)
+            .clock(clock.clone());
+        let folder = ok(Folder::make());
+        TestQueue {
+            queue: ok(set_up(options).open(folder.0.join("jobs.db"))),
+            clock,
+            _folder: folder,
+        }
+    }
+
+    /// The clock, to be stepped or to be given to what needs the time.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// What the clock says.
+    pub fn now(&self) -> Timestamp {
+        clock::timestamp(self.clock.now_ms())
+    }
+
+    /// Lets time pass. Nothing runs by that; [`TestQueue::run_due`] does.
+    pub fn advance(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    /// Lets time pass until the next scheduled job is due; false where none is scheduled.
+    ///
+    /// # Panics
+    /// The file cannot be read.
+    #[track_caller]
+    pub fn advance_to_next(&self) -> bool {
+        let Some(due) = ok(self.queue.next_due()) else {
+            return false;
+        };
+        let wait = due.duration_since(self.now());
+        self.advance(Duration::try_from(wait).unwrap_or_default());
+        true
+    }
+
+    /// Runs everything that is due now, in this thread, with the handlers that `set_up` gives the
+    /// runner: see [`RunnerBuilder::run_due`]. Old jobs are kept, and retries wait without jitter.
+    ///
+    /// A handler that panics fails its attempt, as always: look at what the runner tells, or at the
+    /// job.
+    ///
+    /// # Panics
+    /// The runner's settings are not usable, or jobs follow each other without an end: a thousand more
+    /// than there were have run.
+    #[track_caller]
+    pub fn run_due(&self, set_up: impl FnOnce(RunnerBuilder) -> RunnerBuilder) -> Tally {
+        ok(inline::run_due(set_up(self.patient_runner()), BOUNDS))
+    }
+
+    /// Enqueues one job, due now, and runs it once in this thread with the handler that `set_up`
+    /// gives the runner. What it left behind is in its record, and a typed job's output is what
+    /// [`Queue::output`] says. A job that is to be tried again waits for that like any other.
+    ///
+    /// # Panics
+    /// The job cannot be enqueued, or must wait for others first.
+    #[track_caller]
+    pub fn perform(
+        &self,
+        job: impl Into<NewJob>,
+        set_up: impl FnOnce(RunnerBuilder) -> RunnerBuilder,
+    ) -> JobRecord {
+        let id = ok(self.queue.enqueue(job.into().when(When::Now))).id;
+        let runner = set_up(self.patient_runner());
+        ok(inline::perform(runner, id, BOUNDS.chance));
+        ok(ok(self.queue.get(id)).ok_or_else(|| Error::not_found(format!("job {id} is gone"))))
+    }
+
+    /// The live jobs of this type, in the order in which they were enqueued.
+    ///
+    /// # Panics
+    /// A payload does not fit the type.
+    #[track_caller]
+    pub fn enqueued<J: Job>(&self) -> Vec<J> {
+        let jobs = self.enqueued_of_kind(J::KIND);
+        ok(jobs.iter().map(JobRecord::decode).collect())
+    }
+
+    /// The live jobs of this kind, in the order in which they were enqueued.
+    ///
+    /// # Panics
+    /// The file cannot be read.
+    #[track_caller]
+    pub fn enqueued_of_kind(&self, kind: &str) -> Vec<JobRecord> {
+        let live = State::ALL.into_iter().filter(|state| !state.is_final());
+        ok(self.queue.list(&Filter {
+            states: live.collect(),
+            kinds: vec![kind.to_owned()],
+            sort: Sort::Oldest,
+            ..Filter::default()
+        }))
+    }
+
+    /// Asserts that there is a live job of this type that is as wanted; the record of the first, to
+    /// look at when it is due, at its queue and its options.
+    ///
+    /// # Panics
+    /// There is none: the message lists what there is.
+    #[track_caller]
+    pub fn assert_enqueued<J: Job>(&self, is_wanted: impl Fn(&J) -> bool) -> JobRecord {
+        for job in self.enqueued_of_kind(J::KIND) {
+            if is_wanted(&ok(job.decode())) {
+                return job;
+            }
+        }
+        panic!(
+            "no live job of kind '{}' is as wanted; {}",
+            J::KIND,
+            self.listing()
+        )
+    }
+
+    /// Asserts that there is a live job of this kind; the record of the first.
+    ///
+    /// # Panics
+    /// There is none: the message lists what there is.
+    #[track_caller]
+    pub fn assert_enqueued_of_kind(&self, kind: &str) -> JobRecord {
+        match self.enqueued_of_kind(kind).into_iter().next() {
+            Some(job) => job,
+            None => panic!("there is no live job of kind '{kind}'; {}", self.listing()),
+        }
+    }
+
+    /// Asserts that there is no live job of this type.
+    ///
+    /// # Panics
+    /// There is one: the message lists what there is.
+    #[track_caller]
+    pub fn assert_none_enqueued<J: Job>(&self) {
+        let live = self.enqueued_of_kind(J::KIND).len();
+        assert!(
+            live == 0,
+            "{live} live jobs are of kind '{}'; {}",
+            J::KIND,
+            self.listing()
+        );
+    }
+
+    /// A runner that removes nothing.
+    fn patient_runner(&self) -> RunnerBuilder {
+        self.queue.runner().retention(Retention {
+            completed: None,
+            failed: None,
+            ..Retention::default()
+        })
+    }
+
+    /// All that there is, for the message of a test that fails.
+    #[track_caller]
+    fn listing(&self) -> String {
+        let mut jobs = ok(self.queue.list(&Filter {
+            limit: Some(LISTED),
+            ..Filter::default()
+        }));
+        if jobs.is_empty() {
+            return "the queue has no jobs at all".to_owned();
+        }
+        jobs.reverse();
+        let all = ok(self.queue.counts()).total();
+        let mut text = match all > LISTED as u64 {
+            true => format!("the newest {LISTED} of {all} jobs, at {}:", self.now()),
+            false => format!("there are, at {}:", self.now()),
+        };
+        for job in &jobs {
+            let _ = write!(text, "\n  {} {} {}", job.id, job.kind, job.state);
+            if let Some(due) = job.run_at {
+                let _ = write!(text, " until {due}");
+            }
+            let _ = write!(text, " {}", job.payload);
+            if let Some(error) = &job.error {
+                let _ = write!(text, " ({error})");
+            }
+        }
+        text
+    }
+}
+
+impl Default for TestQueue {
+    #[track_caller]
+    fn default() -> TestQueue {
+        TestQueue::new()
+    }
+}
+
+impl Deref for TestQueue {
+    type Target = Queue;
+
+    fn deref(&self) -> &Queue {
+        &self.queue
+    }
+}
+
+/// A folder that is removed with its contents.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn make() -> Result<Folder> {
+        let path = std::env::temp_dir().join(format!("jobq-test-{:032x}", fastrand::u128(..)));
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&path)
+            .map_err(|error| {
+                Error::io(
+                    format_args!("the folder {} cannot be made", path.display()),
+                    error,
+                )
+            })?;
+        Ok(Folder(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            log::warn!("{} was not removed: {error}", self.0.display());
+        }
+    }
+}
+
+/// What a test needs has failed: so does the test, with what to do next.
+#[track_caller]
+fn ok<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) => match error.help() {
+            Some(help) => panic!("{error}; {help}"),
+            None => panic!("{error}"),
+        },
+    }
+}

@@ -1,0 +1,320 @@
+//! Everything that is due is run in the calling thread, with nobody's help and in nobody's way.
+
+use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use jobq::testing::TestQueue;
+use jobq::{
+    Context, EventKind, JobId, Level, NewJob, Outcome, Priority, Queue, RunnersOf, State,
+    UnknownKinds,
+};
+
+use crate::support::child::{Role, RunnerRole};
+use crate::support::place::{
+    Place, Scene, ailments, count_events, events, job, result, state, wait_until_completed,
+};
+use crate::support::process::Spawn;
+use crate::support::task::{self, KILLER, Task};
+use crate::support::{PATIENCE, by, wait_until};
+
+const BEAT: Duration = Duration::from_millis(10);
+
+fn done() -> Outcome {
+    Outcome::Done(None)
+}
+
+fn add(queue: &Queue, job: NewJob) -> JobId {
+    queue.enqueue(job).unwrap().id
+}
+
+fn beat_of(place: &Place, runner: i64) -> i64 {
+    let sql = "SELECT beat FROM jobq_runner WHERE id = ?1";
+    let conn = place.connect();
+    conn.query_row(sql, [runner], |row| row.get(0)).unwrap()
+}
+
+fn assert_nothing_is_left_of(queue: &Queue, lock_files: usize) {
+    assert!(queue.runners(RunnersOf::Now).unwrap().is_empty());
+    assert_eq!(lock_files, 0);
+    assert_eq!(ailments(queue), Vec::<String>::new());
+}
+
+#[test]
+fn handlers_run_in_the_calling_thread_one_after_the_other_in_order() {
+    let queue = TestQueue::new();
+    let ran = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&ran);
+    let caller = std::thread::current().id();
+    let handler = by(move |ctx: &Context| {
+        assert_eq!(std::thread::current().id(), caller);
+        let payload = ctx.payload().to_owned();
+        if payload == "\"a\"" {
+            let follow_up = NewJob::new("kind").payload(&"urgent follow-up");
+            add(ctx.queue(), follow_up.priority(Priority::Urgent));
+        }
+        seen.lock().unwrap().push(payload);
+        done()
+    });
+    for payload in ["a", "b"] {
+        add(&queue, NewJob::new("kind").payload(&payload));
+    }
+    let first = NewJob::new("kind").payload(&"first");
+    add(&queue, first.priority(Priority::High));
+    let tally = queue.run_due(|runner| runner.handler("kind", handler));
+    assert_eq!((tally.completed, tally.running), (4, 0));
+    let expected = ["\"first\"", "\"a\"", "\"urgent follow-up\"", "\"b\""];
+    assert_eq!(*ran.lock().unwrap(), expected);
+}
+
+#[test]
+fn all_that_became_due_meanwhile_runs_and_what_nobody_here_can_run_stays() {
+    let queue = TestQueue::new();
+    let later = |kind: &str| NewJob::new(kind).delay(Duration::from_secs(1));
+    queue
+        .enqueue_many((0..2500).map(|_| later("nobody")))
+        .unwrap();
+    let own = add(&queue, later("kind").delay(Duration::from_secs(2)));
+    let paused = add(&queue, NewJob::new("kind").queue("paused"));
+    queue.pause(jobq::Which::Named("paused".into())).unwrap();
+    queue.advance(Duration::from_secs(2));
+    let tally = queue.run_due(|runner| runner.handler("kind", by(|_| done())));
+    assert_eq!((tally.completed, tally.failed), (1, 0));
+    assert_eq!(state(&queue, own), State::Completed);
+    assert_eq!(job(&queue, paused).attempt, 0);
+    let tally = queue.run_due(|runner| {
+        runner
+            .handler("kind", by(|_| done()))
+            .unknown_kinds(UnknownKinds::Fail)
+    });
+    assert_eq!((tally.completed, tally.failed), (0, 2500));
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}
+
+#[test]
+fn a_panic_fails_its_attempt_and_the_others_run() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let handler = by(|ctx: &Context| match ctx.payload() {
+        "2" => panic!("number {}", ctx.job_id()),
+        _ => done(),
+    });
+    let at_once = |payload: &u32| {
+        let job = NewJob::new("shaky").payload(payload);
+        job.max_retries(2).retry_delay(Duration::ZERO)
+    };
+    let ids = [1, 2, 3].map(|payload| add(&queue, at_once(&payload)));
+    let tally = queue.runner().handler("shaky", handler).run_due().unwrap();
+    assert_eq!((tally.completed, tally.failed, tally.retried), (2, 1, 2));
+    let failed = job(&queue, ids[1]);
+    assert_eq!((failed.state, failed.attempt), (State::Failed, 3));
+    assert_eq!(failed.error, Some(format!("panicked: number {}", ids[1])));
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+/// The result is refused by a rule of the application's own; no other job is to suffer from it.
+#[test]
+fn an_outcome_that_cannot_be_saved_fails_its_job_alone() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let rule = "CREATE TRIGGER no_seven BEFORE INSERT ON jobq_outcome WHEN new.result = '7'
+        BEGIN SELECT raise(ABORT, 'no sevens here'); END";
+    scene.connect().execute_batch(rule).unwrap();
+    let ids = [6, 7, 8].map(|number| add(&queue, NewJob::new("echo").payload(&number)));
+    let echo = by(|ctx: &Context| Outcome::Done(Some(ctx.payload().to_owned())));
+    let tally = queue.runner().handler("echo", echo).run_due().unwrap();
+    assert_eq!(
+        ids.map(|id| state(&queue, id)),
+        [State::Completed, State::Failed, State::Completed]
+    );
+    let error = job(&queue, ids[1]).error.unwrap();
+    assert!(error.contains("no sevens here"), "{error}");
+    assert_eq!(result(&queue, ids[2]).as_deref(), Some("8"));
+    assert_eq!(tally.completed, 2);
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+#[test]
+fn a_job_whose_end_cannot_be_written_at_all_is_taken_over_by_the_next() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let rule = "CREATE TRIGGER stuck BEFORE UPDATE OF state ON jobq_job WHEN old.state = 3
+        BEGIN SELECT raise(ABORT, 'stuck'); END";
+    scene.connect().execute_batch(rule).unwrap();
+    let id = add(&queue, NewJob::new("kind"));
+    let run = || queue.runner().handler("kind", by(|_| done())).run_due();
+    let error = run().unwrap_err();
+    assert!(error.to_string().contains("stuck"), "{error}");
+    assert_eq!(state(&queue, id), State::Running);
+    scene.connect().execute_batch("DROP TRIGGER stuck").unwrap();
+    assert_eq!(run().unwrap().completed, 1);
+    assert_eq!((job(&queue, id).attempt, job(&queue, id).crashes), (2, 1));
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+#[test]
+fn what_waits_for_a_duration_keeps_what_is_left_when_the_clock_steps() {
+    let queue = TestQueue::new();
+    let delayed = add(&queue, NewJob::new("kind").delay(Duration::from_secs(60)));
+    let run = || queue.run_due(|runner| runner.handler("kind", by(|_| done())));
+    run();
+    queue
+        .clock()
+        .step(TestQueue::START + SignedDuration::from_hours(24 * 365));
+    assert_eq!(run().completed, 0);
+    queue.advance(Duration::from_secs(59));
+    assert_eq!(run().completed, 0);
+    queue.advance(Duration::from_secs(1));
+    assert_eq!(run().completed, 1);
+    assert_eq!(state(&queue, delayed), State::Completed);
+}
+
+#[test]
+fn what_a_handler_logs_is_saved_before_its_end_and_its_history_is_whole() {
+    let queue = TestQueue::new();
+    let id = add(&queue, NewJob::new("chatty"));
+    let chatty = by(|ctx: &Context| {
+        for line in 0..3000 {
+            ctx.log(Level::Debug, format!("line {line}"));
+        }
+        done()
+    });
+    queue.run_due(|runner| runner.handler("chatty", chatty));
+    let kinds: Vec<EventKind> = events(&queue, Some(id)).iter().map(|e| e.kind).collect();
+    assert_eq!(kinds.len(), 3003);
+    assert_eq!(kinds[..2], [EventKind::Enqueued, EventKind::Started]);
+    assert_eq!(kinds.last(), Some(&EventKind::Completed));
+}
+
+#[test]
+fn it_works_beside_a_runner_that_beats_and_is_not_taken_for_hung() {
+    let scene = Scene::new();
+    let (queue, own) = (scene.open(), scene.open());
+    let live = queue
+        .runner()
+        .heartbeat(BEAT, BEAT * 5)
+        .handler("theirs", by(|_| done()))
+        .handler("both", by(|_| done()))
+        .start()
+        .unwrap();
+    let watched = live.id();
+    let (place, first) = ((*scene).clone(), beat_of(&scene, watched));
+    let long = by(move |ctx: &Context| {
+        let follow_up = add(ctx.queue(), NewJob::new("theirs"));
+        wait_until_completed(ctx.queue(), follow_up);
+        wait_until("it has beaten often enough to judge", PATIENCE, || {
+            beat_of(&place, watched) > first + 30
+        });
+        done()
+    });
+    let id = add(&own, NewJob::new("long"));
+    let shared: Vec<JobId> = (0..200).map(|_| add(&own, NewJob::new("both"))).collect();
+    let builder = own.runner().handler("long", long);
+    let tally = builder.handler("both", by(|_| done())).run_due().unwrap();
+    own.wait(&shared, Some(PATIENCE)).unwrap();
+    let left = job(&own, id);
+    assert_eq!((left.state, left.attempt), (State::Completed, 1));
+    assert_eq!(left.crashes, 0);
+    let ended = live.stop().unwrap().tally;
+    assert_eq!(tally.completed + ended.completed, 202);
+    assert_eq!(count_events(&own, None, EventKind::Started), 202);
+    assert_eq!(count_events(&own, None, EventKind::RunnerLost), 0);
+    assert_nothing_is_left_of(&own, scene.lock_files());
+}
+
+#[test]
+fn it_shares_an_open_queue_with_a_runner_and_may_be_called_from_a_handler() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let (tell, told) = mpsc::channel();
+    let outer = by(move |ctx: &Context| {
+        let inner = add(ctx.queue(), NewJob::new("inner"));
+        let runner = ctx.queue().runner().handler("inner", by(|_| done()));
+        tell.send((inner, runner.run_due().unwrap())).unwrap();
+        done()
+    });
+    let runner = queue.runner().handler("outer", outer).start().unwrap();
+    let id = add(&queue, NewJob::new("outer"));
+    let (inner, tally) = told.recv_timeout(PATIENCE).unwrap();
+    assert_eq!(
+        (state(&queue, inner), tally.completed),
+        (State::Completed, 1)
+    );
+    wait_until_completed(&queue, id);
+    let own = add(&queue, NewJob::new("own"));
+    let builder = queue.runner().handler("own", by(|_| done()));
+    assert_eq!(builder.run_due().unwrap().completed, 1);
+    assert_eq!(state(&queue, own), State::Completed);
+    runner.stop().unwrap();
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+#[test]
+fn it_takes_over_from_a_runner_that_was_killed() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let victim = Spawn::new(&scene, "victim", RunnerRole::default()).start();
+    let gate = scene.file("gate");
+    let id = add(&queue, Task::until(gate).job());
+    scene.wait_until_begun(id, 1);
+    victim.kill();
+    scene.open_gate("gate");
+    let builder = task::register(queue.runner(), &scene.effect_log(), "own");
+    assert_eq!(builder.run_due().unwrap().completed, 1);
+    let left = job(&queue, id);
+    assert_eq!((left.attempt, left.crashes), (2, 1));
+    assert_eq!(result(&queue, id).as_deref(), Some("\"own-2\""));
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+#[test]
+fn one_that_is_killed_is_taken_over_at_once() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let fine = add(&queue, Task::taking(Duration::ZERO).job());
+    let killer = add(&queue, NewJob::new(KILLER));
+    let mut victim = Spawn::new(&scene, "victim", Role::DueRun).start();
+    assert!(!victim.wait_to_exit().success());
+    assert_eq!(state(&queue, fine), State::Completed);
+    assert_eq!(state(&queue, killer), State::Running);
+    let runner = queue
+        .runner()
+        .handler(KILLER, by(|_| done()))
+        .start()
+        .unwrap();
+    wait_until_completed(&queue, killer);
+    assert_eq!(
+        (job(&queue, killer).attempt, job(&queue, killer).crashes),
+        (2, 1)
+    );
+    runner.stop().unwrap();
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+#[test]
+fn a_request_to_cancel_is_heard_when_the_handler_would_be_tried_again() {
+    let queue = TestQueue::new();
+    let id = add(&queue, NewJob::new("kind").retry_delay(Duration::ZERO));
+    let handler = by(|ctx: &Context| {
+        ctx.queue().cancel(ctx.job_id()).unwrap();
+        Outcome::Retry {
+            error: "again".into(),
+            after: None,
+        }
+    });
+    let tally = queue.run_due(|runner| runner.handler("kind", handler));
+    assert_eq!((tally.cancelled, tally.retried), (1, 0));
+    assert_eq!(
+        (state(&queue, id), job(&queue, id).attempt),
+        (State::Cancelled, 1)
+    );
+}
+
+#[test]
+fn a_setting_that_is_not_usable_registers_nobody() {
+    let queue = TestQueue::new();
+    let refused = queue.runner().workers(0).run_due().unwrap_err();
+    assert!(refused.is_invalid_input(), "{refused}");
+    assert_eq!(queue.runners(RunnersOf::AllTimes).unwrap().len(), 0);
+}
