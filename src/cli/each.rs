@@ -84,6 +84,7 @@ pub(super) fn each_matching(
         filter.after = Some(end);
     }
     match jobs {
+        0 if worst != Exit::Done => {}
         0 => session.screen.say(summary.none),
         jobs => session
             .screen

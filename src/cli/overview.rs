@@ -141,15 +141,8 @@ impl Overview {
             }
             Ok(())
         };
-        let queues = self.queues.iter();
-        let shown = queue::shown(&self.queues);
-        section(
-            &queue::COLUMNS[..shown],
-            queues
-                .map(|record| queue::row(record, self.all_paused, now))
-                .map(|row| row.into_iter().take(shown).collect())
-                .collect(),
-        )?;
+        let (columns, queues) = queue::table(&self.queues, self.all_paused);
+        section(&columns, queues)?;
         section(
             &RUNNERS,
             self.runners

@@ -25,8 +25,11 @@ const STATES: [State; 6] = [
     State::Cancelled,
 ];
 
-/// Columns that a terminal shows only where there is something in them: they are the last.
+/// The others; their columns are the last.
 const RARE: [State; 2] = [State::Blocked, State::Waiting];
+
+/// The columns that a terminal shows even where there is nothing in them.
+const ALWAYS: [&str; 5] = ["QUEUE", "PENDING", "RUNNING", "COMPLETED", "FAILED"];
 
 pub(super) const COLUMNS: [Column; 10] = [
     ("QUEUE", Fit::Name),
@@ -59,14 +62,12 @@ fn list(session: &Session) -> CliResult {
         out.flush()?;
         return Ok(Exit::Done);
     }
-    let shown = match session.output.format {
-        Format::Table => shown(&queues),
-        Format::Tabs | Format::Json => COLUMNS.len(),
+    let (columns, cells) = match session.output.format {
+        Format::Table => table(&queues, all_paused),
+        Format::Tabs | Format::Json => (COLUMNS.to_vec(), rows(&queues, all_paused)),
     };
-    let mut rows = Rows::new(&session.output, &COLUMNS[..shown]);
-    for queue in &queues {
-        let mut row = row(queue, all_paused, now());
-        row.truncate(shown);
+    let mut rows = Rows::new(&session.output, &columns);
+    for row in cells {
         rows.push(row)?;
     }
     rows.finish()?;
@@ -85,10 +86,25 @@ pub(super) fn row(queue: &QueueRecord, all_paused: Option<Timestamp>, now: Times
     row
 }
 
-/// How many columns a terminal shows: without those at the end that hold zeros only.
-pub(super) fn shown(queues: &[QueueRecord]) -> usize {
-    let is_rare = |state: &State| queues.iter().all(|queue| queue.counts.get(*state) == 0);
-    COLUMNS.len() - RARE.iter().rev().take_while(|state| is_rare(state)).count()
+fn rows(queues: &[QueueRecord], all_paused: Option<Timestamp>) -> Vec<Vec<Cell>> {
+    let now = now();
+    let queues = queues.iter();
+    queues.map(|queue| row(queue, all_paused, now)).collect()
+}
+
+/// The queues as a terminal shows them: without columns that hold nothing.
+pub(super) fn table(
+    queues: &[QueueRecord],
+    all_paused: Option<Timestamp>,
+) -> (Vec<Column>, Vec<Vec<Cell>>) {
+    let rows = rows(queues, all_paused);
+    let holds = |row: &Vec<Cell>, at: usize| !matches!(row[at].full(), "" | "0");
+    let is_shown =
+        |at: &usize| ALWAYS.contains(&COLUMNS[*at].0) || rows.iter().any(|row| holds(row, *at));
+    let shown: Vec<usize> = (0..COLUMNS.len()).filter(is_shown).collect();
+    let columns = shown.iter().map(|at| COLUMNS[*at]).collect();
+    let cut = |row: &Vec<Cell>| shown.iter().map(|at| row[*at].clone()).collect();
+    (columns, rows.iter().map(cut).collect())
 }
 
 /// Zeros step back, so that the eye finds the rest.
@@ -99,4 +115,28 @@ fn number(state: State, jobs: u64) -> Cell {
         Look::State(state)
     };
     Cell::new(jobs).look(look)
+}
+
+#[cfg(test)]
+mod tests {
+    use jobq::{NewJob, Queue};
+
+    use super::*;
+
+    #[test]
+    fn a_terminal_is_spared_columns_that_hold_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
+        let titles = |paused| {
+            let (columns, rows) = table(&queue.queues().unwrap(), paused);
+            assert!(rows.iter().all(|row| row.len() == columns.len()));
+            let titles = columns.into_iter().map(|(title, _)| title);
+            titles.collect::<Vec<_>>()
+        };
+        let first = queue.enqueue(NewJob::new("k")).unwrap().id;
+        assert_eq!(titles(None), ALWAYS);
+        queue.enqueue(NewJob::new("k").after([first])).unwrap();
+        let more = [&ALWAYS[..], &["PAUSED", "BLOCKED"]].concat();
+        assert_eq!(titles(Some(now())), more);
+    }
 }

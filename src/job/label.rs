@@ -74,7 +74,10 @@ impl NewJob {
 
     /// For the file, which knows no labels: those of others must have become numbers.
     pub(crate) fn alone(self) -> Result<NewJob> {
-        Labels::default().resolve(self)
+        match self.labels {
+            None => Ok(self),
+            Some(_) => Labels::default().resolve(self),
+        }
     }
 }
 

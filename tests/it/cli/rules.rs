@@ -126,6 +126,22 @@ fn a_unique_key_is_kept_replaced_or_rejected_as_asked() {
 }
 
 #[test]
+fn a_job_whose_key_another_has_now_is_not_put_back_and_does_not_stop_the_rest() {
+    let jobq = Jobq::new();
+    let once = ["--retries", "0", "--unique", "u", "--", "false"];
+    jobq.enqueue(&once);
+    jobq.enqueue(&["--retries", "0", "--", "false"]);
+    jobq.drain(&[]).exits(4);
+    jobq.enqueue(&once);
+    let retried = jobq.run(&["retry", "1", "2"]).exits(1);
+    assert_eq!(retried.stdout, "job 2 is pending again\n");
+    assert!(retried.stderr.contains("unique key 'u'"), "{retried:?}");
+    let again = jobq.run(&["retry", "--failed"]);
+    let again = again.fails(1, &["unique key 'u'"]);
+    assert_eq!(again.stderr.lines().count(), 1, "{again:?}");
+}
+
+#[test]
 fn jobs_of_a_kind_are_unique_by_their_payload_where_asked() {
     let jobq = Jobq::new();
     let add = |kind: &str, payload: &str| {
