@@ -113,10 +113,9 @@ pub(crate) fn boot_id() -> &'static str {
 
 /// The IANA name of the system's time zone, or UTC where it has none.
 pub(crate) fn local_zone() -> String {
-    jiff::tz::TimeZone::system()
-        .iana_name()
-        .unwrap_or("UTC")
-        .to_owned()
+    let zone = jiff::tz::TimeZone::system();
+    let name = zone.iana_name().filter(|_| !zone.is_unknown());
+    name.unwrap_or("UTC").to_owned()
 }
 
 /// A duration in whole milliseconds, cut at what an SQLite integer holds.

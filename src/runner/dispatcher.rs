@@ -26,7 +26,7 @@ use crate::job::JobId;
 use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimedJob, Wish};
-use crate::store::due::{self, Firing};
+use crate::store::due::{self, Schedules};
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
@@ -195,14 +195,14 @@ impl Dispatcher {
             self.agenda.reconcile = false;
         }
         let runner = self.identity.id;
-        let firing = self.firing();
+        let schedules = self.schedules();
         let conn = self.lease.writer.conn()?;
         let version = data_version(conn)?;
         let own_news = !self.agenda.commands.is_empty() || !self.agenda.settlements.is_empty();
         if self.agenda.version != Some(version) || own_news {
             self.agenda.more |= self.agenda.version != Some(version);
             self.agenda.version = Some(version);
-            self.agenda.next_due_ms = due::next_moment(conn, firing)?;
+            self.agenda.next_due_ms = due::next_moment(conn, schedules)?;
             for (job, number) in runners::to_cancel(conn, runner)? {
                 if let Some(attempt) = self
                     .in_flight
@@ -240,7 +240,7 @@ impl Dispatcher {
         let unknown = self.unknown_kinds()?;
         let wish = wish(&self.identity, self.claims);
         let wishes = wish.both(capacity, &short);
-        let firing = self.firing();
+        let schedules = self.schedules();
         let agenda = &mut self.agenda;
         agenda.had_commands = !agenda.commands.is_empty();
         let turn = Turn {
@@ -260,8 +260,8 @@ impl Dispatcher {
             clock: agenda.clock.as_ref(),
             prune: &agenda.prune,
             promote: if due { PROMOTE } else { 0 },
+            schedules,
             fire: if due { FIRE } else { 0 },
-            firing,
             wishes: &wishes,
             fail_kinds: unknown.as_deref().map(|kinds| Wish {
                 kinds,
@@ -281,10 +281,10 @@ impl Dispatcher {
     }
 
     /// One that drains is to come to an end.
-    fn firing(&self) -> Firing {
+    fn schedules(&self) -> Schedules {
         match self.settings.until {
-            Until::Drained => Firing::No,
-            Until::Stopped => Firing::Yes,
+            Until::Drained => Schedules::Leave,
+            Until::Stopped => Schedules::Fire,
         }
     }
 

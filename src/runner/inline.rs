@@ -21,7 +21,7 @@ use crate::job::JobId;
 use crate::state::State;
 use crate::store::Store;
 use crate::store::claim::{self, ClaimedJob, Wish};
-use crate::store::due::{ClockReading, Firing};
+use crate::store::due::{ClockReading, Schedules};
 use crate::store::names;
 use crate::store::prune::{Old, STEP};
 use crate::store::runners::{self, Beats};
@@ -356,7 +356,7 @@ impl Step {
             prune: &self.prune,
             promote: PROMOTE,
             fire: FIRE,
-            firing: Firing::Yes,
+            schedules: Schedules::Fire,
             wishes: std::slice::from_ref(&wish),
             fail_kinds: unknown.as_deref().map(|kinds| Wish {
                 kinds,

@@ -12,7 +12,7 @@ use crate::outcome::{Verdict, judge};
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
 use crate::store::deadlines;
-use crate::store::due::{self, ClockReading, Firing};
+use crate::store::due::{self, ClockReading, Schedules};
 use crate::store::ended;
 use crate::store::fire;
 use crate::store::prune::{self, Old};
@@ -73,9 +73,9 @@ pub(crate) struct Turn<'a> {
     pub(crate) clock: Option<&'a ClockReading>,
     pub(crate) prune: &'a [Old],
     pub(crate) promote: usize,
-    /// So many schedules whose slot has come.
+    pub(crate) schedules: Schedules,
+    /// So many of those whose slot has come.
     pub(crate) fire: usize,
-    pub(crate) firing: Firing,
     pub(crate) wishes: &'a [Wish<'a>],
     /// Kinds without a handler whose jobs are to fail.
     pub(crate) fail_kinds: Option<Wish<'a>>,
@@ -179,7 +179,7 @@ impl Turn<'_> {
             deadlines::cancel_late(tx, self.promote)?;
             due::promote_due(tx, self.promote)?;
         }
-        if self.fire > 0 && self.firing == Firing::Yes {
+        if self.fire > 0 && self.schedules == Schedules::Fire {
             fire::fire_due(tx, self.fire)?;
         }
         self.take_over(tx, &mut written)?;
@@ -204,7 +204,7 @@ impl Turn<'_> {
         if written.alive {
             self.claim(tx, &mut written)?;
         }
-        written.next_due_ms = due::next_moment(tx.conn, self.firing)?;
+        written.next_due_ms = due::next_moment(tx.conn, self.schedules)?;
         Ok(written)
     }
 

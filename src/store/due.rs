@@ -39,19 +39,19 @@ pub(crate) fn next_due(conn: &Connection) -> Result<Option<i64>> {
         .query_row([], |row| row.get(0))?)
 }
 
-/// Whether a runner fires schedules.
+/// What a runner does with schedules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Firing {
-    Yes,
+pub(crate) enum Schedules {
+    Fire,
     /// It drains: what it finds is to come to an end.
-    No,
+    Leave,
 }
 
 /// When there is something to do next that nobody announces, in milliseconds since 1970.
-pub(crate) fn next_moment(conn: &Connection, firing: Firing) -> Result<Option<i64>> {
-    let next_fire = match firing {
-        Firing::Yes => fire::next_fire(conn)?,
-        Firing::No => None,
+pub(crate) fn next_moment(conn: &Connection, schedules: Schedules) -> Result<Option<i64>> {
+    let next_fire = match schedules {
+        Schedules::Fire => fire::next_fire(conn)?,
+        Schedules::Leave => None,
     };
     let moments = [next_due(conn)?, deadlines::next(conn)?, next_fire];
     Ok(moments.into_iter().flatten().min())

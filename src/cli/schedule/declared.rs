@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jobq::handlers::exec::Program;
-use jobq::{NewJob, Schedule};
+use jobq::{NewJob, Schedule, ScheduleOrigin, ScheduleRecord};
 
 use crate::cli::clock::now;
 use crate::cli::config::ScheduleTable;
@@ -14,12 +14,19 @@ use crate::cli::origin::{Command, Origin, Wanted, Work};
 use crate::cli::session::Session;
 
 /// Makes the database's schedules of the file those that the file has, and says what changed. What is
-/// wrong with one is told by its table and key, and nothing is changed.
+/// wrong with one is told by its table and key, and nothing is changed. Where there is no config file,
+/// those of another stay.
 pub(in crate::cli) fn sync(session: &Session) -> CliResult<()> {
-    let origin = Origin::here(Arc::clone(&session.config))?;
+    let config = &session.config;
     let queue = session.queue()?;
+    let of_a_config = |schedule: &ScheduleRecord| schedule.origin == ScheduleOrigin::Config;
+    let has_none = config.schedules.is_empty() && !queue.schedules()?.iter().any(of_a_config);
+    if config.folder.is_none() || has_none {
+        return Ok(());
+    }
+    let origin = Origin::here(Arc::clone(config))?;
     let mut schedules = Vec::new();
-    for (name, table) in &session.config.schedules {
+    for (name, table) in &config.schedules {
         let schedule = declared(name, table, &origin, session)?;
         schedules.push(schedule);
     }

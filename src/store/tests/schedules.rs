@@ -11,7 +11,7 @@ use crate::outcome::Verdict;
 use crate::schedule::{Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord};
 use crate::state::State;
 use crate::store::checked::Limits;
-use crate::store::due::{self, Firing};
+use crate::store::due::{self, Schedules};
 use crate::store::events::{self, EventFilter};
 use crate::store::fire;
 use crate::store::schedules::{self, CheckedSchedule};
@@ -420,11 +420,11 @@ fn a_configuration_takes_along_only_what_it_brought() {
 fn a_runner_that_drains_is_not_woken_by_schedules() {
     let mut sandbox = Sandbox::new();
     add(&mut sandbox, hourly("report"));
-    let moment = |firing| due::next_moment(&sandbox.conn, firing).unwrap();
-    assert_eq!(moment(Firing::Yes), Some(FIRST_MS));
-    assert_eq!(moment(Firing::No), None);
+    let moment = |schedules| due::next_moment(&sandbox.conn, schedules).unwrap();
+    assert_eq!(moment(Schedules::Fire), Some(FIRST_MS));
+    assert_eq!(moment(Schedules::Leave), None);
     sandbox.enqueue(NewJob::new("send").delay(std::time::Duration::from_secs(1)));
-    let moment = |firing| due::next_moment(&sandbox.conn, firing).unwrap();
-    assert_eq!(moment(Firing::Yes), Some(START_MS + 1000));
-    assert_eq!(moment(Firing::No), Some(START_MS + 1000));
+    let moment = |schedules| due::next_moment(&sandbox.conn, schedules).unwrap();
+    assert_eq!(moment(Schedules::Fire), Some(START_MS + 1000));
+    assert_eq!(moment(Schedules::Leave), Some(START_MS + 1000));
 }

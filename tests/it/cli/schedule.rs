@@ -77,6 +77,16 @@ fn a_schedule_is_added_and_listed_with_all_that_it_is() {
 }
 
 #[test]
+fn without_a_zone_the_systems_is_meant() {
+    let jobq = Jobq::new();
+    for (tz, zone) in [("Asia/Kathmandu", "Asia/Kathmandu"), ("<+05>-5", "UTC")] {
+        let words = ["schedule", "add", "here", "0 12 * * *", "--", "true"];
+        jobq.call(&words).env("TZ", tz).run().exits(0);
+        assert_eq!(jobq.json(&["schedule", "list"])["timezone"], zone, "{tz}");
+    }
+}
+
+#[test]
 fn adding_the_same_again_changes_nothing_and_says_so() {
     let jobq = Jobq::new();
     let words = ["tick", "@hourly", "--kind", "k", "--payload", "{\"a\": 1}"];
@@ -298,6 +308,12 @@ fn a_runner_brings_the_schedules_of_the_config_file() {
     assert_eq!(nightly["job"]["payload"], json!({ "days": 7 }));
     assert_eq!(nightly["job"]["tags"], json!({ "team": "ops" }));
     assert_eq!(nightly["job"]["retries"], 1);
+
+    // A runner without a config file takes nothing away.
+    let elsewhere = jobq.call(&["run"]).cwd(jobq.folder()).spawn();
+    elsewhere.wait_until_said("is running jobs");
+    elsewhere.stop();
+    assert_eq!(jobq.json_lines(&["schedule", "list"]).len(), 3);
 
     // Unchanged, it says nothing; what the file no longer has goes; what was added by hand stays.
     let runner = jobq.runner(&[]);
