@@ -162,6 +162,9 @@ fn change(
     let state = match (verdict, due) {
         (Verdict::Complete { result }, _) => {
             if spawned.founds_family {
+                if !is_held(tx, held)? {
+                    return Ok(None);
+                }
                 families::found(tx, held.job, held.parent, spawned.family)?;
             }
             return complete(tx, held, measured, result.as_deref());
@@ -361,6 +364,11 @@ fn finish(
     }
     let ended = finish_if_linked(tx, held, measured, (to, links))?;
     Ok(ended.then_some((to, links)))
+}
+
+fn is_held(tx: &Tx<'_>, held: &Held) -> Result<bool> {
+    let head = head::find(tx.conn, held.job)?;
+    Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
 }
 
 fn finish_if_linked(
