@@ -314,8 +314,14 @@ pub(crate) fn return_unbegun(
     tx.counts.moved(held.queue, State::Running, to);
     if to.is_final() {
         has_ended(tx, &Held { links, ..*held }, to);
-    } else if links.has(Links::DEADLINE) {
-        deadlines::arm_again(tx, held.job)?;
+    } else {
+        if links.has(Links::DEADLINE) {
+            deadlines::arm_again(tx, held.job)?;
+        }
+        if links.has(Links::NEEDED) {
+            // It may have begun unnoticed, before its runner was lost.
+            prerequisites::attempt_undone(tx, held.job)?;
+        }
     }
     Ok(Some(to))
 }
