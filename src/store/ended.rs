@@ -6,6 +6,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::edit::OUTCOME_FORGET;
 use super::events::NewEvent;
 use super::families::{self, FamilyChanges};
 use super::head::{self, Head};
@@ -136,6 +137,9 @@ pub(crate) fn cancel_now(
     tx.conn
         .prepare_cached(JOB_CANCEL_IF_NOT_RUNNING)?
         .execute(params![job.0, tx.now_ms])?;
+    if head.state == State::Waiting {
+        tx.conn.prepare_cached(OUTCOME_FORGET)?.execute([job.0])?;
+    }
     tx.append(NewEvent::job(EventKind::Cancelled, job).text(because(reason)))?;
     tx.counts.moved(head.queue, head.state, State::Cancelled);
     tx.ended(Ended {
@@ -234,8 +238,12 @@ pub(crate) fn granted(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     tx.append(NewEvent::job(EventKind::Released, job))
 }
 
-/// A parent's children are final, and its handler is to be called once more.
+/// A parent's children are final, and its handler is to be called once more. Its result is what that
+/// leaves.
 pub(crate) fn final_step(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
+    tx.conn
+        .prepare_cached(OUTCOME_FORGET)?
+        .execute([parent.0])?;
     if places::take(tx, parent)? {
         granted(tx, parent)?;
     }

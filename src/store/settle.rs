@@ -268,7 +268,7 @@ fn clear_result(tx: &Tx<'_>, held: &Held, to: State, error: Option<&str>) -> Res
         tx.conn
             .prepare_cached(OUTCOME_SET_ERROR)?
             .execute(params![held.job.0, error])?;
-    } else if to != State::Completed {
+    } else if !matches!(to, State::Completed | State::Waiting) {
         tx.conn
             .prepare_cached(OUTCOME_FORGET)?
             .execute([held.job.0])?;
