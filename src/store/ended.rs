@@ -26,6 +26,8 @@ statements! {
     hot JOB_REQUEST_CANCEL_IF_RUNNING = "UPDATE jobq_job SET cancel = 1, updated_at = ?2 WHERE id = ?1 AND state = 3";
     hot JOB_FINISH_IF_WAITING = "UPDATE jobq_job SET state = ?2, finished_at = ?3, updated_at = ?3
         WHERE id = ?1 AND state = 4";
+    /// A parent that was put back and has now completed.
+    hot OUTCOME_FORGET_ERROR = "UPDATE jobq_outcome SET error = NULL WHERE job_id = ?1 AND error IS NOT NULL";
     hot JOB_DELAY = "SELECT run_at FROM jobq_job WHERE id = ?1 AND run_at IS NOT NULL";
     hot JOB_DELAY_IF_BLOCKED = "UPDATE jobq_job SET state = 0, wait_reason = 1, updated_at = ?2 WHERE id = ?1 AND state = 1";
     hot JOB_GRANT_IF_WAITS = "UPDATE jobq_job SET state = 2, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,
@@ -188,6 +190,10 @@ pub(crate) fn parent(tx: &mut Tx<'_>, ended: Ended, queue: i64, error: Option<&s
         tx.conn
             .prepare_cached(OUTCOME_SET_ERROR)?
             .execute(params![ended.job.0, error])?;
+    } else {
+        tx.conn
+            .prepare_cached(OUTCOME_FORGET_ERROR)?
+            .execute([ended.job.0])?;
     }
     let kind = if ended.to == State::Completed {
         EventKind::Completed
