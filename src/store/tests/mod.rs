@@ -2,10 +2,18 @@
 
 mod ahead;
 mod architecture;
+mod books;
 mod claims;
 mod cost;
 mod crashes;
+mod crowds;
+mod deadlines;
+mod dependencies;
+mod families;
+mod families_again;
 mod fence;
+mod final_steps;
+mod keys;
 mod neighbours;
 mod neighbours_of_attempts;
 mod opening;
@@ -14,7 +22,9 @@ mod random;
 mod readers;
 mod rules;
 mod sandbox;
+mod spawning;
 mod states;
 mod town;
 mod transaction;
+mod uniqueness;
 mod writing;
