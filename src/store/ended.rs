@@ -6,6 +6,7 @@
 
 use rusqlite::{OptionalExtension, params};
 
+use super::edit::OUTCOME_FORGET;
 use super::events::NewEvent;
 use super::families::{self, FamilyChanges};
 use super::head::{self, Head};
@@ -27,6 +28,8 @@ statements! {
         WHERE id = ?1 AND state = 4";
     hot JOB_IS_MET = "SELECT 1 FROM jobq_job WHERE id = ?1 AND state = 1 AND unmet = 0
         AND NOT EXISTS (SELECT 1 FROM jobq_place WHERE job_id = ?1)";
+    /// A parent that was put back and has now completed.
+    hot OUTCOME_FORGET_ERROR = "UPDATE jobq_outcome SET error = NULL WHERE job_id = ?1 AND error IS NOT NULL";
     hot JOB_DELAY = "SELECT run_at FROM jobq_job WHERE id = ?1 AND run_at IS NOT NULL";
     hot JOB_DELAY_IF_BLOCKED = "UPDATE jobq_job SET state = 0, wait_reason = 1, updated_at = ?2 WHERE id = ?1 AND state = 1";
     hot JOB_GRANT_IF_WAITS = "UPDATE jobq_job SET state = 2, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,
@@ -138,6 +141,9 @@ pub(crate) fn cancel_now(
     tx.conn
         .prepare_cached(JOB_CANCEL_IF_NOT_RUNNING)?
         .execute(params![job.0, tx.now_ms])?;
+    if head.state == State::Waiting {
+        tx.conn.prepare_cached(OUTCOME_FORGET)?.execute([job.0])?;
+    }
     tx.append(NewEvent::job(EventKind::Cancelled, job).text(because(reason)))?;
     tx.counts.moved(head.queue, head.state, State::Cancelled);
     tx.ended(Ended {
@@ -186,6 +192,10 @@ pub(crate) fn parent(tx: &mut Tx<'_>, ended: Ended, queue: i64, error: Option<&s
         tx.conn
             .prepare_cached(OUTCOME_SET_ERROR)?
             .execute(params![ended.job.0, error])?;
+    } else {
+        tx.conn
+            .prepare_cached(OUTCOME_FORGET_ERROR)?
+            .execute([ended.job.0])?;
     }
     let kind = if ended.to == State::Completed {
         EventKind::Completed
@@ -242,8 +252,12 @@ pub(crate) fn granted(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     tx.append(NewEvent::job(EventKind::Released, job))
 }
 
-/// A parent's children are final, and its handler is to be called once more.
+/// A parent's children are final, and its handler is to be called once more. Its result is what that
+/// leaves.
 pub(crate) fn final_step(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
+    tx.conn
+        .prepare_cached(OUTCOME_FORGET)?
+        .execute([parent.0])?;
     if places::take(tx, parent)? {
         granted(tx, parent)?;
     }

@@ -1,6 +1,6 @@
 //! What blocked jobs wait for: edges from a prerequisite to the job that needs it.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 
 use rusqlite::{OptionalExtension, params};
 
@@ -108,18 +108,22 @@ fn doom(needs: JobId, state: State) -> String {
     format!("job {needs}, which it waits for, {verb}")
 }
 
+/// What of a job cannot come before the new one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Held {
+    /// Its end. Its own part may be done, and what waits for no more than that runs.
+    End,
+    /// Its beginning, and with it everything that waits for any part of it.
+    Beginning,
+}
+
 /// A child that waits for its parent, or for somebody who waits for that parent, would wait for ever.
-/// Looks from the parent upwards: who waits for it, by any rule.
+/// Looks from the parent upwards: who waits for its end. Its other children wait for its own part only.
 fn check_no_cycle(tx: &Tx<'_>, parent: JobId, edges: &[Edge]) -> Result<()> {
-    let unmet: HashSet<JobId> = edges
-        .iter()
-        .filter(|edge| !edge.met)
-        .map(|edge| edge.needs)
-        .collect();
-    let mut seen = HashSet::from([parent]);
-    let mut waiting = VecDeque::from([parent]);
-    while let Some(job) = waiting.pop_front() {
-        if unmet.contains(&job) {
+    let mut seen = HashMap::from([(parent, Held::End)]);
+    let mut waiting = VecDeque::from([(parent, Held::End)]);
+    while let Some((job, held)) = waiting.pop_front() {
+        if edges.iter().any(|edge| !edge.met && edge.needs == job) {
             let how = if job == parent {
                 "is its parent".to_owned()
             } else {
@@ -131,9 +135,20 @@ fn check_no_cycle(tx: &Tx<'_>, parent: JobId, edges: &[Edge]) -> Result<()> {
             .hint("leave out the prerequisite or the parent"));
         }
         let mut found = Vec::new();
-        for_each_edge_from(tx, job, |waits, _, _| found.push(waits))?;
-        found.extend(parent_of(tx, job)?);
-        waiting.extend(found.into_iter().filter(|job| seen.insert(*job)));
+        for_each_edge_from(tx, job, |waits, rule, _| {
+            let is_for_the_end =
+                matches!(rule, PrerequisiteRule::Completed | PrerequisiteRule::Final);
+            if is_for_the_end || held == Held::Beginning {
+                found.push((waits, Held::Beginning));
+            }
+        })?;
+        found.extend(parent_of(tx, job)?.map(|parent| (parent, Held::End)));
+        for (job, held) in found {
+            if seen.get(&job).is_none_or(|seen| *seen < held) {
+                seen.insert(job, held);
+                waiting.push_back((job, held));
+            }
+        }
     }
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Putting final jobs back by hand.
 
+use std::collections::BTreeMap;
+
 use rusqlite::params;
 
 use super::edit::OUTCOME_FORGET;
@@ -21,6 +23,8 @@ statements! {
     hot JOB_REQUEUE_IF_FINAL = "UPDATE jobq_job SET state = ?3, finished_at = NULL, retries = 0, crashes = 0, no_ahead = 0,
             run_at = NULL, wait_reason = NULL, wait_fixed = NULL, updated_at = ?2
         WHERE id = ?1 AND state >= 5";
+    /// A job that was cancelled before its first attempt: its error is nobody's.
+    hot OUTCOME_CLEAR = "DELETE FROM jobq_outcome WHERE job_id = ?1";
 }
 
 /// Puts a final job back: a parent with all its children that did not complete, and without its own
@@ -33,14 +37,14 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
             head.state
         )));
     }
-    // Parents before their children, which may have to wait for them.
-    let mut back = vec![(id, head)];
-    while let Some((id, head)) = back.pop() {
+    // By age: parents and prerequisites before those that may have to wait for them.
+    let mut back = BTreeMap::from([(id, head)]);
+    while let Some((id, head)) = back.pop_first() {
         put_back(tx, id, &head)?;
         if head.links.has(Links::FAMILY) && head.state != State::Completed {
             for (child, state) in families::children(tx.conn, id)? {
                 if matches!(state, State::Failed | State::Cancelled) {
-                    back.push((child, head::get(tx.conn, child)?));
+                    back.insert(child, head::get(tx.conn, child)?);
                 }
             }
         }
@@ -57,7 +61,9 @@ fn put_back(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<()> {
     tx.conn
         .prepare_cached(JOB_REQUEUE_IF_FINAL)?
         .execute(params![id.0, tx.now_ms, to.code()])?;
-    if to != State::Waiting {
+    if head.attempt == 0 {
+        tx.conn.prepare_cached(OUTCOME_CLEAR)?.execute([id.0])?;
+    } else if to != State::Waiting {
         tx.conn.prepare_cached(OUTCOME_FORGET)?.execute([id.0])?;
     }
     tx.append(NewEvent::job(EventKind::Requeued, id))?;

@@ -162,6 +162,9 @@ fn change(
     let state = match (verdict, due) {
         (Verdict::Complete { result }, _) => {
             if spawned.founds_family {
+                if !is_held(tx, held)? {
+                    return Ok(None);
+                }
                 families::found(tx, held.job, held.parent, spawned.family)?;
             }
             return complete(tx, held, measured, result.as_deref());
@@ -265,7 +268,7 @@ fn clear_result(tx: &Tx<'_>, held: &Held, to: State, error: Option<&str>) -> Res
         tx.conn
             .prepare_cached(OUTCOME_SET_ERROR)?
             .execute(params![held.job.0, error])?;
-    } else if to != State::Completed {
+    } else if !matches!(to, State::Completed | State::Waiting) {
         tx.conn
             .prepare_cached(OUTCOME_FORGET)?
             .execute([held.job.0])?;
@@ -311,8 +314,14 @@ pub(crate) fn return_unbegun(
     tx.counts.moved(held.queue, State::Running, to);
     if to.is_final() {
         has_ended(tx, &Held { links, ..*held }, to);
-    } else if links.has(Links::DEADLINE) {
-        deadlines::arm_again(tx, held.job)?;
+    } else {
+        if links.has(Links::DEADLINE) {
+            deadlines::arm_again(tx, held.job)?;
+        }
+        if links.has(Links::NEEDED) {
+            // It may have begun unnoticed, before its runner was lost.
+            prerequisites::attempt_undone(tx, held.job)?;
+        }
     }
     Ok(Some(to))
 }
@@ -361,6 +370,11 @@ fn finish(
     }
     let ended = finish_if_linked(tx, held, measured, (to, links))?;
     Ok(ended.then_some((to, links)))
+}
+
+fn is_held(tx: &Tx<'_>, held: &Held) -> Result<bool> {
+    let head = head::find(tx.conn, held.job)?;
+    Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
 }
 
 fn finish_if_linked(

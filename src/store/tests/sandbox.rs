@@ -2,21 +2,23 @@
 
 use rusqlite::Connection;
 
-use crate::Result;
 use crate::event::EventKind;
-use crate::job::{JobId, JobRecord, NewJob};
+use crate::job::{Enqueued, JobId, JobRecord, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::checked::{CheckedJob, Limits};
 use crate::store::claim::{self, ClaimFor, ClaimedJob, Wish};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
+use crate::store::edit::{self, Cancelled};
 use crate::store::enqueue;
 use crate::store::events::{self, EventFilter};
 use crate::store::names::{self, Names};
 use crate::store::records;
+use crate::store::requeue;
 use crate::store::runners::{self, Registration};
 use crate::store::settle::{self, Held, Measured};
 use crate::store::tx::Tx;
+use crate::{Error, Result};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
 
@@ -86,6 +88,20 @@ impl Sandbox {
         self.write(|tx| enqueue::enqueue(tx, &job)).id
     }
 
+    pub(super) fn try_enqueue(&mut self, job: NewJob) -> Result<Enqueued> {
+        let job = CheckedJob::new(job, &Limits::default())?;
+        self.try_write(|tx| enqueue::enqueue(tx, &job))
+    }
+
+    /// Enqueues it, which must be refused.
+    #[track_caller]
+    pub(super) fn refused(&mut self, job: NewJob) -> Error {
+        let jobs = self.number("SELECT count(*) FROM jobq_job");
+        let error = self.try_enqueue(job).unwrap_err();
+        assert_eq!(self.number("SELECT count(*) FROM jobq_job"), jobs);
+        error
+    }
+
     pub(super) fn runner(&mut self, name: &str) -> i64 {
         let registration = Registration {
             name: name.to_owned(),
@@ -140,6 +156,66 @@ impl Sandbox {
 
     pub(super) fn settle(&mut self, held: &Held, verdict: &Verdict) -> Option<State> {
         self.write(|tx| settle::settle(tx, held, verdict, &Measured::default()))
+    }
+
+    /// Claims this job for runner 1: it must be the next of its kind.
+    #[track_caller]
+    pub(super) fn start(&mut self, id: JobId) -> Held {
+        let kind = format!("SELECT kind_id FROM jobq_job WHERE id = {id}");
+        let wish = Wish {
+            runner: 1,
+            queues: None,
+            kinds: &[self.number(&kind)],
+            claim_for: ClaimFor::FreeWorker,
+            jobs: 1,
+            turn: 0,
+        };
+        let claimed = self.write(|tx| claim::claim(tx, &wish));
+        let ids: Vec<JobId> = claimed.iter().map(|job| job.id).collect();
+        assert_eq!(ids, [id]);
+        claimed[0].held(1)
+    }
+
+    /// Runs this job, which is the next of its kind, to its completion.
+    #[track_caller]
+    pub(super) fn complete(&mut self, id: JobId) -> State {
+        let held = self.start(id);
+        self.settle(&held, &Verdict::Complete { result: None })
+            .unwrap()
+    }
+
+    /// Runs this job, which is the next of its kind, and lets it fail for good.
+    #[track_caller]
+    pub(super) fn fail(&mut self, id: JobId) -> State {
+        let held = self.start(id);
+        let error = "boom".to_owned();
+        self.settle(&held, &Verdict::Fail { error }).unwrap()
+    }
+
+    #[track_caller]
+    pub(super) fn cancel(&mut self, id: JobId) -> Cancelled {
+        self.write(|tx| edit::cancel(tx, id))
+    }
+
+    #[track_caller]
+    pub(super) fn requeue(&mut self, id: JobId) {
+        self.write(|tx| requeue::requeue(tx, id));
+    }
+
+    #[track_caller]
+    pub(super) fn state(&self, id: JobId) -> State {
+        self.job(id).state
+    }
+
+    #[track_caller]
+    pub(super) fn states(&self, ids: &[JobId]) -> Vec<State> {
+        ids.iter().map(|id| self.state(*id)).collect()
+    }
+
+    /// What the job says of its end.
+    #[track_caller]
+    pub(super) fn error(&self, id: JobId) -> String {
+        self.job(id).error.unwrap()
     }
 
     #[track_caller]
