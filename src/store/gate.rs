@@ -118,11 +118,11 @@ mod tests {
     ) {
         for name in names.iter().copied() {
             let before = gate.waiting();
-            scope.spawn(move || {
+            let comer = scope.spawn(move || {
                 let _pass = gate.enter();
                 order.lock().unwrap().push(name);
             });
-            while gate.waiting() == before {
+            while gate.waiting() == before && !comer.is_finished() {
                 thread::yield_now();
             }
         }
