@@ -125,6 +125,7 @@ mod tests {
             while gate.waiting() == before && !comer.is_finished() {
                 thread::yield_now();
             }
+            assert!(!comer.is_finished(), "{name} went in to somebody else");
         }
     }
 
