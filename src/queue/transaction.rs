@@ -18,7 +18,8 @@ use crate::{Error, Result};
 /// other. When the closure that has it returns `Ok`, everything is committed; when it returns an
 /// error or panics, nothing has happened. COMMIT and ROLLBACK by hand are refused.
 ///
-/// While it is open nobody else writes to the file: compute first, then write. Foreign keys are
+/// While it is open nobody else writes to the file, and a runner of this process stands still: compute
+/// first, then write, and wait for nothing in between. Foreign keys are
 /// enforced, `trusted_schema` is off, and functions and collations of the application's own have to be
 /// added to the connection before they are used.
 pub struct Transaction<'t> {

@@ -118,13 +118,14 @@ mod tests {
     ) {
         for name in names.iter().copied() {
             let before = gate.waiting();
-            scope.spawn(move || {
+            let comer = scope.spawn(move || {
                 let _pass = gate.enter();
                 order.lock().unwrap().push(name);
             });
-            while gate.waiting() == before {
+            while gate.waiting() == before && !comer.is_finished() {
                 thread::yield_now();
             }
+            assert!(!comer.is_finished(), "{name} went in to somebody else");
         }
     }
 

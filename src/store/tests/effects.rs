@@ -2,6 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use rusqlite::params;
 use tempfile::TempDir;
@@ -14,6 +15,7 @@ use crate::retry::{Backoff, Jitter};
 use crate::store::Store;
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::enqueue;
+use crate::store::gate::Gate;
 use crate::store::seat::WriterSeat;
 use crate::store::tx::Tx;
 use crate::{Error, Result};
@@ -246,6 +248,14 @@ fn store_with_a_list() -> (TempDir, Store) {
     (folder, store)
 }
 
+fn wait_in_line(gate: &Gate, expected: u64) {
+    let began = Instant::now();
+    while gate.waiting() < expected {
+        assert!(began.elapsed() < Duration::from_secs(30), "nobody waits");
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_transaction_alone_goes_before_what_is_sent_to_the_writer_after_it() {
     let (_folder, store) = store_with_a_list();
@@ -253,13 +263,9 @@ fn a_transaction_alone_goes_before_what_is_sent_to_the_writer_after_it() {
     thread::scope(|scope| {
         let pass = gate.enter();
         store.seat.post(|tx| append(tx, "first")).unwrap();
-        while gate.waiting() < 1 {
-            thread::yield_now();
-        }
+        wait_in_line(&gate, 1);
         scope.spawn(|| store.write_alone(|tx| append(tx, "alone")).unwrap());
-        while gate.waiting() < 2 {
-            thread::yield_now();
-        }
+        wait_in_line(&gate, 2);
         for _ in 0..3 {
             store.seat.post(|tx| append(tx, "later")).unwrap();
         }
@@ -306,15 +312,15 @@ fn the_options_of_a_job_hold_in_transactions_too() {
             .payload(&[1, 2])
             .queue("billing")
             .priority(Priority::Urgent)
-            .delay(std::time::Duration::from_secs(90))
+            .delay(Duration::from_secs(90))
             .max_retries(7)
             .backoff(Backoff::Quadratic)
-            .retry_delay(std::time::Duration::from_millis(1500))
+            .retry_delay(Duration::from_millis(1500))
             .jitter(Jitter::Off)
-            .timeout(std::time::Duration::from_secs(33))
+            .timeout(Duration::from_secs(33))
             .deadline(jiff::Timestamp::from_millisecond(9_000_000_000_000).unwrap())
             .unique("one")
-            .unique_for(std::time::Duration::from_secs(60))
+            .unique_for(Duration::from_secs(60))
             .after_any([earlier])
             .key("printer")
             .tenant("acme")
