@@ -10,6 +10,7 @@ use crate::job::{JobId, NewJob};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State::*;
 use crate::store::claim::ClaimFor;
+use crate::store::due::Schedules;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain};
 use crate::store::{deadlines, due};
@@ -49,13 +50,19 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(urgent());
     let other = sandbox.enqueue(NewJob::new("send"));
-    assert_eq!(due::next_moment(&sandbox.conn).unwrap(), Some(DEADLINE_MS));
+    assert_eq!(
+        due::next_moment(&sandbox.conn, Schedules::Fire).unwrap(),
+        Some(DEADLINE_MS)
+    );
     look(&mut sandbox, DEADLINE_MS - 1);
     assert_eq!(sandbox.state(id), Pending);
     look(&mut sandbox, DEADLINE_MS);
     assert_late(&sandbox, id);
     assert_eq!(sandbox.state(other), Pending);
-    assert_eq!(due::next_moment(&sandbox.conn).unwrap(), None);
+    assert_eq!(
+        due::next_moment(&sandbox.conn, Schedules::Fire).unwrap(),
+        None
+    );
 }
 
 #[test]
