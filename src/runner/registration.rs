@@ -1,5 +1,6 @@
 //! Becoming a runner: the lock file first, then the row that names it.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::dispatcher::Settings;
@@ -15,6 +16,8 @@ pub(crate) struct Identity {
     pub(crate) workers: usize,
     /// The kinds it has handlers for.
     pub(crate) kinds: Vec<i64>,
+    /// How many jobs of a kind it may hold; a kind that is not here: any number.
+    pub(crate) kind_limits: HashMap<i64, usize>,
     /// The queues it serves; none: all.
     pub(crate) queues: Option<Vec<i64>>,
 }
@@ -41,8 +44,13 @@ pub(crate) fn register(
     };
     let registered = lease.writer.transact(&mut Vec::new(), &mut |tx| {
         let mut kinds = Vec::with_capacity(registration.kinds.len());
+        let mut kind_limits = HashMap::new();
         for kind in &registration.kinds {
-            kinds.push(tx.names.kind_id(tx.conn, kind)?);
+            let id = tx.names.kind_id(tx.conn, kind)?;
+            kinds.push(id);
+            if let Some(limit) = settings.registry.limits.get(kind) {
+                kind_limits.insert(id, *limit);
+            }
         }
         let mut queues = registration.queues.as_ref().map(|_| Vec::new());
         for queue in registration.queues.iter().flatten() {
@@ -53,6 +61,7 @@ pub(crate) fn register(
             id: runners::register(tx, &registration)?,
             workers,
             kinds,
+            kind_limits,
             queues,
         })
     });

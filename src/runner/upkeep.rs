@@ -15,7 +15,8 @@ use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::state::State;
 use crate::store::due::{self, ClockReading, has_stepped};
-use crate::store::prune::{Old, STEP, give_back_space};
+use crate::store::names;
+use crate::store::prune::{Pass, Stepped, Sweep, give_back_space};
 use crate::store::runners::{self, Loss};
 
 impl Dispatcher {
@@ -30,7 +31,7 @@ impl Dispatcher {
             self.check_clock()?;
         }
         if now >= self.agenda.next_prune && self.phase == Phase::Running {
-            self.find_old();
+            self.find_old()?;
         }
         Ok(())
     }
@@ -98,30 +99,42 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn find_old(&mut self) {
-        let retention = self.settings.retention;
-        let now_ms = self.store.config.clock.now_ms();
-        let keep = [
-            (State::Completed, retention.completed),
-            (State::Failed, retention.failed),
-            (State::Cancelled, retention.failed),
-        ];
-        self.agenda.prune = keep
-            .into_iter()
-            .filter_map(|(state, keep)| {
-                Some(Old {
-                    state,
-                    before_ms: now_ms.saturating_sub(clock::millis(keep?)),
-                })
-            })
-            .collect();
-        self.agenda.next_prune = clock::after(clock::instant(), retention.every);
+    /// The next step of the pass over old jobs, or a new pass.
+    fn find_old(&mut self) -> Result<()> {
+        self.agenda.prune = Some(match self.agenda.prune_left.take() {
+            Some(left) => left,
+            None => self.new_pass()?,
+        });
+        self.agenda.next_prune = clock::after(clock::instant(), self.settings.retention.every);
+        Ok(())
     }
 
-    /// After a step of the retention: the next one soon where there was enough for it, in jobs or in
-    /// space that is yet to be given back.
-    pub(crate) fn finish_prune(&mut self, pruned: usize) {
-        if std::mem::take(&mut self.agenda.prune).is_empty() {
+    fn new_pass(&mut self) -> Result<Pass> {
+        let now_ms = self.store.config.clock.now_ms();
+        let (conn, names) = self.lease.writer.split()?;
+        let mut pass = Pass::default();
+        for kind in names::kind_ids(conn)? {
+            let name = names.kind_name(conn, kind)?;
+            let own = self.settings.kind_retention.get(&*name);
+            let keep = own.copied().unwrap_or(self.settings.retention.into());
+            for (state, keep) in [
+                (State::Completed, keep.completed),
+                (State::Failed, keep.failed),
+                (State::Cancelled, keep.failed),
+            ] {
+                let Some(keep) = keep else { continue };
+                let before_ms = now_ms.saturating_sub(clock::millis(keep));
+                pass.sweeps.push(Sweep::new(kind, state, before_ms));
+                pass.runners_before_ms = pass.runners_before_ms.max(Some(before_ms));
+            }
+        }
+        Ok(pass)
+    }
+
+    /// After a step of the retention: the next one soon where the pass goes on, or there is space yet
+    /// to be given back.
+    pub(crate) fn finish_prune(&mut self, stepped: Stepped) {
+        if self.agenda.prune.take().is_none() {
             return;
         }
         let space_left = self.lease.writer.conn().and_then(give_back_space);
@@ -129,7 +142,8 @@ impl Dispatcher {
             log::warn!("the space of old jobs was not given back: {error}");
             false
         });
-        if pruned >= STEP || space_left {
+        self.agenda.prune_left = stepped.next.or(space_left.then(Pass::default));
+        if self.agenda.prune_left.is_some() {
             self.agenda.next_prune = clock::instant() + Duration::from_millis(20);
         }
     }

@@ -2,6 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::rate;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
@@ -27,6 +28,13 @@ pub(crate) fn next_due(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn
         .prepare_cached(JOB_NEXT_DUE)?
         .query_row([], |row| row.get(0))?)
+}
+
+/// When something is due next that nobody's change will tell of: a scheduled job, or a start that a
+/// queue's rate allows only then.
+pub(crate) fn next_moment(conn: &Connection, now_ms: i64) -> Result<Option<i64>> {
+    let moments = [next_due(conn)?, rate::next_start(conn, now_ms)?];
+    Ok(moments.into_iter().flatten().min())
 }
 
 /// Makes at most `limit` due jobs pending; how many it were.
@@ -88,10 +96,13 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
         return Ok(0);
     }
     let moved = match known {
-        Some(known) if known.boot == now.boot => tx
-            .conn
-            .prepare_cached(JOBS_SHIFT_WAITS)?
-            .execute([now.offset_ms - known.offset_ms])?,
+        Some(known) if known.boot == now.boot => {
+            let step_ms = now.offset_ms - known.offset_ms;
+            rate::follow_step(tx.conn, step_ms)?;
+            tx.conn
+                .prepare_cached(JOBS_SHIFT_WAITS)?
+                .execute([step_ms])?
+        }
         _ => 0,
     };
     let mut put = tx.conn.prepare_cached(META_PUT)?;

@@ -3,6 +3,7 @@
 use rusqlite::params;
 
 use super::events::NewEvent;
+use super::room;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::clock::millis;
@@ -26,6 +27,12 @@ pub struct Limits {
     pub max_payload_bytes: usize,
     /// For jobs that do not say how they are retried.
     pub retry: RetryPolicy,
+    /// So many jobs that have not ended a queue takes where it has no limit of its own; none: any
+    /// number. More are refused: [`Error::is_queue_full`].
+    pub max_queue_size: Option<u64>,
+    /// How much of the database file may be in use, in bytes; none: any size. The log beside it comes
+    /// on top. Once that is reached new jobs are refused ([`Error::is_full`]), and everything else goes on.
+    pub max_file_bytes: Option<u64>,
 }
 
 /// 16 MiB: larger things belong into files, with their path in the payload.
@@ -36,6 +43,8 @@ impl Default for Limits {
         Limits {
             max_payload_bytes: MAX_PAYLOAD_BYTES,
             retry: RetryPolicy::default(),
+            max_queue_size: None,
+            max_file_bytes: None,
         }
     }
 }
@@ -50,6 +59,7 @@ pub(crate) struct CheckedJob {
     when: When,
     retry: RetryPolicy,
     timeout_ms: Option<i64>,
+    bounds: room::Bounds,
 }
 
 impl CheckedJob {
@@ -90,6 +100,7 @@ impl CheckedJob {
             when: job.when,
             retry,
             timeout_ms: job.timeout.map(millis),
+            bounds: room::Bounds::of(limits),
         })
     }
 }
@@ -123,6 +134,7 @@ impl Due {
 
 pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<Enqueued> {
     let queue = tx.names.queue_id(tx.conn, &job.queue)?;
+    room::check(tx, queue, &job.bounds)?;
     let kind = tx.names.kind_id(tx.conn, &job.kind)?;
     let due = Due::of(job.when, tx.now_ms);
     if due.as_ref().is_some_and(|due| !due.fixed) {

@@ -6,6 +6,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::value::RawValue;
 
+use super::ended;
 use super::statement::statements;
 use crate::clock::timestamp;
 use crate::family::PrerequisiteRule;
@@ -133,6 +134,9 @@ pub(crate) fn list(
     filter: &Filter,
     each: &mut dyn FnMut(JobRecord) -> Result<()>,
 ) -> Result<()> {
+    if ended::answers(filter) {
+        return ended::list(conn, filter, each);
+    }
     let (sql, arguments) = compose(filter);
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query(params_from_iter(arguments))?;

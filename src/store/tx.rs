@@ -6,6 +6,7 @@ use super::counts::CountChanges;
 use super::due::{self, ClockReading};
 use super::events::{EventBuffer, NewEvent};
 use super::names::Names;
+use super::room;
 use crate::Result;
 use crate::clock::Clock;
 
@@ -16,6 +17,7 @@ pub(crate) struct Tx<'c> {
     /// The transaction's one "now".
     pub(crate) now_ms: i64,
     pub(crate) counts: CountChanges,
+    pub(crate) room: room::Known,
     events: EventBuffer,
     /// None where there is no clock to follow, or once it has been followed.
     clock: Option<&'c Clock>,
@@ -28,6 +30,7 @@ impl<'c> Tx<'c> {
             names,
             now_ms,
             counts: CountChanges::default(),
+            room: room::Known::default(),
             events: EventBuffer::default(),
             clock: None,
         }
@@ -64,6 +67,12 @@ impl<'c> Tx<'c> {
         self.events.flush(self.conn, self.now_ms)
     }
 
+    /// Writes what the counters are owed, for a statement that looks at them.
+    pub(crate) fn flush_counts(&mut self) -> Result<()> {
+        self.room = room::Known::default();
+        self.counts.flush(self.conn)
+    }
+
     /// Writes what has been held back: to be called before COMMIT.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.events.flush(self.conn, self.now_ms)?;
@@ -86,6 +95,7 @@ impl<'c> Tx<'c> {
                     self.conn
                         .execute_batch("ROLLBACK TO command; RELEASE command")?;
                     self.counts = counts;
+                    self.room = room::Known::default();
                     self.clock = clock;
                     self.events = events;
                     self.names.forget_uncommitted();

@@ -7,7 +7,7 @@ use crate::event::EventKind;
 use crate::job::{JobId, JobRecord, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
-use crate::store::claim::{self, ClaimFor, ClaimedJob, Wish};
+use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::enqueue::{self, CheckedJob, Limits};
 use crate::store::events::{self, EventFilter};
@@ -15,6 +15,7 @@ use crate::store::names::{self, Names};
 use crate::store::records;
 use crate::store::runners::{self, Registration};
 use crate::store::settle::{self, Held, Measured};
+use crate::store::shares::Shares;
 use crate::store::tx::Tx;
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
@@ -97,8 +98,10 @@ impl Sandbox {
         self.write(|tx| runners::register(tx, &registration))
     }
 
-    pub(super) fn kinds(&self) -> Vec<i64> {
-        names::kind_ids(&self.conn).unwrap()
+    /// Every kind there is, without a limit.
+    pub(super) fn kinds(&self) -> Vec<KindRoom> {
+        let kinds = names::kind_ids(&self.conn).unwrap();
+        kinds.into_iter().map(KindRoom::any).collect()
     }
 
     pub(super) fn queue_id(&self, name: &str) -> i64 {
@@ -123,9 +126,8 @@ impl Sandbox {
             kinds: &kinds,
             claim_for,
             jobs,
-            turn: 0,
         };
-        self.write(|tx| claim::claim(tx, &wish))
+        self.write(|tx| claim::claim(tx, &wish, &mut Shares::default()))
     }
 
     /// Claims the one job there is.
