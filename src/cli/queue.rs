@@ -1,13 +1,14 @@
-//! `jobq queue list`.
+//! `jobq queue list` and `jobq queue set`.
 
 use std::io::Write;
 
 use jiff::Timestamp;
-use jobq::{QueueRecord, State};
+use jobq::{Change, QueueLimits, QueueRecord, State};
 
 use super::args;
 use super::clock::now;
 use super::exit::{CliResult, Exit};
+use super::limits;
 use super::output::json::{QueueJson, write_line};
 use super::output::style::Look;
 use super::output::table::{Cell, Column, Fit, Rows};
@@ -24,7 +25,7 @@ const STATES: [State; 6] = [
     State::Cancelled,
 ];
 
-pub(super) const COLUMNS: [Column; 8] = [
+pub(super) const COLUMNS: [Column; 9] = [
     ("QUEUE", Fit::Name),
     ("SCHEDULED", Fit::Number),
     ("PENDING", Fit::Number),
@@ -33,12 +34,35 @@ pub(super) const COLUMNS: [Column; 8] = [
     ("FAILED", Fit::Number),
     ("CANCELLED", Fit::Number),
     ("PAUSED", Fit::Whole),
+    ("LIMITS", Fit::Shrinks),
 ];
 
 pub(super) fn run(args: &args::Queue, session: &Session) -> CliResult {
-    match args.verb {
+    match &args.verb {
         args::QueueVerb::List => list(session),
+        args::QueueVerb::Set(set) => limit(set, session),
     }
+}
+
+fn limit(args: &args::SetQueue, session: &Session) -> CliResult {
+    let limits = QueueLimits {
+        concurrency: args.concurrency.unwrap_or_default(),
+        rate: args.rate.unwrap_or_default(),
+        max_size: args.max_size.unwrap_or_default(),
+        weight: args.weight.map_or(Change::Keep, Change::Set),
+    };
+    let queue = session.queue()?;
+    queue.set_limits(&args.name, limits)?;
+    let all_paused = queue.all_paused_since()?;
+    let queues = queue.queues()?;
+    if let Some(record) = queues.iter().find(|record| record.name == args.name) {
+        let answer = QueueJson::new(record, all_paused);
+        let said = limits::said(&record.limits);
+        let said = said.unwrap_or_else(|| "no limits".to_owned());
+        let said = format!("queue '{}': {said}", record.name);
+        session.output.line(&answer, said)?;
+    }
+    Ok(Exit::Done)
 }
 
 fn list(session: &Session) -> CliResult {
@@ -69,6 +93,10 @@ pub(super) fn row(queue: &QueueRecord, all_paused: Option<Timestamp>, now: Times
         Some(at) => Cell::either(relative(at, now), rfc3339(at)).look(Look::Warn),
         None => Cell::new(""),
     });
+    row.push(Cell::either(
+        limits::said(&queue.limits).unwrap_or_default(),
+        limits::listed(&queue.limits),
+    ));
     row
 }
 

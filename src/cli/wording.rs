@@ -1,9 +1,12 @@
 //! What an event says to a person.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use jobq::{AttemptEnd, Event, EventKind, LogEntry, Progress};
+use jobq::{AttemptEnd, Event, EventKind, LimitsOfQueue, LogEntry, Progress, Rate};
 use serde::Deserialize;
 
+use super::limits;
 use super::output::text::count;
 use super::output::time::{duration, relative};
 use super::what::percent;
@@ -62,6 +65,7 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
                 None => format!("all queues {is}"),
             }
         }
+        EventKind::QueueLimited => limited(event),
         EventKind::RunnerStarted => format!("runner {} started", event.runner.unwrap_or_default()),
         EventKind::RunnerStopped => format!("runner {} stopped", event.runner.unwrap_or_default()),
         EventKind::RunnerLost => {
@@ -97,6 +101,35 @@ fn details_of_log(event: &Event) -> String {
     }
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LimitDetails {
+    queue: String,
+    concurrency: Option<u32>,
+    rate_jobs: Option<u32>,
+    rate_ms: Option<u64>,
+    max_size: Option<u64>,
+    weight: u32,
+}
+
+fn limited(event: &Event) -> String {
+    let details: LimitDetails = details(event);
+    let rate = details.rate_jobs.zip(details.rate_ms);
+    let limits = LimitsOfQueue {
+        concurrency: details.concurrency,
+        rate: rate.map(|(jobs, ms)| Rate {
+            jobs,
+            per: Duration::from_millis(ms),
+        }),
+        max_size: details.max_size,
+        weight: details.weight,
+    };
+    match limits::said(&limits) {
+        Some(said) => format!("queue '{}' limited: {said}", details.queue),
+        None => format!("queue '{}' has no limits any more", details.queue),
+    }
+}
+
 fn by_runner(event: &Event) -> String {
     event
         .runner
@@ -115,4 +148,45 @@ fn due(end: &AttemptEnd, now: Timestamp) -> String {
     end.run_at_ms
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())
         .map_or_else(|| "later".to_owned(), |at| relative(at, now))
+}
+
+#[cfg(test)]
+mod tests {
+    use jobq::{Change, EventFilter, Queue, QueueLimits};
+
+    use super::*;
+
+    #[test]
+    fn a_queues_limits_are_told_in_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
+        let limits = QueueLimits {
+            concurrency: Change::Set(2),
+            rate: Change::Set(Rate {
+                jobs: 10,
+                per: Duration::from_secs(60),
+            }),
+            ..QueueLimits::default()
+        };
+        assert!(queue.set_limits("images", limits).unwrap());
+        let cleared = QueueLimits {
+            concurrency: Change::Clear,
+            rate: Change::Clear,
+            ..QueueLimits::default()
+        };
+        assert!(queue.set_limits("images", cleared).unwrap());
+        let page = queue.events(&EventFilter::default()).unwrap();
+        let told: Vec<_> = page
+            .events
+            .iter()
+            .map(|event| sentence(event, event.at))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "queue 'images' limited: 2 at once, 10/1m",
+                "queue 'images' has no limits any more"
+            ]
+        );
+    }
 }

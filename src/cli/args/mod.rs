@@ -15,7 +15,7 @@ use clap::{ArgAction, ColorChoice, Parser, Subcommand};
 use jobq::Durability;
 
 pub(crate) use change::{
-    Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Resume, Retry,
+    Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Resume, Retry, SetQueue,
 };
 pub(crate) use enqueue::{Enqueue, OneJob};
 pub(crate) use look::{Events, List, Logs, Status, Stream, Wait, Why};
@@ -116,7 +116,7 @@ pub(crate) enum Verb {
     Pause(Pause),
     /// Start jobs again after a pause
     Resume(Resume),
-    /// Look at queues
+    /// List queues and limit them
     Queue(Queue),
     /// Remove old final jobs
     Prune(Prune),
