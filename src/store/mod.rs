@@ -16,7 +16,7 @@ pub(crate) mod counts;
 pub(crate) mod drain;
 pub(crate) mod due;
 pub(crate) mod edit;
-pub(crate) mod ended;
+pub(crate) mod last_ended;
 pub(crate) mod enqueue;
 pub(crate) mod events;
 pub(crate) mod file;

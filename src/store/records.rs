@@ -6,7 +6,7 @@ use rusqlite::types::{Value, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::value::RawValue;
 
-use super::ended;
+use super::last_ended;
 use super::statement::statements;
 use crate::clock::timestamp;
 use crate::family::PrerequisiteRule;
@@ -134,8 +134,8 @@ pub(crate) fn list(
     filter: &Filter,
     each: &mut dyn FnMut(JobRecord) -> Result<()>,
 ) -> Result<()> {
-    if ended::answers(filter) {
-        return ended::list(conn, filter, each);
+    if last_ended::answers(filter) {
+        return last_ended::list(conn, filter, each);
     }
     let (sql, arguments) = compose(filter);
     let mut statement = conn.prepare(&sql)?;

@@ -27,7 +27,7 @@ modules![
     events,
     names,
     prune,
-    ended,
+    last_ended,
     queues,
     rate,
     records,
