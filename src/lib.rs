@@ -66,7 +66,7 @@
 //!
 //! | module | is |
 //! |---|---|
-//! | `job` `state` `retry` `outcome` `schedule` `event` `error` `clock` `cancel` | the domain: no I/O; time and chance come in as arguments |
+//! | `job` `state` `retry` `limit` `outcome` `schedule` `family` `event` `error` `clock` `cancel` | the domain: no I/O; time and chance come in as arguments |
 //! | `doorbell` `fault` | a pipe that wakes the dispatcher; protections that tests take away |
 //! | `store/` | the only place that knows SQLite: file, connections, writer, readers, one file per noun with its SQL as named constants |
 //! | `queue` | the public face of a file |
@@ -86,6 +86,9 @@
 //! - A turn with nothing to write opens no transaction, and one that changed nothing commits nothing:
 //!   else runners would wake each other for ever.
 //! - Counters, history and rows change in one transaction.
+//! - What a limit leaves free is read off what is there: the running jobs of a queue are its places
+//!   (`store/claim.rs`), its last starts its rate (`store/rate.rs`). No permit is handed out, so none leaks.
+//! - A claim leaves out what a limit or a pause keeps back by query; it never takes a job to put it back.
 //! - In a file that jobq did not create it changes no mode.
 //! - Whoever has a write transaction open is behind the gate (`store/gate.rs`); an application's code runs
 //!   there alone (`store/effects.rs`), and on that thread nothing may wait for another writer.
@@ -116,6 +119,7 @@ mod family;
 mod fault;
 pub mod handlers;
 mod job;
+mod limit;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod measure;
@@ -137,11 +141,14 @@ pub use job::{
     AttemptRef, Children, DEFAULT_QUEUE, Enqueued, Job, JobId, JobRecord, NewJob, OnDuplicate,
     Prerequisite, Priority, Progress, When,
 };
+pub use limit::{Change, QueueLimits, Rate};
 pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
 pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions, Remember, Transaction};
 pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
 pub use runner::attempt::Usage;
-pub use runner::builder::{DEFAULT_WORKERS, Retention, RunnerBuilder, UnknownKinds, Until};
+pub use runner::builder::{
+    DEFAULT_WORKERS, KindRetention, Retention, RunnerBuilder, UnknownKinds, Until,
+};
 pub use runner::context::Context;
 pub use runner::handle::{Ended, Left, Runner, Stopper, Tally};
 pub use runner::handler::{Failure, Handler};
@@ -163,7 +170,8 @@ pub use store::file::NetworkFs;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use store::floor::Floor;
-pub use store::queues::{QueueRecord, Which};
+pub use store::names::KindsOf;
+pub use store::queues::{LimitsOfQueue, QueueRecord, Which};
 pub use store::records::{Filter, Sort};
 pub use store::runners::{RunnerRecord, RunnerState, RunnersOf, RunningJob};
 pub use store::upkeep::{Finding, Severity};

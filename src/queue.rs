@@ -128,7 +128,8 @@ impl Queue {
     /// Adds one job: a typed one, or a [`NewJob`]. When this returns the job is durable.
     ///
     /// # Errors
-    /// The payload is no JSON or too large, the disk is full, the file is busy or read-only.
+    /// The payload is no JSON or too large, the queue is full ([`Error::is_queue_full`]), the file's size
+    /// budget or the disk is ([`Error::is_full`]), the file is busy or read-only.
     pub fn enqueue(&self, job: impl Into<NewJob>) -> Result<Enqueued> {
         let job = CheckedJob::new(job.into(), &self.limits)?;
         self.store.write(move |tx| enqueue::enqueue(tx, &job))

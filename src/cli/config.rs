@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jobq::{Backoff, Durability, RetryPolicy};
-use serde::de::{Error as _, IgnoredAny};
+use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use schedules::ScheduleTable;
 
 use super::args::{Unknown, WORKERS};
 use super::exit::{CliError, CliResult};
+use super::limits::{self, LimitedQueue};
 use super::nearest::UnknownKey;
 use super::{parse, session};
 
@@ -37,11 +38,14 @@ pub(crate) struct Config {
     pub(crate) kinds: BTreeMap<String, Kind>,
     #[serde(default)]
     pub(crate) schedules: BTreeMap<String, ScheduleTable>,
+    #[serde(default)]
+    pub(crate) queues: BTreeMap<String, LimitedQueue>,
+    /// The database may use so much of the disk, in bytes.
+    #[serde(default, deserialize_with = "limits::size")]
+    pub(crate) max_file_size: Option<u64>,
     /// Where the file lies: its handlers' commands run there.
     #[serde(skip)]
     pub(crate) folder: Option<PathBuf>,
-    #[serde(default, rename = "queues", deserialize_with = "queues_not_yet")]
-    _queues: (),
 }
 
 /// How long final jobs are kept, and how often the old ones are removed.
@@ -67,12 +71,8 @@ pub(crate) struct Defaults {
     pub(crate) retry_delay: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     pub(crate) timeout: Option<Duration>,
-    #[serde(
-        default,
-        rename = "max_queue_size",
-        deserialize_with = "max_queue_size_not_yet"
-    )]
-    _max_queue_size: (),
+    /// For queues without a limit of their own.
+    pub(crate) max_queue_size: Option<u64>,
 }
 
 impl Defaults {
@@ -98,6 +98,20 @@ pub(crate) struct Kind {
     #[serde(default, deserialize_with = "duration")]
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: Option<u32>,
+    /// So many of its jobs run at once in a runner.
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) retention: Option<KindRetention>,
+}
+
+/// How long final jobs of a kind are kept, where that is not what `[retention]` says.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KindRetention {
+    #[serde(default, deserialize_with = "duration")]
+    pub(crate) completed: Option<Duration>,
+    /// Cancelled ones too.
+    #[serde(default, deserialize_with = "duration")]
+    pub(crate) failed: Option<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -170,7 +184,15 @@ impl Config {
                 WORKERS.end()
             )));
         }
+        if self.defaults.max_queue_size == Some(0) {
+            return Err(CliError::usage("max_queue_size: 0 lets no job in"));
+        }
         for (name, kind) in &self.kinds {
+            if kind.concurrency == Some(0) {
+                return Err(CliError::usage(format!(
+                    "[kinds.{name}]: a concurrency of 0 lets no job run"
+                )));
+            }
             if BUILT_IN_KINDS.contains(&name.as_str()) {
                 return Err(CliError::usage(format!(
                     "[kinds.{name}]: the kind {name} is built in"
@@ -185,6 +207,16 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// How long final jobs of a kind are kept, as far as the file says.
+    pub(crate) fn retention_of(&self, kind: Option<&str>) -> KindRetention {
+        let own = kind.and_then(|kind| self.kinds.get(kind)?.retention);
+        let own = own.unwrap_or_default();
+        KindRetention {
+            completed: own.completed.or(self.retention.completed),
+            failed: own.failed.or(self.retention.failed),
+        }
     }
 
     pub(crate) fn durability(&self) -> Option<Durability> {
@@ -229,21 +261,6 @@ fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::
     let duration = parse::duration(&text)
         .map_err(|why| D::Error::custom(format_args!("invalid duration '{text}': {why}")))?;
     Ok(Some(duration))
-}
-
-fn not_yet<'de, D: Deserializer<'de>>(value: D, what: &str) -> Result<(), D::Error> {
-    IgnoredAny::deserialize(value)?;
-    Err(D::Error::custom(format_args!(
-        "{what} is not supported by this version of jobq"
-    )))
-}
-
-fn queues_not_yet<'de, D: Deserializer<'de>>(value: D) -> Result<(), D::Error> {
-    not_yet(value, "[queues]")
-}
-
-fn max_queue_size_not_yet<'de, D: Deserializer<'de>>(value: D) -> Result<(), D::Error> {
-    not_yet(value, "max_queue_size")
 }
 
 #[cfg(test)]
@@ -303,6 +320,49 @@ mod tests {
     }
 
     #[test]
+    fn limits_and_retention_are_read() {
+        let config = read(
+            r#"
+            max_file_size = "1GiB"
+            [retention]
+            completed = "1h"
+            [defaults]
+            max_queue_size = 1000
+            [kinds.thumbnail]
+            concurrency = 3
+            retention = { completed = "10m" }
+            [queues.images]
+            concurrency = 2
+            rate = "10/1m"
+            max_size = 100
+            weight = 3
+            "#,
+        )
+        .unwrap();
+        assert_eq!(config.max_file_size, Some(1 << 30));
+        assert_eq!(config.defaults.max_queue_size, Some(1000));
+        assert_eq!(config.kinds["thumbnail"].concurrency, Some(3));
+        let of_kind = config.retention_of(Some("thumbnail"));
+        assert_eq!(of_kind.completed, Some(Duration::from_secs(600)));
+        assert_eq!(of_kind.failed, config.retention.failed);
+        let usual = config.retention_of(Some("plain"));
+        assert_eq!(usual.completed, Some(Duration::from_secs(3600)));
+        let minute = Duration::from_secs(60);
+        assert_eq!(
+            config.queues["images"].change(),
+            jobq::QueueLimits {
+                concurrency: jobq::Change::Set(2),
+                rate: jobq::Change::Set(jobq::Rate {
+                    jobs: 10,
+                    per: minute
+                }),
+                max_size: jobq::Change::Set(100),
+                weight: jobq::Change::Set(3),
+            }
+        );
+    }
+
+    #[test]
     fn an_empty_file_leaves_the_librarys_defaults() {
         let config = read("").unwrap();
         assert_eq!(config.defaults.retry(), RetryPolicy::default());
@@ -329,6 +389,16 @@ mod tests {
                 "'command'",
             ),
             ("[kidns.a]", "line 1: unknown key 'kidns'", "'kinds'"),
+            (
+                "[queues.a]\nconcurency = 1",
+                "line 2: unknown key 'concurency'",
+                "'concurrency'",
+            ),
+            (
+                "[kinds.a.retention]\nevery = \"1h\"",
+                "line 2: unknown key 'every'",
+                "completed, failed",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert_eq!(error.exit(), Exit::Usage);
@@ -345,6 +415,14 @@ mod tests {
                 "line 2: invalid duration '5'",
             ),
             ("[defaults]\ntimeout = 5", "line 2: "),
+            ("[queues.a]\nrate = \"ten\"", "line 2: invalid rate 'ten'"),
+            ("max_file_size = \"big\"", "line 1: invalid size 'big'"),
+            ("max_file_size = 0", "line 1: invalid size 0"),
+            ("[defaults]\nmax_queue_size = 0", "max_queue_size: 0"),
+            (
+                "[kinds.a]\nconcurrency = 0",
+                "[kinds.a]: a concurrency of 0",
+            ),
             ("[kinds.exec]\ncommand = [\"x\"]", "[kinds.exec]"),
             ("[kinds.sleep]\ncommand = [\"x\"]", "[kinds.sleep]"),
             ("[kinds.a]\ncommand = []", "[kinds.a]: the command is empty"),
@@ -355,21 +433,6 @@ mod tests {
         ] {
             let error = read(text).unwrap_err();
             assert!(error.message().contains(message), "{}", error.message());
-        }
-    }
-
-    #[test]
-    fn what_is_not_built_yet_is_refused() {
-        for (text, line) in [
-            ("workers = 1\n[queues.images]\nconcurrency = 2", "line 2"),
-            ("[defaults]\nmax_queue_size = 5", "line 2"),
-        ] {
-            let message = read(text).unwrap_err().message();
-            assert!(
-                message.contains("not supported by this version"),
-                "{message}"
-            );
-            assert!(message.contains(line), "{message}");
         }
     }
 

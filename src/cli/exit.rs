@@ -161,7 +161,7 @@ impl From<jobq::Error> for CliError {
             Exit::NotFound
         } else if error.is_invalid_input() {
             Exit::Usage
-        } else if error.is_busy() || error.is_full() {
+        } else if error.is_busy() || error.is_full() || error.is_queue_full() {
             Exit::TryAgain
         } else if error.is_timed_out() {
             Exit::TimedOut

@@ -16,6 +16,7 @@ mod events;
 mod exit;
 mod help;
 mod in_full;
+mod limits;
 mod lines;
 mod list;
 mod logs;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobq::{Retention, State};
+use jobq::{KindsOf, Retention, State};
 use serde::Serialize;
 
 use super::args;
@@ -12,8 +12,11 @@ use super::output::time::{duration, millis};
 use super::session::Session;
 
 #[derive(Serialize)]
-struct Answer {
+struct Answer<'a> {
     state: State,
+    /// Jobs of this kind, where it has a retention of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'a str>,
     older_than_ms: u64,
     removed: u64,
     dry_run: bool,
@@ -24,42 +27,69 @@ pub(super) fn run(args: &args::Prune, session: &Session) -> CliResult {
     let finals = State::ALL.into_iter().filter(|state| state.is_final());
     let wanted = |state: &State| args.states.is_empty() || args.states.contains(state);
     for state in finals.filter(wanted) {
-        let Some(older_than) = args.older_than.or_else(|| kept_for(state, session)) else {
-            continue;
-        };
-        let removed = if args.dry_run {
-            queue.prunable(state, older_than)?
-        } else {
-            queue.prune(state, older_than)?
-        };
-        let answer = Answer {
-            state,
-            older_than_ms: millis(older_than),
-            removed,
-            dry_run: args.dry_run,
-        };
-        session.output.line(&answer, said(&answer))?;
+        for (kind, kinds) in sorts(args, session) {
+            let kept = || kept_for(state, kind, session);
+            let Some(older_than) = args.older_than.or_else(kept) else {
+                continue;
+            };
+            let removed = if args.dry_run {
+                queue.prunable_kinds(&kinds, state, older_than)?
+            } else {
+                queue.prune_kinds(&kinds, state, older_than)?
+            };
+            let answer = Answer {
+                state,
+                kind,
+                older_than_ms: millis(older_than),
+                removed,
+                dry_run: args.dry_run,
+            };
+            session.output.line(&answer, said(&answer))?;
+        }
     }
     Ok(Exit::Done)
 }
 
+/// The kinds that are kept for a time of their own, each by itself, and all others together. An age
+/// that was typed goes for all.
+fn sorts<'a>(args: &args::Prune, session: &'a Session) -> Vec<(Option<&'a str>, KindsOf)> {
+    if args.older_than.is_some() {
+        return vec![(None, KindsOf::All)];
+    }
+    let kinds = session.config.kinds.iter();
+    let own: Vec<&str> = kinds
+        .filter(|(_, kind)| kind.retention.is_some())
+        .map(|(name, _)| name.as_str())
+        .collect();
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let mut sorts = vec![(None, KindsOf::AllBut(names(&own)))];
+    sorts.extend(
+        own.iter()
+            .map(|kind| (Some(*kind), KindsOf::Only(names(&[*kind])))),
+    );
+    sorts
+}
+
 /// As a runner would: the config file says it, else the library.
-fn kept_for(state: State, session: &Session) -> Option<Duration> {
+fn kept_for(state: State, kind: Option<&str>, session: &Session) -> Option<Duration> {
     let usual = Retention::default();
-    let retention = &session.config.retention;
+    let retention = session.config.retention_of(kind);
     match state {
         State::Completed => retention.completed.or(usual.completed),
         _ => retention.failed.or(usual.failed),
     }
 }
 
-fn said(answer: &Answer) -> String {
+fn said(answer: &Answer<'_>) -> String {
     let verb = if answer.dry_run {
         "would remove"
     } else {
         "removed"
     };
-    let jobs = count(answer.removed, &format!("{} job", answer.state));
+    let mut jobs = count(answer.removed, &format!("{} job", answer.state));
+    if let Some(kind) = answer.kind {
+        jobs.push_str(&format!(" of kind {kind}"));
+    }
     match answer.older_than_ms {
         0 => format!("{verb} {jobs}"),
         ms => {
@@ -77,6 +107,7 @@ mod tests {
     fn it_says_what_went_or_would_go() {
         let mut answer = Answer {
             state: State::Failed,
+            kind: None,
             older_than_ms: 3_600_000,
             removed: 2,
             dry_run: true,
@@ -87,5 +118,7 @@ mod tests {
         );
         (answer.dry_run, answer.older_than_ms) = (false, 0);
         assert_eq!(said(&answer), "removed 2 failed jobs");
+        answer.kind = Some("thumbnail");
+        assert_eq!(said(&answer), "removed 2 failed jobs of kind thumbnail");
     }
 }

@@ -1,13 +1,14 @@
-//! `jobq queue list`.
+//! `jobq queue list` and `jobq queue set`.
 
 use std::io::Write;
 
 use jiff::Timestamp;
-use jobq::{QueueRecord, State};
+use jobq::{Change, QueueLimits, QueueRecord, State};
 
 use super::args;
 use super::clock::now;
 use super::exit::{CliResult, Exit};
+use super::limits;
 use super::output::Format;
 use super::output::json::{QueueJson, write_line};
 use super::output::style::Look;
@@ -25,13 +26,13 @@ const STATES: [State; 6] = [
     State::Cancelled,
 ];
 
-/// The others; their columns are the last.
+/// The others; their columns are the last but one.
 const RARE: [State; 2] = [State::Blocked, State::Waiting];
 
 /// The columns that a terminal shows even where there is nothing in them.
 const ALWAYS: [&str; 5] = ["QUEUE", "PENDING", "RUNNING", "COMPLETED", "FAILED"];
 
-pub(super) const COLUMNS: [Column; 10] = [
+pub(super) const COLUMNS: [Column; 11] = [
     ("QUEUE", Fit::Name),
     ("SCHEDULED", Fit::Number),
     ("PENDING", Fit::Number),
@@ -42,12 +43,35 @@ pub(super) const COLUMNS: [Column; 10] = [
     ("PAUSED", Fit::Whole),
     ("BLOCKED", Fit::Number),
     ("WAITING", Fit::Number),
+    ("LIMITS", Fit::Shrinks),
 ];
 
 pub(super) fn run(args: &args::Queue, session: &Session) -> CliResult {
-    match args.verb {
+    match &args.verb {
         args::QueueVerb::List => list(session),
+        args::QueueVerb::Set(set) => limit(set, session),
     }
+}
+
+fn limit(args: &args::SetQueue, session: &Session) -> CliResult {
+    let limits = QueueLimits {
+        concurrency: args.concurrency.unwrap_or_default(),
+        rate: args.rate.unwrap_or_default(),
+        max_size: args.max_size.unwrap_or_default(),
+        weight: args.weight.map_or(Change::Keep, Change::Set),
+    };
+    let queue = session.queue()?;
+    queue.set_limits(&args.name, limits)?;
+    let all_paused = queue.all_paused_since()?;
+    let queues = queue.queues()?;
+    if let Some(record) = queues.iter().find(|record| record.name == args.name) {
+        let answer = QueueJson::new(record, all_paused);
+        let said = limits::said(&record.limits);
+        let said = said.unwrap_or_else(|| "no limits".to_owned());
+        let said = format!("queue '{}': {said}", record.name);
+        session.output.line(&answer, said)?;
+    }
+    Ok(Exit::Done)
 }
 
 fn list(session: &Session) -> CliResult {
@@ -83,6 +107,10 @@ pub(super) fn row(queue: &QueueRecord, all_paused: Option<Timestamp>, now: Times
         None => Cell::new(""),
     });
     row.extend(RARE.map(|state| number(state, queue.counts.get(state))));
+    row.push(Cell::either(
+        limits::said(&queue.limits).unwrap_or_default(),
+        limits::listed(&queue.limits),
+    ));
     row
 }
 

@@ -13,7 +13,8 @@ use std::time::Duration;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
 use jobq::handlers::sleep::{Sleep, SleepHandler};
 use jobq::{
-    Batch, Ended, Job, Queue, Remember, Retention, Runner, RunnerBuilder, UnknownKinds, Until,
+    Batch, Ended, Job, KindRetention, Queue, Remember, Retention, Runner, RunnerBuilder,
+    UnknownKinds, Until,
 };
 
 use self::failures::Failures;
@@ -39,6 +40,9 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
         Some(path) => add_batch(path, args, session)?,
         None => None,
     };
+    for (name, limits) in &session.config.queues {
+        queue.set_limits(name, limits.change())?;
+    }
     let began = clock::instant();
     let failures = Failures::since_now(&queue, session)?;
     let runner = builder(args, &session.config, &queue)?.start()?;
@@ -136,6 +140,17 @@ fn builder(args: &Run, config: &Config, queue: &Queue) -> CliResult<RunnerBuilde
     for (name, kind) in &config.kinds {
         if let Some(timeout) = kind.timeout {
             builder = builder.kind_timeout(name, timeout);
+        }
+        if let Some(jobs) = kind.concurrency {
+            builder = builder.kind_limit(name, jobs);
+        }
+        if kind.retention.is_some() {
+            let own = config.retention_of(Some(name));
+            let retention = KindRetention {
+                completed: own.completed.or(usual.completed),
+                failed: own.failed.or(usual.failed),
+            };
+            builder = builder.kind_retention(name, retention);
         }
         if let Some(argv) = &kind.command {
             let mut handler = CommandHandler::new(argv.clone())?;

@@ -76,6 +76,8 @@ impl Session {
         };
         let limits = Limits {
             retry: self.config.defaults.retry(),
+            max_queue_size: self.config.defaults.max_queue_size,
+            max_file_bytes: self.config.max_file_size,
             ..Limits::default()
         };
         Queue::options()

@@ -2,7 +2,7 @@
 //! every rule is here.
 
 use jiff::Timestamp;
-use jobq::{JobId, State, WaitReason, Why};
+use jobq::{JobId, Rate, State, WaitReason, Why};
 use serde::Serialize;
 
 use super::args;
@@ -11,7 +11,7 @@ use super::exit::{CliResult, Exit};
 use super::output::json::WhyJson;
 use super::output::style::Look;
 use super::output::text::count;
-use super::output::time::{relative, rfc3339};
+use super::output::time::{duration, relative, rfc3339};
 use super::session::Session;
 
 /// A rule in words.
@@ -137,6 +137,16 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
             "every runner that could run it is about to stop",
         )
         .hint("start another: `jobq run`"),
+        Why::QueueAtLimit {
+            queue,
+            limit,
+            running,
+            jobs,
+        } => at_limit(id, (queue, *limit), (*running, jobs)),
+        Why::QueueRate { queue, rate, next } => {
+            let next = format!("{} ({})", relative(*next, now), rfc3339(*next));
+            at_rate(id, (queue, *rate), &next)
+        }
         Why::InLine {
             ahead,
             running,
@@ -236,6 +246,40 @@ fn not_due(id: JobId, reason: WaitReason, due: &str) -> Told {
     .hint(format!("`jobq edit {id} --in 0s` makes it due now"))
 }
 
+fn at_limit(id: JobId, (queue, limit): (&str, u32), (running, jobs): (u64, &[JobId])) -> Told {
+    let named: Vec<String> = jobs.iter().map(ToString::to_string).collect();
+    let more = running.saturating_sub(jobs.len() as u64);
+    let more = match more {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    pending(
+        id,
+        "queue_limit",
+        &format!(
+            "queue {queue} is at its limit of {limit}: {}{more}",
+            named.join(", ")
+        ),
+    )
+    .hint(format!(
+        "`jobq queue set {} --concurrency N` changes it",
+        word(queue)
+    ))
+}
+
+fn at_rate(id: JobId, (queue, rate): (&str, Rate), next: &str) -> Told {
+    let (jobs, span) = (count(u64::from(rate.jobs), "job"), duration(rate.per));
+    pending(
+        id,
+        "queue_rate",
+        &format!("queue {queue} may start {jobs} in {span}: the next {next}"),
+    )
+    .hint(format!(
+        "`jobq queue set {} --rate N/DURATION` changes it",
+        word(queue)
+    ))
+}
+
 fn in_line(id: JobId, ahead: u64, running: u64, workers: u64) -> Told {
     let first = match ahead {
         0 => "it is next in its queue".to_owned(),
@@ -282,7 +326,8 @@ pub(super) fn look(why: &Why) -> Look {
         | Why::NoRunner
         | Why::NoHandler(_)
         | Why::QueueNotServed(_)
-        | Why::RunnersStopping => Look::Warn,
+        | Why::RunnersStopping
+        | Why::QueueAtLimit { .. } => Look::Warn,
         Why::Final { state, .. } => Look::State(*state),
         _ => Look::Plain,
     }
@@ -351,6 +396,42 @@ mod tests {
                     .into(),
                 None
             )
+        );
+    }
+
+    #[test]
+    fn a_limit_names_the_jobs_that_take_it_up() {
+        let full = |running, jobs: std::ops::Range<i64>| {
+            words(Why::QueueAtLimit {
+                queue: "images".into(),
+                limit: 2,
+                running,
+                jobs: jobs.map(JobId).collect(),
+            })
+        };
+        assert_eq!(
+            full(2, 8..10),
+            (
+                "job 7 is pending: queue images is at its limit of 2: 8, 9".into(),
+                Some("`jobq queue set images --concurrency N` changes it".into())
+            )
+        );
+        assert!(
+            full(12, 1..11)
+                .0
+                .ends_with(": 1, 2, 3, 4, 5, 6, 7, 8, 9, 10 and 2 more")
+        );
+        let rate = Why::QueueRate {
+            queue: "mail".into(),
+            rate: jobq::Rate {
+                jobs: 10,
+                per: std::time::Duration::from_secs(60),
+            },
+            next: at(30),
+        };
+        assert_eq!(
+            words(rate).0,
+            "job 7 is pending: queue mail may start 10 jobs in 1m: the next in 30s (1970-01-01T00:00:30.000Z)"
         );
     }
 

@@ -1,9 +1,12 @@
 //! What an event says to a person.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
-use jobq::{AttemptEnd, Event, EventKind, LogEntry, Progress};
+use jobq::{AttemptEnd, Event, EventKind, LimitsOfQueue, LogEntry, Progress, Rate};
 use serde::Deserialize;
 
+use super::limits;
 use super::output::text::count;
 use super::output::time::{duration, relative};
 use super::what::percent;
@@ -103,22 +106,6 @@ fn without_job(event: &Event) -> String {
     }
 }
 
-/// `queue 'images' is limited: concurrency 2, rate_jobs 10`.
-fn limited(event: &Event) -> String {
-    let mut data: serde_json::Map<String, serde_json::Value> = details(event);
-    let queue = data.remove("queue");
-    let queue = queue.as_ref().and_then(|name| name.as_str());
-    let queue = queue.unwrap_or_default();
-    let limits = data.iter().filter(|(_, limit)| !limit.is_null());
-    let limits: Vec<_> = limits
-        .map(|(name, limit)| format!("{name} {limit}"))
-        .collect();
-    match limits.is_empty() {
-        true => format!("queue '{queue}' has no limits"),
-        false => format!("queue '{queue}' is limited: {}", limits.join(", ")),
-    }
-}
-
 /// `schedule 'nightly' let its slot of 2026-03-01T02:00:00Z pass: its last job is live`.
 fn of_schedule(event: &Event) -> String {
     let details: Details = details(event);
@@ -165,6 +152,35 @@ fn details_of_log(event: &Event) -> String {
     }
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct LimitDetails {
+    queue: String,
+    concurrency: Option<u32>,
+    rate_jobs: Option<u32>,
+    rate_ms: Option<u64>,
+    max_size: Option<u64>,
+    weight: u32,
+}
+
+fn limited(event: &Event) -> String {
+    let details: LimitDetails = details(event);
+    let rate = details.rate_jobs.zip(details.rate_ms);
+    let limits = LimitsOfQueue {
+        concurrency: details.concurrency,
+        rate: rate.map(|(jobs, ms)| Rate {
+            jobs,
+            per: Duration::from_millis(ms),
+        }),
+        max_size: details.max_size,
+        weight: details.weight,
+    };
+    match limits::said(&limits) {
+        Some(said) => format!("queue '{}' limited: {said}", details.queue),
+        None => format!("queue '{}' has no limits any more", details.queue),
+    }
+}
+
 fn by_runner(event: &Event) -> String {
     event
         .runner
@@ -187,7 +203,7 @@ fn due(end: &AttemptEnd, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jobq::{EventFilter, NewJob, Queue, rusqlite};
+    use jobq::{Change, EventFilter, NewJob, Queue, QueueLimits, rusqlite};
 
     use super::*;
 
@@ -213,7 +229,7 @@ mod tests {
     fn rules_between_jobs_are_told_in_words() {
         let slot = r#"{"schedule":"nightly","slot":"2026-03-01T02:00:00Z"}"#;
         let skipped =
-            r#"{"schedule":"nightly","slot":"2026-03-01T02:00:00Z","why":"job 7 is live"}"#;
+            r#"{"schedule":"nightly","slot":"2026-03-01T02:00:00Z","reason":"job 7 is live"}"#;
         for (kind, data, words) in [
             ("job_cancelled", None, "cancelled"),
             (
@@ -228,32 +244,56 @@ mod tests {
                 "its own part is done; it waits for its children",
             ),
             (
-                "queue_limited",
-                Some(r#"{"queue":"images","concurrency":2,"max_size":null}"#),
-                "queue 'images' is limited: concurrency 2",
-            ),
-            (
-                "queue_limited",
-                Some(r#"{"queue":"images","concurrency":null}"#),
-                "queue 'images' has no limits",
-            ),
-            (
                 "schedule_fired",
                 Some(slot),
-                "schedule 'nightly' enqueued the job of 2026-03-01T02:00:00Z",
+                "schedule 'nightly' enqueued its job of 2026-03-01T02:00:00Z",
             ),
             (
                 "schedule_skipped",
                 Some(skipped),
-                "schedule 'nightly' let the slot of 2026-03-01T02:00:00Z pass: job 7 is live",
+                "schedule 'nightly' let its slot of 2026-03-01T02:00:00Z pass: job 7 is live",
             ),
             (
                 "schedule_paused",
                 Some(r#"{"schedule":"nightly"}"#),
-                "schedule 'nightly' paused",
+                "schedule 'nightly' was paused",
             ),
         ] {
             assert_eq!(said(kind, data), words, "{kind}");
         }
+    }
+
+    #[test]
+    fn a_queues_limits_are_told_in_a_sentence() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
+        let limits = QueueLimits {
+            concurrency: Change::Set(2),
+            rate: Change::Set(Rate {
+                jobs: 10,
+                per: Duration::from_secs(60),
+            }),
+            ..QueueLimits::default()
+        };
+        assert!(queue.set_limits("images", limits).unwrap());
+        let cleared = QueueLimits {
+            concurrency: Change::Clear,
+            rate: Change::Clear,
+            ..QueueLimits::default()
+        };
+        assert!(queue.set_limits("images", cleared).unwrap());
+        let page = queue.events(&EventFilter::default()).unwrap();
+        let told: Vec<_> = page
+            .events
+            .iter()
+            .map(|event| sentence(event, event.at))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                "queue 'images' limited: 2 at once, 10/1m",
+                "queue 'images' has no limits any more"
+            ]
+        );
     }
 }

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use super::Queue;
 use crate::clock::millis;
-use crate::job::{JobId, NewJob};
+use crate::job::{JobId, NewJob, check_name};
+use crate::limit::QueueLimits;
 use crate::state::State;
 use crate::store::edit::{self, Cancelled, Edit};
-use crate::store::prune::{self, Old};
+use crate::store::names::{self, KindsOf};
+use crate::store::prune::{self, Pass, Sweep};
 use crate::store::queues::{self, Which};
 use crate::store::requeue;
 use crate::store::upkeep::{self, Finding};
@@ -57,21 +59,12 @@ impl Queue {
     }
 
     /// Removes jobs of a final state that ended longer ago than `older_than`, in small transactions,
-    /// and gives their space back. How many it were.
+    /// and gives their space back. Children of a parent that is live stay. How many it were.
     ///
     /// # Errors
     /// The state is not final, or the file cannot be written; what was removed until then is gone.
     pub fn prune(&self, state: State, older_than: Duration) -> Result<u64> {
-        let old = self.old(state, older_than)?;
-        let mut removed = 0;
-        loop {
-            let step = self.store.write(move |tx| prune::step(tx, old))?;
-            while self.store.write(|tx| prune::give_back_space(tx.conn))? {}
-            removed += step as u64;
-            if step < prune::STEP {
-                return Ok(removed);
-            }
-        }
+        self.prune_kinds(&KindsOf::All, state, older_than)
     }
 
     /// How many jobs [`Queue::prune`] would remove.
@@ -79,25 +72,67 @@ impl Queue {
     /// # Errors
     /// The state is not final, or the file cannot be read.
     pub fn prunable(&self, state: State, older_than: Duration) -> Result<u64> {
-        let old = self.old(state, older_than)?;
-        prune::count(&*self.store.reader()?, old)
+        self.prunable_kinds(&KindsOf::All, state, older_than)
     }
 
-    fn old(&self, state: State, older_than: Duration) -> Result<Old> {
+    /// [`Queue::prune`] for jobs of these kinds.
+    ///
+    /// # Errors
+    /// As [`Queue::prune`].
+    pub fn prune_kinds(&self, kinds: &KindsOf, state: State, older_than: Duration) -> Result<u64> {
+        let mut pass = Some(Pass {
+            sweeps: self.sweeps(kinds, state, older_than)?,
+            ..Pass::default()
+        });
+        let mut removed = 0;
+        while let Some(next) = pass {
+            let stepped = self.store.write(move |tx| prune::step(tx, &next))?;
+            while self.store.write(|tx| prune::give_back_space(tx.conn))? {}
+            removed += stepped.removed;
+            pass = stepped.next;
+        }
+        Ok(removed)
+    }
+
+    /// [`Queue::prunable`] for jobs of these kinds.
+    ///
+    /// # Errors
+    /// As [`Queue::prunable`].
+    pub fn prunable_kinds(
+        &self,
+        kinds: &KindsOf,
+        state: State,
+        older_than: Duration,
+    ) -> Result<u64> {
+        let sweeps = self.sweeps(kinds, state, older_than)?;
+        let conn = self.store.reader()?;
+        sweeps.iter().map(|sweep| prune::count(&conn, sweep)).sum()
+    }
+
+    fn sweeps(&self, kinds: &KindsOf, state: State, older_than: Duration) -> Result<Vec<Sweep>> {
         if !state.is_final() {
             return Err(Error::invalid(format!(
                 "only final jobs can be pruned, not {state} ones"
             )));
         }
-        Ok(Old {
-            state,
-            before_ms: self
-                .store
-                .config
-                .clock
-                .now_ms()
-                .saturating_sub(millis(older_than)),
-        })
+        let now_ms = self.store.config.clock.now_ms();
+        let before_ms = now_ms.saturating_sub(millis(older_than));
+        let kinds = names::kinds_of(&*self.store.reader()?, kinds)?;
+        let sweep = |kind| Sweep::new(kind, state, before_ms);
+        Ok(kinds.into_iter().map(sweep).collect())
+    }
+
+    /// Changes limits of a queue, over all runners; running jobs go on. A queue that is not there yet
+    /// is made. Whether it changed anything.
+    ///
+    /// # Errors
+    /// The name or a value is not usable, or the file cannot be written.
+    pub fn set_limits(&self, name: &str, limits: QueueLimits) -> Result<bool> {
+        check_name("queue's name", name)?;
+        limits.check()?;
+        let name = name.to_owned();
+        self.store
+            .write(move |tx| queues::set_limits(tx, &name, &limits))
     }
 
     /// Stops claims from a queue, or from all; running jobs go on. Whether it changed anything.

@@ -145,7 +145,7 @@ impl Queue {
     /// # Errors
     /// There is no such job.
     pub fn why(&self, id: JobId) -> Result<Why> {
-        why::why(&*self.store.reader()?, id)
+        why::why(&*self.store.reader()?, id, self.store.config.clock.now_ms())
     }
 
     /// Waits until all of the jobs are final and returns them.

@@ -8,7 +8,7 @@ use super::turn::{Lost, Settlement};
 use crate::clock;
 use crate::store::command::Command;
 use crate::store::due::ClockReading;
-use crate::store::prune::Old;
+use crate::store::prune::Pass;
 use crate::store::settle::Held;
 
 /// What is to be written in the next transaction, and when to look for what.
@@ -19,7 +19,9 @@ pub(crate) struct Agenda {
     pub(crate) strays: Vec<Held>,
     pub(crate) workers: Vec<(Arc<Attempt>, u32)>,
     pub(crate) lost: Vec<Lost>,
-    pub(crate) prune: Vec<Old>,
+    pub(crate) prune: Option<Pass>,
+    /// What is left of a pass over old jobs, for when [`Agenda::next_prune`] comes.
+    pub(crate) prune_left: Option<Pass>,
     pub(crate) clock: Option<ClockReading>,
     pub(crate) mark_stopping: bool,
     /// The turn under way carried commands of other threads.
@@ -54,7 +56,8 @@ impl Agenda {
             strays: Vec::new(),
             workers: Vec::new(),
             lost: Vec::new(),
-            prune: Vec::new(),
+            prune: None,
+            prune_left: None,
             clock: None,
             mark_stopping: false,
             had_commands: false,
@@ -80,7 +83,7 @@ impl Agenda {
             && self.strays.is_empty()
             && self.workers.is_empty()
             && self.lost.is_empty()
-            && self.prune.is_empty()
+            && self.prune.is_none()
             && self.clock.is_none()
             && !self.mark_stopping)
     }

@@ -1,19 +1,55 @@
 //! What a runner could take now: how many jobs, of which kinds, and whether there are any.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::attempt::Attempt;
 use super::builder::UnknownKinds;
 use super::dispatcher::Dispatcher;
 use super::registration::Identity;
 use super::shutdown::Phase;
 use crate::Result;
-use crate::store::claim::{self, AHEAD_BYTES, ClaimFor, Wish};
+use crate::store::claim::{self, AHEAD_BYTES, ClaimFor, KindRoom, Wish};
 
 impl Dispatcher {
-    pub(crate) fn short_kinds(&self) -> Vec<i64> {
-        self.identity
+    /// The kinds it has handlers for, each with how many more jobs of it may be held once what was
+    /// reported is settled.
+    pub(crate) fn kind_rooms(&self) -> Vec<KindRoom> {
+        let mut rooms: Vec<KindRoom> = self
+            .identity
             .kinds
             .iter()
             .copied()
+            .map(KindRoom::any)
+            .collect();
+        if self.identity.kind_limits.is_empty() {
+            return rooms;
+        }
+        let settled = self
+            .agenda
+            .settlements
+            .iter()
+            .map(|settlement| &settlement.attempt);
+        let settled = count_kinds(settled);
+        let held = count_kinds(self.in_flight.values().chain(&self.orphans));
+        let of = |counts: &HashMap<i64, usize>, kind| counts.get(&kind).copied().unwrap_or(0);
+        for room in &mut rooms {
+            if let Some(limit) = self.identity.kind_limits.get(&room.kind) {
+                let held = of(&held, room.kind).saturating_sub(of(&settled, room.kind));
+                room.jobs = limit.saturating_sub(held);
+            }
+        }
+        rooms
+    }
+
+    /// The kinds whose jobs may be claimed ahead. One with a limit is none of them: what waits in the
+    /// channel would take up places in which nothing runs.
+    pub(crate) fn short_kinds(&self) -> Vec<KindRoom> {
+        let kinds = self.identity.kinds.iter().copied();
+        kinds
             .filter(|kind| self.pace.is_short(*kind))
+            .filter(|kind| !self.identity.kind_limits.contains_key(kind))
+            .map(KindRoom::any)
             .collect()
     }
 
@@ -45,21 +81,24 @@ impl Dispatcher {
             return Ok(false);
         }
         let unknown = self.unknown_kinds()?;
-        let short = self.short_kinds();
-        let wish = wish(&self.identity, 0);
+        let (kinds, short) = (self.kind_rooms(), self.short_kinds());
+        let wish = wish(&self.identity, &kinds);
+        let now_ms = self.store.config.clock.now_ms();
         let conn = self.lease.writer.conn()?;
         let mut found = false;
         for wish in wish.both(capacity, &short) {
-            found |= claim::anything(conn, &wish)?;
+            found |= claim::anything(conn, &wish, now_ms)?;
         }
         if let Some(kinds) = &unknown {
             found |= claim::anything(
                 conn,
                 &Wish {
                     kinds,
+                    claim_for: ClaimFor::NoWorker,
                     jobs: 1,
                     ..wish
                 },
+                now_ms,
             )?;
         }
         self.agenda.more = found;
@@ -67,7 +106,7 @@ impl Dispatcher {
     }
 
     /// The kinds whose jobs are to fail, where that is wanted and something may be claimed.
-    pub(crate) fn unknown_kinds(&mut self) -> Result<Option<Vec<i64>>> {
+    pub(crate) fn unknown_kinds(&mut self) -> Result<Option<Vec<KindRoom>>> {
         if self.settings.unknown_kinds == UnknownKinds::Keep || self.phase != Phase::Running {
             return Ok(None);
         }
@@ -76,26 +115,34 @@ impl Dispatcher {
             kinds
                 .into_iter()
                 .filter(|kind| !self.identity.kinds.contains(kind))
+                .map(KindRoom::any)
                 .collect(),
         ))
     }
 }
 
+fn count_kinds<'a>(attempts: impl Iterator<Item = &'a Arc<Attempt>>) -> HashMap<i64, usize> {
+    let mut counts = HashMap::new();
+    for attempt in attempts {
+        *counts.entry(attempt.kind_id).or_default() += 1;
+    }
+    counts
+}
+
 /// What this runner could take, for a free worker; the number of jobs is yet to be said.
-pub(crate) fn wish(identity: &Identity, turn: usize) -> Wish<'_> {
+pub(crate) fn wish<'a>(identity: &'a Identity, kinds: &'a [KindRoom]) -> Wish<'a> {
     Wish {
         runner: identity.id,
         queues: identity.queues.as_deref(),
-        kinds: &identity.kinds,
+        kinds,
         claim_for: ClaimFor::FreeWorker,
         jobs: 0,
-        turn,
     }
 }
 
 impl<'a> Wish<'a> {
     /// For the free workers any kind, ahead of them only short ones.
-    pub(crate) fn both(&self, capacity: Capacity, short: &'a [i64]) -> [Wish<'a>; 2] {
+    pub(crate) fn both(&self, capacity: Capacity, short: &'a [KindRoom]) -> [Wish<'a>; 2] {
         let free = Wish {
             jobs: capacity.free,
             ..self.clone()

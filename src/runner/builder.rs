@@ -1,6 +1,7 @@
 //! How a runner is set up.
 
 use std::any::{Any, TypeId};
+use std::collections::HashMap;
 use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
@@ -60,6 +61,30 @@ impl Default for Retention {
     }
 }
 
+/// How long final jobs of one kind are kept. None keeps them for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KindRetention {
+    /// Completed jobs.
+    pub completed: Option<Duration>,
+    /// Failed and cancelled jobs.
+    pub failed: Option<Duration>,
+}
+
+impl From<Retention> for KindRetention {
+    fn from(retention: Retention) -> KindRetention {
+        KindRetention {
+            completed: retention.completed,
+            failed: retention.failed,
+        }
+    }
+}
+
+impl Default for KindRetention {
+    fn default() -> KindRetention {
+        Retention::default().into()
+    }
+}
+
 /// How a runner hears of the others, and how long it waits when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pulse {
@@ -85,6 +110,7 @@ pub struct RunnerBuilder {
     pub(crate) until: Until,
     pub(crate) default_timeout: Option<Duration>,
     pub(crate) retention: Retention,
+    pub(crate) kind_retention: HashMap<String, KindRetention>,
     pub(crate) pulse: Pulse,
 }
 
@@ -101,6 +127,7 @@ impl Queue {
             until: Until::default(),
             default_timeout: None,
             retention: Retention::default(),
+            kind_retention: HashMap::new(),
             pulse: Pulse {
                 every: HEARTBEAT,
                 hung_after: HUNG_AFTER,
@@ -180,6 +207,24 @@ impl RunnerBuilder {
         self
     }
 
+    /// At most so many jobs of this kind at once in this runner; as many as it has workers unless set.
+    /// For a limit over all runners give the jobs a queue and limit that: [`Queue::set_limits`].
+    pub fn kind_limit(mut self, kind: impl Into<String>, jobs: usize) -> RunnerBuilder {
+        self.registry.limits.insert(kind.into(), jobs);
+        self
+    }
+
+    /// How long final jobs of this kind are kept, where that is not what [`RunnerBuilder::retention`]
+    /// says. All runners of a file should agree.
+    pub fn kind_retention(
+        mut self,
+        kind: impl Into<String>,
+        retention: KindRetention,
+    ) -> RunnerBuilder {
+        self.kind_retention.insert(kind.into(), retention);
+        self
+    }
+
     /// How long final jobs are kept; a day, and a week where they failed, unless set.
     pub fn retention(mut self, retention: Retention) -> RunnerBuilder {
         self.retention = retention;
@@ -227,6 +272,13 @@ impl RunnerBuilder {
         }
         for kind in self.registry.handlers.keys() {
             check_name("kind", kind)?;
+        }
+        if let Some(kind) = self.registry.limits.iter().find(|(_, jobs)| **jobs == 0) {
+            return Err(Error::invalid(format!(
+                "kind '{}' cannot be limited to 0 jobs at once",
+                kind.0
+            ))
+            .hint("leave its handler out, or pause its queue"));
         }
         for queue in self.queues.iter().flatten() {
             check_name("queue's name", queue)?;

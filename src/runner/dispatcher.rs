@@ -13,7 +13,7 @@ use super::agenda::Agenda;
 use super::ahead::Pace;
 use super::appetite::wish;
 use super::attempt::{Attempt, ClaimedParts, Report};
-use super::builder::{Pulse, Retention, UnknownKinds, Until};
+use super::builder::{KindRetention, Pulse, Retention, UnknownKinds, Until};
 use super::handle::{Ended, Signals};
 use super::handler::Registry;
 use super::liveness::{DeadLock, Marks, Observer};
@@ -25,10 +25,11 @@ use crate::error::Kind;
 use crate::job::JobId;
 use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
-use crate::store::claim::{ClaimedJob, Wish};
+use crate::store::claim::{ClaimFor, ClaimedJob, Wish};
 use crate::store::due::{self, Schedules};
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
+use crate::store::shares::Shares;
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
 use crate::{Error, Result, clock};
 
@@ -48,6 +49,7 @@ pub(crate) struct Settings {
     pub(crate) until: Until,
     pub(crate) default_timeout: Option<Duration>,
     pub(crate) retention: Retention,
+    pub(crate) kind_retention: HashMap<String, KindRetention>,
     pub(crate) pulse: Pulse,
     pub(crate) registry: Arc<Registry>,
 }
@@ -96,8 +98,8 @@ pub(crate) struct Dispatcher {
     pub(crate) agenda: Agenda,
     /// When the held jobs were last looked at for timeouts.
     pub(crate) enforced_at: Option<Instant>,
-    /// Grows with each claim.
-    pub(crate) claims: usize,
+    /// What the queues have had of this runner.
+    pub(crate) shares: Shares,
 }
 
 impl Dispatcher {
@@ -202,7 +204,8 @@ impl Dispatcher {
         if self.agenda.version != Some(version) || own_news {
             self.agenda.more |= self.agenda.version != Some(version);
             self.agenda.version = Some(version);
-            self.agenda.next_due_ms = due::next_moment(conn, schedules)?;
+            let now_ms = self.store.config.clock.now_ms();
+            self.agenda.next_due_ms = due::next_moment(conn, now_ms, schedules)?;
             for (job, number) in runners::to_cancel(conn, runner)? {
                 if let Some(attempt) = self
                     .in_flight
@@ -235,10 +238,9 @@ impl Dispatcher {
         if !(self.agenda.has_writes() || beat || due || self.finds_work(capacity)?) {
             return Ok(());
         }
-        self.claims = self.claims.wrapping_add(1);
-        let short = self.short_kinds();
+        let (kinds, short) = (self.kind_rooms(), self.short_kinds());
         let unknown = self.unknown_kinds()?;
-        let wish = wish(&self.identity, self.claims);
+        let wish = wish(&self.identity, &kinds);
         let wishes = wish.both(capacity, &short);
         let schedules = self.schedules();
         let agenda = &mut self.agenda;
@@ -258,13 +260,15 @@ impl Dispatcher {
             beat,
             stopping: agenda.mark_stopping,
             clock: agenda.clock.as_ref(),
-            prune: &agenda.prune,
+            prune: agenda.prune.as_ref(),
             promote: if due { PROMOTE } else { 0 },
             schedules,
             fire: if due { FIRE } else { 0 },
             wishes: &wishes,
+            shares: &self.shares,
             fail_kinds: unknown.as_deref().map(|kinds| Wish {
                 kinds,
+                claim_for: ClaimFor::NoWorker,
                 jobs: REPORTS,
                 ..wish.clone()
             }),
@@ -297,7 +301,7 @@ impl Dispatcher {
     }
 
     /// What follows from a committed turn.
-    fn follow(&mut self, written: Written, beat: bool) -> Result<()> {
+    fn follow(&mut self, mut written: Written, beat: bool) -> Result<()> {
         self.agenda.failures = 0;
         if self.agenda.had_commands {
             // A command of this process may have changed what is looked at, and its own commits do
@@ -314,7 +318,10 @@ impl Dispatcher {
         self.agenda.more = written.more || written.failed_unknown > 0;
         self.agenda.next_due_ms = written.next_due_ms;
         self.finish_takeovers(&written);
-        self.finish_prune(written.pruned);
+        self.finish_prune(std::mem::take(&mut written.pruned));
+        if let Some(shares) = written.shares.take() {
+            self.shares = shares;
+        }
         if beat {
             self.agenda.next_beat = clock::after(clock::instant(), self.settings.pulse.every);
             self.observer.beaten();

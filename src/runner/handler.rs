@@ -136,6 +136,8 @@ pub(crate) fn result_json(output: &impl Serialize) -> Result<Option<String>, Fai
 pub(crate) struct Registry {
     pub(crate) handlers: HashMap<String, Arc<dyn Handler>>,
     pub(crate) timeouts: HashMap<String, Duration>,
+    /// How many jobs of a kind may run at once.
+    pub(crate) limits: HashMap<String, usize>,
     pub(crate) data: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 

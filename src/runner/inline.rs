@@ -16,15 +16,16 @@ use super::pool::{self, Shared};
 use super::registration::{self, Identity};
 use super::shutdown::write_end;
 use super::turn::{Care, Lost, Settlement, Turn};
-use super::upkeep::{find_dead, old_jobs};
+use super::upkeep::find_dead;
 use crate::job::JobId;
 use crate::state::State;
 use crate::store::Store;
-use crate::store::claim::{self, ClaimedJob, Wish};
+use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::due::{ClockReading, Schedules};
-use crate::store::names;
-use crate::store::prune::{Old, STEP};
+use crate::store::names::{self, Names};
+use crate::store::prune::Pass;
 use crate::store::runners::{self, Beats};
+use crate::store::shares::Shares;
 use crate::store::tx::Tx;
 use crate::store::{counts, records};
 use crate::{Error, Result, clock};
@@ -136,7 +137,7 @@ struct Inline {
     shared: Shared,
     chance: fn() -> f64,
     tally: Tally,
-    turns: usize,
+    shares: Shares,
 }
 
 impl Inline {
@@ -149,7 +150,8 @@ impl Inline {
         let folder = store.runners_folder();
         let identity = registration::register_by((&folder, &marks), |name| {
             let row = registration::registration(name, &settings, (1, Beats::Never));
-            store.write(move |tx| registration::insert(tx, &row))
+            let limits = settings.registry.limits.clone();
+            store.write(move |tx| registration::insert(tx, &row, &limits))
         })?;
         let shared = Shared {
             queue,
@@ -165,7 +167,7 @@ impl Inline {
             shared,
             chance,
             tally: Tally::default(),
-            turns: 0,
+            shares: Shares::default(),
         })
     }
 
@@ -197,8 +199,19 @@ impl Inline {
         for lock in locks {
             lock.remove();
         }
-        let wish = appetite::wish(&self.identity, 0);
-        Ok(runs >= most && claim::anything(&*self.store.reader()?, &Wish { jobs: 1, ..wish })?)
+        if runs < most {
+            return Ok(false);
+        }
+        let kinds = any_of(&self.identity.kinds);
+        let wish = Wish {
+            jobs: 1,
+            ..appetite::wish(&self.identity, &kinds)
+        };
+        claim::anything(
+            &*self.store.reader()?,
+            &wish,
+            self.store.config.clock.now_ms(),
+        )
     }
 
     /// The runners that are gone, with their locks: held until their jobs are taken over.
@@ -227,21 +240,27 @@ impl Inline {
     }
 
     fn prune(&mut self) -> Result<()> {
-        loop {
-            let now_ms = self.store.config.clock.now_ms();
+        let now_ms = self.store.config.clock.now_ms();
+        let settings = Arc::clone(&self.settings);
+        let keep = |kind: &str| settings.keeps(kind);
+        let mut left = Some(Pass::over(
+            &*self.store.reader()?,
+            &mut Names::default(),
+            now_ms,
+            &keep,
+        )?);
+        while let Some(pass) = left {
             let step = Step {
-                prune: old_jobs(&self.settings.retention, now_ms),
+                prune: Some(pass),
                 ..Step::default()
             };
-            if step.prune.is_empty() || self.write(step)?.pruned < STEP {
-                return Ok(());
-            }
+            left = self.write(step)?.prune_left;
         }
+        Ok(())
     }
 
     /// Writes a step, and once more with care where its outcome could not be saved.
     fn write(&mut self, step: Step) -> Result<Turned> {
-        self.turns = self.turns.wrapping_add(1);
         let step = Arc::new(step);
         let mut turned = self.transact(&step, Care::Usual);
         if let Err(error) = &turned
@@ -251,7 +270,10 @@ impl Inline {
             log::error!("a turn could not be saved, trying again: {error}");
             turned = self.transact(&step, Care::OneByOne);
         }
-        let turned = turned?;
+        let mut turned = turned?;
+        if let Some(shares) = turned.shares.take() {
+            self.shares = shares;
+        }
         self.tally.add(&turned.tally);
         if !turned.is_alive {
             if let Some(lock) = self.marks.use_lock(None) {
@@ -266,7 +288,7 @@ impl Inline {
     }
 
     fn transact(&self, step: &Arc<Step>, care: Care) -> Result<Turned> {
-        let (step, turn) = (Arc::clone(step), self.turns);
+        let (step, shares) = (Arc::clone(step), self.shares.clone());
         let (settings, identity) = (Arc::clone(&self.settings), Arc::clone(&self.identity));
         let clock = ClockReading::of(&self.store.config.clock);
         self.store.write(move |tx| {
@@ -274,7 +296,7 @@ impl Inline {
                 settings: &settings,
                 identity: &identity,
                 clock: &clock,
-                turn,
+                shares: &shares,
             };
             step.write(tx, &place, care)
         })
@@ -306,7 +328,7 @@ enum Claim {
 struct Step {
     settlements: Vec<Settlement>,
     lost: Vec<Lost>,
-    prune: Vec<Old>,
+    prune: Option<Pass>,
     claim: Claim,
 }
 
@@ -315,14 +337,15 @@ struct Place<'a> {
     settings: &'a Settings,
     identity: &'a Identity,
     clock: &'a ClockReading,
-    turn: usize,
+    shares: &'a Shares,
 }
 
 /// What a step has written.
 struct Turned {
     claimed: Option<Arc<Attempt>>,
     tally: Tally,
-    pruned: usize,
+    prune_left: Option<Pass>,
+    shares: Option<Shares>,
     /// More is due than one step takes, and this one has moved some of it.
     more: bool,
     is_alive: bool,
@@ -337,9 +360,11 @@ impl Step {
     }
 
     fn write(&self, tx: &mut Tx<'_>, place: &Place<'_>, care: Care) -> Result<Turned> {
+        // There is one at a time: the limit of a kind leaves room for it.
+        let kinds = any_of(&place.identity.kinds);
         let wish = Wish {
             jobs: usize::from(matches!(self.claim, Claim::Next)),
-            ..appetite::wish(place.identity, place.turn)
+            ..appetite::wish(place.identity, &kinds)
         };
         let unknown = self.unknown_kinds(tx, place)?;
         let turn = Turn {
@@ -353,13 +378,15 @@ impl Step {
             beat: false,
             stopping: false,
             clock: Some(place.clock),
-            prune: &self.prune,
+            prune: self.prune.as_ref(),
             promote: PROMOTE,
             fire: FIRE,
             schedules: Schedules::Fire,
             wishes: std::slice::from_ref(&wish),
+            shares: place.shares,
             fail_kinds: unknown.as_deref().map(|kinds| Wish {
                 kinds,
+                claim_for: ClaimFor::NoWorker,
                 jobs: REPORTS,
                 ..wish.clone()
             }),
@@ -378,22 +405,27 @@ impl Step {
         Ok(Turned {
             claimed,
             tally,
-            pruned: written.pruned,
+            prune_left: written.pruned.next,
+            shares: written.shares,
             more: has_moved && (is_due || written.failed_unknown > 0),
             is_alive: written.alive,
         })
     }
 
     /// The kinds whose jobs are to fail, where that is wanted.
-    fn unknown_kinds(&self, tx: &Tx<'_>, place: &Place<'_>) -> Result<Option<Vec<i64>>> {
+    fn unknown_kinds(&self, tx: &Tx<'_>, place: &Place<'_>) -> Result<Option<Vec<KindRoom>>> {
         if place.settings.unknown_kinds == UnknownKinds::Keep || !matches!(self.claim, Claim::Next)
         {
             return Ok(None);
         }
         let mut kinds = names::kind_ids(tx.conn)?;
         kinds.retain(|kind| !place.identity.kinds.contains(kind));
-        Ok(Some(kinds))
+        Ok(Some(any_of(&kinds)))
     }
+}
+
+fn any_of(kinds: &[i64]) -> Vec<KindRoom> {
+    kinds.iter().copied().map(KindRoom::any).collect()
 }
 
 fn attempt(tx: &mut Tx<'_>, place: &Place<'_>, job: ClaimedJob) -> Result<Arc<Attempt>> {

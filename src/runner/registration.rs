@@ -1,5 +1,6 @@
 //! Becoming a runner: the lock file first, then the row that names it.
 
+use std::collections::HashMap;
 use std::path::Path;
 
 use super::dispatcher::Settings;
@@ -16,6 +17,8 @@ pub(crate) struct Identity {
     pub(crate) workers: usize,
     /// The kinds it has handlers for.
     pub(crate) kinds: Vec<i64>,
+    /// How many jobs of a kind it may hold; a kind that is not here: any number.
+    pub(crate) kind_limits: HashMap<i64, usize>,
     /// The queues it serves; none: all.
     pub(crate) queues: Option<Vec<i64>>,
 }
@@ -30,9 +33,9 @@ pub(crate) fn register(
 ) -> Result<Identity> {
     register_by(places, |name| {
         let registration = registration(name, settings, (workers, Beats::Regularly));
-        lease
-            .writer
-            .transact(&mut Vec::new(), &mut |tx| insert(tx, &registration))
+        lease.writer.transact(&mut Vec::new(), &mut |tx| {
+            insert(tx, &registration, &settings.registry.limits)
+        })
     })
 }
 
@@ -75,10 +78,20 @@ pub(crate) fn registration(
     }
 }
 
-pub(crate) fn insert(tx: &mut Tx<'_>, registration: &Registration) -> Result<Identity> {
+/// `limits` are those of kinds, in this runner.
+pub(crate) fn insert(
+    tx: &mut Tx<'_>,
+    registration: &Registration,
+    limits: &HashMap<String, usize>,
+) -> Result<Identity> {
     let mut kinds = Vec::with_capacity(registration.kinds.len());
+    let mut kind_limits = HashMap::new();
     for kind in &registration.kinds {
-        kinds.push(tx.names.kind_id(tx.conn, kind)?);
+        let id = tx.names.kind_id(tx.conn, kind)?;
+        kinds.push(id);
+        if let Some(limit) = limits.get(kind) {
+            kind_limits.insert(id, *limit);
+        }
     }
     let mut queues = registration.queues.as_ref().map(|_| Vec::new());
     for queue in registration.queues.iter().flatten() {
@@ -89,6 +102,7 @@ pub(crate) fn insert(tx: &mut Tx<'_>, registration: &Registration) -> Result<Ide
         id: runners::register(tx, registration)?,
         workers: registration.workers,
         kinds,
+        kind_limits,
         queues,
     })
 }

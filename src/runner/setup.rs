@@ -17,6 +17,7 @@ use crate::queue::Queue;
 use crate::store::Store;
 use crate::store::change::FileWatch;
 use crate::store::seat::SeatLease;
+use crate::store::shares::Shares;
 use crate::{Result, clock};
 
 impl Settings {
@@ -27,6 +28,7 @@ impl Settings {
             until: builder.until,
             default_timeout: builder.default_timeout,
             retention: builder.retention,
+            kind_retention: builder.kind_retention,
             pulse: builder.pulse,
             registry: Arc::new(builder.registry),
         }
@@ -110,7 +112,7 @@ impl Prepared {
             observer: Observer::default(),
             phase: Phase::Running,
             agenda,
-            claims: 0,
+            shares: Shares::default(),
         }
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::{Duration, Instant};
 
+use super::appetite::wish;
 use super::builder::Until;
 use super::dispatcher::Dispatcher;
 use super::handle::StopAsked;
 use crate::outcome::CancelReason;
+use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::runners;
 use crate::store::settle::{AheadAgain, return_unbegun};
 use crate::store::tx::Tx;
@@ -102,7 +104,18 @@ impl Dispatcher {
             return Ok(false);
         }
         let identity = &self.identity;
+        let kinds: Vec<KindRoom> = identity.kinds.iter().copied().map(KindRoom::any).collect();
+        // What only a limit keeps from running is left to run.
+        let held_up = Wish {
+            claim_for: ClaimFor::NoWorker,
+            jobs: 1,
+            ..wish(identity, &kinds)
+        };
+        let now_ms = self.store.config.clock.now_ms();
         let conn = self.lease.writer.conn()?;
+        if claim::anything(conn, &held_up, now_ms)? {
+            return Ok(false);
+        }
         let waits =
             crate::store::drain::retries_left(conn, &identity.kinds, identity.queues.as_deref())?;
         Ok(!waits)

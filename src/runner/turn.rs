@@ -15,9 +15,10 @@ use crate::store::deadlines;
 use crate::store::due::{self, ClockReading, Schedules};
 use crate::store::ended;
 use crate::store::fire;
-use crate::store::prune::{self, Old};
+use crate::store::prune::{self, Pass, Stepped};
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
+use crate::store::shares::Shares;
 use crate::store::tx::Tx;
 
 /// An attempt that has ended, with what becomes of its job.
@@ -71,12 +72,13 @@ pub(crate) struct Turn<'a> {
     pub(crate) beat: bool,
     pub(crate) stopping: bool,
     pub(crate) clock: Option<&'a ClockReading>,
-    pub(crate) prune: &'a [Old],
+    pub(crate) prune: Option<&'a Pass>,
     pub(crate) promote: usize,
     pub(crate) schedules: Schedules,
     /// So many of those whose slot has come.
     pub(crate) fire: usize,
     pub(crate) wishes: &'a [Wish<'a>],
+    pub(crate) shares: &'a Shares,
     /// Kinds without a handler whose jobs are to fail.
     pub(crate) fail_kinds: Option<Wish<'a>>,
 }
@@ -112,6 +114,8 @@ pub(crate) struct Written {
     /// For each settlement the state its job went to; none where the claim was lost.
     pub(crate) settled: Vec<Option<State>>,
     pub(crate) claimed: Vec<ClaimedJob>,
+    /// As they are after these claims; none where nothing could be claimed.
+    pub(crate) shares: Option<Shares>,
     /// Whether each wish was granted in full: then there may be more.
     pub(crate) more: bool,
     /// False where another runner has taken this one for lost.
@@ -120,7 +124,7 @@ pub(crate) struct Written {
     pub(crate) taken_over: Vec<(i64, usize)>,
     /// The jobs that this turn has ended, by whatever rule.
     pub(crate) ended: EndedJobs,
-    pub(crate) pruned: usize,
+    pub(crate) pruned: Stepped,
     pub(crate) failed_unknown: usize,
     pub(crate) next_due_ms: Option<i64>,
 }
@@ -194,17 +198,19 @@ impl Turn<'_> {
         if self.stopping {
             runners::stopping(tx, self.runner)?;
         }
-        for old in self.prune {
-            let step = aside(tx, "old jobs cannot be removed", |tx| {
-                prune::forget_runners(tx, old.before_ms)?;
-                prune::step(tx, *old)
-            })?;
-            written.pruned += step.unwrap_or(0);
+        if let Some(pass) = self.prune {
+            let stepped = aside(tx, "old jobs cannot be removed", |tx| prune::step(tx, pass))?;
+            written.pruned = stepped.unwrap_or_else(|| Stepped {
+                removed: 0,
+                next: pass.after_failure(),
+            });
         }
         if written.alive {
             self.claim(tx, &mut written)?;
         }
-        written.next_due_ms = due::next_moment(tx.conn, self.schedules)?;
+        // What waits for a rate is found by the counters.
+        tx.flush_counts()?;
+        written.next_due_ms = due::next_moment(tx.conn, tx.now_ms, self.schedules)?;
         Ok(written)
     }
 
@@ -223,15 +229,17 @@ impl Turn<'_> {
     }
 
     fn claim(&self, tx: &mut Tx<'_>, written: &mut Written) -> Result<()> {
+        let mut shares = self.shares.clone();
         for wish in self.wishes.iter().filter(|wish| wish.jobs > 0) {
-            let claimed = claim::claim(tx, wish)?;
+            let claimed = claim::claim(tx, wish, &mut shares)?;
             written.more |= claimed.len() == wish.jobs;
             written.claimed.extend(claimed);
         }
+        written.shares = Some(shares);
         let Some(wish) = &self.fail_kinds else {
             return Ok(());
         };
-        for job in claim::claim(tx, wish)? {
+        for job in claim::claim(tx, wish, &mut Shares::default())? {
             let kind = tx.names.kind_name(tx.conn, job.kind)?;
             let held = job.held(self.runner);
             let verdict = Verdict::Fail {

@@ -5,8 +5,7 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::builder::Retention;
-use super::dispatcher::Dispatcher;
+use super::dispatcher::{Dispatcher, Settings};
 use super::liveness::{DeadLock, marks_of};
 use super::registration;
 use super::shutdown::Phase;
@@ -17,7 +16,7 @@ use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::state::State;
 use crate::store::due::{self, ClockReading, has_stepped};
-use crate::store::prune::{Old, STEP, give_back_space};
+use crate::store::prune::{Pass, Stepped, give_back_space};
 use crate::store::runners::{self, Alive, Loss};
 
 impl Dispatcher {
@@ -32,7 +31,7 @@ impl Dispatcher {
             self.check_clock()?;
         }
         if now >= self.agenda.next_prune && self.phase == Phase::Running {
-            self.find_old();
+            self.find_old()?;
         }
         Ok(())
     }
@@ -95,16 +94,26 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn find_old(&mut self) {
-        let retention = self.settings.retention;
-        self.agenda.prune = old_jobs(&retention, self.store.config.clock.now_ms());
-        self.agenda.next_prune = clock::after(clock::instant(), retention.every);
+    /// The next step of the pass over old jobs, or a new pass.
+    fn find_old(&mut self) -> Result<()> {
+        self.agenda.prune = Some(match self.agenda.prune_left.take() {
+            Some(left) => left,
+            None => self.new_pass()?,
+        });
+        self.agenda.next_prune = clock::after(clock::instant(), self.settings.retention.every);
+        Ok(())
     }
 
-    /// After a step of the retention: the next one soon where there was enough for it, in jobs or in
-    /// space that is yet to be given back.
-    pub(crate) fn finish_prune(&mut self, pruned: usize) {
-        if std::mem::take(&mut self.agenda.prune).is_empty() {
+    fn new_pass(&mut self) -> Result<Pass> {
+        let now_ms = self.store.config.clock.now_ms();
+        let (conn, names) = self.lease.writer.split()?;
+        Pass::over(conn, names, now_ms, &|kind| self.settings.keeps(kind))
+    }
+
+    /// After a step of the retention: the next one soon where the pass goes on, or there is space yet
+    /// to be given back.
+    pub(crate) fn finish_prune(&mut self, stepped: Stepped) {
+        if self.agenda.prune.take().is_none() {
             return;
         }
         let space_left = self.lease.writer.conn().and_then(give_back_space);
@@ -112,7 +121,8 @@ impl Dispatcher {
             log::warn!("the space of old jobs was not given back: {error}");
             false
         });
-        if pruned >= STEP || space_left {
+        self.agenda.prune_left = stepped.next.or(space_left.then(Pass::default));
+        if self.agenda.prune_left.is_some() {
             self.agenda.next_prune = clock::instant() + Duration::from_millis(20);
         }
     }
@@ -175,19 +185,15 @@ pub(super) fn find_dead(folder: &Path, runner: &Alive) -> Option<(Lost, DeadLock
     Some((lost, lock))
 }
 
-/// Which final jobs have been kept long enough.
-pub(super) fn old_jobs(retention: &Retention, now_ms: i64) -> Vec<Old> {
-    let keep = [
-        (State::Completed, retention.completed),
-        (State::Failed, retention.failed),
-        (State::Cancelled, retention.failed),
-    ];
-    keep.into_iter()
-        .filter_map(|(state, keep)| {
-            Some(Old {
-                state,
-                before_ms: now_ms.saturating_sub(clock::millis(keep?)),
-            })
-        })
-        .collect()
+impl Settings {
+    /// How long final jobs of a kind are kept, by their state; none: for ever.
+    pub(super) fn keeps(&self, kind: &str) -> [(State, Option<Duration>); 3] {
+        let own = self.kind_retention.get(kind);
+        let keep = own.copied().unwrap_or(self.retention.into());
+        [
+            (State::Completed, keep.completed),
+            (State::Failed, keep.failed),
+            (State::Cancelled, keep.failed),
+        ]
+    }
 }

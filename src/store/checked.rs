@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::links::Links;
+use super::room::Bounds;
 use crate::clock::millis;
 use crate::digest::Digest;
 use crate::family::{ChildPolicy, GROUP, PrerequisiteRule};
@@ -19,6 +20,12 @@ pub struct Limits {
     pub max_payload_bytes: usize,
     /// For jobs that do not say how they are retried.
     pub retry: RetryPolicy,
+    /// So many jobs that have not ended a queue takes where it has no limit of its own; none: any
+    /// number. More are refused: [`Error::is_queue_full`].
+    pub max_queue_size: Option<u64>,
+    /// How much of the database file may be in use, in bytes; none: any size. The log beside it comes
+    /// on top. Once that is reached new jobs are refused ([`Error::is_full`]), and everything else goes on.
+    pub max_file_bytes: Option<u64>,
 }
 
 /// 16 MiB: larger things belong into files, with their path in the payload.
@@ -32,6 +39,8 @@ impl Default for Limits {
         Limits {
             max_payload_bytes: MAX_PAYLOAD_BYTES,
             retry: RetryPolicy::default(),
+            max_queue_size: None,
+            max_file_bytes: None,
         }
     }
 }
@@ -46,6 +55,7 @@ pub(crate) struct CheckedJob {
     pub(crate) when: When,
     pub(crate) retry: RetryPolicy,
     pub(crate) timeout_ms: Option<i64>,
+    pub(crate) bounds: Bounds,
     /// None for a job that stands alone.
     pub(crate) rules: Option<Box<Rules>>,
 }
@@ -117,6 +127,7 @@ impl CheckedJob {
             when: job.when,
             retry,
             timeout_ms: job.timeout.map(millis),
+            bounds: Bounds::of(limits),
             rules,
         })
     }

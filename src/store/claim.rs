@@ -5,10 +5,13 @@ use std::time::Duration;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
+use super::counts::CountChanges;
 use super::events::NewEvent;
 use super::families;
 use super::links::Links;
+use super::rate::Ring;
 use super::settle::Held;
+use super::shares::{Contender, Shares};
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
@@ -20,9 +23,18 @@ use crate::retry::{Backoff, Jitter, RetryPolicy};
 use crate::state::State;
 
 statements! {
-    /// A partial index holds just the queues with pending jobs.
-    hot QUEUES_CLAIMABLE = "SELECT c.queue_id FROM jobq_count c JOIN jobq_queue q ON q.id = c.queue_id
+    /// A partial index holds just the queues with pending jobs. How many of a queue's jobs run is
+    /// looked up only where that is limited.
+    hot QUEUES_CLAIMABLE = "SELECT q.id, q.weight, q.concurrency, CASE WHEN q.concurrency IS NOT NULL
+                THEN (SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3) END,
+            q.rate_jobs, q.rate_ms, q.rate_at
+        FROM jobq_count c JOIN jobq_queue q ON q.id = c.queue_id
         WHERE c.state = 2 AND c.jobs > 0 AND q.paused_at IS NULL";
+    /// The same of one queue, whose counters are not written yet.
+    hot QUEUE_CLAIMABLE = "SELECT q.id, q.weight, q.concurrency, CASE WHEN q.concurrency IS NOT NULL
+                THEN (SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3) END,
+            q.rate_jobs, q.rate_ms, q.rate_at
+        FROM jobq_queue q WHERE q.id = ?1 AND q.paused_at IS NULL";
     hot QUEUE_IS_PAUSED = "SELECT paused_at IS NOT NULL FROM jobq_queue WHERE id = ?1";
     hot JOB_PLACE_IF_PENDING = "SELECT queue_id, kind_id FROM jobq_job WHERE id = ?1 AND state = 2";
     hot ALL_IS_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
@@ -48,10 +60,37 @@ pub(crate) const AHEAD_BYTES: usize = 16 * 1024 * 1024;
 
 /// For whom a job is claimed. A crash charges only what was claimed for a free worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub(crate) enum ClaimFor {
-    FreeWorker = 0,
-    Ahead = 1,
+    FreeWorker,
+    Ahead,
+    /// To be failed at once, because nobody here has a handler: it never runs, and no limit holds.
+    NoWorker,
+}
+
+impl ClaimFor {
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            ClaimFor::FreeWorker | ClaimFor::NoWorker => 0,
+            ClaimFor::Ahead => 1,
+        }
+    }
+}
+
+/// A kind that is wanted, and how many jobs of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KindRoom {
+    pub(crate) kind: i64,
+    pub(crate) jobs: usize,
+}
+
+impl KindRoom {
+    /// As many as there are.
+    pub(crate) const fn any(kind: i64) -> KindRoom {
+        KindRoom {
+            kind,
+            jobs: usize::MAX,
+        }
+    }
 }
 
 /// What a runner can take.
@@ -61,11 +100,9 @@ pub(crate) struct Wish<'a> {
     /// The queues it serves; none: all.
     pub(crate) queues: Option<&'a [i64]>,
     /// The kinds it has handlers for.
-    pub(crate) kinds: &'a [i64],
+    pub(crate) kinds: &'a [KindRoom],
     pub(crate) claim_for: ClaimFor,
     pub(crate) jobs: usize,
-    /// Grows with each claim, so that each queue comes first in turn.
-    pub(crate) turn: usize,
 }
 
 /// A job that this runner now holds.
@@ -97,13 +134,16 @@ impl ClaimedJob {
     }
 }
 
-/// Whether there is anything that the wish could take: looks, and writes nothing.
-pub(crate) fn anything(conn: &Connection, wish: &Wish<'_>) -> Result<bool> {
-    for queue in queues(conn, wish, &[])? {
-        for kind in wish.kinds {
+/// Whether there is anything that the wish could take now: looks, and writes nothing.
+pub(crate) fn anything(conn: &Connection, wish: &Wish<'_>, now_ms: i64) -> Result<bool> {
+    for queue in queues(conn, wish, &CountChanges::default())? {
+        if queue.contender(conn, wish, now_ms)?.room == 0 {
+            continue;
+        }
+        for kind in wish.kinds.iter().filter(|kind| kind.jobs > 0) {
             if conn
                 .prepare_cached(JOBS_CLAIMABLE)?
-                .exists(params![queue, kind, 1])?
+                .exists(params![queue.id, kind.kind, 1])?
             {
                 return Ok(true);
             }
@@ -112,34 +152,51 @@ pub(crate) fn anything(conn: &Connection, wish: &Wish<'_>) -> Result<bool> {
     Ok(false)
 }
 
-/// Takes as many jobs as the wish says, or as there are: by priority and age within a queue, in
-/// equal shares between queues.
-pub(crate) fn claim(tx: &mut Tx<'_>, wish: &Wish<'_>) -> Result<Vec<ClaimedJob>> {
-    let fresh = tx.counts.grown(State::Pending);
-    let mut queues = queues(tx.conn, wish, &fresh)?;
-    let mut claimed = Vec::with_capacity(wish.jobs.min(1024));
-    let mut bytes = 0;
-    while claimed.len() < wish.jobs && !queues.is_empty() {
-        let mut left = Vec::with_capacity(queues.len());
-        for (at, queue) in queues.iter().copied().enumerate() {
-            let share = (wish.jobs - claimed.len()).div_ceil(queues.len() - at);
-            let next = next_of_queue(tx.conn, wish, queue, share)?;
-            if next.len() == share {
-                left.push(queue);
-            }
-            for (id, kind) in next {
-                let job = take(tx, wish, Candidate { id, queue, kind })?;
-                bytes += job
-                    .as_ref()
-                    .and_then(|job| job.payload.as_ref())
-                    .map_or(0, String::len);
-                claimed.extend(job);
-                if wish.claim_for == ClaimFor::Ahead && bytes >= AHEAD_BYTES {
-                    return Ok(claimed);
-                }
+/// Takes as many jobs as the wish says, or as there are and their queues' limits allow: by priority
+/// and age within a queue, by weight between queues.
+pub(crate) fn claim(
+    tx: &mut Tx<'_>,
+    wish: &Wish<'_>,
+    shares: &mut Shares,
+) -> Result<Vec<ClaimedJob>> {
+    let queues = queues(tx.conn, wish, &tx.counts)?;
+    if queues.iter().any(|queue| queue.ring.is_some()) {
+        // After a step of the clock the starts that are in the file have to move first.
+        tx.follow_clock()?;
+    }
+    let mut contenders = Vec::with_capacity(queues.len());
+    for queue in &queues {
+        contenders.push(queue.contender(tx.conn, wish, tx.now_ms)?);
+    }
+    let mut claiming = Claiming {
+        wish,
+        kinds: wish.kinds.to_vec(),
+        claimed: Vec::with_capacity(wish.jobs.min(1024)),
+        bytes: 0,
+    };
+    while !contenders.is_empty() && !claiming.is_full() {
+        let split = shares.split(wish.jobs - claiming.claimed.len(), &contenders);
+        let mut taken = Vec::with_capacity(contenders.len());
+        let mut left = Vec::with_capacity(contenders.len());
+        for (contender, share) in contenders.into_iter().zip(split) {
+            let jobs = claiming.take_from(tx, contender.queue, share)?;
+            taken.push((contender, jobs));
+            // Who had fewer than its share has no more; the others share what that leaves.
+            let room = contender.room - jobs;
+            if jobs == share && room > 0 {
+                left.push(Contender { room, ..contender });
             }
         }
-        queues = left;
+        shares.charge(&taken);
+        contenders = left;
+    }
+    if wish.claim_for == ClaimFor::FreeWorker && !claiming.is_full() {
+        shares.rest();
+    }
+    let claimed = claiming.claimed;
+    for ring in queues.iter().filter_map(|queue| queue.ring) {
+        let starts = claimed.iter().filter(|job| job.queue == ring.queue);
+        ring.note(tx, starts.count())?;
     }
     Ok(claimed)
 }
@@ -164,29 +221,151 @@ pub(crate) fn claim_this(
     place.map_or(Ok(None), |candidate| take(tx, wish, candidate))
 }
 
-/// The queues with something pending, rotated. `fresh` are those in which this transaction made
-/// jobs pending: their counters are not written yet.
-fn queues(conn: &Connection, wish: &Wish<'_>, fresh: &[i64]) -> Result<Vec<i64>> {
+/// A queue with something pending, and its limits.
+#[derive(Clone, Debug)]
+struct Claimable {
+    id: i64,
+    weight: u32,
+    /// So many more of its jobs may run at once, over all runners.
+    places: usize,
+    /// None: no rate.
+    ring: Option<Ring>,
+}
+
+impl Claimable {
+    /// `changes` are those of this transaction, which are not in the counters yet: what runs is
+    /// counted by the rows themselves, so no place can leak.
+    fn read(row: &Row<'_>, changes: &CountChanges) -> Result<Claimable> {
+        let id = row.get(0)?;
+        let weight: i64 = row.get(1)?;
+        let concurrency: Option<i64> = row.get(2)?;
+        let running: Option<i64> = row.get(3)?;
+        let places = concurrency.map(|limit| {
+            let running = running.unwrap_or(0) + changes.change_in(id, State::Running);
+            usize::try_from(limit - running).unwrap_or(0)
+        });
+        let rate: Option<(i64, i64)> = row.get::<_, Option<_>>(4)?.zip(row.get(5)?);
+        let at = row.get(6)?;
+        Ok(Claimable {
+            id,
+            weight: u32::try_from(weight).unwrap_or(u32::MAX),
+            places: places.unwrap_or(usize::MAX),
+            ring: rate.map(|(jobs, span_ms)| Ring {
+                queue: id,
+                jobs,
+                span_ms,
+                at,
+            }),
+        })
+    }
+
+    fn contender(&self, conn: &Connection, wish: &Wish<'_>, now_ms: i64) -> Result<Contender> {
+        let places = self.places.min(wish.jobs);
+        Ok(Contender {
+            queue: self.id,
+            weight: self.weight,
+            room: match self.ring {
+                Some(ring) => ring.room(conn, now_ms, places)?,
+                None => places,
+            },
+        })
+    }
+}
+
+/// The queues with something pending. Those in which this transaction made jobs pending are looked
+/// at too: their counters are not written yet.
+fn queues(conn: &Connection, wish: &Wish<'_>, changes: &CountChanges) -> Result<Vec<Claimable>> {
+    let mut found: Vec<Claimable> = Vec::new();
     if wish.jobs == 0 || conn.prepare_cached(ALL_IS_PAUSED)?.exists([])? {
-        return Ok(Vec::new());
+        return Ok(found);
     }
     let mut statement = conn.prepare_cached(QUEUES_CLAIMABLE)?;
-    let mut found: Vec<i64> = statement
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    for queue in fresh {
-        if !found.contains(queue) && !is_paused(conn, *queue)? {
-            found.push(*queue);
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        found.push(Claimable::read(row, changes)?);
+    }
+    for fresh in changes.grown(State::Pending) {
+        if found.iter().any(|queue| queue.id == fresh) {
+            continue;
+        }
+        let mut statement = conn.prepare_cached(QUEUE_CLAIMABLE)?;
+        let mut rows = statement.query([fresh])?;
+        while let Some(row) = rows.next()? {
+            found.push(Claimable::read(row, changes)?);
         }
     }
-    if let Some(served) = wish.queues {
-        found.retain(|queue| served.contains(queue));
-    }
-    if !found.is_empty() {
-        let first = wish.turn % found.len();
-        found.rotate_left(first);
+    found.retain(|queue| wish.queues.is_none_or(|served| served.contains(&queue.id)));
+    match wish.claim_for {
+        ClaimFor::FreeWorker => {}
+        // What waits in the channel starts later than it was claimed, and the rate is of starts.
+        ClaimFor::Ahead => found.retain(|queue| queue.ring.is_none()),
+        ClaimFor::NoWorker => found.iter_mut().for_each(|queue| {
+            queue.places = usize::MAX;
+            queue.ring = None;
+        }),
     }
     Ok(found)
+}
+
+/// A claim under way.
+struct Claiming<'a> {
+    wish: &'a Wish<'a>,
+    /// How many more of each kind it may take.
+    kinds: Vec<KindRoom>,
+    claimed: Vec<ClaimedJob>,
+    /// Of payloads.
+    bytes: usize,
+}
+
+impl Claiming<'_> {
+    fn is_full(&self) -> bool {
+        let heavy = self.wish.claim_for == ClaimFor::Ahead && self.bytes >= AHEAD_BYTES;
+        heavy || self.claimed.len() >= self.wish.jobs
+    }
+
+    /// Takes the next jobs of a queue; how many there were.
+    fn take_from(&mut self, tx: &mut Tx<'_>, queue: i64, jobs: usize) -> Result<usize> {
+        let mut taken = 0;
+        for (id, kind) in self.next_of(tx.conn, queue, jobs)? {
+            if self.is_full() {
+                break;
+            }
+            taken += 1;
+            let job = take(tx, self.wish, Candidate { id, queue, kind })?;
+            let payload = job.as_ref().and_then(|job| job.payload.as_ref());
+            self.bytes += payload.map_or(0, String::len);
+            self.claimed.extend(job);
+            if let Some(room) = self.kinds.iter_mut().find(|room| room.kind == kind) {
+                room.jobs = room.jobs.saturating_sub(1);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The next jobs of a queue over all kinds of the wish: each kind's are in order already.
+    fn next_of(&self, conn: &Connection, queue: i64, jobs: usize) -> Result<Vec<(i64, i64)>> {
+        if jobs == 0 {
+            return Ok(Vec::new());
+        }
+        let sql = match self.wish.claim_for {
+            ClaimFor::Ahead => JOBS_CLAIMABLE_AHEAD,
+            ClaimFor::FreeWorker | ClaimFor::NoWorker => JOBS_CLAIMABLE,
+        };
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut found: Vec<(i64, i64, i64)> = Vec::with_capacity(jobs.min(1024));
+        for room in self.kinds.iter().filter(|room| room.jobs > 0) {
+            let limit = room.jobs.min(jobs) as i64;
+            let mut rows = statement.query(params![queue, room.kind, limit])?;
+            while let Some(row) = rows.next()? {
+                found.push((-row.get::<_, i64>(1)?, row.get(0)?, room.kind));
+            }
+        }
+        if self.kinds.len() > 1 {
+            found.sort_unstable();
+            found.truncate(jobs);
+        }
+        Ok(found.into_iter().map(|(_, id, kind)| (id, kind)).collect())
+    }
 }
 
 pub(crate) fn is_paused(conn: &Connection, queue: i64) -> Result<bool> {
@@ -195,32 +374,6 @@ pub(crate) fn is_paused(conn: &Connection, queue: i64) -> Result<bool> {
         .query_row([queue], |row| row.get(0))
         .optional()?
         .unwrap_or(false))
-}
-
-/// The next jobs of a queue over all kinds of the wish: each kind's are in order already.
-fn next_of_queue(
-    conn: &Connection,
-    wish: &Wish<'_>,
-    queue: i64,
-    jobs: usize,
-) -> Result<Vec<(i64, i64)>> {
-    let sql = match wish.claim_for {
-        ClaimFor::FreeWorker => JOBS_CLAIMABLE,
-        ClaimFor::Ahead => JOBS_CLAIMABLE_AHEAD,
-    };
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut found: Vec<(i64, i64, i64)> = Vec::with_capacity(jobs);
-    for kind in wish.kinds {
-        let mut rows = statement.query(params![queue, kind, jobs as i64])?;
-        while let Some(row) = rows.next()? {
-            found.push((-row.get::<_, i64>(1)?, row.get(0)?, *kind));
-        }
-    }
-    if wish.kinds.len() > 1 {
-        found.sort_unstable();
-        found.truncate(jobs);
-    }
-    Ok(found.into_iter().map(|(_, id, kind)| (id, kind)).collect())
 }
 
 struct Candidate {
@@ -244,7 +397,7 @@ fn take(tx: &mut Tx<'_>, wish: &Wish<'_>, candidate: Candidate) -> Result<Option
     let links: Links = row.get(9)?;
     let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
     drop(rows);
-    let claim = params![id, wish.claim_for as u8, wish.runner, tx.now_ms];
+    let claim = params![id, wish.claim_for.code(), wish.runner, tx.now_ms];
     if tx
         .conn
         .prepare_cached(JOB_CLAIM_IF_PENDING)?

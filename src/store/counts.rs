@@ -85,6 +85,24 @@ impl CountChanges {
             .sum()
     }
 
+    /// The same for one queue.
+    pub(crate) fn change_in(&self, queue: i64, state: State) -> i64 {
+        let change = self
+            .0
+            .iter()
+            .find(|change| (change.0, change.1) == (queue, state));
+        change.map_or(0, |change| change.2)
+    }
+
+    /// How many more live jobs `queue` has, or fewer.
+    pub(crate) fn live_change(&self, queue: i64) -> i64 {
+        let changes = self.0.iter();
+        changes
+            .filter(|change| change.0 == queue && !change.1.is_final())
+            .map(|change| change.2)
+            .sum()
+    }
+
     /// The queues that have gained jobs in `state`.
     pub(crate) fn grown(&self, state: State) -> Vec<i64> {
         self.0

@@ -5,12 +5,13 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::deadlines;
 use super::ended;
 use super::fire;
+use super::rate;
 use super::statement::statements;
 use super::tx::Tx;
-use crate::Result;
 use crate::clock::{Clock, boot_id};
 use crate::job::JobId;
 use crate::state::State;
+use crate::{Error, Result};
 
 statements! {
     /// One step in the index of due times.
@@ -47,13 +48,23 @@ pub(crate) enum Schedules {
     Leave,
 }
 
-/// When there is something to do next that nobody announces, in milliseconds since 1970.
-pub(crate) fn next_moment(conn: &Connection, schedules: Schedules) -> Result<Option<i64>> {
+/// When there is something to do next that nobody announces, in milliseconds since 1970: a scheduled
+/// job, a deadline, a slot, or a start that a queue's rate allows only then.
+pub(crate) fn next_moment(
+    conn: &Connection,
+    now_ms: i64,
+    schedules: Schedules,
+) -> Result<Option<i64>> {
     let next_fire = match schedules {
         Schedules::Fire => fire::next_fire(conn)?,
         Schedules::Leave => None,
     };
-    let moments = [next_due(conn)?, deadlines::next(conn)?, next_fire];
+    let moments = [
+        next_due(conn)?,
+        deadlines::next(conn)?,
+        next_fire,
+        rate::next_start(conn, now_ms)?,
+    ];
     Ok(moments.into_iter().flatten().min())
 }
 
@@ -131,12 +142,9 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
         .map(|known| now.offset_ms - known.offset_ms);
     let moved = match shift_ms {
         Some(shift_ms) => {
-            tx.conn
-                .prepare_cached(JOBS_SHIFT_WAITS)?
-                .execute([shift_ms])?
-                + tx.conn
-                    .prepare_cached(JOBS_SHIFT_BLOCKED)?
-                    .execute([shift_ms])?
+            rate::follow_step(tx.conn, shift_ms)?;
+            let shift = |sql| Ok::<_, Error>(tx.conn.prepare_cached(sql)?.execute([shift_ms])?);
+            shift(JOBS_SHIFT_WAITS)? + shift(JOBS_SHIFT_BLOCKED)?
         }
         None => 0,
     };

@@ -7,6 +7,7 @@ use super::events::NewEvent;
 use super::families::{self, Admitted};
 use super::links::Links;
 use super::prerequisites::{self, Edge};
+use super::room;
 use super::statement::statements;
 use super::tx::Tx;
 use super::uniques::{self, Taken};
@@ -92,6 +93,7 @@ macro_rules! columns {
 
 fn enqueue_alone(tx: &mut Tx<'_>, job: &CheckedJob, due: Option<Due>) -> Result<Enqueued> {
     let ids = ids(tx, job)?;
+    room::check(tx, ids.0, &job.bounds)?;
     let state = if due.is_some() {
         State::Scheduled
     } else {
@@ -141,6 +143,7 @@ fn enqueue_with(
         return Ok(enqueued);
     }
     let ids = ids(tx, job)?;
+    room::check(tx, ids.0, &job.bounds)?;
     let admitted = rules
         .parent
         .map(|parent| families::admit(tx, parent))

@@ -14,7 +14,6 @@ use crate::clock::timestamp;
 use crate::event::EventKind;
 use crate::job::template::JobTemplate;
 use crate::job::{Enqueued, JobId, NewJob};
-use crate::retry::RetryPolicy;
 use crate::schedule::Overlap;
 use crate::schedule::firing::{self, Firing};
 use crate::schedule::rule::Rule;
@@ -68,7 +67,7 @@ pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
 pub(crate) fn job(json: &str) -> Result<CheckedJob> {
     let limits = Limits {
         max_payload_bytes: usize::MAX,
-        retry: RetryPolicy::default(),
+        ..Limits::default()
     };
     CheckedJob::new(NewJob::from(JobTemplate::from_json(json)?), &limits)
 }

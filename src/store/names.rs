@@ -13,9 +13,22 @@ statements! {
     hot KIND_ADD = "INSERT INTO jobq_kind (name) VALUES (?1)";
     hot KIND_NAME = "SELECT name FROM jobq_kind WHERE id = ?1";
     cold KINDS_ALL = "SELECT id FROM jobq_kind";
+    cold KINDS_NAMED = "SELECT id, name FROM jobq_kind";
     hot QUEUE_ID = "SELECT id FROM jobq_queue WHERE name = ?1";
     hot QUEUE_ADD = "INSERT INTO jobq_queue (name) VALUES (?1)";
     hot QUEUE_NAME = "SELECT name FROM jobq_queue WHERE id = ?1";
+}
+
+/// Which kinds of jobs are meant.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum KindsOf {
+    /// Every kind.
+    #[default]
+    All,
+    /// These alone.
+    Only(Vec<String>),
+    /// All but these.
+    AllBut(Vec<String>),
 }
 
 /// What a writer has looked up so far. Names are never renamed or deleted, so a found number stays true.
@@ -137,4 +150,23 @@ pub(crate) fn kind_ids(conn: &Connection) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(KINDS_ALL)?;
     let rows = statement.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The numbers of those kinds that there are.
+pub(crate) fn kinds_of(conn: &Connection, which: &KindsOf) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(KINDS_NAMED)?;
+    let mut rows = statement.query([])?;
+    let mut kinds = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(1)?;
+        let is_meant = match which {
+            KindsOf::All => true,
+            KindsOf::Only(names) => names.contains(&name),
+            KindsOf::AllBut(names) => !names.contains(&name),
+        };
+        if is_meant {
+            kinds.push(row.get(0)?);
+        }
+    }
+    Ok(kinds)
 }

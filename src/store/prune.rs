@@ -1,60 +1,208 @@
 //! Removing old final jobs, in steps so small that nobody waits for them.
 
-use rusqlite::{Connection, params};
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, params};
 
 use super::edit;
+use super::names::{self, Names};
+use super::records;
 use super::runners::RUNNERS_FORGET;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
+use crate::clock::millis;
 use crate::job::JobId;
 use crate::state::State;
 
 statements! {
-    hot JOBS_FINAL_BEFORE = "SELECT id FROM jobq_job WHERE state = ?1 AND state >= 5 AND finished_at < ?2
-        ORDER BY finished_at LIMIT ?3";
-    cold JOBS_FINAL_BEFORE_COUNT = "SELECT count(*) FROM jobq_job WHERE state = ?1 AND state >= 5 AND finished_at < ?2";
+    /// The index is read on from where the last step ended, so what had to be kept is not read again:
+    /// first the others that ended in the same millisecond, a hundred thousand where a family was
+    /// cancelled, and then those that ended later. In one term that would be read by the time alone.
+    /// For the likelihood see [`JOBS_ENDED_LAST`](super::last_ended::JOBS_ENDED_LAST).
+    hot JOBS_FINAL_AT = "SELECT id, finished_at, parent_id FROM jobq_job
+        WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5 AND finished_at = ?3 AND id > ?4
+        ORDER BY id LIMIT ?5";
+    hot JOBS_FINAL_BETWEEN = "SELECT id, finished_at, parent_id FROM jobq_job
+        WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5 AND finished_at > ?3 AND finished_at < ?4
+        ORDER BY finished_at, id LIMIT ?5";
+    cold JOBS_FINAL_BEFORE_COUNT = "SELECT count(*) FROM jobq_job j
+        WHERE j.kind_id = ?1 AND j.state = ?2 AND j.state >= 5 AND j.finished_at < ?3
+            AND NOT EXISTS (SELECT 1 FROM jobq_job p WHERE p.id = j.parent_id AND p.state < 5)";
+    /// Unique keys whose window is over, by the index of those that have one.
+    hot UNIQUE_KEYS_FORGET_EXPIRED = "DELETE FROM jobq_unique
+        WHERE key IN (SELECT key FROM jobq_unique WHERE until IS NOT NULL AND until < ?1 ORDER BY until LIMIT ?2)";
 }
 
-/// So many jobs go in one transaction.
+/// So many jobs are looked at in one transaction, and so many keys.
 pub(crate) const STEP: usize = 200;
 /// So many pages are given back to the file system after each.
 const VACUUM_PAGES: usize = 1000;
 
-/// Which final jobs are to go.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Old {
-    pub(crate) state: State,
-    pub(crate) before_ms: i64,
+/// Which final jobs are to go, and how far that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sweep {
+    kind: i64,
+    state: State,
+    before_ms: i64,
+    /// When the last one that was looked at ended, and its number.
+    seen: (i64, i64),
 }
 
-/// Removes at most [`STEP`] jobs; how many it were.
-pub(crate) fn step(tx: &mut Tx<'_>, old: Old) -> Result<usize> {
-    let ids: Vec<i64> = {
-        let mut statement = tx.conn.prepare_cached(JOBS_FINAL_BEFORE)?;
-        let rows = statement.query_map(
-            params![old.state.code(), old.before_ms, STEP as i64],
-            |row| row.get(0),
-        )?;
-        rows.collect::<rusqlite::Result<_>>()?
-    };
-    for id in &ids {
-        edit::remove(tx, JobId(*id))?;
+impl Sweep {
+    pub(crate) fn new(kind: i64, state: State, before_ms: i64) -> Sweep {
+        Sweep {
+            kind,
+            state,
+            before_ms,
+            seen: (i64::MIN, i64::MIN),
+        }
     }
-    Ok(ids.len())
 }
 
-pub(crate) fn forget_runners(tx: &Tx<'_>, before_ms: i64) -> Result<()> {
-    tx.conn
-        .prepare_cached(RUNNERS_FORGET)?
-        .execute([before_ms])?;
-    Ok(())
+/// One look at everything that may be old.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Pass {
+    pub(crate) sweeps: Vec<Sweep>,
+    /// Runners that ended before this are forgotten.
+    pub(crate) runners_before_ms: Option<i64>,
+    /// After a step that failed: one sweep at a time, so that what cannot be removed holds up no other.
+    pub(crate) one_by_one: bool,
 }
 
-pub(crate) fn count(conn: &Connection, old: Old) -> Result<u64> {
+impl Pass {
+    /// Over all kinds, each of which is kept as long as `keep` says.
+    pub(crate) fn over(
+        conn: &Connection,
+        names: &mut Names,
+        now_ms: i64,
+        keep: &dyn Fn(&str) -> [(State, Option<Duration>); 3],
+    ) -> Result<Pass> {
+        let mut pass = Pass::default();
+        for kind in names::kind_ids(conn)? {
+            for (state, keep) in keep(&names.kind_name(conn, kind)?) {
+                let Some(keep) = keep else { continue };
+                let before_ms = now_ms.saturating_sub(millis(keep));
+                pass.sweeps.push(Sweep::new(kind, state, before_ms));
+                pass.runners_before_ms = pass.runners_before_ms.max(Some(before_ms));
+            }
+        }
+        Ok(pass)
+    }
+
+    /// What is left of it after a step that failed.
+    pub(crate) fn after_failure(&self) -> Option<Pass> {
+        let to_blame = usize::from(self.one_by_one || self.sweeps.len() == 1);
+        let sweeps: Vec<Sweep> = self.sweeps.iter().copied().skip(to_blame).collect();
+        (!sweeps.is_empty()).then_some(Pass {
+            sweeps,
+            runners_before_ms: None,
+            one_by_one: true,
+        })
+    }
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stepped {
+    pub(crate) removed: u64,
+    /// What is left of the pass; none: it is done.
+    pub(crate) next: Option<Pass>,
+}
+
+/// Looks at no more than [`STEP`] jobs and removes those that may go. The children of a parent that
+/// is live stay: their results are its own.
+pub(crate) fn step(tx: &mut Tx<'_>, pass: &Pass) -> Result<Stepped> {
+    if let Some(before_ms) = pass.runners_before_ms {
+        tx.conn
+            .prepare_cached(RUNNERS_FORGET)?
+            .execute([before_ms])?;
+    }
+    let mut stepped = Stepped::default();
+    let mut left = STEP;
+    let mut parents = HashMap::new();
+    let mut sweeps = pass.sweeps.iter().copied();
+    let mut unfinished: Vec<Sweep> = Vec::new();
+    for mut sweep in sweeps.by_ref() {
+        let seen = look(tx.conn, &sweep, left)?;
+        for old in &seen {
+            if may_go(tx.conn, old, &mut parents)? {
+                edit::remove(tx, JobId(old.id))?;
+                stepped.removed += 1;
+            }
+            sweep.seen = (old.finished_at, old.id);
+        }
+        if seen.len() == left {
+            unfinished.push(sweep);
+            break;
+        }
+        // A look that finds nothing counts as well.
+        left -= seen.len().max(1);
+        if left == 0 || pass.one_by_one {
+            break;
+        }
+    }
+    unfinished.extend(sweeps);
+    let keys = tx
+        .conn
+        .prepare_cached(UNIQUE_KEYS_FORGET_EXPIRED)?
+        .execute(params![tx.now_ms, STEP as i64])?;
+    if !unfinished.is_empty() || keys == STEP {
+        stepped.next = Some(Pass {
+            sweeps: unfinished,
+            runners_before_ms: None,
+            one_by_one: pass.one_by_one,
+        });
+    }
+    Ok(stepped)
+}
+
+struct OldJob {
+    id: i64,
+    finished_at: i64,
+    parent: Option<i64>,
+}
+
+fn look(conn: &Connection, sweep: &Sweep, jobs: usize) -> Result<Vec<OldJob>> {
+    let (at, id) = sweep.seen;
+    let (kind, state) = (sweep.kind, sweep.state.code());
+    let old = |row: &Row<'_>| {
+        Ok(OldJob {
+            id: row.get(0)?,
+            finished_at: row.get(1)?,
+            parent: row.get(2)?,
+        })
+    };
+    let mut found: Vec<OldJob> = conn
+        .prepare_cached(JOBS_FINAL_AT)?
+        .query_map(params![kind, state, at, id, jobs as i64], old)?
+        .collect::<rusqlite::Result<_>>()?;
+    let left = (jobs - found.len()) as i64;
+    let mut later = conn.prepare_cached(JOBS_FINAL_BETWEEN)?;
+    for job in later.query_map(params![kind, state, at, sweep.before_ms, left], old)? {
+        found.push(job?);
+    }
+    Ok(found)
+}
+
+fn may_go(conn: &Connection, old: &OldJob, parents: &mut HashMap<i64, bool>) -> Result<bool> {
+    let Some(parent) = old.parent else {
+        return Ok(true);
+    };
+    if let Some(is_over) = parents.get(&parent) {
+        return Ok(*is_over);
+    }
+    let is_over = records::state(conn, JobId(parent))?.is_none_or(State::is_final);
+    parents.insert(parent, is_over);
+    Ok(is_over)
+}
+
+/// How many jobs a sweep would remove.
+pub(crate) fn count(conn: &Connection, sweep: &Sweep) -> Result<u64> {
     Ok(conn.query_row(
         JOBS_FINAL_BEFORE_COUNT,
-        params![old.state.code(), old.before_ms],
+        params![sweep.kind, sweep.state.code(), sweep.before_ms],
         |row| row.get(0),
     )?)
 }

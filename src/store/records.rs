@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use serde_json::value::RawValue;
 
 use super::families;
+use super::last_ended;
 use super::statement::statements;
 use crate::clock::timestamp;
 use crate::family::PrerequisiteRule;
@@ -161,6 +162,9 @@ pub(crate) fn list(
     filter: &Filter,
     each: &mut dyn FnMut(JobRecord) -> Result<()>,
 ) -> Result<()> {
+    if last_ended::answers(filter) {
+        return last_ended::list(conn, filter, each);
+    }
     let (sql, arguments) = compose(filter);
     let mut statement = conn.prepare(&sql)?;
     let mut rows = statement.query(params_from_iter(arguments))?;

@@ -235,7 +235,9 @@ fn recover(tx: &mut Tx<'_>, job: &HeldJob) -> Result<()> {
         (false, ClaimFor::Ahead) => {
             return settle::return_unbegun(tx, &job.held, AheadAgain::Never).map(|_| ());
         }
-        (false, ClaimFor::FreeWorker) => judge(Ending::RunnerLost, &job.budget, 0.0),
+        (false, ClaimFor::FreeWorker | ClaimFor::NoWorker) => {
+            judge(Ending::RunnerLost, &job.budget, 0.0)
+        }
     };
     settle::settle(tx, &job.held, &verdict, &Measured::default())?;
     Ok(())

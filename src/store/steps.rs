@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rusqlite::{StatementStatus, params};
 
-use super::claim::{self, ClaimFor, Wish};
+use super::claim::{self, ClaimFor, KindRoom, Wish};
 use super::events::{self, NewEvent};
 use super::links::Links;
 use super::settle::{self, AheadAgain, Held, Measured};
+use super::shares::Shares;
 use super::tx::Tx;
 use super::{Store, requeue};
 use crate::event::EventKind;
@@ -34,18 +35,17 @@ const RUNNER: i64 = i64::MAX;
 /// the claim took.
 pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result<(i64, Duration)> {
     store.write(move |tx| {
-        let kinds = [tx.names.kind_id(tx.conn, kind)?];
+        let kinds = [KindRoom::any(tx.names.kind_id(tx.conn, kind)?)];
         let wish = Wish {
             runner: RUNNER,
             queues: None,
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs,
-            turn: 0,
         };
         take_vm_steps(tx)?;
         let began = clock::instant();
-        let claimed = claim::claim(tx, &wish)?;
+        let claimed = claim::claim(tx, &wish, &mut Shares::default())?;
         tx.flush_events()?;
         let took = began.elapsed();
         let vm_steps = take_vm_steps(tx)?;
@@ -93,7 +93,7 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
         .prepare_cached(claim::JOB_CLAIM_IF_PENDING)?
         .execute(params![
             job.0,
-            ClaimFor::FreeWorker as u8,
+            ClaimFor::FreeWorker.code(),
             RUNNER,
             tx.now_ms
         ])?;

@@ -8,6 +8,7 @@ use super::ended::{self, FollowUps};
 use super::events::{EventBuffer, NewEvent};
 use super::families::FamilyChanges;
 use super::names::Names;
+use super::room;
 use crate::clock::Clock;
 use crate::{Error, Result};
 
@@ -20,6 +21,7 @@ pub(crate) struct Tx<'c> {
     pub(crate) counts: CountChanges,
     pub(crate) follow_ups: FollowUps,
     pub(crate) families: FamilyChanges,
+    pub(crate) room: room::Known,
     events: EventBuffer,
     /// None where there is no clock to follow, or once it has been followed.
     clock: Option<&'c Clock>,
@@ -34,6 +36,7 @@ impl<'c> Tx<'c> {
             counts: CountChanges::default(),
             follow_ups: FollowUps::default(),
             families: FamilyChanges::default(),
+            room: room::Known::default(),
             events: EventBuffer::default(),
             clock: None,
         }
@@ -70,6 +73,12 @@ impl<'c> Tx<'c> {
         self.events.flush(self.conn, self.now_ms)
     }
 
+    /// Writes what the counters are owed, for a statement that looks at them.
+    pub(crate) fn flush_counts(&mut self) -> Result<()> {
+        self.room = room::Known::default();
+        self.counts.flush(self.conn)
+    }
+
     /// Writes what has been held back: to be called before COMMIT.
     pub(crate) fn finish(&mut self) -> Result<()> {
         ended::follow(self)?;
@@ -94,6 +103,7 @@ impl<'c> Tx<'c> {
                     self.conn
                         .execute_batch("ROLLBACK TO command; RELEASE command")?;
                     self.counts = counts;
+                    self.room = room::Known::default();
                     self.clock = clock;
                     self.events = events;
                     self.follow_ups = follow_ups;

@@ -8,7 +8,9 @@ use super::audit;
 use super::connection::Access;
 use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use super::file;
+use super::queues;
 use super::tx::Tx;
+use crate::state::State;
 use crate::{Error, Result};
 
 /// What the doctor found.
@@ -41,6 +43,7 @@ pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>>
         references(conn)?,
         counters(conn)?,
         rules(conn)?,
+        limits(conn)?,
     ];
     // A file that is opened as immutable is read without its journal, whatever that is.
     if access != Access::Immutable {
@@ -126,6 +129,33 @@ fn rules(conn: &Connection) -> Result<Finding> {
     ))
 }
 
+/// More may run than the limit of a queue says for as long as what ran when it was lowered goes on.
+fn limits(conn: &Connection) -> Result<Finding> {
+    let mut over = Vec::new();
+    for queue in queues::list(conn)? {
+        let running = queue.counts.get(State::Running);
+        let limit = queue.limits.concurrency.map(u64::from);
+        if let Some(limit) = limit.filter(|limit| running > *limit) {
+            over.push(format!(
+                "queue '{}' runs {running} jobs, its limit is {limit}",
+                queue.name
+            ));
+        }
+    }
+    let problem = (!over.is_empty()).then(|| {
+        let message = format!(
+            "{}: the limit was lowered, or was not kept",
+            over.join("; ")
+        );
+        (Severity::Warning, message)
+    });
+    Ok(finding(
+        "limits",
+        problem,
+        "no queue runs more jobs than its limit allows",
+    ))
+}
+
 fn journal(conn: &Connection) -> Result<Finding> {
     let mode: String = conn.pragma_query_value(None, "journal_mode", |row| row.get(0))?;
     let problem = (mode != "wal").then(|| {
@@ -144,7 +174,7 @@ fn journal(conn: &Connection) -> Result<Finding> {
 /// Replaces by a recount what is kept besides the jobs.
 pub(crate) fn recount(tx: &mut Tx<'_>) -> Result<()> {
     // What earlier commands of this transaction owe the counters is in the rows already.
-    tx.counts.flush(tx.conn)?;
+    tx.flush_counts()?;
     let counted = counts::table(tx.conn, COUNTS_RECOUNT)?;
     tx.conn.execute(COUNTS_CLEAR, [])?;
     for ((queue, state), jobs) in counted {

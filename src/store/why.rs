@@ -5,18 +5,29 @@ use rusqlite::Connection;
 use super::claim::is_paused;
 use super::names::find_queue;
 use super::queues;
+use super::rate::Ring;
 use super::records::{self, no_such_job};
 use super::runners::{self, RunnerRecord, RunnerState, RunnersOf};
 use super::statement::statements;
 use super::why_blocked;
 use crate::Result;
+use crate::clock::{millis, timestamp};
 use crate::job::{Children, JobId, JobRecord};
+use crate::limit::Rate;
 use crate::state::{State, WaitReason};
 
 statements! {
     cold JOBS_AHEAD_OF = "SELECT count(*) FROM jobq_job
         WHERE state = 2 AND queue_id = ?1 AND (priority > ?2 OR (priority = ?2 AND id < ?3))";
+    /// By the index of what runs, over all runners: as many rows as there are workers, and some ahead.
+    cold JOBS_RUNNING_IN = "SELECT id FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1
+        ORDER BY id LIMIT ?2";
+    cold QUEUE_USE = "SELECT q.rate_at, coalesce((SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3), 0)
+        FROM jobq_queue q WHERE q.id = ?1";
 }
+
+/// So many of the jobs that take up a limit are named.
+const NAMED: i64 = 10;
 
 /// Why a job does not run now, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +98,26 @@ pub enum Why {
     QueueNotServed(String),
     /// Every runner that could run it is about to stop.
     RunnersStopping,
+    /// So many jobs of its queue run as may run at once.
+    QueueAtLimit {
+        /// Its queue.
+        queue: String,
+        /// The limit.
+        limit: u32,
+        /// How many run: more than the limit where that was lowered.
+        running: u64,
+        /// The first ten of them.
+        jobs: Vec<JobId>,
+    },
+    /// So many jobs of its queue have started as may start in the span.
+    QueueRate {
+        /// Its queue.
+        queue: String,
+        /// Its rate.
+        rate: Rate,
+        /// When the next one may start.
+        next: jiff::Timestamp,
+    },
     /// It waits for its turn.
     InLine {
         /// So many jobs of its queue go first.
@@ -100,7 +131,7 @@ pub enum Why {
     Other(State),
 }
 
-pub(crate) fn why(conn: &Connection, id: JobId) -> Result<Why> {
+pub(crate) fn why(conn: &Connection, id: JobId, now_ms: i64) -> Result<Why> {
     let job = records::get(conn, id)?.ok_or_else(|| no_such_job(id))?;
     match job.state {
         State::Running => Ok(Why::Running {
@@ -111,7 +142,7 @@ pub(crate) fn why(conn: &Connection, id: JobId) -> Result<Why> {
             reason: job.wait_reason.unwrap_or(WaitReason::Delay),
             until: job.run_at.unwrap_or(job.created_at),
         }),
-        State::Pending => pending(conn, &job),
+        State::Pending => pending(conn, &job, now_ms),
         State::Blocked => why_blocked::blocked(conn, &job),
         State::Waiting => why_blocked::waiting(conn, &job),
         state => Ok(Why::Final {
@@ -121,7 +152,44 @@ pub(crate) fn why(conn: &Connection, id: JobId) -> Result<Why> {
     }
 }
 
-fn pending(conn: &Connection, job: &JobRecord) -> Result<Why> {
+/// The limit of its queue that keeps any job of it from starting now.
+fn limited(conn: &Connection, queue: i64, (name, now_ms): (&str, i64)) -> Result<Option<Why>> {
+    let limits = queues::limits(conn, queue)?;
+    let (rate_at, running): (i64, u64) =
+        conn.query_row(QUEUE_USE, [queue], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if let Some(limit) = limits
+        .concurrency
+        .filter(|limit| u64::from(*limit) <= running)
+    {
+        let mut statement = conn.prepare(JOBS_RUNNING_IN)?;
+        let jobs = statement.query_map(rusqlite::params![queue, NAMED], |row| {
+            Ok(JobId(row.get(0)?))
+        })?;
+        return Ok(Some(Why::QueueAtLimit {
+            queue: name.to_owned(),
+            limit,
+            running,
+            jobs: jobs.collect::<rusqlite::Result<_>>()?,
+        }));
+    }
+    let Some(rate) = limits.rate else {
+        return Ok(None);
+    };
+    let ring = Ring {
+        queue,
+        jobs: i64::from(rate.jobs),
+        span_ms: millis(rate.per),
+        at: rate_at,
+    };
+    let next = ring.next_start(conn, now_ms)?;
+    Ok(next.map(|next| Why::QueueRate {
+        queue: name.to_owned(),
+        rate,
+        next: timestamp(next),
+    }))
+}
+
+fn pending(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Why> {
     let queue = find_queue(conn, &job.queue)?.unwrap_or_default();
     if queues::all_paused_since(conn)?.is_some() {
         return Ok(Why::AllPaused);
@@ -155,6 +223,9 @@ fn pending(conn: &Connection, job: &JobRecord) -> Result<Why> {
         .all(|runner| runner.state == RunnerState::Stopping)
     {
         return Ok(Why::RunnersStopping);
+    }
+    if let Some(limit) = limited(conn, queue, (&job.queue, now_ms))? {
+        return Ok(limit);
     }
     let arguments = rusqlite::params![queue, job.priority.code(), job.id.0];
     Ok(Why::InLine {

@@ -235,7 +235,6 @@ impl Writer {
     ) -> Result<(Vec<Result<()>>, Result<T>)> {
         self.reopen()?;
         let token = fastrand::i64(..);
-        let now_ms = self.config.clock.now_ms();
         let Writer {
             conn,
             names,
@@ -245,6 +244,8 @@ impl Writer {
         } = self;
         let conn = conn.as_ref().ok_or_else(not_saved)?;
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
+        let now_ms = config.clock.now_ms();
         schema::check_unchanged(conn)?;
         mark.last = conn
             .prepare_cached(COMMIT_MARKED)?

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
 use jiff::Timestamp;
-use jobq::{Backoff, Priority, State};
+use jobq::{Backoff, Change, Priority, Rate, State};
 
 use super::choices;
 use super::filter::{FILTERS, FILTERS_AND_STATE, JobFilter, StateFilter};
-use crate::cli::parse;
+use crate::cli::{limits, parse};
 
 /// Jobs by their numbers, or all live ones that the options describe
 #[derive(Debug, Args)]
@@ -112,6 +112,30 @@ pub(crate) struct Queue {
 pub(crate) enum QueueVerb {
     /// List the queues
     List,
+    /// Limit a queue, over all runners; what is not named stays as it is
+    Set(SetQueue),
+}
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("limit").required(true).multiple(true).args([
+    "concurrency", "rate", "max_size", "weight",
+])))]
+pub(crate) struct SetQueue {
+    /// The queue; it is made where it is not there yet
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
+    /// So many of its jobs run at once, or none: no limit
+    #[arg(long, value_name = "N|none", value_parser = limits::number::<u32>)]
+    pub(crate) concurrency: Option<Change<u32>>,
+    /// So many of its jobs start in any span of that length, like 10/1m, or none: no limit
+    #[arg(long, value_name = "N/DURATION|none", value_parser = limits::rate_or_none)]
+    pub(crate) rate: Option<Change<Rate>>,
+    /// So many jobs that have not ended it takes, or none: no limit of its own
+    #[arg(long, value_name = "N|none", value_parser = limits::number::<u64>)]
+    pub(crate) max_size: Option<Change<u64>>,
+    /// Its share of a runner among the queues with work; 1 unless set
+    #[arg(long, value_name = "N")]
+    pub(crate) weight: Option<u32>,
 }
 
 #[derive(Debug, Args)]

@@ -18,7 +18,7 @@ use clap::{ArgAction, ColorChoice, Parser, Subcommand};
 use jobq::Durability;
 
 pub(crate) use change::{
-    Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Resume, Retry,
+    Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Resume, Retry, SetQueue,
 };
 pub(crate) use enqueue::{Enqueue, Start};
 pub(crate) use filter::JobFilter;
@@ -123,7 +123,7 @@ pub(crate) enum Verb {
     Pause(Pause),
     /// Start jobs again after a pause
     Resume(Resume),
-    /// Look at queues
+    /// List queues and limit them
     Queue(Queue),
     /// Jobs that come again
     Schedule(Schedule),

@@ -121,6 +121,16 @@ pub(crate) struct QueueJson<'a> {
     paused: bool,
     paused_at: Option<Time>,
     counts: CountsJson,
+    concurrency: Option<u32>,
+    rate: Option<RateJson>,
+    max_size: Option<u64>,
+    weight: u32,
+}
+
+#[derive(Serialize)]
+struct RateJson {
+    jobs: u32,
+    per_ms: u64,
 }
 
 impl<'a> QueueJson<'a> {
@@ -132,6 +142,13 @@ impl<'a> QueueJson<'a> {
             paused: paused_at.is_some(),
             paused_at: paused_at.map(Time),
             counts: CountsJson(queue.counts),
+            concurrency: queue.limits.concurrency,
+            rate: queue.limits.rate.map(|rate| RateJson {
+                jobs: rate.jobs,
+                per_ms: millis(rate.per),
+            }),
+            max_size: queue.limits.max_size,
+            weight: queue.limits.weight,
         }
     }
 }
@@ -358,8 +375,11 @@ mod tests {
             r#"{"scheduled":1,"blocked":0,"pending":0,"running":0,"waiting":0,"completed":0,"#,
             r#""failed":0,"cancelled":0}"#
         );
-        let queues =
-            format!(r#"[{{"name":"images","paused":false,"paused_at":null,"counts":{counts}}}]"#);
+        let queues = format!(
+            "[{},\"counts\":{counts},{}]",
+            r#"{"name":"images","paused":false,"paused_at":null"#,
+            r#""concurrency":null,"rate":null,"max_size":null,"weight":1}"#
+        );
         assert_eq!(
             line(&status),
             format!(

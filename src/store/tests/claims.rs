@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::sandbox::Sandbox;
+use super::sandbox::{START_MS, Sandbox};
 use crate::job::{JobId, NewJob, Priority};
 use crate::state::State;
-use crate::store::claim::{self, ClaimFor, ClaimedJob, Wish};
+use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::due;
 use crate::store::edit::{self, Edit};
 use crate::store::queues::{self, Which};
+use crate::store::shares::Shares;
 
 fn ids(claimed: &[ClaimedJob]) -> Vec<i64> {
     claimed.iter().map(|job| job.id.0).collect()
@@ -16,17 +17,16 @@ fn ids(claimed: &[ClaimedJob]) -> Vec<i64> {
 
 /// Claims on the given terms; the runner is always number 1.
 fn claim(sandbox: &mut Sandbox, wish: &Wish<'_>) -> Vec<ClaimedJob> {
-    sandbox.write(|tx| claim::claim(tx, wish))
+    sandbox.write(|tx| claim::claim(tx, wish, &mut Shares::default()))
 }
 
-fn wish<'a>(kinds: &'a [i64], jobs: usize) -> Wish<'a> {
+fn wish<'a>(kinds: &'a [KindRoom], jobs: usize) -> Wish<'a> {
     Wish {
         runner: 1,
         queues: None,
         kinds,
         claim_for: ClaimFor::FreeWorker,
         jobs,
-        turn: 0,
     }
 }
 
@@ -77,16 +77,12 @@ fn queues_get_equal_shares_over_the_turns() {
         }
     }
     let kinds = sandbox.kinds();
+    let mut shares_so_far = Shares::default();
     for jobs in [1, 2, 3, 4, 5, 7] {
         let mut shares: BTreeMap<i64, usize> = BTreeMap::new();
-        for turn in 0..4 {
-            let claimed = claim(
-                &mut sandbox,
-                &Wish {
-                    turn,
-                    ..wish(&kinds, jobs)
-                },
-            );
+        for _ in 0..4 {
+            let wish = wish(&kinds, jobs);
+            let claimed = sandbox.write(|tx| claim::claim(tx, &wish, &mut shares_so_far));
             assert_eq!(claimed.len(), jobs);
             for job in claimed {
                 *shares.entry(job.queue).or_default() += 1;
@@ -155,7 +151,7 @@ fn nothing_is_claimed_while_all_queues_are_paused() {
     sandbox.write(|tx| queues::pause(tx, &Which::All));
     let kinds = sandbox.kinds();
     assert_eq!(sandbox.claim(runner, 10).len(), 0);
-    assert!(!claim::anything(&sandbox.conn, &wish(&kinds, 1)).unwrap());
+    assert!(!claim::anything(&sandbox.conn, &wish(&kinds, 1), START_MS).unwrap());
     // Also what is enqueued meanwhile, in queues that were not there.
     let later = sandbox.enqueue(NewJob::new("send").queue("another"));
     assert_eq!(sandbox.claim(runner, 10).len(), 0);
@@ -172,9 +168,9 @@ fn jobs_without_a_handler_are_left_out_however_urgent() {
     }
     let known = sandbox.enqueue(NewJob::new("send").priority(Priority::Low));
     let kinds = [sandbox.kinds()[1]];
-    assert!(claim::anything(&sandbox.conn, &wish(&kinds, 1)).unwrap());
+    assert!(claim::anything(&sandbox.conn, &wish(&kinds, 1), START_MS).unwrap());
     assert_eq!(ids(&claim(&mut sandbox, &wish(&kinds, 5))), [known.0]);
-    assert!(!claim::anything(&sandbox.conn, &wish(&kinds, 1)).unwrap());
+    assert!(!claim::anything(&sandbox.conn, &wish(&kinds, 1), START_MS).unwrap());
     assert_eq!(claim(&mut sandbox, &wish(&[], 5)).len(), 0);
 }
 
@@ -191,7 +187,7 @@ fn queues_that_a_runner_does_not_serve_are_left_out() {
         ..wish(&kinds, 5)
     };
     assert_eq!(ids(&claim(&mut sandbox, &serving)), [ours.0]);
-    assert!(!claim::anything(&sandbox.conn, &serving).unwrap());
+    assert!(!claim::anything(&sandbox.conn, &serving, START_MS).unwrap());
 }
 
 #[test]
@@ -204,7 +200,7 @@ fn what_the_same_transaction_made_pending_can_be_claimed_in_it() {
     sandbox.now_ms += 1000;
     let claimed = sandbox.write(|tx| {
         due::promote_due(tx, 10)?;
-        claim::claim(tx, &wish(&kinds, 1))
+        claim::claim(tx, &wish(&kinds, 1), &mut Shares::default())
     });
     assert_eq!(ids(&claimed), [id.0]);
     sandbox.assert_counters_are_right();

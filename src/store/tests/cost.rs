@@ -3,10 +3,11 @@
 use rusqlite::StatementStatus;
 
 use super::sandbox::Sandbox;
-use crate::store::claim::{self, ClaimFor, Wish};
+use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::counts::COUNT_ADD;
 use crate::store::due::{self, JOB_NEXT_DUE, JOBS_PROMOTE_IF_DUE};
 use crate::store::events;
+use crate::store::shares::Shares;
 
 const FEW: usize = 1_000;
 const MANY: usize = 100_000;
@@ -54,16 +55,15 @@ fn steps_of_a_claim(jobs: usize, columns: &str, claim_for: ClaimFor) -> i64 {
     let wish = Wish {
         runner: 1,
         queues: None,
-        kinds: &[1],
+        kinds: &[KindRoom::any(1)],
         claim_for,
         jobs: 5,
-        turn: 0,
     };
-    assert!(claim::anything(&sandbox.conn, &wish).unwrap());
+    assert!(claim::anything(&sandbox.conn, &wish, sandbox.now_ms).unwrap());
     let claimed = sandbox.write(|tx| {
         due::promote_due(tx, 100)?;
-        let claimed = claim::claim(tx, &wish)?;
-        due::next_due(tx.conn)?;
+        let claimed = claim::claim(tx, &wish, &mut Shares::default())?;
+        due::next_moment(tx.conn, tx.now_ms, due::Schedules::Fire)?;
         Ok(claimed)
     });
     assert_eq!(claimed.len(), 5);

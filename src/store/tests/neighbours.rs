@@ -14,7 +14,7 @@ use crate::store::checked::{CheckedJob, Limits};
 use crate::store::due::{self, ClockReading};
 use crate::store::edit::{self, Edit};
 use crate::store::enqueue;
-use crate::store::prune::{self, Old};
+use crate::store::prune::{self, Pass, Sweep};
 use crate::store::queues::{self, Which};
 use crate::store::requeue;
 use crate::store::runners::{self, Registration};
@@ -233,12 +233,12 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
 
 #[test]
 fn pruning_takes_only_what_is_old_and_of_its_state() {
-    let old = Old {
-        state: State::Failed,
-        before_ms: TARGET_ENDED_MS + 1,
+    let pass = Pass {
+        sweeps: vec![Sweep::new(1, State::Failed, TARGET_ENDED_MS + 1)],
+        ..Pass::default()
     };
     touches(
-        |tx| prune::step(tx, old).map(|_| ()),
+        |tx| prune::step(tx, &pass).map(|_| ()),
         &[
             "- job target failed",
             "- payload target failed",
@@ -249,10 +249,11 @@ fn pruning_takes_only_what_is_old_and_of_its_state() {
             "~ count mail failed",
         ],
     );
-    touches(
-        |tx| prune::forget_runners(tx, TARGET_ENDED_MS + 1),
-        &["- runner 4"],
-    );
+    let runners = Pass {
+        runners_before_ms: Some(TARGET_ENDED_MS + 1),
+        ..Pass::default()
+    };
+    touches(|tx| prune::step(tx, &runners).map(|_| ()), &["- runner 4"]);
 }
 
 #[test]

@@ -8,9 +8,10 @@ use crate::job::{AttemptRef, Progress};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State;
 use crate::store::attempt_writes;
-use crate::store::claim::{self, ClaimFor, Wish};
+use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain, Measured};
+use crate::store::shares::Shares;
 
 const MEASURED: Measured = Measured {
     worker: Some(3),
@@ -33,13 +34,12 @@ fn claiming_touches_the_claimed_job_alone() {
         let wish = Wish {
             runner: 1,
             queues: Some(&[1]),
-            kinds: &[1, 2],
+            kinds: &[KindRoom::any(1), KindRoom::any(2)],
             claim_for,
             jobs: 1,
-            turn: 0,
         };
         touches(
-            |tx| claim::claim(tx, &wish).map(|_| ()),
+            |tx| claim::claim(tx, &wish, &mut Shares::default()).map(|_| ()),
             &[
                 "~ job target pending",
                 "+ event job_started of target pending",

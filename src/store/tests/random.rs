@@ -17,11 +17,13 @@ use crate::store::claim::{self, ClaimFor, Wish};
 use crate::store::due;
 use crate::store::edit::{self, Edit};
 use crate::store::events::{self, EventFilter};
-use crate::store::prune::{self, Old};
+use crate::store::names;
+use crate::store::prune::{self, Pass, Sweep};
 use crate::store::queues::{self, Which};
 use crate::store::requeue;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain, Held};
+use crate::store::shares::Shares;
 use crate::store::tx::Tx;
 use crate::store::upkeep;
 
@@ -263,11 +265,14 @@ impl World {
                     queues::resume(tx, &Which::Named(queue.to_string())).map(|_| ())
                 }
                 (Op::Prune { pick, seconds }, _) => {
-                    let old = Old {
-                        state: *pick.get(&[State::Completed, State::Failed, State::Cancelled]),
-                        before_ms: now_ms - *seconds as i64 * 1000,
+                    let state = *pick.get(&[State::Completed, State::Failed, State::Cancelled]);
+                    let before_ms = now_ms - *seconds as i64 * 1000;
+                    let sweep = |kind| Sweep::new(kind, state, before_ms);
+                    let pass = Pass {
+                        sweeps: names::kind_ids(tx.conn)?.into_iter().map(sweep).collect(),
+                        ..Pass::default()
                     };
-                    prune::step(tx, old).map(|_| ())
+                    prune::step(tx, &pass).map(|_| ())
                 }
                 (Op::Fail { savepoint, .. }, Some(id)) => {
                     let fails = |tx: &mut Tx<'_>| -> Result<()> {
@@ -303,10 +308,11 @@ impl World {
                 ClaimFor::FreeWorker
             },
             jobs,
-            turn: self.claims.len(),
         };
-        let found = claim::anything(&self.sandbox.conn, &wish).unwrap();
-        let claimed = self.sandbox.write(|tx| claim::claim(tx, &wish));
+        let found = claim::anything(&self.sandbox.conn, &wish, self.sandbox.now_ms).unwrap();
+        let claimed = self
+            .sandbox
+            .write(|tx| claim::claim(tx, &wish, &mut Shares::default()));
         assert!(found || claimed.is_empty(), "it was not seen beforehand");
         assert!(
             ahead || jobs == 0 || found != claimed.is_empty(),

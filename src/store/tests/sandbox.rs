@@ -7,7 +7,7 @@ use crate::job::{Enqueued, JobId, JobRecord, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::checked::{CheckedJob, Limits};
-use crate::store::claim::{self, ClaimFor, ClaimedJob, Wish};
+use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::edit::{self, Cancelled};
 use crate::store::enqueue;
@@ -17,6 +17,7 @@ use crate::store::records;
 use crate::store::requeue;
 use crate::store::runners::{self, Registration};
 use crate::store::settle::{self, Held, Measured};
+use crate::store::shares::Shares;
 use crate::store::tx::Tx;
 use crate::{Error, Result};
 
@@ -115,8 +116,10 @@ impl Sandbox {
         self.write(|tx| runners::register(tx, &registration))
     }
 
-    pub(super) fn kinds(&self) -> Vec<i64> {
-        names::kind_ids(&self.conn).unwrap()
+    /// Every kind there is, without a limit.
+    pub(super) fn kinds(&self) -> Vec<KindRoom> {
+        let kinds = names::kind_ids(&self.conn).unwrap();
+        kinds.into_iter().map(KindRoom::any).collect()
     }
 
     pub(super) fn queue_id(&self, name: &str) -> i64 {
@@ -141,9 +144,8 @@ impl Sandbox {
             kinds: &kinds,
             claim_for,
             jobs,
-            turn: 0,
         };
-        self.write(|tx| claim::claim(tx, &wish))
+        self.write(|tx| claim::claim(tx, &wish, &mut Shares::default()))
     }
 
     /// Claims the one job there is.
@@ -165,12 +167,11 @@ impl Sandbox {
         let wish = Wish {
             runner: 1,
             queues: None,
-            kinds: &[self.number(&kind)],
+            kinds: &[KindRoom::any(self.number(&kind))],
             claim_for: ClaimFor::FreeWorker,
             jobs: 1,
-            turn: 0,
         };
-        let claimed = self.write(|tx| claim::claim(tx, &wish));
+        let claimed = self.write(|tx| claim::claim(tx, &wish, &mut Shares::default()));
         let ids: Vec<JobId> = claimed.iter().map(|job| job.id).collect();
         assert_eq!(ids, [id]);
         claimed[0].held(1)

@@ -10,6 +10,7 @@ mod exec_end;
 mod exit_codes;
 mod inside;
 mod json;
+mod limits;
 mod look;
 mod output;
 mod packaging;

@@ -19,11 +19,26 @@ fn queues_are_listed_with_their_counts() {
     let rows = plain.rows();
     assert_eq!(rows[0][..7], ["a", "1", "0", "0", "0", "0", "0"]);
     assert!(rows[0][7].ends_with('Z'), "{rows:?}");
-    assert_eq!(rows[1], ["b", "0", "1", "0", "0", "1", "0", "", "0", "0"]);
+    assert_eq!(
+        rows[1],
+        ["b", "0", "1", "0", "0", "1", "0", "", "0", "0", ""]
+    );
     let json = jobq.json_lines(&["queue", "list"]);
     assert_eq!(json[1]["counts"]["failed"], 1);
     let keys: Vec<_> = json[1].as_object().unwrap().keys().collect();
-    assert_eq!(keys, ["counts", "name", "paused", "paused_at"]);
+    assert_eq!(
+        keys,
+        [
+            "concurrency",
+            "counts",
+            "max_size",
+            "name",
+            "paused",
+            "paused_at",
+            "rate",
+            "weight"
+        ]
+    );
 }
 
 #[test]
@@ -167,6 +182,7 @@ fn the_doctor_finds_a_healthy_file_healthy() {
             "references",
             "counters",
             "rules",
+            "limits",
             "journal",
             "size",
             "mode",

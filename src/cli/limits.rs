@@ -1,0 +1,224 @@
+//! Limits as people write them and read them: `10/1m`, `none`, `1GiB`, `[queues.NAME]`.
+
+use std::str::FromStr;
+
+use jobq::{Change, LimitsOfQueue, QueueLimits, Rate};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use super::output::time::duration;
+use super::parse;
+
+/// What a `[queues.NAME]` section of the config file says; what it leaves out stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LimitedQueue {
+    concurrency: Option<u32>,
+    #[serde(default, deserialize_with = "rate_of_config")]
+    rate: Option<Rate>,
+    max_size: Option<u64>,
+    weight: Option<u32>,
+}
+
+impl LimitedQueue {
+    pub(crate) fn change(&self) -> QueueLimits {
+        QueueLimits {
+            concurrency: change(self.concurrency),
+            rate: change(self.rate),
+            max_size: change(self.max_size),
+            weight: change(self.weight),
+        }
+    }
+}
+
+fn change<T>(value: Option<T>) -> Change<T> {
+    value.map_or(Change::Keep, Change::Set)
+}
+
+/// A number, or `none`.
+pub(crate) fn number<T: FromStr>(text: &str) -> Result<Change<T>, String> {
+    if text == "none" {
+        return Ok(Change::Clear);
+    }
+    text.parse()
+        .map(Change::Set)
+        .map_err(|_| "a number is wanted, or none".to_owned())
+}
+
+/// `10/1m`, or `none`.
+pub(crate) fn rate_or_none(text: &str) -> Result<Change<Rate>, String> {
+    match text {
+        "none" => Ok(Change::Clear),
+        text => rate(text).map(Change::Set),
+    }
+}
+
+/// `10/1m`: ten in a minute. A unit alone is one of it: `10/m`.
+fn rate(text: &str) -> Result<Rate, String> {
+    let form = || "rates look like 10/1m: so many jobs in any span of that length".to_owned();
+    let (jobs, per) = text.split_once('/').ok_or_else(form)?;
+    let jobs = jobs.trim().parse().map_err(|_| form())?;
+    let per = per.trim();
+    let per = match per.starts_with(|first: char| first.is_ascii_alphabetic()) {
+        true => parse::duration(&format!("1{per}")),
+        false => parse::duration(per),
+    };
+    Ok(Rate { jobs, per: per? })
+}
+
+fn rate_of_config<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Rate>, D::Error> {
+    let text = String::deserialize(value)?;
+    let rate = rate(&text)
+        .map_err(|why| D::Error::custom(format_args!("invalid rate '{text}': {why}")))?;
+    Ok(Some(rate))
+}
+
+/// A rate as it is written.
+pub(crate) fn rate_text(rate: Rate) -> String {
+    format!("{}/{}", rate.jobs, duration(rate.per).replace(' ', ""))
+}
+
+/// What a queue is limited to, in a few words; none where it is not.
+pub(crate) fn said(limits: &LimitsOfQueue) -> Option<String> {
+    let mut parts = Vec::new();
+    parts.extend(limits.concurrency.map(|jobs| format!("{jobs} at once")));
+    parts.extend(limits.rate.map(rate_text));
+    parts.extend(limits.max_size.map(|jobs| format!("at most {jobs} jobs")));
+    if limits.weight != 1 {
+        parts.push(format!("weight {}", limits.weight));
+    }
+    (!parts.is_empty()).then(|| parts.join(", "))
+}
+
+/// The same for programs, by the names of the options that set it.
+pub(crate) fn listed(limits: &LimitsOfQueue) -> String {
+    let mut parts = Vec::new();
+    parts.extend(limits.concurrency.map(|jobs| format!("concurrency={jobs}")));
+    let rate = limits.rate.map(rate_text);
+    parts.extend(rate.map(|rate| format!("rate={rate}")));
+    parts.extend(limits.max_size.map(|jobs| format!("max-size={jobs}")));
+    if limits.weight != 1 {
+        parts.push(format!("weight={}", limits.weight));
+    }
+    parts.join(" ")
+}
+
+/// Bytes, as a number or like `512MiB`.
+pub(crate) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Bytes(u64),
+        Text(String),
+    }
+    let written = Written::deserialize(value)
+        .map_err(|_| D::Error::custom("sizes look like \"512MiB\" or \"1GiB\""))?;
+    let bytes = match &written {
+        Written::Bytes(bytes) => Some(*bytes),
+        Written::Text(text) => bytes(text),
+    };
+    match (bytes, written) {
+        (Some(bytes), _) if bytes > 0 => Ok(Some(bytes)),
+        (_, Written::Bytes(bytes)) => Err(D::Error::custom(format_args!("invalid size {bytes}"))),
+        (_, Written::Text(text)) => Err(D::Error::custom(format_args!(
+            "invalid size '{text}': sizes look like 512MiB or 1GiB"
+        ))),
+    }
+}
+
+fn bytes(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let unit_at = text.find(|char: char| !char.is_ascii_digit())?;
+    let (number, unit) = text.split_at(unit_at);
+    let of_unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "b" => 1,
+        "kb" => 1000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "tb" => 1_000_000_000_000,
+        "k" | "kib" => 1 << 10,
+        "m" | "mib" => 1 << 20,
+        "g" | "gib" => 1 << 30,
+        "t" | "tib" => 1 << 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(of_unit)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_rate_is_jobs_in_a_span() {
+        let of = |jobs, seconds| {
+            Ok(Rate {
+                jobs,
+                per: Duration::from_secs(seconds),
+            })
+        };
+        assert_eq!(rate("10/1m"), of(10, 60));
+        assert_eq!(rate("10 / 1m30s"), of(10, 90));
+        assert_eq!(rate("3/s"), of(3, 1));
+        assert_eq!(rate("100/hour"), of(100, 3600));
+        for text in [
+            "", "10", "10/", "/1m", "ten/1m", "-1/1m", "10/soon", "1.5/1m", "10/90",
+        ] {
+            assert!(rate(text).is_err(), "{text}");
+        }
+        assert_eq!(rate_or_none("none"), Ok(Change::Clear));
+        for text in ["10/1m", "1/1m30s", "7/500ms", "2/1d"] {
+            assert_eq!(rate_text(rate(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_limit_is_a_number_or_none() {
+        assert_eq!(number::<u32>("2"), Ok(Change::Set(2)));
+        assert_eq!(number::<u32>("none"), Ok(Change::Clear));
+        for text in ["", "-1", "two", "4294967296"] {
+            assert!(number::<u32>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn sizes_have_a_unit() {
+        for (text, size) in [
+            ("1GiB", 1 << 30),
+            ("512 MiB", 512 << 20),
+            ("10kb", 10_000),
+            ("4k", 4096),
+            ("7b", 7),
+        ] {
+            assert_eq!(bytes(text), Some(size), "{text}");
+        }
+        for text in ["", "GiB", "1.5GiB", "-1k", "1x", "99999999999TiB", "12"] {
+            assert_eq!(bytes(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn limits_are_said_in_a_few_words() {
+        let mut limits = LimitsOfQueue {
+            concurrency: None,
+            rate: None,
+            max_size: None,
+            weight: 1,
+        };
+        assert_eq!((said(&limits), listed(&limits)), (None, String::new()));
+        limits.concurrency = Some(2);
+        limits.rate = Some(rate("10/1m").unwrap());
+        limits.max_size = Some(100);
+        limits.weight = 3;
+        assert_eq!(
+            said(&limits).unwrap(),
+            "2 at once, 10/1m, at most 100 jobs, weight 3"
+        );
+        assert_eq!(
+            listed(&limits),
+            "concurrency=2 rate=10/1m max-size=100 weight=3"
+        );
+    }
+}

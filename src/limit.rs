@@ -1,0 +1,163 @@
+//! The limits of a queue: what they are, and what of them is to be changed.
+
+use std::time::Duration;
+
+use crate::{Error, Result};
+
+/// The ring of a rate has a place for each start, so there is an end to how many it can tell apart.
+const MAX_RATE_JOBS: u32 = 1_000_000;
+const MAX_RATE_SPAN: Duration = Duration::from_secs(366 * 24 * 60 * 60);
+const MAX_WEIGHT: u32 = 1_000_000;
+
+/// At most so many starts in any span of so long. A job starts when it is claimed; its handler is
+/// called once that is committed. A step of the wall clock of less than a second is not told from its
+/// drift, and lengthens or shortens one span by that much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rate {
+    /// So many jobs may start.
+    pub jobs: u32,
+    /// In any span of this length; milliseconds count.
+    pub per: Duration,
+}
+
+/// What is to become of a setting.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Change<T> {
+    /// It stays as it is.
+    #[default]
+    Keep,
+    /// It becomes this.
+    Set(T),
+    /// It goes.
+    Clear,
+}
+
+impl<T: Copy> Change<T> {
+    /// What there is after the change, where there was `now`.
+    pub(crate) fn of(self, now: Option<T>) -> Option<T> {
+        match self {
+            Change::Keep => now,
+            Change::Set(value) => Some(value),
+            Change::Clear => None,
+        }
+    }
+
+    fn value(self) -> Option<T> {
+        self.of(None)
+    }
+}
+
+/// What is to be changed of a queue's limits, over all runners; what is not named stays.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use jobq::{Change, Queue, QueueLimits, Rate};
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let queue = Queue::open(folder.path().join("jobs.db"))?;
+/// // Two at a time, and no more than ten a minute.
+/// queue.set_limits("images", QueueLimits {
+///     concurrency: Change::Set(2),
+///     rate: Change::Set(Rate { jobs: 10, per: Duration::from_secs(60) }),
+///     ..QueueLimits::default()
+/// })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLimits {
+    /// So many of its jobs run at once. Claimed ones count, also those that wait for their worker.
+    pub concurrency: Change<u32>,
+    /// So many of its jobs start in any span. Another rate begins with an empty record of starts.
+    pub rate: Change<Rate>,
+    /// So many jobs that have not ended it takes; more are refused when they are enqueued.
+    pub max_size: Change<u64>,
+    /// Its share of a runner among the queues with work; cleared, it is 1.
+    pub weight: Change<u32>,
+}
+
+impl QueueLimits {
+    /// Whether the values can be used.
+    pub(crate) fn check(&self) -> Result<()> {
+        if self.concurrency.value() == Some(0) {
+            return Err(Error::invalid("a concurrency of 0 lets no job run")
+                .hint("pause the queue (`jobq pause NAME`), or clear the limit with 'none'"));
+        }
+        if self.max_size.value() == Some(0) {
+            return Err(Error::invalid("a queue of size 0 takes no job")
+                .hint("give it room for one job, or clear the limit with 'none'"));
+        }
+        if self
+            .max_size
+            .value()
+            .is_some_and(|size| i64::try_from(size).is_err())
+        {
+            return Err(Error::invalid("the queue's size is out of range"));
+        }
+        if let Some(rate) = self.rate.value() {
+            rate.check()?;
+        }
+        match self.weight.value() {
+            Some(weight) if !(1..=MAX_WEIGHT).contains(&weight) => Err(Error::invalid(format!(
+                "a weight of {weight} is not possible, 1 to {MAX_WEIGHT} are"
+            ))),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Rate {
+    fn check(&self) -> Result<()> {
+        if !(1..=MAX_RATE_JOBS).contains(&self.jobs) {
+            return Err(Error::invalid(format!(
+                "a rate of {} jobs is not possible, 1 to {MAX_RATE_JOBS} are",
+                self.jobs
+            ))
+            .hint("pause a queue to let nothing of it start; say 'none' for no limit"));
+        }
+        if self.per < Duration::from_millis(1) || self.per > MAX_RATE_SPAN {
+            return Err(Error::invalid(format!(
+                "a rate over {:?} is not possible: from 1 ms to 366 days it is",
+                self.per
+            )));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(change: impl FnOnce(&mut QueueLimits)) -> Result<()> {
+        let mut limits = QueueLimits::default();
+        change(&mut limits);
+        limits.check()
+    }
+
+    #[test]
+    fn a_limit_that_nothing_could_pass_is_refused() {
+        let minute = Duration::from_secs(60);
+        let rate =
+            |jobs, per| move |to: &mut QueueLimits| to.rate = Change::Set(Rate { jobs, per });
+        assert!(limits(|to| to.concurrency = Change::Set(0)).is_err());
+        assert!(limits(|to| to.max_size = Change::Set(0)).is_err());
+        assert!(limits(|to| to.max_size = Change::Set(u64::MAX)).is_err());
+        assert!(limits(|to| to.weight = Change::Set(0)).is_err());
+        assert!(limits(|to| to.weight = Change::Set(MAX_WEIGHT + 1)).is_err());
+        assert!(limits(rate(0, minute)).is_err());
+        assert!(limits(rate(MAX_RATE_JOBS + 1, minute)).is_err());
+        assert!(limits(rate(1, Duration::ZERO)).is_err());
+        assert!(limits(rate(1, Duration::from_micros(999))).is_err());
+        assert!(limits(rate(1, MAX_RATE_SPAN * 2)).is_err());
+        assert!(limits(rate(1, Duration::from_millis(1))).is_ok());
+        assert!(limits(|_| {}).is_ok());
+    }
+
+    #[test]
+    fn what_is_kept_set_or_cleared() {
+        assert_eq!(Change::Keep.of(Some(1)), Some(1));
+        assert_eq!(Change::Set(2).of(Some(1)), Some(2));
+        assert_eq!(Change::Clear.of(Some(1)), None);
+    }
+}

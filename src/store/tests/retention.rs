@@ -1,0 +1,223 @@
+//! Jobs that have ended: the last of them, and removing old ones in small steps that are never made twice.
+
+use rusqlite::StatementStatus;
+
+use super::sandbox::{START_MS, Sandbox, held};
+use crate::job::NewJob;
+use crate::outcome::Verdict;
+use crate::state::State;
+use crate::store::claim::ClaimedJob;
+use crate::store::prune::{self, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, Pass, STEP, Stepped, Sweep};
+use crate::store::records::{self, Filter, Sort};
+
+/// So many completed jobs of each kind; all ended in the same two milliseconds.
+fn sandbox(jobs: usize) -> Sandbox {
+    let mut sandbox = Sandbox::new();
+    for kind in ["send", "resize"] {
+        sandbox.enqueue(NewJob::new(kind).queue("live"));
+    }
+    sandbox.sql(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {jobs}), k(id) AS (VALUES (1), (2))
+         INSERT INTO jobq_job (max_retries, backoff, retry_delay_ms, created_at, updated_at, priority, queue_id, kind_id,
+             state, finished_at)
+         SELECT 3, 4, 5000, 1, 1, 1, 1, k.id, 5, 1000 + i % 2 FROM n, k;
+         INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job WHERE state = 5;
+         INSERT INTO jobq_count SELECT queue_id, state, count(*) FROM jobq_job WHERE state = 5 GROUP BY 1, 2;"
+    ));
+    sandbox
+}
+
+fn pass(kinds: &[i64]) -> Pass {
+    let sweep = |kind: &i64| Sweep::new(*kind, State::Completed, START_MS);
+    Pass {
+        sweeps: kinds.iter().map(sweep).collect(),
+        ..Pass::default()
+    }
+}
+
+fn step(sandbox: &mut Sandbox, pass: &Pass) -> Stepped {
+    sandbox.write(|tx| prune::step(tx, pass))
+}
+
+/// Steps until the pass is done: how many were removed by each.
+fn finish(sandbox: &mut Sandbox, pass: Pass) -> Vec<u64> {
+    let mut removed = Vec::new();
+    let mut next = Some(pass);
+    while let Some(pass) = next {
+        let stepped = step(sandbox, &pass);
+        removed.push(stepped.removed);
+        next = stepped.next;
+        assert!(removed.len() < 1000, "it does not end");
+    }
+    removed
+}
+
+fn completed(sandbox: &Sandbox, kind: i64) -> i64 {
+    sandbox.number(&format!(
+        "SELECT count(*) FROM jobq_job WHERE state = 5 AND kind_id = {kind}"
+    ))
+}
+
+#[test]
+fn a_pass_takes_small_steps_over_kind_after_kind() {
+    let mut sandbox = sandbox(450);
+    let removed = finish(&mut sandbox, pass(&[1, 2]));
+    assert_eq!(removed.iter().sum::<u64>(), 900);
+    assert!(
+        removed.iter().all(|jobs| *jobs <= STEP as u64),
+        "{removed:?}"
+    );
+    assert!(removed.len() <= 6, "{removed:?}");
+    sandbox.assert_counters_are_right();
+}
+
+#[test]
+fn each_kind_is_kept_for_its_own_time() {
+    let mut sandbox = sandbox(10);
+    finish(&mut sandbox, pass(&[2]));
+    assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
+    let young = Pass {
+        sweeps: vec![Sweep::new(1, State::Completed, 1001)],
+        ..Pass::default()
+    };
+    assert_eq!(finish(&mut sandbox, young), [5]);
+    assert_eq!(
+        completed(&sandbox, 1),
+        5,
+        "those that ended at 1001 are not older than that"
+    );
+}
+
+#[test]
+fn children_stay_while_their_parent_lives_and_are_not_looked_at_twice_in_a_pass() {
+    let mut sandbox = sandbox(1000);
+    // Every child but each tenth has a live parent: the first job.
+    sandbox
+        .sql("UPDATE jobq_job SET parent_id = 1 WHERE state = 5 AND kind_id = 1 AND id % 10 <> 0");
+    let read = |sandbox: &Sandbox| {
+        let steps = [JOBS_FINAL_AT, JOBS_FINAL_BETWEEN].map(|sql| {
+            let statement = sandbox.conn.prepare_cached(sql).unwrap();
+            i64::from(statement.reset_status(StatementStatus::VmStep))
+        });
+        steps.iter().sum::<i64>()
+    };
+    read(&sandbox);
+    let mut steps = Vec::new();
+    let mut next = Some(pass(&[1]));
+    while let Some(pass) = next {
+        next = step(&mut sandbox, &pass).next;
+        steps.push(read(&sandbox));
+    }
+    assert_eq!(completed(&sandbox, 1), 900);
+    assert!(steps.len() >= 5, "{steps:?}");
+    let (first, most) = (steps[0], *steps.iter().max().unwrap());
+    assert!(first > STEP as i64, "the steps were not counted: {steps:?}");
+    assert!(most <= first * 12 / 10, "later steps read more: {steps:?}");
+    // Once the parent has ended they may go.
+    sandbox.sql("UPDATE jobq_job SET state = 6, finished_at = 1 WHERE id = 1");
+    assert_eq!(finish(&mut sandbox, pass(&[1])).iter().sum::<u64>(), 900);
+}
+
+#[test]
+fn what_would_be_removed_is_what_is_removed() {
+    let mut sandbox = sandbox(50);
+    sandbox.sql("UPDATE jobq_job SET parent_id = 1 WHERE state = 5 AND kind_id = 1 AND id % 2 = 0");
+    sandbox.sql("UPDATE jobq_job SET parent_id = 123456 WHERE state = 5 AND kind_id = 2");
+    for kind in [1, 2] {
+        let sweep = Sweep::new(kind, State::Completed, START_MS);
+        let told = prune::count(&sandbox.conn, &sweep).unwrap();
+        let removed: u64 = finish(&mut sandbox, pass(&[kind])).iter().sum();
+        assert_eq!(told, removed);
+    }
+    assert_eq!(completed(&sandbox, 1), 25);
+    assert_eq!(completed(&sandbox, 2), 0, "their parent is gone");
+}
+
+#[test]
+fn unique_keys_go_once_their_window_is_over() {
+    let mut sandbox = Sandbox::new();
+    sandbox.sql(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 500)
+         INSERT INTO jobq_unique (key, job_id, until) SELECT 'old ' || i, i, {START_MS} - i FROM n;
+         INSERT INTO jobq_unique (key, job_id, until) VALUES ('live', 1, NULL), ('now', 2, {START_MS}), ('later', 3, {START_MS} + 1);"
+    ));
+    let stepped = step(&mut sandbox, &Pass::default());
+    assert!(stepped.next.is_some());
+    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_unique"), 303);
+    finish(&mut sandbox, stepped.next.unwrap());
+    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_unique"), 3);
+}
+
+#[test]
+fn what_cannot_be_removed_holds_up_nothing_else() {
+    let mut sandbox = sandbox(10);
+    sandbox.sql(
+        "CREATE TABLE app (job_id INTEGER REFERENCES jobq_job (id));
+         INSERT INTO app SELECT min(id) FROM jobq_job WHERE state = 5 AND kind_id = 1;",
+    );
+    let mut next = Some(pass(&[1, 2]));
+    let mut failures = 0;
+    while let Some(pass) = next {
+        next = match sandbox.try_write(|tx| prune::step(tx, &pass)) {
+            Ok(stepped) => stepped.next,
+            Err(_) => {
+                failures += 1;
+                pass.after_failure()
+            }
+        };
+    }
+    assert_eq!(failures, 2);
+    assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
+}
+
+#[test]
+fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
+    let mut sandbox = Sandbox::new();
+    let one = sandbox.runner("one");
+    for at in 0..60 {
+        sandbox.enqueue(NewJob::new(["send", "resize", "call"][at % 3]));
+    }
+    let verdicts = [
+        Verdict::Fail {
+            error: "broken".to_owned(),
+        },
+        Verdict::Complete { result: None },
+        Verdict::Cancel,
+    ];
+    let claimed: Vec<ClaimedJob> = sandbox.claim(one, 50);
+    for (at, job) in claimed.iter().enumerate() {
+        sandbox.now_ms += [0, 5, 1][at % 3];
+        sandbox.settle(&held(job, one), &verdicts[at / 3 % 3]);
+    }
+    let ids = |filter: &Filter| {
+        let mut ids = Vec::new();
+        records::list(&sandbox.conn, filter, &mut |job| {
+            ids.push(job.id);
+            Ok(())
+        })
+        .unwrap();
+        ids
+    };
+    for states in [
+        vec![State::Failed],
+        vec![State::Completed, State::Cancelled, State::Completed],
+    ] {
+        for kinds in [vec![], vec!["send".to_owned(), "nobody".to_owned()]] {
+            let all = Filter {
+                states: states.clone(),
+                kinds,
+                sort: Sort::Finished,
+                ..Filter::default()
+            };
+            let all_ids = ids(&all);
+            assert!(all_ids.len() > 3);
+            for limit in [0, 1, 3, 1000] {
+                let some = Filter {
+                    limit: Some(limit),
+                    ..all.clone()
+                };
+                assert_eq!(ids(&some), all_ids[..limit.min(all_ids.len())], "{some:?}");
+            }
+        }
+    }
+}
