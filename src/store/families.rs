@@ -142,12 +142,10 @@ pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, step: Step) -> Result<()> {
 }
 
 /// Whether a final parent that is put back has nothing of its own to do again. One that completed
-/// begins from the start.
+/// begins from the start; so does a group that was cancelled before it began, as its children still
+/// wait for that.
 pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<bool> {
-    if is_group(tx, job)? {
-        return Ok(true);
-    }
-    if state == State::Completed {
+    if state == State::Completed && !is_group(tx, job)? {
         set_stage(tx, job, Step::OwnPart)?;
         return Ok(false);
     }

@@ -26,6 +26,7 @@ mod random;
 mod rates;
 mod readers;
 mod retention;
+mod review;
 mod rooms;
 mod rules;
 mod sandbox;
