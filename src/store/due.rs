@@ -8,6 +8,7 @@ use super::fire;
 use super::rate;
 use super::statement::statements;
 use super::tx::Tx;
+use super::uniques;
 use crate::clock::{Clock, boot_id};
 use crate::job::JobId;
 use crate::state::State;
@@ -143,6 +144,7 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
     let moved = match shift_ms {
         Some(shift_ms) => {
             rate::follow_step(tx.conn, shift_ms)?;
+            uniques::follow_step(tx.conn, shift_ms)?;
             let shift = |sql| Ok::<_, Error>(tx.conn.prepare_cached(sql)?.execute([shift_ms])?);
             shift(JOBS_SHIFT_WAITS)? + shift(JOBS_SHIFT_BLOCKED)?
         }

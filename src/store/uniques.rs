@@ -1,6 +1,6 @@
 //! Unique keys: each is taken by at most one live job, or for a while after it has ended.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checked::{CheckedJob, Rules, Unique};
 use super::enqueue::{self, Due, PAYLOAD_INSERT, TAG_INSERT};
@@ -23,6 +23,8 @@ statements! {
     hot UNIQUE_TAKE = "INSERT INTO jobq_unique (key, job_id) VALUES (?1, ?2)
         ON CONFLICT (key) DO UPDATE SET job_id = excluded.job_id, until = NULL";
     hot UNIQUE_KEEP_UNTIL = "UPDATE jobq_unique SET until = ?3 WHERE key = ?1 AND job_id = ?2";
+    /// Rare, after a step of the clock.
+    cold UNIQUES_SHIFT = "UPDATE jobq_unique SET until = until + ?1 WHERE until IS NOT NULL";
     hot UNIQUE_RELEASE = "DELETE FROM jobq_unique WHERE key = ?1 AND job_id = ?2";
     hot JOB_UNIQUE = "SELECT unique_key, unique_for_ms FROM jobq_job WHERE id = ?1 AND unique_key IS NOT NULL";
     hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
@@ -114,12 +116,13 @@ pub(crate) fn take_again(tx: &Tx<'_>, job: JobId) -> Result<()> {
 }
 
 /// The job has ended: the key is free, now or when the time has passed for which it stays taken.
-pub(crate) fn release(tx: &Tx<'_>, job: JobId) -> Result<()> {
+pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let Some((key, for_ms)) = of_job(tx, job)? else {
         return Ok(());
     };
     match for_ms {
         Some(for_ms) => {
+            tx.follow_clock()?;
             let until = tx.now_ms.saturating_add(for_ms);
             tx.conn
                 .prepare_cached(UNIQUE_KEEP_UNTIL)?
@@ -130,6 +133,12 @@ pub(crate) fn release(tx: &Tx<'_>, job: JobId) -> Result<()> {
             .prepare_cached(UNIQUE_RELEASE)?
             .execute(params![key, job.0])?,
     };
+    Ok(())
+}
+
+/// The wall clock has stepped by so much: what is left of each window stays.
+pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
+    conn.prepare_cached(UNIQUES_SHIFT)?.execute([step_ms])?;
     Ok(())
 }
 

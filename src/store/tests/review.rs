@@ -48,3 +48,30 @@ fn the_children_of_a_group_that_was_cancelled_before_it_began_run_when_it_is_put
         "the second group waited for it again"
     );
 }
+
+#[test]
+fn a_unique_keys_window_keeps_what_is_left_of_it_when_the_clock_steps() {
+    let mut sandbox = Sandbox::new();
+    let reading = |offset_ms| ClockReading {
+        boot: "this one".to_owned(),
+        offset_ms,
+    };
+    sandbox.write(|tx| due::follow_clock(tx, &reading(0)));
+    let unique = NewJob::new("send")
+        .unique("k")
+        .unique_for(Duration::from_secs(60));
+    let first = sandbox.enqueue(unique.clone());
+    sandbox.complete(first);
+    const YEAR_MS: i64 = 365 * 24 * 60 * 60 * 1000;
+    for step_ms in [-YEAR_MS, YEAR_MS] {
+        sandbox.now_ms += step_ms;
+        let offset_ms = if step_ms < 0 { step_ms } else { 0 };
+        sandbox.write(|tx| due::follow_clock(tx, &reading(offset_ms)));
+        sandbox.now_ms += 20_000;
+        assert!(sandbox.try_enqueue(unique.clone()).unwrap().duplicate);
+    }
+    sandbox.now_ms -= YEAR_MS;
+    sandbox.write(|tx| due::follow_clock(tx, &reading(-YEAR_MS)));
+    sandbox.now_ms += 20_000;
+    assert!(!sandbox.try_enqueue(unique).unwrap().duplicate);
+}
