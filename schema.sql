@@ -152,7 +152,7 @@ CREATE TABLE jobq_prerequisite (
         -- 3 it is the parent, whose own part must be done
     attempt  INTEGER,           -- rule 2: which attempt
     met      INTEGER NOT NULL DEFAULT 0 CHECK (met IN (0, 1)),
-    PRIMARY KEY (needs_id, job_id)
+    PRIMARY KEY (needs_id, rule, job_id) -- the rule before the job: who waits for an end alone is found among any number of children
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX jobq_prerequisite_of ON jobq_prerequisite (job_id);

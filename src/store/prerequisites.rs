@@ -19,15 +19,25 @@ statements! {
     hot PREREQUISITE_STATE = "SELECT state FROM jobq_job WHERE id = ?1";
     hot EDGE_INSERT = "INSERT INTO jobq_prerequisite (needs_id, job_id, rule, attempt, met) VALUES (?1, ?2, ?3, ?4, ?5)";
     hot JOB_LINK_IF_NOT = "UPDATE jobq_job SET links = links | ?2 WHERE id = ?1 AND links & ?2 = 0";
-    /// A range of the primary key: the jobs that wait for one.
-    hot EDGES_FROM = "SELECT job_id, rule, attempt FROM jobq_prerequisite WHERE needs_id = ?1 AND met = 0";
-    hot EDGE_MEET_IF_UNMET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND job_id = ?2 AND met = 0";
+    /// A range of the primary key: the jobs that wait for one by some of the rules.
+    hot EDGES_FROM = "SELECT job_id, rule FROM jobq_prerequisite
+        WHERE needs_id = ?1 AND rule BETWEEN ?2 AND ?3 AND met = 0";
+    hot EDGE_MEET_IF_UNMET = "UPDATE jobq_prerequisite SET met = 1
+        WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3 AND met = 0";
     hot JOB_MEET_IF_BLOCKED = "UPDATE jobq_job SET unmet = unmet - 1 WHERE id = ?1 AND state = 1 AND unmet > 0
         RETURNING unmet";
-    hot EDGES_UNMET_OF = "SELECT needs_id FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
+    hot EDGES_UNMET_OF = "SELECT needs_id, rule FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
     hot JOB_SET_UNMET = "UPDATE jobq_job SET unmet = ?2 WHERE id = ?1";
     hot JOB_PARENT = "SELECT parent_id FROM jobq_job WHERE id = ?1 AND parent_id IS NOT NULL";
 }
+
+/// The first and the last of the rules that are meant, in the order of their codes.
+type RuleRange = (PrerequisiteRule, PrerequisiteRule);
+
+const ANY_RULE: RuleRange = (PrerequisiteRule::Completed, PrerequisiteRule::OwnPart);
+const FOR_THE_END: RuleRange = (PrerequisiteRule::Completed, PrerequisiteRule::Final);
+const FOR_AN_ATTEMPT: RuleRange = (PrerequisiteRule::Spawned, PrerequisiteRule::Spawned);
+const FOR_THE_OWN_PART: RuleRange = (PrerequisiteRule::Spawned, PrerequisiteRule::OwnPart);
 
 /// An edge of a new job.
 pub(crate) struct Edge {
@@ -65,9 +75,7 @@ pub(crate) fn edges(
             doom: None,
         });
     }
-    if let Some(spawner) = &admitted.spawned_by
-        && edges.iter().all(|edge| edge.needs != spawner.job)
-    {
+    if let Some(spawner) = &admitted.spawned_by {
         edges.push(Edge {
             needs: spawner.job,
             rule: PrerequisiteRule::Spawned,
@@ -134,14 +142,14 @@ fn check_no_cycle(tx: &Tx<'_>, parent: JobId, edges: &[Edge]) -> Result<()> {
             ))
             .hint("leave out the prerequisite or the parent"));
         }
-        let mut found = Vec::new();
-        for_each_edge_from(tx, job, |waits, rule, _| {
-            let is_for_the_end =
-                matches!(rule, PrerequisiteRule::Completed | PrerequisiteRule::Final);
-            if is_for_the_end || held == Held::Beginning {
-                found.push((waits, Held::Beginning));
-            }
-        })?;
+        let rules = match held {
+            Held::End => FOR_THE_END,
+            Held::Beginning => ANY_RULE,
+        };
+        let waiting_for = unmet_from(tx, job, rules)?.into_iter();
+        let mut found: Vec<(JobId, Held)> = waiting_for
+            .map(|(waits, _)| (waits, Held::Beginning))
+            .collect();
         found.extend(parent_of(tx, job)?.map(|parent| (parent, Held::End)));
         for (job, held) in found {
             if seen.get(&job).is_none_or(|seen| *seen < held) {
@@ -158,21 +166,6 @@ fn parent_of(tx: &Tx<'_>, job: JobId) -> Result<Option<JobId>> {
     Ok(statement
         .query_row([job.0], |row| row.get(0).map(JobId))
         .optional()?)
-}
-
-fn for_each_edge_from(
-    tx: &Tx<'_>,
-    needs: JobId,
-    mut each: impl FnMut(JobId, PrerequisiteRule, Option<u32>),
-) -> Result<()> {
-    let mut statement = tx.conn.prepare_cached(EDGES_FROM)?;
-    let mut rows = statement.query([needs.0])?;
-    while let Some(row) = rows.next()? {
-        if let Some(rule) = PrerequisiteRule::from_code(row.get(1)?) {
-            each(JobId(row.get(0)?), rule, row.get(2)?);
-        }
-    }
-    Ok(())
 }
 
 /// Writes a new job's edges.
@@ -202,9 +195,9 @@ pub(crate) fn link(tx: &Tx<'_>, job: JobId, links: Links) -> Result<()> {
 
 /// A job that others need became final.
 pub(crate) fn ended(tx: &mut Tx<'_>, needs: JobId, state: State) -> Result<()> {
-    for (job, rule, _) in unmet_from(tx, needs)? {
+    for (job, rule) in unmet_from(tx, needs, ANY_RULE)? {
         match rule.on_end(state) {
-            Release::Met => meet(tx, needs, job)?,
+            Release::Met => meet(tx, (needs, rule), job)?,
             Release::Cancel => ended::cancel(tx, job, &doom(needs, state))?,
             Release::CallOff => ended::call_off(tx, job, needs)?,
         }
@@ -214,36 +207,47 @@ pub(crate) fn ended(tx: &mut Tx<'_>, needs: JobId, state: State) -> Result<()> {
 
 /// A parent's own part is done, by an attempt that has completed.
 pub(crate) fn own_part_done(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
-    for (job, rule, _) in unmet_from(tx, parent)? {
-        if matches!(rule, PrerequisiteRule::Spawned | PrerequisiteRule::OwnPart) {
-            meet(tx, parent, job)?;
-        }
+    for (job, rule) in unmet_from(tx, parent, FOR_THE_OWN_PART)? {
+        meet(tx, (parent, rule), job)?;
     }
     Ok(())
 }
 
 /// An attempt has ended without completing: what it spawned is called off.
 pub(crate) fn attempt_undone(tx: &mut Tx<'_>, spawner: JobId) -> Result<()> {
-    for (job, rule, _) in unmet_from(tx, spawner)? {
-        if rule == PrerequisiteRule::Spawned {
-            ended::call_off(tx, job, spawner)?;
-        }
+    for (job, _) in unmet_from(tx, spawner, FOR_AN_ATTEMPT)? {
+        ended::call_off(tx, job, spawner)?;
     }
     Ok(())
 }
 
-fn unmet_from(tx: &Tx<'_>, needs: JobId) -> Result<Vec<(JobId, PrerequisiteRule, Option<u32>)>> {
+/// Who waits for a job by these rules, by age. What an attempt has spawned may wait for its spawner's
+/// end as well: whether it was ever there comes first.
+fn unmet_from(
+    tx: &Tx<'_>,
+    needs: JobId,
+    (first, last): RuleRange,
+) -> Result<Vec<(JobId, PrerequisiteRule)>> {
+    let mut statement = tx.conn.prepare_cached(EDGES_FROM)?;
+    let mut rows = statement.query([needs.0, first.code(), last.code()])?;
     let mut edges = Vec::new();
-    for_each_edge_from(tx, needs, |job, rule, attempt| {
-        edges.push((job, rule, attempt))
-    })?;
+    while let Some(row) = rows.next()? {
+        if let Some(rule) = PrerequisiteRule::from_code(row.get(1)?) {
+            edges.push((JobId(row.get(0)?), rule));
+        }
+    }
+    edges.sort_unstable_by_key(|(job, rule)| (*job, *rule != PrerequisiteRule::Spawned));
     Ok(edges)
 }
 
-fn meet(tx: &mut Tx<'_>, needs: JobId, job: JobId) -> Result<()> {
-    tx.conn
+fn meet(tx: &mut Tx<'_>, (needs, rule): (JobId, PrerequisiteRule), job: JobId) -> Result<()> {
+    let met = tx
+        .conn
         .prepare_cached(EDGE_MEET_IF_UNMET)?
-        .execute([needs.0, job.0])?;
+        .execute([needs.0, rule.code(), job.0])?;
+    if met == 0 {
+        return Ok(());
+    }
     let left: Option<i64> = tx
         .conn
         .prepare_cached(JOB_MEET_IF_BLOCKED)?
@@ -259,12 +263,12 @@ fn meet(tx: &mut Tx<'_>, needs: JobId, job: JobId) -> Result<()> {
 /// otherwise no longer keeps it.
 pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
     let mut unmet = 0;
-    let needs: Vec<i64> = {
+    let needs: Vec<(i64, i64)> = {
         let mut statement = tx.conn.prepare_cached(EDGES_UNMET_OF)?;
-        let rows = statement.query_map([job.0], |row| row.get(0))?;
+        let rows = statement.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
         rows.collect::<rusqlite::Result<_>>()?
     };
-    for id in needs {
+    for (id, rule) in needs {
         let state: Option<i64> = tx
             .conn
             .prepare_cached(PREREQUISITE_STATE)?
@@ -279,7 +283,7 @@ pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
         } else {
             tx.conn
                 .prepare_cached(EDGE_MEET_IF_UNMET)?
-                .execute([id, job.0])?;
+                .execute([id, rule, job.0])?;
         }
     }
     tx.conn

@@ -37,7 +37,7 @@ CREATE TABLE jobq_prerequisite (
     rule     INTEGER NOT NULL CHECK (rule BETWEEN 0 AND 3),
     attempt  INTEGER,
     met      INTEGER NOT NULL DEFAULT 0 CHECK (met IN (0, 1)),
-    PRIMARY KEY (needs_id, job_id)
+    PRIMARY KEY (needs_id, rule, job_id)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX jobq_prerequisite_of ON jobq_prerequisite (job_id);

@@ -75,3 +75,84 @@ fn a_unique_keys_window_keeps_what_is_left_of_it_when_the_clock_steps() {
     sandbox.now_ms += 20_000;
     assert!(!sandbox.try_enqueue(unique).unwrap().duplicate);
 }
+
+#[test]
+fn a_sibling_that_comes_after_its_spawner_is_called_off_with_the_attempt() {
+    let mut sandbox = Sandbox::new();
+    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let spawner = sandbox.enqueue(NewJob::new("spawner").parent(group));
+    let sibling = |held: &crate::store::settle::Held| {
+        let by = crate::job::AttemptRef {
+            job: held.job,
+            attempt: held.attempt,
+        };
+        NewJob::new("sibling").spawned(group, by).after([held.job])
+    };
+    let held = sandbox.start(spawner);
+    let first = sandbox.enqueue(sibling(&held));
+    sandbox.settle(&held, &retry());
+    assert_eq!(
+        sandbox.state(first),
+        Cancelled,
+        "the next attempt spawns it anew"
+    );
+    sandbox.now_ms += 5000;
+    sandbox.write(|tx| due::promote_due(tx, 10));
+    let held = sandbox.start(spawner);
+    let second = sandbox.enqueue(sibling(&held));
+    sandbox.settle(&held, &Verdict::Complete { result: None });
+    assert_eq!(sandbox.state(second), Pending);
+    sandbox.complete(second);
+    assert_eq!(sandbox.state(group), Completed);
+    sandbox.assert_books_are_right();
+}
+
+fn steps_of(sandbox: &Sandbox, statements: &[&[crate::store::statement::Statement]]) -> i64 {
+    let of = |sql: &str| {
+        let statement = sandbox.conn.prepare_cached(sql).unwrap();
+        i64::from(statement.get_status(StatementStatus::VmStep))
+    };
+    statements
+        .iter()
+        .flat_map(|statements| statements.iter())
+        .map(|statement| of(statement.sql))
+        .sum()
+}
+
+#[test]
+fn children_that_wait_for_each_other_are_enqueued_in_linear_time() {
+    let [half, whole] = [500, 1000].map(|jobs| {
+        let mut sandbox = Sandbox::new();
+        let parent = sandbox.enqueue(NewJob::new("parent"));
+        let mut last: Option<JobId> = None;
+        let limits = Limits::default();
+        sandbox.write(|tx| {
+            for _ in 0..jobs {
+                let job = NewJob::new("child").parent(parent).after(last);
+                last = Some(enqueue::enqueue(tx, &CheckedJob::new(job, &limits)?)?.id);
+            }
+            Ok(())
+        });
+        steps_of(&sandbox, &[prerequisites::STATEMENTS])
+    });
+    assert!(
+        whole as f64 <= half as f64 * 2.2,
+        "{half} steps, then {whole}"
+    );
+}
+
+#[test]
+fn a_retry_does_not_look_at_the_children_that_are_to_come() {
+    let [few, many] = [10, 1000].map(|jobs| {
+        let mut sandbox = Sandbox::new();
+        let parent = sandbox.enqueue(NewJob::new("parent"));
+        for _ in 0..jobs {
+            sandbox.enqueue(NewJob::new("child").parent(parent));
+        }
+        let held = sandbox.start(parent);
+        let before = steps_of(&sandbox, &[prerequisites::STATEMENTS]);
+        sandbox.settle(&held, &retry());
+        steps_of(&sandbox, &[prerequisites::STATEMENTS]) - before
+    });
+    assert!(many < few * 2, "{few} steps, then {many}");
+}
