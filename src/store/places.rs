@@ -56,12 +56,17 @@ pub(crate) fn number(conn: &Connection, key: &str) -> Result<i64> {
 
 /// Whether a place is free and nobody is before us.
 pub(crate) fn is_free(tx: &Tx<'_>, key: &str) -> Result<bool> {
+    Ok(free(tx, key)? > 0)
+}
+
+/// How many places are free; none where more are held than there are.
+fn free(tx: &Tx<'_>, key: &str) -> Result<i64> {
     let number = number(tx.conn, key)?;
     let held: i64 = tx
         .conn
         .prepare_cached(PLACES_HELD)?
         .query_row([key], |row| row.get(0))?;
-    Ok(held < number)
+    Ok((number - held).max(0))
 }
 
 /// Notes a job that holds a place, or waits for one.
@@ -131,9 +136,9 @@ pub(crate) fn hold(tx: &Tx<'_>, job: JobId) -> Result<()> {
     add(tx, &key, (true, urgency(priority)), job)
 }
 
-/// Gives free places to those who wait, in order.
+/// Gives free places to those who wait, in order. Counted once: many may have become free.
 pub(crate) fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
-    while is_free(tx, key)? {
+    for _ in 0..free(tx, key)? {
         let next: Option<(i64, i64)> = tx
             .conn
             .prepare_cached(PLACE_NEXT)?

@@ -142,6 +142,27 @@ fn children_that_wait_for_each_other_are_enqueued_in_linear_time() {
 }
 
 #[test]
+fn places_that_are_raised_are_given_away_in_linear_time() {
+    let [half, whole] = [500, 1000].map(|jobs: u32| {
+        let mut sandbox = Sandbox::new();
+        for _ in 0..jobs {
+            sandbox.enqueue(NewJob::new("send").key("k"));
+        }
+        let before = steps_of(&sandbox, &[places::STATEMENTS]);
+        sandbox.write(|tx| places::set_number(tx, "k", jobs));
+        assert_eq!(
+            sandbox.number("SELECT count(*) FROM jobq_job WHERE state = 2"),
+            i64::from(jobs)
+        );
+        steps_of(&sandbox, &[places::STATEMENTS]) - before
+    });
+    assert!(
+        whole as f64 <= half as f64 * 2.2,
+        "{half} steps, then {whole}"
+    );
+}
+
+#[test]
 fn a_retry_does_not_look_at_the_children_that_are_to_come() {
     let [few, many] = [10, 1000].map(|jobs| {
         let mut sandbox = Sandbox::new();
