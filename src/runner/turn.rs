@@ -128,6 +128,8 @@ pub(crate) struct Written {
     pub(crate) failed_unknown: usize,
     /// Any job has changed its state, was added or was removed.
     pub(crate) has_moved: bool,
+    /// Running attempts were asked to stop, perhaps some of this runner's.
+    pub(crate) asked_to_stop: bool,
     pub(crate) next_due_ms: Option<i64>,
 }
 
@@ -210,6 +212,9 @@ impl Turn<'_> {
         if written.alive {
             self.claim(tx, &mut written)?;
         }
+        // What failed for want of a handler has followers, too.
+        ended::follow(tx)?;
+        written.asked_to_stop = tx.asked_to_stop;
         written.has_moved = State::ALL.iter().any(|state| tx.counts.change(*state) != 0);
         // What waits for a rate is found by the counters.
         tx.flush_counts()?;

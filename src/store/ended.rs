@@ -126,6 +126,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Result<()> {
 }
 
 pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
+    tx.asked_to_stop = true;
     tx.conn
         .prepare_cached(JOB_REQUEST_CANCEL_IF_RUNNING)?
         .execute(params![job.0, tx.now_ms])?;

@@ -22,6 +22,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) follow_ups: FollowUps,
     pub(crate) families: FamilyChanges,
     pub(crate) room: room::Known,
+    /// A running attempt has been asked to stop: its runner may be the one that writes this.
+    pub(crate) asked_to_stop: bool,
     events: EventBuffer,
     /// None where there is no clock to follow, or once it has been followed.
     clock: Option<&'c Clock>,
@@ -37,6 +39,7 @@ impl<'c> Tx<'c> {
             follow_ups: FollowUps::default(),
             families: FamilyChanges::default(),
             room: room::Known::default(),
+            asked_to_stop: false,
             events: EventBuffer::default(),
             clock: None,
         }

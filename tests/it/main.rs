@@ -22,6 +22,7 @@ mod handlers;
 mod leftovers;
 mod many;
 mod regressions;
+mod review;
 mod schedules;
 mod shutdown;
 mod support;

@@ -1,0 +1,61 @@
+//! What a second look at runners and rules has found.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use jobq::{ChildPolicy, Context, GROUP, JobId, Limits, NewJob, Outcome, Queue, State};
+
+use crate::support::place::{Scene, ailments};
+use crate::support::{PATIENCE, by, wait_until};
+
+fn add(queue: &Queue, job: NewJob) -> JobId {
+    queue.enqueue(job).unwrap().id
+}
+
+#[test]
+fn a_rule_asks_the_running_siblings_on_the_same_runner_to_stop_within_a_second() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let group = add(
+        &queue,
+        NewJob::new(GROUP).child_policy(ChildPolicy::CancelOthers),
+    );
+    let long = add(&queue, NewJob::new("long").parent(group));
+    let _bad = add(&queue, NewJob::new("bad").max_retries(0).parent(group));
+    let began = Arc::new(AtomicBool::new(false));
+    let (begins, sees) = (Arc::clone(&began), Arc::clone(&began));
+    let runner = queue
+        .runner()
+        .workers(2)
+        .handler(
+            "long",
+            by(move |ctx: &Context| {
+                begins.store(true, Ordering::SeqCst);
+                let until = Instant::now() + Duration::from_secs(8);
+                while Instant::now() < until {
+                    if ctx.is_cancelled() {
+                        return Outcome::Cancelled;
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+                Outcome::Done(None)
+            }),
+        )
+        .handler(
+            "bad",
+            by(move |_: &Context| {
+                wait_until("the sibling runs", PATIENCE, || sees.load(Ordering::SeqCst));
+                std::thread::sleep(Duration::from_millis(300));
+                Outcome::Fail {
+                    error: "broken".into(),
+                }
+            }),
+        )
+        .start()
+        .unwrap();
+    let ended = queue.wait(&[long], Some(PATIENCE)).unwrap().remove(0);
+    assert_eq!(ended.state, State::Cancelled);
+    runner.stop().unwrap();
+    assert_eq!(ailments(&queue), [] as [String; 0]);
+}
