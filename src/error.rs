@@ -25,6 +25,8 @@ pub(crate) enum Kind {
     QueueFull,
     Busy,
     Full,
+    /// The file's size budget is reached, not the disk's.
+    OverBudget,
     ReadOnly,
     NotADatabase,
     Corrupt,
@@ -139,6 +141,11 @@ impl Error {
 
     /// The disk or the file's size budget is full: nothing was changed.
     pub fn is_full(&self) -> bool {
+        matches!(self.0.kind, Kind::Full | Kind::OverBudget)
+    }
+
+    /// The disk is full: nothing can be written, whatever it is.
+    pub(crate) fn is_disk_full(&self) -> bool {
         self.0.kind == Kind::Full
     }
 

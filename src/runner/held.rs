@@ -112,6 +112,7 @@ impl Dispatcher {
             verdict,
             measured,
             spawned: None,
+            chance: 0.0,
         });
     }
 

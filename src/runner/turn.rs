@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, Report};
 use super::handle::Tally;
-use crate::Result;
-use crate::outcome::{Verdict, judge};
+use crate::error::Kind;
+use crate::outcome::{Ending, Outcome, Verdict, judge};
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
 use crate::store::deadlines;
@@ -20,6 +20,7 @@ use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
 use crate::store::shares::Shares;
 use crate::store::tx::Tx;
+use crate::{Error, Result};
 
 /// An attempt that has ended, with what becomes of its job.
 pub(crate) struct Settlement {
@@ -27,6 +28,8 @@ pub(crate) struct Settlement {
     pub(crate) verdict: Verdict,
     pub(crate) measured: Measured,
     pub(crate) spawned: Option<Box<Spawned>>,
+    /// A random number in `0.0..1.0`, for a retry that the verdict did not foresee.
+    pub(crate) chance: f64,
 }
 
 impl Settlement {
@@ -37,6 +40,7 @@ impl Settlement {
             verdict: judge(report.ending, &attempt.budget, chance),
             measured: attempt.measured(report.worker, report.took),
             spawned: report.spawned,
+            chance,
             attempt,
         }
     }
@@ -137,7 +141,12 @@ impl Written {
     /// What a turn with these settlements has done.
     pub(crate) fn tally(&self, settlements: &[Settlement]) -> Tally {
         let is_retry = |(settlement, state): &(&Settlement, &Option<State>)| {
-            **state == Some(State::Scheduled) && matches!(settlement.verdict, Verdict::Retry { .. })
+            // One that has completed goes there where what it spawned finds no room.
+            **state == Some(State::Scheduled)
+                && matches!(
+                    settlement.verdict,
+                    Verdict::Retry { .. } | Verdict::Complete { .. }
+                )
         };
         let retried = settlements.iter().zip(&self.settled).filter(is_retry);
         let mut tally = Tally {
@@ -265,6 +274,7 @@ impl Turn<'_> {
             verdict,
             measured,
             spawned,
+            chance,
         } = settlement;
         // Given up while its handler was at it.
         if let Some(state) = attempt.settled() {
@@ -272,13 +282,27 @@ impl Turn<'_> {
         }
         let nothing = Spawned::default();
         let ended = (verdict, spawned.as_deref().unwrap_or(&nothing));
-        if self.care == Care::Usual {
+        // What is spawned may be refused, and that is nobody else's trouble.
+        if self.care == Care::Usual && spawned.is_none() {
             return settle::settle_with(tx, &attempt.held, ended, measured);
         }
         let own = tx.savepoint(|tx| settle::settle_with(tx, &attempt.held, ended, measured));
         let Err(error) = own else { return own };
-        if tx.conn.is_autocommit() || error.is_full() || error.is_busy() {
+        let again = self.care == Care::Usual && !is_refusal(&error);
+        if tx.conn.is_autocommit() || error.is_disk_full() || error.is_busy() || again {
             return Err(error);
+        }
+        if error.is_full() || error.is_queue_full() {
+            // There may be room at the next try.
+            let ending = Ending::Returned {
+                outcome: Outcome::Retry {
+                    error: format!("what it spawned finds no room: {error}"),
+                    after: None,
+                },
+                told: attempt.cancellation.reason(),
+            };
+            let verdict = judge(ending, &attempt.budget, *chance);
+            return settle::settle(tx, &attempt.held, &verdict, measured);
         }
         log::error!(
             "what became of job {} cannot be saved: {error}",
@@ -291,6 +315,15 @@ impl Turn<'_> {
     }
 }
 
+/// Whether it is what was spawned that could not be added, and would not be the next time either.
+fn is_refusal(error: &Error) -> bool {
+    use Kind::{Duplicate, Invalid, NotFound, OverBudget, QueueFull, WrongState};
+    matches!(
+        error.kind(),
+        Duplicate | Invalid | NotFound | OverBudget | QueueFull | WrongState
+    )
+}
+
 /// Upkeep that fails is told and left: it must not keep reports and claims from being saved.
 fn aside<T>(
     tx: &mut Tx<'_>,
@@ -299,7 +332,9 @@ fn aside<T>(
 ) -> Result<Option<T>> {
     match tx.savepoint(body) {
         Ok(done) => Ok(Some(done)),
-        Err(error) if tx.conn.is_autocommit() || error.is_full() || error.is_busy() => Err(error),
+        Err(error) if tx.conn.is_autocommit() || error.is_disk_full() || error.is_busy() => {
+            Err(error)
+        }
         Err(error) => {
             log::error!("{what}: {error}");
             Ok(None)

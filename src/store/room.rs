@@ -125,7 +125,7 @@ fn check_file(tx: &mut Tx<'_>, budget: u64) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(
-        Kind::Full,
+        Kind::OverBudget,
         format!(
             "the file has reached its size budget: {} are in use, {} are allowed; nothing was enqueued",
             mebibytes(size),

@@ -125,7 +125,7 @@ fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
     };
     let refused = sandbox.try_write(|tx| enqueue::enqueue(tx, &with(size)));
     let refused = refused.unwrap_err();
-    assert_eq!(refused.kind(), Kind::Full);
+    assert_eq!(refused.kind(), Kind::OverBudget);
     assert!(refused.to_string().contains("size budget"), "{refused}");
     assert!(refused.help().unwrap().contains("prune"));
     let running = sandbox.claim_one(one);
