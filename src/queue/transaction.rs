@@ -107,8 +107,12 @@ impl Transaction<'_> {
         let (mut body, mut written) = (Some(body), None);
         self.tx.write(&mut |tx| {
             let body = body.take().ok_or_else(not_saved)?;
+            // The application may go back to a savepoint of its own: then nothing of what it takes
+            // back may be known or owed here.
+            tx.names.forget_uncommitted();
             written = Some(body(tx)?);
-            Ok(())
+            tx.flush_events()?;
+            tx.flush_counts()
         })?;
         written.ok_or_else(not_saved)
     }

@@ -106,3 +106,29 @@ fn a_job_that_spawns_into_a_full_file_holds_up_no_other() {
     runner.stop().unwrap();
     assert_eq!(ailments(&queue), [] as [String; 0]);
 }
+
+#[test]
+fn a_savepoint_of_the_applications_own_takes_back_all_of_a_job() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let (parent, kept) = queue
+        .transaction(|tx| -> jobq::Result<_> {
+            let parent = tx.enqueue(NewJob::new(GROUP))?.id;
+            tx.execute_batch("SAVEPOINT own")?;
+            tx.enqueue(NewJob::new("new kind").queue("new queue").parent(parent))?;
+            tx.execute_batch("ROLLBACK TO own; RELEASE own")?;
+            let kept = tx.enqueue(NewJob::new("new kind").queue("other queue").parent(parent))?;
+            Ok((parent, kept.id))
+        })
+        .unwrap();
+    assert_eq!(
+        queue.get(parent).unwrap().unwrap().children.unwrap().total,
+        1
+    );
+    let kept = queue.get(kept).unwrap().unwrap();
+    assert_eq!(
+        (kept.kind.as_str(), kept.queue.as_str()),
+        ("new kind", "other queue")
+    );
+    assert_eq!(ailments(&queue), [] as [String; 0]);
+}
