@@ -173,6 +173,9 @@ pub(crate) fn call_off(tx: &mut Tx<'_>, job: JobId, spawner: JobId) -> Result<()
     if let Some(parent) = head.parent {
         families::leave(tx, job, parent)?;
     }
+    if head.links.has(Links::UNIQUE) {
+        uniques::forget(tx, job)?;
+    }
     let reason = format!("the attempt of job {spawner} that spawned it did not complete");
     tx.conn
         .prepare_cached(OUTCOME_SET_ERROR)?

@@ -142,6 +142,17 @@ pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
     Ok(())
 }
 
+/// The job was never there: its key is free, whatever window it asked for.
+pub(crate) fn forget(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    let Some((key, _)) = of_job(tx, job)? else {
+        return Ok(());
+    };
+    tx.conn
+        .prepare_cached(UNIQUE_RELEASE)?
+        .execute(params![key, job.0])?;
+    Ok(())
+}
+
 fn of_job(tx: &Tx<'_>, job: JobId) -> Result<Option<(String, Option<i64>)>> {
     Ok(tx
         .conn

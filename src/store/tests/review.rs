@@ -177,3 +177,31 @@ fn a_retry_does_not_look_at_the_children_that_are_to_come() {
     });
     assert!(many < few * 2, "{few} steps, then {many}");
 }
+
+#[test]
+fn what_is_called_off_keeps_no_key_from_the_next_attempt() {
+    let mut sandbox = Sandbox::new();
+    let parent = sandbox.enqueue(NewJob::new("parent"));
+    let hour = Duration::from_secs(3600);
+    let spawn = |sandbox: &mut Sandbox| {
+        let held = sandbox.start(parent);
+        let by = crate::job::AttemptRef {
+            job: parent,
+            attempt: held.attempt,
+        };
+        let child = NewJob::new("child").spawned(parent, by);
+        let enqueued = sandbox.try_enqueue(child.unique("k").unique_for(hour));
+        (held, enqueued.unwrap())
+    };
+    let (held, first) = spawn(&mut sandbox);
+    sandbox.settle(&held, &retry());
+    assert_eq!(sandbox.state(first.id), Cancelled);
+    sandbox.now_ms += 5000;
+    sandbox.write(|tx| due::promote_due(tx, 10));
+    let (held, second) = spawn(&mut sandbox);
+    assert!(!second.duplicate, "the first was never there");
+    sandbox.settle(&held, &Verdict::Complete { result: None });
+    sandbox.complete(second.id);
+    assert_eq!(sandbox.state(parent), Completed);
+    sandbox.assert_books_are_right();
+}
