@@ -4,6 +4,7 @@ use super::Queue;
 use crate::Result;
 use crate::job::Enqueued;
 use crate::schedule::{Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced};
+use crate::store::room::Bounds;
 use crate::store::schedules::{self, CheckedSchedule};
 
 impl Queue {
@@ -86,7 +87,9 @@ impl Queue {
     /// There is no such schedule, or the job cannot be enqueued.
     pub fn run_schedule(&self, name: impl Into<String>) -> Result<Enqueued> {
         let name = name.into();
-        self.store.write(move |tx| schedules::run_now(tx, &name))
+        let bounds = Bounds::of(&self.limits);
+        self.store
+            .write(move |tx| schedules::run_now(tx, &name, bounds))
     }
 
     /// All schedules, by name.

@@ -27,6 +27,7 @@ use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimFor, ClaimedJob, Wish};
 use crate::store::due::{self, Schedules};
+use crate::store::room::Bounds;
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
 use crate::store::shares::Shares;
@@ -52,6 +53,8 @@ pub(crate) struct Settings {
     pub(crate) kind_retention: HashMap<String, KindRetention>,
     pub(crate) pulse: Pulse,
     pub(crate) registry: Arc<Registry>,
+    /// How large queues and the file may become by what schedules enqueue.
+    pub(crate) bounds: Bounds,
 }
 
 impl Settings {
@@ -264,6 +267,7 @@ impl Dispatcher {
             promote: if due { PROMOTE } else { 0 },
             schedules,
             fire: if due { FIRE } else { 0 },
+            bounds: self.settings.bounds,
             wishes: &wishes,
             shares: &self.shares,
             fail_kinds: unknown.as_deref().map(|kinds| Wish {

@@ -380,6 +380,7 @@ impl Step {
             prune: self.prune.as_ref(),
             promote: PROMOTE,
             fire: FIRE,
+            bounds: place.settings.bounds,
             schedules: Schedules::Fire,
             wishes: std::slice::from_ref(&wish),
             shares: place.shares,

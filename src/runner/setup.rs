@@ -16,6 +16,7 @@ use super::shutdown::Phase;
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::store::change::FileWatch;
+use crate::store::room::Bounds;
 use crate::store::seat::SeatLease;
 use crate::store::shares::Shares;
 use crate::{Result, clock};
@@ -30,6 +31,7 @@ impl Settings {
             retention: builder.retention,
             kind_retention: builder.kind_retention,
             pulse: builder.pulse,
+            bounds: Bounds::of(&builder.queue.limits),
             registry: Arc::new(builder.registry),
         }
     }

@@ -16,6 +16,7 @@ use crate::store::due::{self, ClockReading, Schedules};
 use crate::store::ended;
 use crate::store::fire;
 use crate::store::prune::{self, Pass, Stepped};
+use crate::store::room::Bounds;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
 use crate::store::shares::Shares;
@@ -81,6 +82,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) schedules: Schedules,
     /// So many of those whose slot has come.
     pub(crate) fire: usize,
+    /// What there must be room for.
+    pub(crate) bounds: Bounds,
     pub(crate) wishes: &'a [Wish<'a>],
     pub(crate) shares: &'a Shares,
     /// Kinds without a handler whose jobs are to fail.
@@ -197,7 +200,7 @@ impl Turn<'_> {
             due::promote_due(tx, self.promote)?;
         }
         if self.fire > 0 && self.schedules == Schedules::Fire {
-            fire::fire_due(tx, self.fire)?;
+            fire::fire_due(tx, self.fire, self.bounds)?;
         }
         self.take_over(tx, &mut written)?;
         // What has ended releases others, which may be claimed at once.

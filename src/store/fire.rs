@@ -7,6 +7,7 @@ use super::checked::{CheckedJob, Limits};
 use super::enqueue;
 use super::events::NewEvent;
 use super::records;
+use super::room::Bounds;
 use super::schedules::{self, Stored};
 use super::statement::statements;
 use super::tx::Tx;
@@ -45,7 +46,7 @@ pub(crate) fn next_fire(conn: &Connection) -> Result<Option<i64>> {
 
 /// Enqueues what at most `limit` due schedules have to, and moves each on. What is wrong with one
 /// is told and does not stop the others.
-pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
+pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize, bounds: Bounds) -> Result<()> {
     // What is due by a clock that has just stepped may not be.
     tx.follow_clock()?;
     let due: Vec<Stored> = {
@@ -56,20 +57,22 @@ pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
     for schedule in &due {
         let rule = Rule::parse(&schedule.record.rule, &schedule.record.timezone);
         match rule {
-            Ok(rule) => fire(tx, schedule, &rule)?,
+            Ok(rule) => fire(tx, schedule, (&rule, bounds))?,
             Err(error) => stop(tx, schedule, &error)?,
         }
     }
     Ok(())
 }
 
-/// The job of a stored template. It was checked when the schedule was added.
-pub(crate) fn job(json: &str) -> Result<CheckedJob> {
+/// The job of a stored template, for which there must be room. It was checked when the schedule was
+/// added.
+pub(crate) fn job(json: &str, bounds: Bounds) -> Result<CheckedJob> {
     let limits = Limits {
         max_payload_bytes: usize::MAX,
         ..Limits::default()
     };
-    CheckedJob::new(NewJob::from(JobTemplate::from_json(json)?), &limits)
+    let job = CheckedJob::new(NewJob::from(JobTemplate::from_json(json)?), &limits)?;
+    Ok(CheckedJob { bounds, ..job })
 }
 
 /// Tells of a job that stands for a slot; for none where somebody asked for it.
@@ -116,7 +119,7 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()>
     Ok(())
 }
 
-fn fire(tx: &mut Tx<'_>, schedule: &Stored, rule: &Rule) -> Result<()> {
+fn fire(tx: &mut Tx<'_>, schedule: &Stored, (rule, bounds): (&Rule, Bounds)) -> Result<()> {
     let record = &schedule.record;
     let Some(next_at_ms) = record.next_at.map(|at| at.as_millisecond()) else {
         return Ok(());
@@ -142,7 +145,7 @@ fn fire(tx: &mut Tx<'_>, schedule: &Stored, rule: &Rule) -> Result<()> {
             })?;
             continue;
         }
-        match enqueue_slot(tx, schedule, *slot) {
+        match enqueue_slot(tx, schedule, (*slot, bounds)) {
             Ok(id) => last_job = Some(id),
             // The transaction is gone: the slot comes again with the next turn.
             Err(error) if tx.conn.is_autocommit() => return Err(error),
@@ -167,10 +170,14 @@ fn advance(tx: &Tx<'_>, id: i64, next_at_ms: i64, firing: &Firing) -> Result<boo
 }
 
 /// Whole or not at all: a job that is refused leaves nothing behind.
-fn enqueue_slot(tx: &mut Tx<'_>, schedule: &Stored, slot_ms: i64) -> Result<JobId> {
+fn enqueue_slot(
+    tx: &mut Tx<'_>,
+    schedule: &Stored,
+    (slot_ms, bounds): (i64, Bounds),
+) -> Result<JobId> {
     let record = &schedule.record;
     tx.savepoint(|tx| {
-        let enqueued = enqueue::enqueue(tx, &job(record.job.get())?)?;
+        let enqueued = enqueue::enqueue(tx, &job(record.job.get(), bounds)?)?;
         tx.conn
             .prepare_cached(SCHEDULE_FIRED)?
             .execute(params![schedule.id, enqueued.id.0])?;

@@ -8,6 +8,7 @@ use super::enqueue;
 use super::events::NewEvent;
 use super::fire;
 use super::records;
+use super::room::Bounds;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::clock::timestamp;
@@ -197,9 +198,9 @@ pub(crate) fn resume(tx: &mut Tx<'_>, name: &str) -> Result<bool> {
 }
 
 /// Enqueues its job now, also while it is paused or its last job lives; its slots stay as they are.
-pub(crate) fn run_now(tx: &mut Tx<'_>, name: &str) -> Result<Enqueued> {
+pub(crate) fn run_now(tx: &mut Tx<'_>, name: &str, bounds: Bounds) -> Result<Enqueued> {
     let known = find(tx.conn, name)?.ok_or_else(|| unknown(name))?.record;
-    let enqueued = enqueue::enqueue(tx, &fire::job(known.job.get())?)?;
+    let enqueued = enqueue::enqueue(tx, &fire::job(known.job.get(), bounds)?)?;
     tx.conn
         .prepare_cached(SCHEDULE_NOTE_JOB)?
         .execute(params![name, enqueued.id.0])?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use jobq::{ChildPolicy, Context, GROUP, JobId, Limits, NewJob, Outcome, Queue, State};
+use jobq::{
+    ChildPolicy, Context, Filter, GROUP, JobId, Limits, NewJob, Outcome, Queue, Schedule, State,
+};
 
 use crate::support::place::{Scene, ailments};
 use crate::support::{PATIENCE, by, wait_until};
@@ -131,4 +133,27 @@ fn a_savepoint_of_the_applications_own_takes_back_all_of_a_job() {
         ("new kind", "other queue")
     );
     assert_eq!(ailments(&queue), [] as [String; 0]);
+}
+
+#[test]
+fn a_schedule_adds_nothing_to_a_file_over_its_budget() {
+    let scene = Scene::new();
+    let limits = Limits {
+        max_file_bytes: Some(1),
+        ..Limits::default()
+    };
+    let queue = Queue::options()
+        .limits(limits)
+        .open(scene.database())
+        .unwrap();
+    let often = Schedule::new("often", "@every 1s", NewJob::new("kind"));
+    queue.add_schedule(often).unwrap();
+    assert!(queue.run_schedule("often").unwrap_err().is_full());
+    let runner = queue.runner().start().unwrap();
+    wait_until("its slot has come", PATIENCE, || {
+        queue.schedule("often").unwrap().unwrap().last_at.is_some()
+    });
+    runner.stop().unwrap();
+    assert_eq!(queue.schedule("often").unwrap().unwrap().last_job, None);
+    assert_eq!(queue.list(&Filter::default()).unwrap().len(), 0);
 }

@@ -14,6 +14,7 @@ use crate::store::checked::Limits;
 use crate::store::due::{self, Schedules};
 use crate::store::events::{self, EventFilter};
 use crate::store::fire;
+use crate::store::room::Bounds;
 use crate::store::schedules::{self, CheckedSchedule};
 use crate::store::tx::Tx;
 
@@ -46,7 +47,7 @@ fn next_ms(sandbox: &Sandbox, name: &str) -> i64 {
 }
 
 fn fire_due(sandbox: &mut Sandbox) {
-    sandbox.write(|tx| fire::fire_due(tx, 100));
+    sandbox.write(|tx| fire::fire_due(tx, 100, Bounds::default()));
 }
 
 /// A turn at this moment; how many jobs it added.
@@ -131,7 +132,12 @@ fn two_runners_that_race_for_a_slot_enqueue_one_job() {
         clock.advance(std::time::Duration::from_secs(1));
         std::thread::scope(|scope| {
             for queue in &queues {
-                scope.spawn(|| queue.store.write(|tx| fire::fire_due(tx, 100)).unwrap());
+                scope.spawn(|| {
+                    queue
+                        .store
+                        .write(|tx| fire::fire_due(tx, 100, Bounds::default()))
+                        .unwrap()
+                });
             }
         });
     }
@@ -150,7 +156,7 @@ fn a_runner_that_is_killed_between_the_steps_leaves_the_slot_as_it_was() {
     add(&mut sandbox, hourly("report"));
     sandbox.now_ms = FIRST_MS;
     let killed: Result<()> = sandbox.try_write(|tx| {
-        fire::fire_due(tx, 100)?;
+        fire::fire_due(tx, 100, Bounds::default())?;
         Err(crate::Error::invalid("killed before the commit"))
     });
     assert!(killed.is_err());
@@ -269,7 +275,7 @@ fn a_schedule_that_is_removed_leaves_its_jobs() {
         |tx: &mut Tx<'_>| schedules::remove(tx, "report"),
         |tx: &mut Tx<'_>| schedules::pause(tx, "report").map(|_| ()),
         |tx: &mut Tx<'_>| schedules::resume(tx, "report").map(|_| ()),
-        |tx: &mut Tx<'_>| schedules::run_now(tx, "report").map(|_| ()),
+        |tx: &mut Tx<'_>| schedules::run_now(tx, "report", Bounds::default()).map(|_| ()),
     ] {
         assert!(sandbox.try_write(write).is_err_and(gone));
     }
@@ -281,7 +287,8 @@ fn a_job_that_is_asked_for_comes_at_once_and_moves_no_slot() {
     add(&mut sandbox, hourly("report").overlap(Overlap::Skip));
     sandbox.write(|tx| schedules::pause(tx, "report"));
     for id in [1, 2] {
-        let Enqueued { id: job, state, .. } = sandbox.write(|tx| schedules::run_now(tx, "report"));
+        let Enqueued { id: job, state, .. } =
+            sandbox.write(|tx| schedules::run_now(tx, "report", Bounds::default()));
         assert_eq!((job, state), (JobId(id), State::Pending));
     }
     let record = get(&sandbox, "report");
@@ -362,13 +369,13 @@ fn what_is_done_to_one_schedule_leaves_the_others_as_they_were() {
     let acts: [(&str, Act<'_>); 6] = [
         ("changing", &|tx| schedules::add(tx, &changed).map(|_| ())),
         ("running", &|tx| {
-            schedules::run_now(tx, "target").map(|_| ())
+            schedules::run_now(tx, "target", Bounds::default()).map(|_| ())
         }),
         ("pausing", &|tx| schedules::pause(tx, "target").map(|_| ())),
         ("resuming", &|tx| {
             schedules::resume(tx, "target").map(|_| ())
         }),
-        ("firing", &|tx| fire::fire_due(tx, 100)),
+        ("firing", &|tx| fire::fire_due(tx, 100, Bounds::default())),
         ("removing", &|tx| schedules::remove(tx, "target")),
     ];
     for (what, act) in acts {

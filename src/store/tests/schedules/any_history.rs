@@ -103,7 +103,7 @@ proptest! {
                 Move::Die => {
                     let before = all_but(&sandbox, "");
                     let died: Result<()> = sandbox.try_write(|tx| {
-                        fire::fire_due(tx, 100)?;
+                        fire::fire_due(tx, 100, Bounds::default())?;
                         Err(crate::Error::invalid("killed"))
                     });
                     prop_assert!(died.is_err());
