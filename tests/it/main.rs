@@ -22,5 +22,7 @@ mod regressions;
 mod shutdown;
 mod support;
 mod sync_errors;
+#[cfg(feature = "cli")]
+mod upgrade;
 mod wake;
 mod zombie;

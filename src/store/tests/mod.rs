@@ -27,4 +27,5 @@ mod states;
 mod town;
 mod transaction;
 mod uniqueness;
+mod upgrade;
 mod writing;
