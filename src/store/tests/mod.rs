@@ -16,6 +16,7 @@ mod final_steps;
 mod keys;
 mod neighbours;
 mod neighbours_of_attempts;
+mod neighbours_under_rules;
 mod opening;
 mod plans;
 mod random;
