@@ -1,6 +1,6 @@
 //! What blocked jobs wait for: edges from a prerequisite to the job that needs it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use rusqlite::{OptionalExtension, params};
 
@@ -53,8 +53,15 @@ pub(crate) fn edges(
         // Nobody waits for a job that is not there yet: without a parent it closes no circle.
         return Ok(edges);
     };
-    if edges.iter().any(|edge| !edge.met) {
-        check_no_cycle(tx, admitted.parent, &edges)?;
+    let mut outside = HashSet::new();
+    for edge in edges.iter().filter(|edge| !edge.met) {
+        // A sibling was let in without waiting for their parent: it need not be looked at again.
+        if parent_of(tx, edge.needs)? != Some(admitted.parent) {
+            outside.insert(edge.needs);
+        }
+    }
+    if !outside.is_empty() {
+        check_no_cycle(tx, admitted.parent, &outside)?;
     }
     if let Some(held) = &admitted.held_by {
         edges.push(Edge {
@@ -119,11 +126,11 @@ enum Held {
 
 /// A child that waits for its parent, or for somebody who waits for that parent, would wait for ever.
 /// Looks from the parent upwards: who waits for its end. Its other children wait for its own part only.
-fn check_no_cycle(tx: &Tx<'_>, parent: JobId, edges: &[Edge]) -> Result<()> {
+fn check_no_cycle(tx: &Tx<'_>, parent: JobId, needs: &HashSet<JobId>) -> Result<()> {
     let mut seen = HashMap::from([(parent, Held::End)]);
     let mut waiting = VecDeque::from([(parent, Held::End)]);
     while let Some((job, held)) = waiting.pop_front() {
-        if edges.iter().any(|edge| !edge.met && edge.needs == job) {
+        if needs.contains(&job) {
             let how = if job == parent {
                 "is its parent".to_owned()
             } else {
