@@ -6,6 +6,7 @@ mod claims;
 mod cost;
 mod crashes;
 mod fence;
+mod model;
 mod neighbours;
 mod neighbours_of_attempts;
 mod opening;
