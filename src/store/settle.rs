@@ -152,6 +152,12 @@ pub(crate) fn settle_with(
     Ok(Some(to))
 }
 
+/// For what is written before the job's row, which names the attempt itself, has changed.
+fn is_held(tx: &Tx<'_>, held: &Held) -> Result<bool> {
+    let head = head::find(tx.conn, held.job)?;
+    Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
+}
+
 /// Changes the job's row; none where it is not held. Else where it went, and the bits it had.
 fn change(
     tx: &mut Tx<'_>,
@@ -161,7 +167,7 @@ fn change(
 ) -> Result<Option<(State, Links)>> {
     let state = match (verdict, due) {
         (Verdict::Complete { result }, _) => {
-            if spawned.founds_family {
+            if spawned.founds_family && is_held(tx, held)? {
                 families::found(tx, held.job, held.parent, spawned.family)?;
             }
             return complete(tx, held, measured, result.as_deref());

@@ -87,6 +87,10 @@ impl Model {
                 return Err(Refused::WrongState);
             }
         }
+        let mut named = wanted.after.iter().chain(&wanted.after_any);
+        if wanted.by.is_some_and(|(by, _)| named.any(|id| *id == by)) {
+            return Err(Refused::Invalid);
+        }
         let mut edges = BTreeMap::new();
         let named = wanted.after_any.iter().map(|id| (*id, Rule::Final));
         for (id, rule) in named.chain(wanted.after.iter().map(|id| (*id, Rule::Completed))) {

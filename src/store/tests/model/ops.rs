@@ -267,7 +267,29 @@ fn maybe<T>(rng: &mut Rng, one_in: u8, draw: impl FnOnce(&mut Rng) -> T) -> Opti
     (rng.u8(0..one_in) == 0).then(|| draw(rng))
 }
 
+impl Op {
+    /// The jobs that it names, to be renamed.
+    pub(super) fn jobs_named(&mut self) -> Vec<&mut Pick> {
+        match self {
+            Enqueue(new) => new.jobs_named(),
+            Settle(_, Done { spawns, .. }) | Report(_, Done { spawns, .. }) => {
+                spawns.iter_mut().flat_map(New::jobs_named).collect()
+            }
+            Cancel(job) | Retry(job) | Remove(job) | Edit { job, .. } => vec![job],
+            Undone(op) => op.jobs_named(),
+            Together(ops) => ops.iter_mut().flat_map(Op::jobs_named).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl New {
+    fn jobs_named(&mut self) -> Vec<&mut Pick> {
+        let parent = self.parent.iter_mut();
+        let needs = self.after.iter_mut().chain(&mut self.after_any);
+        parent.chain(needs).collect()
+    }
+
     /// The same with one option less.
     pub(super) fn simpler(&self) -> Vec<New> {
         let mut simpler = Vec::new();

@@ -222,11 +222,9 @@ impl Model {
         self.leave_place(id);
         self.job(id).watched = false;
         for (waiter, edge) in self.waiters(id) {
-            let undone = edge.attempt == Some(job.attempt);
             match (edge.rule, job.state) {
                 (_, State::Completed) => self.meet(id, waiter),
                 (Rule::Spawned, _) => self.call_off(waiter),
-                _ if undone => self.call_off(waiter),
                 (Rule::Final, _) => self.meet(id, waiter),
                 (Rule::Completed | Rule::OwnPart, _) => self.cancel_by_rule(waiter),
             }

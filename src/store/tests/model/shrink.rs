@@ -4,6 +4,23 @@ use super::bench::fails;
 use super::ops::Op::{self, Enqueue, Settle, Together, Turn, Undone};
 use super::ops::{End, New};
 
+/// The list without one operation. Where that enqueued a job, those after it name the same jobs as
+/// before.
+fn without_job(ops: &[Op], at: usize) -> Vec<Op> {
+    let mut fewer = ops.to_vec();
+    if !matches!(fewer.remove(at), Enqueue(_)) {
+        return fewer;
+    }
+    let mut younger = 0;
+    for op in &mut fewer[at..] {
+        for pick in op.jobs_named() {
+            *pick -= u8::from(*pick > younger);
+        }
+        younger += u8::from(matches!(op, Enqueue(_)));
+    }
+    fewer
+}
+
 /// Drops ever smaller chunks, then makes what is left simpler, until neither helps.
 pub(super) fn shrink(mut ops: Vec<Op>) -> Vec<Op> {
     loop {
@@ -28,8 +45,11 @@ fn without_chunks(mut ops: Vec<Op>, chunk: usize) -> Vec<Op> {
     while at < ops.len() {
         let mut fewer = ops.clone();
         fewer.drain(at..(at + chunk).min(ops.len()));
+        let renamed = (chunk == 1).then(|| without_job(&ops, at));
         if fails(&fewer).is_err() {
             ops = fewer;
+        } else if let Some(renamed) = renamed.filter(|renamed| fails(renamed).is_err()) {
+            ops = renamed;
         } else {
             at += chunk;
         }

@@ -1,1 +1,58 @@
 //! What the random test has found, shrunk, each as the claim that did not hold.
+
+use super::bench::fails;
+use super::ops::*;
+
+#[track_caller]
+fn holds(ops: &[Op]) {
+    if let Err(wrong) = fails(ops) {
+        panic!("{wrong}");
+    }
+}
+
+fn done() -> End {
+    Done {
+        spawns: Vec::new(),
+        last_step: false,
+    }
+}
+
+fn claim(jobs: u8) -> Op {
+    Claim {
+        runner: 0,
+        jobs,
+        ahead: false,
+    }
+}
+
+/// A report that came too late was dropped, but first it had made its job a parent with a final step:
+/// the attempt that held the job then had two.
+#[test]
+fn a_zombie_cannot_make_its_job_a_parent() {
+    let late = Done {
+        spawns: Vec::new(),
+        last_step: true,
+    };
+    holds(&[
+        Enqueue(New::default()),
+        claim(1),
+        Settle(0, Again(4)),
+        Report(0, late.clone()),
+    ]);
+    // And where its job is gone it is no error either.
+    let spawns = vec![New::default()];
+    holds(&[
+        Enqueue(New::default()),
+        claim(1),
+        Settle(0, done()),
+        Remove(0),
+        Report(0, late),
+        Report(
+            0,
+            Done {
+                spawns,
+                last_step: false,
+            },
+        ),
+    ]);
+}
