@@ -326,13 +326,16 @@ pub(crate) fn cancel_children(tx: &mut Tx<'_>, parent: JobId, state: State) -> R
 }
 
 /// A child that is called off has never been one.
-pub(crate) fn leave(tx: &mut Tx<'_>, child: JobId, parent: JobId) -> Result<()> {
+pub(crate) fn leave(tx: &mut Tx<'_>, (parent, child): (JobId, JobId), from: State) -> Result<()> {
     tx.conn.prepare_cached(JOB_ORPHAN)?.execute([child.0])?;
     tx.families.change(parent).total -= 1;
+    if from.is_final() {
+        child_is_back(tx, (parent, child), from)?;
+    }
     Ok(())
 }
 
-/// A final child is put back by hand: it counts as live again.
+/// A final child no longer counts as ended: it is put back by hand, or leaves.
 pub(crate) fn child_is_back(
     tx: &mut Tx<'_>,
     (parent, child): (JobId, JobId),

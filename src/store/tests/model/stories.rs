@@ -56,3 +56,19 @@ fn a_zombie_cannot_make_its_job_a_parent() {
         ),
     ]);
 }
+
+/// A child that was cancelled before the attempt that had spawned it failed went on counting as a
+/// failed one, so that the parent failed although its next attempt did everything anew.
+#[test]
+fn a_cancelled_child_of_an_attempt_that_is_undone_was_never_a_child() {
+    holds(&[
+        Enqueue(New::default()),
+        claim(1),
+        Enqueue(New {
+            by: Some(0),
+            ..New::default()
+        }),
+        Cancel(0),
+        Settle(0, Again(6)),
+    ]);
+}
