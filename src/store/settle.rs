@@ -297,7 +297,7 @@ pub(crate) fn return_unbegun(
     again: AheadAgain,
 ) -> Result<Option<State>> {
     let (to, links) = match give_back(tx, held, again, 0)? {
-        Some(to) => (to, held.links),
+        Some(to) => (to, head::get(tx.conn, held.job)?.links),
         None => match finish(tx, held, &Measured::default(), State::Cancelled)? {
             Some(ended) => ended,
             None => return not_held(tx, held, &Measured::default()),
@@ -317,8 +317,14 @@ pub(crate) fn return_unbegun(
     tx.counts.moved(held.queue, State::Running, to);
     if to.is_final() {
         has_ended(tx, &Held { links, ..*held }, to);
-    } else if links.has(Links::DEADLINE) {
+        return Ok(Some(to));
+    }
+    if links.has(Links::DEADLINE) {
         deadlines::arm_again(tx, held.job)?;
+    }
+    // Of what a lost runner had claimed ahead nobody knows whether it had just begun.
+    if links.has(Links::NEEDED) {
+        prerequisites::attempt_undone(tx, held.job)?;
     }
     Ok(Some(to))
 }

@@ -72,3 +72,22 @@ fn a_cancelled_child_of_an_attempt_that_is_undone_was_never_a_child() {
         Settle(0, Again(6)),
     ]);
 }
+
+/// A job that was claimed ahead had just begun and spawned a child when its runner was lost: it came
+/// back free of charge, and the child waited for whatever attempt came next, beside that one's own.
+#[test]
+fn what_an_attempt_that_was_claimed_ahead_has_spawned_is_called_off_with_its_runner() {
+    holds(&[
+        Enqueue(New::default()),
+        Claim {
+            runner: 0,
+            jobs: 1,
+            ahead: true,
+        },
+        Enqueue(New {
+            by: Some(0),
+            ..New::default()
+        }),
+        Crash(0),
+    ]);
+}
