@@ -108,17 +108,28 @@ fn doom(needs: JobId, state: State) -> String {
     format!("job {needs}, which it waits for, {verb}")
 }
 
-/// A child that waits for its parent, or for somebody who waits for that parent, would wait for ever.
-/// Looks from the parent upwards: who waits for it, by any rule.
+/// How somebody is held up by one more child of a parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Late {
+    /// It may begin, and cannot end before the child has.
+    End,
+    /// It cannot begin.
+    Begin,
+}
+
+/// A child that waits for its parent, or for somebody who waits for that parent to end, would wait for
+/// ever. Looks from the parent upwards: who waits for its end, and who is held up by that. Its other
+/// children are not, who wait for its own part alone. Those who were cancelled while they waited
+/// count: they may be put back.
 fn check_no_cycle(tx: &Tx<'_>, parent: JobId, edges: &[Edge]) -> Result<()> {
     let unmet: HashSet<JobId> = edges
         .iter()
         .filter(|edge| !edge.met)
         .map(|edge| edge.needs)
         .collect();
-    let mut seen = HashSet::from([parent]);
-    let mut waiting = VecDeque::from([parent]);
-    while let Some(job) = waiting.pop_front() {
+    let mut seen = HashSet::from([(parent, Late::End)]);
+    let mut waiting = VecDeque::from([(parent, Late::End)]);
+    while let Some((job, late)) = waiting.pop_front() {
         if unmet.contains(&job) {
             let how = if job == parent {
                 "is its parent".to_owned()
@@ -131,8 +142,13 @@ fn check_no_cycle(tx: &Tx<'_>, parent: JobId, edges: &[Edge]) -> Result<()> {
             .hint("leave out the prerequisite or the parent"));
         }
         let mut found = Vec::new();
-        for_each_edge_from(tx, job, |waits, _, _| found.push(waits))?;
-        found.extend(parent_of(tx, job)?);
+        for_each_edge_from(tx, job, |waits, rule, _| {
+            let needs_end = matches!(rule, PrerequisiteRule::Completed | PrerequisiteRule::Final);
+            if needs_end || late == Late::Begin {
+                found.push((waits, Late::Begin));
+            }
+        })?;
+        found.extend(parent_of(tx, job)?.map(|parent| (parent, Late::End)));
         waiting.extend(found.into_iter().filter(|job| seen.insert(*job)));
     }
     Ok(())

@@ -91,3 +91,28 @@ fn what_an_attempt_that_was_claimed_ahead_has_spawned_is_called_off_with_its_run
         Crash(0),
     ]);
 }
+
+/// Siblings wait for their parent's own part, which was taken for waiting for the parent: a chain of
+/// children under a parent that had not begun, or was at work, was refused as a cycle.
+#[test]
+fn a_child_may_wait_for_its_sibling_before_their_parent_has_done_its_part() {
+    let first = New {
+        parent: Some(0),
+        ..New::default()
+    };
+    let second = New {
+        parent: Some(1),
+        after: vec![0],
+        ..New::default()
+    };
+    holds(&[
+        Enqueue(New::default()),
+        Enqueue(first),
+        Enqueue(second),
+        claim(3),
+        Settle(0, done()),
+        claim(3),
+        Settle(0, done()),
+        claim(3),
+    ]);
+}
