@@ -65,9 +65,14 @@ pub(crate) fn edges(
             doom: None,
         });
     }
-    if let Some(spawner) = &admitted.spawned_by
-        && edges.iter().all(|edge| edge.needs != spawner.job)
-    {
+    if let Some(spawner) = &admitted.spawned_by {
+        if edges.iter().any(|edge| edge.needs == spawner.job) {
+            return Err(Error::invalid(format!(
+                "an attempt of job {} spawns the job, which waits for that attempt already",
+                spawner.job
+            ))
+            .hint("leave out the prerequisite"));
+        }
         edges.push(Edge {
             needs: spawner.job,
             rule: PrerequisiteRule::Spawned,
