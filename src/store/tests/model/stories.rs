@@ -116,3 +116,40 @@ fn a_child_may_wait_for_its_sibling_before_their_parent_has_done_its_part() {
         claim(3),
     ]);
 }
+
+/// A group that was cancelled before it had begun went on with its children when it was put back, and
+/// they waited for it to begin.
+#[test]
+fn children_of_a_group_that_is_put_back_do_not_wait_for_its_own_part() {
+    holds(&[
+        Enqueue(New {
+            kind: Group,
+            delay: In(9),
+            ..New::default()
+        }),
+        Enqueue(New {
+            parent: Some(0),
+            ..New::default()
+        }),
+        Cancel(1),
+        Retry(1),
+        claim(1),
+    ]);
+}
+
+/// A job that was called off with an attempt waited, when it was put back, for an attempt that was
+/// not the one that had spawned it.
+#[test]
+fn a_job_that_was_called_off_and_is_put_back_waits_for_no_attempt() {
+    holds(&[
+        Enqueue(New::default()),
+        claim(1),
+        Enqueue(New {
+            by: Some(0),
+            ..New::default()
+        }),
+        Settle(0, Again(6)),
+        Retry(0),
+        claim(1),
+    ]);
+}
