@@ -109,13 +109,13 @@ pub(crate) fn join(tx: &mut Tx<'_>, admitted: &Admitted) -> Result<()> {
 }
 
 /// Whether a job whose own attempt has completed is not done with that: it has children, or may get
-/// some. After its final step it is, unless a child was put back meanwhile.
+/// some. After its final step it is, unless a child was put back meanwhile that is live or has failed.
 pub(crate) fn goes_on(tx: &Tx<'_>, job: JobId, links: Links) -> Result<bool> {
     if !links.has(Links::FAMILY) {
         return Ok(false);
     }
     let family = get(tx.conn, job)?;
-    Ok(family.is_some_and(|family| family.step != Step::Final || family.children.live() > 0))
+    Ok(family.is_some_and(|family| family.step != Step::Final || family.fate() != Fate::Complete))
 }
 
 /// Makes a job a parent.

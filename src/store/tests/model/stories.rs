@@ -153,3 +153,28 @@ fn a_job_that_was_called_off_and_is_put_back_waits_for_no_attempt() {
         claim(1),
     ]);
 }
+
+/// A child that was put back during its parent's final step, and failed, was forgotten: the parent
+/// completed.
+#[test]
+fn a_child_that_fails_during_the_final_step_fails_its_parent_after_it() {
+    holds(&[
+        Enqueue(New {
+            last_step: true,
+            ..New::default()
+        }),
+        Enqueue(New {
+            parent: Some(0),
+            ..New::default()
+        }),
+        claim(1),
+        Settle(0, done()),
+        claim(1),
+        Settle(0, done()),
+        claim(1),
+        Retry(0),
+        claim(1),
+        Settle(0, Fail),
+        Settle(0, done()),
+    ]);
+}
