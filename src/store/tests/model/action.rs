@@ -163,13 +163,17 @@ fn wanted(new: &New, model: &Model, spawner: Option<i64>) -> Wanted {
         Some(_) => None,
         None => new.by.and_then(|pick| any(model, pick)),
     };
+    let mut new = new.clone();
+    new.key = new.key.filter(|_| new.kind != ops::Group);
+    new.places = new.places.filter(|_| new.key.is_some());
+    new.window = new.window.filter(|_| new.unique.is_some());
     let own = spawner.or(by.map(|held| held.job.0));
     Wanted {
         parent: new.parent.as_ref().and_then(find).or(own),
         by: by.map(|held| (held.job.0, held.attempt)),
         after: new.after.iter().filter_map(find).collect(),
         after_any: new.after_any.iter().filter_map(find).collect(),
-        new: new.clone(),
+        new,
     }
 }
 

@@ -117,6 +117,27 @@ fn a_child_may_wait_for_its_sibling_before_their_parent_has_done_its_part() {
     ]);
 }
 
+/// A prerequisite on the job whose attempt spawned it took the place of waiting for that attempt: it
+/// was not called off with it, and a retry doubled it.
+#[test]
+fn what_an_attempt_spawns_cannot_wait_for_its_job_besides() {
+    holds(&[
+        Enqueue(New {
+            kind: Group,
+            ..New::default()
+        }),
+        Enqueue(New::default()),
+        claim(1),
+        Enqueue(New {
+            parent: Some(1),
+            by: Some(0),
+            after_any: vec![0],
+            ..New::default()
+        }),
+        Settle(0, Again(6)),
+    ]);
+}
+
 /// A group that was cancelled before it had begun went on with its children when it was put back, and
 /// they waited for it to begin.
 #[test]
