@@ -192,7 +192,7 @@ pub(crate) fn add(tx: &Tx<'_>, job: JobId, edges: &[Edge]) -> Result<()> {
             edge.attempt,
             edge.met
         ])?;
-        if !edge.met && edge.doom.is_none() {
+        if !edge.met {
             link(tx, edge.needs, Links::NEEDED)?;
         }
     }

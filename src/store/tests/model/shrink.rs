@@ -66,6 +66,23 @@ fn simpler(mut ops: Vec<Op>) -> Vec<Op> {
         }) {
             ops = simpler;
         }
+        ops = nearer(ops, at);
+    }
+    ops
+}
+
+/// Names younger jobs where that does as well.
+fn nearer(mut ops: Vec<Op>, at: usize) -> Vec<Op> {
+    for named in 0..ops[at].jobs_named().len() {
+        let pick = *ops[at].jobs_named()[named];
+        for nearer in 0..pick.min(8) {
+            let mut changed = ops.clone();
+            *changed[at].jobs_named()[named] = nearer;
+            if fails(&changed).is_err() {
+                ops = changed;
+                break;
+            }
+        }
     }
     ops
 }

@@ -199,3 +199,20 @@ fn a_child_that_fails_during_the_final_step_fails_its_parent_after_it() {
         Settle(0, done()),
     ]);
 }
+
+/// A job that was cancelled because its prerequisite had failed went on showing it as unmet after that
+/// had been put back and had completed.
+#[test]
+fn a_prerequisite_that_failed_and_is_put_back_is_met_when_it_completes() {
+    holds(&[
+        Enqueue(New::default()),
+        Cancel(0),
+        Enqueue(New {
+            after: vec![0],
+            ..New::default()
+        }),
+        Retry(1),
+        claim(1),
+        Settle(0, done()),
+    ]);
+}
