@@ -142,12 +142,9 @@ pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, step: Step) -> Result<()> {
 }
 
 /// Whether a final parent that is put back has nothing of its own to do again. One that completed
-/// begins from the start.
+/// begins from the start, but for a group.
 pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<bool> {
-    if is_group(tx, job)? {
-        return Ok(true);
-    }
-    if state == State::Completed {
+    if state == State::Completed && !is_group(tx, job)? {
         set_stage(tx, job, Step::OwnPart)?;
         return Ok(false);
     }
@@ -265,7 +262,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     }
 }
 
-fn is_group(tx: &Tx<'_>, job: JobId) -> Result<bool> {
+pub(crate) fn is_group(tx: &Tx<'_>, job: JobId) -> Result<bool> {
     Ok(tx
         .conn
         .prepare_cached(JOB_KIND_IS)?

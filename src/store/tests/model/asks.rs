@@ -247,13 +247,11 @@ impl Model {
         (job.deadline, job.can_be_late, job.watched) = (None, false, false);
         (job.retries, job.crashes, job.no_ahead, job.wait) = (0, 0, false, None);
         self.touched.extend(self.jobs[&id].parent);
-        if let Some(family) = self.jobs[&id].family {
-            let is_group = self.jobs[&id].kind == Kind::Group;
-            let own_part = was == State::Completed || family.step == Step::OwnPart;
-            if is_group || !own_part {
-                self.family(id).step = Step::Children;
-                self.job(id).state = State::Waiting;
-                self.touched.insert(id);
+        let job = &self.jobs[&id];
+        let is_group = job.kind == Kind::Group;
+        if let Some(family) = job.family {
+            if family.step != Step::OwnPart && (is_group || was != State::Completed) {
+                self.wait_for_children(id);
                 return Ok(());
             }
             self.family(id).step = Step::OwnPart;
@@ -270,10 +268,18 @@ impl Model {
             edge.met = !kept.contains(needs);
         }
         job.state = State::Blocked;
-        if kept.is_empty() {
+        if kept.is_empty() && is_group && job.family.is_some() {
+            self.wait_for_children(id);
+        } else if kept.is_empty() {
             self.may_run(id);
         }
         Ok(())
+    }
+
+    fn wait_for_children(&mut self, id: i64) {
+        self.family(id).step = Step::Children;
+        self.job(id).state = State::Waiting;
+        self.touched.insert(id);
     }
 
     /// Whether a prerequisite can still come to what it has to.

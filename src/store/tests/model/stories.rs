@@ -216,3 +216,32 @@ fn a_prerequisite_that_failed_and_is_put_back_is_met_when_it_completes() {
         Settle(0, done()),
     ]);
 }
+
+/// A group that was cancelled while it waited for another job began at once when it was put back.
+#[test]
+fn a_group_that_is_put_back_waits_for_what_it_has_waited_for() {
+    holds(&[
+        Enqueue(New::default()),
+        Enqueue(New {
+            kind: Group,
+            after: vec![0],
+            ..New::default()
+        }),
+        Cancel(0),
+        Retry(0),
+        claim(1),
+        Settle(0, done()),
+    ]);
+    let child = New {
+        kind: Group,
+        parent: Some(0),
+        ..New::default()
+    };
+    holds(&[
+        Enqueue(New::default()),
+        claim(1),
+        Enqueue(child),
+        Settle(0, Fail),
+        Retry(0),
+    ]);
+}
