@@ -11,8 +11,12 @@ use crate::state::State;
 use crate::store::tx::Tx;
 use crate::{Error, Result};
 
-/// Runs a sequence from an empty file; what fails, and at which operation.
+/// Runs a sequence from an empty file; what fails, and at which operation. A panic is a failure too.
 pub(super) fn fails(ops: &[Op]) -> std::result::Result<(), String> {
+    std::panic::catch_unwind(|| run(ops)).unwrap_or_else(|_| Err("it panicked".to_owned()))
+}
+
+fn run(ops: &[Op]) -> std::result::Result<(), String> {
     let mut bench = Bench {
         world: World::new(),
         model: Model::new(super::super::sandbox::START_MS),
@@ -37,10 +41,8 @@ type Wrong = String;
 
 impl Bench {
     fn step(&mut self, op: &Op) -> std::result::Result<(), Wrong> {
-        let before = self.model.clone();
         self.act(op)?;
-        check(&self.world.conn, &self.model)?;
-        check_steps(&before, &self.model, retries(op))
+        check(&self.world.conn, &self.model)
     }
 
     fn act(&mut self, op: &Op) -> std::result::Result<(), Wrong> {
@@ -139,14 +141,6 @@ impl Bench {
     }
 }
 
-fn retries(op: &Op) -> bool {
-    match op {
-        Op::Retry(_) => true,
-        Op::Together(ops) => ops.iter().any(retries),
-        _ => false,
-    }
-}
-
 /// Lets the model do what the file has done, and compares their answers. What is refused changes
 /// nothing.
 fn compare(
@@ -159,8 +153,9 @@ fn compare(
     let expected: std::result::Result<String, Refused> = next.perform(action, claimed);
     match (got, expected) {
         (Ok((said, _)), Ok(expected)) if said == expected => {
+            let wrong = check_steps(model, &next, action);
             *model = next;
-            Ok(())
+            wrong
         }
         (Err(error), Err(kind)) if error.kind() == kind => Ok(()),
         (Ok((said, _)), expected) => Err(format!(

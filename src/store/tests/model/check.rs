@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
+use super::action::Action;
 use super::ops::Kind;
 use super::plain::{Job, Model};
 use super::world::{kind_name, queue_name};
@@ -343,8 +344,9 @@ fn rest_in_model(model: &Model) -> Rows {
     rows
 }
 
-/// What one transaction may have done to the states: `before` and after it.
-pub(super) fn check_steps(before: &Model, after: &Model, retried: bool) -> Result<(), String> {
+/// What one operation may do to the states: `before` and after it.
+pub(super) fn check_steps(before: &Model, after: &Model, action: &Action) -> Result<(), String> {
+    let retried = matches!(action, Action::Retry(_));
     for (id, was) in &before.jobs {
         let Some(is) = after.jobs.get(id) else {
             if was.state.is_final() {
@@ -388,7 +390,8 @@ pub(super) fn check_nothing_is_stuck(model: &Model) -> Result<(), String> {
     while let Some(id) = excused.get(at).copied() {
         at += 1;
         let waiters = model.waiters(id).into_iter().map(|(waiter, _)| waiter);
-        for next in waiters.chain(model.jobs[&id].parent) {
+        let parent = model.jobs[&id].parent;
+        for next in waiters.chain(parent.filter(|parent| model.is_live(*parent))) {
             if !excused.contains(&next) {
                 excused.push(next);
             }

@@ -47,7 +47,7 @@ fn campaign(seed: u64, rounds: u64, length: usize) {
 
 #[test]
 fn the_file_is_what_the_model_says_after_anything() {
-    campaign(1, 200, 60);
+    campaign(1, 80, 60);
 }
 
 fn from_environment(name: &str) -> Option<u64> {
