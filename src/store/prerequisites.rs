@@ -6,11 +6,12 @@ use rusqlite::{OptionalExtension, params};
 
 use super::checked::Rules;
 use super::ended;
-use super::families::Admitted;
+use super::families::{self, Admitted};
+use super::head;
 use super::links::Links;
 use super::statement::statements;
 use super::tx::Tx;
-use crate::family::{PrerequisiteRule, Release};
+use crate::family::{PrerequisiteRule, Release, Step};
 use crate::job::JobId;
 use crate::state::State;
 use crate::{Error, Result};
@@ -24,7 +25,7 @@ statements! {
     hot EDGE_MEET_IF_UNMET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND job_id = ?2 AND met = 0";
     hot JOB_MEET_IF_BLOCKED = "UPDATE jobq_job SET unmet = unmet - 1 WHERE id = ?1 AND state = 1 AND unmet > 0
         RETURNING unmet";
-    hot EDGES_UNMET_OF = "SELECT needs_id FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
+    hot EDGES_UNMET_OF = "SELECT needs_id, rule, attempt FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
     hot JOB_SET_UNMET = "UPDATE jobq_job SET unmet = ?2 WHERE id = ?1";
     hot JOB_PARENT = "SELECT parent_id FROM jobq_job WHERE id = ?1 AND parent_id IS NOT NULL";
 }
@@ -72,9 +73,14 @@ pub(crate) fn edges(
             doom: None,
         });
     }
-    if let Some(spawner) = &admitted.spawned_by
-        && edges.iter().all(|edge| edge.needs != spawner.job)
-    {
+    if let Some(spawner) = &admitted.spawned_by {
+        if edges.iter().any(|edge| edge.needs == spawner.job) {
+            return Err(Error::invalid(format!(
+                "an attempt of job {} spawns the job, which waits for that attempt already",
+                spawner.job
+            ))
+            .hint("leave out the prerequisite"));
+        }
         edges.push(Edge {
             needs: spawner.job,
             rule: PrerequisiteRule::Spawned,
@@ -192,7 +198,7 @@ pub(crate) fn add(tx: &Tx<'_>, job: JobId, edges: &[Edge]) -> Result<()> {
             edge.attempt,
             edge.met
         ])?;
-        if !edge.met && edge.doom.is_none() {
+        if !edge.met {
             link(tx, edge.needs, Links::NEEDED)?;
         }
     }
@@ -262,25 +268,18 @@ fn meet(tx: &mut Tx<'_>, needs: JobId, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// How many of a job's prerequisites are live and not met, as it is put back by hand: what has ended
-/// otherwise no longer keeps it.
+/// How many of a job's prerequisites can still be met, as it is put back by hand: what has ended
+/// otherwise no longer keeps it, and neither does an own part or an attempt that is over.
 pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
     let mut unmet = 0;
-    let needs: Vec<i64> = {
+    let edges: Vec<(i64, i64, Option<u32>)> = {
         let mut statement = tx.conn.prepare_cached(EDGES_UNMET_OF)?;
-        let rows = statement.query_map([job.0], |row| row.get(0))?;
+        let rows =
+            statement.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         rows.collect::<rusqlite::Result<_>>()?
     };
-    for id in needs {
-        let state: Option<i64> = tx
-            .conn
-            .prepare_cached(PREREQUISITE_STATE)?
-            .query_row([id], |row| row.get(0))
-            .optional()?;
-        let live = state
-            .and_then(State::from_code)
-            .is_some_and(|state| !state.is_final());
-        if live {
+    for (id, rule, attempt) in edges {
+        if can_be_met(tx, JobId(id), (PrerequisiteRule::from_code(rule), attempt))? {
             unmet += 1;
             link(tx, JobId(id), Links::NEEDED)?;
         } else {
@@ -293,4 +292,23 @@ pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
         .prepare_cached(JOB_SET_UNMET)?
         .execute([job.0, unmet])?;
     Ok(unmet)
+}
+
+fn can_be_met(
+    tx: &Tx<'_>,
+    needs: JobId,
+    (rule, attempt): (Option<PrerequisiteRule>, Option<u32>),
+) -> Result<bool> {
+    let Some(head) = head::find(tx.conn, needs)?.filter(|head| !head.state.is_final()) else {
+        return Ok(false);
+    };
+    Ok(match rule {
+        Some(PrerequisiteRule::Spawned) => {
+            head.state == State::Running && Some(head.attempt) == attempt
+        }
+        Some(PrerequisiteRule::OwnPart) => {
+            families::step(tx.conn, needs, head.links)? == Step::OwnPart
+        }
+        _ => true,
+    })
 }

@@ -18,6 +18,7 @@ mod final_steps;
 mod keys;
 mod limits;
 mod listing;
+mod model;
 mod neighbours;
 mod neighbours_of_attempts;
 mod neighbours_under_rules;
