@@ -1,11 +1,11 @@
 //! What the random test has found, shrunk, each as the claim that did not hold.
 
-use super::bench::fails;
+use super::bench::run;
 use super::ops::*;
 
 #[track_caller]
 fn holds(ops: &[Op]) {
-    if let Err(wrong) = fails(ops) {
+    if let Err(wrong) = run(ops) {
         panic!("{wrong}");
     }
 }
