@@ -209,7 +209,7 @@ impl NewJob {
         self
     }
 
-    /// Cancelled unless an attempt has begun by then.
+    /// Cancelled unless an attempt has begun by then; a group has begun once nothing keeps its children.
     #[must_use]
     pub fn deadline(mut self, deadline: Timestamp) -> NewJob {
         self.deadline = Some(deadline);

@@ -59,6 +59,7 @@ impl Model {
             job.state = State::Scheduled;
         } else if job.kind == Kind::Group {
             job.state = State::Waiting;
+            (job.can_be_late, job.watched) = (false, false);
             self.family(id).step = Step::Children;
         } else {
             self.may_run(id);

@@ -1,9 +1,11 @@
 //! The file and the model side by side.
 
+use std::collections::BTreeSet;
+
 use super::action::Action;
 use super::check::{check, check_nothing_is_stuck, check_steps};
 use super::ops::{End, Op};
-use super::plain::Model;
+use super::plain::{Job, Model};
 use super::world::{self, World};
 use crate::clock::timestamp;
 use crate::error::Kind as Refused;
@@ -11,15 +13,36 @@ use crate::state::State;
 use crate::store::tx::Tx;
 use crate::{Error, Result};
 
-/// Runs a sequence from an empty file; what fails, and at which operation. A panic is a failure too.
-pub(super) fn fails(ops: &[Op]) -> std::result::Result<(), String> {
-    std::panic::catch_unwind(|| run(ops)).unwrap_or_else(|_| Err("it panicked".to_owned()))
+/// What a sequence has led to, to see that the random ones lead everywhere.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    pub(super) steps: BTreeSet<(State, State)>,
+    pub(super) refused: BTreeSet<String>,
 }
 
-fn run(ops: &[Op]) -> std::result::Result<(), String> {
+impl Seen {
+    pub(super) fn add(&mut self, more: Seen) {
+        self.steps.extend(more.steps);
+        self.refused.extend(more.refused);
+    }
+}
+
+/// Whether a sequence fails, from an empty file.
+pub(super) fn fails(ops: &[Op]) -> bool {
+    run(ops).is_err()
+}
+
+/// Runs a sequence from an empty file: what was seen, or what fails, and at which operation. A panic is
+/// a failure too.
+pub(super) fn run(ops: &[Op]) -> std::result::Result<Seen, String> {
+    std::panic::catch_unwind(|| run_all(ops)).unwrap_or_else(|_| Err("it panicked".to_owned()))
+}
+
+fn run_all(ops: &[Op]) -> std::result::Result<Seen, String> {
     let mut bench = Bench {
         world: World::new(),
         model: Model::new(super::super::sandbox::START_MS),
+        seen: Seen::default(),
     };
     for (at, op) in ops.iter().enumerate() {
         bench
@@ -28,12 +51,14 @@ fn run(ops: &[Op]) -> std::result::Result<(), String> {
     }
     bench
         .run_out()
-        .map_err(|wrong| format!("at the end: {wrong}"))
+        .map_err(|wrong| format!("at the end: {wrong}"))?;
+    Ok(bench.seen)
 }
 
 struct Bench {
     world: World,
     model: Model,
+    seen: Seen,
 }
 
 /// What is wrong, in words.
@@ -86,18 +111,18 @@ impl Bench {
     fn alone(&mut self, op: &Op) -> std::result::Result<(), Wrong> {
         let action = Action::of(op, &self.model);
         let got = self.world.transaction(|tx| world::perform(tx, &action));
-        compare(&mut self.model, &action, got)
+        compare(&mut self.model, (&action, got), &mut self.seen)
     }
 
     /// Several commands in one transaction, each whole or not at all.
     fn together(&mut self, ops: &[Op]) -> std::result::Result<(), Wrong> {
-        let model = &mut self.model;
+        let (model, seen) = (&mut self.model, &mut self.seen);
         let done = self.world.transaction(|tx: &mut Tx<'_>| {
             let mut wrong = Ok(());
             for op in ops {
                 let action = Action::of(op, model);
                 let got = tx.savepoint(|tx| world::perform(tx, &action));
-                wrong = wrong.and_then(|()| compare(model, &action, got));
+                wrong = wrong.and_then(|()| compare(model, (&action, got), seen));
             }
             Ok(wrong)
         });
@@ -145,8 +170,8 @@ impl Bench {
 /// nothing.
 fn compare(
     model: &mut Model,
-    action: &Action,
-    got: Result<world::Reply>,
+    (action, got): (&Action, Result<world::Reply>),
+    seen: &mut Seen,
 ) -> std::result::Result<(), Wrong> {
     let mut next = model.clone();
     let claimed = got.as_ref().map_or(&[][..], |(_, claimed)| claimed);
@@ -154,10 +179,15 @@ fn compare(
     match (got, expected) {
         (Ok((said, _)), Ok(expected)) if said == expected => {
             let wrong = check_steps(model, &next, action);
+            let both = |(id, job): (&i64, &Job)| Some((job.state, next.state(*id)?));
+            seen.steps.extend(model.jobs.iter().filter_map(both));
             *model = next;
             wrong
         }
-        (Err(error), Err(kind)) if error.kind() == kind => Ok(()),
+        (Err(error), Err(kind)) if error.kind() == kind => {
+            seen.refused.insert(format!("{kind:?}"));
+            Ok(())
+        }
         (Ok((said, _)), expected) => Err(format!(
             "the file says '{said}', the model {expected:?}\n  of {action:?}"
         )),

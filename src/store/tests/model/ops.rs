@@ -195,7 +195,7 @@ fn new(rng: &mut Rng) -> New {
         1..3 => B,
         _ => A,
     };
-    let key = maybe(rng, 3, |rng| rng.u8(0..2)).filter(|_| kind != Group);
+    let key = maybe(rng, 2, |rng| rng.u8(0..2)).filter(|_| kind != Group);
     let unique = maybe(rng, 5, |rng| rng.u8(0..3));
     New {
         kind,

@@ -46,9 +46,9 @@ fn without_chunks(mut ops: Vec<Op>, chunk: usize) -> Vec<Op> {
         let mut fewer = ops.clone();
         fewer.drain(at..(at + chunk).min(ops.len()));
         let renamed = (chunk == 1).then(|| without_job(&ops, at));
-        if fails(&fewer).is_err() {
+        if fails(&fewer) {
             ops = fewer;
-        } else if let Some(renamed) = renamed.filter(|renamed| fails(renamed).is_err()) {
+        } else if let Some(renamed) = renamed.filter(|renamed| fails(renamed)) {
             ops = renamed;
         } else {
             at += chunk;
@@ -62,7 +62,7 @@ fn simpler(mut ops: Vec<Op>) -> Vec<Op> {
         while let Some(simpler) = simpler_op(&ops[at]).into_iter().find_map(|op| {
             let mut changed = ops.clone();
             changed[at] = op;
-            fails(&changed).is_err().then_some(changed)
+            fails(&changed).then_some(changed)
         }) {
             ops = simpler;
         }
@@ -78,7 +78,7 @@ fn nearer(mut ops: Vec<Op>, at: usize) -> Vec<Op> {
         for nearer in 0..pick.min(8) {
             let mut changed = ops.clone();
             *changed[at].jobs_named()[named] = nearer;
-            if fails(&changed).is_err() {
+            if fails(&changed) {
                 ops = changed;
                 break;
             }

@@ -1,11 +1,11 @@
 //! What the random test has found, shrunk, each as the claim that did not hold.
 
-use super::bench::fails;
+use super::bench::run;
 use super::ops::*;
 
 #[track_caller]
 fn holds(ops: &[Op]) {
-    if let Err(wrong) = fails(ops) {
+    if let Err(wrong) = run(ops) {
         panic!("{wrong}");
     }
 }
@@ -243,5 +243,34 @@ fn a_group_that_is_put_back_waits_for_what_it_has_waited_for() {
         Enqueue(child),
         Settle(0, Fail),
         Retry(0),
+    ]);
+}
+
+/// A group kept its deadline while its children were at work, and was cancelled for it when all that
+/// was left was its final step.
+#[test]
+fn a_group_cannot_miss_its_deadline_once_its_children_may_run() {
+    let group = New {
+        kind: Group,
+        deadline: Some(5),
+        last_step: true,
+        ..New::default()
+    };
+    holds(&[
+        Enqueue(group),
+        Enqueue(New {
+            parent: Some(0),
+            ..New::default()
+        }),
+        claim(1),
+        Settle(0, done()),
+        Pass(6),
+        Turn {
+            runner: 0,
+            ends: Vec::new(),
+            crash: None,
+            jobs: 1,
+        },
+        Settle(0, done()),
     ]);
 }
