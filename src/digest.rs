@@ -12,6 +12,12 @@ pub struct Digest {
 const OFFSET_BASIS: u128 = 0x6c62_272e_07bb_0142_62b8_2175_6295_c58d;
 const PRIME: u128 = 0x0000_0000_0100_0000_0000_0000_0000_013b;
 
+impl Default for Digest {
+    fn default() -> Digest {
+        Digest::new()
+    }
+}
+
 impl Digest {
     /// Of nothing yet.
     pub fn new() -> Digest {

@@ -101,7 +101,7 @@ pub(super) fn wanted(args: &Enqueue) -> CliResult<Wanted> {
     })
 }
 
-fn options(args: &Enqueue, session: &Session) -> CliResult<Options> {
+pub(super) fn options(args: &Enqueue, session: &Session) -> CliResult<Options> {
     let Start { delay, at, .. } = args.start;
     let named = |words: &[String]| -> CliResult<Vec<JobRef>> {
         let ids = session.resolve_ids(words)?.into_iter();

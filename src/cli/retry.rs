@@ -10,10 +10,10 @@ use super::session::Session;
 pub(super) fn run(args: &args::Retry, session: &Session) -> CliResult {
     let queue = session.queue()?;
     let retry = |id: JobId| {
-        queue.retry(id)?;
+        let state = queue.retry(id)?;
         Ok(Done {
-            result: "pending",
-            said: format!("job {id} is pending again"),
+            result: state.as_str(),
+            said: format!("job {id} is {state} again"),
         })
     };
     if !args.failed {

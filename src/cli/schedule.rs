@@ -103,7 +103,8 @@ fn add(args: &ScheduleAdd, session: &Session) -> CliResult {
                 .hint("`jobq schedule run NAME` enqueues one now"),
         );
     }
-    let origin = Origin::here(Arc::clone(&session.config))?;
+    let options = enqueue::options(&args.job, session)?;
+    let origin = Origin::here(Arc::clone(&session.config))?.usual(options);
     let job = origin.job(enqueue::wanted(&args.job)?)?;
     let mut schedule = Schedule::new(&args.name, &args.cron, job)
         .missed(args.missed)

@@ -209,7 +209,7 @@ impl NewJob {
         self
     }
 
-    /// Cancelled unless an attempt has begun by then.
+    /// Cancelled unless an attempt has begun by then; a group has begun once nothing keeps its children.
     #[must_use]
     pub fn deadline(mut self, deadline: Timestamp) -> NewJob {
         self.deadline = Some(deadline);
@@ -272,7 +272,8 @@ impl NewJob {
     }
 
     /// A child that a running attempt spawns: it runs once that attempt has completed, and is called
-    /// off where the attempt ends otherwise, so that a retry doubles nothing.
+    /// off where the attempt ends otherwise, so that a retry doubles nothing. It cannot name the
+    /// attempt's job among those it runs [after](NewJob::after) besides.
     #[must_use]
     pub fn spawned(mut self, parent: JobId, by: AttemptRef) -> NewJob {
         self.parent = Some(Parent {

@@ -9,6 +9,7 @@ use crate::job::{JobId, NewJob, check_name};
 use crate::limit::QueueLimits;
 use crate::state::State;
 use crate::store::edit::{self, Cancelled, Edit};
+use crate::store::head;
 use crate::store::names::{self, KindsOf};
 use crate::store::prune::{self, Pass, Sweep};
 use crate::store::queues::{self, Which};
@@ -25,12 +26,16 @@ impl Queue {
         self.store.write(move |tx| edit::cancel(tx, id))
     }
 
-    /// Puts a final job back to pending. Its history stays.
+    /// Puts a final job back: to pending, or to where its rules have it wait. Its history stays. A
+    /// parent is put back with those of its children that did not complete, and goes on where it was.
     ///
     /// # Errors
-    /// There is no such job, or it is not final.
-    pub fn retry(&self, id: JobId) -> Result<()> {
-        self.store.write(move |tx| requeue::requeue(tx, id))
+    /// There is no such job, it is not final, or another job has its unique key by now.
+    pub fn retry(&self, id: JobId) -> Result<State> {
+        self.store.write(move |tx| {
+            requeue::requeue(tx, id)?;
+            Ok(head::get(tx.conn, id)?.state)
+        })
     }
 
     /// Changes options of a job that does not run.

@@ -16,7 +16,7 @@ use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::state::State;
 use crate::store::due::{self, ClockReading, has_stepped};
-use crate::store::prune::{Pass, Stepped, give_back_space};
+use crate::store::prune::{Keeps, Pass, Stepped, give_back_space};
 use crate::store::runners::{self, Alive, Loss};
 
 impl Dispatcher {
@@ -186,8 +186,7 @@ pub(super) fn find_dead(folder: &Path, runner: &Alive) -> Option<(Lost, DeadLock
 }
 
 impl Settings {
-    /// How long final jobs of a kind are kept, by their state; none: for ever.
-    pub(super) fn keeps(&self, kind: &str) -> [(State, Option<Duration>); 3] {
+    pub(super) fn keeps(&self, kind: &str) -> Keeps {
         let own = self.kind_retention.get(kind);
         let keep = own.copied().unwrap_or(self.retention.into());
         [

@@ -165,16 +165,20 @@ fn because(reason: Option<&str>) -> Option<String> {
     end.to_json()
 }
 
-/// Cancels what an attempt spawned that did not complete: it was never a child.
+/// Cancels what an attempt spawned that did not complete: it was never a child, not even where
+/// something else has cancelled it before.
 pub(crate) fn call_off(tx: &mut Tx<'_>, job: JobId, spawner: JobId) -> Result<()> {
-    let Some(head) = head::find(tx.conn, job)?.filter(|head| !head.state.is_final()) else {
+    let Some(head) = head::find(tx.conn, job)? else {
         return Ok(());
     };
     if let Some(parent) = head.parent {
-        families::leave(tx, job, parent)?;
+        families::leave(tx, (parent, job), head.state)?;
     }
     if head.links.has(Links::UNIQUE) {
         uniques::forget(tx, job)?;
+    }
+    if head.state.is_final() {
+        return Ok(());
     }
     let reason = format!("the attempt of job {spawner} that spawned it did not complete");
     tx.conn

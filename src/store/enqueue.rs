@@ -193,6 +193,7 @@ fn enqueue_with(
     tie(tx, rules, id, (&edges, admitted.as_ref()))?;
     if state == State::Waiting {
         families::set_stage(tx, id, crate::family::Step::Children)?;
+        deadlines::begun(tx, id)?;
     }
     let Some(reason) = doomed else {
         return Ok(enqueued);

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::checked::FamilyRules;
+use super::checked::{CheckedJob, FamilyRules};
 use super::ended::{self, Ended, Offspring};
 use super::head;
 use super::links::Links;
@@ -94,6 +94,15 @@ pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
     })
 }
 
+/// Whether the parent that a spawned job names, where it names one, is still live.
+pub(crate) fn takes_children_of(tx: &Tx<'_>, job: &CheckedJob) -> Result<bool> {
+    let Some(parent) = job.rules.as_ref().and_then(|rules| rules.parent) else {
+        return Ok(true);
+    };
+    let head = head::find(tx.conn, parent.job)?;
+    Ok(head.is_some_and(|head| !head.state.is_final()))
+}
+
 /// Counts a new child.
 pub(crate) fn join(tx: &mut Tx<'_>, admitted: &Admitted) -> Result<()> {
     if admitted.founds {
@@ -109,13 +118,13 @@ pub(crate) fn join(tx: &mut Tx<'_>, admitted: &Admitted) -> Result<()> {
 }
 
 /// Whether a job whose own attempt has completed is not done with that: it has children, or may get
-/// some. After its final step it is, unless a child was put back meanwhile.
+/// some. After its final step it is, unless a child was put back meanwhile that is live or has failed.
 pub(crate) fn goes_on(tx: &Tx<'_>, job: JobId, links: Links) -> Result<bool> {
     if !links.has(Links::FAMILY) {
         return Ok(false);
     }
     let family = get(tx.conn, job)?;
-    Ok(family.is_some_and(|family| family.step != Step::Final || family.children.live() > 0))
+    Ok(family.is_some_and(|family| family.step != Step::Final || family.fate() != Fate::Complete))
 }
 
 /// Makes a job a parent.
@@ -142,8 +151,7 @@ pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, step: Step) -> Result<()> {
 }
 
 /// Whether a final parent that is put back has nothing of its own to do again. One that completed
-/// begins from the start; so does a group that was cancelled before it began, as its children still
-/// wait for that.
+/// begins from the start, but for a group.
 pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<bool> {
     if state == State::Completed && !is_group(tx, job)? {
         set_stage(tx, job, Step::OwnPart)?;
@@ -263,7 +271,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     }
 }
 
-fn is_group(tx: &Tx<'_>, job: JobId) -> Result<bool> {
+pub(crate) fn is_group(tx: &Tx<'_>, job: JobId) -> Result<bool> {
     Ok(tx
         .conn
         .prepare_cached(JOB_KIND_IS)?
@@ -324,13 +332,16 @@ pub(crate) fn cancel_children(tx: &mut Tx<'_>, parent: JobId, state: State) -> R
 }
 
 /// A child that is called off has never been one.
-pub(crate) fn leave(tx: &mut Tx<'_>, child: JobId, parent: JobId) -> Result<()> {
+pub(crate) fn leave(tx: &mut Tx<'_>, (parent, child): (JobId, JobId), from: State) -> Result<()> {
     tx.conn.prepare_cached(JOB_ORPHAN)?.execute([child.0])?;
     tx.families.change(parent).total -= 1;
+    if from.is_final() {
+        child_is_back(tx, (parent, child), from)?;
+    }
     Ok(())
 }
 
-/// A final child is put back by hand: it counts as live again.
+/// A final child no longer counts as ended: it is put back by hand, or leaves.
 pub(crate) fn child_is_back(
     tx: &mut Tx<'_>,
     (parent, child): (JobId, JobId),

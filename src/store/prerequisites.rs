@@ -1,16 +1,17 @@
 //! What blocked jobs wait for: edges from a prerequisite to the job that needs it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use rusqlite::{OptionalExtension, params};
 
 use super::checked::Rules;
 use super::ended;
-use super::families::Admitted;
+use super::families::{self, Admitted};
+use super::head;
 use super::links::Links;
 use super::statement::statements;
 use super::tx::Tx;
-use crate::family::{PrerequisiteRule, Release};
+use crate::family::{PrerequisiteRule, Release, Step};
 use crate::job::JobId;
 use crate::state::State;
 use crate::{Error, Result};
@@ -26,7 +27,7 @@ statements! {
         WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3 AND met = 0";
     hot JOB_MEET_IF_BLOCKED = "UPDATE jobq_job SET unmet = unmet - 1 WHERE id = ?1 AND state = 1 AND unmet > 0
         RETURNING unmet";
-    hot EDGES_UNMET_OF = "SELECT needs_id, rule FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
+    hot EDGES_UNMET_OF = "SELECT needs_id, rule, attempt FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
     hot JOB_SET_UNMET = "UPDATE jobq_job SET unmet = ?2 WHERE id = ?1";
     hot JOB_PARENT = "SELECT parent_id FROM jobq_job WHERE id = ?1 AND parent_id IS NOT NULL";
 }
@@ -63,8 +64,15 @@ pub(crate) fn edges(
         // Nobody waits for a job that is not there yet: without a parent it closes no circle.
         return Ok(edges);
     };
-    if edges.iter().any(|edge| !edge.met) {
-        check_no_cycle(tx, admitted.parent, &edges)?;
+    let mut outside = HashSet::new();
+    for edge in edges.iter().filter(|edge| !edge.met) {
+        // A sibling was let in without waiting for their parent: it need not be looked at again.
+        if parent_of(tx, edge.needs)? != Some(admitted.parent) {
+            outside.insert(edge.needs);
+        }
+    }
+    if !outside.is_empty() {
+        check_no_cycle(tx, admitted.parent, &outside)?;
     }
     if let Some(held) = &admitted.held_by {
         edges.push(Edge {
@@ -76,6 +84,13 @@ pub(crate) fn edges(
         });
     }
     if let Some(spawner) = &admitted.spawned_by {
+        if edges.iter().any(|edge| edge.needs == spawner.job) {
+            return Err(Error::invalid(format!(
+                "an attempt of job {} spawns the job, which waits for that attempt already",
+                spawner.job
+            ))
+            .hint("leave out the prerequisite"));
+        }
         edges.push(Edge {
             needs: spawner.job,
             rule: PrerequisiteRule::Spawned,
@@ -127,11 +142,11 @@ enum Held {
 
 /// A child that waits for its parent, or for somebody who waits for that parent, would wait for ever.
 /// Looks from the parent upwards: who waits for its end. Its other children wait for its own part only.
-fn check_no_cycle(tx: &Tx<'_>, parent: JobId, edges: &[Edge]) -> Result<()> {
+fn check_no_cycle(tx: &Tx<'_>, parent: JobId, needs: &HashSet<JobId>) -> Result<()> {
     let mut seen = HashMap::from([(parent, Held::End)]);
     let mut waiting = VecDeque::from([(parent, Held::End)]);
     while let Some((job, held)) = waiting.pop_front() {
-        if edges.iter().any(|edge| !edge.met && edge.needs == job) {
+        if needs.contains(&job) {
             let how = if job == parent {
                 "is its parent".to_owned()
             } else {
@@ -178,7 +193,7 @@ pub(crate) fn add(tx: &Tx<'_>, job: JobId, edges: &[Edge]) -> Result<()> {
             edge.attempt,
             edge.met
         ])?;
-        if !edge.met && edge.doom.is_none() {
+        if !edge.met {
             link(tx, edge.needs, Links::NEEDED)?;
         }
     }
@@ -221,8 +236,7 @@ pub(crate) fn attempt_undone(tx: &mut Tx<'_>, spawner: JobId) -> Result<()> {
     Ok(())
 }
 
-/// Who waits for a job by these rules, by age. What an attempt has spawned may wait for its spawner's
-/// end as well: whether it was ever there comes first.
+/// Who waits for a job by these rules, by age.
 fn unmet_from(
     tx: &Tx<'_>,
     needs: JobId,
@@ -236,18 +250,14 @@ fn unmet_from(
             edges.push((JobId(row.get(0)?), rule));
         }
     }
-    edges.sort_unstable_by_key(|(job, rule)| (*job, *rule != PrerequisiteRule::Spawned));
+    edges.sort_unstable_by_key(|(job, _)| *job);
     Ok(edges)
 }
 
 fn meet(tx: &mut Tx<'_>, (needs, rule): (JobId, PrerequisiteRule), job: JobId) -> Result<()> {
-    let met = tx
-        .conn
+    tx.conn
         .prepare_cached(EDGE_MEET_IF_UNMET)?
         .execute([needs.0, rule.code(), job.0])?;
-    if met == 0 {
-        return Ok(());
-    }
     let left: Option<i64> = tx
         .conn
         .prepare_cached(JOB_MEET_IF_BLOCKED)?
@@ -259,25 +269,18 @@ fn meet(tx: &mut Tx<'_>, (needs, rule): (JobId, PrerequisiteRule), job: JobId) -
     Ok(())
 }
 
-/// How many of a job's prerequisites are live and not met, as it is put back by hand: what has ended
-/// otherwise no longer keeps it.
+/// How many of a job's prerequisites can still be met, as it is put back by hand: what has ended
+/// otherwise no longer keeps it, and neither does an own part or an attempt that is over.
 pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
     let mut unmet = 0;
-    let needs: Vec<(i64, i64)> = {
+    let edges: Vec<(i64, i64, Option<u32>)> = {
         let mut statement = tx.conn.prepare_cached(EDGES_UNMET_OF)?;
-        let rows = statement.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        let rows =
+            statement.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
         rows.collect::<rusqlite::Result<_>>()?
     };
-    for (id, rule) in needs {
-        let state: Option<i64> = tx
-            .conn
-            .prepare_cached(PREREQUISITE_STATE)?
-            .query_row([id], |row| row.get(0))
-            .optional()?;
-        let live = state
-            .and_then(State::from_code)
-            .is_some_and(|state| !state.is_final());
-        if live {
+    for (id, rule, attempt) in edges {
+        if can_be_met(tx, JobId(id), (PrerequisiteRule::from_code(rule), attempt))? {
             unmet += 1;
             link(tx, JobId(id), Links::NEEDED)?;
         } else {
@@ -290,4 +293,23 @@ pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
         .prepare_cached(JOB_SET_UNMET)?
         .execute([job.0, unmet])?;
     Ok(unmet)
+}
+
+fn can_be_met(
+    tx: &Tx<'_>,
+    needs: JobId,
+    (rule, attempt): (Option<PrerequisiteRule>, Option<u32>),
+) -> Result<bool> {
+    let Some(head) = head::find(tx.conn, needs)?.filter(|head| !head.state.is_final()) else {
+        return Ok(false);
+    };
+    Ok(match rule {
+        Some(PrerequisiteRule::Spawned) => {
+            head.state == State::Running && Some(head.attempt) == attempt
+        }
+        Some(PrerequisiteRule::OwnPart) => {
+            families::step(tx.conn, needs, head.links)? == Step::OwnPart
+        }
+        _ => true,
+    })
 }

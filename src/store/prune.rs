@@ -61,6 +61,9 @@ impl Sweep {
     }
 }
 
+/// How long the final jobs of a kind are kept, by their state; none: for ever.
+pub(crate) type Keeps = [(State, Option<Duration>); 3];
+
 /// One look at everything that may be old.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Pass {
@@ -77,7 +80,7 @@ impl Pass {
         conn: &Connection,
         names: &mut Names,
         now_ms: i64,
-        keep: &dyn Fn(&str) -> [(State, Option<Duration>); 3],
+        keep: &dyn Fn(&str) -> Keeps,
     ) -> Result<Pass> {
         let mut pass = Pass::default();
         for kind in names::kind_ids(conn)? {

@@ -80,14 +80,21 @@ fn put_back(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<()> {
 
 fn becomes(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<State> {
     if head.links.has(Links::FAMILY) && families::is_own_part_done(tx, id, head.state)? {
-        families::set_stage(tx, id, Step::Children)?;
-        return Ok(State::Waiting);
+        return waits_for_children(tx, id);
     }
     if head.links.has(Links::WAITS) && prerequisites::count_anew(tx, id)? > 0 {
         return Ok(State::Blocked);
+    }
+    if head.links.has(Links::FAMILY) && families::is_group(tx, id)? {
+        return waits_for_children(tx, id);
     }
     if head.links.has(Links::KEY) && !places::take(tx, id)? {
         return Ok(State::Blocked);
     }
     Ok(State::Pending)
+}
+
+fn waits_for_children(tx: &Tx<'_>, id: JobId) -> Result<State> {
+    families::set_stage(tx, id, Step::Children)?;
+    Ok(State::Waiting)
 }

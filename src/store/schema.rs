@@ -49,11 +49,20 @@ enum Owner {
 /// Makes the schema in an empty file or in an application's, upgrades an older one, refuses a newer one.
 pub(crate) fn ensure(conn: &mut Connection, now_ms: i64) -> Result<()> {
     match version(conn)? {
-        Some(VERSION) => {}
-        Some(found) => upgrade(conn, UPGRADES, VERSION, found)?,
-        None => create(conn, now_ms)?,
+        Some(found) if found > VERSION => Err(newer(found)),
+        Some(found) => {
+            // First: a file that is refused is left as it is.
+            keep_wal(conn)?;
+            if found < VERSION {
+                upgrade(conn, UPGRADES, VERSION, found)?;
+            }
+            Ok(())
+        }
+        None => {
+            create(conn, now_ms)?;
+            keep_wal(conn)
+        }
     }
-    keep_wal(conn)
 }
 
 /// A copy that SQLite's own tools have made is without a write-ahead log.

@@ -71,7 +71,10 @@ pub(crate) struct Spawned {
 impl Spawned {
     fn add(&self, tx: &mut Tx<'_>) -> Result<()> {
         for job in &self.jobs {
-            enqueue::enqueue(tx, job)?;
+            // A sibling comes too late for a parent that has failed or was cancelled meanwhile.
+            if families::takes_children_of(tx, job)? {
+                enqueue::enqueue(tx, job)?;
+            }
         }
         Ok(())
     }
@@ -152,6 +155,12 @@ pub(crate) fn settle_with(
     Ok(Some(to))
 }
 
+/// For what is written before the job's row, which names the attempt itself, has changed.
+fn is_held(tx: &Tx<'_>, held: &Held) -> Result<bool> {
+    let head = head::find(tx.conn, held.job)?;
+    Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
+}
+
 /// Changes the job's row; none where it is not held. Else where it went, and the bits it had.
 fn change(
     tx: &mut Tx<'_>,
@@ -161,10 +170,7 @@ fn change(
 ) -> Result<Option<(State, Links)>> {
     let state = match (verdict, due) {
         (Verdict::Complete { result }, _) => {
-            if spawned.founds_family {
-                if !is_held(tx, held)? {
-                    return Ok(None);
-                }
+            if spawned.founds_family && is_held(tx, held)? {
                 families::found(tx, held.job, held.parent, spawned.family)?;
             }
             return complete(tx, held, measured, result.as_deref());
@@ -294,7 +300,7 @@ pub(crate) fn return_unbegun(
     again: AheadAgain,
 ) -> Result<Option<State>> {
     let (to, links) = match give_back(tx, held, again, 0)? {
-        Some(to) => (to, held.links),
+        Some(to) => (to, head::get(tx.conn, held.job)?.links),
         None => match finish(tx, held, &Measured::default(), State::Cancelled)? {
             Some(ended) => ended,
             None => return not_held(tx, held, &Measured::default()),
@@ -314,14 +320,14 @@ pub(crate) fn return_unbegun(
     tx.counts.moved(held.queue, State::Running, to);
     if to.is_final() {
         has_ended(tx, &Held { links, ..*held }, to);
-    } else {
-        if links.has(Links::DEADLINE) {
-            deadlines::arm_again(tx, held.job)?;
-        }
-        if links.has(Links::NEEDED) {
-            // It may have begun unnoticed, before its runner was lost.
-            prerequisites::attempt_undone(tx, held.job)?;
-        }
+        return Ok(Some(to));
+    }
+    if links.has(Links::DEADLINE) {
+        deadlines::arm_again(tx, held.job)?;
+    }
+    // Of what a lost runner had claimed ahead nobody knows whether it had just begun.
+    if links.has(Links::NEEDED) {
+        prerequisites::attempt_undone(tx, held.job)?;
     }
     Ok(Some(to))
 }
@@ -370,11 +376,6 @@ fn finish(
     }
     let ended = finish_if_linked(tx, held, measured, (to, links))?;
     Ok(ended.then_some((to, links)))
-}
-
-fn is_held(tx: &Tx<'_>, held: &Held) -> Result<bool> {
-    let head = head::find(tx.conn, held.job)?;
-    Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
 }
 
 fn finish_if_linked(

@@ -1,6 +1,7 @@
 //! What SQLite's errors mean to a person and to a caller.
 
 use rusqlite::ErrorCode;
+use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 
 use crate::error::{Error, Kind};
 
@@ -13,9 +14,10 @@ impl From<rusqlite::Error> for Error {
                 "the database is busy: another process kept it locked",
             )
             .hint("try again"),
-            Some(ErrorCode::DiskFull) => {
-                Error::new(Kind::Full, "the disk is full; nothing was changed")
-                    .hint("free some space (`jobq prune` removes old jobs) and try again")
+            Some(ErrorCode::DiskFull) => disk_full(),
+            // The index of the log is a file that SQLite cannot make any larger.
+            Some(ErrorCode::SystemIoFailure) if is_code(&error, SQLITE_IOERR_SHMSIZE) => {
+                disk_full()
             }
             Some(ErrorCode::ReadOnly) => Error::new(Kind::ReadOnly, "the database is read-only"),
             Some(ErrorCode::NotADatabase) => {
@@ -37,6 +39,16 @@ impl From<rusqlite::Error> for Error {
         };
         told.with_source(error)
     }
+}
+
+fn disk_full() -> Error {
+    Error::new(Kind::Full, "the disk is full; nothing was changed")
+        .hint("free some space (`jobq prune` removes old jobs) and try again")
+}
+
+fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {
+    let of_sqlite = error.sqlite_error();
+    of_sqlite.is_some_and(|error| error.extended_code == extended_code)
 }
 
 /// Whether the connection can no longer be trusted: it is to be closed and opened anew.

@@ -430,7 +430,7 @@ impl Writer {
 
 /// A log that is left behind is read by the next process that opens the file: a small one costs that
 /// process less than a checkpoint would cost this one.
-const LEAVE_LOG_BYTES: u64 = 256 * 1024;
+const LEAVE_LOG_BYTES: u64 = 512 * 1024;
 
 impl Drop for Writer {
     /// Lets SQLite checkpoint and remove the log where it has grown and nobody else has the file open.

@@ -28,5 +28,7 @@ mod shutdown;
 mod support;
 mod sync_errors;
 mod testing;
+#[cfg(feature = "cli")]
+mod upgrade;
 mod wake;
 mod zombie;

@@ -103,6 +103,26 @@ fn a_chain_of_ten_thousand_is_cancelled_in_one_transaction_in_linear_time() {
 }
 
 #[test]
+fn a_chain_among_the_children_of_a_parent_that_has_not_begun_is_let_in_in_linear_time() {
+    let spent = [LONG / 2, LONG].map(|jobs| {
+        let mut sandbox = Sandbox::new();
+        let parent = sandbox.enqueue(NewJob::new("parent"));
+        let before = steps(&sandbox);
+        let child = |at: usize| {
+            let before = (at > 0).then_some(JobId(1 + at as i64));
+            NewJob::new("child").parent(parent).after(before)
+        };
+        let ids = enqueue_all(&mut sandbox, (0..jobs).map(child));
+        let spent = steps(&sandbox) - before;
+        sandbox.complete(parent);
+        assert_eq!(sandbox.states(&ids[..2]), [Pending, Blocked]);
+        all_are(&sandbox, Blocked, jobs - 1);
+        spent
+    });
+    assert_linear("enqueue", spent);
+}
+
+#[test]
 fn ten_thousand_generations_end_in_one_transaction() {
     for fails in [false, true] {
         let spent = [LONG / 2, LONG].map(|jobs| {

@@ -83,11 +83,44 @@ pub(super) fn town() -> Sandbox {
             settle_in(&sandbox, who, state);
         }
     }
+    sandbox.sql(NEIGHBOURS);
     sandbox.sql(
         "INSERT INTO jobq_count SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state;",
     );
     sandbox
 }
+
+/// So many jobs with rules of every sort live in the town, besides the three in each state.
+pub(super) const RULED: usize = 8;
+
+/// Their numbers are negative, so that new ones are given as if they were not there. A waiting group
+/// (1) with children: completed (2), pending with a place (3), blocked by its key (4), blocked by
+/// prerequisites (5); a scheduled job with a deadline (6), one whose unique key outlives it (7), and a
+/// running parent (8).
+const NEIGHBOURS: &str = "
+    INSERT INTO jobq_job (id, queue_id, kind_id, state, priority, max_retries, backoff, retry_delay_ms, created_at,
+        updated_at, links, unmet, parent_id, key, unique_key, unique_for_ms, deadline, tenant, wait_reason, run_at,
+        wait_fixed, finished_at, attempt, claim, runner_id, started_at)
+    VALUES (-1, 2, 2, 4, 1, 3, 4, 5000, 100, 200, 2, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
+        (-2, 2, 2, 5, 1, 3, 4, 5000, 100, 200, 5, 0, -1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 1800000000000, 1, 0, 4, 5),
+        (-3, 2, 2, 2, 1, 3, 4, 5000, 100, 200, 13, 0, -1, 'k', NULL, NULL, NULL, 'x', NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
+        (-4, 2, 2, 1, 1, 3, 4, 5000, 100, 200, 9, 0, -1, 'k', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
+        (-5, 2, 2, 1, 1, 3, 4, 5000, 100, 200, 209, 1, -1, NULL, 'u', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
+        (-6, 2, 2, 0, 1, 3, 4, 5000, 100, 200, 32, 0, NULL, NULL, NULL, NULL, 1900000000000, NULL, 1, 1900000000001, 1, NULL, 0, NULL, NULL, NULL),
+        (-7, 2, 2, 7, 1, 3, 4, 5000, 100, 200, 16, 0, NULL, NULL, 'v', 9, NULL, NULL, NULL, NULL, NULL, 1800000000000, 0, NULL, NULL, NULL),
+        (-8, 2, 2, 3, 1, 3, 4, 5000, 100, 200, 2, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 2, 0, 2, 100);
+    INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job WHERE id < 0;
+    INSERT INTO jobq_family (job_id, stage, total, done) VALUES (-1, 1, 4, 1), (-8, 0, 0, 0);
+    INSERT INTO jobq_key VALUES ('k', 1), ('wide', 7);
+    INSERT INTO jobq_place VALUES ('k', 1, 2, -3), ('k', 0, 2, -4);
+    INSERT INTO jobq_prerequisite VALUES (-3, -5, 0, NULL, 0), (-2, -5, 1, NULL, 1);
+    INSERT INTO jobq_unique VALUES ('u', -5, NULL), ('v', -7, 1900000000000);
+    INSERT INTO jobq_deadline VALUES (1900000000000, -6);
+    INSERT INTO jobq_tag VALUES ('colour', 'red', -5);
+    INSERT INTO jobq_rate VALUES (2, 0, 1);
+    INSERT INTO jobq_schedule (name, cron, timezone, missed, overlap, job, origin, next_at, created_at, updated_at)
+    VALUES ('nightly', '0 3 * * *', 'UTC', 1, 0, '{}', 0, 1900000000000, 1, 1);
+    INSERT INTO jobq_event (id, at, kind, job_id) SELECT id, 100, 1, id FROM jobq_job WHERE id < 0;";
 
 fn settle_in(sandbox: &Sandbox, who: Who, state: State) {
     let id = job(who, state).0;
@@ -214,12 +247,16 @@ pub(super) fn told(sandbox: &Sandbox, before: &Snapshot, after: &Snapshot) -> Ve
 fn key_in_words(sandbox: &Sandbox, table: &str, key: &[String], sign: char) -> String {
     let number = |at: usize| -> i64 {
         key[at]
-            .trim_matches(|c: char| !c.is_ascii_digit())
+            .trim_matches(|c: char| c != '-' && !c.is_ascii_digit())
             .parse()
-            .unwrap_or(-1)
+            .unwrap()
     };
     match table {
-        "job" | "payload" | "outcome" | "progress" => job_in_words(number(0)),
+        "job" | "payload" | "outcome" | "progress" | "family" => job_in_words(number(0)),
+        "place" => format!("{} of {}", text(&key[0]), job_in_words(number(3))),
+        "deadline" => format!("of {}", job_in_words(number(1))),
+        "tag" => format!("{} of {}", text(&key[0]), job_in_words(number(2))),
+        "prerequisite" => format!("{} of {}", job_in_words(number(0)), job_in_words(number(2))),
         "event" if sign == '+' => {
             let row = sandbox.conn.query_row(
                 "SELECT kind, job_id FROM jobq_event WHERE id = ?1",
@@ -243,7 +280,7 @@ fn key_in_words(sandbox: &Sandbox, table: &str, key: &[String], sign: char) -> S
                 .unwrap();
             format!("{queue} {}", State::from_code(number(1)).unwrap())
         }
-        "meta" | "batch" => text(&key[0]),
+        "meta" | "batch" | "key" | "unique" => text(&key[0]),
         _ => number(0).to_string(),
     }
 }
@@ -264,6 +301,9 @@ fn job_in_words(id: i64) -> String {
                 return format!("{} {state}", who.name());
             }
         }
+    }
+    if id < 0 {
+        return format!("neighbour {}", -id);
     }
     format!("new {id}")
 }

@@ -229,7 +229,7 @@ fn limits_are_set_shown_kept_and_cleared() {
     assert_eq!(limits(&queue(&jobq, "q")), all);
     let list = jobq.run(&["queue", "list"]).exits(0);
     assert_eq!(
-        list.rows()[0][8],
+        list.rows()[0][10],
         "concurrency=2 rate=10/1m max-size=100 weight=3"
     );
     let said = jobq.stdout(&["queue", "set", "q", "--rate", "none", "--weight", "1"]);

@@ -37,7 +37,7 @@ fn a_job_after_others_is_blocked_until_they_have_completed() {
     assert_eq!(jobq.job(5)["depends_on"], json!([1, 3, 4]));
     assert_eq!(jobq.count("blocked"), 1);
     let queues = jobq.run(&["queue", "list"]).exits(0);
-    assert_eq!(queues.rows()[0][8..], ["1", "0"], "{queues:?}");
+    assert_eq!(queues.rows()[0][8..10], ["1", "0"], "{queues:?}");
     let shown = jobq.stdout(&["status", "5"]);
     has_line(&shown, "after\t1 pending, 3 pending, 4 pending");
     jobq.drain(&["-j", "1"]).exits(0);

@@ -1,0 +1,196 @@
+//! Operations with their picks resolved: what the file and the model are both asked to do.
+
+use super::ops::{self, Delay, End, New, Op};
+use super::plain::Model;
+use crate::store::runners::Loss;
+use crate::store::settle::Held;
+
+/// A job to be enqueued, with the numbers of those it is tied to.
+#[derive(Clone, Debug)]
+pub(super) struct Wanted {
+    pub(super) new: New,
+    pub(super) parent: Option<i64>,
+    /// Job and attempt.
+    pub(super) by: Option<(i64, u32)>,
+    pub(super) after: Vec<i64>,
+    pub(super) after_any: Vec<i64>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Settling {
+    pub(super) held: Held,
+    pub(super) end: End,
+    pub(super) spawns: Vec<Wanted>,
+    /// Whether one of them is the job's own child, or it wants a final step.
+    pub(super) founds: bool,
+}
+
+/// A runner in its slot that is to be taken over.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lost {
+    pub(super) slot: usize,
+    pub(super) runner: i64,
+    pub(super) loss: Loss,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Action {
+    Nothing,
+    Enqueue(Wanted),
+    Claim {
+        runner: i64,
+        jobs: usize,
+        ahead: bool,
+    },
+    Settle(Settling),
+    Unbegun(Held, bool),
+    Begin(Held),
+    Lose(Lost),
+    Cancel(i64),
+    Retry(i64),
+    Remove(i64),
+    Edit {
+        job: i64,
+        priority: Option<u8>,
+        queue: Option<u8>,
+        delay: Option<Delay>,
+    },
+    Prune(u8, u32),
+    Places(u8, u32),
+    Turn {
+        runner: i64,
+        settlings: Vec<Settling>,
+        lost: Option<Lost>,
+        jobs: usize,
+    },
+}
+
+impl Action {
+    /// What the operation means where the file is as the model says.
+    pub(super) fn of(op: &Op, model: &Model) -> Action {
+        Action::named(op, model).unwrap_or(Action::Nothing)
+    }
+
+    /// None where there is nobody to be named.
+    fn named(op: &Op, model: &Model) -> Option<Action> {
+        let runner = |slot: u8| model.runners[usize::from(slot) % 3];
+        let lost = |slot: u8, loss| Lost {
+            slot: usize::from(slot) % 3,
+            runner: runner(slot),
+            loss,
+        };
+        Some(match op {
+            Op::Enqueue(new) => Action::Enqueue(wanted(new, model, None)),
+            Op::Claim {
+                runner: slot,
+                jobs,
+                ahead,
+            } => Action::Claim {
+                runner: runner(*slot),
+                jobs: usize::from(*jobs),
+                ahead: *ahead,
+            },
+            Op::Settle(pick, end) => Action::Settle(settling(live(model, *pick)?, end, model)),
+            Op::Report(pick, end) => Action::Settle(settling(any(model, *pick)?, end, model)),
+            Op::Unbegun(pick, again) => Action::Unbegun(live(model, *pick)?, *again),
+            Op::Begin(pick) => Action::Begin(live(model, *pick)?),
+            Op::Crash(slot) => Action::Lose(lost(*slot, Loss::Dead)),
+            Op::Hang(slot) => Action::Lose(lost(*slot, Loss::Hung { beat: 0 })),
+            Op::LivesAfterAll(slot) => Action::Lose(lost(*slot, Loss::Hung { beat: 7 })),
+            Op::Cancel(pick) => Action::Cancel(job(model, *pick)?),
+            Op::Retry(pick) => Action::Retry(job(model, *pick)?),
+            Op::Remove(pick) => Action::Remove(job(model, *pick)?),
+            Op::Edit {
+                job: pick,
+                priority,
+                queue,
+                delay,
+            } => Action::Edit {
+                job: job(model, *pick)?,
+                priority: *priority,
+                queue: *queue,
+                delay: *delay,
+            },
+            Op::Prune(state, seconds) => Action::Prune(*state, *seconds),
+            Op::Places(key, places) => Action::Places(*key, *places),
+            Op::Turn {
+                runner: slot,
+                ends,
+                crash,
+                jobs,
+            } => {
+                let end = |(pick, end): &(u8, End)| Some(settling(live(model, *pick)?, end, model));
+                Action::Turn {
+                    runner: runner(*slot),
+                    settlings: ends.iter().filter_map(end).collect(),
+                    lost: crash
+                        .filter(|crash| crash != slot)
+                        .map(|slot| lost(slot, Loss::Dead)),
+                    jobs: usize::from(*jobs),
+                }
+            }
+            Op::Pass(_) | Op::Step(_) | Op::Restart | Op::Undone(_) | Op::Together(_) => {
+                return None;
+            }
+            Op::Sabotage(_) => return None,
+        })
+    }
+}
+
+fn nth<T: Copy>(all: &[T], pick: ops::Pick) -> Option<T> {
+    let last = all.len().checked_sub(1)?;
+    Some(all[last - usize::from(pick) % all.len()])
+}
+
+fn job(model: &Model, pick: ops::Pick) -> Option<i64> {
+    let ids: Vec<i64> = model.jobs.keys().copied().collect();
+    nth(&ids, pick)
+}
+
+fn any(model: &Model, pick: ops::Pick) -> Option<Held> {
+    nth(&model.claims, pick)
+}
+
+fn live(model: &Model, pick: ops::Pick) -> Option<Held> {
+    let holds = |held: &&Held| model.is_held(held.job.0, held.attempt);
+    let live: Vec<Held> = model.claims.iter().filter(holds).copied().collect();
+    nth(&live, pick)
+}
+
+fn wanted(new: &New, model: &Model, spawner: Option<i64>) -> Wanted {
+    let find = |pick: &ops::Pick| job(model, *pick);
+    let by = match spawner {
+        Some(_) => None,
+        None => new.by.and_then(|pick| any(model, pick)),
+    };
+    let mut new = new.clone();
+    new.key = new.key.filter(|_| new.kind != ops::Group);
+    new.places = new.places.filter(|_| new.key.is_some());
+    new.window = new.window.filter(|_| new.unique.is_some());
+    let own = spawner.or(by.map(|held| held.job.0));
+    Wanted {
+        parent: new.parent.as_ref().and_then(find).or(own),
+        by: by.map(|held| (held.job.0, held.attempt)),
+        after: new.after.iter().filter_map(find).collect(),
+        after_any: new.after_any.iter().filter_map(find).collect(),
+        new,
+    }
+}
+
+fn settling(held: Held, end: &End, model: &Model) -> Settling {
+    let id = held.job.0;
+    let (spawns, last_step) = match end {
+        End::Done { spawns, last_step } => (spawns.as_slice(), *last_step),
+        _ => (&[][..], false),
+    };
+    let spawns: Vec<Wanted> = spawns
+        .iter()
+        .map(|new| wanted(new, model, Some(id)))
+        .collect();
+    Settling {
+        held,
+        end: end.clone(),
+        founds: last_step || spawns.iter().any(|wanted| wanted.parent == Some(id)),
+        spawns,
+    }
+}

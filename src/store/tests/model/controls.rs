@@ -1,0 +1,97 @@
+//! Negative controls: each spoils the file in one way, and the harness must notice and shrink it.
+
+use fastrand::Rng;
+
+use super::bench::{fails, run};
+use super::ops::{Op, sequence};
+use super::shrink::shrink;
+
+/// Spoils a file in the middle of random sequences; whether each rule that is named was found
+/// broken, by a short list of operations.
+#[track_caller]
+fn is_noticed(sql: &'static str, rule: &str) {
+    for seed in 0..200 {
+        let mut ops = sequence(&mut Rng::with_seed(seed), 30);
+        assert!(!fails(&ops), "seed {seed} fails without being spoilt");
+        ops.insert(20, Op::Sabotage(sql));
+        let Err(wrong) = run(&ops) else {
+            // There was nothing to spoil.
+            continue;
+        };
+        assert!(wrong.contains(rule), "{wrong}");
+        let short = shrink(ops);
+        assert!(
+            short.len() <= 6,
+            "{} are left of it: {short:#?}",
+            short.len()
+        );
+        assert!(fails(&short));
+        return;
+    }
+    panic!("nobody noticed: {sql}");
+}
+
+#[test]
+fn a_lost_place_is_noticed() {
+    is_noticed(
+        "DELETE FROM jobq_place WHERE job_id = (SELECT max(job_id) FROM jobq_place WHERE held = 1)",
+        "holds a place under its key",
+    );
+}
+
+#[test]
+fn a_leaked_place_is_noticed() {
+    is_noticed(
+        "INSERT INTO jobq_place SELECT 'k0', 1, 0, max(id) FROM jobq_job WHERE state >= 5 HAVING max(id) > 0",
+        "nobody else holds a place",
+    );
+}
+
+#[test]
+fn a_child_counted_twice_is_noticed() {
+    is_noticed(
+        "UPDATE jobq_family SET done = done + 1 WHERE job_id = (SELECT max(job_id) FROM jobq_family)",
+        "a family counts its children",
+    );
+}
+
+#[test]
+fn a_forgotten_prerequisite_is_noticed() {
+    is_noticed(
+        "UPDATE jobq_job SET unmet = 0 WHERE state = 1 AND unmet > 0",
+        "what a blocked job has unmet is counted",
+    );
+}
+
+#[test]
+fn a_second_live_job_of_a_unique_key_is_noticed() {
+    is_noticed(
+        "UPDATE jobq_job SET unique_key = (SELECT max(unique_key) FROM jobq_job WHERE state < 5), links = links | 16
+            WHERE id = (SELECT max(id) FROM jobq_job WHERE state < 5 AND unique_key IS NULL)",
+        "a unique key has one live job",
+    );
+}
+
+#[test]
+fn a_counter_that_drifts_is_noticed() {
+    is_noticed(
+        "UPDATE jobq_count SET jobs = jobs + 1 WHERE jobs > 0",
+        "the counters equal a recount",
+    );
+}
+
+#[test]
+fn a_lost_effect_is_noticed() {
+    is_noticed(
+        "DELETE FROM effect WHERE rowid = (SELECT max(rowid) FROM effect)",
+        "effects of",
+    );
+}
+
+#[test]
+fn a_final_job_that_comes_back_is_noticed() {
+    is_noticed(
+        "UPDATE jobq_job SET state = 2, finished_at = NULL WHERE id = (SELECT max(id) FROM jobq_job WHERE state = 5 AND links = 0)",
+        "the counters equal a recount",
+    );
+}
