@@ -12,6 +12,7 @@ use jobq::{Enqueued, JobId, Remember, State, When};
 
 use super::args::{Enqueue, Start};
 use super::batch::{Added, CheckedBatch};
+use super::clock::now;
 use super::exit::{CliError, CliResult, Exit};
 use super::options::{JobRef, Options};
 use super::origin::{Command, Origin, Wanted, Work};
@@ -43,6 +44,15 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     let enqueued = session.queue()?.enqueue(job)?;
     let id = enqueued.id;
     tell(&enqueued, session)?;
+    if args
+        .start
+        .deadline
+        .is_some_and(|deadline| deadline <= now())
+    {
+        session
+            .screen
+            .hint("its deadline is over already: the next runner that looks cancels it");
+    }
     session.hint_at_run();
     if args.one.follow {
         return follow(id, session);
