@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use jobq::testing::TestQueue;
 use jobq::{
-    ChildPolicy, Context, Failure, GROUP, Job, JobId, NewJob, Outcome, Queue, RunnerBuilder, State,
-    Step,
+    ChildPolicy, Context, Failure, GROUP, Job, JobId, Limits, NewJob, Outcome, Queue,
+    RunnerBuilder, State, Step,
 };
 use serde::{Deserialize, Serialize};
 
@@ -109,6 +110,32 @@ fn what_a_failed_attempt_spawned_never_was() {
         3,
         "the parent, a child, and another job"
     );
+}
+
+/// What has been done has been done: it must not be lost because there is no room for what follows.
+#[test]
+fn what_an_attempt_spawns_goes_in_though_its_queue_or_the_file_is_full() {
+    let small_queue = Limits {
+        max_queue_size: Some(1),
+        ..Limits::default()
+    };
+    let small_file = Limits {
+        max_file_bytes: Some(400 * 1024),
+        ..Limits::default()
+    };
+    for limits in [small_queue, small_file] {
+        let queue = TestQueue::with(|options| options.limits(limits));
+        let id = queue.enqueue(Sum { of: vec![1, 2] }).unwrap().id;
+        let filler = || NewJob::new("nobody").payload(&"x".repeat(10_000));
+        let full = (0..1000).find_map(|_| queue.enqueue(filler()).err());
+        let full = full.expect("it is never full");
+        assert!(full.is_queue_full() || full.is_full(), "{full}");
+        let runner = calculator(&queue, 2).start().unwrap();
+        let parent = wait(&queue, id);
+        assert_eq!((parent.state, parent.error), (State::Completed, None));
+        assert_eq!(queue.output::<Sum>(id).unwrap(), Some(5));
+        runner.stop().unwrap();
+    }
 }
 
 #[test]
