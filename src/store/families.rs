@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::checked::FamilyRules;
+use super::checked::{CheckedJob, FamilyRules};
 use super::ended::{self, Ended, Offspring};
 use super::head;
 use super::links::Links;
@@ -92,6 +92,15 @@ pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
         held_by,
         spawned_by: parent.spawned_by,
     })
+}
+
+/// Whether the parent that a spawned job names, where it names one, is still live.
+pub(crate) fn takes_children_of(tx: &Tx<'_>, job: &CheckedJob) -> Result<bool> {
+    let Some(parent) = job.rules.as_ref().and_then(|rules| rules.parent) else {
+        return Ok(true);
+    };
+    let head = head::find(tx.conn, parent.job)?;
+    Ok(head.is_some_and(|head| !head.state.is_final()))
 }
 
 /// Counts a new child.

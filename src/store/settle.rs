@@ -71,7 +71,10 @@ pub(crate) struct Spawned {
 impl Spawned {
     fn add(&self, tx: &mut Tx<'_>) -> Result<()> {
         for job in &self.jobs {
-            enqueue::enqueue(tx, job)?;
+            // A sibling comes too late for a parent that has failed or was cancelled meanwhile.
+            if families::takes_children_of(tx, job)? {
+                enqueue::enqueue(tx, job)?;
+            }
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use crate::state::State::{self, *};
 use crate::store::checked::{CheckedJob, FamilyRules, Limits};
 use crate::store::claim::ClaimFor;
 use crate::store::due;
+use crate::store::edit;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, Held, Measured, Spawned};
 
@@ -280,5 +281,27 @@ fn a_spawned_child_may_have_prerequisites_of_its_own_among_them() {
     sandbox.complete(one);
     sandbox.complete(two);
     assert_eq!(sandbox.state(id), Completed);
+    sandbox.assert_books_are_right();
+}
+
+#[test]
+fn a_sibling_that_comes_after_its_parents_end_is_left_out_and_the_child_completes() {
+    let mut sandbox = Sandbox::new();
+    let runner = sandbox.runner("one");
+    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let child = sandbox.enqueue(NewJob::new("send").parent(group));
+    let held = sandbox.claim_one(runner);
+    sandbox.write(|tx| edit::cancel(tx, group));
+    let late = NewJob::new("send").parent(group);
+    let spawned = Spawned {
+        jobs: vec![CheckedJob::new(late, &Limits::default()).unwrap()],
+        ..Spawned::default()
+    };
+    let done = Verdict::Complete { result: None };
+    let ended =
+        sandbox.write(|tx| settle::settle_with(tx, &held, (&done, &spawned), &Measured::default()));
+    assert_eq!(ended, Some(State::Completed));
+    assert_eq!(sandbox.job(child).state, State::Completed);
+    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_job"), 2);
     sandbox.assert_books_are_right();
 }

@@ -188,6 +188,11 @@ impl Model {
 
     fn spawn(&mut self, spawns: &[Wanted]) -> Result<(), Refused> {
         for wanted in spawns {
+            // A parent that has ended takes no more children; one that never was is a mistake.
+            let parent = wanted.parent.and_then(|parent| self.jobs.get(&parent));
+            if parent.is_some_and(|parent| parent.state.is_final()) {
+                continue;
+            }
             self.enqueue(wanted)?;
         }
         Ok(())

@@ -330,6 +330,9 @@ impl Model {
         for id in &old {
             self.remove(*id)?;
         }
+        let now = self.now;
+        self.uniques
+            .retain(|_, (_, until)| until.is_none_or(|until| until >= now));
         Ok(old.len().to_string())
     }
 
