@@ -44,15 +44,7 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     let enqueued = session.queue()?.enqueue(job)?;
     let id = enqueued.id;
     tell(&enqueued, session)?;
-    if args
-        .start
-        .deadline
-        .is_some_and(|deadline| deadline <= now())
-    {
-        session
-            .screen
-            .hint("its deadline is over already: the next runner that looks cancels it");
-    }
+    hint_at_deadline(&args.start, session);
     session.hint_at_run();
     if args.one.follow {
         return follow(id, session);
@@ -61,6 +53,24 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
         return wait::until_final(&[id], args.one.wait_timeout, session);
     }
     Ok(Exit::Done)
+}
+
+/// A job that will miss its deadline whatever happens may not be what was meant.
+fn hint_at_deadline(start: &Start, session: &Session) {
+    let Some(deadline) = start.deadline else {
+        return;
+    };
+    let now = now();
+    let delayed = start.delay.and_then(|delay| now.checked_add(delay).ok());
+    if deadline <= now {
+        session
+            .screen
+            .hint("its deadline is over already: the next runner that looks cancels it");
+    } else if start.at.or(delayed).is_some_and(|due| deadline <= due) {
+        session
+            .screen
+            .hint("it is due after its deadline only: it will be cancelled");
+    }
 }
 
 /// The number alone where a program reads it.

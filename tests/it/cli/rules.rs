@@ -198,6 +198,9 @@ fn a_deadline_is_a_moment_or_a_duration_from_now() {
     let over = ["enqueue", "--deadline", "2001-01-01T00:00:00Z"];
     let over = jobq.run(&[&over[..], &["--", "touch", "ran"]].concat());
     assert!(over.exits(0).stderr.contains("over already"));
+    let late = ["enqueue", "--in", "2h", "--deadline", "1h", "--", "true"];
+    let late = jobq.run(&late).exits(0);
+    assert!(late.stderr.contains("due after its deadline"));
     jobq.drain(&[]);
     assert_eq!(jobq.state(3), "cancelled");
     assert!(!jobq.path("ran").exists());
