@@ -303,9 +303,9 @@ impl Dispatcher {
     /// What follows from a committed turn.
     fn follow(&mut self, mut written: Written, beat: bool) -> Result<()> {
         self.agenda.failures = 0;
-        if self.agenda.had_commands {
-            // A command of this process may have changed what is looked at, and its own commits do
-            // not move the version.
+        if self.agenda.had_commands || written.asked_to_stop {
+            // A command of this process, or a rule, may have changed what is looked at, and its own
+            // commits do not move the version.
             self.agenda.version = None;
         }
         self.agenda.not_before = None;

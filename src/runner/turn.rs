@@ -126,6 +126,8 @@ pub(crate) struct Written {
     pub(crate) ended: EndedJobs,
     pub(crate) pruned: Stepped,
     pub(crate) failed_unknown: usize,
+    /// By a rule, a running job was asked to stop.
+    pub(crate) asked_to_stop: bool,
     pub(crate) next_due_ms: Option<i64>,
 }
 
@@ -208,6 +210,7 @@ impl Turn<'_> {
         if written.alive {
             self.claim(tx, &mut written)?;
         }
+        written.asked_to_stop = tx.follow_ups.asked_to_stop;
         // What waits for a rate is found by the counters.
         tx.flush_counts()?;
         written.next_due_ms = due::next_moment(tx.conn, tx.now_ms, self.schedules)?;

@@ -61,6 +61,8 @@ pub(crate) enum Offspring {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FollowUps {
     ended: Vec<Ended>,
+    /// A running job was asked to stop: perhaps one of the runner whose transaction this is.
+    pub(crate) asked_to_stop: bool,
 }
 
 impl Tx<'_> {
@@ -126,6 +128,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Result<()> {
 }
 
 pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
+    tx.follow_ups.asked_to_stop = true;
     tx.conn
         .prepare_cached(JOB_REQUEST_CANCEL_IF_RUNNING)?
         .execute(params![job.0, tx.now_ms])?;

@@ -1,7 +1,8 @@
 //! Parents and children, prerequisites and keys, as handlers and their runner live them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
 use jobq::testing::TestQueue;
 use jobq::{
@@ -200,6 +201,36 @@ fn the_first_failure_ends_a_family_that_wants_it_so() {
     );
     runner.stop().unwrap();
     assert_eq!(ailments(&queue), [] as [String; 0]);
+}
+
+/// Nobody else writes: the runner hears of it although the request is in its own transaction.
+#[test]
+fn the_first_failure_stops_the_siblings_that_run_in_the_same_runner() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let policy = NewJob::new(GROUP).child_policy(ChildPolicy::CancelOthers);
+    let group = add(&queue, policy);
+    add(&queue, NewJob::new("bad").max_retries(0).parent(group));
+    let long = add(&queue, NewJob::new("long").parent(group));
+    let both_run = Arc::new(Barrier::new(2));
+    let here = Arc::clone(&both_run);
+    let bad = by(move |_: &Context| {
+        here.wait();
+        Outcome::Fail {
+            error: "broken".into(),
+        }
+    });
+    let long_one = by(move |ctx: &Context| {
+        both_run.wait();
+        match ctx.cancellation().wait(Duration::from_secs(10)) {
+            true => Outcome::Cancelled,
+            false => Outcome::Done(None),
+        }
+    });
+    let runner = queue.runner().handler("bad", bad);
+    let runner = runner.handler("long", long_one).start().unwrap();
+    assert_eq!(wait(&queue, long).state, State::Cancelled);
+    runner.stop().unwrap();
 }
 
 #[test]
