@@ -18,7 +18,6 @@ use super::shutdown::write_end;
 use super::turn::{Care, Lost, Settlement, Turn};
 use super::upkeep::find_dead;
 use crate::job::JobId;
-use crate::state::State;
 use crate::store::Store;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::due::{ClockReading, Schedules};
@@ -401,13 +400,12 @@ impl Step {
         let is_due = written
             .next_due_ms
             .is_some_and(|due_ms| due_ms <= tx.now_ms);
-        let has_moved = State::ALL.iter().any(|state| tx.counts.change(*state) != 0);
         Ok(Turned {
             claimed,
             tally,
             prune_left: written.pruned.next,
             shares: written.shares,
-            more: has_moved && (is_due || written.failed_unknown > 0),
+            more: written.moved && (is_due || written.failed_unknown > 0),
             is_alive: written.alive,
         })
     }

@@ -126,6 +126,8 @@ pub(crate) struct Written {
     pub(crate) ended: EndedJobs,
     pub(crate) pruned: Stepped,
     pub(crate) failed_unknown: usize,
+    /// Any job has changed its state.
+    pub(crate) moved: bool,
     /// By a rule, a running job was asked to stop.
     pub(crate) asked_to_stop: bool,
     pub(crate) next_due_ms: Option<i64>,
@@ -211,6 +213,9 @@ impl Turn<'_> {
             self.claim(tx, &mut written)?;
         }
         written.asked_to_stop = tx.follow_ups.asked_to_stop;
+        written.moved = State::ALL
+            .into_iter()
+            .any(|state| tx.counts.change(state) != 0);
         // What waits for a rate is found by the counters.
         tx.flush_counts()?;
         written.next_due_ms = due::next_moment(tx.conn, tx.now_ms, self.schedules)?;
