@@ -141,10 +141,27 @@ impl CheckedBatch {
             let added = Arc::clone(&added);
             move |job| lock(&added).tell(job)
         };
-        let batch = queue.enqueue_batch_each(source, remember, tell)?;
+        let batch = queue
+            .enqueue_batch_each(source, remember, tell)
+            .map_err(|error| self.refused(error, lock(&added).end))?;
         let mut added = std::mem::take(&mut *lock(&added));
         added.batch = batch;
         Ok(added)
+    }
+}
+
+impl CheckedBatch {
+    /// What the file has against the line that was read last is told by its number.
+    fn refused(&self, error: jobq::Error, at: Place) -> CliError {
+        let is_the_lines = error.is_invalid_input()
+            || error.is_wrong_state()
+            || error.is_duplicate()
+            || error.is_queue_full();
+        let error = CliError::from(error);
+        match is_the_lines && !error.message().starts_with(&self.file.name) {
+            true => self.file.at_line(at.lines, error),
+            false => error,
+        }
     }
 }
 

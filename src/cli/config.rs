@@ -122,7 +122,7 @@ enum DurabilityName {
 }
 
 /// Kinds that have a handler of their own in every runner.
-const BUILT_IN_KINDS: [&str; 2] = ["exec", "sleep"];
+const BUILT_IN_KINDS: [&str; 3] = ["exec", "sleep", jobq::GROUP];
 
 const FILE_NAME: &str = "jobq.toml";
 
@@ -425,6 +425,7 @@ mod tests {
             ),
             ("[kinds.exec]\ncommand = [\"x\"]", "[kinds.exec]"),
             ("[kinds.sleep]\ncommand = [\"x\"]", "[kinds.sleep]"),
+            ("[kinds.group]\ncommand = [\"x\"]", "[kinds.group]"),
             ("[kinds.a]\ncommand = []", "[kinds.a]: the command is empty"),
             (
                 "[kinds.a]\ncommand = [\"\"]",

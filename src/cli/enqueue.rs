@@ -12,6 +12,7 @@ use jobq::{Enqueued, JobId, Remember, State, When};
 
 use super::args::{Enqueue, Start};
 use super::batch::{Added, CheckedBatch};
+use super::clock::now;
 use super::exit::{CliError, CliResult, Exit};
 use super::options::{JobRef, Options};
 use super::origin::{Command, Origin, Wanted, Work};
@@ -43,6 +44,7 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     let enqueued = session.queue()?.enqueue(job)?;
     let id = enqueued.id;
     tell(&enqueued, session)?;
+    hint_at_deadline(&args.start, session);
     session.hint_at_run();
     if args.one.follow {
         return follow(id, session);
@@ -51,6 +53,24 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
         return wait::until_final(&[id], args.one.wait_timeout, session);
     }
     Ok(Exit::Done)
+}
+
+/// A job that will miss its deadline whatever happens may not be what was meant.
+fn hint_at_deadline(start: &Start, session: &Session) {
+    let Some(deadline) = start.deadline else {
+        return;
+    };
+    let now = now();
+    let delayed = start.delay.and_then(|delay| now.checked_add(delay).ok());
+    if deadline <= now {
+        session
+            .screen
+            .hint("its deadline is over already: the next runner that looks cancels it");
+    } else if start.at.or(delayed).is_some_and(|due| deadline <= due) {
+        session
+            .screen
+            .hint("it is due after its deadline only: it will be cancelled");
+    }
 }
 
 /// The number alone where a program reads it.

@@ -15,7 +15,7 @@ How jobq exits:
   0   done
   1   failed
   2   wrong usage: an option, a name or a value that jobq does not take
-  3   no such job or queue
+  3   no such job, queue or schedule
   4   a job that was waited for or drained failed or was cancelled
  75   try again: the database is busy or full, and nothing was changed
 124   timed out waiting

@@ -6,6 +6,7 @@ use jobq::{Change, LimitsOfQueue, QueueLimits, Rate};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::output::text::count;
 use super::output::time::duration;
 use super::parse;
 
@@ -83,7 +84,8 @@ pub(crate) fn said(limits: &LimitsOfQueue) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(limits.concurrency.map(|jobs| format!("{jobs} at once")));
     parts.extend(limits.rate.map(rate_text));
-    parts.extend(limits.max_size.map(|jobs| format!("at most {jobs} jobs")));
+    let max_size = limits.max_size.map(|jobs| count(jobs, "job"));
+    parts.extend(max_size.map(|jobs| format!("at most {jobs}")));
     if limits.weight != 1 {
         parts.push(format!("weight {}", limits.weight));
     }

@@ -46,8 +46,12 @@ fn matching(args: &Wait, session: &Session) -> CliResult<Vec<JobId>> {
         ids.push(job.id);
         Ok(())
     })?;
-    let jobs = text::count(ids.len() as u64, "job");
-    session.screen.say(format_args!("waiting for {jobs}"));
+    match ids.len() as u64 {
+        0 => session.screen.say("no job matches"),
+        jobs => session
+            .screen
+            .say(format_args!("waiting for {}", text::count(jobs, "job"))),
+    }
     Ok(ids)
 }
 

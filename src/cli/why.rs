@@ -201,13 +201,8 @@ fn relations(id: JobId, why: &Why) -> Told {
         Why::ChildrenFirst(children) => Told::new(
             "children_first",
             format!(
-                "job {id} is waiting: {} of its {} not final yet",
-                children.live(),
-                if children.total == 1 {
-                    "child is".to_owned()
-                } else {
-                    format!("{} children are", children.total)
-                },
+                "job {id} is waiting: {} not final yet",
+                children_are(children.live(), children.total)
             ),
         )
         .hint(format!("`jobq list --parent {id}` shows them")),
@@ -303,6 +298,14 @@ fn in_line(id: JobId, ahead: u64, running: u64, workers: u64) -> Told {
     ))
 }
 
+fn children_are(live: u64, total: u64) -> String {
+    match (live, total) {
+        (_, 1) => "its child is".to_owned(),
+        (1, _) => format!("1 of its {total} children is"),
+        _ => format!("{live} of its {total} children are"),
+    }
+}
+
 fn workers_are(workers: u64) -> String {
     let verb = if workers == 1 { "is" } else { "are" };
     format!("{} {verb}", count(workers, "worker"))
@@ -373,6 +376,22 @@ mod tests {
             "job 7 is scheduled: its last attempt failed; the next one is due in 5m (1970-01-01T00:05:00.000Z)"
         );
         assert_eq!(hint.unwrap(), "`jobq edit 7 --in 0s` makes it due now");
+    }
+
+    #[test]
+    fn a_parent_is_told_how_many_of_its_children_are_left() {
+        for (live, total, said) in [
+            (1, 1, "its child is not final yet"),
+            (1, 3, "1 of its 3 children is not final yet"),
+            (2, 3, "2 of its 3 children are not final yet"),
+        ] {
+            let why = Why::ChildrenFirst(jobq::Children {
+                total,
+                done: total - live,
+                failed: 0,
+            });
+            assert_eq!(words(why).0, format!("job 7 is waiting: {said}"));
+        }
     }
 
     #[test]

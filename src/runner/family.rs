@@ -20,7 +20,8 @@ impl Context {
     }
 
     /// Adds a child. It is committed with this attempt's completion, or not at all, so a retry
-    /// doubles nothing; then the job waits, without a worker, until its children are final.
+    /// doubles nothing; then the job waits, without a worker, until its children are final. However
+    /// full its queue or the file is, what an attempt spawns goes in.
     ///
     /// ```
     /// use jobq::{Context, Failure, NewJob, Step};
@@ -66,7 +67,7 @@ impl Context {
     /// # Errors
     /// The job's payload or options cannot be used.
     pub fn spawn(&self, job: impl Into<NewJob>) -> Result<(), Failure> {
-        let job = self.queue().checked(job.into())?;
+        let job = self.queue().checked(job.into())?.spawned();
         self.spawned().borrow_mut().jobs.push(job);
         Ok(())
     }

@@ -112,7 +112,6 @@ impl Dispatcher {
             verdict,
             measured,
             spawned: None,
-            chance: 0.0,
         });
     }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::attempt::{Attempt, Report};
 use super::handle::Tally;
 use crate::error::Kind;
-use crate::outcome::{Ending, Outcome, Verdict, judge};
+use crate::outcome::{Verdict, judge};
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
 use crate::store::deadlines;
@@ -29,8 +29,6 @@ pub(crate) struct Settlement {
     pub(crate) verdict: Verdict,
     pub(crate) measured: Measured,
     pub(crate) spawned: Option<Box<Spawned>>,
-    /// A random number in `0.0..1.0`, for a retry that the verdict did not foresee.
-    pub(crate) chance: f64,
 }
 
 impl Settlement {
@@ -41,7 +39,6 @@ impl Settlement {
             verdict: judge(report.ending, &attempt.budget, chance),
             measured: attempt.measured(report.worker, report.took),
             spawned: report.spawned,
-            chance,
             attempt,
         }
     }
@@ -144,12 +141,7 @@ impl Written {
     /// What a turn with these settlements has done.
     pub(crate) fn tally(&self, settlements: &[Settlement]) -> Tally {
         let is_retry = |(settlement, state): &(&Settlement, &Option<State>)| {
-            // One that has completed goes there where what it spawned finds no room.
-            **state == Some(State::Scheduled)
-                && matches!(
-                    settlement.verdict,
-                    Verdict::Retry { .. } | Verdict::Complete { .. }
-                )
+            **state == Some(State::Scheduled) && matches!(settlement.verdict, Verdict::Retry { .. })
         };
         let retried = settlements.iter().zip(&self.settled).filter(is_retry);
         let mut tally = Tally {
@@ -277,7 +269,6 @@ impl Turn<'_> {
             verdict,
             measured,
             spawned,
-            chance,
         } = settlement;
         // Given up while its handler was at it.
         if let Some(state) = attempt.settled() {
@@ -295,18 +286,6 @@ impl Turn<'_> {
         if tx.conn.is_autocommit() || error.is_disk_full() || error.is_busy() || again {
             return Err(error);
         }
-        if error.is_full() || error.is_queue_full() {
-            // There may be room at the next try.
-            let ending = Ending::Returned {
-                outcome: Outcome::Retry {
-                    error: format!("what it spawned finds no room: {error}"),
-                    after: None,
-                },
-                told: attempt.cancellation.reason(),
-            };
-            let verdict = judge(ending, &attempt.budget, *chance);
-            return settle::settle(tx, &attempt.held, &verdict, measured);
-        }
         log::error!(
             "what became of job {} cannot be saved: {error}",
             attempt.job()
@@ -320,11 +299,8 @@ impl Turn<'_> {
 
 /// Whether it is what was spawned that could not be added, and would not be the next time either.
 fn is_refusal(error: &Error) -> bool {
-    use Kind::{Duplicate, Invalid, NotFound, OverBudget, QueueFull, WrongState};
-    matches!(
-        error.kind(),
-        Duplicate | Invalid | NotFound | OverBudget | QueueFull | WrongState
-    )
+    use Kind::{Duplicate, Invalid, NotFound, WrongState};
+    matches!(error.kind(), Duplicate | Invalid | NotFound | WrongState)
 }
 
 /// Upkeep that fails is told and left: it must not keep reports and claims from being saved.

@@ -197,10 +197,11 @@ fn cron(text: &str, zone: TimeZone) -> Result<Timetable> {
         |why: String| Error::invalid(format!("'{text}' is no rule: {why}")).hint(LOOKS_LIKE);
     let fields: Vec<&str> = text.split(' ').filter(|field| !field.is_empty()).collect();
     if !(5..=6).contains(&fields.len()) {
-        return Err(invalid(format!(
-            "it has {} fields, and 5 or 6 are needed",
-            fields.len()
-        )));
+        let has = match fields.len() {
+            1 => "1 field".to_owned(),
+            number => format!("{number} fields"),
+        };
+        return Err(invalid(format!("it has {has}, and 5 or 6 are needed")));
     }
     check_letters(&fields).map_err(invalid)?;
     let parser = CronParser::builder()

@@ -55,7 +55,8 @@ pub(crate) struct CheckedJob {
     pub(crate) when: When,
     pub(crate) retry: RetryPolicy,
     pub(crate) timeout_ms: Option<i64>,
-    pub(crate) bounds: Bounds,
+    /// None: it goes in however full its queue and the file are.
+    pub(crate) bounds: Option<Bounds>,
     /// None for a job that stands alone.
     pub(crate) rules: Option<Box<Rules>>,
 }
@@ -127,9 +128,18 @@ impl CheckedJob {
             when: job.when,
             retry,
             timeout_ms: job.timeout.map(millis),
-            bounds: Bounds::of(limits),
+            bounds: Some(Bounds::of(limits)),
             rules,
         })
+    }
+
+    /// The same, to be added with the completion of the attempt that spawns it: what has been done
+    /// must not be lost because there is no room for what follows.
+    pub(crate) fn spawned(self) -> CheckedJob {
+        CheckedJob {
+            bounds: None,
+            ..self
+        }
     }
 
     pub(crate) fn is_group(&self) -> bool {

@@ -93,7 +93,7 @@ macro_rules! columns {
 
 fn enqueue_alone(tx: &mut Tx<'_>, job: &CheckedJob, due: Option<Due>) -> Result<Enqueued> {
     let ids = ids(tx, job)?;
-    room::check(tx, ids.0, &job.bounds)?;
+    room::check(tx, ids.0, job.bounds.as_ref())?;
     let state = if due.is_some() {
         State::Scheduled
     } else {
@@ -143,7 +143,7 @@ fn enqueue_with(
         return Ok(enqueued);
     }
     let ids = ids(tx, job)?;
-    room::check(tx, ids.0, &job.bounds)?;
+    room::check(tx, ids.0, job.bounds.as_ref())?;
     let admitted = rules
         .parent
         .map(|parent| families::admit(tx, parent))

@@ -72,7 +72,10 @@ pub(crate) fn job(json: &str, bounds: Bounds) -> Result<CheckedJob> {
         ..Limits::default()
     };
     let job = CheckedJob::new(NewJob::from(JobTemplate::from_json(json)?), &limits)?;
-    Ok(CheckedJob { bounds, ..job })
+    Ok(CheckedJob {
+        bounds: Some(bounds),
+        ..job
+    })
 }
 
 /// Tells of a job that stands for a slot; for none where somebody asked for it.

@@ -1,11 +1,13 @@
 //! Parents and children, prerequisites and keys, as handlers and their runner live them.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Barrier};
+use std::time::Duration;
 
+use jobq::testing::TestQueue;
 use jobq::{
-    ChildPolicy, Context, Failure, GROUP, Job, JobId, NewJob, Outcome, Queue, RunnerBuilder, State,
-    Step,
+    ChildPolicy, Context, Failure, GROUP, Job, JobId, Limits, NewJob, Outcome, Queue,
+    RunnerBuilder, State, Step,
 };
 use serde::{Deserialize, Serialize};
 
@@ -111,6 +113,32 @@ fn what_a_failed_attempt_spawned_never_was() {
     );
 }
 
+/// What has been done has been done: it must not be lost because there is no room for what follows.
+#[test]
+fn what_an_attempt_spawns_goes_in_though_its_queue_or_the_file_is_full() {
+    let small_queue = Limits {
+        max_queue_size: Some(1),
+        ..Limits::default()
+    };
+    let small_file = Limits {
+        max_file_bytes: Some(400 * 1024),
+        ..Limits::default()
+    };
+    for limits in [small_queue, small_file] {
+        let queue = TestQueue::with(|options| options.limits(limits));
+        let id = queue.enqueue(Sum { of: vec![1, 2] }).unwrap().id;
+        let filler = || NewJob::new("nobody").payload(&"x".repeat(10_000));
+        let full = (0..1000).find_map(|_| queue.enqueue(filler()).err());
+        let full = full.expect("it is never full");
+        assert!(full.is_queue_full() || full.is_full(), "{full}");
+        let runner = calculator(&queue, 2).start().unwrap();
+        let parent = wait(&queue, id);
+        assert_eq!((parent.state, parent.error), (State::Completed, None));
+        assert_eq!(queue.output::<Sum>(id).unwrap(), Some(5));
+        runner.stop().unwrap();
+    }
+}
+
 #[test]
 fn a_child_that_spawns_siblings_keeps_its_parent_waiting() {
     let scene = Scene::new();
@@ -173,6 +201,36 @@ fn the_first_failure_ends_a_family_that_wants_it_so() {
     );
     runner.stop().unwrap();
     assert_eq!(ailments(&queue), [] as [String; 0]);
+}
+
+/// Nobody else writes: the runner hears of it although the request is in its own transaction.
+#[test]
+fn the_first_failure_stops_the_siblings_that_run_in_the_same_runner() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let policy = NewJob::new(GROUP).child_policy(ChildPolicy::CancelOthers);
+    let group = add(&queue, policy);
+    add(&queue, NewJob::new("bad").max_retries(0).parent(group));
+    let long = add(&queue, NewJob::new("long").parent(group));
+    let both_run = Arc::new(Barrier::new(2));
+    let here = Arc::clone(&both_run);
+    let bad = by(move |_: &Context| {
+        here.wait();
+        Outcome::Fail {
+            error: "broken".into(),
+        }
+    });
+    let long_one = by(move |ctx: &Context| {
+        both_run.wait();
+        match ctx.cancellation().wait(Duration::from_secs(10)) {
+            true => Outcome::Cancelled,
+            false => Outcome::Done(None),
+        }
+    });
+    let runner = queue.runner().handler("bad", bad);
+    let runner = runner.handler("long", long_one).start().unwrap();
+    assert_eq!(wait(&queue, long).state, State::Cancelled);
+    runner.stop().unwrap();
 }
 
 #[test]

@@ -63,53 +63,6 @@ fn a_rule_asks_the_running_siblings_on_the_same_runner_to_stop_within_a_second()
 }
 
 #[test]
-fn a_job_that_spawns_into_a_full_file_holds_up_no_other() {
-    let scene = Scene::new();
-    let limits = Limits {
-        max_file_bytes: Some(1),
-        ..Limits::default()
-    };
-    let filled = scene.open();
-    let spawner = add(&filled, NewJob::new("spawner").retry_delay(Duration::ZERO));
-    let other = add(&filled, NewJob::new("other"));
-    drop(filled);
-    let queue = Queue::options()
-        .limits(limits)
-        .open(scene.database())
-        .unwrap();
-    let runner = queue
-        .runner()
-        .workers(1)
-        .handler(
-            "spawner",
-            by(
-                |ctx: &Context| match ctx.spawn_child(NewJob::new("child")) {
-                    Ok(()) => Outcome::Done(None),
-                    Err(failure) => panic!("{failure:?}"),
-                },
-            ),
-        )
-        .handler("other", by(|_: &Context| Outcome::Done(None)))
-        .start()
-        .unwrap();
-    let ended = queue
-        .wait(&[other], Some(Duration::from_secs(10)))
-        .unwrap()
-        .remove(0);
-    assert_eq!(ended.state, State::Completed);
-    let ended = queue.wait(&[spawner], Some(PATIENCE)).unwrap().remove(0);
-    assert_eq!(
-        (ended.state, ended.attempt),
-        (State::Failed, 4),
-        "{:?}",
-        ended.error
-    );
-    assert!(ended.error.unwrap().contains("size budget"));
-    runner.stop().unwrap();
-    assert_eq!(ailments(&queue), [] as [String; 0]);
-}
-
-#[test]
 fn a_savepoint_of_the_applications_own_takes_back_all_of_a_job() {
     let scene = Scene::new();
     let queue = scene.open();

@@ -28,7 +28,7 @@ pub(crate) struct Cancel {
 #[command(group(ArgGroup::new("filter").multiple(true).args(FILTERS).requires("failed")))]
 pub(crate) struct Retry {
     /// The jobs: 42, 8-12, @last
-    #[arg(value_name = "ID", required_unless_present = "failed", conflicts_with_all = FILTERS)]
+    #[arg(value_name = "ID", required_unless_present_any = ["failed", "filter"], conflicts_with_all = FILTERS)]
     pub(crate) ids: Vec<String>,
     /// All that have failed, or those of them that the other options describe
     #[arg(long, conflicts_with = "ids")]
@@ -127,10 +127,11 @@ pub(crate) struct SetQueue {
     /// So many of its jobs run at once, or none: no limit
     #[arg(long, value_name = "N|none", value_parser = limits::number::<u32>)]
     pub(crate) concurrency: Option<Change<u32>>,
-    /// So many of its jobs start in any span of that length, like 10/1m, or none: no limit
+    /// So many of its jobs start in any span of that length, like 10/1m, retries too; or none: no limit
     #[arg(long, value_name = "N/DURATION|none", value_parser = limits::rate_or_none)]
     pub(crate) rate: Option<Change<Rate>>,
-    /// So many jobs that have not ended it takes, or none: no limit of its own
+    /// So many jobs that have not ended it takes, more are refused (exit code 75); or none: no limit of
+    /// its own
     #[arg(long, value_name = "N|none", value_parser = limits::number::<u64>)]
     pub(crate) max_size: Option<Change<u64>>,
     /// Its share of a runner among the queues with work; 1 unless set

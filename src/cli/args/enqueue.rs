@@ -70,10 +70,11 @@ pub(crate) struct Start {
     /// Cancelled unless it has begun by then: a time as for --at, or a duration from now
     #[arg(long, value_name = "TIME", value_parser = parse::deadline)]
     pub(crate) deadline: Option<Timestamp>,
-    /// Once all these jobs have completed; cancelled when one has not: 42, 3 5 8-12, @last
+    /// Once all these jobs have completed; cancelled when one fails or is cancelled: 42, 3 5 8-12,
+    /// @last
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
     pub(crate) after: Vec<String>,
-    /// Once all these jobs are final, however they ended
+    /// Once all these jobs are final, however they ended: ids as for --after
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
     pub(crate) after_any: Vec<String>,
     /// A child of this job, which completes once its children have. From inside of a running job it

@@ -136,7 +136,7 @@ pub(crate) struct Events {
     #[arg(long, value_name = "EVENT")]
     pub(crate) since: Option<i64>,
     /// Only events of this kind; may be given more than once
-    #[arg(long = "kind", value_name = "KIND", value_parser = choices::event_kind(), hide_possible_values = true)]
+    #[arg(long = "kind", value_name = "KIND", value_parser = choices::event_kind(), value_delimiter = ',', hide_possible_values = true)]
     pub(crate) kinds: Vec<EventKind>,
     /// Only events of this job
     #[arg(long, value_name = "ID")]

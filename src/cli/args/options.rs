@@ -40,10 +40,11 @@ pub(crate) struct JobOptions {
     /// A tag to find it by; may be given more than once
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse::tag)]
     pub(crate) tags: Vec<(String, String)>,
-    /// At most one live job has this key
+    /// At most one live job has this key: a second one is not added
     #[arg(long, value_name = "KEY", conflicts_with = "unique_by_payload", help_heading = RULES)]
     pub(crate) unique: Option<String>,
-    /// At most one live job of this kind has this payload
+    /// At most one live job of this kind has this payload; of a command that is what is run, where,
+    /// and its environment
     #[arg(long, help_heading = RULES)]
     pub(crate) unique_by_payload: bool,
     /// The unique key stays taken for so long after the job has ended
@@ -53,16 +54,17 @@ pub(crate) struct JobOptions {
     /// options while it does not run, or reject this one
     #[arg(long, value_name = "HOW", value_parser = choices::on_duplicate(), help_heading = RULES)]
     pub(crate) on_duplicate: Option<OnDuplicate>,
-    /// The concurrency key: so many jobs that have it run at once as it has places
+    /// The concurrency key: one job that has it runs at a time, or as many as it has --places
     #[arg(long, value_name = "KEY", help_heading = RULES)]
     pub(crate) key: Option<String>,
     /// How many places the concurrency key has from now on; 1 where nobody has said
     #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
     pub(crate) places: Option<u32>,
-    /// What a child's failure means for this job
+    /// What a child's failure means for this job: it fails when all are final (unless set), at once, at
+    /// once and the other children are cancelled, or not at all
     #[arg(long, value_name = "HOW", value_parser = choices::child_policy(), help_heading = RULES)]
     pub(crate) child_policy: Option<ChildPolicy>,
-    /// It is run once more when all its children are final
+    /// It is run once more when all its children are final, with JOBQ_STEP=final
     #[arg(long, help_heading = RULES)]
     pub(crate) final_step: bool,
 }

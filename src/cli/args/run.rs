@@ -19,7 +19,7 @@ pub(crate) struct Run {
     /// Only jobs of this queue; may be given more than once
     #[arg(long = "queue", value_name = "NAME")]
     pub(crate) queues: Vec<String>,
-    /// Stop when nothing is left that could run, now or after a retry
+    /// Stop when nothing is left that could run, now or after a retry; schedules do not fire
     #[arg(long)]
     pub(crate) drain: bool,
     /// Add the jobs of this batch first: JSON Lines in a file, or - for stdin. While a job of the

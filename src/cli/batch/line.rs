@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jobq::handlers::exec::Program;
 use jobq::{Backoff, ChildPolicy, JobId, OnDuplicate, Priority, When};
-use serde::de::{Error as _, Visitor};
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -44,8 +44,10 @@ struct Fields<'a> {
     #[serde(default, deserialize_with = "duration")]
     unique_for: Option<Duration>,
     on_duplicate: Option<OnDuplicate>,
-    after: Option<Vec<JobRef>>,
-    after_any: Option<Vec<JobRef>>,
+    #[serde(default)]
+    after: JobRefs,
+    #[serde(default)]
+    after_any: JobRefs,
     parent: Option<JobRef>,
     child_policy: Option<ChildPolicy>,
     final_step: Option<bool>,
@@ -159,8 +161,8 @@ impl Fields<'_> {
             unique,
             unique_for: self.unique_for,
             on_duplicate: self.on_duplicate,
-            after: self.after.take().unwrap_or_default(),
-            after_any: self.after_any.take().unwrap_or_default(),
+            after: std::mem::take(&mut self.after.0),
+            after_any: std::mem::take(&mut self.after_any.0),
             parent: self.parent.take(),
             child_policy: self.child_policy,
             final_step: self.final_step,
@@ -225,6 +227,51 @@ impl Visitor<'_> for JobRefVisitor {
 
     fn visit_str<E: serde::de::Error>(self, label: &str) -> Result<JobRef, E> {
         Ok(JobRef::Label(label.to_owned()))
+    }
+}
+
+/// One other job, or a list of them.
+#[derive(Default)]
+struct JobRefs(Vec<JobRef>);
+
+impl<'de> Deserialize<'de> for JobRefs {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<JobRefs, D::Error> {
+        value.deserialize_any(JobRefsVisitor)
+    }
+}
+
+struct JobRefsVisitor;
+
+impl<'de> Visitor<'de> for JobRefsVisitor {
+    type Value = JobRefs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("jobs' numbers, or labels of earlier lines")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<JobRefs, A::Error> {
+        let mut jobs = Vec::new();
+        while let Some(job) = list.next_element()? {
+            jobs.push(job);
+        }
+        Ok(JobRefs(jobs))
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, id: u64) -> Result<JobRefs, E> {
+        JobRefVisitor.visit_u64(id).map(|job| JobRefs(vec![job]))
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, id: i64) -> Result<JobRefs, E> {
+        JobRefVisitor.visit_i64(id).map(|job| JobRefs(vec![job]))
+    }
+
+    fn visit_str<E: serde::de::Error>(self, label: &str) -> Result<JobRefs, E> {
+        JobRefVisitor.visit_str(label).map(|job| JobRefs(vec![job]))
+    }
+
+    /// `null` is as nothing said, as for the other options.
+    fn visit_unit<E: serde::de::Error>(self) -> Result<JobRefs, E> {
+        Ok(JobRefs::default())
     }
 }
 
@@ -320,6 +367,21 @@ mod tests {
             "2100-01-01T00:00:00Z"
         );
         assert_eq!(options.label.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn one_job_to_wait_for_needs_no_list() {
+        let after = |json: &str| {
+            let line = format!(r#"{{"kind":"k","after":{json}}}"#);
+            parse_line(line.as_bytes()).map(|wanted| wanted.unwrap().options.after)
+        };
+        assert_eq!(after("7").unwrap(), [JobRef::Id(JobId(7))]);
+        let label = JobRef::Label("a".to_owned());
+        assert_eq!(after("\"a\"").unwrap(), [label]);
+        assert_eq!(after("null").unwrap(), []);
+        for wrong in ["-7", "0", "[[1]]", "{}", "true"] {
+            assert!(after(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -173,7 +173,9 @@ fn a_full_queue_is_told_apart_and_nothing_of_a_batch_goes_in() {
     let batch = jobq
         .call(&["enqueue", "--batch", "-"])
         .stdin(line.repeat(2));
-    batch.run().fails(75, &["queue 'small' is full"]);
+    batch
+        .run()
+        .fails(75, &["stdin line 2: ", "queue 'small' is full"]);
     assert_eq!(jobq.total(), 2);
     jobq.enqueue(&["--queue", "small", "--", "true"]);
     let full = jobq.run(&["enqueue", "--queue", "small", "--", "true"]);

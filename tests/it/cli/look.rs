@@ -245,7 +245,7 @@ fn the_history_is_told_in_order_by_kind_by_job_and_from_a_place_on() {
         ["job_stdout"]
     );
     assert_eq!(
-        kinds(&["--kind", "job_cancelled", "--kind", "runner_stopped"]),
+        kinds(&["--kind", "job_cancelled,runner_stopped"]),
         ["runner_stopped", "job_cancelled"]
     );
     assert_eq!(

@@ -195,7 +195,12 @@ fn a_deadline_is_a_moment_or_a_duration_from_now() {
     assert!((3_590_000..=3_600_000).contains(&left), "{left}");
     let bad = jobq.run(&["enqueue", "--deadline", "soon", "--", "true"]);
     bad.fails(2, &["'soon'", "18:30", "90s from now"]);
-    jobq.enqueue(&["--deadline", "2001-01-01T00:00:00Z", "--", "touch", "ran"]);
+    let over = ["enqueue", "--deadline", "2001-01-01T00:00:00Z"];
+    let over = jobq.run(&[&over[..], &["--", "touch", "ran"]].concat());
+    assert!(over.exits(0).stderr.contains("over already"));
+    let late = ["enqueue", "--in", "2h", "--deadline", "1h", "--", "true"];
+    let late = jobq.run(&late).exits(0);
+    assert!(late.stderr.contains("due after its deadline"));
     jobq.drain(&[]);
     assert_eq!(jobq.state(3), "cancelled");
     assert!(!jobq.path("ran").exists());

@@ -115,7 +115,7 @@ fn waiting_for_a_filter_is_waiting_for_its_jobs() {
     jobq.run(&late).exits(124);
     assert_eq!(
         jobq.run(&["wait", "--tenant", "nobody"]).exits(0).stderr,
-        "waiting for 0 jobs\n"
+        "no job matches\n"
     );
 }
 
@@ -177,7 +177,7 @@ fn lines_of_a_batch_refer_to_earlier_ones_by_label() {
 }
 
 #[test]
-fn a_label_that_no_line_before_has_is_named_with_its_line_and_nothing_is_added() {
+fn a_label_or_a_number_that_nobody_has_is_named_with_its_line_and_nothing_is_added() {
     let jobq = Jobq::new();
     for (text, words) in [
         (
@@ -190,7 +190,7 @@ fn a_label_that_no_line_before_has_is_named_with_its_line_and_nothing_is_added()
         ),
         (
             "{\"kind\":\"k\"}\n{\"kind\":\"k\",\"after\":[99]}",
-            ["no job 99", "wait for"],
+            ["stdin line 2: there is no job 99", "wait for"],
         ),
     ] {
         let call = jobq.call(&["enqueue", "--batch", "-"]).stdin(text);

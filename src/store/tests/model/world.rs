@@ -160,19 +160,7 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             edit::edit(tx, JobId(*job), &change)?;
             String::new()
         }
-        Action::Prune(state, seconds) => {
-            let state =
-                [State::Completed, State::Failed, State::Cancelled][usize::from(*state) % 3];
-            let before_ms = tx.now_ms - i64::from(*seconds) * 1000;
-            let kinds = names::kind_ids(tx.conn)?.into_iter();
-            let pass = Pass {
-                sweeps: kinds
-                    .map(|kind| Sweep::new(kind, state, before_ms))
-                    .collect(),
-                ..Pass::default()
-            };
-            prune::step(tx, &pass)?.removed.to_string()
-        }
+        Action::Prune(state, seconds) => prune(tx, *state, (*seconds).into())?,
         Action::Places(key, number) => {
             places::set_number(tx, &format!("k{key}"), *number)?;
             String::new()
@@ -185,6 +173,19 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
         } => return turn(tx, (*runner, *jobs), settlings, *lost),
     };
     Ok((said, Vec::new()))
+}
+
+fn prune(tx: &mut Tx<'_>, state: u8, seconds: i64) -> Result<String> {
+    let state = [State::Completed, State::Failed, State::Cancelled][usize::from(state) % 3];
+    let before_ms = tx.now_ms - seconds * 1000;
+    let kinds = names::kind_ids(tx.conn)?.into_iter();
+    let pass = Pass {
+        sweeps: kinds
+            .map(|kind| Sweep::new(kind, state, before_ms))
+            .collect(),
+        ..Pass::default()
+    };
+    Ok(prune::step(tx, &pass)?.removed.to_string())
 }
 
 fn spelled(state: Option<State>) -> String {
