@@ -1,5 +1,7 @@
 //! Putting final jobs back by hand.
 
+use std::collections::BTreeMap;
+
 use rusqlite::params;
 
 use super::edit::OUTCOME_FORGET;
@@ -33,14 +35,14 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
             head.state
         )));
     }
-    // Parents before their children, which may have to wait for them.
-    let mut back = vec![(id, head)];
-    while let Some((id, head)) = back.pop() {
+    // By age: parents and prerequisites before those that may have to wait for them.
+    let mut back = BTreeMap::from([(id, head)]);
+    while let Some((id, head)) = back.pop_first() {
         put_back(tx, id, &head)?;
         if head.links.has(Links::FAMILY) && head.state != State::Completed {
             for (child, state) in families::children(tx.conn, id)? {
                 if matches!(state, State::Failed | State::Cancelled) {
-                    back.push((child, head::get(tx.conn, child)?));
+                    back.insert(child, head::get(tx.conn, child)?);
                 }
             }
         }
