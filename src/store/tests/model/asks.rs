@@ -1,6 +1,6 @@
 //! What anybody may ask for, done to the model: new jobs, and what people do to those there are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::action::Wanted;
 use super::acts::{Answer, DONE};
@@ -218,8 +218,9 @@ impl Model {
         if !state.is_final() {
             return Err(Refused::WrongState);
         }
-        let mut back = vec![id];
-        while let Some(id) = back.pop() {
+        // The older first: they may be what the younger wait for.
+        let mut back = BTreeSet::from([id]);
+        while let Some(id) = back.pop_first() {
             let was = self.jobs[&id].state;
             self.put_back(id)?;
             if was != State::Completed {

@@ -274,3 +274,30 @@ fn a_group_cannot_miss_its_deadline_once_its_children_may_run() {
         Settle(0, done()),
     ]);
 }
+
+/// Children that are put back with their parent wait for each other as before: the younger came first,
+/// and found what it waits for still final.
+#[test]
+fn siblings_that_are_put_back_wait_for_each_other_again() {
+    let child = New {
+        parent: Some(0),
+        ..New::default()
+    };
+    let second = New {
+        parent: Some(1),
+        after: vec![0],
+        ..New::default()
+    };
+    holds(&[
+        Enqueue(New {
+            kind: Group,
+            ..New::default()
+        }),
+        Enqueue(child),
+        Enqueue(second),
+        claim(1),
+        Settle(0, Fail),
+        Retry(2),
+        claim(2),
+    ]);
+}
