@@ -143,6 +143,8 @@ fn configure_reader(conn: &Connection) -> Result<()> {
     conn.busy_handler(Some(wait_while_busy))?;
     // The checkpoint at the last close costs a short-lived process several syncs: see `Writer::drop`.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    // Without it, a statement with `LIMIT ?` is prepared anew whenever it is bound.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     conn.pragma_update(None, "trusted_schema", false)?;
     Ok(())
