@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::counts::CountChanges;
 use super::events::NewEvent;
@@ -170,6 +170,7 @@ pub(crate) fn claim(
     }
     let mut claiming = Claiming {
         wish,
+        taking: Taking::new(tx.conn, wish)?,
         kinds: wish.kinds.to_vec(),
         claimed: Vec::with_capacity(wish.jobs.min(1024)),
         bytes: 0,
@@ -218,7 +219,10 @@ pub(crate) fn claim_this(
             })
         })
         .optional()?;
-    place.map_or(Ok(None), |candidate| take(tx, wish, candidate))
+    match place {
+        Some(candidate) => Taking::new(tx.conn, wish)?.take(tx, candidate),
+        None => Ok(None),
+    }
 }
 
 /// A queue with something pending, and its limits.
@@ -308,8 +312,9 @@ fn queues(conn: &Connection, wish: &Wish<'_>, changes: &CountChanges) -> Result<
 }
 
 /// A claim under way.
-struct Claiming<'a> {
+struct Claiming<'a, 'c> {
     wish: &'a Wish<'a>,
+    taking: Taking<'a, 'c>,
     /// How many more of each kind it may take.
     kinds: Vec<KindRoom>,
     claimed: Vec<ClaimedJob>,
@@ -317,21 +322,21 @@ struct Claiming<'a> {
     bytes: usize,
 }
 
-impl Claiming<'_> {
+impl<'c> Claiming<'_, 'c> {
     fn is_full(&self) -> bool {
         let heavy = self.wish.claim_for == ClaimFor::Ahead && self.bytes >= AHEAD_BYTES;
         heavy || self.claimed.len() >= self.wish.jobs
     }
 
     /// Takes the next jobs of a queue; how many there were.
-    fn take_from(&mut self, tx: &mut Tx<'_>, queue: i64, jobs: usize) -> Result<usize> {
+    fn take_from(&mut self, tx: &mut Tx<'c>, queue: i64, jobs: usize) -> Result<usize> {
         let mut taken = 0;
         for (id, kind) in self.next_of(tx.conn, queue, jobs)? {
             if self.is_full() {
                 break;
             }
             taken += 1;
-            let job = take(tx, self.wish, Candidate { id, queue, kind })?;
+            let job = self.taking.take(tx, Candidate { id, queue, kind })?;
             let payload = job.as_ref().and_then(|job| job.payload.as_ref());
             self.bytes += payload.map_or(0, String::len);
             self.claimed.extend(job);
@@ -382,49 +387,62 @@ struct Candidate {
     kind: i64,
 }
 
-fn take(tx: &mut Tx<'_>, wish: &Wish<'_>, candidate: Candidate) -> Result<Option<ClaimedJob>> {
-    let Candidate { id, queue, kind } = candidate;
-    let mut read = tx.conn.prepare_cached(JOB_TO_CLAIM)?;
-    let mut rows = read.query([id])?;
-    let Some(row) = rows.next()? else {
-        return Ok(None);
-    };
-    let (attempt, budget) = (row.get(0)?, budget(row, 1)?);
-    let payload = match row.get_ref(8)? {
-        ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
-        _ => None,
-    };
-    let links: Links = row.get(9)?;
-    let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
-    drop(rows);
-    let claim = params![id, wish.claim_for.code(), wish.runner, tx.now_ms];
-    if tx
-        .conn
-        .prepare_cached(JOB_CLAIM_IF_PENDING)?
-        .execute(claim)?
-        == 0
-    {
-        return Ok(None);
+/// What is done for each job that is taken. It holds its statements: looking one up costs as much as
+/// a few columns.
+struct Taking<'a, 'c> {
+    wish: &'a Wish<'a>,
+    read: CachedStatement<'c>,
+    write: CachedStatement<'c>,
+}
+
+impl<'a, 'c> Taking<'a, 'c> {
+    fn new(conn: &'c Connection, wish: &'a Wish<'a>) -> Result<Taking<'a, 'c>> {
+        Ok(Taking {
+            wish,
+            read: conn.prepare_cached(JOB_TO_CLAIM)?,
+            write: conn.prepare_cached(JOB_CLAIM_IF_PENDING)?,
+        })
     }
-    let job = JobId(id);
-    let started = NewEvent {
-        attempt: Some(attempt),
-        runner: Some(wish.runner),
-        ..NewEvent::job(EventKind::Started, job)
-    };
-    tx.append(started)?;
-    tx.counts.moved(queue, State::Pending, State::Running);
-    Ok(Some(ClaimedJob {
-        id: job,
-        attempt,
-        queue,
-        kind,
-        budget,
-        payload,
-        links,
-        parent,
-        step: families::step(tx.conn, job, links)?,
-    }))
+
+    fn take(&mut self, tx: &mut Tx<'_>, candidate: Candidate) -> Result<Option<ClaimedJob>> {
+        let Candidate { id, queue, kind } = candidate;
+        let wish = self.wish;
+        let mut rows = self.read.query([id])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let (attempt, budget) = (row.get(0)?, budget(row, 1)?);
+        let payload = match row.get_ref(8)? {
+            ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
+            _ => None,
+        };
+        let links: Links = row.get(9)?;
+        let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
+        drop(rows);
+        let claim = params![id, wish.claim_for.code(), wish.runner, tx.now_ms];
+        if self.write.execute(claim)? == 0 {
+            return Ok(None);
+        }
+        let job = JobId(id);
+        let started = NewEvent {
+            attempt: Some(attempt),
+            runner: Some(wish.runner),
+            ..NewEvent::job(EventKind::Started, job)
+        };
+        tx.append(started)?;
+        tx.counts.moved(queue, State::Pending, State::Running);
+        Ok(Some(ClaimedJob {
+            id: job,
+            attempt,
+            queue,
+            kind,
+            budget,
+            payload,
+            links,
+            parent,
+            step: families::step(tx.conn, job, links)?,
+        }))
+    }
 }
 
 /// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.
