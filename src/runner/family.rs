@@ -62,7 +62,9 @@ impl Context {
         self.spawn(sibling.into().parent(parent))
     }
 
-    /// Adds a job of its own, committed with this attempt's completion.
+    /// Adds a job of its own, committed with this attempt's completion. Should it be refused then, as a
+    /// duplicate that is to be rejected or for a prerequisite that is gone, this job fails and names why;
+    /// what else it spawned is not added.
     ///
     /// # Errors
     /// The job's payload or options cannot be used.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jobq::testing::TestQueue;
 use jobq::{
-    ChildPolicy, Context, Failure, GROUP, Job, JobId, Limits, NewJob, Outcome, Queue,
-    RunnerBuilder, State, Step,
+    ChildPolicy, Context, Failure, Filter, GROUP, Job, JobId, Limits, NewJob, OnDuplicate, Outcome,
+    Queue, RunnerBuilder, State, Step,
 };
 use serde::{Deserialize, Serialize};
 
@@ -137,6 +137,47 @@ fn what_an_attempt_spawns_goes_in_though_its_queue_or_the_file_is_full() {
         assert_eq!(queue.output::<Sum>(id).unwrap(), Some(5));
         runner.stop().unwrap();
     }
+}
+
+#[test]
+fn a_job_whose_spawned_job_is_refused_fails_alone_and_says_why() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let first = add(&queue, NewJob::new("nobody").unique("one"));
+    let spawner = add(&queue, NewJob::new("spawner"));
+    let others: Vec<JobId> = (0..10).map(|_| add(&queue, NewJob::new("other"))).collect();
+    let again = || {
+        NewJob::new("nobody")
+            .unique("one")
+            .on_duplicate(OnDuplicate::Reject)
+    };
+    let runner = queue
+        .runner()
+        .handler(
+            "spawner",
+            by(move |ctx: &Context| {
+                ctx.spawn(NewJob::new("nobody")).unwrap();
+                ctx.spawn(again()).unwrap();
+                Outcome::Done(None)
+            }),
+        )
+        .handler("other", by(|_: &Context| Outcome::Done(None)))
+        .start()
+        .unwrap();
+    let ended = wait(&queue, spawner);
+    assert_eq!((ended.state, ended.attempt), (State::Failed, 1));
+    let error = ended.error.unwrap();
+    assert!(error.contains(&format!("job {first}")), "{error}");
+    for other in others {
+        assert_eq!(wait(&queue, other).state, State::Completed);
+    }
+    runner.stop().unwrap();
+    let nobodys = Filter {
+        kinds: vec!["nobody".to_owned()],
+        ..Filter::default()
+    };
+    assert_eq!(queue.list(&nobodys).unwrap().len(), 1);
+    assert_eq!(ailments(&queue), [] as [String; 0]);
 }
 
 #[test]
