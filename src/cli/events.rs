@@ -30,6 +30,8 @@ pub(super) fn run(args: &args::Events, session: &Session) -> CliResult {
             .map(|id| session.resolve_id(id))
             .transpose()?,
         kinds: args.kinds.clone(),
+        tenant: args.tenant.clone(),
+        tags: args.tags.clone(),
         ..EventFilter::default()
     };
     let mut changes = queue.changes()?;

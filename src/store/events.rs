@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rusqlite::types::{Value, ValueRef};
-use rusqlite::{CachedStatement, Connection, Row, params_from_iter};
+use rusqlite::{CachedStatement, Connection, Row, params, params_from_iter};
 
 use super::statement::statements;
 use crate::Result;
@@ -30,6 +30,8 @@ statements! {
         FROM jobq_event WHERE id > ?1 ORDER BY id LIMIT ?2";
     hot EVENTS_OF_JOB = "SELECT id, at, kind, job_id, attempt, runner_id, worker, took_us, data
         FROM jobq_event WHERE job_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+    hot JOB_IS_OF_TENANT = "SELECT 1 FROM jobq_job WHERE id = ?1 AND tenant = ?2";
+    hot JOB_HAS_TAG = "SELECT 1 FROM jobq_tag WHERE name = ?2 AND value = ?3 AND job_id = ?1";
     hot EVENT_LAST = "SELECT coalesce(max(id), 0) FROM jobq_event";
 }
 
@@ -137,6 +139,11 @@ pub struct EventFilter {
     pub job: Option<JobId>,
     /// Only these kinds; empty means all but log entries and output.
     pub kinds: Vec<EventKind>,
+    /// Only events of this tenant's jobs, as far as those have not been removed.
+    pub tenant: Option<String>,
+    /// Only events of jobs with all of these tags (name and value), as far as those have not been
+    /// removed.
+    pub tags: Vec<(String, String)>,
     /// At most so many are read; 1,000 where it is zero.
     pub limit: usize,
 }
@@ -188,12 +195,30 @@ pub(crate) fn read(conn: &Connection, filter: &EventFilter) -> Result<EventPage>
         } else {
             filter.kinds.contains(&kind)
         };
-        if wanted {
+        if wanted && is_of(conn, row.get(3)?, filter)? {
             page.events.push(decode(row, kind)?);
         }
     }
     page.at_end = looked_at < limit;
     Ok(page)
+}
+
+/// Whether the event's job is of the tenant and has the tags that are asked for.
+fn is_of(conn: &Connection, job: Option<i64>, filter: &EventFilter) -> Result<bool> {
+    if let Some(tenant) = &filter.tenant
+        && !conn
+            .prepare_cached(JOB_IS_OF_TENANT)?
+            .exists(params![job, tenant])?
+    {
+        return Ok(false);
+    }
+    for (name, value) in &filter.tags {
+        let mut find = conn.prepare_cached(JOB_HAS_TAG)?;
+        if !find.exists(params![job, name, value])? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn decode(row: &Row<'_>, kind: EventKind) -> Result<Event> {

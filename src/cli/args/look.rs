@@ -141,6 +141,12 @@ pub(crate) struct Events {
     /// Only events of this job
     #[arg(long, value_name = "ID")]
     pub(crate) job: Option<String>,
+    /// Only events of this tenant's jobs
+    #[arg(long)]
+    pub(crate) tenant: Option<String>,
+    /// Only events of jobs with this tag; of several, with all
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = parse::tag)]
+    pub(crate) tags: Vec<(String, String)>,
     /// Only the last N events
     #[arg(short = 'n', long = "lines", value_name = "N")]
     pub(crate) lines: Option<NonZeroUsize>,

@@ -52,6 +52,31 @@ fn jobs_are_listed_by_tenant_and_by_all_of_the_tags() {
 }
 
 #[test]
+fn events_are_told_by_tenant_and_by_all_of_the_tags() {
+    let jobq = scene();
+    let enqueued = |filter: &[&str]| -> Vec<i64> {
+        let events = jobq.json_lines(&[&["events", "--kind", "job_enqueued"], filter].concat());
+        let jobs = events.iter().map(|event| event["job"].as_i64().unwrap());
+        jobs.collect()
+    };
+    assert_eq!(enqueued(&["--tenant", "acme"]), [1, 3, 5]);
+    assert_eq!(
+        enqueued(&["--tag", "env=prod", "--tag", "size=big"]),
+        [1, 2]
+    );
+    assert_eq!(
+        enqueued(&["--tag", "env=prod", "--tenant", "acme", "-n", "1"]),
+        [3]
+    );
+    assert_eq!(enqueued(&["--tag", "size=small"]), [0; 0]);
+    jobq.run(&["cancel", "1"]).exits(0);
+    jobq.run(&["remove", "1"]).exits(0);
+    assert_eq!(enqueued(&["--tenant", "acme"]), [3, 5]);
+    let of_runners = jobq.json_lines(&["events", "--tenant", "nobody"]);
+    assert_eq!(of_runners, [json!(null); 0]);
+}
+
+#[test]
 fn cancel_takes_a_filter_in_place_of_numbers_and_leaves_the_rest_alone() {
     let jobq = scene();
     let cancelled = jobq.run(&["cancel", "--json", "--tag", "env=prod", "--tenant", "acme"]);
