@@ -1,6 +1,6 @@
 //! Operations with their picks resolved: what the file and the model are both asked to do.
 
-use super::ops::{self, Delay, End, New, Op};
+use super::ops::{self, Cap, Delay, End, New, Op};
 use super::plain::Model;
 use crate::store::runners::Loss;
 use crate::store::settle::Held;
@@ -14,6 +14,8 @@ pub(super) struct Wanted {
     pub(super) by: Option<(i64, u32)>,
     pub(super) after: Vec<i64>,
     pub(super) after_any: Vec<i64>,
+    /// Spawned by an attempt that completes: it goes in however full its queue is.
+    pub(super) goes_in: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ pub(super) enum Action {
     },
     Prune(u8, u32),
     Places(u8, u32),
+    Limit(u8, Cap),
+    SetPaused(u8, bool),
     Turn {
         runner: i64,
         settlings: Vec<Settling>,
@@ -113,6 +117,9 @@ impl Action {
             },
             Op::Prune(state, seconds) => Action::Prune(*state, *seconds),
             Op::Places(key, places) => Action::Places(*key, *places),
+            Op::Limit(queue, cap) => Action::Limit(*queue, *cap),
+            Op::Pause(queue) => Action::SetPaused(*queue, true),
+            Op::Resume(queue) => Action::SetPaused(*queue, false),
             Op::Turn {
                 runner: slot,
                 ends,
@@ -173,6 +180,7 @@ fn wanted(new: &New, model: &Model, spawner: Option<i64>) -> Wanted {
         by: by.map(|held| (held.job.0, held.attempt)),
         after: new.after.iter().filter_map(find).collect(),
         after_any: new.after_any.iter().filter_map(find).collect(),
+        goes_in: spawner.is_some(),
         new,
     }
 }

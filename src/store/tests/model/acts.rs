@@ -23,7 +23,10 @@ impl Model {
                 runner,
                 jobs,
                 ahead,
-            } => self.claim(*runner, (*jobs, *ahead), claimed),
+            } => {
+                self.follow_clock();
+                self.claim(*runner, (*jobs, *ahead), claimed)
+            }
             Action::Settle(settling) => self.settle(settling),
             Action::Unbegun(held, again) => self.unbegun(held, !again),
             Action::Begin(held) => {
@@ -48,6 +51,8 @@ impl Model {
                 self.set_places(*key, *number);
                 DONE
             }
+            Action::Limit(queue, cap) => self.set_cap(*queue, *cap),
+            Action::SetPaused(queue, is_paused) => self.set_paused(*queue, *is_paused),
             Action::Turn {
                 runner,
                 settlings,
@@ -59,7 +64,8 @@ impl Model {
         answer
     }
 
-    /// Any fair choice between the queues is right; within one it goes by priority and age.
+    /// Any fair choice between the queues is right; within one it goes by priority and age, as far as
+    /// its limits allow.
     fn claim(&mut self, runner: i64, (jobs, ahead): (usize, bool), claimed: &[Held]) -> Answer {
         for queue in 0..2 {
             let can = |job: &&Job| {
@@ -81,8 +87,12 @@ impl Model {
             if got != line[..got.len().min(line.len())] {
                 return Ok(format!("a claim of {line:?}, not of {got:?}"));
             }
-            if claimed.len() < jobs && got.len() < line.len() {
-                return Ok(format!("a claim of all {line:?}, not of {got:?}"));
+            let room = self.room(queue, ahead);
+            if got.len() > room {
+                return Ok(format!("a claim of {room} at most, not of {got:?}"));
+            }
+            if claimed.len() < jobs && got.len() < line.len().min(room) {
+                return Ok(format!("a claim of {room} of {line:?}, not of {got:?}"));
             }
         }
         for held in claimed {
@@ -93,6 +103,8 @@ impl Model {
             if job.attempt != held.attempt {
                 return Ok(format!("attempt {} of {}", job.attempt, held.job));
             }
+            let queue = job.queue;
+            self.has_begun(queue);
             self.claims.push(*held);
         }
         DONE

@@ -28,6 +28,9 @@ impl Model {
             }
             return Ok(format!("{holder} true"));
         }
+        if !wanted.goes_in {
+            self.admit(new.queue)?;
+        }
         let edges = self.edges(wanted)?;
         let doomed = edges.iter().any(|(needs, edge)| {
             edge.rule == Rule::Completed && !edge.met && !self.is_live(*needs)

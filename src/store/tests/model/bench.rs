@@ -141,6 +141,8 @@ impl Bench {
                 .map(|(id, job)| (*id, job.state, job.attempt))
                 .collect::<Vec<_>>()
         };
+        self.step(&Op::Resume(0))?;
+        self.step(&Op::Resume(1))?;
         let mut idle = 0;
         while idle < 3 {
             let before = states(&self.model);

@@ -81,6 +81,15 @@ fn a_counter_that_drifts_is_noticed() {
 }
 
 #[test]
+fn a_limit_that_is_not_kept_is_noticed() {
+    is_noticed(
+        "UPDATE jobq_queue SET concurrency = 100 WHERE concurrency IS NOT NULL",
+        "a claim of",
+    );
+    is_noticed("DELETE FROM jobq_rate", "a claim of");
+}
+
+#[test]
 fn a_lost_effect_is_noticed() {
     is_noticed(
         "DELETE FROM effect WHERE rowid = (SELECT max(rowid) FROM effect)",

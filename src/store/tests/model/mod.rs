@@ -2,8 +2,8 @@
 //!
 //! Random operations of three runners and of anybody else: jobs with every combination of options,
 //! claims, reports of attempts and of zombies, crashes, hung runners, cancelled, retried, edited and
-//! removed jobs, a clock that passes and one that is set, restarts, transactions that fail in the
-//! middle. After every transaction the file is recounted by SQL and compared with the model
+//! removed jobs, queues that are paused and limited, a clock that passes and one that is set, restarts,
+//! transactions that fail in the middle. After every transaction the file is recounted by SQL and compared with the model
 //! (`check.rs`), and at the end everything that can still run is run: then nothing may be left.
 //!
 //! A failure prints its seed and the shortest list of operations that still fails, in lines to be
@@ -21,6 +21,7 @@ mod check;
 mod controls;
 mod ops;
 mod plain;
+mod queues;
 mod shrink;
 mod stories;
 mod world;
@@ -73,7 +74,13 @@ fn the_file_is_what_the_model_says_after_anything() {
             assert!(step.is_some(), "{from} → {to} was never seen");
         }
     }
-    let all = ["Duplicate", "Invalid", "NotFound", "WrongState"];
+    let all = [
+        "Duplicate",
+        "Invalid",
+        "NotFound",
+        "QueueFull",
+        "WrongState",
+    ];
     assert_eq!(seen.refused, all.map(str::to_owned).into());
 }
 

@@ -58,6 +58,17 @@ pub(super) struct New {
     pub(super) last_step: bool,
 }
 
+/// A limit of a queue; none: it goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cap {
+    Concurrency(Option<u32>),
+    /// So many jobs in so many seconds.
+    Rate(Option<(u32, u32)>),
+    MaxSize(Option<u32>),
+}
+
+pub(super) use Cap::*;
+
 /// How an attempt ends.
 #[derive(Clone, PartialEq)]
 pub(super) enum End {
@@ -114,6 +125,9 @@ pub(super) enum Op {
     /// Somebody sets the clock: nothing has passed.
     Step(i32),
     Places(u8, u32),
+    Limit(u8, Cap),
+    Pause(u8),
+    Resume(u8),
     /// A whole turn of a dispatcher in one transaction.
     Turn {
         runner: u8,
@@ -176,7 +190,12 @@ fn single(rng: &mut Rng) -> Op {
         84..85 => Prune(rng.u8(0..3), rng.u32(0..20)),
         85..89 => Pass(rng.u32(1..8)),
         89..91 => Step(rng.i32(-30..30)),
-        91..93 => Places(rng.u8(0..2), rng.u32(1..4)),
+        91..92 => Places(rng.u8(0..2), rng.u32(1..4)),
+        92..94 => Limit(rng.u8(0..2), cap(rng)),
+        94..95 => match rng.bool() {
+            true => Pause(rng.u8(0..2)),
+            false => Resume(rng.u8(0..2)),
+        },
         _ => {
             let ends = rng.usize(0..4);
             Turn {
@@ -186,6 +205,15 @@ fn single(rng: &mut Rng) -> Op {
                 jobs: rng.u8(0..4),
             }
         }
+    }
+}
+
+fn cap(rng: &mut Rng) -> Cap {
+    let jobs = maybe(rng, 2, |rng| rng.u32(1..4));
+    match rng.u8(0..3) {
+        0 => Concurrency(jobs),
+        1 => Rate(jobs.map(|jobs| (jobs, rng.u32(1..15)))),
+        _ => MaxSize(jobs.map(|jobs| jobs * 3)),
     }
 }
 
@@ -385,6 +413,9 @@ impl fmt::Debug for Op {
             Pass(seconds) => write!(f, "Pass({seconds})"),
             Step(seconds) => write!(f, "Step({seconds})"),
             Places(key, places) => write!(f, "Places({key}, {places})"),
+            Limit(queue, cap) => write!(f, "Limit({queue}, {cap:?})"),
+            Pause(queue) => write!(f, "Pause({queue})"),
+            Resume(queue) => write!(f, "Resume({queue})"),
             Turn {
                 runner,
                 ends,

@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::ops::{ChildPolicy, Kind};
+use super::queues::Queue;
 use crate::family::{PrerequisiteRule as Rule, Step};
 use crate::state::{State, WaitReason};
 use crate::store::settle::Held;
@@ -102,6 +103,7 @@ pub(super) struct Model {
     pub(super) known_offset: Option<i64>,
     pub(super) jobs: BTreeMap<i64, Job>,
     pub(super) last_id: i64,
+    pub(super) queues: [Queue; 2],
     pub(super) lines: BTreeMap<u8, Line>,
     /// Who has a unique key, and until when where it has ended.
     pub(super) uniques: BTreeMap<u8, (i64, Option<i64>)>,
@@ -433,6 +435,7 @@ impl Model {
             return;
         }
         self.known_offset = Some(offset);
+        self.shift_starts(step);
         for (_, until) in self.uniques.values_mut() {
             *until = until.map(|until| until + step);
         }

@@ -6,10 +6,11 @@ use rusqlite::{Connection, params};
 
 use super::super::sandbox::{SCHEMA, START_MS};
 use super::action::{Action, Lost, Settling, Wanted};
-use super::ops::{Delay, End, Kind};
+use super::ops::{Cap, Delay, End, Kind};
 use crate::Result;
 use crate::clock::{Clock, timestamp};
 use crate::job::{AttemptRef, JobId, NewJob, Priority, When};
+use crate::limit::{Change, QueueLimits, Rate};
 use crate::outcome::{self, Verdict};
 use crate::state::State;
 use crate::store::checked::{CheckedJob, FamilyRules, Limits};
@@ -18,6 +19,7 @@ use crate::store::due;
 use crate::store::edit::{self, Edit};
 use crate::store::names::{self, Names};
 use crate::store::prune::{self, Pass, Sweep};
+use crate::store::queues::{self, Which};
 use crate::store::runners::{self, Beats, Registration};
 use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
 use crate::store::shares::Shares;
@@ -53,6 +55,9 @@ impl World {
         let registered = world.transaction(|tx| {
             for name in ["r1", "r2", "r3"] {
                 runners::register(tx, &registration(name.to_owned()))?;
+            }
+            for queue in [0, 1] {
+                tx.names.queue_id(tx.conn, &queue_name(queue))?;
             }
             Ok(())
         });
@@ -121,7 +126,10 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             runner,
             jobs,
             ahead,
-        } => return Ok((String::new(), claim(tx, *runner, (*jobs, *ahead))?)),
+        } => {
+            tx.follow_clock()?;
+            return Ok((String::new(), claim(tx, *runner, (*jobs, *ahead))?));
+        }
         Action::Settle(settling) => settle(tx, settling)?,
         Action::Unbegun(held, again) => {
             let again = if *again {
@@ -150,21 +158,17 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             priority,
             queue,
             delay,
-        } => {
-            let change = Edit {
-                priority: priority.and_then(|code| Priority::from_code(code.into())),
-                queue: queue.map(queue_name),
-                when: delay.map(|delay| when(delay, tx.now_ms)),
-                ..Edit::default()
-            };
-            edit::edit(tx, JobId(*job), &change)?;
-            String::new()
-        }
+        } => edit(tx, *job, (*priority, *queue), *delay)?,
         Action::Prune(state, seconds) => prune(tx, *state, (*seconds).into())?,
         Action::Places(key, number) => {
             places::set_number(tx, &format!("k{key}"), *number)?;
             String::new()
         }
+        Action::Limit(queue, cap) => {
+            queues::set_limits(tx, &queue_name(*queue), &limits(*cap))?;
+            String::new()
+        }
+        Action::SetPaused(queue, is_paused) => set_paused(tx, *queue, *is_paused)?,
         Action::Turn {
             runner,
             settlings,
@@ -186,6 +190,56 @@ fn prune(tx: &mut Tx<'_>, state: u8, seconds: i64) -> Result<String> {
         ..Pass::default()
     };
     Ok(prune::step(tx, &pass)?.removed.to_string())
+}
+
+fn edit(
+    tx: &mut Tx<'_>,
+    job: i64,
+    (priority, queue): (Option<u8>, Option<u8>),
+    delay: Option<Delay>,
+) -> Result<String> {
+    let change = Edit {
+        priority: priority.and_then(|code| Priority::from_code(code.into())),
+        queue: queue.map(queue_name),
+        when: delay.map(|delay| when(delay, tx.now_ms)),
+        ..Edit::default()
+    };
+    edit::edit(tx, JobId(job), &change)?;
+    Ok(String::new())
+}
+
+fn set_paused(tx: &mut Tx<'_>, queue: u8, is_paused: bool) -> Result<String> {
+    let queue = Which::Named(queue_name(queue));
+    if is_paused {
+        queues::pause(tx, &queue)?;
+    } else {
+        queues::resume(tx, &queue)?;
+    }
+    Ok(String::new())
+}
+
+fn limits(cap: Cap) -> QueueLimits {
+    fn to<T>(limit: Option<T>) -> Change<T> {
+        limit.map_or(Change::Clear, Change::Set)
+    }
+    let none = QueueLimits::default();
+    match cap {
+        Cap::Concurrency(jobs) => QueueLimits {
+            concurrency: to(jobs),
+            ..none
+        },
+        Cap::MaxSize(jobs) => QueueLimits {
+            max_size: to(jobs.map(u64::from)),
+            ..none
+        },
+        Cap::Rate(rate) => QueueLimits {
+            rate: to(rate.map(|(jobs, span)| Rate {
+                jobs,
+                per: seconds(span),
+            })),
+            ..none
+        },
+    }
 }
 
 fn spelled(state: Option<State>) -> String {
@@ -302,7 +356,7 @@ fn settle(tx: &mut Tx<'_>, settling: &Settling) -> Result<String> {
     let jobs = settling
         .spawns
         .iter()
-        .map(|wanted| checked(wanted, tx.now_ms))
+        .map(|wanted| Ok(checked(wanted, tx.now_ms)?.spawned()))
         .collect::<Result<_>>()?;
     let last_step = matches!(
         end,
