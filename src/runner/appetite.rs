@@ -55,6 +55,16 @@ impl Dispatcher {
 
     /// How many jobs there is room for once what was reported is settled.
     pub(crate) fn capacity(&mut self) -> Capacity {
+        let allowance = self.pace.allowance(self.pool.workers());
+        self.capacity_with(allowance)
+    }
+
+    /// Whether there is room for anything, with as much claimed ahead as was last allowed.
+    pub(crate) fn has_room(&self) -> bool {
+        self.capacity_with(self.pace.allowed()).is_some()
+    }
+
+    fn capacity_with(&self, allowance: usize) -> Capacity {
         if self.phase != Phase::Running {
             return Capacity { free: 0, ahead: 0 };
         }
@@ -68,7 +78,7 @@ impl Dispatcher {
             .values()
             .map(|attempt| attempt.payload_bytes())
             .sum();
-        let ahead = (workers + self.pace.allowance(workers))
+        let ahead = (workers + allowance)
             .saturating_sub(held + free)
             .min(room - free);
         let ahead = if held_bytes < AHEAD_BYTES { ahead } else { 0 };

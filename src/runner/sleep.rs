@@ -93,10 +93,4 @@ impl Dispatcher {
         }
         next.saturating_duration_since(now)
     }
-
-    fn has_room(&self) -> bool {
-        self.phase == Phase::Running
-            && self.pool.room() > 0
-            && self.in_flight.len() + self.orphans.len() < self.pool.workers() + self.pace.allowed()
-    }
 }
