@@ -24,7 +24,6 @@ mod neighbours_of_attempts;
 mod neighbours_under_rules;
 mod opening;
 mod plans;
-mod random;
 mod rates;
 mod readers;
 mod retention;

@@ -17,7 +17,7 @@ impl Model {
     /// Performs an operation; `claimed` is what the file has claimed, which must be allowed.
     pub(super) fn perform(&mut self, action: &Action, claimed: &[Held]) -> Answer {
         let answer = match action {
-            Action::Nothing => DONE,
+            Action::Nothing | Action::Repair => DONE,
             Action::Enqueue(wanted) => self.enqueue(wanted),
             Action::Claim {
                 runner,

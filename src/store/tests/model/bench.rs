@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::action::Action;
 use super::check::{check, check_nothing_is_stuck, check_steps};
+use super::history::check_history;
 use super::ops::{End, Op};
 use super::plain::{Job, Model};
 use super::world::{self, World};
@@ -141,6 +142,7 @@ impl Bench {
                 .map(|(id, job)| (*id, job.state, job.attempt))
                 .collect::<Vec<_>>()
         };
+        check_history(&self.world.conn, &self.model)?;
         self.step(&Op::Resume(0))?;
         self.step(&Op::Resume(1))?;
         let mut idle = 0;
@@ -164,6 +166,7 @@ impl Bench {
             let same = states(&self.model) == before;
             idle = if same { idle + 1 } else { 0 };
         }
+        check_history(&self.world.conn, &self.model)?;
         check_nothing_is_stuck(&self.model)
     }
 }

@@ -90,6 +90,15 @@ fn a_limit_that_is_not_kept_is_noticed() {
 }
 
 #[test]
+fn a_gap_in_the_history_is_noticed() {
+    is_noticed(
+        "DELETE FROM jobq_event WHERE id = (SELECT max(id) FROM jobq_event
+            WHERE kind = 2 AND job_id IN (SELECT id FROM jobq_job))",
+        "has had",
+    );
+}
+
+#[test]
 fn a_lost_effect_is_noticed() {
     is_noticed(
         "DELETE FROM effect WHERE rowid = (SELECT max(rowid) FROM effect)",

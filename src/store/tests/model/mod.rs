@@ -4,7 +4,8 @@
 //! claims, reports of attempts and of zombies, crashes, hung runners, cancelled, retried, edited and
 //! removed jobs, queues that are paused and limited, a clock that passes and one that is set, restarts,
 //! transactions that fail in the middle. After every transaction the file is recounted by SQL and compared with the model
-//! (`check.rs`), and at the end everything that can still run is run: then nothing may be left.
+//! (`check.rs`), and at the end its history (`history.rs`), before and after everything that can still
+//! run is run: then nothing may be left.
 //!
 //! A failure prints its seed and the shortest list of operations that still fails, in lines to be
 //! pasted into a regression test. Short with the other tests; long with
@@ -19,6 +20,7 @@ mod asks;
 mod bench;
 mod check;
 mod controls;
+mod history;
 mod ops;
 mod plain;
 mod queues;

@@ -135,6 +135,8 @@ pub(super) enum Op {
         crash: Option<u8>,
         jobs: u8,
     },
+    /// What the doctor repairs: nothing is broken.
+    Repair,
     /// The connection is closed and the file opened anew.
     Restart,
     /// The transaction works and then fails.
@@ -155,7 +157,8 @@ fn op(rng: &mut Rng) -> Op {
     match rng.u8(0..100) {
         0..92 => single(rng),
         92..95 => Undone(Box::new(single(rng))),
-        95..97 => Restart,
+        95..96 => Repair,
+        96..97 => Restart,
         _ => {
             let length = rng.usize(2..4);
             Together((0..length).map(|_| single(rng)).collect())
@@ -425,6 +428,7 @@ impl fmt::Debug for Op {
                 f,
                 "Turn {{ runner: {runner}, ends: vec!{ends:?}, crash: {crash:?}, jobs: {jobs} }}"
             ),
+            Repair => write!(f, "Repair"),
             Restart => write!(f, "Restart"),
             Undone(op) => write!(f, "Undone(Box::new({op:?}))"),
             Together(ops) => write!(f, "Together(vec!{ops:?})"),

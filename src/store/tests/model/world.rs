@@ -24,7 +24,7 @@ use crate::store::runners::{self, Beats, Registration};
 use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
 use crate::store::shares::Shares;
 use crate::store::tx::Tx;
-use crate::store::{deadlines, ended, enqueue, places, requeue};
+use crate::store::{deadlines, ended, enqueue, places, requeue, upkeep};
 
 pub(super) struct World {
     pub(super) conn: Connection,
@@ -166,6 +166,10 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
         }
         Action::Limit(queue, cap) => {
             queues::set_limits(tx, &queue_name(*queue), &limits(*cap))?;
+            String::new()
+        }
+        Action::Repair => {
+            upkeep::recount(tx)?;
             String::new()
         }
         Action::SetPaused(queue, is_paused) => set_paused(tx, *queue, *is_paused)?,
@@ -324,7 +328,15 @@ fn claim(tx: &mut Tx<'_>, runner: i64, (jobs, ahead): (usize, bool)) -> Result<V
         },
         jobs,
     };
+    // A look sees beforehand what there is.
+    tx.flush_counts()?;
+    let seen = claim::anything(tx.conn, &wish, tx.now_ms)?;
     let claimed = claim::claim(tx, &wish, &mut Shares::default())?;
+    assert!(seen || claimed.is_empty(), "it was not seen beforehand");
+    assert!(
+        ahead || jobs == 0 || seen != claimed.is_empty(),
+        "it was seen and not claimed"
+    );
     Ok(claimed.iter().map(|job| job.held(runner)).collect())
 }
 
