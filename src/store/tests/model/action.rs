@@ -61,6 +61,7 @@ pub(super) enum Action {
     Places(u8, u32),
     Limit(u8, Cap),
     SetPaused(u8, bool),
+    SetSchedulesPaused(bool),
     Repair,
     Turn {
         runner: i64,
@@ -121,6 +122,8 @@ impl Action {
             Op::Limit(queue, cap) => Action::Limit(*queue, *cap),
             Op::Pause(queue) => Action::SetPaused(*queue, true),
             Op::Resume(queue) => Action::SetPaused(*queue, false),
+            Op::PauseSchedules => Action::SetSchedulesPaused(true),
+            Op::ResumeSchedules => Action::SetSchedulesPaused(false),
             Op::Repair => Action::Repair,
             Op::Turn {
                 runner: slot,

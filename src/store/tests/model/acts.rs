@@ -3,6 +3,7 @@
 use super::action::{Action, Lost, Settling, Wanted};
 use super::ops::{Delay, End, Tolerate};
 use super::plain::{Children, Job, Model, Wait};
+use super::slots::Fired;
 use crate::error::Kind as Refused;
 use crate::family::{PrerequisiteRule as Rule, Step};
 use crate::state::{State, WaitReason};
@@ -13,9 +14,12 @@ pub(super) type Answer = Result<String, Refused>;
 
 pub(super) const DONE: Answer = Ok(String::new());
 
+/// What only the file can choose: the attempts that it has claimed, and the slots it has fired.
+pub(super) type Chosen<'a> = (&'a [Held], &'a [Fired]);
+
 impl Model {
-    /// Performs an operation; `claimed` is what the file has claimed, which must be allowed.
-    pub(super) fn perform(&mut self, action: &Action, claimed: &[Held]) -> Answer {
+    /// Performs an operation; what the file has claimed and fired for it must be allowed.
+    pub(super) fn perform(&mut self, action: &Action, (claimed, fired): Chosen<'_>) -> Answer {
         let answer = match action {
             Action::Nothing | Action::Repair => DONE,
             Action::Enqueue(wanted) => self.enqueue(wanted),
@@ -52,13 +56,14 @@ impl Model {
                 DONE
             }
             Action::Limit(queue, cap) => self.set_cap(*queue, *cap),
+            Action::SetSchedulesPaused(is_paused) => self.pause_schedules(*is_paused),
             Action::SetPaused(queue, is_paused) => self.set_paused(*queue, *is_paused),
             Action::Turn {
                 runner,
                 settlings,
                 lost,
                 jobs,
-            } => self.turn((*runner, *jobs), settlings, *lost, claimed),
+            } => self.turn((*runner, *jobs), settlings, *lost, (claimed, fired)),
         };
         self.follow();
         answer
@@ -67,7 +72,7 @@ impl Model {
     /// Any fair choice between the queues is right; within one it goes by priority and age, as far as
     /// its limits allow.
     fn claim(&mut self, runner: i64, (jobs, ahead): (usize, bool), claimed: &[Held]) -> Answer {
-        for queue in 0..2 {
+        for queue in 0..3 {
             let can = |job: &&Job| {
                 job.state == State::Pending && job.queue == queue && !(ahead && job.no_ahead)
             };
@@ -269,7 +274,7 @@ impl Model {
         (runner, jobs): (i64, usize),
         settlings: &[Settling],
         lost: Option<Lost>,
-        claimed: &[Held],
+        (claimed, fired): Chosen<'_>,
     ) -> Answer {
         self.follow_clock();
         let mut said = Vec::new();
@@ -278,6 +283,10 @@ impl Model {
         }
         self.cancel_late();
         self.promote();
+        let wrong = self.fire(fired)?;
+        if !wrong.is_empty() {
+            return Ok(wrong);
+        }
         if let Some(lost) = lost {
             said.push(self.lose(lost)?);
         }

@@ -143,18 +143,22 @@ impl Bench {
                 .collect::<Vec<_>>()
         };
         check_history(&self.world.conn, &self.model)?;
+        let turn = Op::Turn {
+            runner: 0,
+            ends: Vec::new(),
+            crash: None,
+            jobs: 20,
+        };
+        self.step(&Op::Pass(30))?;
+        self.step(&turn)?;
+        self.step(&Op::PauseSchedules)?;
         self.step(&Op::Resume(0))?;
         self.step(&Op::Resume(1))?;
         let mut idle = 0;
         while idle < 3 {
             let before = states(&self.model);
             self.step(&Op::Pass(30))?;
-            self.step(&Op::Turn {
-                runner: 0,
-                ends: Vec::new(),
-                crash: None,
-                jobs: 20,
-            })?;
+            self.step(&turn)?;
             while self
                 .model
                 .jobs
@@ -179,10 +183,12 @@ fn compare(
     seen: &mut Seen,
 ) -> std::result::Result<(), Wrong> {
     let mut next = model.clone();
-    let claimed = got.as_ref().map_or(&[][..], |(_, claimed)| claimed);
-    let expected: std::result::Result<String, Refused> = next.perform(action, claimed);
+    let none = world::Reply::default();
+    let chosen = got.as_ref().unwrap_or(&none);
+    let expected: std::result::Result<String, Refused> =
+        next.perform(action, (&chosen.claimed, &chosen.fired));
     match (got, expected) {
-        (Ok((said, _)), Ok(expected)) if said == expected => {
+        (Ok(reply), Ok(expected)) if reply.said == expected => {
             let wrong = check_steps(model, &next, action);
             let both = |(id, job): (&i64, &Job)| Some((job.state, next.state(*id)?));
             seen.steps.extend(model.jobs.iter().filter_map(both));
@@ -193,8 +199,8 @@ fn compare(
             seen.refused.insert(format!("{kind:?}"));
             Ok(())
         }
-        (Ok((said, _)), expected) => Err(format!(
-            "the file says '{said}', the model {expected:?}\n  of {action:?}"
+        (Ok(reply), expected) => Err(format!(
+            "the file says {reply:?}, the model {expected:?}\n  of {action:?}"
         )),
         (Err(error), expected) => Err(format!(
             "the file refuses '{error}', the model says {expected:?}\n  of {action:?}"

@@ -90,6 +90,26 @@ fn a_limit_that_is_not_kept_is_noticed() {
 }
 
 #[test]
+fn a_slot_that_comes_twice_or_never_is_noticed() {
+    is_noticed(
+        "UPDATE jobq_schedule SET next_at = last_at WHERE last_at IS NOT NULL",
+        "nothing of",
+    );
+    is_noticed(
+        "UPDATE jobq_schedule SET next_at = next_at + 20000",
+        "a job for",
+    );
+}
+
+#[test]
+fn a_schedule_that_overlaps_is_noticed() {
+    is_noticed(
+        "UPDATE jobq_schedule SET last_job_id = NULL WHERE overlap = 1",
+        "nothing of",
+    );
+}
+
+#[test]
 fn a_gap_in_the_history_is_noticed() {
     is_noticed(
         "DELETE FROM jobq_event WHERE id = (SELECT max(id) FROM jobq_event

@@ -2,7 +2,7 @@
 //!
 //! Random operations of three runners and of anybody else: jobs with every combination of options,
 //! claims, reports of attempts and of zombies, crashes, hung runners, cancelled, retried, edited and
-//! removed jobs, queues that are paused and limited, a clock that passes and one that is set, restarts,
+//! removed jobs, queues that are paused and limited, schedules, a clock that passes and one that is set, restarts,
 //! transactions that fail in the middle. After every transaction the file is recounted by SQL and compared with the model
 //! (`check.rs`), and at the end its history (`history.rs`), before and after everything that can still
 //! run is run: then nothing may be left.
@@ -11,7 +11,7 @@
 //! pasted into a regression test. Short with the other tests; long with
 //! `JOBQ_SEED=1 JOBQ_ROUNDS=10000 cargo test --lib model -- --ignored`.
 //!
-//! A new rule gets its operations in `ops.rs`, what it promises in `plain.rs` and its recount in
+//! A new rule gets its operations in `ops.rs`, what it promises in `plain.rs` (queues and schedules beside it) and its recount in
 //! `check.rs`.
 
 mod action;
@@ -24,7 +24,9 @@ mod history;
 mod ops;
 mod plain;
 mod queues;
+mod settings;
 mod shrink;
+mod slots;
 mod stories;
 mod world;
 

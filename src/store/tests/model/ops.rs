@@ -128,6 +128,8 @@ pub(super) enum Op {
     Limit(u8, Cap),
     Pause(u8),
     Resume(u8),
+    PauseSchedules,
+    ResumeSchedules,
     /// A whole turn of a dispatcher in one transaction.
     Turn {
         runner: u8,
@@ -195,9 +197,11 @@ fn single(rng: &mut Rng) -> Op {
         89..91 => Step(rng.i32(-30..30)),
         91..92 => Places(rng.u8(0..2), rng.u32(1..4)),
         92..94 => Limit(rng.u8(0..2), cap(rng)),
-        94..95 => match rng.bool() {
-            true => Pause(rng.u8(0..2)),
-            false => Resume(rng.u8(0..2)),
+        94..95 => match rng.u8(0..5) {
+            0 => PauseSchedules,
+            1 => ResumeSchedules,
+            2 => Pause(rng.u8(0..2)),
+            _ => Resume(rng.u8(0..2)),
         },
         _ => {
             let ends = rng.usize(0..4);
@@ -419,6 +423,8 @@ impl fmt::Debug for Op {
             Limit(queue, cap) => write!(f, "Limit({queue}, {cap:?})"),
             Pause(queue) => write!(f, "Pause({queue})"),
             Resume(queue) => write!(f, "Resume({queue})"),
+            PauseSchedules => write!(f, "PauseSchedules"),
+            ResumeSchedules => write!(f, "ResumeSchedules"),
             Turn {
                 runner,
                 ends,

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::ops::{ChildPolicy, Kind};
 use super::queues::Queue;
+use super::slots::Slots;
 use crate::family::{PrerequisiteRule as Rule, Step};
 use crate::state::{State, WaitReason};
 use crate::store::settle::Held;
@@ -103,7 +104,8 @@ pub(super) struct Model {
     pub(super) known_offset: Option<i64>,
     pub(super) jobs: BTreeMap<i64, Job>,
     pub(super) last_id: i64,
-    pub(super) queues: [Queue; 2],
+    pub(super) queues: [Queue; 3],
+    pub(super) schedules: [Slots; 2],
     pub(super) lines: BTreeMap<u8, Line>,
     /// Who has a unique key, and until when where it has ended.
     pub(super) uniques: BTreeMap<u8, (i64, Option<i64>)>,
@@ -123,6 +125,8 @@ impl Model {
         Model {
             now,
             offset: now,
+            known_offset: Some(now),
+            schedules: [Slots::new(now), Slots::new(now)],
             runners: [1, 2, 3],
             last_runner: 3,
             ..Model::default()
@@ -436,6 +440,7 @@ impl Model {
         }
         self.known_offset = Some(offset);
         self.shift_starts(step);
+        self.clock_was_set();
         for (_, until) in self.uniques.values_mut() {
             *until = until.map(|until| until + step);
         }

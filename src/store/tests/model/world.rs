@@ -6,25 +6,31 @@ use rusqlite::{Connection, params};
 
 use super::super::sandbox::{SCHEMA, START_MS};
 use super::action::{Action, Lost, Settling, Wanted};
-use super::ops::{Cap, Delay, End, Kind};
+use super::ops::{Delay, End, Kind};
+use super::settings;
+use super::slots::{self, Fired, SCHEDULES};
 use crate::Result;
 use crate::clock::{Clock, timestamp};
+use crate::event::{Event, EventKind};
 use crate::job::{AttemptRef, JobId, NewJob, Priority, When};
-use crate::limit::{Change, QueueLimits, Rate};
 use crate::outcome::{self, Verdict};
+use crate::schedule::ScheduleOrigin;
 use crate::state::State;
 use crate::store::checked::{CheckedJob, FamilyRules, Limits};
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::due;
 use crate::store::edit::{self, Edit};
+use crate::store::events::{self, EventFilter};
+use crate::store::fire;
 use crate::store::names::{self, Names};
 use crate::store::prune::{self, Pass, Sweep};
-use crate::store::queues::{self, Which};
+use crate::store::room::Bounds;
 use crate::store::runners::{self, Beats, Registration};
+use crate::store::schedules::{self, CheckedSchedule};
 use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
 use crate::store::shares::Shares;
 use crate::store::tx::Tx;
-use crate::store::{deadlines, ended, enqueue, places, requeue, upkeep};
+use crate::store::{deadlines, ended, enqueue, requeue};
 
 pub(super) struct World {
     pub(super) conn: Connection,
@@ -33,8 +39,13 @@ pub(super) struct World {
     folder: tempfile::TempDir,
 }
 
-/// What an operation answered: in words, and the jobs that it claimed.
-pub(super) type Reply = (String, Vec<Held>);
+/// What an operation answered, and what it has chosen.
+#[derive(Debug, Default)]
+pub(super) struct Reply {
+    pub(super) said: String,
+    pub(super) claimed: Vec<Held>,
+    pub(super) fired: Vec<Fired>,
+}
 
 impl World {
     /// Three runners, numbered from 1, and the effects of the jobs as an application would keep them.
@@ -56,8 +67,16 @@ impl World {
             for name in ["r1", "r2", "r3"] {
                 runners::register(tx, &registration(name.to_owned()))?;
             }
+            tx.follow_clock()?;
             for queue in [0, 1] {
                 tx.names.queue_id(tx.conn, &queue_name(queue))?;
+            }
+            for at in 0..SCHEDULES.len() {
+                let job = NewJob::new(kind_name(Kind::A)).queue(queue_name(slots::QUEUE));
+                let schedule = slots::schedule(at, job.priority(Priority::Low));
+                let origin = ScheduleOrigin::Added;
+                let schedule = CheckedSchedule::new(schedule, origin, &Limits::default())?;
+                schedules::add(tx, &schedule)?;
             }
             Ok(())
         });
@@ -128,7 +147,10 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             ahead,
         } => {
             tx.follow_clock()?;
-            return Ok((String::new(), claim(tx, *runner, (*jobs, *ahead))?));
+            return Ok(Reply {
+                claimed: claim(tx, *runner, (*jobs, *ahead))?,
+                ..Reply::default()
+            });
         }
         Action::Settle(settling) => settle(tx, settling)?,
         Action::Unbegun(held, again) => {
@@ -160,27 +182,21 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             delay,
         } => edit(tx, *job, (*priority, *queue), *delay)?,
         Action::Prune(state, seconds) => prune(tx, *state, (*seconds).into())?,
-        Action::Places(key, number) => {
-            places::set_number(tx, &format!("k{key}"), *number)?;
-            String::new()
-        }
-        Action::Limit(queue, cap) => {
-            queues::set_limits(tx, &queue_name(*queue), &limits(*cap))?;
-            String::new()
-        }
-        Action::Repair => {
-            upkeep::recount(tx)?;
-            String::new()
-        }
-        Action::SetPaused(queue, is_paused) => set_paused(tx, *queue, *is_paused)?,
         Action::Turn {
             runner,
             settlings,
             lost,
             jobs,
         } => return turn(tx, (*runner, *jobs), settlings, *lost),
+        setting => {
+            settings::set(tx, setting)?;
+            String::new()
+        }
     };
-    Ok((said, Vec::new()))
+    Ok(Reply {
+        said,
+        ..Reply::default()
+    })
 }
 
 fn prune(tx: &mut Tx<'_>, state: u8, seconds: i64) -> Result<String> {
@@ -212,40 +228,6 @@ fn edit(
     Ok(String::new())
 }
 
-fn set_paused(tx: &mut Tx<'_>, queue: u8, is_paused: bool) -> Result<String> {
-    let queue = Which::Named(queue_name(queue));
-    if is_paused {
-        queues::pause(tx, &queue)?;
-    } else {
-        queues::resume(tx, &queue)?;
-    }
-    Ok(String::new())
-}
-
-fn limits(cap: Cap) -> QueueLimits {
-    fn to<T>(limit: Option<T>) -> Change<T> {
-        limit.map_or(Change::Clear, Change::Set)
-    }
-    let none = QueueLimits::default();
-    match cap {
-        Cap::Concurrency(jobs) => QueueLimits {
-            concurrency: to(jobs),
-            ..none
-        },
-        Cap::MaxSize(jobs) => QueueLimits {
-            max_size: to(jobs.map(u64::from)),
-            ..none
-        },
-        Cap::Rate(rate) => QueueLimits {
-            rate: to(rate.map(|(jobs, span)| Rate {
-                jobs,
-                per: seconds(span),
-            })),
-            ..none
-        },
-    }
-}
-
 fn spelled(state: Option<State>) -> String {
     state.map_or("dropped".to_owned(), |state| state.to_string())
 }
@@ -262,7 +244,7 @@ pub(super) fn kind_name(kind: Kind) -> &'static str {
     }
 }
 
-fn seconds(seconds: impl Into<i64>) -> Duration {
+pub(super) fn seconds(seconds: impl Into<i64>) -> Duration {
     Duration::from_secs(seconds.into().max(0).unsigned_abs())
 }
 
@@ -406,6 +388,35 @@ fn lose(tx: &mut Tx<'_>, lost: Lost) -> Result<String> {
     Ok(format!("{jobs} by {id}"))
 }
 
+/// Which slots have got a job now, as the history tells.
+fn fire(tx: &mut Tx<'_>) -> Result<Vec<Fired>> {
+    tx.flush_events()?;
+    let since = events::last(tx.conn)?;
+    fire::fire_due(tx, 1000, Bounds::default())?;
+    tx.flush_events()?;
+    let filter = EventFilter {
+        since,
+        kinds: vec![EventKind::ScheduleFired],
+        ..EventFilter::default()
+    };
+    let told = |event: &Event| {
+        let data = event.data.as_ref().unwrap().as_bytes();
+        let data: serde_json::Value = serde_json::from_slice(data).unwrap();
+        let slot: jiff::Timestamp = data["slot"].as_str().unwrap().parse().unwrap();
+        let is_it = |(name, ..): &(&str, _, _)| data["schedule"] == *name;
+        Fired {
+            schedule: SCHEDULES.iter().position(is_it).unwrap(),
+            slot: slot.as_millisecond(),
+            job: event.job.unwrap().0,
+        }
+    };
+    Ok(events::read(tx.conn, &filter)?
+        .events
+        .iter()
+        .map(told)
+        .collect())
+}
+
 /// In the order of the dispatcher's turn.
 fn turn(
     tx: &mut Tx<'_>,
@@ -420,10 +431,15 @@ fn turn(
     }
     deadlines::cancel_late(tx, 1000)?;
     due::promote_due(tx, 1000)?;
+    let fired = fire(tx)?;
     if let Some(lost) = lost {
         said.push(lose(tx, lost)?);
     }
     ended::follow(tx)?;
     let claimed = claim(tx, runner, (jobs, false))?;
-    Ok((said.join(", "), claimed))
+    Ok(Reply {
+        said: said.join(", "),
+        claimed,
+        fired,
+    })
 }

@@ -1,0 +1,61 @@
+//! What is set for keys, queues and schedules, done to the file.
+
+use super::action::Action;
+use super::ops::Cap;
+use super::slots::SCHEDULES;
+use super::world::{queue_name, seconds};
+use crate::Result;
+use crate::limit::{Change, QueueLimits, Rate};
+use crate::store::queues::{self, Which};
+use crate::store::tx::Tx;
+use crate::store::{places, schedules, upkeep};
+
+pub(super) fn set(tx: &mut Tx<'_>, action: &Action) -> Result<()> {
+    match action {
+        Action::Places(key, number) => places::set_number(tx, &format!("k{key}"), *number),
+        Action::Limit(queue, cap) => {
+            queues::set_limits(tx, &queue_name(*queue), &limits(*cap)).map(|_| ())
+        }
+        Action::SetPaused(queue, true) => {
+            queues::pause(tx, &Which::Named(queue_name(*queue))).map(|_| ())
+        }
+        Action::SetPaused(queue, false) => {
+            queues::resume(tx, &Which::Named(queue_name(*queue))).map(|_| ())
+        }
+        Action::SetSchedulesPaused(is_paused) => {
+            for (name, ..) in SCHEDULES {
+                match is_paused {
+                    true => schedules::pause(tx, name)?,
+                    false => schedules::resume(tx, name)?,
+                };
+            }
+            Ok(())
+        }
+        Action::Repair => upkeep::recount(tx),
+        _ => Ok(()),
+    }
+}
+
+fn limits(cap: Cap) -> QueueLimits {
+    fn to<T>(limit: Option<T>) -> Change<T> {
+        limit.map_or(Change::Clear, Change::Set)
+    }
+    let none = QueueLimits::default();
+    match cap {
+        Cap::Concurrency(jobs) => QueueLimits {
+            concurrency: to(jobs),
+            ..none
+        },
+        Cap::MaxSize(jobs) => QueueLimits {
+            max_size: to(jobs.map(u64::from)),
+            ..none
+        },
+        Cap::Rate(rate) => QueueLimits {
+            rate: to(rate.map(|(jobs, span)| Rate {
+                jobs,
+                per: seconds(span),
+            })),
+            ..none
+        },
+    }
+}
