@@ -2,17 +2,17 @@
 //!
 //! Random operations of three runners and of anybody else: jobs with every combination of options,
 //! claims, reports of attempts and of zombies, crashes, hung runners, cancelled, retried, edited and
-//! removed jobs, queues that are paused and limited, schedules, a clock that passes and one that is set, restarts,
-//! transactions that fail in the middle. After every transaction the file is recounted by SQL and compared with the model
-//! (`check.rs`), and at the end its history (`history.rs`), before and after everything that can still
-//! run is run: then nothing may be left.
+//! removed jobs, queues that are paused and limited, schedules, a clock that passes and one that is
+//! set, restarts, transactions that fail in the middle. After every transaction the file is recounted
+//! by SQL and compared with the model (`check.rs`), and at the end its history (`history.rs`), before
+//! and after everything that can still run is run: then nothing may be left.
 //!
 //! A failure prints its seed and the shortest list of operations that still fails, in lines to be
 //! pasted into a regression test. Short with the other tests; long with
 //! `JOBQ_SEED=1 JOBQ_ROUNDS=10000 cargo test --lib model -- --ignored`.
 //!
-//! A new rule gets its operations in `ops.rs`, what it promises in `plain.rs` (queues and schedules beside it) and its recount in
-//! `check.rs`.
+//! A new rule gets its operations in `ops.rs`, what it promises in `plain.rs` (or, as for queues and
+//! schedules, beside it), and its recount in `check.rs`.
 
 mod action;
 mod acts;
