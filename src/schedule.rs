@@ -207,11 +207,14 @@ pub fn next_slots(
 ) -> Result<Vec<Zoned>> {
     let rule = Rule::parse(rule, &zone_or_local(timezone))?;
     let first = rule.first(from.as_millisecond());
-    let slots = std::iter::successors(first, |slot| rule.after(*slot, *slot));
-    Ok(slots
+    Ok(slots(&rule, first, n))
+}
+
+fn slots(rule: &Rule, first: Option<i64>, n: usize) -> Vec<Zoned> {
+    std::iter::successors(first, |slot| rule.after(*slot, *slot))
         .take(n)
         .map(|slot| clock::timestamp(slot).to_zoned(rule.time_zone()))
-        .collect())
+        .collect()
 }
 
 pub(crate) fn zone_or_local(timezone: Option<&str>) -> String {
@@ -271,6 +274,17 @@ pub struct ScheduleRecord {
     pub created_at: Timestamp,
     /// When it was last changed, paused or resumed.
     pub updated_at: Timestamp,
+}
+
+impl ScheduleRecord {
+    /// Its next `n` slots, in its own zone's time; fewer where the rule ends.
+    ///
+    /// # Errors
+    /// The rule can no longer be read.
+    pub fn next_slots(&self, n: usize) -> Result<Vec<Zoned>> {
+        let rule = Rule::parse(&self.rule, &self.timezone)?;
+        Ok(slots(&rule, self.next_at.map(Timestamp::as_millisecond), n))
+    }
 }
 
 /// What adding a schedule came to.

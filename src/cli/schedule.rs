@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use jiff::Zoned;
-use jobq::{Schedule, ScheduleChange};
+use jobq::{Schedule, ScheduleChange, next_slots};
 use serde::Serialize;
 
 use super::args::{self, ScheduleAdd, ScheduleNext, ScheduleVerb};
@@ -176,9 +176,33 @@ const SLOT_COLUMNS: [Column; 3] = [
     ("IN", Fit::Whole),
 ];
 
+/// Of a rule, which has several words or an @, or of the schedule of that name.
+fn slots_to_come(args: &ScheduleNext, session: &Session) -> CliResult<Vec<Zoned>> {
+    let rule = &args.rule;
+    if rule.starts_with('@') || rule.contains(char::is_whitespace) {
+        let zone = args.timezone.as_deref();
+        return Ok(next_slots(rule, zone, now(), args.number)?);
+    }
+    let Some(schedule) = session.queue()?.schedule(rule)? else {
+        return Err(missing(rule, session)?);
+    };
+    let zone = &schedule.timezone;
+    if args.timezone.is_some() {
+        return Err(
+            CliError::usage(format!("schedule '{rule}' has a time zone, {zone}"))
+                .hint("leave out --tz, or give the rule itself"),
+        );
+    }
+    if schedule.paused_at.is_some() {
+        let goes_on = format!("it is paused: `jobq schedule resume {rule}`");
+        session.screen.hint(goes_on);
+    }
+    Ok(schedule.next_slots(args.number)?)
+}
+
 fn next(args: &ScheduleNext, session: &Session) -> CliResult {
+    let slots = slots_to_come(args, session)?;
     let now = now();
-    let slots = jobq::next_slots(&args.cron, args.timezone.as_deref(), now, args.number)?;
     if session.output.is_json() {
         let mut out = session.output.stdout();
         for slot in &slots {

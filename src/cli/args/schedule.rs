@@ -26,7 +26,7 @@ pub(crate) enum ScheduleVerb {
     Resume(ScheduleNames),
     /// Enqueue the job of a schedule now; its slots stay as they are
     Run(ScheduleNames),
-    /// Show when a rule comes next; needs no database
+    /// Show when a rule comes next, or a schedule
     Next(ScheduleNext),
 }
 
@@ -96,8 +96,9 @@ pub(crate) struct ScheduleNames {
 
 #[derive(Debug, Args)]
 pub(crate) struct ScheduleNext {
-    /// The rule
-    pub(crate) cron: String,
+    /// The rule, or a schedule's name
+    #[arg(value_name = "CRON|NAME")]
+    pub(crate) rule: String,
     /// The time zone that is meant, like Europe/Berlin; else the system's
     #[arg(long = "tz", value_name = "ZONE")]
     pub(crate) timezone: Option<String>,

@@ -172,6 +172,23 @@ fn the_next_slots_are_shown_without_a_database() {
 }
 
 #[test]
+fn the_next_slots_of_a_schedule_are_its_own() {
+    let jobq = Jobq::new();
+    add(&jobq, &["tick", "@every 10m", "--", "true"]).exits(0);
+    let next_at = millisecond(&jobq.json(&["schedule", "list"])["next_at"]);
+    let slots = jobq.json_lines(&["schedule", "next", "tick", "-n", "2"]);
+    let at: Vec<i64> = slots.iter().map(|slot| millisecond(&slot["at"])).collect();
+    assert_eq!(at, [next_at, next_at + 600_000]);
+    jobq.run(&["schedule", "pause", "tick"]).exits(0);
+    let paused = jobq.run(&["schedule", "next", "tick"]).exits(0);
+    assert!(paused.stderr.contains("schedule resume tick"), "{paused:?}");
+    jobq.run(&["schedule", "next", "tick", "--tz", "UTC"])
+        .fails(2, &["'tick' has a time zone", "leave out --tz"]);
+    jobq.run(&["schedule", "next", "tack"])
+        .fails(3, &["no schedule 'tack'", "'tick'"]);
+}
+
+#[test]
 fn a_name_that_is_unknown_exits_with_3_and_hints_at_the_nearest() {
     let jobq = Jobq::new();
     add(&jobq, &["nightly", "@daily", "--", "true"]).exits(0);
