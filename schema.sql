@@ -90,7 +90,8 @@ CREATE TABLE jobq_job (
     finished_at    INTEGER,
     links          INTEGER NOT NULL DEFAULT 0, -- bits: what else changes with it, so that a job without rules costs nothing:
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
-        -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites
+        -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
+        -- duration and follows steps of the clock
     unmet          INTEGER NOT NULL DEFAULT 0, -- so many of its prerequisites are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_place

@@ -124,6 +124,31 @@ pub trait Job: Serialize + DeserializeOwned {
     const KIND: &'static str;
     /// What a successful attempt returns; read it back with [`Queue::output`](crate::Queue::output).
     type Output: Serialize + DeserializeOwned;
+
+    /// The options that a job of this type has unless whoever enqueues it says otherwise: how it is
+    /// retried, its timeout, its queue, whose it is. None unless this is written.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use jobq::{Job, NewJob};
+    /// # use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Serialize, Deserialize)]
+    /// struct Export { shop: String }
+    ///
+    /// impl Job for Export {
+    ///     const KIND: &'static str = "export";
+    ///     type Output = String;
+    ///
+    ///     fn options(&self, job: NewJob) -> NewJob {
+    ///         let job = job.timeout(Duration::from_secs(120)).max_retries(2);
+    ///         job.tenant(&self.shop).unique(format!("export-{}", self.shop))
+    ///     }
+    /// }
+    /// ```
+    fn options(&self, job: NewJob) -> NewJob {
+        job
+    }
 }
 
 /// Checks the name of a kind or a queue: 1 to [`MAX_NAME_BYTES`] bytes, no control characters.

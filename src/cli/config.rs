@@ -17,6 +17,7 @@ use super::args::{Unknown, WORKERS};
 use super::exit::{CliError, CliResult};
 use super::limits::{self, LimitedQueue};
 use super::nearest::UnknownKey;
+use super::options::Options;
 use super::{parse, session};
 
 /// What the config file says; everything may be left out.
@@ -98,6 +99,9 @@ pub(crate) struct Kind {
     #[serde(default, deserialize_with = "duration")]
     pub(crate) timeout: Option<Duration>,
     pub(crate) retries: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    #[serde(default, deserialize_with = "duration")]
+    pub(crate) retry_delay: Option<Duration>,
     /// So many of its jobs run at once in a runner.
     pub(crate) concurrency: Option<usize>,
     pub(crate) retention: Option<KindRetention>,
@@ -226,15 +230,16 @@ impl Config {
         })
     }
 
-    /// How often jobs of this kind are tried again, where they do not say it themselves.
-    pub(crate) fn kind_retries(&self, kind: &str) -> Option<u32> {
-        self.kinds.get(kind)?.retries
-    }
-
-    /// How long an attempt of this kind may take, where the job does not say it itself.
-    pub(crate) fn kind_timeout(&self, kind: &str) -> Option<Duration> {
-        let own = self.kinds.get(kind).and_then(|kind| kind.timeout);
-        own.or(self.defaults.timeout)
+    /// What jobs of this kind take for themselves where they do not say it.
+    pub(crate) fn usual_of(&self, kind: &str) -> Options {
+        let kind = self.kinds.get(kind);
+        Options {
+            retries: kind.and_then(|kind| kind.retries),
+            backoff: kind.and_then(|kind| kind.backoff),
+            retry_delay: kind.and_then(|kind| kind.retry_delay),
+            timeout: kind.and_then(|kind| kind.timeout).or(self.defaults.timeout),
+            ..Options::default()
+        }
     }
 }
 
@@ -293,6 +298,8 @@ mod tests {
             command = ["./thumbnail.py", "-v"]
             timeout = "2m"
             retries = 2
+            backoff = "fixed"
+            retry_delay = "10s"
             [kinds.plain]
             retries = 0
             "#,
@@ -310,13 +317,14 @@ mod tests {
             (retry.max_retries, retry.delay),
             (5, Duration::from_secs(1))
         );
-        assert_eq!(
-            config.kind_timeout("thumbnail"),
-            Some(Duration::from_secs(120))
-        );
-        assert_eq!(config.kind_timeout("exec"), Some(Duration::from_secs(90)));
-        assert_eq!(config.kind_retries("plain"), Some(0));
-        assert_eq!(config.kind_retries("exec"), None);
+        let thumbnail = config.usual_of("thumbnail");
+        assert_eq!(thumbnail.timeout, Some(Duration::from_secs(120)));
+        assert_eq!(thumbnail.backoff, Some(Backoff::Fixed));
+        assert_eq!(thumbnail.retry_delay, Some(Duration::from_secs(10)));
+        assert_eq!(config.usual_of("plain").retries, Some(0));
+        let exec = config.usual_of("exec");
+        assert_eq!(exec.timeout, Some(Duration::from_secs(90)));
+        assert_eq!((exec.retries, exec.backoff), (None, None));
     }
 
     #[test]

@@ -57,16 +57,24 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
 
 /// A job that will miss its deadline whatever happens may not be what was meant.
 fn hint_at_deadline(start: &Start, session: &Session) {
-    let Some(deadline) = start.deadline else {
+    let now = now();
+    let moment = |when| match when {
+        When::Now => Some(now),
+        When::In(wait) => now.checked_add(wait).ok(),
+        When::At(at) => Some(at),
+    };
+    let Some(deadline) = start.deadline.and_then(moment) else {
         return;
     };
-    let now = now();
-    let delayed = start.delay.and_then(|delay| now.checked_add(delay).ok());
     if deadline <= now {
         session
             .screen
             .hint("its deadline is over already: the next runner that looks cancels it");
-    } else if start.at.or(delayed).is_some_and(|due| deadline <= due) {
+    } else if start
+        .when()
+        .and_then(moment)
+        .is_some_and(|due| deadline <= due)
+    {
         session
             .screen
             .hint("it is due after its deadline only: it will be cancelled");
@@ -122,7 +130,6 @@ pub(super) fn wanted(args: &Enqueue) -> CliResult<Wanted> {
 }
 
 pub(super) fn options(args: &Enqueue, session: &Session) -> CliResult<Options> {
-    let Start { delay, at, .. } = args.start;
     let named = |words: &[String]| -> CliResult<Vec<JobRef>> {
         let ids = session.resolve_ids(words)?.into_iter();
         Ok(ids.map(JobRef::Id).collect())
@@ -130,7 +137,7 @@ pub(super) fn options(args: &Enqueue, session: &Session) -> CliResult<Options> {
     let parent = args.start.parent.as_deref();
     let parent = parent.map(|word| session.resolve_id(word)).transpose()?;
     Ok(Options {
-        when: delay.map(When::In).or(at.map(When::At)),
+        when: args.start.when(),
         deadline: args.start.deadline,
         after: named(&args.start.after)?,
         after_any: named(&args.start.after_any)?,

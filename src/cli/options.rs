@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use jobq::{AttemptRef, Backoff, ChildPolicy, JobId, NewJob, OnDuplicate, Priority, When};
 
 use super::exit::{CliError, CliResult};
@@ -19,7 +18,7 @@ pub(crate) struct Options {
     pub(crate) backoff: Option<Backoff>,
     pub(crate) retry_delay: Option<Duration>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) deadline: Option<When>,
     pub(crate) unique: Option<Unique>,
     pub(crate) unique_for: Option<Duration>,
     pub(crate) on_duplicate: Option<OnDuplicate>,

@@ -114,9 +114,8 @@ impl Origin {
                 (kind, payload)
             }
         };
-        let mut options = wanted.options.or(self.usual.clone());
-        options.retries = options.retries.or(self.config.kind_retries(&kind));
-        options.timeout = options.timeout.or(self.config.kind_timeout(&kind));
+        let options = wanted.options.or(self.usual.clone());
+        let options = options.or(self.config.usual_of(&kind));
         options.apply(NewJob::new(kind).payload_json(payload), self.inside)
     }
 

@@ -11,7 +11,7 @@ use super::{AttemptRef, DEFAULT_QUEUE, Job, JobId, LabelRefs, Priority};
 use crate::family::ChildPolicy;
 use crate::retry::{Backoff, Jitter};
 
-/// When a new job may run.
+/// When a new job may run, or by when it must have begun.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum When {
     /// As soon as a worker is free.
@@ -21,6 +21,18 @@ pub enum When {
     In(Duration),
     /// From this moment of the wall clock on.
     At(Timestamp),
+}
+
+impl From<Duration> for When {
+    fn from(wait: Duration) -> When {
+        When::In(wait)
+    }
+}
+
+impl From<Timestamp> for When {
+    fn from(moment: Timestamp) -> When {
+        When::At(moment)
+    }
 }
 
 /// A job to be enqueued: kind, payload and options. What is not set takes its default.
@@ -36,7 +48,7 @@ pub struct NewJob {
     pub(crate) retry_delay: Option<Duration>,
     pub(crate) jitter: Option<Jitter>,
     pub(crate) timeout: Option<Duration>,
-    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) deadline: Option<When>,
     pub(crate) unique: Option<UniqueKey>,
     pub(crate) unique_for: Option<Duration>,
     pub(crate) on_duplicate: OnDuplicate,
@@ -123,9 +135,9 @@ impl NewJob {
         }
     }
 
-    /// A typed job. A payload that cannot be written as JSON is reported when the job is enqueued.
+    /// A typed job with the [options](Job::options) of its type. A payload that cannot be written as JSON is reported when the job is enqueued.
     pub fn of<J: Job>(job: &J) -> NewJob {
-        NewJob::new(J::KIND).payload(job)
+        job.options(NewJob::new(J::KIND).payload(job))
     }
 
     /// The payload, from anything that serde can write as JSON.
@@ -209,10 +221,11 @@ impl NewJob {
         self
     }
 
-    /// Cancelled unless an attempt has begun by then; a group has begun once nothing keeps its children.
+    /// Cancelled unless an attempt has begun by this moment, or within this duration of being enqueued,
+    /// whatever the wall clock does meanwhile; a group has begun once nothing keeps its children.
     #[must_use]
-    pub fn deadline(mut self, deadline: Timestamp) -> NewJob {
-        self.deadline = Some(deadline);
+    pub fn deadline(mut self, deadline: impl Into<When>) -> NewJob {
+        self.deadline = Some(deadline.into());
         self
     }
 

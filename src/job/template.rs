@@ -27,6 +27,8 @@ pub(crate) struct JobTemplate {
     retry_delay_ms: Option<u64>,
     jitter: Option<Jitter>,
     timeout_ms: Option<u64>,
+    /// From its slot's enqueueing on.
+    deadline_ms: Option<u64>,
     tenant: Option<String>,
     #[serde(default)]
     tags: BTreeMap<String, String>,
@@ -74,6 +76,10 @@ impl JobTemplate {
             retry_delay_ms: Some(whole_ms(delay)),
             jitter: job.jitter.or(Some(usual.jitter)),
             timeout_ms: job.timeout.map(whole_ms),
+            deadline_ms: job.deadline.and_then(|deadline| match deadline {
+                When::In(wait) => Some(whole_ms(wait)),
+                When::Now | When::At(_) => None,
+            }),
             unique: job.unique.map(|unique| match unique {
                 UniqueKey::Named(key) => Unique::Key(key),
                 UniqueKey::KindAndPayload => Unique::Payload,
@@ -115,6 +121,7 @@ impl From<JobTemplate> for NewJob {
             retry_delay: duration(template.retry_delay_ms),
             jitter: template.jitter,
             timeout: duration(template.timeout_ms),
+            deadline: duration(template.deadline_ms).map(When::In),
             unique: template.unique.map(|unique| match unique {
                 Unique::Key(key) => UniqueKey::Named(key),
                 Unique::Payload => UniqueKey::KindAndPayload,
@@ -135,10 +142,10 @@ impl From<JobTemplate> for NewJob {
 fn check_repeatable(job: &NewJob) -> Result<()> {
     let (what, why) = if job.when != When::Now {
         ("a time of its own", "the schedule's rule says when it runs")
-    } else if job.deadline.is_some() {
+    } else if matches!(job.deadline, Some(When::Now | When::At(_))) {
         (
-            "a deadline",
-            "that is one moment, and would be over at all later slots",
+            "a deadline at one moment",
+            "it would be over at all later slots; give a duration, as 2h",
         )
     } else if job.parent.is_some() {
         (
@@ -183,6 +190,7 @@ mod tests {
             .retry_delay(Duration::from_millis(1500))
             .jitter(Jitter::Off)
             .timeout(Duration::from_secs(90))
+            .deadline(Duration::from_secs(7200))
             .unique("k")
             .unique_for(Duration::from_secs(60))
             .on_duplicate(OnDuplicate::Replace)
@@ -224,7 +232,10 @@ mod tests {
         let job = || NewJob::new("send");
         for (job, what) in [
             (job().delay(Duration::from_secs(1)), "a time of its own"),
-            (job().deadline(jiff::Timestamp::UNIX_EPOCH), "a deadline"),
+            (
+                job().deadline(jiff::Timestamp::UNIX_EPOCH),
+                "a deadline at one moment",
+            ),
             (job().parent(JobId(1)), "a parent"),
             (job().after([JobId(1)]), "jobs to wait for"),
             (job().after_any([JobId(1)]), "jobs to wait for"),

@@ -2,8 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use serde_json::Value;
 
+use super::enqueue::Due;
 use super::links::Links;
 use super::room::Bounds;
 use crate::clock::millis;
@@ -64,7 +65,7 @@ pub(crate) struct CheckedJob {
 /// What ties a job to others and to time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
-    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) deadline: Option<When>,
     pub(crate) unique: Option<Unique>,
     pub(crate) prerequisites: BTreeMap<JobId, PrerequisiteRule>,
     pub(crate) parent: Option<Parent>,
@@ -187,15 +188,23 @@ impl Rules {
             .and(Links::FAMILY, self.family.is_some())
             .and(Links::KEY, self.key.is_some())
             .and(Links::UNIQUE, self.unique.is_some())
-            .and(Links::DEADLINE, self.deadline.is_some())
-            .and(Links::TAGS, !self.tags.is_empty())
             .and(Links::WAITS, !self.prerequisites.is_empty())
+            .with(self.options_bits())
+    }
+
+    /// The moment of the deadline, for a job that is enqueued now.
+    pub(crate) fn deadline_ms(&self, now_ms: i64) -> Option<i64> {
+        Some(Due::moment(self.deadline?, now_ms).run_at_ms)
     }
 
     /// The bits that a job takes over with the options of a duplicate.
     pub(crate) fn options_bits(&self) -> Links {
         Links::NONE
             .and(Links::DEADLINE, self.deadline.is_some())
+            .and(
+                Links::DEADLINE_MOVES,
+                matches!(self.deadline, Some(When::In(_))),
+            )
             .and(Links::TAGS, !self.tags.is_empty())
     }
 
@@ -260,11 +269,25 @@ fn unique(job: &NewJob) -> Result<Option<Unique>> {
 /// Stable for ever: the file remembers it. A payload that is no JSON is refused elsewhere.
 fn derived_key(job: &NewJob) -> String {
     let payload = job.payload.as_deref().unwrap_or_default();
-    let canonical = serde_json::from_str::<serde_json::Value>(payload)
-        .map_or_else(|_| payload.to_owned(), |value| value.to_string());
+    let canonical = serde_json::from_str(payload)
+        .map_or_else(|_| payload.to_owned(), |value| sorted(value).to_string());
     let mut digest = Digest::new();
     digest.update(canonical.as_bytes());
     format!("{}:{digest}", job.kind)
+}
+
+/// With the keys of all objects in order, also where the application's build lets serde_json keep
+/// them as they come.
+fn sorted(value: Value) -> Value {
+    match value {
+        Value::Array(items) => items.into_iter().map(sorted).collect(),
+        Value::Object(fields) => {
+            let fields: BTreeMap<String, Value> = fields.into_iter().collect();
+            let fields = fields.into_iter();
+            fields.map(|(key, value)| (key, sorted(value))).collect()
+        }
+        plain => plain,
+    }
 }
 
 fn check_key(what: &str, text: Option<&str>) -> Result<()> {
@@ -307,6 +330,10 @@ mod tests {
         assert_eq!(
             key("send", r#"{"to":"a", "n": 1}"#),
             key("send", r#"{"n":1,"to":"a"}"#)
+        );
+        assert_eq!(
+            key("send", r#"[{"b":1,"a":{"d":2,"c":3}}]"#),
+            key("send", r#"[{"a":{"c":3,"d":2},"b":1}]"#)
         );
         assert_ne!(key("send", "1"), key("send", "2"));
         assert_ne!(key("send", "1"), key("fetch", "1"));

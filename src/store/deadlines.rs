@@ -19,6 +19,11 @@ statements! {
     hot DEADLINE_FORGET = "UPDATE jobq_job SET links = links & ~32, deadline = NULL WHERE id = ?1 AND deadline IS NOT NULL";
     hot DEADLINE_NEXT = "SELECT min(at) FROM jobq_deadline";
     hot DEADLINES_PAST = "SELECT job_id, at FROM jobq_deadline WHERE at <= ?1 ORDER BY at, job_id LIMIT ?2";
+    /// Rare, after a step of the clock: every deadline that can still be missed is looked at.
+    cold JOBS_SHIFT_DEADLINES = "UPDATE jobq_job SET deadline = deadline + ?1
+        WHERE id IN (SELECT job_id FROM jobq_deadline) AND links & 256";
+    cold DEADLINES_SHIFT = "UPDATE jobq_deadline SET at = at + ?1
+        WHERE (SELECT links & 256 FROM jobq_job WHERE id = job_id)";
     hot DEADLINE_OF = "SELECT deadline FROM jobq_job WHERE id = ?1 AND links & 32";
 }
 
@@ -58,6 +63,15 @@ pub(crate) fn arm_again(tx: &Tx<'_>, job: JobId) -> Result<()> {
     }
 }
 
+/// The wall clock has stepped by so much: what is left until a deadline that was given as a duration
+/// stays.
+pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
+    conn.prepare_cached(JOBS_SHIFT_DEADLINES)?
+        .execute([step_ms])?;
+    conn.prepare_cached(DEADLINES_SHIFT)?.execute([step_ms])?;
+    Ok(())
+}
+
 /// When the next deadline passes, in milliseconds since 1970.
 pub(crate) fn next(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn
@@ -68,6 +82,8 @@ pub(crate) fn next(conn: &Connection) -> Result<Option<i64>> {
 /// Cancels at most `limit` jobs whose deadlines have passed. One that is claimed at this moment is
 /// taken to have begun; it is looked at again should it come back unbegun.
 pub(crate) fn cancel_late(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
+    // What is past by a clock that has just stepped may not be.
+    tx.follow_clock()?;
     let past: Vec<(i64, i64)> = {
         let mut statement = tx.conn.prepare_cached(DEADLINES_PAST)?;
         let rows = statement.query_map(params![tx.now_ms, limit as i64], |row| {

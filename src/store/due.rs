@@ -145,6 +145,7 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
         Some(shift_ms) => {
             rate::follow_step(tx.conn, shift_ms)?;
             uniques::follow_step(tx.conn, shift_ms)?;
+            deadlines::follow_step(tx.conn, shift_ms)?;
             let shift = |sql| Ok::<_, Error>(tx.conn.prepare_cached(sql)?.execute([shift_ms])?);
             shift(JOBS_SHIFT_WAITS)? + shift(JOBS_SHIFT_BLOCKED)?
         }

@@ -40,27 +40,29 @@ pub(crate) struct Due {
 impl Due {
     /// None where it is due already.
     pub(crate) fn of(when: When, now_ms: i64) -> Option<Due> {
+        Some(Due::moment(when, now_ms)).filter(|due| due.run_at_ms > now_ms)
+    }
+
+    /// The same where it has passed, too.
+    pub(crate) fn moment(when: When, now_ms: i64) -> Due {
         // Ten thousand years from now is never, and still fits when a step of the clock moves it.
         const NEVER_MS: i64 = 253_402_300_799_999;
-        match when {
-            When::Now => None,
-            When::In(delay) if delay.is_zero() => None,
-            When::In(delay) => Some(Due {
-                run_at_ms: now_ms.saturating_add(millis(delay)).min(NEVER_MS),
-                fixed: false,
-            }),
-            When::At(at) if at.as_millisecond() <= now_ms => None,
-            When::At(at) => Some(Due {
-                run_at_ms: at.as_millisecond(),
-                fixed: true,
-            }),
+        let run_at_ms = match when {
+            When::Now => now_ms,
+            When::In(delay) => now_ms.saturating_add(millis(delay)).min(NEVER_MS),
+            When::At(at) => at.as_millisecond(),
+        };
+        Due {
+            run_at_ms,
+            fixed: !matches!(when, When::In(_)),
         }
     }
 }
 
 pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<Enqueued> {
     let due = Due::of(job.when, tx.now_ms);
-    if due.as_ref().is_some_and(|due| !due.fixed) {
+    let deadline = job.rules.as_ref().and_then(|rules| rules.deadline);
+    if due.as_ref().is_some_and(|due| !due.fixed) || matches!(deadline, Some(When::In(_))) {
         tx.follow_clock()?;
     }
     match &job.rules {
@@ -167,6 +169,7 @@ fn enqueue_with(
         (None, _) => State::Pending,
     };
     let links = rules.links().and(Links::WAITS, !edges.is_empty());
+    let deadline_ms = rules.deadline_ms(tx.now_ms);
     let id = JobId(
         tx.conn
             .prepare_cached(JOB_INSERT_WITH_RULES)?
@@ -182,7 +185,7 @@ fn enqueue_with(
                 rules.key,
                 rules.unique.as_ref().map(|unique| &unique.key),
                 rules.unique.as_ref().and_then(|unique| unique.for_ms),
-                rules.deadline.map(|at| at.as_millisecond()),
+                deadline_ms,
                 rules.tenant
             ))?,
     );
@@ -216,8 +219,8 @@ fn tie(
     if let Some(unique) = &rules.unique {
         uniques::take(tx, &unique.key, id)?;
     }
-    if let Some(deadline) = rules.deadline {
-        deadlines::arm(tx, id, deadline.as_millisecond())?;
+    if let Some(deadline_ms) = rules.deadline_ms(tx.now_ms) {
+        deadlines::arm(tx, id, deadline_ms)?;
     }
     for (name, value) in &rules.tags {
         tx.conn

@@ -24,6 +24,8 @@ impl Links {
     pub(crate) const TAGS: Links = Links(64);
     /// It waits for others, or did.
     pub(crate) const WAITS: Links = Links(128);
+    /// Its deadline was given as a duration: it follows steps of the clock.
+    pub(crate) const DEADLINE_MOVES: Links = Links(256);
 
     pub(crate) const fn has(self, other: Links) -> bool {
         self.0 & other.0 == other.0

@@ -29,7 +29,7 @@ statements! {
     hot JOB_UNIQUE = "SELECT unique_key, unique_for_ms FROM jobq_job WHERE id = ?1 AND unique_key IS NOT NULL";
     hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
             backoff = ?6, retry_delay_ms = ?7, jitter = ?8, timeout_ms = ?9, unique_for_ms = ?10, tenant = ?11,
-            deadline = ?12, links = (links & ~96) | ?13, updated_at = ?14
+            deadline = ?12, links = (links & ~352) | ?13, updated_at = ?14
         WHERE id = ?1 AND state IN (0, 1, 2)";
     hot JOB_RESCHEDULE_DELAY = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3 WHERE id = ?1 AND state IN (0, 1)
         AND (state = 1 OR ?2 IS NOT NULL)";
@@ -167,7 +167,7 @@ fn replace(tx: &mut Tx<'_>, job: &CheckedJob, (id, head): (JobId, &Head)) -> Res
     let none = Rules::default();
     let rules = job.rules.as_deref().unwrap_or(&none);
     let ids = enqueue::ids(tx, job)?;
-    let deadline = rules.deadline.map(|at| at.as_millisecond());
+    let deadline = rules.deadline_ms(tx.now_ms);
     let unique = rules.unique.as_ref();
     tx.conn
         .prepare_cached(JOB_REPLACE_IF_NOT_BEGUN)?

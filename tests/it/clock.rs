@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use jobq::testing::TestQueue;
-use jobq::{Context, EventKind, JobId, NewJob, Outcome, Runner, Snooze, State, When};
+use jobq::{Context, EventKind, JobId, NewJob, Outcome, Runner, Snooze, State, When, Which};
 
 use crate::support::place::{count_events, job, state, wait_until_completed};
 use crate::support::{PATIENCE, assert_stays, by, wait_until};
@@ -139,5 +139,31 @@ fn a_step_between_heartbeats_makes_nothing_due_early() {
     timed.queue.advance(Duration::from_secs(60));
     timed.add(When::Now);
     wait_until_completed(&timed.queue, delayed);
+    timed.runner.stop().unwrap();
+}
+
+#[test]
+fn a_deadline_given_as_a_duration_is_not_missed_by_a_step_of_the_clock() {
+    let timed = Timed::new(BEAT);
+    timed.queue.pause(Which::Named("held".into())).unwrap();
+    let within = |deadline: When| {
+        let job = NewJob::new("kind").queue("held").deadline(deadline);
+        timed.queue.enqueue(job).unwrap().id
+    };
+    let moving = within(When::In(Duration::from_secs(60)));
+    let fixed = within(When::At(TestQueue::START + HOUR));
+    timed
+        .queue
+        .clock()
+        .step(TestQueue::START + HOUR * 24 * 3650);
+    wait_until("the fixed one is late", PATIENCE, || {
+        state(&timed.queue, fixed) == State::Cancelled
+    });
+    timed.queue.advance(Duration::from_secs(59));
+    assert_eq!(state(&timed.queue, moving), State::Pending);
+    timed.queue.advance(Duration::from_secs(1));
+    wait_until("the other one is late", PATIENCE, || {
+        state(&timed.queue, moving) == State::Cancelled
+    });
     timed.runner.stop().unwrap();
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
+use jobq::When;
 
 use super::options::{JobOptions, RULES};
 use crate::cli::parse;
@@ -69,7 +70,7 @@ pub(crate) struct Start {
     pub(crate) at: Option<Timestamp>,
     /// Cancelled unless it has begun by then: a time as for --at, or a duration from now
     #[arg(long, value_name = "TIME", value_parser = parse::deadline)]
-    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) deadline: Option<When>,
     /// Once all these jobs have completed; cancelled when one fails or is cancelled: 42, 3 5 8-12,
     /// @last
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
@@ -81,6 +82,12 @@ pub(crate) struct Start {
     /// is added once the attempt has completed
     #[arg(long, value_name = "ID", help_heading = RULES)]
     pub(crate) parent: Option<String>,
+}
+
+impl Start {
+    pub(crate) fn when(&self) -> Option<When> {
+        self.delay.map(When::In).or(self.at.map(When::At))
+    }
 }
 
 /// What goes for one job.

@@ -70,12 +70,11 @@ pub(crate) struct ScheduleAdd {
 /// A schedule's job comes again and again: what makes sense only once is no option of it, and refused
 /// where somebody gives it all the same.
 fn hide_what_comes_once(arg: Arg) -> Arg {
-    const ONCE: [&str; 11] = [
+    const ONCE: [&str; 10] = [
         "batch",
         "chunk",
         "delay",
         "at",
-        "deadline",
         "after",
         "after_any",
         "parent",

@@ -38,7 +38,7 @@ struct Fields<'a> {
     #[serde(default, deserialize_with = "duration")]
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "deadline")]
-    deadline: Option<jiff::Timestamp>,
+    deadline: Option<When>,
     unique: Option<String>,
     unique_by_payload: Option<bool>,
     #[serde(default, deserialize_with = "duration")]
@@ -297,7 +297,7 @@ fn time<'de, D: Deserializer<'de>>(value: D) -> Result<Option<jiff::Timestamp>, 
     text(value, "time", parse::time)
 }
 
-fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<jiff::Timestamp>, D::Error> {
+fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<When>, D::Error> {
     text(value, "deadline", parse::deadline)
 }
 
@@ -363,8 +363,8 @@ mod tests {
         assert_eq!(options.tenant.as_deref(), Some("acme"));
         assert_eq!(options.tags["env"], "prod");
         assert_eq!(
-            options.deadline.unwrap().to_string(),
-            "2100-01-01T00:00:00Z"
+            options.deadline,
+            Some(When::At("2100-01-01T00:00:00Z".parse().unwrap()))
         );
         assert_eq!(options.label.as_deref(), Some("c"));
     }

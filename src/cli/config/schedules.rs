@@ -32,9 +32,15 @@ pub(crate) struct ScheduleTable {
     pub(crate) retry_delay: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     pub(crate) timeout: Option<Duration>,
+    /// Each job is cancelled unless it has begun so long after it was enqueued.
+    #[serde(default, deserialize_with = "duration")]
+    pub(crate) deadline: Option<Duration>,
     pub(crate) unique: Option<String>,
+    #[serde(default, deserialize_with = "duration")]
+    pub(crate) unique_for: Option<Duration>,
     pub(crate) on_duplicate: Option<OnDuplicate>,
     pub(crate) key: Option<String>,
+    pub(crate) places: Option<u32>,
     pub(crate) tenant: Option<String>,
     #[serde(default)]
     pub(crate) tags: BTreeMap<String, String>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jobq::handlers::exec::Program;
-use jobq::{NewJob, Schedule, ScheduleOrigin, ScheduleRecord};
+use jobq::{NewJob, Schedule, ScheduleOrigin, ScheduleRecord, When};
 
 use crate::cli::clock::now;
 use crate::cli::config::ScheduleTable;
@@ -84,9 +84,12 @@ fn job(table: &ScheduleTable, origin: &Origin, session: &Session) -> Result<NewJ
             backoff: table.backoff,
             retry_delay: table.retry_delay,
             timeout: table.timeout,
+            deadline: table.deadline.map(When::In),
             unique: table.unique.clone().map(Unique::Key),
+            unique_for: table.unique_for,
             on_duplicate: table.on_duplicate,
             key: table.key.clone(),
+            places: table.places,
             tenant: table.tenant.clone(),
             tags: table.tags.clone(),
             ..Options::default()

@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::sandbox::{START_MS, Sandbox};
 use crate::family::GROUP;
-use crate::job::{JobId, NewJob};
+use crate::job::{JobId, NewJob, OnDuplicate};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State::*;
 use crate::store::claim::ClaimFor;
-use crate::store::due::Schedules;
+use crate::store::due::{ClockReading, Schedules};
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain};
 use crate::store::{deadlines, due};
@@ -230,4 +230,33 @@ fn many_late_jobs_go_in_steps_the_earliest_first() {
     sandbox.write(|tx| deadlines::cancel_late(tx, 100));
     assert_eq!(sandbox.states(&ids), [Cancelled; 5]);
     sandbox.assert_books_are_right();
+}
+
+/// A box in a field starts in 1970 and hears of the year later: what it may still begin within two
+/// hours was cancelled as if it were decades late.
+#[test]
+fn a_deadline_given_as_a_duration_keeps_what_is_left_when_the_clock_steps() {
+    const YEARS_MS: i64 = 10 * 365 * 24 * 60 * 60 * 1000;
+    let soon = || NewJob::new("send").deadline(Duration::from_secs(5));
+    let reading = |offset_ms| ClockReading {
+        boot: "boot".to_owned(),
+        offset_ms,
+    };
+    let mut sandbox = Sandbox::new();
+    sandbox.write(|tx| due::follow_clock(tx, &reading(0)));
+    let moving = [
+        sandbox.enqueue(soon()),
+        sandbox.enqueue(soon().delay(Duration::from_secs(60))),
+        sandbox.enqueue(urgent().unique("u")),
+    ];
+    sandbox.enqueue(soon().unique("u").on_duplicate(OnDuplicate::Replace));
+    let fixed = sandbox.enqueue(urgent());
+    sandbox.now_ms += YEARS_MS;
+    sandbox.write(|tx| due::follow_clock(tx, &reading(YEARS_MS)));
+    let before = DEADLINE_MS + YEARS_MS - 1;
+    look(&mut sandbox, before);
+    assert_eq!(sandbox.states(&moving), [Pending, Scheduled, Pending]);
+    assert_eq!(sandbox.state(fixed), Cancelled);
+    look(&mut sandbox, before + 1);
+    assert_eq!(sandbox.states(&moving), [Cancelled; 3]);
 }

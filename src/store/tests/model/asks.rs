@@ -14,7 +14,8 @@ impl Model {
     pub(super) fn enqueue(&mut self, wanted: &Wanted) -> Answer {
         let new = &wanted.new;
         let wait = self.wait(new.delay);
-        if wait.is_some_and(|wait| !wait.fixed) {
+        let is_deadline_moving = matches!(new.deadline, Some(Delay::In(_)));
+        if wait.is_some_and(|wait| !wait.fixed) || is_deadline_moving {
             self.follow_clock();
         }
         if let Some((holder, until)) = self.unique_holder(new.unique) {
@@ -176,10 +177,18 @@ impl Model {
         }
     }
 
-    fn arm(&mut self, id: i64, deadline: Option<i32>) {
+    fn arm(&mut self, id: i64, deadline: Option<Delay>) {
         let now = self.now;
         let job = self.job(id);
-        job.deadline = deadline.map(|after| now + i64::from(after) * 1000);
+        job.deadline = deadline.map(|deadline| {
+            now + 1000
+                * match deadline {
+                    Delay::Now => 0,
+                    Delay::In(after) => i64::from(after),
+                    Delay::At(after) => i64::from(after),
+                }
+        });
+        job.deadline_moves = matches!(deadline, Some(Delay::In(_)));
         job.can_be_late = deadline.is_some();
         job.watched = deadline.is_some();
     }
@@ -391,6 +400,7 @@ fn fresh(wanted: &Wanted, wait: Option<Wait>, edges: Vec<(i64, Edge)>) -> Job {
         unique: new.unique,
         window_ms: new.window.map(|window| i64::from(window) * 1000),
         deadline: None,
+        deadline_moves: false,
         can_be_late: false,
         watched: false,
         finished_at: 0,

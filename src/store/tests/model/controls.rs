@@ -21,7 +21,7 @@ fn is_noticed(sql: &'static str, rule: &str) {
         assert!(wrong.contains(rule), "{wrong}");
         let short = shrink(ops);
         assert!(
-            short.len() <= 6,
+            short.len() <= 10,
             "{} are left of it: {short:#?}",
             short.len()
         );

@@ -53,7 +53,7 @@ pub(super) struct New {
     pub(super) unique: Option<u8>,
     pub(super) window: Option<u32>,
     pub(super) duplicate: OnDuplicate,
-    pub(super) deadline: Option<i32>,
+    pub(super) deadline: Option<Delay>,
     pub(super) policy: Option<ChildPolicy>,
     pub(super) last_step: bool,
 }
@@ -246,7 +246,10 @@ fn new(rng: &mut Rng) -> New {
         unique,
         window: unique.and_then(|_| maybe(rng, 3, |rng| rng.u32(0..15))),
         duplicate: *rng.choice(&[Keep, Replace, Reject]).unwrap_or(&Keep),
-        deadline: maybe(rng, 6, |rng| rng.i32(-2..12)),
+        deadline: maybe(rng, 6, |rng| match rng.bool() {
+            true => At(rng.i32(-2..12)),
+            false => In(rng.u32(0..12)),
+        }),
         policy: maybe(rng, 4, |rng| {
             *rng.choice(&ChildPolicy::ALL).unwrap_or(&FailAtEnd)
         }),

@@ -33,6 +33,8 @@ pub(super) struct Job {
     pub(super) unique: Option<u8>,
     pub(super) window_ms: Option<i64>,
     pub(super) deadline: Option<i64>,
+    /// The deadline was given as a duration.
+    pub(super) deadline_moves: bool,
     /// Nothing has begun that would have met the deadline.
     pub(super) can_be_late: bool,
     /// The deadline is looked at when it passes.
@@ -449,6 +451,13 @@ impl Model {
             let waits = job.state == State::Scheduled || (job.state == State::Blocked && unmet);
             if let Some(wait) = job.wait.as_mut().filter(|wait| waits && !wait.fixed) {
                 wait.at += step;
+            }
+            if let Some(at) = job
+                .deadline
+                .as_mut()
+                .filter(|_| job.watched && job.deadline_moves)
+            {
+                *at += step;
             }
         }
     }

@@ -252,7 +252,7 @@ fn a_group_that_is_put_back_waits_for_what_it_has_waited_for() {
 fn a_group_cannot_miss_its_deadline_once_its_children_may_run() {
     let group = New {
         kind: Group,
-        deadline: Some(5),
+        deadline: Some(At(5)),
         last_step: true,
         ..New::default()
     };

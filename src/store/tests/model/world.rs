@@ -271,9 +271,7 @@ fn checked(wanted: &Wanted, now_ms: i64) -> Result<CheckedJob> {
     job.key = new.key.map(|key| format!("k{key}"));
     job.places = new.places;
     job.unique_for = new.window.map(seconds);
-    job.deadline = new
-        .deadline
-        .map(|after| timestamp(now_ms + i64::from(after) * 1000));
+    job.deadline = new.deadline.map(|deadline| when(deadline, now_ms));
     if let Some(key) = new.unique {
         job = job.unique(format!("u{key}"));
     }
