@@ -109,7 +109,7 @@ impl Transaction<'_> {
             let body = body.take().ok_or_else(not_saved)?;
             // The application may go back to a savepoint of its own: then nothing of what it takes
             // back may be known or owed here.
-            tx.names.forget_uncommitted();
+            tx.names.forget();
             written = Some(body(tx)?);
             tx.flush_events()?;
             tx.flush_counts()

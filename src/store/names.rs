@@ -42,8 +42,6 @@ pub(crate) struct Names {
 struct Table {
     ids: HashMap<Arc<str>, i64>,
     names: HashMap<i64, Arc<str>>,
-    /// Added by a transaction that may yet be rolled back.
-    uncommitted: Vec<Arc<str>>,
 }
 
 /// The three statements of one table of names.
@@ -81,15 +79,10 @@ impl Names {
         self.queues.name(conn, &QUEUE, id)
     }
 
-    pub(crate) fn committed(&mut self) {
-        self.kinds.uncommitted.clear();
-        self.queues.uncommitted.clear();
-    }
-
-    /// After a rollback: what was added may not be there.
-    pub(crate) fn forget_uncommitted(&mut self) {
-        self.kinds.forget_uncommitted();
-        self.queues.forget_uncommitted();
+    /// After a rollback, of a savepoint too: what was added is not there, and neither what was found
+    /// because it had just been added.
+    pub(crate) fn forget(&mut self) {
+        *self = Names::default();
     }
 }
 
@@ -105,10 +98,7 @@ impl Table {
         let name: Arc<str> = name.into();
         let id = match found {
             Some(id) => id,
-            None => {
-                self.uncommitted.push(Arc::clone(&name));
-                conn.prepare_cached(sql.add)?.insert([&*name])?
-            }
+            None => conn.prepare_cached(sql.add)?.insert([&*name])?,
         };
         self.ids.insert(Arc::clone(&name), id);
         self.names.insert(id, name);
@@ -126,14 +116,6 @@ impl Table {
         self.names.insert(id, Arc::clone(&name));
         self.ids.insert(Arc::clone(&name), id);
         Ok(name)
-    }
-
-    fn forget_uncommitted(&mut self) {
-        for name in self.uncommitted.drain(..) {
-            if let Some(id) = self.ids.remove(&name) {
-                self.names.remove(&id);
-            }
-        }
     }
 }
 

@@ -111,7 +111,7 @@ impl<'c> Tx<'c> {
                     self.events = events;
                     self.follow_ups = follow_ups;
                     self.families = families;
-                    self.names.forget_uncommitted();
+                    self.names.forget();
                 }
                 Err(error)
             }

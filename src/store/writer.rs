@@ -296,10 +296,7 @@ impl Writer {
             .prepare_cached("COMMIT")
             .and_then(|mut commit| commit.execute([]));
         let error = match committed {
-            Ok(_) => {
-                self.names.committed();
-                return Ok(());
-            }
+            Ok(_) => return Ok(()),
             Err(error) => Error::from(error),
         };
         if !breaks_connection(&error) {
@@ -362,7 +359,7 @@ impl Writer {
 
     /// Rolls back what is left of a transaction after an error.
     fn abandon(&mut self, error: &Error) {
-        self.forget_names();
+        self.names.forget();
         let Some(conn) = self.conn.as_ref() else {
             return;
         };
@@ -373,15 +370,9 @@ impl Writer {
     }
 
     fn drop_connection(&mut self) {
-        self.forget_names();
+        self.names.forget();
         self.conn = None;
         self.needs_checkpoint = true;
-    }
-
-    /// Also the names that were found: a command may have found what an earlier one of the same
-    /// transaction had added, and neither is in the file now.
-    fn forget_names(&mut self) {
-        self.names = Names::default();
     }
 
     fn reopen(&mut self) -> Result<()> {

@@ -88,6 +88,32 @@ fn a_savepoint_of_the_applications_own_takes_back_all_of_a_job() {
     assert_eq!(ailments(&queue), [] as [String; 0]);
 }
 
+/// The second job had found the name that the first one added: it was remembered as one that stays,
+/// and its number went to the next new name.
+#[test]
+fn a_name_that_a_savepoint_has_taken_back_is_nobody_elses() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let kept = queue
+        .transaction(|tx| -> jobq::Result<_> {
+            tx.execute_batch("SAVEPOINT own")?;
+            tx.enqueue(NewJob::new("first"))?;
+            tx.enqueue(NewJob::new("first"))?;
+            tx.execute_batch("ROLLBACK TO own; RELEASE own")?;
+            let kinds = ["second", "first"];
+            kinds
+                .map(|kind| tx.enqueue(NewJob::new(kind)))
+                .into_iter()
+                .collect::<jobq::Result<Vec<_>>>()
+        })
+        .unwrap();
+    let kinds: Vec<_> = kept
+        .iter()
+        .map(|job| queue.get(job.id).unwrap().unwrap().kind)
+        .collect();
+    assert_eq!(kinds, ["second", "first"]);
+}
+
 #[test]
 fn a_schedule_adds_nothing_to_a_file_over_its_budget() {
     let scene = Scene::new();

@@ -57,12 +57,11 @@ impl Sandbox {
             Ok(done) => {
                 tx.finish().unwrap();
                 self.conn.execute_batch("COMMIT").unwrap();
-                self.names.committed();
                 Ok(done)
             }
             Err(error) => {
                 self.conn.execute_batch("ROLLBACK").unwrap();
-                self.names = Names::default();
+                self.names.forget();
                 Err(error)
             }
         }

@@ -86,7 +86,7 @@ impl World {
 
     pub(super) fn restart(&mut self) {
         self.conn = connect(&self.folder);
-        self.names = Names::default();
+        self.names.forget();
     }
 
     /// One transaction, as the writer makes it.
@@ -100,12 +100,11 @@ impl World {
         match body(&mut tx).and_then(|done| tx.finish().map(|()| done)) {
             Ok(done) => {
                 self.conn.execute_batch("COMMIT").unwrap();
-                self.names.committed();
                 Ok(done)
             }
             Err(error) => {
                 self.conn.execute_batch("ROLLBACK").unwrap();
-                self.names = Names::default();
+                self.names.forget();
                 Err(error)
             }
         }
@@ -367,7 +366,7 @@ fn settle(tx: &mut Tx<'_>, settling: &Settling) -> Result<String> {
     };
     let ended = (&verdict(end, tx.now_ms), &spawned);
     let state = settle::settle_with(tx, held, ended, &Measured::default())?;
-    if matches!(state, Some(State::Completed | State::Waiting)) {
+    if matches!(end, End::Done { .. }) && state.is_some() {
         let effect = params![held.job.0, held.attempt];
         tx.conn
             .execute("INSERT INTO effect (job, attempt) VALUES (?1, ?2)", effect)?;
