@@ -17,7 +17,8 @@ use crate::state::State;
 use crate::{Error, Result};
 
 statements! {
-    hot PREREQUISITE_STATE = "SELECT state FROM jobq_job WHERE id = ?1";
+    /// Who has nothing unmet and no children waits for nobody.
+    hot PREREQUISITE = "SELECT state, parent_id, unmet > 0 OR links & 2 FROM jobq_job WHERE id = ?1";
     hot EDGE_INSERT = "INSERT INTO jobq_prerequisite (needs_id, job_id, rule, attempt, met) VALUES (?1, ?2, ?3, ?4, ?5)";
     hot JOB_LINK_IF_NOT = "UPDATE jobq_job SET links = links | ?2 WHERE id = ?1 AND links & ?2 = 0";
     /// A range of the primary key: the jobs that wait for one by some of the rules.
@@ -29,7 +30,6 @@ statements! {
         RETURNING unmet";
     hot EDGES_UNMET_OF = "SELECT needs_id, rule, attempt FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
     hot JOB_SET_UNMET = "UPDATE jobq_job SET unmet = ?2 WHERE id = ?1";
-    hot JOB_PARENT = "SELECT parent_id FROM jobq_job WHERE id = ?1 AND parent_id IS NOT NULL";
 }
 
 /// The first and the last of the rules that are meant, in the order of their codes.
@@ -57,20 +57,19 @@ pub(crate) fn edges(
     admitted: Option<&Admitted>,
 ) -> Result<Vec<Edge>> {
     let mut edges = Vec::with_capacity(rules.prerequisites.len());
+    let mut outside = HashSet::new();
     for (needs, rule) in &rules.prerequisites {
-        edges.push(edge(tx, *needs, *rule)?);
+        let needed = Needed::find(tx, *needs)?;
+        let edge = needed.edge(*needs, *rule);
+        if !edge.met && admitted.is_some_and(|admitted| needed.may_wait_for(*needs, admitted)) {
+            outside.insert(*needs);
+        }
+        edges.push(edge);
     }
     let Some(admitted) = admitted else {
         // Nobody waits for a job that is not there yet: without a parent it closes no circle.
         return Ok(edges);
     };
-    let mut outside = HashSet::new();
-    for edge in edges.iter().filter(|edge| !edge.met) {
-        // A sibling was let in without waiting for their parent: it need not be looked at again.
-        if parent_of(tx, edge.needs)? != Some(admitted.parent) {
-            outside.insert(edge.needs);
-        }
-    }
     if !outside.is_empty() {
         check_no_cycle(tx, admitted.parent, &outside)?;
     }
@@ -102,24 +101,51 @@ pub(crate) fn edges(
     Ok(edges)
 }
 
-fn edge(tx: &Tx<'_>, needs: JobId, rule: PrerequisiteRule) -> Result<Edge> {
-    let found: Option<i64> = tx
-        .conn
-        .prepare_cached(PREREQUISITE_STATE)?
-        .query_row([needs.0], |row| row.get(0))
-        .optional()?;
-    let state = found.and_then(State::from_code).ok_or_else(|| {
-        Error::invalid(format!("there is no job {needs} to wait for"))
-            .hint("it may have been removed; `jobq list` shows the jobs in the file")
-    })?;
-    let release = state.is_final().then(|| rule.on_end(state));
-    Ok(Edge {
-        needs,
-        rule,
-        attempt: None,
-        met: release == Some(Release::Met),
-        doom: (release == Some(Release::Cancel)).then(|| doom(needs, state)),
-    })
+/// A job that a new one is to wait for.
+struct Needed {
+    state: State,
+    parent: Option<JobId>,
+    /// For its own prerequisites, or for its children.
+    waits: bool,
+}
+
+impl Needed {
+    fn find(tx: &Tx<'_>, id: JobId) -> Result<Needed> {
+        let found: Option<(i64, Option<i64>, bool)> = tx
+            .conn
+            .prepare_cached(PREREQUISITE)?
+            .query_row([id.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let needed = found.and_then(|(state, parent, waits)| {
+            Some(Needed {
+                state: State::from_code(state)?,
+                parent: parent.map(JobId),
+                waits,
+            })
+        });
+        needed.ok_or_else(|| {
+            Error::invalid(format!("there is no job {id} to wait for"))
+                .hint("it may have been removed; `jobq list` shows the jobs in the file")
+        })
+    }
+
+    fn edge(&self, needs: JobId, rule: PrerequisiteRule) -> Edge {
+        let state = self.state;
+        let release = state.is_final().then(|| rule.on_end(state));
+        Edge {
+            needs,
+            rule,
+            attempt: None,
+            met: release == Some(Release::Met),
+            doom: (release == Some(Release::Cancel)).then(|| doom(needs, state)),
+        }
+    }
+
+    /// Whether it may wait for the new job's parent. A sibling was let in without: it need not be
+    /// looked at again.
+    fn may_wait_for(&self, id: JobId, admitted: &Admitted) -> bool {
+        id == admitted.parent || (self.waits && self.parent != Some(admitted.parent))
+    }
 }
 
 fn doom(needs: JobId, state: State) -> String {
@@ -177,10 +203,7 @@ fn check_no_cycle(tx: &Tx<'_>, parent: JobId, needs: &HashSet<JobId>) -> Result<
 }
 
 fn parent_of(tx: &Tx<'_>, job: JobId) -> Result<Option<JobId>> {
-    let mut statement = tx.conn.prepare_cached(JOB_PARENT)?;
-    Ok(statement
-        .query_row([job.0], |row| row.get(0).map(JobId))
-        .optional()?)
+    Ok(head::find(tx.conn, job)?.and_then(|head| head.parent))
 }
 
 /// Writes a new job's edges.

@@ -207,3 +207,22 @@ fn a_hundred_thousand_children_cost_one_update_of_their_parent_for_each_transact
     assert_eq!(job.children.unwrap().done, CHILDREN as u64);
     all_are(&sandbox, Completed, CHILDREN + 1);
 }
+
+/// Each new child looked at all that waits for its parent, although nobody can wait for it by a job
+/// that waits for nothing.
+#[test]
+fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
+    let spent = [LONG / 2, LONG].map(|jobs| {
+        let mut sandbox = Sandbox::new();
+        let outside = sandbox.enqueue(NewJob::new("outside"));
+        let parent = sandbox.enqueue(NewJob::new(GROUP));
+        let next = sandbox.enqueue(NewJob::new(GROUP).after([parent]));
+        let held = (0..jobs).map(|_| NewJob::new("child").parent(next));
+        enqueue_all(&mut sandbox, held);
+        let before = steps(&sandbox);
+        let children = (0..jobs).map(|_| NewJob::new("child").parent(parent).after([outside]));
+        enqueue_all(&mut sandbox, children);
+        steps(&sandbox) - before
+    });
+    assert_linear("children", spent);
+}
