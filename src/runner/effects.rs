@@ -59,7 +59,8 @@ impl Context {
     ///
     /// What the attempt has logged and reported until then is saved before; what it logs inside is
     /// saved with the effect, and without it should it fail. After it the job is completed, also where
-    /// somebody has asked to cancel it: whatever else the handler does or returns, a panic included,
+    /// somebody has asked to cancel it (a parent is cancelled with its children then, and its own part
+    /// is done): whatever else the handler does or returns, a panic included,
     /// no longer counts, and its log takes no more.
     ///
     /// # Errors

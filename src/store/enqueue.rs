@@ -45,11 +45,9 @@ impl Due {
 
     /// The same where it has passed, too.
     pub(crate) fn moment(when: When, now_ms: i64) -> Due {
-        // Ten thousand years from now is never, and still fits when a step of the clock moves it.
-        const NEVER_MS: i64 = 253_402_300_799_999;
         let run_at_ms = match when {
             When::Now => now_ms,
-            When::In(delay) => now_ms.saturating_add(millis(delay)).min(NEVER_MS),
+            When::In(delay) => after(millis(delay), now_ms),
             When::At(at) => at.as_millisecond(),
         };
         Due {
@@ -57,6 +55,12 @@ impl Due {
             fixed: !matches!(when, When::In(_)),
         }
     }
+}
+
+/// So long after now. The year 9999 is never, and still fits when a step of the clock moves it.
+pub(crate) fn after(wait_ms: i64, now_ms: i64) -> i64 {
+    const NEVER_MS: i64 = 253_402_300_799_999;
+    now_ms.saturating_add(wait_ms).min(NEVER_MS)
 }
 
 pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<Enqueued> {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::checked::{CheckedJob, FamilyRules};
 use super::ended::{self, Ended, Offspring};
-use super::head;
+use super::head::{self, Head};
 use super::links::Links;
 use super::prerequisites::link;
 use super::statement::statements;
@@ -23,12 +23,16 @@ use crate::{Error, Result};
 statements! {
     hot FAMILY_FOUND = "INSERT INTO jobq_family (job_id, parent_id, policy, final_step) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (job_id) DO UPDATE SET final_step = max(final_step, excluded.final_step)";
+    hot FAMILY_REPLACE = "INSERT INTO jobq_family (job_id, parent_id, policy, final_step) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (job_id) DO UPDATE SET policy = excluded.policy, final_step = excluded.final_step";
     hot FAMILY_STAGE_SET = "UPDATE jobq_family SET stage = ?2 WHERE job_id = ?1";
     hot FAMILY_GET = "SELECT policy, final_step, stage, total, done, failed, failed_id FROM jobq_family WHERE job_id = ?1";
     hot FAMILY_COUNT = "UPDATE jobq_family SET total = total + ?2, done = done + ?3, failed = failed + ?4,
             failed_id = coalesce(failed_id, ?5)
         WHERE job_id = ?1";
     hot FAMILY_FORGIVE = "UPDATE jobq_family SET failed_id = NULL WHERE job_id = ?1 AND failed_id = ?2";
+    hot FAMILY_FORGIVE_ALL = "UPDATE jobq_family SET failed_id = NULL WHERE job_id = ?1 AND failed_id IS NOT NULL";
+    hot CHILD_BEING_STOPPED = "SELECT id FROM jobq_job WHERE parent_id = ?1 AND state = 3 AND cancel = 1 LIMIT 1";
     hot JOB_KIND_IS = "SELECT k.name = ?2 FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id WHERE j.id = ?1";
     hot CHILDREN_OF = "SELECT id, state FROM jobq_job WHERE parent_id = ?1 ORDER BY id";
     hot CHILD_ERROR = "SELECT j.state, o.error FROM jobq_job j LEFT JOIN jobq_outcome o ON o.job_id = j.id WHERE j.id = ?1";
@@ -139,6 +143,25 @@ pub(crate) fn found(
         parent.map(|parent| parent.0),
         rules.policy.code(),
         rules.final_step
+    ])?;
+    link(tx, job, Links::FAMILY)
+}
+
+/// Gives a job that has not begun the rules of another for its children, and takes away its own.
+pub(crate) fn set_rules(
+    tx: &Tx<'_>,
+    (job, head): (JobId, &Head),
+    rules: Option<FamilyRules>,
+) -> Result<()> {
+    if rules.is_none() && !head.links.has(Links::FAMILY) {
+        return Ok(());
+    }
+    let FamilyRules { policy, final_step } = rules.unwrap_or_default();
+    tx.conn.prepare_cached(FAMILY_REPLACE)?.execute(params![
+        job.0,
+        head.parent.map(|parent| parent.0),
+        policy.code(),
+        final_step
     ])?;
     link(tx, job, Links::FAMILY)
 }
@@ -314,6 +337,31 @@ pub(crate) fn children(conn: &Connection, parent: JobId) -> Result<Vec<(JobId, S
         children.extend(State::from_code(code).map(|state| (child, state)));
     }
     Ok(children)
+}
+
+pub(crate) fn child_being_stopped(conn: &Connection, parent: JobId) -> Result<Option<JobId>> {
+    let mut statement = conn.prepare_cached(CHILD_BEING_STOPPED)?;
+    let found = statement.query_row([parent.0], |row| row.get(0).map(JobId));
+    Ok(found.optional()?)
+}
+
+/// The parent is put back with its children that did not complete, so many: what it has counted
+/// besides was removed.
+pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> Result<()> {
+    let Some(family) = get(tx.conn, parent)? else {
+        return Ok(());
+    };
+    let counted = family.children.failed as i64 + tx.families.change(parent).failed;
+    let removed = counted - undone as i64;
+    if removed > 0 {
+        let change = tx.families.change(parent);
+        change.failed -= removed;
+        change.total -= removed;
+    }
+    tx.conn
+        .prepare_cached(FAMILY_FORGIVE_ALL)?
+        .execute([parent.0])?;
+    Ok(())
 }
 
 /// Ends the live children of a parent that has ended.

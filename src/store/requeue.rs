@@ -42,14 +42,26 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     while let Some((id, head)) = back.pop_first() {
         put_back(tx, id, &head)?;
         if head.links.has(Links::FAMILY) && head.state != State::Completed {
-            for (child, state) in families::children(tx.conn, id)? {
-                if matches!(state, State::Failed | State::Cancelled) {
-                    back.insert(child, head::get(tx.conn, child)?);
-                }
+            for child in undone_children(tx, id)? {
+                back.insert(child, head::get(tx.conn, child)?);
             }
         }
     }
     Ok(())
+}
+
+/// Those that did not complete. One that has been removed cannot be run again: it no longer counts.
+fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Vec<JobId>> {
+    if let Some(child) = families::child_being_stopped(tx.conn, parent)? {
+        return Err(Error::wrong_state(format!(
+            "job {child}, a child of job {parent}, has been asked to stop and still runs"
+        ))
+        .hint(format!("try again when it has: `jobq wait {child}`")));
+    }
+    let mut children = families::children(tx.conn, parent)?;
+    children.retain(|(_, state)| matches!(state, State::Failed | State::Cancelled));
+    families::forget_removed(tx, parent, children.len())?;
+    Ok(children.into_iter().map(|(child, _)| child).collect())
 }
 
 fn put_back(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<()> {

@@ -6,7 +6,7 @@ use rusqlite::params;
 
 use super::checked::{CheckedJob, FamilyRules};
 use super::edit::OUTCOME_FORGET;
-use super::ended::{Ended, Offspring};
+use super::ended::{self, Ended, Offspring};
 use super::enqueue::{self, Due};
 use super::events::NewEvent;
 use super::families;
@@ -27,9 +27,10 @@ statements! {
     hot JOB_FINISH_IF_HELD = "UPDATE jobq_job SET state = ?3, finished_at = ?4, updated_at = ?4,
             worker = coalesce(?5, worker), cancel = NULL
         WHERE id = ?1 AND state = 3 AND attempt = ?2 AND links = ?6";
-    /// A parent's own part is done; not where somebody has asked to cancel it.
+    /// A parent's own part is done.
     hot JOB_WAIT_IF_HELD = "UPDATE jobq_job SET state = 4, updated_at = ?3, worker = coalesce(?4, worker)
-        WHERE id = ?1 AND state = 3 AND attempt = ?2 AND cancel IS NULL";
+        WHERE id = ?1 AND state = 3 AND attempt = ?2";
+    hot JOB_CANCEL_TAKE = "UPDATE jobq_job SET cancel = NULL WHERE id = ?1 AND cancel = 1";
     /// Not where somebody has asked to cancel: that request must not be lost in a retry.
     hot JOB_SCHEDULE_IF_HELD = "UPDATE jobq_job SET state = 0, wait_reason = ?3, run_at = ?4, wait_fixed = ?5,
             retries = retries + ?6, updated_at = ?7, worker = coalesce(?8, worker)
@@ -144,7 +145,7 @@ pub(crate) fn settle_with(
     tx.counts.moved(held.queue, State::Running, to);
     let left = Held { links, ..*held };
     match to {
-        State::Waiting => own_part_done(tx, &left, spawned)?,
+        State::Waiting => return own_part_done(tx, &left, spawned).map(Some),
         State::Completed => spawned.add(tx)?,
         State::Scheduled | State::Pending => tried(tx, &left, to)?,
         _ => {}
@@ -220,8 +221,9 @@ fn tried(tx: &mut Tx<'_>, held: &Held, to: State) -> Result<()> {
     Ok(())
 }
 
-/// A parent's own part is done: its children may run.
-fn own_part_done(tx: &mut Tx<'_>, held: &Held, spawned: &Spawned) -> Result<()> {
+/// A parent's own part is done: its children may run. Where somebody has asked to cancel it meanwhile
+/// that comes afterwards: what it has done is done, and a retry does it no second time.
+fn own_part_done(tx: &mut Tx<'_>, held: &Held, spawned: &Spawned) -> Result<State> {
     families::set_stage(tx, held.job, Step::Children)?;
     if held.links.has(Links::DEADLINE) {
         deadlines::begun(tx, held.job)?;
@@ -234,7 +236,17 @@ fn own_part_done(tx: &mut Tx<'_>, held: &Held, spawned: &Spawned) -> Result<()> 
     }
     spawned.add(tx)?;
     tx.families.change(held.job);
-    Ok(())
+    let is_asked = tx
+        .conn
+        .prepare_cached(JOB_CANCEL_TAKE)?
+        .execute([held.job.0])?
+        == 1;
+    if !is_asked {
+        return Ok(State::Waiting);
+    }
+    let head = head::get(tx.conn, held.job)?;
+    ended::cancel_now(tx, (held.job, &head), None)?;
+    Ok(State::Cancelled)
 }
 
 /// When the next attempt is due, where one has to wait.
@@ -326,6 +338,9 @@ pub(crate) fn return_unbegun(
         deadlines::arm_again(tx, held.job)?;
     }
     // Of what a lost runner had claimed ahead nobody knows whether it had just begun.
+    tx.conn
+        .prepare_cached(OUTCOME_FORGET)?
+        .execute([held.job.0])?;
     if links.has(Links::NEEDED) {
         prerequisites::attempt_undone(tx, held.job)?;
     }
@@ -368,11 +383,8 @@ fn finish(
     }
     let links = head.links;
     if to == State::Completed && families::goes_on(tx, held.job, links)? {
-        return match wait(tx, held, measured)? {
-            true => Ok(Some((State::Waiting, links))),
-            // Somebody has asked to cancel it, and its children have not begun.
-            false => finish(tx, held, measured, State::Cancelled),
-        };
+        let waits = wait(tx, held, measured)?;
+        return Ok(waits.then_some((State::Waiting, links)));
     }
     let ended = finish_if_linked(tx, held, measured, (to, links))?;
     Ok(ended.then_some((to, links)))

@@ -8,7 +8,7 @@ use super::events::NewEvent;
 use super::head::{self, Head};
 use super::statement::statements;
 use super::tx::Tx;
-use super::{deadlines, edit, places};
+use super::{deadlines, edit, ended, families, places, room};
 use crate::clock::millis;
 use crate::error::Kind;
 use crate::event::EventKind;
@@ -84,14 +84,26 @@ fn taken_by(unique: &Unique, holder: JobId, state: State) -> Result<Taken> {
 }
 
 /// Who has the key, and until when where the job has ended.
-fn holder(tx: &Tx<'_>, key: &str) -> Result<Option<(JobId, Option<i64>)>> {
-    let found: Option<(i64, Option<i64>)> = tx
+fn holder(tx: &mut Tx<'_>, key: &str) -> Result<Option<Holder>> {
+    let is_over = |found: &Holder, now_ms| found.1.is_some_and(|until| until <= now_ms);
+    let mut found = find(tx, key)?;
+    if found.is_some_and(|found| is_over(&found, tx.now_ms)) {
+        // By a clock that has just stepped, perhaps.
+        tx.follow_clock()?;
+        found = find(tx, key)?;
+    }
+    Ok(found.filter(|found| !is_over(found, tx.now_ms)))
+}
+
+/// A job, and until when the key is its own where it has ended.
+type Holder = (JobId, Option<i64>);
+
+fn find(tx: &Tx<'_>, key: &str) -> Result<Option<Holder>> {
+    Ok(tx
         .conn
         .prepare_cached(UNIQUE_GET)?
-        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-        .optional()?;
-    let taken = found.filter(|(_, until)| until.is_none_or(|until| until > tx.now_ms));
-    Ok(taken.map(|(job, until)| (JobId(job), until)))
+        .query_row([key], |row| Ok((JobId(row.get(0)?), row.get(1)?)))
+        .optional()?)
 }
 
 pub(crate) fn take(tx: &Tx<'_>, key: &str, job: JobId) -> Result<()> {
@@ -102,7 +114,7 @@ pub(crate) fn take(tx: &Tx<'_>, key: &str, job: JobId) -> Result<()> {
 }
 
 /// A final job is put back: it needs its key again.
-pub(crate) fn take_again(tx: &Tx<'_>, job: JobId) -> Result<()> {
+pub(crate) fn take_again(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let Some((key, _)) = of_job(tx, job)? else {
         return Ok(());
     };
@@ -123,7 +135,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     match for_ms {
         Some(for_ms) => {
             tx.follow_clock()?;
-            let until = tx.now_ms.saturating_add(for_ms);
+            let until = enqueue::after(for_ms, tx.now_ms);
             tx.conn
                 .prepare_cached(UNIQUE_KEEP_UNTIL)?
                 .execute(params![key, job.0, until])?
@@ -167,6 +179,9 @@ fn replace(tx: &mut Tx<'_>, job: &CheckedJob, (id, head): (JobId, &Head)) -> Res
     let none = Rules::default();
     let rules = job.rules.as_deref().unwrap_or(&none);
     let ids = enqueue::ids(tx, job)?;
+    if ids.0 != head.queue {
+        room::check(tx, ids.0, job.bounds.as_ref())?;
+    }
     let deadline = rules.deadline_ms(tx.now_ms);
     let unique = rules.unique.as_ref();
     tx.conn
@@ -204,11 +219,13 @@ fn replace(tx: &mut Tx<'_>, job: &CheckedJob, (id, head): (JobId, &Head)) -> Res
         deadlines::arm(tx, id, deadline)?;
     }
     places::reorder(tx, id)?;
+    families::set_rules(tx, (id, head), rules.family)?;
     tx.append(NewEvent::job(EventKind::Edited, id))?;
     delay_anew(tx, job, (id, head.state))
 }
 
-/// A job that waits for its time waits for the new one's; one that may run stays so.
+/// A job that waits for its time waits for the new one's, and so does one that is in line for a place;
+/// one that may run stays so.
 fn delay_anew(tx: &mut Tx<'_>, job: &CheckedJob, (id, state): (JobId, State)) -> Result<()> {
     if state == State::Scheduled && Due::of(job.when, tx.now_ms).is_none() {
         return edit::reschedule(tx, id, job.when);
@@ -221,5 +238,9 @@ fn delay_anew(tx: &mut Tx<'_>, job: &CheckedJob, (id, state): (JobId, State)) ->
             due.as_ref().map(|due| due.run_at_ms),
             due.as_ref().map(|due| due.fixed)
         ])?;
+    if state == State::Blocked && due.is_some() {
+        places::leave(tx, id)?;
+        ended::release_if_met(tx, id)?;
+    }
     Ok(())
 }

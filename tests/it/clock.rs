@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use jobq::rusqlite::{Connection, TransactionBehavior};
 use jobq::testing::TestQueue;
 use jobq::{Context, EventKind, JobId, NewJob, Outcome, Runner, Snooze, State, When, Which};
 
@@ -166,4 +167,46 @@ fn a_deadline_given_as_a_duration_is_not_missed_by_a_step_of_the_clock() {
         state(&timed.queue, moving) == State::Cancelled
     });
     timed.runner.stop().unwrap();
+}
+
+#[test]
+fn a_step_that_nobody_has_noticed_yet_ends_no_window_of_a_unique_key() {
+    let queue = TestQueue::new();
+    let unique = || {
+        NewJob::new("kind")
+            .unique("u")
+            .unique_for(Duration::from_secs(60))
+    };
+    let done = by(|_: &Context| Outcome::Done(None));
+    let first = queue.enqueue(unique()).unwrap().id;
+    queue.run_due(|runner| runner.handler("kind", done));
+    queue.clock().step(TestQueue::START + HOUR);
+    let second = queue.enqueue(unique()).unwrap();
+    assert_eq!((second.id, second.duplicate), (first, true));
+    queue.advance(Duration::from_secs(60));
+    assert!(!queue.enqueue(unique()).unwrap().duplicate);
+}
+
+#[test]
+fn a_delay_in_the_applications_transaction_is_counted_by_the_clock_as_it_is() {
+    let queue = TestQueue::new();
+    let done = || by(|_: &Context| Outcome::Done(None));
+    let run_due = || {
+        queue
+            .run_due(|runner| runner.handler("kind", done()))
+            .completed
+    };
+    assert_eq!(run_due(), 0);
+    queue.clock().step(TestQueue::START + HOUR);
+    let mut conn = Connection::open(queue.path()).unwrap();
+    let tx = conn
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .unwrap();
+    let delayed = NewJob::new("kind").delay(Duration::from_secs(60));
+    queue.enqueue_in(&tx, delayed).unwrap();
+    tx.commit().unwrap();
+    queue.advance(Duration::from_secs(59));
+    assert_eq!(run_due(), 0);
+    queue.advance(Duration::from_secs(1));
+    assert_eq!(run_due(), 1);
 }

@@ -90,3 +90,15 @@ fn a_retry_by_hand_allows_claiming_ahead_again() {
     let heir = sandbox.runner("heir");
     assert_eq!(sandbox.claim_for(heir, 1, ClaimFor::Ahead).len(), 1);
 }
+
+#[test]
+fn what_comes_back_unbegun_leaves_no_result_behind() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.enqueue(NewJob::new("send"));
+    let lost = sandbox.runner("lost");
+    let claimed = sandbox.claim_for(lost, 1, ClaimFor::Ahead).remove(0);
+    sandbox.sql("INSERT INTO jobq_outcome (job_id, result) VALUES (1, '7')");
+    sandbox.write(|tx| runners::take_over(tx, lost, Loss::Dead));
+    assert_eq!(claimed.id, id);
+    assert!(sandbox.job(id).result.is_none());
+}

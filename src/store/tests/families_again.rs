@@ -7,7 +7,7 @@ use crate::family::{ChildPolicy, GROUP};
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::*;
-use crate::store::requeue;
+use crate::store::{edit, requeue};
 
 fn child(of: JobId) -> NewJob {
     NewJob::new("child").parent(of)
@@ -244,5 +244,43 @@ fn a_job_that_was_cancelled_before_it_ran_and_completes_after_all_has_no_error()
     sandbox.requeue(id);
     sandbox.complete(id);
     assert_eq!(sandbox.job(id).error, None);
+    sandbox.assert_books_are_right();
+}
+
+/// The child ended cancelled after its parent was put back, was not run again, and failed it once more.
+#[test]
+fn a_parent_is_not_put_back_while_a_child_of_it_is_being_stopped() {
+    let mut sandbox = Sandbox::new();
+    let (id, [one, two]) = family(&mut sandbox, ChildPolicy::CancelOthers);
+    let [failing, running] = [one, two].map(|child| sandbox.start(child));
+    let error = "it cannot".to_owned();
+    sandbox.settle(&failing, &Verdict::Fail { error });
+    assert_eq!(sandbox.states(&[id, two]), [Failed, Running]);
+    let refused = sandbox
+        .try_write(|tx| requeue::requeue(tx, id))
+        .unwrap_err();
+    assert!(refused.is_wrong_state());
+    assert!(refused.to_string().contains("job 3"), "{refused}");
+    sandbox.assert_books_are_right();
+    sandbox.settle(&running, &Verdict::Cancel);
+    sandbox.requeue(id);
+    assert_eq!(sandbox.states(&[id, one, two]), [Waiting, Pending, Pending]);
+    sandbox.assert_books_are_right();
+}
+
+#[test]
+fn a_failed_child_that_was_removed_does_not_fail_its_parent_again() {
+    let mut sandbox = Sandbox::new();
+    let (id, [one, two, three]) = family(&mut sandbox, ChildPolicy::FailAtEnd);
+    sandbox.complete(one);
+    sandbox.fail(two);
+    sandbox.fail(three);
+    sandbox.write(|tx| edit::remove(tx, two));
+    sandbox.requeue(id);
+    assert_eq!(sandbox.states(&[id, three]), [Waiting, Pending]);
+    sandbox.assert_books_are_right();
+    sandbox.complete(three);
+    assert_eq!(sandbox.state(id), Completed);
+    assert_eq!(sandbox.job(id).children.unwrap().total, 2);
     sandbox.assert_books_are_right();
 }

@@ -80,8 +80,10 @@ fn what_an_attempt_spawns_is_committed_with_its_completion_and_not_otherwise() {
     }
 }
 
+/// It was cancelled with its own part undone, although an effect of it had been committed: a retry
+/// had that happen twice.
 #[test]
-fn an_attempt_that_somebody_has_asked_to_cancel_spawns_nothing() {
+fn a_parent_that_somebody_has_asked_to_cancel_has_done_its_own_part_once() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let held = sandbox.start(id);
@@ -89,7 +91,14 @@ fn an_attempt_that_somebody_has_asked_to_cancel_spawns_nothing() {
     let children = spawned(vec![NewJob::new("child").parent(id)], true);
     let to = settle_with(&mut sandbox, &held, (&done(), &children));
     assert_eq!(to, Some(Cancelled));
-    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_job"), 1);
+    let child = JobId(2);
+    assert_eq!(sandbox.states(&[id, child]), [Cancelled, Cancelled]);
+    sandbox.assert_books_are_right();
+    sandbox.requeue(id);
+    assert_eq!(sandbox.states(&[id, child]), [Waiting, Pending]);
+    sandbox.complete(child);
+    assert_eq!(sandbox.state(id), Completed);
+    assert!(!sandbox.job(id).cancel_requested);
     sandbox.assert_books_are_right();
 }
 

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use super::sandbox::Sandbox;
 use crate::event::EventKind;
-use crate::family::GROUP;
+use crate::family::{ChildPolicy, GROUP};
 use crate::job::{Enqueued, JobId, NewJob, OnDuplicate, Priority, When};
+use crate::limit::{Change, QueueLimits};
 use crate::outcome::Verdict;
 use crate::queue::Queue;
 use crate::state::State::{self, *};
-use crate::store::{due, edit, requeue};
+use crate::store::due::ClockReading;
+use crate::store::{due, edit, queues, requeue};
 
 fn unique() -> NewJob {
     NewJob::new("send").unique("u")
@@ -330,4 +332,70 @@ fn of_many_writers_that_race_for_a_key_one_gets_it() {
     }
     let queue = Queue::open(&path).unwrap();
     assert_eq!(queue.counts().unwrap().total(), KEYS as u64);
+}
+
+#[test]
+fn a_replaced_job_that_is_in_line_for_a_place_waits_for_its_new_time_first() {
+    let mut sandbox = Sandbox::new();
+    let first = sandbox.enqueue(NewJob::new("send").key("k"));
+    let id = sandbox.enqueue(unique().key("k"));
+    let later = unique().delay(Duration::from_secs(60));
+    sandbox.enqueue(later.on_duplicate(OnDuplicate::Replace));
+    assert_eq!(sandbox.state(id), Scheduled);
+    sandbox.assert_books_are_right();
+    sandbox.complete(first);
+    assert_eq!(sandbox.state(id), Scheduled);
+    sandbox.now_ms += 60_000;
+    sandbox.write(|tx| due::promote_due(tx, 10));
+    assert_eq!(sandbox.state(id), Pending);
+    sandbox.assert_books_are_right();
+}
+
+#[test]
+fn a_replaced_group_has_the_new_ones_rules_for_its_children() {
+    let mut sandbox = Sandbox::new();
+    let first = sandbox.enqueue(NewJob::new("first"));
+    let group = || NewJob::new(GROUP).unique("u").after([first]);
+    let id = sandbox.enqueue(group());
+    let tolerant = group().child_policy(ChildPolicy::Tolerate);
+    sandbox.enqueue(tolerant.on_duplicate(OnDuplicate::Replace));
+    let child = sandbox.enqueue(NewJob::new("child").parent(id));
+    sandbox.complete(first);
+    assert_eq!(sandbox.complete(id), Waiting);
+    sandbox.fail(child);
+    assert_eq!(sandbox.state(id), Completed);
+    sandbox.assert_books_are_right();
+}
+
+#[test]
+fn a_replaced_job_does_not_go_to_a_queue_that_is_full() {
+    let mut sandbox = Sandbox::new();
+    let limits = QueueLimits {
+        max_size: Change::Set(1),
+        ..QueueLimits::default()
+    };
+    sandbox.write(|tx| queues::set_limits(tx, "small", &limits).map(|_| ()));
+    sandbox.enqueue(NewJob::new("send").queue("small"));
+    let id = sandbox.enqueue(unique());
+    let moved = unique().queue("small").on_duplicate(OnDuplicate::Replace);
+    assert!(sandbox.refused(moved).is_queue_full());
+    assert_eq!(sandbox.job(id).queue, "default");
+    sandbox.assert_books_are_right();
+}
+
+/// It went beyond what the column holds when the clock stepped, and nothing that follows the clock
+/// could be written any more.
+#[test]
+fn a_window_without_end_stays_one_when_the_clock_steps() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.enqueue(unique().unique_for(Duration::MAX));
+    sandbox.complete(id);
+    let reading = |offset_ms| ClockReading {
+        boot: "boot".to_owned(),
+        offset_ms,
+    };
+    for offset_ms in [0, 1_000_000_000_000] {
+        sandbox.write(|tx| due::follow_clock(tx, &reading(offset_ms)));
+    }
+    assert!(is_duplicate_of(sandbox.try_enqueue(unique()).unwrap(), id));
 }

@@ -178,10 +178,6 @@ impl Model {
             let fails = failed > 0 && family.policy != Tolerate;
             family.step != Step::Final || total > done + failed || fails
         });
-        if goes_on && self.jobs[&id].cancel {
-            self.end(id, State::Cancelled, Children::Cancelled);
-            return Ok(State::Cancelled.to_string());
-        }
         self.effects.insert((id, settling.held.attempt));
         if !goes_on {
             self.end(id, State::Completed, Children::LeftAlone);
@@ -200,7 +196,10 @@ impl Model {
         }
         self.spawn(&settling.spawns)?;
         self.touched.insert(id);
-        Ok(State::Waiting.to_string())
+        if std::mem::take(&mut self.job(id).cancel) {
+            self.end(id, State::Cancelled, Children::Cancelled);
+        }
+        Ok(self.jobs[&id].state.to_string())
     }
 
     fn spawn(&mut self, spawns: &[Wanted]) -> Result<(), Refused> {

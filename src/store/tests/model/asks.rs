@@ -25,7 +25,7 @@ impl Model {
             let waits = [State::Scheduled, State::Blocked, State::Pending];
             let can_be = until.is_none() && waits.contains(&self.jobs[&holder].state);
             if new.duplicate == OnDuplicate::Replace && can_be {
-                self.replace(holder, wanted, wait);
+                self.replace(holder, wanted, wait)?;
             }
             return Ok(format!("{holder} true"));
         }
@@ -43,7 +43,7 @@ impl Model {
         let id = self.last_id;
         self.jobs.insert(id, fresh(wanted, wait, edges));
         self.arm(id, new.deadline);
-        if new.policy.is_some() || new.last_step || new.kind == Kind::Group {
+        if new.founds() {
             let family = self.family(id);
             family.policy = new.policy.unwrap_or_default();
             family.last_step = new.last_step;
@@ -159,8 +159,16 @@ impl Model {
         late.into_iter().map(|(id, _)| id).collect()
     }
 
-    fn replace(&mut self, id: i64, wanted: &Wanted, wait: Option<Wait>) {
+    fn replace(&mut self, id: i64, wanted: &Wanted, wait: Option<Wait>) -> Result<(), Refused> {
         let new = &wanted.new;
+        if new.queue != self.jobs[&id].queue && !wanted.goes_in {
+            self.admit(new.queue)?;
+        }
+        if self.jobs[&id].family.is_some() || new.founds() {
+            let family = self.family(id);
+            family.policy = new.policy.unwrap_or_default();
+            family.last_step = new.last_step;
+        }
         self.set_priority(id, new.priority);
         self.arm(id, new.deadline);
         let job = self.job(id);
@@ -172,9 +180,15 @@ impl Model {
                 let reason = job.wait.map_or(wait.reason, |wait| wait.reason);
                 job.wait = Some(Wait { reason, ..wait });
             }
+            (State::Blocked, Some(wait)) if job.edges.values().all(|edge| edge.met) => {
+                job.wait = Some(wait);
+                job.state = State::Scheduled;
+                self.leave_place(id);
+            }
             (State::Blocked, wait) => job.wait = wait,
             _ => {}
         }
+        Ok(())
     }
 
     fn arm(&mut self, id: i64, deadline: Option<Delay>) {
@@ -207,8 +221,17 @@ impl Model {
         })
     }
 
-    fn unique_holder(&self, key: Option<u8>) -> Option<(i64, Option<i64>)> {
-        let (holder, until) = *self.uniques.get(&key?)?;
+    fn unique_holder(&mut self, key: Option<u8>) -> Option<(i64, Option<i64>)> {
+        let key = key?;
+        if self
+            .uniques
+            .get(&key)?
+            .1
+            .is_some_and(|until| until <= self.now)
+        {
+            self.follow_clock();
+        }
+        let (holder, until) = self.uniques[&key];
         let taken = until.is_none_or(|until| until > self.now);
         taken.then_some((holder, until))
     }
@@ -236,6 +259,16 @@ impl Model {
             let was = self.jobs[&id].state;
             self.put_back(id)?;
             if was != State::Completed {
+                if let Some(family) = &mut self.job(id).family {
+                    family.gone_failed = 0;
+                }
+                if self
+                    .children(id)
+                    .iter()
+                    .any(|child| self.jobs[child].cancel)
+                {
+                    return Err(Refused::WrongState);
+                }
                 let undone = |child: &i64| {
                     matches!(self.jobs[child].state, State::Failed | State::Cancelled)
                 };

@@ -328,6 +328,11 @@ impl New {
         parent.chain(needs).collect()
     }
 
+    /// Whether it is a parent by what it says of its children.
+    pub(super) fn founds(&self) -> bool {
+        self.policy.is_some() || self.last_step || self.kind == Group
+    }
+
     /// The same with one option less.
     pub(super) fn simpler(&self) -> Vec<New> {
         let mut simpler = Vec::new();
