@@ -95,7 +95,8 @@
 //! - Every claim raises the attempt; whatever an attempt changes names it. No row changed means the
 //!   claim was lost, and nothing else happens.
 //! - A runner's process lives exactly as long as the lock on its file in `….db-runners/` is held. No
-//!   pid and no wall clock is ever asked.
+//!   pid and no wall clock is ever asked. Who only looks asks the lock too (`store/lock_file.rs`), and
+//!   no row of a runner that is gone and not taken over from yet passes for a living one.
 //! - A turn with nothing to write opens no transaction, and one that changed nothing commits nothing:
 //!   else runners would wake each other for ever.
 //! - Counters, history and rows change in one transaction.

@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::args;
 use super::exit::{CliError, CliResult, Exit};
+use super::gone;
 use super::output::json::write_line;
 use super::output::style::Look;
 use super::output::text::{bytes, count, for_tabs};
@@ -203,9 +204,15 @@ fn judge(
     counts: &Counts,
     pending_kinds: &BTreeMap<String, u64>,
 ) -> Vec<Finding> {
-    let waiting = counts.get(State::Pending) + counts.get(State::Scheduled);
+    let (runners, gone): (Vec<_>, Vec<_>) = runners.iter().partition(|runner| runner.is_alive());
+    let left = gone.iter().map(|runner| runner.jobs.len() as u64);
+    let waiting = counts.get(State::Pending) + counts.get(State::Scheduled) + left.sum::<u64>();
+    let told = gone
+        .iter()
+        .map(|runner| warning("runners", gone::said(runner)));
+    let mut findings: Vec<Finding> = told.collect();
     if runners.is_empty() {
-        return vec![match waiting {
+        findings.push(match waiting {
             0 => fine("runners", "no runner is alive, and no job waits for one"),
             jobs => warning(
                 "runners",
@@ -215,11 +222,12 @@ fn judge(
                     if jobs == 1 { "waits" } else { "wait" }
                 ),
             ),
-        }];
+        });
+        return findings;
     }
     let are = if runners.len() == 1 { "is" } else { "are" };
     let alive = format!("{} {are} alive", count(runners.len() as u64, "runner"));
-    let mut findings = vec![fine("runners", alive)];
+    findings.push(fine("runners", alive));
     let known: HashSet<&String> = runners.iter().flat_map(|runner| &runner.kinds).collect();
     let orphans: Vec<String> = pending_kinds
         .iter()

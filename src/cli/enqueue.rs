@@ -45,12 +45,12 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     let id = enqueued.id;
     tell(&enqueued, session)?;
     hint_at_deadline(&args.start, session);
+    if args.one.wait {
+        return wait::until_final(&[id], args.one.wait_timeout, session);
+    }
     session.hint_at_run();
     if args.one.follow {
         return follow(id, session);
-    }
-    if args.one.wait {
-        return wait::until_final(&[id], args.one.wait_timeout, session);
     }
     Ok(Exit::Done)
 }

@@ -206,7 +206,7 @@ impl<'a> Tail<'a> {
                 self.printer.attempt_ended()?;
                 return Ok(job.state);
             }
-            if job.state != State::Running && !told_why {
+            if !told_why {
                 self.say_why()?;
             }
             told_why = true;

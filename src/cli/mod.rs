@@ -14,6 +14,7 @@ mod edit;
 mod enqueue;
 mod events;
 mod exit;
+mod gone;
 mod help;
 mod in_full;
 mod limits;

@@ -10,6 +10,7 @@ use jobq::{
 
 use super::clock::now;
 use super::exit::CliResult;
+use super::gone;
 use super::output::json::{CountsJson, QueueJson, RunnerJson, StatusJson, Time, write_line};
 use super::output::style::Look;
 use super::output::table::{Cell, Column, Fit, aligned};
@@ -165,7 +166,10 @@ impl Overview {
             let text = format!("{more} more jobs run: `jobq list --state running`");
             writeln!(out, "\n{}", output.paint(Look::Dim, text))?;
         }
-        if self.runners.is_empty() {
+        for runner in self.runners.iter().filter(|runner| !runner.is_alive()) {
+            writeln!(out, "\n{}", output.paint(Look::Warn, gone::said(runner)))?;
+        }
+        if !self.runners.iter().any(RunnerRecord::is_alive) {
             writeln!(
                 out,
                 "\n{}",

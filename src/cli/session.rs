@@ -6,7 +6,9 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jobq::{Durability, Filter, JobId, Limits, NetworkFs, Queue, QueueOptions, RunnersOf};
+use jobq::{
+    Durability, Filter, JobId, Limits, NetworkFs, Queue, QueueOptions, RunnerRecord, RunnersOf,
+};
 
 use super::args::{Global, JobFilter};
 use super::config::Config;
@@ -133,8 +135,16 @@ impl Session {
             return;
         }
         let runners = self.queue().and_then(|queue| queue.runners(RunnersOf::Now));
-        if runners.is_ok_and(|runners| runners.is_empty()) {
-            self.screen.hint("nothing runs jobs yet: jobq run");
+        let Ok(runners) = runners else { return };
+        match runners.first() {
+            None => self.screen.hint("nothing runs jobs yet: jobq run"),
+            Some(gone) if !runners.iter().any(RunnerRecord::is_alive) => {
+                let id = gone.id;
+                self.screen.hint(format_args!(
+                    "runner {id} is gone, nothing runs jobs now: jobq run"
+                ));
+            }
+            Some(_) => {}
         }
     }
 

@@ -55,7 +55,7 @@ fn matching(args: &Wait, session: &Session) -> CliResult<Vec<JobId>> {
     Ok(ids)
 }
 
-/// Waits until all are final. Those that did not complete are named on stderr.
+/// Waits until all are final, and tells where nobody runs them. Those that did not complete are named on stderr.
 pub(super) fn until_final(
     ids: &[JobId],
     timeout: Option<Duration>,
@@ -64,9 +64,18 @@ pub(super) fn until_final(
     let queue = session.queue()?;
     let began = clock::instant();
     let mut exit = Exit::Done;
+    let mut hinted = false;
     for ids in ids.chunks(PART) {
-        let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
-        let jobs = queue.wait(ids, left)?;
+        let jobs = match queue.wait(ids, Some(Duration::ZERO)) {
+            Err(error) if error.is_timed_out() => {
+                if !std::mem::replace(&mut hinted, true) {
+                    session.hint_at_run();
+                }
+                let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+                queue.wait(ids, left)?
+            }
+            ended => ended?,
+        };
         for job in jobs.iter().filter(|job| job.state != State::Completed) {
             exit = Exit::JobFailed;
             session.screen.say(end_of(job));

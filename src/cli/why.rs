@@ -1,6 +1,8 @@
 //! `jobq why`: which rule keeps a job from running now, and what would change that. The wording of
 //! every rule is here.
 
+mod running;
+
 use jiff::Timestamp;
 use jobq::{JobId, Rate, State, WaitReason, Why};
 use serde::Serialize;
@@ -74,7 +76,7 @@ pub(super) fn run(args: &args::Why, session: &Session) -> CliResult {
 /// The state that a rule goes with.
 fn state(why: &Why) -> State {
     match why {
-        Why::Running { .. } => State::Running,
+        Why::Running { .. } | Why::RunnerGone { .. } => State::Running,
         Why::Final { state, .. } | Why::Other(state) => *state,
         Why::WaitsFor { .. }
         | Why::ParentFirst { .. }
@@ -90,13 +92,12 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
     match why {
         Why::Running {
             runner,
-            cancel_requested: false,
-        } => Told::new("running", format!("job {id} is running, on runner {runner}"))
-            .hint(format!("`jobq logs -f {id}` follows what it prints")),
-        Why::Running { runner, .. } => Told::new(
-            "cancel_requested",
-            format!("job {id} is running, on runner {runner}, and has been asked to stop"),
-        ),
+            cancel_requested,
+        } => running::running(id, *runner, *cancel_requested),
+        Why::RunnerGone {
+            runner,
+            cancel_requested,
+        } => running::runner_gone(id, *runner, *cancel_requested),
         Why::Final { state, error } => ended(id, *state, error.as_deref()),
         Why::WaitsFor { .. }
         | Why::ParentFirst { .. }
@@ -327,6 +328,7 @@ pub(super) fn look(why: &Why) -> Look {
         Why::AllPaused
         | Why::QueuePaused(_)
         | Why::NoRunner
+        | Why::RunnerGone { .. }
         | Why::NoHandler(_)
         | Why::QueueNotServed(_)
         | Why::RunnersStopping

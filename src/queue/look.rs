@@ -100,12 +100,13 @@ impl Queue {
         queues::all_paused_since(&*self.store.reader()?)
     }
 
-    /// The runners and what they do.
+    /// The runners and what they do. One whose process is gone is [offline](crate::RunnerState::Offline)
+    /// at once, whether or not somebody has taken over from it.
     ///
     /// # Errors
     /// The file cannot be read.
     pub fn runners(&self, of: RunnersOf) -> Result<Vec<RunnerRecord>> {
-        runners::list(&*self.store.reader()?, of)
+        runners::list(&*self.store.reader()?, of, &self.store.runners_folder())
     }
 
     /// When the next scheduled job is due.
@@ -145,7 +146,9 @@ impl Queue {
     /// # Errors
     /// There is no such job.
     pub fn why(&self, id: JobId) -> Result<Why> {
-        why::why(&*self.store.reader()?, id, self.store.config.clock.now_ms())
+        let locks = self.store.runners_folder();
+        let now_ms = self.store.config.clock.now_ms();
+        why::why(&*self.store.reader()?, id, (now_ms, &locks))
     }
 
     /// Waits until all of the jobs are final and returns them.

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Fault};
+use crate::store::lock_file::lock_path;
 use crate::store::runners::{Alive, Beats, Loss};
 use crate::{Error, Result};
 
@@ -72,10 +73,6 @@ impl Lock {
     pub(crate) fn remove(&self) {
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-fn lock_path(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.lock"))
 }
 
 /// Where workers note which process they run. In the page cache of the lock file: it survives the

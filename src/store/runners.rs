@@ -1,9 +1,12 @@
 //! The runners in the file: registering, beating, ending, and taking over from those that are lost.
 
+use std::path::Path;
+
 use rusqlite::{Connection, Row, params};
 
 use super::claim::{ClaimFor, budget};
 use super::events::NewEvent;
+use super::lock_file;
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::statement::statements;
 use super::tx::Tx;
@@ -283,6 +286,13 @@ pub struct RunnerRecord {
     pub jobs: Vec<RunningJob>,
 }
 
+impl RunnerRecord {
+    /// Whether it lives, as far as anybody can tell who looks at its lock.
+    pub fn is_alive(&self) -> bool {
+        self.state != RunnerState::Offline
+    }
+}
+
 /// What a runner does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -293,7 +303,7 @@ pub enum RunnerState {
     Busy,
     /// It has stopped claiming and waits for its running jobs.
     Stopping,
-    /// It has ended or was lost.
+    /// It has ended or is lost. What it still holds is taken over by the next runner that looks.
     Offline,
 }
 
@@ -313,20 +323,31 @@ pub struct RunningJob {
 /// Which runners are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunnersOf {
-    /// Those that have not ended.
+    /// Those that have not ended, and those that are gone from which nobody has taken over yet:
+    /// they are [`RunnerState::Offline`].
     Now,
     /// All that the file remembers.
     AllTimes,
 }
 
-pub(crate) fn list(conn: &Connection, of: RunnersOf) -> Result<Vec<RunnerRecord>> {
+/// Whether a runner that has not ended is gone: its lock, in the folder of locks, is free.
+pub(crate) fn is_gone(conn: &Connection, runner: i64, locks: &Path) -> Result<bool> {
+    let alive = alive(conn)?;
+    let found = alive.iter().find(|alive| alive.id == runner);
+    Ok(found.is_some_and(|alive| lock_file::is_free(locks, &alive.name)))
+}
+
+/// `locks` is the folder of the runners' lock files.
+pub(crate) fn list(conn: &Connection, of: RunnersOf, locks: &Path) -> Result<Vec<RunnerRecord>> {
     let mut statement = conn.prepare_cached(RUNNERS_RECENT)?;
     let mut rows = statement.query([of == RunnersOf::AllTimes])?;
     let mut runners = Vec::new();
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
         let jobs = running_on(conn, id)?;
+        let name: String = row.get(1)?;
         let state = match row.get::<_, i64>(7)? {
+            1 | 2 if lock_file::is_free(locks, &name) => RunnerState::Offline,
             1 if jobs.is_empty() => RunnerState::Idle,
             1 => RunnerState::Busy,
             2 => RunnerState::Stopping,

@@ -1,5 +1,7 @@
 //! Which rule keeps a job from running.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use super::claim::is_paused;
@@ -38,6 +40,13 @@ pub enum Why {
         /// On this runner.
         runner: i64,
         /// It has been asked to stop.
+        cancel_requested: bool,
+    },
+    /// It was running, and its runner is gone. The next runner that looks takes it over.
+    RunnerGone {
+        /// The runner.
+        runner: i64,
+        /// It had been asked to stop: it will be cancelled.
         cancel_requested: bool,
     },
     /// It has ended.
@@ -131,18 +140,16 @@ pub enum Why {
     Other(State),
 }
 
-pub(crate) fn why(conn: &Connection, id: JobId, now_ms: i64) -> Result<Why> {
+/// `locks` is the folder of the runners' lock files.
+pub(crate) fn why(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -> Result<Why> {
     let job = records::get(conn, id)?.ok_or_else(|| no_such_job(id))?;
     match job.state {
-        State::Running => Ok(Why::Running {
-            runner: job.runner.unwrap_or_default(),
-            cancel_requested: job.cancel_requested,
-        }),
+        State::Running => running(conn, &job, locks),
         State::Scheduled => Ok(Why::NotDue {
             reason: job.wait_reason.unwrap_or(WaitReason::Delay),
             until: job.run_at.unwrap_or(job.created_at),
         }),
-        State::Pending => pending(conn, &job, now_ms),
+        State::Pending => pending(conn, &job, (now_ms, locks)),
         State::Blocked => why_blocked::blocked(conn, &job),
         State::Waiting => why_blocked::waiting(conn, &job),
         state => Ok(Why::Final {
@@ -150,6 +157,21 @@ pub(crate) fn why(conn: &Connection, id: JobId, now_ms: i64) -> Result<Why> {
             error: job.error.clone(),
         }),
     }
+}
+
+fn running(conn: &Connection, job: &JobRecord, locks: &Path) -> Result<Why> {
+    let runner = job.runner.unwrap_or_default();
+    let cancel_requested = job.cancel_requested;
+    Ok(match runners::is_gone(conn, runner, locks)? {
+        true => Why::RunnerGone {
+            runner,
+            cancel_requested,
+        },
+        false => Why::Running {
+            runner,
+            cancel_requested,
+        },
+    })
 }
 
 /// The limit of its queue that keeps any job of it from starting now.
@@ -189,7 +211,7 @@ fn limited(conn: &Connection, queue: i64, (name, now_ms): (&str, i64)) -> Result
     }))
 }
 
-fn pending(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Why> {
+fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) -> Result<Why> {
     let queue = find_queue(conn, &job.queue)?.unwrap_or_default();
     if queues::all_paused_since(conn)?.is_some() {
         return Ok(Why::AllPaused);
@@ -197,7 +219,8 @@ fn pending(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Why> {
     if is_paused(conn, queue)? {
         return Ok(Why::QueuePaused(job.queue.clone()));
     }
-    let runners = runners::list(conn, RunnersOf::Now)?;
+    let mut runners = runners::list(conn, RunnersOf::Now, locks)?;
+    runners.retain(RunnerRecord::is_alive);
     if runners.is_empty() {
         return Ok(Why::NoRunner);
     }

@@ -212,7 +212,8 @@ fn queues_share_a_runner_by_weight() {
 }
 
 fn why_of(sandbox: &Sandbox, id: JobId) -> Why {
-    why::why(&sandbox.conn, id, sandbox.now_ms).unwrap()
+    let no_locks = std::path::Path::new("");
+    why::why(&sandbox.conn, id, (sandbox.now_ms, no_locks)).unwrap()
 }
 
 #[test]
