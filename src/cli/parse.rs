@@ -93,7 +93,7 @@ pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// What a word for jobs names.
+/// A part of what a word for jobs names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ids {
     /// From the first to the last, both included.
@@ -105,8 +105,12 @@ pub(crate) enum Ids {
 /// So many jobs can be named by one range.
 const MAX_RANGE: i64 = 1_000_000;
 
-/// `42`, `8-12`, `@last`.
-pub(crate) fn ids(word: &str) -> CliResult<Ids> {
+/// `42`, `8-12`, `@last`, and several with commas between them.
+pub(crate) fn ids(word: &str) -> CliResult<Vec<Ids>> {
+    word.split(',').map(some_ids).collect()
+}
+
+fn some_ids(word: &str) -> CliResult<Ids> {
     if word == "@last" {
         return Ok(Ids::Last);
     }
@@ -114,7 +118,7 @@ pub(crate) fn ids(word: &str) -> CliResult<Ids> {
     let number = |text: &str| text.parse::<i64>().ok().filter(|id| *id > 0);
     let (Some(first), Some(last)) = (number(first), number(last)) else {
         return Err(CliError::usage(format!("'{word}' names no job"))
-            .hint("jobs are named by their numbers, like 42 or 8-12, or by @last"));
+            .hint("jobs are named by their numbers, like 42, 3,5 or 8-12, or by @last"));
     };
     if first > last {
         return Err(CliError::usage(format!("'{word}' runs backwards"))
@@ -224,10 +228,12 @@ mod tests {
 
     #[test]
     fn jobs_are_named_by_number_range_or_last() {
-        assert_eq!(ids("42").unwrap(), Ids::Range(42, 42));
-        assert_eq!(ids("8-12").unwrap(), Ids::Range(8, 12));
-        assert_eq!(ids("7-7").unwrap(), Ids::Range(7, 7));
-        assert_eq!(ids("@last").unwrap(), Ids::Last);
+        assert_eq!(ids("42").unwrap(), [Ids::Range(42, 42)]);
+        assert_eq!(ids("8-12").unwrap(), [Ids::Range(8, 12)]);
+        assert_eq!(ids("7-7").unwrap(), [Ids::Range(7, 7)]);
+        assert_eq!(ids("@last").unwrap(), [Ids::Last]);
+        let several = [Ids::Range(3, 3), Ids::Range(8, 12), Ids::Last];
+        assert_eq!(ids("3,8-12,@last").unwrap(), several);
         for (word, why) in [
             ("", "no job"),
             ("0", "no job"),
@@ -237,6 +243,9 @@ mod tests {
             ("@first", "no job"),
             ("1-2-3", "no job"),
             ("99999999999999999999", "no job"),
+            ("3,", "no job"),
+            (",", "no job"),
+            ("3,x", "'x' names no job"),
             ("12-8", "backwards"),
             ("1-9000000", "more than"),
         ] {

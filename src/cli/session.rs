@@ -88,29 +88,31 @@ impl Session {
             .limits(limits)
     }
 
-    /// The jobs that these words name: `42`, `8-12`, `@last`. Each once, in the order given.
+    /// The jobs that these words name: `42`, `3,5`, `8-12`, `@last`. Each once, in the order given.
     pub(crate) fn resolve_ids(&self, words: &[String]) -> CliResult<Vec<JobId>> {
         let mut seen = HashSet::new();
         let mut ids = Vec::new();
         for word in words {
-            let (first, last) = match parse::ids(word)? {
-                Ids::Range(first, last) => (first, last),
-                Ids::Last => {
-                    let last = self.last_id()?.0;
-                    (last, last)
-                }
-            };
-            ids.extend((first..=last).map(JobId).filter(|id| seen.insert(*id)));
+            for part in parse::ids(word)? {
+                let (first, last) = match part {
+                    Ids::Range(first, last) => (first, last),
+                    Ids::Last => {
+                        let last = self.last_id()?.0;
+                        (last, last)
+                    }
+                };
+                ids.extend((first..=last).map(JobId).filter(|id| seen.insert(*id)));
+            }
         }
         Ok(ids)
     }
 
     /// The one job that this word names.
     pub(crate) fn resolve_id(&self, word: &str) -> CliResult<JobId> {
-        match parse::ids(word)? {
-            Ids::Last => self.last_id(),
-            Ids::Range(first, last) if first == last => Ok(JobId(first)),
-            Ids::Range(..) => Err(CliError::usage(format!(
+        match parse::ids(word)?[..] {
+            [Ids::Last] => self.last_id(),
+            [Ids::Range(first, last)] if first == last => Ok(JobId(first)),
+            _ => Err(CliError::usage(format!(
                 "'{word}' names several jobs; one is wanted"
             ))),
         }

@@ -15,7 +15,7 @@ use crate::cli::{limits, parse};
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true).arg("ids").args(FILTERS_AND_STATE)))]
 pub(crate) struct Cancel {
-    /// The jobs: 42, 8-12, @last
+    /// The jobs: 42, 3,5, 8-12, @last
     #[arg(value_name = "ID", conflicts_with_all = FILTERS_AND_STATE)]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub(crate) struct Cancel {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("filter").multiple(true).args(FILTERS).requires("failed")))]
 pub(crate) struct Retry {
-    /// The jobs: 42, 8-12, @last
+    /// The jobs: 42, 3,5, 8-12, @last
     #[arg(value_name = "ID", required_unless_present_any = ["failed", "filter"], conflicts_with_all = FILTERS)]
     pub(crate) ids: Vec<String>,
     /// All that have failed, or those of them that the other options describe
@@ -42,7 +42,7 @@ pub(crate) struct Retry {
     "queue", "priority", "delay", "at", "retries", "backoff", "retry_delay", "timeout", "payload",
 ])))]
 pub(crate) struct Edit {
-    /// The jobs: 42, 8-12, @last
+    /// The jobs: 42, 3,5, 8-12, @last
     #[arg(value_name = "ID", required = true)]
     pub(crate) ids: Vec<String>,
     /// Another queue
@@ -78,7 +78,7 @@ pub(crate) struct Edit {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true).arg("ids").args(FILTERS_AND_STATE)))]
 pub(crate) struct Remove {
-    /// The jobs: 42, 8-12, @last
+    /// The jobs: 42, 3,5, 8-12, @last
     #[arg(value_name = "ID", conflicts_with_all = FILTERS_AND_STATE)]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]

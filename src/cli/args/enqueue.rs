@@ -72,7 +72,7 @@ pub(crate) struct Start {
     #[arg(long, value_name = "TIME", value_parser = parse::deadline)]
     pub(crate) deadline: Option<When>,
     /// Once all these jobs have completed; cancelled when one fails or is cancelled: 42, 3 5 8-12,
-    /// @last
+    /// 3,5, @last
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
     pub(crate) after: Vec<String>,
     /// Once all these jobs are final, however they ended: ids as for --after

@@ -12,7 +12,7 @@ use crate::cli::parse;
 
 #[derive(Debug, Args)]
 pub(crate) struct Status {
-    /// Jobs to show in full: 42, 8-12, @last
+    /// Jobs to show in full: 42, 3,5, 8-12, @last
     #[arg(value_name = "ID")]
     pub(crate) ids: Vec<String>,
     /// Show it again whenever something changes
@@ -106,7 +106,7 @@ pub(crate) enum Stream {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true).arg("ids").args(FILTERS_AND_STATE)))]
 pub(crate) struct Wait {
-    /// The jobs: 42, 8-12, @last
+    /// The jobs: 42, 3,5, 8-12, @last
     #[arg(value_name = "ID", conflicts_with_all = FILTERS_AND_STATE)]
     pub(crate) ids: Vec<String>,
     #[command(flatten)]

@@ -1,0 +1,25 @@
+//! Jobs by their numbers: how they are named, and what many of them at once come to.
+
+use super::support::Jobq;
+
+#[test]
+fn ids_have_commas_between_them_wherever_ids_are_taken() {
+    let jobq = Jobq::new();
+    for _ in 0..4 {
+        jobq.enqueue(&["--in", "1h", "--", "true"]);
+    }
+    let lines = |verb: &[&str]| jobq.run(verb).exits(0).stdout.lines().count();
+    assert_eq!(lines(&["status", "1,3-4", "--json"]), 3);
+    assert_eq!(lines(&["edit", "1,2", "4", "--retries", "1"]), 3);
+    assert_eq!(lines(&["cancel", "1,2", "3,@last"]), 4);
+    assert_eq!(lines(&["retry", "1,2"]), 2);
+    assert_eq!(lines(&["remove", "3,4"]), 2);
+    jobq.run(&["cancel", "1,2"]).exits(0);
+    jobq.run(&["wait", "1,2", "--timeout", "0s"]).exits(4);
+    for verb in ["why", "logs"] {
+        jobq.run(&[verb, "1,2"])
+            .fails(2, &["'1,2' names several jobs; one is wanted"]);
+    }
+    jobq.run(&["status", "1,x"])
+        .fails(2, &["'x' names no job", "3,5"]);
+}
