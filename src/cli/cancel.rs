@@ -1,38 +1,26 @@
 //! `jobq cancel`.
 
-use jobq::{Cancelled, Filter, JobId};
+use std::collections::HashMap;
+
+use jobq::{Cancelled, Filter, JobId, Queue};
 
 use super::args;
-use super::each::{Done, Summary, each, each_matching, states};
+use super::each::{Done, Summary, Verb, each, each_matching, states};
 use super::exit::CliResult;
 use super::gone;
 use super::session::Session;
 
 pub(super) fn run(args: &args::Cancel, session: &Session) -> CliResult {
     let queue = session.queue()?;
-    let gone = gone::holders(&queue)?;
-    let cancel = |id: JobId| {
-        Ok(match queue.cancel(id)? {
-            Cancelled::Now => Done {
-                result: "cancelled",
-                said: format!("job {id} cancelled"),
-            },
-            Cancelled::Requested => Done {
-                result: "cancel_requested",
-                said: match gone.get(&id) {
-                    None => format!("job {id} is running: asked to stop"),
-                    Some(runner) => format!(
-                        "job {id} is asked to stop, but runner {runner} is gone; the next runner that looks cancels it"
-                    ),
-                },
-            },
-        })
+    let cancel = Cancel {
+        gone: gone::holders(&queue)?,
+        queue,
     };
-    if !gone.is_empty() {
+    if !cancel.gone.is_empty() {
         session.hint_at_run();
     }
     if !args.ids.is_empty() {
-        return each(session, &args.ids, cancel);
+        return each(session, &args.ids, &cancel);
     }
     let filter = Filter {
         states: states(&args.state.states, "cancelled", |state| !state.is_final())?,
@@ -42,5 +30,41 @@ pub(super) fn run(args: &args::Cancel, session: &Session) -> CliResult {
         done: "cancelled or asked to stop",
         none: "no live job matches",
     };
-    each_matching(session, filter, summary, cancel)
+    each_matching(session, filter, summary, &cancel)
+}
+
+struct Cancel {
+    queue: Queue,
+    /// The jobs whose runners are gone: nobody is there to be asked.
+    gone: HashMap<JobId, i64>,
+}
+
+impl Verb for Cancel {
+    fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Done>> {
+        let answers = self.queue.cancel_many(ids).into_iter();
+        let each = ids.iter().zip(answers);
+        each.map(|(id, cancelled)| Ok(self.done(*id, cancelled?)))
+            .collect()
+    }
+}
+
+impl Cancel {
+    fn done(&self, id: JobId, cancelled: Cancelled) -> Done {
+        match (cancelled, self.gone.get(&id)) {
+            (Cancelled::Now, _) => Done {
+                result: "cancelled",
+                said: format!("job {id} cancelled"),
+            },
+            (Cancelled::Requested, None) => Done {
+                result: "cancel_requested",
+                said: format!("job {id} is running: asked to stop"),
+            },
+            (Cancelled::Requested, Some(runner)) => Done {
+                result: "cancel_requested",
+                said: format!(
+                    "job {id} is asked to stop, but runner {runner} is gone; the next runner that looks cancels it"
+                ),
+            },
+        }
+    }
 }

@@ -1,4 +1,5 @@
-//! One change to many jobs: each is done for itself, and one that cannot be does not stop the rest.
+//! One change to many jobs: some hundred to a commit, each for itself, and one that cannot be changed
+//! does not stop the rest.
 
 use jobq::{Filter, JobId, Sort, State};
 
@@ -13,24 +14,34 @@ pub(super) struct Done {
     pub(super) said: String,
 }
 
-/// So many jobs are read at a time.
-const PAGE: usize = 200;
+/// What is done to jobs.
+pub(super) trait Verb {
+    /// To so many at a time.
+    const AT_ONCE: usize = PAGE;
 
-/// Does `act` to every job named by `ids`. What is wrong with one job only is remembered for the
-/// end; what would be wrong with every other ends the walk.
-pub(super) fn each(
-    session: &Session,
-    ids: &[String],
-    mut act: impl FnMut(JobId) -> jobq::Result<Done>,
-) -> CliResult {
+    /// Does it to these, each for itself; the answers are in their order.
+    fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Done>>;
+}
+
+/// So many jobs are read at a time.
+const PAGE: usize = 256;
+
+/// Does `verb` to every job named by `ids`, by number: parents and prerequisites come before those
+/// that wait for them. What is wrong with one job only is remembered for the end; what would be wrong
+/// with every other ends the walk.
+pub(super) fn each<V: Verb>(session: &Session, ids: &[String], verb: &V) -> CliResult {
+    let mut ids = session.resolve_ids(ids)?;
+    ids.sort_unstable();
     let mut worst = Exit::Done;
-    for id in session.resolve_ids(ids)? {
-        match act(id) {
-            Ok(Done { result, said }) => session.output.line(&DoneJson { id, result }, said)?,
-            Err(error) if has_moved_on(&error) || error.is_duplicate() => {
-                worst = worse(worst, tell(error));
+    for part in ids.chunks(V::AT_ONCE) {
+        for (id, answer) in part.iter().zip(verb.act(part)) {
+            match answer {
+                Ok(done) => show(session, *id, done)?,
+                Err(error) if has_moved_on(&error) || error.is_duplicate() => {
+                    worst = worse(worst, tell(error));
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(error) => return Err(error.into()),
         }
     }
     Ok(worst)
@@ -44,7 +55,7 @@ pub(super) struct Summary {
     pub(super) none: &'static str,
 }
 
-/// Does `act` to every job that passes the filter, and says to how many it was done.
+/// Does `verb` to every job that passes the filter, and says to how many it was done.
 ///
 /// Page by page, as no read may last as long as so many writes. A job that passes again meanwhile
 /// is not met twice: the pages only go forward, up to the newest job of the start. One that has
@@ -53,7 +64,7 @@ pub(super) fn each_matching(
     session: &Session,
     mut filter: Filter,
     summary: Summary,
-    mut act: impl FnMut(JobId) -> jobq::Result<Done>,
+    verb: &impl Verb,
 ) -> CliResult {
     let queue = session.queue()?;
     filter.sort = Sort::Oldest;
@@ -66,9 +77,11 @@ pub(super) fn each_matching(
         let Some(end) = page.last().map(|job| job.id) else {
             break;
         };
-        for id in page.iter().map(|job| job.id).filter(|id| *id <= last) {
-            match act(id) {
-                Ok(Done { result, said }) => session.output.line(&DoneJson { id, result }, said)?,
+        let ids = page.iter().map(|job| job.id).filter(|id| *id <= last);
+        let ids: Vec<JobId> = ids.collect();
+        for (id, answer) in ids.iter().zip(verb.act(&ids)) {
+            match answer {
+                Ok(done) => show(session, *id, done)?,
                 Err(error) if has_moved_on(&error) => continue,
                 Err(error) if error.is_duplicate() => {
                     worst = worse(worst, tell(error));
@@ -112,6 +125,10 @@ pub(super) fn states(
             .collect(),
         asked => asked.to_vec(),
     })
+}
+
+fn show(session: &Session, id: JobId, Done { result, said }: Done) -> CliResult<()> {
+    Ok(session.output.line(&DoneJson { id, result }, said)?)
 }
 
 /// Says what is wrong with one job.

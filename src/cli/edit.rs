@@ -4,7 +4,7 @@ use jobq::handlers::exec::{EXEC, ExecPayload};
 use jobq::{Edit, JobId, Queue, When};
 
 use super::args;
-use super::each::{Done, each};
+use super::each::{Done, Verb, each};
 use super::enqueue;
 use super::exit::CliResult;
 use super::session::Session;
@@ -24,15 +24,36 @@ pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
             .map(|given| enqueue::payload(Some(given)))
             .transpose()?,
     };
-    let queue = session.queue()?;
-    each(session, &args.ids, |id| {
-        check_payload(&queue, id, &edit)?;
-        queue.edit(id, edit.clone())?;
+    let edit = Edits {
+        queue: session.queue()?,
+        edit,
+    };
+    each(session, &args.ids, &edit)
+}
+
+struct Edits {
+    queue: Queue,
+    edit: Edit,
+}
+
+impl Verb for Edits {
+    /// What is wrong with the change would be wrong with it for the next job as well.
+    const AT_ONCE: usize = 1;
+
+    fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Done>> {
+        ids.iter().map(|id| self.one(*id)).collect()
+    }
+}
+
+impl Edits {
+    fn one(&self, id: JobId) -> jobq::Result<Done> {
+        check_payload(&self.queue, id, &self.edit)?;
+        self.queue.edit(id, self.edit.clone())?;
         Ok(Done {
             result: "edited",
             said: format!("job {id} edited"),
         })
-    })
+    }
 }
 
 /// A command that could not be enqueued is not edited into a job either.

@@ -1,23 +1,16 @@
 //! `jobq retry`.
 
-use jobq::{Filter, JobId, State};
+use jobq::{Filter, JobId, Queue, State};
 
 use super::args;
-use super::each::{Done, Summary, each, each_matching};
+use super::each::{Done, Summary, Verb, each, each_matching};
 use super::exit::CliResult;
 use super::session::Session;
 
 pub(super) fn run(args: &args::Retry, session: &Session) -> CliResult {
-    let queue = session.queue()?;
-    let retry = |id: JobId| {
-        let state = queue.retry(id)?;
-        Ok(Done {
-            result: state.as_str(),
-            said: format!("job {id} is {state} again"),
-        })
-    };
+    let retry = Retry(session.queue()?);
     if !args.failed {
-        return each(session, &args.ids, retry);
+        return each(session, &args.ids, &retry);
     }
     let asked = session.filter(&args.filter)?;
     let summary = Summary {
@@ -31,5 +24,22 @@ pub(super) fn run(args: &args::Retry, session: &Session) -> CliResult {
         states: vec![State::Failed],
         ..asked
     };
-    each_matching(session, filter, summary, retry)
+    each_matching(session, filter, summary, &retry)
+}
+
+struct Retry(Queue);
+
+impl Verb for Retry {
+    fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Done>> {
+        let states = self.0.retry_many(ids).into_iter();
+        let each = ids.iter().zip(states);
+        each.map(|(id, state)| Ok(done(*id, state?))).collect()
+    }
+}
+
+fn done(id: JobId, state: State) -> Done {
+    Done {
+        result: state.as_str(),
+        said: format!("job {id} is {state} again"),
+    }
 }

@@ -14,8 +14,12 @@ use crate::store::names::{self, KindsOf};
 use crate::store::prune::{self, Pass, Sweep};
 use crate::store::queues::{self, Which};
 use crate::store::requeue;
+use crate::store::tx::Tx;
 use crate::store::upkeep::{self, Finding};
 use crate::{Error, Result};
+
+/// So many jobs are changed in one transaction: others wait no longer than for a few jobs that end.
+const AT_ONCE: usize = 256;
 
 impl Queue {
     /// Cancels a live job; a running one is asked to stop, within a second wherever it runs.
@@ -26,16 +30,44 @@ impl Queue {
         self.store.write(move |tx| edit::cancel(tx, id))
     }
 
+    /// [`Queue::cancel`] for many jobs, a few hundred to a commit. Each is cancelled for itself; the
+    /// answers are in the order of `ids`. The jobs are gone through by number: parents and
+    /// prerequisites come before those that wait for them, and a job that has been cancelled because
+    /// of one before it is an error ([`Error::is_wrong_state`]).
+    ///
+    /// ```
+    /// # use jobq::{NewJob, Queue, State};
+    /// # let folder = tempfile::tempdir()?;
+    /// let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// let jobs = queue.enqueue_many((0..1000).map(|_| NewJob::new("resize")))?;
+    /// let ids: Vec<_> = jobs.iter().map(|job| job.id).collect();
+    /// assert!(queue.cancel_many(&ids).iter().all(Result::is_ok));
+    /// assert_eq!(queue.counts()?.get(State::Cancelled), 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// For each job as [`Queue::cancel`].
+    pub fn cancel_many(&self, ids: &[JobId]) -> Vec<Result<Cancelled>> {
+        self.for_each_of(ids, edit::cancel)
+    }
+
     /// Puts a final job back: to pending, or to where its rules have it wait. Its history stays. A
     /// parent is put back with those of its children that did not complete, and goes on where it was.
     ///
     /// # Errors
     /// There is no such job, it is not final, or another job has its unique key by now.
     pub fn retry(&self, id: JobId) -> Result<State> {
-        self.store.write(move |tx| {
-            requeue::requeue(tx, id)?;
-            Ok(head::get(tx.conn, id)?.state)
-        })
+        self.store.write(move |tx| retry(tx, id))
+    }
+
+    /// [`Queue::retry`] for many jobs, a few hundred to a commit, as [`Queue::cancel_many`]: a job
+    /// that has been put back with its parent is an error.
+    ///
+    /// # Errors
+    /// For each job as [`Queue::retry`].
+    pub fn retry_many(&self, ids: &[JobId]) -> Vec<Result<State>> {
+        self.for_each_of(ids, retry)
     }
 
     /// Changes options of a job that does not run.
@@ -61,6 +93,42 @@ impl Queue {
     /// There is no such job, or it is not final.
     pub fn remove(&self, id: JobId) -> Result<()> {
         self.store.write(move |tx| edit::remove(tx, id))
+    }
+
+    /// [`Queue::remove`] for many jobs, a few hundred to a commit, as [`Queue::cancel_many`].
+    ///
+    /// # Errors
+    /// For each job as [`Queue::remove`].
+    pub fn remove_many(&self, ids: &[JobId]) -> Vec<Result<()>> {
+        self.for_each_of(ids, edit::remove)
+    }
+
+    /// Does `body` to each of the jobs, for itself. What ends a whole transaction ends the walk.
+    fn for_each_of<T: Send + 'static>(
+        &self,
+        ids: &[JobId],
+        body: fn(&mut Tx<'_>, JobId) -> Result<T>,
+    ) -> Vec<Result<T>> {
+        let mut by_number: Vec<usize> = (0..ids.len()).collect();
+        by_number.sort_by_key(|at| ids[*at]);
+        let mut answers: Vec<(usize, Result<T>)> = Vec::with_capacity(ids.len());
+        let mut ended = None;
+        for places in by_number.chunks(AT_ONCE) {
+            let part: Vec<JobId> = places.iter().map(|at| ids[*at]).collect();
+            let done = match ended.take() {
+                None => self.store.write(move |tx| tx.for_each(&part, body)),
+                Some(error) => Err(error),
+            };
+            match done {
+                Ok(done) => answers.extend(places.iter().copied().zip(done)),
+                Err(error) => {
+                    answers.extend(places.iter().map(|at| (*at, Err(error.duplicate()))));
+                    ended = Some(error);
+                }
+            }
+        }
+        answers.sort_by_key(|(at, _)| *at);
+        answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
     /// Removes jobs of a final state that ended longer ago than `older_than`, in small transactions,
@@ -179,4 +247,9 @@ impl Queue {
     pub fn recount(&self) -> Result<()> {
         self.store.write(upkeep::recount)
     }
+}
+
+fn retry(tx: &mut Tx<'_>, id: JobId) -> Result<State> {
+    requeue::requeue(tx, id)?;
+    Ok(head::get(tx.conn, id)?.state)
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::Connection;
 
+use super::command::not_saved;
 use super::counts::CountChanges;
 use super::due::{self, ClockReading};
 use super::ended::{self, FollowUps};
@@ -10,6 +11,7 @@ use super::families::FamilyChanges;
 use super::names::Names;
 use super::room;
 use crate::clock::Clock;
+use crate::job::JobId;
 use crate::{Error, Result};
 
 /// One IMMEDIATE transaction: its connection, its moment, and what it owes the counters.
@@ -116,6 +118,24 @@ impl<'c> Tx<'c> {
                 Err(error)
             }
         }
+    }
+
+    /// Runs `body` for each of these jobs, for each whole or not at all. The error is one that ended
+    /// the whole transaction.
+    pub(crate) fn for_each<T>(
+        &mut self,
+        jobs: &[JobId],
+        mut body: impl FnMut(&mut Self, JobId) -> Result<T>,
+    ) -> Result<Vec<Result<T>>> {
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let answer = self.savepoint(|tx| body(tx, *job));
+            if self.conn.is_autocommit() {
+                return Err(answer.err().unwrap_or_else(not_saved));
+            }
+            answers.push(answer);
+        }
+        Ok(answers)
     }
 
     /// Runs an application's code. Nothing may be written after it where it has ended the

@@ -6,6 +6,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod at_once;
 mod cancel;
 #[cfg(feature = "cli")]
 mod cli;

@@ -23,3 +23,16 @@ fn ids_have_commas_between_them_wherever_ids_are_taken() {
     jobq.run(&["status", "1,x"])
         .fails(2, &["'x' names no job", "3,5"]);
 }
+
+#[test]
+fn jobs_are_gone_through_by_number_however_they_are_named() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--", "true"]);
+    jobq.enqueue(&["--after", "1", "--", "true"]);
+    jobq.run(&["cancel", "1"]).exits(0);
+    let retried = jobq.run(&["retry", "2", "1"]).exits(0);
+    assert_eq!(
+        retried.stdout,
+        "job 1 is pending again\njob 2 is blocked again\n"
+    );
+}

@@ -1,0 +1,62 @@
+//! Many jobs changed by one call: a few commits, and each job for itself.
+
+use jobq::{GROUP, JobId, NewJob, State};
+
+use crate::support::place::{Scene, ailments};
+
+fn is_wrong_state<T>(answer: &jobq::Result<T>) -> bool {
+    answer.as_ref().is_err_and(jobq::Error::is_wrong_state)
+}
+
+/// Each cancel, retry and removal of a command line for many jobs was a commit of its own: with its
+/// sync, a hundred thousand of them took minutes.
+#[test]
+fn many_jobs_are_cancelled_put_back_and_removed_in_less_than_a_page_of_the_log_for_each() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let jobs = queue.enqueue_many((0..600).map(|_| NewJob::new("k")));
+    let ids: Vec<JobId> = jobs.unwrap().iter().map(|job| job.id).collect();
+    let log_pages = || std::fs::metadata(scene.log_of_writes()).unwrap().len() / 4096;
+    let before = log_pages();
+    assert!(queue.cancel_many(&ids).iter().all(Result::is_ok));
+    assert!(queue.retry_many(&ids).iter().all(Result::is_ok));
+    assert!(queue.cancel_many(&ids).iter().all(Result::is_ok));
+    assert!(queue.remove_many(&ids).iter().all(Result::is_ok));
+    let written = log_pages() - before;
+    assert!(written < 4 * 600, "{written} pages for 2,400 changes");
+    assert_eq!(queue.counts().unwrap().total(), 0);
+    assert_eq!(ailments(&queue), [] as [String; 0]);
+}
+
+#[test]
+fn each_of_many_has_its_own_answer_in_the_order_asked_for() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let jobs = queue.enqueue_many((0..3).map(|_| NewJob::new("k")));
+    let ids: Vec<JobId> = jobs.unwrap().iter().map(|job| job.id).collect();
+    queue.cancel(ids[1]).unwrap();
+    let answers = queue.cancel_many(&[JobId(99), ids[2], ids[1], ids[0]]);
+    assert!(answers[0].as_ref().is_err_and(jobq::Error::is_not_found));
+    assert!(answers[1].is_ok() && answers[3].is_ok());
+    assert!(is_wrong_state(&answers[2]));
+    assert_eq!(queue.counts().unwrap().get(State::Cancelled), 3);
+    assert!(queue.remove_many(&[]).is_empty());
+}
+
+#[test]
+fn parents_and_prerequisites_come_first_however_they_are_named() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let add = |job: NewJob| queue.enqueue(job).unwrap().id;
+    let first = add(NewJob::new("k"));
+    let second = add(NewJob::new("k").after([first]));
+    let group = add(NewJob::new(GROUP));
+    let child = add(NewJob::new("k").parent(group));
+    let answers = queue.cancel_many(&[second, first, child, group]);
+    assert!(answers[1].is_ok() && answers[3].is_ok());
+    assert!(is_wrong_state(&answers[0]), "it went with the first");
+    assert!(is_wrong_state(&answers[2]), "it went with its parent");
+    let states = queue.retry_many(&[second, first]);
+    let states: Vec<State> = states.into_iter().map(Result::unwrap).collect();
+    assert_eq!(states, [State::Blocked, State::Pending]);
+}
