@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jobq::{Cancelled, Filter, JobId, Queue};
+use jobq::{Cancelled, Filter, JobId, Queue, State};
 
 use super::args;
 use super::each::{Done, Summary, Verb, each, each_matching, states};
@@ -45,6 +45,14 @@ impl Verb for Cancel {
         let each = ids.iter().zip(answers);
         each.map(|(id, cancelled)| Ok(self.done(*id, cancelled?)))
             .collect()
+    }
+
+    /// With its parent, or because of what it waits for.
+    fn already(&self, id: JobId, was: State, is: State) -> Option<Done> {
+        (!was.is_final() && is == State::Cancelled).then(|| Done {
+            result: "cancelled",
+            said: format!("job {id} is cancelled"),
+        })
     }
 }
 

@@ -1,7 +1,9 @@
 //! One change to many jobs: some hundred to a commit, each for itself, and one that cannot be changed
 //! does not stop the rest.
 
-use jobq::{Filter, JobId, Sort, State};
+use std::collections::HashMap;
+
+use jobq::{Filter, JobId, Queue, Sort, State};
 
 use super::exit::{CliError, CliResult, Exit};
 use super::output::json::DoneJson;
@@ -21,6 +23,12 @@ pub(super) trait Verb {
 
     /// Does it to these, each for itself; the answers are in their order.
     fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Done>>;
+
+    /// A job that was in one state when the command began and is in another before its turn has come:
+    /// what has become of it, where that is what the command does to other jobs as well.
+    fn already(&self, _: JobId, _was: State, _is: State) -> Option<Done> {
+        None
+    }
 }
 
 /// So many jobs are read at a time.
@@ -32,19 +40,54 @@ const PAGE: usize = 256;
 pub(super) fn each<V: Verb>(session: &Session, ids: &[String], verb: &V) -> CliResult {
     let mut ids = session.resolve_ids(ids)?;
     ids.sort_unstable();
+    let before = Before::of(&ids, session.queue()?)?;
     let mut worst = Exit::Done;
     for part in ids.chunks(V::AT_ONCE) {
-        for (id, answer) in part.iter().zip(verb.act(part)) {
+        let mut left = Vec::with_capacity(part.len());
+        for id in part {
+            match before.already(verb, *id)? {
+                Some(done) => show(session, *id, done)?,
+                None => left.push(*id),
+            }
+        }
+        for (id, answer) in left.iter().zip(verb.act(&left)) {
             match answer {
                 Ok(done) => show(session, *id, done)?,
                 Err(error) if has_moved_on(&error) || error.is_duplicate() => {
-                    worst = worse(worst, tell(error));
+                    match before.already(verb, *id)? {
+                        Some(done) => show(session, *id, done)?,
+                        None => worst = worse(worst, tell(error)),
+                    }
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
     Ok(worst)
+}
+
+/// Where the jobs were when the command began: what it has brought about itself is no error.
+struct Before {
+    queue: Queue,
+    states: HashMap<JobId, State>,
+}
+
+impl Before {
+    fn of(ids: &[JobId], queue: Queue) -> jobq::Result<Before> {
+        let mut states = HashMap::with_capacity(ids.len());
+        for id in ids {
+            if let Some(state) = queue.state(*id)? {
+                states.insert(*id, state);
+            }
+        }
+        Ok(Before { queue, states })
+    }
+
+    fn already(&self, verb: &impl Verb, id: JobId) -> jobq::Result<Option<Done>> {
+        let was = self.states.get(&id).copied();
+        let moved = was.zip(self.queue.state(id)?);
+        Ok(moved.and_then(|(was, is)| verb.already(id, was, is)))
+    }
 }
 
 /// What is said when many jobs have been gone through.

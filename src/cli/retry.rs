@@ -35,11 +35,19 @@ impl Verb for Retry {
         let each = ids.iter().zip(states);
         each.map(|(id, state)| Ok(done(*id, state?))).collect()
     }
+
+    /// With its parent; it may have run since.
+    fn already(&self, id: JobId, was: State, is: State) -> Option<Done> {
+        (was.is_final() && is != was).then(|| done(id, is))
+    }
 }
 
 fn done(id: JobId, state: State) -> Done {
     Done {
         result: state.as_str(),
-        said: format!("job {id} is {state} again"),
+        said: match state.is_final() {
+            true => format!("job {id} is {state}"),
+            false => format!("job {id} is {state} again"),
+        },
     }
 }

@@ -28,6 +28,14 @@ impl Queue {
         records::get(&*self.store.reader()?, id)
     }
 
+    /// The state of the job of this number; without its payload and all else that [`Queue::get`] reads.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn state(&self, id: JobId) -> Result<Option<State>> {
+        records::state(&*self.store.reader()?, id)
+    }
+
     /// The number of the newest job.
     ///
     /// # Errors

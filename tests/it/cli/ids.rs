@@ -36,3 +36,26 @@ fn jobs_are_gone_through_by_number_however_they_are_named() {
         "job 1 is pending again\njob 2 is blocked again\n"
     );
 }
+
+#[test]
+fn what_a_command_has_brought_about_itself_is_no_error() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--kind", "group"]);
+    jobq.enqueue(&["--parent", "1", "--retries", "0", "--", "false"]);
+    jobq.enqueue(&["--parent", "1", "--retries", "0", "--", "false"]);
+    jobq.enqueue(&["--after", "1", "--", "true"]);
+    let cancelled = jobq.run(&["cancel", "1-4"]).exits(0);
+    assert_eq!(
+        cancelled.stdout,
+        "job 1 cancelled\njob 2 is cancelled\njob 3 is cancelled\njob 4 is cancelled\n"
+    );
+    let again = jobq.run(&["cancel", "1-4"]).exits(1);
+    assert_eq!(again.stdout, "", "all were cancelled before");
+    let retried = "job 1 is waiting again\njob 2 is pending again\njob 3 is pending again\n";
+    assert_eq!(jobq.stdout(&["retry", "1-3"]), retried);
+    jobq.drain(&[]).exits(4);
+    let retried = jobq.json_lines(&["retry", "3,1-2"]);
+    let results: Vec<_> = retried.iter().map(|line| &line["result"]).collect();
+    assert_eq!(results, ["waiting", "pending", "pending"]);
+    jobq.run(&["retry", "1-3"]).exits(1);
+}
