@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use super::output::text::block;
+
 /// What a verb returns: how the process is to end, or another value on the way there.
 pub(crate) type CliResult<T = Exit> = Result<T, CliError>;
 
@@ -148,8 +150,9 @@ impl CliError {
 
 fn print_message(message: &str, hint: Option<&str>) -> io::Result<()> {
     let mut stderr = anstream::stderr().lock();
+    let message = block(message, 0);
     writeln!(stderr, "\x1b[1;31merror:\x1b[0m {message}")?;
-    if let Some(hint) = hint {
+    if let Some(hint) = hint.map(|hint| block(hint, 0)) {
         writeln!(stderr, "\x1b[1;36mhint:\x1b[0m {hint}")?;
     }
     Ok(())

@@ -113,7 +113,7 @@ impl InFull {
         let why = for_terminal(&self.told.message);
         writeln!(out, "{}", output.paint(why::look(&self.why), why))?;
         if let Some(hint) = &self.told.hint {
-            writeln!(out, "{}", output.paint(Look::Dim, hint))?;
+            writeln!(out, "{}", output.paint(Look::Dim, for_terminal(hint)))?;
         }
         writeln!(out)?;
         let mut facts = Facts::new(output, 9);

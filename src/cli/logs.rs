@@ -11,6 +11,7 @@ use super::exit::{CliError, CliResult, Exit};
 use super::lines::{LastOf, Lines, Piece, Source};
 use super::output::json::{LogJson, Time, write_line};
 use super::output::style::Look;
+use super::output::text::for_terminal;
 use super::output::{Format, Output, Stdout};
 use super::session::Session;
 use super::why::{look, told};
@@ -227,9 +228,10 @@ impl<'a> Tail<'a> {
             Found::End(event) => {
                 printer.attempt_ended()?;
                 if !session.output.is_json() {
+                    let said = sentence(&event, now());
                     session
                         .screen
-                        .say(format_args!("job {id}: {}", sentence(&event, now())));
+                        .say(format_args!("job {id}: {}", for_terminal(&said)));
                 }
                 Ok(())
             }
@@ -243,7 +245,7 @@ impl<'a> Tail<'a> {
         let why = self.queue.why(self.id)?;
         if matches!(why, Why::NotDue { .. }) || look(&why) == Look::Warn {
             let told = told(self.id, &why, now());
-            self.session.screen.say(told.message);
+            self.session.screen.say(for_terminal(&told.message));
             if let Some(hint) = told.hint {
                 self.session.screen.hint(hint);
             }

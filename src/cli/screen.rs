@@ -5,6 +5,8 @@ use std::io::{self, IsTerminal, Write};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::output::text::for_terminal;
+
 /// Stderr, shared by messages, log lines and progress bars. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Screen {
@@ -51,6 +53,8 @@ impl Screen {
 
     /// Says what to type next.
     pub(crate) fn hint(&self, line: impl Display) {
+        let line = line.to_string();
+        let line = for_terminal(&line);
         self.say(format_args!("\x1b[36mhint\x1b[0m: {line}"));
     }
 

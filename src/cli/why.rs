@@ -12,7 +12,7 @@ use super::clock::now;
 use super::exit::{CliResult, Exit};
 use super::output::json::WhyJson;
 use super::output::style::Look;
-use super::output::text::count;
+use super::output::text::{count, for_terminal};
 use super::output::time::{duration, relative, rfc3339};
 use super::session::Session;
 
@@ -66,7 +66,7 @@ pub(super) fn run(args: &args::Why, session: &Session) -> CliResult {
         state: state(&why),
         why: told.json(),
     };
-    session.output.line(&answer, &told.message)?;
+    session.output.line(&answer, for_terminal(&told.message))?;
     if let Some(hint) = told.hint.as_ref().filter(|_| !session.output.is_json()) {
         session.screen.hint(hint);
     }

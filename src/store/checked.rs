@@ -301,6 +301,11 @@ fn check_key(what: &str, text: Option<&str>) -> Result<()> {
             text.len()
         )));
     }
+    if text.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "the {what} {text:?} holds a control character"
+        )));
+    }
     Ok(())
 }
 
@@ -365,6 +370,11 @@ mod tests {
             NewJob::new("send").key("k").places(0),
             NewJob::new("send").tenant(""),
             NewJob::new("send").tag("", "x"),
+            NewJob::new("send").unique("k\u{1b}[31m"),
+            NewJob::new("send").key("k\n"),
+            NewJob::new("send").tenant("t\u{9b}"),
+            NewJob::new("send").tag("n\t", "x"),
+            NewJob::new("send").tag("n", "\0"),
             NewJob::new(GROUP).key("k"),
         ];
         for job in bad {

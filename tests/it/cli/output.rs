@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::process::{Command, Stdio};
 
+use jobq::rusqlite::Connection;
+
 use super::support::{Jobq, search_path};
 
 #[test]
@@ -218,4 +220,50 @@ fn quiet_says_nothing_but_errors() {
         assert_eq!(jobq.run(line).exits(0).stderr, "", "{line:?}");
     }
     jobq.run(&["status", "9", "-q"]).fails(3, &["no job 9"]);
+}
+
+#[test]
+fn no_key_tenant_or_tag_has_a_control_character_in_it() {
+    let jobq = Jobq::new();
+    for (option, value) in [
+        ("--key", "k\u{1b}[31mX"),
+        ("--unique", "u\u{1b}[31mX"),
+        ("--tenant", "t\n"),
+        ("--tag", "n=\u{7}"),
+        ("--tag", "n\u{9b}=v"),
+    ] {
+        jobq.run(&["enqueue", option, value, "--", "true"])
+            .fails(2, &["holds a control character"]);
+    }
+    assert_eq!(jobq.total(), 0);
+}
+
+#[test]
+fn what_an_older_file_holds_does_not_steer_the_terminal_by_a_reason_a_hint_or_an_error() {
+    let jobq = Jobq::new();
+    let add = |options: &[&str]| jobq.enqueue(&[options, &["--", "true"]].concat());
+    add(&["--key", "k"]);
+    add(&["--key", "k"]);
+    add(&["--unique", "u"]);
+    jobq.run(&["cancel", "3"]).exits(0);
+    add(&["--unique", "u"]);
+    let conn = Connection::open(jobq.db()).unwrap();
+    conn.execute_batch(
+        "UPDATE jobq_job SET key = char(27) || '[31mk' WHERE key = 'k';
+        UPDATE jobq_place SET key = char(27) || '[31mk';
+        UPDATE jobq_job SET unique_key = char(27) || '[31mu' WHERE unique_key = 'u';
+        UPDATE jobq_unique SET key = char(27) || '[31mu';",
+    )
+    .unwrap();
+    // A pipe gets no colour, and with it no escape: so it is told to be a terminal.
+    let why = jobq.run(&["--color", "always", "why", "2"]).exits(0);
+    let refused = jobq.run(&["--color", "always", "retry", "3"]).exits(1);
+    for (text, escaped) in [
+        (&why.stdout, "key '\\u{1b}[31mk' is at its limit"),
+        (&why.stderr, "--key '\\u{1b}[31mk' gives"),
+        (&refused.stderr, "unique key '\\u{1b}[31mu' now"),
+    ] {
+        assert!(text.contains(escaped), "{text:?}");
+        assert!(!text.contains("\u{1b}[31m"), "{text:?}");
+    }
 }
