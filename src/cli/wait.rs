@@ -1,5 +1,6 @@
 //! `jobq wait`.
 
+use std::io::Write;
 use std::time::Duration;
 
 use jobq::{Filter, JobId, JobRecord, Sort, State};
@@ -7,6 +8,7 @@ use jobq::{Filter, JobId, JobRecord, Sort, State};
 use super::args::Wait;
 use super::clock;
 use super::exit::{CliError, CliResult, Exit};
+use super::output::json::{EndedJson, write_line};
 use super::output::text;
 use super::session::Session;
 
@@ -19,13 +21,13 @@ pub(super) fn run(args: &Wait, session: &Session) -> CliResult {
         false => session.resolve_ids(&args.ids)?,
     };
     if !args.exit_code {
-        return until_final(&ids, args.timeout, session);
+        return until_told(&ids, args.timeout, session);
     }
     let [id] = ids[..] else {
         return Err(CliError::usage("--exit-code goes with one job")
             .hint("wait for them one by one, or leave it out"));
     };
-    let exit = until_final(&[id], args.timeout, session)?;
+    let exit = until_told(&[id], args.timeout, session)?;
     let attempts = session.queue()?.attempts(id)?;
     let code = attempts.last().and_then(|attempt| attempt.end.exit_code);
     Ok(match code.map(u8::try_from) {
@@ -55,11 +57,35 @@ fn matching(args: &Wait, session: &Session) -> CliResult<Vec<JobId>> {
     Ok(ids)
 }
 
-/// Waits until all are final, and tells where nobody runs them. Those that did not complete are named on stderr.
+/// Waits until all are final, and tells a program in which state each has ended.
+fn until_told(ids: &[JobId], timeout: Option<Duration>, session: &Session) -> CliResult {
+    each_final(ids, timeout, session, &mut |job| {
+        let JobRecord { id, state, .. } = *job;
+        if session.output.is_json() {
+            let mut out = session.output.stdout();
+            write_line(&mut out, &EndedJson { id, state })?;
+            out.flush()?;
+        }
+        Ok(())
+    })
+}
+
+/// Waits until all are final.
 pub(super) fn until_final(
     ids: &[JobId],
     timeout: Option<Duration>,
     session: &Session,
+) -> CliResult {
+    each_final(ids, timeout, session, &mut |_| Ok(()))
+}
+
+/// Waits until all are final, and says so where nobody runs them. Those that did not complete are
+/// named on stderr.
+fn each_final(
+    ids: &[JobId],
+    timeout: Option<Duration>,
+    session: &Session,
+    each: &mut dyn FnMut(&JobRecord) -> CliResult<()>,
 ) -> CliResult {
     let queue = session.queue()?;
     let began = clock::instant();
@@ -76,9 +102,12 @@ pub(super) fn until_final(
             }
             ended => ended?,
         };
-        for job in jobs.iter().filter(|job| job.state != State::Completed) {
-            exit = Exit::JobFailed;
-            session.screen.say(end_of(job));
+        for job in &jobs {
+            each(job)?;
+            if job.state != State::Completed {
+                exit = Exit::JobFailed;
+                session.screen.say(end_of(job));
+            }
         }
     }
     Ok(exit)

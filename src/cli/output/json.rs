@@ -287,6 +287,13 @@ pub(crate) struct DoneJson<'a> {
     pub(crate) result: &'a str,
 }
 
+/// A job that was waited for.
+#[derive(Serialize)]
+pub(crate) struct EndedJson {
+    pub(crate) id: JobId,
+    pub(crate) state: State,
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;

@@ -318,6 +318,19 @@ fn waiting_for_several_ends_with_the_last_and_names_those_that_failed() {
 }
 
 #[test]
+fn a_program_that_waits_is_told_where_each_job_has_ended() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--", "true"]);
+    jobq.enqueue(&["--retries", "0", "--", "false"]);
+    let waiting = jobq.spawn(&["wait", "2", "1", "--json"]);
+    jobq.drain(&[]).exits(4);
+    let told = "{\"id\":2,\"state\":\"failed\"}\n{\"id\":1,\"state\":\"completed\"}\n";
+    assert_eq!(waiting.wait().exits(4).stdout, told);
+    let one = jobq.run(&["wait", "--exit-code", "1", "--json"]).exits(0);
+    assert_eq!(one.stdout, "{\"id\":1,\"state\":\"completed\"}\n");
+}
+
+#[test]
 fn the_exit_code_that_is_waited_for_is_the_commands_own() {
     let jobq = Jobq::new();
     for script in ["exit 0", "exit 7", "kill -TERM $$"] {
