@@ -4,7 +4,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobq::{AttemptRecord, JobId, JobRecord, PrerequisiteRule, Queue, State, WaitReason, Why};
+use jobq::{
+    AttemptRecord, Backoff, JobId, JobRecord, PrerequisiteRule, Queue, State, WaitReason, Why,
+};
 
 use super::clock::now;
 use super::exit::{CliError, CliResult};
@@ -16,7 +18,7 @@ use super::output::table::{Cell, Column, Facts, Fit, aligned};
 use super::output::text::{bytes, for_tabs, for_terminal};
 use super::output::time::{duration, millis, relative, rfc3339};
 use super::output::{Format, Output};
-use super::what::{bar, folder, percent, task};
+use super::what::{self, bar, folder, is_plain_group, percent, task};
 use super::why::{self, Told, told};
 
 /// So many lines of output are shown.
@@ -149,7 +151,9 @@ impl InFull {
         } else {
             "payload"
         };
-        facts.add(what, Cell::new(task(job)));
+        if !is_plain_group(job) {
+            facts.add(what, Cell::new(task(job)));
+        }
         facts.add_some("folder", folder(job));
         facts.add("queue", Cell::new(&job.queue));
         facts.add("priority", Cell::new(job.priority));
@@ -221,11 +225,7 @@ impl InFull {
         }
         facts.add_some("parent", job.parent);
         if let Some(children) = job.children.filter(|children| children.total > 0) {
-            let of = format!("{} of {} done", children.done, children.total);
-            let of = match children.failed {
-                0 => of,
-                failed => format!("{of}, {failed} failed"),
-            };
+            let of = what::children(&children);
             let short = format!("{of}: `jobq list --parent {}`", job.id);
             facts.add("children", Cell::either(short, of));
         }
@@ -234,11 +234,10 @@ impl InFull {
     fn retries(&self) -> Cell {
         let job = &self.job;
         let (left, of) = (job.retries_left(), job.retry.max_retries);
-        let backoff = format!(
-            "{} backoff from {}",
-            job.retry.backoff,
-            duration(job.retry.delay)
-        );
+        let backoff = match job.retry.backoff {
+            Backoff::None => "without a wait".to_owned(),
+            backoff => format!("{backoff} backoff from {}", duration(job.retry.delay)),
+        };
         let short = if of == 0 {
             "none".to_owned()
         } else {

@@ -46,7 +46,8 @@ mod wording;
 
 use std::ffi::OsString;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
 
 use args::{Cli, Verb};
 use exit::CliResult;
@@ -55,7 +56,7 @@ use session::Session;
 
 /// Does what was typed.
 pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
-    let cli = Cli::try_parse_from(words)?;
+    let cli = parse_words(words.into_iter().collect())?;
     let output = session::decide_output(&cli.global);
     let screen = Screen::new(cli.global.quiet);
     let has_log = matches!(cli.verb, Verb::Run(_)) || std::env::var_os("RUST_LOG").is_some();
@@ -91,4 +92,18 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
         Verb::Man(args) => man::run(args),
         Verb::Help(args) => help::run(args),
     }
+}
+
+/// clap takes what the environment says for typed, and would show it in the usage after an error.
+fn parse_words(words: Vec<OsString>) -> Result<Cli, clap::Error> {
+    use ErrorKind::{DisplayHelp, DisplayHelpOnMissingArgumentOrSubcommand, DisplayVersion};
+    Cli::try_parse_from(&words).map_err(|error| {
+        if let DisplayHelp | DisplayHelpOnMissingArgumentOrSubcommand | DisplayVersion =
+            error.kind()
+        {
+            return error;
+        }
+        let bare = Cli::command().mut_args(|arg| arg.env(None::<&str>));
+        bare.try_get_matches_from(words).err().unwrap_or(error)
+    })
 }

@@ -1,6 +1,6 @@
 //! What a job is about, in a line.
 
-use jobq::{JobRecord, Progress, State};
+use jobq::{Children, GROUP, JobRecord, Progress, State};
 use serde::Deserialize;
 
 use super::why::word;
@@ -30,9 +30,12 @@ pub(super) fn whole(job: &JobRecord) -> String {
     }
 }
 
-/// A command as one would type it; the payload of everything else.
+/// A command as one would type it; how far a group is; the payload of everything else.
 pub(super) fn task(job: &JobRecord) -> String {
     let payload = job.payload.get();
+    if is_plain_group(job) {
+        return job.children.as_ref().map_or_else(String::new, children);
+    }
     if job.kind != "exec" {
         return payload.to_owned();
     }
@@ -48,6 +51,25 @@ pub(super) fn task(job: &JobRecord) -> String {
             shell: Some(text), ..
         }) => text,
         _ => payload.to_owned(),
+    }
+}
+
+/// A group has no work of its own, and so hardly ever a payload.
+pub(super) fn is_plain_group(job: &JobRecord) -> bool {
+    job.kind == GROUP && job.payload.get() == "null"
+}
+
+/// `3 of 5 done, 1 failed or cancelled`.
+pub(super) fn children(children: &Children) -> String {
+    let Children {
+        total,
+        done,
+        failed,
+    } = children;
+    match (total, failed) {
+        (0, _) => "no children".to_owned(),
+        (_, 0) => format!("{done} of {total} done"),
+        _ => format!("{done} of {total} done, {failed} failed or cancelled"),
     }
 }
 

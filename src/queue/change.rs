@@ -8,6 +8,7 @@ use crate::clock::millis;
 use crate::job::{JobId, NewJob, check_name};
 use crate::limit::QueueLimits;
 use crate::state::State;
+use crate::store::checked::check_payload;
 use crate::store::edit::{self, Cancelled, Edit};
 use crate::store::head;
 use crate::store::names::{self, KindsOf};
@@ -80,10 +81,11 @@ impl Queue {
         if let Some(timeout) = change.timeout {
             edited = edited.timeout(timeout);
         }
-        if let Some(json) = &change.payload {
-            edited = edited.payload_json(json);
-        }
         self.check(edited)?;
+        if let Some(json) = &change.payload {
+            let payload = NewJob::new("edited").payload_json(json).payload;
+            check_payload("the payload", payload, &self.limits)?;
+        }
         self.store.write(move |tx| edit::edit(tx, id, &change))
     }
 

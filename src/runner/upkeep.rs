@@ -73,7 +73,11 @@ impl Dispatcher {
     pub(crate) fn finish_takeovers(&mut self, written: &Written) {
         self.agenda.lost.clear();
         for (id, jobs) in &written.taken_over {
-            log::warn!("runner {id} is lost; took over its {jobs} jobs");
+            match jobs {
+                0 => log::warn!("runner {id} is lost; it held no job"),
+                1 => log::warn!("runner {id} is lost; took over its job"),
+                jobs => log::warn!("runner {id} is lost; took over its {jobs} jobs"),
+            }
         }
         for (_, lock) in self.dead_locks.drain(..) {
             lock.remove();

@@ -95,21 +95,8 @@ impl CheckedJob {
         check_name("kind", &job.kind)?;
         check_name("queue's name", &job.queue)?;
         let rules = Rules::of(&job)?;
-        let payload = job.payload.map_err(|error| {
-            Error::invalid(format!(
-                "the payload of the '{}' job is no JSON: {error}",
-                job.kind
-            ))
-        })?;
-        if payload.len() > limits.max_payload_bytes {
-            return Err(Error::invalid(format!(
-                "the payload of the '{}' job is {} bytes long, at most {} are allowed",
-                job.kind,
-                payload.len(),
-                limits.max_payload_bytes
-            ))
-            .hint("put the data into a file and its path into the payload"));
-        }
+        let name = format!("the payload of the '{}' job", job.kind);
+        let payload = check_payload(&name, job.payload, limits)?;
         if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::invalid("a timeout of zero leaves no time to run"));
         }
@@ -288,6 +275,24 @@ fn sorted(value: Value) -> Value {
         }
         plain => plain,
     }
+}
+
+/// JSON text that is not too long.
+pub(crate) fn check_payload(
+    name: &str,
+    json: Result<String, String>,
+    limits: &Limits,
+) -> Result<String> {
+    let json = json.map_err(|error| Error::invalid(format!("{name} is no JSON: {error}")))?;
+    if json.len() > limits.max_payload_bytes {
+        return Err(Error::invalid(format!(
+            "{name} is {} bytes long, at most {} are allowed",
+            json.len(),
+            limits.max_payload_bytes
+        ))
+        .hint("put the data into a file and its path into the payload"));
+    }
+    Ok(json)
 }
 
 fn check_key(what: &str, text: Option<&str>) -> Result<()> {

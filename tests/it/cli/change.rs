@@ -180,6 +180,9 @@ fn a_bad_edit_changes_nothing() {
     jobq.run(&["edit", "1", "--in", "1h"])
         .fails(1, &["only a scheduled job"]);
     assert_eq!(jobq.stdout(&["status", "1", "--json"]), before);
+    jobq.enqueue(&["--kind", "k"]);
+    jobq.run(&["edit", "2", "--payload", "{bad"])
+        .fails(2, &["error: the payload is no JSON: key must"]);
 }
 
 #[test]

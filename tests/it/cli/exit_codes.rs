@@ -59,6 +59,16 @@ fn what_is_asked_wrongly_exits_with_2_and_makes_no_database() {
 }
 
 #[test]
+fn the_usage_after_an_error_shows_nothing_that_was_not_typed() {
+    let jobq = Jobq::new();
+    let call = jobq.call(&["why"]).env("JOBQ_DB", "jobs.db");
+    let refused = call.env("JOBQ_DURABILITY", "normal").run();
+    refused.fails(2, &["Usage: jobq why <ID>\n"]);
+    let call = jobq.call(&["why", "1"]).env("JOBQ_DURABILITY", "some");
+    call.run().fails(2, &["'some'", "normal"]);
+}
+
+#[test]
 fn what_is_not_there_exits_with_3_whoever_asks_for_it() {
     let jobq = Jobq::new();
     jobq.run(&["status", "@last"]).fails(3, &["no job"]);

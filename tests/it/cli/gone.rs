@@ -98,5 +98,9 @@ fn a_runner_that_lives_takes_over_from_one_that_is_killed_however_many_look_mean
     });
     jobq.write("gate", "");
     jobq.run(&["wait", "1"]).exits(0);
-    heir.stop().exits(0);
+    let said = heir.stop().exits(0).stderr;
+    assert!(
+        said.contains("runner 1 is lost; took over its job\n"),
+        "{said}"
+    );
 }

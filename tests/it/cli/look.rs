@@ -138,6 +138,20 @@ fn several_jobs_are_shown_in_full_and_a_missing_one_does_not_hide_them() {
 }
 
 #[test]
+fn a_job_that_is_tried_again_at_once_is_said_to_be() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--backoff", "none", "--retry-delay", "1s", "--", "true"]);
+    jobq.enqueue(&["--backoff", "fixed", "--retry-delay", "1s", "--", "true"]);
+    for (id, retries) in [
+        ("1", "retries\t3 of 3 left, without a wait"),
+        ("2", "retries\t3 of 3 left, fixed backoff from 1s"),
+    ] {
+        let shown = jobq.stdout(&["status", id]);
+        assert!(shown.lines().any(|line| line == retries), "{shown}");
+    }
+}
+
+#[test]
 fn each_rule_that_keeps_a_job_from_running_is_told_with_what_would_change_it() {
     let jobq = scene();
     let why = |id: &str| jobq.json(&["why", id]);

@@ -224,14 +224,18 @@ fn a_parent_completes_after_the_children_that_are_added_to_it() {
         [&json!(1), &Value::Null]
     );
     has_line(&jobq.stdout(&["status", "2"]), "parent\t1");
-    has_line(&jobq.stdout(&["status", "1"]), "children\t0 of 3 done");
+    let shown = jobq.stdout(&["status", "1"]);
+    has_line(&shown, "children\t0 of 3 done");
+    assert!(!shown.contains("null"), "it has no payload: {shown}");
+    let groups = jobq.run(&["list", "--kind", "group"]).exits(0);
+    assert_eq!(groups.rows()[0][7], "0 of 3 done");
     jobq.enqueue(&["--parent", "1", "--retries", "0", "--", "false"]);
     assert_eq!(listed(&jobq, &["--parent", "1"]), [2, 3, 4, 5]);
     jobq.drain(&[]).exits(4);
     assert_eq!(jobq.state(parent), "failed", "a child has failed");
     has_line(
         &jobq.stdout(&["status", "1"]),
-        "children\t3 of 4 done, 1 failed",
+        "children\t3 of 4 done, 1 failed or cancelled",
     );
     let late = jobq.run(&["enqueue", "--parent", "1", "--", "true"]);
     late.fails(1, &["job 1 is failed"]);
