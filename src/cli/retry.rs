@@ -1,39 +1,42 @@
 //! `jobq retry`.
 
+use std::cell::RefCell;
+
 use jobq::{Filter, JobId, Queue, State};
 
 use super::args;
 use super::each::{Done, Summary, Verb, each, each_matching};
-use super::exit::CliResult;
+use super::exit::{CliResult, Exit};
+use super::output::text::count;
 use super::session::Session;
 
 pub(super) fn run(args: &args::Retry, session: &Session) -> CliResult {
-    let retry = Retry(session.queue()?);
-    if !args.failed {
-        return each(session, &args.ids, &retry);
+    let retry = Retry {
+        queue: session.queue()?,
+        back: RefCell::default(),
+    };
+    let exit = retry.run(args, session)?;
+    if !session.output.is_json() {
+        retry.hint(session)?;
     }
-    let asked = session.filter(&args.filter)?;
-    let summary = Summary {
-        done: "put back",
-        none: match asked == Filter::default() {
-            true => "no job has failed",
-            false => "no failed job matches",
-        },
-    };
-    let filter = Filter {
-        states: vec![State::Failed],
-        ..asked
-    };
-    each_matching(session, filter, summary, &retry)
+    Ok(exit)
 }
 
-struct Retry(Queue);
+struct Retry {
+    queue: Queue,
+    /// What has been put back.
+    back: RefCell<Vec<JobId>>,
+}
 
 impl Verb for Retry {
     fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Done>> {
-        let states = self.0.retry_many(ids).into_iter();
-        let each = ids.iter().zip(states);
-        each.map(|(id, state)| Ok(done(*id, state?))).collect()
+        let states = self.queue.retry_many(ids).into_iter();
+        let each = ids.iter().zip(states).map(|(id, state)| {
+            let done = done(*id, state?);
+            self.back.borrow_mut().push(*id);
+            Ok(done)
+        });
+        each.collect()
     }
 
     /// With its parent; it may have run since.
@@ -49,5 +52,78 @@ fn done(id: JobId, state: State) -> Done {
             true => format!("job {id} is {state}"),
             false => format!("job {id} is {state} again"),
         },
+    }
+}
+
+/// So many jobs that stay cancelled are looked for, and so many ranges of them are named.
+const LEFT: usize = 1000;
+const NAMED: usize = 10;
+
+impl Retry {
+    fn run(&self, args: &args::Retry, session: &Session) -> CliResult<Exit> {
+        if !args.failed {
+            return each(session, &args.ids, self);
+        }
+        let asked = session.filter(&args.filter)?;
+        let summary = Summary {
+            done: "put back",
+            none: match asked == Filter::default() {
+                true => "no job has failed",
+                false => "no failed job matches",
+            },
+        };
+        let filter = Filter {
+            states: vec![State::Failed],
+            ..asked
+        };
+        each_matching(session, filter, summary, self)
+    }
+
+    /// What was cancelled because of a job is not put back with it, and would be missed.
+    fn hint(&self, session: &Session) -> CliResult<()> {
+        let back = self.back.borrow();
+        let left = self.queue.cancelled_because_of(&back, LEFT)?;
+        let because = match back.len() {
+            1 => "it",
+            _ => "them",
+        };
+        match &left[..] {
+            [] => {}
+            [one] => session.screen.hint(format_args!(
+                "job {one} was cancelled because of {because} and stays so: `jobq retry {one}`"
+            )),
+            many => session.screen.hint(format_args!(
+                "{} that were cancelled because of {because} stay so: `jobq retry {}`",
+                count(many.len() as u64, "job"),
+                ranges(many)
+            )),
+        }
+        Ok(())
+    }
+}
+
+/// `2-4 7`, as ids are typed; of many the first, and `…`.
+fn ranges(ids: &[JobId]) -> String {
+    let runs = ids.chunk_by(|a, b| b.0 - a.0 == 1).map(|run| match run {
+        [.., last] if run.len() > 1 => format!("{}-{last}", run[0]),
+        _ => run[0].to_string(),
+    });
+    let mut named: Vec<String> = runs.take(NAMED + 1).collect();
+    if named.len() > NAMED {
+        named[NAMED] = "…".to_owned();
+    }
+    named.join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_that_follow_each_other_are_named_as_a_range() {
+        let named = |ids: &[i64]| ranges(&ids.iter().copied().map(JobId).collect::<Vec<_>>());
+        assert_eq!(named(&[2, 3, 4, 7, 9, 10]), "2-4 7 9-10");
+        let odd: Vec<i64> = (0..30).map(|id| 2 * id + 1).collect();
+        assert_eq!(named(&odd), "1 3 5 7 9 11 13 15 17 19 …");
     }
 }

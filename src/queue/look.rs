@@ -9,6 +9,7 @@ use crate::event::EventId;
 use crate::job::{Job, JobId, JobRecord};
 use crate::state::State;
 use crate::store::attempts::{self, AttemptRecord};
+use crate::store::called_off;
 use crate::store::change::Changes;
 use crate::store::counts::{self, Counts};
 use crate::store::due;
@@ -157,6 +158,27 @@ impl Queue {
         let locks = self.store.runners_folder();
         let now_ms = self.store.config.clock.now_ms();
         why::why(&*self.store.reader()?, id, (now_ms, &locks))
+    }
+
+    /// The jobs that were cancelled because one of these did not complete, or because one that was
+    /// cancelled for that did not: the first `most` that are found. They stay cancelled when these
+    /// are [put back](Queue::retry).
+    ///
+    /// ```
+    /// # use jobq::{NewJob, Queue};
+    /// # let folder = tempfile::tempdir()?;
+    /// let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// let fetch = queue.enqueue(NewJob::new("fetch"))?.id;
+    /// let unpack = queue.enqueue(NewJob::new("unpack").after([fetch]))?.id;
+    /// queue.cancel(fetch)?;
+    /// assert_eq!(queue.cancelled_because_of(&[fetch], 10)?, [unpack]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn cancelled_because_of(&self, ids: &[JobId], most: usize) -> Result<Vec<JobId>> {
+        called_off::because_of(&*self.store.reader()?, ids, most)
     }
 
     /// Waits until all of the jobs are final and returns them.

@@ -9,6 +9,7 @@ pub(crate) mod attempt_writes;
 pub(crate) mod attempts;
 mod audit;
 pub(crate) mod batches;
+pub(crate) mod called_off;
 pub(crate) mod change;
 pub(crate) mod checked;
 pub(crate) mod claim;

@@ -20,6 +20,7 @@ modules![
     attempt_writes,
     audit,
     batches,
+    called_off,
     claim,
     counts,
     deadlines,

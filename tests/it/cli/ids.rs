@@ -59,3 +59,32 @@ fn what_a_command_has_brought_about_itself_is_no_error() {
     assert_eq!(results, ["waiting", "pending", "pending"]);
     jobq.run(&["retry", "1-3"]).exits(1);
 }
+
+#[test]
+fn a_retry_names_what_was_cancelled_because_of_the_job_and_stays_so() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--retries", "0", "--", "false"]);
+    jobq.enqueue(&["--after", "1", "--", "true"]);
+    jobq.enqueue(&["--after", "2", "--", "true"]);
+    jobq.enqueue(&["--after", "1", "--", "true"]);
+    jobq.run(&["cancel", "4"]).exits(0);
+    jobq.enqueue(&["--after-any", "1", "--", "true"]);
+    jobq.drain(&[]).exits(4);
+    let retried = jobq.run(&["retry", "1"]).exits(0);
+    assert_eq!(
+        retried.hint(),
+        "2 jobs that were cancelled because of it stay so: `jobq retry 2-3`"
+    );
+    let rest = jobq.run(&["retry", "2-3"]).exits(0);
+    assert_eq!(
+        (rest.stdout.as_str(), rest.stderr.as_str()),
+        ("job 2 is blocked again\njob 3 is blocked again\n", "")
+    );
+    jobq.drain(&[]).exits(4);
+    let program = jobq.run(&["retry", "--failed", "--json"]).exits(0);
+    assert!(!program.stderr.contains("hint"), "{program:?}");
+    jobq.drain(&[]).exits(4);
+    jobq.run(&["retry", "2"]).exits(0);
+    let chain = jobq.run(&["retry", "1-3"]).exits(1);
+    assert!(!chain.stderr.contains("stay"), "all are back: {chain:?}");
+}
