@@ -2,6 +2,9 @@
 
 use std::error::Error as StdError;
 use std::fmt;
+use std::ops::Range;
+
+use crate::job::JobId;
 
 /// What went wrong, on what, and what to do next.
 ///
@@ -12,6 +15,8 @@ struct Inner {
     kind: Kind,
     message: String,
     hint: Option<String>,
+    /// A job that stands in the way, and where the message names it.
+    job: Option<(JobId, Range<usize>)>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -44,8 +49,17 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            job: None,
             source: None,
         }))
+    }
+
+    /// One whose message names the job that stands in the way, between two pieces of text.
+    pub(crate) fn because_of(kind: Kind, (before, job, after): (&str, JobId, &str)) -> Error {
+        let name = format!("job {job}");
+        let mut error = Error::new(kind, format!("{before}{name}{after}"));
+        error.0.job = Some((job, before.len()..before.len() + name.len()));
+        error
     }
 
     /// Input that cannot be used, as a [`BatchSource`](crate::BatchSource) reports it.
@@ -89,7 +103,22 @@ impl Error {
     /// Puts what was being done in front of the message.
     #[must_use]
     pub(crate) fn context(mut self, action: impl fmt::Display) -> Error {
-        self.0.message = format!("{action}: {}", self.0.message);
+        let action = format!("{action}: ");
+        self.0.message.insert_str(0, &action);
+        if let Some((_, at)) = &mut self.0.job {
+            *at = at.start + action.len()..at.end + action.len();
+        }
+        self
+    }
+
+    /// Calls the job that stands in the way otherwise: one that is rolled back has no number by which
+    /// it could be looked at. The hint, which names it too, goes.
+    #[must_use]
+    pub fn with_job_called(mut self, name: &str) -> Error {
+        if let Some((_, at)) = self.0.job.take() {
+            self.0.message.replace_range(at, name);
+            self.0.hint = None;
+        }
         self
     }
 
@@ -97,6 +126,7 @@ impl Error {
     pub(crate) fn duplicate(&self) -> Error {
         let mut copy = Error::new(self.0.kind, self.0.message.clone());
         copy.0.hint.clone_from(&self.0.hint);
+        copy.0.job.clone_from(&self.0.job);
         copy
     }
 
@@ -107,6 +137,12 @@ impl Error {
     /// What to do next, where there is something.
     pub fn help(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// The job that stands in the way of a new one, where the message names it: it has the unique key,
+    /// or would be waited for in a circle. It may be one of the same batch, which was not added.
+    pub fn job(&self) -> Option<JobId> {
+        self.0.job.as_ref().map(|(job, _)| *job)
     }
 
     /// The input was not usable: bad JSON, an unknown name, a payload over the limit.
@@ -207,3 +243,24 @@ impl StdError for Error {
 
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_job_in_the_way_can_be_called_otherwise_wherever_the_message_names_it() {
+        let parts = ("it would wait for ", JobId(41), ", which is its parent");
+        let error = Error::because_of(Kind::Invalid, parts).hint("see job 41");
+        assert_eq!(error.job(), Some(JobId(41)));
+        let error = error
+            .context("line 7")
+            .duplicate()
+            .with_job_called("line 3's");
+        assert_eq!(
+            error.to_string(),
+            "line 7: it would wait for line 3's, which is its parent"
+        );
+        assert_eq!((error.job(), error.help()), (None, None));
+    }
+}

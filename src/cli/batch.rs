@@ -143,7 +143,7 @@ impl CheckedBatch {
         };
         let batch = queue
             .enqueue_batch_each(source, remember, tell)
-            .map_err(|error| self.refused(error, lock(&added).end))?;
+            .map_err(|error| self.refused(error, &lock(&added)))?;
         let mut added = std::mem::take(&mut *lock(&added));
         added.batch = batch;
         Ok(added)
@@ -151,15 +151,20 @@ impl CheckedBatch {
 }
 
 impl CheckedBatch {
-    /// What the file has against the line that was read last is told by its number.
-    fn refused(&self, error: jobq::Error, at: Place) -> CliError {
+    /// What the file has against the line that was read last is told by its number; and so is a job
+    /// that was added by a line before and is rolled back.
+    fn refused(&self, error: jobq::Error, added: &Added) -> CliError {
         let is_the_lines = error.is_invalid_input()
             || error.is_wrong_state()
             || error.is_duplicate()
             || error.is_queue_full();
-        let error = CliError::from(error);
+        let line = error.job().and_then(|job| added.line_of(job));
+        let error = CliError::from(match line {
+            Some(line) => error.with_job_called(&format!("the job of line {line}")),
+            None => error,
+        });
         match is_the_lines && !error.message().starts_with(&self.file.name) {
-            true => self.file.at_line(at.lines, error),
+            true => self.file.at_line(added.end.lines, error),
             false => error,
         }
     }

@@ -141,12 +141,21 @@ pub(super) fn add_all(
     limits: &Limits,
 ) -> Result<Vec<Enqueued>> {
     let mut labels = Labels::default();
-    let each = jobs.iter().enumerate();
-    each.map(|(at, job)| {
-        let added = job.add(tx, limits, &mut labels);
-        added.map_err(|error| in_place(at, error))
-    })
-    .collect()
+    let mut added: Vec<Enqueued> = Vec::with_capacity(jobs.len());
+    for (at, job) in jobs.iter().enumerate() {
+        let one = job.add(tx, limits, &mut labels);
+        added.push(one.map_err(|error| in_place(at, rolled_back(error, &added)))?);
+    }
+    Ok(added)
+}
+
+/// A job of the same call has no number any more once that has failed: it is named by its place.
+fn rolled_back(error: Error, added: &[Enqueued]) -> Error {
+    let is_it = |added: &Enqueued| Some(added.id) == error.job() && !added.duplicate;
+    match added.iter().position(is_it) {
+        Some(at) => error.with_job_called(&format!("job {} of this call", at + 1)),
+        None => error,
+    }
 }
 
 fn in_place(at: usize, error: Error) -> Error {

@@ -11,6 +11,7 @@ use super::head;
 use super::links::Links;
 use super::statement::statements;
 use super::tx::Tx;
+use crate::error::Kind;
 use crate::family::{PrerequisiteRule, Release, Step};
 use crate::job::JobId;
 use crate::state::State;
@@ -173,15 +174,7 @@ fn check_no_cycle(tx: &Tx<'_>, parent: JobId, needs: &HashSet<JobId>) -> Result<
     let mut waiting = VecDeque::from([(parent, Held::End)]);
     while let Some((job, held)) = waiting.pop_front() {
         if needs.contains(&job) {
-            let how = if job == parent {
-                "is its parent".to_owned()
-            } else {
-                format!("waits for its parent {parent}")
-            };
-            return Err(Error::invalid(format!(
-                "the job would wait for job {job}, which {how}: a cycle, neither would ever run"
-            ))
-            .hint("leave out the prerequisite or the parent"));
+            return Err(cycle(job, parent));
         }
         let rules = match held {
             Held::End => FOR_THE_END,
@@ -200,6 +193,15 @@ fn check_no_cycle(tx: &Tx<'_>, parent: JobId, needs: &HashSet<JobId>) -> Result<
         }
     }
     Ok(())
+}
+
+fn cycle(job: JobId, parent: JobId) -> Error {
+    let why = match job == parent {
+        true => ", which is its parent: a cycle, neither would ever run",
+        false => ", which waits for its parent: a cycle, neither would ever run",
+    };
+    Error::because_of(Kind::Invalid, ("the job would wait for ", job, why))
+        .hint("leave out the prerequisite or the parent")
 }
 
 fn parent_of(tx: &Tx<'_>, job: JobId) -> Result<Option<JobId>> {

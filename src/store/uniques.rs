@@ -67,14 +67,12 @@ pub(crate) fn claim(tx: &mut Tx<'_>, job: &CheckedJob, unique: &Unique) -> Resul
 
 fn taken_by(unique: &Unique, holder: JobId, state: State) -> Result<Taken> {
     if unique.on_duplicate == OnDuplicate::Reject {
-        return Err(Error::new(
-            Kind::Duplicate,
-            format!(
-                "job {holder} has the unique key '{}' already; it is {state}",
-                unique.key
-            ),
-        )
-        .hint(format!("`jobq status {holder}` shows it")));
+        let has = format!(
+            " has the unique key '{}' already; it is {state}",
+            unique.key
+        );
+        return Err(Error::because_of(Kind::Duplicate, ("", holder, &has))
+            .hint(format!("`jobq status {holder}` shows it")));
     }
     Ok(Taken::By(Enqueued {
         id: holder,

@@ -1,6 +1,6 @@
 //! Many jobs changed by one call: a few commits, and each job for itself.
 
-use jobq::{GROUP, JobId, NewJob, State};
+use jobq::{GROUP, JobId, NewJob, OnDuplicate, State};
 
 use crate::support::place::{Scene, ailments};
 
@@ -59,4 +59,24 @@ fn parents_and_prerequisites_come_first_however_they_are_named() {
     let states = queue.retry_many(&[second, first]);
     let states: Vec<State> = states.into_iter().map(Result::unwrap).collect();
     assert_eq!(states, [State::Blocked, State::Pending]);
+}
+
+/// The message named a number that nobody had any more once the call was rolled back.
+#[test]
+fn a_job_of_a_call_that_fails_is_named_by_its_place() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let once = NewJob::new("k").unique("zz");
+    let refused = once.clone().on_duplicate(OnDuplicate::Reject);
+    let error = queue.enqueue_many([NewJob::new("k"), once.clone(), refused.clone()]);
+    let error = error.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "job 3: job 2 of this call has the unique key 'zz' already; it is pending"
+    );
+    assert_eq!((error.job(), error.help()), (None, None));
+    let there = queue.enqueue(once).unwrap().id;
+    let error = queue.enqueue_many([refused]).unwrap_err();
+    assert_eq!(error.job(), Some(there));
+    assert!(error.to_string().contains(&format!("job {there} has")));
 }

@@ -17,10 +17,11 @@ pub(crate) struct Added {
     pub(super) end: Place,
 }
 
-/// Jobs in a row that are alike: so many, from the first number on.
+/// Jobs in a row that are alike, of lines in a row: so many, from the first number on.
 #[derive(Clone, Copy, Debug)]
 struct Run {
     first: Enqueued,
+    line: u64,
     jobs: u64,
 }
 
@@ -54,6 +55,16 @@ impl Added {
         known.map(|run| run.jobs).sum()
     }
 
+    /// The line that has added this job; none where it was there already.
+    pub(super) fn line_of(&self, job: JobId) -> Option<u64> {
+        let new = self.runs.iter().filter(|run| !run.first.duplicate);
+        let mut lines = new.filter_map(|run| {
+            let at = u64::try_from(job.0 - run.first.id.0).ok()?;
+            (at < run.jobs).then_some(run.line + at)
+        });
+        lines.next()
+    }
+
     /// A line has been read, up to `end`.
     pub(super) fn read(&mut self, label: Option<String>, end: Place) {
         self.label = label;
@@ -65,9 +76,11 @@ impl Added {
         if let Some(label) = self.label.take() {
             self.labels.push((label, job.id));
         }
+        let told_of = self.end.lines;
         match self.runs.last_mut() {
-            Some(Run { first, jobs })
-                if first.state == job.state
+            Some(Run { first, line, jobs })
+                if *line + *jobs == told_of
+                    && first.state == job.state
                     && first.duplicate == job.duplicate
                     && u64::try_from(job.id.0 - first.id.0) == Ok(*jobs) =>
             {
@@ -75,6 +88,7 @@ impl Added {
             }
             _ => self.runs.push(Run {
                 first: job,
+                line: told_of,
                 jobs: 1,
             }),
         }
@@ -102,8 +116,14 @@ mod tests {
         jobs.push(job(7, State::Pending, true));
         jobs.push(job(1002, State::Pending, false));
         let mut added = Added::default();
-        jobs.iter().for_each(|job| added.tell(*job));
+        for (job, lines) in jobs.iter().zip(1..) {
+            added.read(None, Place { lines, offset: 0 });
+            added.tell(*job);
+        }
         assert_eq!(added.each().collect::<Vec<_>>(), jobs);
         assert_eq!((added.runs.len(), added.duplicates()), (5, 2));
+        let lines = [1, 500, 1001, 1002, 7, 1003].map(|id| added.line_of(JobId(id)));
+        let found = [Some(1), Some(500), Some(1001), Some(1004), Some(7), None];
+        assert_eq!(lines, found);
     }
 }

@@ -166,3 +166,28 @@ fn a_batch_that_is_no_readable_file_is_refused() {
     jobq.run(&["enqueue", "--batch", "."])
         .fails(1, &["irectory"]);
 }
+
+#[test]
+fn a_job_of_a_batch_that_is_not_added_is_named_by_its_line() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--unique", "old", "--", "true"]);
+    let twice = concat!(
+        "{\"kind\":\"k\"}\n\n",
+        "{\"kind\":\"k\",\"unique\":\"zz\"}\n",
+        "{\"kind\":\"k\",\"unique\":\"zz\",\"on_duplicate\":\"reject\"}\n",
+    );
+    let old = "{\"kind\":\"k\",\"unique\":\"old\",\"on_duplicate\":\"reject\"}\n";
+    let circle = concat!(
+        "{\"kind\":\"group\",\"label\":\"p\"}\n",
+        "{\"kind\":\"k\",\"parent\":\"p\",\"after\":[\"p\"]}\n",
+    );
+    let refused = |lines: &str| jobq.call(&["enqueue", "--batch", "-"]).stdin(lines).run();
+    let at_4 = "line 4: the job of line 3 has the unique key 'zz' already";
+    let told = refused(twice).fails(1, &[at_4]);
+    assert!(!told.stderr.contains("jobq status"), "{told:?}");
+    let real = "line 1: job 1 has the unique key 'old' already";
+    refused(old).fails(1, &[real, "`jobq status 1`"]);
+    let at_2 = "line 2: the job would wait for the job of line 1, which is its parent";
+    refused(circle).fails(2, &[at_2]);
+    assert_eq!(jobq.total(), 1);
+}
