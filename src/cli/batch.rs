@@ -155,6 +155,7 @@ impl CheckedBatch {
     fn refused(&self, error: jobq::Error, at: Place) -> CliError {
         let is_the_lines = error.is_invalid_input()
             || error.is_wrong_state()
+            || error.is_not_found()
             || error.is_duplicate()
             || error.is_queue_full();
         let error = CliError::from(error);

@@ -87,9 +87,11 @@ pub(super) fn tell(enqueued: &Enqueued, session: &Session) -> CliResult<()> {
         id,
         state,
         duplicate,
+        replaced,
     } = enqueued;
     let text = match session.output.format {
         Format::Tabs => id.to_string(),
+        _ if *replaced => format!("job {id} is there already ({state}), and is now this one"),
         _ if *duplicate => format!("job {id} is there already ({state})"),
         _ => format!("job {id} enqueued ({state})"),
     };

@@ -9,12 +9,12 @@ use crate::job::{JobId, NewJob, check_name};
 use crate::limit::QueueLimits;
 use crate::state::State;
 use crate::store::edit::{self, Cancelled, Edit};
-use crate::store::head;
 use crate::store::names::{self, KindsOf};
 use crate::store::prune::{self, Pass, Sweep};
 use crate::store::queues::{self, Which};
 use crate::store::requeue;
 use crate::store::upkeep::{self, Finding};
+use crate::store::{ended, head};
 use crate::{Error, Result};
 
 impl Queue {
@@ -34,6 +34,8 @@ impl Queue {
     pub fn retry(&self, id: JobId) -> Result<State> {
         self.store.write(move |tx| {
             requeue::requeue(tx, id)?;
+            // A parent whose children are final ends at once.
+            ended::follow(tx)?;
             Ok(head::get(tx.conn, id)?.state)
         })
     }

@@ -108,7 +108,9 @@ impl EndedJobs {
     }
 
     fn so_far(tx: &Tx<'_>) -> [i64; 3] {
-        [State::Completed, State::Failed, State::Cancelled].map(|state| tx.counts.change(state))
+        let [completed, failed, cancelled] = [State::Completed, State::Failed, State::Cancelled]
+            .map(|state| tx.counts.change(state));
+        [completed, failed, cancelled - tx.called_off]
     }
 }
 

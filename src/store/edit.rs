@@ -69,7 +69,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
         )));
     }
     if head.state == State::Running {
-        ended::request_cancel(tx, id)?;
+        ended::request_cancel(tx, id, None)?;
         return Ok(Cancelled::Requested);
     }
     ended::cancel_now(tx, (id, &head), None)?;

@@ -64,7 +64,7 @@ pub(crate) struct HeldBy {
 pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
     let id = parent.job;
     let head = head::find(tx.conn, id)?.ok_or_else(|| {
-        Error::invalid(format!("there is no job {id} to be the parent"))
+        Error::not_found(format!("there is no job {id} to be the parent"))
             .hint("`jobq list` shows the jobs in the file")
     })?;
     if head.state.is_final() {

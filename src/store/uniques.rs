@@ -51,21 +51,26 @@ pub(crate) fn claim(tx: &mut Tx<'_>, job: &CheckedJob, unique: &Unique) -> Resul
     };
     let Some(head) = head::find(tx.conn, holder)? else {
         // Removed, and the key kept for a while: nothing can be told of the job but its number.
-        return taken_by(unique, holder, State::Completed);
+        return taken_by(unique, (holder, State::Completed));
     };
     let can_be_replaced = until.is_none()
         && matches!(
             head.state,
             State::Scheduled | State::Blocked | State::Pending
         );
-    if unique.on_duplicate == OnDuplicate::Replace && can_be_replaced {
-        replace(tx, job, (holder, &head))?;
+    if unique.on_duplicate != OnDuplicate::Replace || !can_be_replaced {
+        return taken_by(unique, (holder, head.state));
     }
-    let state = head::get(tx.conn, holder)?.state;
-    taken_by(unique, holder, state)
+    replace(tx, job, (holder, &head))?;
+    Ok(Taken::By(Enqueued {
+        id: holder,
+        state: head::get(tx.conn, holder)?.state,
+        duplicate: true,
+        replaced: true,
+    }))
 }
 
-fn taken_by(unique: &Unique, holder: JobId, state: State) -> Result<Taken> {
+fn taken_by(unique: &Unique, (holder, state): (JobId, State)) -> Result<Taken> {
     if unique.on_duplicate == OnDuplicate::Reject {
         return Err(Error::new(
             Kind::Duplicate,
@@ -80,6 +85,7 @@ fn taken_by(unique: &Unique, holder: JobId, state: State) -> Result<Taken> {
         id: holder,
         state,
         duplicate: true,
+        replaced: false,
     }))
 }
 

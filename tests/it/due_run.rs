@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jobq::testing::TestQueue;
 use jobq::{
-    Context, EventKind, JobId, Level, NewJob, Outcome, Priority, Queue, RunnersOf, State,
-    UnknownKinds,
+    AttemptRef, Context, EventKind, JobId, Level, NewJob, Outcome, Priority, Queue, RunnersOf,
+    State, UnknownKinds,
 };
 
 use crate::support::child::{Role, RunnerRole};
@@ -309,6 +309,32 @@ fn a_request_to_cancel_is_heard_when_the_handler_would_be_tried_again() {
         (state(&queue, id), job(&queue, id).attempt),
         (State::Cancelled, 1)
     );
+}
+
+/// It was told as a cancelled one, and a drain that had done everything failed by it.
+#[test]
+fn a_job_that_was_called_off_with_an_attempt_counts_as_none() {
+    let queue = TestQueue::new();
+    add(&queue, NewJob::new("kind").retry_delay(Duration::ZERO));
+    let handler = by(|ctx: &Context| {
+        let attempt = AttemptRef {
+            job: ctx.job_id(),
+            attempt: ctx.attempt(),
+        };
+        let child = NewJob::new("child").spawned(ctx.job_id(), attempt);
+        ctx.queue().enqueue(child).unwrap();
+        if ctx.attempt() > 1 {
+            return Outcome::Done(None);
+        }
+        Outcome::Retry {
+            error: "again".into(),
+            after: None,
+        }
+    });
+    let child = by(|_: &Context| Outcome::Done(None));
+    let tally = queue.run_due(|runner| runner.handler("kind", handler).handler("child", child));
+    assert_eq!((tally.completed, tally.cancelled), (2, 0));
+    assert_eq!(queue.counts().unwrap().get(State::Cancelled), 1);
 }
 
 #[test]

@@ -128,6 +128,7 @@ fn cancelling_a_job_that_does_not_run_touches_it_alone() {
             |tx| edit::cancel(tx, target(state)).map(|_| ()),
             &[
                 &format!("~ job target {state}"),
+                &format!("~ outcome target {state}"),
                 &format!("+ event job_cancelled of target {state}"),
                 &format!("~ count mail {state}"),
                 "~ count mail cancelled",
@@ -142,6 +143,7 @@ fn asking_a_running_job_to_stop_touches_it_alone() {
         |tx| edit::cancel(tx, target(State::Running)).map(|_| ()),
         &[
             "~ job target running",
+            "~ outcome target running",
             "+ event job_cancel_requested of target running",
         ],
     );

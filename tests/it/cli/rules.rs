@@ -80,9 +80,9 @@ fn a_job_that_is_not_there_cannot_be_waited_for_nor_be_a_parent() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     for (option, id, code, words) in [
-        ("--after", "7", 2, ["no job 7", "jobq list"]),
-        ("--after-any", "1-2", 2, ["no job 2", "jobq list"]),
-        ("--parent", "7", 2, ["no job 7", "jobq list"]),
+        ("--after", "7", 3, ["no job 7", "jobq list"]),
+        ("--after-any", "1-2", 3, ["no job 2", "jobq list"]),
+        ("--parent", "7", 3, ["no job 7", "jobq list"]),
         ("--after", "x", 2, ["'x' names no job", "@last"]),
         ("--parent", "1-2", 2, ["'1-2' names several jobs", "one"]),
     ] {
@@ -106,7 +106,8 @@ fn a_unique_key_is_kept_replaced_or_rejected_as_asked() {
     assert_eq!(said(unique(&["--on-duplicate", "keep"], "c")), kept);
     let word = || jobq.job(1)["payload"]["command"][1].clone();
     assert_eq!(word(), "a");
-    assert_eq!(said(unique(&["--on-duplicate", "replace"], "d")), kept);
+    let replaced = json!({"id": 1, "state": "pending", "duplicate": true, "replaced": true});
+    assert_eq!(said(unique(&["--on-duplicate", "replace"], "d")), replaced);
     assert_eq!(word(), "d");
     let rejected = unique(&["--on-duplicate", "reject"], "e");
     rejected.fails(1, &["job 1", "'report'", "jobq status 1"]);
