@@ -43,7 +43,8 @@ impl Queue {
     /// Changes options of a job that does not run.
     ///
     /// # Errors
-    /// There is no such job, its state does not allow it, or a value is not usable.
+    /// There is no such job, its state does not allow it, a value is not usable, or the other queue is
+    /// full by a limit of its own.
     pub fn edit(&self, id: JobId, change: Edit) -> Result<()> {
         // What no job may be enqueued with, none may be given later.
         let mut edited = NewJob::new("edited");

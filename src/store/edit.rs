@@ -7,6 +7,7 @@ use rusqlite::params;
 use super::enqueue::Due;
 use super::events::NewEvent;
 use super::head::{self, Head};
+use super::room::{self, Bounds};
 use super::statement::statements;
 use super::tx::Tx;
 use super::{ended, places};
@@ -101,6 +102,9 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
         .as_deref()
         .map(|name| tx.names.queue_id(tx.conn, name))
         .transpose()?;
+    if let Some(to_queue) = to_queue.filter(|to_queue| *to_queue != queue && !state.is_final()) {
+        room::check(tx, to_queue, Some(&Bounds::default()))?;
+    }
     tx.conn
         .prepare_cached(JOB_EDIT_IF_NOT_RUNNING)?
         .execute(params![

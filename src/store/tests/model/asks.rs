@@ -396,6 +396,11 @@ impl Model {
         if state == State::Running || (delay.is_some() && state != State::Scheduled) {
             return Err(Refused::WrongState);
         }
+        if let Some(queue) = queue.filter(|queue| *queue != self.jobs[&id].queue)
+            && !state.is_final()
+        {
+            self.admit(queue)?;
+        }
         if let Some(priority) = priority {
             self.set_priority(id, priority);
         }
