@@ -79,11 +79,22 @@ pub(crate) fn next(conn: &Connection) -> Result<Option<i64>> {
         .query_row([], |row| row.get(0))?)
 }
 
+/// Whether a deadline has passed.
+pub(crate) fn is_any_late(tx: &mut Tx<'_>) -> Result<bool> {
+    if next(tx.conn)?.is_none() {
+        return Ok(false);
+    }
+    // What is past by a clock that has just stepped may not be.
+    tx.follow_clock()?;
+    Ok(next(tx.conn)?.is_some_and(|at_ms| at_ms <= tx.now_ms))
+}
+
 /// Cancels at most `limit` jobs whose deadlines have passed. One that is claimed at this moment is
 /// taken to have begun; it is looked at again should it come back unbegun.
 pub(crate) fn cancel_late(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
-    // What is past by a clock that has just stepped may not be.
-    tx.follow_clock()?;
+    if !is_any_late(tx)? {
+        return Ok(());
+    }
     let past: Vec<(i64, i64)> = {
         let mut statement = tx.conn.prepare_cached(DEADLINES_PAST)?;
         let rows = statement.query_map(params![tx.now_ms, limit as i64], |row| {

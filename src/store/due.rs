@@ -71,6 +71,8 @@ pub(crate) fn next_moment(
 
 /// Makes at most `limit` due jobs pending; how many it were.
 pub(crate) fn promote_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
+    // What is due by a clock that has just stepped may not be.
+    tx.follow_clock()?;
     let mut statement = tx.conn.prepare_cached(JOBS_PROMOTE_IF_DUE)?;
     let mut rows = statement.query(params![tx.now_ms, limit as i64])?;
     let mut promoted = 0;
