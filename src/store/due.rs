@@ -145,7 +145,6 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
         .map(|known| now.offset_ms - known.offset_ms);
     let moved = match shift_ms {
         Some(shift_ms) => {
-            rate::follow_step(tx.conn, shift_ms)?;
             uniques::follow_step(tx.conn, shift_ms)?;
             deadlines::follow_step(tx.conn, shift_ms)?;
             let shift = |sql| Ok::<_, Error>(tx.conn.prepare_cached(sql)?.execute([shift_ms])?);
@@ -153,6 +152,7 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
         }
         None => 0,
     };
+    rate::follow_clock(tx.conn, shift_ms.unwrap_or(0), tx.now_ms)?;
     fire::follow_clock(tx, shift_ms)?;
     let mut put = tx.conn.prepare_cached(META_PUT)?;
     put.execute(params!["clock_boot", now.boot])?;
