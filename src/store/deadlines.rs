@@ -24,6 +24,9 @@ statements! {
         WHERE id IN (SELECT job_id FROM jobq_deadline) AND links & 256";
     cold DEADLINES_SHIFT = "UPDATE jobq_deadline SET at = at + ?1
         WHERE (SELECT links & 256 FROM jobq_job WHERE id = job_id)";
+    /// Once for each start of the machine.
+    cold DEADLINES_FIX = "UPDATE jobq_job SET links = links & ~256
+        WHERE id IN (SELECT job_id FROM jobq_deadline) AND links & 256";
     hot DEADLINE_OF = "SELECT deadline FROM jobq_job WHERE id = ?1 AND links & 32";
 }
 
@@ -69,6 +72,12 @@ pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
     conn.prepare_cached(JOBS_SHIFT_DEADLINES)?
         .execute([step_ms])?;
     conn.prepare_cached(DEADLINES_SHIFT)?.execute([step_ms])?;
+    Ok(())
+}
+
+/// The machine has been started again: a deadline that was given before stays where it is.
+pub(crate) fn fix(conn: &Connection) -> Result<()> {
+    conn.prepare_cached(DEADLINES_FIX)?.execute([])?;
     Ok(())
 }
 

@@ -32,6 +32,10 @@ statements! {
     /// The same for those whose delay is counted although they are blocked.
     cold JOBS_SHIFT_BLOCKED = "UPDATE jobq_job SET run_at = run_at + ?1 WHERE state = 1 AND wait_fixed = 0
         AND id IN (SELECT job_id FROM jobq_prerequisite WHERE met = 0)";
+    /// Once for each start of the machine, and every wait for a duration that was given before is meant.
+    cold JOBS_FIX_WAITS = "UPDATE jobq_job SET wait_fixed = 1 WHERE state = 0 AND wait_fixed = 0";
+    cold JOBS_FIX_BLOCKED = "UPDATE jobq_job SET wait_fixed = 1 WHERE state = 1 AND wait_fixed = 0
+        AND id IN (SELECT job_id FROM jobq_prerequisite WHERE met = 0)";
 }
 
 /// When the next scheduled job is due, in milliseconds since 1970.
@@ -133,8 +137,12 @@ pub(crate) fn has_stepped(known: Option<&ClockReading>, now: &ClockReading) -> b
     })
 }
 
-/// Keeps what is left of every wait that was given as a duration, and keeps schedules going, once for
-/// all runners. How many jobs moved.
+/// After a step of the clock keeps what is left of every wait that was given as a duration, and keeps
+/// schedules going, once for all runners. How many jobs moved.
+///
+/// Between two starts of the machine only the wall clock tells how long it was off, and what it says
+/// first may be years off the mark until somebody sets it. So what was given before is due when the
+/// wall clock says so, and the steps to come move only what is given from now on.
 pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize> {
     let known = clock_reading(tx.conn)?;
     if !has_stepped(known.as_ref(), now) {
@@ -145,13 +153,18 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
         .map(|known| now.offset_ms - known.offset_ms);
     let moved = match shift_ms {
         Some(shift_ms) => {
-            uniques::follow_step(tx.conn, shift_ms)?;
             deadlines::follow_step(tx.conn, shift_ms)?;
             let shift = |sql| Ok::<_, Error>(tx.conn.prepare_cached(sql)?.execute([shift_ms])?);
             shift(JOBS_SHIFT_WAITS)? + shift(JOBS_SHIFT_BLOCKED)?
         }
-        None => 0,
+        None => {
+            deadlines::fix(tx.conn)?;
+            tx.conn.prepare_cached(JOBS_FIX_WAITS)?.execute([])?;
+            tx.conn.prepare_cached(JOBS_FIX_BLOCKED)?.execute([])?;
+            0
+        }
     };
+    uniques::follow_clock(tx.conn, shift_ms.unwrap_or(0), tx.now_ms)?;
     rate::follow_clock(tx.conn, shift_ms.unwrap_or(0), tx.now_ms)?;
     fire::follow_clock(tx, shift_ms)?;
     let mut put = tx.conn.prepare_cached(META_PUT)?;

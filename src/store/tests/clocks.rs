@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use super::limits::{jobs, limit};
 use super::sandbox::{START_MS, Sandbox};
+use crate::job::{JobId, NewJob};
 use crate::limit::{Change, Rate};
 use crate::store::due::{self, ClockReading, Schedules};
+use crate::store::edit;
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -91,6 +93,97 @@ fn a_rate_goes_on_whatever_the_clock_says_after_a_start_of_the_machine() {
                 machine.pass(1999);
                 assert_eq!(machine.sandbox.claim(one, 5).len(), 0, "start {start}");
                 machine.pass(1);
+            }
+        }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+const HOUR_MS: i64 = 3_600_000;
+
+impl Machine {
+    /// One that may begin in an hour and must within two, in a minute's time from its enqueuing.
+    fn enqueue(&mut self) -> JobId {
+        let job = NewJob::new("send").delay(HOUR).deadline(HOUR * 2);
+        let id = self.sandbox.enqueue(job);
+        self.pass(60_000);
+        id
+    }
+
+    /// How far it is to a job's times.
+    fn left_ms(&self, id: JobId) -> (i64, i64) {
+        let job = self.sandbox.job(id);
+        let watched = format!("SELECT at FROM jobq_deadline WHERE job_id = {id}");
+        let deadline_ms = job.deadline.unwrap().as_millisecond();
+        assert_eq!(self.sandbox.number(&watched), deadline_ms);
+        let run_at_ms = job.run_at.unwrap().as_millisecond();
+        (
+            run_at_ms - self.sandbox.now_ms,
+            deadline_ms - self.sandbox.now_ms,
+        )
+    }
+}
+
+/// The step that put the clock right moved what a right clock had given before: 5 s became 53 years.
+#[test]
+fn a_wait_keeps_what_is_left_of_it_when_the_clock_is_set_right_after_a_start_of_the_machine() {
+    for wrong_by_ms in WRONG_BY_MS {
+        let mut machine = Machine::new();
+        let before = machine.enqueue();
+        machine.start_again(wrong_by_ms);
+        let since = machine.enqueue();
+        machine.set(0);
+        assert_eq!(
+            machine.left_ms(before),
+            (HOUR_MS - 120_000, 2 * HOUR_MS - 120_000),
+            "{wrong_by_ms}"
+        );
+        let left = (HOUR_MS - 60_000, 2 * HOUR_MS - 60_000);
+        assert_eq!(machine.left_ms(since), left, "{wrong_by_ms}");
+        machine.set(DAY_MS);
+        assert_eq!(machine.left_ms(since), left, "{wrong_by_ms}");
+    }
+}
+
+/// Nothing but the wall clock tells how long the machine was off. With one that is behind, what was given
+/// before is late by so much; it is never early.
+#[test]
+fn with_a_clock_that_stays_wrong_only_what_was_given_before_the_start_is_late() {
+    let mut machine = Machine::new();
+    let before = machine.enqueue();
+    machine.start_again(-DAY_MS);
+    let since = machine.enqueue();
+    let left_ms = HOUR_MS - 120_000 + DAY_MS;
+    assert_eq!(machine.left_ms(before), (left_ms, left_ms + HOUR_MS));
+    let left_ms = HOUR_MS - 60_000;
+    assert_eq!(machine.left_ms(since), (left_ms, left_ms + HOUR_MS));
+}
+
+/// How much is left of the window of the key `u`.
+fn window_ms(machine: &Machine) -> i64 {
+    let until = "SELECT until FROM jobq_unique WHERE key = 'u'";
+    machine.sandbox.number(until) - machine.sandbox.now_ms
+}
+
+#[test]
+fn no_window_of_a_unique_key_is_longer_than_it_was_asked_for_whatever_the_clock_says() {
+    for wrong_by_ms in WRONG_BY_MS {
+        for is_removed in [false, true] {
+            let mut machine = Machine::new();
+            let job = NewJob::new("send").unique("u").unique_for(HOUR);
+            let id = machine.sandbox.enqueue(job);
+            machine.sandbox.complete(id);
+            if is_removed {
+                machine.sandbox.write(|tx| edit::remove(tx, id));
+            }
+            machine.start_again(wrong_by_ms);
+            machine.pass(60_000);
+            assert!(is_removed || window_ms(&machine) < HOUR_MS);
+            machine.set(0);
+            let left_ms = window_ms(&machine);
+            assert!(left_ms < HOUR_MS, "{wrong_by_ms}: {left_ms}");
+            if wrong_by_ms == 0 || is_removed {
+                assert_eq!(left_ms, HOUR_MS - 60_000);
             }
         }
     }
