@@ -84,7 +84,7 @@ impl Dispatcher {
         let now = ClockReading::of(&self.store.config.clock);
         let known = due::clock_reading(self.lease.writer.conn()?)?;
         if has_stepped(known.as_ref(), &now) {
-            if known.is_some_and(|known| known.boot == now.boot) {
+            if known.is_some_and(|known| now.step_since(&known).is_some()) {
                 log::warn!(
                     "the wall clock has stepped; waits for a duration keep what is left of them"
                 );

@@ -9,7 +9,7 @@ use super::rate;
 use super::statement::statements;
 use super::tx::Tx;
 use super::uniques;
-use crate::clock::{Clock, boot_id};
+use crate::clock::{Clock, UNKNOWN_BOOT};
 use crate::job::JobId;
 use crate::state::State;
 use crate::{Error, Result};
@@ -110,9 +110,16 @@ pub(crate) struct ClockReading {
 impl ClockReading {
     pub(crate) fn of(clock: &Clock) -> ClockReading {
         ClockReading {
-            boot: boot_id().to_owned(),
+            boot: clock.boot().to_owned(),
             offset_ms: clock.now_ms() - clock.boot_ms(),
         }
+    }
+
+    /// How far the clock has stepped since then; none where the machine may have been started again, as
+    /// it may at any time where the system does not tell.
+    pub(crate) fn step_since(&self, known: &ClockReading) -> Option<i64> {
+        let is_same = self.boot == known.boot && self.boot != UNKNOWN_BOOT;
+        is_same.then(|| self.offset_ms - known.offset_ms)
     }
 }
 
@@ -130,10 +137,12 @@ pub(crate) fn clock_reading(conn: &Connection) -> Result<Option<ClockReading>> {
         .map(|(boot, offset_ms)| ClockReading { boot, offset_ms }))
 }
 
-/// Whether the clock stands so differently that waits must be moved or the reading be renewed.
+/// Whether the clock stands so differently that waits must be moved or the reading be renewed. Who does not
+/// know which start it is sees both by that, a step and another start.
 pub(crate) fn has_stepped(known: Option<&ClockReading>, now: &ClockReading) -> bool {
     known.is_none_or(|known| {
-        known.boot != now.boot || (known.offset_ms - now.offset_ms).abs() >= STEP_MS
+        let is_another = now.boot != UNKNOWN_BOOT && now.boot != known.boot;
+        is_another || (known.offset_ms - now.offset_ms).abs() >= STEP_MS
     })
 }
 
@@ -148,9 +157,7 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
     if !has_stepped(known.as_ref(), now) {
         return Ok(0);
     }
-    let shift_ms = known
-        .filter(|known| known.boot == now.boot)
-        .map(|known| now.offset_ms - known.offset_ms);
+    let shift_ms = known.and_then(|known| now.step_since(&known));
     let moved = match shift_ms {
         Some(shift_ms) => {
             deadlines::follow_step(tx.conn, shift_ms)?;

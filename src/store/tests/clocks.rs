@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::limits::{jobs, limit};
 use super::sandbox::{START_MS, Sandbox};
+use crate::clock::UNKNOWN_BOOT;
 use crate::job::{JobId, NewJob};
 use crate::limit::{Change, Rate};
 use crate::store::due::{self, ClockReading, Schedules};
@@ -186,5 +187,42 @@ fn no_window_of_a_unique_key_is_longer_than_it_was_asked_for_whatever_the_clock_
                 assert_eq!(left_ms, HOUR_MS - 60_000);
             }
         }
+    }
+}
+
+/// A restart counted there as a step by the time that the machine had been up.
+#[test]
+fn where_the_system_does_not_tell_its_starts_nothing_is_moved_and_each_change_is_followed_once() {
+    let reading = |boot: &str, offset_ms| ClockReading {
+        boot: boot.to_owned(),
+        offset_ms,
+    };
+    let mut sandbox = Sandbox::new();
+    let to = [
+        (UNKNOWN_BOOT, 0, true),
+        (UNKNOWN_BOOT, 0, false),
+        (UNKNOWN_BOOT, DAY_MS, true),
+        (UNKNOWN_BOOT, 0, true),
+        ("start 1", 0, true),
+        // Another process, which cannot tell.
+        (UNKNOWN_BOOT, 0, false),
+        (UNKNOWN_BOOT, HOUR_MS, true),
+        ("start 2", HOUR_MS, true),
+    ];
+    for (boot, offset_ms, is_followed) in to {
+        let now = reading(boot, offset_ms);
+        let known = due::clock_reading(&sandbox.conn).unwrap();
+        let is_new = due::has_stepped(known.as_ref(), &now);
+        assert_eq!(is_new, is_followed, "{now:?} after {known:?}");
+        let id = sandbox.enqueue(NewJob::new("send").delay(HOUR).deadline(HOUR * 2));
+        let before = sandbox.job(id);
+        sandbox.write(|tx| due::follow_clock(tx, &now));
+        let after = sandbox.job(id);
+        assert_eq!(
+            (after.run_at, after.deadline),
+            (before.run_at, before.deadline)
+        );
+        let known = due::clock_reading(&sandbox.conn).unwrap();
+        assert!(!due::has_stepped(known.as_ref(), &now), "once");
     }
 }
