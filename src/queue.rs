@@ -173,7 +173,8 @@ impl Queue {
         schema::check_unchanged(conn)?;
         let job = CheckedJob::new(job.into(), &self.limits)?;
         let mut names = Names::default();
-        let mut tx = Tx::new(conn, &mut names, self.store.config.clock.now_ms());
+        let clock = &self.store.config.clock;
+        let mut tx = Tx::new(conn, &mut names, clock.now_ms()).with_clock(clock);
         let enqueued = enqueue::enqueue(&mut tx, &job)?;
         tx.finish()?;
         Ok(enqueued)

@@ -129,6 +129,23 @@ fn a_wait_given_after_the_clock_stepped_is_not_moved_by_that_step() {
     );
 }
 
+/// Only jobq's own writer followed the clock.
+#[test]
+fn a_wait_that_an_application_gives_in_its_own_transaction_is_not_moved_by_a_step_before_it() {
+    let queue = TestQueue::new();
+    let ten_minutes = || NewJob::new("kind").delay(Duration::from_secs(600));
+    queue.enqueue(ten_minutes()).unwrap();
+    let stepped = TestQueue::START + SignedDuration::from_hours(1);
+    queue.clock().step(stepped);
+    let application = Connection::open(queue.path()).unwrap();
+    application.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let after = queue.enqueue_in(&application, ten_minutes()).unwrap().id;
+    application.execute_batch("COMMIT").unwrap();
+    queue.run_due(|runner| runner.handler("kind", by(|_: &Context| Outcome::Done(None))));
+    let due = stepped + SignedDuration::from_mins(10);
+    assert_eq!(job(&queue, after).run_at, Some(due));
+}
+
 /// The drain looked only for retries, and the first thousand due jobs were ones it could not run.
 #[test]
 fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
