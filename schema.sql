@@ -83,7 +83,8 @@ CREATE TABLE jobq_job (
     cancel         INTEGER CHECK (cancel = 1), -- 1: the running attempt is asked to stop
     wait_reason    INTEGER CHECK (wait_reason BETWEEN 1 AND 3), -- 1 delay, 2 retry, 3 snooze
     run_at         INTEGER,     -- when a scheduled job is due
-    wait_fixed     INTEGER,     -- 1: run_at is a moment that was asked for; 0: it came from a duration, and moves with a step of the wall clock
+    wait_fixed     INTEGER,     -- 1: run_at is a moment; 0: it came from a duration, and moves with steps of the wall clock until the
+                                -- machine is started again
     created_at     INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL,
     started_at     INTEGER,     -- of the latest attempt
@@ -91,7 +92,7 @@ CREATE TABLE jobq_job (
     links          INTEGER NOT NULL DEFAULT 0, -- bits: what else changes with it, so that a job without rules costs nothing:
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
-        -- duration and follows steps of the clock
+        -- duration and follows steps of the clock until the machine is started again
     unmet          INTEGER NOT NULL DEFAULT 0, -- so many of its prerequisites are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_place

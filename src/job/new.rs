@@ -17,7 +17,8 @@ pub enum When {
     /// As soon as a worker is free.
     #[default]
     Now,
-    /// After this long, whatever the wall clock does meanwhile.
+    /// After this long, whatever the wall clock does meanwhile. Once the machine has been started again
+    /// it is the moment that this was by the wall clock.
     In(Duration),
     /// From this moment of the wall clock on.
     At(Timestamp),

@@ -106,11 +106,15 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
 /// Runs this one pending job once, whatever comes before it.
 pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -> Result<()> {
     let mut inline = Inline::register(builder, chance)?;
-    let step = Step {
-        claim: Claim::This(job),
-        ..Step::default()
+    let claimed = loop {
+        let turned = inline.write(Step {
+            claim: Claim::This(job),
+            ..Step::default()
+        })?;
+        if !turned.late_left {
+            break turned.claimed;
+        }
     };
-    let claimed = inline.write(step)?.claimed;
     let is_claimed = claimed.is_some();
     if let Some(attempt) = claimed {
         let ended = inline.run(attempt);
@@ -345,6 +349,8 @@ struct Turned {
     tally: Tally,
     prune_left: Option<Pass>,
     shares: Option<Shares>,
+    /// As in [`Written`](super::turn::Written).
+    late_left: bool,
     /// More is due than one step takes, and this one has moved some of it.
     more: bool,
     is_alive: bool,
@@ -394,7 +400,9 @@ impl Step {
         let mut written = turn.write(tx)?;
         let tally = written.tally(&self.settlements);
         let job = match self.claim {
-            Claim::This(job) if written.alive => claim::claim_this(tx, &wish, job)?,
+            Claim::This(job) if written.alive && !written.late_left => {
+                claim::claim_this(tx, &wish, job)?
+            }
             _ => written.claimed.pop(),
         };
         let claimed = job.map(|job| attempt(tx, place, job)).transpose()?;
@@ -406,7 +414,8 @@ impl Step {
             tally,
             prune_left: written.pruned.next,
             shares: written.shares,
-            more: written.has_moved && (is_due || written.failed_unknown > 0),
+            late_left: written.late_left,
+            more: written.late_left || written.has_moved && (is_due || written.failed_unknown > 0),
             is_alive: written.alive,
         })
     }

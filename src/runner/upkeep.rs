@@ -84,7 +84,7 @@ impl Dispatcher {
         let now = ClockReading::of(&self.store.config.clock);
         let known = due::clock_reading(self.lease.writer.conn()?)?;
         if has_stepped(known.as_ref(), &now) {
-            if known.is_some_and(|known| known.boot == now.boot) {
+            if known.is_some_and(|known| now.step_since(&known).is_some()) {
                 log::warn!(
                     "the wall clock has stepped; waits for a duration keep what is left of them"
                 );
@@ -173,9 +173,9 @@ impl Dispatcher {
     }
 }
 
-/// Where a runner's lock is free, its loss and that lock; what its commands left running is ended.
+/// Where a runner is gone, its loss and that lock; what its commands left running is ended.
 pub(super) fn find_dead(folder: &Path, runner: &Alive) -> Option<(Lost, DeadLock)> {
-    let lock = DeadLock::probe(folder, &runner.name)?;
+    let lock = DeadLock::probe(folder, runner)?;
     end_leftovers(&lock.marks());
     let lost = Lost {
         runner: runner.id,

@@ -326,6 +326,8 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
     touches(
         |tx| due::follow_clock(tx, &rebooted).map(|_| ()),
         &[
+            "~ job target scheduled",
+            "~ job stranger scheduled",
             "~ schedule 1",
             "~ meta clock_boot",
             "~ meta clock_offset_ms",

@@ -443,8 +443,11 @@ impl Model {
         self.known_offset = Some(offset);
         self.shift_starts(step);
         self.clock_was_set();
-        for (_, until) in self.uniques.values_mut() {
-            *until = until.map(|until| until + step);
+        for (holder, until) in self.uniques.values_mut() {
+            // That of a removed job stays where it is.
+            if self.jobs.contains_key(holder) {
+                *until = until.map(|until| until + step);
+            }
         }
         for job in self.jobs.values_mut() {
             let unmet = job.edges.values().any(|edge| !edge.met);
