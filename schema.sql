@@ -228,7 +228,7 @@ CREATE TABLE jobq_schedule (
     job         TEXT NOT NULL,  -- JSON: what is enqueued
     origin      INTEGER NOT NULL CHECK (origin IN (0, 1)), -- 0 added by hand, 1 by a configuration file
     next_at     INTEGER,        -- the next slot; changed in the transaction that enqueues; null: never again
-    last_at     INTEGER,        -- the last slot that was enqueued or skipped
+    last_at     INTEGER,        -- the latest slot that was enqueued or skipped
     last_job_id INTEGER,
     paused_at   INTEGER,
     created_at  INTEGER NOT NULL,

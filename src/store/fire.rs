@@ -28,12 +28,13 @@ statements! {
             paused_at, created_at, updated_at
         FROM jobq_schedule WHERE paused_at IS NULL AND next_at IS NOT NULL AND next_at <= ?1
         ORDER BY next_at LIMIT ?2";
-    /// The guard makes a slot one runner's, whatever else has happened since it was read.
-    hot SCHEDULE_ADVANCE_IF_NEXT_AT = "UPDATE jobq_schedule SET next_at = ?3, last_at = ?4
+    /// The guard makes a slot one runner's, whatever else has happened since it was read. The last slot
+    /// stays the latest while a clock that went back goes through earlier ones.
+    hot SCHEDULE_ADVANCE_IF_NEXT_AT = "UPDATE jobq_schedule SET next_at = ?3, last_at = max(coalesce(last_at, ?4), ?4)
         WHERE id = ?1 AND next_at = ?2 AND paused_at IS NULL";
     hot SCHEDULE_FIRED = "UPDATE jobq_schedule SET last_job_id = ?2 WHERE id = ?1";
-    /// Rare, and every schedule is looked at.
-    cold SCHEDULES_AFTER_STEP = "SELECT id, cron, timezone, next_at, last_at FROM jobq_schedule WHERE paused_at IS NULL";
+    /// Rare, and every schedule is looked at. No slot before its beginning is its own.
+    cold SCHEDULES_AFTER_STEP = "SELECT id, cron, timezone, next_at, max(coalesce(last_at, created_at), created_at) FROM jobq_schedule WHERE paused_at IS NULL";
     cold SCHEDULE_GO_ON = "UPDATE jobq_schedule SET next_at = ?2 WHERE id = ?1";
 }
 

@@ -225,11 +225,9 @@ fn find(conn: &Connection, name: &str) -> Result<Option<Stored>> {
         .optional()?)
 }
 
-/// An interval begins now: what stands in the file is moved by the clock's last step first.
+/// The file knows by which clock it begins: should that prove wrong, it goes on by the right one.
 fn first_slot(tx: &mut Tx<'_>, rule: &Rule) -> Result<Option<i64>> {
-    if rule.is_interval() {
-        tx.follow_clock()?;
-    }
+    tx.follow_clock()?;
     Ok(rule.first(tx.now_ms))
 }
 

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use jobq::rusqlite::{Connection, TransactionBehavior};
 use jobq::testing::TestQueue;
-use jobq::{Context, EventKind, JobId, NewJob, Outcome, Runner, Snooze, State, When, Which};
+use jobq::{
+    Context, EventKind, JobId, NewJob, Outcome, Runner, Schedule, Snooze, State, When, Which,
+};
 
 use crate::support::place::{count_events, job, state, wait_until_completed};
 use crate::support::{PATIENCE, assert_stays, by, wait_until};
@@ -208,5 +210,24 @@ fn a_delay_in_the_applications_transaction_is_counted_by_the_clock_as_it_is() {
     queue.advance(Duration::from_secs(59));
     assert_eq!(run_due(), 0);
     queue.advance(Duration::from_secs(1));
+    assert_eq!(run_due(), 1);
+}
+
+#[test]
+fn a_schedule_that_was_added_while_the_clock_was_ahead_comes_when_it_is_set_right() {
+    let queue = TestQueue::new();
+    let run_due = || {
+        let done = by(|_: &Context| Outcome::Done(None));
+        queue
+            .run_due(|runner| runner.handler("kind", done))
+            .completed
+    };
+    assert_eq!(run_due(), 0);
+    queue.clock().step(TestQueue::START + HOUR * 24 * 3650);
+    let hourly = Schedule::new("report", "0 * * * *", NewJob::new("kind"));
+    queue.add_schedule(hourly.timezone("UTC")).unwrap();
+    queue.clock().step(TestQueue::START);
+    assert_eq!(run_due(), 0);
+    queue.advance(Duration::from_secs(3600));
     assert_eq!(run_due(), 1);
 }

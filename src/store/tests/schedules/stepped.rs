@@ -151,3 +151,34 @@ fn a_schedule_goes_on_by_a_clock_that_stays_wrong() {
         }
     }
 }
+
+/// What was fired by the wrong clock hid what had been fired before it: that came a second time.
+#[test]
+fn a_slot_is_not_repeated_because_earlier_ones_came_while_the_clock_was_wrong() {
+    for missed in Missed::ALL {
+        let mut sandbox = Sandbox::new();
+        add(&mut sandbox, hourly("report").missed(missed));
+        assert_eq!(fire_at(&mut sandbox, FIRST_MS), 1);
+        step_clock(&mut sandbox, Some(-5 * HOUR_MS));
+        assert_eq!(fire_at(&mut sandbox, FIRST_MS - 4 * HOUR_MS), 1);
+        step_clock(&mut sandbox, Some(5 * HOUR_MS));
+        let now = FIRST_MS + HOUR_MS - MINUTE_MS;
+        assert_eq!(fire_at(&mut sandbox, now), 0, "{missed}");
+        assert_eq!(fire_at(&mut sandbox, FIRST_MS + HOUR_MS), 1);
+    }
+}
+
+#[test]
+fn no_slot_from_before_it_was_added_is_made_up_for() {
+    for missed in Missed::ALL {
+        let mut sandbox = Sandbox::new();
+        let yearly = Schedule::new("report", "@yearly", NewJob::new("send")).timezone("UTC");
+        add(&mut sandbox, yearly.missed(missed));
+        let next = next_ms(&sandbox, "report");
+        for shift_ms in [-10 * YEAR_MS, 10 * YEAR_MS] {
+            step_clock(&mut sandbox, Some(shift_ms));
+            fire_due(&mut sandbox);
+        }
+        assert_eq!((jobs(&sandbox), next_ms(&sandbox, "report")), (0, next));
+    }
+}
