@@ -232,7 +232,7 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
         (State::Cancelled, [15, 16]),
     ] {
         touches(
-            |tx| edit::remove(tx, target(state)),
+            |tx| edit::remove(tx, target(state)).map(|_| ()),
             &[
                 &format!("- job target {state}"),
                 &format!("- payload target {state}"),
