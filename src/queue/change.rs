@@ -96,10 +96,7 @@ impl Queue {
     /// # Errors
     /// As [`Queue::prune`].
     pub fn prune_kinds(&self, kinds: &KindsOf, state: State, older_than: Duration) -> Result<u64> {
-        let mut pass = Some(Pass {
-            sweeps: self.sweeps(kinds, state, older_than)?,
-            ..Pass::default()
-        });
+        let mut pass = Some(Pass::of(self.sweeps(kinds, state, older_than)?));
         let mut removed = 0;
         while let Some(next) = pass {
             let stepped = self.store.write(move |tx| prune::step(tx, &next))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 
+use super::batches;
 use super::edit;
 use super::names::{self, Names};
 use super::records;
@@ -35,7 +36,7 @@ statements! {
         WHERE key IN (SELECT key FROM jobq_unique WHERE until IS NOT NULL AND until < ?1 ORDER BY until LIMIT ?2)";
 }
 
-/// So many jobs are looked at in one transaction, and so many keys.
+/// So many jobs are looked at in one transaction, so many keys and so many batches.
 pub(crate) const STEP: usize = 200;
 /// A transaction in which so many events were removed is large enough, and so is one that has made so
 /// many pages free: large payloads, results and logs are many pages each.
@@ -74,11 +75,22 @@ pub(crate) struct Pass {
     pub(crate) sweeps: Vec<Sweep>,
     /// Runners that ended before this are forgotten.
     pub(crate) runners_before_ms: Option<i64>,
+    /// After the jobs, batches of which none is left, from this digest on; none: no batch is looked at.
+    pub(crate) batches_from: Option<String>,
     /// After a step that failed: one sweep at a time, so that what cannot be removed holds up no other.
     pub(crate) one_by_one: bool,
 }
 
 impl Pass {
+    /// Over these jobs, and whatever goes with the last of them.
+    pub(crate) fn of(sweeps: Vec<Sweep>) -> Pass {
+        Pass {
+            sweeps,
+            batches_from: Some(String::new()),
+            ..Pass::default()
+        }
+    }
+
     /// Over all kinds, each of which is kept as long as `keep` says.
     pub(crate) fn over(
         conn: &Connection,
@@ -86,7 +98,7 @@ impl Pass {
         now_ms: i64,
         keep: &dyn Fn(&str) -> Keeps,
     ) -> Result<Pass> {
-        let mut pass = Pass::default();
+        let mut pass = Pass::of(Vec::new());
         for kind in names::kind_ids(conn)? {
             for (state, keep) in keep(&names.kind_name(conn, kind)?) {
                 let Some(keep) = keep else { continue };
@@ -102,9 +114,13 @@ impl Pass {
     pub(crate) fn after_failure(&self) -> Option<Pass> {
         let to_blame = usize::from(self.one_by_one || self.sweeps.len() == 1);
         let sweeps: Vec<Sweep> = self.sweeps.iter().copied().skip(to_blame).collect();
-        (!sweeps.is_empty()).then_some(Pass {
+        // Where no job was left to remove, it was the batches.
+        let batches_from = self.batches_from.clone();
+        let batches_from = batches_from.filter(|_| !self.sweeps.is_empty());
+        (!sweeps.is_empty() || batches_from.is_some()).then_some(Pass {
             sweeps,
             runners_before_ms: None,
+            batches_from,
             one_by_one: true,
         })
     }
@@ -194,10 +210,15 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &Pass) -> Result<Stepped> {
         .conn
         .prepare_cached(UNIQUE_KEYS_FORGET_EXPIRED)?
         .execute(params![tx.now_ms, STEP as i64])?;
-    if !unfinished.is_empty() || keys == STEP {
+    let batches_from = match &pass.batches_from {
+        Some(from) if unfinished.is_empty() => batches::forget_gone(tx, from, STEP)?,
+        later => later.clone(),
+    };
+    if !unfinished.is_empty() || keys == STEP || batches_from.is_some() {
         stepped.next = Some(Pass {
             sweeps: unfinished,
             runners_before_ms: None,
+            batches_from,
             one_by_one: pass.one_by_one,
         });
     }

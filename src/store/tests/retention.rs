@@ -6,13 +6,13 @@ use super::sandbox::{START_MS, Sandbox, held};
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
-use crate::store::attempts;
 use crate::store::claim::ClaimedJob;
 use crate::store::edit::EVENTS_AT_ONCE;
 use crate::store::prune::{
     self, EVENTS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, Pass, STEP, Stepped, Sweep,
 };
 use crate::store::records::{self, Filter, Sort};
+use crate::store::{attempts, batches};
 
 /// So many completed jobs of each kind; all ended in the same two milliseconds.
 fn sandbox(jobs: usize) -> Sandbox {
@@ -33,10 +33,7 @@ fn sandbox(jobs: usize) -> Sandbox {
 
 fn pass(kinds: &[i64]) -> Pass {
     let sweep = |kind: &i64| Sweep::new(*kind, State::Completed, START_MS);
-    Pass {
-        sweeps: kinds.iter().map(sweep).collect(),
-        ..Pass::default()
-    }
+    Pass::of(kinds.iter().map(sweep).collect())
 }
 
 fn step(sandbox: &mut Sandbox, pass: &Pass) -> Stepped {
@@ -123,10 +120,7 @@ fn a_job_without_the_beginning_of_its_history_is_sound_and_goes_with_the_next_pa
     lengthen(&sandbox, id, EVENTS * 3 / 2);
     sandbox.settle(&held, &Verdict::Complete { result: None });
     sandbox.now_ms += 1;
-    let again = || Pass {
-        sweeps: vec![Sweep::new(1, State::Completed, i64::MAX)],
-        ..Pass::default()
-    };
+    let again = || Pass::of(vec![Sweep::new(1, State::Completed, i64::MAX)]);
     assert_eq!(step(&mut sandbox, &again()).removed, 0);
     assert!(!sandbox.history(id).is_empty());
     assert_eq!(sandbox.state(id), State::Completed);
@@ -157,10 +151,7 @@ fn each_kind_is_kept_for_its_own_time() {
     let mut sandbox = sandbox(10);
     finish(&mut sandbox, pass(&[2]));
     assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
-    let young = Pass {
-        sweeps: vec![Sweep::new(1, State::Completed, 1001)],
-        ..Pass::default()
-    };
+    let young = Pass::of(vec![Sweep::new(1, State::Completed, 1001)]);
     assert_eq!(finish(&mut sandbox, young), [5]);
     assert_eq!(
         completed(&sandbox, 1),
@@ -229,26 +220,60 @@ fn unique_keys_go_once_their_window_is_over() {
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_unique"), 3);
 }
 
+fn batches(sandbox: &Sandbox) -> i64 {
+    sandbox.number("SELECT count(*) FROM jobq_batch")
+}
+
+#[test]
+fn batches_are_forgotten_once_none_of_their_jobs_is_left() {
+    let mut sandbox = sandbox(4);
+    let ids = |which: &str| {
+        let of_kind = "FROM jobq_job WHERE state = 5 AND kind_id = 1";
+        sandbox.number(&format!("SELECT {which}(id) {of_kind}"))
+    };
+    let (first, last) = (ids("min"), ids("max"));
+    sandbox.sql(&format!(
+        "INSERT INTO jobq_batch VALUES ('', {first}, {first}, 1), ('part', {first}, {last}, 1), ('live', 2, 900, 1);
+         UPDATE jobq_job SET finished_at = 5000 WHERE id = {last};
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450)
+         INSERT INTO jobq_batch SELECT 'gone ' || i, 10000 + i, 10001 + i, 1 FROM n;"
+    ));
+    let young = Sweep::new(1, State::Completed, 5000);
+    let removed = finish(&mut sandbox, Pass::of(vec![young]));
+    assert_eq!(removed.len(), 3, "some at a time: {removed:?}");
+    assert_eq!(batches(&sandbox), 2, "one job of the batch is left");
+    finish(&mut sandbox, pass(&[1, 2]));
+    assert_eq!(batches(&sandbox), 1);
+    assert!(
+        batches::find(&sandbox.conn, "live").unwrap().is_some(),
+        "its second job waits"
+    );
+}
+
 #[test]
 fn what_cannot_be_removed_holds_up_nothing_else() {
-    let mut sandbox = sandbox(10);
-    sandbox.sql(
-        "CREATE TABLE app (job_id INTEGER REFERENCES jobq_job (id));
-         INSERT INTO app SELECT min(id) FROM jobq_job WHERE state = 5 AND kind_id = 1;",
-    );
-    let mut next = Some(pass(&[1, 2]));
-    let mut failures = 0;
-    while let Some(pass) = next {
-        next = match sandbox.try_write(|tx| prune::step(tx, &pass)) {
-            Ok(stepped) => stepped.next,
-            Err(_) => {
-                failures += 1;
-                pass.after_failure()
-            }
-        };
+    for kinds in [[1, 2], [2, 1]] {
+        let mut sandbox = sandbox(10);
+        sandbox.sql(
+            "CREATE TABLE app (job_id INTEGER REFERENCES jobq_job (id));
+             INSERT INTO app SELECT min(id) FROM jobq_job WHERE state = 5 AND kind_id = 1;
+             INSERT INTO jobq_batch VALUES ('gone', 900, 901, 1);",
+        );
+        let mut next = Some(pass(&kinds));
+        let mut failures = 0;
+        while let Some(pass) = next {
+            next = match sandbox.try_write(|tx| prune::step(tx, &pass)) {
+                Ok(stepped) => stepped.next,
+                Err(_) => {
+                    failures += 1;
+                    pass.after_failure()
+                }
+            };
+        }
+        assert_eq!(failures, 2);
+        assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
+        assert_eq!(batches(&sandbox), 0);
     }
-    assert_eq!(failures, 2);
-    assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
 }
 
 #[test]
