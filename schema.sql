@@ -265,7 +265,8 @@ CREATE TABLE jobq_count (
 -- Which queues have something to claim, however many queues there are.
 CREATE INDEX jobq_count_claimable ON jobq_count (queue_id) WHERE state = 2 AND jobs > 0;
 
--- Batches by their content, so that the same `jobq run -f` goes on with what it began.
+-- Batches by their content, so that the same `jobq run -f` goes on with what it began. One is dropped
+-- when none of its jobs is left.
 CREATE TABLE jobq_batch (
     digest       TEXT PRIMARY KEY,
     first_job_id INTEGER NOT NULL,

@@ -10,9 +10,10 @@ use crate::limit::QueueLimits;
 use crate::state::State;
 use crate::store::edit::{self, Cancelled, Edit};
 use crate::store::names::{self, KindsOf};
-use crate::store::prune::{self, Pass, Sweep};
+use crate::store::prune::{self, Allowance, Pass, Sweep};
 use crate::store::queues::{self, Which};
 use crate::store::requeue;
+use crate::store::tx::Tx;
 use crate::store::upkeep::{self, Finding};
 use crate::store::{ended, head};
 use crate::{Error, Result};
@@ -58,12 +59,22 @@ impl Queue {
         self.store.write(move |tx| edit::edit(tx, id, &change))
     }
 
-    /// Removes a final job and its history.
+    /// Removes a final job and its history: a long one in several small transactions, its oldest events
+    /// first.
     ///
     /// # Errors
-    /// There is no such job, or it is not final.
+    /// There is no such job, or it is not final; what was removed of its history until then is gone.
     pub fn remove(&self, id: JobId) -> Result<()> {
-        self.store.write(move |tx| edit::remove(tx, id))
+        let part = move |tx: &mut Tx<'_>| prune::remove(tx, id, &mut Allowance::new(tx.conn)?);
+        let mut is_gone = self.store.write(part)?;
+        while !is_gone {
+            is_gone = match self.store.write(part) {
+                // Somebody else, perhaps a runner that prunes, has removed what was left of it.
+                Err(error) if error.is_not_found() => true,
+                done => done?,
+            };
+        }
+        Ok(())
     }
 
     /// Removes jobs of a final state that ended longer ago than `older_than`, in small transactions,
@@ -88,10 +99,7 @@ impl Queue {
     /// # Errors
     /// As [`Queue::prune`].
     pub fn prune_kinds(&self, kinds: &KindsOf, state: State, older_than: Duration) -> Result<u64> {
-        let mut pass = Some(Pass {
-            sweeps: self.sweeps(kinds, state, older_than)?,
-            ..Pass::default()
-        });
+        let mut pass = Some(Pass::of(self.sweeps(kinds, state, older_than)?));
         let mut removed = 0;
         while let Some(next) = pass {
             let stepped = self.store.write(move |tx| prune::step(tx, &next))?;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::claim::is_paused;
+use super::queues::is_all_paused;
 use super::statement::statements;
 use crate::Result;
 use crate::state::State;
@@ -15,11 +16,9 @@ statements! {
     cold LEFT_PENDING = "SELECT j.queue_id, q.name, j.kind_id, k.name, count(*) FROM jobq_job j
         JOIN jobq_queue q ON q.id = j.queue_id JOIN jobq_kind k ON k.id = j.kind_id
         WHERE j.state = 2 GROUP BY j.queue_id, j.kind_id";
-    cold ALL_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
-    /// From the counters: no index holds these, and they may be many.
+    /// From the counters: they may be many.
     cold LEFT_BY_STATE = "SELECT coalesce(sum(jobs), 0) FROM jobq_count WHERE state = ?1";
     cold LEFT_IN_LINE = "SELECT count(*) FROM jobq_place p JOIN jobq_job j ON j.id = p.job_id WHERE p.held = 0 AND j.state = 1";
-    cold LEFT_RUNNING = "SELECT count(*) FROM jobq_job WHERE state = 3";
 }
 
 /// Whether a job that this runner could run waits for a retry.
@@ -28,7 +27,7 @@ pub(crate) fn retries_left(
     kinds: &[i64],
     queues: Option<&[i64]>,
 ) -> Result<bool> {
-    if conn.prepare_cached(ALL_PAUSED)?.exists([])? {
+    if is_all_paused(conn)? {
         return Ok(false);
     }
     let mut statement = conn.prepare_cached(RETRY_WAITS)?;
@@ -51,7 +50,7 @@ pub(crate) fn left(
     queues: Option<&[i64]>,
 ) -> Result<Vec<(u64, String)>> {
     let mut left = Vec::new();
-    let all_paused = conn.prepare(ALL_PAUSED)?.exists([])?;
+    let all_paused = is_all_paused(conn)?;
     let mut statement = conn.prepare(LEFT_PENDING)?;
     let mut rows = statement.query(params![])?;
     while let Some(row) = rows.next()? {
@@ -80,20 +79,19 @@ pub(crate) fn left(
         };
         left.push((row.get(1)?, why.to_owned()));
     }
-    let running: u64 = conn.query_row(LEFT_RUNNING, [], |row| row.get(0))?;
     let by_state = |state: State| -> Result<u64> {
         Ok(conn.query_row(LEFT_BY_STATE, [state.code()], |row| row.get(0))?)
     };
-    let (blocked, waiting) = (by_state(State::Blocked)?, by_state(State::Waiting)?);
+    let blocked = by_state(State::Blocked)?;
     let in_line: u64 = conn.query_row(LEFT_IN_LINE, [], |row| row.get(0))?;
     for (jobs, why) in [
-        (running, "running on another runner"),
+        (by_state(State::Running)?, "running on another runner"),
         (
             blocked.saturating_sub(in_line),
             "blocked by jobs that are left",
         ),
         (in_line, "blocked by jobs that hold their concurrency keys"),
-        (waiting, "waiting for children"),
+        (by_state(State::Waiting)?, "waiting for children"),
     ] {
         if jobs > 0 {
             left.push((jobs, why.to_owned()));

@@ -8,7 +8,7 @@ use super::checked::Rules;
 use super::ended;
 use super::families::{self, Admitted};
 use super::head;
-use super::links::Links;
+use super::links::{Links, link};
 use super::statement::statements;
 use super::tx::Tx;
 use crate::family::{PrerequisiteRule, Release, Step};
@@ -20,7 +20,6 @@ statements! {
     /// Who has nothing unmet and no children waits for nobody.
     hot PREREQUISITE = "SELECT state, parent_id, unmet > 0 OR links & 2 FROM jobq_job WHERE id = ?1";
     hot EDGE_INSERT = "INSERT INTO jobq_prerequisite (needs_id, job_id, rule, attempt, met) VALUES (?1, ?2, ?3, ?4, ?5)";
-    hot JOB_LINK_IF_NOT = "UPDATE jobq_job SET links = links | ?2 WHERE id = ?1 AND links & ?2 = 0";
     /// A range of the primary key: the jobs that wait for one by some of the rules.
     hot EDGES_FROM = "SELECT job_id, rule FROM jobq_prerequisite
         WHERE needs_id = ?1 AND rule BETWEEN ?2 AND ?3 AND met = 0";
@@ -229,14 +228,6 @@ pub(crate) fn add(tx: &Tx<'_>, job: JobId, edges: &[Edge]) -> Result<()> {
             link(tx, edge.needs, Links::NEEDED)?;
         }
     }
-    Ok(())
-}
-
-/// Sets a bit of a job's row.
-pub(crate) fn link(tx: &Tx<'_>, job: JobId, links: Links) -> Result<()> {
-    tx.conn
-        .prepare_cached(JOB_LINK_IF_NOT)?
-        .execute(params![job.0, links])?;
     Ok(())
 }
 

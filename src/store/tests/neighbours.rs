@@ -234,7 +234,7 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
         (State::Cancelled, [15, 16]),
     ] {
         touches(
-            |tx| edit::remove(tx, target(state)),
+            |tx| edit::remove(tx, target(state)).map(|_| ()),
             &[
                 &format!("- job target {state}"),
                 &format!("- payload target {state}"),
@@ -250,10 +250,7 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
 
 #[test]
 fn pruning_takes_only_what_is_old_and_of_its_state() {
-    let pass = Pass {
-        sweeps: vec![Sweep::new(1, State::Failed, TARGET_ENDED_MS + 1)],
-        ..Pass::default()
-    };
+    let pass = Pass::of(vec![Sweep::new(1, State::Failed, TARGET_ENDED_MS + 1)]);
     touches(
         |tx| prune::step(tx, &pass).map(|_| ()),
         &[
@@ -271,6 +268,13 @@ fn pruning_takes_only_what_is_old_and_of_its_state() {
         ..Pass::default()
     };
     touches(|tx| prune::step(tx, &runners).map(|_| ()), &["- runner 4"]);
+    let mut town = town();
+    town.sql("UPDATE jobq_batch SET first_job_id = 501, last_job_id = 503 WHERE digest = 'abc'");
+    touches_in(
+        &mut town,
+        |tx| prune::step(tx, &Pass::of(Vec::new())).map(|_| ()),
+        &["- batch abc"],
+    );
 }
 
 #[test]

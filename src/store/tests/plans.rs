@@ -31,6 +31,7 @@ modules![
     families,
     fire,
     head,
+    links,
     names,
     places,
     prerequisites,

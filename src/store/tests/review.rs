@@ -8,7 +8,7 @@ use crate::outcome::Verdict;
 use crate::state::State::*;
 use crate::store::checked::{CheckedJob, Limits};
 use crate::store::due::{self, ClockReading};
-use crate::store::{enqueue, places, prerequisites};
+use crate::store::{enqueue, links, places, prerequisites};
 use std::time::Duration;
 
 fn retry() -> Verdict {
@@ -71,7 +71,7 @@ fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
             }
             Ok(())
         });
-        steps_of(&sandbox, &[prerequisites::STATEMENTS])
+        steps_of(&sandbox, &[links::STATEMENTS, prerequisites::STATEMENTS])
     });
     assert!(
         whole as f64 <= half as f64 * 2.2,

@@ -8,6 +8,7 @@ mod enqueue;
 mod exec;
 mod exec_end;
 mod exit_codes;
+mod histories;
 mod inside;
 mod json;
 mod limits;

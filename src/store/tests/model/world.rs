@@ -171,7 +171,7 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             String::new()
         }
         Action::Remove(job) => {
-            edit::remove(tx, JobId(*job))?;
+            while !edit::remove(tx, JobId(*job))?.is_gone {}
             String::new()
         }
         Action::Edit {
@@ -202,13 +202,19 @@ fn prune(tx: &mut Tx<'_>, state: u8, seconds: i64) -> Result<String> {
     let state = [State::Completed, State::Failed, State::Cancelled][usize::from(state) % 3];
     let before_ms = tx.now_ms - seconds * 1000;
     let kinds = names::kind_ids(tx.conn)?.into_iter();
-    let pass = Pass {
+    let mut removed = 0;
+    let mut next = Some(Pass {
         sweeps: kinds
             .map(|kind| Sweep::new(kind, state, before_ms))
             .collect(),
         ..Pass::default()
-    };
-    Ok(prune::step(tx, &pass)?.removed.to_string())
+    });
+    while let Some(pass) = next {
+        let stepped = prune::step(tx, &pass)?;
+        removed += stepped.removed;
+        next = stepped.next;
+    }
+    Ok(removed.to_string())
 }
 
 fn edit(
