@@ -252,6 +252,8 @@ CREATE TABLE jobq_event (
 ) STRICT;
 
 CREATE INDEX jobq_event_job ON jobq_event (job_id) WHERE job_id IS NOT NULL;
+-- The events of no job, of runners and schedules, for retention.
+CREATE INDEX jobq_event_other ON jobq_event (at) WHERE job_id IS NULL;
 
 -- How many jobs each queue has in each state: changed with the rows, so that counts are instant at
 -- any size. `jobq doctor` recounts.

@@ -12,10 +12,9 @@ use crate::store::edit::{self, Cancelled, Edit};
 use crate::store::names::{self, KindsOf};
 use crate::store::prune::{self, Allowance, Pass, Sweep};
 use crate::store::queues::{self, Which};
-use crate::store::requeue;
 use crate::store::tx::Tx;
 use crate::store::upkeep::{self, Finding};
-use crate::store::{ended, head};
+use crate::store::{ended, head, requeue, uniques};
 use crate::{Error, Result};
 
 impl Queue {
@@ -65,7 +64,11 @@ impl Queue {
     /// # Errors
     /// There is no such job, or it is not final; what was removed of its history until then is gone.
     pub fn remove(&self, id: JobId) -> Result<()> {
-        let part = move |tx: &mut Tx<'_>| prune::remove(tx, id, &mut Allowance::new(tx.conn)?);
+        let part = move |tx: &mut Tx<'_>| {
+            // Who removes it by hand wants to be rid of it, and of the key that it may still have.
+            uniques::forget(tx, id)?;
+            prune::remove(tx, id, &mut Allowance::new(tx.conn)?)
+        };
         let mut is_gone = self.store.write(part)?;
         while !is_gone {
             is_gone = match self.store.write(part) {
@@ -78,7 +81,8 @@ impl Queue {
     }
 
     /// Removes jobs of a final state that ended longer ago than `older_than`, in small transactions,
-    /// and gives their space back. Children of a parent that is live stay. How many it were.
+    /// and gives their space back; with them events that belong to no job. Children of a parent that is
+    /// live stay. How many jobs it were.
     ///
     /// # Errors
     /// The state is not final, or the file cannot be written; what was removed until then is gone.
@@ -99,7 +103,12 @@ impl Queue {
     /// # Errors
     /// As [`Queue::prune`].
     pub fn prune_kinds(&self, kinds: &KindsOf, state: State, older_than: Duration) -> Result<u64> {
-        let mut pass = Some(Pass::of(self.sweeps(kinds, state, older_than)?));
+        let sweeps = self.sweeps(kinds, state, older_than)?;
+        let before_ms = sweeps.iter().map(Sweep::before_ms).min();
+        let mut pass = Some(Pass {
+            events_before_ms: before_ms.filter(|_| *kinds == KindsOf::All),
+            ..Pass::of(sweeps)
+        });
         let mut removed = 0;
         while let Some(next) = pass {
             let stepped = self.store.write(move |tx| prune::step(tx, &next))?;

@@ -20,7 +20,7 @@ use super::upkeep::find_dead;
 use crate::job::JobId;
 use crate::store::Store;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
-use crate::store::due::{ClockReading, Schedules};
+use crate::store::due::{self, ClockReading, Schedules};
 use crate::store::names::{self, Names};
 use crate::store::prune::Pass;
 use crate::store::runners::{self, Beats};
@@ -91,8 +91,12 @@ impl RunnerBuilder {
 pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
     let mut inline = Inline::register(builder, bounds.chance)?;
     let most = counts::by_state(&*inline.store.reader()?)?.live() + bounds.spare_runs;
+    let has_been_set = due::has_been_set(&*inline.store.reader()?, &inline.store.config.clock)?;
     let is_endless = inline.work_off(most)?;
-    inline.prune()?;
+    // By a clock that has just been set nothing is old.
+    if !has_been_set {
+        inline.prune()?;
+    }
     let tally = inline.end()?;
     if is_endless {
         return Err(Error::wrong_state(format!(

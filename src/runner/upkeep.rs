@@ -36,6 +36,20 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// The next step of the pass over old jobs, or a new pass. By a clock that has just been set nothing
+    /// is old: should it be wrong, and be set right before the next pass, nothing is lost.
+    fn find_old(&mut self) -> Result<()> {
+        self.agenda.next_prune = clock::after(clock::instant(), self.settings.retention.every);
+        if let Some(left) = self.agenda.prune_left.take() {
+            self.agenda.prune = Some(left);
+            return Ok(());
+        }
+        if !due::has_been_set(self.lease.writer.conn()?, &self.store.config.clock)? {
+            self.agenda.prune = Some(self.new_pass()?);
+        }
+        Ok(())
+    }
+
     fn find_lost(&mut self, now: Instant, beat_due: bool) -> Result<()> {
         let own = self.identity.id;
         let mut others = runners::alive(self.lease.writer.conn()?)?;
@@ -91,16 +105,6 @@ impl Dispatcher {
             }
             self.agenda.clock = Some(now);
         }
-        Ok(())
-    }
-
-    /// The next step of the pass over old jobs, or a new pass.
-    fn find_old(&mut self) -> Result<()> {
-        self.agenda.prune = Some(match self.agenda.prune_left.take() {
-            Some(left) => left,
-            None => self.new_pass()?,
-        });
-        self.agenda.next_prune = clock::after(clock::instant(), self.settings.retention.every);
         Ok(())
     }
 

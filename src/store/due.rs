@@ -146,6 +146,13 @@ pub(crate) fn has_stepped(known: Option<&ClockReading>, now: &ClockReading) -> b
     })
 }
 
+/// Whether the clock is another than the one that the file has last seen, by a step or by a start of the
+/// machine, and nobody has written that yet.
+pub(crate) fn has_been_set(conn: &Connection, clock: &Clock) -> Result<bool> {
+    let known = clock_reading(conn)?;
+    Ok(known.is_some() && has_stepped(known.as_ref(), &ClockReading::of(clock)))
+}
+
 /// After a step of the clock keeps what is left of every wait that was given as a duration, and keeps
 /// schedules going, once for all runners. How many jobs moved.
 ///

@@ -32,6 +32,8 @@ statements! {
         WHERE j.kind_id = ?1 AND j.state = ?2 AND j.state >= 5 AND j.finished_at < ?3
             AND NOT EXISTS (SELECT 1 FROM jobq_job p WHERE p.id = j.parent_id AND p.state < 5)";
     /// Unique keys whose window is over, by the index of those that have one.
+    hot EVENTS_OF_NO_JOB_FORGET = "DELETE FROM jobq_event
+        WHERE id IN (SELECT id FROM jobq_event WHERE job_id IS NULL AND at < ?1 LIMIT ?2)";
     hot UNIQUE_KEYS_FORGET_EXPIRED = "DELETE FROM jobq_unique
         WHERE key IN (SELECT key FROM jobq_unique WHERE until IS NOT NULL AND until < ?1 ORDER BY until LIMIT ?2)";
 }
@@ -64,6 +66,10 @@ impl Sweep {
             seen: (i64::MIN, i64::MIN),
         }
     }
+
+    pub(crate) fn before_ms(&self) -> i64 {
+        self.before_ms
+    }
 }
 
 /// How long the final jobs of a kind are kept, by their state; none: for ever.
@@ -75,6 +81,8 @@ pub(crate) struct Pass {
     pub(crate) sweeps: Vec<Sweep>,
     /// Runners that ended before this are forgotten.
     pub(crate) runners_before_ms: Option<i64>,
+    /// Events of no job, as those of runners and schedules, are forgotten where they are older.
+    pub(crate) events_before_ms: Option<i64>,
     /// After the jobs, batches of which none is left, from this digest on; none: no batch is looked at.
     pub(crate) batches_from: Option<String>,
     /// After a step that failed: one sweep at a time, so that what cannot be removed holds up no other.
@@ -105,6 +113,8 @@ impl Pass {
                 let before_ms = now_ms.saturating_sub(millis(keep));
                 pass.sweeps.push(Sweep::new(kind, state, before_ms));
                 pass.runners_before_ms = pass.runners_before_ms.max(Some(before_ms));
+                let events_before_ms = pass.events_before_ms.unwrap_or(before_ms);
+                pass.events_before_ms = Some(events_before_ms.min(before_ms));
             }
         }
         Ok(pass)
@@ -119,9 +129,9 @@ impl Pass {
         let batches_from = batches_from.filter(|_| !self.sweeps.is_empty());
         (!sweeps.is_empty() || batches_from.is_some()).then_some(Pass {
             sweeps,
-            runners_before_ms: None,
             batches_from,
             one_by_one: true,
+            ..Pass::default()
         })
     }
 }
@@ -210,19 +220,33 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &Pass) -> Result<Stepped> {
         .conn
         .prepare_cached(UNIQUE_KEYS_FORGET_EXPIRED)?
         .execute(params![tx.now_ms, STEP as i64])?;
+    let events_before_ms = forget_events(tx, pass.events_before_ms)?;
     let batches_from = match &pass.batches_from {
         Some(from) if unfinished.is_empty() => batches::forget_gone(tx, from, STEP)?,
         later => later.clone(),
     };
-    if !unfinished.is_empty() || keys == STEP || batches_from.is_some() {
+    let is_more = !unfinished.is_empty() || keys == STEP;
+    if is_more || events_before_ms.is_some() || batches_from.is_some() {
         stepped.next = Some(Pass {
             sweeps: unfinished,
             runners_before_ms: None,
+            events_before_ms,
             batches_from,
             one_by_one: pass.one_by_one,
         });
     }
     Ok(stepped)
+}
+
+/// Some of the old events that belong to no job; before when there are more.
+fn forget_events(tx: &mut Tx<'_>, before_ms: Option<i64>) -> Result<Option<i64>> {
+    let Some(before_ms) = before_ms else {
+        return Ok(None);
+    };
+    tx.flush_events()?;
+    let mut forget = tx.conn.prepare_cached(EVENTS_OF_NO_JOB_FORGET)?;
+    let forgotten = forget.execute(params![before_ms, EVENTS as i64])?;
+    Ok((forgotten == EVENTS).then_some(before_ms))
 }
 
 struct OldJob {

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use jobq::rusqlite::{Connection, TransactionBehavior};
 use jobq::testing::TestQueue;
 use jobq::{
-    Context, EventKind, JobId, NewJob, Outcome, Runner, Schedule, Snooze, State, When, Which,
+    Context, EventKind, JobId, NewJob, Outcome, Runner, Schedule, Snooze, State, Until, When, Which,
 };
 
 use crate::support::place::{count_events, job, state, wait_until_completed};
@@ -230,4 +230,33 @@ fn a_schedule_that_was_added_while_the_clock_was_ahead_comes_when_it_is_set_righ
     assert_eq!(run_due(), 0);
     queue.advance(Duration::from_secs(3600));
     assert_eq!(run_due(), 1);
+}
+
+/// A clock that was a month ahead for some seconds took the failures of a week along.
+#[test]
+fn a_runner_removes_nothing_by_a_clock_that_has_just_been_set() {
+    let queue = TestQueue::new();
+    let run_due = || {
+        let failing = by(|_: &Context| Outcome::Fail { error: "no".into() });
+        let runner = queue.runner().handler("kind", failing);
+        runner.run_due().unwrap()
+    };
+    let id = queue.enqueue(NewJob::new("kind")).unwrap().id;
+    assert_eq!(run_due().failed, 1);
+    queue.clock().step(TestQueue::START + HOUR * 24 * 30);
+    run_due();
+    let drained = queue
+        .runner()
+        .handler("kind", by(|_: &Context| Outcome::Done(None)));
+    queue.clock().step(TestQueue::START);
+    drained
+        .until(Until::Drained)
+        .start()
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(state(&queue, id), State::Failed);
+    queue.advance(Duration::from_secs(8 * 24 * 3600));
+    run_due();
+    assert!(queue.get(id).unwrap().is_none(), "it is old by now");
 }

@@ -327,3 +327,24 @@ fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
         }
     }
 }
+
+/// A schedule that found its queue full told it at each slot, for ever.
+#[test]
+fn old_events_of_no_job_are_forgotten_in_small_steps_and_no_others() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.enqueue(NewJob::new("send"));
+    let many = EVENTS * 2 + 1;
+    sandbox.sql(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})
+         INSERT INTO jobq_event (at, kind) SELECT 5, 51 FROM n;
+         INSERT INTO jobq_event (at, kind, job_id) VALUES (5, 51, {id});
+         INSERT INTO jobq_event (at, kind) VALUES ({START_MS}, 51);"
+    ));
+    let pass = Pass {
+        events_before_ms: Some(START_MS),
+        ..Pass::default()
+    };
+    assert_eq!(finish(&mut sandbox, pass).len(), 3);
+    let left = |which: &str| sandbox.number(&format!("SELECT count(*) FROM jobq_event {which}"));
+    assert_eq!((left(""), left("WHERE job_id IS NULL")), (3, 1));
+}
