@@ -95,7 +95,8 @@
 //! - Every claim raises the attempt; whatever an attempt changes names it. No row changed means the
 //!   claim was lost, and nothing else happens.
 //! - A runner's process lives exactly as long as the lock on its file in `….db-runners/` is held. No
-//!   pid and no wall clock is ever asked.
+//!   pid and no wall clock is ever asked. A missing file proves nothing, but of a runner that never beats
+//!   (`run_due`): of that there is nothing else to see.
 //! - A turn with nothing to write opens no transaction, and one that changed nothing commits nothing:
 //!   else runners would wake each other for ever.
 //! - Counters, history and rows change in one transaction.

@@ -173,9 +173,9 @@ impl Dispatcher {
     }
 }
 
-/// Where a runner's lock is free, its loss and that lock; what its commands left running is ended.
+/// Where a runner is gone, its loss and that lock; what its commands left running is ended.
 pub(super) fn find_dead(folder: &Path, runner: &Alive) -> Option<(Lost, DeadLock)> {
-    let lock = DeadLock::probe(folder, &runner.name)?;
+    let lock = DeadLock::probe(folder, runner)?;
     end_leftovers(&lock.marks());
     let lost = Lost {
         runner: runner.id,

@@ -16,7 +16,7 @@ use crate::support::place::{
     Place, Scene, ailments, count_events, events, job, result, state, wait_until_completed,
 };
 use crate::support::process::Spawn;
-use crate::support::task::{self, KILLER, Task};
+use crate::support::task::{self, KILLER, TASK, Task};
 use crate::support::{PATIENCE, by, wait_until};
 
 const BEAT: Duration = Duration::from_millis(10);
@@ -289,6 +289,55 @@ fn one_that_is_killed_is_taken_over_at_once() {
         (2, 1)
     );
     runner.stop().unwrap();
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+/// A copy of the file has no lock files, and of a runner that never beats there is nothing else to see.
+#[test]
+fn what_one_ran_when_the_file_was_copied_is_taken_over_in_the_copy_and_only_there() {
+    let (scene, copy) = (Scene::new(), Scene::new());
+    let queue = scene.open();
+    let id = add(&queue, Task::until(scene.file("gate")).job());
+    let mut original = Spawn::new(&scene, "original", Role::DueRun).start();
+    scene.wait_until_begun(id, 1);
+    queue.backup(copy.database()).unwrap();
+    let restored = copy.open();
+    let builder = restored.runner().handler(TASK, by(|_| done()));
+    assert_eq!(builder.run_due().unwrap().completed, 1);
+    assert_eq!(
+        (job(&restored, id).attempt, job(&restored, id).crashes),
+        (2, 1)
+    );
+    assert_nothing_is_left_of(&restored, copy.lock_files());
+    scene.open_gate("gate");
+    assert!(original.wait_to_exit().success());
+    assert_eq!(result(&queue, id).as_deref(), Some("\"original-1\""));
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+#[test]
+fn one_whose_lock_file_somebody_removes_loses_its_job_and_changes_nothing_any_more() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let (place, other) = ((*scene).clone(), scene.open());
+    let handler = by(move |ctx: &Context| {
+        if ctx.attempt() == 1 {
+            place.remove_lock_files();
+            let heir = other.runner().handler("kind", by(|_| done()));
+            assert_eq!(heir.run_due().unwrap().completed, 1);
+        }
+        Outcome::Fail {
+            error: "too late".into(),
+        }
+    });
+    let id = add(&queue, NewJob::new("kind"));
+    let error = queue.runner().handler("kind", handler).run_due();
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("was taken for lost"), "{error}");
+    assert_eq!(
+        (job(&queue, id).state, job(&queue, id).attempt),
+        (State::Completed, 2)
+    );
     assert_nothing_is_left_of(&queue, scene.lock_files());
 }
 
