@@ -189,7 +189,10 @@ impl Queue {
     /// # Errors
     /// The file cannot be read at all.
     pub fn examine(&self) -> Result<Vec<Finding>> {
-        upkeep::examine(&*self.store.reader()?, self.store.access)
+        let conn = self.store.reader()?;
+        let mut findings = upkeep::examine(&conn, self.store.access)?;
+        findings.push(upkeep::locks(&conn, &self.store.runners_folder())?);
+        Ok(findings)
     }
 
     /// Replaces the state counters by a recount.

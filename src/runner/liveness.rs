@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Fault};
+use crate::store::file::lock_file;
 use crate::store::runners::{Alive, Beats, Loss};
 use crate::{Error, Result};
 
@@ -45,7 +46,7 @@ impl Lock {
             .create(folder)
             .map_err(failed)?;
         let name = format!("{:032x}", fastrand::u128(..));
-        let path = lock_path(folder, &name);
+        let path = lock_file(folder, &name);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -73,10 +74,6 @@ impl Lock {
     pub(crate) fn remove(&self) {
         let _ = std::fs::remove_file(&self.path);
     }
-}
-
-fn lock_path(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.lock"))
 }
 
 /// Where workers note which process they run. In the page cache of the lock file: it survives the
@@ -116,7 +113,7 @@ impl DeadLock {
     /// folder was lost or the database is a copy: then it is gone. If somebody has removed the file by
     /// hand it may live, and the fence keeps what it reports from changing anything.
     pub(crate) fn probe(folder: &Path, runner: &Alive) -> Option<DeadLock> {
-        let path = lock_path(folder, &runner.name);
+        let path = lock_file(folder, &runner.name);
         // Opened for reading only: closing it is no news to those who watch for closed writers.
         let file = match File::open(&path) {
             Ok(file) => file,
@@ -157,7 +154,7 @@ impl DeadLock {
 
 /// What the workers of a runner have noted of their processes, dead or hung.
 pub(crate) fn marks_of(folder: &Path, name: &str) -> Vec<String> {
-    read_marks(&lock_path(folder, name))
+    read_marks(&lock_file(folder, name))
 }
 
 fn read_marks(path: &Path) -> Vec<String> {
@@ -186,12 +183,18 @@ struct Seen {
     beat: i64,
     since: Instant,
     own_beats: u64,
+    has_beaten: bool,
 }
 
 impl Observer {
     /// This runner has committed a beat: so it is not the database that stands still.
     pub(crate) fn beaten(&mut self) {
         self.own_beats += 1;
+    }
+
+    /// Whether this runner was seen to beat: so it lives.
+    pub(crate) fn has_seen_beat(&self, runner: i64) -> bool {
+        self.seen.get(&runner).is_some_and(|seen| seen.has_beaten)
     }
 
     /// The runners that hang: their beat is the same as `limit` ago, while this one has beaten.
@@ -218,10 +221,14 @@ impl Observer {
                 beat: runner.beat,
                 since: now,
                 own_beats,
+                has_beaten: false,
             };
             let seen = self.seen.entry(runner.id).or_insert(fresh);
             if seen.beat != runner.beat {
-                *seen = fresh;
+                *seen = Seen {
+                    has_beaten: true,
+                    ..fresh
+                };
             } else if now.duration_since(seen.since) >= limit
                 && own_beats >= seen.own_beats + OWN_BEATS
             {

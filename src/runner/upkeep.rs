@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::dispatcher::{Dispatcher, Settings};
 use super::liveness::{DeadLock, marks_of};
-use super::registration;
+use super::registration::{self, Identity};
 use super::shutdown::Phase;
 use super::turn::{Lost, Written, end_leftovers};
 use crate::Result;
@@ -15,7 +15,9 @@ use crate::clock;
 use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::state::State;
+use crate::store::drain;
 use crate::store::due::{self, ClockReading, has_stepped};
+use crate::store::file::has_lock_file;
 use crate::store::prune::{Keeps, Pass, Stepped, give_back_space};
 use crate::store::runners::{self, Alive, Loss};
 
@@ -82,6 +84,22 @@ impl Dispatcher {
             });
         }
         Ok(())
+    }
+
+    /// Whether a job that this runner could run is held by one without a lock file, as in a copy of the
+    /// database. Until that one is seen to beat it may be gone, and found to hang.
+    pub(crate) fn awaits_verdict(&mut self) -> Result<bool> {
+        let Identity { kinds, queues, .. } = &self.identity;
+        let conn = self.lease.writer.conn()?;
+        for other in runners::alive(conn)? {
+            let is_known = other.id == self.identity.id
+                || self.observer.has_seen_beat(other.id)
+                || has_lock_file(&self.folder, &other.name);
+            if !is_known && drain::holds_any(conn, other.id, (kinds, queues.as_deref()))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(crate) fn finish_takeovers(&mut self, written: &Written) {

@@ -11,6 +11,7 @@ use crate::state::State;
 statements! {
     /// By an index of its own: the jobs that wait for a retry are few among a million delayed ones.
     hot RETRY_WAITS = "SELECT DISTINCT queue_id FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1";
+    hot JOBS_HELD_PLACES = "SELECT kind_id, queue_id FROM jobq_job WHERE state = 3 AND runner_id = ?1";
     /// Told once at the end.
     cold LEFT_SCHEDULED = "SELECT wait_reason, count(*) FROM jobq_job WHERE state = 0 GROUP BY wait_reason";
     cold LEFT_PENDING = "SELECT j.queue_id, q.name, j.kind_id, k.name, count(*) FROM jobq_job j
@@ -34,13 +35,35 @@ pub(crate) fn retries_left(
     for kind in kinds {
         let mut rows = statement.query([kind])?;
         while let Some(row) = rows.next()? {
-            let queue = row.get(0)?;
-            if queues.is_none_or(|queues| queues.contains(&queue)) && !is_paused(conn, queue)? {
+            if is_served(conn, row.get(0)?, queues)? {
                 return Ok(true);
             }
         }
     }
     Ok(false)
+}
+
+/// Whether another runner holds a job that this one could run.
+pub(crate) fn holds_any(
+    conn: &Connection,
+    runner: i64,
+    (kinds, queues): (&[i64], Option<&[i64]>),
+) -> Result<bool> {
+    if is_all_paused(conn)? {
+        return Ok(false);
+    }
+    let mut statement = conn.prepare_cached(JOBS_HELD_PLACES)?;
+    let mut rows = statement.query([runner])?;
+    while let Some(row) = rows.next()? {
+        if kinds.contains(&row.get(0)?) && is_served(conn, row.get(1)?, queues)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_served(conn: &Connection, queue: i64, queues: Option<&[i64]>) -> Result<bool> {
+    Ok(queues.is_none_or(|queues| queues.contains(&queue)) && !is_paused(conn, queue)?)
 }
 
 /// How many jobs are left for which reason.

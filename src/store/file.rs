@@ -143,6 +143,16 @@ pub(crate) fn runners_folder(path: &Path) -> PathBuf {
     with_suffix(path, "-runners")
 }
 
+/// The file in it that a runner of this name holds locked.
+pub(crate) fn lock_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.lock"))
+}
+
+/// Whether that is there, as far as can be seen.
+pub(crate) fn has_lock_file(folder: &Path, name: &str) -> bool {
+    lock_file(folder, name).try_exists().unwrap_or(true)
+}
+
 /// `path` with `suffix` appended to its file name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -23,7 +23,10 @@ struct Timed {
 
 impl Timed {
     fn new(beat_every: Duration) -> Timed {
-        let queue = TestQueue::new();
+        Timed::on(TestQueue::new(), beat_every)
+    }
+
+    fn on(queue: TestQueue, beat_every: Duration) -> Timed {
         let handler = by(|ctx: &Context| match (ctx.payload(), ctx.attempt()) {
             ("\"snooze\"", 1) => Outcome::Snooze(Snooze::For(Duration::from_secs(60))),
             ("\"retry\"", 1) => Outcome::Retry {
@@ -259,4 +262,29 @@ fn a_runner_removes_nothing_by_a_clock_that_has_just_been_set() {
     queue.advance(Duration::from_secs(8 * 24 * 3600));
     run_due();
     assert!(queue.get(id).unwrap().is_none(), "it is old by now");
+}
+
+#[test]
+fn a_board_that_begins_in_1970_and_hears_the_time_keeps_its_waits_of_before_and_since() {
+    let queue = TestQueue::new();
+    let minute = || NewJob::new("kind").delay(Duration::from_secs(60));
+    let before = queue.enqueue(minute()).unwrap().id;
+    let due = job(&queue, before).run_at;
+    // What was read of the clock is of another start of the machine.
+    let another = "UPDATE jobq_meta SET value = 'another' WHERE key = 'clock_boot'";
+    let conn = Connection::open(queue.path()).unwrap();
+    assert_eq!(conn.execute(another, []).unwrap(), 1);
+    queue.clock().step(Timestamp::UNIX_EPOCH);
+    let timed = Timed::on(queue, BEAT);
+    let since = timed.queue.enqueue(minute()).unwrap().id;
+    let now = TestQueue::START + SignedDuration::from_secs(50);
+    timed.step(now, since);
+    assert_eq!(timed.due_in(since, now), SignedDuration::from_secs(60));
+    assert_eq!(job(&timed.queue, before).run_at, due);
+    timed.queue.advance(Duration::from_secs(10));
+    wait_until_completed(&timed.queue, before);
+    timed.assert_waits(&[since]);
+    timed.queue.advance(Duration::from_secs(50));
+    wait_until_completed(&timed.queue, since);
+    timed.runner.stop().unwrap();
 }

@@ -300,7 +300,7 @@ fn what_one_ran_when_the_file_was_copied_is_taken_over_in_the_copy_and_only_ther
     let id = add(&queue, Task::until(scene.file("gate")).job());
     let mut original = Spawn::new(&scene, "original", Role::DueRun).start();
     scene.wait_until_begun(id, 1);
-    queue.backup(&copy.database()).unwrap();
+    queue.backup(copy.database()).unwrap();
     let restored = copy.open();
     let builder = restored.runner().handler(TASK, by(|_| done()));
     assert_eq!(builder.run_due().unwrap().completed, 1);
