@@ -109,6 +109,9 @@
 //! - What a limit leaves free is read off what is there: the running jobs of a queue are its places
 //!   (`store/claim.rs`), its last starts its rate (`store/rate.rs`). No permit is handed out, so none leaks.
 //! - A claim leaves out what a limit or a pause keeps back by query; it never takes a job to put it back.
+//! - A claim takes nothing while jobs are past their deadlines that have not been cancelled yet.
+//! - What was given as a duration follows steps of the clock until the machine is started again; from then
+//!   on it is a moment (`store/due.rs`).
 //! - In a file that jobq did not create it changes no mode.
 //! - Whoever has a write transaction open is behind the gate (`store/gate.rs`); an application's code runs
 //!   there alone (`store/effects.rs`), and on that thread nothing may wait for another writer.
