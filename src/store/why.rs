@@ -72,8 +72,8 @@ pub enum Why {
         key: String,
         /// How many places it has.
         places: u64,
-        /// Who holds them: the first ten.
-        holders: Vec<JobId>,
+        /// Who holds them, with their states: the first ten.
+        holders: Vec<(JobId, State)>,
     },
     /// Its own part is done, its children are not.
     ChildrenFirst(Children),
@@ -105,6 +105,17 @@ pub enum Why {
         /// The limit.
         limit: u32,
         /// How many run: more than the limit where that was lowered.
+        running: u64,
+        /// The first ten of them.
+        jobs: Vec<JobId>,
+    },
+    /// Each runner that could run it runs as many jobs of its kind as it may at once.
+    KindAtLimit {
+        /// Its kind.
+        kind: String,
+        /// The limits of the kind in these runners, each once.
+        limits: Vec<u64>,
+        /// How many run.
         running: u64,
         /// The first ten of them.
         jobs: Vec<JobId>,
@@ -189,6 +200,35 @@ fn limited(conn: &Connection, queue: i64, (name, now_ms): (&str, i64)) -> Result
     }))
 }
 
+/// The limit of a kind that keeps any job of it from starting now, in each runner that could claim it.
+fn kind_limited(kind: &str, able: &[&RunnerRecord]) -> Option<Why> {
+    let (mut limits, mut jobs) = (Vec::new(), Vec::new());
+    let claiming = able
+        .iter()
+        .filter(|runner| runner.state != RunnerState::Stopping);
+    for runner in claiming {
+        let limit = *runner.kind_limits.get(kind)?;
+        let of_kind = runner.jobs.iter().filter(|held| held.kind == kind);
+        let before = jobs.len();
+        jobs.extend(of_kind.map(|held| held.job));
+        if ((jobs.len() - before) as u64) < limit {
+            return None;
+        }
+        limits.push(limit);
+    }
+    limits.sort_unstable();
+    limits.dedup();
+    jobs.sort_unstable();
+    let running = jobs.len() as u64;
+    jobs.truncate(NAMED as usize);
+    Some(Why::KindAtLimit {
+        kind: kind.to_owned(),
+        limits,
+        running,
+        jobs,
+    })
+}
+
 fn pending(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Why> {
     let queue = find_queue(conn, &job.queue)?.unwrap_or_default();
     if queues::all_paused_since(conn)?.is_some() {
@@ -225,6 +265,9 @@ fn pending(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Why> {
         return Ok(Why::RunnersStopping);
     }
     if let Some(limit) = limited(conn, queue, (&job.queue, now_ms))? {
+        return Ok(limit);
+    }
+    if let Some(limit) = kind_limited(&job.kind, &able) {
         return Ok(limit);
     }
     let arguments = rusqlite::params![queue, job.priority.code(), job.id.0];

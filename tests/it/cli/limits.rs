@@ -313,6 +313,48 @@ fn a_kind_runs_no_more_often_at_once_than_its_runner_is_told() {
 }
 
 #[test]
+fn a_job_whose_kind_is_at_its_limit_in_each_runner_is_told_so() {
+    let jobq = Jobq::new();
+    let waits = "echo here >> told; until [ -e go ]; do sleep 0.01; done";
+    jobq.write(
+        "jobq.toml",
+        format!("[kinds.slow]\ncommand = [\"sh\", \"-c\", \"{waits}\"]\nconcurrency = 1"),
+    );
+    jobq.enqueue_batch(&"{\"kind\":\"slow\"}\n".repeat(2));
+    let runner = jobq.runner(&[]);
+    jobq.wait_for_line("told");
+    let why = jobq.json(&["why", "2"]);
+    assert_eq!(why["why"], "kind_limit");
+    assert_eq!(
+        why["message"],
+        "job 2 is pending: kind slow is at its limit of 1 in each runner: 1"
+    );
+    // Another kind is not held up by it.
+    jobq.enqueue(&["--", "true"]);
+    wait_until("the other kind is through", PATIENCE, || {
+        jobq.count("completed") == 1
+    });
+    jobq.write("go", "");
+    wait_until("all are through", PATIENCE, || jobq.count("completed") == 3);
+    runner.stop().exits(0);
+}
+
+#[test]
+fn a_job_in_line_for_a_place_is_told_what_its_holder_does() {
+    let jobq = Jobq::new();
+    jobq.run(&["pause", "copies"]).exits(0);
+    for queue in ["copies", "default"] {
+        jobq.enqueue(&["--key", "disk-1", "--queue", queue, "--", "true"]);
+    }
+    let why = jobq.run(&["why", "2"]).exits(0);
+    assert_eq!(
+        why.stdout,
+        "job 2 is blocked: key 'disk-1' is at its limit of 1: 1 (pending)\n"
+    );
+    assert!(why.hint().contains("`jobq why 1`"), "{why:?}");
+}
+
+#[test]
 fn a_kind_is_kept_for_its_own_time() {
     let jobq = Jobq::new();
     jobq.write(
