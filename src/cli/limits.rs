@@ -6,9 +6,11 @@ use jobq::{Change, LimitsOfQueue, QueueLimits, Rate};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::exit::CliResult;
 use super::output::text::count;
 use super::output::time::duration;
 use super::parse;
+use super::session::Session;
 
 /// What a `[queues.NAME]` section of the config file says; what it leaves out stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -30,6 +32,37 @@ impl LimitedQueue {
             weight: change(self.weight),
         }
     }
+
+    /// Whether the database has another value for something that is said here.
+    pub(crate) fn differs_from(&self, now: &LimitsOfQueue) -> bool {
+        // The database knows milliseconds.
+        let in_ms = |rate: Rate| (rate.jobs, rate.per.as_millis());
+        let differs = |said: Option<u64>, now: Option<u64>| said.is_some() && said != now;
+        differs(
+            self.concurrency.map(u64::from),
+            now.concurrency.map(u64::from),
+        ) || self.rate.is_some() && self.rate.map(in_ms) != now.rate.map(in_ms)
+            || differs(self.max_size, now.max_size)
+            || differs(self.weight.map(u64::from), Some(u64::from(now.weight)))
+    }
+}
+
+/// Brings the limits of the config file into the database, before jobs are held to them. Where they
+/// are there already it only reads, and where the file limits no queue not even that.
+pub(crate) fn sync(session: &Session) -> CliResult<()> {
+    let declared = &session.config.queues;
+    if declared.is_empty() {
+        return Ok(());
+    }
+    let queue = session.queue()?;
+    let known = queue.queues()?;
+    for (name, limits) in declared {
+        let known = known.iter().find(|known| known.name == *name);
+        if known.is_none_or(|known| limits.differs_from(&known.limits)) {
+            queue.set_limits(name, limits.change())?;
+        }
+    }
+    Ok(())
 }
 
 fn change<T>(value: Option<T>) -> Change<T> {
@@ -182,6 +215,28 @@ mod tests {
         assert_eq!(number::<u32>("none"), Ok(Change::Clear));
         for text in ["", "-1", "two", "4294967296"] {
             assert!(number::<u32>(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_limit_that_the_file_does_not_mention_does_not_differ() {
+        let now = LimitsOfQueue {
+            concurrency: Some(2),
+            rate: Some(rate("10/1ms").unwrap()),
+            max_size: None,
+            weight: 3,
+        };
+        let said = |text: &str| toml::from_str::<LimitedQueue>(text).unwrap();
+        for same in ["", "concurrency = 2", "rate = '10/1500us'", "weight = 3"] {
+            assert!(!said(same).differs_from(&now), "{same}");
+        }
+        for other in [
+            "concurrency = 1",
+            "rate = '10/1s'",
+            "max_size = 4",
+            "weight = 1",
+        ] {
+            assert!(said(other).differs_from(&now), "{other}");
         }
     }
 

@@ -14,6 +14,7 @@ use super::args::{self, ScheduleAdd, ScheduleNext, ScheduleVerb};
 use super::clock::now;
 use super::enqueue;
 use super::exit::{CliError, CliResult, Exit};
+use super::limits;
 use super::nearest::nearest;
 use super::origin::Origin;
 use super::output::json::{Time, write_line};
@@ -140,6 +141,7 @@ fn next_of(name: &str, session: &Session) -> jobq::Result<String> {
 }
 
 fn run_now(names: &[String], session: &Session) -> CliResult {
+    limits::sync(session)?;
     let mut exit = Exit::Done;
     let mut enqueued_any = false;
     for name in names {

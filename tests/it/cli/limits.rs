@@ -297,6 +297,35 @@ fn the_config_file_limits_queues_when_a_runner_starts() {
 }
 
 #[test]
+fn the_config_file_limits_queues_for_who_enqueues_before_any_runner_has_started() {
+    let jobq = Jobq::new();
+    jobq.write(
+        "jobq.toml",
+        "[defaults]\nmax_queue_size = 2\n[queues.images]\nmax_size = 4",
+    );
+    let line = "{\"shell\":\"true\",\"queue\":\"images\"}\n";
+    jobq.write("five.jsonl", line.repeat(5));
+    for words in [
+        ["enqueue", "--batch", "five.jsonl"],
+        ["run", "-f", "five.jsonl"],
+    ] {
+        jobq.run(&words).fails(75, &["line 5: ", "its limit is 4"]);
+    }
+    // Its own limit, and not the one of queues without.
+    for _ in 0..4 {
+        jobq.enqueue(&["--queue", "images", "--", "true"]);
+    }
+    let one = ["enqueue", "--queue", "images", "--", "true"];
+    jobq.run(&one).fails(75, &["its limit is 4"]);
+    let events = || jobq.json_lines(&["events", "--kind", "queue_limited"]);
+    assert_eq!(events().len(), 1, "the first brought it");
+    let set = jobq.run(&["queue", "set", "images", "--max-size", "9"]);
+    assert!(set.exits(0).hint().contains("[queues.images]"));
+    jobq.run(&one).fails(75, &["its limit is 4"]);
+    assert_eq!(events().len(), 3, "set, and brought back");
+}
+
+#[test]
 fn a_kind_runs_no_more_often_at_once_than_its_runner_is_told() {
     let jobq = Jobq::new();
     jobq.write(
