@@ -296,7 +296,7 @@ fn a_runner_brings_the_schedules_of_the_config_file() {
          timezone = 'Europe/Berlin'
          missed = 'skip'
          kind = 'cleanup'
-         payload = { days = 7 }
+         payload = { days = 7, since = 2026-01-01 }
          queue = 'slow'
          retries = 1
          tags = { team = 'ops' }",
@@ -322,7 +322,10 @@ fn a_runner_brings_the_schedules_of_the_config_file() {
         (&by_hand["origin"], &tick["origin"]),
         (&json!("added"), &json!("config"))
     );
-    assert_eq!(nightly["job"]["payload"], json!({ "days": 7 }));
+    assert_eq!(
+        nightly["job"]["payload"],
+        json!({ "days": 7, "since": "2026-01-01" })
+    );
     assert_eq!(nightly["job"]["tags"], json!({ "team": "ops" }));
     assert_eq!(nightly["job"]["retries"], 1);
 
@@ -381,6 +384,10 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
             "did you mean 'timezone'?",
         ),
         ("kind = 'k'", "`cron`"),
+        (
+            "cron = '@daily'\nkind = 'k'\npayload = { most = inf }",
+            "jobq.toml line 4: payload.most: inf is no number",
+        ),
         ("cron = '@daily'\nkind = 'k'\nmissed = 'some'", "line 4"),
         (
             "cron = '@daily'\nkind = 'k'\ntimeout = '0s'",
