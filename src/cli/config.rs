@@ -128,6 +128,9 @@ enum DurabilityName {
 /// Kinds that have a handler of their own in every runner.
 const BUILT_IN_KINDS: [&str; 3] = ["exec", "sleep", jobq::GROUP];
 
+/// The shortest time that a runner waits for.
+const MOMENT: Duration = Duration::from_millis(1);
+
 const FILE_NAME: &str = "jobq.toml";
 
 impl Config {
@@ -187,6 +190,11 @@ impl Config {
                 WORKERS.start(),
                 WORKERS.end()
             )));
+        }
+        if self.retention.every.is_some_and(|every| every < MOMENT) {
+            return Err(CliError::usage(
+                "[retention] every: a runner cannot look without a pause; 1ms and more are possible",
+            ));
         }
         if self.defaults.max_queue_size == Some(0) {
             return Err(CliError::usage("max_queue_size: 0 lets no job in"));
@@ -426,6 +434,13 @@ mod tests {
             ("[queues.a]\nrate = \"ten\"", "line 2: invalid rate 'ten'"),
             ("max_file_size = \"big\"", "line 1: invalid size 'big'"),
             ("max_file_size = 0", "line 1: invalid size 0"),
+            (
+                "max_file_size = \"1KiB\"",
+                "line 1: invalid size '1KiB': an empty database takes more",
+            ),
+            ("max_file_size = 4096", "line 1: invalid size 4096: an"),
+            ("[retention]\nevery = \"0s\"", "[retention] every: "),
+            ("[retention]\nevery = \"999us\"", "[retention] every: "),
             ("[defaults]\nmax_queue_size = 0", "max_queue_size: 0"),
             (
                 "[kinds.a]\nconcurrency = 0",

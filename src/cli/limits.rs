@@ -138,6 +138,9 @@ pub(crate) fn listed(limits: &LimitsOfQueue) -> String {
     parts.join(" ")
 }
 
+/// An empty database takes nearly as much.
+const SMALLEST_FILE: u64 = 256 << 10;
+
 /// Bytes, as a number or like `512MiB`.
 pub(crate) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
@@ -152,13 +155,15 @@ pub(crate) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D
         Written::Bytes(bytes) => Some(*bytes),
         Written::Text(text) => bytes(text),
     };
-    match (bytes, written) {
-        (Some(bytes), _) if bytes > 0 => Ok(Some(bytes)),
-        (_, Written::Bytes(bytes)) => Err(D::Error::custom(format_args!("invalid size {bytes}"))),
-        (_, Written::Text(text)) => Err(D::Error::custom(format_args!(
-            "invalid size '{text}': sizes look like 512MiB or 1GiB"
-        ))),
-    }
+    let why = match bytes {
+        Some(bytes) if bytes >= SMALLEST_FILE => return Ok(Some(bytes)),
+        Some(1..) => "an empty database takes more, 256KiB and above are possible",
+        _ => "sizes look like 512MiB or 1GiB",
+    };
+    Err(match written {
+        Written::Bytes(bytes) => D::Error::custom(format_args!("invalid size {bytes}: {why}")),
+        Written::Text(text) => D::Error::custom(format_args!("invalid size '{text}': {why}")),
+    })
 }
 
 fn bytes(text: &str) -> Option<u64> {
@@ -254,6 +259,19 @@ mod tests {
         for text in ["", "GiB", "1.5GiB", "-1k", "1x", "99999999999TiB", "12"] {
             assert_eq!(bytes(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_empty_database_takes_less_than_the_smallest_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = jobq::Queue::open(folder.path().join("jobs.db")).unwrap();
+        let copy = folder.path().join("copy.db");
+        queue.backup(&copy).unwrap();
+        let takes = std::fs::metadata(copy).unwrap().len();
+        assert!(
+            (SMALLEST_FILE / 2..SMALLEST_FILE).contains(&takes),
+            "{takes}"
+        );
     }
 
     #[test]

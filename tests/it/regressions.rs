@@ -147,3 +147,17 @@ fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
     assert_eq!(ended.tally.completed, 1);
     assert_eq!(ended.left.iter().map(|left| left.jobs).sum::<u64>(), 2500);
 }
+
+/// An idle runner looked again and again, and took up most of a core.
+#[test]
+fn a_runner_cannot_look_for_old_jobs_without_a_pause() {
+    let scene = Scene::new();
+    let retention = Retention {
+        every: Duration::ZERO,
+        ..Retention::default()
+    };
+    let builder = scene.open().runner().retention(retention);
+    let refused = builder.start().err().unwrap();
+    assert!(refused.is_invalid_input(), "{refused}");
+    assert!(refused.to_string().contains("pause"), "{refused}");
+}

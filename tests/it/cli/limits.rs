@@ -193,13 +193,14 @@ fn sizes_of_the_config_file_hold_for_what_is_enqueued() {
     jobq.enqueue(&["--", "true"]);
     let full = jobq.run(&["enqueue", "--", "true"]).fails(75, &["is full"]);
     assert!(full.hint().contains("max_queue_size"), "{full:?}");
-    jobq.write("jobq.toml", "max_file_size = \"8KiB\"");
+    jobq.write("jobq.toml", "max_file_size = \"256KiB\"");
+    jobq.enqueue(&["--", "true", &"x".repeat(60_000)]);
     let full = jobq.run(&["enqueue", "--", "true"]);
-    let full = full.fails(75, &["size budget", "0.0 MiB are allowed"]);
+    let full = full.fails(75, &["size budget", "0.2 MiB are allowed"]);
     assert!(full.hint().contains("max_file_size"), "{full:?}");
     // What is there goes on.
     jobq.drain(&[]).exits(0);
-    assert_eq!(jobq.count("completed"), 1);
+    assert_eq!(jobq.count("completed"), 2);
 }
 
 #[test]
