@@ -77,7 +77,7 @@ pub(super) fn run(args: &args::Why, session: &Session) -> CliResult {
 fn state(why: &Why) -> State {
     match why {
         Why::Running { .. } => State::Running,
-        Why::Final { state, .. } | Why::Other(state) => *state,
+        Why::Final { state, .. } | Why::DeadlineOver { state, .. } | Why::Other(state) => *state,
         Why::WaitsFor { .. }
         | Why::ParentFirst { .. }
         | Why::SpawnerFirst { .. }
@@ -108,6 +108,14 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
         Why::NotDue { reason, until } => {
             not_due(id, *reason, &format!("{} ({})", relative(*until, now), rfc3339(*until)))
         }
+        Why::DeadlineOver { state, deadline } => Told::new(
+            "deadline_over",
+            format!(
+                "job {id} is {state}: its deadline, {}, is over: the next runner that looks cancels it",
+                rfc3339(*deadline)
+            ),
+        )
+        .hint(format!("`jobq retry {id}`, once it is cancelled, lets it run without a deadline")),
         Why::AllPaused => {
             pending(id, "all_paused", "all queues are paused").hint("`jobq resume` resumes them")
         }
@@ -264,7 +272,8 @@ pub(super) fn word(name: &str) -> String {
 /// The look of a rule: whether somebody may want to do something about it.
 pub(super) fn look(why: &Why) -> Look {
     match why {
-        Why::AllPaused
+        Why::DeadlineOver { .. }
+        | Why::AllPaused
         | Why::QueuePaused(_)
         | Why::NoRunner
         | Why::NoHandler(_)

@@ -22,6 +22,8 @@ statements! {
     /// By the index of what runs, over all runners: as many rows as there are workers, and some ahead.
     cold JOBS_RUNNING_IN = "SELECT id FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1
         ORDER BY id LIMIT ?2";
+    /// Its deadline is over and it has not begun: whoever looks next cancels it.
+    cold DEADLINE_MISSED = "SELECT at FROM jobq_deadline WHERE job_id = ?1 AND at <= ?2";
     cold QUEUE_USE = "SELECT q.rate_at, coalesce((SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3), 0)
         FROM jobq_queue q WHERE q.id = ?1";
 }
@@ -86,6 +88,13 @@ pub enum Why {
         /// Until then.
         until: jiff::Timestamp,
     },
+    /// It had not begun by its deadline: the next runner that looks cancels it.
+    DeadlineOver {
+        /// What it is until then.
+        state: State,
+        /// Its deadline.
+        deadline: jiff::Timestamp,
+    },
     /// Every queue is paused.
     AllPaused,
     /// Its queue is paused.
@@ -144,6 +153,9 @@ pub enum Why {
 
 pub(crate) fn why(conn: &Connection, id: JobId, now_ms: i64) -> Result<Why> {
     let job = records::get(conn, id)?.ok_or_else(|| no_such_job(id))?;
+    if let Some(late) = late(conn, &job, now_ms)? {
+        return Ok(late);
+    }
     match job.state {
         State::Running => Ok(Why::Running {
             runner: job.runner.unwrap_or_default(),
@@ -161,6 +173,22 @@ pub(crate) fn why(conn: &Connection, id: JobId, now_ms: i64) -> Result<Why> {
             error: job.error.clone(),
         }),
     }
+}
+
+/// A job that is cancelled whatever else keeps it.
+fn late(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Option<Why>> {
+    let (State::Scheduled | State::Blocked | State::Pending) = job.state else {
+        return Ok(None);
+    };
+    let mut statement = conn.prepare(DEADLINE_MISSED)?;
+    let mut rows = statement.query([job.id.0, now_ms])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    Ok(Some(Why::DeadlineOver {
+        state: job.state,
+        deadline: timestamp(row.get(0)?),
+    }))
 }
 
 /// The limit of its queue that keeps any job of it from starting now.
