@@ -6,11 +6,12 @@ use jobq::{Change, LimitsOfQueue, QueueLimits, Rate};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::exit::CliResult;
+use super::exit::{CliError, CliResult};
 use super::output::text::count;
 use super::output::time::duration;
-use super::parse;
 use super::session::Session;
+use super::why::word;
+use super::{config, parse};
 
 /// What a `[queues.NAME]` section of the config file says; what it leaves out stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -31,6 +32,42 @@ impl LimitedQueue {
             max_size: change(self.max_size),
             weight: change(self.weight),
         }
+    }
+
+    /// What is wrong is told by its table and key.
+    pub(crate) fn check(&self, name: &str) -> CliResult<()> {
+        let table = format!("[queues.{}]", config::key(name));
+        let keep = QueueLimits::default();
+        keep.check(name)
+            .map_err(|error| CliError::from(error).context(&table))?;
+        let QueueLimits {
+            concurrency,
+            rate,
+            max_size,
+            weight,
+        } = self.change();
+        for (key, alone) in [
+            (
+                "concurrency",
+                QueueLimits {
+                    concurrency,
+                    ..keep
+                },
+            ),
+            ("rate", QueueLimits { rate, ..keep }),
+            ("max_size", QueueLimits { max_size, ..keep }),
+            ("weight", QueueLimits { weight, ..keep }),
+        ] {
+            alone.check(name).map_err(|error| {
+                CliError::from(error)
+                    .context(format_args!("{table} {key}"))
+                    .hint(format!(
+                        "leave {key} out to set none; `jobq pause {}` lets nothing of the queue start",
+                        word(name)
+                    ))
+            })?;
+        }
+        Ok(())
     }
 
     /// Whether the database has another value for something that is said here.

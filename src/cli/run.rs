@@ -34,7 +34,10 @@ use super::session::Session;
 
 pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let queue = session.queue()?;
-    if !args.drain {
+    if args.drain {
+        // It fires none; a mistake in one is told all the same.
+        schedule::declared::check(session)?;
+    } else {
         schedule::declared::sync(session)?;
     }
     limits::sync(session)?;

@@ -36,6 +36,14 @@ impl Queue {
         self.store.write(move |tx| schedules::add(tx, &schedule))
     }
 
+    /// Checks a schedule as adding would, without adding it.
+    ///
+    /// # Errors
+    /// What [`Queue::add_schedule`] would say.
+    pub fn check_schedule(&self, schedule: Schedule) -> Result<()> {
+        CheckedSchedule::new(schedule, ScheduleOrigin::Added, &self.limits).map(|_| ())
+    }
+
     /// Makes the schedules that come from a configuration those that are given: adds and changes as
     /// [`Queue::add_schedule`] does, and removes those of an earlier call that are no longer given.
     /// Schedules that were added otherwise stay, unless one of the same name is given. All or nothing.

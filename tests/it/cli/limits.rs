@@ -294,7 +294,15 @@ fn the_config_file_limits_queues_when_a_runner_starts() {
     let events = jobq.json_lines(&["events", "--kind", "queue_limited"]);
     assert_eq!(events.len(), 2, "the second runner changed nothing");
     jobq.write("jobq.toml", "[queues.images]\nconcurrency = 0");
-    jobq.drain(&[]).fails(2, &["lets no job run"]);
+    let refused = jobq.drain(&[]);
+    let refused = refused.fails(
+        2,
+        &["jobq.toml: [queues.images] concurrency: ", "no job run"],
+    );
+    assert_eq!(
+        refused.hint(),
+        "leave concurrency out to set none; `jobq pause images` lets nothing of the queue start"
+    );
 }
 
 #[test]

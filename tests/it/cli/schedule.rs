@@ -396,8 +396,13 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
     ] {
         let good = "[schedules.a]\ncron = '@daily'\nkind = 'k'\n";
         jobq.write("jobq.toml", format!("[schedules.n]\n{table}\n{good}"));
-        jobq.run(&["run"]).fails(2, &[words]);
+        for verb in [&["run"][..], &["run", "--drain"]] {
+            jobq.run(verb).fails(2, &["jobq.toml", words]);
+        }
     }
+    jobq.write("jobq.toml", "[schedules.'']\ncron = '@daily'\nkind = 'k'");
+    let named = "jobq.toml: [schedules.\"\"]: the schedule's name is empty";
+    jobq.run(&["run"]).fails(2, &[named]);
     jobq.write("jobq.toml", "");
     assert_eq!(jobq.stdout(&["schedule", "list"]), "");
     assert_eq!(jobq.state(1), "pending");
