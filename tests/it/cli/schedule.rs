@@ -79,10 +79,25 @@ fn a_schedule_is_added_and_listed_with_all_that_it_is() {
 #[test]
 fn without_a_zone_the_systems_is_meant() {
     let jobq = Jobq::new();
-    for (tz, zone) in [("Asia/Kathmandu", "Asia/Kathmandu"), ("<+05>-5", "UTC")] {
-        let words = ["schedule", "add", "here", "0 12 * * *", "--", "true"];
-        jobq.call(&words).env("TZ", tz).run().exits(0);
+    let call = |words: &[&str], tz| jobq.call(words).env("TZ", tz).run().exits(0);
+    let is_hinted = |output: &Output| output.stderr.contains("so UTC is meant: --tz");
+    for (tz, zone) in [
+        ("Asia/Kathmandu", "Asia/Kathmandu"),
+        ("UTC", "UTC"),
+        ("<+05>-5", "UTC"),
+        ("EST5EDT,M3.2.0,M11.1.0", "UTC"),
+        ("Europe/Brelin", "UTC"),
+    ] {
+        let add = ["schedule", "add", "here", "0 12 * * *", "--", "true"];
+        let added = call(&add, tz);
         assert_eq!(jobq.json(&["schedule", "list"])["timezone"], zone, "{tz}");
+        let next = call(&["schedule", "next", "0 12 * * *"], tz);
+        let hinted = [&added, &next].map(is_hinted);
+        assert_eq!(hinted, [tz != zone; 2], "{tz}");
+        for known in [&["@every 1h"][..], &["@daily", "--tz", "UTC"], &["here"]] {
+            let next = call(&[&["schedule", "next"], known].concat(), tz);
+            assert!(!is_hinted(&next), "{tz} {known:?}");
+        }
     }
 }
 
