@@ -104,6 +104,13 @@ fn add(args: &ScheduleAdd, session: &Session) -> CliResult {
                 .hint("`jobq schedule run NAME` enqueues one now"),
         );
     }
+    // clap would name --batch among what is missing.
+    if args.job.command.is_empty() && args.job.shell.is_none() && args.job.kind.is_none() {
+        return Err(
+            CliError::usage("a schedule needs a job: a command, --shell or --kind")
+                .hint("jobq schedule add NAME CRON -- CMD ARG…"),
+        );
+    }
     let options = enqueue::options(&args.job, session)?;
     let origin = Origin::here(Arc::clone(&session.config))?.usual(options);
     let job = origin.job(enqueue::wanted(&args.job)?)?;

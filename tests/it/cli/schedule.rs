@@ -74,6 +74,7 @@ fn a_schedule_is_added_and_listed_with_all_that_it_is() {
         ["nightly", "0 2 * * mon-fri", "Europe/Berlin"]
     );
     assert_eq!(row.rows()[0][3], text(&listed["next_at"]));
+    assert_eq!(row.rows()[0][7..], ["", "skip", "skip"]);
 }
 
 #[test]
@@ -143,11 +144,17 @@ fn a_bad_rule_zone_or_job_is_refused_and_named() {
             &["no JSON"],
         ),
         (&["", "@daily", "--", "true"], &["name"]),
+        (
+            &["@daily", "n", "--", "true"],
+            &["called '@daily'", "hint: the name comes first"],
+        ),
     ] {
         add(&jobq, words).fails(2, why);
     }
     assert_eq!(jobq.stdout(&["schedule", "list"]), "");
-    jobq.run(&["schedule", "add", "n", "@daily"]).fails(2, &[]);
+    let refused = add(&jobq, &["n", "@daily"]);
+    let refused = refused.fails(2, &["a command, --shell or --kind"]);
+    assert!(!refused.stderr.contains("--batch"), "{refused:?}");
 }
 
 #[test]
