@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Queue;
 use crate::clock::millis;
-use crate::job::{JobId, NewJob, check_name};
+use crate::job::{JobId, NewJob};
 use crate::limit::QueueLimits;
 use crate::state::State;
 use crate::store::edit::{self, Cancelled, Edit};
@@ -153,8 +153,7 @@ impl Queue {
     /// # Errors
     /// The name or a value is not usable, or the file cannot be written.
     pub fn set_limits(&self, name: &str, limits: QueueLimits) -> Result<bool> {
-        check_name("queue's name", name)?;
-        limits.check()?;
+        limits.check(name)?;
         let name = name.to_owned();
         self.store
             .write(move |tx| queues::set_limits(tx, &name, &limits))

@@ -66,13 +66,13 @@ fn is_served(conn: &Connection, queue: i64, queues: Option<&[i64]>) -> Result<bo
     Ok(queues.is_none_or(|queues| queues.contains(&queue)) && !is_paused(conn, queue)?)
 }
 
-/// How many jobs are left for which reason.
+/// How many jobs are left for which reason, each told once.
 pub(crate) fn left(
     conn: &Connection,
     kinds: &[i64],
     queues: Option<&[i64]>,
 ) -> Result<Vec<(u64, String)>> {
-    let mut left = Vec::new();
+    let mut left: Vec<(u64, String)> = Vec::new();
     let all_paused = is_all_paused(conn)?;
     let mut statement = conn.prepare(LEFT_PENDING)?;
     let mut rows = statement.query(params![])?;
@@ -90,7 +90,11 @@ pub(crate) fn left(
         } else {
             "the runner was stopped".to_owned()
         };
-        left.push((row.get(4)?, why));
+        let jobs: u64 = row.get(4)?;
+        match left.iter_mut().find(|(_, told)| *told == why) {
+            Some((sum, _)) => *sum += jobs,
+            None => left.push((jobs, why)),
+        }
     }
     let mut statement = conn.prepare(LEFT_SCHEDULED)?;
     let mut rows = statement.query(params![])?;

@@ -1,5 +1,7 @@
 //! The runners in the file: registering, beating, ending, and taking over from those that are lost.
 
+use std::collections::{BTreeMap, HashMap};
+
 use rusqlite::{Connection, Row, params};
 
 use super::claim::{ClaimFor, budget};
@@ -64,13 +66,18 @@ pub(crate) enum Beats {
 /// What stands in place of a beat where there never is one.
 const NO_BEAT: i64 = -1;
 
-pub(crate) fn register(tx: &mut Tx<'_>, registration: &Registration) -> Result<i64> {
+/// `limits` are those of kinds, in this runner.
+pub(crate) fn register(
+    tx: &mut Tx<'_>,
+    registration: &Registration,
+    limits: &HashMap<String, usize>,
+) -> Result<i64> {
     let id = tx.conn.prepare_cached(RUNNER_INSERT)?.insert(params![
         registration.name,
         registration.pid,
         registration.host,
         registration.workers as i64,
-        json_array(&registration.kinds),
+        json_array(&with_limits(&registration.kinds, limits)),
         registration.queues.as_deref().map(json_array),
         tx.now_ms,
         match registration.beats {
@@ -87,6 +94,29 @@ pub(crate) fn register(tx: &mut Tx<'_>, registration: &Registration) -> Result<i
 
 fn json_array(names: &[String]) -> String {
     serde_json::Value::from(names).to_string()
+}
+
+/// No name holds a control character: what has one is a kind's limit. Who knows nothing of limits
+/// reads the name of a kind that no job has.
+const LIMIT: char = '\t';
+
+/// The kinds, and behind them the limits of those that have one.
+fn with_limits(kinds: &[String], limits: &HashMap<String, usize>) -> Vec<String> {
+    let limits = kinds
+        .iter()
+        .filter_map(|kind| Some(format!("{kind}{LIMIT}{}", limits.get(kind)?)));
+    kinds.iter().cloned().chain(limits).collect()
+}
+
+/// Takes the limits out of what [`with_limits`] has made.
+fn take_limits(kinds: &mut Vec<String>) -> BTreeMap<String, u64> {
+    let limits = kinds.extract_if(.., |kind| kind.contains(LIMIT));
+    limits
+        .filter_map(|limit| {
+            let (kind, jobs) = limit.split_once(LIMIT)?;
+            Some((kind.to_owned(), jobs.parse().ok()?))
+        })
+        .collect()
 }
 
 /// Whether the runner still counts as alive.
@@ -273,6 +303,8 @@ pub struct RunnerRecord {
     pub worker_count: u32,
     /// The kinds it has handlers for.
     pub kinds: Vec<String>,
+    /// How many jobs of a kind it runs at once; a kind that is not here: as many as it has workers.
+    pub kind_limits: BTreeMap<String, u64>,
     /// The queues it serves; none: all.
     pub queues: Option<Vec<String>>,
     /// When it registered.
@@ -333,13 +365,15 @@ pub(crate) fn list(conn: &Connection, of: RunnersOf) -> Result<Vec<RunnerRecord>
             _ => RunnerState::Offline,
         };
         let names = |text: String| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default();
+        let mut kinds = names(row.get(5)?);
         runners.push(RunnerRecord {
             id,
             state,
             pid: row.get(2)?,
             host: row.get(3)?,
             worker_count: row.get(4)?,
-            kinds: names(row.get(5)?),
+            kind_limits: take_limits(&mut kinds),
+            kinds,
             queues: row.get::<_, Option<String>>(6)?.map(names),
             started_at: timestamp(row.get(8)?),
             heartbeat_at: timestamp(row.get(9)?),

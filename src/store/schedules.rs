@@ -70,6 +70,13 @@ impl CheckedSchedule {
         limits: &Limits,
     ) -> Result<CheckedSchedule> {
         check_name("schedule's name", &schedule.name)?;
+        if schedule.name.starts_with('@') {
+            return Err(Error::invalid(format!(
+                "a schedule cannot be called '{}': rules like @daily begin so",
+                schedule.name
+            ))
+            .hint("the name comes first: `jobq schedule add NAME '@daily' -- CMD`"));
+        }
         let checked = || -> Result<CheckedSchedule> {
             CheckedJob::new(schedule.job.clone(), limits)?;
             Ok(CheckedSchedule {

@@ -22,6 +22,8 @@ statements! {
     /// By the index of what runs, over all runners: as many rows as there are workers, and some ahead.
     cold JOBS_RUNNING_IN = "SELECT id FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1
         ORDER BY id LIMIT ?2";
+    /// Its deadline is over and it has not begun: whoever looks next cancels it.
+    cold DEADLINE_MISSED = "SELECT at FROM jobq_deadline WHERE job_id = ?1 AND at <= ?2";
     cold QUEUE_USE = "SELECT q.rate_at, coalesce((SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3), 0)
         FROM jobq_queue q WHERE q.id = ?1";
 }
@@ -72,8 +74,8 @@ pub enum Why {
         key: String,
         /// How many places it has.
         places: u64,
-        /// Who holds them: the first ten.
-        holders: Vec<JobId>,
+        /// Who holds them, with their states: the first ten.
+        holders: Vec<(JobId, State)>,
     },
     /// Its own part is done, its children are not.
     ChildrenFirst(Children),
@@ -85,6 +87,13 @@ pub enum Why {
         reason: WaitReason,
         /// Until then.
         until: jiff::Timestamp,
+    },
+    /// It had not begun by its deadline: the next runner that looks cancels it.
+    DeadlineOver {
+        /// What it is until then.
+        state: State,
+        /// Its deadline.
+        deadline: jiff::Timestamp,
     },
     /// Every queue is paused.
     AllPaused,
@@ -105,6 +114,17 @@ pub enum Why {
         /// The limit.
         limit: u32,
         /// How many run: more than the limit where that was lowered.
+        running: u64,
+        /// The first ten of them.
+        jobs: Vec<JobId>,
+    },
+    /// Each runner that could run it runs as many jobs of its kind as it may at once.
+    KindAtLimit {
+        /// Its kind.
+        kind: String,
+        /// The limits of the kind in these runners, each once.
+        limits: Vec<u64>,
+        /// How many run.
         running: u64,
         /// The first ten of them.
         jobs: Vec<JobId>,
@@ -133,6 +153,9 @@ pub enum Why {
 
 pub(crate) fn why(conn: &Connection, id: JobId, now_ms: i64) -> Result<Why> {
     let job = records::get(conn, id)?.ok_or_else(|| no_such_job(id))?;
+    if let Some(late) = late(conn, &job, now_ms)? {
+        return Ok(late);
+    }
     match job.state {
         State::Running => Ok(Why::Running {
             runner: job.runner.unwrap_or_default(),
@@ -150,6 +173,22 @@ pub(crate) fn why(conn: &Connection, id: JobId, now_ms: i64) -> Result<Why> {
             error: job.error.clone(),
         }),
     }
+}
+
+/// A job that is cancelled whatever else keeps it.
+fn late(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Option<Why>> {
+    let (State::Scheduled | State::Blocked | State::Pending) = job.state else {
+        return Ok(None);
+    };
+    let mut statement = conn.prepare(DEADLINE_MISSED)?;
+    let mut rows = statement.query([job.id.0, now_ms])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    Ok(Some(Why::DeadlineOver {
+        state: job.state,
+        deadline: timestamp(row.get(0)?),
+    }))
 }
 
 /// The limit of its queue that keeps any job of it from starting now.
@@ -189,6 +228,35 @@ fn limited(conn: &Connection, queue: i64, (name, now_ms): (&str, i64)) -> Result
     }))
 }
 
+/// The limit of a kind that keeps any job of it from starting now, in each runner that could claim it.
+fn kind_limited(kind: &str, able: &[&RunnerRecord]) -> Option<Why> {
+    let (mut limits, mut jobs) = (Vec::new(), Vec::new());
+    let claiming = able
+        .iter()
+        .filter(|runner| runner.state != RunnerState::Stopping);
+    for runner in claiming {
+        let limit = *runner.kind_limits.get(kind)?;
+        let of_kind = runner.jobs.iter().filter(|held| held.kind == kind);
+        let before = jobs.len();
+        jobs.extend(of_kind.map(|held| held.job));
+        if ((jobs.len() - before) as u64) < limit {
+            return None;
+        }
+        limits.push(limit);
+    }
+    limits.sort_unstable();
+    limits.dedup();
+    jobs.sort_unstable();
+    let running = jobs.len() as u64;
+    jobs.truncate(NAMED as usize);
+    Some(Why::KindAtLimit {
+        kind: kind.to_owned(),
+        limits,
+        running,
+        jobs,
+    })
+}
+
 fn pending(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Why> {
     let queue = find_queue(conn, &job.queue)?.unwrap_or_default();
     if queues::all_paused_since(conn)?.is_some() {
@@ -225,6 +293,9 @@ fn pending(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Why> {
         return Ok(Why::RunnersStopping);
     }
     if let Some(limit) = limited(conn, queue, (&job.queue, now_ms))? {
+        return Ok(limit);
+    }
+    if let Some(limit) = kind_limited(&job.kind, &able) {
         return Ok(limit);
     }
     let arguments = rusqlite::params![queue, job.priority.code(), job.id.0];

@@ -233,3 +233,17 @@ fn a_turn_that_waited_for_the_lock_claims_nothing_that_has_become_late_meanwhile
     assert_eq!(scene.begins_of(urgent).len(), 0);
     runner.end();
 }
+
+/// An idle runner looked again and again, and took up most of a core.
+#[test]
+fn a_runner_cannot_look_for_old_jobs_without_a_pause() {
+    let scene = Scene::new();
+    let retention = Retention {
+        every: Duration::ZERO,
+        ..Retention::default()
+    };
+    let builder = scene.open().runner().retention(retention);
+    let refused = builder.start().err().unwrap();
+    assert!(refused.is_invalid_input(), "{refused}");
+    assert!(refused.to_string().contains("pause"), "{refused}");
+}

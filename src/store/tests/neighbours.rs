@@ -1,5 +1,6 @@
 //! What people and upkeep do to one job, queue or runner leaves every other row as it was.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::sandbox::START_MS;
@@ -391,7 +392,7 @@ fn a_runner_writes_its_own_row_alone() {
         beats: runners::Beats::Regularly,
     };
     touches(
-        |tx| runners::register(tx, &registration).map(|_| ()),
+        |tx| runners::register(tx, &registration, &HashMap::new()).map(|_| ()),
         &["+ runner 5", "+ event runner_started"],
     );
 }

@@ -199,6 +199,12 @@ fn a_deadline_is_a_moment_or_a_duration_from_now() {
     let over = ["enqueue", "--deadline", "2001-01-01T00:00:00Z"];
     let over = jobq.run(&[&over[..], &["--", "touch", "ran"]].concat());
     assert!(over.exits(0).stderr.contains("over already"));
+    let why = jobq.run(&["why", "3"]).exits(0);
+    assert_eq!(
+        why.stdout,
+        "job 3 is pending: its deadline, 2001-01-01T00:00:00.000Z, is over: the next runner that looks cancels it\n"
+    );
+    assert!(why.hint().contains("jobq retry 3"), "{why:?}");
     let late = ["enqueue", "--in", "2h", "--deadline", "1h", "--", "true"];
     let late = jobq.run(&late).exits(0);
     assert!(late.stderr.contains("due after its deadline"));

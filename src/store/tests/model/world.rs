@@ -1,5 +1,6 @@
 //! The file itself, in a folder of its own, and the store's operations on it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -65,7 +66,7 @@ impl World {
         };
         let registered = world.transaction(|tx| {
             for name in ["r1", "r2", "r3"] {
-                runners::register(tx, &registration(name.to_owned()))?;
+                runners::register(tx, &registration(name.to_owned()), &HashMap::new())?;
             }
             tx.follow_clock()?;
             for queue in [0, 1] {
@@ -387,7 +388,7 @@ fn lose(tx: &mut Tx<'_>, lost: Lost) -> Result<String> {
     let next: i64 = tx
         .conn
         .query_row("SELECT max(id) + 1 FROM jobq_runner", [], |row| row.get(0))?;
-    let id = runners::register(tx, &registration(format!("r{next}")))?;
+    let id = runners::register(tx, &registration(format!("r{next}")), &HashMap::new())?;
     Ok(format!("{jobs} by {id}"))
 }
 
