@@ -47,7 +47,7 @@ CREATE TABLE jobq_runner (
     pid          INTEGER NOT NULL,     -- for people only; nothing is decided by it
     host         TEXT NOT NULL,
     workers      INTEGER NOT NULL CHECK (workers > 0),
-    kinds        TEXT NOT NULL,        -- JSON array: the kinds it has handlers for, and `kind\tN` for one of which it runs N at once
+    kinds        TEXT NOT NULL,        -- JSON array: the kinds it has handlers for; {"kind":…,"at_once":N} for one with a limit
     queues       TEXT,                 -- JSON array: the queues it serves; null: all
     state        INTEGER NOT NULL CHECK (state BETWEEN 1 AND 4), -- 1 running, 2 stopping, 3 stopped, 4 lost
     started_at   INTEGER NOT NULL,

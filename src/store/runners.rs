@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use rusqlite::{Connection, Row, params};
+use serde_json::Value;
 
 use super::claim::{ClaimFor, budget};
 use super::events::NewEvent;
@@ -77,7 +78,7 @@ pub(crate) fn register(
         registration.pid,
         registration.host,
         registration.workers as i64,
-        json_array(&with_limits(&registration.kinds, limits)),
+        kinds_json(&registration.kinds, limits),
         registration.queues.as_deref().map(json_array),
         tx.now_ms,
         match registration.beats {
@@ -93,30 +94,32 @@ pub(crate) fn register(
 }
 
 fn json_array(names: &[String]) -> String {
-    serde_json::Value::from(names).to_string()
+    Value::from(names).to_string()
 }
 
-/// No name holds a control character: what has one is a kind's limit. Who knows nothing of limits
-/// reads the name of a kind that no job has.
-const LIMIT: char = '\t';
-
-/// The kinds, and behind them the limits of those that have one.
-fn with_limits(kinds: &[String], limits: &HashMap<String, usize>) -> Vec<String> {
-    let limits = kinds
-        .iter()
-        .filter_map(|kind| Some(format!("{kind}{LIMIT}{}", limits.get(kind)?)));
-    kinds.iter().cloned().chain(limits).collect()
+/// A kind with a limit is an object: `{"kind":"resize","at_once":2}`.
+fn kinds_json(kinds: &[String], limits: &HashMap<String, usize>) -> String {
+    let kinds = kinds.iter().map(|kind| match limits.get(kind) {
+        Some(at_once) => serde_json::json!({ "kind": kind, "at_once": at_once }),
+        None => kind.as_str().into(),
+    });
+    kinds.collect::<Value>().to_string()
 }
 
-/// Takes the limits out of what [`with_limits`] has made.
-fn take_limits(kinds: &mut Vec<String>) -> BTreeMap<String, u64> {
-    let limits = kinds.extract_if(.., |kind| kind.contains(LIMIT));
-    limits
-        .filter_map(|limit| {
-            let (kind, jobs) = limit.split_once(LIMIT)?;
-            Some((kind.to_owned(), jobs.parse().ok()?))
-        })
-        .collect()
+/// The kinds, and the limits of those that have one.
+fn read_kinds(json: &str) -> (Vec<String>, BTreeMap<String, u64>) {
+    let entries: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
+    let (mut kinds, mut limits) = (Vec::new(), BTreeMap::new());
+    for entry in entries {
+        let Some(kind) = entry.as_str().or(entry["kind"].as_str()) else {
+            continue;
+        };
+        if let Some(at_once) = entry["at_once"].as_u64() {
+            limits.insert(kind.to_owned(), at_once);
+        }
+        kinds.push(kind.to_owned());
+    }
+    (kinds, limits)
 }
 
 /// Whether the runner still counts as alive.
@@ -365,15 +368,15 @@ pub(crate) fn list(conn: &Connection, of: RunnersOf) -> Result<Vec<RunnerRecord>
             _ => RunnerState::Offline,
         };
         let names = |text: String| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default();
-        let mut kinds = names(row.get(5)?);
+        let (kinds, kind_limits) = read_kinds(&row.get::<_, String>(5)?);
         runners.push(RunnerRecord {
             id,
             state,
             pid: row.get(2)?,
             host: row.get(3)?,
             worker_count: row.get(4)?,
-            kind_limits: take_limits(&mut kinds),
             kinds,
+            kind_limits,
             queues: row.get::<_, Option<String>>(6)?.map(names),
             started_at: timestamp(row.get(8)?),
             heartbeat_at: timestamp(row.get(9)?),

@@ -309,12 +309,11 @@ fn a_runner_tells_the_limits_of_its_kinds_and_an_older_row_has_none() {
             )
         ]
     );
-    // Who knows nothing of limits still finds the kinds.
     let kinds: String = sandbox
         .conn
         .query_row("SELECT kinds FROM jobq_runners WHERE id = 2", [], |row| {
             row.get(0)
         })
         .unwrap();
-    assert_eq!(kinds, r#"["send","resize","resize\t2"]"#);
+    assert_eq!(kinds, r#"["send",{"at_once":2,"kind":"resize"}]"#);
 }
