@@ -320,7 +320,7 @@ impl NewJob {
         self
     }
 
-    /// How many jobs of the concurrency key run at once, from now on; 1 where nobody has said.
+    /// How many jobs of the concurrency key run at once, from now on, at most 1000; 1 where nobody has said.
     #[must_use]
     pub fn places(mut self, places: u32) -> NewJob {
         self.places = Some(places);

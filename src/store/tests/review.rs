@@ -101,6 +101,29 @@ fn places_that_are_raised_are_given_away_in_linear_time() {
 }
 
 #[test]
+fn places_are_counted_only_where_somebody_may_get_one() {
+    let [few, many] = [10, 1000].map(|jobs| {
+        let mut sandbox = Sandbox::new();
+        let keyed = NewJob::new("send").key("k").places(jobs);
+        let first = sandbox.enqueue(keyed.clone());
+        for _ in 1..jobs {
+            sandbox.enqueue(keyed.clone());
+        }
+        let steps = |sandbox: &Sandbox| steps_of(sandbox, &[places::STATEMENTS]);
+        let before = steps(&sandbox);
+        sandbox.complete(first);
+        let left = steps(&sandbox) - before;
+        let [last, waits] = [(); 2].map(|()| sandbox.enqueue(keyed.clone()));
+        assert_eq!(sandbox.states(&[last, waits]), [Pending, Blocked]);
+        let before = steps(&sandbox);
+        let behind = sandbox.enqueue(keyed);
+        assert_eq!(sandbox.state(behind), Blocked);
+        left + steps(&sandbox) - before
+    });
+    assert!(many < few * 2, "{few} steps, then {many}");
+}
+
+#[test]
 fn a_retry_does_not_look_at_the_children_that_are_to_come() {
     let [few, many] = [10, 1000].map(|jobs| {
         let mut sandbox = Sandbox::new();

@@ -177,6 +177,9 @@ fn a_concurrency_key_has_so_many_places() {
     assert_eq!(states, ["pending", "pending", "pending"]);
     assert_eq!(jobq.job(3)["key"], "disk");
     has_line(&jobq.stdout(&["status", "3"]), "key\tdisk");
+    let too_wide = ["enqueue", "--key", "disk", "--places", "1001", "--", "true"];
+    let refused = jobq.run(&too_wide).fails(2, &["at most 1000 places"]);
+    assert!(refused.hint().contains("without a key"));
     jobq.drain(&[]).exits(0);
 }
 
