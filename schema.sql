@@ -47,7 +47,7 @@ CREATE TABLE jobq_runner (
     pid          INTEGER NOT NULL,     -- for people only; nothing is decided by it
     host         TEXT NOT NULL,
     workers      INTEGER NOT NULL CHECK (workers > 0),
-    kinds        TEXT NOT NULL,        -- JSON array: the kinds it has handlers for
+    kinds        TEXT NOT NULL,        -- JSON array: the kinds it has handlers for; {"kind":…,"at_once":N} for one with a limit
     queues       TEXT,                 -- JSON array: the queues it serves; null: all
     state        INTEGER NOT NULL CHECK (state BETWEEN 1 AND 4), -- 1 running, 2 stopping, 3 stopped, 4 lost
     started_at   INTEGER NOT NULL,
@@ -83,7 +83,8 @@ CREATE TABLE jobq_job (
     cancel         INTEGER CHECK (cancel = 1), -- 1: the running attempt is asked to stop
     wait_reason    INTEGER CHECK (wait_reason BETWEEN 1 AND 3), -- 1 delay, 2 retry, 3 snooze
     run_at         INTEGER,     -- when a scheduled job is due
-    wait_fixed     INTEGER,     -- 1: run_at is a moment that was asked for; 0: it came from a duration, and moves with a step of the wall clock
+    wait_fixed     INTEGER,     -- 1: run_at is a moment; 0: it came from a duration, and moves with steps of the wall clock until the
+                                -- machine is started again
     created_at     INTEGER NOT NULL,
     updated_at     INTEGER NOT NULL,
     started_at     INTEGER,     -- of the latest attempt
@@ -91,7 +92,7 @@ CREATE TABLE jobq_job (
     links          INTEGER NOT NULL DEFAULT 0, -- bits: what else changes with it, so that a job without rules costs nothing:
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
-        -- duration and follows steps of the clock
+        -- duration and follows steps of the clock until the machine is started again
     unmet          INTEGER NOT NULL DEFAULT 0, -- so many of its prerequisites are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_place
@@ -227,7 +228,7 @@ CREATE TABLE jobq_schedule (
     job         TEXT NOT NULL,  -- JSON: what is enqueued
     origin      INTEGER NOT NULL CHECK (origin IN (0, 1)), -- 0 added by hand, 1 by a configuration file
     next_at     INTEGER,        -- the next slot; changed in the transaction that enqueues; null: never again
-    last_at     INTEGER,        -- the last slot that was enqueued or skipped
+    last_at     INTEGER,        -- the latest slot that was enqueued or skipped
     last_job_id INTEGER,
     paused_at   INTEGER,
     created_at  INTEGER NOT NULL,
@@ -251,6 +252,8 @@ CREATE TABLE jobq_event (
 ) STRICT;
 
 CREATE INDEX jobq_event_job ON jobq_event (job_id) WHERE job_id IS NOT NULL;
+-- The events of no job, of runners and schedules, for retention.
+CREATE INDEX jobq_event_other ON jobq_event (at) WHERE job_id IS NULL;
 
 -- How many jobs each queue has in each state: changed with the rows, so that counts are instant at
 -- any size. `jobq doctor` recounts.
@@ -264,7 +267,8 @@ CREATE TABLE jobq_count (
 -- Which queues have something to claim, however many queues there are.
 CREATE INDEX jobq_count_claimable ON jobq_count (queue_id) WHERE state = 2 AND jobs > 0;
 
--- Batches by their content, so that the same `jobq run -f` goes on with what it began.
+-- Batches by their content, so that the same `jobq run -f` goes on with what it began. One is dropped
+-- when none of its jobs is left.
 CREATE TABLE jobq_batch (
     digest       TEXT PRIMARY KEY,
     first_job_id INTEGER NOT NULL,

@@ -55,6 +55,14 @@ impl Clock {
         }
     }
 
+    /// Which start of the machine this is: times since another one cannot be compared with it.
+    pub(crate) fn boot(&self) -> &str {
+        match &self.0 {
+            Source::System => system_boot(),
+            Source::Manual(_) => "manual",
+        }
+    }
+
     /// Milliseconds since the machine started, sleep included: steps of the wall clock do not show in it.
     pub(crate) fn boot_ms(&self) -> i64 {
         match &self.0 {
@@ -102,12 +110,14 @@ pub(crate) fn after(from: Instant, wait: Duration) -> Instant {
     from + wait.min(LIFETIME)
 }
 
-/// Which start of the machine this is: times since another one cannot be compared with it.
-pub(crate) fn boot_id() -> &'static str {
+/// Where a system does not tell which start of the machine this is.
+pub(crate) const UNKNOWN_BOOT: &str = "unknown";
+
+fn system_boot() -> &'static str {
     static BOOT: OnceLock<String> = OnceLock::new();
     BOOT.get_or_init(|| {
         let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-        id.map_or_else(|_| "unknown".to_owned(), |id| id.trim().to_owned())
+        id.map_or_else(|_| UNKNOWN_BOOT.to_owned(), |id| id.trim().to_owned())
     })
 }
 

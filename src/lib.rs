@@ -95,8 +95,9 @@
 //! - Every claim raises the attempt; whatever an attempt changes names it. No row changed means the
 //!   claim was lost, and nothing else happens.
 //! - A runner's process lives exactly as long as the lock on its file in `….db-runners/` is held. No
-//!   pid and no wall clock is ever asked. Who only looks asks the lock too (`store/lock_file.rs`), and
-//!   no row of a runner that is gone and not taken over from yet passes for a living one.
+//!   pid and no wall clock is ever asked. A missing file proves nothing, but of a runner that never beats
+//!   (`run_due`): of that there is nothing else to see. Who only looks asks the lock, too
+//!   (`store/locks.rs`): no row of a runner that is gone passes for a living one.
 //! - A turn with nothing to write opens no transaction, and one that changed nothing commits nothing:
 //!   else runners would wake each other for ever.
 //! - Counters, history and rows change in one transaction.
@@ -109,6 +110,9 @@
 //! - What a limit leaves free is read off what is there: the running jobs of a queue are its places
 //!   (`store/claim.rs`), its last starts its rate (`store/rate.rs`). No permit is handed out, so none leaks.
 //! - A claim leaves out what a limit or a pause keeps back by query; it never takes a job to put it back.
+//! - A claim takes nothing while jobs are past their deadlines that have not been cancelled yet.
+//! - What was given as a duration follows steps of the clock until the machine is started again; from then
+//!   on it is a moment (`store/due.rs`).
 //! - In a file that jobq did not create it changes no mode.
 //! - Whoever has a write transaction open is behind the gate (`store/gate.rs`); an application's code runs
 //!   there alone (`store/effects.rs`), and on that thread nothing may wait for another writer.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::job::check_name;
 use crate::{Error, Result};
 
 /// The ring of a rate has a place for each start, so there is an end to how many it can tell apart.
@@ -77,8 +78,12 @@ pub struct QueueLimits {
 }
 
 impl QueueLimits {
-    /// Whether the values can be used.
-    pub(crate) fn check(&self) -> Result<()> {
+    /// Checks what [`Queue::set_limits`](crate::Queue::set_limits) is given, without setting it.
+    ///
+    /// # Errors
+    /// What it would say of the queue's name or of a value.
+    pub fn check(&self, queue: &str) -> Result<()> {
+        check_name("queue's name", queue)?;
         if self.concurrency.value() == Some(0) {
             return Err(Error::invalid("a concurrency of 0 lets no job run")
                 .hint("pause the queue (`jobq pause NAME`), or clear the limit with 'none'"));
@@ -132,7 +137,7 @@ mod tests {
     fn limits(change: impl FnOnce(&mut QueueLimits)) -> Result<()> {
         let mut limits = QueueLimits::default();
         change(&mut limits);
-        limits.check()
+        limits.check("q")
     }
 
     #[test]
@@ -152,6 +157,7 @@ mod tests {
         assert!(limits(rate(1, MAX_RATE_SPAN * 2)).is_err());
         assert!(limits(rate(1, Duration::from_millis(1))).is_ok());
         assert!(limits(|_| {}).is_ok());
+        assert!(QueueLimits::default().check("").is_err());
     }
 
     #[test]

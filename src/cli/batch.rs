@@ -156,6 +156,7 @@ impl CheckedBatch {
     fn refused(&self, error: jobq::Error, added: &Added) -> CliError {
         let is_the_lines = error.is_invalid_input()
             || error.is_wrong_state()
+            || error.is_not_found()
             || error.is_duplicate()
             || error.is_queue_full();
         let line = error.job().and_then(|job| added.line_of(job));

@@ -15,6 +15,13 @@ pub(crate) fn local_now() -> Zoned {
     now().to_zoned(TimeZone::system())
 }
 
+/// Whether the system's time zone has an IANA name. One that has none, or that nobody knows, cannot be
+/// kept for later: UTC is meant then.
+pub(crate) fn local_zone_has_name() -> bool {
+    let zone = TimeZone::system();
+    zone.iana_name().is_some() && !zone.is_unknown()
+}
+
 /// This process's own monotonic time.
 pub(crate) fn instant() -> Instant {
     Instant::now()

@@ -1,7 +1,10 @@
 //! `jobq.toml`.
 
 mod schedules;
+#[cfg(test)]
+mod tests;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -44,6 +47,9 @@ pub(crate) struct Config {
     /// The database may use so much of the disk, in bytes.
     #[serde(default, deserialize_with = "limits::size")]
     pub(crate) max_file_size: Option<u64>,
+    /// The file, as messages name it.
+    #[serde(skip)]
+    path: PathBuf,
     /// Where the file lies: its handlers' commands run there.
     #[serde(skip)]
     pub(crate) folder: Option<PathBuf>,
@@ -128,6 +134,9 @@ enum DurabilityName {
 /// Kinds that have a handler of their own in every runner.
 const BUILT_IN_KINDS: [&str; 3] = ["exec", "sleep", jobq::GROUP];
 
+/// The shortest time that a runner waits for.
+const MOMENT: Duration = Duration::from_millis(1);
+
 const FILE_NAME: &str = "jobq.toml";
 
 impl Config {
@@ -163,6 +172,7 @@ impl Config {
             Err(error) => return Err(CliError::io(path.display(), &error)),
         };
         let mut config = Config::parse(&text, path)?;
+        config.path = path.to_owned();
         let path =
             std::path::absolute(path).map_err(|error| CliError::io(path.display(), &error))?;
         config.folder = path.parent().map(Path::to_owned);
@@ -188,8 +198,16 @@ impl Config {
                 WORKERS.end()
             )));
         }
+        if self.retention.every.is_some_and(|every| every < MOMENT) {
+            return Err(CliError::usage(
+                "[retention] every: a runner cannot look without a pause; 1ms and more are possible",
+            ));
+        }
         if self.defaults.max_queue_size == Some(0) {
             return Err(CliError::usage("max_queue_size: 0 lets no job in"));
+        }
+        for (name, limits) in &self.queues {
+            limits.check(name)?;
         }
         for (name, kind) in &self.kinds {
             if kind.concurrency == Some(0) {
@@ -211,6 +229,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// What is wrong with something that the file says.
+    pub(crate) fn refused(&self, error: CliError) -> CliError {
+        error.context(self.path.display())
     }
 
     /// How long final jobs of a kind are kept, as far as the file says.
@@ -243,6 +266,16 @@ impl Config {
     }
 }
 
+/// A name as the file writes it in a table's header.
+pub(crate) fn key(name: &str) -> Cow<'_, str> {
+    let bare = |char: char| char.is_ascii_alphanumeric() || "-_".contains(char);
+    if !name.is_empty() && name.chars().all(bare) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(format!("{name:?}"))
+    }
+}
+
 /// What is wrong, on which line, and what may have been meant.
 fn explain(error: &toml::de::Error, text: &str, path: &Path) -> CliError {
     let line = error
@@ -266,192 +299,4 @@ fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::
     let duration = parse::duration(&text)
         .map_err(|why| D::Error::custom(format_args!("invalid duration '{text}': {why}")))?;
     Ok(Some(duration))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::cli::exit::Exit;
-
-    fn read(text: &str) -> CliResult<Config> {
-        Config::parse(text, Path::new("jobq.toml"))
-    }
-
-    #[test]
-    fn a_full_file_is_read() {
-        let config = read(
-            r#"
-            db = "jobs.db"
-            workers = 8
-            durability = "normal"
-            allow_network_fs = true
-            unknown_kinds = "fail"
-            [retention]
-            completed = "1h"
-            failed = "14 days"
-            every = "10m"
-            [defaults]
-            retries = 5
-            backoff = "quadratic"
-            timeout = "90s"
-            [kinds.thumbnail]
-            command = ["./thumbnail.py", "-v"]
-            timeout = "2m"
-            retries = 2
-            backoff = "fixed"
-            retry_delay = "10s"
-            [kinds.plain]
-            retries = 0
-            "#,
-        )
-        .unwrap();
-        assert_eq!(config.workers, Some(8));
-        assert_eq!(config.durability(), Some(Durability::Normal));
-        assert_eq!(config.unknown_kinds, Some(Unknown::Fail));
-        assert_eq!(
-            config.retention.failed,
-            Some(Duration::from_secs(14 * 86_400))
-        );
-        let retry = config.defaults.retry();
-        assert_eq!(
-            (retry.max_retries, retry.delay),
-            (5, Duration::from_secs(1))
-        );
-        let thumbnail = config.usual_of("thumbnail");
-        assert_eq!(thumbnail.timeout, Some(Duration::from_secs(120)));
-        assert_eq!(thumbnail.backoff, Some(Backoff::Fixed));
-        assert_eq!(thumbnail.retry_delay, Some(Duration::from_secs(10)));
-        assert_eq!(config.usual_of("plain").retries, Some(0));
-        let exec = config.usual_of("exec");
-        assert_eq!(exec.timeout, Some(Duration::from_secs(90)));
-        assert_eq!((exec.retries, exec.backoff), (None, None));
-    }
-
-    #[test]
-    fn limits_and_retention_are_read() {
-        let config = read(
-            r#"
-            max_file_size = "1GiB"
-            [retention]
-            completed = "1h"
-            [defaults]
-            max_queue_size = 1000
-            [kinds.thumbnail]
-            concurrency = 3
-            retention = { completed = "10m" }
-            [queues.images]
-            concurrency = 2
-            rate = "10/1m"
-            max_size = 100
-            weight = 3
-            "#,
-        )
-        .unwrap();
-        assert_eq!(config.max_file_size, Some(1 << 30));
-        assert_eq!(config.defaults.max_queue_size, Some(1000));
-        assert_eq!(config.kinds["thumbnail"].concurrency, Some(3));
-        let of_kind = config.retention_of(Some("thumbnail"));
-        assert_eq!(of_kind.completed, Some(Duration::from_secs(600)));
-        assert_eq!(of_kind.failed, config.retention.failed);
-        let usual = config.retention_of(Some("plain"));
-        assert_eq!(usual.completed, Some(Duration::from_secs(3600)));
-        let minute = Duration::from_secs(60);
-        assert_eq!(
-            config.queues["images"].change(),
-            jobq::QueueLimits {
-                concurrency: jobq::Change::Set(2),
-                rate: jobq::Change::Set(jobq::Rate {
-                    jobs: 10,
-                    per: minute
-                }),
-                max_size: jobq::Change::Set(100),
-                weight: jobq::Change::Set(3),
-            }
-        );
-    }
-
-    #[test]
-    fn an_empty_file_leaves_the_librarys_defaults() {
-        let config = read("").unwrap();
-        assert_eq!(config.defaults.retry(), RetryPolicy::default());
-        assert!(config.workers.is_none() && config.durability().is_none());
-    }
-
-    #[test]
-    fn a_mistake_is_named_with_its_line() {
-        for (text, message, hint) in [
-            ("wokers = 5", "line 1: unknown key 'wokers'", "'workers'"),
-            (
-                "\n[defaults]\nretires = 1",
-                "line 3: unknown key 'retires'",
-                "'retries'",
-            ),
-            (
-                "[retention]\n\nkeep = 1",
-                "line 3: unknown key 'keep'",
-                "completed, failed, every",
-            ),
-            (
-                "[kinds.a]\ncomand = []",
-                "line 2: unknown key 'comand'",
-                "'command'",
-            ),
-            ("[kidns.a]", "line 1: unknown key 'kidns'", "'kinds'"),
-            (
-                "[queues.a]\nconcurency = 1",
-                "line 2: unknown key 'concurency'",
-                "'concurrency'",
-            ),
-            (
-                "[kinds.a.retention]\nevery = \"1h\"",
-                "line 2: unknown key 'every'",
-                "completed, failed",
-            ),
-        ] {
-            let error = read(text).unwrap_err();
-            assert_eq!(error.exit(), Exit::Usage);
-            assert!(error.message().contains(message), "{}", error.message());
-            assert!(format!("{error:?}").contains(hint), "{error:?}");
-        }
-        for (text, message) in [
-            ("workers = 0", "workers"),
-            ("workers = \"five\"", "line 1: "),
-            ("\ndb = ", "line 2: "),
-            ("durability = \"some\"", "`full` or `normal`"),
-            (
-                "[defaults]\ntimeout = \"5\"",
-                "line 2: invalid duration '5'",
-            ),
-            ("[defaults]\ntimeout = 5", "line 2: "),
-            ("[queues.a]\nrate = \"ten\"", "line 2: invalid rate 'ten'"),
-            ("max_file_size = \"big\"", "line 1: invalid size 'big'"),
-            ("max_file_size = 0", "line 1: invalid size 0"),
-            ("[defaults]\nmax_queue_size = 0", "max_queue_size: 0"),
-            (
-                "[kinds.a]\nconcurrency = 0",
-                "[kinds.a]: a concurrency of 0",
-            ),
-            ("[kinds.exec]\ncommand = [\"x\"]", "[kinds.exec]"),
-            ("[kinds.sleep]\ncommand = [\"x\"]", "[kinds.sleep]"),
-            ("[kinds.group]\ncommand = [\"x\"]", "[kinds.group]"),
-            ("[kinds.a]\ncommand = []", "[kinds.a]: the command is empty"),
-            (
-                "[kinds.a]\ncommand = [\"\"]",
-                "[kinds.a]: the command is empty",
-            ),
-        ] {
-            let error = read(text).unwrap_err();
-            assert!(error.message().contains(message), "{}", error.message());
-        }
-    }
-
-    #[test]
-    fn a_database_is_relative_to_the_config_file() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("jobq.toml");
-        assert!(Config::load(Some(&path)).is_err());
-        std::fs::write(&path, "db = \"data/jobs.db\"").unwrap();
-        let config = Config::load(Some(&path)).unwrap();
-        assert_eq!(config.db, Some(folder.path().join("data/jobs.db")));
-    }
 }

@@ -18,7 +18,7 @@ use super::options::{JobRef, Options};
 use super::origin::{Command, Origin, Wanted, Work};
 use super::output::{Format, json, text};
 use super::session::Session;
-use super::{logs, report, wait};
+use super::{limits, logs, report, wait};
 
 pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
     let options = options(args, session)?;
@@ -41,6 +41,7 @@ pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
 
 fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     let job = origin.job(wanted(args)?)?;
+    limits::sync(session)?;
     let enqueued = session.queue()?.enqueue(job)?;
     let id = enqueued.id;
     tell(&enqueued, session)?;
@@ -87,9 +88,11 @@ pub(super) fn tell(enqueued: &Enqueued, session: &Session) -> CliResult<()> {
         id,
         state,
         duplicate,
+        replaced,
     } = enqueued;
     let text = match session.output.format {
         Format::Tabs => id.to_string(),
+        _ if *replaced => format!("job {id} is there already ({state}), and is now this one"),
         _ if *duplicate => format!("job {id} is there already ({state})"),
         _ => format!("job {id} enqueued ({state})"),
     };
@@ -208,6 +211,7 @@ fn utf8(bytes: Vec<u8>, what: &str) -> CliResult<String> {
 fn add_batch(args: &Enqueue, path: &Path, origin: Origin, session: &Session) -> CliResult {
     let queue = session.queue()?;
     let batch = CheckedBatch::read(path, origin, &queue, &session.screen)?;
+    limits::sync(session)?;
     let mut told = Told::default();
     match args.chunk {
         None => told.tell(&batch.add(&queue, Remember::No)?, session)?,

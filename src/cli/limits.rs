@@ -6,9 +6,12 @@ use jobq::{Change, LimitsOfQueue, QueueLimits, Rate};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
+use super::exit::{CliError, CliResult};
 use super::output::text::count;
 use super::output::time::duration;
-use super::parse;
+use super::session::Session;
+use super::why::word;
+use super::{config, parse};
 
 /// What a `[queues.NAME]` section of the config file says; what it leaves out stays as it is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -30,6 +33,73 @@ impl LimitedQueue {
             weight: change(self.weight),
         }
     }
+
+    /// What is wrong is told by its table and key.
+    pub(crate) fn check(&self, name: &str) -> CliResult<()> {
+        let table = format!("[queues.{}]", config::key(name));
+        let keep = QueueLimits::default();
+        keep.check(name)
+            .map_err(|error| CliError::from(error).context(&table))?;
+        let QueueLimits {
+            concurrency,
+            rate,
+            max_size,
+            weight,
+        } = self.change();
+        for (key, alone) in [
+            (
+                "concurrency",
+                QueueLimits {
+                    concurrency,
+                    ..keep
+                },
+            ),
+            ("rate", QueueLimits { rate, ..keep }),
+            ("max_size", QueueLimits { max_size, ..keep }),
+            ("weight", QueueLimits { weight, ..keep }),
+        ] {
+            alone.check(name).map_err(|error| {
+                CliError::from(error)
+                    .context(format_args!("{table} {key}"))
+                    .hint(format!(
+                        "leave {key} out to set none; `jobq pause {}` lets nothing of the queue start",
+                        word(name)
+                    ))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the database has another value for something that is said here.
+    pub(crate) fn differs_from(&self, now: &LimitsOfQueue) -> bool {
+        // The database knows milliseconds.
+        let in_ms = |rate: Rate| (rate.jobs, rate.per.as_millis());
+        let differs = |said: Option<u64>, now: Option<u64>| said.is_some() && said != now;
+        differs(
+            self.concurrency.map(u64::from),
+            now.concurrency.map(u64::from),
+        ) || self.rate.is_some() && self.rate.map(in_ms) != now.rate.map(in_ms)
+            || differs(self.max_size, now.max_size)
+            || differs(self.weight.map(u64::from), Some(u64::from(now.weight)))
+    }
+}
+
+/// Brings the limits of the config file into the database, before jobs are held to them. Where they
+/// are there already it only reads, and where the file limits no queue not even that.
+pub(crate) fn sync(session: &Session) -> CliResult<()> {
+    let declared = &session.config.queues;
+    if declared.is_empty() {
+        return Ok(());
+    }
+    let queue = session.queue()?;
+    let known = queue.queues()?;
+    for (name, limits) in declared {
+        let known = known.iter().find(|known| known.name == *name);
+        if known.is_none_or(|known| limits.differs_from(&known.limits)) {
+            queue.set_limits(name, limits.change())?;
+        }
+    }
+    Ok(())
 }
 
 fn change<T>(value: Option<T>) -> Change<T> {
@@ -105,6 +175,9 @@ pub(crate) fn listed(limits: &LimitsOfQueue) -> String {
     parts.join(" ")
 }
 
+/// An empty database takes nearly as much.
+const SMALLEST_FILE: u64 = 256 << 10;
+
 /// Bytes, as a number or like `512MiB`.
 pub(crate) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     #[derive(Deserialize)]
@@ -119,13 +192,15 @@ pub(crate) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D
         Written::Bytes(bytes) => Some(*bytes),
         Written::Text(text) => bytes(text),
     };
-    match (bytes, written) {
-        (Some(bytes), _) if bytes > 0 => Ok(Some(bytes)),
-        (_, Written::Bytes(bytes)) => Err(D::Error::custom(format_args!("invalid size {bytes}"))),
-        (_, Written::Text(text)) => Err(D::Error::custom(format_args!(
-            "invalid size '{text}': sizes look like 512MiB or 1GiB"
-        ))),
-    }
+    let why = match bytes {
+        Some(bytes) if bytes >= SMALLEST_FILE => return Ok(Some(bytes)),
+        Some(1..) => "an empty database takes more, 256KiB and above are possible",
+        _ => "sizes look like 512MiB or 1GiB",
+    };
+    Err(match written {
+        Written::Bytes(bytes) => D::Error::custom(format_args!("invalid size {bytes}: {why}")),
+        Written::Text(text) => D::Error::custom(format_args!("invalid size '{text}': {why}")),
+    })
 }
 
 fn bytes(text: &str) -> Option<u64> {
@@ -186,6 +261,28 @@ mod tests {
     }
 
     #[test]
+    fn a_limit_that_the_file_does_not_mention_does_not_differ() {
+        let now = LimitsOfQueue {
+            concurrency: Some(2),
+            rate: Some(rate("10/1ms").unwrap()),
+            max_size: None,
+            weight: 3,
+        };
+        let said = |text: &str| toml::from_str::<LimitedQueue>(text).unwrap();
+        for same in ["", "concurrency = 2", "rate = '10/1500us'", "weight = 3"] {
+            assert!(!said(same).differs_from(&now), "{same}");
+        }
+        for other in [
+            "concurrency = 1",
+            "rate = '10/1s'",
+            "max_size = 4",
+            "weight = 1",
+        ] {
+            assert!(said(other).differs_from(&now), "{other}");
+        }
+    }
+
+    #[test]
     fn sizes_have_a_unit() {
         for (text, size) in [
             ("1GiB", 1 << 30),
@@ -199,6 +296,19 @@ mod tests {
         for text in ["", "GiB", "1.5GiB", "-1k", "1x", "99999999999TiB", "12"] {
             assert_eq!(bytes(text), None, "{text}");
         }
+    }
+
+    #[test]
+    fn an_empty_database_takes_less_than_the_smallest_size() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = jobq::Queue::open(folder.path().join("jobs.db")).unwrap();
+        let copy = folder.path().join("copy.db");
+        queue.backup(&copy).unwrap();
+        let takes = std::fs::metadata(copy).unwrap().len();
+        assert!(
+            (SMALLEST_FILE / 2..SMALLEST_FILE).contains(&takes),
+            "{takes}"
+        );
     }
 
     #[test]

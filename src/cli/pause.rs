@@ -23,7 +23,11 @@ pub(super) fn pause(args: &args::Pause, session: &Session) -> CliResult {
         paused: true,
         changed,
     };
-    session.output.line(&answer, said(&answer))?;
+    let said = match changed && has_no_jobs(&queue, args.queue.as_deref())? {
+        true => format!("{}; it has no jobs yet", said(&answer)),
+        false => said(&answer),
+    };
+    session.output.line(&answer, said)?;
     if changed {
         session.screen.hint(match &args.queue {
             Some(name) => format!(
@@ -76,6 +80,16 @@ fn said(answer: &Answer<'_>) -> String {
         (false, false) => "was not paused",
     };
     format!("queue '{name}' {what}")
+}
+
+/// A queue may be paused before its first job; its name may be misspelt, too.
+fn has_no_jobs(queue: &Queue, name: Option<&str>) -> jobq::Result<bool> {
+    let Some(name) = name else {
+        return Ok(false);
+    };
+    let queues = queue.queues()?;
+    let record = queues.iter().find(|record| record.name == name);
+    Ok(record.is_some_and(|record| record.counts.total() == 0))
 }
 
 /// Resuming all does not touch what was paused by name.

@@ -70,6 +70,13 @@ fn limit(args: &args::SetQueue, session: &Session) -> CliResult {
         let said = said.unwrap_or_else(|| "no limits".to_owned());
         let said = format!("queue '{}': {said}", record.name);
         session.output.line(&answer, said)?;
+        let declared = session.config.queues.get(&args.name);
+        if declared.is_some_and(|declared| declared.differs_from(&record.limits)) {
+            session.screen.hint(format!(
+                "the config file says otherwise in [queues.{}], and who enqueues or runs jobs brings that back",
+                record.name
+            ));
+        }
     }
     Ok(Exit::Done)
 }

@@ -26,6 +26,7 @@ use super::batch::CheckedBatch;
 use super::clock;
 use super::config::Config;
 use super::exit::{CliResult, Exit};
+use super::limits;
 use super::origin::Origin;
 use super::output::text;
 use super::schedule;
@@ -33,16 +34,17 @@ use super::session::Session;
 
 pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let queue = session.queue()?;
-    if !args.drain {
+    if args.drain {
+        // It fires none; a mistake in one is told all the same.
+        schedule::declared::check(session)?;
+    } else {
         schedule::declared::sync(session)?;
     }
+    limits::sync(session)?;
     let batch = match &args.file {
         Some(path) => add_batch(path, args, session)?,
         None => None,
     };
-    for (name, limits) in &session.config.queues {
-        queue.set_limits(name, limits.change())?;
-    }
     let began = clock::instant();
     let failures = Failures::since_now(&queue, session)?;
     let runner = builder(args, &session.config, &queue)?.start()?;

@@ -11,9 +11,10 @@ use jobq::{Schedule, ScheduleChange, next_slots};
 use serde::Serialize;
 
 use super::args::{self, ScheduleAdd, ScheduleNext, ScheduleVerb};
-use super::clock::now;
+use super::clock::{local_zone_has_name, now};
 use super::enqueue;
 use super::exit::{CliError, CliResult, Exit};
+use super::limits;
 use super::nearest::nearest;
 use super::origin::Origin;
 use super::output::json::{Time, write_line};
@@ -103,6 +104,13 @@ fn add(args: &ScheduleAdd, session: &Session) -> CliResult {
                 .hint("`jobq schedule run NAME` enqueues one now"),
         );
     }
+    // clap would name --batch among what is missing.
+    if args.job.command.is_empty() && args.job.shell.is_none() && args.job.kind.is_none() {
+        return Err(
+            CliError::usage("a schedule needs a job: a command, --shell or --kind")
+                .hint("jobq schedule add NAME CRON -- CMD ARG…"),
+        );
+    }
     let options = enqueue::options(&args.job, session)?;
     let origin = Origin::here(Arc::clone(&session.config))?.usual(options);
     let job = origin.job(enqueue::wanted(&args.job)?)?;
@@ -121,8 +129,18 @@ fn add(args: &ScheduleAdd, session: &Session) -> CliResult {
     };
     let said = format!("schedule '{name}' {did}{}", next_of(name, session)?);
     session.output.line(&DoneJson { name, result }, said)?;
+    hint_at_utc(&args.cron, args.timezone.as_deref(), session);
     session.hint_at_run();
     Ok(Exit::Done)
+}
+
+/// A time of day in UTC may not be what was meant. An interval knows no time of day.
+fn hint_at_utc(rule: &str, timezone: Option<&str>, session: &Session) {
+    if timezone.is_none() && !rule.starts_with("@every") && !local_zone_has_name() {
+        session.screen.hint(
+            "the system's time zone has no name, so UTC is meant: --tz Europe/Berlin names one",
+        );
+    }
 }
 
 /// When it comes next, for the end of a sentence.
@@ -140,6 +158,7 @@ fn next_of(name: &str, session: &Session) -> jobq::Result<String> {
 }
 
 fn run_now(names: &[String], session: &Session) -> CliResult {
+    limits::sync(session)?;
     let mut exit = Exit::Done;
     let mut enqueued_any = false;
     for name in names {
@@ -181,7 +200,9 @@ fn slots_to_come(args: &ScheduleNext, session: &Session) -> CliResult<Vec<Zoned>
     let rule = &args.rule;
     if rule.starts_with('@') || rule.contains(char::is_whitespace) {
         let zone = args.timezone.as_deref();
-        return Ok(next_slots(rule, zone, now(), args.number)?);
+        let slots = next_slots(rule, zone, now(), args.number)?;
+        hint_at_utc(rule, zone, session);
+        return Ok(slots);
     }
     let Some(schedule) = session.queue()?.schedule(rule)? else {
         return Err(missing(rule, session)?);

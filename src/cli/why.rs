@@ -1,10 +1,11 @@
 //! `jobq why`: which rule keeps a job from running now, and what would change that. The wording of
 //! every rule is here.
 
+mod limits;
 mod running;
 
 use jiff::Timestamp;
-use jobq::{JobId, Rate, State, WaitReason, Why};
+use jobq::{JobId, State, WaitReason, Why};
 use serde::Serialize;
 
 use super::args;
@@ -13,7 +14,7 @@ use super::exit::{CliResult, Exit};
 use super::output::json::WhyJson;
 use super::output::style::Look;
 use super::output::text::{count, for_terminal};
-use super::output::time::{duration, relative, rfc3339};
+use super::output::time::{relative, rfc3339};
 use super::session::Session;
 
 /// A rule in words.
@@ -77,7 +78,7 @@ pub(super) fn run(args: &args::Why, session: &Session) -> CliResult {
 fn state(why: &Why) -> State {
     match why {
         Why::Running { .. } | Why::RunnerGone { .. } => State::Running,
-        Why::Final { state, .. } | Why::Other(state) => *state,
+        Why::Final { state, .. } | Why::DeadlineOver { state, .. } | Why::Other(state) => *state,
         Why::WaitsFor { .. }
         | Why::ParentFirst { .. }
         | Why::SpawnerFirst { .. }
@@ -102,12 +103,19 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
         Why::WaitsFor { .. }
         | Why::ParentFirst { .. }
         | Why::SpawnerFirst { .. }
-        | Why::KeyTaken { .. }
         | Why::ChildrenFirst(_)
         | Why::NoChildYet => relations(id, why),
         Why::NotDue { reason, until } => {
             not_due(id, *reason, &format!("{} ({})", relative(*until, now), rfc3339(*until)))
         }
+        Why::DeadlineOver { state, deadline } => Told::new(
+            "deadline_over",
+            format!(
+                "job {id} is {state}: its deadline, {}, is over: the next runner that looks cancels it",
+                rfc3339(*deadline)
+            ),
+        )
+        .hint(format!("`jobq retry {id}`, once it is cancelled, lets it run without a deadline")),
         Why::AllPaused => {
             pending(id, "all_paused", "all queues are paused").hint("`jobq resume` resumes them")
         }
@@ -138,22 +146,14 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
             "every runner that could run it is about to stop",
         )
         .hint("start another: `jobq run`"),
-        Why::QueueAtLimit {
-            queue,
-            limit,
-            running,
-            jobs,
-        } => at_limit(id, (queue, *limit), (*running, jobs)),
-        Why::QueueRate { queue, rate, next } => {
-            let next = format!("{} ({})", relative(*next, now), rfc3339(*next));
-            at_rate(id, (queue, *rate), &next)
-        }
         Why::InLine {
             ahead,
             running,
             workers,
         } => in_line(id, *ahead, *running, *workers),
-        other => Told::new(state(other).as_str(), format!("job {id} is {}", state(other))),
+        other => limits::told(id, other, now).unwrap_or_else(|| {
+            Told::new(state(other).as_str(), format!("job {id} is {}", state(other)))
+        }),
     }
 }
 
@@ -166,16 +166,9 @@ fn relations(id: JobId, why: &Why) -> Told {
     let blocked = |rule, reason: String| Told::new(rule, format!("job {id} is blocked: {reason}"));
     match why {
         Why::WaitsFor { jobs, more } => {
-            let named: Vec<String> = jobs
-                .iter()
-                .map(|(job, state)| format!("{job} ({state})"))
-                .collect();
-            let more = if *more > 0 {
-                format!(" and {more} more")
-            } else {
-                String::new()
-            };
-            blocked("waits_for", format!("waits for {}{more}", named.join(", ")))
+            let named = limits::with_states(jobs);
+            let more = limits::and_more(*more);
+            blocked("waits_for", format!("waits for {named}{more}"))
                 .hint(format!("`jobq why {}` says what keeps that one", jobs[0].0))
         }
         Why::ParentFirst { parent, state } => blocked(
@@ -187,18 +180,6 @@ fn relations(id: JobId, why: &Why) -> Told {
             "spawner_first",
             format!("it begins when the attempt of job {spawner} that spawned it has completed"),
         ),
-        Why::KeyTaken {
-            key,
-            places,
-            holders,
-        } => {
-            let holders: Vec<String> = holders.iter().map(JobId::to_string).collect();
-            blocked(
-                "key_taken",
-                format!("key '{key}' is at its limit of {places}: {}", holders.join(", ")),
-            )
-            .hint(format!("it follows when one of them ends; `--places` of a later job with --key {} gives the key more places", word(key)))
-        }
         Why::ChildrenFirst(children) => Told::new(
             "children_first",
             format!(
@@ -240,40 +221,6 @@ fn not_due(id: JobId, reason: WaitReason, due: &str) -> Told {
         format!("job {id} is scheduled: {because} is due {due}"),
     )
     .hint(format!("`jobq edit {id} --in 0s` makes it due now"))
-}
-
-fn at_limit(id: JobId, (queue, limit): (&str, u32), (running, jobs): (u64, &[JobId])) -> Told {
-    let named: Vec<String> = jobs.iter().map(ToString::to_string).collect();
-    let more = running.saturating_sub(jobs.len() as u64);
-    let more = match more {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    pending(
-        id,
-        "queue_limit",
-        &format!(
-            "queue {queue} is at its limit of {limit}: {}{more}",
-            named.join(", ")
-        ),
-    )
-    .hint(format!(
-        "`jobq queue set {} --concurrency N` changes it",
-        word(queue)
-    ))
-}
-
-fn at_rate(id: JobId, (queue, rate): (&str, Rate), next: &str) -> Told {
-    let (jobs, span) = (count(u64::from(rate.jobs), "job"), duration(rate.per));
-    pending(
-        id,
-        "queue_rate",
-        &format!("queue {queue} may start {jobs} in {span}: the next {next}"),
-    )
-    .hint(format!(
-        "`jobq queue set {} --rate N/DURATION` changes it",
-        word(queue)
-    ))
 }
 
 fn in_line(id: JobId, ahead: u64, running: u64, workers: u64) -> Told {
@@ -325,14 +272,16 @@ pub(super) fn word(name: &str) -> String {
 /// The look of a rule: whether somebody may want to do something about it.
 pub(super) fn look(why: &Why) -> Look {
     match why {
-        Why::AllPaused
+        Why::DeadlineOver { .. }
+        | Why::AllPaused
         | Why::QueuePaused(_)
         | Why::NoRunner
         | Why::RunnerGone { .. }
         | Why::NoHandler(_)
         | Why::QueueNotServed(_)
         | Why::RunnersStopping
-        | Why::QueueAtLimit { .. } => Look::Warn,
+        | Why::QueueAtLimit { .. }
+        | Why::KindAtLimit { .. } => Look::Warn,
         Why::Final { state, .. } => Look::State(*state),
         _ => Look::Plain,
     }

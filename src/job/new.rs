@@ -17,7 +17,8 @@ pub enum When {
     /// As soon as a worker is free.
     #[default]
     Now,
-    /// After this long, whatever the wall clock does meanwhile.
+    /// After this long, whatever the wall clock does meanwhile. Once the machine has been started again
+    /// it is the moment that this was by the wall clock.
     In(Duration),
     /// From this moment of the wall clock on.
     At(Timestamp),
@@ -319,7 +320,7 @@ impl NewJob {
         self
     }
 
-    /// How many jobs of the concurrency key run at once, from now on; 1 where nobody has said.
+    /// How many jobs of the concurrency key run at once, from now on, at most 1000; 1 where nobody has said.
     #[must_use]
     pub fn places(mut self, places: u32) -> NewJob {
         self.places = Some(places);

@@ -22,6 +22,11 @@ pub struct Enqueued {
     pub state: State,
     /// Whether an equal job was there already and this is its number.
     pub duplicate: bool,
+    /// Whether that job has taken over the payload and options of this one:
+    /// [`OnDuplicate::Replace`](crate::OnDuplicate::Replace), and it did not run. Left out of JSON
+    /// where it has not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
 }
 
 /// A job as the file has it.

@@ -103,7 +103,7 @@ impl Queue {
         })
     }
 
-    /// The batch that was added with this digest.
+    /// The batch that was added with this digest, while a job of it is left.
     ///
     /// # Errors
     /// The file cannot be read.

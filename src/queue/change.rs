@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use super::Queue;
 use crate::clock::millis;
-use crate::job::{JobId, NewJob, check_name};
+use crate::job::{JobId, NewJob};
 use crate::limit::QueueLimits;
 use crate::state::State;
 use crate::store::checked::check_payload;
 use crate::store::edit::{self, Cancelled, Edit};
-use crate::store::head;
 use crate::store::names::{self, KindsOf};
-use crate::store::prune::{self, Pass, Sweep};
+use crate::store::prune::{self, Allowance, Pass, Sweep};
 use crate::store::queues::{self, Which};
-use crate::store::requeue;
 use crate::store::tx::Tx;
 use crate::store::upkeep::{self, Finding};
+use crate::store::{ended, head, requeue, uniques};
 use crate::{Error, Result};
 
 /// So many jobs are changed in one transaction: others wait no longer than for a few jobs that end.
@@ -50,7 +49,7 @@ impl Queue {
     /// # Errors
     /// For each job as [`Queue::cancel`].
     pub fn cancel_many(&self, ids: &[JobId]) -> Vec<Result<Cancelled>> {
-        self.for_each_of(ids, edit::cancel)
+        self.for_each_of(ids, |_| Ok(edit::cancel))
     }
 
     /// Puts a final job back: to pending, or to where its rules have it wait. Its history stays. A
@@ -68,13 +67,14 @@ impl Queue {
     /// # Errors
     /// For each job as [`Queue::retry`].
     pub fn retry_many(&self, ids: &[JobId]) -> Vec<Result<State>> {
-        self.for_each_of(ids, retry)
+        self.for_each_of(ids, |_| Ok(retry))
     }
 
     /// Changes options of a job that does not run.
     ///
     /// # Errors
-    /// There is no such job, its state does not allow it, or a value is not usable.
+    /// There is no such job, its state does not allow it, a value is not usable, or the other queue is
+    /// full by a limit of its own.
     pub fn edit(&self, id: JobId, change: Edit) -> Result<()> {
         // What no job may be enqueued with, none may be given later.
         let mut edited = NewJob::new("edited");
@@ -89,12 +89,13 @@ impl Queue {
         self.store.write(move |tx| edit::edit(tx, id, &change))
     }
 
-    /// Removes a final job and its history.
+    /// Removes a final job and its history: a long one in several small transactions, its oldest events
+    /// first.
     ///
     /// # Errors
-    /// There is no such job, or it is not final.
+    /// There is no such job, or it is not final; what was removed of its history until then is gone.
     pub fn remove(&self, id: JobId) -> Result<()> {
-        self.store.write(move |tx| edit::remove(tx, id))
+        self.remove_many(&[id]).into_iter().collect()
     }
 
     /// [`Queue::remove`] for many jobs, a few hundred to a commit, as [`Queue::cancel_many`].
@@ -102,15 +103,52 @@ impl Queue {
     /// # Errors
     /// For each job as [`Queue::remove`].
     pub fn remove_many(&self, ids: &[JobId]) -> Vec<Result<()>> {
-        self.for_each_of(ids, edit::remove)
+        let mut are_gone = self.remove_parts(ids);
+        loop {
+            let places = 0..ids.len();
+            let left: Vec<usize> = places
+                .filter(|at| matches!(are_gone[*at], Ok(false)))
+                .collect();
+            if left.is_empty() {
+                return are_gone.into_iter().map(|gone| gone.map(|_| ())).collect();
+            }
+            let rest: Vec<JobId> = left.iter().map(|at| ids[*at]).collect();
+            for (at, is_gone) in left.into_iter().zip(self.remove_parts(&rest)) {
+                are_gone[at] = match is_gone {
+                    // Somebody else, perhaps a runner that prunes, has removed what was left of it.
+                    Err(error) if error.is_not_found() => Ok(true),
+                    is_gone => is_gone,
+                };
+            }
+        }
     }
 
-    /// Does `body` to each of the jobs, for itself. What ends a whole transaction ends the walk.
-    fn for_each_of<T: Send + 'static>(
+    /// Removes so much of the jobs and their histories as one transaction may, some hundred of them in
+    /// each; whether each job is gone.
+    fn remove_parts(&self, ids: &[JobId]) -> Vec<Result<bool>> {
+        self.for_each_of(ids, |tx| {
+            let mut allowance = Allowance::new(tx.conn)?;
+            Ok(move |tx: &mut Tx<'_>, id| {
+                if allowance.is_spent(tx.conn)? {
+                    return Ok(false);
+                }
+                // Who removes it by hand wants to be rid of it, and of the key that it may still have.
+                uniques::forget(tx, id)?;
+                prune::remove(tx, id, &mut allowance)
+            })
+        })
+    }
+
+    /// Does to each of the jobs, for itself, what `begin` gives for each transaction. What ends a whole
+    /// transaction ends the walk.
+    fn for_each_of<T: Send + 'static, B>(
         &self,
         ids: &[JobId],
-        body: fn(&mut Tx<'_>, JobId) -> Result<T>,
-    ) -> Vec<Result<T>> {
+        begin: fn(&Tx<'_>) -> Result<B>,
+    ) -> Vec<Result<T>>
+    where
+        B: FnMut(&mut Tx<'_>, JobId) -> Result<T> + 'static,
+    {
         let mut by_number: Vec<usize> = (0..ids.len()).collect();
         by_number.sort_by_key(|at| ids[*at]);
         let mut answers: Vec<(usize, Result<T>)> = Vec::with_capacity(ids.len());
@@ -118,7 +156,10 @@ impl Queue {
         for places in by_number.chunks(AT_ONCE) {
             let part: Vec<JobId> = places.iter().map(|at| ids[*at]).collect();
             let done = match ended.take() {
-                None => self.store.write(move |tx| tx.for_each(&part, body)),
+                None => self.store.write(move |tx| {
+                    let body = begin(tx)?;
+                    tx.for_each(&part, body)
+                }),
                 Some(error) => Err(error),
             };
             match done {
@@ -134,7 +175,8 @@ impl Queue {
     }
 
     /// Removes jobs of a final state that ended longer ago than `older_than`, in small transactions,
-    /// and gives their space back. Children of a parent that is live stay. How many it were.
+    /// and gives their space back; with them events that belong to no job. Children of a parent that is
+    /// live stay. How many jobs it were.
     ///
     /// # Errors
     /// The state is not final, or the file cannot be written; what was removed until then is gone.
@@ -155,9 +197,11 @@ impl Queue {
     /// # Errors
     /// As [`Queue::prune`].
     pub fn prune_kinds(&self, kinds: &KindsOf, state: State, older_than: Duration) -> Result<u64> {
+        let sweeps = self.sweeps(kinds, state, older_than)?;
+        let before_ms = sweeps.iter().map(Sweep::before_ms).min();
         let mut pass = Some(Pass {
-            sweeps: self.sweeps(kinds, state, older_than)?,
-            ..Pass::default()
+            events_before_ms: before_ms.filter(|_| *kinds == KindsOf::All),
+            ..Pass::of(sweeps)
         });
         let mut removed = 0;
         while let Some(next) = pass {
@@ -203,8 +247,7 @@ impl Queue {
     /// # Errors
     /// The name or a value is not usable, or the file cannot be written.
     pub fn set_limits(&self, name: &str, limits: QueueLimits) -> Result<bool> {
-        check_name("queue's name", name)?;
-        limits.check()?;
+        limits.check(name)?;
         let name = name.to_owned();
         self.store
             .write(move |tx| queues::set_limits(tx, &name, &limits))
@@ -239,7 +282,10 @@ impl Queue {
     /// # Errors
     /// The file cannot be read at all.
     pub fn examine(&self) -> Result<Vec<Finding>> {
-        upkeep::examine(&*self.store.reader()?, self.store.access)
+        let conn = self.store.reader()?;
+        let mut findings = upkeep::examine(&conn, self.store.access)?;
+        findings.push(upkeep::locks(&conn, &self.store.runners_folder())?);
+        Ok(findings)
     }
 
     /// Replaces the state counters by a recount.
@@ -253,5 +299,7 @@ impl Queue {
 
 fn retry(tx: &mut Tx<'_>, id: JobId) -> Result<State> {
     requeue::requeue(tx, id)?;
+    // A parent whose children are final ends at once.
+    ended::follow(tx)?;
     Ok(head::get(tx.conn, id)?.state)
 }

@@ -28,12 +28,20 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// The rule cannot be read or never comes, there is no such time zone, or the job could not be
-    /// enqueued or makes sense only once: one with a deadline at one moment, a delay,
-    /// a parent or prerequisites.
+    /// The name begins with `@`, the rule cannot be read or never comes, there is no such time zone, or
+    /// the job could not be enqueued or makes sense only once: one with a deadline at one moment, a
+    /// delay, a parent or prerequisites.
     pub fn add_schedule(&self, schedule: Schedule) -> Result<ScheduleChange> {
         let schedule = CheckedSchedule::new(schedule, ScheduleOrigin::Added, &self.limits)?;
         self.store.write(move |tx| schedules::add(tx, &schedule))
+    }
+
+    /// Checks a schedule as adding would, without adding it.
+    ///
+    /// # Errors
+    /// What [`Queue::add_schedule`] would say.
+    pub fn check_schedule(&self, schedule: Schedule) -> Result<()> {
+        CheckedSchedule::new(schedule, ScheduleOrigin::Added, &self.limits).map(|_| ())
     }
 
     /// Makes the schedules that come from a configuration those that are given: adds and changes as

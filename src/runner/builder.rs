@@ -280,6 +280,12 @@ impl RunnerBuilder {
             ))
             .hint("leave its handler out, or pause its queue"));
         }
+        if self.retention.every < Duration::from_millis(1) {
+            return Err(
+                Error::invalid("a runner cannot look for old jobs without a pause")
+                    .hint("let it look every hour, or at least every millisecond"),
+            );
+        }
         for queue in self.queues.iter().flatten() {
             check_name("queue's name", queue)?;
         }

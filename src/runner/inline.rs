@@ -20,7 +20,7 @@ use super::upkeep::find_dead;
 use crate::job::JobId;
 use crate::store::Store;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
-use crate::store::due::{ClockReading, Schedules};
+use crate::store::due::{self, ClockReading, Schedules};
 use crate::store::names::{self, Names};
 use crate::store::prune::Pass;
 use crate::store::runners::{self, Beats};
@@ -91,8 +91,12 @@ impl RunnerBuilder {
 pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
     let mut inline = Inline::register(builder, bounds.chance)?;
     let most = counts::by_state(&*inline.store.reader()?)?.live() + bounds.spare_runs;
+    let has_been_set = due::has_been_set(&*inline.store.reader()?, &inline.store.config.clock)?;
     let is_endless = inline.work_off(most)?;
-    inline.prune()?;
+    // By a clock that has just been set nothing is old.
+    if !has_been_set {
+        inline.prune()?;
+    }
     let tally = inline.end()?;
     if is_endless {
         return Err(Error::wrong_state(format!(
@@ -106,11 +110,15 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
 /// Runs this one pending job once, whatever comes before it.
 pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -> Result<()> {
     let mut inline = Inline::register(builder, chance)?;
-    let step = Step {
-        claim: Claim::This(job),
-        ..Step::default()
+    let claimed = loop {
+        let turned = inline.write(Step {
+            claim: Claim::This(job),
+            ..Step::default()
+        })?;
+        if !turned.late_left {
+            break turned.claimed;
+        }
     };
-    let claimed = inline.write(step)?.claimed;
     let is_claimed = claimed.is_some();
     if let Some(attempt) = claimed {
         let ended = inline.run(attempt);
@@ -345,6 +353,8 @@ struct Turned {
     tally: Tally,
     prune_left: Option<Pass>,
     shares: Option<Shares>,
+    /// As in [`Written`](super::turn::Written).
+    late_left: bool,
     /// More is due than one step takes, and this one has moved some of it.
     more: bool,
     is_alive: bool,
@@ -394,7 +404,9 @@ impl Step {
         let mut written = turn.write(tx)?;
         let tally = written.tally(&self.settlements);
         let job = match self.claim {
-            Claim::This(job) if written.alive => claim::claim_this(tx, &wish, job)?,
+            Claim::This(job) if written.alive && !written.late_left => {
+                claim::claim_this(tx, &wish, job)?
+            }
             _ => written.claimed.pop(),
         };
         let claimed = job.map(|job| attempt(tx, place, job)).transpose()?;
@@ -406,7 +418,8 @@ impl Step {
             tally,
             prune_left: written.pruned.next,
             shares: written.shares,
-            more: written.has_moved && (is_due || written.failed_unknown > 0),
+            late_left: written.late_left,
+            more: written.late_left || written.has_moved && (is_due || written.failed_unknown > 0),
             is_alive: written.alive,
         })
     }

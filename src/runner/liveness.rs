@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Fault};
-use crate::store::lock_file::lock_path;
+use crate::store::file::lock_file;
 use crate::store::runners::{Alive, Beats, Loss};
 use crate::{Error, Result};
 
@@ -45,7 +46,7 @@ impl Lock {
             .create(folder)
             .map_err(failed)?;
         let name = format!("{:032x}", fastrand::u128(..));
-        let path = lock_path(folder, &name);
+        let path = lock_file(folder, &name);
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -100,22 +101,36 @@ impl Marks {
 /// The lock of a runner that is gone, held by whoever takes over, so that it is one.
 #[derive(Debug)]
 pub(crate) struct DeadLock {
-    /// Held open: the lock goes with it.
-    _file: File,
+    /// Held open: the lock goes with it. None: there was no file any more.
+    file: Option<File>,
     path: PathBuf,
 }
 
 impl DeadLock {
     /// Tries a runner's lock. None where it lives, and where there is no file: that proves nothing.
-    pub(crate) fn probe(folder: &Path, name: &str) -> Option<DeadLock> {
-        let path = lock_path(folder, name);
+    ///
+    /// But of a runner that never beats nothing else ever tells, and its file is missing where the
+    /// folder was lost or the database is a copy: then it is gone. If somebody has removed the file by
+    /// hand it may live, and the fence keeps what it reports from changing anything.
+    pub(crate) fn probe(folder: &Path, runner: &Alive) -> Option<DeadLock> {
+        let path = lock_file(folder, &runner.name);
         // Opened for reading only: closing it is no news to those who watch for closed writers.
-        let file = File::open(&path).ok()?;
-        match file.try_lock() {
-            Ok(()) => Some(DeadLock { _file: file, path }),
-            Err(TryLockError::WouldBlock) if fault::is_on(Fault::NoLock) => {
-                Some(DeadLock { _file: file, path })
+        let file = match File::open(&path) {
+            Ok(file) => file,
+            Err(error) => {
+                let is_gone = error.kind() == ErrorKind::NotFound && runner.beats() == Beats::Never;
+                return is_gone.then_some(DeadLock { file: None, path });
             }
+        };
+        let free = |file| {
+            Some(DeadLock {
+                file: Some(file),
+                path: path.clone(),
+            })
+        };
+        match file.try_lock() {
+            Ok(()) => free(file),
+            Err(TryLockError::WouldBlock) if fault::is_on(Fault::NoLock) => free(file),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Error(error)) => {
                 log::warn!("{} cannot be tried: {error}", path.display());
@@ -126,7 +141,10 @@ impl DeadLock {
 
     /// What the runner's workers had noted of their processes.
     pub(crate) fn marks(&self) -> Vec<String> {
-        read_marks(&self.path)
+        match self.file {
+            Some(_) => read_marks(&self.path),
+            None => Vec::new(),
+        }
     }
 
     pub(crate) fn remove(self) {
@@ -136,7 +154,7 @@ impl DeadLock {
 
 /// What the workers of a runner have noted of their processes, dead or hung.
 pub(crate) fn marks_of(folder: &Path, name: &str) -> Vec<String> {
-    read_marks(&lock_path(folder, name))
+    read_marks(&lock_file(folder, name))
 }
 
 fn read_marks(path: &Path) -> Vec<String> {
@@ -165,12 +183,18 @@ struct Seen {
     beat: i64,
     since: Instant,
     own_beats: u64,
+    has_beaten: bool,
 }
 
 impl Observer {
     /// This runner has committed a beat: so it is not the database that stands still.
     pub(crate) fn beaten(&mut self) {
         self.own_beats += 1;
+    }
+
+    /// Whether this runner was seen to beat: so it lives.
+    pub(crate) fn has_seen_beat(&self, runner: i64) -> bool {
+        self.seen.get(&runner).is_some_and(|seen| seen.has_beaten)
     }
 
     /// The runners that hang: their beat is the same as `limit` ago, while this one has beaten.
@@ -197,10 +221,14 @@ impl Observer {
                 beat: runner.beat,
                 since: now,
                 own_beats,
+                has_beaten: false,
             };
             let seen = self.seen.entry(runner.id).or_insert(fresh);
             if seen.beat != runner.beat {
-                *seen = fresh;
+                *seen = Seen {
+                    has_beaten: true,
+                    ..fresh
+                };
             } else if now.duration_since(seen.since) >= limit
                 && own_beats >= seen.own_beats + OWN_BEATS
             {
@@ -215,12 +243,16 @@ impl Observer {
 mod tests {
     use super::*;
 
-    fn other(beat: i64) -> Vec<Alive> {
-        vec![Alive {
+    fn named(name: &str, beat: i64) -> Alive {
+        Alive {
             id: 7,
-            name: "x".into(),
+            name: name.to_owned(),
             beat,
-        }]
+        }
+    }
+
+    fn other(beat: i64) -> Vec<Alive> {
+        vec![named("x", beat)]
     }
 
     #[test]
@@ -228,21 +260,32 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let (lock, name) = Lock::create(folder.path()).unwrap();
         lock.set_mark(2, Some("123 456")).unwrap();
-        assert!(
-            DeadLock::probe(folder.path(), &name).is_none(),
-            "it is held"
-        );
-        assert!(
-            DeadLock::probe(folder.path(), "other").is_none(),
-            "a missing file proves nothing"
-        );
+        for beat in [5, -1] {
+            let runner = named(&name, beat);
+            assert!(
+                DeadLock::probe(folder.path(), &runner).is_none(),
+                "it is held"
+            );
+        }
         drop(lock);
-        let dead = DeadLock::probe(folder.path(), &name).unwrap();
+        let dead = DeadLock::probe(folder.path(), &named(&name, 5)).unwrap();
         assert_eq!(dead.marks(), ["123 456"]);
         assert!(
-            DeadLock::probe(folder.path(), &name).is_none(),
+            DeadLock::probe(folder.path(), &named(&name, -1)).is_none(),
             "only one takes over"
         );
+    }
+
+    #[test]
+    fn a_missing_file_proves_nothing_of_a_runner_that_beats_and_is_all_there_is_of_another() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(DeadLock::probe(folder.path(), &named("x", 5)).is_none());
+        let dead = DeadLock::probe(folder.path(), &named("x", -1)).unwrap();
+        assert_eq!(dead.marks(), Vec::<String>::new());
+        // What cannot be looked at is not missing.
+        let no_folder = folder.path().join("file");
+        std::fs::write(&no_folder, "").unwrap();
+        assert!(DeadLock::probe(&no_folder, &named("x", -1)).is_none());
     }
 
     #[test]

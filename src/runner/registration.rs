@@ -99,7 +99,7 @@ pub(crate) fn insert(
         queues.get_or_insert_default().push(id);
     }
     Ok(Identity {
-        id: runners::register(tx, registration)?,
+        id: runners::register(tx, registration, limits)?,
         workers: registration.workers,
         kinds,
         kind_limits,

@@ -118,7 +118,7 @@ impl Dispatcher {
         }
         let waits =
             crate::store::drain::retries_left(conn, &identity.kinds, identity.queues.as_deref())?;
-        Ok(!waits)
+        Ok(!waits && !self.awaits_verdict()?)
     }
 
     /// What the drain has left, and why.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::attempt::{Attempt, Report};
+use super::dispatcher::PROMOTE;
 use super::handle::Tally;
 use crate::error::Kind;
 use crate::outcome::{Verdict, judge};
@@ -108,7 +109,9 @@ impl EndedJobs {
     }
 
     fn so_far(tx: &Tx<'_>) -> [i64; 3] {
-        [State::Completed, State::Failed, State::Cancelled].map(|state| tx.counts.change(state))
+        let [completed, failed, cancelled] = [State::Completed, State::Failed, State::Cancelled]
+            .map(|state| tx.counts.change(state));
+        [completed, failed, cancelled - tx.called_off]
     }
 }
 
@@ -122,6 +125,9 @@ pub(crate) struct Written {
     pub(crate) shares: Option<Shares>,
     /// Whether each wish was granted in full: then there may be more.
     pub(crate) more: bool,
+    /// Jobs are late that this turn has not cancelled yet: nothing was claimed, or one of them might
+    /// have been.
+    pub(crate) late_left: bool,
     /// False where another runner has taken this one for lost.
     pub(crate) alive: bool,
     /// The lost runners that this turn took over from, with the number of their jobs.
@@ -187,8 +193,9 @@ impl Turn<'_> {
         for (attempt, worker) in self.workers {
             runners::note_worker(tx, attempt.job(), attempt.held.attempt, *worker)?;
         }
+        // Looked at in every turn: this one may have waited long for the lock.
+        deadlines::cancel_late(tx, PROMOTE)?;
         if self.promote > 0 {
-            deadlines::cancel_late(tx, self.promote)?;
             due::promote_due(tx, self.promote)?;
         }
         if self.fire > 0 && self.schedules == Schedules::Fire {
@@ -213,7 +220,9 @@ impl Turn<'_> {
                 next: pass.after_failure(),
             });
         }
-        if written.alive {
+        // Those that are left are cancelled by the next turn, which follows at once.
+        written.late_left = deadlines::is_any_late(tx)?;
+        if written.alive && !written.late_left {
             self.claim(tx, &mut written)?;
         }
         // What failed for want of a handler has followers, too.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::dispatcher::{Dispatcher, Settings};
 use super::liveness::{DeadLock, marks_of};
-use super::registration;
+use super::registration::{self, Identity};
 use super::shutdown::Phase;
 use super::turn::{Lost, Written, end_leftovers};
 use crate::Result;
@@ -15,7 +15,9 @@ use crate::clock;
 use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::state::State;
+use crate::store::drain;
 use crate::store::due::{self, ClockReading, has_stepped};
+use crate::store::file::has_lock_file;
 use crate::store::prune::{Keeps, Pass, Stepped, give_back_space};
 use crate::store::runners::{self, Alive, Loss};
 
@@ -32,6 +34,20 @@ impl Dispatcher {
         }
         if now >= self.agenda.next_prune && self.phase == Phase::Running {
             self.find_old()?;
+        }
+        Ok(())
+    }
+
+    /// The next step of the pass over old jobs, or a new pass. By a clock that has just been set nothing
+    /// is old: should it be wrong, and be set right before the next pass, nothing is lost.
+    fn find_old(&mut self) -> Result<()> {
+        self.agenda.next_prune = clock::after(clock::instant(), self.settings.retention.every);
+        if let Some(left) = self.agenda.prune_left.take() {
+            self.agenda.prune = Some(left);
+            return Ok(());
+        }
+        if !due::has_been_set(self.lease.writer.conn()?, &self.store.config.clock)? {
+            self.agenda.prune = Some(self.new_pass()?);
         }
         Ok(())
     }
@@ -70,6 +86,22 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// Whether a job that this runner could run is held by one without a lock file, as in a copy of the
+    /// database. Until that one is seen to beat it may be gone, and found to hang.
+    pub(crate) fn awaits_verdict(&mut self) -> Result<bool> {
+        let Identity { kinds, queues, .. } = &self.identity;
+        let conn = self.lease.writer.conn()?;
+        for other in runners::alive(conn)? {
+            let is_known = other.id == self.identity.id
+                || self.observer.has_seen_beat(other.id)
+                || has_lock_file(&self.folder, &other.name);
+            if !is_known && drain::holds_any(conn, other.id, (kinds, queues.as_deref()))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     pub(crate) fn finish_takeovers(&mut self, written: &Written) {
         self.agenda.lost.clear();
         for (id, jobs) in &written.taken_over {
@@ -88,23 +120,13 @@ impl Dispatcher {
         let now = ClockReading::of(&self.store.config.clock);
         let known = due::clock_reading(self.lease.writer.conn()?)?;
         if has_stepped(known.as_ref(), &now) {
-            if known.is_some_and(|known| known.boot == now.boot) {
+            if known.is_some_and(|known| now.step_since(&known).is_some()) {
                 log::warn!(
                     "the wall clock has stepped; waits for a duration keep what is left of them"
                 );
             }
             self.agenda.clock = Some(now);
         }
-        Ok(())
-    }
-
-    /// The next step of the pass over old jobs, or a new pass.
-    fn find_old(&mut self) -> Result<()> {
-        self.agenda.prune = Some(match self.agenda.prune_left.take() {
-            Some(left) => left,
-            None => self.new_pass()?,
-        });
-        self.agenda.next_prune = clock::after(clock::instant(), self.settings.retention.every);
         Ok(())
     }
 
@@ -177,9 +199,9 @@ impl Dispatcher {
     }
 }
 
-/// Where a runner's lock is free, its loss and that lock; what its commands left running is ended.
+/// Where a runner is gone, its loss and that lock; what its commands left running is ended.
 pub(super) fn find_dead(folder: &Path, runner: &Alive) -> Option<(Lost, DeadLock)> {
-    let lock = DeadLock::probe(folder, &runner.name)?;
+    let lock = DeadLock::probe(folder, runner)?;
     end_leftovers(&lock.marks());
     let lost = Lost {
         runner: runner.id,

@@ -64,15 +64,26 @@ fn latest(rule: &Rule, next_at: i64, last_at: i64) -> Vec<i64> {
     slots
 }
 
+/// Where a schedule stands: the slot that comes next, and the last one that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stand {
+    pub(crate) next_at: Option<i64>,
+    pub(crate) last_at: Option<i64>,
+}
+
 /// Where the schedule goes on after a step of the clock; none: where it stands.
 ///
 /// After a step back, the slots up to `next_at` have been fired once and are not fired again. But
-/// where the schedule would be silent for more than two of its slots, it goes on from now.
-pub(crate) fn after_step(rule: &Rule, next_at: Option<i64>, now: i64) -> Option<i64> {
+/// where the schedule would be silent for more than two of its slots, it goes on from now. When such a
+/// clock is then set right, what had come before it went back has come, and is not made up for.
+pub(crate) fn after_step(rule: &Rule, stand: Stand, now: i64) -> Option<i64> {
     let first = rule.first(now)?;
     let second = rule.after(first, first)?;
-    match next_at {
-        Some(next_at) if next_at <= second => None,
-        _ => Some(first),
-    }
+    let Some(next_at) = stand.next_at.filter(|next_at| *next_at <= second) else {
+        return Some(first);
+    };
+    let last_at = stand.last_at.filter(|last_at| *last_at <= now)?;
+    (next_at <= last_at)
+        .then(|| rule.after(last_at, last_at))
+        .flatten()
 }

@@ -9,7 +9,7 @@ use jiff::{Timestamp, ToSpan};
 use proptest::prelude::*;
 
 use super::Missed;
-use super::firing::{self, MOST_MISSED};
+use super::firing::{self, MOST_MISSED, Stand};
 use super::rule::Rule;
 
 fn rule(text: &str, zone: &str) -> Rule {

@@ -8,6 +8,7 @@ use super::statement::statements;
 use super::tx::Tx;
 use super::upkeep::Severity;
 use crate::Result;
+use crate::family::PrerequisiteRule;
 use crate::job::JobId;
 
 statements! {
@@ -17,14 +18,18 @@ statements! {
         AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 1 AND p.key = j.key)";
     cold LINE_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state = 1 AND j.unmet = 0
         AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
+    /// Without a key nothing keeps it.
+    cold FINAL_STEPS_MISSED = "SELECT j.id FROM jobq_family f JOIN jobq_job j ON j.id = f.job_id
+        WHERE f.stage = 2 AND j.state = 4
+        AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
     cold PLACES_LEAKED = "SELECT p.job_id FROM jobq_place p LEFT JOIN jobq_job j ON j.id = p.job_id
+        LEFT JOIN jobq_family f ON f.job_id = p.job_id
         WHERE j.id IS NULL OR j.key IS NOT p.key OR (p.held = 1 AND j.state NOT IN (2, 3))
-            OR (p.held = 0 AND j.state NOT IN (1, 4))";
+            OR (p.held = 0 AND j.state <> 1 AND (j.state <> 4 OR f.stage IS NOT 2))";
     cold KEYS_CROWDED = "SELECT p.key, count(*), coalesce(k.places, 1) AS number FROM jobq_place p
         LEFT JOIN jobq_key k ON k.name = p.key WHERE p.held = 1 GROUP BY p.key HAVING count(*) > number";
-    cold KEYS_IDLE = "SELECT DISTINCT p.key FROM jobq_place p WHERE p.held = 0 AND
-        (SELECT count(*) FROM jobq_place h WHERE h.key = p.key AND h.held = 1)
-            < coalesce((SELECT places FROM jobq_key WHERE name = p.key), 1)";
+    cold KEYS_IDLE = "SELECT p.key, sum(p.held) AS taken, coalesce(k.places, 1) AS number FROM jobq_place p
+        LEFT JOIN jobq_key k ON k.name = p.key GROUP BY p.key HAVING taken < count(*) AND taken < number";
     /// Children may have been removed since: the kept numbers may be larger, never smaller.
     cold FAMILIES_WRONG = "SELECT f.job_id FROM jobq_family f WHERE f.total < f.done + f.failed
         OR f.total - f.done - f.failed <>
@@ -40,10 +45,13 @@ statements! {
     cold UNMET_RECOUNT = "UPDATE jobq_job SET unmet =
             (SELECT count(*) FROM jobq_prerequisite n WHERE n.job_id = jobq_job.id AND n.met = 0)
         WHERE id = ?1";
-    /// What a prerequisite that is final or gone has not released.
-    cold BLOCKED_BY_NOTHING = "SELECT n.needs_id, n.job_id FROM jobq_prerequisite n JOIN jobq_job w ON w.id = n.job_id
-        LEFT JOIN jobq_job j ON j.id = n.needs_id
-        WHERE n.met = 0 AND w.state = 1 AND (j.id IS NULL OR j.state >= 5)";
+    /// What a prerequisite has not released that is final or gone, or of which the attempt or the own part
+    /// is over that is waited for.
+    cold BLOCKED_BY_NOTHING = "SELECT n.needs_id, n.rule, n.job_id, coalesce(j.state >= 5, 1) AS ended
+        FROM jobq_prerequisite n JOIN jobq_job w ON w.id = n.job_id
+        LEFT JOIN jobq_job j ON j.id = n.needs_id LEFT JOIN jobq_family f ON f.job_id = n.needs_id
+        WHERE n.met = 0 AND w.state = 1 AND (ended OR (n.rule = 2 AND (j.state <> 3 OR j.attempt IS NOT n.attempt))
+            OR (n.rule = 3 AND f.stage > 0))";
     cold UNIQUES_WRONG = "SELECT j.id FROM jobq_job j WHERE j.unique_key IS NOT NULL AND j.state < 5
         AND NOT EXISTS (SELECT 1 FROM jobq_unique u WHERE u.key = j.unique_key AND u.job_id = j.id)
         UNION ALL SELECT u.job_id FROM jobq_unique u LEFT JOIN jobq_job j ON j.id = u.job_id
@@ -53,7 +61,7 @@ statements! {
     cold UNIQUES_TAKE = "INSERT OR IGNORE INTO jobq_unique (key, job_id)
         SELECT unique_key, id FROM jobq_job WHERE unique_key IS NOT NULL AND state < 5";
     cold PLACE_FREE = "DELETE FROM jobq_place WHERE job_id = ?1";
-    cold EDGE_FORGET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND job_id = ?2";
+    cold EDGE_FORGET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3";
 }
 
 /// What does not hold, in words; empty where everything does.
@@ -67,6 +75,10 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
         (
             LINE_MISSING,
             "is blocked by its concurrency key and not in its line",
+        ),
+        (
+            FINAL_STEPS_MISSED,
+            "is due for its final step and in no line for it",
         ),
         (
             PLACES_LEAKED,
@@ -85,12 +97,8 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
             faults.push((Severity::Error, message));
         }
     }
-    let mut statement = conn.prepare(BLOCKED_BY_NOTHING)?;
-    let mut stuck = statement.query([])?;
-    while let Some(row) = stuck.next()? {
-        let (needs, job): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let message = format!("job {job} waits for job {needs}, which has ended");
-        faults.push((Severity::Error, message));
+    for edge in blocked_by_nothing(conn)? {
+        faults.push((Severity::Error, edge.fault()));
     }
     for key in names(conn, KEYS_IDLE)? {
         let message = format!("key '{key}' has a free place, and jobs wait for one");
@@ -103,6 +111,40 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
         faults.push((Severity::Warning, message));
     }
     Ok(faults)
+}
+
+/// What keeps a job from being released, and is over.
+struct Stale {
+    needs: i64,
+    rule: i64,
+    job: i64,
+    has_ended: bool,
+}
+
+impl Stale {
+    fn fault(&self) -> String {
+        let (job, needs) = (self.job, self.needs);
+        match PrerequisiteRule::from_code(self.rule) {
+            _ if self.has_ended => format!("job {job} waits for job {needs}, which has ended"),
+            Some(PrerequisiteRule::Spawned) => {
+                format!("job {job} waits for an attempt of job {needs} that is over")
+            }
+            _ => format!("job {job} waits for job {needs}'s own part, which is done"),
+        }
+    }
+}
+
+fn blocked_by_nothing(conn: &Connection) -> Result<Vec<Stale>> {
+    let mut statement = conn.prepare(BLOCKED_BY_NOTHING)?;
+    let rows = statement.query_map([], |row| {
+        Ok(Stale {
+            needs: row.get(0)?,
+            rule: row.get(1)?,
+            job: row.get(2)?,
+            has_ended: row.get(3)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 fn ids(conn: &Connection, sql: &str) -> Result<Vec<i64>> {
@@ -126,15 +168,11 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
         tx.conn.execute(FAMILY_RECOUNT, [id])?;
         tx.families.change(JobId(id));
     }
-    let edges: Vec<(i64, i64)> = {
-        let mut statement = tx.conn.prepare(BLOCKED_BY_NOTHING)?;
-        let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        rows.collect::<rusqlite::Result<_>>()?
-    };
     let mut blocked = ids(tx.conn, UNMET_WRONG)?;
-    for (needs, job) in edges {
-        tx.conn.execute(EDGE_FORGET, [needs, job])?;
-        blocked.push(job);
+    for edge in blocked_by_nothing(tx.conn)? {
+        tx.conn
+            .execute(EDGE_FORGET, [edge.needs, edge.rule, edge.job])?;
+        blocked.push(edge.job);
     }
     for id in &blocked {
         tx.conn.execute(UNMET_RECOUNT, [id])?;
@@ -148,6 +186,9 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
     blocked.extend(ids(tx.conn, LINE_MISSING)?);
     for id in blocked {
         ended::release_if_met(tx, JobId(id))?;
+    }
+    for id in ids(tx.conn, FINAL_STEPS_MISSED)? {
+        ended::final_step(tx, JobId(id))?;
     }
     for key in names(tx.conn, KEYS_IDLE)? {
         places::grant(tx, &key)?;

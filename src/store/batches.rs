@@ -12,6 +12,11 @@ statements! {
     hot BATCH_SET = "INSERT INTO jobq_batch (digest, first_job_id, last_job_id, added_at) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (digest) DO UPDATE SET first_job_id = excluded.first_job_id, last_job_id = excluded.last_job_id,
             added_at = excluded.added_at";
+    hot BATCHES_FROM = "SELECT digest, first_job_id, last_job_id FROM jobq_batch WHERE digest >= ?1
+        ORDER BY digest LIMIT ?2";
+    /// The first job that is left, in a range of the primary key.
+    hot BATCH_IS_THERE = "SELECT 1 FROM jobq_job WHERE id BETWEEN ?1 AND ?2";
+    hot BATCH_FORGET = "DELETE FROM jobq_batch WHERE digest = ?1";
     /// The jobs of one batch: a range of the primary key, no more.
     cold BATCH_UNFINISHED = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state < 5";
     cold BATCH_ENDED_BADLY = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7)";
@@ -59,6 +64,33 @@ pub(crate) fn remember(tx: &Tx<'_>, digest: &str, batch: Batch) -> Result<()> {
         tx.now_ms
     ])?;
     Ok(())
+}
+
+/// Looks at some batches, in the order of their digests, and forgets those of which no job is left:
+/// their content begins anew in any case. Where to go on; none: that was the last.
+pub(crate) fn forget_gone(tx: &Tx<'_>, from: &str, limit: usize) -> Result<Option<String>> {
+    let mut found: Vec<(String, i64, i64)> = {
+        let mut statement = tx.conn.prepare_cached(BATCHES_FROM)?;
+        let rows = statement.query_map(params![from, limit as i64 + 1], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+        rows.collect::<rusqlite::Result<_>>()?
+    };
+    let next = if found.len() > limit {
+        found.pop()
+    } else {
+        None
+    };
+    for (digest, first, last) in &found {
+        if !tx
+            .conn
+            .prepare_cached(BATCH_IS_THERE)?
+            .exists([first, last])?
+        {
+            tx.conn.prepare_cached(BATCH_FORGET)?.execute([digest])?;
+        }
+    }
+    Ok(next.map(|(digest, ..)| digest))
 }
 
 /// How many jobs of the batch are not final.

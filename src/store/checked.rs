@@ -35,6 +35,9 @@ pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 /// Keys, tenants and tags are at most this long, in bytes: they stand in indexes.
 const MAX_KEY_BYTES: usize = 1000;
 
+/// Who takes a place counts those that are taken: there is no counter that could be wrong.
+pub(crate) const MAX_PLACES: u32 = 1000;
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -223,6 +226,12 @@ impl Rules {
                 "a concurrency key with no places would block its jobs for ever",
             ));
         }
+        if let Some(places) = self.places.filter(|places| *places > MAX_PLACES) {
+            return Err(Error::invalid(format!(
+                "a concurrency key has at most {MAX_PLACES} places, not {places}"
+            ))
+            .hint("without a key only the workers limit how many jobs run at once"));
+        }
         if self.places.is_some() && self.key.is_none() {
             return Err(Error::invalid("places belong to a concurrency key")
                 .hint("name one: key(…) or --key KEY"));
@@ -373,6 +382,7 @@ mod tests {
             NewJob::new("send").key(""),
             NewJob::new("send").places(2),
             NewJob::new("send").key("k").places(0),
+            NewJob::new("send").key("k").places(MAX_PLACES + 1),
             NewJob::new("send").tenant(""),
             NewJob::new("send").tag("", "x"),
             NewJob::new("send").unique("k\u{1b}[31m"),

@@ -9,6 +9,7 @@ use super::counts::CountChanges;
 use super::events::NewEvent;
 use super::families;
 use super::links::Links;
+use super::queues::is_all_paused;
 use super::rate::Ring;
 use super::settle::Held;
 use super::shares::{Contender, Shares};
@@ -37,7 +38,6 @@ statements! {
         FROM jobq_queue q WHERE q.id = ?1 AND q.paused_at IS NULL";
     hot QUEUE_IS_PAUSED = "SELECT paused_at IS NOT NULL FROM jobq_queue WHERE id = ?1";
     hot JOB_PLACE_IF_PENDING = "SELECT queue_id, kind_id FROM jobq_job WHERE id = ?1 AND state = 2";
-    hot ALL_IS_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
     /// Read from the index alone, in its order.
     hot JOBS_CLAIMABLE = "SELECT id, priority FROM jobq_job WHERE state = 2 AND queue_id = ?1 AND kind_id = ?2
         ORDER BY priority DESC, id LIMIT ?3";
@@ -280,7 +280,7 @@ impl Claimable {
 /// at too: their counters are not written yet.
 fn queues(conn: &Connection, wish: &Wish<'_>, changes: &CountChanges) -> Result<Vec<Claimable>> {
     let mut found: Vec<Claimable> = Vec::new();
-    if wish.jobs == 0 || conn.prepare_cached(ALL_IS_PAUSED)?.exists([])? {
+    if wish.jobs == 0 || is_all_paused(conn)? {
         return Ok(found);
     }
     let mut statement = conn.prepare_cached(QUEUES_CLAIMABLE)?;

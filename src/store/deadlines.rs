@@ -24,6 +24,9 @@ statements! {
         WHERE id IN (SELECT job_id FROM jobq_deadline) AND links & 256";
     cold DEADLINES_SHIFT = "UPDATE jobq_deadline SET at = at + ?1
         WHERE (SELECT links & 256 FROM jobq_job WHERE id = job_id)";
+    /// Once for each start of the machine.
+    cold DEADLINES_FIX = "UPDATE jobq_job SET links = links & ~256
+        WHERE id IN (SELECT job_id FROM jobq_deadline) AND links & 256";
     hot DEADLINE_OF = "SELECT deadline FROM jobq_job WHERE id = ?1 AND links & 32";
 }
 
@@ -72,6 +75,12 @@ pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
     Ok(())
 }
 
+/// The machine has been started again: a deadline that was given before stays where it is.
+pub(crate) fn fix(conn: &Connection) -> Result<()> {
+    conn.prepare_cached(DEADLINES_FIX)?.execute([])?;
+    Ok(())
+}
+
 /// When the next deadline passes, in milliseconds since 1970.
 pub(crate) fn next(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn
@@ -79,11 +88,22 @@ pub(crate) fn next(conn: &Connection) -> Result<Option<i64>> {
         .query_row([], |row| row.get(0))?)
 }
 
+/// Whether a deadline has passed.
+pub(crate) fn is_any_late(tx: &mut Tx<'_>) -> Result<bool> {
+    if next(tx.conn)?.is_none() {
+        return Ok(false);
+    }
+    // What is past by a clock that has just stepped may not be.
+    tx.follow_clock()?;
+    Ok(next(tx.conn)?.is_some_and(|at_ms| at_ms <= tx.now_ms))
+}
+
 /// Cancels at most `limit` jobs whose deadlines have passed. One that is claimed at this moment is
 /// taken to have begun; it is looked at again should it come back unbegun.
 pub(crate) fn cancel_late(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
-    // What is past by a clock that has just stepped may not be.
-    tx.follow_clock()?;
+    if !is_any_late(tx)? {
+        return Ok(());
+    }
     let past: Vec<(i64, i64)> = {
         let mut statement = tx.conn.prepare_cached(DEADLINES_PAST)?;
         let rows = statement.query_map(params![tx.now_ms, limit as i64], |row| {

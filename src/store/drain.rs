@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::claim::is_paused;
+use super::queues::is_all_paused;
 use super::statement::statements;
 use crate::Result;
 use crate::state::State;
@@ -10,16 +11,15 @@ use crate::state::State;
 statements! {
     /// By an index of its own: the jobs that wait for a retry are few among a million delayed ones.
     hot RETRY_WAITS = "SELECT DISTINCT queue_id FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1";
+    hot JOBS_HELD_PLACES = "SELECT kind_id, queue_id FROM jobq_job WHERE state = 3 AND runner_id = ?1";
     /// Told once at the end.
     cold LEFT_SCHEDULED = "SELECT wait_reason, count(*) FROM jobq_job WHERE state = 0 GROUP BY wait_reason";
     cold LEFT_PENDING = "SELECT j.queue_id, q.name, j.kind_id, k.name, count(*) FROM jobq_job j
         JOIN jobq_queue q ON q.id = j.queue_id JOIN jobq_kind k ON k.id = j.kind_id
         WHERE j.state = 2 GROUP BY j.queue_id, j.kind_id";
-    cold ALL_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
-    /// From the counters: no index holds these, and they may be many.
+    /// From the counters: they may be many.
     cold LEFT_BY_STATE = "SELECT coalesce(sum(jobs), 0) FROM jobq_count WHERE state = ?1";
     cold LEFT_IN_LINE = "SELECT count(*) FROM jobq_place p JOIN jobq_job j ON j.id = p.job_id WHERE p.held = 0 AND j.state = 1";
-    cold LEFT_RUNNING = "SELECT count(*) FROM jobq_job WHERE state = 3";
 }
 
 /// Whether a job that this runner could run waits for a retry.
@@ -28,15 +28,14 @@ pub(crate) fn retries_left(
     kinds: &[i64],
     queues: Option<&[i64]>,
 ) -> Result<bool> {
-    if conn.prepare_cached(ALL_PAUSED)?.exists([])? {
+    if is_all_paused(conn)? {
         return Ok(false);
     }
     let mut statement = conn.prepare_cached(RETRY_WAITS)?;
     for kind in kinds {
         let mut rows = statement.query([kind])?;
         while let Some(row) = rows.next()? {
-            let queue = row.get(0)?;
-            if queues.is_none_or(|queues| queues.contains(&queue)) && !is_paused(conn, queue)? {
+            if is_served(conn, row.get(0)?, queues)? {
                 return Ok(true);
             }
         }
@@ -44,14 +43,37 @@ pub(crate) fn retries_left(
     Ok(false)
 }
 
-/// How many jobs are left for which reason.
+/// Whether another runner holds a job that this one could run.
+pub(crate) fn holds_any(
+    conn: &Connection,
+    runner: i64,
+    (kinds, queues): (&[i64], Option<&[i64]>),
+) -> Result<bool> {
+    if is_all_paused(conn)? {
+        return Ok(false);
+    }
+    let mut statement = conn.prepare_cached(JOBS_HELD_PLACES)?;
+    let mut rows = statement.query([runner])?;
+    while let Some(row) = rows.next()? {
+        if kinds.contains(&row.get(0)?) && is_served(conn, row.get(1)?, queues)? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn is_served(conn: &Connection, queue: i64, queues: Option<&[i64]>) -> Result<bool> {
+    Ok(queues.is_none_or(|queues| queues.contains(&queue)) && !is_paused(conn, queue)?)
+}
+
+/// How many jobs are left for which reason, each told once.
 pub(crate) fn left(
     conn: &Connection,
     kinds: &[i64],
     queues: Option<&[i64]>,
 ) -> Result<Vec<(u64, String)>> {
-    let mut left = Vec::new();
-    let all_paused = conn.prepare(ALL_PAUSED)?.exists([])?;
+    let mut left: Vec<(u64, String)> = Vec::new();
+    let all_paused = is_all_paused(conn)?;
     let mut statement = conn.prepare(LEFT_PENDING)?;
     let mut rows = statement.query(params![])?;
     while let Some(row) = rows.next()? {
@@ -68,7 +90,11 @@ pub(crate) fn left(
         } else {
             "the runner was stopped".to_owned()
         };
-        left.push((row.get(4)?, why));
+        let jobs: u64 = row.get(4)?;
+        match left.iter_mut().find(|(_, told)| *told == why) {
+            Some((sum, _)) => *sum += jobs,
+            None => left.push((jobs, why)),
+        }
     }
     let mut statement = conn.prepare(LEFT_SCHEDULED)?;
     let mut rows = statement.query(params![])?;
@@ -80,20 +106,19 @@ pub(crate) fn left(
         };
         left.push((row.get(1)?, why.to_owned()));
     }
-    let running: u64 = conn.query_row(LEFT_RUNNING, [], |row| row.get(0))?;
     let by_state = |state: State| -> Result<u64> {
         Ok(conn.query_row(LEFT_BY_STATE, [state.code()], |row| row.get(0))?)
     };
-    let (blocked, waiting) = (by_state(State::Blocked)?, by_state(State::Waiting)?);
+    let blocked = by_state(State::Blocked)?;
     let in_line: u64 = conn.query_row(LEFT_IN_LINE, [], |row| row.get(0))?;
     for (jobs, why) in [
-        (running, "running on another runner"),
+        (by_state(State::Running)?, "running on another runner"),
         (
             blocked.saturating_sub(in_line),
             "blocked by jobs that are left",
         ),
         (in_line, "blocked by jobs that hold their concurrency keys"),
-        (waiting, "waiting for children"),
+        (by_state(State::Waiting)?, "waiting for children"),
     ] {
         if jobs > 0 {
             left.push((jobs, why.to_owned()));

@@ -9,7 +9,7 @@ use super::rate;
 use super::statement::statements;
 use super::tx::Tx;
 use super::uniques;
-use crate::clock::{Clock, boot_id};
+use crate::clock::{Clock, UNKNOWN_BOOT};
 use crate::job::JobId;
 use crate::state::State;
 use crate::{Error, Result};
@@ -31,6 +31,10 @@ statements! {
     cold JOBS_SHIFT_WAITS = "UPDATE jobq_job SET run_at = run_at + ?1 WHERE state = 0 AND wait_fixed = 0";
     /// The same for those whose delay is counted although they are blocked.
     cold JOBS_SHIFT_BLOCKED = "UPDATE jobq_job SET run_at = run_at + ?1 WHERE state = 1 AND wait_fixed = 0
+        AND id IN (SELECT job_id FROM jobq_prerequisite WHERE met = 0)";
+    /// Once for each start of the machine, and every wait for a duration that was given before is meant.
+    cold JOBS_FIX_WAITS = "UPDATE jobq_job SET wait_fixed = 1 WHERE state = 0 AND wait_fixed = 0";
+    cold JOBS_FIX_BLOCKED = "UPDATE jobq_job SET wait_fixed = 1 WHERE state = 1 AND wait_fixed = 0
         AND id IN (SELECT job_id FROM jobq_prerequisite WHERE met = 0)";
 }
 
@@ -71,6 +75,8 @@ pub(crate) fn next_moment(
 
 /// Makes at most `limit` due jobs pending; how many it were.
 pub(crate) fn promote_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
+    // What is due by a clock that has just stepped may not be.
+    tx.follow_clock()?;
     let mut statement = tx.conn.prepare_cached(JOBS_PROMOTE_IF_DUE)?;
     let mut rows = statement.query(params![tx.now_ms, limit as i64])?;
     let mut promoted = 0;
@@ -104,9 +110,16 @@ pub(crate) struct ClockReading {
 impl ClockReading {
     pub(crate) fn of(clock: &Clock) -> ClockReading {
         ClockReading {
-            boot: boot_id().to_owned(),
+            boot: clock.boot().to_owned(),
             offset_ms: clock.now_ms() - clock.boot_ms(),
         }
+    }
+
+    /// How far the clock has stepped since then; none where the machine may have been started again, as
+    /// it may at any time where the system does not tell.
+    pub(crate) fn step_since(&self, known: &ClockReading) -> Option<i64> {
+        let is_same = self.boot == known.boot && self.boot != UNKNOWN_BOOT;
+        is_same.then(|| self.offset_ms - known.offset_ms)
     }
 }
 
@@ -124,33 +137,49 @@ pub(crate) fn clock_reading(conn: &Connection) -> Result<Option<ClockReading>> {
         .map(|(boot, offset_ms)| ClockReading { boot, offset_ms }))
 }
 
-/// Whether the clock stands so differently that waits must be moved or the reading be renewed.
+/// Whether the clock stands so differently that waits must be moved or the reading be renewed. Who does not
+/// know which start it is sees both by that, a step and another start.
 pub(crate) fn has_stepped(known: Option<&ClockReading>, now: &ClockReading) -> bool {
     known.is_none_or(|known| {
-        known.boot != now.boot || (known.offset_ms - now.offset_ms).abs() >= STEP_MS
+        let is_another = now.boot != UNKNOWN_BOOT && now.boot != known.boot;
+        is_another || (known.offset_ms - now.offset_ms).abs() >= STEP_MS
     })
 }
 
-/// Keeps what is left of every wait that was given as a duration, and keeps schedules going, once for
-/// all runners. How many jobs moved.
+/// Whether the clock is another than the one that the file has last seen, by a step or by a start of the
+/// machine, and nobody has written that yet.
+pub(crate) fn has_been_set(conn: &Connection, clock: &Clock) -> Result<bool> {
+    let known = clock_reading(conn)?;
+    Ok(known.is_some() && has_stepped(known.as_ref(), &ClockReading::of(clock)))
+}
+
+/// After a step of the clock keeps what is left of every wait that was given as a duration, and keeps
+/// schedules going, once for all runners. How many jobs moved.
+///
+/// Between two starts of the machine only the wall clock tells how long it was off, and what it says
+/// first may be years off the mark until somebody sets it. So what was given before is due when the
+/// wall clock says so, and the steps to come move only what is given from now on.
 pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize> {
     let known = clock_reading(tx.conn)?;
     if !has_stepped(known.as_ref(), now) {
         return Ok(0);
     }
-    let shift_ms = known
-        .filter(|known| known.boot == now.boot)
-        .map(|known| now.offset_ms - known.offset_ms);
+    let shift_ms = known.and_then(|known| now.step_since(&known));
     let moved = match shift_ms {
         Some(shift_ms) => {
-            rate::follow_step(tx.conn, shift_ms)?;
-            uniques::follow_step(tx.conn, shift_ms)?;
             deadlines::follow_step(tx.conn, shift_ms)?;
             let shift = |sql| Ok::<_, Error>(tx.conn.prepare_cached(sql)?.execute([shift_ms])?);
             shift(JOBS_SHIFT_WAITS)? + shift(JOBS_SHIFT_BLOCKED)?
         }
-        None => 0,
+        None => {
+            deadlines::fix(tx.conn)?;
+            tx.conn.prepare_cached(JOBS_FIX_WAITS)?.execute([])?;
+            tx.conn.prepare_cached(JOBS_FIX_BLOCKED)?.execute([])?;
+            0
+        }
     };
+    uniques::follow_clock(tx.conn, shift_ms.unwrap_or(0), tx.now_ms)?;
+    rate::follow_clock(tx.conn, shift_ms.unwrap_or(0), tx.now_ms)?;
     fire::follow_clock(tx, shift_ms)?;
     let mut put = tx.conn.prepare_cached(META_PUT)?;
     put.execute(params!["clock_boot", now.boot])?;

@@ -7,6 +7,7 @@ use rusqlite::params;
 use super::enqueue::Due;
 use super::events::NewEvent;
 use super::head::{self, Head};
+use super::room::{self, Bounds};
 use super::statement::statements;
 use super::tx::Tx;
 use super::{ended, places};
@@ -26,7 +27,9 @@ statements! {
         WHERE id = ?1 AND state = 0";
     hot PAYLOAD_REPLACE = "UPDATE jobq_payload SET payload = ?2 WHERE job_id = ?1";
     hot JOB_REMOVE_IF_FINAL = "DELETE FROM jobq_job WHERE id = ?1 AND state >= 5";
-    hot EVENTS_REMOVE_OF_JOB = "DELETE FROM jobq_event WHERE job_id = ?1";
+    /// A job may have any number of events: the first of them, by the index of their job.
+    hot EVENTS_REMOVE_SOME_OF_JOB = "DELETE FROM jobq_event
+        WHERE id IN (SELECT id FROM jobq_event WHERE job_id = ?1 ORDER BY id LIMIT ?2)";
     hot OUTCOME_FORGET = "UPDATE jobq_outcome SET result = NULL WHERE job_id = ?1";
 }
 
@@ -69,7 +72,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
         )));
     }
     if head.state == State::Running {
-        ended::request_cancel(tx, id)?;
+        ended::request_cancel(tx, id, None)?;
         return Ok(Cancelled::Requested);
     }
     ended::cancel_now(tx, (id, &head), None)?;
@@ -101,6 +104,9 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
         .as_deref()
         .map(|name| tx.names.queue_id(tx.conn, name))
         .transpose()?;
+    if let Some(to_queue) = to_queue.filter(|to_queue| *to_queue != queue && !state.is_final()) {
+        room::check(tx, to_queue, Some(&Bounds::default()))?;
+    }
     tx.conn
         .prepare_cached(JOB_EDIT_IF_NOT_RUNNING)?
         .execute(params![
@@ -148,7 +154,19 @@ pub(crate) fn reschedule(tx: &mut Tx<'_>, id: JobId, when: When) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
+/// So many events are removed at once: up to 64 KiB each.
+pub(crate) const EVENTS_AT_ONCE: usize = 100;
+
+/// What one part of a removal took away.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removed {
+    pub(crate) events: usize,
+    /// The job itself went with the last of its events. Else it has some yet, and is still there.
+    pub(crate) is_gone: bool,
+}
+
+/// Removes the oldest events of a final job, and the job once it has no more of them.
+pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<Removed> {
     let Head { state, queue, .. } = head::get(tx.conn, id)?;
     if !state.is_final() {
         return Err(Error::wrong_state(format!(
@@ -156,13 +174,17 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
         ))
         .hint(format!("cancel it first: `jobq cancel {id}`")));
     }
-    tx.conn
-        .prepare_cached(JOB_REMOVE_IF_FINAL)?
-        .execute([id.0])?;
     tx.flush_events()?;
-    tx.conn
-        .prepare_cached(EVENTS_REMOVE_OF_JOB)?
-        .execute([id.0])?;
-    tx.counts.add(queue, state, -1);
-    Ok(())
+    let events = tx
+        .conn
+        .prepare_cached(EVENTS_REMOVE_SOME_OF_JOB)?
+        .execute(params![id.0, EVENTS_AT_ONCE as i64])?;
+    let is_gone = events < EVENTS_AT_ONCE;
+    if is_gone {
+        tx.conn
+            .prepare_cached(JOB_REMOVE_IF_FINAL)?
+            .execute([id.0])?;
+        tx.counts.add(queue, state, -1);
+    }
+    Ok(Removed { events, is_gone })
 }

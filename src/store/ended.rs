@@ -4,6 +4,8 @@
 //! A job that ends is put on a list; the list is worked off in the same transaction, without
 //! recursion, however long the chain. So a change of state and all that follows from it is one commit.
 
+use std::collections::VecDeque;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::edit::OUTCOME_FORGET;
@@ -28,8 +30,11 @@ statements! {
         WHERE id = ?1 AND state = 4";
     hot JOB_IS_MET = "SELECT 1 FROM jobq_job WHERE id = ?1 AND state = 1 AND unmet = 0
         AND NOT EXISTS (SELECT 1 FROM jobq_place WHERE job_id = ?1)";
-    /// A parent that was put back and has now completed.
+    /// What an earlier attempt had failed by, or why this one was to stop.
     hot OUTCOME_FORGET_ERROR = "UPDATE jobq_outcome SET error = NULL WHERE job_id = ?1 AND error IS NOT NULL";
+    /// The result of an attempt that may yet complete stays.
+    hot OUTCOME_SET_REASON = "INSERT INTO jobq_outcome (job_id, error) VALUES (?1, ?2)
+        ON CONFLICT (job_id) DO UPDATE SET error = excluded.error";
     hot JOB_DELAY = "SELECT run_at FROM jobq_job WHERE id = ?1 AND run_at IS NOT NULL";
     hot JOB_DELAY_IF_BLOCKED = "UPDATE jobq_job SET state = 0, wait_reason = 1, updated_at = ?2 WHERE id = ?1 AND state = 1";
     hot JOB_GRANT_IF_WAITS = "UPDATE jobq_job SET state = 2, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,
@@ -60,14 +65,14 @@ pub(crate) enum Offspring {
 /// What a transaction still has to follow up.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct FollowUps {
-    ended: Vec<Ended>,
+    ended: VecDeque<Ended>,
 }
 
 impl Tx<'_> {
     /// Notes that a job has ended; [`follow`] does what follows from it.
     pub(crate) fn ended(&mut self, ended: Ended) {
         if ended.links != Links::NONE {
-            self.follow_ups.ended.push(ended);
+            self.follow_ups.ended.push_back(ended);
         }
     }
 }
@@ -75,7 +80,7 @@ impl Tx<'_> {
 /// Works off what has ended, and what ends by that.
 pub(crate) fn follow(tx: &mut Tx<'_>) -> Result<()> {
     loop {
-        while let Some(ended) = tx.follow_ups.ended.pop() {
+        while let Some(ended) = tx.follow_ups.ended.pop_front() {
             after(tx, ended)?;
         }
         let Some((parent, change)) = FamilyChanges::take_next(&mut tx.families) else {
@@ -114,7 +119,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Result<()> {
         return Ok(());
     };
     if head.state == State::Running {
-        return request_cancel(tx, job);
+        return request_cancel(tx, job, Some(reason));
     }
     if !head.state.is_final() {
         tx.conn
@@ -125,8 +130,17 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
+/// Asks a running attempt to stop. Why is what the job is cancelled for; where somebody asks by hand
+/// that is no error, and neither is what an earlier attempt has failed by.
+pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId, reason: Option<&str>) -> Result<()> {
     tx.asked_to_stop = true;
+    match reason {
+        Some(reason) => {
+            let mut set = tx.conn.prepare_cached(OUTCOME_SET_REASON)?;
+            set.execute(params![job.0, reason])?;
+        }
+        None => forget_error(tx, job)?,
+    }
     tx.conn
         .prepare_cached(JOB_REQUEST_CANCEL_IF_RUNNING)?
         .execute(params![job.0, tx.now_ms])?;
@@ -145,6 +159,9 @@ pub(crate) fn cancel_now(
     if head.state == State::Waiting {
         tx.conn.prepare_cached(OUTCOME_FORGET)?.execute([job.0])?;
     }
+    if reason.is_none() {
+        forget_error(tx, job)?;
+    }
     tx.append(NewEvent::job(EventKind::Cancelled, job).text(because(reason)))?;
     tx.counts.moved(head.queue, head.state, State::Cancelled);
     tx.ended(Ended {
@@ -154,6 +171,12 @@ pub(crate) fn cancel_now(
         parent: head.parent,
         offspring: Offspring::Cancelled,
     });
+    Ok(())
+}
+
+pub(crate) fn forget_error(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    let mut forget = tx.conn.prepare_cached(OUTCOME_FORGET_ERROR)?;
+    forget.execute([job.0])?;
     Ok(())
 }
 
@@ -188,6 +211,7 @@ pub(crate) fn call_off(tx: &mut Tx<'_>, job: JobId, spawner: JobId) -> Result<()
         parent: None,
         ..head
     };
+    tx.called_off += 1;
     cancel_now(tx, (job, &orphan), Some(&reason))
 }
 
@@ -201,9 +225,7 @@ pub(crate) fn parent(tx: &mut Tx<'_>, ended: Ended, queue: i64, error: Option<&s
             .prepare_cached(OUTCOME_SET_ERROR)?
             .execute(params![ended.job.0, error])?;
     } else {
-        tx.conn
-            .prepare_cached(OUTCOME_FORGET_ERROR)?
-            .execute([ended.job.0])?;
+        forget_error(tx, ended.job)?;
     }
     let kind = if ended.to == State::Completed {
         EventKind::Completed

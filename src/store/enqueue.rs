@@ -134,6 +134,7 @@ fn added(
         id,
         state,
         duplicate: false,
+        replaced: false,
     })
 }
 

@@ -11,8 +11,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::checked::{CheckedJob, FamilyRules};
 use super::ended::{self, Ended, Offspring};
 use super::head::{self, Head};
-use super::links::Links;
-use super::prerequisites::link;
+use super::links::{Links, link};
 use super::statement::statements;
 use super::tx::Tx;
 use crate::family::{ChildPolicy, Family, Fate, GROUP, PrerequisiteRule, Step};
@@ -64,7 +63,7 @@ pub(crate) struct HeldBy {
 pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
     let id = parent.job;
     let head = head::find(tx.conn, id)?.ok_or_else(|| {
-        Error::invalid(format!("there is no job {id} to be the parent"))
+        Error::not_found(format!("there is no job {id} to be the parent"))
             .hint("`jobq list` shows the jobs in the file")
     })?;
     if head.state.is_final() {

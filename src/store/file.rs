@@ -44,7 +44,8 @@ fn spell_version(version: i32) -> String {
     )
 }
 
-/// The absolute path, with its folder made where it was missing.
+/// The absolute path, with its folder made where it was missing. Of a link it is the file that it leads
+/// to, as for SQLite: whoever opens that by its own name finds the same log and the same runners.
 pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
         .map_err(|error| Error::io(format_args!("{}", path.display()), error))?;
@@ -59,6 +60,9 @@ pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
                     error,
                 )
             })?;
+    }
+    if path.is_symlink() {
+        return Ok(std::fs::canonicalize(&path).unwrap_or(path));
     }
     Ok(path)
 }
@@ -139,6 +143,16 @@ pub(crate) fn runners_folder(path: &Path) -> PathBuf {
     with_suffix(path, "-runners")
 }
 
+/// The file in it that a runner of this name holds locked.
+pub(crate) fn lock_file(folder: &Path, name: &str) -> PathBuf {
+    folder.join(format!("{name}.lock"))
+}
+
+/// Whether that is there, as far as can be seen.
+pub(crate) fn has_lock_file(folder: &Path, name: &str) -> bool {
+    lock_file(folder, name).try_exists().unwrap_or(true)
+}
+
 /// `path` with `suffix` appended to its file name.
 pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -156,6 +170,18 @@ mod tests {
         let error = check_sqlite_version(3_051_002).unwrap_err();
         assert!(error.to_string().contains("3.51.2"), "{error}");
         assert!(check_sqlite_version(rusqlite::version_number()).is_ok());
+    }
+
+    #[test]
+    fn a_link_to_a_file_is_that_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path().canonicalize().unwrap();
+        let [file, link] = ["jobs.db", "link"].map(|name| folder.join(name));
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        assert_eq!(prepare_folder(&link).unwrap(), link, "it leads nowhere yet");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(prepare_folder(&link).unwrap(), file);
+        assert_eq!(prepare_folder(&file).unwrap(), file);
     }
 
     #[test]

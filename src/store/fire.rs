@@ -16,7 +16,7 @@ use crate::event::EventKind;
 use crate::job::template::JobTemplate;
 use crate::job::{Enqueued, JobId, NewJob};
 use crate::schedule::Overlap;
-use crate::schedule::firing::{self, Firing};
+use crate::schedule::firing::{self, Firing, Stand};
 use crate::schedule::rule::Rule;
 use crate::state::State;
 use crate::{Error, Result};
@@ -28,12 +28,13 @@ statements! {
             paused_at, created_at, updated_at
         FROM jobq_schedule WHERE paused_at IS NULL AND next_at IS NOT NULL AND next_at <= ?1
         ORDER BY next_at LIMIT ?2";
-    /// The guard makes a slot one runner's, whatever else has happened since it was read.
-    hot SCHEDULE_ADVANCE_IF_NEXT_AT = "UPDATE jobq_schedule SET next_at = ?3, last_at = ?4
+    /// The guard makes a slot one runner's, whatever else has happened since it was read. The last slot
+    /// stays the latest while a clock that went back goes through earlier ones.
+    hot SCHEDULE_ADVANCE_IF_NEXT_AT = "UPDATE jobq_schedule SET next_at = ?3, last_at = max(coalesce(last_at, ?4), ?4)
         WHERE id = ?1 AND next_at = ?2 AND paused_at IS NULL";
     hot SCHEDULE_FIRED = "UPDATE jobq_schedule SET last_job_id = ?2 WHERE id = ?1";
-    /// Rare, and every schedule is looked at.
-    cold SCHEDULES_AFTER_STEP = "SELECT id, cron, timezone, next_at FROM jobq_schedule WHERE paused_at IS NULL";
+    /// Rare, and every schedule is looked at. No slot before its beginning is its own.
+    cold SCHEDULES_AFTER_STEP = "SELECT id, cron, timezone, next_at, max(coalesce(last_at, created_at), created_at) FROM jobq_schedule WHERE paused_at IS NULL";
     cold SCHEDULE_GO_ON = "UPDATE jobq_schedule SET next_at = ?2 WHERE id = ?1";
 }
 
@@ -94,26 +95,34 @@ pub(crate) fn record_fired(
 }
 
 /// After a step of the wall clock, by `shift_ms` where that is known: intervals keep what is left of
-/// them, and no schedule stays silent because the clock went back.
+/// them, no schedule stays silent because the clock went back, and none repeats itself when it is set
+/// right.
 pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()> {
-    type Row = (i64, String, String, Option<i64>);
+    type Row = (i64, String, String, Stand);
     let rows: Vec<Row> = {
         let mut statement = tx.conn.prepare_cached(SCHEDULES_AFTER_STEP)?;
         let rows = statement.query_map([], |row| {
             let text = |at| schedules::text(row, at);
-            Ok((row.get(0)?, text(1)?, text(2)?, row.get(3)?))
+            let stand = Stand {
+                next_at: row.get(3)?,
+                last_at: row.get(4)?,
+            };
+            Ok((row.get(0)?, text(1)?, text(2)?, stand))
         })?;
         rows.collect::<rusqlite::Result<_>>()?
     };
-    for (id, text, zone, next_at) in rows {
+    for (id, text, zone, stand) in rows {
         // One that cannot be read is told of when it is due.
         let Ok(rule) = Rule::parse(&text, &zone) else {
             continue;
         };
         let shift_ms = shift_ms.filter(|_| rule.is_interval()).unwrap_or(0);
-        let shifted = next_at.map(|next_at| next_at.saturating_add(shift_ms));
-        let goes_on = firing::after_step(&rule, shifted, tx.now_ms).or(shifted);
-        if goes_on != next_at {
+        let shifted = Stand {
+            next_at: stand.next_at.map(|at| at.saturating_add(shift_ms)),
+            ..stand
+        };
+        let goes_on = firing::after_step(&rule, shifted, tx.now_ms).or(shifted.next_at);
+        if goes_on != stand.next_at {
             tx.conn
                 .prepare_cached(SCHEDULE_GO_ON)?
                 .execute(params![id, goes_on])?;

@@ -1,6 +1,16 @@
 //! What else changes when a job does, as bits in its row: a job without rules costs nothing.
 
+use rusqlite::params;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+
+use super::statement::statements;
+use super::tx::Tx;
+use crate::Result;
+use crate::job::JobId;
+
+statements! {
+    hot JOB_LINK_IF_NOT = "UPDATE jobq_job SET links = links | ?2 WHERE id = ?1 AND links & ?2 = 0";
+}
 
 /// A set of rules that a job is under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -41,6 +51,14 @@ impl Links {
     pub(crate) const fn and(self, other: Links, is: bool) -> Links {
         if is { self.with(other) } else { self }
     }
+}
+
+/// Sets bits of a job's row that it has not.
+pub(crate) fn link(tx: &Tx<'_>, job: JobId, links: Links) -> Result<()> {
+    tx.conn
+        .prepare_cached(JOB_LINK_IF_NOT)?
+        .execute(params![job.0, links])?;
+    Ok(())
 }
 
 impl FromSql for Links {

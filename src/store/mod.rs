@@ -33,7 +33,7 @@ pub(crate) mod gate;
 pub(crate) mod head;
 pub(crate) mod last_ended;
 pub(crate) mod links;
-pub(crate) mod lock_file;
+pub(crate) mod locks;
 pub(crate) mod names;
 pub(crate) mod places;
 pub(crate) mod prerequisites;

@@ -18,7 +18,8 @@ statements! {
     hot KEY_NUMBER = "SELECT places FROM jobq_key WHERE name = ?1";
     hot KEY_SET = "INSERT INTO jobq_key (name, places) VALUES (?1, ?2)
         ON CONFLICT (name) DO UPDATE SET places = excluded.places WHERE places <> excluded.places";
-    /// A range of the primary key, with as many entries as the key has places.
+    /// A range of the primary key, with as many entries as the key has places: see
+    /// [`MAX_PLACES`](super::checked::MAX_PLACES).
     hot PLACES_HELD = "SELECT count(*) FROM jobq_place WHERE key = ?1 AND held = 1";
     hot PLACE_NEXT = "SELECT job_id, urgency FROM jobq_place WHERE key = ?1 AND held = 0 ORDER BY urgency, job_id LIMIT 1";
     hot PLACE_INSERT = "INSERT INTO jobq_place (key, held, urgency, job_id) VALUES (?1, ?2, ?3, ?4)";
@@ -54,9 +55,20 @@ pub(crate) fn number(conn: &Connection, key: &str) -> Result<i64> {
     Ok(found.unwrap_or(1))
 }
 
-/// Whether a place is free and nobody is before us.
+/// Whether a place is free. While somebody is in line none is: what frees a place, or makes more of them,
+/// gives it to the first in line in the same transaction. So nobody is passed over, and the places of a key
+/// with a line need not be counted.
 pub(crate) fn is_free(tx: &Tx<'_>, key: &str) -> Result<bool> {
-    Ok(free(tx, key)? > 0)
+    Ok(next(tx, key)?.is_none() && free(tx, key)? > 0)
+}
+
+/// Who is first in line, and how urgent.
+fn next(tx: &Tx<'_>, key: &str) -> Result<Option<(i64, i64)>> {
+    Ok(tx
+        .conn
+        .prepare_cached(PLACE_NEXT)?
+        .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?)
 }
 
 /// How many places are free; none where more are held than there are.
@@ -136,15 +148,14 @@ pub(crate) fn hold(tx: &Tx<'_>, job: JobId) -> Result<()> {
     add(tx, &key, (true, urgency(priority)), job)
 }
 
-/// Gives free places to those who wait, in order. Counted once: many may have become free.
+/// Gives free places to those who wait, in order. Counted once, many may have become free, and only where
+/// somebody waits.
 pub(crate) fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
+    if next(tx, key)?.is_none() {
+        return Ok(());
+    }
     for _ in 0..free(tx, key)? {
-        let next: Option<(i64, i64)> = tx
-            .conn
-            .prepare_cached(PLACE_NEXT)?
-            .query_row([key], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let Some((job, urgency)) = next else {
+        let Some((job, urgency)) = next(tx, key)? else {
             return Ok(());
         };
         tx.conn

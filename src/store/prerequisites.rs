@@ -8,7 +8,7 @@ use super::checked::Rules;
 use super::ended;
 use super::families::{self, Admitted};
 use super::head;
-use super::links::Links;
+use super::links::{Links, link};
 use super::statement::statements;
 use super::tx::Tx;
 use crate::error::Kind;
@@ -21,7 +21,6 @@ statements! {
     /// Who has nothing unmet and no children waits for nobody.
     hot PREREQUISITE = "SELECT state, parent_id, unmet > 0 OR links & 2 FROM jobq_job WHERE id = ?1";
     hot EDGE_INSERT = "INSERT INTO jobq_prerequisite (needs_id, job_id, rule, attempt, met) VALUES (?1, ?2, ?3, ?4, ?5)";
-    hot JOB_LINK_IF_NOT = "UPDATE jobq_job SET links = links | ?2 WHERE id = ?1 AND links & ?2 = 0";
     /// A range of the primary key: the jobs that wait for one by some of the rules.
     hot EDGES_FROM = "SELECT job_id, rule FROM jobq_prerequisite
         WHERE needs_id = ?1 AND rule BETWEEN ?2 AND ?3 AND met = 0";
@@ -29,7 +28,9 @@ statements! {
         WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3 AND met = 0";
     hot JOB_MEET_IF_BLOCKED = "UPDATE jobq_job SET unmet = unmet - 1 WHERE id = ?1 AND state = 1 AND unmet > 0
         RETURNING unmet";
-    hot EDGES_UNMET_OF = "SELECT needs_id, rule, attempt FROM jobq_prerequisite WHERE job_id = ?1 AND met = 0";
+    hot EDGES_OF = "SELECT needs_id, rule, attempt, met FROM jobq_prerequisite WHERE job_id = ?1";
+    hot EDGE_UNMEET_IF_MET = "UPDATE jobq_prerequisite SET met = 0
+        WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3 AND met = 1";
     hot JOB_SET_UNMET = "UPDATE jobq_job SET unmet = ?2 WHERE id = ?1";
 }
 
@@ -71,8 +72,10 @@ pub(crate) fn edges(
         // Nobody waits for a job that is not there yet: without a parent it closes no circle.
         return Ok(edges);
     };
-    if !outside.is_empty() {
-        check_no_cycle(tx, admitted.parent, &outside)?;
+    if !outside.is_empty()
+        && let Some(job) = held_up_by(tx, (admitted.parent, Held::End), &outside)?
+    {
+        return Err(cycle(job, admitted.parent));
     }
     if let Some(held) = &admitted.held_by {
         edges.push(Edge {
@@ -125,7 +128,7 @@ impl Needed {
             })
         });
         needed.ok_or_else(|| {
-            Error::invalid(format!("there is no job {id} to wait for"))
+            Error::not_found(format!("there is no job {id} to wait for"))
                 .hint("it may have been removed; `jobq list` shows the jobs in the file")
         })
     }
@@ -168,13 +171,23 @@ enum Held {
 }
 
 /// A child that waits for its parent, or for somebody who waits for that parent, would wait for ever.
-/// Looks from the parent upwards: who waits for its end. Its other children wait for its own part only.
-fn check_no_cycle(tx: &Tx<'_>, parent: JobId, needs: &HashSet<JobId>) -> Result<()> {
-    let mut seen = HashMap::from([(parent, Held::End)]);
-    let mut waiting = VecDeque::from([(parent, Held::End)]);
+fn cycle(job: JobId, parent: JobId) -> Error {
+    let why = match job == parent {
+        true => ", which is its parent: a cycle, neither would ever run",
+        false => ", which waits for its parent: a cycle, neither would ever run",
+    };
+    Error::because_of(Kind::Invalid, ("the job would wait for ", job, why))
+        .hint("leave out the prerequisite or the parent")
+}
+
+/// The first of `among` that cannot come before a part of a job, itself included. Looks upwards: who
+/// waits for its end, or for any part of it. A parent's other children wait for its own part only.
+fn held_up_by(tx: &Tx<'_>, from: (JobId, Held), among: &HashSet<JobId>) -> Result<Option<JobId>> {
+    let mut seen = HashMap::from([from]);
+    let mut waiting = VecDeque::from([from]);
     while let Some((job, held)) = waiting.pop_front() {
-        if needs.contains(&job) {
-            return Err(cycle(job, parent));
+        if among.contains(&job) {
+            return Ok(Some(job));
         }
         let rules = match held {
             Held::End => FOR_THE_END,
@@ -192,16 +205,7 @@ fn check_no_cycle(tx: &Tx<'_>, parent: JobId, needs: &HashSet<JobId>) -> Result<
             }
         }
     }
-    Ok(())
-}
-
-fn cycle(job: JobId, parent: JobId) -> Error {
-    let why = match job == parent {
-        true => ", which is its parent: a cycle, neither would ever run",
-        false => ", which waits for its parent: a cycle, neither would ever run",
-    };
-    Error::because_of(Kind::Invalid, ("the job would wait for ", job, why))
-        .hint("leave out the prerequisite or the parent")
+    Ok(None)
 }
 
 fn parent_of(tx: &Tx<'_>, job: JobId) -> Result<Option<JobId>> {
@@ -222,14 +226,6 @@ pub(crate) fn add(tx: &Tx<'_>, job: JobId, edges: &[Edge]) -> Result<()> {
             link(tx, edge.needs, Links::NEEDED)?;
         }
     }
-    Ok(())
-}
-
-/// Sets a bit of a job's row.
-pub(crate) fn link(tx: &Tx<'_>, job: JobId, links: Links) -> Result<()> {
-    tx.conn
-        .prepare_cached(JOB_LINK_IF_NOT)?
-        .execute(params![job.0, links])?;
     Ok(())
 }
 
@@ -294,30 +290,54 @@ fn meet(tx: &mut Tx<'_>, (needs, rule): (JobId, PrerequisiteRule), job: JobId) -
     Ok(())
 }
 
-/// How many of a job's prerequisites can still be met, as it is put back by hand: what has ended
-/// otherwise no longer keeps it, and neither does an own part or an attempt that is over.
+/// How many prerequisites a job has to wait for, as it is put back by hand: those that are live, put
+/// back themselves perhaps. What has ended no longer keeps it, and neither does an own part or an
+/// attempt that is over, or who would wait for the job itself by now.
 pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
-    let mut unmet = 0;
-    let edges: Vec<(i64, i64, Option<u32>)> = {
-        let mut statement = tx.conn.prepare_cached(EDGES_UNMET_OF)?;
-        let rows =
-            statement.query_map([job.0], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let edges: Vec<(i64, i64, Option<u32>, bool)> = {
+        let mut statement = tx.conn.prepare_cached(EDGES_OF)?;
+        let rows = statement.query_map([job.0], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+        })?;
         rows.collect::<rusqlite::Result<_>>()?
     };
-    for (id, rule, attempt) in edges {
-        if can_be_met(tx, JobId(id), (PrerequisiteRule::from_code(rule), attempt))? {
+    let mut unmet = 0;
+    for (id, rule, attempt, was_met) in edges {
+        let needs = JobId(id);
+        let known = PrerequisiteRule::from_code(rule);
+        let keeps =
+            can_be_met(tx, needs, (known, attempt))? && !waits_for(tx, needs, (job, known))?;
+        if keeps {
             unmet += 1;
-            link(tx, JobId(id), Links::NEEDED)?;
-        } else {
-            tx.conn
-                .prepare_cached(EDGE_MEET_IF_UNMET)?
-                .execute([id, rule, job.0])?;
+            link(tx, needs, Links::NEEDED)?;
+        }
+        if keeps == was_met {
+            let turn = if was_met {
+                EDGE_UNMEET_IF_MET
+            } else {
+                EDGE_MEET_IF_UNMET
+            };
+            tx.conn.prepare_cached(turn)?.execute([id, rule, job.0])?;
         }
     }
     tx.conn
         .prepare_cached(JOB_SET_UNMET)?
         .execute([job.0, unmet])?;
     Ok(unmet)
+}
+
+/// Whether the end of one job waits for another, by what was added since that has ended.
+fn waits_for(
+    tx: &Tx<'_>,
+    needs: JobId,
+    (job, rule): (JobId, Option<PrerequisiteRule>),
+) -> Result<bool> {
+    use PrerequisiteRule::{OwnPart, Spawned};
+    if matches!(rule, Some(OwnPart | Spawned)) || !Needed::find(tx, needs)?.waits {
+        return Ok(false);
+    }
+    let found = held_up_by(tx, (job, Held::Beginning), &HashSet::from([needs]))?;
+    Ok(found.is_some())
 }
 
 fn can_be_met(

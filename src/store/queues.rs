@@ -22,6 +22,7 @@ statements! {
     hot QUEUE_RESUME_IF_PAUSED = "UPDATE jobq_queue SET paused_at = NULL WHERE id = ?1 AND paused_at IS NOT NULL";
     hot ALL_PAUSE_IF_RESUMED = "INSERT INTO jobq_meta (key, value) VALUES ('paused_at', ?1) ON CONFLICT (key) DO NOTHING";
     hot ALL_RESUME = "DELETE FROM jobq_meta WHERE key = 'paused_at'";
+    hot ALL_IS_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
     hot ALL_PAUSED_SINCE = "SELECT value FROM jobq_meta WHERE key = 'paused_at'";
     hot QUEUE_LIMITS = "SELECT concurrency, rate_jobs, rate_ms, max_size, weight FROM jobq_queue WHERE id = ?1";
     hot QUEUE_LIMIT = "UPDATE jobq_queue SET concurrency = ?2, rate_jobs = ?3, rate_ms = ?4, max_size = ?5, weight = ?6
@@ -177,6 +178,10 @@ fn record(tx: &mut Tx<'_>, kind: EventKind, which: &Which, changed: usize) -> Re
     };
     tx.append(NewEvent::new(kind).text(data))?;
     Ok(true)
+}
+
+pub(crate) fn is_all_paused(conn: &Connection) -> Result<bool> {
+    Ok(conn.prepare_cached(ALL_IS_PAUSED)?.exists([])?)
 }
 
 /// Since when all queues are paused.

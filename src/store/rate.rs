@@ -20,8 +20,10 @@ statements! {
         JOIN jobq_rate r ON r.queue_id = q.id AND r.slot = q.rate_at % q.rate_jobs
         WHERE c.state = 2 AND c.jobs > 0 AND q.rate_jobs IS NOT NULL AND q.rate_ms IS NOT NULL AND q.paused_at IS NULL";
     hot RATE_FORGET = "DELETE FROM jobq_rate WHERE queue_id = ?1";
-    /// Rare, after a step of the clock: as many rows as the rates of all queues allow starts.
-    cold RATES_SHIFT = "UPDATE jobq_rate SET started_at = started_at + ?1";
+    /// Rare, when the clock stands differently: as many rows as the rates of all queues allow starts. One
+    /// that lies in the future, by a clock that was ahead of this one, would keep its queue from starting
+    /// until then.
+    cold RATES_FOLLOW = "UPDATE jobq_rate SET started_at = min(started_at + ?1, ?2)";
 }
 
 /// A queue's rate, and where its ring stands.
@@ -82,7 +84,8 @@ impl Ring {
     }
 }
 
-/// A start in the future, after which the clock was put back, counts as one of now.
+/// A start in the future, after which the clock was put back, counts as one of now until somebody
+/// follows the clock.
 fn next_after(started_at: i64, span_ms: i64, now_ms: i64) -> i64 {
     started_at.min(now_ms).saturating_add(span_ms)
 }
@@ -108,8 +111,10 @@ pub(crate) fn forget(tx: &Tx<'_>, queue: i64) -> Result<()> {
     Ok(())
 }
 
-/// The wall clock has stepped by so much: past starts stay as long ago as they are.
-pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
-    conn.prepare_cached(RATES_SHIFT)?.execute([step_ms])?;
+/// The wall clock has stepped by so much, or is another one: past starts stay as long ago as they are,
+/// and one that lies in the future counts as one of now.
+pub(crate) fn follow_clock(conn: &Connection, step_ms: i64, now_ms: i64) -> Result<()> {
+    conn.prepare_cached(RATES_FOLLOW)?
+        .execute([step_ms, now_ms])?;
     Ok(())
 }

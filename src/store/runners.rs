@@ -1,12 +1,14 @@
 //! The runners in the file: registering, beating, ending, and taking over from those that are lost.
 
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use rusqlite::{Connection, Row, params};
+use serde_json::Value;
 
 use super::claim::{ClaimFor, budget};
 use super::events::NewEvent;
-use super::lock_file;
+use super::locks::{self, Lock};
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::statement::statements;
 use super::tx::Tx;
@@ -67,13 +69,18 @@ pub(crate) enum Beats {
 /// What stands in place of a beat where there never is one.
 const NO_BEAT: i64 = -1;
 
-pub(crate) fn register(tx: &mut Tx<'_>, registration: &Registration) -> Result<i64> {
+/// `limits` are those of kinds, in this runner.
+pub(crate) fn register(
+    tx: &mut Tx<'_>,
+    registration: &Registration,
+    limits: &HashMap<String, usize>,
+) -> Result<i64> {
     let id = tx.conn.prepare_cached(RUNNER_INSERT)?.insert(params![
         registration.name,
         registration.pid,
         registration.host,
         registration.workers as i64,
-        json_array(&registration.kinds),
+        kinds_json(&registration.kinds, limits),
         registration.queues.as_deref().map(json_array),
         tx.now_ms,
         match registration.beats {
@@ -89,7 +96,32 @@ pub(crate) fn register(tx: &mut Tx<'_>, registration: &Registration) -> Result<i
 }
 
 fn json_array(names: &[String]) -> String {
-    serde_json::Value::from(names).to_string()
+    Value::from(names).to_string()
+}
+
+/// A kind with a limit is an object: `{"kind":"resize","at_once":2}`.
+fn kinds_json(kinds: &[String], limits: &HashMap<String, usize>) -> String {
+    let kinds = kinds.iter().map(|kind| match limits.get(kind) {
+        Some(at_once) => serde_json::json!({ "kind": kind, "at_once": at_once }),
+        None => kind.as_str().into(),
+    });
+    kinds.collect::<Value>().to_string()
+}
+
+/// The kinds, and the limits of those that have one.
+fn read_kinds(json: &str) -> (Vec<String>, BTreeMap<String, u64>) {
+    let entries: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
+    let (mut kinds, mut limits) = (Vec::new(), BTreeMap::new());
+    for entry in entries {
+        let Some(kind) = entry.as_str().or(entry["kind"].as_str()) else {
+            continue;
+        };
+        if let Some(at_once) = entry["at_once"].as_u64() {
+            limits.insert(kind.to_owned(), at_once);
+        }
+        kinds.push(kind.to_owned());
+    }
+    (kinds, limits)
 }
 
 /// Whether the runner still counts as alive.
@@ -276,6 +308,8 @@ pub struct RunnerRecord {
     pub worker_count: u32,
     /// The kinds it has handlers for.
     pub kinds: Vec<String>,
+    /// How many jobs of a kind it runs at once; a kind that is not here: as many as it has workers.
+    pub kind_limits: BTreeMap<String, u64>,
     /// The queues it serves; none: all.
     pub queues: Option<Vec<String>>,
     /// When it registered.
@@ -330,37 +364,44 @@ pub enum RunnersOf {
     AllTimes,
 }
 
-/// Whether a runner that has not ended is gone: its lock, in the folder of locks, is free.
-pub(crate) fn is_gone(conn: &Connection, runner: i64, locks: &Path) -> Result<bool> {
-    let alive = alive(conn)?;
-    let found = alive.iter().find(|alive| alive.id == runner);
-    Ok(found.is_some_and(|alive| lock_file::is_free(locks, &alive.name)))
+/// The runners that have not ended and are gone, as their locks tell in the folder `locks`. A missing
+/// file proves nothing, but of a runner that never beats: of that there is nothing else.
+pub(crate) fn gone(conn: &Connection, locks: &Path) -> Result<Vec<i64>> {
+    let mut runners = alive(conn)?;
+    runners.retain(|runner| match locks::look(locks, &runner.name) {
+        Lock::Free => true,
+        Lock::Missing => runner.beats() == Beats::Never,
+        Lock::Held => false,
+    });
+    Ok(runners.into_iter().map(|runner| runner.id).collect())
 }
 
 /// `locks` is the folder of the runners' lock files.
 pub(crate) fn list(conn: &Connection, of: RunnersOf, locks: &Path) -> Result<Vec<RunnerRecord>> {
+    let gone = gone(conn, locks)?;
     let mut statement = conn.prepare_cached(RUNNERS_RECENT)?;
     let mut rows = statement.query([of == RunnersOf::AllTimes])?;
     let mut runners = Vec::new();
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;
         let jobs = running_on(conn, id)?;
-        let name: String = row.get(1)?;
         let state = match row.get::<_, i64>(7)? {
-            1 | 2 if lock_file::is_free(locks, &name) => RunnerState::Offline,
+            1 | 2 if gone.contains(&id) => RunnerState::Offline,
             1 if jobs.is_empty() => RunnerState::Idle,
             1 => RunnerState::Busy,
             2 => RunnerState::Stopping,
             _ => RunnerState::Offline,
         };
         let names = |text: String| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default();
+        let (kinds, kind_limits) = read_kinds(&row.get::<_, String>(5)?);
         runners.push(RunnerRecord {
             id,
             state,
             pid: row.get(2)?,
             host: row.get(3)?,
             worker_count: row.get(4)?,
-            kinds: names(row.get(5)?),
+            kinds,
+            kind_limits,
             queues: row.get::<_, Option<String>>(6)?.map(names),
             started_at: timestamp(row.get(8)?),
             heartbeat_at: timestamp(row.get(9)?),

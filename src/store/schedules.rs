@@ -70,6 +70,13 @@ impl CheckedSchedule {
         limits: &Limits,
     ) -> Result<CheckedSchedule> {
         check_name("schedule's name", &schedule.name)?;
+        if schedule.name.starts_with('@') {
+            return Err(Error::invalid(format!(
+                "a schedule cannot be called '{}': rules like @daily begin so",
+                schedule.name
+            ))
+            .hint("the name comes first: `jobq schedule add NAME '@daily' -- CMD`"));
+        }
         let checked = || -> Result<CheckedSchedule> {
             CheckedJob::new(schedule.job.clone(), limits)?;
             Ok(CheckedSchedule {
@@ -225,11 +232,9 @@ fn find(conn: &Connection, name: &str) -> Result<Option<Stored>> {
         .optional()?)
 }
 
-/// An interval begins now: what stands in the file is moved by the clock's last step first.
+/// The file knows by which clock it begins: should that prove wrong, it goes on by the right one.
 fn first_slot(tx: &mut Tx<'_>, rule: &Rule) -> Result<Option<i64>> {
-    if rule.is_interval() {
-        tx.follow_clock()?;
-    }
+    tx.follow_clock()?;
     Ok(rule.first(tx.now_ms))
 }
 

@@ -360,6 +360,9 @@ fn complete(
         tx.conn
             .prepare_cached(OUTCOME_SET_RESULT)?
             .execute(params![held.job.0, result])?;
+    } else if is_done && held.parent.is_some() {
+        // A rule has asked it to stop, perhaps.
+        ended::forget_error(tx, held.job)?;
     }
     Ok(ended)
 }

@@ -7,6 +7,7 @@ use rusqlite::{StatementStatus, params};
 use super::claim::{self, ClaimFor, KindRoom, Wish};
 use super::events::{self, NewEvent};
 use super::links::Links;
+use super::queues;
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::shares::Shares;
 use super::tx::Tx;
@@ -19,7 +20,7 @@ use crate::{Error, Result, clock};
 
 /// Everything that a claim runs between BEGIN and COMMIT, but for the counters.
 const CLAIM: [&str; 7] = [
-    claim::ALL_IS_PAUSED,
+    queues::ALL_IS_PAUSED,
     claim::QUEUES_CLAIMABLE,
     claim::JOBS_CLAIMABLE,
     claim::JOB_TO_CLAIM,

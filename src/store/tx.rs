@@ -26,6 +26,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) room: room::Known,
     /// A running attempt has been asked to stop: its runner may be the one that writes this.
     pub(crate) asked_to_stop: bool,
+    /// So many cancelled jobs have never been: what spawned them did not complete.
+    pub(crate) called_off: i64,
     events: EventBuffer,
     /// None where there is no clock to follow, or once it has been followed.
     clock: Option<&'c Clock>,
@@ -42,6 +44,7 @@ impl<'c> Tx<'c> {
             families: FamilyChanges::default(),
             room: room::Known::default(),
             asked_to_stop: false,
+            called_off: 0,
             events: EventBuffer::default(),
             clock: None,
         }
@@ -98,6 +101,7 @@ impl<'c> Tx<'c> {
         // What others have left to be written is theirs, whatever of it is written in here.
         let (counts, events, clock) = (self.counts.clone(), self.events.clone(), self.clock);
         let (follow_ups, families) = (self.follow_ups.clone(), self.families.clone());
+        let called_off = self.called_off;
         match body(self).and_then(|done| ended::follow(self).map(|()| done)) {
             Ok(done) => {
                 self.conn.prepare_cached("RELEASE command")?.execute([])?;
@@ -113,6 +117,7 @@ impl<'c> Tx<'c> {
                     self.events = events;
                     self.follow_ups = follow_ups;
                     self.families = families;
+                    self.called_off = called_off;
                     self.names.forget();
                 }
                 Err(error)

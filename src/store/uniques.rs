@@ -23,8 +23,12 @@ statements! {
     hot UNIQUE_TAKE = "INSERT INTO jobq_unique (key, job_id) VALUES (?1, ?2)
         ON CONFLICT (key) DO UPDATE SET job_id = excluded.job_id, until = NULL";
     hot UNIQUE_KEEP_UNTIL = "UPDATE jobq_unique SET until = ?3 WHERE key = ?1 AND job_id = ?2";
-    /// Rare, after a step of the clock.
-    cold UNIQUES_SHIFT = "UPDATE jobq_unique SET until = until + ?1 WHERE until IS NOT NULL";
+    /// Rare, when the clock stands differently. No window becomes longer than it was asked for, though it
+    /// may have been begun by a clock that was years ahead. How long that of a removed job is nobody knows:
+    /// it stays where it is.
+    cold UNIQUES_FOLLOW = "UPDATE jobq_unique
+        SET until = coalesce(min(until + ?1, ?2 + (SELECT unique_for_ms FROM jobq_job WHERE id = job_id)), until)
+        WHERE until IS NOT NULL";
     hot UNIQUE_RELEASE = "DELETE FROM jobq_unique WHERE key = ?1 AND job_id = ?2";
     hot JOB_UNIQUE = "SELECT unique_key, unique_for_ms FROM jobq_job WHERE id = ?1 AND unique_key IS NOT NULL";
     hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
@@ -51,21 +55,26 @@ pub(crate) fn claim(tx: &mut Tx<'_>, job: &CheckedJob, unique: &Unique) -> Resul
     };
     let Some(head) = head::find(tx.conn, holder)? else {
         // Removed, and the key kept for a while: nothing can be told of the job but its number.
-        return taken_by(unique, holder, State::Completed);
+        return taken_by(unique, (holder, State::Completed));
     };
     let can_be_replaced = until.is_none()
         && matches!(
             head.state,
             State::Scheduled | State::Blocked | State::Pending
         );
-    if unique.on_duplicate == OnDuplicate::Replace && can_be_replaced {
-        replace(tx, job, (holder, &head))?;
+    if unique.on_duplicate != OnDuplicate::Replace || !can_be_replaced {
+        return taken_by(unique, (holder, head.state));
     }
-    let state = head::get(tx.conn, holder)?.state;
-    taken_by(unique, holder, state)
+    replace(tx, job, (holder, &head))?;
+    Ok(Taken::By(Enqueued {
+        id: holder,
+        state: head::get(tx.conn, holder)?.state,
+        duplicate: true,
+        replaced: true,
+    }))
 }
 
-fn taken_by(unique: &Unique, holder: JobId, state: State) -> Result<Taken> {
+fn taken_by(unique: &Unique, (holder, state): (JobId, State)) -> Result<Taken> {
     if unique.on_duplicate == OnDuplicate::Reject {
         let has = format!(
             " has the unique key '{}' already; it is {state}",
@@ -78,6 +87,7 @@ fn taken_by(unique: &Unique, holder: JobId, state: State) -> Result<Taken> {
         id: holder,
         state,
         duplicate: true,
+        replaced: false,
     }))
 }
 
@@ -146,9 +156,10 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// The wall clock has stepped by so much: what is left of each window stays.
-pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
-    conn.prepare_cached(UNIQUES_SHIFT)?.execute([step_ms])?;
+/// The wall clock has stepped by so much, or is another one: what is left of each window stays.
+pub(crate) fn follow_clock(conn: &Connection, step_ms: i64, now_ms: i64) -> Result<()> {
+    conn.prepare_cached(UNIQUES_FOLLOW)?
+        .execute([step_ms, now_ms])?;
     Ok(())
 }
 

@@ -111,6 +111,8 @@ CREATE TABLE jobq_schedule (
 
 CREATE INDEX jobq_schedule_next ON jobq_schedule (next_at) WHERE paused_at IS NULL AND next_at IS NOT NULL;
 
+CREATE INDEX jobq_event_other ON jobq_event (at) WHERE job_id IS NULL;
+
 DROP VIEW jobq_jobs;
 CREATE VIEW jobq_jobs AS
 SELECT j.id, k.name AS kind, q.name AS queue,

@@ -9,6 +9,7 @@ use super::connection::Access;
 use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use super::file;
 use super::queues;
+use super::runners;
 use super::tx::Tx;
 use crate::state::State;
 use crate::{Error, Result};
@@ -153,6 +154,38 @@ fn limits(conn: &Connection) -> Result<Finding> {
         "limits",
         problem,
         "no queue runs more jobs than its limit allows",
+    ))
+}
+
+/// A runner that lives has a lock file. In a copy of the database there are none, and its jobs stay with
+/// the runners of the original until somebody takes them over.
+pub(crate) fn locks(conn: &Connection, folder: &Path) -> Result<Finding> {
+    let mut without = Vec::new();
+    for runner in runners::alive(conn)? {
+        if file::has_lock_file(folder, &runner.name) {
+            continue;
+        }
+        // Only now: one that ends lets go of its jobs before it removes its file.
+        let jobs = runners::held_by(conn, runner.id)?.len();
+        if jobs > 0 {
+            without.push(format!(
+                "runner {} has no lock file and {jobs} running job{}",
+                runner.id,
+                if jobs == 1 { "" } else { "s" }
+            ));
+        }
+    }
+    let problem = (!without.is_empty()).then(|| {
+        let message = format!(
+            "{}; if its process is gone, the next `jobq run` takes over within a minute",
+            without.join("; ")
+        );
+        (Severity::Warning, message)
+    });
+    Ok(finding(
+        "locks",
+        problem,
+        "every runner that holds jobs has its lock file",
     ))
 }
 

@@ -24,6 +24,8 @@ statements! {
     /// By the index of what runs, over all runners: as many rows as there are workers, and some ahead.
     cold JOBS_RUNNING_IN = "SELECT id FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1
         ORDER BY id LIMIT ?2";
+    /// Its deadline is over and it has not begun: whoever looks next cancels it.
+    cold DEADLINE_MISSED = "SELECT at FROM jobq_deadline WHERE job_id = ?1 AND at <= ?2";
     cold QUEUE_USE = "SELECT q.rate_at, coalesce((SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3), 0)
         FROM jobq_queue q WHERE q.id = ?1";
 }
@@ -81,8 +83,8 @@ pub enum Why {
         key: String,
         /// How many places it has.
         places: u64,
-        /// Who holds them: the first ten.
-        holders: Vec<JobId>,
+        /// Who holds them, with their states: the first ten.
+        holders: Vec<(JobId, State)>,
     },
     /// Its own part is done, its children are not.
     ChildrenFirst(Children),
@@ -94,6 +96,13 @@ pub enum Why {
         reason: WaitReason,
         /// Until then.
         until: jiff::Timestamp,
+    },
+    /// It had not begun by its deadline: the next runner that looks cancels it.
+    DeadlineOver {
+        /// What it is until then.
+        state: State,
+        /// Its deadline.
+        deadline: jiff::Timestamp,
     },
     /// Every queue is paused.
     AllPaused,
@@ -114,6 +123,17 @@ pub enum Why {
         /// The limit.
         limit: u32,
         /// How many run: more than the limit where that was lowered.
+        running: u64,
+        /// The first ten of them.
+        jobs: Vec<JobId>,
+    },
+    /// Each runner that could run it runs as many jobs of its kind as it may at once.
+    KindAtLimit {
+        /// Its kind.
+        kind: String,
+        /// The limits of the kind in these runners, each once.
+        limits: Vec<u64>,
+        /// How many run.
         running: u64,
         /// The first ten of them.
         jobs: Vec<JobId>,
@@ -143,6 +163,9 @@ pub enum Why {
 /// `locks` is the folder of the runners' lock files.
 pub(crate) fn why(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -> Result<Why> {
     let job = records::get(conn, id)?.ok_or_else(|| no_such_job(id))?;
+    if let Some(late) = late(conn, &job, now_ms)? {
+        return Ok(late);
+    }
     match job.state {
         State::Running => running(conn, &job, locks),
         State::Scheduled => Ok(Why::NotDue {
@@ -162,7 +185,7 @@ pub(crate) fn why(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -
 fn running(conn: &Connection, job: &JobRecord, locks: &Path) -> Result<Why> {
     let runner = job.runner.unwrap_or_default();
     let cancel_requested = job.cancel_requested;
-    Ok(match runners::is_gone(conn, runner, locks)? {
+    Ok(match runners::gone(conn, locks)?.contains(&runner) {
         true => Why::RunnerGone {
             runner,
             cancel_requested,
@@ -172,6 +195,22 @@ fn running(conn: &Connection, job: &JobRecord, locks: &Path) -> Result<Why> {
             cancel_requested,
         },
     })
+}
+
+/// A job that is cancelled whatever else keeps it.
+fn late(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Option<Why>> {
+    let (State::Scheduled | State::Blocked | State::Pending) = job.state else {
+        return Ok(None);
+    };
+    let mut statement = conn.prepare(DEADLINE_MISSED)?;
+    let mut rows = statement.query([job.id.0, now_ms])?;
+    let Some(row) = rows.next()? else {
+        return Ok(None);
+    };
+    Ok(Some(Why::DeadlineOver {
+        state: job.state,
+        deadline: timestamp(row.get(0)?),
+    }))
 }
 
 /// The limit of its queue that keeps any job of it from starting now.
@@ -211,6 +250,35 @@ fn limited(conn: &Connection, queue: i64, (name, now_ms): (&str, i64)) -> Result
     }))
 }
 
+/// The limit of a kind that keeps any job of it from starting now, in each runner that could claim it.
+fn kind_limited(kind: &str, able: &[&RunnerRecord]) -> Option<Why> {
+    let (mut limits, mut jobs) = (Vec::new(), Vec::new());
+    let claiming = able
+        .iter()
+        .filter(|runner| runner.state != RunnerState::Stopping);
+    for runner in claiming {
+        let limit = *runner.kind_limits.get(kind)?;
+        let of_kind = runner.jobs.iter().filter(|held| held.kind == kind);
+        let before = jobs.len();
+        jobs.extend(of_kind.map(|held| held.job));
+        if ((jobs.len() - before) as u64) < limit {
+            return None;
+        }
+        limits.push(limit);
+    }
+    limits.sort_unstable();
+    limits.dedup();
+    jobs.sort_unstable();
+    let running = jobs.len() as u64;
+    jobs.truncate(NAMED as usize);
+    Some(Why::KindAtLimit {
+        kind: kind.to_owned(),
+        limits,
+        running,
+        jobs,
+    })
+}
+
 fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) -> Result<Why> {
     let queue = find_queue(conn, &job.queue)?.unwrap_or_default();
     if queues::all_paused_since(conn)?.is_some() {
@@ -248,6 +316,9 @@ fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) ->
         return Ok(Why::RunnersStopping);
     }
     if let Some(limit) = limited(conn, queue, (&job.queue, now_ms))? {
+        return Ok(limit);
+    }
+    if let Some(limit) = kind_limited(&job.kind, &able) {
         return Ok(limit);
     }
     let arguments = rusqlite::params![queue, job.priority.code(), job.id.0];

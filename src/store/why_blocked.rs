@@ -4,6 +4,7 @@ use rusqlite::{Connection, params};
 
 use super::families;
 use super::places;
+use super::records;
 use super::statement::statements;
 use super::why::Why;
 use crate::Result;
@@ -56,8 +57,12 @@ fn in_line(conn: &Connection, job: &JobRecord) -> Result<Why> {
         return Ok(Why::Other(job.state));
     };
     let places = places::number(conn, &key)?;
+    let mut holders = Vec::new();
+    for holder in places::holders(conn, &key, NAMED)? {
+        holders.extend(records::state(conn, holder)?.map(|state| (holder, state)));
+    }
     Ok(Why::KeyTaken {
-        holders: places::holders(conn, &key, NAMED)?,
+        holders,
         places: places.unsigned_abs(),
         key,
     })

@@ -80,3 +80,29 @@ fn a_job_of_a_call_that_fails_is_named_by_its_place() {
     assert_eq!(error.job(), Some(there));
     assert!(error.to_string().contains(&format!("job {there} has")));
 }
+
+/// What a transaction may remove is spent by the first job; the rest is looked at in the next ones.
+#[test]
+fn jobs_with_long_histories_are_removed_and_a_live_one_behind_them_loses_nothing() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let jobs = queue.enqueue_many((0..3).map(|_| NewJob::new("k")));
+    let mut ids: Vec<JobId> = jobs.unwrap().iter().map(|job| job.id).collect();
+    assert!(queue.cancel_many(&ids).iter().all(Result::is_ok));
+    let live = queue.enqueue(NewJob::new("k").unique("u")).unwrap().id;
+    let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 7500)
+        INSERT INTO jobq_event (at, kind, job_id) SELECT 1, 1, 1 + i % 3 FROM n";
+    scene.connect().execute(long, []).unwrap();
+    ids.push(live);
+    let answers = queue.remove_many(&ids);
+    assert!(answers[..3].iter().all(Result::is_ok), "{answers:?}");
+    assert!(is_wrong_state(&answers[3]));
+    assert!(
+        queue
+            .enqueue(NewJob::new("k").unique("u"))
+            .unwrap()
+            .duplicate
+    );
+    assert_eq!(queue.counts().unwrap().total(), 1);
+    assert_eq!(ailments(&queue), [] as [String; 0]);
+}

@@ -5,7 +5,9 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use jobq::rusqlite::{Connection, TransactionBehavior};
 use jobq::testing::TestQueue;
-use jobq::{Context, EventKind, JobId, NewJob, Outcome, Runner, Snooze, State, When, Which};
+use jobq::{
+    Context, EventKind, JobId, NewJob, Outcome, Runner, Schedule, Snooze, State, Until, When, Which,
+};
 
 use crate::support::place::{count_events, job, state, wait_until_completed};
 use crate::support::{PATIENCE, assert_stays, by, wait_until};
@@ -21,7 +23,10 @@ struct Timed {
 
 impl Timed {
     fn new(beat_every: Duration) -> Timed {
-        let queue = TestQueue::new();
+        Timed::on(TestQueue::new(), beat_every)
+    }
+
+    fn on(queue: TestQueue, beat_every: Duration) -> Timed {
         let handler = by(|ctx: &Context| match (ctx.payload(), ctx.attempt()) {
             ("\"snooze\"", 1) => Outcome::Snooze(Snooze::For(Duration::from_secs(60))),
             ("\"retry\"", 1) => Outcome::Retry {
@@ -209,4 +214,77 @@ fn a_delay_in_the_applications_transaction_is_counted_by_the_clock_as_it_is() {
     assert_eq!(run_due(), 0);
     queue.advance(Duration::from_secs(1));
     assert_eq!(run_due(), 1);
+}
+
+#[test]
+fn a_schedule_that_was_added_while_the_clock_was_ahead_comes_when_it_is_set_right() {
+    let queue = TestQueue::new();
+    let run_due = || {
+        let done = by(|_: &Context| Outcome::Done(None));
+        queue
+            .run_due(|runner| runner.handler("kind", done))
+            .completed
+    };
+    assert_eq!(run_due(), 0);
+    queue.clock().step(TestQueue::START + HOUR * 24 * 3650);
+    let hourly = Schedule::new("report", "0 * * * *", NewJob::new("kind"));
+    queue.add_schedule(hourly.timezone("UTC")).unwrap();
+    queue.clock().step(TestQueue::START);
+    assert_eq!(run_due(), 0);
+    queue.advance(Duration::from_secs(3600));
+    assert_eq!(run_due(), 1);
+}
+
+/// A clock that was a month ahead for some seconds took the failures of a week along.
+#[test]
+fn a_runner_removes_nothing_by_a_clock_that_has_just_been_set() {
+    let queue = TestQueue::new();
+    let run_due = || {
+        let failing = by(|_: &Context| Outcome::Fail { error: "no".into() });
+        let runner = queue.runner().handler("kind", failing);
+        runner.run_due().unwrap()
+    };
+    let id = queue.enqueue(NewJob::new("kind")).unwrap().id;
+    assert_eq!(run_due().failed, 1);
+    queue.clock().step(TestQueue::START + HOUR * 24 * 30);
+    run_due();
+    let drained = queue
+        .runner()
+        .handler("kind", by(|_: &Context| Outcome::Done(None)));
+    queue.clock().step(TestQueue::START);
+    drained
+        .until(Until::Drained)
+        .start()
+        .unwrap()
+        .wait()
+        .unwrap();
+    assert_eq!(state(&queue, id), State::Failed);
+    queue.advance(Duration::from_secs(8 * 24 * 3600));
+    run_due();
+    assert!(queue.get(id).unwrap().is_none(), "it is old by now");
+}
+
+#[test]
+fn a_board_that_begins_in_1970_and_hears_the_time_keeps_its_waits_of_before_and_since() {
+    let queue = TestQueue::new();
+    let minute = || NewJob::new("kind").delay(Duration::from_secs(60));
+    let before = queue.enqueue(minute()).unwrap().id;
+    let due = job(&queue, before).run_at;
+    // What was read of the clock is of another start of the machine.
+    let another = "UPDATE jobq_meta SET value = 'another' WHERE key = 'clock_boot'";
+    let conn = Connection::open(queue.path()).unwrap();
+    assert_eq!(conn.execute(another, []).unwrap(), 1);
+    queue.clock().step(Timestamp::UNIX_EPOCH);
+    let timed = Timed::on(queue, BEAT);
+    let since = timed.queue.enqueue(minute()).unwrap().id;
+    let now = TestQueue::START + SignedDuration::from_secs(50);
+    timed.step(now, since);
+    assert_eq!(timed.due_in(since, now), SignedDuration::from_secs(60));
+    assert_eq!(job(&timed.queue, before).run_at, due);
+    timed.queue.advance(Duration::from_secs(10));
+    wait_until_completed(&timed.queue, before);
+    timed.assert_waits(&[since]);
+    timed.queue.advance(Duration::from_secs(50));
+    wait_until_completed(&timed.queue, since);
+    timed.runner.stop().unwrap();
 }

@@ -7,8 +7,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jobq::testing::TestQueue;
 use jobq::{
-    Context, EventKind, JobId, Level, NewJob, Outcome, Priority, Queue, RunnersOf, State,
-    UnknownKinds,
+    AttemptRef, Context, EventKind, JobId, Level, NewJob, Outcome, Priority, Queue, RunnersOf,
+    State, UnknownKinds,
 };
 
 use crate::support::child::{Role, RunnerRole};
@@ -16,7 +16,7 @@ use crate::support::place::{
     Place, Scene, ailments, count_events, events, job, result, state, wait_until_completed,
 };
 use crate::support::process::Spawn;
-use crate::support::task::{self, KILLER, Task};
+use crate::support::task::{self, KILLER, TASK, Task};
 use crate::support::{PATIENCE, by, wait_until};
 
 const BEAT: Duration = Duration::from_millis(10);
@@ -292,6 +292,55 @@ fn one_that_is_killed_is_taken_over_at_once() {
     assert_nothing_is_left_of(&queue, scene.lock_files());
 }
 
+/// A copy of the file has no lock files, and of a runner that never beats there is nothing else to see.
+#[test]
+fn what_one_ran_when_the_file_was_copied_is_taken_over_in_the_copy_and_only_there() {
+    let (scene, copy) = (Scene::new(), Scene::new());
+    let queue = scene.open();
+    let id = add(&queue, Task::until(scene.file("gate")).job());
+    let mut original = Spawn::new(&scene, "original", Role::DueRun).start();
+    scene.wait_until_begun(id, 1);
+    queue.backup(copy.database()).unwrap();
+    let restored = copy.open();
+    let builder = restored.runner().handler(TASK, by(|_| done()));
+    assert_eq!(builder.run_due().unwrap().completed, 1);
+    assert_eq!(
+        (job(&restored, id).attempt, job(&restored, id).crashes),
+        (2, 1)
+    );
+    assert_nothing_is_left_of(&restored, copy.lock_files());
+    scene.open_gate("gate");
+    assert!(original.wait_to_exit().success());
+    assert_eq!(result(&queue, id).as_deref(), Some("\"original-1\""));
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
+#[test]
+fn one_whose_lock_file_somebody_removes_loses_its_job_and_changes_nothing_any_more() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let (place, other) = ((*scene).clone(), scene.open());
+    let handler = by(move |ctx: &Context| {
+        if ctx.attempt() == 1 {
+            place.remove_lock_files();
+            let heir = other.runner().handler("kind", by(|_| done()));
+            assert_eq!(heir.run_due().unwrap().completed, 1);
+        }
+        Outcome::Fail {
+            error: "too late".into(),
+        }
+    });
+    let id = add(&queue, NewJob::new("kind"));
+    let error = queue.runner().handler("kind", handler).run_due();
+    let error = error.unwrap_err().to_string();
+    assert!(error.contains("was taken for lost"), "{error}");
+    assert_eq!(
+        (job(&queue, id).state, job(&queue, id).attempt),
+        (State::Completed, 2)
+    );
+    assert_nothing_is_left_of(&queue, scene.lock_files());
+}
+
 #[test]
 fn a_request_to_cancel_is_heard_when_the_handler_would_be_tried_again() {
     let queue = TestQueue::new();
@@ -309,6 +358,32 @@ fn a_request_to_cancel_is_heard_when_the_handler_would_be_tried_again() {
         (state(&queue, id), job(&queue, id).attempt),
         (State::Cancelled, 1)
     );
+}
+
+/// It was told as a cancelled one, and a drain that had done everything failed by it.
+#[test]
+fn a_job_that_was_called_off_with_an_attempt_counts_as_none() {
+    let queue = TestQueue::new();
+    add(&queue, NewJob::new("kind").retry_delay(Duration::ZERO));
+    let handler = by(|ctx: &Context| {
+        let attempt = AttemptRef {
+            job: ctx.job_id(),
+            attempt: ctx.attempt(),
+        };
+        let child = NewJob::new("child").spawned(ctx.job_id(), attempt);
+        ctx.queue().enqueue(child).unwrap();
+        if ctx.attempt() > 1 {
+            return Outcome::Done(None);
+        }
+        Outcome::Retry {
+            error: "again".into(),
+            after: None,
+        }
+    });
+    let child = by(|_: &Context| Outcome::Done(None));
+    let tally = queue.run_due(|runner| runner.handler("kind", handler).handler("child", child));
+    assert_eq!((tally.completed, tally.cancelled), (2, 0));
+    assert_eq!(queue.counts().unwrap().get(State::Cancelled), 1);
 }
 
 #[test]

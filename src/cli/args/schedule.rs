@@ -33,6 +33,7 @@ pub(crate) enum ScheduleVerb {
 #[derive(Debug, Args)]
 #[command(
     mut_args(hide_what_comes_once),
+    mut_group("what", |what| what.required(false)),
     override_usage = "\
 jobq schedule add [OPTIONS] NAME CRON -- CMD ARG...
        jobq schedule add [OPTIONS] NAME CRON --shell TEXT

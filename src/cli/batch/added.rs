@@ -81,7 +81,7 @@ impl Added {
             Some(Run { first, line, jobs })
                 if *line + *jobs == told_of
                     && first.state == job.state
-                    && first.duplicate == job.duplicate
+                    && (first.duplicate, first.replaced) == (job.duplicate, job.replaced)
                     && u64::try_from(job.id.0 - first.id.0) == Ok(*jobs) =>
             {
                 *jobs += 1;
@@ -107,6 +107,7 @@ mod tests {
             id: JobId(id),
             state,
             duplicate,
+            replaced: false,
         };
         let mut jobs: Vec<_> = (1..=1000)
             .map(|id| job(id, State::Pending, false))

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jobq::{Backoff, Missed, OnDuplicate, Overlap, Priority};
-use serde::Deserialize;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
 
 use super::duration;
 
@@ -23,6 +24,7 @@ pub(crate) struct ScheduleTable {
     pub(crate) command: Option<Vec<String>>,
     pub(crate) shell: Option<String>,
     /// Of a kind's job; null where nothing is said.
+    #[serde(default, deserialize_with = "payload")]
     pub(crate) payload: Option<serde_json::Value>,
     pub(crate) queue: Option<String>,
     pub(crate) priority: Option<Priority>,
@@ -44,4 +46,72 @@ pub(crate) struct ScheduleTable {
     pub(crate) tenant: Option<String>,
     #[serde(default)]
     pub(crate) tags: BTreeMap<String, String>,
+}
+
+fn payload<'de, D: Deserializer<'de>>(value: D) -> Result<Option<serde_json::Value>, D::Error> {
+    let value = toml::Value::deserialize(value)?;
+    json(value, "payload").map(Some).map_err(D::Error::custom)
+}
+
+/// A value as a handler gets it. JSON has no dates, which become text, and knows finite numbers only.
+fn json(value: toml::Value, at: &str) -> Result<serde_json::Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) if number.is_finite() => number.into(),
+        toml::Value::Float(number) => return Err(format!("{at}: {number} is no number in JSON")),
+        toml::Value::Boolean(is) => is.into(),
+        toml::Value::Datetime(date) => date.to_string().into(),
+        toml::Value::Array(values) => {
+            let values = values.into_iter().enumerate();
+            let values = values.map(|(number, value)| json(value, &format!("{at}[{number}]")));
+            values.collect::<Result<Vec<_>, _>>()?.into()
+        }
+        toml::Value::Table(table) => {
+            let fields = table.into_iter().map(|(key, value)| {
+                let value = json(value, &format!("{at}.{key}"))?;
+                Ok((key, value))
+            });
+            serde_json::Value::Object(fields.collect::<Result<_, String>>()?)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(payload: &str) -> Result<Option<serde_json::Value>, toml::de::Error> {
+        let table = format!("cron = '@daily'\nkind = 'k'\npayload = {payload}");
+        toml::from_str::<ScheduleTable>(&table).map(|table| table.payload)
+    }
+
+    #[test]
+    fn a_date_in_a_payload_is_text() {
+        for (date, text) in [
+            ("2026-01-01", "2026-01-01"),
+            ("07:32:00", "07:32:00"),
+            ("2026-01-01T07:32:00Z", "2026-01-01T07:32:00Z"),
+        ] {
+            assert_eq!(read(date).unwrap(), Some(json!(text)));
+        }
+        assert_eq!(
+            read("{ from = 2026-01-01, days = [1, 2.5, true, 'x'] }").unwrap(),
+            Some(json!({ "from": "2026-01-01", "days": [1, 2.5, true, "x"] }))
+        );
+    }
+
+    #[test]
+    fn a_number_that_json_has_not_is_named_by_its_key() {
+        for (payload, why) in [
+            ("nan", "payload: NaN is no number"),
+            ("{ most = [1.0, inf] }", "payload.most[1]: inf is no number"),
+            ("{ a = { b = -inf } }", "payload.a.b: -inf is no number"),
+        ] {
+            let error = read(payload).unwrap_err();
+            assert!(error.message().contains(why), "{}", error.message());
+        }
+    }
 }

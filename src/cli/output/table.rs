@@ -18,6 +18,9 @@ const PIECE: usize = 1000;
 /// Longer names are cut short.
 const NAME_WIDTH: u16 = 24;
 
+/// Between two columns.
+const PADDING: u16 = 2;
+
 /// A narrower terminal has no room for spare columns.
 const SPARE_WIDTH: u16 = 80;
 
@@ -32,6 +35,8 @@ pub(crate) enum Fit {
     Name,
     /// It is left out.
     Spare,
+    /// It is left out unless there is room for all columns.
+    Extra,
     /// It is cut short.
     Shrinks,
 }
@@ -166,9 +171,15 @@ pub(crate) fn aligned(output: &Output, columns: &[Column], rows: Vec<Vec<Cell>>)
         table.add_row(one_line(cells.collect()));
     }
     let widths = table.column_max_content_widths();
+    let has_room = needed(columns, &widths) <= usize::from(output.width);
     for ((column, (_, fit)), widest) in table.column_iter_mut().zip(columns).zip(widths) {
-        column.set_padding((0, 2));
-        if let Some(constraint) = constraint(*fit, widest, output.width) {
+        column.set_padding((0, PADDING));
+        let constraint = match fit {
+            Fit::Spare if output.width < SPARE_WIDTH => Some(ColumnConstraint::Hidden),
+            Fit::Extra if !has_room => Some(ColumnConstraint::Hidden),
+            fit => constraint(*fit, widest),
+        };
+        if let Some(constraint) = constraint {
             column.set_constraint(constraint);
         }
         if *fit == Fit::Number {
@@ -181,14 +192,29 @@ pub(crate) fn aligned(output: &Output, columns: &[Column], rows: Vec<Vec<Cell>>)
         .collect()
 }
 
-fn constraint(fit: Fit, widest: u16, terminal: u16) -> Option<ColumnConstraint> {
+/// How wide a terminal must be to show all columns.
+fn needed(columns: &[Column], widths: &[u16]) -> usize {
+    let shown = columns.iter().zip(widths).map(|((_, fit), widest)| {
+        let shown = match fit {
+            Fit::Name => *widest.min(&NAME_WIDTH),
+            _ => *widest,
+        };
+        usize::from(shown + PADDING)
+    });
+    shown.sum()
+}
+
+fn constraint(fit: Fit, widest: u16) -> Option<ColumnConstraint> {
     match fit {
         Fit::Name if widest > NAME_WIDTH => {
             // A column's width counts its padding.
-            Some(ColumnConstraint::Absolute(Width::Fixed(NAME_WIDTH + 2)))
+            Some(ColumnConstraint::Absolute(Width::Fixed(
+                NAME_WIDTH + PADDING,
+            )))
         }
-        Fit::Spare if terminal < SPARE_WIDTH => Some(ColumnConstraint::Hidden),
-        Fit::Whole | Fit::Number | Fit::Name | Fit::Spare => Some(ColumnConstraint::ContentWidth),
+        Fit::Whole | Fit::Number | Fit::Name | Fit::Spare | Fit::Extra => {
+            Some(ColumnConstraint::ContentWidth)
+        }
         Fit::Shrinks => None,
     }
 }
@@ -308,6 +334,26 @@ mod tests {
         };
         assert_eq!(lines(80), ["ID  PRIORITY  WHAT", " 7  normal    x"]);
         assert_eq!(lines(79), ["ID  WHAT", " 7  x"]);
+    }
+
+    #[test]
+    fn an_extra_column_is_shown_where_there_is_room_for_all() {
+        let columns = [
+            ("NAME", Fit::Name),
+            ("CRON", Fit::Whole),
+            ("MISSED", Fit::Extra),
+        ];
+        let lines = |width| {
+            let row = vec![
+                Cell::new("n".repeat(30)),
+                Cell::new("@daily"),
+                Cell::new("once"),
+            ];
+            aligned(&output(width), &columns, vec![row])
+        };
+        let name = format!("{}…", "n".repeat(23));
+        assert_eq!(lines(42)[1], format!("{name}  @daily  once"));
+        assert_eq!(lines(41)[1], format!("{name}  @daily"));
     }
 
     #[test]

@@ -7,14 +7,14 @@ use jobq::handlers::exec::Program;
 use jobq::{NewJob, Schedule, ScheduleOrigin, ScheduleRecord, When};
 
 use crate::cli::clock::now;
-use crate::cli::config::ScheduleTable;
+use crate::cli::config::{self, ScheduleTable};
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::options::{Options, Unique};
 use crate::cli::origin::{Command, Origin, Wanted, Work};
 use crate::cli::session::Session;
 
 /// Makes the database's schedules of the file those that the file has, and says what changed. What is
-/// wrong with one is told by its table and key, and nothing is changed. Where there is no config file,
+/// wrong with one is told as [`check`] does, and nothing is changed. Where there is no config file,
 /// those of another stay.
 pub(in crate::cli) fn sync(session: &Session) -> CliResult<()> {
     let config = &session.config;
@@ -24,15 +24,7 @@ pub(in crate::cli) fn sync(session: &Session) -> CliResult<()> {
     if config.folder.is_none() || has_none {
         return Ok(());
     }
-    let origin = Origin::here(Arc::clone(config))?;
-    let mut schedules = Vec::new();
-    for (name, table) in &config.schedules {
-        let schedule = declared(name, table, &origin, session)?;
-        schedules.push(schedule);
-    }
-    let synced = queue
-        .sync_schedules(schedules)
-        .map_err(|error| CliError::from(error).context("[schedules]"))?;
+    let synced = queue.sync_schedules(check(session)?)?;
     for (names, did) in [
         (&synced.added, "added"),
         (&synced.changed, "changed"),
@@ -47,28 +39,44 @@ pub(in crate::cli) fn sync(session: &Session) -> CliResult<()> {
     Ok(())
 }
 
+/// The schedules of the file. What is wrong with one is told by the file, its table and key.
+pub(in crate::cli) fn check(session: &Session) -> CliResult<Vec<Schedule>> {
+    let config = &session.config;
+    let mut schedules = Vec::new();
+    if config.schedules.is_empty() {
+        return Ok(schedules);
+    }
+    let origin = Origin::here(Arc::clone(config))?;
+    for (name, table) in &config.schedules {
+        let schedule = declared(name, table, &origin, session);
+        schedules.push(schedule.map_err(|error| config.refused(error))?);
+    }
+    Ok(schedules)
+}
+
 fn declared(
     name: &str,
     table: &ScheduleTable,
     origin: &Origin,
     session: &Session,
 ) -> CliResult<Schedule> {
-    let at = |key: &str| format!("[schedules.{name}] {key}");
+    let header = format!("[schedules.{}]", config::key(name));
+    let at = |key: &str| format!("{header} {key}");
     let zone = table.timezone.as_deref();
     let check = |zone| jobq::next_slots(&table.cron, zone, now(), 1).map(|_| ());
     check(Some("UTC")).map_err(|error| CliError::from(error).context(at("cron")))?;
     check(zone).map_err(|error| CliError::from(error).context(at("timezone")))?;
     let job = job(table, origin, session).map_err(|(key, error)| error.context(at(key)))?;
-    session
-        .queue()?
-        .check(job.clone())
-        .map_err(|error| CliError::from(error).context(format!("[schedules.{name}]")))?;
+    let queue = session.queue()?;
+    let refused = |error| CliError::from(error).context(&header);
+    queue.check(job.clone()).map_err(refused)?;
     let mut schedule = Schedule::new(name, &table.cron, job)
         .missed(table.missed)
         .overlap(table.overlap);
     if let Some(zone) = zone {
         schedule = schedule.timezone(zone);
     }
+    queue.check_schedule(schedule.clone()).map_err(refused)?;
     Ok(schedule)
 }
 

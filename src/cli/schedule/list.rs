@@ -53,7 +53,7 @@ impl<'a> ScheduleJson<'a> {
     }
 }
 
-const COLUMNS: [Column; 8] = [
+const COLUMNS: [Column; 10] = [
     ("NAME", Fit::Name),
     ("CRON", Fit::Whole),
     ("ZONE", Fit::Whole),
@@ -62,6 +62,8 @@ const COLUMNS: [Column; 8] = [
     ("JOB", Fit::Number),
     ("KIND", Fit::Name),
     ("PAUSED", Fit::Whole),
+    ("MISSED", Fit::Extra),
+    ("OVERLAP", Fit::Extra),
 ];
 
 pub(super) fn run(session: &Session) -> CliResult {
@@ -99,6 +101,8 @@ fn row(schedule: &ScheduleRecord, now: Timestamp) -> Vec<Cell> {
             Some(at) => Cell::either(relative(at, now), rfc3339(at)).look(Look::Warn),
             None => Cell::new(""),
         },
+        Cell::new(schedule.missed),
+        Cell::new(schedule.overlap),
     ]
 }
 

@@ -91,12 +91,13 @@ fn a_slot_that_its_zone_has_since_moved_is_enqueued_as_it_was_promised() {
 #[test]
 fn a_clock_that_goes_back_neither_repeats_slots_nor_silences_the_schedule() {
     let next_at = ms(NOW);
+    let stand = Stand {
+        next_at: Some(next_at),
+        last_at: Some(next_at - HOUR_MS),
+    };
     let at = |hours_back: i64, minutes: i64| {
-        firing::after_step(
-            &hourly(),
-            Some(next_at),
-            next_at - hours_back * HOUR_MS + minutes * 60_000,
-        )
+        let now = next_at - hours_back * HOUR_MS + minutes * 60_000;
+        firing::after_step(&hourly(), stand, now)
     };
     assert_eq!(at(1, 30), None, "as it should be");
     assert_eq!(at(2, 0), None, "the slot of 11:00 has been enqueued");
@@ -111,8 +112,27 @@ fn a_clock_that_goes_back_neither_repeats_slots_nor_silences_the_schedule() {
     );
     // Ahead: that is for `fire`, once the slot is seen to have come.
     assert_eq!(at(-5, 0), None);
-    assert_eq!(
-        firing::after_step(&hourly(), None, next_at),
-        Some(next_at + HOUR_MS)
-    );
+    let stopped = Stand {
+        next_at: None,
+        ..stand
+    };
+    let first = Some(next_at + HOUR_MS);
+    assert_eq!(firing::after_step(&hourly(), stopped, next_at), first);
+}
+
+#[test]
+fn what_had_come_before_the_clock_went_back_is_not_made_up_for_when_it_is_set_right() {
+    let last_at = ms(NOW);
+    let at = |now: i64| {
+        let stand = Stand {
+            next_at: Some(HOUR_MS),
+            last_at: Some(last_at),
+        };
+        firing::after_step(&hourly(), stand, now)
+    };
+    assert_eq!(at(5), None, "it goes on in 1970");
+    assert_eq!(at(last_at - 1), None, "still behind: what is due is due");
+    let first = Some(last_at + HOUR_MS);
+    assert_eq!(at(last_at), first);
+    assert_eq!(at(last_at + 5 * HOUR_MS), first, "four slots were missed");
 }

@@ -1,22 +1,25 @@
 //! The doctor finds what the rules between jobs have kept wrong, and puts it right.
 
+use rusqlite::StatementStatus;
+
 use super::sandbox::Sandbox;
-use crate::job::{JobId, NewJob};
+use crate::job::{AttemptRef, JobId, NewJob};
 use crate::outcome::Verdict;
-use crate::state::State;
+use crate::state::State::{self, *};
+use crate::store::audit::KEYS_IDLE;
 use crate::store::connection::Access;
 use crate::store::upkeep::{self, Severity};
 
 /// A family, a line before a key, a chain and a unique job. Gives the numbers of: the group, its child,
 /// the holder of the key, the job that waits for it, the job at the end of the chain.
-fn village() -> (Sandbox, [JobId; 5]) {
+fn village() -> (Sandbox, Vec<JobId>) {
     let mut sandbox = Sandbox::new();
     let group = sandbox.enqueue(NewJob::new(crate::GROUP));
     let child = sandbox.enqueue(NewJob::new("send").parent(group));
     let holds = sandbox.enqueue(NewJob::new("send").key("k"));
     let waits = sandbox.enqueue(NewJob::new("send").key("k"));
     let end = sandbox.enqueue(NewJob::new("send").after([child]).unique("u"));
-    (sandbox, [group, child, holds, waits, end])
+    (sandbox, vec![group, child, holds, waits, end])
 }
 
 fn ailments(sandbox: &Sandbox) -> Vec<String> {
@@ -25,6 +28,36 @@ fn ailments(sandbox: &Sandbox) -> Vec<String> {
         .into_iter()
         .filter(|finding| finding.severity == Severity::Error);
     sick.map(|finding| finding.message).collect()
+}
+
+/// A parent that waits with two children, one that was there before its own part was done and one that
+/// its attempt has spawned, and a job that has taken its key meanwhile. In the order of their numbers.
+fn hamlet() -> (Sandbox, Vec<JobId>) {
+    let mut sandbox = Sandbox::new();
+    let parent = sandbox.enqueue(NewJob::new("parent").key("k").final_step());
+    let child = sandbox.enqueue(NewJob::new("child").parent(parent));
+    let held = sandbox.start(parent);
+    let by = AttemptRef {
+        job: parent,
+        attempt: held.attempt,
+    };
+    let spawned = sandbox.enqueue(NewJob::new("child").spawned(parent, by));
+    sandbox.settle(&held, &Verdict::Complete { result: None });
+    let other = sandbox.enqueue(NewJob::new("other").key("k"));
+    let states = [Waiting, Pending, Pending, Pending];
+    let jobs = vec![parent, child, spawned, other];
+    assert_eq!(sandbox.states(&jobs), states);
+    (sandbox, jobs)
+}
+
+/// The hamlet, where the parent waits for a place for its final step.
+fn evening() -> (Sandbox, Vec<JobId>) {
+    let (mut sandbox, jobs) = hamlet();
+    for child in &jobs[1..3] {
+        sandbox.complete(*child);
+    }
+    assert_eq!(sandbox.state(jobs[0]), Waiting);
+    (sandbox, jobs)
 }
 
 /// Each way to break the file, and a word of what the doctor says.
@@ -56,10 +89,47 @@ const BREAKS: &[(&str, &str)] = &[
     ("UPDATE jobq_unique SET job_id = 1", "unique key"),
 ];
 
+const BREAKS_OF_PARENTS: &[(&str, &str)] = &[
+    (
+        "UPDATE jobq_prerequisite SET met = 0 WHERE rule = 3; UPDATE jobq_job SET state = 1, unmet = 1 WHERE id = 2",
+        "job 2 waits for job 1's own part, which is done",
+    ),
+    (
+        "UPDATE jobq_prerequisite SET met = 0 WHERE rule = 2; UPDATE jobq_job SET state = 1, unmet = 1 WHERE id = 3",
+        "job 3 waits for an attempt of job 1 that is over",
+    ),
+    (
+        "INSERT INTO jobq_place (key, held, urgency, job_id) VALUES ('k', 0, 2, 1)",
+        "must not have",
+    ),
+];
+
+const BREAKS_BEFORE_THE_FINAL_STEP: &[(&str, &str)] = &[
+    (
+        "DELETE FROM jobq_place WHERE held = 0",
+        "due for its final step",
+    ),
+    (
+        "UPDATE jobq_place SET key = 'other' WHERE held = 0",
+        "due for its final step",
+    ),
+    (
+        "UPDATE jobq_job SET key = NULL, links = links & ~8 WHERE id = 1; DELETE FROM jobq_place WHERE held = 0",
+        "due for its final step",
+    ),
+    ("DELETE FROM jobq_place", "due for its final step"),
+];
+
 #[test]
 fn every_break_is_found_and_mended_and_the_jobs_still_run() {
-    for (sql, word) in BREAKS {
-        let (mut sandbox, jobs) = village();
+    every_break_is_mended(village, BREAKS);
+    every_break_is_mended(hamlet, BREAKS_OF_PARENTS);
+    every_break_is_mended(evening, BREAKS_BEFORE_THE_FINAL_STEP);
+}
+
+fn every_break_is_mended(place: fn() -> (Sandbox, Vec<JobId>), breaks: &[(&str, &str)]) {
+    for (sql, word) in breaks {
+        let (mut sandbox, jobs) = place();
         assert_eq!(ailments(&sandbox), [] as [String; 0]);
         sandbox.sql(sql);
         let found = ailments(&sandbox).join("; ");
@@ -78,6 +148,41 @@ fn every_break_is_found_and_mended_and_the_jobs_still_run() {
             );
         }
     }
+}
+
+/// An edge names its rule: another between the same two jobs stays.
+#[test]
+fn what_is_still_waited_for_is_not_forgotten_with_what_is_over() {
+    let (mut sandbox, jobs) = hamlet();
+    sandbox.sql(
+        "INSERT INTO jobq_prerequisite (needs_id, rule, job_id) VALUES (4, 0, 2), (4, 3, 2);
+         INSERT INTO jobq_family (job_id, stage) VALUES (4, 1);
+         UPDATE jobq_job SET links = links | 6 WHERE id = 4;
+         UPDATE jobq_job SET state = 1, unmet = 2 WHERE id = 2",
+    );
+    sandbox.write(upkeep::recount);
+    assert_eq!(sandbox.state(jobs[1]), Blocked);
+    assert_eq!(ailments(&sandbox), [] as [String; 0]);
+    sandbox.complete(jobs[3]);
+    assert_eq!(sandbox.state(jobs[1]), Pending);
+}
+
+#[test]
+fn a_long_line_is_looked_at_once() {
+    let [half, whole] = [500, 1000].map(|jobs| {
+        let sandbox = Sandbox::new();
+        sandbox.sql(&format!(
+            "PRAGMA foreign_keys = OFF;
+             INSERT INTO jobq_key VALUES ('k', {jobs});
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {jobs} * 2)
+             INSERT INTO jobq_place SELECT 'k', i % 2, 2, i FROM n;"
+        ));
+        let mut statement = sandbox.conn.prepare(KEYS_IDLE).unwrap();
+        assert!(!statement.exists([]).unwrap());
+        statement.get_status(StatementStatus::VmStep)
+    });
+    assert!(half > 1000, "the steps were not counted: {half}");
+    assert!(whole < half * 22 / 10, "{half} steps, then {whole}");
 }
 
 #[test]

@@ -10,7 +10,9 @@ use crate::state::State::{self, *};
 use crate::store::checked::{CheckedJob, Limits};
 use crate::store::families::FAMILY_COUNT;
 use crate::store::settle::{self, Measured};
-use crate::store::{claim, counts, ended, enqueue, events, families, head, places, prerequisites};
+use crate::store::{
+    claim, counts, ended, enqueue, events, families, head, links, places, prerequisites,
+};
 
 const LONG: usize = 10_000;
 
@@ -38,6 +40,7 @@ fn steps(sandbox: &Sandbox) -> i64 {
         events::STATEMENTS,
         families::STATEMENTS,
         head::STATEMENTS,
+        links::STATEMENTS,
         places::STATEMENTS,
         prerequisites::STATEMENTS,
         settle::STATEMENTS,

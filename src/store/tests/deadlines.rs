@@ -13,6 +13,7 @@ use crate::store::claim::ClaimFor;
 use crate::store::due::{ClockReading, Schedules};
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain};
+use crate::store::why::{self, Why};
 use crate::store::{deadlines, due};
 
 /// Five seconds after the beginning.
@@ -259,4 +260,37 @@ fn a_deadline_given_as_a_duration_keeps_what_is_left_when_the_clock_steps() {
     assert_eq!(sandbox.state(fixed), Cancelled);
     look(&mut sandbox, before + 1);
     assert_eq!(sandbox.states(&moving), [Cancelled; 3]);
+}
+
+#[test]
+fn why_tells_that_a_deadline_is_over_until_somebody_cancels_and_not_of_one_that_was_met() {
+    let mut sandbox = Sandbox::new();
+    let met = sandbox.enqueue(urgent());
+    let held = sandbox.start(met);
+    sandbox.settle(&held, &Verdict::GiveBack { why: "shut down" });
+    let first = sandbox.enqueue(NewJob::new("first"));
+    let late = [
+        sandbox.enqueue(urgent()),
+        sandbox.enqueue(urgent().after([first])),
+        sandbox.enqueue(urgent().delay(Duration::from_secs(60))),
+    ];
+    let why = |sandbox: &Sandbox, id| {
+        let no_locks = std::path::Path::new("");
+        why::why(&sandbox.conn, id, (sandbox.now_ms, no_locks)).unwrap()
+    };
+    sandbox.now_ms = DEADLINE_MS - 1;
+    assert!(late.iter().all(|id| !is_over(&why(&sandbox, *id))));
+    sandbox.now_ms = DEADLINE_MS;
+    for (id, state) in late.into_iter().zip([Pending, Blocked, Scheduled]) {
+        let deadline = Timestamp::from_millisecond(DEADLINE_MS).unwrap();
+        let over = Why::DeadlineOver { state, deadline };
+        assert_eq!(why(&sandbox, id), over);
+    }
+    assert!(!is_over(&why(&sandbox, met)));
+    look(&mut sandbox, DEADLINE_MS);
+    assert!(late.iter().all(|id| !is_over(&why(&sandbox, *id))));
+}
+
+fn is_over(why: &Why) -> bool {
+    matches!(why, Why::DeadlineOver { .. })
 }

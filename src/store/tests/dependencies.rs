@@ -246,7 +246,7 @@ fn unknown_prerequisites_are_refused_by_name() {
     let [a, b, _] = three(&mut sandbox);
     for job in [new().after([a, JobId(77)]), new().after_any([JobId(77)])] {
         let error = sandbox.refused(job);
-        assert!(error.is_invalid_input(), "{error}");
+        assert!(error.is_not_found(), "{error}");
         assert!(error.to_string().contains("no job 77"), "{error}");
     }
     sandbox.complete(b);
@@ -375,6 +375,47 @@ fn a_retry_of_both_keeps_their_order() {
     assert_eq!(sandbox.states(&[a, id]), [Pending, Blocked]);
     sandbox.complete(a);
     assert_eq!(sandbox.state(id), Pending);
+    sandbox.assert_books_are_right();
+}
+
+/// All of a chain that had completed was pending at once, and ran backwards.
+#[test]
+fn a_retry_of_a_chain_that_has_completed_keeps_its_order() {
+    let mut sandbox = Sandbox::new();
+    let [a, ..] = three(&mut sandbox);
+    let id = sandbox.enqueue(new().after([a]));
+    sandbox.complete(a);
+    sandbox.complete(id);
+    sandbox.requeue(id);
+    assert_eq!(sandbox.state(id), Pending, "what it waits for has ended");
+    sandbox.complete(id);
+    sandbox.requeue(a);
+    sandbox.requeue(id);
+    assert_eq!(sandbox.states(&[a, id]), [Pending, Blocked]);
+    sandbox.assert_books_are_right();
+    sandbox.complete(a);
+    assert_eq!(sandbox.state(id), Pending);
+    sandbox.assert_books_are_right();
+}
+
+#[test]
+fn a_retry_waits_for_nobody_who_would_wait_for_it_by_now() {
+    let mut sandbox = Sandbox::new();
+    let parent = sandbox.enqueue(NewJob::new("parent"));
+    let after = sandbox.enqueue(new().after([parent]));
+    sandbox.complete(parent);
+    sandbox.complete(after);
+    sandbox.requeue(parent);
+    let child = sandbox.enqueue(new().parent(parent).after([after]));
+    sandbox.requeue(after);
+    assert_eq!(sandbox.states(&[after, child]), [Blocked, Blocked]);
+    sandbox.cancel(child);
+    sandbox.requeue(child);
+    sandbox.assert_books_are_right();
+    for id in [parent, child, after] {
+        sandbox.complete(id);
+    }
+    assert_eq!(sandbox.states(&[parent, child, after]), [Completed; 3]);
     sandbox.assert_books_are_right();
 }
 

@@ -8,6 +8,7 @@ use crate::outcome::Verdict;
 use crate::state::State::{self, *};
 use crate::store::due;
 use crate::store::edit::{self, Cancelled};
+use crate::store::settle::{self, Measured};
 
 fn parent(policy: ChildPolicy) -> NewJob {
     NewJob::new("parent").child_policy(policy)
@@ -151,9 +152,39 @@ fn with_cancel_others_the_first_failure_ends_the_siblings_too() {
     assert_eq!(sandbox.error(three), format!("its parent {id} failed"));
     sandbox.settle(&held, &Verdict::Cancel);
     assert_eq!(sandbox.state(one), Cancelled);
+    assert_eq!(sandbox.error(one), format!("its parent {id} failed"));
     assert_eq!(children(&sandbox, id), counted(3, 0, 3));
     assert_eq!(sandbox.error(id), format!("child {two} failed: boom"));
     sandbox.assert_books_are_right();
+}
+
+#[test]
+fn a_child_that_completes_although_it_was_to_stop_has_no_error() {
+    let mut sandbox = Sandbox::new();
+    let (_, [one, two]) = family(&mut sandbox, ChildPolicy::CancelOthers);
+    let held = sandbox.start(one);
+    sandbox.fail(two);
+    sandbox.settle(&held, &Verdict::Complete { result: None });
+    let job = sandbox.job(one);
+    assert_eq!((job.state, job.error), (Completed, None));
+}
+
+#[test]
+fn the_first_of_several_children_that_fail_at_once_is_the_cause() {
+    let mut sandbox = Sandbox::new();
+    let (id, children) = family::<3>(&mut sandbox, ChildPolicy::FailAtEnd);
+    let held = children.map(|child| sandbox.start(child));
+    sandbox.write(|tx| {
+        let error = "boom".to_owned();
+        let verdict = Verdict::Fail { error };
+        let mut settle = |held| settle::settle(tx, held, &verdict, &Measured::default());
+        held.iter().try_for_each(|held| settle(held).map(|_| ()))
+    });
+    let error = sandbox.error(id);
+    assert!(
+        error.contains(&format!("first child {}", children[0])),
+        "{error}"
+    );
 }
 
 #[test]
@@ -347,7 +378,7 @@ fn a_child_of_a_final_or_unknown_parent_is_refused_and_says_why() {
         "{error}"
     );
     let error = sandbox.refused(child(JobId(99)));
-    assert!(error.is_invalid_input(), "{error}");
+    assert!(error.is_not_found(), "{error}");
     assert!(error.to_string().contains("no job 99"), "{error}");
     assert_eq!(children(&sandbox, id), counted(1, 1, 0));
     sandbox.assert_books_are_right();

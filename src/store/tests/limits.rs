@@ -1,6 +1,6 @@
 //! Limits of queues over all runners, and of kinds in one; weights.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
 use super::sandbox::{START_MS, Sandbox, held};
@@ -10,7 +10,7 @@ use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::queues;
-use crate::store::runners::{self, Loss};
+use crate::store::runners::{self, Beats, Loss, Registration, RunnersOf};
 use crate::store::settle::Held;
 use crate::store::shares::Shares;
 use crate::store::upkeep::{self, Severity};
@@ -279,4 +279,43 @@ fn the_doctor_warns_of_a_queue_over_its_limit() {
             .message
             .contains("queue 'images' runs 3 jobs, its limit is 2")
     );
+}
+
+#[test]
+fn a_runner_tells_the_limits_of_its_kinds_and_an_older_row_has_none() {
+    let mut sandbox = Sandbox::new();
+    sandbox.runner("older");
+    let registration = Registration {
+        name: "newer".to_owned(),
+        pid: 1,
+        host: "here".to_owned(),
+        workers: 5,
+        kinds: vec!["send".to_owned(), "resize".to_owned()],
+        queues: None,
+        beats: Beats::Regularly,
+    };
+    let limits = HashMap::from([("resize".to_owned(), 2), ("unknown".to_owned(), 1)]);
+    sandbox.write(|tx| runners::register(tx, &registration, &limits));
+    let runners = runners::list(&sandbox.conn, RunnersOf::Now, std::path::Path::new(""));
+    let runners = runners.unwrap();
+    let told = runners
+        .iter()
+        .map(|runner| (runner.kinds.clone(), runner.kind_limits.clone()));
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        [
+            (vec!["send".to_owned()], BTreeMap::new()),
+            (
+                registration.kinds,
+                BTreeMap::from([("resize".to_owned(), 2)])
+            )
+        ]
+    );
+    let kinds: String = sandbox
+        .conn
+        .query_row("SELECT kinds FROM jobq_runners WHERE id = 2", [], |row| {
+            row.get(0)
+        })
+        .unwrap();
+    assert_eq!(kinds, r#"["send",{"at_once":2,"kind":"resize"}]"#);
 }

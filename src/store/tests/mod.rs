@@ -5,6 +5,7 @@ mod architecture;
 mod audit;
 mod books;
 mod claims;
+mod clocks;
 mod cost;
 mod crashes;
 mod crowds;

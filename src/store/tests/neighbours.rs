@@ -1,5 +1,6 @@
 //! What people and upkeep do to one job, queue or runner leaves every other row as it was.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use super::sandbox::START_MS;
@@ -128,6 +129,7 @@ fn cancelling_a_job_that_does_not_run_touches_it_alone() {
             |tx| edit::cancel(tx, target(state)).map(|_| ()),
             &[
                 &format!("~ job target {state}"),
+                &format!("~ outcome target {state}"),
                 &format!("+ event job_cancelled of target {state}"),
                 &format!("~ count mail {state}"),
                 "~ count mail cancelled",
@@ -142,6 +144,7 @@ fn asking_a_running_job_to_stop_touches_it_alone() {
         |tx| edit::cancel(tx, target(State::Running)).map(|_| ()),
         &[
             "~ job target running",
+            "~ outcome target running",
             "+ event job_cancel_requested of target running",
         ],
     );
@@ -232,7 +235,7 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
         (State::Cancelled, [15, 16]),
     ] {
         touches(
-            |tx| edit::remove(tx, target(state)),
+            |tx| edit::remove(tx, target(state)).map(|_| ()),
             &[
                 &format!("- job target {state}"),
                 &format!("- payload target {state}"),
@@ -248,10 +251,7 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
 
 #[test]
 fn pruning_takes_only_what_is_old_and_of_its_state() {
-    let pass = Pass {
-        sweeps: vec![Sweep::new(1, State::Failed, TARGET_ENDED_MS + 1)],
-        ..Pass::default()
-    };
+    let pass = Pass::of(vec![Sweep::new(1, State::Failed, TARGET_ENDED_MS + 1)]);
     touches(
         |tx| prune::step(tx, &pass).map(|_| ()),
         &[
@@ -269,6 +269,13 @@ fn pruning_takes_only_what_is_old_and_of_its_state() {
         ..Pass::default()
     };
     touches(|tx| prune::step(tx, &runners).map(|_| ()), &["- runner 4"]);
+    let mut town = town();
+    town.sql("UPDATE jobq_batch SET first_job_id = 501, last_job_id = 503 WHERE digest = 'abc'");
+    touches_in(
+        &mut town,
+        |tx| prune::step(tx, &Pass::of(Vec::new())).map(|_| ()),
+        &["- batch abc"],
+    );
 }
 
 #[test]
@@ -324,6 +331,8 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
     touches(
         |tx| due::follow_clock(tx, &rebooted).map(|_| ()),
         &[
+            "~ job target scheduled",
+            "~ job stranger scheduled",
             "~ schedule 1",
             "~ meta clock_boot",
             "~ meta clock_offset_ms",
@@ -383,7 +392,7 @@ fn a_runner_writes_its_own_row_alone() {
         beats: runners::Beats::Regularly,
     };
     touches(
-        |tx| runners::register(tx, &registration).map(|_| ()),
+        |tx| runners::register(tx, &registration, &HashMap::new()).map(|_| ()),
         &["+ runner 5", "+ event runner_started"],
     );
 }

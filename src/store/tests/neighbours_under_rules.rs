@@ -352,7 +352,7 @@ fn removing_a_job_under_rules_takes_its_own_ties_alone() {
     // Its key stays taken for a while.
     touches_in(
         &mut town,
-        |tx| edit::remove(tx, JobId(26)),
+        |tx| edit::remove(tx, JobId(26)).map(|_| ()),
         &[
             &format!("- event {first}"),
             &format!("- event {last}"),

@@ -32,6 +32,7 @@ modules![
     families,
     fire,
     head,
+    links,
     names,
     places,
     prerequisites,

@@ -3,12 +3,16 @@
 use rusqlite::StatementStatus;
 
 use super::sandbox::{START_MS, Sandbox, held};
-use crate::job::NewJob;
+use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::claim::ClaimedJob;
-use crate::store::prune::{self, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, Pass, STEP, Stepped, Sweep};
+use crate::store::edit::EVENTS_AT_ONCE;
+use crate::store::prune::{
+    self, EVENTS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, Pass, STEP, Stepped, Sweep,
+};
 use crate::store::records::{self, Filter, Sort};
+use crate::store::{attempts, batches};
 
 /// So many completed jobs of each kind; all ended in the same two milliseconds.
 fn sandbox(jobs: usize) -> Sandbox {
@@ -29,10 +33,7 @@ fn sandbox(jobs: usize) -> Sandbox {
 
 fn pass(kinds: &[i64]) -> Pass {
     let sweep = |kind: &i64| Sweep::new(*kind, State::Completed, START_MS);
-    Pass {
-        sweeps: kinds.iter().map(sweep).collect(),
-        ..Pass::default()
-    }
+    Pass::of(kinds.iter().map(sweep).collect())
 }
 
 fn step(sandbox: &mut Sandbox, pass: &Pass) -> Stepped {
@@ -71,15 +72,86 @@ fn a_pass_takes_small_steps_over_kind_after_kind() {
     sandbox.assert_counters_are_right();
 }
 
+/// Gives a job so many more events.
+fn lengthen(sandbox: &Sandbox, id: JobId, events: usize) {
+    sandbox.sql(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {events})
+         INSERT INTO jobq_event (at, kind, job_id, attempt, data) SELECT {START_MS}, 21, {id}, 1, 'line ' || i FROM n"
+    ));
+}
+
+#[test]
+fn a_long_history_goes_in_small_steps_and_its_job_with_the_last_of_it() {
+    let mut sandbox = sandbox(3);
+    let of_kind = "FROM jobq_job WHERE state = 5 AND kind_id = 1";
+    let long = JobId(sandbox.number(&format!("SELECT id {of_kind} ORDER BY id LIMIT 1 OFFSET 1")));
+    for id in [long, JobId(1)] {
+        lengthen(&sandbox, id, EVENTS * 5 / 2);
+    }
+    let all = |sandbox: &Sandbox| sandbox.number("SELECT count(*) FROM jobq_event");
+    let kept = format!("SELECT count(*) FROM jobq_event WHERE job_id <> {long}");
+    let kept = sandbox.number(&kept);
+    let mut removed = Vec::new();
+    let mut next = Some(pass(&[1]));
+    while let Some(pass) = next {
+        let before = all(&sandbox);
+        let stepped = step(&mut sandbox, &pass);
+        let events = before - all(&sandbox);
+        assert!(events <= (EVENTS + EVENTS_AT_ONCE) as i64, "{events}");
+        let has_history = all(&sandbox) > kept;
+        let is_there = records::get(&sandbox.conn, long).unwrap().is_some();
+        assert!(is_there || !has_history, "its events outlive it");
+        removed.push(stepped.removed);
+        next = stepped.next;
+        sandbox.assert_books_are_right();
+    }
+    assert!(removed.len() >= 3, "{removed:?}");
+    assert_eq!(removed.iter().sum::<u64>(), 3);
+    assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (0, 3));
+    assert_eq!(all(&sandbox), kept, "others keep theirs");
+}
+
+/// Its runner may be killed, or somebody may put the job back.
+#[test]
+fn a_job_without_the_beginning_of_its_history_is_sound_and_goes_with_the_next_pass() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.enqueue(NewJob::new("send"));
+    let held = sandbox.start(id);
+    lengthen(&sandbox, id, EVENTS * 3 / 2);
+    sandbox.settle(&held, &Verdict::Complete { result: None });
+    sandbox.now_ms += 1;
+    let again = || Pass::of(vec![Sweep::new(1, State::Completed, i64::MAX)]);
+    assert_eq!(step(&mut sandbox, &again()).removed, 0);
+    assert!(!sandbox.history(id).is_empty());
+    assert_eq!(sandbox.state(id), State::Completed);
+    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 0);
+    sandbox.assert_books_are_right();
+    sandbox.requeue(id);
+    assert_eq!(sandbox.complete(id), State::Completed);
+    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 1);
+    assert_eq!(finish(&mut sandbox, again()), [1]);
+    assert_eq!(sandbox.history(id), []);
+    sandbox.assert_books_are_right();
+}
+
+#[test]
+fn large_jobs_go_few_at_a_time() {
+    let mut sandbox = sandbox(20);
+    sandbox.sql(
+        "UPDATE jobq_payload SET payload = '\"' || hex(zeroblob(1000000)) || '\"'
+         WHERE job_id IN (SELECT id FROM jobq_job WHERE state = 5 AND kind_id = 1)",
+    );
+    let removed = finish(&mut sandbox, pass(&[1]));
+    assert!(removed.iter().all(|jobs| *jobs <= 3), "{removed:?}");
+    assert_eq!(removed.iter().sum::<u64>(), 20);
+}
+
 #[test]
 fn each_kind_is_kept_for_its_own_time() {
     let mut sandbox = sandbox(10);
     finish(&mut sandbox, pass(&[2]));
     assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
-    let young = Pass {
-        sweeps: vec![Sweep::new(1, State::Completed, 1001)],
-        ..Pass::default()
-    };
+    let young = Pass::of(vec![Sweep::new(1, State::Completed, 1001)]);
     assert_eq!(finish(&mut sandbox, young), [5]);
     assert_eq!(
         completed(&sandbox, 1),
@@ -148,26 +220,60 @@ fn unique_keys_go_once_their_window_is_over() {
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_unique"), 3);
 }
 
+fn batches(sandbox: &Sandbox) -> i64 {
+    sandbox.number("SELECT count(*) FROM jobq_batch")
+}
+
+#[test]
+fn batches_are_forgotten_once_none_of_their_jobs_is_left() {
+    let mut sandbox = sandbox(4);
+    let ids = |which: &str| {
+        let of_kind = "FROM jobq_job WHERE state = 5 AND kind_id = 1";
+        sandbox.number(&format!("SELECT {which}(id) {of_kind}"))
+    };
+    let (first, last) = (ids("min"), ids("max"));
+    sandbox.sql(&format!(
+        "INSERT INTO jobq_batch VALUES ('', {first}, {first}, 1), ('part', {first}, {last}, 1), ('live', 2, 900, 1);
+         UPDATE jobq_job SET finished_at = 5000 WHERE id = {last};
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 450)
+         INSERT INTO jobq_batch SELECT 'gone ' || i, 10000 + i, 10001 + i, 1 FROM n;"
+    ));
+    let young = Sweep::new(1, State::Completed, 5000);
+    let removed = finish(&mut sandbox, Pass::of(vec![young]));
+    assert_eq!(removed.len(), 3, "some at a time: {removed:?}");
+    assert_eq!(batches(&sandbox), 2, "one job of the batch is left");
+    finish(&mut sandbox, pass(&[1, 2]));
+    assert_eq!(batches(&sandbox), 1);
+    assert!(
+        batches::find(&sandbox.conn, "live").unwrap().is_some(),
+        "its second job waits"
+    );
+}
+
 #[test]
 fn what_cannot_be_removed_holds_up_nothing_else() {
-    let mut sandbox = sandbox(10);
-    sandbox.sql(
-        "CREATE TABLE app (job_id INTEGER REFERENCES jobq_job (id));
-         INSERT INTO app SELECT min(id) FROM jobq_job WHERE state = 5 AND kind_id = 1;",
-    );
-    let mut next = Some(pass(&[1, 2]));
-    let mut failures = 0;
-    while let Some(pass) = next {
-        next = match sandbox.try_write(|tx| prune::step(tx, &pass)) {
-            Ok(stepped) => stepped.next,
-            Err(_) => {
-                failures += 1;
-                pass.after_failure()
-            }
-        };
+    for kinds in [[1, 2], [2, 1]] {
+        let mut sandbox = sandbox(10);
+        sandbox.sql(
+            "CREATE TABLE app (job_id INTEGER REFERENCES jobq_job (id));
+             INSERT INTO app SELECT min(id) FROM jobq_job WHERE state = 5 AND kind_id = 1;
+             INSERT INTO jobq_batch VALUES ('gone', 900, 901, 1);",
+        );
+        let mut next = Some(pass(&kinds));
+        let mut failures = 0;
+        while let Some(pass) = next {
+            next = match sandbox.try_write(|tx| prune::step(tx, &pass)) {
+                Ok(stepped) => stepped.next,
+                Err(_) => {
+                    failures += 1;
+                    pass.after_failure()
+                }
+            };
+        }
+        assert_eq!(failures, 2);
+        assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
+        assert_eq!(batches(&sandbox), 0);
     }
-    assert_eq!(failures, 2);
-    assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
 }
 
 #[test]
@@ -220,4 +326,25 @@ fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
             }
         }
     }
+}
+
+/// A schedule that found its queue full told it at each slot, for ever.
+#[test]
+fn old_events_of_no_job_are_forgotten_in_small_steps_and_no_others() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.enqueue(NewJob::new("send"));
+    let many = EVENTS * 2 + 1;
+    sandbox.sql(&format!(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})
+         INSERT INTO jobq_event (at, kind) SELECT 5, 51 FROM n;
+         INSERT INTO jobq_event (at, kind, job_id) VALUES (5, 51, {id});
+         INSERT INTO jobq_event (at, kind) VALUES ({START_MS}, 51);"
+    ));
+    let pass = Pass {
+        events_before_ms: Some(START_MS),
+        ..Pass::default()
+    };
+    assert_eq!(finish(&mut sandbox, pass).len(), 3);
+    let left = |which: &str| sandbox.number(&format!("SELECT count(*) FROM jobq_event {which}"));
+    assert_eq!((left(""), left("WHERE job_id IS NULL")), (3, 1));
 }

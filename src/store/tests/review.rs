@@ -8,7 +8,7 @@ use crate::outcome::Verdict;
 use crate::state::State::*;
 use crate::store::checked::{CheckedJob, Limits};
 use crate::store::due::{self, ClockReading};
-use crate::store::{enqueue, places, prerequisites};
+use crate::store::{enqueue, links, places, prerequisites};
 use std::time::Duration;
 
 fn retry() -> Verdict {
@@ -71,7 +71,7 @@ fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
             }
             Ok(())
         });
-        steps_of(&sandbox, &[prerequisites::STATEMENTS])
+        steps_of(&sandbox, &[links::STATEMENTS, prerequisites::STATEMENTS])
     });
     assert!(
         whole as f64 <= half as f64 * 2.2,
@@ -98,6 +98,29 @@ fn places_that_are_raised_are_given_away_in_linear_time() {
         whole as f64 <= half as f64 * 2.2,
         "{half} steps, then {whole}"
     );
+}
+
+#[test]
+fn places_are_counted_only_where_somebody_may_get_one() {
+    let [few, many] = [10, 1000].map(|jobs| {
+        let mut sandbox = Sandbox::new();
+        let keyed = NewJob::new("send").key("k").places(jobs);
+        let first = sandbox.enqueue(keyed.clone());
+        for _ in 1..jobs {
+            sandbox.enqueue(keyed.clone());
+        }
+        let steps = |sandbox: &Sandbox| steps_of(sandbox, &[places::STATEMENTS]);
+        let before = steps(&sandbox);
+        sandbox.complete(first);
+        let left = steps(&sandbox) - before;
+        let [last, waits] = [(); 2].map(|()| sandbox.enqueue(keyed.clone()));
+        assert_eq!(sandbox.states(&[last, waits]), [Pending, Blocked]);
+        let before = steps(&sandbox);
+        let behind = sandbox.enqueue(keyed);
+        assert_eq!(sandbox.state(behind), Blocked);
+        left + steps(&sandbox) - before
+    });
+    assert!(many < few * 2, "{few} steps, then {many}");
 }
 
 #[test]

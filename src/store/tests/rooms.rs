@@ -7,6 +7,7 @@ use crate::job::NewJob;
 use crate::limit::{Change, QueueLimits};
 use crate::state::State;
 use crate::store::checked::{CheckedJob, Limits};
+use crate::store::edit::{self, Edit};
 use crate::store::enqueue;
 use crate::store::queues;
 use crate::store::room::file_bytes;
@@ -149,4 +150,21 @@ fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
     });
     assert!(refused.unwrap_err().is_full());
     assert!((250..=1250).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_live_job_is_not_moved_by_hand_to_a_queue_that_is_full() {
+    let mut sandbox = Sandbox::new();
+    limit(&mut sandbox, "images", |to| to.max_size = Change::Set(1));
+    jobs(&mut sandbox, "images", 1);
+    let id = sandbox.enqueue(NewJob::new("send"));
+    let to_images = Edit {
+        queue: Some("images".to_owned()),
+        ..Edit::default()
+    };
+    let refused = sandbox.try_write(|tx| edit::edit(tx, id, &to_images));
+    assert!(refused.unwrap_err().is_queue_full());
+    sandbox.cancel(id);
+    sandbox.write(|tx| edit::edit(tx, id, &to_images));
+    sandbox.assert_counters_are_right();
 }

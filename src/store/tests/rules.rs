@@ -23,6 +23,25 @@ fn retry() -> Verdict {
     }
 }
 
+/// An earlier attempt's error was told as the reason of the cancellation.
+#[test]
+fn a_job_that_is_cancelled_by_hand_is_not_cancelled_for_what_an_attempt_has_failed_by() {
+    for runs in [false, true] {
+        let mut sandbox = Sandbox::new();
+        let id = sandbox.enqueue(NewJob::new("send"));
+        sandbox.fail(id);
+        sandbox.requeue(id);
+        let held = runs.then(|| sandbox.start(id));
+        assert!(sandbox.job(id).error.is_some(), "runs: {runs}");
+        sandbox.cancel(id);
+        if let Some(held) = held {
+            sandbox.settle(&held, &Verdict::Cancel);
+        }
+        let job = sandbox.job(id);
+        assert_eq!((job.state, job.error), (State::Cancelled, None));
+    }
+}
+
 #[test]
 fn a_cancel_request_is_not_lost_when_the_attempt_would_come_back() {
     let comes_back = [

@@ -1,5 +1,7 @@
 //! A file in memory, and what the tests of the store do with it.
 
+use std::collections::HashMap;
+
 use rusqlite::Connection;
 
 use crate::event::EventKind;
@@ -112,7 +114,7 @@ impl Sandbox {
             queues: None,
             beats: runners::Beats::Regularly,
         };
-        self.write(|tx| runners::register(tx, &registration))
+        self.write(|tx| runners::register(tx, &registration, &HashMap::new()))
     }
 
     /// Every kind there is, without a limit.

@@ -107,7 +107,7 @@ const NEIGHBOURS: &str = "
         (-4, 2, 2, 1, 1, 3, 4, 5000, 100, 200, 9, 0, -1, 'k', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
         (-5, 2, 2, 1, 1, 3, 4, 5000, 100, 200, 209, 1, -1, NULL, 'u', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
         (-6, 2, 2, 0, 1, 3, 4, 5000, 100, 200, 32, 0, NULL, NULL, NULL, NULL, 1900000000000, NULL, 1, 1900000000001, 1, NULL, 0, NULL, NULL, NULL),
-        (-7, 2, 2, 7, 1, 3, 4, 5000, 100, 200, 16, 0, NULL, NULL, 'v', 9, NULL, NULL, NULL, NULL, NULL, 1800000000000, 0, NULL, NULL, NULL),
+        (-7, 2, 2, 7, 1, 3, 4, 5000, 100, 200, 16, 0, NULL, NULL, 'v', 300000000000, NULL, NULL, NULL, NULL, NULL, 1800000000000, 0, NULL, NULL, NULL),
         (-8, 2, 2, 3, 1, 3, 4, 5000, 100, 200, 2, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 2, 0, 2, 100);
     INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job WHERE id < 0;
     INSERT INTO jobq_family (job_id, stage, total, done) VALUES (-1, 1, 4, 1), (-8, 0, 0, 0);

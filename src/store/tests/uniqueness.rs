@@ -92,7 +92,7 @@ fn replacing_gives_the_first_the_payload_and_options_of_the_second() {
         .deadline(deadline)
         .on_duplicate(OnDuplicate::Replace);
     let enqueued = sandbox.try_enqueue(new).unwrap();
-    assert!(is_duplicate_of(enqueued, id));
+    assert!(is_duplicate_of(enqueued, id) && enqueued.replaced);
     let job = sandbox.job(id);
     assert_eq!((job.kind.as_str(), job.queue.as_str()), ("call", "phones"));
     assert_eq!((job.payload.get(), job.priority), ("2", Priority::High));
@@ -170,7 +170,7 @@ fn a_running_or_waiting_job_is_not_replaced() {
     let held = sandbox.start(id);
     let enqueued = sandbox.try_enqueue(replace.clone()).unwrap();
     assert!(is_duplicate_of(enqueued, id));
-    assert_eq!(enqueued.state, Running);
+    assert_eq!((enqueued.state, enqueued.replaced), (Running, false));
     sandbox.enqueue(NewJob::new("child").parent(id));
     sandbox.settle(&held, &Verdict::Complete { result: None });
     assert_eq!(sandbox.try_enqueue(replace).unwrap().state, Waiting);

@@ -193,13 +193,14 @@ fn sizes_of_the_config_file_hold_for_what_is_enqueued() {
     jobq.enqueue(&["--", "true"]);
     let full = jobq.run(&["enqueue", "--", "true"]).fails(75, &["is full"]);
     assert!(full.hint().contains("max_queue_size"), "{full:?}");
-    jobq.write("jobq.toml", "max_file_size = \"8KiB\"");
+    jobq.write("jobq.toml", "max_file_size = \"256KiB\"");
+    jobq.enqueue(&["--", "true", &"x".repeat(60_000)]);
     let full = jobq.run(&["enqueue", "--", "true"]);
-    let full = full.fails(75, &["size budget", "0.0 MiB are allowed"]);
+    let full = full.fails(75, &["size budget", "0.2 MiB are allowed"]);
     assert!(full.hint().contains("max_file_size"), "{full:?}");
     // What is there goes on.
     jobq.drain(&[]).exits(0);
-    assert_eq!(jobq.count("completed"), 1);
+    assert_eq!(jobq.count("completed"), 2);
 }
 
 #[test]
@@ -293,7 +294,44 @@ fn the_config_file_limits_queues_when_a_runner_starts() {
     let events = jobq.json_lines(&["events", "--kind", "queue_limited"]);
     assert_eq!(events.len(), 2, "the second runner changed nothing");
     jobq.write("jobq.toml", "[queues.images]\nconcurrency = 0");
-    jobq.drain(&[]).fails(2, &["lets no job run"]);
+    let refused = jobq.drain(&[]);
+    let refused = refused.fails(
+        2,
+        &["jobq.toml: [queues.images] concurrency: ", "no job run"],
+    );
+    assert_eq!(
+        refused.hint(),
+        "leave concurrency out to set none; `jobq pause images` lets nothing of the queue start"
+    );
+}
+
+#[test]
+fn the_config_file_limits_queues_for_who_enqueues_before_any_runner_has_started() {
+    let jobq = Jobq::new();
+    jobq.write(
+        "jobq.toml",
+        "[defaults]\nmax_queue_size = 2\n[queues.images]\nmax_size = 4",
+    );
+    let line = "{\"shell\":\"true\",\"queue\":\"images\"}\n";
+    jobq.write("five.jsonl", line.repeat(5));
+    for words in [
+        ["enqueue", "--batch", "five.jsonl"],
+        ["run", "-f", "five.jsonl"],
+    ] {
+        jobq.run(&words).fails(75, &["line 5: ", "its limit is 4"]);
+    }
+    // Its own limit, and not the one of queues without.
+    for _ in 0..4 {
+        jobq.enqueue(&["--queue", "images", "--", "true"]);
+    }
+    let one = ["enqueue", "--queue", "images", "--", "true"];
+    jobq.run(&one).fails(75, &["its limit is 4"]);
+    let events = || jobq.json_lines(&["events", "--kind", "queue_limited"]);
+    assert_eq!(events().len(), 1, "the first brought it");
+    let set = jobq.run(&["queue", "set", "images", "--max-size", "9"]);
+    assert!(set.exits(0).hint().contains("[queues.images]"));
+    jobq.run(&one).fails(75, &["its limit is 4"]);
+    assert_eq!(events().len(), 3, "set, and brought back");
 }
 
 #[test]
@@ -310,6 +348,48 @@ fn a_kind_runs_no_more_often_at_once_than_its_runner_is_told() {
     assert_eq!(jobq.state(other), "completed");
     assert_eq!(jobq.count("completed"), 16);
     assert_eq!(most_at_once(&jobq), 2);
+}
+
+#[test]
+fn a_job_whose_kind_is_at_its_limit_in_each_runner_is_told_so() {
+    let jobq = Jobq::new();
+    let waits = "echo here >> told; until [ -e go ]; do sleep 0.01; done";
+    jobq.write(
+        "jobq.toml",
+        format!("[kinds.slow]\ncommand = [\"sh\", \"-c\", \"{waits}\"]\nconcurrency = 1"),
+    );
+    jobq.enqueue_batch(&"{\"kind\":\"slow\"}\n".repeat(2));
+    let runner = jobq.runner(&[]);
+    jobq.wait_for_line("told");
+    let why = jobq.json(&["why", "2"]);
+    assert_eq!(why["why"], "kind_limit");
+    assert_eq!(
+        why["message"],
+        "job 2 is pending: kind slow is at its limit of 1 in each runner: 1"
+    );
+    // Another kind is not held up by it.
+    jobq.enqueue(&["--", "true"]);
+    wait_until("the other kind is through", PATIENCE, || {
+        jobq.count("completed") == 1
+    });
+    jobq.write("go", "");
+    wait_until("all are through", PATIENCE, || jobq.count("completed") == 3);
+    runner.stop().exits(0);
+}
+
+#[test]
+fn a_job_in_line_for_a_place_is_told_what_its_holder_does() {
+    let jobq = Jobq::new();
+    jobq.run(&["pause", "copies"]).exits(0);
+    for queue in ["copies", "default"] {
+        jobq.enqueue(&["--key", "disk-1", "--queue", queue, "--", "true"]);
+    }
+    let why = jobq.run(&["why", "2"]).exits(0);
+    assert_eq!(
+        why.stdout,
+        "job 2 is blocked: key 'disk-1' is at its limit of 1: 1 (pending)\n"
+    );
+    assert!(why.hint().contains("`jobq why 1`"), "{why:?}");
 }
 
 #[test]

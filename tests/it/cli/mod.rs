@@ -9,6 +9,7 @@ mod exec;
 mod exec_end;
 mod exit_codes;
 mod gone;
+mod histories;
 mod ids;
 mod inside;
 mod json;

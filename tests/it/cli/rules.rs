@@ -80,9 +80,9 @@ fn a_job_that_is_not_there_cannot_be_waited_for_nor_be_a_parent() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     for (option, id, code, words) in [
-        ("--after", "7", 2, ["no job 7", "jobq list"]),
-        ("--after-any", "1-2", 2, ["no job 2", "jobq list"]),
-        ("--parent", "7", 2, ["no job 7", "jobq list"]),
+        ("--after", "7", 3, ["no job 7", "jobq list"]),
+        ("--after-any", "1-2", 3, ["no job 2", "jobq list"]),
+        ("--parent", "7", 3, ["no job 7", "jobq list"]),
         ("--after", "x", 2, ["'x' names no job", "@last"]),
         ("--parent", "1-2", 2, ["'1-2' names several jobs", "one"]),
     ] {
@@ -106,7 +106,8 @@ fn a_unique_key_is_kept_replaced_or_rejected_as_asked() {
     assert_eq!(said(unique(&["--on-duplicate", "keep"], "c")), kept);
     let word = || jobq.job(1)["payload"]["command"][1].clone();
     assert_eq!(word(), "a");
-    assert_eq!(said(unique(&["--on-duplicate", "replace"], "d")), kept);
+    let replaced = json!({"id": 1, "state": "pending", "duplicate": true, "replaced": true});
+    assert_eq!(said(unique(&["--on-duplicate", "replace"], "d")), replaced);
     assert_eq!(word(), "d");
     let rejected = unique(&["--on-duplicate", "reject"], "e");
     rejected.fails(1, &["job 1", "'report'", "jobq status 1"]);
@@ -176,6 +177,9 @@ fn a_concurrency_key_has_so_many_places() {
     assert_eq!(states, ["pending", "pending", "pending"]);
     assert_eq!(jobq.job(3)["key"], "disk");
     has_line(&jobq.stdout(&["status", "3"]), "key\tdisk");
+    let too_wide = ["enqueue", "--key", "disk", "--places", "1001", "--", "true"];
+    let refused = jobq.run(&too_wide).fails(2, &["at most 1000 places"]);
+    assert!(refused.hint().contains("without a key"));
     jobq.drain(&[]).exits(0);
 }
 
@@ -198,6 +202,12 @@ fn a_deadline_is_a_moment_or_a_duration_from_now() {
     let over = ["enqueue", "--deadline", "2001-01-01T00:00:00Z"];
     let over = jobq.run(&[&over[..], &["--", "touch", "ran"]].concat());
     assert!(over.exits(0).stderr.contains("over already"));
+    let why = jobq.run(&["why", "3"]).exits(0);
+    assert_eq!(
+        why.stdout,
+        "job 3 is pending: its deadline, 2001-01-01T00:00:00.000Z, is over: the next runner that looks cancels it\n"
+    );
+    assert!(why.hint().contains("jobq retry 3"), "{why:?}");
     let late = ["enqueue", "--in", "2h", "--deadline", "1h", "--", "true"];
     let late = jobq.run(&late).exits(0);
     assert!(late.stderr.contains("due after its deadline"));

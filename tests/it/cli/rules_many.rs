@@ -204,22 +204,25 @@ fn lines_of_a_batch_refer_to_earlier_ones_by_label() {
 #[test]
 fn a_label_or_a_number_that_nobody_has_is_named_with_its_line_and_nothing_is_added() {
     let jobq = Jobq::new();
-    for (text, words) in [
+    for (text, code, words) in [
         (
             "{\"kind\":\"k\",\"after\":[\"b\"]}\n{\"kind\":\"k\",\"label\":\"b\"}",
+            2,
             ["stdin line 1: ", "label 'b'"],
         ),
         (
             "{\"kind\":\"k\",\"label\":\"a\"}\n\n{\"kind\":\"k\",\"label\":\"a\"}",
+            2,
             ["stdin line 3: ", "label 'a' is that of line 1"],
         ),
         (
             "{\"kind\":\"k\"}\n{\"kind\":\"k\",\"after\":[99]}",
+            3,
             ["stdin line 2: there is no job 99", "wait for"],
         ),
     ] {
         let call = jobq.call(&["enqueue", "--batch", "-"]).stdin(text);
-        call.run().fails(2, &words);
+        call.run().fails(code, &words);
     }
     assert_eq!(jobq.total(), 0);
 }

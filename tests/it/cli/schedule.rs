@@ -74,15 +74,31 @@ fn a_schedule_is_added_and_listed_with_all_that_it_is() {
         ["nightly", "0 2 * * mon-fri", "Europe/Berlin"]
     );
     assert_eq!(row.rows()[0][3], text(&listed["next_at"]));
+    assert_eq!(row.rows()[0][7..], ["", "skip", "skip"]);
 }
 
 #[test]
 fn without_a_zone_the_systems_is_meant() {
     let jobq = Jobq::new();
-    for (tz, zone) in [("Asia/Kathmandu", "Asia/Kathmandu"), ("<+05>-5", "UTC")] {
-        let words = ["schedule", "add", "here", "0 12 * * *", "--", "true"];
-        jobq.call(&words).env("TZ", tz).run().exits(0);
+    let call = |words: &[&str], tz| jobq.call(words).env("TZ", tz).run().exits(0);
+    let is_hinted = |output: &Output| output.stderr.contains("so UTC is meant: --tz");
+    for (tz, zone) in [
+        ("Asia/Kathmandu", "Asia/Kathmandu"),
+        ("UTC", "UTC"),
+        ("<+05>-5", "UTC"),
+        ("EST5EDT,M3.2.0,M11.1.0", "UTC"),
+        ("Europe/Brelin", "UTC"),
+    ] {
+        let add = ["schedule", "add", "here", "0 12 * * *", "--", "true"];
+        let added = call(&add, tz);
         assert_eq!(jobq.json(&["schedule", "list"])["timezone"], zone, "{tz}");
+        let next = call(&["schedule", "next", "0 12 * * *"], tz);
+        let hinted = [&added, &next].map(is_hinted);
+        assert_eq!(hinted, [tz != zone; 2], "{tz}");
+        for known in [&["@every 1h"][..], &["@daily", "--tz", "UTC"], &["here"]] {
+            let next = call(&[&["schedule", "next"], known].concat(), tz);
+            assert!(!is_hinted(&next), "{tz} {known:?}");
+        }
     }
 }
 
@@ -128,11 +144,17 @@ fn a_bad_rule_zone_or_job_is_refused_and_named() {
             &["no JSON"],
         ),
         (&["", "@daily", "--", "true"], &["name"]),
+        (
+            &["@daily", "n", "--", "true"],
+            &["called '@daily'", "hint: the name comes first"],
+        ),
     ] {
         add(&jobq, words).fails(2, why);
     }
     assert_eq!(jobq.stdout(&["schedule", "list"]), "");
-    jobq.run(&["schedule", "add", "n", "@daily"]).fails(2, &[]);
+    let refused = add(&jobq, &["n", "@daily"]);
+    let refused = refused.fails(2, &["a command, --shell or --kind"]);
+    assert!(!refused.stderr.contains("--batch"), "{refused:?}");
 }
 
 #[test]
@@ -296,7 +318,7 @@ fn a_runner_brings_the_schedules_of_the_config_file() {
          timezone = 'Europe/Berlin'
          missed = 'skip'
          kind = 'cleanup'
-         payload = { days = 7 }
+         payload = { days = 7, since = 2026-01-01 }
          queue = 'slow'
          retries = 1
          tags = { team = 'ops' }",
@@ -322,7 +344,10 @@ fn a_runner_brings_the_schedules_of_the_config_file() {
         (&by_hand["origin"], &tick["origin"]),
         (&json!("added"), &json!("config"))
     );
-    assert_eq!(nightly["job"]["payload"], json!({ "days": 7 }));
+    assert_eq!(
+        nightly["job"]["payload"],
+        json!({ "days": 7, "since": "2026-01-01" })
+    );
     assert_eq!(nightly["job"]["tags"], json!({ "team": "ops" }));
     assert_eq!(nightly["job"]["retries"], 1);
 
@@ -381,6 +406,10 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
             "did you mean 'timezone'?",
         ),
         ("kind = 'k'", "`cron`"),
+        (
+            "cron = '@daily'\nkind = 'k'\npayload = { most = inf }",
+            "jobq.toml line 4: payload.most: inf is no number",
+        ),
         ("cron = '@daily'\nkind = 'k'\nmissed = 'some'", "line 4"),
         (
             "cron = '@daily'\nkind = 'k'\ntimeout = '0s'",
@@ -389,8 +418,13 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
     ] {
         let good = "[schedules.a]\ncron = '@daily'\nkind = 'k'\n";
         jobq.write("jobq.toml", format!("[schedules.n]\n{table}\n{good}"));
-        jobq.run(&["run"]).fails(2, &[words]);
+        for verb in [&["run"][..], &["run", "--drain"]] {
+            jobq.run(verb).fails(2, &["jobq.toml", words]);
+        }
     }
+    jobq.write("jobq.toml", "[schedules.'']\ncron = '@daily'\nkind = 'k'");
+    let named = "jobq.toml: [schedules.\"\"]: the schedule's name is empty";
+    jobq.run(&["run"]).fails(2, &[named]);
     jobq.write("jobq.toml", "");
     assert_eq!(jobq.stdout(&["schedule", "list"]), "");
     assert_eq!(jobq.state(1), "pending");

@@ -184,6 +184,7 @@ fn the_doctor_finds_a_healthy_file_healthy() {
             "rules",
             "limits",
             "journal",
+            "locks",
             "size",
             "mode",
             "space",

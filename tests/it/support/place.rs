@@ -64,6 +64,11 @@ impl Place {
             .count()
     }
 
+    /// As somebody does who does not know what they are for.
+    pub(crate) fn remove_lock_files(&self) {
+        std::fs::remove_dir_all(self.disk.join("jobs.db-runners")).unwrap();
+    }
+
     /// A connection that is none of jobq's, as an application has one.
     pub(crate) fn connect(&self) -> Connection {
         let conn = Connection::open(self.database()).unwrap();

@@ -77,7 +77,7 @@ impl Model {
     /// What a new job waits for; who cannot be waited for is an error.
     fn edges(&self, wanted: &Wanted) -> Result<Vec<(i64, Edge)>, Refused> {
         if let Some(parent) = wanted.parent {
-            let job = self.jobs.get(&parent).ok_or(Refused::Invalid)?;
+            let job = self.jobs.get(&parent).ok_or(Refused::NotFound)?;
             if job.state.is_final() {
                 return Err(Refused::WrongState);
             }
@@ -99,7 +99,7 @@ impl Model {
         let mut edges = BTreeMap::new();
         let named = wanted.after_any.iter().map(|id| (*id, Rule::Final));
         for (id, rule) in named.chain(wanted.after.iter().map(|id| (*id, Rule::Completed))) {
-            let state = self.state(id).ok_or(Refused::Invalid)?;
+            let state = self.state(id).ok_or(Refused::NotFound)?;
             let met = state == State::Completed || (rule == Rule::Final && state.is_final());
             let attempt = None;
             edges.insert(id, Edge { rule, attempt, met });
@@ -107,7 +107,7 @@ impl Model {
         let Some(parent) = wanted.parent else {
             return Ok(edges.into_iter().collect());
         };
-        let late = self.late_with(parent);
+        let late = self.late_with(parent, Rule::Final);
         if edges
             .iter()
             .any(|(id, edge)| !edge.met && late.contains(id))
@@ -131,9 +131,9 @@ impl Model {
         Ok(edges.into_iter().collect())
     }
 
-    /// Who cannot be final before one more child of `parent` is.
-    fn late_with(&self, parent: i64) -> Vec<i64> {
-        let mut late = vec![(parent, Rule::Final)];
+    /// Who cannot be final before a job is (as by one more child of it), or before it has begun.
+    fn late_with(&self, job: i64, why: Rule) -> Vec<i64> {
+        let mut late = vec![(job, why)];
         let mut at = 0;
         while let Some((id, why)) = late.get(at).copied() {
             at += 1;
@@ -303,7 +303,11 @@ impl Model {
             }
             self.family(id).step = Step::OwnPart;
         }
-        let keeps = |(needs, edge): (&i64, &Edge)| !edge.met && self.keeps(*needs, edge);
+        let late = self.late_with(id, Rule::OwnPart);
+        let keeps = |(needs, edge): (&i64, &Edge)| {
+            let is_end = matches!(edge.rule, Rule::Completed | Rule::Final);
+            self.keeps(*needs, edge) && !(is_end && late.contains(needs))
+        };
         let kept: Vec<i64> = self.jobs[&id]
             .edges
             .iter()
@@ -391,6 +395,11 @@ impl Model {
         let state = self.state(id).ok_or(Refused::NotFound)?;
         if state == State::Running || (delay.is_some() && state != State::Scheduled) {
             return Err(Refused::WrongState);
+        }
+        if let Some(queue) = queue.filter(|queue| *queue != self.jobs[&id].queue)
+            && !state.is_final()
+        {
+            self.admit(queue)?;
         }
         if let Some(priority) = priority {
             self.set_priority(id, priority);

@@ -3,7 +3,7 @@
 //! Written from what the options of a job promise, with nothing kept that can be counted: a family's
 //! counters, for one, are its children.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::ops::{ChildPolicy, Kind};
 use super::queues::Queue;
@@ -117,7 +117,7 @@ pub(super) struct Model {
     /// Every claim there ever was.
     pub(super) claims: Vec<Held>,
     /// Ended in this transaction, to be followed up: the last first, as the store does.
-    pub(super) ended: Vec<(i64, Children)>,
+    pub(super) ended: VecDeque<(i64, Children)>,
     /// Parents whose fate is to be decided: the oldest first.
     pub(super) touched: BTreeSet<i64>,
 }
@@ -191,7 +191,7 @@ impl Model {
         job.state = state;
         job.finished_at = now;
         job.cancel = false;
-        self.ended.push((id, children));
+        self.ended.push_back((id, children));
     }
 
     /// A waiting parent's `cancel` cannot be set: nobody cancels it but at once.
@@ -206,7 +206,7 @@ impl Model {
 
     pub(super) fn follow(&mut self) {
         loop {
-            if let Some((id, children)) = self.ended.pop() {
+            if let Some((id, children)) = self.ended.pop_front() {
                 self.follow_end(id, children);
             } else if let Some(parent) = self.touched.pop_first() {
                 self.decide(parent);
@@ -443,8 +443,11 @@ impl Model {
         self.known_offset = Some(offset);
         self.shift_starts(step);
         self.clock_was_set();
-        for (_, until) in self.uniques.values_mut() {
-            *until = until.map(|until| until + step);
+        for (holder, until) in self.uniques.values_mut() {
+            // That of a removed job stays where it is.
+            if self.jobs.contains_key(holder) {
+                *until = until.map(|until| until + step);
+            }
         }
         for job in self.jobs.values_mut() {
             let unmet = job.edges.values().any(|edge| !edge.met);

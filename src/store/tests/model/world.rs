@@ -1,5 +1,6 @@
 //! The file itself, in a folder of its own, and the store's operations on it.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
@@ -65,7 +66,7 @@ impl World {
         };
         let registered = world.transaction(|tx| {
             for name in ["r1", "r2", "r3"] {
-                runners::register(tx, &registration(name.to_owned()))?;
+                runners::register(tx, &registration(name.to_owned()), &HashMap::new())?;
             }
             tx.follow_clock()?;
             for queue in [0, 1] {
@@ -171,7 +172,7 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             String::new()
         }
         Action::Remove(job) => {
-            edit::remove(tx, JobId(*job))?;
+            while !edit::remove(tx, JobId(*job))?.is_gone {}
             String::new()
         }
         Action::Edit {
@@ -202,13 +203,19 @@ fn prune(tx: &mut Tx<'_>, state: u8, seconds: i64) -> Result<String> {
     let state = [State::Completed, State::Failed, State::Cancelled][usize::from(state) % 3];
     let before_ms = tx.now_ms - seconds * 1000;
     let kinds = names::kind_ids(tx.conn)?.into_iter();
-    let pass = Pass {
+    let mut removed = 0;
+    let mut next = Some(Pass {
         sweeps: kinds
             .map(|kind| Sweep::new(kind, state, before_ms))
             .collect(),
         ..Pass::default()
-    };
-    Ok(prune::step(tx, &pass)?.removed.to_string())
+    });
+    while let Some(pass) = next {
+        let stepped = prune::step(tx, &pass)?;
+        removed += stepped.removed;
+        next = stepped.next;
+    }
+    Ok(removed.to_string())
 }
 
 fn edit(
@@ -381,7 +388,7 @@ fn lose(tx: &mut Tx<'_>, lost: Lost) -> Result<String> {
     let next: i64 = tx
         .conn
         .query_row("SELECT max(id) + 1 FROM jobq_runner", [], |row| row.get(0))?;
-    let id = runners::register(tx, &registration(format!("r{next}")))?;
+    let id = runners::register(tx, &registration(format!("r{next}")), &HashMap::new())?;
     Ok(format!("{jobs} by {id}"))
 }
 

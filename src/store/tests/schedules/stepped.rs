@@ -94,3 +94,91 @@ fn following_the_clock_follows_it_for_schedules_too() {
     follow(&mut sandbox, reading("two", 5));
     assert_eq!(next_ms(&sandbox, "tick"), sandbox.now_ms + 10 * MINUTE_MS);
 }
+
+/// The last slot, or the last hundred, got another job at each start of a board without a clock chip.
+#[test]
+fn a_clock_that_is_wrong_after_a_start_of_the_machine_repeats_no_slot_and_silences_no_schedule() {
+    let half_past = FIRST_MS + HOUR_MS + 30 * MINUTE_MS;
+    for missed in Missed::ALL {
+        for wrong_by_ms in [-START_MS, -24 * HOUR_MS, 10 * YEAR_MS] {
+            let mut sandbox = Sandbox::new();
+            add(&mut sandbox, hourly("report").missed(missed));
+            assert_eq!(fire_at(&mut sandbox, FIRST_MS), 1);
+            assert_eq!(fire_at(&mut sandbox, FIRST_MS + HOUR_MS), 1);
+            sandbox.now_ms = half_past + wrong_by_ms;
+            step_clock(&mut sandbox, None);
+            let bound = if wrong_by_ms > 0 { 100 } else { 0 };
+            let wrong_ms = sandbox.now_ms;
+            assert!(fire_at(&mut sandbox, wrong_ms) <= bound);
+            let next = next_ms(&sandbox, "report");
+            assert!(next > wrong_ms && next <= wrong_ms + HOUR_MS);
+            step_clock(&mut sandbox, Some(-wrong_by_ms));
+            assert_eq!(fire_at(&mut sandbox, half_past), 0, "{missed}");
+            assert_eq!(next_ms(&sandbox, "report"), FIRST_MS + 2 * HOUR_MS);
+            assert_eq!(fire_at(&mut sandbox, FIRST_MS + 2 * HOUR_MS), 1);
+        }
+    }
+}
+
+#[test]
+fn what_a_machine_missed_while_it_was_off_is_made_up_for_when_its_clock_is_set_right() {
+    for (missed, jobs_of) in [(Missed::Skip, 0), (Missed::Once, 1), (Missed::All, 3)] {
+        let mut sandbox = Sandbox::new();
+        add(&mut sandbox, hourly("report").missed(missed));
+        assert_eq!(fire_at(&mut sandbox, FIRST_MS), 1);
+        sandbox.now_ms = MINUTE_MS;
+        step_clock(&mut sandbox, None);
+        let now = FIRST_MS + 3 * HOUR_MS + 30 * MINUTE_MS;
+        step_clock(&mut sandbox, Some(now - MINUTE_MS));
+        assert_eq!(fire_at(&mut sandbox, now), jobs_of, "{missed}");
+    }
+}
+
+#[test]
+fn a_schedule_goes_on_by_a_clock_that_stays_wrong() {
+    for missed in Missed::ALL {
+        for wrong_by_ms in [-START_MS, -24 * HOUR_MS] {
+            let mut sandbox = Sandbox::new();
+            add(&mut sandbox, hourly("report").missed(missed));
+            assert_eq!(fire_at(&mut sandbox, FIRST_MS), 1);
+            sandbox.now_ms += wrong_by_ms;
+            step_clock(&mut sandbox, None);
+            for _ in 0..3 {
+                let next = next_ms(&sandbox, "report");
+                assert!(next <= sandbox.now_ms + HOUR_MS);
+                assert_eq!(fire_at(&mut sandbox, next), 1);
+            }
+        }
+    }
+}
+
+/// What was fired by the wrong clock hid what had been fired before it: that came a second time.
+#[test]
+fn a_slot_is_not_repeated_because_earlier_ones_came_while_the_clock_was_wrong() {
+    for missed in Missed::ALL {
+        let mut sandbox = Sandbox::new();
+        add(&mut sandbox, hourly("report").missed(missed));
+        assert_eq!(fire_at(&mut sandbox, FIRST_MS), 1);
+        step_clock(&mut sandbox, Some(-5 * HOUR_MS));
+        assert_eq!(fire_at(&mut sandbox, FIRST_MS - 4 * HOUR_MS), 1);
+        step_clock(&mut sandbox, Some(5 * HOUR_MS));
+        let now = FIRST_MS + HOUR_MS - MINUTE_MS;
+        assert_eq!(fire_at(&mut sandbox, now), 0, "{missed}");
+        assert_eq!(fire_at(&mut sandbox, FIRST_MS + HOUR_MS), 1);
+    }
+}
+
+#[test]
+fn no_slot_from_before_it_was_added_is_made_up_for() {
+    for missed in Missed::ALL {
+        let mut sandbox = Sandbox::new();
+        let yearly = Schedule::new("report", "@yearly", NewJob::new("send")).timezone("UTC");
+        add(&mut sandbox, yearly.missed(missed));
+        let next = next_ms(&sandbox, "report");
+        for shift_ms in [-10 * YEAR_MS, 10 * YEAR_MS] {
+            step_clock(&mut sandbox, Some(shift_ms));
+            fire_due(&mut sandbox);
+        }
+        assert_eq!((jobs(&sandbox), next_ms(&sandbox, "report")), (0, next));
+    }
+}

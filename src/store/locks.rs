@@ -2,31 +2,41 @@
 //! takes them over.
 
 use std::fs::{File, OpenOptions};
-use std::path::{Path, PathBuf};
+use std::io::ErrorKind;
+use std::path::Path;
 
-/// The lock file of the runner of this name.
-pub(crate) fn lock_path(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.lock"))
+use super::file::lock_file;
+
+/// What a look at a runner's lock tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lock {
+    /// Its process is gone.
+    Free,
+    /// There is no file.
+    Missing,
+    /// Somebody holds it, or it cannot be looked at.
+    Held,
 }
 
-/// Whether a runner's lock is free: its process is gone. A file that is missing or cannot be opened
-/// proves nothing.
+/// Looks at a runner's lock.
 ///
-/// For the instant of the look the lock is held, shared with others that look. A runner that tries
-/// it in that instant takes the dead one for alive; so that it tries once more, whoever has found a
-/// free lock closes the file as a writer, which is what runners watch for.
-pub(crate) fn is_free(folder: &Path, name: &str) -> bool {
-    let path = lock_path(folder, name);
-    let Ok(file) = File::open(&path) else {
-        return false;
+/// For the instant of the look it is held, shared with others that look. A runner that tries it in
+/// that instant takes the dead one for alive; so that it tries once more, whoever has found a free
+/// lock closes the file as a writer, which is what runners watch for.
+pub(crate) fn look(folder: &Path, name: &str) -> Lock {
+    let path = lock_file(folder, name);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Lock::Missing,
+        Err(_) => return Lock::Held,
     };
     if file.try_lock_shared().is_err() {
-        return false;
+        return Lock::Held;
     }
     // A process that is being started has a copy of the descriptor: closing this one may be too late.
     let _ = file.unlock();
     drop(OpenOptions::new().write(true).open(&path));
-    true
+    Lock::Free
 }
 
 #[cfg(test)]
@@ -34,7 +44,7 @@ mod tests {
     use super::*;
 
     fn locked(folder: &Path) -> File {
-        let file = File::create(lock_path(folder, "a")).unwrap();
+        let file = File::create(lock_file(folder, "a")).unwrap();
         file.lock().unwrap();
         file
     }
@@ -43,15 +53,13 @@ mod tests {
     fn a_lock_is_free_for_those_who_look_once_its_holder_is_gone_and_for_all_of_them() {
         let folder = tempfile::tempdir().unwrap();
         let holder = locked(folder.path());
-        assert!(!is_free(folder.path(), "a"), "it is held");
-        assert!(
-            !is_free(folder.path(), "b"),
-            "a missing file proves nothing"
-        );
+        assert_eq!(look(folder.path(), "a"), Lock::Held);
+        assert_eq!(look(folder.path(), "b"), Lock::Missing);
+        assert_eq!(look(&lock_file(folder.path(), "a"), "b"), Lock::Held);
         drop(holder);
-        let other = File::open(lock_path(folder.path(), "a")).unwrap();
+        let other = File::open(lock_file(folder.path(), "a")).unwrap();
         other.lock_shared().unwrap();
-        assert!(is_free(folder.path(), "a"), "another one looks");
+        assert_eq!(look(folder.path(), "a"), Lock::Free, "another one looks");
         other.unlock().unwrap();
         assert!(other.try_lock().is_ok(), "nobody holds it after the look");
     }
@@ -67,14 +75,14 @@ mod tests {
         let watch = FileWatch::new(&database).unwrap();
         let holder = locked(locks.path());
         watch.add_folder(locks.path()).unwrap();
-        assert!(!is_free(locks.path(), "a"));
+        look(locks.path(), "a");
         assert!(
             !watch.drain().lock_closed,
             "a look at one that lives is no news"
         );
         drop(holder);
         assert!(watch.drain().lock_closed, "its death is");
-        assert!(is_free(locks.path(), "a"));
+        look(locks.path(), "a");
         assert!(
             watch.drain().lock_closed,
             "it may have been missed for the look"
