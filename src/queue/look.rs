@@ -9,9 +9,9 @@ use crate::event::EventId;
 use crate::job::{Job, JobId, JobRecord};
 use crate::state::State;
 use crate::store::attempts::{self, AttemptRecord};
-use crate::store::called_off;
 use crate::store::change::Changes;
 use crate::store::counts::{self, Counts};
+use crate::store::dependents;
 use crate::store::due;
 use crate::store::events::{self, EventFilter, EventPage};
 use crate::store::queues::{self, QueueRecord};
@@ -178,7 +178,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn cancelled_because_of(&self, ids: &[JobId], most: usize) -> Result<Vec<JobId>> {
-        called_off::because_of(&*self.store.reader()?, ids, most)
+        dependents::cancelled_because_of(&*self.store.reader()?, ids, most)
     }
 
     /// Waits until all of the jobs are final and returns them.

@@ -11,7 +11,8 @@ use crate::job::AttemptRef;
 use crate::job::JobId;
 use crate::outcome::{Budget, Ending};
 use crate::state::State;
-use crate::store::settle::{Held, Measured, Spawned};
+use crate::store::settle::{Held, Measured};
+use crate::store::spawned::Spawned;
 
 /// A claimed job as dispatcher and worker share it.
 pub(crate) struct Attempt {

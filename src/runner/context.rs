@@ -16,7 +16,7 @@ use crate::event::{EventKind, Level, LogEntry};
 use crate::job::{JobId, Progress};
 use crate::queue::Queue;
 use crate::store::attempt_writes;
-use crate::store::settle::Spawned;
+use crate::store::spawned::Spawned;
 use crate::store::tx::Tx;
 
 /// Progress is saved at most this often; the last word always is.

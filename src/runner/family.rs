@@ -6,7 +6,7 @@ use crate::family::Step;
 use crate::job::{JobId, JobRecord, NewJob};
 use crate::store::checked::FamilyRules;
 use crate::store::records::Filter;
-use crate::store::settle::Spawned;
+use crate::store::spawned::Spawned;
 
 impl Context {
     /// Which part of the job this is: its own part, or the final step after its children.

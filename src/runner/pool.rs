@@ -17,7 +17,7 @@ use crate::clock;
 use crate::doorbell::Doorbell;
 use crate::outcome::{Ending, Outcome};
 use crate::queue::Queue;
-use crate::store::settle::Spawned;
+use crate::store::spawned::Spawned;
 use crate::{Error, Result};
 
 /// What all workers share.

@@ -19,8 +19,9 @@ use crate::store::fire;
 use crate::store::prune::{self, Pass, Stepped};
 use crate::store::room::Bounds;
 use crate::store::runners::{self, Loss};
-use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
+use crate::store::settle::{self, AheadAgain, Held, Measured};
 use crate::store::shares::Shares;
+use crate::store::spawned::Spawned;
 use crate::store::tx::Tx;
 use crate::{Error, Result};
 

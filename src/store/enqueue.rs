@@ -158,7 +158,6 @@ fn enqueue_with(
     let edges = prerequisites::edges(tx, rules, admitted.as_ref())?;
     let doomed = edges.iter().find_map(|edge| edge.doom.clone());
     let unmet = edges.iter().filter(|edge| !edge.met).count();
-    let urgency = places::urgency(job.priority.code());
     if let (Some(key), Some(number)) = (&rules.key, rules.places) {
         places::set_number(tx, key, number)?;
     }
@@ -166,13 +165,7 @@ fn enqueue_with(
         Some(key) if unmet == 0 && due.is_none() => Some(places::is_free(tx, key)?),
         _ => None,
     };
-    let state = match (&due, place) {
-        _ if unmet > 0 => State::Blocked,
-        (Some(_), _) => State::Scheduled,
-        (None, Some(false)) => State::Blocked,
-        (None, _) if job.is_group() => State::Waiting,
-        (None, _) => State::Pending,
-    };
+    let state = begins_in(job, unmet, (due.is_some(), place));
     let links = rules.links().and(Links::WAITS, !edges.is_empty());
     let deadline_ms = rules.deadline_ms(tx.now_ms);
     let id = JobId(
@@ -196,7 +189,7 @@ fn enqueue_with(
     );
     let enqueued = added(tx, job, id, (ids.0, state))?;
     if let (Some(key), Some(free)) = (&rules.key, place) {
-        places::add(tx, key, (free, urgency), id)?;
+        places::add(tx, key, (free, places::urgency(job.priority.code())), id)?;
     }
     tie(tx, rules, id, (&edges, admitted.as_ref()))?;
     if state == State::Waiting {
@@ -212,6 +205,21 @@ fn enqueue_with(
         state: State::Cancelled,
         ..enqueued
     })
+}
+
+/// Where a new job begins. `place` is whether there is a free one under its key, where it needs one now.
+fn begins_in(job: &CheckedJob, unmet: usize, (is_delayed, place): (bool, Option<bool>)) -> State {
+    if unmet > 0 {
+        State::Blocked
+    } else if is_delayed {
+        State::Scheduled
+    } else if place == Some(false) {
+        State::Blocked
+    } else if job.is_group() {
+        State::Waiting
+    } else {
+        State::Pending
+    }
 }
 
 /// Writes what ties a new job to others.

@@ -158,7 +158,12 @@ fn doom(needs: JobId, state: State) -> String {
     } else {
         "was cancelled"
     };
-    format!("job {needs}, which it waits for, {verb}")
+    format!("{} {verb}", reason(needs))
+}
+
+/// How the reason begins for which a job is cancelled that waited for this one.
+pub(crate) fn reason(needs: JobId) -> String {
+    format!("job {needs}, which it waits for,")
 }
 
 /// What of a job cannot come before the new one.

@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use rusqlite::params;
 
-use super::checked::{CheckedJob, FamilyRules};
 use super::edit::OUTCOME_FORGET;
 use super::ended::{self, Ended, Offspring};
-use super::enqueue::{self, Due};
+use super::enqueue::Due;
 use super::events::NewEvent;
 use super::families;
 use super::head;
 use super::links::Links;
+use super::spawned::Spawned;
 use super::statement::statements;
 use super::tx::Tx;
 use super::{deadlines, places, prerequisites};
@@ -58,27 +58,6 @@ pub(crate) struct Held {
     /// The rules it is under, as the claim found them.
     pub(crate) links: Links,
     pub(crate) parent: Option<JobId>,
-}
-
-/// The jobs that an attempt has spawned, to be added with its completion.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Spawned {
-    pub(crate) jobs: Vec<CheckedJob>,
-    /// Some of them are the job's own children, or it wants a final step.
-    pub(crate) founds_family: bool,
-    pub(crate) family: FamilyRules,
-}
-
-impl Spawned {
-    fn add(&self, tx: &mut Tx<'_>) -> Result<()> {
-        for job in &self.jobs {
-            // A sibling comes too late for a parent that has failed or was cancelled meanwhile.
-            if families::takes_children_of(tx, job)? {
-                enqueue::enqueue(tx, job)?;
-            }
-        }
-        Ok(())
-    }
 }
 
 /// What is known of the attempt besides its verdict.

@@ -12,7 +12,8 @@ use crate::store::claim::ClaimFor;
 use crate::store::due;
 use crate::store::edit;
 use crate::store::runners::{self, Loss};
-use crate::store::settle::{self, Held, Measured, Spawned};
+use crate::store::settle::{self, Held, Measured};
+use crate::store::spawned::Spawned;
 
 fn done() -> Verdict {
     Verdict::Complete { result: None }

@@ -28,8 +28,9 @@ use crate::store::prune::{self, Pass, Sweep};
 use crate::store::room::Bounds;
 use crate::store::runners::{self, Beats, Registration};
 use crate::store::schedules::{self, CheckedSchedule};
-use crate::store::settle::{self, AheadAgain, Held, Measured, Spawned};
+use crate::store::settle::{self, AheadAgain, Held, Measured};
 use crate::store::shares::Shares;
+use crate::store::spawned::Spawned;
 use crate::store::tx::Tx;
 use crate::store::{deadlines, ended, enqueue, requeue};
 

@@ -1,9 +1,10 @@
-//! Which jobs were cancelled because of what they waited for.
+//! The jobs that depended on others, and were cancelled for that.
 
 use std::collections::{BTreeSet, VecDeque};
 
 use rusqlite::Connection;
 
+use super::prerequisites;
 use super::records;
 use super::statement::statements;
 use crate::Result;
@@ -20,7 +21,11 @@ statements! {
 
 /// The jobs that were cancelled because one of these ended otherwise than they needed, or because one
 /// of them did: the first `most` that are found.
-pub(crate) fn because_of(conn: &Connection, jobs: &[JobId], most: usize) -> Result<Vec<JobId>> {
+pub(crate) fn cancelled_because_of(
+    conn: &Connection,
+    jobs: &[JobId],
+    most: usize,
+) -> Result<Vec<JobId>> {
     let mut found = BTreeSet::new();
     let mut followed: VecDeque<JobId> = jobs.iter().copied().collect();
     while let Some(needs) = followed.pop_front() {
@@ -37,8 +42,7 @@ pub(crate) fn because_of(conn: &Connection, jobs: &[JobId], most: usize) -> Resu
 }
 
 fn direct(conn: &Connection, needs: JobId) -> Result<Vec<JobId>> {
-    // As `prerequisites` words it.
-    let reason = format!("job {needs}, which it waits for, ");
+    let reason = prerequisites::reason(needs);
     let mut statement = conn.prepare_cached(CANCELLED_THAT_NEED)?;
     let mut rows = statement.query([needs.0])?;
     let mut jobs = Vec::new();
