@@ -7,7 +7,7 @@
 
 -- What the file as a whole knows.
 CREATE TABLE jobq_meta (
-    key   TEXT PRIMARY KEY,     -- schema_version · created_by · created_at · paused_at · clock_boot · clock_offset_ms
+    key   TEXT PRIMARY KEY,     -- schema_version · created_by · created_at · paused_at · clock_boot · clock_offset_ms · clock_set_boot_ms
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 

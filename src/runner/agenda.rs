@@ -13,6 +13,7 @@ use crate::store::settle::Held;
 
 /// What is to be written in the next transaction, and when to look for what.
 pub(crate) struct Agenda {
+    pub(crate) began: Instant,
     pub(crate) settlements: Vec<Settlement>,
     pub(crate) commands: Vec<Box<dyn Command>>,
     pub(crate) returns: Vec<Arc<Attempt>>,
@@ -50,6 +51,7 @@ impl Agenda {
     /// Everything is to be looked at, and the first beat is a while away: registering was one.
     pub(crate) fn new(now: Instant, beat_every: Duration) -> Agenda {
         Agenda {
+            began: now,
             settlements: Vec::new(),
             commands: Vec::new(),
             returns: Vec::new(),

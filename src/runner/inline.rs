@@ -91,10 +91,10 @@ impl RunnerBuilder {
 pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
     let mut inline = Inline::register(builder, bounds.chance)?;
     let most = counts::by_state(&*inline.store.reader()?)?.live() + bounds.spare_runs;
-    let has_been_set = due::has_been_set(&*inline.store.reader()?, &inline.store.config.clock)?;
     let is_endless = inline.work_off(most)?;
     // By a clock that has just been set nothing is old.
-    if !has_been_set {
+    let (clock, every) = (&inline.store.config.clock, inline.settings.retention.every);
+    if !due::was_set_within(&*inline.store.reader()?, clock, every)? {
         inline.prune()?;
     }
     let tally = inline.end()?;

@@ -21,6 +21,9 @@ use crate::store::file::has_lock_file;
 use crate::store::prune::{Keeps, Pass, Stepped, give_back_space};
 use crate::store::runners::{self, Alive, Loss};
 
+/// So long a process that was killed may take to let go of its lock.
+const DYING: Duration = Duration::from_millis(500);
+
 impl Dispatcher {
     /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
     pub(crate) fn prepare_upkeep(&mut self, now: Instant) -> Result<()> {
@@ -38,15 +41,16 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// The next step of the pass over old jobs, or a new pass. By a clock that has just been set nothing
-    /// is old: should it be wrong, and be set right before the next pass, nothing is lost.
+    /// The next step of the pass over old jobs, or a new pass. By a clock that was set since the last one
+    /// was due nothing is old: should it be wrong, and be set right before the next, nothing is lost.
     fn find_old(&mut self) -> Result<()> {
-        self.agenda.next_prune = clock::after(clock::instant(), self.settings.retention.every);
+        let every = self.settings.retention.every;
+        self.agenda.next_prune = clock::after(clock::instant(), every);
         if let Some(left) = self.agenda.prune_left.take() {
             self.agenda.prune = Some(left);
             return Ok(());
         }
-        if !due::has_been_set(self.lease.writer.conn()?, &self.store.config.clock)? {
+        if !due::was_set_within(self.lease.writer.conn()?, &self.store.config.clock, every)? {
             self.agenda.prune = Some(self.new_pass()?);
         }
         Ok(())
@@ -86,15 +90,17 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Whether a job that this runner could run is held by one without a lock file, as in a copy of the
-    /// database. Until that one is seen to beat it may be gone, and found to hang.
+    /// Whether a job that this runner could run is held by one that may be gone: without a lock file, as
+    /// in a copy of the database, until it is seen to beat or found to hang; or with one at the beginning,
+    /// as a process that was just killed holds its lock for some milliseconds more.
     pub(crate) fn awaits_verdict(&mut self) -> Result<bool> {
+        let is_early = self.agenda.began.elapsed() < DYING;
         let Identity { kinds, queues, .. } = &self.identity;
         let conn = self.lease.writer.conn()?;
         for other in runners::alive(conn)? {
             let is_known = other.id == self.identity.id
                 || self.observer.has_seen_beat(other.id)
-                || has_lock_file(&self.folder, &other.name);
+                || (has_lock_file(&self.folder, &other.name) && !is_early);
             if !is_known && drain::holds_any(conn, other.id, (kinds, queues.as_deref()))? {
                 return Ok(true);
             }

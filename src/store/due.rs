@@ -1,5 +1,7 @@
 //! Scheduled jobs: what is due next, making it pending, and steps of the wall clock.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::deadlines;
@@ -9,7 +11,7 @@ use super::rate;
 use super::statement::statements;
 use super::tx::Tx;
 use super::uniques;
-use crate::clock::{Clock, UNKNOWN_BOOT};
+use crate::clock::{Clock, UNKNOWN_BOOT, millis};
 use crate::job::JobId;
 use crate::state::State;
 use crate::{Error, Result};
@@ -146,11 +148,20 @@ pub(crate) fn has_stepped(known: Option<&ClockReading>, now: &ClockReading) -> b
     })
 }
 
-/// Whether the clock is another than the one that the file has last seen, by a step or by a start of the
-/// machine, and nobody has written that yet.
-pub(crate) fn has_been_set(conn: &Connection, clock: &Clock) -> Result<bool> {
-    let known = clock_reading(conn)?;
-    Ok(known.is_some() && has_stepped(known.as_ref(), &ClockReading::of(clock)))
+/// Whether the clock has become another, by a step or by a start of the machine, in the last `span` of
+/// time that has really passed, whoever has noticed.
+pub(crate) fn was_set_within(conn: &Connection, clock: &Clock, span: Duration) -> Result<bool> {
+    let Some(known) = clock_reading(conn)? else {
+        return Ok(false);
+    };
+    if has_stepped(Some(&known), &ClockReading::of(clock)) {
+        return Ok(true);
+    }
+    let mut get = conn.prepare_cached(META_GET)?;
+    let set_at: Option<i64> = get
+        .query_row(["clock_set_boot_ms"], |row| row.get(0))
+        .optional()?;
+    Ok(set_at.is_some_and(|set_at| (0..millis(span)).contains(&(clock.boot_ms() - set_at))))
 }
 
 /// After a step of the clock keeps what is left of every wait that was given as a duration, and keeps
@@ -164,6 +175,7 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
     if !has_stepped(known.as_ref(), now) {
         return Ok(0);
     }
+    let is_first = known.is_none();
     let shift_ms = known.and_then(|known| now.step_since(&known));
     let moved = match shift_ms {
         Some(shift_ms) => {
@@ -184,5 +196,8 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, now: &ClockReading) -> Result<usize>
     let mut put = tx.conn.prepare_cached(META_PUT)?;
     put.execute(params!["clock_boot", now.boot])?;
     put.execute(params!["clock_offset_ms", now.offset_ms])?;
+    if !is_first {
+        put.execute(params!["clock_set_boot_ms", tx.now_ms - now.offset_ms])?;
+    }
     Ok(moved)
 }

@@ -322,6 +322,7 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
             "~ schedule 1",
             "~ unique v",
             "~ meta clock_offset_ms",
+            "+ meta clock_set_boot_ms",
         ],
     );
     let rebooted = ClockReading {
@@ -336,6 +337,7 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
             "~ schedule 1",
             "~ meta clock_boot",
             "~ meta clock_offset_ms",
+            "+ meta clock_set_boot_ms",
         ],
     );
     let as_ever = ClockReading {

@@ -1,11 +1,13 @@
 //! `jobq run`: what a runner takes, what a drain waits for and what it leaves.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
+use jobq::rusqlite::Connection;
 use serde_json::{Value, json};
 
 use super::support::{Jobq, millisecond, text};
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{PATIENCE, assert_stays, wait_until};
 
 #[test]
 fn a_drain_waits_for_retries() {
@@ -257,4 +259,38 @@ fn two_runners_share_the_jobs_and_run_none_twice() {
     wait_until("no runner is left", PATIENCE, || {
         jobq.json(&["status"])["runners"] == json!([])
     });
+}
+
+/// It found the lock still held, and left at once with the job that nobody ran any more.
+#[test]
+fn a_drain_that_follows_a_kill_at_once_takes_over_what_was_running() {
+    let jobq = Jobq::new();
+    jobq.script(
+        "work",
+        "touch begun; while [ ! -e gate ]; do sleep 0.02; done",
+    );
+    jobq.enqueue(&["--", "./work"]);
+    let runner = jobq.runner(&[]);
+    wait_until("it runs", PATIENCE, || jobq.path("begun").exists());
+    // A process that is killed holds its lock for some milliseconds more, as we do for it.
+    let locks = jobq.db().with_file_name("jobq.db-runners");
+    let lock = std::fs::read_dir(locks).unwrap().next().unwrap().unwrap();
+    let lock = File::options().write(true).open(lock.path()).unwrap();
+    runner.kill();
+    lock.lock().unwrap();
+    jobq.write("gate", "");
+    let conn = Connection::open(jobq.db()).unwrap();
+    let runners = "SELECT count(*) FROM jobq_runner";
+    let mut drain = jobq.spawn(&["run", "--drain"]);
+    wait_until("the drain looks", PATIENCE, || {
+        conn.query_row(runners, [], |row| row.get::<_, i64>(0))
+            .unwrap()
+            == 2
+    });
+    assert_stays("it has ended", Duration::from_millis(100), || {
+        drain.has_ended()
+    });
+    drop(lock);
+    drain.wait().exits(0);
+    assert_eq!(jobq.state(1), "completed");
 }
