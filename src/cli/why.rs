@@ -61,7 +61,10 @@ struct Answer<'a> {
 pub(super) fn run(args: &args::Why, session: &Session) -> CliResult {
     let id = session.resolve_id(&args.id)?;
     let why = session.queue()?.why(id)?;
-    let told = told(id, &why, now());
+    let mut told = told(id, &why, now());
+    if let Some(gone) = running::gone_behind(&why, session)? {
+        told.hint = Some(gone);
+    }
     let answer = Answer {
         id,
         state: state(&why),

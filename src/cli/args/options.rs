@@ -51,7 +51,7 @@ pub(crate) struct JobOptions {
     #[arg(long, value_name = "DURATION", value_parser = parse::duration, help_heading = RULES)]
     pub(crate) unique_for: Option<Duration>,
     /// Where the unique key is taken: keep the job that has it (unless set), replace its payload and
-    /// options while it does not run, or reject this one
+    /// options while it does not run (one that may run already is not delayed), or reject this one
     #[arg(long, value_name = "HOW", value_parser = choices::on_duplicate(), help_heading = RULES)]
     pub(crate) on_duplicate: Option<OnDuplicate>,
     /// The concurrency key: one job that has it runs at a time, or as many as it has --places

@@ -83,6 +83,31 @@ fn declared(
 type AtKey = (&'static str, CliError);
 
 fn job(table: &ScheduleTable, origin: &Origin, session: &Session) -> Result<NewJob, AtKey> {
+    for (key, needs, is_alone) in [
+        (
+            "unique_for",
+            "unique",
+            table.unique_for.is_some() && table.unique.is_none(),
+        ),
+        (
+            "on_duplicate",
+            "unique",
+            table.on_duplicate.is_some() && table.unique.is_none(),
+        ),
+        (
+            "places",
+            "key",
+            table.places.is_some() && table.key.is_none(),
+        ),
+    ] {
+        if is_alone {
+            let error = CliError::usage(format!("it goes with '{needs}', and there is none"));
+            return Err((
+                key,
+                error.hint(format!("say what it is for: {needs} = \"NAME\"")),
+            ));
+        }
+    }
     let wanted = Wanted {
         work: work(table, session)?,
         options: Options {

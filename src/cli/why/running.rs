@@ -1,8 +1,9 @@
 //! What is said of a job that runs, and of one whose runner is gone.
 
-use jobq::JobId;
+use jobq::{JobId, State, Why};
 
 use super::Told;
+use crate::cli::session::Session;
 
 pub(super) fn running(id: JobId, runner: i64, cancel_requested: bool) -> Told {
     let is_running = format!("job {id} is running, on runner {runner}");
@@ -21,4 +22,22 @@ pub(super) fn runner_gone(id: JobId, runner: i64, cancel_requested: bool) -> Tol
     let gone = format!("runner {runner} is gone; the next runner that looks {then}");
     Told::new("runner_gone", format!("job {id} is running, but {gone}"))
         .hint("start one: `jobq run`")
+}
+
+/// Of a job that waits for others: that one of them runs no more than it says.
+pub(super) fn gone_behind(why: &Why, session: &Session) -> jobq::Result<Option<String>> {
+    let jobs: &[(JobId, State)] = match why {
+        Why::WaitsFor { jobs, .. } => jobs,
+        Why::KeyTaken { holders, .. } => holders,
+        Why::ParentFirst { parent, state } => &[(*parent, *state)],
+        Why::SpawnerFirst { spawner } => &[(*spawner, State::Running)],
+        _ => &[],
+    };
+    for (id, _) in jobs.iter().filter(|(_, state)| *state == State::Running) {
+        if let Why::RunnerGone { runner, .. } = session.queue()?.why(*id)? {
+            let what = format!("runner {runner}, which ran job {id}, is gone");
+            return Ok(Some(format!("{what}: start one, `jobq run`")));
+        }
+    }
+    Ok(None)
 }

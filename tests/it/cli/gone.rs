@@ -68,6 +68,11 @@ fn why_says_that_the_runner_is_gone_and_cancel_that_nobody_is_there_to_be_asked(
         (&json!("running"), &json!("runner_gone"))
     );
     assert_eq!(why("2").stdout, "job 2 is pending: no runner is alive\n");
+    let after = jobq.enqueue(&["--after", "1", "--", "true"]).to_string();
+    assert_eq!(
+        why(&after).hint(),
+        "runner 1, which ran job 1, is gone: start one, `jobq run`"
+    );
     let following = jobq.spawn(&["logs", "-f", "1"]);
     following.wait_until_said("runner 1 is gone");
     let asked = jobq.run(&["cancel", "1"]).exits(0);

@@ -393,6 +393,14 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
         ),
         ("cron = '@daily'", "[schedules.n] kind: "),
         (
+            "cron = '@daily'\nkind = 'k'\nunique_for = '1h'",
+            "[schedules.n] unique_for: ",
+        ),
+        (
+            "cron = '@daily'\nkind = 'k'\nplaces = 2",
+            "[schedules.n] places: ",
+        ),
+        (
             "cron = '@daily'\nkind = 'k'\ncommand = ['x']",
             "[schedules.n] kind: ",
         ),
