@@ -115,6 +115,40 @@ fn a_name_that_a_savepoint_has_taken_back_is_nobody_elses() {
 }
 
 #[test]
+fn a_job_that_is_removed_by_hand_leaves_its_unique_key_to_others() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let unique = || {
+        NewJob::new("k")
+            .unique("u")
+            .unique_for(Duration::from_secs(3600))
+    };
+    let id = queue.enqueue(unique()).unwrap().id;
+    queue.cancel(id).unwrap();
+    assert!(queue.enqueue(unique()).unwrap().duplicate, "the window");
+    queue.remove(id).unwrap();
+    assert!(!queue.enqueue(unique()).unwrap().duplicate);
+    assert_eq!(ailments(&queue), [] as [String; 0]);
+}
+
+/// It was told as waiting, although nothing was left that it could wait for.
+#[test]
+fn a_retry_tells_the_state_that_its_rules_lead_to() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let jobs = [
+        NewJob::new(GROUP).label("group"),
+        NewJob::new("k").parent_label("group"),
+    ];
+    let jobs = queue.enqueue_many(jobs).unwrap();
+    let group = jobs[0].id;
+    let done = by(|_: &Context| Outcome::Done(None));
+    queue.runner().handler("k", done).run_due().unwrap();
+    assert_eq!(queue.retry(group).unwrap(), State::Completed);
+    assert_eq!(queue.state(group).unwrap(), Some(State::Completed));
+}
+
+#[test]
 fn a_schedule_adds_nothing_to_a_file_over_its_budget() {
     let scene = Scene::new();
     let limits = Limits {
