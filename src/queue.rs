@@ -129,7 +129,10 @@ impl Queue {
     ///
     /// # Errors
     /// The payload is no JSON or too large, the queue is full ([`Error::is_queue_full`]), the file's size
-    /// budget or the disk is ([`Error::is_full`]), the file is busy or read-only.
+    /// budget or the disk is ([`Error::is_full`]), the file is busy or read-only. Of its rules: a
+    /// prerequisite or the parent is not there ([`Error::is_not_found`]), the parent has ended
+    /// ([`Error::is_wrong_state`]), the jobs would wait for each other ([`Error::is_invalid_input`]), or
+    /// the unique key is taken and a duplicate is to be rejected ([`Error::is_duplicate`]).
     pub fn enqueue(&self, job: impl Into<NewJob>) -> Result<Enqueued> {
         let job = CheckedJob::new(job.into(), &self.limits)?;
         self.store.write(move |tx| enqueue::enqueue(tx, &job))
