@@ -1,4 +1,4 @@
--- jobq's tables, indexes and views: schema version 2.
+-- jobq's tables, indexes and views: schema version 3.
 --
 -- Everything is named jobq_…, so that it can live inside an application's own database file.
 -- Times are milliseconds since 1970, UTC; durations say their unit in their name.
@@ -7,7 +7,7 @@
 
 -- What the file as a whole knows.
 CREATE TABLE jobq_meta (
-    key   TEXT PRIMARY KEY,     -- schema_version · created_by · created_at · paused_at · clock_boot · clock_offset_ms · clock_set_boot_ms
+    key   TEXT PRIMARY KEY,     -- schema_version · file_id (random; another one once a copy is put in place) · created_by · created_at · paused_at · clock_boot · clock_offset_ms · clock_set_boot_ms
     value ANY NOT NULL
 ) STRICT, WITHOUT ROWID;
 
@@ -54,6 +54,7 @@ CREATE TABLE jobq_runner (
     heartbeat_at INTEGER NOT NULL,     -- for people only; liveness compares beats
     beat         INTEGER NOT NULL DEFAULT 0, -- grows with each heartbeat
     ended_at     INTEGER,
+    boot         TEXT,                 -- the machine's start that it was started in; null: unknown
     CHECK ((state >= 3) = (ended_at IS NOT NULL))
 ) STRICT;
 
@@ -195,7 +196,8 @@ CREATE TABLE jobq_place (
 CREATE TABLE jobq_unique (
     key    TEXT PRIMARY KEY,
     job_id INTEGER NOT NULL,    -- no reference: the key stays taken when the job is removed
-    until  INTEGER              -- null: while the job lives
+    until  INTEGER,             -- null: while the job lives
+    rerun_id INTEGER            -- the job that runs once more after job_id and then has the key; null: none
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX jobq_unique_until ON jobq_unique (until) WHERE until IS NOT NULL;
@@ -232,7 +234,8 @@ CREATE TABLE jobq_schedule (
     last_job_id INTEGER,
     paused_at   INTEGER,
     created_at  INTEGER NOT NULL,
-    updated_at  INTEGER NOT NULL
+    updated_at  INTEGER NOT NULL,
+    declared_by TEXT            -- origin 1: the path of the configuration file that declares it; null: unknown
 ) STRICT;
 
 CREATE INDEX jobq_schedule_next ON jobq_schedule (next_at) WHERE paused_at IS NULL AND next_at IS NOT NULL;

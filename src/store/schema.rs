@@ -8,7 +8,7 @@ use crate::error::Kind;
 use crate::{Error, Result};
 
 /// The schema that this jobq reads and writes.
-pub(crate) const VERSION: i64 = 2;
+pub(crate) const VERSION: i64 = 3;
 
 const SCHEMA: &str = include_str!("../../schema.sql");
 
@@ -20,10 +20,16 @@ pub(crate) struct Upgrade {
 }
 
 /// Every step since version 1, in order.
-const UPGRADES: &[Upgrade] = &[Upgrade {
-    to: 2,
-    sql: include_str!("upgrade_2.sql"),
-}];
+const UPGRADES: &[Upgrade] = &[
+    Upgrade {
+        to: 2,
+        sql: include_str!("upgrade_2.sql"),
+    },
+    Upgrade {
+        to: 3,
+        sql: include_str!("upgrade_3.sql"),
+    },
+];
 
 statements! {
     /// Read in each transaction: a table of one page, found by its key.
@@ -35,6 +41,8 @@ statements! {
     /// By a statement, which sees what another process has just made; a connection's own idea of its
     /// tables is not looked up again.
     cold META_EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'jobq_meta'";
+    cold FILE_ID_RENEW = "INSERT INTO jobq_meta (key, value) VALUES ('file_id', lower(hex(randomblob(16))))
+        ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     cold CREATED_BY = "SELECT value FROM jobq_meta WHERE key = 'created_by'";
     cold TABLES_COUNT = "SELECT count(*) FROM sqlite_schema";
 }
@@ -155,6 +163,7 @@ fn create(conn: &mut Connection, now_ms: i64) -> Result<()> {
         };
         tx.execute(META_SET, params!["created_by", owner])?;
         tx.execute(META_SET, params!["created_at", now_ms])?;
+        tx.execute(FILE_ID_RENEW, [])?;
     }
     tx.commit()?;
     Ok(())

@@ -133,6 +133,31 @@ fn an_upgraded_file_has_the_schema_of_a_fresh_one() {
 }
 
 #[test]
+fn a_file_of_schema_2_gets_the_schema_of_a_fresh_one_and_a_file_id() {
+    let (_folder, old) = folder();
+    let conn = Connection::open(&old).unwrap();
+    conn.pragma_update(None, "journal_mode", "WAL").unwrap();
+    let schema_2 = include_str!("../../../tests/data/schema_2.sql");
+    let version_2 = VERSION_ALONE.replace("1)", "2)");
+    conn.execute_batch(&format!("BEGIN; {schema_2}; {version_2}; COMMIT"))
+        .unwrap();
+    drop(Queue::open(&old).unwrap());
+    let (_folder, new) = folder();
+    drop(Queue::open(&new).unwrap());
+    let new = Connection::open(&new).unwrap();
+    assert_eq!(schema(&conn), schema(&new));
+    assert_eq!(version(&conn), VERSION);
+    let ids = [file_id(&conn), file_id(&new)];
+    assert_eq!(ids[0].len(), 32, "{ids:?}");
+    assert_ne!(ids[0], ids[1]);
+}
+
+fn file_id(conn: &Connection) -> String {
+    let sql = "SELECT value FROM jobq_meta WHERE key = 'file_id'";
+    conn.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+#[test]
 fn a_difference_between_schemas_is_noticed() {
     let found = |change: &str| {
         let (_folder, path) = folder();
@@ -164,13 +189,17 @@ fn contents(conn: &Connection, of: &Connection) -> BTreeMap<String, Vec<Vec<Stri
     let of_table = |table: String| {
         let columns = format!("SELECT name FROM pragma_table_info('{table}')");
         let columns = strings(of, &columns).join(", ");
-        // The version is what is meant to change.
+        // The version is meant to change, and the file gets an id.
         let but = "SELECT * FROM (SELECT {columns} FROM {table})";
         let but = but
             .replace("{columns}", &columns)
             .replace("{table}", &table);
         let mut found = rows(conn, &but);
-        found.retain(|row| !row[0].contains(&format!("{:?}", b"schema_version")));
+        let meta = [
+            format!("{:?}", b"schema_version"),
+            format!("{:?}", b"file_id"),
+        ];
+        found.retain(|row| !meta.iter().any(|key| row[0].contains(key)));
         found.sort();
         (table, found)
     };
