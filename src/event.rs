@@ -59,7 +59,7 @@ event_kinds! {
     Recovered = 10, "job_recovered";
     /// Somebody asked a running attempt to stop.
     CancelRequested = 11, "job_cancel_requested";
-    /// A final job was put back by hand.
+    /// A final job was retried by hand.
     Requeued = 12, "job_requeued";
     /// Its options were changed.
     Edited = 13, "job_edited";

@@ -154,6 +154,8 @@ mod limit;
 #[doc(hidden)]
 pub mod measure;
 mod outcome;
+#[doc(hidden)]
+pub mod plural;
 mod queue;
 mod retry;
 mod runner;

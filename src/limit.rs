@@ -85,11 +85,11 @@ impl QueueLimits {
     pub fn check(&self, queue: &str) -> Result<()> {
         check_name("queue's name", queue)?;
         if self.concurrency.value() == Some(0) {
-            return Err(Error::invalid("a concurrency of 0 lets no job run")
+            return Err(Error::invalid("concurrency must be at least 1")
                 .hint("pause the queue (`jobq pause NAME`), or clear the limit with 'none'"));
         }
         if self.max_size.value() == Some(0) {
-            return Err(Error::invalid("a queue of size 0 takes no job")
+            return Err(Error::invalid("a queue's size must be at least 1")
                 .hint("give it room for one job, or clear the limit with 'none'"));
         }
         if self
@@ -104,7 +104,7 @@ impl QueueLimits {
         }
         match self.weight.value() {
             Some(weight) if !(1..=MAX_WEIGHT).contains(&weight) => Err(Error::invalid(format!(
-                "a weight of {weight} is not possible, 1 to {MAX_WEIGHT} are"
+                "a queue's weight must be 1 to {MAX_WEIGHT}, not {weight}"
             ))),
             _ => Ok(()),
         }
@@ -115,14 +115,14 @@ impl Rate {
     fn check(&self) -> Result<()> {
         if !(1..=MAX_RATE_JOBS).contains(&self.jobs) {
             return Err(Error::invalid(format!(
-                "a rate of {} jobs is not possible, 1 to {MAX_RATE_JOBS} are",
+                "a rate's number of jobs must be 1 to {MAX_RATE_JOBS}, not {}",
                 self.jobs
             ))
             .hint("pause a queue to let nothing of it start; say 'none' for no limit"));
         }
         if self.per < Duration::from_millis(1) || self.per > MAX_RATE_SPAN {
             return Err(Error::invalid(format!(
-                "a rate over {:?} is not possible: from 1 ms to 366 days it is",
+                "a rate's duration must be 1ms to 366 days, not {:?}",
                 self.per
             )));
         }

@@ -192,7 +192,7 @@ fn runner_lost(budget: &Budget) -> Verdict {
     if crashes >= MAX_CRASHES {
         return Verdict::Fail {
             error: format!(
-                "its runner was lost {crashes} times while it ran; it may be what takes it down"
+                "its runner was lost {crashes} times while it ran; this job may be the cause"
             ),
         };
     }

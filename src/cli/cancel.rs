@@ -70,7 +70,7 @@ impl Cancel {
             (Cancelled::Requested, Some(runner)) => Done {
                 result: "cancel_requested",
                 said: format!(
-                    "job {id} is asked to stop, but runner {runner} is gone; the next runner that looks cancels it"
+                    "job {id} is asked to stop, but runner {runner} is gone; the next runner to start cancels it"
                 ),
             },
         }

@@ -193,18 +193,16 @@ impl Config {
     fn check(&self) -> CliResult<()> {
         if let Some(workers) = self.workers.filter(|workers| !WORKERS.contains(workers)) {
             return Err(CliError::usage(format!(
-                "workers: {workers} are not possible, {} to {} are",
+                "workers must be {} to {}, not {workers}",
                 WORKERS.start(),
                 WORKERS.end()
             )));
         }
         if self.retention.every.is_some_and(|every| every < MOMENT) {
-            return Err(CliError::usage(
-                "[retention] every: a runner cannot look without a pause; 1ms and more are possible",
-            ));
+            return Err(CliError::usage("[retention] every must be at least 1ms"));
         }
         if self.defaults.max_queue_size == Some(0) {
-            return Err(CliError::usage("max_queue_size: 0 lets no job in"));
+            return Err(CliError::usage("max_queue_size must be at least 1"));
         }
         for (name, limits) in &self.queues {
             limits.check(name)?;
@@ -212,7 +210,7 @@ impl Config {
         for (name, kind) in &self.kinds {
             if kind.concurrency == Some(0) {
                 return Err(CliError::usage(format!(
-                    "[kinds.{name}]: a concurrency of 0 lets no job run"
+                    "[kinds.{name}]: concurrency must be at least 1"
                 )));
             }
             if BUILT_IN_KINDS.contains(&name.as_str()) {

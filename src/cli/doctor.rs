@@ -43,7 +43,7 @@ pub(super) fn run(args: &args::Doctor, session: &Session) -> CliResult {
     let queue = session.queue().map_err(with_remedy)?;
     if args.fix {
         queue.recount().map_err(with_remedy)?;
-        session.screen.say("the jobs have been counted anew");
+        session.screen.say("repaired what can be repaired");
     }
     let mut findings = queue.examine().map_err(with_remedy)?;
     findings.extend(on_disk(&queue.path()));
@@ -213,11 +213,11 @@ fn judge(
     let mut findings: Vec<Finding> = told.collect();
     if runners.is_empty() {
         findings.push(match waiting {
-            0 => fine("runners", "no runner is alive, and no job waits for one"),
+            0 => fine("runners", "no runner is active, and no job waits for one"),
             jobs => warning(
                 "runners",
                 format!(
-                    "no runner is alive, but {} {} for one; `jobq run` starts one",
+                    "no runner is active, but {} {} for one; start one with `jobq run`",
                     count(jobs, "job"),
                     if jobs == 1 { "waits" } else { "wait" }
                 ),
@@ -226,7 +226,7 @@ fn judge(
         return findings;
     }
     let are = if runners.len() == 1 { "is" } else { "are" };
-    let alive = format!("{} {are} alive", count(runners.len() as u64, "runner"));
+    let alive = format!("{} {are} active", count(runners.len() as u64, "runner"));
     findings.push(fine("runners", alive));
     let known: HashSet<&String> = runners.iter().flat_map(|runner| &runner.kinds).collect();
     let orphans: Vec<String> = pending_kinds

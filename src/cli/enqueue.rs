@@ -70,7 +70,7 @@ fn hint_at_deadline(start: &Start, session: &Session) {
     if deadline <= now {
         session
             .screen
-            .hint("its deadline is over already: the next runner that looks cancels it");
+            .hint("its deadline has already passed; the next active runner will cancel it");
     } else if start
         .when()
         .and_then(moment)
@@ -78,7 +78,7 @@ fn hint_at_deadline(start: &Start, session: &Session) {
     {
         session
             .screen
-            .hint("it is due after its deadline only: it will be cancelled");
+            .hint("it is due only after its deadline, so it will be cancelled");
     }
 }
 
@@ -271,8 +271,7 @@ impl Told {
         let new = text::count(jobs - self.duplicates, "job");
         let new = match self.ids {
             None => format!("{new} enqueued"),
-            Some((first, last)) if first == last => format!("{new} enqueued ({first})"),
-            Some((first, last)) => format!("{new} enqueued ({first}–{last})"),
+            Some((first, last)) => format!("{new} enqueued ({})", text::span(first, last)),
         };
         match self.duplicates {
             0 => new,

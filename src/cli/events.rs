@@ -96,18 +96,17 @@ impl Shown<'_> {
     /// The lines stream on, so that their columns are fixed; and those that one follows grow old on
     /// the screen, so that they bear the time of day.
     fn line(&self, event: &Event) -> String {
-        let now = now();
         let when = if self.follow {
             time_of_day(event.at)
         } else {
-            relative(event.at, now)
+            relative(event.at, now())
         };
         let job = event
             .job
             .map(|job| format!("job {job}"))
             .unwrap_or_default();
         let head = format!("{:>6}  {when:>10}  {job:<9}  ", event.id.0);
-        let said = sentence(event, now);
+        let said = sentence(event);
         let room = usize::from(self.output.width).saturating_sub(head.chars().count());
         let said = cut(&for_terminal(&said), room);
         format!(

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 
 use jobq::{JobId, Queue, RunnerRecord, RunnersOf};
 
-/// `runner 1 is gone; the next runner that looks takes over its 2 jobs`.
+/// `runner 1 is gone; the next runner to start takes over its 2 jobs`.
 pub(super) fn said(runner: &RunnerRecord) -> String {
     let gone = format!("runner {} is gone", runner.id);
     match runner.jobs.len() {
         0 => gone,
-        1 => format!("{gone}; the next runner that looks takes over its job"),
-        jobs => format!("{gone}; the next runner that looks takes over its {jobs} jobs"),
+        1 => format!("{gone}; the next runner to start takes over its job"),
+        jobs => format!("{gone}; the next runner to start takes over its {jobs} jobs"),
     }
 }
 

@@ -59,12 +59,10 @@ impl LimitedQueue {
             ("weight", QueueLimits { weight, ..keep }),
         ] {
             alone.check(name).map_err(|error| {
-                CliError::from(error)
-                    .context(format_args!("{table} {key}"))
-                    .hint(format!(
-                        "leave {key} out to set none; `jobq pause {}` lets nothing of the queue start",
-                        word(name)
-                    ))
+                CliError::from(error).context(&table).hint(format!(
+                    "leave {key} out to set none; `jobq pause {}` lets nothing of the queue start",
+                    word(name)
+                ))
             })?;
         }
         Ok(())
@@ -126,7 +124,7 @@ pub(crate) fn rate_or_none(text: &str) -> Result<Change<Rate>, String> {
 
 /// `10/1m`: ten in a minute. A unit alone is one of it: `10/m`.
 fn rate(text: &str) -> Result<Rate, String> {
-    let form = || "rates look like 10/1m: so many jobs in any span of that length".to_owned();
+    let form = || "rates look like 10/1m: at most 10 starts in any minute".to_owned();
     let (jobs, per) = text.split_once('/').ok_or_else(form)?;
     let jobs = jobs.trim().parse().map_err(|_| form())?;
     let per = per.trim();
@@ -194,7 +192,7 @@ pub(crate) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D
     };
     let why = match bytes {
         Some(bytes) if bytes >= SMALLEST_FILE => return Ok(Some(bytes)),
-        Some(1..) => "an empty database takes more, 256KiB and above are possible",
+        Some(1..) => "it must be at least 256KiB: an empty database takes about as much",
         _ => "sizes look like 512MiB or 1GiB",
     };
     Err(match written {

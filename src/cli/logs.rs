@@ -228,7 +228,7 @@ impl<'a> Tail<'a> {
             Found::End(event) => {
                 printer.attempt_ended()?;
                 if !session.output.is_json() {
-                    let said = sentence(&event, now());
+                    let said = sentence(&event);
                     session
                         .screen
                         .say(format_args!("job {id}: {}", for_terminal(&said)));

@@ -14,10 +14,11 @@ use super::gone;
 use super::output::json::{CountsJson, QueueJson, RunnerJson, StatusJson, Time, write_line};
 use super::output::style::Look;
 use super::output::table::{Cell, Column, Fit, aligned};
-use super::output::text::for_tabs;
+use super::output::text::{count, for_tabs};
 use super::output::time::{relative, rfc3339};
 use super::output::{Format, Output};
 use super::queue;
+use super::wording;
 
 /// So many failed jobs are shown, and so many busy workers.
 const FAILURES: usize = 5;
@@ -133,7 +134,7 @@ impl Overview {
             writeln!(out, "{}", output.paint(Look::Warn, text))?;
         }
         if let Some(due) = self.next_due {
-            writeln!(out, "the next scheduled job is due {}", relative(due, now))?;
+            writeln!(out, "the next scheduled job {}", wording::due(due, now))?;
         }
         let mut section = |columns: &[Column], rows: Vec<Vec<Cell>>| -> CliResult<()> {
             let lines = aligned(output, columns, rows);
@@ -163,7 +164,9 @@ impl Overview {
                 .collect(),
         )?;
         if more > 0 {
-            let text = format!("{more} more jobs run: `jobq list --state running`");
+            let run = if more == 1 { "runs" } else { "run" };
+            let more = count(more as u64, "more job");
+            let text = format!("{more} {run}: `jobq list --state running`");
             writeln!(out, "\n{}", output.paint(Look::Dim, text))?;
         }
         for runner in self.runners.iter().filter(|runner| !runner.is_alive()) {
@@ -173,7 +176,7 @@ impl Overview {
             writeln!(
                 out,
                 "\n{}",
-                output.paint(Look::Dim, "no runner is alive: `jobq run` starts one")
+                output.paint(Look::Dim, "no runner is active; start one with `jobq run`")
             )?;
         }
         Ok(())

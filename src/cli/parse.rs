@@ -117,7 +117,7 @@ fn some_ids(word: &str) -> CliResult<Ids> {
     let (first, last) = word.split_once('-').unwrap_or((word, word));
     let number = |text: &str| text.parse::<i64>().ok().filter(|id| *id > 0);
     let (Some(first), Some(last)) = (number(first), number(last)) else {
-        return Err(CliError::usage(format!("'{word}' names no job"))
+        return Err(CliError::usage(format!("'{word}' is not a job id"))
             .hint("jobs are named by their numbers, like 42, 3,5 or 8-12, or by @last"));
     };
     if first > last {
@@ -235,17 +235,17 @@ mod tests {
         let several = [Ids::Range(3, 3), Ids::Range(8, 12), Ids::Last];
         assert_eq!(ids("3,8-12,@last").unwrap(), several);
         for (word, why) in [
-            ("", "no job"),
-            ("0", "no job"),
-            ("-3", "no job"),
-            ("3-", "no job"),
-            ("x", "no job"),
-            ("@first", "no job"),
-            ("1-2-3", "no job"),
-            ("99999999999999999999", "no job"),
-            ("3,", "no job"),
-            (",", "no job"),
-            ("3,x", "'x' names no job"),
+            ("", "not a job id"),
+            ("0", "not a job id"),
+            ("-3", "not a job id"),
+            ("3-", "not a job id"),
+            ("x", "not a job id"),
+            ("@first", "not a job id"),
+            ("1-2-3", "not a job id"),
+            ("99999999999999999999", "not a job id"),
+            ("3,", "not a job id"),
+            (",", "not a job id"),
+            ("3,x", "'x' is not a job id"),
             ("12-8", "backwards"),
             ("1-9000000", "more than"),
         ] {

@@ -66,7 +66,7 @@ impl Retry {
         }
         let asked = session.filter(&args.filter)?;
         let summary = Summary {
-            done: "put back",
+            done: "will run again",
             none: match asked == Filter::default() {
                 true => "no job has failed",
                 false => "no failed job matches",

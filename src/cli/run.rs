@@ -88,8 +88,8 @@ fn add_batch(path: &Path, args: &Run, session: &Session) -> CliResult<Option<Bat
         let unfinished = queue.batch_progress(batch)?.unfinished;
         if unfinished > 0 {
             session.screen.say(format_args!(
-                "going on with jobs {}–{} of this batch, {unfinished} unfinished",
-                batch.first, batch.last
+                "going on with {} of this batch, {unfinished} unfinished",
+                text::jobs(batch.first, batch.last)
             ));
             return Ok(Some(batch));
         }
@@ -102,9 +102,10 @@ fn add_batch(path: &Path, args: &Run, session: &Session) -> CliResult<Option<Bat
     let added = file.add(&queue, remember)?.batch;
     if let Some(Batch { first, last }) = added {
         let jobs = text::count(file.jobs(), "job");
+        let numbers = text::span(first, last);
         session
             .screen
-            .say(format_args!("{jobs} enqueued ({first}–{last})"));
+            .say(format_args!("{jobs} enqueued ({numbers})"));
     }
     Ok(added)
 }

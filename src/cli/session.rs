@@ -131,7 +131,7 @@ impl Session {
         })
     }
 
-    /// Tells what to type where no runner is alive. It is no reason to fail.
+    /// Tells what to type where no runner is active. It is no reason to fail.
     pub(crate) fn hint_at_run(&self) {
         if self.output.quiet {
             return;
@@ -139,11 +139,13 @@ impl Session {
         let runners = self.queue().and_then(|queue| queue.runners(RunnersOf::Now));
         let Ok(runners) = runners else { return };
         match runners.first() {
-            None => self.screen.hint("nothing runs jobs yet: jobq run"),
+            None => self
+                .screen
+                .hint("no runner is active; start one with `jobq run`"),
             Some(gone) if !runners.iter().any(RunnerRecord::is_alive) => {
                 let id = gone.id;
                 self.screen.hint(format_args!(
-                    "runner {id} is gone, nothing runs jobs now: jobq run"
+                    "runner {id} is gone and no other is active; start one with `jobq run`"
                 ));
             }
             Some(_) => {}

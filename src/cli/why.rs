@@ -14,8 +14,9 @@ use super::exit::{CliResult, Exit};
 use super::output::json::WhyJson;
 use super::output::style::Look;
 use super::output::text::{count, for_terminal};
-use super::output::time::{relative, rfc3339};
+use super::output::time::rfc3339;
 use super::session::Session;
+use super::wording::{self, due};
 
 /// A rule in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,12 +110,12 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
         | Why::ChildrenFirst(_)
         | Why::NoChildYet => relations(id, why),
         Why::NotDue { reason, until } => {
-            not_due(id, *reason, &format!("{} ({})", relative(*until, now), rfc3339(*until)))
+            not_due(id, *reason, &format!("{} ({})", due(*until, now), rfc3339(*until)))
         }
         Why::DeadlineOver { state, deadline } => Told::new(
             "deadline_over",
             format!(
-                "job {id} is {state}: its deadline, {}, is over: the next runner that looks cancels it",
+                "job {id} is {state}: its deadline ({}) has passed; the next active runner will cancel it",
                 rfc3339(*deadline)
             ),
         )
@@ -127,12 +128,12 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
                 .hint(format!("`jobq resume {}` resumes it", word(queue)))
         }
         Why::NoRunner => {
-            pending(id, "no_runner", "no runner is alive").hint("start one: `jobq run`")
+            pending(id, "no_runner", "no runner is active").hint("start one with `jobq run`")
         }
         Why::NoHandler(kind) => pending(
             id,
             "no_handler",
-            &format!("no runner that is alive has a handler for kind '{kind}'"),
+            &format!("no active runner has a handler for kind '{kind}'"),
         )
         .hint(format!(
             "give `jobq run` a [kinds.{kind}] section in jobq.toml, or start the program that handles '{kind}'"
@@ -203,13 +204,11 @@ fn relations(id: JobId, why: &Why) -> Told {
 
 fn ended(id: JobId, state: State, error: Option<&str>) -> Told {
     let because = error.map_or_else(String::new, |error| format!(": {error}"));
-    let told = Told::new(
-        state.as_str(),
-        format!("job {id} has ended: it is {state}{because}"),
-    );
+    let ended = wording::ended(state);
+    let told = Told::new(state.as_str(), format!("job {id} {ended}{because}"));
     match state {
         State::Completed => told,
-        _ => told.hint(format!("`jobq retry {id}` puts it back")),
+        _ => told.hint(format!("`jobq retry {id}` runs it again")),
     }
 }
 
@@ -217,20 +216,17 @@ fn not_due(id: JobId, reason: WaitReason, due: &str) -> Told {
     let (rule, because) = match reason {
         WaitReason::Delay => ("delayed", "it was enqueued for later and"),
         WaitReason::Retry => ("retrying", "its last attempt failed; the next one"),
-        WaitReason::Snooze => ("snoozed", "its handler asked to be called again later; it"),
+        WaitReason::Snooze => ("snoozed", "its handler snoozed it; it"),
     };
-    Told::new(
-        rule,
-        format!("job {id} is scheduled: {because} is due {due}"),
-    )
-    .hint(format!("`jobq edit {id} --in 0s` makes it due now"))
+    Told::new(rule, format!("job {id} is scheduled: {because} {due}"))
+        .hint(format!("`jobq edit {id} --in 0s` makes it due now"))
 }
 
 fn in_line(id: JobId, ahead: u64, running: u64, workers: u64) -> Told {
     let first = match ahead {
         0 => "it is next in its queue".to_owned(),
         1 => "1 job of its queue goes first".to_owned(),
-        ahead => format!("{ahead} jobs of its queue go first"),
+        _ => format!("{} of its queue go first", count(ahead, "job")),
     };
     let busy = running.min(workers);
     let told = pending(
@@ -310,8 +306,8 @@ mod tests {
         assert_eq!(
             words(Why::NoRunner),
             (
-                "job 7 is pending: no runner is alive".into(),
-                Some("start one: `jobq run`".into())
+                "job 7 is pending: no runner is active".into(),
+                Some("start one with `jobq run`".into())
             )
         );
         assert_eq!(

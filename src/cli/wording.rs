@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobq::{AttemptEnd, Event, EventKind, LimitsOfQueue, LogEntry, Progress, Rate};
+use jobq::{AttemptEnd, Event, EventKind, LimitsOfQueue, LogEntry, Progress, Rate, State};
 use serde::Deserialize;
 
 use super::limits;
 use super::output::text::count;
-use super::output::time::{duration, relative};
+use super::output::time::{coarse, duration, relative};
 use super::what::percent;
 
 #[derive(Default, Deserialize)]
@@ -24,7 +24,7 @@ struct Details {
 }
 
 /// One sentence without its subject, the job.
-pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
+pub(super) fn sentence(event: &Event) -> String {
     let end: AttemptEnd = details(event);
     let attempt = event.attempt.unwrap_or_default();
     let failed = || end.error.as_deref().unwrap_or("no error was given");
@@ -35,18 +35,18 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
         EventKind::Completed => format!("completed{}", after(event)),
         EventKind::Failed => format!("failed{}: {}", after(event), failed()),
         EventKind::Retry => format!(
-            "attempt {attempt} failed{}: {}; the next one is due {}",
+            "attempt {attempt} failed{}: {}; retrying {}",
             after(event),
             failed(),
-            due(&end, now)
+            again(&end, event.at)
         ),
         EventKind::Cancelled => {
             let why = end.error.map(|why| format!(": {why}")).unwrap_or_default();
             format!("cancelled{}{why}", after(event))
         }
         EventKind::Snoozed => format!(
-            "attempt {attempt} asked to be called again {}",
-            due(&end, now)
+            "attempt {attempt} was snoozed; running again {}",
+            again(&end, event.at)
         ),
         EventKind::Returned => {
             let why = end.error.map(|why| format!(": {why}")).unwrap_or_default();
@@ -54,7 +54,7 @@ pub(super) fn sentence(event: &Event, now: Timestamp) -> String {
         }
         EventKind::Recovered => format!("attempt {attempt} was lost: {}", failed()),
         EventKind::CancelRequested => "asked to stop".to_owned(),
-        EventKind::Requeued => "put back by hand".to_owned(),
+        EventKind::Requeued => "retried by hand".to_owned(),
         EventKind::Edited => "edited".to_owned(),
         EventKind::ReportDropped => {
             format!("attempt {attempt} reported, but no longer held the job")
@@ -195,10 +195,34 @@ fn after(event: &Event) -> String {
         .unwrap_or_default()
 }
 
-fn due(end: &AttemptEnd, now: Timestamp) -> String {
-    end.run_at_ms
+/// When a job runs again, seen from the event that says so: `in 5s`.
+fn again(end: &AttemptEnd, event: Timestamp) -> String {
+    let Some(at) = end
+        .run_at_ms
         .and_then(|ms| Timestamp::from_millisecond(ms).ok())
-        .map_or_else(|| "later".to_owned(), |at| relative(at, now))
+    else {
+        return "later".to_owned();
+    };
+    match Duration::try_from(at.duration_since(event)) {
+        Ok(wait) if wait >= Duration::from_millis(50) => format!("in {}", duration(wait)),
+        _ => "now".to_owned(),
+    }
+}
+
+/// How a job ended, as the verb of a sentence.
+pub(super) fn ended(state: State) -> String {
+    match state {
+        State::Cancelled => "was cancelled".to_owned(),
+        state => state.to_string(),
+    }
+}
+
+/// `is due in 5m`, `is due now`, `has been due for 14s`.
+pub(super) fn due(at: Timestamp, now: Timestamp) -> String {
+    match Duration::try_from(now.duration_since(at)) {
+        Ok(late) if late >= Duration::from_secs(1) => format!("has been due for {}", coarse(late)),
+        _ => format!("is due {}", relative(at, now)),
+    }
 }
 
 #[cfg(test)]
@@ -222,7 +246,28 @@ mod tests {
         )
         .unwrap();
         let page = queue.events(&EventFilter::default()).unwrap();
-        sentence(&page.events[0], Timestamp::UNIX_EPOCH)
+        sentence(&page.events[0])
+    }
+
+    #[test]
+    fn what_is_overdue_has_been_due_for_some_time() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(due(at(0), at(14)), "has been due for 14s");
+        assert_eq!(due(at(0), at(0)), "is due now");
+        assert_eq!(due(at(300), at(0)), "is due in 5m");
+    }
+
+    #[test]
+    fn a_retry_is_told_as_it_was_when_it_was_decided() {
+        let wait = |ms: i64| AttemptEnd {
+            run_at_ms: Some(ms),
+            ..AttemptEnd::default()
+        };
+        let event = Timestamp::UNIX_EPOCH;
+        assert_eq!(again(&wait(500), event), "in 500ms");
+        assert_eq!(again(&wait(5000), event), "in 5s");
+        assert_eq!(again(&wait(0), event), "now");
+        assert_eq!(again(&AttemptEnd::default(), event), "later");
     }
 
     #[test]
@@ -283,11 +328,7 @@ mod tests {
         };
         assert!(queue.set_limits("images", cleared).unwrap());
         let page = queue.events(&EventFilter::default()).unwrap();
-        let told: Vec<_> = page
-            .events
-            .iter()
-            .map(|event| sentence(event, event.at))
-            .collect();
+        let told: Vec<_> = page.events.iter().map(sentence).collect();
         assert_eq!(
             told,
             [

@@ -187,7 +187,7 @@ impl NewJob {
         self.when(When::In(delay))
     }
 
-    /// How many tries may follow the first; 3 unless set.
+    /// Maximum retries after the first attempt; default: 3.
     #[must_use]
     pub fn max_retries(mut self, retries: u32) -> NewJob {
         self.max_retries = Some(retries);
@@ -327,7 +327,7 @@ impl NewJob {
         self
     }
 
-    /// Whose job it is.
+    /// The tenant that owns the job.
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> NewJob {
         self.tenant = Some(tenant.into());

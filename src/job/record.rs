@@ -79,7 +79,7 @@ pub struct JobRecord {
     pub runner: Option<i64>,
     /// The worker that runs it, once that is known.
     pub worker: Option<u32>,
-    /// Whose it is.
+    /// The tenant that owns the job.
     pub tenant: Option<String>,
     /// Its tags.
     pub tags: BTreeMap<String, String>,

@@ -61,7 +61,7 @@ impl JobTemplate {
         check_repeatable(&job)?;
         let invalid = |error: &dyn std::fmt::Display| {
             Error::invalid(format!(
-                "the payload of the '{}' job is no JSON: {error}",
+                "the payload of the '{}' job is not JSON: {error}",
                 job.kind
             ))
         };

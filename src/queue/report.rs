@@ -4,6 +4,7 @@ use super::Queue;
 use crate::event::{EventKind, Level, LogEntry};
 use crate::job::{AttemptRef, NewJob, Progress};
 use crate::store::attempt_writes;
+use crate::store::command::Posted;
 use crate::{Error, Result};
 
 impl Queue {
@@ -42,7 +43,7 @@ impl Queue {
     pub fn set_result(&self, attempt: AttemptRef, json: &str) -> Result<()> {
         let json = NewJob::new("result").payload_json(json).payload;
         let json =
-            json.map_err(|error| Error::invalid(format!("the result is no JSON: {error}")))?;
+            json.map_err(|error| Error::invalid(format!("the result is not JSON: {error}")))?;
         if json.len() > self.limits.max_payload_bytes {
             return Err(Error::invalid(format!(
                 "the result is {} bytes long, at most {} are allowed",
@@ -61,8 +62,12 @@ impl Queue {
         kind: EventKind,
         bytes: Vec<u8>,
     ) -> Result<()> {
-        self.store
-            .seat
-            .post(move |tx| attempt_writes::output(tx, attempt, kind, &bytes))
+        let output = Posted {
+            job: attempt.job,
+            what: "output",
+        };
+        self.store.seat.post(output, move |tx| {
+            attempt_writes::output(tx, attempt, kind, &bytes)
+        })
     }
 }

@@ -1,4 +1,4 @@
-//! Schedules: jobs that come again.
+//! Schedules: recurring jobs.
 
 use super::Queue;
 use crate::Result;

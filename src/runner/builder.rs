@@ -266,7 +266,7 @@ impl RunnerBuilder {
     pub(super) fn check(&self) -> Result<()> {
         if self.workers == 0 || self.workers > MAX_WORKERS {
             return Err(Error::invalid(format!(
-                "a runner cannot have {} workers; 1 to {MAX_WORKERS} are allowed",
+                "workers must be 1 to {MAX_WORKERS}, not {}",
                 self.workers
             )));
         }

@@ -16,6 +16,7 @@ use crate::event::{EventKind, Level, LogEntry};
 use crate::job::{JobId, Progress};
 use crate::queue::Queue;
 use crate::store::attempt_writes;
+use crate::store::command::Posted;
 use crate::store::spawned::Spawned;
 use crate::store::tx::Tx;
 
@@ -34,7 +35,7 @@ pub struct Context {
     /// Something was posted, and it is not known whether it is written.
     pub(super) posted: Cell<bool>,
     /// What was posted inside of a transaction of the handler's, which the writer has to wait for.
-    pub(super) held_back: RefCell<Vec<Post>>,
+    pub(super) held_back: RefCell<Vec<(Posted, Post)>>,
 }
 
 /// A write that the handler does not wait for.
@@ -157,7 +158,9 @@ impl Context {
 
     fn save_progress(&self, progress: Progress) {
         let attempt = self.attempt.reference();
-        self.post(move |tx| attempt_writes::progress(tx, attempt, &progress));
+        self.post("progress", move |tx| {
+            attempt_writes::progress(tx, attempt, &progress)
+        });
     }
 
     /// Appends to the job's log; mirrored through the `log` crate.
@@ -190,7 +193,9 @@ impl Context {
             Some(fields) => log::log!(level, "job {}: {} {fields}", self.job_id(), entry.message),
         }
         let attempt = self.attempt.reference();
-        self.post(move |tx| attempt_writes::log(tx, attempt, &entry));
+        self.post("a log entry", move |tx| {
+            attempt_writes::log(tx, attempt, &entry)
+        });
     }
 
     /// The state of this type that the application registered with
@@ -225,7 +230,7 @@ impl Context {
             .queue
             .post_output(self.attempt.reference(), kind, bytes)
         {
-            log::warn!("output of job {} is lost: {error}", self.job_id());
+            self.posted_as("output").lost(&error);
         }
     }
 
@@ -239,19 +244,31 @@ impl Context {
         self.marks.set(self.worker, mark);
     }
 
-    fn post(&self, body: impl FnMut(&mut Tx<'_>) -> crate::Result<()> + Send + 'static) {
-        self.held_back.borrow_mut().push(Box::new(body));
+    fn post(
+        &self,
+        what: &'static str,
+        body: impl FnMut(&mut Tx<'_>) -> crate::Result<()> + Send + 'static,
+    ) {
+        let post = (self.posted_as(what), Box::new(body) as Post);
+        self.held_back.borrow_mut().push(post);
         self.send_held_back();
+    }
+
+    fn posted_as(&self, what: &'static str) -> Posted {
+        Posted {
+            job: self.job_id(),
+            what,
+        }
     }
 
     fn send_held_back(&self) {
         if self.queue.store.is_lent_here() {
             return;
         }
-        for post in self.held_back.take() {
+        for (posted, post) in self.held_back.take() {
             self.posted.set(true);
-            if let Err(error) = self.queue.store.seat.post(post) {
-                log::warn!("a write of job {} is lost: {error}", self.job_id());
+            if let Err(error) = self.queue.store.seat.post(posted, post) {
+                posted.lost(&error);
             }
         }
     }

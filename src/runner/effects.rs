@@ -128,7 +128,7 @@ impl Context {
             result: result_json(&answer).map_err(Refused::Failed)?,
         };
         self.flush_progress();
-        for post in self.held_back.borrow_mut().iter_mut() {
+        for (_, post) in self.held_back.borrow_mut().iter_mut() {
             post(tx)?;
         }
         let ended = (&verdict, &*self.spawned().borrow());

@@ -7,6 +7,7 @@ use super::builder::Until;
 use super::dispatcher::Dispatcher;
 use super::handle::StopAsked;
 use crate::outcome::CancelReason;
+use crate::plural::count;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::runners;
 use crate::store::settle::{AheadAgain, return_unbegun};
@@ -54,10 +55,8 @@ impl Dispatcher {
             && (asked == StopAsked::Hurriedly || now >= until)
         {
             if !self.in_flight.is_empty() {
-                log::warn!(
-                    "{} jobs still run and are told to stop",
-                    self.in_flight.len()
-                );
+                let jobs = count(self.in_flight.len() as u64, "job");
+                log::warn!("{jobs} still running; telling them to stop");
             }
             self.cancel_all(CancelReason::Shutdown);
             self.phase = Phase::Cancelling {
@@ -72,10 +71,8 @@ impl Dispatcher {
         if let Phase::Cancelling { until } = self.phase
             && now >= clock::after(until, self.settings.pulse.grace)
         {
-            log::error!(
-                "what {} jobs came to could not be saved; ending without it",
-                self.in_flight.len()
-            );
+            let jobs = count(self.in_flight.len() as u64, "job");
+            log::error!("the outcome of {jobs} could not be saved; ending without it");
             self.phase = Phase::GaveUp;
             return Ok(());
         }

@@ -174,7 +174,7 @@ fn step_ms(text: &str) -> Result<i64> {
         Error::invalid(format!("'@every {text}': {why}"))
             .hint("intervals look like '@every 90s', '@every 1h30m' or '@every 2 days'")
     };
-    let span: Span = text.parse().map_err(|_| invalid("it is no duration"))?;
+    let span: Span = text.parse().map_err(|_| invalid("it is not a duration"))?;
     if span.get_years() != 0 || span.get_months() != 0 {
         return Err(invalid(
             "months and years differ in length; say it in days, or as a cron expression",
@@ -194,7 +194,7 @@ fn step_ms(text: &str) -> Result<i64> {
 
 fn cron(text: &str, zone: TimeZone) -> Result<Timetable> {
     let invalid =
-        |why: String| Error::invalid(format!("'{text}' is no rule: {why}")).hint(LOOKS_LIKE);
+        |why: String| Error::invalid(format!("'{text}' is not a rule: {why}")).hint(LOOKS_LIKE);
     let fields: Vec<&str> = text.split(' ').filter(|field| !field.is_empty()).collect();
     if !(5..=6).contains(&fields.len()) {
         let has = match fields.len() {

@@ -122,7 +122,7 @@ fn a_rule_that_cannot_be_read_is_told_why() {
         ("every day", "2 fields"),
         ("@dialy", "@dialy"),
         ("@every", "@every"),
-        ("@every soon", "no duration"),
+        ("@every soon", "not a duration"),
         ("@every 0s", "shortest"),
         ("@every 999ms", "shortest"),
         ("@every -5m", "shortest"),

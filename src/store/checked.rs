@@ -292,7 +292,7 @@ pub(crate) fn check_payload(
     json: Result<String, String>,
     limits: &Limits,
 ) -> Result<String> {
-    let json = json.map_err(|error| Error::invalid(format!("{name} is no JSON: {error}")))?;
+    let json = json.map_err(|error| Error::invalid(format!("{name} is not JSON: {error}")))?;
     if json.len() > limits.max_payload_bytes {
         return Err(Error::invalid(format!(
             "{name} is {} bytes long, at most {} are allowed",

@@ -6,7 +6,7 @@ use crossbeam_channel::Sender;
 
 use super::tx::Tx;
 use crate::error::Kind;
-use crate::{Error, Result};
+use crate::{Error, JobId, Result};
 
 /// A write that waits for its transaction.
 pub(crate) trait Command: Send {
@@ -20,7 +20,28 @@ pub(crate) trait Command: Send {
 pub(crate) struct Call<F, T> {
     body: F,
     answer: Option<T>,
-    reply: Option<Sender<Result<T>>>,
+    reply: ReplyTo<T>,
+}
+
+/// Who hears what became of a write.
+pub(crate) enum ReplyTo<T> {
+    Caller(Sender<Result<T>>),
+    /// The log, and only where it was lost.
+    Log(Posted),
+}
+
+/// A write that no caller waits for, by the name it is given where it is lost.
+#[derive(Clone, Copy)]
+pub(crate) struct Posted {
+    pub(crate) job: JobId,
+    /// `output`, `progress`.
+    pub(crate) what: &'static str,
+}
+
+impl Posted {
+    pub(crate) fn lost(self, error: &Error) {
+        log::warn!("{} of job {} was lost: {error}", self.what, self.job);
+    }
 }
 
 impl<F, T> Call<F, T>
@@ -28,7 +49,7 @@ where
     F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
     T: Send,
 {
-    pub(crate) fn new(body: F, reply: Option<Sender<Result<T>>>) -> Call<F, T> {
+    pub(crate) fn new(body: F, reply: ReplyTo<T>) -> Call<F, T> {
         Call {
             body,
             answer: None,
@@ -55,11 +76,14 @@ where
 
     fn reply(self: Box<Self>, committed: Result<()>) {
         let Call { answer, reply, .. } = *self;
-        let Some(reply) = reply else {
-            if let Err(error) = committed {
-                log::warn!("a write that nobody waits for was not saved: {error}");
+        let reply = match reply {
+            ReplyTo::Caller(reply) => reply,
+            ReplyTo::Log(posted) => {
+                if let Err(error) = committed {
+                    posted.lost(&error);
+                }
+                return;
             }
-            return;
         };
         let answer = committed.and_then(|()| answer.ok_or_else(not_saved));
         // Who no longer listens has gone away.

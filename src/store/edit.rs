@@ -129,7 +129,7 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
     if let Some(json) = &edit.payload {
         let checked = NewJob::new("edit").payload_json(json).payload;
         let payload =
-            checked.map_err(|error| Error::invalid(format!("the payload is no JSON: {error}")))?;
+            checked.map_err(|error| Error::invalid(format!("the payload is not JSON: {error}")))?;
         tx.conn
             .prepare_cached(PAYLOAD_REPLACE)?
             .execute(params![id.0, payload])?;

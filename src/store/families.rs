@@ -388,7 +388,7 @@ pub(crate) fn leave(tx: &mut Tx<'_>, (parent, child): (JobId, JobId), from: Stat
     Ok(())
 }
 
-/// A final child no longer counts as ended: it is put back by hand, or leaves.
+/// A final child no longer counts as ended: it is retried by hand, or leaves.
 pub(crate) fn child_is_back(
     tx: &mut Tx<'_>,
     (parent, child): (JobId, JobId),

@@ -295,7 +295,7 @@ fn meet(tx: &mut Tx<'_>, (needs, rule): (JobId, PrerequisiteRule), job: JobId) -
     Ok(())
 }
 
-/// How many prerequisites a job has to wait for, as it is put back by hand: those that are live, put
+/// How many prerequisites a job has to wait for, as it is retried by hand: those that are live, put
 /// back themselves perhaps. What has ended no longer keeps it, and neither does an own part or an
 /// attempt that is over, or who would wait for the job itself by now.
 pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {

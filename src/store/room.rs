@@ -8,6 +8,7 @@ use super::checked::Limits;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::error::Kind;
+use crate::plural::count;
 use crate::{Error, Result};
 
 statements! {
@@ -94,7 +95,8 @@ fn check_queue(tx: &mut Tx<'_>, queue: i64, bounds: &Bounds) -> Result<()> {
     Err(Error::new(
         Kind::QueueFull,
         format!(
-            "queue '{name}' is full: it holds {live} jobs that have not ended, its limit is {limit}"
+            "queue '{name}' is full: it holds {} that have not ended, its limit is {limit}",
+            count(live.unsigned_abs(), "job")
         ),
     )
     .hint(format!(

@@ -337,7 +337,7 @@ pub enum RunnerState {
     Busy,
     /// It has stopped claiming and waits for its running jobs.
     Stopping,
-    /// It has ended or is lost. What it still holds is taken over by the next runner that looks.
+    /// It has ended or is lost. What it still holds is taken over by the next runner to start.
     Offline,
 }
 

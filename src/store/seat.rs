@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::command::{Call, Command};
+use super::command::{Call, Command, Posted, ReplyTo};
 use super::gate::Gate;
 use super::tx::Tx;
 use super::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
@@ -74,16 +74,17 @@ impl WriterSeat {
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = bounded(1);
-        self.send(Box::new(Call::new(body, Some(reply))))?;
+        self.send(Box::new(Call::new(body, ReplyTo::Caller(reply))))?;
         answer.recv().map_err(|_| gone())?
     }
 
     /// Puts `body` into the next transaction and does not wait. What fails is logged.
     pub(crate) fn post(
         &self,
+        posted: Posted,
         body: impl FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        self.send(Box::new(Call::new(body, None)))
+        self.send(Box::new(Call::new(body, ReplyTo::Log(posted))))
     }
 
     pub(crate) fn bell(&self) -> Arc<Doorbell> {

@@ -21,7 +21,7 @@ impl From<rusqlite::Error> for Error {
             }
             Some(ErrorCode::ReadOnly) => Error::new(Kind::ReadOnly, "the database is read-only"),
             Some(ErrorCode::NotADatabase) => {
-                Error::new(Kind::NotADatabase, "the file is no SQLite database")
+                Error::new(Kind::NotADatabase, "the file is not a SQLite database")
                     .hint("it is some other file: name the right one")
             }
             Some(ErrorCode::DatabaseCorrupt) => {

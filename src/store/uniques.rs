@@ -76,10 +76,7 @@ pub(crate) fn claim(tx: &mut Tx<'_>, job: &CheckedJob, unique: &Unique) -> Resul
 
 fn taken_by(unique: &Unique, (holder, state): (JobId, State)) -> Result<Taken> {
     if unique.on_duplicate == OnDuplicate::Reject {
-        let has = format!(
-            " has the unique key '{}' already; it is {state}",
-            unique.key
-        );
+        let has = format!(" already has the unique key '{}' ({state})", unique.key);
         return Err(Error::because_of(Kind::Duplicate, ("", holder, &has))
             .hint(format!("`jobq status {holder}` shows it")));
     }
@@ -129,7 +126,7 @@ pub(crate) fn take_again(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     match holder(tx, &key)? {
         Some((holder, _)) if holder != job => Err(Error::new(
             Kind::Duplicate,
-            format!("job {job} cannot be put back: job {holder} has its unique key '{key}' now"),
+            format!("job {job} cannot be retried: job {holder} has its unique key '{key}' now"),
         )),
         _ => take(tx, &key, job),
     }

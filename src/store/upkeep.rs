@@ -11,6 +11,7 @@ use super::file;
 use super::queues;
 use super::runners;
 use super::tx::Tx;
+use crate::plural::count;
 use crate::state::State;
 use crate::{Error, Result};
 
@@ -84,8 +85,8 @@ fn references(conn: &Connection) -> Result<Finding> {
         (
             Severity::Error,
             format!(
-                "{} rows refer to rows that are not there, the first in {table}",
-                tables.len()
+                "{} without the row that it refers to, the first in {table}",
+                count(tables.len() as u64, "row")
             ),
         )
     });
@@ -118,7 +119,7 @@ fn rules(conn: &Connection) -> Result<Finding> {
     let problem = worst.map(|worst| {
         let messages: Vec<String> = faults.into_iter().map(|(_, message)| message).collect();
         let remedy = match worst {
-            Severity::Error => "; `jobq doctor --fix` puts it right",
+            Severity::Error => "; `jobq doctor --fix` repairs it",
             _ => "",
         };
         (worst, format!("{}{remedy}", messages.join("; ")))
@@ -138,8 +139,9 @@ fn limits(conn: &Connection) -> Result<Finding> {
         let limit = queue.limits.concurrency.map(u64::from);
         if let Some(limit) = limit.filter(|limit| running > *limit) {
             over.push(format!(
-                "queue '{}' runs {running} jobs, its limit is {limit}",
-                queue.name
+                "queue '{}' runs {}, its limit is {limit}",
+                queue.name,
+                count(running, "job")
             ));
         }
     }
@@ -169,9 +171,9 @@ pub(crate) fn locks(conn: &Connection, folder: &Path) -> Result<Finding> {
         let jobs = runners::held_by(conn, runner.id)?.len();
         if jobs > 0 {
             without.push(format!(
-                "runner {} has no lock file and {jobs} running job{}",
+                "runner {} has no lock file and {}",
                 runner.id,
-                if jobs == 1 { "" } else { "s" }
+                count(jobs as u64, "running job")
             ));
         }
     }
@@ -241,7 +243,7 @@ pub(crate) fn backup(conn: &Connection, to: &Path) -> Result<()> {
     file::create_private(&part)?;
     let copied = part
         .to_str()
-        .ok_or_else(|| Error::invalid(format!("{} is no UTF-8", part.display())))
+        .ok_or_else(|| Error::invalid(format!("{} is not UTF-8", part.display())))
         .and_then(|name| copy(conn, name));
     let moved = copied.and_then(|_| {
         let synced = std::fs::File::open(&part).and_then(|file| file.sync_all());

@@ -97,7 +97,7 @@ pub enum Why {
         /// Until then.
         until: jiff::Timestamp,
     },
-    /// It had not begun by its deadline: the next runner that looks cancels it.
+    /// It had not begun by its deadline: the next runner to start cancels it.
     DeadlineOver {
         /// What it is until then.
         state: State,

@@ -72,7 +72,7 @@ fn a_job_of_a_call_that_fails_is_named_by_its_place() {
     let error = error.unwrap_err();
     assert_eq!(
         error.to_string(),
-        "job 3: job 2 of this call has the unique key 'zz' already; it is pending"
+        "job 3: job 2 of this call already has the unique key 'zz' (pending)"
     );
     assert_eq!((error.job(), error.help()), (None, None));
     let there = queue.enqueue(once).unwrap().id;

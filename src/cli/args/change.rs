@@ -51,22 +51,22 @@ pub(crate) struct Edit {
     /// Another priority
     #[arg(long, value_parser = choices::priority())]
     pub(crate) priority: Option<Priority>,
-    /// Due when so long has passed from now
+    /// When it is due, from now: 90s, 1h30m, '2 days'
     #[arg(long = "in", value_name = "DURATION", value_parser = parse::duration, conflicts_with = "at")]
     pub(crate) delay: Option<Duration>,
-    /// Due at this time: RFC 3339, HH:MM, or 'YYYY-MM-DD HH:MM'
+    /// When it is due: RFC 3339, HH:MM, or 'YYYY-MM-DD HH:MM'
     #[arg(long, value_name = "TIME", value_parser = parse::time)]
     pub(crate) at: Option<Timestamp>,
-    /// How many tries may follow the first
+    /// Maximum retries
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
-    /// How the wait between tries grows
+    /// How the wait between retries grows
     #[arg(long, value_name = "HOW", value_parser = choices::backoff())]
     pub(crate) backoff: Option<Backoff>,
-    /// The first wait between tries
+    /// The first wait between retries
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) retry_delay: Option<Duration>,
-    /// How long one attempt may take
+    /// Time limit of each attempt
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) timeout: Option<Duration>,
     /// Another payload: JSON, @FILE with JSON in it, or - for stdin
@@ -89,14 +89,14 @@ pub(crate) struct Remove {
 
 #[derive(Debug, Args)]
 pub(crate) struct Pause {
-    /// The queue; all where none is given
+    /// The queue [default: all queues]
     #[arg(value_name = "QUEUE")]
     pub(crate) queue: Option<String>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Resume {
-    /// The queue; all where none is given
+    /// The queue [default: all queues]
     #[arg(value_name = "QUEUE")]
     pub(crate) queue: Option<String>,
 }
@@ -121,34 +121,35 @@ pub(crate) enum QueueVerb {
     "concurrency", "rate", "max_size", "weight",
 ])))]
 pub(crate) struct SetQueue {
-    /// The queue; it is made where it is not there yet
+    /// The queue; it need not exist yet
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// So many of its jobs run at once, or none: no limit
+    /// How many of its jobs may run at once, or none for no limit
     #[arg(long, value_name = "N|none", value_parser = limits::number::<u32>)]
     pub(crate) concurrency: Option<Change<u32>>,
-    /// So many of its jobs start in any span of that length, like 10/1m, retries too; or none: no limit
+    /// How many of its jobs may start in any span of time, like 10/1m, retries included; or none for no
+    /// limit
     #[arg(long, value_name = "N/DURATION|none", value_parser = limits::rate_or_none)]
     pub(crate) rate: Option<Change<Rate>>,
-    /// So many jobs that have not ended it takes, more are refused (exit code 75); or none: no limit of
-    /// its own
+    /// How many unfinished jobs it may hold, more are refused (exit code 75); or none for no limit of its
+    /// own
     #[arg(long, value_name = "N|none", value_parser = limits::number::<u64>)]
     pub(crate) max_size: Option<Change<u64>>,
-    /// Its share of a runner among the queues with work; 1 unless set
+    /// Its share of a runner among the queues with work, 1 if never set
     #[arg(long, value_name = "N")]
     pub(crate) weight: Option<u32>,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct Prune {
-    /// Only jobs that ended longer ago than this; else the config file says, else 24h for
-    /// completed jobs and 7 days for failed and cancelled ones
+    /// Only jobs that ended longer ago than this [default: [retention] in the config file, else 24h
+    /// for completed jobs, 7 days for others]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) older_than: Option<Duration>,
-    /// Only jobs in this state; may be given more than once
+    /// Only jobs in this state; may be given more than once [default: all final states]
     #[arg(long = "state", value_name = "STATE", value_parser = choices::final_state(), value_delimiter = ',')]
     pub(crate) states: Vec<State>,
-    /// Only tell how many it would be
+    /// Only say how many would be removed
     #[arg(long)]
     pub(crate) dry_run: bool,
 }
@@ -161,7 +162,7 @@ pub(crate) struct Backup {
 
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// Put right what can be: count the jobs anew
+    /// Repair what can be repaired: recount the jobs, rebuild what follows from them
     #[arg(long)]
     pub(crate) fix: bool,
 }

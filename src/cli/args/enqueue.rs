@@ -29,23 +29,23 @@ Examples:
   jobq enqueue --batch jobs.jsonl"
 )]
 pub(crate) struct Enqueue {
-    /// The command and its arguments, run as given: no shell looks at them
+    /// The command and its arguments, run as given, without a shell
     #[arg(last = true, value_name = "CMD ARG")]
     pub(crate) command: Vec<OsString>,
-    /// A command line for /bin/sh
+    /// A command line, run by /bin/sh
     #[arg(long, value_name = "TEXT")]
     pub(crate) shell: Option<OsString>,
-    /// A job of this kind, for a handler of its own
+    /// A job of this kind, for the handler of that kind
     #[arg(long)]
     pub(crate) kind: Option<String>,
-    /// The payload of a --kind job: JSON, @FILE with JSON in it, or - for stdin
+    /// The payload of a --kind job: JSON, @FILE with JSON in it, or - for stdin [default: null]
     #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true,
         conflicts_with_all = ["command", "shell", "batch"])]
     pub(crate) payload: Option<OsString>,
     /// Many jobs: JSON Lines in a file, or - for stdin. All or none are added
     #[arg(long, value_name = "FILE|-", conflicts_with_all = OF_ONE_JOB)]
     pub(crate) batch: Option<PathBuf>,
-    /// Commit every N lines of a very large batch
+    /// Commit every N lines of a very large batch [default: all lines in one transaction]
     #[arg(long, value_name = "N", conflicts_with_all = ["command", "shell", "kind"])]
     pub(crate) chunk: Option<NonZeroU64>,
     #[command(flatten)]
@@ -62,24 +62,24 @@ const OF_ONE_JOB: [&str; 6] = ["unique", "fail_on", "env", "wait", "follow", "wa
 /// When it may start, and after what.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// Not before so long has passed: 90s, 1h30m, '2 days'
+    /// Not before this time has passed: 90s, 1h30m, '2 days'
     #[arg(long = "in", value_name = "DURATION", value_parser = parse::duration, conflicts_with = "at")]
     pub(crate) delay: Option<Duration>,
     /// Not before this time: RFC 3339, HH:MM, or 'YYYY-MM-DD HH:MM'
     #[arg(long, value_name = "TIME", value_parser = parse::time)]
     pub(crate) at: Option<Timestamp>,
-    /// Cancelled unless it has begun by then: a time as for --at, or a duration from now
+    /// Cancel it if it has not begun by then: a time as for --at, or a duration from now
     #[arg(long, value_name = "TIME", value_parser = parse::deadline)]
     pub(crate) deadline: Option<When>,
-    /// Once all these jobs have completed; cancelled when one fails or is cancelled: 42, 3 5 8-12,
-    /// 3,5, @last
+    /// Run after all these jobs have completed; cancelled when one fails or is cancelled: 42, 3 5
+    /// 8-12, 3,5, @last
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
     pub(crate) after: Vec<String>,
-    /// Once all these jobs are final, however they ended: ids as for --after
+    /// Run after all these jobs have ended, however they ended: ids as for --after
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
     pub(crate) after_any: Vec<String>,
-    /// A child of this job, which completes once its children have. From inside of a running job it
-    /// is added once the attempt has completed
+    /// Make it a child of this job, which completes once its children have. From inside a running job
+    /// it begins once the attempt has completed
     #[arg(long, value_name = "ID", help_heading = RULES)]
     pub(crate) parent: Option<String>,
 }
@@ -93,19 +93,19 @@ impl Start {
 /// What goes for one job.
 #[derive(Debug, Args)]
 pub(crate) struct OneJob {
-    /// Exit codes of the command that fail it for good, like 2,64-78
+    /// Exit codes of the command that fail it for good, like 2,64-78 [default: 126,127]
     #[arg(long, value_name = "CODES", conflicts_with = "kind")]
     pub(crate) fail_on: Option<String>,
-    /// A variable for the command: with this value, or with the one it has here
+    /// A variable for the command: with this value, or with its value here; may be given more than once
     #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "kind")]
     pub(crate) env: Vec<OsString>,
-    /// Wait until it is final: exit code 0 or 4
+    /// Wait until it has ended: exit code 0 or 4
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Print its output as it comes, until it is final: exit code 0 or 4
+    /// Print its output as it comes, until it has ended: exit code 0 or 4
     #[arg(long, conflicts_with = "wait")]
     pub(crate) follow: bool,
-    /// How long to wait at most
+    /// How long to wait at most [default: forever]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration, requires = "wait")]
     pub(crate) wait_timeout: Option<Duration>,
 }

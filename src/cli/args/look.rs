@@ -29,10 +29,10 @@ pub(crate) struct List {
     /// Only jobs enqueued in this time: 1h, '2 days'
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) since: Option<Duration>,
-    /// The order
+    /// The order of the jobs
     #[arg(long, value_name = "ORDER", default_value = "newest")]
     pub(crate) sort: SortBy,
-    /// At most so many, 0 for all; else 50 on a terminal and all elsewhere
+    /// Show at most N (0: all) [default: 50 on a terminal, else all]
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
 }
@@ -74,7 +74,7 @@ impl From<SortBy> for Sort {
 pub(crate) struct Logs {
     /// The job: 42, @last
     pub(crate) id: String,
-    /// Go on as more comes, until the job is final
+    /// Go on as more comes, until the job has ended
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only this attempt
@@ -113,10 +113,10 @@ pub(crate) struct Wait {
     pub(crate) filter: JobFilter,
     #[command(flatten)]
     pub(crate) state: StateFilter,
-    /// How long to wait at most: exit code 124 after that
+    /// How long to wait at most, exit code 124 after that [default: forever]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) timeout: Option<Duration>,
-    /// With one command: exit as it did
+    /// With one command: exit with its exit code
     #[arg(long)]
     pub(crate) exit_code: bool,
 }

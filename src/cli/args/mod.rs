@@ -52,11 +52,12 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// The database; made on first use. Else the config file says where, else it is
-    /// $XDG_STATE_HOME/jobq/jobq.db
+    /// The database [default: db in the config file, else $XDG_STATE_HOME/jobq/jobq.db, else
+    /// ~/.local/state/jobq/jobq.db]
     #[arg(long, global = true, value_name = "PATH", env = "JOBQ_DB", hide_env_values = true, value_parser = os_path())]
     pub(crate) db: Option<PathBuf>,
-    /// The config file; else ./jobq.toml, else $XDG_CONFIG_HOME/jobq/jobq.toml
+    /// The config file [default: ./jobq.toml, else $XDG_CONFIG_HOME/jobq/jobq.toml, else
+    /// ~/.config/jobq/jobq.toml]
     #[arg(long, global = true, value_name = "PATH", value_parser = os_path())]
     pub(crate) config: Option<PathBuf>,
     /// Print JSON Lines: one object a line
@@ -72,6 +73,7 @@ pub(crate) struct Global {
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
     /// What survives a power cut: all that was acknowledged, or all but the last moments (faster)
+    /// [default: full]
     #[arg(
         long,
         global = true,
@@ -105,19 +107,19 @@ pub(crate) enum Verb {
     List(List),
     /// Show what a job printed and logged
     Logs(Logs),
-    /// Wait until jobs are final
+    /// Wait until jobs have ended
     Wait(Wait),
-    /// Tell which rule keeps a job from running
+    /// Explain why a job is not running
     Why(Why),
-    /// Show the history
+    /// Show what happened, as a stream
     Events(Events),
-    /// Call jobs off, running ones too
+    /// Cancel jobs, running ones too
     Cancel(Cancel),
-    /// Put final jobs back; their history stays
+    /// Run finished jobs again (history is kept)
     Retry(Retry),
-    /// Change jobs that do not run
+    /// Change jobs that are not running
     Edit(Edit),
-    /// Remove final jobs and their history
+    /// Remove ended jobs and their history
     Remove(Remove),
     /// Start nothing more from a queue, or from all
     Pause(Pause),
@@ -125,9 +127,9 @@ pub(crate) enum Verb {
     Resume(Resume),
     /// List queues and limit them
     Queue(Queue),
-    /// Jobs that come again
+    /// Manage recurring jobs
     Schedule(Schedule),
-    /// Remove old final jobs
+    /// Remove old jobs that have ended
     Prune(Prune),
     /// Copy the live database to a new file
     Backup(Backup),
@@ -135,11 +137,11 @@ pub(crate) enum Verb {
     Doctor(Doctor),
     /// Measure this machine
     Bench(Bench),
-    /// From inside a job: tell how far it is
+    /// From inside a job: report its progress
     Progress(Progress),
     /// From inside a job: add to its log
     Log(Log),
-    /// From inside a job: leave a result
+    /// From inside a job: set its result
     Result(ResultOf),
     /// Print a completion script for a shell
     Completions(Completions),
@@ -169,6 +171,34 @@ mod tests {
     #[test]
     fn the_definitions_hold_together() {
         Cli::command().debug_assert();
+    }
+
+    /// What every command and option says of itself.
+    fn help_texts(command: &clap::Command, found: &mut Vec<String>) {
+        found.extend(command.get_about().map(ToString::to_string));
+        let args = command.get_arguments().filter_map(|arg| arg.get_help());
+        found.extend(args.map(ToString::to_string));
+        for below in command.get_subcommands() {
+            help_texts(below, found);
+        }
+    }
+
+    #[test]
+    fn help_is_said_in_plain_words() {
+        let mut texts = Vec::new();
+        help_texts(&Cli::command(), &mut texts);
+        for coined in [
+            "unless set",
+            "o many",
+            "o long",
+            "Whose",
+            "ut back",
+            "; else",
+            "nobody",
+        ] {
+            let said: Vec<_> = texts.iter().filter(|text| text.contains(coined)).collect();
+            assert!(said.is_empty(), "{coined}: {said:?}");
+        }
     }
 
     #[test]

@@ -16,25 +16,25 @@ pub(super) const RULES: &str = "Rules between jobs";
 /// What goes for a job however often and whenever it is made.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct JobOptions {
-    /// The queue
+    /// The queue [default: default]
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<String>,
-    /// Which jobs of the queue go first
+    /// Which jobs of the queue go first [default: normal]
     #[arg(long, value_parser = choices::priority())]
     pub(crate) priority: Option<Priority>,
-    /// How many tries may follow the first
+    /// Maximum retries [default: 3]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
-    /// How the wait between tries grows
+    /// How the wait between retries grows [default: exponential]
     #[arg(long, value_name = "HOW", value_parser = choices::backoff())]
     pub(crate) backoff: Option<Backoff>,
-    /// The first wait between tries
+    /// The first wait between retries [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) retry_delay: Option<Duration>,
-    /// How long one attempt may take
+    /// Time limit of each attempt [default: none]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) timeout: Option<Duration>,
-    /// Whose it is
+    /// Tenant that owns the job
     #[arg(long, value_name = "NAME")]
     pub(crate) tenant: Option<String>,
     /// A tag to find it by; may be given more than once
@@ -47,24 +47,24 @@ pub(crate) struct JobOptions {
     /// and its environment
     #[arg(long, help_heading = RULES)]
     pub(crate) unique_by_payload: bool,
-    /// The unique key stays taken for so long after the job has ended
+    /// How long the unique key stays taken after the job has ended [default: not at all]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration, help_heading = RULES)]
     pub(crate) unique_for: Option<Duration>,
-    /// Where the unique key is taken: keep the job that has it (unless set), replace its payload and
-    /// options while it does not run (one that may run already is not delayed), or reject this one
+    /// When the unique key is taken: keep the job that has it, replace its payload and options if it
+    /// does not run yet, or reject this one [default: keep]
     #[arg(long, value_name = "HOW", value_parser = choices::on_duplicate(), help_heading = RULES)]
     pub(crate) on_duplicate: Option<OnDuplicate>,
-    /// The concurrency key: one job that has it runs at a time, or as many as it has --places
+    /// Concurrency key: one job with this key runs at a time, or as many as --places says
     #[arg(long, value_name = "KEY", help_heading = RULES)]
     pub(crate) key: Option<String>,
-    /// How many places the concurrency key has from now on, at most 1000; 1 where nobody has said
+    /// How many jobs of the concurrency key run at a time from now on, 1 to 1000 [default: 1]
     #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
     pub(crate) places: Option<u32>,
-    /// What a child's failure means for this job: it fails when all are final (unless set), at once, at
-    /// once and the other children are cancelled, or not at all
+    /// What a child's failure means for this job: it fails when all children are final, fails at once,
+    /// fails at once and cancels the others, or goes on [default: fail-at-end]
     #[arg(long, value_name = "HOW", value_parser = choices::child_policy(), help_heading = RULES)]
     pub(crate) child_policy: Option<ChildPolicy>,
-    /// It is run once more when all its children are final, with JOBQ_STEP=final
+    /// Run it once more when all its children are final, with JOBQ_STEP=final
     #[arg(long, help_heading = RULES)]
     pub(crate) final_step: bool,
 }

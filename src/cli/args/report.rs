@@ -7,10 +7,10 @@ use super::choices;
 
 #[derive(Debug, Args)]
 pub(crate) struct Progress {
-    /// How far it is: 40, 40%, or 3/10
+    /// How far the job is: 40, 40%, or 3/10
     #[arg(value_parser = how_far, allow_negative_numbers = true)]
     pub(crate) percent: jobq::Progress,
-    /// What it is doing
+    /// What the job is doing
     pub(crate) message: Option<String>,
 }
 
@@ -36,12 +36,12 @@ fn how_far(text: &str) -> Result<jobq::Progress, String> {
     if let Some((done, of)) = text.split_once('/') {
         return match (done.trim().parse(), of.trim().parse()) {
             (Ok(done), Ok(of)) if done <= of => Ok(jobq::Progress::of(done, of)),
-            _ => Err("it is like 3/10: so many done, of so many".to_owned()),
+            _ => Err("fractions look like 3/10: 3 of 10 done".to_owned()),
         };
     }
     match text.strip_suffix('%').unwrap_or(text).parse() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(jobq::Progress::percent(percent)),
-        _ => Err("it is a number from 0 to 100, or like 3/10".to_owned()),
+        _ => Err("progress must be 0 to 100, or like 3/10".to_owned()),
     }
 }
 

@@ -13,10 +13,10 @@ Examples:
   jobq run
   jobq run --drain -f jobs.jsonl     a durable xargs -P5")]
 pub(crate) struct Run {
-    /// How many jobs run at a time; else the config file says, else 5
+    /// How many jobs run at a time [default: workers in the config file, else 5]
     #[arg(short = 'j', long, value_name = "N", value_parser = workers)]
     pub(crate) workers: Option<usize>,
-    /// Only jobs of this queue; may be given more than once
+    /// Only jobs of this queue; may be given more than once [default: all queues]
     #[arg(long = "queue", value_name = "NAME")]
     pub(crate) queues: Vec<String>,
     /// Stop when nothing is left that could run, now or after a retry; schedules do not fire
@@ -26,10 +26,11 @@ pub(crate) struct Run {
     /// same batch is unfinished, go on with it instead
     #[arg(short = 'f', long = "file", value_name = "FILE|-")]
     pub(crate) file: Option<PathBuf>,
-    /// Add the batch once more even so
+    /// Add the batch once more all the same
     #[arg(long, requires = "file")]
     pub(crate) again: bool,
-    /// What becomes of jobs of a kind that has no handler here; else the config file says
+    /// What happens to jobs of a kind that has no handler here [default: unknown_kinds in the config
+    /// file, else keep]
     #[arg(long, value_name = "WHAT")]
     pub(crate) unknown_kinds: Option<Unknown>,
 }
@@ -51,7 +52,7 @@ fn workers(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(workers) if WORKERS.contains(&workers) => Ok(workers),
         _ => Err(format!(
-            "it is a number from {} to {}",
+            "workers must be {} to {}",
             WORKERS.start(),
             WORKERS.end()
         )),

@@ -20,13 +20,13 @@ pub(crate) enum ScheduleVerb {
     List,
     /// Remove schedules; their jobs stay
     Remove(ScheduleNames),
-    /// Let slots pass until it is resumed
+    /// Pause schedules: their slots pass without a job
     Pause(ScheduleNames),
-    /// Go on with the next slot; those of the pause do not count
+    /// Resume schedules with their next slot
     Resume(ScheduleNames),
     /// Enqueue the job of a schedule now; its slots stay as they are
     Run(ScheduleNames),
-    /// Show when a rule comes next, or a schedule
+    /// Show the next times of a rule or a schedule
     Next(ScheduleNext),
 }
 
@@ -52,16 +52,16 @@ Examples:
 pub(crate) struct ScheduleAdd {
     /// Its name
     pub(crate) name: String,
-    /// When it comes
+    /// When its jobs are enqueued
     pub(crate) cron: String,
-    /// The time zone that is meant, like Europe/Berlin; else the system's
+    /// The time zone, like Europe/Berlin [default: the system's]
     #[arg(long = "tz", value_name = "ZONE")]
     pub(crate) timezone: Option<String>,
-    /// What becomes of slots that passed while no runner was there: none of them, one job for all, or
-    /// each, up to the last 100
+    /// What happens to slots that passed while no runner was active: skip them, one job for all, or a
+    /// job for each of the last 100
     #[arg(long, value_name = "POLICY", default_value = "once", value_parser = choices::missed())]
     pub(crate) missed: Missed,
-    /// What happens at a slot while the last job is not final: another one, or none
+    /// What happens at a slot while the last job has not ended: allow another one, or skip it
     #[arg(long, value_name = "POLICY", default_value = "allow", value_parser = choices::overlap())]
     pub(crate) overlap: Overlap,
     #[command(flatten)]
@@ -99,7 +99,7 @@ pub(crate) struct ScheduleNext {
     /// The rule, or a schedule's name
     #[arg(value_name = "CRON|NAME")]
     pub(crate) rule: String,
-    /// The time zone that is meant, like Europe/Berlin; else the system's
+    /// The time zone, like Europe/Berlin [default: the system's]
     #[arg(long = "tz", value_name = "ZONE")]
     pub(crate) timezone: Option<String>,
     /// How many slots

@@ -77,7 +77,7 @@ pub(super) fn parse_line(line: &[u8]) -> CliResult<Option<Wanted>> {
         return Err(CliError::usage("it has a NUL character in it"));
     }
     if !text.starts_with('{') {
-        return Err(CliError::usage("it is no JSON object").hint(EXAMPLES));
+        return Err(CliError::usage("it is not a JSON object").hint(EXAMPLES));
     }
     let fields: Fields = serde_json::from_str(text).map_err(|error| explain(&error))?;
     fields.wanted().map(Some)
@@ -405,8 +405,8 @@ mod tests {
         for (line, why) in [
             (&b"{\"kind\":\"\xff\"}"[..], "not UTF-8 from byte 10"),
             (b"{\"kind\":\"a\0\"}", "NUL"),
-            (b"[\"k\"]", "no JSON object"),
-            (b"ls -l", "no JSON object"),
+            (b"[\"k\"]", "not a JSON object"),
+            (b"ls -l", "not a JSON object"),
             (b"{\"kind\":", "EOF"),
             (b"{}", "one of 'command'"),
             (b"{\"kind\":\"k\",\"shell\":\"x\"}", "one of 'command'"),

@@ -59,7 +59,9 @@ fn json(value: toml::Value, at: &str) -> Result<serde_json::Value, String> {
         toml::Value::String(text) => text.into(),
         toml::Value::Integer(number) => number.into(),
         toml::Value::Float(number) if number.is_finite() => number.into(),
-        toml::Value::Float(number) => return Err(format!("{at}: {number} is no number in JSON")),
+        toml::Value::Float(number) => {
+            return Err(format!("{at}: {number} is not a number in JSON"));
+        }
         toml::Value::Boolean(is) => is.into(),
         toml::Value::Datetime(date) => date.to_string().into(),
         toml::Value::Array(values) => {
@@ -106,9 +108,12 @@ mod tests {
     #[test]
     fn a_number_that_json_has_not_is_named_by_its_key() {
         for (payload, why) in [
-            ("nan", "payload: NaN is no number"),
-            ("{ most = [1.0, inf] }", "payload.most[1]: inf is no number"),
-            ("{ a = { b = -inf } }", "payload.a.b: -inf is no number"),
+            ("nan", "payload: NaN is not a number"),
+            (
+                "{ most = [1.0, inf] }",
+                "payload.most[1]: inf is not a number",
+            ),
+            ("{ a = { b = -inf } }", "payload.a.b: -inf is not a number"),
         ] {
             let error = read(payload).unwrap_err();
             assert!(error.message().contains(why), "{}", error.message());

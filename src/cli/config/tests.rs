@@ -162,29 +162,44 @@ fn a_value_that_cannot_be_is_named_with_its_place() {
         ("max_file_size = 0", "line 1: invalid size 0"),
         (
             "max_file_size = \"1KiB\"",
-            "line 1: invalid size '1KiB': an empty database takes more",
+            "line 1: invalid size '1KiB': it must be at least 256KiB",
         ),
-        ("max_file_size = 4096", "line 1: invalid size 4096: an"),
-        ("[retention]\nevery = \"0s\"", "[retention] every: "),
-        ("[retention]\nevery = \"999us\"", "[retention] every: "),
-        ("[defaults]\nmax_queue_size = 0", "max_queue_size: 0"),
+        ("max_file_size = 4096", "line 1: invalid size 4096: it"),
+        (
+            "[retention]\nevery = \"0s\"",
+            "[retention] every must be at least 1ms",
+        ),
+        (
+            "[retention]\nevery = \"999us\"",
+            "[retention] every must be at least 1ms",
+        ),
+        (
+            "[defaults]\nmax_queue_size = 0",
+            "max_queue_size must be at least 1",
+        ),
         (
             "[queues.a]\nconcurrency = 0",
-            "jobq.toml: [queues.a] concurrency: a concurrency of 0",
+            "jobq.toml: [queues.a]: concurrency must be at least 1",
         ),
         (
             "[queues.a]\nrate = \"0/1m\"",
-            "[queues.a] rate: a rate of 0",
+            "[queues.a]: a rate's number of jobs must be 1 to",
         ),
-        ("[queues.a]\nmax_size = 0", "[queues.a] max_size: "),
-        ("[queues.'a b']\nweight = 0", "[queues.\"a b\"] weight: "),
+        (
+            "[queues.a]\nmax_size = 0",
+            "[queues.a]: a queue's size must be at least 1",
+        ),
+        (
+            "[queues.'a b']\nweight = 0",
+            "[queues.\"a b\"]: a queue's weight must be 1 to",
+        ),
         (
             "[queues.\"\"]\nweight = 2",
             "[queues.\"\"]: the queue's name is empty",
         ),
         (
             "[kinds.a]\nconcurrency = 0",
-            "[kinds.a]: a concurrency of 0",
+            "[kinds.a]: concurrency must be at least 1",
         ),
         ("[kinds.exec]\ncommand = [\"x\"]", "[kinds.exec]"),
         ("[kinds.sleep]\ncommand = [\"x\"]", "[kinds.sleep]"),

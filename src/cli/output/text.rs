@@ -2,6 +2,9 @@
 
 use std::borrow::Cow;
 
+use jobq::JobId;
+pub(crate) use jobq::plural::count;
+
 /// For a pipe: what would end a field or a line is written as `\t`, `\n`, `\r`; all else stays.
 pub(crate) fn for_tabs(text: &str) -> Cow<'_, str> {
     if !text.contains(['\t', '\n', '\r']) {
@@ -42,13 +45,19 @@ pub(crate) fn block(text: &str, indent: usize) -> String {
     lines.join(&format!("\n{}", " ".repeat(indent)))
 }
 
-/// `1 job`, `2 jobs`.
-pub(crate) fn count(number: u64, noun: &str) -> String {
-    if number == 1 {
-        format!("1 {noun}")
+/// The first and the last of some jobs: `7`, `7–9`.
+pub(crate) fn span(first: JobId, last: JobId) -> String {
+    if first == last {
+        first.to_string()
     } else {
-        format!("{number} {noun}s")
+        format!("{first}–{last}")
     }
+}
+
+/// `job 7`, `jobs 7–9`.
+pub(crate) fn jobs(first: JobId, last: JobId) -> String {
+    let noun = if first == last { "job" } else { "jobs" };
+    format!("{noun} {}", span(first, last))
 }
 
 /// `1.5 GiB`, `312 MiB`, `9 B`.

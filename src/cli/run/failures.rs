@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use jobq::{Changes, Event, EventFilter, EventKind, Queue};
 
-use crate::cli::clock;
 use crate::cli::exit::CliResult;
 use crate::cli::output::text;
 use crate::cli::screen::{Screen, Talk};
@@ -132,7 +131,7 @@ impl Reader {
 
     /// `job 7 failed after 3s: exit code 3: No such file (sh -c …)`.
     fn line(&self, event: &Event) -> jobq::Result<String> {
-        let sentence = wording::sentence(event, clock::now());
+        let sentence = wording::sentence(event);
         let sentence = text::for_terminal(&sentence).into_owned();
         let Some(id) = event.job else {
             return Ok(sentence);

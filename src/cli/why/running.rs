@@ -19,9 +19,9 @@ pub(super) fn runner_gone(id: JobId, runner: i64, cancel_requested: bool) -> Tol
         true => "cancels it",
         false => "takes it over",
     };
-    let gone = format!("runner {runner} is gone; the next runner that looks {then}");
+    let gone = format!("runner {runner} is gone; the next runner to start {then}");
     Told::new("runner_gone", format!("job {id} is running, but {gone}"))
-        .hint("start one: `jobq run`")
+        .hint("start one with `jobq run`")
 }
 
 /// Of a job that waits for others: that one of them runs no more than it says.
@@ -36,7 +36,7 @@ pub(super) fn gone_behind(why: &Why, session: &Session) -> jobq::Result<Option<S
     for (id, _) in jobs.iter().filter(|(_, state)| *state == State::Running) {
         if let Why::RunnerGone { runner, .. } = session.queue()?.why(*id)? {
             let what = format!("runner {runner}, which ran job {id}, is gone");
-            return Ok(Some(format!("{what}: start one, `jobq run`")));
+            return Ok(Some(format!("{what}; start one with `jobq run`")));
         }
     }
     Ok(None)

@@ -161,9 +161,11 @@ pub(crate) fn end_leftover(line: &str) {
     ];
     match mark.end(&environment) {
         Leftover::Nothing => {}
-        Leftover::Ended => log::warn!("ended what attempt {attempt} of job {job} had left running"),
+        Leftover::Ended => {
+            log::warn!("killed leftover processes of attempt {attempt} of job {job}")
+        }
         Leftover::Survives => {
-            log::error!("what attempt {attempt} of job {job} left running cannot be ended")
+            log::error!("leftover processes of attempt {attempt} of job {job} cannot be killed")
         }
     }
 }

@@ -196,7 +196,7 @@ fn bad_cwd(name: &OsStr, spec: &CommandSpec) -> Option<End> {
     let why = match cwd.metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => "does not exist".to_owned(),
         Err(error) => format!("cannot be used: {error}"),
-        Ok(metadata) if !metadata.is_dir() => "is no directory".to_owned(),
+        Ok(metadata) if !metadata.is_dir() => "is not a directory".to_owned(),
         Ok(_) if access(cwd, Access::EXEC_OK).is_err() => "may not be entered".to_owned(),
         Ok(_) => return None,
     };
@@ -312,7 +312,7 @@ mod tests {
         let (file, missing) = (dir.path().join("file"), dir.path().join("missing"));
         fs::write(&file, "").unwrap();
         for program in ["true", "/bin/true", "./tool"] {
-            for (cwd, part) in [(&missing, "does not exist"), (&file, "is no directory")] {
+            for (cwd, part) in [(&missing, "does not exist"), (&file, "is not a directory")] {
                 let end = refusal(&spec(program, "/usr/bin:/bin", Some(cwd)));
                 let End::CannotRun(text) = end else {
                     panic!("{end:?}")

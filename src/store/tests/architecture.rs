@@ -184,3 +184,43 @@ mod tests {
     let test = source("runner/x/tests.rs", text);
     assert_eq!(trespassers(&[test], &["rusqlite"], |_, _| false), NONE);
 }
+
+/// Phrases that a person who meets jobq for the first time stumbles over.
+#[test]
+fn what_is_shown_is_said_in_plain_words() {
+    let coined = [
+        "it is {state}",
+        " is no JSON",
+        " is no number",
+        " is no directory",
+        " is no rule",
+        " is no duration",
+        " is no UTF-8",
+        " is no SQLite",
+        "inside of a job",
+        " are not possible",
+        " is not possible",
+        "runs jobs yet",
+        "runs jobs now",
+        "runner that looks",
+        "the next one is due",
+        "asked to be called again",
+        "takes it down",
+        "nobody waits",
+        "ut back",
+        "Put right",
+        "puts it right",
+        "Whose ",
+        "At most so many",
+        "so many of",
+        "Call jobs off",
+        "called off",
+        "come again",
+        "left running",
+        "tries may follow",
+        "unless set",
+    ];
+    let is_shown = |line: &str| line.contains('"');
+    let may = |_: &str, line: &str| !is_shown(line);
+    assert_eq!(trespassers(&sources(), &coined, may), NONE);
+}

@@ -1,4 +1,4 @@
-//! Families that are put back by hand, and what they leave behind as results and errors.
+//! Families that are retried by hand, and what they leave behind as results and errors.
 
 use super::families::family;
 use super::sandbox::Sandbox;

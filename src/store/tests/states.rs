@@ -63,7 +63,7 @@ fn the_readme_and_the_design_agree_on_the_states() {
 #[test]
 fn a_table_that_disagrees_is_noticed() {
     let design = "
-| state | means | leaves to |
+| state | means | can become |
 |---|---|---|
 | scheduled | not due yet, with the reason: delay, retry, snooze | pending, blocked (its key is taken), cancelled |
 | blocked | waits for other jobs, or for a free place under its concurrency key | pending, scheduled, cancelled |

@@ -256,7 +256,7 @@ fn a_retry_of_a_job_whose_key_is_taken_is_refused_whole() {
         assert!(error.is_duplicate(), "{error}");
         let told = error.to_string();
         assert!(
-            told.contains(&format!("job {first} cannot be put back")),
+            told.contains(&format!("job {first} cannot be retried")),
             "{told}"
         );
         assert!(told.contains(&format!("job {second}")), "{told}");

@@ -13,7 +13,7 @@ use crate::job::{JobId, NewJob};
 use crate::store::Store;
 use crate::store::change::data_version;
 use crate::store::checked::{CheckedJob, Limits};
-use crate::store::command::{Call, Command};
+use crate::store::command::{Call, Command, Posted, ReplyTo};
 use crate::store::connection::{self, Durability, OpenConfig};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::edit;
@@ -24,6 +24,12 @@ use crate::store::seat::WriterSeat;
 use crate::store::tx::Tx;
 use crate::store::writer::Writer;
 use crate::{Error, Result};
+
+/// What a write is called whose loss nobody here looks at.
+pub(super) const OUTPUT: Posted = Posted {
+    job: JobId(1),
+    what: "output",
+};
 
 fn config(folder: &TempDir) -> OpenConfig {
     OpenConfig {
@@ -86,7 +92,7 @@ fn call<T: Send + 'static>(
     body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
 ) -> (Box<dyn Command>, Receiver<Result<T>>) {
     let (reply, answer) = bounded(1);
-    (Box::new(Call::new(body, Some(reply))), answer)
+    (Box::new(Call::new(body, ReplyTo::Caller(reply))), answer)
 }
 
 /// Enqueues, and counts how often it was run.
@@ -158,7 +164,7 @@ fn what_has_queued_up_is_one_transaction() {
     let (release, released) = bounded::<()>(1);
     store
         .seat
-        .post(move |_| {
+        .post(OUTPUT, move |_| {
             let _ = entered.send(());
             let _ = released.recv();
             Ok(())
@@ -175,7 +181,7 @@ fn what_has_queued_up_is_one_transaction() {
                     let _ = tell.send(token(tx)?);
                     Ok(())
                 };
-                store.seat.post(body).unwrap();
+                store.seat.post(OUTPUT, body).unwrap();
             });
         }
     });
@@ -406,7 +412,7 @@ fn what_was_sent_without_waiting_is_written_before_the_store_is_gone() {
         let job = new_job();
         store
             .seat
-            .post(move |tx| enqueue::enqueue(tx, &job).map(|_| ()))
+            .post(OUTPUT, move |tx| enqueue::enqueue(tx, &job).map(|_| ()))
             .unwrap();
     }
     drop(store);
@@ -422,7 +428,7 @@ fn a_read_only_file_refuses_every_write_and_never_blocks() {
         for _ in 0..5000 {
             let error = seat.write(|_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), Kind::ReadOnly);
-            assert!(seat.post(|_| Ok(())).unwrap_err().is_read_only());
+            assert!(seat.post(OUTPUT, |_| Ok(())).unwrap_err().is_read_only());
         }
         assert!(seat.lease().err().unwrap().is_read_only());
         tell.send(()).unwrap();
@@ -455,7 +461,7 @@ fn a_runner_takes_the_writer_with_what_waits_for_it_and_gives_it_back() {
     let job = new_job();
     store
         .seat
-        .post(move |tx| enqueue::enqueue(tx, &job).map(|_| ()))
+        .post(OUTPUT, move |tx| enqueue::enqueue(tx, &job).map(|_| ()))
         .unwrap();
     store.seat.give_back(lease);
     add().unwrap();

@@ -6,7 +6,7 @@ use std::process::{Command as Process, Stdio};
 use crossbeam_channel::bounded;
 use tempfile::TempDir;
 
-use super::super::command::Call;
+use super::super::command::{Call, ReplyTo};
 use super::*;
 use crate::job::NewJob;
 use crate::store::checked::{CheckedJob, Limits};
@@ -129,7 +129,7 @@ fn call(
     body: impl FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
 ) -> (Box<dyn Command>, crossbeam_channel::Receiver<Result<()>>) {
     let (reply, answer) = bounded(1);
-    (Box::new(Call::new(body, Some(reply))), answer)
+    (Box::new(Call::new(body, ReplyTo::Caller(reply))), answer)
 }
 
 /// A reference that is looked at only when the transaction ends.

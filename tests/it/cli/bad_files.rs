@@ -60,7 +60,7 @@ fn a_text_file_is_no_database_and_stays_as_it_is() {
     jobq.write("diary.txt", &text);
     for call in CALLS {
         let refused = on(&jobq, "diary.txt", call);
-        let refused = refused.fails(1, &["diary.txt", "no SQLite database"]);
+        let refused = refused.fails(1, &["diary.txt", "not a SQLite database"]);
         assert!(refused.hint().contains("some other file"));
     }
     assert_eq!(jobq.read("diary.txt"), text);

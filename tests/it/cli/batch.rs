@@ -71,8 +71,8 @@ fn a_bad_line_is_named_by_its_number_and_nothing_is_added() {
     let good = "{\"kind\":\"k\"}\n";
     let cases: [(&[u8], &str); 15] = [
         (b"{\"kind\":\"k\"", "column"),
-        (b"[1]", "no JSON object"),
-        (b"kind: k", "no JSON object"),
+        (b"[1]", "not a JSON object"),
+        (b"kind: k", "not a JSON object"),
         (b"{}", "one of 'command', 'shell' and 'kind'"),
         (b"{\"kind\":\"k\",\"shell\":\"x\"}", "one of"),
         (b"{\"command\":[]}", "empty"),
@@ -182,10 +182,10 @@ fn a_job_of_a_batch_that_is_not_added_is_named_by_its_line() {
         "{\"kind\":\"k\",\"parent\":\"p\",\"after\":[\"p\"]}\n",
     );
     let refused = |lines: &str| jobq.call(&["enqueue", "--batch", "-"]).stdin(lines).run();
-    let at_4 = "line 4: the job of line 3 has the unique key 'zz' already";
+    let at_4 = "line 4: the job of line 3 already has the unique key 'zz'";
     let told = refused(twice).fails(1, &[at_4]);
     assert!(!told.stderr.contains("jobq status"), "{told:?}");
-    let real = "line 1: job 1 has the unique key 'old' already";
+    let real = "line 1: job 1 already has the unique key 'old'";
     refused(old).fails(1, &[real, "`jobq status 1`"]);
     let at_2 = "line 2: the job would wait for the job of line 1, which is its parent";
     refused(circle).fails(2, &[at_2]);

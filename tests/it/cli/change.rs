@@ -182,7 +182,7 @@ fn a_bad_edit_changes_nothing() {
     assert_eq!(jobq.stdout(&["status", "1", "--json"]), before);
     jobq.enqueue(&["--kind", "k"]);
     jobq.run(&["edit", "2", "--payload", "{bad"])
-        .fails(2, &["error: the payload is no JSON: key must"]);
+        .fails(2, &["error: the payload is not JSON: key must"]);
 }
 
 #[test]

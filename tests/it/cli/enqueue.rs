@@ -275,7 +275,10 @@ fn a_program_reads_the_id_and_a_person_what_to_do_next() {
     let jobq = Jobq::new();
     let first = jobq.run(&["enqueue", "--", "true"]).exits(0);
     assert_eq!(first.stdout, "1\n");
-    assert_eq!(first.stderr, "hint: nothing runs jobs yet: jobq run\n");
+    assert_eq!(
+        first.stderr,
+        "hint: no runner is active; start one with `jobq run`\n"
+    );
     let quiet = jobq.run(&["enqueue", "-q", "--", "true"]).exits(0);
     assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("2\n", ""));
     let json = jobq.stdout(&["enqueue", "--json", "--", "true"]);

@@ -44,7 +44,7 @@ fn what_is_asked_wrongly_exits_with_2_and_makes_no_database() {
         (&["list", "--state", "done"], "completed"),
         (&["wait", "--timeout", "soon", "1"], "90s"),
         (&["prune", "--state", "pending"], "completed"),
-        (&["logs", "one"], "'one' names no job"),
+        (&["logs", "one"], "'one' is not a job id"),
         (&["logs", "1-2"], "one is wanted"),
         (&["edit", "1"], "required"),
         (&["help", "nothing"], "nothing"),

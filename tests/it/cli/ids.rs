@@ -21,7 +21,7 @@ fn ids_have_commas_between_them_wherever_ids_are_taken() {
             .fails(2, &["'1,2' names several jobs; one is wanted"]);
     }
     jobq.run(&["status", "1,x"])
-        .fails(2, &["'x' names no job", "3,5"]);
+        .fails(2, &["'x' is not a job id", "3,5"]);
 }
 
 #[test]

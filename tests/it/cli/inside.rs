@@ -106,7 +106,7 @@ fn outside_of_a_job_there_is_nothing_to_report_to() {
     for line in [&["progress", "10"][..], &["log", "x"], &["result", "1"]] {
         let refused = jobq
             .run(line)
-            .fails(2, &["this is not the inside of a job"]);
+            .fails(2, &["this only works inside a running job"]);
         assert!(refused.hint().contains("JOBQ_JOB_ID"));
     }
 }

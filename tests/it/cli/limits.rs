@@ -251,18 +251,24 @@ fn a_limit_that_cannot_be_is_refused() {
     let jobq = Jobq::new();
     for (words, said) in [
         (&["q"][..], "--concurrency"),
-        (&["q", "--concurrency", "0"], "lets no job run"),
+        (
+            &["q", "--concurrency", "0"],
+            "concurrency must be at least 1",
+        ),
         (
             &["q", "--concurrency", "many"],
             "a number is wanted, or none",
         ),
         (&["q", "--concurrency", "-1"], "-1"),
         (&["q", "--rate", "10"], "rates look like 10/1m"),
-        (&["q", "--rate", "0/1m"], "a rate of 0 jobs"),
-        (&["q", "--rate", "5/0s"], "is not possible"),
+        (&["q", "--rate", "0/1m"], "jobs must be 1 to"),
+        (
+            &["q", "--rate", "5/0s"],
+            "a rate's duration must be 1ms to 366 days",
+        ),
         (&["q", "--rate", "5/90"], "90s"),
-        (&["q", "--max-size", "0"], "takes no job"),
-        (&["q", "--weight", "0"], "a weight of 0"),
+        (&["q", "--max-size", "0"], "size must be at least 1"),
+        (&["q", "--weight", "0"], "weight must be 1 to"),
         (&["q", "--weight", "none"], "none"),
         (&["", "--weight", "2"], "name"),
     ] {
@@ -297,7 +303,10 @@ fn the_config_file_limits_queues_when_a_runner_starts() {
     let refused = jobq.drain(&[]);
     let refused = refused.fails(
         2,
-        &["jobq.toml: [queues.images] concurrency: ", "no job run"],
+        &[
+            "jobq.toml: [queues.images]: ",
+            "concurrency must be at least 1",
+        ],
     );
     assert_eq!(
         refused.hint(),

@@ -179,8 +179,8 @@ fn each_rule_that_keeps_a_job_from_running_is_told_with_what_would_change_it() {
         ["hint", "id", "message", "state", "why"]
     );
     let plain = jobq.run(&["why", "4"]).exits(0);
-    assert_eq!(plain.stdout, "job 4 is pending: no runner is alive\n");
-    assert_eq!(plain.stderr, "hint: start one: `jobq run`\n");
+    assert_eq!(plain.stdout, "job 4 is pending: no runner is active\n");
+    assert_eq!(plain.stderr, "hint: start one with `jobq run`\n");
 }
 
 #[test]
@@ -214,7 +214,7 @@ fn logs_show_the_last_lines_and_follow_to_the_end_of_the_job() {
     );
     jobq.enqueue(&["--", "./job"]);
     let waiting = jobq.spawn(&["logs", "1", "-f"]);
-    waiting.wait_until_said("no runner is alive");
+    waiting.wait_until_said("no runner is active");
     let runner = jobq.runner(&[]);
     waiting.wait_until_printed("5\n");
     waiting.wait_until_printed("e\n");

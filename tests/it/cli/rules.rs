@@ -83,7 +83,7 @@ fn a_job_that_is_not_there_cannot_be_waited_for_nor_be_a_parent() {
         ("--after", "7", 3, ["no job 7", "jobq list"]),
         ("--after-any", "1-2", 3, ["no job 2", "jobq list"]),
         ("--parent", "7", 3, ["no job 7", "jobq list"]),
-        ("--after", "x", 2, ["'x' names no job", "@last"]),
+        ("--after", "x", 2, ["'x' is not a job id", "@last"]),
         ("--parent", "1-2", 2, ["'1-2' names several jobs", "one"]),
     ] {
         let refused = jobq.run(&["enqueue", option, id, "--", "true"]);
@@ -201,16 +201,16 @@ fn a_deadline_is_a_moment_or_a_duration_from_now() {
     bad.fails(2, &["'soon'", "18:30", "90s from now"]);
     let over = ["enqueue", "--deadline", "2001-01-01T00:00:00Z"];
     let over = jobq.run(&[&over[..], &["--", "touch", "ran"]].concat());
-    assert!(over.exits(0).stderr.contains("over already"));
+    assert!(over.exits(0).stderr.contains("already passed"));
     let why = jobq.run(&["why", "3"]).exits(0);
     assert_eq!(
         why.stdout,
-        "job 3 is pending: its deadline, 2001-01-01T00:00:00.000Z, is over: the next runner that looks cancels it\n"
+        "job 3 is pending: its deadline (2001-01-01T00:00:00.000Z) has passed; the next active runner will cancel it\n"
     );
     assert!(why.hint().contains("jobq retry 3"), "{why:?}");
     let late = ["enqueue", "--in", "2h", "--deadline", "1h", "--", "true"];
     let late = jobq.run(&late).exits(0);
-    assert!(late.stderr.contains("due after its deadline"));
+    assert!(late.stderr.contains("due only after its deadline"));
     jobq.drain(&[]);
     assert_eq!(jobq.state(3), "cancelled");
     assert!(!jobq.path("ran").exists());

@@ -111,7 +111,7 @@ fn the_failed_jobs_of_a_filter_are_put_back_and_removed() {
     let retried = retried.exits(0);
     assert_eq!(
         (told(&retried), &*retried.stderr),
-        (vec![1], "1 job put back\n")
+        (vec![1], "1 job will run again\n")
     );
     let none = jobq.run(&["retry", "--failed", "--queue", "q"]).exits(0);
     assert_eq!(none.stderr, "no failed job matches\n");

@@ -141,7 +141,7 @@ fn a_bad_rule_zone_or_job_is_refused_and_named() {
         (&["n", "@daily", "--wait", "--", "true"], &["waited for"]),
         (
             &["n", "@daily", "--kind", "k", "--payload", "{"],
-            &["no JSON"],
+            &["not JSON"],
         ),
         (&["", "@daily", "--", "true"], &["name"]),
         (
@@ -416,7 +416,7 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
         ("kind = 'k'", "`cron`"),
         (
             "cron = '@daily'\nkind = 'k'\npayload = { most = inf }",
-            "jobq.toml line 4: payload.most: inf is no number",
+            "jobq.toml line 4: payload.most: inf is not a number",
         ),
         ("cron = '@daily'\nkind = 'k'\nmissed = 'some'", "line 4"),
         (
