@@ -38,6 +38,8 @@ pub(crate) enum Kind {
     NewerSchema,
     Unsupported,
     UnknownOutcome,
+    /// The path leads to another file than the one that is open.
+    Replaced,
     TimedOut,
     Io,
     Sqlite,
@@ -208,6 +210,12 @@ impl Error {
     /// The commit failed in a way that leaves open whether it happened: look before trying again.
     pub fn is_unknown_outcome(&self) -> bool {
         self.0.kind == Kind::UnknownOutcome
+    }
+
+    /// The file, or its log, was removed or replaced by another one while it was open. Nothing more is
+    /// read from the old one or written to it: open the queue anew.
+    pub fn is_replaced(&self) -> bool {
+        self.0.kind == Kind::Replaced
     }
 
     /// What was waited for did not happen in time.

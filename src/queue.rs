@@ -75,6 +75,7 @@ impl QueueOptions {
             durability: self.durability,
             network_fs: self.network_fs,
             clock: self.clock,
+            opened: None,
         };
         Ok(Queue {
             store: Arc::new(Store::open(config)?),

@@ -185,7 +185,11 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Waits until the runner has ended; looks after it meanwhile only where somebody wants to know.
 fn wait(runner: Runner, show: &mut Show, service: &mut Service) -> jobq::Result<Ended> {
     while (show.is_live() || service.has_watchdog()) && !runner.has_ended() {
-        show.update(&runner)?;
+        match show.update(&runner) {
+            // The runner itself says so, once what it runs has ended.
+            Err(error) if error.is_replaced() => break,
+            updated => updated?,
+        }
         service.feed_watchdog(&runner);
         thread::sleep(LOOK);
     }

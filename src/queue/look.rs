@@ -225,6 +225,6 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn changes(&self) -> Result<Changes> {
-        Changes::new(self.store.path(), self.store.access)
+        Changes::new(&self.store.file, self.store.access)
     }
 }

@@ -195,6 +195,7 @@ impl Dispatcher {
 
     /// Looks whether others have changed anything, without a transaction.
     fn look(&mut self) -> Result<()> {
+        self.store.file.check_lately()?;
         if self.agenda.reconcile {
             self.reconcile()?;
             self.agenda.reconcile = false;
@@ -378,9 +379,9 @@ impl Dispatcher {
         }
         if matches!(
             error.kind(),
-            Kind::NewerSchema | Kind::NotADatabase | Kind::Corrupt
+            Kind::NewerSchema | Kind::NotADatabase | Kind::Corrupt | Kind::Replaced
         ) {
-            self.cancel_all(crate::outcome::CancelReason::Shutdown);
+            self.end_unsaved(&error);
             return Err(error);
         }
         self.agenda.reconcile = true;

@@ -1,5 +1,6 @@
 //! How a runner ends: one function that is read from top to bottom.
 
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::appetite::wish;
@@ -8,11 +9,15 @@ use super::dispatcher::Dispatcher;
 use super::handle::StopAsked;
 use crate::outcome::CancelReason;
 use crate::plural::count;
+use crate::store::change::sleep_on;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::runners;
 use crate::store::settle::{AheadAgain, return_unbegun};
 use crate::store::tx::Tx;
-use crate::{Result, clock};
+use crate::{Error, Result, clock};
+
+/// Between two looks at handlers that are to end.
+const LOOK_WHILE_ENDING: Duration = Duration::from_millis(100);
 
 /// How far a runner is on its way to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +142,33 @@ impl Dispatcher {
         self.lease
             .writer
             .transact(&mut self.agenda.commands, &mut |tx| write_end(tx, runner))
+    }
+
+    /// The file can no longer be written: what runs is told to stop and waited for, so that nothing of it
+    /// goes on while others run it again. What it came to is dropped, and `why` is the answer to whoever
+    /// wants something written meanwhile.
+    pub(crate) fn end_unsaved(&mut self, why: &Error) {
+        self.withdraw_unbegun(Duration::ZERO);
+        self.cancel_all(CancelReason::Shutdown);
+        let until = clock::after(clock::instant(), self.settings.pulse.grace * 2);
+        loop {
+            self.collect();
+            for command in self.agenda.commands.drain(..) {
+                command.reply(Err(why.duplicate()));
+            }
+            for settlement in self.agenda.settlements.drain(..) {
+                self.in_flight.remove(&settlement.attempt.job());
+            }
+            let left = until.saturating_duration_since(clock::instant());
+            if self.busy_workers().is_empty() || left.is_zero() {
+                return;
+            }
+            self.lease.bell.fall_asleep();
+            if self.pool.reports().is_empty() && self.lease.outbox.is_empty() {
+                sleep_on(&[self.lease.bell.as_fd()], left.min(LOOK_WHILE_ENDING));
+            }
+            self.lease.bell.wake_up();
+        }
     }
 
     /// Ends the workers, releases the lock and hands the writer back.

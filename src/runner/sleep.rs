@@ -29,7 +29,7 @@ impl Dispatcher {
         self.agenda.looks = self.agenda.looks.saturating_add(1);
         if let Some(happened) = self.watch.as_ref().map(FileWatch::drain) {
             self.agenda.closed_lately |= happened.lock_closed;
-            if happened.log_written || happened.lock_closed {
+            if happened.log_written || happened.lock_closed || happened.file_gone {
                 self.agenda.looks = 0;
             }
             self.agenda.closed_lately &= self.agenda.looks < LOOK_AGAIN.len();

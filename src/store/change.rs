@@ -4,6 +4,7 @@
 use std::os::fd::OwnedFd;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -11,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::connection::{self, Access};
 use super::file;
+use super::identity::OpenFile;
 use crate::clock;
 use crate::{Error, Result};
 
@@ -54,6 +56,16 @@ pub(crate) struct FileWatch {
     never: (std::io::PipeReader, std::io::PipeWriter),
 }
 
+/// What a file sees that is removed or moved away, or that another one takes the name of: the number of
+/// its names changes.
+#[cfg(target_os = "linux")]
+const GOING: rustix::fs::inotify::WatchFlags = {
+    use rustix::fs::inotify::WatchFlags;
+    WatchFlags::ATTRIB
+        .union(WatchFlags::DELETE_SELF)
+        .union(WatchFlags::MOVE_SELF)
+};
+
 #[cfg(target_os = "linux")]
 impl FileWatch {
     /// The log must exist: it does as long as a connection is open and has read.
@@ -67,7 +79,8 @@ impl FileWatch {
             )
         };
         let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).map_err(failed)?;
-        add_watch(&inotify, &log, WatchFlags::MODIFY).map_err(failed)?;
+        add_watch(&inotify, &log, WatchFlags::MODIFY | GOING).map_err(failed)?;
+        add_watch(&inotify, database, GOING).map_err(failed)?;
         Ok(FileWatch { inotify })
     }
 
@@ -93,11 +106,11 @@ impl FileWatch {
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         while let Ok(event) = reader.next() {
-            if event.events().contains(ReadFlags::CLOSE_WRITE) {
-                happened.lock_closed = true;
-            } else {
-                happened.log_written = true;
-            }
+            let events = event.events();
+            happened.lock_closed |= events.contains(ReadFlags::CLOSE_WRITE);
+            happened.log_written |= events.contains(ReadFlags::MODIFY);
+            happened.file_gone |= events
+                .intersects(ReadFlags::ATTRIB | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF);
         }
         happened
     }
@@ -135,6 +148,8 @@ pub(crate) struct Happened {
     pub(crate) log_written: bool,
     /// A runner's lock file was closed.
     pub(crate) lock_closed: bool,
+    /// The database or its log may have been removed or replaced.
+    pub(crate) file_gone: bool,
 }
 
 /// Sleeps until one of the descriptors is readable or the time is up.
@@ -155,19 +170,21 @@ pub(crate) fn sleep_on(descriptors: &[BorrowedFd<'_>], timeout: Duration) {
 pub struct Changes {
     /// Not out of the pool: whoever waits for long would keep others from reading.
     conn: Connection,
+    file: Arc<OpenFile>,
     watch: Option<FileWatch>,
     version: i64,
 }
 
 impl Changes {
     /// Changes after this call will be noticed.
-    pub(crate) fn new(database: &Path, access: Access) -> Result<Changes> {
-        let conn = connection::open_reader(database, access)?;
+    pub(crate) fn new(file: &Arc<OpenFile>, access: Access) -> Result<Changes> {
+        let conn = connection::open_reader(file, access)?;
         let version = data_version(&conn)?;
         // Where the file cannot be watched the safety poll alone notices.
-        let watch = FileWatch::new(database).ok();
+        let watch = FileWatch::new(file.path()).ok();
         Ok(Changes {
             conn,
+            file: Arc::clone(file),
             watch,
             version,
         })
@@ -181,10 +198,11 @@ impl Changes {
     /// Waits at most `timeout`; true when the file has changed since the last true.
     ///
     /// # Errors
-    /// The file can no longer be read.
+    /// The file can no longer be read, or it was replaced ([`Error::is_replaced`]).
     pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
         let deadline = clock::after(clock::instant(), timeout);
         let mut looks = LOOK_AGAIN.iter();
+        self.file.check()?;
         loop {
             let version = data_version(&self.conn)?;
             if version != self.version {
@@ -195,14 +213,15 @@ impl Changes {
             if left.is_zero() {
                 return Ok(false);
             }
-            if self
-                .watch
-                .as_ref()
-                .is_some_and(|watch| watch.drain().log_written)
-            {
+            let happened = self.watch.as_ref().map(FileWatch::drain);
+            let happened = happened.unwrap_or_default();
+            if happened.log_written {
                 looks = LOOK_AGAIN.iter();
             }
             let wait = looks.next().copied().unwrap_or(SAFETY_POLL).min(left);
+            if happened.file_gone || wait == SAFETY_POLL {
+                self.file.check()?;
+            }
             let watched: Vec<_> = self.watch.iter().map(AsFd::as_fd).collect();
             sleep_on(&watched, wait);
         }

@@ -1,12 +1,14 @@
 //! Opening a connection: what every one of them is set to.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::file::{self, NetworkFs};
+use super::identity::{Found, OpenFile, replaced};
 use super::schema;
 use crate::clock::Clock;
 use crate::error::Kind;
@@ -30,6 +32,8 @@ pub(crate) struct OpenConfig {
     pub(crate) durability: Durability,
     pub(crate) network_fs: NetworkFs,
     pub(crate) clock: Clock,
+    /// The file that this process has open already: no other one is opened in its place.
+    pub(crate) opened: Option<Arc<OpenFile>>,
 }
 
 /// Whether the file could be opened for writing.
@@ -45,8 +49,54 @@ pub(crate) enum Access {
 const WAL_SIZE_LIMIT_BYTES: i64 = 16 * 1024 * 1024;
 const STATEMENT_CACHE: usize = 128;
 
-/// Opens the file for writing where that is possible, making and upgrading it as needed.
+/// A file that has been opened, and which one that is.
+pub(crate) struct Opened {
+    pub(crate) conn: Connection,
+    pub(crate) access: Access,
+    pub(crate) file: Arc<OpenFile>,
+}
+
+/// So often a file may be replaced while it is being opened.
+const OPEN_TRIES: u32 = 5;
+
+/// Opens the file for the first time in this process, making it as needed, and notes which one it is.
+pub(crate) fn open_first(config: &OpenConfig) -> Result<Opened> {
+    for _ in 0..OPEN_TRIES {
+        match file::create_private(&config.path) {
+            Err(error) if !may_be_read_only(&error) => return Err(error),
+            made => {
+                let before = Found::at(&config.path);
+                if before == Found::Nothing {
+                    made?;
+                }
+                let (conn, access) = open(config)?;
+                if let Some(file) = OpenFile::just_opened(&config.path, before) {
+                    let file = Arc::new(file);
+                    return Ok(Opened { conn, access, file });
+                }
+            }
+        }
+    }
+    Err(replaced(
+        &config.path,
+        "database",
+        "was replaced again and again",
+    ))
+}
+
+/// Opens the file for writing where that is possible, upgrading it as needed.
 pub(crate) fn open(config: &OpenConfig) -> Result<(Connection, Access)> {
+    if let Some(opened) = &config.opened {
+        opened.check_file()?;
+    }
+    let (conn, access) = open_unchecked(config)?;
+    if let Some(opened) = &config.opened {
+        opened.check_file()?;
+    }
+    Ok((conn, access))
+}
+
+fn open_unchecked(config: &OpenConfig) -> Result<(Connection, Access)> {
     file::check_sqlite_version(rusqlite::version_number())?;
     match open_for_writing(config) {
         Err(error) if may_be_read_only(&error) => match open_for_reading(&config.path) {
@@ -64,7 +114,6 @@ fn may_be_read_only(error: &Error) -> bool {
 
 fn open_for_writing(config: &OpenConfig) -> Result<Connection> {
     file::check_file_system(&config.path, config.network_fs)?;
-    file::create_private(&config.path)?;
     let at = |error: Error| error.context(config.path.display());
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(&config.path, flags)
@@ -113,7 +162,14 @@ fn open_immutable(path: &Path) -> Result<Connection> {
 }
 
 /// One more connection for reading, to a file that has been opened before.
-pub(crate) fn open_reader(path: &Path, access: Access) -> Result<Connection> {
+pub(crate) fn open_reader(file: &OpenFile, access: Access) -> Result<Connection> {
+    file.check()?;
+    let conn = open_reader_unchecked(file.path(), access)?;
+    file.check()?;
+    Ok(conn)
+}
+
+fn open_reader_unchecked(path: &Path, access: Access) -> Result<Connection> {
     if access == Access::Immutable {
         return open_immutable(path);
     }

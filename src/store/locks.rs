@@ -70,7 +70,9 @@ mod tests {
         use crate::store::change::FileWatch;
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("jobs.db");
-        File::create(folder.path().join("jobs.db-wal")).unwrap();
+        for name in ["jobs.db", "jobs.db-wal"] {
+            File::create(folder.path().join(name)).unwrap();
+        }
         let locks = tempfile::tempdir().unwrap();
         let watch = FileWatch::new(&database).unwrap();
         let holder = locked(locks.path());

@@ -2,6 +2,7 @@
 //! noun with its SQL as named constants.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::{Error, Result};
 
@@ -31,6 +32,7 @@ pub(crate) mod fire;
 pub(crate) mod floor;
 pub(crate) mod gate;
 pub(crate) mod head;
+pub(crate) mod identity;
 pub(crate) mod last_ended;
 pub(crate) mod links;
 pub(crate) mod locks;
@@ -64,8 +66,9 @@ pub(crate) mod why;
 mod why_blocked;
 pub(crate) mod writer;
 
-use connection::{Access, OpenConfig};
+use connection::{Access, OpenConfig, Opened};
 use effects::Effects;
+use identity::OpenFile;
 use reader::{ReadPool, Reader};
 use seat::WriterSeat;
 use tx::Tx;
@@ -75,6 +78,8 @@ use writer::Writer;
 pub(crate) struct Store {
     pub(crate) config: OpenConfig,
     pub(crate) access: Access,
+    /// Which file it is.
+    pub(crate) file: Arc<OpenFile>,
     /// Closed before the writer, which looks after the log.
     readers: ReadPool,
     effects: Effects,
@@ -84,7 +89,8 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn open(mut config: OpenConfig) -> Result<Store> {
         config.path = file::prepare_folder(&config.path)?;
-        let (conn, access) = connection::open(&config)?;
+        let Opened { conn, access, file } = connection::open_first(&config)?;
+        config.opened = Some(Arc::clone(&file));
         let effects = Effects::new(config.clone());
         let writer = (access == Access::ReadWrite)
             .then(|| Writer::new(conn, config.clone(), effects.gate()));
@@ -92,7 +98,8 @@ impl Store {
             access,
             seat: WriterSeat::new(writer, effects.gate())?,
             effects,
-            readers: ReadPool::new(config.path.clone(), access),
+            readers: ReadPool::new(Arc::clone(&file), access),
+            file,
             config,
         })
     }

@@ -1,7 +1,6 @@
 //! The pool of connections for reading.
 
-use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use r2d2::{ManageConnection, Pool, PooledConnection};
@@ -9,6 +8,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 
 use super::connection::{self, Access};
+use super::identity::OpenFile;
 use crate::error::Kind;
 use crate::{Error, Result};
 
@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Connections are opened when somebody first reads.
 pub(crate) struct ReadPool {
-    path: PathBuf,
+    file: Arc<OpenFile>,
     access: Access,
     pool: OnceLock<Pool<Manager>>,
 }
@@ -26,19 +26,20 @@ pub(crate) struct ReadPool {
 pub(crate) type Reader = PooledConnection<Manager>;
 
 impl ReadPool {
-    pub(crate) fn new(path: PathBuf, access: Access) -> ReadPool {
+    pub(crate) fn new(file: Arc<OpenFile>, access: Access) -> ReadPool {
         ReadPool {
-            path,
+            file,
             access,
             pool: OnceLock::new(),
         }
     }
 
     pub(crate) fn get(&self) -> Result<Reader> {
+        self.file.check_lately()?;
         let pool = self.pool.get_or_init(|| {
             let manager = Manager {
-                inner: SqliteConnectionManager::file(&self.path),
-                path: self.path.clone(),
+                inner: SqliteConnectionManager::file(self.file.path()),
+                file: Arc::clone(&self.file),
                 access: self.access,
             };
             // Without idle and life times the pool has nothing to do in the background.
@@ -52,6 +53,9 @@ impl ReadPool {
                 .build_unchecked(manager)
         });
         pool.get().map_err(|error| {
+            if let Err(replaced) = self.file.check() {
+                return replaced;
+            }
             Error::new(Kind::Busy, format!("no connection for reading: {error}")).hint("try again")
         })
     }
@@ -61,7 +65,7 @@ impl ReadPool {
 /// inside a transaction would be handed out in it. This one looks.
 pub(crate) struct Manager {
     inner: SqliteConnectionManager,
-    path: PathBuf,
+    file: Arc<OpenFile>,
     access: Access,
 }
 
@@ -70,7 +74,7 @@ impl ManageConnection for Manager {
     type Error = Error;
 
     fn connect(&self) -> Result<Connection> {
-        connection::open_reader(&self.path, self.access)
+        connection::open_reader(&self.file, self.access)
     }
 
     fn is_valid(&self, conn: &mut Connection) -> Result<()> {
@@ -85,6 +89,7 @@ impl ManageConnection for Manager {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::identity::Found;
 
     #[test]
     fn a_connection_returned_inside_a_transaction_is_not_handed_out_again() {
@@ -94,7 +99,8 @@ mod tests {
             .unwrap()
             .execute_batch("CREATE TABLE t (x)")
             .unwrap();
-        let pool = ReadPool::new(path, Access::ReadWrite);
+        let file = OpenFile::just_opened(&path, Found::at(&path)).unwrap();
+        let pool = ReadPool::new(Arc::new(file), Access::ReadWrite);
         let taken: Vec<_> = (0..READERS).map(|_| pool.get().unwrap()).collect();
         for conn in &taken {
             conn.execute_batch("BEGIN; SELECT * FROM t").unwrap();

@@ -243,6 +243,9 @@ impl Writer {
             ..
         } = self;
         let conn = conn.as_ref().ok_or_else(not_saved)?;
+        if let Some(file) = &config.opened {
+            file.check_lately()?;
+        }
         conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
         let now_ms = config.clock.now_ms();
@@ -377,6 +380,10 @@ impl Writer {
 
     fn reopen(&mut self) -> Result<()> {
         if self.conn.is_none() {
+            let file = self.config.opened.as_deref();
+            if let Some(file) = file.filter(|_| !self.needs_checkpoint) {
+                file.check()?;
+            }
             let (conn, access) = connection::open(&self.config)?;
             if access != connection::Access::ReadWrite {
                 return Err(Error::new(
@@ -386,6 +393,9 @@ impl Writer {
             }
             conn.wal_hook(Some(note_log_pages));
             self.keep_open_while_lent(&conn)?;
+            if let Some(file) = file.filter(|_| self.needs_checkpoint) {
+                file.reopened();
+            }
             self.conn = Some(conn);
         }
         if self.needs_checkpoint {
@@ -426,6 +436,11 @@ const LEAVE_LOG_BYTES: u64 = 512 * 1024;
 impl Drop for Writer {
     /// Lets SQLite checkpoint and remove the log where it has grown and nobody else has the file open.
     fn drop(&mut self) {
+        // By name SQLite would remove the log of the file that has taken this one's place.
+        let file = self.config.opened.as_ref();
+        if file.is_some_and(|file| file.check().is_err()) {
+            return;
+        }
         let log = file::with_suffix(&self.config.path, "-wal");
         let log_bytes = std::fs::metadata(log).map_or(0, |log| log.len());
         if let Some(conn) = self.conn.as_ref().filter(|_| log_bytes > LEAVE_LOG_BYTES) {

@@ -68,7 +68,10 @@ impl Failures {
         let thread = thread::Builder::new()
             .name("jobq-failures".to_owned())
             .spawn(move || {
-                if let Err(error) = reader.read(runner, &has_ended) {
+                // The runner itself says that its file was replaced.
+                if let Err(error) = reader.read(runner, &has_ended)
+                    && !error.is_replaced()
+                {
                     log::warn!("failures are no longer told: {error}");
                 }
             })?;

@@ -49,7 +49,7 @@ pub(super) fn store() -> (TempDir, Store) {
 fn writer() -> (TempDir, Writer, Connection) {
     let folder = tempfile::tempdir().unwrap();
     let config = config(&folder);
-    let (conn, _) = connection::open(&config).unwrap();
+    let conn = connection::open_first(&config).unwrap().conn;
     let other = Connection::open(&config.path).unwrap();
     (folder, Writer::new(conn, config, Arc::default()), other)
 }

@@ -19,7 +19,7 @@ fn open(folder: &Path) -> Writer {
         durability: Durability::Normal,
         ..OpenConfig::default()
     };
-    let (conn, _) = connection::open(&config).unwrap();
+    let conn = connection::open_first(&config).unwrap().conn;
     Writer::new(conn, config, Arc::default())
 }
 

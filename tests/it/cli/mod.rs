@@ -18,6 +18,7 @@ mod look;
 mod output;
 mod packaging;
 mod places;
+mod replaced;
 mod rules;
 mod rules_many;
 mod run;
