@@ -16,6 +16,8 @@ struct Shared {
     /// 0, or the code of the first reason.
     reason: AtomicU8,
     told_at: OnceLock<Instant>,
+    /// By then it is to have stopped; none: in its own time.
+    stop_by: Mutex<Option<Instant>>,
     callback: Mutex<Option<Box<dyn FnOnce() + Send>>>,
     told: Condvar,
 }
@@ -34,6 +36,32 @@ impl Cancellation {
     /// When it was told so.
     pub(crate) fn told_at(&self) -> Option<Instant> {
         self.0.told_at.get().copied()
+    }
+
+    /// By when it is to have stopped, where whoever told it cannot wait any longer. It may come after
+    /// the reason, and become sooner.
+    #[cfg_attr(
+        not(feature = "exec"),
+        allow(dead_code, reason = "commands are a feature")
+    )]
+    pub(crate) fn stop_by(&self) -> Option<Instant> {
+        *self
+            .0
+            .stop_by
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the attempt to stop, and by when; one that was told before has no longer than that either.
+    pub(crate) fn cancel_by(&self, reason: CancelReason, stop_by: Instant) {
+        let mut known = self
+            .0
+            .stop_by
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *known = Some(known.map_or(stop_by, |known| known.min(stop_by)));
+        drop(known);
+        self.cancel(reason);
     }
 
     /// Waits at most `timeout`; true as soon as the attempt is to stop. Use it in place of a sleep.

@@ -179,7 +179,8 @@ pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions, Remember, Trans
 pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
 pub use runner::attempt::Usage;
 pub use runner::builder::{
-    DEFAULT_WORKERS, KindRetention, Retention, RunnerBuilder, UnknownKinds, Until,
+    DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindRetention, Retention, RunnerBuilder, UnknownKinds,
+    Until,
 };
 pub use runner::context::Context;
 pub use runner::handle::{Ended, Left, Runner, Stopper, Tally};

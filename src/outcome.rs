@@ -80,8 +80,8 @@ pub(crate) enum Ending {
     },
     /// The handler did not return in the grace time after it was told to stop.
     Abandoned { told: CancelReason },
-    /// The runner went away while the attempt ran.
-    RunnerLost,
+    /// The runner went away while the attempt ran; the excuse is what explains that without the job.
+    RunnerLost { excuse: Option<&'static str> },
 }
 
 /// What is left of a job's tries.
@@ -153,7 +153,8 @@ pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
         Ending::Abandoned { told } => {
             stopped(Some(told), budget, chance).unwrap_or(Verdict::Cancel)
         }
-        Ending::RunnerLost => runner_lost(budget),
+        Ending::RunnerLost { excuse: Some(why) } => Verdict::GiveBack { why },
+        Ending::RunnerLost { excuse: None } => runner_lost(budget),
     }
 }
 
@@ -357,16 +358,25 @@ mod tests {
     #[test]
     fn the_third_crash_fails_the_job_and_the_first_two_cost_no_retry() {
         assert!(matches!(
-            judge(Ending::RunnerLost, &budget(2, 0), 0.5),
+            judge(Ending::RunnerLost { excuse: None }, &budget(2, 0), 0.5),
             Verdict::Recover { .. }
         ));
         assert!(matches!(
-            judge(Ending::RunnerLost, &budget(2, 1), 0.5),
+            judge(Ending::RunnerLost { excuse: None }, &budget(2, 1), 0.5),
             Verdict::Recover { .. }
         ));
         assert!(matches!(
-            judge(Ending::RunnerLost, &budget(0, 2), 0.5),
+            judge(Ending::RunnerLost { excuse: None }, &budget(0, 2), 0.5),
             Verdict::Fail { .. }
+        ));
+    }
+
+    #[test]
+    fn a_crash_that_something_else_explains_costs_nothing_however_often_it_comes() {
+        let excuse = Some("the machine was restarted while it ran");
+        assert!(matches!(
+            judge(Ending::RunnerLost { excuse }, &budget(2, 2), 0.5),
+            Verdict::GiveBack { .. }
         ));
     }
 

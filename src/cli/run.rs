@@ -128,6 +128,9 @@ fn builder(args: &Run, config: &Config, queue: &Queue) -> CliResult<RunnerBuilde
     if let Some(workers) = args.workers.or(config.workers) {
         builder = builder.workers(workers);
     }
+    if let Some(timeout) = args.stop_timeout {
+        builder = builder.stop_timeout(timeout);
+    }
     if !args.queues.is_empty() {
         builder = builder.queues(args.queues.clone());
     }

@@ -38,6 +38,8 @@ pub(crate) struct Agenda {
     /// After a write that failed: not before.
     pub(crate) not_before: Option<Instant>,
     pub(crate) failures: u32,
+    /// Of the last of them.
+    pub(crate) last_error: Option<String>,
     /// What is held here is to be compared with the file, as soon as that can be read.
     pub(crate) reconcile: bool,
     /// Where we are in looking again after an event. A change that shows does not end it: the event
@@ -71,6 +73,7 @@ impl Agenda {
             next_prune: now,
             not_before: None,
             failures: 0,
+            last_error: None,
             reconcile: false,
             looks: 0,
             closed_lately: false,

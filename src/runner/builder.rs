@@ -90,11 +90,14 @@ impl Default for KindRetention {
 pub(crate) struct Pulse {
     pub(crate) every: Duration,
     pub(crate) hung_after: Duration,
-    /// How long running jobs may go on after a stop.
-    pub(crate) deadline: Duration,
+    /// After so long a stop is over, whatever still runs.
+    pub(crate) stop_timeout: Duration,
     /// How long a job that was told to stop may take to do so.
     pub(crate) grace: Duration,
 }
+
+/// How long a stop may take that is not told otherwise.
+pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Commands have 10 s between TERM and KILL; a slot is given up a little later.
 const GRACE: Duration = Duration::from_secs(12);
@@ -131,7 +134,7 @@ impl Queue {
             pulse: Pulse {
                 every: HEARTBEAT,
                 hung_after: HUNG_AFTER,
-                deadline: Duration::from_secs(60),
+                stop_timeout: DEFAULT_STOP_TIMEOUT,
                 grace: GRACE,
             },
         }
@@ -231,9 +234,15 @@ impl RunnerBuilder {
         self
     }
 
-    /// How long running jobs may go on after a stop before they are told to stop too; 60 s unless set.
-    pub fn shutdown_deadline(mut self, deadline: Duration) -> RunnerBuilder {
-        self.pulse.deadline = deadline;
+    /// After so long a stop is over, whatever still runs; 60 s unless set. Whoever starts the runner and
+    /// kills it when it has not ended in time (Docker after 10 s, Kubernetes after 30 s, systemd after
+    /// 90 s) wants a little less here.
+    ///
+    /// Until the last 12 s, or the last half where that is less, running jobs may go on. Then they are
+    /// told to stop: a command gets SIGTERM, and SIGKILL in time before the end. What did not end by then
+    /// goes back free of charge.
+    pub fn stop_timeout(mut self, timeout: Duration) -> RunnerBuilder {
+        self.pulse.stop_timeout = timeout;
         self
     }
 

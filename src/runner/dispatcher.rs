@@ -123,6 +123,9 @@ impl Dispatcher {
                 self.sleep();
             }
         }
+        if let Some(error) = self.unsaved() {
+            return Err(error);
+        }
         Ok(Ended {
             tally: self.signals.tally(),
             left: self.left()?,
@@ -385,6 +388,7 @@ impl Dispatcher {
             return Err(error);
         }
         self.agenda.reconcile = true;
+        self.agenda.last_error = Some(error.to_string());
         let wait =
             (WRITE_AGAIN * 2u32.pow(self.agenda.failures.min(6))).min(Duration::from_secs(5));
         if self.agenda.failures == 0 {

@@ -39,7 +39,8 @@ impl Context {
     /// ```
     ///
     /// # Errors
-    /// The child's payload or options cannot be used, or this is the final step.
+    /// The child's payload or options cannot be used, or this is the final step: by `?` the job fails for
+    /// good, as another attempt would ask for the same.
     pub fn spawn_child(&self, child: impl Into<NewJob>) -> Result<(), Failure> {
         if self.step() == Step::Final {
             return Err(Failure::permanent(
@@ -69,7 +70,9 @@ impl Context {
     /// # Errors
     /// The job's payload or options cannot be used.
     pub fn spawn(&self, job: impl Into<NewJob>) -> Result<(), Failure> {
-        let job = self.queue().checked(job.into())?.spawned();
+        // Another attempt would ask for the same.
+        let checked = self.queue().checked(job.into());
+        let job = checked.map_err(Failure::permanent)?.spawned();
         self.spawned().borrow_mut().jobs.push(job);
         Ok(())
     }

@@ -229,7 +229,7 @@ impl Runner {
         self.join()
     }
 
-    /// Stops it and waits: for at most 60 s for the running jobs, then they are told to stop.
+    /// Stops it and waits: for at most the [stop timeout](RunnerBuilder::stop_timeout).
     ///
     /// # Errors
     /// As [`Runner::wait`].

@@ -7,6 +7,8 @@ use super::appetite::wish;
 use super::builder::Until;
 use super::dispatcher::Dispatcher;
 use super::handle::StopAsked;
+use crate::error::Kind;
+use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::plural::count;
 use crate::store::change::sleep_on;
@@ -24,15 +26,49 @@ const LOOK_WHILE_ENDING: Duration = Duration::from_millis(100);
 pub(crate) enum Phase {
     /// It claims and runs.
     Running,
-    /// It claims no more and waits for what runs.
-    Stopping { until: Instant },
-    /// What runs has been told to stop.
-    Cancelling { until: Instant },
+    /// It claims no more and waits for what runs until it is told to stop; the whole is over by `end`.
+    Stopping { until: Instant, end: Instant },
+    /// What runs has been told to stop, and is given up then.
+    Cancelling { until: Instant, end: Instant },
     /// Nothing runs any more, and the file says so.
     Ended,
     /// Nothing could be saved to the end: the lock goes, and others take over what the file still
     /// says is held here.
     GaveUp,
+}
+
+/// So many jobs are named in one message.
+const NAMED: usize = 20;
+
+/// How a stop that begins now is divided.
+struct StopPlan {
+    /// Running jobs are left alone for so long.
+    patience: Duration,
+    /// From being told to stop to the end of it all: half of the whole, or less.
+    rest: Duration,
+}
+
+/// What a stop with much time leaves for ending what did not end by itself.
+const REST: Duration = Duration::from_secs(12);
+
+impl StopPlan {
+    fn of(whole: Duration) -> StopPlan {
+        let rest = (whole / 2).min(REST);
+        StopPlan {
+            patience: whole - rest,
+            rest,
+        }
+    }
+
+    /// From being told to stop until a command is killed: 10 s of 12.
+    fn to_kill(&self) -> Duration {
+        self.rest - (self.rest / 3).min(Duration::from_secs(2))
+    }
+
+    /// From being told to stop until an attempt is given up; what is left is for saving that.
+    fn to_give_up(&self) -> Duration {
+        self.rest - (self.rest / 6).min(Duration::from_secs(1))
+    }
 }
 
 impl Phase {
@@ -49,47 +85,87 @@ impl Dispatcher {
     pub(crate) fn follow_phase(&mut self) -> Result<()> {
         let now = clock::instant();
         let asked = self.signals.stop_asked();
+        let plan = StopPlan::of(self.settings.pulse.stop_timeout);
         if self.phase == Phase::Running && (asked >= StopAsked::Gracefully || self.is_drained()?) {
             self.withdraw_unbegun(Duration::ZERO);
             self.agenda.mark_stopping = true;
             self.phase = Phase::Stopping {
-                until: clock::after(now, self.settings.pulse.deadline),
+                until: clock::after(now, plan.patience),
+                end: clock::after(now, self.settings.pulse.stop_timeout),
             };
         }
-        if let Phase::Stopping { until } = self.phase
+        if let Phase::Stopping { until, end } = self.phase
             && (asked == StopAsked::Hurriedly || now >= until)
         {
             if !self.in_flight.is_empty() {
                 let jobs = count(self.in_flight.len() as u64, "job");
                 log::warn!("{jobs} still running; telling them to stop");
             }
-            self.cancel_all(CancelReason::Shutdown);
+            for attempt in self.in_flight.values().chain(&self.orphans) {
+                let kill_at = clock::after(now, plan.to_kill());
+                attempt
+                    .cancellation
+                    .cancel_by(CancelReason::Shutdown, kill_at);
+            }
             self.phase = Phase::Cancelling {
-                until: clock::after(now, self.settings.pulse.grace),
+                until: clock::after(now, plan.to_give_up()),
+                end: end.min(clock::after(now, plan.rest)),
             };
         }
-        if let Phase::Cancelling { until } = self.phase
+        if let Phase::Cancelling { until, .. } = self.phase
             && now >= until
         {
             self.abandon_all();
-        }
-        if let Phase::Cancelling { until } = self.phase
-            && now >= clock::after(until, self.settings.pulse.grace)
-        {
-            let jobs = count(self.in_flight.len() as u64, "job");
-            log::error!("the outcome of {jobs} could not be saved; ending without it");
-            self.phase = Phase::GaveUp;
-            return Ok(());
         }
         if self.phase != Phase::Running
             && self.in_flight.is_empty()
             && self.agenda.returns.is_empty()
             && self.agenda.settlements.is_empty()
         {
-            self.mark_stopped()?;
-            self.phase = Phase::Ended;
+            return match self.mark_stopped() {
+                Err(_) if self.is_over_time(now) => {
+                    self.phase = Phase::GaveUp;
+                    Ok(())
+                }
+                marked => {
+                    marked?;
+                    self.phase = Phase::Ended;
+                    Ok(())
+                }
+            };
+        }
+        // What was given up just now is to be saved once at least.
+        if self.is_over_time(now)
+            && (self.agenda.failures > 0 || self.agenda.settlements.is_empty())
+        {
+            self.phase = Phase::GaveUp;
         }
         Ok(())
+    }
+
+    fn is_over_time(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Cancelling { end, .. } if now >= end)
+    }
+
+    /// What it means for its owner that a runner has ended without saving what its jobs came to.
+    pub(crate) fn unsaved(&self) -> Option<Error> {
+        if self.phase != Phase::GaveUp || self.in_flight.is_empty() {
+            return None;
+        }
+        let mut jobs: Vec<JobId> = self.in_flight.keys().copied().collect();
+        jobs.sort_unstable();
+        let named: Vec<String> = jobs.iter().take(NAMED).map(JobId::to_string).collect();
+        let more = match jobs.len().saturating_sub(NAMED) {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        let why = self.agenda.last_error.as_deref().unwrap_or("no time left");
+        let s = if jobs.len() == 1 { "" } else { "s" };
+        let error = format!(
+            "the runner ended before it could save what became of job{s} {}{more}: {why}",
+            named.join(", ")
+        );
+        Some(Error::new(Kind::Io, error).hint("the next runner runs them again"))
     }
 
     /// Whether nothing is left that this runner could run, now or after a retry. What another live

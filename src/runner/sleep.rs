@@ -70,12 +70,8 @@ impl Dispatcher {
                 at(self.agenda.next_prune);
             }
         }
-        if let Phase::Stopping { until } | Phase::Cancelling { until } = self.phase {
-            at(if now < until {
-                until
-            } else {
-                clock::after(until, self.settings.pulse.grace)
-            });
+        if let Phase::Stopping { until, end } | Phase::Cancelling { until, end } = self.phase {
+            at(if now < until { until } else { end });
         }
         if let Some(due_ms) = self
             .agenda

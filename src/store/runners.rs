@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::claim::{ClaimFor, budget};
@@ -19,13 +19,15 @@ use crate::job::JobId;
 use crate::outcome::{Budget, Ending, Verdict, judge};
 
 statements! {
-    hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at, beat)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, ?8)";
+    hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at, beat, boot)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, ?8, ?9)";
     /// No row changed: another runner has taken this one for lost.
     hot RUNNER_BEAT_IF_ALIVE = "UPDATE jobq_runner SET beat = beat + 1, heartbeat_at = ?2 WHERE id = ?1 AND state <= 2";
     hot RUNNER_IS_ALIVE = "SELECT 1 FROM jobq_runner WHERE id = ?1 AND state <= 2";
     hot RUNNER_STOPPING_IF_ALIVE = "UPDATE jobq_runner SET state = 2 WHERE id = ?1 AND state = 1";
     hot RUNNER_STOPPED_IF_ALIVE = "UPDATE jobq_runner SET state = 3, ended_at = ?2 WHERE id = ?1 AND state <= 2";
+    /// How far it was when it was lost, and in which start of the machine.
+    hot RUNNER_CIRCUMSTANCES = "SELECT state, boot FROM jobq_runner WHERE id = ?1";
     /// Its lock is free: the process is gone whatever its beat says.
     hot RUNNER_LOSE_IF_ALIVE = "UPDATE jobq_runner SET state = 4, ended_at = ?2 WHERE id = ?1 AND state <= 2";
     /// It hangs, unless its beat is no longer the one that was seen.
@@ -66,6 +68,9 @@ pub(crate) enum Beats {
     Never,
 }
 
+/// The state of a runner that was asked to end.
+const STOPPING: i64 = 2;
+
 /// What stands in place of a beat where there never is one.
 const NO_BEAT: i64 = -1;
 
@@ -86,7 +91,8 @@ pub(crate) fn register(
         match registration.beats {
             Beats::Regularly => 0,
             Beats::Never => NO_BEAT,
-        }
+        },
+        tx.boot
     ])?;
     tx.append(NewEvent {
         runner: Some(id),
@@ -201,6 +207,7 @@ pub(crate) enum Loss {
 
 /// Takes over what a lost runner held; none where somebody else was faster or it lives after all.
 pub(crate) fn take_over(tx: &mut Tx<'_>, runner: i64, loss: Loss) -> Result<Option<usize>> {
+    let excuse = excuse(tx, runner)?;
     let lost = match loss {
         Loss::Dead => tx
             .conn
@@ -216,7 +223,7 @@ pub(crate) fn take_over(tx: &mut Tx<'_>, runner: i64, loss: Loss) -> Result<Opti
     }
     let held = held_by(tx.conn, runner)?;
     for job in &held {
-        recover(tx, job)?;
+        recover(tx, job, excuse)?;
     }
     let why = if loss == Loss::Dead { "dead" } else { "hung" };
     let data = format!(r#"{{"why":"{why}","jobs":{}}}"#, held.len());
@@ -264,14 +271,39 @@ fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJob> {
     })
 }
 
-fn recover(tx: &mut Tx<'_>, job: &HeldJob) -> Result<()> {
+/// What explains the loss of a runner without its jobs: they are not charged for it.
+///
+/// It was stopping: whoever asked it to end did not wait until it had (Docker waits for 10 s), or the
+/// machine was shut down. Or the machine has been started again since: its power was cut.
+fn excuse(tx: &Tx<'_>, runner: i64) -> Result<Option<&'static str>> {
+    let found = tx
+        .conn
+        .prepare_cached(RUNNER_CIRCUMSTANCES)?
+        .query_row([runner], |row| {
+            // Another type than text there says nothing.
+            let boot = row.get_ref(1)?.as_str().ok().map(str::to_owned);
+            Ok((row.get::<_, i64>(0)?, boot))
+        })
+        .optional()?;
+    let Some((state, boot)) = found else {
+        return Ok(None);
+    };
+    let is_another = |boot: String| tx.boot.is_some_and(|own| own != boot);
+    Ok(match state {
+        STOPPING => Some("its runner was killed while it was stopping"),
+        _ if boot.is_some_and(is_another) => Some("the machine was restarted while it ran"),
+        _ => None,
+    })
+}
+
+fn recover(tx: &mut Tx<'_>, job: &HeldJob, excuse: Option<&'static str>) -> Result<()> {
     let verdict = match (job.cancel, job.claimed_for) {
         (true, _) => Verdict::Cancel,
         (false, ClaimFor::Ahead) => {
             return settle::return_unbegun(tx, &job.held, AheadAgain::Never).map(|_| ());
         }
         (false, ClaimFor::FreeWorker | ClaimFor::NoWorker) => {
-            judge(Ending::RunnerLost, &job.budget, 0.0)
+            judge(Ending::RunnerLost { excuse }, &job.budget, 0.0)
         }
     };
     settle::settle(tx, &job.held, &verdict, &Measured::default())?;

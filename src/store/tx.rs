@@ -10,7 +10,7 @@ use super::events::{EventBuffer, NewEvent};
 use super::families::FamilyChanges;
 use super::names::Names;
 use super::room;
-use crate::clock::Clock;
+use crate::clock::{Clock, UNKNOWN_BOOT};
 use crate::job::JobId;
 use crate::{Error, Result};
 
@@ -29,6 +29,8 @@ pub(crate) struct Tx<'c> {
     /// So many cancelled jobs have never been: what spawned them did not complete.
     pub(crate) called_off: i64,
     events: EventBuffer,
+    /// Which start of the machine this is; none where that is unknown.
+    pub(crate) boot: Option<&'c str>,
     /// None where there is no clock to follow, or once it has been followed.
     clock: Option<&'c Clock>,
 }
@@ -46,6 +48,7 @@ impl<'c> Tx<'c> {
             asked_to_stop: false,
             called_off: 0,
             events: EventBuffer::default(),
+            boot: None,
             clock: None,
         }
     }
@@ -54,6 +57,7 @@ impl<'c> Tx<'c> {
     #[must_use]
     pub(crate) fn with_clock(mut self, clock: &'c Clock) -> Tx<'c> {
         self.clock = Some(clock);
+        self.boot = Some(clock.boot()).filter(|boot| *boot != UNKNOWN_BOOT);
         self
     }
 

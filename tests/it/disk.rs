@@ -84,6 +84,16 @@ fn busy_runner(place: &Place, queue: &Queue, patience: Duration) -> Busy {
     Busy { runner, ids }
 }
 
+/// A runner that ends without saving what these jobs came to fails, and names them.
+fn assert_says_what_is_unsaved(place: &Place, ids: &[JobId]) {
+    let said = std::fs::read_to_string(place.file("runner.log")).unwrap();
+    let error = format!(
+        "the runner ended before it could save what became of jobs {}, {}: ",
+        ids[0], ids[1]
+    );
+    assert!(said.contains(&error), "{said}");
+}
+
 fn wait_until_ended(place: &Place, tasks: usize) {
     wait_until("the tasks end", PATIENCE, || {
         place
@@ -126,7 +136,8 @@ fn a_runner_that_can_save_nothing_can_be_stopped_and_its_jobs_are_taken_over() {
     let queue = scene.open();
     let Busy { mut runner, ids } = busy_runner(&scene, &queue, Duration::from_millis(300));
     runner.limit_files(Some(4096));
-    runner.wait_to_exit_when_asked();
+    assert!(!runner.wait_to_exit_when_asked().success());
+    assert_says_what_is_unsaved(&scene, &ids[..2]);
     assert_eq!(queue.counts().unwrap().get(State::Running), 2);
     scene.open_gate("gate");
     let heir = Spawn::new(&scene, "heir", RunnerRole::default()).start_runner(&queue);
@@ -227,7 +238,8 @@ fn inner_stop_on_full_disk() {
     runner.ask(&Request::Fill(filler.clone()));
     wait_until("the disk is full", PATIENCE, || free_blocks(&place) == 0);
     runner.ask(&Request::Stop);
-    runner.wait_to_exit_when_asked();
+    assert!(!runner.wait_to_exit_when_asked().success());
+    assert_says_what_is_unsaved(&place, &ids[..2]);
     std::fs::remove_file(filler).unwrap();
     place.open_gate("gate");
     let heir = Spawn::new(&place, "heir", RunnerRole::default()).start_runner(&queue);

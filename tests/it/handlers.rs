@@ -400,3 +400,29 @@ fn jobs_without_a_handler_stay_unless_they_are_to_fail() {
     runner.stop().unwrap();
     assert_eq!(ailments(&queue), Vec::<String>::new());
 }
+
+#[test]
+fn what_can_never_be_spawned_fails_the_job_at_its_first_try() {
+    let too_large = "x".repeat(jobq::MAX_PAYLOAD_BYTES + 1);
+    let bad: [fn(&Context, NewJob) -> Result<(), Failure>; 2] =
+        [|ctx, job| ctx.spawn_child(job), |ctx, job| ctx.spawn(job)];
+    for spawn in bad {
+        for job in [
+            NewJob::new(""),
+            NewJob::new("child").queue("no\nqueue"),
+            NewJob::new("child").payload(&too_large),
+        ] {
+            let scene = Scene::new();
+            let queue = scene.open();
+            let parent = add(&queue, at_once("parent", 3));
+            let handler = move |ctx: &Context| match spawn(ctx, job.clone()) {
+                Ok(()) => done(),
+                Err(failure) => failure.into(),
+            };
+            let runner = queue.runner().handler("parent", by(handler));
+            runner.run_due().unwrap();
+            let parent = queue.get(parent).unwrap().unwrap();
+            assert_eq!((parent.state, parent.attempt), (State::Failed, 1));
+        }
+    }
+}

@@ -85,7 +85,7 @@ fn a_job_that_sleeps_for_ever_stops_nobody_when_the_clock_steps() {
     let runner = queue
         .runner()
         .heartbeat(Duration::from_millis(20), PATIENCE)
-        .shutdown_deadline(Duration::MAX)
+        .stop_timeout(Duration::MAX)
         .default_timeout(Duration::MAX)
         .handler("kind", handler)
         .start()

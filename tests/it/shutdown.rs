@@ -153,7 +153,7 @@ fn after_the_deadline_handlers_are_told_and_an_interrupted_attempt_costs_no_retr
     let builder = queue
         .runner()
         .workers(1)
-        .shutdown_deadline(Duration::from_millis(200));
+        .stop_timeout(Duration::from_millis(400));
     let runner = builder.handler("long", obedient(told)).start().unwrap();
     let id = queue
         .enqueue(NewJob::new("long").max_retries(0))
@@ -219,7 +219,7 @@ fn a_handler_that_ignores_the_shutdown_is_left_behind_and_its_late_word_changes_
     let builder = queue
         .runner()
         .workers(1)
-        .shutdown_deadline(short)
+        .stop_timeout(short * 2)
         .grace(short);
     let runner = builder.handler("deaf", deaf).start().unwrap();
     let id = add(&queue, "deaf");

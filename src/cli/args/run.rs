@@ -2,8 +2,11 @@
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+
+use crate::cli::parse;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -19,6 +22,10 @@ pub(crate) struct Run {
     /// Only jobs of this queue; may be given more than once [default: all queues]
     #[arg(long = "queue", value_name = "NAME")]
     pub(crate) queues: Vec<String>,
+    /// After a stop, this long until everything is over. Until the last 12 s of it, or its second half
+    /// where that is less, jobs may go on; then they get SIGTERM, and SIGKILL in time [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
+    pub(crate) stop_timeout: Option<Duration>,
     /// Stop when nothing is left that could run, now or after a retry; schedules do not fire
     #[arg(long)]
     pub(crate) drain: bool,

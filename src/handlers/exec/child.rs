@@ -28,6 +28,9 @@ pub(crate) const DEFAULT_OUTPUT_LIMIT_BYTES: usize = 1024 * 1024;
 /// The most that is written to a command's stdin at once.
 const FEED_BYTES: usize = 64 * 1024;
 
+/// So often a command that was told to stop is looked at for having less time than it was given.
+const CUT_SHORT_EVERY: Duration = Duration::from_millis(250);
+
 /// A command to run, and under which conditions.
 pub(crate) struct Run<'a> {
     /// What to start.
@@ -268,7 +271,7 @@ impl<'a> Supervision<'a> {
                 };
                 self.pause = Pause(Pause::FIRST);
             }
-            Stage::Terminating { kill_at } if now >= kill_at => {
+            Stage::Terminating { kill_at } if now >= self.soonest(kill_at) => {
                 self.leader.signal_group(Signal::KILL);
                 self.stage = Stage::Settled;
             }
@@ -282,6 +285,13 @@ impl<'a> Supervision<'a> {
             }
             _ => {}
         }
+    }
+
+    /// When it is killed: after its grace time, or sooner where whoever told it to stop cannot wait.
+    fn soonest(&self, kill_at: Instant) -> Instant {
+        self.cancellation
+            .stop_by()
+            .map_or(kill_at, |stop_by| stop_by.min(kill_at))
     }
 
     /// Sleeps until there is something to do, and says where.
@@ -317,7 +327,11 @@ impl<'a> Supervision<'a> {
 
     fn timeout(&mut self) -> Option<Timespec> {
         let kill_at = match self.stage {
-            Stage::Terminating { kill_at } => Some(kill_at),
+            // The time it has may yet be cut short, which wakes nobody.
+            Stage::Terminating { kill_at } => Some(
+                self.soonest(kill_at)
+                    .min(clock::instant() + CUT_SHORT_EVERY),
+            ),
             Stage::Running | Stage::Settled => None,
         };
         let until = self.capture.deadline().into_iter().chain(kill_at).min();

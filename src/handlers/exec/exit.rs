@@ -47,6 +47,8 @@ pub(crate) enum End {
     NotFound(String),
     /// There is such a command, but it cannot be run. Says why and names it.
     CannotRun(String),
+    /// What it needs is not there just now: its working directory, or the disk that it lies on. Says what.
+    NotNow(String),
     /// The machine had no room for it just then. Says what was short.
     NoRoom(String),
     /// It was told to stop before it had begun.
@@ -83,7 +85,7 @@ impl Ended {
             End::Signaled(signal) => Some(128 + signal),
             End::NotFound(_) => Some(NOT_FOUND),
             End::CannotRun(_) => Some(CANNOT_RUN),
-            End::Lost(_) | End::NoRoom(_) | End::NotBegun => None,
+            End::Lost(_) | End::NotNow(_) | End::NoRoom(_) | End::NotBegun => None,
         }
     }
 
@@ -108,7 +110,7 @@ impl Ended {
             (End::NotFound(error) | End::CannotRun(error), None) => Outcome::Fail {
                 error: error.clone(),
             },
-            (End::Lost(error) | End::NoRoom(error), None) => Outcome::Retry {
+            (End::Lost(error) | End::NotNow(error) | End::NoRoom(error), None) => Outcome::Retry {
                 error: error.clone(),
                 after: None,
             },
@@ -250,6 +252,7 @@ mod tests {
         assert_eq!(outcome(End::NotFound("a".into()), None, None), fail("a"));
         assert_eq!(outcome(End::CannotRun("b".into()), None, None), fail("b"));
         assert_eq!(outcome(End::NoRoom("c".into()), None, None), retry("c"));
+        assert_eq!(outcome(End::NotNow("d".into()), None, None), retry("d"));
         assert_eq!(outcome(End::Lost("d".into()), None, None), retry("d"));
     }
 

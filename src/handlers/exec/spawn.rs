@@ -160,9 +160,21 @@ fn refused(error: &io::Error, program: &Path, spec: &CommandSpec) -> End {
     let program_shown = program.display();
     let errno = Errno::from_io_error(error);
     match errno {
-        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE | Errno::TXTBSY) => {
+        Some(Errno::AGAIN | Errno::NOMEM | Errno::MFILE | Errno::NFILE) => {
             return End::NoRoom(format!("cannot run {program_shown} just now: {error}"));
         }
+        // Somebody writes the program, or the disk that it lies on does not answer.
+        Some(
+            Errno::TXTBSY
+            | Errno::STALE
+            | Errno::IO
+            | Errno::TIMEDOUT
+            | Errno::NOTCONN
+            | Errno::HOSTDOWN
+            | Errno::HOSTUNREACH
+            | Errno::NETDOWN
+            | Errno::NETUNREACH,
+        ) => return End::NotNow(format!("cannot run {program_shown} just now: {error}")),
         Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {
             if let Some(end) = bad_cwd(program.as_os_str(), spec) {
                 return end;
@@ -190,7 +202,8 @@ fn refused(error: &io::Error, program: &Path, spec: &CommandSpec) -> End {
     }
 }
 
-/// The command's directory as the reason, if it is one.
+/// The command's directory as the reason, if it is one. It may be there the next time: a disk is not
+/// mounted yet, a folder is made by another job.
 fn bad_cwd(name: &OsStr, spec: &CommandSpec) -> Option<End> {
     let cwd = spec.cwd.as_ref()?;
     let why = match cwd.metadata() {
@@ -201,7 +214,7 @@ fn bad_cwd(name: &OsStr, spec: &CommandSpec) -> Option<End> {
         Ok(_) => return None,
     };
     let (name, cwd) = (name.display(), cwd.display());
-    Some(End::CannotRun(format!(
+    Some(End::NotNow(format!(
         "cannot run {name}: its working directory {cwd} {why}"
     )))
 }
@@ -233,7 +246,7 @@ mod tests {
         loop {
             match spawn(spec, b"") {
                 Ok(mut started) => panic!("it ran: {:?}", started.child.wait()),
-                Err(End::NoRoom(_)) => std::thread::yield_now(),
+                Err(End::NotNow(error)) if error.contains("just now") => std::thread::yield_now(),
                 Err(end) => return end,
             }
         }
@@ -314,7 +327,7 @@ mod tests {
         for program in ["true", "/bin/true", "./tool"] {
             for (cwd, part) in [(&missing, "does not exist"), (&file, "is not a directory")] {
                 let end = refusal(&spec(program, "/usr/bin:/bin", Some(cwd)));
-                let End::CannotRun(text) = end else {
+                let End::NotNow(text) = end else {
                     panic!("{end:?}")
                 };
                 assert!(
@@ -327,18 +340,16 @@ mod tests {
 
     #[test]
     fn too_little_room_is_no_fault_of_the_command() {
-        for errno in [
-            Errno::AGAIN,
-            Errno::NOMEM,
-            Errno::MFILE,
-            Errno::NFILE,
-            Errno::TXTBSY,
-        ] {
+        for errno in [Errno::AGAIN, Errno::NOMEM, Errno::MFILE, Errno::NFILE] {
             let end = refused(&errno.into(), Path::new("/bin/x"), &spec("x", "/bin", None));
             let End::NoRoom(text) = end else {
                 panic!("{errno:?} is {end:?}")
             };
             assert!(text.contains("/bin/x"));
+        }
+        for errno in [Errno::TXTBSY, Errno::STALE, Errno::IO] {
+            let end = refused(&errno.into(), Path::new("/bin/x"), &spec("x", "/bin", None));
+            assert!(matches!(end, End::NotNow(_)), "{errno:?} is {end:?}");
         }
         let end = refused(
             &Errno::TOOBIG.into(),

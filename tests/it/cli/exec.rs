@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::{Jobq, text};
+use crate::support::{PATIENCE, wait_until};
 
 /// Adds a shell job that is tried again at once, so often.
 fn shell(jobq: &Jobq, retries: &str, script: &str) -> i64 {
@@ -227,6 +228,23 @@ fn codes_of_fail_on_fail_for_good_but_75_never_does() {
         jobq.run(&["enqueue", "--fail-on", bad, "--", "true"])
             .fails(2, &["fail_on"]);
     }
+}
+
+#[test]
+fn a_command_whose_directory_is_not_there_yet_is_tried_again() {
+    let jobq = Jobq::new();
+    std::fs::create_dir(jobq.path("sub")).unwrap();
+    let words = ["enqueue", "--backoff", "fixed", "--retry-delay", "50ms"];
+    let call = jobq.call(&[&words[..], &["--", "true"]].concat());
+    call.cwd(jobq.path("sub")).run().exits(0);
+    std::fs::remove_dir(jobq.path("sub")).unwrap();
+    let drain = jobq.spawn(&["run", "--drain"]);
+    wait_until("it is tried", PATIENCE, || {
+        jobq.job(1)["attempt"].as_u64() >= Some(1)
+    });
+    std::fs::create_dir(jobq.path("sub")).unwrap();
+    drain.wait().exits(0);
+    assert_eq!(jobq.state(1), "completed");
 }
 
 #[test]

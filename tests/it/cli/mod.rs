@@ -26,6 +26,7 @@ mod run_batch;
 mod run_kinds;
 mod schedule;
 mod signals;
+mod stops;
 mod support;
 mod upkeep;
 mod words;

@@ -102,7 +102,7 @@ fn run(role: &RunnerRole, place: &Place, name: &str) {
         .runner()
         .workers(role.workers)
         .heartbeat(role.beat_every, role.hung_after)
-        .shutdown_deadline(role.patience)
+        .stop_timeout(role.patience * 2)
         .grace(role.patience);
     let runner = task::register(builder, &place.effect_log(), name)
         .start()

@@ -163,9 +163,9 @@ impl Process {
     }
 
     /// Closes its stdin and waits until it has ended, well or not.
-    pub(crate) fn wait_to_exit_when_asked(&mut self) {
+    pub(crate) fn wait_to_exit_when_asked(&mut self) -> ExitStatus {
         drop(self.stdin.take());
-        self.wait_to_exit();
+        self.wait_to_exit()
     }
 
     /// Waits until it has ended by itself.
