@@ -27,3 +27,4 @@ mod schedule;
 mod signals;
 mod support;
 mod upkeep;
+mod what;
