@@ -175,7 +175,10 @@ pub use job::{
 };
 pub use limit::{Change, QueueLimits, Rate};
 pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
-pub use queue::{BatchProgress, BatchSource, Queue, QueueOptions, Remember, Transaction};
+pub use queue::{
+    BatchProgress, BatchSource, BatchStart, Queue, QueueOptions, Remember, ResumedBatch,
+    Transaction,
+};
 pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
 pub use runner::attempt::Usage;
 pub use runner::builder::{

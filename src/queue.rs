@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use batch::{BatchProgress, BatchSource, Remember};
+pub use batch::{BatchProgress, BatchSource, BatchStart, Remember, ResumedBatch};
 pub use transaction::Transaction;
 
 use crate::clock::Clock;

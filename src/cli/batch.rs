@@ -141,11 +141,11 @@ impl CheckedBatch {
             let added = Arc::clone(&added);
             move |job| lock(&added).tell(job)
         };
-        let batch = queue
+        let start = queue
             .enqueue_batch_each(source, remember, tell)
             .map_err(|error| self.refused(error, &lock(&added)))?;
         let mut added = std::mem::take(&mut *lock(&added));
-        added.batch = batch;
+        added.start = start;
         Ok(added)
     }
 }
@@ -460,7 +460,10 @@ mod tests {
         let added = batch
             .add(&folder.queue, Remember::Once(batch.digest().to_owned()))
             .unwrap();
-        assert_eq!(folder.queue.batch(batch.digest()).unwrap(), added.batch);
+        assert_eq!(
+            folder.queue.batch(batch.digest()).unwrap(),
+            added.start.batch()
+        );
     }
 
     #[test]
@@ -482,7 +485,8 @@ mod tests {
             batch
                 .add(&folder.queue, Remember::No)
                 .unwrap()
-                .batch
+                .start
+                .batch()
                 .is_none()
         );
     }

@@ -244,7 +244,7 @@ struct Told {
 impl Told {
     /// For programs: each job, as soon as it is durable.
     fn tell(&mut self, added: &Added, session: &Session) -> CliResult<()> {
-        if let Some(batch) = added.batch {
+        if let Some(batch) = added.start.batch() {
             let first = self.ids.map_or(batch.first, |(first, _)| first);
             self.ids = Some((first, batch.last));
         }

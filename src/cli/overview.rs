@@ -1,11 +1,12 @@
 //! The whole file at a glance: what `jobq status` shows.
 
+use std::collections::HashMap;
 use std::io::Write;
 
 use jiff::Timestamp;
 use jobq::{
-    Counts, Filter, JobRecord, Queue, QueueRecord, RunnerRecord, RunnerState, RunnersOf, Sort,
-    State,
+    Counts, Filter, JobId, JobRecord, Queue, QueueRecord, RunnerRecord, RunnerState, RunnersOf,
+    Sort, State,
 };
 
 use super::clock::now;
@@ -17,8 +18,7 @@ use super::output::table::{Cell, Column, Fit, aligned};
 use super::output::text::{count, for_tabs};
 use super::output::time::{relative, rfc3339};
 use super::output::{Format, Output};
-use super::queue;
-use super::wording;
+use super::{queue, what, wording};
 
 /// So many failed jobs are shown, and so many busy workers.
 const FAILURES: usize = 5;
@@ -34,19 +34,21 @@ const RUNNERS: [Column; 7] = [
     ("BEAT", Fit::Whole),
 ];
 
-const WORK: [Column; 5] = [
+const WORK: [Column; 6] = [
     ("RUNNER", Fit::Number),
     ("WORKER", Fit::Number),
     ("JOB", Fit::Number),
     ("KIND", Fit::Name),
     ("SINCE", Fit::Whole),
+    ("WHAT", Fit::Shrinks),
 ];
 
-const FAILED: [Column; 4] = [
+const FAILED: [Column; 5] = [
     ("FAILED", Fit::Number),
     ("KIND", Fit::Name),
     ("WHEN", Fit::Whole),
     ("ERROR", Fit::Shrinks),
+    ("WHAT", Fit::Shrinks),
 ];
 
 /// What is known of the whole file.
@@ -55,23 +57,39 @@ pub(super) struct Overview {
     queues: Vec<QueueRecord>,
     all_paused: Option<Timestamp>,
     runners: Vec<RunnerRecord>,
+    /// What the jobs that are held are to do, so far as anybody looks at it.
+    tasks: HashMap<JobId, String>,
     next_due: Option<Timestamp>,
     failures: Vec<JobRecord>,
 }
 
 impl Overview {
-    pub(super) fn read(queue: &Queue) -> CliResult<Overview> {
+    pub(super) fn read(queue: &Queue, format: Format) -> CliResult<Overview> {
         let failed = Filter {
             states: vec![State::Failed],
             sort: Sort::Finished,
             limit: Some(FAILURES),
             ..Filter::default()
         };
+        let runners = queue.runners(RunnersOf::Now)?;
+        let shown = match format {
+            Format::Json => 0,
+            Format::Table => WORKERS,
+            Format::Tabs => usize::MAX,
+        };
+        let held = runners.iter().flat_map(|runner| &runner.jobs);
+        let mut tasks = HashMap::new();
+        for held in held.take(shown) {
+            if let Some(job) = queue.get(held.job)? {
+                tasks.insert(job.id, what::task(&job));
+            }
+        }
         Ok(Overview {
             counts: queue.counts()?,
             queues: queue.queues()?,
             all_paused: queue.all_paused_since()?,
-            runners: queue.runners(RunnersOf::Now)?,
+            runners,
+            tasks,
             next_due: queue.next_due()?,
             failures: queue.list(&failed)?,
         })
@@ -210,6 +228,7 @@ impl Overview {
                     Cell::new(job.job),
                     Cell::new(&job.kind),
                     Cell::time(Some(job.since), now),
+                    Cell::maybe(self.tasks.get(&job.job)),
                 ]
             })
         })
@@ -241,5 +260,6 @@ fn failure_row(job: &JobRecord, now: Timestamp) -> Vec<Cell> {
         Cell::new(&job.kind),
         Cell::time(job.finished_at, now),
         Cell::maybe(job.error.as_deref()).look(Look::Bad),
+        Cell::new(what::task(job)),
     ]
 }

@@ -13,8 +13,8 @@ use std::time::Duration;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
 use jobq::handlers::sleep::{Sleep, SleepHandler};
 use jobq::{
-    Batch, Ended, Job, KindRetention, Queue, Remember, Retention, Runner, RunnerBuilder,
-    UnknownKinds, Until,
+    Batch, BatchStart, Ended, Job, KindRetention, Queue, Remember, ResumedBatch, Retention, Runner,
+    RunnerBuilder, UnknownKinds, Until,
 };
 
 use self::failures::Failures;
@@ -75,39 +75,77 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     })
 }
 
-/// The jobs of the file: those of the same batch where some are unfinished, else new ones.
+/// The jobs of the file: those of the same batch where it is not done, else new ones.
 fn add_batch(path: &Path, args: &Run, session: &Session) -> CliResult<Option<Batch>> {
     let queue = session.queue()?;
     let origin = Origin::here(Arc::clone(&session.config))?;
     let file = CheckedBatch::read(path, origin, &queue, &session.screen)?;
-    let known = match args.again {
-        true => None,
-        false => queue.batch(file.digest())?,
-    };
-    if let Some(batch) = known {
-        let unfinished = queue.batch_progress(batch)?.unfinished;
-        if unfinished > 0 {
-            session.screen.say(format_args!(
-                "going on with {} of this batch, {unfinished} unfinished",
-                text::jobs(batch.first, batch.last)
-            ));
-            return Ok(Some(batch));
-        }
-    }
     let digest = file.digest().to_owned();
     let remember = match args.again {
         true => Remember::Again(digest),
         false => Remember::Once(digest),
     };
-    let added = file.add(&queue, remember)?.batch;
-    if let Some(Batch { first, last }) = added {
-        let jobs = text::count(file.jobs(), "job");
-        let numbers = text::span(first, last);
+    let start = file.add(&queue, remember)?.start;
+    match &start {
+        BatchStart::Nothing if file.jobs() > 0 => session.screen.say(format_args!(
+            "nothing enqueued: all jobs of {} are there already",
+            file.name()
+        )),
+        BatchStart::Nothing => session
+            .screen
+            .say(format_args!("{} holds no jobs", file.name())),
+        BatchStart::Added(Batch { first, last }) => {
+            let jobs = text::count(file.jobs(), "job");
+            session.screen.say(format_args!(
+                "{jobs} enqueued ({})",
+                text::span(*first, *last)
+            ));
+        }
+        BatchStart::Resumed(resumed) => tell_resumed(resumed, session),
+    }
+    Ok(start.batch())
+}
+
+/// Which jobs of a batch that was there already are run now.
+fn tell_resumed(resumed: &ResumedBatch, session: &Session) {
+    let ResumedBatch {
+        batch: Batch { first, last },
+        unfinished,
+        retried,
+        refused,
+        ..
+    } = resumed;
+    let again = match retried {
+        0 => String::new(),
+        1 => "1 that failed or was cancelled is run again".to_owned(),
+        many => format!("{many} that failed or were cancelled are run again"),
+    };
+    let goes_on = match unfinished {
+        0 => String::new(),
+        some => format!("{some} unfinished"),
+    };
+    let parts: Vec<_> = [goes_on, again]
+        .into_iter()
+        .filter(|part| !part.is_empty())
+        .collect();
+    if !parts.is_empty() {
+        session.screen.say(format_args!(
+            "going on with {} of this batch, {}",
+            text::jobs(*first, *last),
+            parts.join(", ")
+        ));
+    }
+    const TOLD: usize = 10;
+    for (job, why) in refused.iter().take(TOLD) {
         session
             .screen
-            .say(format_args!("{jobs} enqueued ({numbers})"));
+            .say(format_args!("job {job} is not run again: {why}"));
     }
-    Ok(added)
+    if let Some(more) = refused.len().checked_sub(TOLD).filter(|more| *more > 0) {
+        session
+            .screen
+            .say(format_args!("{more} more jobs are not run again"));
+    }
 }
 
 fn builder(args: &Run, config: &Config, queue: &Queue) -> CliResult<RunnerBuilder> {

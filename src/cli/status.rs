@@ -45,7 +45,7 @@ impl Page<'_> {
     fn write(&self, out: &mut dyn Write) -> CliResult {
         let output = &self.session.output;
         if self.ids.is_empty() {
-            Overview::read(&self.queue)?.write(output, out)?;
+            Overview::read(&self.queue, output.format)?.write(output, out)?;
             return Ok(Exit::Done);
         }
         let mut exit = Exit::Done;

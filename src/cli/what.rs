@@ -13,10 +13,13 @@ struct Command {
     cwd: Option<String>,
 }
 
-/// What matters most of a job in its state: its error, its progress, or what it is to do.
+/// Of a command before its error so many characters are shown.
+const MAX_TASK_CHARS: usize = 40;
+
+/// What matters most of a job in its state: its progress, what it is to do, and how it failed.
 pub(super) fn brief(job: &JobRecord) -> String {
     match (job.state, &job.error, &job.progress) {
-        (State::Failed, Some(error), _) => error.clone(),
+        (State::Failed, Some(error), _) => format!("{}: {error}", shortened(&task(job))),
         (State::Running, _, Some(progress)) => format!("{} {}", percent(progress), task(job)),
         _ => task(job),
     }
@@ -25,8 +28,15 @@ pub(super) fn brief(job: &JobRecord) -> String {
 /// The same with nothing left out.
 pub(super) fn whole(job: &JobRecord) -> String {
     match (job.state, &job.error) {
-        (State::Failed, Some(error)) => error.clone(),
+        (State::Failed, Some(error)) => format!("{}: {error}", task(job)),
         _ => task(job),
+    }
+}
+
+fn shortened(task: &str) -> String {
+    match task.char_indices().nth(MAX_TASK_CHARS) {
+        Some((end, _)) => format!("{}…", &task[..end]),
+        None => task.to_owned(),
     }
 }
 

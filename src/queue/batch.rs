@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use super::Queue;
-use crate::job::{Enqueued, Labels, NewJob};
+use crate::job::{Enqueued, JobId, Labels, NewJob};
 use crate::store::batches::{self, Batch};
 use crate::store::checked::{CheckedJob, Limits};
-use crate::store::enqueue;
 use crate::store::tx::Tx;
+use crate::store::{enqueue, head, requeue};
 use crate::{Error, Result};
 
 /// Where a very large batch comes from: it is read twice, once to check it and once to add it, and
@@ -25,15 +25,53 @@ pub trait BatchSource: Send + 'static {
 pub enum Remember {
     /// It is not.
     No,
-    /// It is, and it is not added while a job of the same batch is unfinished.
+    /// It is. While a job of the same batch is unfinished, failed or was cancelled, nothing is added:
+    /// what is unfinished goes on, and the others are put back. Once all have completed, or are gone,
+    /// it is added anew.
     Once(String),
-    /// It is, and it is added in any case.
+    /// It is, and it is added in any case: it takes the place of the earlier one.
     Again(String),
 }
 
 impl BatchSource for Vec<NewJob> {
     fn jobs(&mut self) -> Result<Box<dyn Iterator<Item = Result<NewJob>> + '_>> {
         Ok(Box::new(self.iter().cloned().map(Ok)))
+    }
+}
+
+/// What became of a batch that was to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BatchStart {
+    /// It added no job: it is empty, or holds duplicates only.
+    Nothing,
+    /// Its jobs are new.
+    Added(Batch),
+    /// It was there already and is not done.
+    Resumed(ResumedBatch),
+}
+
+/// A batch that goes on where it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResumedBatch {
+    /// Its jobs.
+    pub batch: Batch,
+    /// So many were not final.
+    pub unfinished: u64,
+    /// So many had failed or were cancelled, and have been put back.
+    pub retried: u64,
+    /// Those that could not be put back, each with the reason.
+    pub refused: Vec<(JobId, String)>,
+}
+
+impl BatchStart {
+    /// The jobs of the batch; none where it added none.
+    pub fn batch(&self) -> Option<Batch> {
+        match self {
+            BatchStart::Nothing => None,
+            BatchStart::Added(batch) => Some(*batch),
+            BatchStart::Resumed(resumed) => Some(resumed.batch),
+        }
     }
 }
 
@@ -48,9 +86,8 @@ pub struct BatchProgress {
 
 impl Queue {
     /// Adds a batch of any size in one transaction with flat memory: only
-    /// [labels](NewJob::label) are kept. None where it adds no job, because it is empty or holds
-    /// duplicates only. One that is remembered [`Once`](Remember::Once) is not added while a job of
-    /// it is unfinished: the batch that is there is returned.
+    /// [labels](NewJob::label) are kept. One that is remembered [`Once`](Remember::Once) is not added
+    /// while it is not done: what failed of it or was cancelled is put back in the same transaction.
     ///
     /// # Errors
     /// As [`Queue::enqueue`], and what the source reports; nothing is added then.
@@ -58,7 +95,7 @@ impl Queue {
         &self,
         source: impl BatchSource,
         remember: Remember,
-    ) -> Result<Option<Batch>> {
+    ) -> Result<BatchStart> {
         self.enqueue_batch_each(source, remember, |_| {})
     }
 
@@ -73,14 +110,13 @@ impl Queue {
         mut source: impl BatchSource,
         remember: Remember,
         mut each: impl FnMut(Enqueued) + Send + 'static,
-    ) -> Result<Option<Batch>> {
+    ) -> Result<BatchStart> {
         let limits = Arc::clone(&self.limits);
         self.store.write(move |tx| {
             if let Remember::Once(digest) = &remember
-                && let Some(known) = batches::find(tx.conn, digest)?
-                && batches::unfinished(tx.conn, known)? > 0
+                && let Some(resumed) = resume(tx, digest)?
             {
-                return Ok(Some(known));
+                return Ok(BatchStart::Resumed(resumed));
             }
             let mut batch: Option<Batch> = None;
             let mut labels = Labels::default();
@@ -99,7 +135,7 @@ impl Queue {
             {
                 batches::remember(tx, digest, batch)?;
             }
-            Ok(batch)
+            Ok(batch.map_or(BatchStart::Nothing, BatchStart::Added))
         })
     }
 
@@ -122,6 +158,40 @@ impl Queue {
             ended_badly: batches::ended_badly(&reader, batch)?,
         })
     }
+}
+
+/// Goes on with the batch of this digest where it is not done: puts back what failed or was
+/// cancelled, each job for itself.
+fn resume(tx: &mut Tx<'_>, digest: &str) -> Result<Option<ResumedBatch>> {
+    let Some(batch) = batches::find(tx.conn, digest)? else {
+        return Ok(None);
+    };
+    let unfinished = batches::unfinished(tx.conn, batch)?;
+    let undone = batches::undone(tx.conn, batch)?;
+    if unfinished == 0 && undone.is_empty() {
+        return Ok(None);
+    }
+    // A child is put back with its parent.
+    let answers = tx.for_each(&undone, |tx, job| {
+        let is_final = head::get(tx.conn, job)?.state.is_final();
+        if is_final {
+            requeue::requeue(tx, job)?;
+        }
+        Ok(())
+    })?;
+    let mut resumed = ResumedBatch {
+        batch,
+        unfinished,
+        retried: 0,
+        refused: Vec::new(),
+    };
+    for (job, answer) in undone.into_iter().zip(answers) {
+        match answer {
+            Ok(()) => resumed.retried += 1,
+            Err(error) => resumed.refused.push((job, error.to_string())),
+        }
+    }
+    Ok(Some(resumed))
 }
 
 /// Checks many jobs before the transaction begins.

@@ -19,6 +19,7 @@ statements! {
     hot BATCH_FORGET = "DELETE FROM jobq_batch WHERE digest = ?1";
     /// The jobs of one batch: a range of the primary key, no more.
     cold BATCH_UNFINISHED = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state < 5";
+    cold BATCH_UNDONE = "SELECT id FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7) ORDER BY id";
     cold BATCH_ENDED_BADLY = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7)";
 }
 
@@ -109,4 +110,13 @@ pub(crate) fn ended_badly(conn: &Connection, batch: Batch) -> Result<u64> {
         params![batch.first.0, batch.last.0],
         |row| row.get(0),
     )?)
+}
+
+/// The jobs of the batch that failed or were cancelled, by age.
+pub(crate) fn undone(conn: &Connection, batch: Batch) -> Result<Vec<JobId>> {
+    let mut statement = conn.prepare_cached(BATCH_UNDONE)?;
+    let rows = statement.query_map(params![batch.first.0, batch.last.0], |row| {
+        row.get(0).map(JobId)
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

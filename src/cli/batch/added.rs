@@ -1,20 +1,32 @@
 //! What has been added of a batch, in little memory.
 
-use jobq::{Batch, Enqueued, JobId};
+use jobq::{BatchStart, Enqueued, JobId};
 
 use super::input::Place;
 
 /// What one transaction has added.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(crate) struct Added {
-    /// The new jobs; none where no line was left, or all are there already.
-    pub(crate) batch: Option<Batch>,
+    /// The new jobs, or those of the same batch that go on.
+    pub(crate) start: BatchStart,
     runs: Vec<Run>,
     /// The labels of lines, and the jobs that they name.
     pub(super) labels: Vec<(String, JobId)>,
     /// The label of the line that was read last, until its job has a number.
     label: Option<String>,
     pub(super) end: Place,
+}
+
+impl Default for Added {
+    fn default() -> Added {
+        Added {
+            start: BatchStart::Nothing,
+            runs: Vec::new(),
+            labels: Vec::new(),
+            label: None,
+            end: Place::default(),
+        }
+    }
 }
 
 /// Jobs in a row that are alike, of lines in a row: so many, from the first number on.

@@ -29,4 +29,5 @@ mod signals;
 mod stops;
 mod support;
 mod upkeep;
+mod what;
 mod words;

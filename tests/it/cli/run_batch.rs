@@ -93,7 +93,7 @@ fn after_a_kill_the_same_batch_goes_on_and_every_job_is_done_and_none_added_twic
 }
 
 #[test]
-fn a_finished_batch_is_added_anew_and_an_unfinished_one_only_where_that_is_asked_for() {
+fn an_unfinished_batch_is_added_once_more_only_where_that_is_asked_for() {
     let jobq = Jobq::new();
     jobq.write(
         "jobs.jsonl",
@@ -110,9 +110,109 @@ fn a_finished_batch_is_added_anew_and_an_unfinished_one_only_where_that_is_asked
     assert_eq!(jobq.total(), 2);
     let again = jobq.drain(&["-f", "jobs.jsonl", "--again"]).exits(0);
     assert!(again.stderr.contains("2 jobs enqueued (3–4)"), "{again:?}");
-    jobq.run(&["cancel", "2", "4"]).exits(0);
+    // What goes on from now on is the later one.
+    let going_on = jobq.drain(&["-f", "jobs.jsonl"]).exits(0);
+    assert!(going_on.stderr.contains("jobs 3–4 of this batch"));
+    assert_eq!(jobq.total(), 4);
+}
+
+/// A batch of three whose second job works once there is a file `gate`.
+fn gated(jobq: &Jobq) {
+    jobq.script(
+        "note",
+        "[ $1 -ne 2 ] || [ -e gate ] || exit 1; echo $1 >>done",
+    );
+    jobq.write("jobs.jsonl", notes(3));
+}
+
+#[test]
+fn a_batch_with_a_failure_runs_that_again_and_the_good_ones_not() {
+    let jobq = Jobq::new();
+    gated(&jobq);
+    jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
+    let again = jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
+    let said = "going on with jobs 1–3 of this batch, 1 that failed or was cancelled is run again";
+    assert!(again.stderr.contains(said), "{again:?}");
+    jobq.write("gate", "");
+    jobq.drain(&["-f", "jobs.jsonl"]).exits(0);
+    assert_eq!(done(&jobq), BTreeMap::from([(1, 1), (2, 1), (3, 1)]));
+    assert_eq!((jobq.total(), jobq.count("completed")), (3, 3));
+    // All have completed: the same file is another run.
     let anew = jobq.drain(&["-f", "jobs.jsonl"]).exits(0);
-    assert!(anew.stderr.contains("2 jobs enqueued (5–6)"), "{anew:?}");
+    assert!(anew.stderr.contains("3 jobs enqueued (4–6)"), "{anew:?}");
+}
+
+#[test]
+fn jobs_of_a_batch_that_were_cancelled_are_run_again_with_it() {
+    let jobq = Jobq::new();
+    gated(&jobq);
+    jobq.run(&["pause"]).exits(0);
+    jobq.drain(&["-f", "jobs.jsonl"]).exits(0);
+    jobq.run(&["cancel", "1-3"]).exits(0);
+    jobq.run(&["resume"]).exits(0);
+    jobq.write("gate", "");
+    let again = jobq.drain(&["-f", "jobs.jsonl"]).exits(0);
+    let said = "3 that failed or were cancelled are run again";
+    assert!(again.stderr.contains(said), "{again:?}");
+    assert_eq!((jobq.total(), done(&jobq).len()), (3, 3));
+}
+
+#[test]
+fn what_waited_in_a_batch_for_a_failure_waits_for_it_again() {
+    let jobq = Jobq::new();
+    let line =
+        |number, more| format!("{{\"command\":[\"./note\",\"{number}\"],\"retries\":0,{more}}}\n");
+    gated(&jobq);
+    let lines = [line(2, "\"label\":\"a\""), line(3, "\"after\":\"a\"")];
+    jobq.write("jobs.jsonl", lines.concat());
+    jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
+    assert_eq!(jobq.state(2), "cancelled");
+    jobq.write("gate", "");
+    jobq.drain(&["-f", "jobs.jsonl", "-j", "2"]).exits(0);
+    assert_eq!(jobq.read("done"), "2\n3\n");
+}
+
+#[test]
+fn a_batch_whose_completed_jobs_are_gone_runs_its_failure_alone() {
+    let jobq = Jobq::new();
+    gated(&jobq);
+    jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
+    jobq.run(&["remove", "1", "3"]).exits(0);
+    jobq.write("gate", "");
+    jobq.drain(&["-f", "jobs.jsonl"]).exits(0);
+    assert_eq!(done(&jobq), BTreeMap::from([(1, 1), (2, 1), (3, 1)]));
+}
+
+#[test]
+fn a_failure_whose_unique_key_is_taken_is_named_and_not_run_again() {
+    let jobq = Jobq::new();
+    let line = "{\"shell\":\"exit 1\",\"retries\":0,\"unique\":\"u\"}\n";
+    jobq.write("jobs.jsonl", line);
+    jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
+    jobq.enqueue(&["--unique", "u", "--kind", "other"]);
+    let again = jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
+    assert!(
+        again
+            .stderr
+            .contains("job 1 is not run again: job 1 cannot be put back: job 2 has"),
+        "{again:?}"
+    );
+}
+
+#[test]
+fn two_that_start_a_failed_batch_at_once_run_it_again_once() {
+    let jobq = Jobq::new();
+    gated(&jobq);
+    jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
+    jobq.write("gate", "");
+    let both = [0, 1].map(|_| jobq.spawn(&["run", "--drain", "-f", "jobs.jsonl", "-j", "1"]));
+    for one in both {
+        one.wait().exits(0);
+    }
+    // Whoever came after all was done has begun the next run.
+    let times = done(&jobq);
+    assert!((1..=2).contains(&times[&2]), "{times:?}");
+    assert_eq!(times[&2], times[&1], "{times:?}");
 }
 
 #[test]
@@ -146,6 +246,7 @@ fn a_job_of_the_batch_that_has_failed_fails_the_drain() {
         "{\"shell\":\"exit 1\",\"retries\":0}\n{\"kind\":\"unknown\"}\n",
     );
     jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
-    // The failure came in an earlier run of the same batch, which this one goes on with.
+    // It fails again in the next run of the same batch, which goes on with it.
     jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
+    assert_eq!(jobq.total(), 2);
 }
