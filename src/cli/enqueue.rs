@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
-use jobq::handlers::exec::Program;
+use jobq::handlers::exec::{MAX_INPUT_BYTES, Program};
 use jobq::{Enqueued, JobId, Remember, State, When};
 
 use super::args::{Enqueue, Start};
@@ -122,6 +123,7 @@ pub(super) fn wanted(args: &Enqueue) -> CliResult<Wanted> {
                 program,
                 cwd: None,
                 env: variables(&args.one.env)?,
+                input: args.one.input.as_deref().map(input).transpose()?,
                 fail_on: args.one.fail_on.clone(),
             })
         }
@@ -199,6 +201,33 @@ pub(super) fn payload(given: Option<&OsStr>) -> CliResult<String> {
         }
         None => Ok(text),
     }
+}
+
+/// The bytes of a text, of `@FILE`, or of stdin for `-`: any bytes.
+fn input(given: &OsStr) -> CliResult<Vec<u8>> {
+    let given = given.as_bytes();
+    let (source, name): (Box<dyn Read>, _) = match given {
+        b"-" => (Box::new(io::stdin()), "the input on stdin".to_owned()),
+        [b'@', path @ ..] => {
+            let path = Path::new(OsStr::from_bytes(path));
+            let name = path.display().to_string();
+            let file = File::open(path).map_err(|error| CliError::io(&name, &error))?;
+            (Box::new(file), name)
+        }
+        text => return Ok(text.to_vec()),
+    };
+    // One more than is possible: it is refused with the rest, and nothing endless is read to its end.
+    let most = MAX_INPUT_BYTES as u64 + 1;
+    let mut bytes = Vec::new();
+    let read = source.take(most).read_to_end(&mut bytes);
+    read.map_err(|error| CliError::io(&name, &error))?;
+    if bytes.len() as u64 == most {
+        let error = format!("{name}: more than {MAX_INPUT_BYTES} bytes cannot be kept with a job");
+        return Err(CliError::usage(error).hint(
+            "keep it in a file, and let the command read that: --shell 'CMD < /path/to/file'",
+        ));
+    }
+    Ok(bytes)
 }
 
 fn utf8(bytes: Vec<u8>, what: &str) -> CliResult<String> {
@@ -283,8 +312,6 @@ impl Told {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::ffi::OsStrExt;
-
     use super::*;
 
     #[test]

@@ -43,6 +43,8 @@ pub(crate) struct Command {
     pub(crate) cwd: Option<String>,
     /// Further variables; none takes the value from here.
     pub(crate) env: BTreeMap<String, Option<String>>,
+    /// What it reads from stdin.
+    pub(crate) input: Option<Vec<u8>>,
     pub(crate) fail_on: Option<String>,
 }
 
@@ -136,6 +138,9 @@ impl Origin {
             };
             payload = payload.with_env(name, value)?;
         }
+        if let Some(input) = command.input {
+            payload = payload.with_input(input)?;
+        }
         Ok(match &command.fail_on {
             Some(codes) => payload.with_fail_on(codes.parse()?),
             None => payload,
@@ -179,6 +184,7 @@ mod tests {
             program: Program::Argv(vec!["ls".to_owned()]),
             cwd: None,
             env: BTreeMap::new(),
+            input: None,
             fail_on: None,
         }
     }

@@ -25,6 +25,7 @@ Examples:
   jobq enqueue -- ffmpeg -i in.mkv out.mp4
   jobq enqueue --shell 'pg_dump shop | gzip > shop.gz' --timeout 1h
   jobq enqueue --kind thumbnail --payload '{\"photo\":\"cat.jpg\"}' --in '2 days'
+  jobq enqueue --input @shop.sql -- psql shop
   jobq enqueue --after @last --key backup -- ./upload shop.gz
   jobq enqueue --batch jobs.jsonl"
 )]
@@ -57,7 +58,15 @@ pub(crate) struct Enqueue {
 }
 
 /// These are nothing for all lines of a batch; a key that is unique would leave one of them.
-const OF_ONE_JOB: [&str; 6] = ["unique", "fail_on", "env", "wait", "follow", "wait_timeout"];
+const OF_ONE_JOB: [&str; 7] = [
+    "unique",
+    "fail_on",
+    "env",
+    "input",
+    "wait",
+    "follow",
+    "wait_timeout",
+];
 
 /// When it may start, and after what.
 #[derive(Debug, Args)]
@@ -99,6 +108,15 @@ pub(crate) struct OneJob {
     /// A variable for the command: with this value, or with its value here; may be given more than once
     #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "kind")]
     pub(crate) env: Vec<OsString>,
+    /// What the command reads from stdin: this text, what is in @FILE now, or - for this command's
+    /// own stdin; at most 8 MiB [default: nothing, /dev/null]
+    #[arg(
+        long,
+        value_name = "TEXT|@FILE|-",
+        conflicts_with = "kind",
+        allow_hyphen_values = true
+    )]
+    pub(crate) input: Option<OsString>,
     /// Wait until it has ended: exit code 0 or 4
     #[arg(long)]
     pub(crate) wait: bool,

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use jobq::handlers::exec::Program;
+use jobq::handlers::exec::{ExecPayload, Program};
 use jobq::{Backoff, ChildPolicy, JobId, OnDuplicate, Priority, When};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -58,6 +58,8 @@ struct Fields<'a> {
     label: Option<String>,
     fail_on: Option<String>,
     env: Option<BTreeMap<String, Option<String>>>,
+    input: Option<String>,
+    input_base64: Option<String>,
     cwd: Option<String>,
 }
 
@@ -91,6 +93,8 @@ impl Fields<'_> {
         let for_commands = [
             ("fail_on", self.fail_on.is_some()),
             ("env", self.env.is_some()),
+            ("input", self.input.is_some()),
+            ("input_base64", self.input_base64.is_some()),
             ("cwd", self.cwd.is_some()),
         ];
         let program = match (self.kind, self.command, self.shell) {
@@ -123,6 +127,7 @@ impl Fields<'_> {
                 program,
                 cwd: self.cwd,
                 env: self.env.unwrap_or_default(),
+                input: input(self.input, self.input_base64.as_deref())?,
                 fail_on: self.fail_on,
             }),
             options,
@@ -172,6 +177,18 @@ impl Fields<'_> {
             tags: self.tags.take().unwrap_or_default(),
             label: self.label.take(),
         })
+    }
+}
+
+/// Text, or the bytes that a base64 text stands for.
+fn input(text: Option<String>, base64: Option<&str>) -> CliResult<Option<Vec<u8>>> {
+    match (text, base64) {
+        (None, None) => Ok(None),
+        (Some(text), None) => Ok(Some(text.into_bytes())),
+        (None, Some(text)) => Ok(Some(ExecPayload::decode_input(text)?)),
+        (Some(_), Some(_)) => Err(CliError::usage(
+            "it has both 'input' and 'input_base64'; one is wanted",
+        )),
     }
 }
 

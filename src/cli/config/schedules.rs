@@ -23,6 +23,8 @@ pub(crate) struct ScheduleTable {
     pub(crate) kind: Option<String>,
     pub(crate) command: Option<Vec<String>>,
     pub(crate) shell: Option<String>,
+    /// What the command reads from stdin.
+    pub(crate) input: Option<String>,
     /// Of a kind's job; null where nothing is said.
     #[serde(default, deserialize_with = "payload")]
     pub(crate) payload: Option<serde_json::Value>,

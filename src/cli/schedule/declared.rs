@@ -140,6 +140,10 @@ fn job(table: &ScheduleTable, origin: &Origin, session: &Session) -> Result<NewJ
 fn work(table: &ScheduleTable, session: &Session) -> Result<Work, AtKey> {
     let program = match (&table.kind, &table.command, &table.shell) {
         (Some(kind), None, None) => {
+            if table.input.is_some() {
+                let error = CliError::usage("only a command has one");
+                return Err(("input", error.hint("the job of a kind has a payload")));
+            }
             let payload = table.payload.as_ref();
             return Ok(Work::Kind {
                 kind: kind.clone(),
@@ -166,6 +170,7 @@ fn work(table: &ScheduleTable, session: &Session) -> Result<Work, AtKey> {
         program,
         cwd: folder.and_then(|folder| folder.to_str()).map(str::to_owned),
         env: BTreeMap::new(),
+        input: table.input.clone().map(String::into_bytes),
         fail_on: None,
     }))
 }

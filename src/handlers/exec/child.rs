@@ -35,8 +35,8 @@ const CUT_SHORT_EVERY: Duration = Duration::from_millis(250);
 pub(crate) struct Run<'a> {
     /// What to start.
     pub(crate) spec: &'a CommandSpec,
-    /// What it reads from stdin. It need not read it.
-    pub(crate) stdin: &'a [u8],
+    /// What it reads from stdin, if it likes to; none: nothing, from `/dev/null`.
+    pub(crate) stdin: Option<&'a [u8]>,
     /// Ends it.
     pub(crate) cancellation: &'a Cancellation,
     /// How long it may take to end after SIGTERM, before SIGKILL.

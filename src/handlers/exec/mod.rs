@@ -1,6 +1,7 @@
-//! The kind `exec`, and kinds that are one command: the payload on stdin, the output in the history,
-//! the exit code as the outcome, the whole process group ended when it is told to stop.
+//! The kind `exec`, and kinds that are one command (with the payload on stdin): the output in the
+//! history, the exit code as the outcome, the whole process group ended when it is told to stop.
 
+mod base64;
 mod capture;
 mod child;
 mod environment;
@@ -15,7 +16,7 @@ mod wake;
 use std::path::PathBuf;
 
 pub use fail_on::FailOn;
-pub use payload::{ExecPayload, Program};
+pub use payload::{ExecPayload, MAX_INPUT_BYTES, Program};
 
 use capture::{Stream, Watcher};
 use child::{DEFAULT_GRACE, DEFAULT_OUTPUT_LIMIT_BYTES, Run};
@@ -41,7 +42,7 @@ pub struct ExecHandler;
 impl Handler for ExecHandler {
     fn run(&self, ctx: &Context) -> Outcome {
         match ExecPayload::parse(ctx.payload()) {
-            Ok(payload) => run(ctx, payload.spec(), payload.fail_on()),
+            Ok(payload) => run(ctx, payload.spec(), payload.input(), payload.fail_on()),
             // Another try would read the same payload.
             Err(error) => Outcome::Fail {
                 error: error.to_string(),
@@ -83,7 +84,8 @@ impl Handler for CommandHandler {
             cwd: self.cwd.clone(),
             env: Environment::inherited(),
         };
-        run(ctx, spec, &FailOn::default())
+        let payload = Some(ctx.payload().as_bytes());
+        run(ctx, spec, payload, &FailOn::default())
     }
 }
 
@@ -95,7 +97,7 @@ fn attempt_variables(ctx: &Context) -> [(&'static str, String); 2] {
     ]
 }
 
-fn run(ctx: &Context, mut spec: CommandSpec, fail_on: &FailOn) -> Outcome {
+fn run(ctx: &Context, mut spec: CommandSpec, stdin: Option<&[u8]>, fail_on: &FailOn) -> Outcome {
     spec.env.set("JOBQ_DB", ctx.queue().path());
     for (name, value) in attempt_variables(ctx) {
         spec.env.set(name, value);
@@ -105,7 +107,7 @@ fn run(ctx: &Context, mut spec: CommandSpec, fail_on: &FailOn) -> Outcome {
     }
     let command = Run {
         spec: &spec,
-        stdin: ctx.payload().as_bytes(),
+        stdin,
         cancellation: ctx.cancellation(),
         grace: DEFAULT_GRACE,
         output_limit_bytes: DEFAULT_OUTPUT_LIMIT_BYTES,

@@ -4,21 +4,27 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::base64;
 use super::environment::Environment;
 use super::fail_on::FailOn;
 use super::spawn::CommandSpec;
 use crate::{Error, Result};
 
-/// A command line as a job carries it: what to run, where, and with which environment.
+/// The longest input that a job can carry for its command's stdin.
+pub const MAX_INPUT_BYTES: usize = 8 * 1024 * 1024;
+
+/// A command line as a job carries it: what to run, where, with which environment and which input.
 ///
 /// As JSON: `{"command":["ls","-l"],"cwd":"/srv","env":{"LANG":"C"},"fail_on":"2,64-78"}`, or with
-/// `"shell":"a | b"` in place of `command`. Whatever is in one of these has been checked: it can be
-/// given to the operating system as it is.
+/// `"shell":"a | b"` in place of `command`. `"input":"text"` is what the command reads from stdin, or
+/// `"input_base64":"/wA="` where it is not text; without it, stdin is `/dev/null`. Whatever is in one
+/// of these has been checked: it can be given to the operating system as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecPayload {
     program: Program,
     cwd: Option<String>,
     env: BTreeMap<String, String>,
+    input: Option<Vec<u8>>,
     fail_on: FailOn,
 }
 
@@ -44,6 +50,10 @@ struct Fields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     env: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    input: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    input_base64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     fail_on: Option<String>,
 }
 
@@ -63,6 +73,7 @@ impl ExecPayload {
             program,
             cwd: None,
             env: BTreeMap::new(),
+            input: None,
             fail_on: FailOn::default(),
         })
     }
@@ -97,6 +108,26 @@ impl ExecPayload {
         Ok(self)
     }
 
+    /// Gives it these bytes on stdin, at most [`MAX_INPUT_BYTES`]. Without, its stdin is `/dev/null`.
+    pub fn with_input(mut self, input: impl Into<Vec<u8>>) -> Result<ExecPayload> {
+        let input = input.into();
+        if input.len() > MAX_INPUT_BYTES {
+            return Err(Error::invalid(format!(
+                "input: {} bytes are too many, {MAX_INPUT_BYTES} are possible",
+                input.len()
+            ))
+            .hint("keep it in a file, and let the command read that"));
+        }
+        self.input = Some(input);
+        Ok(self)
+    }
+
+    /// The bytes that an `input_base64` stands for.
+    pub fn decode_input(text: &str) -> Result<Vec<u8>> {
+        base64::decode(text)
+            .ok_or_else(|| Error::invalid("input_base64: it is not base64, or lacks its padding"))
+    }
+
     /// Fails for good with these exit codes.
     pub fn with_fail_on(mut self, fail_on: FailOn) -> ExecPayload {
         self.fail_on = fail_on;
@@ -117,6 +148,11 @@ impl ExecPayload {
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string(&Fields::from(self))
             .map_err(|error| Error::invalid("the payload of kind exec").with_source(error))
+    }
+
+    /// What it reads from stdin; none: nothing, from `/dev/null`.
+    pub fn input(&self) -> Option<&[u8]> {
+        self.input.as_deref()
     }
 
     /// The exit codes that fail it for good.
@@ -163,6 +199,16 @@ impl TryFrom<Fields> for ExecPayload {
         for (name, value) in fields.env.unwrap_or_default() {
             payload = payload.with_env(name, value)?;
         }
+        payload = match (fields.input, fields.input_base64) {
+            (None, None) => payload,
+            (Some(text), None) => payload.with_input(text)?,
+            (None, Some(text)) => payload.with_input(ExecPayload::decode_input(&text)?)?,
+            (Some(_), Some(_)) => {
+                return Err(Error::invalid(
+                    "it has both `input` and `input_base64`; one is wanted",
+                ));
+            }
+        };
         match fields.fail_on {
             Some(codes) => Ok(payload.with_fail_on(codes.parse()?)),
             None => Ok(payload),
@@ -176,15 +222,44 @@ impl From<&ExecPayload> for Fields {
             Program::Argv(argv) => (Some(argv), None),
             Program::Shell(text) => (None, Some(text)),
         };
+        let (input, input_base64) = written_input(payload.input.as_deref());
         let has_codes = !payload.fail_on.is_empty();
         Fields {
             command,
             shell,
             cwd: payload.cwd.clone(),
             env: Some(payload.env.clone()).filter(|env| !env.is_empty()),
+            input,
+            input_base64,
             fail_on: has_codes.then(|| payload.fail_on.to_string()),
         }
     }
+}
+
+/// As text where it is text; else, and where JSON would need more room for it, as base64.
+fn written_input(input: Option<&[u8]>) -> (Option<String>, Option<String>) {
+    let Some(bytes) = input else {
+        return (None, None);
+    };
+    match str::from_utf8(bytes) {
+        Ok(text) if json_len(text) <= base64::encoded_len(bytes.len()).max(MIN_BASE64) => {
+            (Some(text.to_owned()), None)
+        }
+        _ => (None, Some(base64::encode(bytes))),
+    }
+}
+
+/// A short text stays one that people can read, whatever is in it.
+const MIN_BASE64: usize = 64 * 1024;
+
+/// How long a text is in JSON: control characters take six bytes, some only two.
+fn json_len(text: &str) -> usize {
+    let len = |byte| match byte {
+        b'"' | b'\\' => 2,
+        0..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(len).sum()
 }
 
 /// Whether this can be an argv: the command's name and its arguments.
@@ -238,6 +313,29 @@ mod tests {
     }
 
     #[test]
+    fn an_input_is_written_as_text_where_it_is_text() {
+        let written = |input: &[u8]| {
+            let payload = ExecPayload::new(Program::Shell("x".into())).unwrap();
+            let payload = payload.with_input(input).unwrap();
+            let json = payload.to_json().unwrap();
+            assert_eq!(ExecPayload::parse(&json).unwrap(), payload);
+            json
+        };
+        assert_eq!(written(b""), r#"{"shell":"x","input":""}"#);
+        assert_eq!(
+            written("é\n\0".as_bytes()),
+            r#"{"shell":"x","input":"é\n\u0000"}"#
+        );
+        assert_eq!(written(b"\xff"), r#"{"shell":"x","input_base64":"/w=="}"#);
+        // JSON would make six times as much of it, more than a job may have.
+        let zeros = written(&[0; MAX_INPUT_BYTES]);
+        assert!(zeros.len() < crate::MAX_PAYLOAD_BYTES);
+        let too_long = ExecPayload::new(Program::Shell("x".into()))
+            .and_then(|payload| payload.with_input(vec![b'a'; MAX_INPUT_BYTES + 1]));
+        assert!(too_long.unwrap_err().is_invalid_input());
+    }
+
+    #[test]
     fn an_argv_is_run_as_given_and_a_text_by_the_shell() {
         let argv = |json| ExecPayload::parse(json).unwrap().spec().argv;
         assert_eq!(argv(r#"{"command":["ls","$HOME; x"]}"#), ["ls", "$HOME; x"]);
@@ -269,6 +367,11 @@ mod tests {
                 r#"{"command":["a"],"shell":"b"}"#,
                 "both `command` and `shell`",
             ),
+            (
+                r#"{"shell":"b","input":"","input_base64":""}"#,
+                "both `input` and `input_base64`",
+            ),
+            (r#"{"shell":"b","input_base64":"Zg"}"#, "not base64"),
             (r#"{"command":[]}"#, "`command` is empty"),
             (r#"{"command":[""]}"#, "name is empty"),
             (r#"{"command":["a","b\u0000c"]}"#, "NUL"),

@@ -1,6 +1,7 @@
 //! Starting a command: finding it, its pipes, and what it means when it cannot be started.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
@@ -51,7 +52,7 @@ pub(super) struct Feed<'a> {
 /// The program is looked up here and handed over as a path: that keeps the fast way of the standard
 /// library (posix_spawn) open although the environment has a `PATH` of its own, and shows whether it
 /// was the command that is missing.
-pub(super) fn spawn<'a>(spec: &CommandSpec, stdin: &'a [u8]) -> Result<Started<'a>, End> {
+pub(super) fn spawn<'a>(spec: &CommandSpec, stdin: Option<&'a [u8]>) -> Result<Started<'a>, End> {
     let Some(name) = spec.argv.first() else {
         return Err(End::NotFound("there is no command to run".to_owned()));
     };
@@ -91,9 +92,12 @@ struct Pipes<'a> {
 }
 
 impl<'a> Pipes<'a> {
-    fn open(stdin: &'a [u8]) -> io::Result<Pipes<'a>> {
+    fn open(stdin: Option<&'a [u8]>) -> io::Result<Pipes<'a>> {
         Ok(Pipes {
-            stdin: stdin_pipe(stdin)?,
+            stdin: match stdin {
+                Some(text) => stdin_pipe(text)?,
+                None => (nothing()?.into(), None),
+            },
             stdout: output_pipe()?,
             stderr: output_pipe()?,
         })
@@ -103,6 +107,16 @@ impl<'a> Pipes<'a> {
 fn output_pipe() -> io::Result<(OwnedFd, Stdio)> {
     let (reader, writer) = io::pipe()?;
     Ok((reader.into(), writer.into()))
+}
+
+/// A stdin with nothing in it. Where there is no `/dev/null` (in a bare container) it is a pipe that
+/// nobody writes to: a command that reads it finds its end at once.
+fn nothing() -> io::Result<OwnedFd> {
+    match File::open("/dev/null") {
+        Ok(file) => Ok(file.into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(io::pipe()?.0.into()),
+        Err(error) => Err(error),
+    }
 }
 
 /// A short text is in the pipe before the command begins, and nothing is left to do.
@@ -244,7 +258,7 @@ mod tests {
     /// ETXTBSY is another test's: its child holds our script open for writing until it execs.
     fn refusal(spec: &CommandSpec) -> End {
         loop {
-            match spawn(spec, b"") {
+            match spawn(spec, None) {
                 Ok(mut started) => panic!("it ran: {:?}", started.child.wait()),
                 Err(End::NotNow(error)) if error.contains("just now") => std::thread::yield_now(),
                 Err(end) => return end,

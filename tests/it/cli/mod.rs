@@ -11,6 +11,7 @@ mod exit_codes;
 mod gone;
 mod histories;
 mod ids;
+mod input;
 mod inside;
 mod json;
 mod limits;

@@ -66,7 +66,7 @@ fn shell(text: &str) -> ExecPayload {
 /// Runs a payload with everything as it is unless told otherwise.
 struct Bench {
     spec: CommandSpec,
-    stdin: Vec<u8>,
+    stdin: Option<Vec<u8>>,
     cancellation: Cancellation,
     grace: Duration,
     limit: usize,
@@ -76,7 +76,7 @@ impl Bench {
     fn new(payload: &ExecPayload) -> Bench {
         Bench {
             spec: payload.spec(),
-            stdin: Vec::new(),
+            stdin: None,
             cancellation: Cancellation::default(),
             grace: DEFAULT_GRACE,
             limit: DEFAULT_OUTPUT_LIMIT_BYTES,
@@ -90,7 +90,7 @@ impl Bench {
     fn request(&self) -> Run<'_> {
         Run {
             spec: &self.spec,
-            stdin: &self.stdin,
+            stdin: self.stdin.as_deref(),
             cancellation: &self.cancellation,
             grace: self.grace,
             output_limit_bytes: self.limit,
@@ -184,7 +184,7 @@ fn a_command_gets_its_own_environment_directory_and_stdin() {
         .and_then(|payload| payload.with_env("GREETING", "hello = world"))
         .unwrap();
     let mut bench = Bench::new(&payload);
-    bench.stdin = br#"{"a":1}"#.to_vec();
+    bench.stdin = Some(br#"{"a":1}"#.to_vec());
     bench.spec.env.set("JOBQ_JOB_ID", "42");
     let mut seen = Seen::default();
     assert_eq!(bench.run(&mut seen).end, End::Exited(0));
@@ -251,7 +251,7 @@ fn a_line_without_end_shows_up_while_the_command_runs() {
 #[test]
 fn megabytes_pass_through_a_command_and_the_output_is_cut_at_the_limit() {
     let mut bench = Bench::shell("cat");
-    bench.stdin = "0123456789abcde\n".repeat(5 * 65_536).into_bytes();
+    bench.stdin = Some("0123456789abcde\n".repeat(5 * 65_536).into_bytes());
     let mut seen = Seen::default();
     assert_eq!(bench.run(&mut seen).end, End::Exited(0));
     let out = seen.text(Stream::Stdout);
@@ -263,7 +263,7 @@ fn megabytes_pass_through_a_command_and_the_output_is_cut_at_the_limit() {
     let mut seen = Seen::default();
     assert_eq!(bench.run(&mut seen).end, End::Exited(0));
     assert!(
-        seen.text(Stream::Stdout).as_bytes() == bench.stdin,
+        Some(seen.text(Stream::Stdout).as_bytes()) == bench.stdin.as_deref(),
         "not what was sent"
     );
 }
@@ -272,7 +272,7 @@ fn megabytes_pass_through_a_command_and_the_output_is_cut_at_the_limit() {
 fn a_command_need_not_read_what_it_is_given() {
     for len in [100, 5_000_000] {
         let mut bench = Bench::shell("exec 0<&-; echo fine");
-        bench.stdin = vec![b'x'; len];
+        bench.stdin = Some(vec![b'x'; len]);
         let mut seen = Seen::default();
         assert_eq!(bench.run(&mut seen).end, End::Exited(0));
         assert_eq!(seen.text(Stream::Stdout), "fine\n");
@@ -409,7 +409,7 @@ fn a_cancellation_after_the_end_rings_for_nobody() {
 fn without_a_pidfd_the_end_is_found_by_asking() {
     let run_without = |bench: &Bench, seen: &mut Seen| {
         let request = bench.request();
-        let Ok(started) = spawn(&bench.spec, b"") else {
+        let Ok(started) = spawn(&bench.spec, None) else {
             panic!("not started")
         };
         let mut supervision = Supervision::new(&request, started, Tools::take().unwrap());
