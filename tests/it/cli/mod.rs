@@ -25,5 +25,6 @@ mod run_batch;
 mod run_kinds;
 mod schedule;
 mod signals;
+mod streams;
 mod support;
 mod upkeep;
