@@ -97,8 +97,11 @@ pub(super) fn tell(enqueued: &Enqueued, session: &Session) -> CliResult<()> {
         _ if *duplicate => format!("job {id} is there already ({state})"),
         _ => format!("job {id} enqueued ({state})"),
     };
-    session.output.line(enqueued, text)?;
-    Ok(())
+    let printed = session.output.line(enqueued, text);
+    // Whoever tries again on an error would have it twice.
+    printed.map_err(|error| {
+        CliError::from(error).hint(format!("job {id} is in the queue all the same"))
+    })
 }
 
 fn follow(id: JobId, session: &Session) -> CliResult {
@@ -261,6 +264,24 @@ fn add_batch(args: &Enqueue, path: &Path, origin: Origin, session: &Session) -> 
     Ok(Exit::Done)
 }
 
+fn print_added(added: &Added, session: &Session) -> io::Result<()> {
+    let mut out = session.output.stdout();
+    match session.output.format {
+        Format::Table => {}
+        Format::Tabs => {
+            for job in added.each() {
+                writeln!(out, "{}", job.id)?;
+            }
+        }
+        Format::Json => {
+            for enqueued in added.each() {
+                json::write_line(&mut out, &enqueued)?;
+            }
+        }
+    }
+    out.flush()
+}
+
 /// What has been added so far.
 #[derive(Default)]
 struct Told {
@@ -278,21 +299,14 @@ impl Told {
             self.ids = Some((first, batch.last));
         }
         self.duplicates += added.duplicates();
-        let mut out = session.output.stdout();
-        match session.output.format {
-            Format::Table => {}
-            Format::Tabs => {
-                for job in added.each() {
-                    writeln!(out, "{}", job.id)?;
-                }
-            }
-            Format::Json => {
-                for enqueued in added.each() {
-                    json::write_line(&mut out, &enqueued)?;
-                }
-            }
-        }
-        Ok(out.flush()?)
+        let printed = print_added(added, session);
+        // Whoever tries again on an error would have them twice.
+        printed.map_err(|error| match self.ids {
+            Some((first, last)) => CliError::from(error).hint(format!(
+                "jobs {first} to {last} are in the queue all the same"
+            )),
+            None => CliError::from(error),
+        })
     }
 
     /// `3 jobs enqueued (7–9), 1 was there already`.

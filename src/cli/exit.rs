@@ -137,14 +137,23 @@ impl CliError {
         }
     }
 
-    /// Says it on stderr; a help text that was asked for goes to stdout.
-    pub(crate) fn print(&self) {
-        // There is nowhere left to say that stderr itself is closed.
-        let _ = match &self.0.what {
+    /// Says it on stderr; a help text that was asked for goes to stdout. Returns how the process ends.
+    pub(crate) fn print(&self) -> Exit {
+        let printed = match &self.0.what {
             What::Clap(error) => error.print(),
             What::Message(message) => print_message(message, self.0.hint.as_deref()),
             What::ReaderGone => Ok(()),
         };
+        match (self.0.exit, printed) {
+            // A help text that is not there, and not because its reader has gone.
+            (Exit::Done, Err(error)) => {
+                let error = CliError::from(error);
+                let _ = print_message(&error.message(), None);
+                error.exit()
+            }
+            // There is nowhere left to say that stderr itself is closed.
+            (exit, _) => exit,
+        }
     }
 }
 
@@ -183,8 +192,9 @@ impl From<io::Error> for CliError {
     fn from(error: io::Error) -> CliError {
         match error.kind() {
             ErrorKind::BrokenPipe => CliError::new(Exit::Done, What::ReaderGone),
+            // No reason to try again, as a full database is: what it tells of may have been done.
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-                CliError::new(Exit::TryAgain, What::Message(error.to_string()))
+                CliError::failed(format!("the output could not be written: {error}"))
             }
             _ => CliError::failed(error.to_string()),
         }
@@ -238,6 +248,10 @@ mod tests {
         assert_eq!(error.exit(), Exit::Done);
         assert_eq!(error.message(), "");
         let full = CliError::from(io::Error::from(ErrorKind::StorageFull));
-        assert_eq!(full.exit(), Exit::TryAgain);
+        assert_eq!(full.exit(), Exit::Failed);
+        assert!(
+            full.message()
+                .starts_with("the output could not be written")
+        );
     }
 }

@@ -51,6 +51,7 @@ use clap::{CommandFactory, Parser};
 
 use args::{Cli, Verb};
 use exit::CliResult;
+use output::Output;
 use screen::Screen;
 use session::Session;
 
@@ -58,11 +59,20 @@ use session::Session;
 pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
     let cli = parse_words(words.into_iter().collect())?;
     let output = session::decide_output(&cli.global);
-    let screen = Screen::new(cli.global.quiet);
+    let mut screen = Screen::new(cli.global.quiet);
+    if matches!(cli.verb, Verb::Run(_)) {
+        screen = screen.in_background();
+    }
     let has_log = matches!(cli.verb, Verb::Run(_)) || std::env::var_os("RUST_LOG").is_some();
     if has_log || cli.global.verbose > 0 {
         screen.take_logs(cli.global.verbose);
     }
+    let ended = run_verb(&cli, output, &screen);
+    screen.flush();
+    ended
+}
+
+fn run_verb(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
     let session = || Session::new(&cli.global, output, screen.clone());
     match &cli.verb {
         Verb::Enqueue(args) => enqueue::run(args, &session()?),

@@ -1,10 +1,13 @@
 //! What is said to a person on stderr while something goes on, and never tears a progress bar.
 
+mod background;
+
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use self::background::Background;
 use super::output::text::for_terminal;
 
 /// Stderr, shared by messages, log lines and progress bars. Cheap to clone.
@@ -12,6 +15,8 @@ use super::output::text::for_terminal;
 pub(crate) struct Screen {
     bars: MultiProgress,
     talk: Talk,
+    /// None: whoever says something writes it.
+    background: Option<Background>,
 }
 
 /// How much is said.
@@ -37,6 +42,28 @@ impl Screen {
         Screen {
             bars: MultiProgress::new(),
             talk,
+            background: None,
+        }
+    }
+
+    /// From here on nobody waits for stderr, as a runner must not: it is written by a thread of its own.
+    #[must_use]
+    pub(crate) fn in_background(self) -> Screen {
+        let screen = self.clone();
+        match Background::start(move |line| screen.write(line)) {
+            Ok(background) => Screen {
+                background: Some(background),
+                ..self
+            },
+            // No thread can be started: whoever says something writes it.
+            Err(_) => self,
+        }
+    }
+
+    /// At the end of the process: what was said is written, unless stderr takes nothing.
+    pub(crate) fn flush(&self) {
+        if let Some(background) = &self.background {
+            background.flush();
         }
     }
 
@@ -71,6 +98,9 @@ impl Screen {
 
     /// Writes whole lines as they are, above the bars.
     fn write(&self, lines: &[u8]) {
+        if let Some(background) = &self.background {
+            return background.write(lines);
+        }
         let write = || {
             // Where stderr is closed there is nobody to tell.
             let _ = anstream::stderr().lock().write_all(lines);

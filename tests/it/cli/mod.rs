@@ -28,6 +28,7 @@ mod run_kinds;
 mod schedule;
 mod signals;
 mod stops;
+mod streams;
 mod support;
 mod upkeep;
 mod what;

@@ -261,6 +261,11 @@ impl Call<'_> {
         self
     }
 
+    /// For a test that has other streams for it.
+    pub(crate) fn into_command(self) -> Command {
+        self.command
+    }
+
     /// Comes through a pipe.
     pub(crate) fn stdin(mut self, bytes: impl AsRef<[u8]>) -> Self {
         self.stdin = Some(bytes.as_ref().to_vec());
