@@ -78,7 +78,7 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
     {
         Ok(_) => Ok(()),
         Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Err(Error::new(
-            Kind::Io,
+            Kind::NotADatabase,
             format!("{} is a folder, not a database", path.display()),
         )
         .hint(format!(

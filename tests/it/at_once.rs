@@ -78,7 +78,11 @@ fn a_job_of_a_call_that_fails_is_named_by_its_place() {
     let there = queue.enqueue(once).unwrap().id;
     let error = queue.enqueue_many([refused]).unwrap_err();
     assert_eq!(error.job(), Some(there));
-    assert!(error.to_string().contains(&format!("job {there} has")));
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("job {there} already has"))
+    );
 }
 
 /// What a transaction may remove is spent by the first job; the rest is looked at in the next ones.

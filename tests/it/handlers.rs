@@ -404,8 +404,8 @@ fn jobs_without_a_handler_stay_unless_they_are_to_fail() {
 #[test]
 fn what_can_never_be_spawned_fails_the_job_at_its_first_try() {
     let too_large = "x".repeat(jobq::MAX_PAYLOAD_BYTES + 1);
-    let bad: [fn(&Context, NewJob) -> Result<(), Failure>; 2] =
-        [|ctx, job| ctx.spawn_child(job), |ctx, job| ctx.spawn(job)];
+    type Spawn = fn(&Context, NewJob) -> Result<(), Failure>;
+    let bad: [Spawn; 2] = [|ctx, job| ctx.spawn_child(job), |ctx, job| ctx.spawn(job)];
     for spawn in bad {
         for job in [
             NewJob::new(""),

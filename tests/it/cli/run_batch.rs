@@ -194,7 +194,7 @@ fn a_failure_whose_unique_key_is_taken_is_named_and_not_run_again() {
     assert!(
         again
             .stderr
-            .contains("job 1 is not run again: job 1 cannot be put back: job 2 has"),
+            .contains("job 1 is not run again: job 1 cannot be retried: job 2 has"),
         "{again:?}"
     );
 }
