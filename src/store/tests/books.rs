@@ -117,7 +117,7 @@ fn every_fault_in_the_books_is_noticed() {
         "UPDATE jobq_job SET deadline = 5 WHERE id = 3",
         "DELETE FROM jobq_deadline",
         "DELETE FROM jobq_unique",
-        "INSERT INTO jobq_unique VALUES ('other', 99, NULL)",
+        "INSERT INTO jobq_unique (key, job_id, until) VALUES ('other', 99, NULL)",
         "UPDATE jobq_family SET done = 1",
         "UPDATE jobq_job SET unmet = 2 WHERE id = 5",
         "UPDATE jobq_job SET links = links & ~4 WHERE id = 1",
