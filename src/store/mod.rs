@@ -33,6 +33,7 @@ pub(crate) mod gate;
 pub(crate) mod head;
 pub(crate) mod last_ended;
 pub(crate) mod links;
+pub(crate) mod lock_holder;
 pub(crate) mod locks;
 pub(crate) mod names;
 pub(crate) mod places;

@@ -14,6 +14,7 @@ use super::command::{Command, not_saved};
 use super::connection::{self, OpenConfig};
 use super::file;
 use super::gate::Gate;
+use super::lock_holder;
 use super::names::Names;
 use super::schema;
 use super::sqlite_error::breaks_connection;
@@ -243,7 +244,7 @@ impl Writer {
             ..
         } = self;
         let conn = conn.as_ref().ok_or_else(not_saved)?;
-        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        lock_holder::begin(conn, &config.path)?;
         // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
         let now_ms = config.clock.now_ms();
         schema::check_unchanged(conn)?;

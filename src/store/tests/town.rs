@@ -114,7 +114,7 @@ const NEIGHBOURS: &str = "
     INSERT INTO jobq_key VALUES ('k', 1), ('wide', 7);
     INSERT INTO jobq_place VALUES ('k', 1, 2, -3), ('k', 0, 2, -4);
     INSERT INTO jobq_prerequisite VALUES (-3, -5, 0, NULL, 0), (-2, -5, 1, NULL, 1);
-    INSERT INTO jobq_unique VALUES ('u', -5, NULL), ('v', -7, 1900000000000);
+    INSERT INTO jobq_unique (key, job_id, until) VALUES ('u', -5, NULL), ('v', -7, 1900000000000);
     INSERT INTO jobq_deadline VALUES (1900000000000, -6);
     INSERT INTO jobq_tag VALUES ('colour', 'red', -5);
     INSERT INTO jobq_rate VALUES (2, 0, 1);

@@ -27,4 +27,5 @@ mod schedule;
 mod signals;
 mod streams;
 mod support;
+mod surroundings;
 mod upkeep;
