@@ -212,7 +212,7 @@ fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
 fn a_folder_in_place_of_a_file_is_refused() {
     let (_folder, path) = folder();
     std::fs::create_dir(&path).unwrap();
-    refused(&path, Kind::Io);
+    refused(&path, Kind::NotADatabase);
 }
 
 #[test]

@@ -183,6 +183,7 @@ fn the_doctor_finds_a_healthy_file_healthy() {
             "counters",
             "rules",
             "limits",
+            "schedules",
             "journal",
             "locks",
             "size",
