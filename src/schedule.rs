@@ -1,9 +1,11 @@
 //! Schedules: a named rule and the job that it enqueues at each of its slots.
 
+mod fields;
 pub(crate) mod firing;
 pub(crate) mod rule;
 #[cfg(test)]
 mod tests;
+mod wall;
 
 use std::fmt;
 use std::str::FromStr;
@@ -228,7 +230,7 @@ pub(crate) fn zone_or_local(timezone: Option<&str>) -> String {
 pub enum ScheduleOrigin {
     /// It was added by hand or by a program.
     Added = 0,
-    /// A configuration file: it goes when the file no longer names it.
+    /// A configuration file: it goes when that file no longer names it.
     Config = 1,
 }
 
@@ -262,6 +264,9 @@ pub struct ScheduleRecord {
     pub job: Box<RawValue>,
     /// Who says what it is.
     pub origin: ScheduleOrigin,
+    /// The configuration file that declares it, where [`origin`](Self::origin) says that one does. None:
+    /// it was declared before jobq noted the file.
+    pub declared_by: Option<String>,
     /// Its next slot. None: there is no further one, or the rule can no longer be read.
     pub next_at: Option<Timestamp>,
     /// The last slot that was enqueued or let pass.
@@ -307,4 +312,6 @@ pub struct SchedulesSynced {
     pub changed: Vec<String>,
     /// Those that the configuration no longer names.
     pub removed: Vec<String>,
+    /// Those that another configuration file had declared, with its name: they belong to this one now.
+    pub taken_over: Vec<(String, String)>,
 }

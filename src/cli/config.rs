@@ -49,7 +49,10 @@ pub(crate) struct Config {
     pub(crate) max_file_size: Option<u64>,
     /// The file, as messages name it.
     #[serde(skip)]
-    path: PathBuf,
+    pub(crate) path: PathBuf,
+    /// The file by its one name, which tells it from every other: what it declares belongs to it.
+    #[serde(skip)]
+    pub(crate) canonical: Option<PathBuf>,
     /// Where the file lies: its handlers' commands run there.
     #[serde(skip)]
     pub(crate) folder: Option<PathBuf>,
@@ -176,6 +179,7 @@ impl Config {
         let path =
             std::path::absolute(path).map_err(|error| CliError::io(path.display(), &error))?;
         config.folder = path.parent().map(Path::to_owned);
+        config.canonical = Some(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone()));
         if let (Some(db), Some(folder)) = (&config.db, &config.folder) {
             config.db = Some(folder.join(db));
         }

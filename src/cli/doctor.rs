@@ -14,6 +14,7 @@ use super::output::json::write_line;
 use super::output::style::Look;
 use super::output::text::{bytes, count, for_tabs};
 use super::output::{Format, Output};
+use super::schedule::declared;
 use super::session::Session;
 
 /// Jobs that nobody can run are the ones that are left over: so many of the oldest are looked at.
@@ -48,6 +49,9 @@ pub(super) fn run(args: &args::Doctor, session: &Session) -> CliResult {
     let mut findings = queue.examine().map_err(with_remedy)?;
     findings.extend(on_disk(&queue.path()));
     findings.extend(on_runners(&queue)?);
+    let schedules = queue.schedules()?;
+    let lost = schedules.iter().filter_map(declared::lost);
+    findings.extend(lost.map(|lost| warning("schedules", lost)));
     write(&session.output, &findings)?;
     let broken = findings
         .iter()

@@ -36,9 +36,9 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let queue = session.queue()?;
     if args.drain {
         // It fires none; a mistake in one is told all the same.
-        schedule::declared::check(session)?;
+        schedule::declared::check(&queue, &session.config)?;
     } else {
-        schedule::declared::sync(session)?;
+        schedule::declared::sync(&queue, &session.config, &session.screen)?;
     }
     limits::sync(session)?;
     let batch = match &args.file {

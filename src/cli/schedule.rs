@@ -7,7 +7,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use jiff::Zoned;
-use jobq::{Schedule, ScheduleChange, next_slots};
+use jobq::{Schedule, ScheduleChange, ScheduleRecord, next_slots};
 use serde::Serialize;
 
 use super::args::{self, ScheduleAdd, ScheduleNext, ScheduleVerb};
@@ -27,7 +27,14 @@ pub(super) fn run(args: &args::Schedule, session: &Session) -> CliResult {
         ScheduleVerb::Add(args) => add(args, session),
         ScheduleVerb::List => list::run(session),
         ScheduleVerb::Remove(args) => each(&args.names, session, |name| {
-            session.queue()?.remove_schedule(name)?;
+            let queue = session.queue()?;
+            let known = queue.schedule(name)?;
+            queue.remove_schedule(name)?;
+            if let Some(file) = known.as_ref().and_then(still_declared_by) {
+                session.screen.hint(format_args!(
+                    "{file} declares it: the next `jobq run` with that file adds it again"
+                ));
+            }
             Ok((
                 "removed",
                 format!("schedule '{name}' removed; its jobs stay"),
@@ -51,6 +58,12 @@ pub(super) fn run(args: &args::Schedule, session: &Session) -> CliResult {
         ScheduleVerb::Run(args) => run_now(&args.names, session),
         ScheduleVerb::Next(args) => next(args, session),
     }
+}
+
+/// The config file that has it, where one does.
+fn still_declared_by(schedule: &ScheduleRecord) -> Option<&str> {
+    let file = schedule.declared_by.as_deref()?;
+    declared::lost(schedule).is_none().then_some(file)
 }
 
 /// What was done to a schedule.

@@ -3,7 +3,7 @@
 use super::Queue;
 use crate::Result;
 use crate::job::Enqueued;
-use crate::schedule::{Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced};
+use crate::schedule::{Schedule, ScheduleChange, ScheduleRecord, SchedulesSynced};
 use crate::store::room::Bounds;
 use crate::store::schedules::{self, CheckedSchedule};
 
@@ -32,7 +32,7 @@ impl Queue {
     /// the job could not be enqueued or makes sense only once: one with a deadline at one moment, a
     /// delay, a parent or prerequisites.
     pub fn add_schedule(&self, schedule: Schedule) -> Result<ScheduleChange> {
-        let schedule = CheckedSchedule::new(schedule, ScheduleOrigin::Added, &self.limits)?;
+        let schedule = CheckedSchedule::new(schedule, None, &self.limits)?;
         self.store.write(move |tx| schedules::add(tx, &schedule))
     }
 
@@ -41,24 +41,29 @@ impl Queue {
     /// # Errors
     /// What [`Queue::add_schedule`] would say.
     pub fn check_schedule(&self, schedule: Schedule) -> Result<()> {
-        CheckedSchedule::new(schedule, ScheduleOrigin::Added, &self.limits).map(|_| ())
+        CheckedSchedule::new(schedule, None, &self.limits).map(|_| ())
     }
 
-    /// Makes the schedules that come from a configuration those that are given: adds and changes as
-    /// [`Queue::add_schedule`] does, and removes those of an earlier call that are no longer given.
-    /// Schedules that were added otherwise stay, unless one of the same name is given. All or nothing.
+    /// Makes the schedules that a configuration file declares those that are given: adds and changes as
+    /// [`Queue::add_schedule`] does, and removes those of an earlier call for the same file that are no
+    /// longer given. What was added otherwise, or is declared by another file, stays, unless a schedule
+    /// of the same name is given. All or nothing. `file` is any name that tells one configuration from
+    /// another, such as its canonical path.
     ///
     /// # Errors
     /// As [`Queue::add_schedule`]; the message names the schedule.
     pub fn sync_schedules(
         &self,
+        file: impl Into<String>,
         schedules: impl IntoIterator<Item = Schedule>,
     ) -> Result<SchedulesSynced> {
+        let file = file.into();
         let checked: Vec<CheckedSchedule> = schedules
             .into_iter()
-            .map(|schedule| CheckedSchedule::new(schedule, ScheduleOrigin::Config, &self.limits))
+            .map(|schedule| CheckedSchedule::new(schedule, Some(&file), &self.limits))
             .collect::<Result<_>>()?;
-        self.store.write(move |tx| schedules::sync(tx, &checked))
+        self.store
+            .write(move |tx| schedules::sync(tx, &file, &checked))
     }
 
     /// Removes a schedule. The jobs that it has enqueued stay.

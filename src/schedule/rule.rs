@@ -1,23 +1,15 @@
-//! A schedule's timetable: a cron expression in a time zone, or an interval.
-//!
-//! What happens where clocks are changed is `croner`'s rule, which is that of Vixie cron. A rule with
-//! one second, one minute and one hour is a *fixed time*; every other is a *wildcard*.
-//!
-//! | | the hour is left out | the hour comes twice |
-//! |---|---|---|
-//! | fixed time, in that hour | once, at the first moment after the gap | once, the first time |
-//! | wildcard | what lies in the gap is left out | both times |
-//!
-//! So `0 * * * *` fires every hour that passes, and a daily job once for each day. The one exception:
-//! where the first moment after the gap is another day that the rule does not name (the gap is at
-//! midnight), the slot falls away.
+//! A schedule's timetable: a cron expression in a time zone, or an interval. What a change of the clock
+//! does to the first is [`wall`](super::wall)'s.
 
+use croner::errors::CronError;
 use croner::parser::{CronParser, Seconds, Year};
 use croner::{Cron, Weekday};
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
+use super::fields;
+use super::wall::Wall;
 use crate::{Error, Result};
 
 /// A timetable that has been checked.
@@ -30,7 +22,7 @@ pub(crate) struct Rule {
 
 #[derive(Clone, Debug)]
 enum Timetable {
-    Cron { cron: Box<Cron>, zone: TimeZone },
+    Cron(Wall),
     Every { step_ms: i64 },
 }
 
@@ -112,10 +104,7 @@ impl Rule {
             Timetable::Every { step_ms } => {
                 latest_step(moment_ms, slot_ms, *step_ms)?.checked_add(*step_ms)
             }
-            Timetable::Cron { cron, zone } => search(moment_ms, 1, |second| {
-                let from = second.to_zoned(zone.clone());
-                cron.find_next_occurrence(&from, false).ok()
-            }),
+            Timetable::Cron(wall) => Some(wall.after(second_of(moment_ms)?)?.as_millisecond()),
         }
     }
 
@@ -123,35 +112,24 @@ impl Rule {
     pub(crate) fn at_or_before(&self, moment_ms: i64, slot_ms: i64) -> Option<i64> {
         match &self.timetable {
             Timetable::Every { step_ms } => latest_step(moment_ms, slot_ms, *step_ms),
-            Timetable::Cron { cron, zone } => search(moment_ms, -1, |second| {
-                let from = second.to_zoned(zone.clone());
-                cron.find_previous_occurrence(&from, true).ok()
-            }),
+            Timetable::Cron(wall) => {
+                Some(wall.at_or_before(second_of(moment_ms)?)?.as_millisecond())
+            }
         }
     }
 
     /// The zone itself; none for an interval.
     pub(crate) fn time_zone(&self) -> TimeZone {
         match &self.timetable {
-            Timetable::Cron { zone, .. } => zone.clone(),
+            Timetable::Cron(wall) => wall.zone().clone(),
             Timetable::Every { .. } => TimeZone::get(&self.zone).unwrap_or(TimeZone::UTC),
         }
     }
 }
 
-/// Looks from the second that `moment_ms` lies in. Where zones once left out whole days `croner` gives
-/// up within them: then from a day further on.
-fn search(
-    moment_ms: i64,
-    direction: i64,
-    find: impl Fn(Timestamp) -> Option<jiff::Zoned>,
-) -> Option<i64> {
-    const DAY_S: i64 = 24 * 60 * 60;
-    let second = moment_ms.div_euclid(1000);
-    (0..=2).find_map(|days| {
-        let from = Timestamp::from_second(second + days * direction * DAY_S).ok()?;
-        Some(find(from)?.timestamp().as_millisecond())
-    })
+/// The second that a moment lies in.
+fn second_of(moment_ms: i64) -> Option<Timestamp> {
+    Timestamp::from_second(moment_ms.div_euclid(1000)).ok()
 }
 
 fn latest_step(moment_ms: i64, slot_ms: i64, step_ms: i64) -> Option<i64> {
@@ -221,61 +199,33 @@ fn step_ms(text: &str) -> Result<i64> {
 fn cron(text: &str, zone: TimeZone) -> Result<Timetable> {
     let invalid =
         |why: String| Error::invalid(format!("'{text}' is not a rule: {why}")).hint(LOOKS_LIKE);
-    let fields: Vec<&str> = text.split(' ').filter(|field| !field.is_empty()).collect();
-    if !(5..=6).contains(&fields.len()) {
-        let has = match fields.len() {
-            1 => "1 field".to_owned(),
-            number => format!("{number} fields"),
-        };
-        return Err(invalid(format!("it has {has}, and 5 or 6 are needed")));
-    }
-    check_letters(&fields).map_err(invalid)?;
+    fields::check(text).map_err(invalid)?;
     let parser = CronParser::builder()
         .seconds(Seconds::Optional)
         .year(Year::Disallowed)
         .build();
-    let cron = parser
-        .parse(text)
-        .map_err(|error| invalid(error.to_string()))?;
+    let cron = parser.parse(text).map_err(|error| invalid(plain(&error)))?;
     if !has_a_day(&cron) {
         return Err(
             Error::invalid(format!("'{text}' never comes: no year has such a day"))
                 .hint("no month has a 32nd, and February no 30th; L is the last day of a month"),
         );
     }
-    Ok(Timetable::Cron {
-        cron: Box::new(cron),
+    Ok(Timetable::Cron(Wall::new(
+        cron,
         zone,
-    })
+        fields::follows(text),
+    )))
 }
 
-const MONTHS: [&str; 12] = [
-    "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC",
-];
-const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
-
-/// Names stand only in the fields that have them, and alone: the parser would put their numbers
-/// anywhere, and read `1JAN` as 11.
-fn check_letters(fields: &[&str]) -> Result<(), String> {
-    const TITLES: [&str; 6] = ["second", "minute", "hour", "day", "month", "weekday"];
-    for (field, title) in fields.iter().rev().zip(TITLES.iter().rev()) {
-        for word in field.to_ascii_uppercase().split([',', '-', '/', '#']) {
-            let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-            let known = match *title {
-                "day" => word == "L" || digits(word.trim_end_matches('W')) || word == "LW",
-                "month" => MONTHS.contains(&word) || digits(word),
-                "weekday" => {
-                    let day = word.strip_suffix('L').unwrap_or(word);
-                    WEEKDAYS.contains(&day) || digits(day)
-                }
-                _ => digits(word),
-            };
-            if !(known || word == "*" || word == "?") {
-                return Err(format!("'{word}' in the field of the {title}"));
-            }
-        }
+/// What the parser says, without the name of what it says it of.
+fn plain(error: &CronError) -> String {
+    match error {
+        CronError::ComponentError(why)
+        | CronError::InvalidPattern(why)
+        | CronError::IllegalCharacters(why) => why.clone(),
+        other => other.to_string(),
     }
-    Ok(())
 }
 
 /// Whether any date matches. The calendar repeats every 400 years, weekdays included.

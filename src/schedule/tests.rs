@@ -193,8 +193,50 @@ fn where_an_hour_is_left_out_a_fixed_time_comes_right_after_it() {
         ["01 02:00 +02:00", "01 02:20 +02:00"]
     );
     assert_eq!(
-        wall(&rule("0 2,14 * * *", "Europe/Berlin"), after, 2),
-        ["30 14:00 +01:00", "31 14:00 +02:00"]
+        wall(&rule("0 2,14 * * *", "Europe/Berlin"), after, 3),
+        ["30 14:00 +01:00", "31 03:00 +02:00", "31 14:00 +02:00"]
+    );
+    // Times of one gap come together, also with the one that follows it.
+    assert_eq!(
+        wall(&rule("0,30 2-3 * * *", "Europe/Berlin"), after, 3),
+        ["31 03:00 +02:00", "31 03:30 +02:00", "01 02:00 +02:00"]
+    );
+}
+
+/// The report: a list of hours on the day of the change. Berlin: 2027-03-28, 2027-10-31.
+#[test]
+fn a_list_of_hours_comes_once_each_on_the_days_of_the_change() {
+    assert_eq!(
+        wall(
+            &rule("0 2,14 28 3 *", "Europe/Berlin"),
+            "2027-01-01T00:00:00Z",
+            2
+        ),
+        ["28 03:00 +02:00", "28 14:00 +02:00"]
+    );
+    assert_eq!(
+        wall(
+            &rule("0 2,14 31 10 *", "Europe/Berlin"),
+            "2027-01-01T00:00:00Z",
+            2
+        ),
+        ["31 02:00 +02:00", "31 14:00 +01:00"]
+    );
+    assert_eq!(
+        wall(
+            &rule("0 0-23 31 10 *", "Europe/Berlin"),
+            "2027-10-30T23:30:00Z",
+            3
+        ),
+        ["31 02:00 +02:00", "31 03:00 +01:00", "31 04:00 +01:00"]
+    );
+    assert_eq!(
+        wall(
+            &rule("0 */2 31 10 *", "Europe/Berlin"),
+            "2027-10-30T23:30:00Z",
+            3
+        ),
+        ["31 02:00 +02:00", "31 02:00 +01:00", "31 04:00 +01:00"]
     );
 }
 
@@ -221,6 +263,14 @@ fn where_an_hour_comes_twice_a_fixed_time_comes_once_and_a_wildcard_twice() {
         wall(
             &rule("0,30 2 * * *", "Europe/Berlin"),
             "2024-10-26T12:00:00Z",
+            3
+        ),
+        ["27 02:00 +02:00", "27 02:30 +02:00", "28 02:00 +01:00"]
+    );
+    assert_eq!(
+        wall(
+            &rule("*/30 2 * * *", "Europe/Berlin"),
+            "2024-10-26T12:00:00Z",
             5
         ),
         [
@@ -235,11 +285,11 @@ fn where_an_hour_comes_twice_a_fixed_time_comes_once_and_a_wildcard_twice() {
 
 /// Nuuk: on 2024-03-30 at 23:00 the clock goes to midnight, and the day that follows is no Saturday.
 #[test]
-fn where_the_gap_ends_on_a_day_that_the_rule_does_not_name_the_slot_falls_away() {
+fn a_time_that_the_clock_leaves_out_comes_on_the_next_day_where_that_has_begun() {
     let after = "2024-03-30T12:00:00Z";
     assert_eq!(
-        wall(&rule("30 23 * * SAT", "America/Nuuk"), after, 1),
-        ["06 23:30 -01:00"]
+        wall(&rule("30 23 * * SAT", "America/Nuuk"), after, 2),
+        ["31 00:00 -01:00", "06 23:30 -01:00"]
     );
     assert_eq!(
         wall(&rule("30 23 * * *", "America/Nuuk"), after, 2),
@@ -251,7 +301,7 @@ fn where_the_gap_ends_on_a_day_that_the_rule_does_not_name_the_slot_falls_away()
 fn a_day_that_a_zone_left_out_does_not_end_a_schedule() {
     // Samoa had no 30 December 2011.
     let apia = rule("0 12 * * *", "Pacific/Apia");
-    let days: Vec<String> = wall(&apia, "2011-12-29T00:00:00Z", 3);
+    let days: Vec<String> = wall(&apia, "2011-12-29T00:00:00Z", 4);
     assert_eq!(days[0], "29 12:00 -10:00");
     assert!(
         days[1..].contains(&"01 12:00 +14:00".to_owned()),

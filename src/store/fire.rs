@@ -26,7 +26,7 @@ statements! {
     hot SCHEDULES_NEXT = "SELECT next_at, cron, timezone FROM jobq_schedule
         WHERE paused_at IS NULL AND next_at IS NOT NULL AND next_at >= ?1 ORDER BY next_at";
     hot SCHEDULES_DUE = "SELECT id, name, cron, timezone, missed, overlap, job, origin, next_at, last_at, last_job_id,
-            paused_at, created_at, updated_at
+            paused_at, created_at, updated_at, declared_by
         FROM jobq_schedule WHERE paused_at IS NULL AND next_at IS NOT NULL AND next_at <= ?1
         ORDER BY next_at";
     /// The guard makes a slot one runner's, whatever else has happened since it was read. The last slot

@@ -26,7 +26,7 @@ macro_rules! select_schedules {
     ($rest:literal) => {
         concat!(
             "SELECT id, name, cron, timezone, missed, overlap, job, origin, next_at, last_at, last_job_id,
-                paused_at, created_at, updated_at
+                paused_at, created_at, updated_at, declared_by
             FROM jobq_schedule ",
             $rest
         )
@@ -37,13 +37,15 @@ statements! {
     hot SCHEDULE_GET = select_schedules!("WHERE name = ?1");
     /// A row per schedule: people write them, so they are few.
     cold SCHEDULES_LIST = select_schedules!("ORDER BY name");
-    cold SCHEDULES_OF_ORIGIN = "SELECT name FROM jobq_schedule WHERE origin = ?1 ORDER BY name";
+    /// Those that a configuration file has declared.
+    cold SCHEDULES_OF_FILE = "SELECT name FROM jobq_schedule WHERE origin = ?1 AND declared_by = ?2 ORDER BY name";
     hot SCHEDULE_INSERT = "INSERT INTO jobq_schedule (name, cron, timezone, missed, overlap, job, origin, next_at,
-            created_at, updated_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9)";
+            created_at, updated_at, declared_by)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?9, ?10)";
     hot SCHEDULE_CHANGE = "UPDATE jobq_schedule SET cron = ?2, timezone = ?3, missed = ?4, overlap = ?5, job = ?6,
-            origin = ?7, next_at = ?8, updated_at = ?9
+            origin = ?7, next_at = ?8, updated_at = ?9, declared_by = ?10
         WHERE name = ?1";
+    hot SCHEDULE_DECLARE = "UPDATE jobq_schedule SET declared_by = ?2 WHERE name = ?1";
     hot SCHEDULE_REMOVE = "DELETE FROM jobq_schedule WHERE name = ?1";
     hot SCHEDULE_PAUSE_IF_RESUMED = "UPDATE jobq_schedule SET paused_at = ?2, updated_at = ?2
         WHERE name = ?1 AND paused_at IS NULL";
@@ -60,13 +62,14 @@ pub(crate) struct CheckedSchedule {
     missed: Missed,
     overlap: Overlap,
     job: String,
-    origin: ScheduleOrigin,
+    /// The configuration file that declares it; none: it is added.
+    declared_by: Option<String>,
 }
 
 impl CheckedSchedule {
     pub(crate) fn new(
         schedule: Schedule,
-        origin: ScheduleOrigin,
+        declared_by: Option<&str>,
         limits: &Limits,
     ) -> Result<CheckedSchedule> {
         check_name("schedule's name", &schedule.name)?;
@@ -85,10 +88,17 @@ impl CheckedSchedule {
                 missed: schedule.missed,
                 overlap: schedule.overlap,
                 job: JobTemplate::new(schedule.job.clone(), &limits.retry)?.to_json()?,
-                origin,
+                declared_by: declared_by.map(str::to_owned),
             })
         };
         checked().map_err(|error| error.context(format_args!("schedule '{}'", schedule.name)))
+    }
+
+    fn origin(&self) -> ScheduleOrigin {
+        match self.declared_by {
+            Some(_) => ScheduleOrigin::Config,
+            None => ScheduleOrigin::Added,
+        }
     }
 }
 
@@ -111,9 +121,14 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &CheckedSchedule) -> Result<Schedul
         && same_slots.is_some_and(|known| {
             known.job.get() == schedule.job
                 && (known.missed, known.overlap) == (schedule.missed, schedule.overlap)
-                && known.origin == schedule.origin
+                && known.origin == schedule.origin()
         });
     if unchanged {
+        if known.is_some_and(|known| known.declared_by != schedule.declared_by) {
+            tx.conn
+                .prepare_cached(SCHEDULE_DECLARE)?
+                .execute(params![schedule.name, schedule.declared_by])?;
+        }
         return Ok(ScheduleChange::Unchanged);
     }
     let next_at_ms = match next_at_ms {
@@ -131,9 +146,10 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &CheckedSchedule) -> Result<Schedul
         schedule.missed.code(),
         schedule.overlap.code(),
         schedule.job,
-        schedule.origin.code(),
+        schedule.origin().code(),
         next_at_ms,
         tx.now_ms,
+        schedule.declared_by,
     ])?;
     let data = serde_json::json!({
         "schedule": schedule.name, "cron": rule.text(), "timezone": rule.zone()
@@ -142,12 +158,19 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &CheckedSchedule) -> Result<Schedul
     Ok(change)
 }
 
-/// Makes the file's schedules of a configuration those that are given.
-pub(crate) fn sync(tx: &mut Tx<'_>, schedules: &[CheckedSchedule]) -> Result<SchedulesSynced> {
+/// Makes the schedules that a configuration file has declared those that are given. What another one
+/// has declared stays, unless it is given here as well; so does what a jobq of schema 2 has added for a
+/// file that it did not note.
+pub(crate) fn sync(
+    tx: &mut Tx<'_>,
+    file: &str,
+    schedules: &[CheckedSchedule],
+) -> Result<SchedulesSynced> {
     let mut synced = SchedulesSynced::default();
     let known: Vec<String> = {
-        let mut statement = tx.conn.prepare_cached(SCHEDULES_OF_ORIGIN)?;
-        let rows = statement.query_map([ScheduleOrigin::Config.code()], |row| row.get(0))?;
+        let mut statement = tx.conn.prepare_cached(SCHEDULES_OF_FILE)?;
+        let of_file = params![ScheduleOrigin::Config.code(), file];
+        let rows = statement.query_map(of_file, |row| row.get(0))?;
         rows.collect::<rusqlite::Result<_>>()?
     };
     for name in known {
@@ -157,6 +180,10 @@ pub(crate) fn sync(tx: &mut Tx<'_>, schedules: &[CheckedSchedule]) -> Result<Sch
         }
     }
     for schedule in schedules {
+        let declared_by = get(tx.conn, &schedule.name)?.and_then(|known| known.declared_by);
+        if let Some(other) = declared_by.filter(|other| other != file) {
+            synced.taken_over.push((schedule.name.clone(), other));
+        }
         match add(tx, schedule)? {
             ScheduleChange::Added => synced.added.push(schedule.name.clone()),
             ScheduleChange::Changed => synced.changed.push(schedule.name.clone()),
@@ -269,6 +296,7 @@ pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<Stored> {
             paused_at: time(11)?,
             created_at: timestamp(row.get(12)?),
             updated_at: timestamp(row.get(13)?),
+            declared_by: records::text(row.get_ref(14)?),
         },
     })
 }

@@ -1,54 +1,110 @@
 //! The schedules of the config file: a runner brings them into the database when it starts.
 
 use std::collections::BTreeMap;
+use std::fs::Metadata;
+use std::path::Path;
 use std::sync::Arc;
 
 use jobq::handlers::exec::Program;
-use jobq::{NewJob, Schedule, ScheduleOrigin, ScheduleRecord, When};
+use jobq::{NewJob, Queue, Schedule, ScheduleOrigin, ScheduleRecord, SchedulesSynced, When};
 
 use crate::cli::clock::now;
-use crate::cli::config::{self, ScheduleTable};
+use crate::cli::config::{self, Config, ScheduleTable};
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::options::{Options, Unique};
 use crate::cli::origin::{Command, Origin, Wanted, Work};
-use crate::cli::session::Session;
+use crate::cli::screen::Screen;
+use crate::cli::why::word;
 
-/// Makes the database's schedules of the file those that the file has, and says what changed. What is
-/// wrong with one is told as [`check`] does, and nothing is changed. Where there is no config file,
-/// those of another stay.
-pub(in crate::cli) fn sync(session: &Session) -> CliResult<()> {
-    let config = &session.config;
-    let queue = session.queue()?;
-    let of_a_config = |schedule: &ScheduleRecord| schedule.origin == ScheduleOrigin::Config;
-    let has_none = config.schedules.is_empty() && !queue.schedules()?.iter().any(of_a_config);
-    if config.folder.is_none() || has_none {
+/// Makes the schedules that this config file has declared in the database those that it has now, and
+/// says what changed. What is wrong with one is told as [`check`] does, and nothing is changed. What
+/// other files have declared stays.
+pub(in crate::cli) fn sync(queue: &Queue, config: &Arc<Config>, screen: &Screen) -> CliResult<()> {
+    let Some(file) = &config.canonical else {
         return Ok(());
+    };
+    let file = file.display().to_string();
+    let known = queue.schedules()?;
+    let is_own = |known: &ScheduleRecord| known.declared_by.as_deref() == Some(&file);
+    if !config.schedules.is_empty() || known.iter().any(is_own) {
+        let synced = queue.sync_schedules(file, check(queue, config)?)?;
+        tell(&synced, screen);
     }
-    let synced = queue.sync_schedules(check(session)?)?;
+    for schedule in queue.schedules()? {
+        if let Some(lost) = lost(&schedule) {
+            screen.hint(lost);
+        }
+    }
+    Ok(())
+}
+
+fn tell(synced: &SchedulesSynced, screen: &Screen) {
     for (names, did) in [
         (&synced.added, "added"),
         (&synced.changed, "changed"),
         (&synced.removed, "removed"),
     ] {
         for name in names {
-            session.screen.say(format_args!(
+            screen.say(format_args!(
                 "schedule '{name}' {did}, as the config file says"
             ));
         }
     }
-    Ok(())
+    for (name, file) in &synced.taken_over {
+        screen.say(format_args!(
+            "schedule '{name}' was declared by {file}; it belongs to this config file now"
+        ));
+    }
+}
+
+/// Config files are short. What the database names may be any file.
+const LONGEST_CONFIG: u64 = 1 << 20;
+
+/// What is the matter with a schedule that a config file is to have declared, and no longer does.
+pub(in crate::cli) fn lost(schedule: &ScheduleRecord) -> Option<String> {
+    if schedule.origin != ScheduleOrigin::Config {
+        return None;
+    }
+    let name = &schedule.name;
+    let file = match schedule.declared_by.as_deref() {
+        None => "a config file that is not known".to_owned(),
+        Some(file) => match still_declares(Path::new(file), name) {
+            Some(true) => return None,
+            Some(false) => format!("{file}, which no longer has it"),
+            None => format!("{file}, which is not there any more"),
+        },
+    };
+    let word = word(name);
+    Some(format!(
+        "schedule '{name}' was declared by {file}; `jobq schedule remove {word}` removes it"
+    ))
+}
+
+/// None where there is no such file. One that cannot be read is given the benefit of the doubt.
+fn still_declares(file: &Path, name: &str) -> Option<bool> {
+    let found = std::fs::metadata(file).ok().filter(Metadata::is_file)?;
+    if found.len() > LONGEST_CONFIG {
+        return Some(true);
+    }
+    let Ok(text) = std::fs::read_to_string(file) else {
+        return Some(true);
+    };
+    let Ok(table) = text.parse::<toml::Table>() else {
+        return Some(true);
+    };
+    let schedules = table.get("schedules").and_then(toml::Value::as_table);
+    Some(schedules.is_some_and(|schedules| schedules.contains_key(name)))
 }
 
 /// The schedules of the file. What is wrong with one is told by the file, its table and key.
-pub(in crate::cli) fn check(session: &Session) -> CliResult<Vec<Schedule>> {
-    let config = &session.config;
+pub(in crate::cli) fn check(queue: &Queue, config: &Arc<Config>) -> CliResult<Vec<Schedule>> {
     let mut schedules = Vec::new();
     if config.schedules.is_empty() {
         return Ok(schedules);
     }
     let origin = Origin::here(Arc::clone(config))?;
     for (name, table) in &config.schedules {
-        let schedule = declared(name, table, &origin, session);
+        let schedule = declared(name, table, &origin, (queue, config));
         schedules.push(schedule.map_err(|error| config.refused(error))?);
     }
     Ok(schedules)
@@ -58,7 +114,7 @@ fn declared(
     name: &str,
     table: &ScheduleTable,
     origin: &Origin,
-    session: &Session,
+    (queue, config): (&Queue, &Config),
 ) -> CliResult<Schedule> {
     let header = format!("[schedules.{}]", config::key(name));
     let at = |key: &str| format!("{header} {key}");
@@ -66,8 +122,7 @@ fn declared(
     let check = |zone| jobq::next_slots(&table.cron, zone, now(), 1).map(|_| ());
     check(Some("UTC")).map_err(|error| CliError::from(error).context(at("cron")))?;
     check(zone).map_err(|error| CliError::from(error).context(at("timezone")))?;
-    let job = job(table, origin, session).map_err(|(key, error)| error.context(at(key)))?;
-    let queue = session.queue()?;
+    let job = job(table, origin, config).map_err(|(key, error)| error.context(at(key)))?;
     let refused = |error| CliError::from(error).context(&header);
     queue.check(job.clone()).map_err(refused)?;
     let mut schedule = Schedule::new(name, &table.cron, job)
@@ -82,7 +137,7 @@ fn declared(
 
 type AtKey = (&'static str, CliError);
 
-fn job(table: &ScheduleTable, origin: &Origin, session: &Session) -> Result<NewJob, AtKey> {
+fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob, AtKey> {
     for (key, needs, is_alone) in [
         (
             "unique_for",
@@ -109,7 +164,7 @@ fn job(table: &ScheduleTable, origin: &Origin, session: &Session) -> Result<NewJ
         }
     }
     let wanted = Wanted {
-        work: work(table, session)?,
+        work: work(table, config)?,
         options: Options {
             queue: table.queue.clone(),
             priority: table.priority,
@@ -137,7 +192,7 @@ fn job(table: &ScheduleTable, origin: &Origin, session: &Session) -> Result<NewJ
 }
 
 /// A command runs where the config file lies.
-fn work(table: &ScheduleTable, session: &Session) -> Result<Work, AtKey> {
+fn work(table: &ScheduleTable, config: &Config) -> Result<Work, AtKey> {
     let program = match (&table.kind, &table.command, &table.shell) {
         (Some(kind), None, None) => {
             if table.input.is_some() {
@@ -165,7 +220,7 @@ fn work(table: &ScheduleTable, session: &Session) -> Result<Work, AtKey> {
         let error = CliError::usage("only the job of a kind has one");
         return Err(("payload", error));
     }
-    let folder = session.config.folder.as_ref();
+    let folder = config.folder.as_ref();
     Ok(Work::Exec(Command {
         program,
         cwd: folder.and_then(|folder| folder.to_str()).map(str::to_owned),

@@ -24,6 +24,7 @@ struct ScheduleJson<'a> {
     missed: Missed,
     overlap: Overlap,
     origin: ScheduleOrigin,
+    declared_by: Option<&'a str>,
     job: &'a RawValue,
     next_at: Option<Time>,
     last_at: Option<Time>,
@@ -42,6 +43,7 @@ impl<'a> ScheduleJson<'a> {
             missed: schedule.missed,
             overlap: schedule.overlap,
             origin: schedule.origin,
+            declared_by: schedule.declared_by.as_deref(),
             job: &schedule.job,
             next_at: schedule.next_at.map(Time),
             last_at: schedule.last_at.map(Time),
@@ -53,7 +55,7 @@ impl<'a> ScheduleJson<'a> {
     }
 }
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     ("NAME", Fit::Name),
     ("CRON", Fit::Whole),
     ("ZONE", Fit::Whole),
@@ -64,6 +66,7 @@ const COLUMNS: [Column; 10] = [
     ("PAUSED", Fit::Whole),
     ("MISSED", Fit::Extra),
     ("OVERLAP", Fit::Extra),
+    ("DECLARED_BY", Fit::Extra),
 ];
 
 pub(super) fn run(session: &Session) -> CliResult {
@@ -103,6 +106,12 @@ fn row(schedule: &ScheduleRecord, now: Timestamp) -> Vec<Cell> {
         },
         Cell::new(schedule.missed),
         Cell::new(schedule.overlap),
+        match schedule.origin {
+            ScheduleOrigin::Added => Cell::new(""),
+            ScheduleOrigin::Config => {
+                Cell::new(schedule.declared_by.as_deref().unwrap_or("unknown"))
+            }
+        },
     ]
 }
 

@@ -95,12 +95,37 @@ fn matches(text: &str, at: DateTime) -> bool {
         && holds(fields[2], at.hour().into(), 23)
 }
 
-/// Whether each of the first three fields holds one value.
+/// Whether the rule names its times of day: no wildcard in the minute or the hour.
 fn is_fixed(text: &str) -> bool {
-    text.split(' ').take(3).all(|field| {
-        let values = (0..=59).filter(|value| holds(field, *value, 59));
-        !field.contains('*') && values.count() == 1
-    })
+    text.split(' ')
+        .skip(1)
+        .take(2)
+        .all(|field| !field.starts_with('*'))
+}
+
+/// Some values, as a list, a range, or a range with a step; no wildcard.
+fn named(range: std::ops::RangeInclusive<u32>) -> BoxedStrategy<String> {
+    let high = *range.end();
+    prop_oneof![
+        2 => range.clone().prop_map(|value| value.to_string()),
+        2 => (range.clone(), range.clone()).prop_map(|(a, b)| format!("{a},{b}")),
+        1 => (range.clone(), range.clone()).prop_map(|(a, b)| format!("{}-{}", a.min(b), a.max(b))),
+        1 => (range, 2..=9u32).prop_map(move |(a, step)| format!("{a}-{high}/{step}")),
+    ]
+    .boxed()
+}
+
+/// When a time of day is, by hand: the first of two moments, or the first after the gap.
+fn moment_of(tz: &TimeZone, time: DateTime) -> i64 {
+    let ambiguous = tz.to_ambiguous_timestamp(time);
+    let moment = match ambiguous.offset() {
+        AmbiguousOffset::Gap { .. } => {
+            let earlier = ambiguous.earlier().unwrap();
+            tz.following(earlier).next().unwrap().timestamp()
+        }
+        _ => ambiguous.earlier().unwrap(),
+    };
+    moment.as_millisecond()
 }
 
 fn civil(rule: &Rule, slot: i64) -> DateTime {
@@ -170,32 +195,6 @@ proptest! {
     }
 
     #[test]
-    fn a_daily_time_comes_once_for_every_day(
-        (hour, minute, zone, year, seed) in (0..=23i8, 0..=59i8, zone(), 2012i16..2037, 0i64..1 << 40)
-    ) {
-        let rule = rule(&format!("{minute} {hour} * * *"), zone);
-        let tz = rule.time_zone();
-        let start = near_a_change(zone, year, seed);
-        let found = slots(&rule, start, 6);
-        // By hand: each day's time, the first of two, or the first moment after the gap.
-        let day = civil(&rule, start).date();
-        let expected = (-1i64..9).filter_map(|offset| {
-            let wanted = (day + offset.days()).at(hour, minute, 0, 0);
-            let ambiguous = tz.to_ambiguous_timestamp(wanted);
-            let moment = match ambiguous.offset() {
-                AmbiguousOffset::Gap { .. } => {
-                    let earlier = ambiguous.earlier().unwrap();
-                    tz.following(earlier).next().unwrap().timestamp()
-                }
-                _ => ambiguous.earlier().unwrap(),
-            };
-            (moment.as_millisecond() > start).then_some(moment.as_millisecond())
-        });
-        let expected: Vec<i64> = expected.take(6).collect();
-        prop_assert_eq!(found, expected, "{}:{} in {}", hour, minute, zone);
-    }
-
-    #[test]
     fn an_interval_keeps_its_step_in_both_directions(
         (step, slot, moment) in (1i64..100_000, 0i64..1 << 42, 0i64..1 << 42)
     ) {
@@ -205,5 +204,54 @@ proptest! {
         prop_assert!(before <= moment && moment < after);
         prop_assert_eq!(after - before, step * 1000);
         prop_assert_eq!((before - slot) % (step * 1000), 0);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn each_named_time_comes_once_for_every_day(
+        (minute, hour, zone, year, seed) in (named(0..=59), named(0..=23), zone(), 2012i16..2037, 0i64..1 << 40)
+    ) {
+        let text = format!("0 {minute} {hour} * * *");
+        let rule = rule(&text, zone);
+        let tz = rule.time_zone();
+        let start = near_a_change(zone, year, seed);
+        let end = start + 4 * 86_400_000;
+        let found: Vec<i64> = std::iter::successors(rule.first(start), |slot| rule.after(*slot, *slot))
+            .take_while(|slot| *slot <= end)
+            .collect();
+        let day = civil(&rule, start).date();
+        let minutes = (-2i64..7).flat_map(|offset| {
+            let day = (day + offset.days()).at(0, 0, 0, 0);
+            (0..1440i64).map(move |minute| day + minute.minutes())
+        });
+        let mut expected: Vec<i64> = minutes
+            .filter(|time| matches(&text, *time))
+            .map(|time| moment_of(&tz, time))
+            .filter(|moment| (start + 1..=end).contains(moment))
+            .collect();
+        expected.dedup();
+        prop_assert_eq!(found, expected, "{} in {}", text, zone);
+    }
+
+    #[test]
+    fn a_wildcard_in_the_minute_follows_the_clock(
+        (minute, hour, zone, year, seed) in
+            (prop_oneof![Just("*".to_owned()), Just("*/20".to_owned())], named(0..=23), zone(), 2012i16..2037, 0i64..1 << 40)
+    ) {
+        let text = format!("0 {minute} {hour} * * *");
+        let rule = rule(&text, zone);
+        let start = near_a_change(zone, year, seed).div_euclid(60_000) * 60_000;
+        let end = start + 2 * 86_400_000;
+        let expected: Vec<i64> = (1..=2 * 1440)
+            .map(|minute| start + minute * 60_000)
+            .filter(|moment| matches(&text, civil(&rule, *moment)))
+            .collect();
+        let found: Vec<i64> = std::iter::successors(rule.first(start), |slot| rule.after(*slot, *slot))
+            .take_while(|slot| *slot <= end)
+            .collect();
+        prop_assert_eq!(found, expected, "{} in {}", text, zone);
     }
 }

@@ -15,7 +15,6 @@ use crate::clock::{Clock, timestamp};
 use crate::event::{Event, EventKind};
 use crate::job::{AttemptRef, JobId, NewJob, Priority, When};
 use crate::outcome::{self, Verdict};
-use crate::schedule::ScheduleOrigin;
 use crate::state::State;
 use crate::store::checked::{CheckedJob, FamilyRules, Limits};
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
@@ -76,8 +75,7 @@ impl World {
             for at in 0..SCHEDULES.len() {
                 let job = NewJob::new(kind_name(Kind::A)).queue(queue_name(slots::QUEUE));
                 let schedule = slots::schedule(at, job.priority(Priority::Low));
-                let origin = ScheduleOrigin::Added;
-                let schedule = CheckedSchedule::new(schedule, origin, &Limits::default())?;
+                let schedule = CheckedSchedule::new(schedule, None, &Limits::default())?;
                 schedules::add(tx, &schedule)?;
             }
             Ok(())
