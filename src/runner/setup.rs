@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::agenda::Agenda;
 use super::ahead::Pace;
-use super::builder::RunnerBuilder;
+use super::builder::{RunnerBuilder, Until};
 use super::dispatcher::{Dispatcher, Settings};
 use super::handle::Signals;
 use super::liveness::{Marks, Observer};
@@ -16,6 +16,7 @@ use super::shutdown::Phase;
 use crate::queue::Queue;
 use crate::store::Store;
 use crate::store::change::FileWatch;
+use crate::store::fire;
 use crate::store::room::Bounds;
 use crate::store::seat::SeatLease;
 use crate::store::shares::Shares;
@@ -62,6 +63,9 @@ impl Dispatcher {
         let settings = Settings::of(builder);
         let identity = registration::register(lease, &settings, workers, (&folder, &marks))?;
         let watch = watch(&store, &folder);
+        if settings.until == Until::Stopped {
+            tell_of_schedules(&store);
+        }
         let shared = Shared {
             queue,
             registry: Arc::clone(&settings.registry),
@@ -116,6 +120,18 @@ impl Prepared {
             agenda,
             shares: Shares::default(),
         }
+    }
+}
+
+/// No reason not to run jobs: another machine may fire them.
+fn tell_of_schedules(store: &Store) {
+    let unreadable = store
+        .reader()
+        .and_then(|reader| fire::unreadable_here(&reader));
+    for (name, zone) in unreadable.unwrap_or_default() {
+        log::warn!(
+            "schedule '{name}' is not fired here: this machine does not know the time zone '{zone}'"
+        );
     }
 }
 

@@ -80,6 +80,11 @@ impl Rule {
         })
     }
 
+    /// A rule that was checked when it was added: what an interval's zone is does not matter.
+    pub(crate) fn stored(text: &str, zone: &str) -> Result<Rule> {
+        Rule::parse(text, if is_interval(text) { "UTC" } else { zone })
+    }
+
     /// As it was written, with single blanks.
     pub(crate) fn text(&self) -> &str {
         &self.text
@@ -154,8 +159,29 @@ fn latest_step(moment_ms: i64, slot_ms: i64, step_ms: i64) -> Option<i64> {
     slot_ms.checked_add(since.div_euclid(step_ms).checked_mul(step_ms)?)
 }
 
+/// Whether a rule that was stored can be read on this machine. Its zone was known where it was added;
+/// a small container may have no database of zones. Intervals need none.
+pub(crate) fn is_readable_here(text: &str, zone: &str) -> bool {
+    is_interval(text) || time_zone(zone).is_ok()
+}
+
+fn is_interval(text: &str) -> bool {
+    let word = text.trim_start().get(..6);
+    word.is_some_and(|word| word.eq_ignore_ascii_case("@every"))
+}
+
+/// UTC is known without a database of zones.
 fn time_zone(name: &str) -> Result<TimeZone> {
+    if name.eq_ignore_ascii_case("UTC") {
+        return Ok(TimeZone::UTC);
+    }
     TimeZone::get(name).map_err(|_| {
+        if jiff::tz::db().available().next().is_none() {
+            return Error::invalid(format!(
+                "the time zone '{name}' cannot be read: this machine has no database of time zones"
+            ))
+            .hint("install it (the package tzdata, or the folder /usr/share/zoneinfo); UTC works without it");
+        }
         Error::invalid(format!("there is no time zone '{name}'")).hint(
             "zones are named like Europe/Berlin or UTC; \
              `jobq schedule next '0 2 * * *' --tz ZONE` tries one",

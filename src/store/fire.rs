@@ -17,17 +17,18 @@ use crate::job::template::JobTemplate;
 use crate::job::{Enqueued, JobId, NewJob};
 use crate::schedule::Overlap;
 use crate::schedule::firing::{self, Firing, Stand};
-use crate::schedule::rule::Rule;
+use crate::schedule::rule::{Rule, is_readable_here};
 use crate::state::State;
 use crate::{Error, Result};
 
 statements! {
-    /// One step in the index of next slots.
-    hot SCHEDULE_NEXT_FIRE = "SELECT min(next_at) FROM jobq_schedule WHERE paused_at IS NULL AND next_at IS NOT NULL";
+    /// One step in the index of next slots, and one more for each whose zone is unknown here.
+    hot SCHEDULES_NEXT = "SELECT next_at, cron, timezone FROM jobq_schedule
+        WHERE paused_at IS NULL AND next_at IS NOT NULL AND next_at >= ?1 ORDER BY next_at";
     hot SCHEDULES_DUE = "SELECT id, name, cron, timezone, missed, overlap, job, origin, next_at, last_at, last_job_id,
             paused_at, created_at, updated_at
         FROM jobq_schedule WHERE paused_at IS NULL AND next_at IS NOT NULL AND next_at <= ?1
-        ORDER BY next_at LIMIT ?2";
+        ORDER BY next_at";
     /// The guard makes a slot one runner's, whatever else has happened since it was read. The last slot
     /// stays the latest while a clock that went back goes through earlier ones.
     hot SCHEDULE_ADVANCE_IF_NEXT_AT = "UPDATE jobq_schedule SET next_at = ?3, last_at = max(coalesce(last_at, ?4), ?4)
@@ -38,25 +39,47 @@ statements! {
     cold SCHEDULE_GO_ON = "UPDATE jobq_schedule SET next_at = ?2 WHERE id = ?1";
 }
 
-/// When the next slot of a schedule comes, in milliseconds since 1970.
+/// When the next slot of a schedule comes that can be fired here, in milliseconds since 1970.
 pub(crate) fn next_fire(conn: &Connection) -> Result<Option<i64>> {
-    Ok(conn
-        .prepare_cached(SCHEDULE_NEXT_FIRE)?
-        .query_row([], |row| row.get(0))?)
+    let mut statement = conn.prepare_cached(SCHEDULES_NEXT)?;
+    let mut rows = statement.query([i64::MIN])?;
+    while let Some(row) = rows.next()? {
+        let (text, zone) = (schedules::text(row, 1)?, schedules::text(row, 2)?);
+        if is_readable_here(&text, &zone) {
+            return Ok(Some(row.get(0)?));
+        }
+    }
+    Ok(None)
+}
+
+/// The schedules that are not fired here because their zones are unknown, and the zones.
+pub(crate) fn unreadable_here(conn: &Connection) -> Result<Vec<(String, String)>> {
+    let schedules = schedules::list(conn)?.into_iter();
+    let unreadable =
+        schedules.filter(|schedule| !is_readable_here(&schedule.rule, &schedule.timezone));
+    Ok(unreadable
+        .map(|schedule| (schedule.name, schedule.timezone))
+        .collect())
 }
 
 /// Enqueues what at most `limit` due schedules have to, and moves each on. What is wrong with one
-/// is told and does not stop the others.
+/// is told and does not stop the others. One whose zone is unknown here is left to a machine that
+/// knows it.
 pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize, bounds: Bounds) -> Result<()> {
     // What is due by a clock that has just stepped may not be.
     tx.follow_clock()?;
     let due: Vec<Stored> = {
         let mut statement = tx.conn.prepare_cached(SCHEDULES_DUE)?;
-        let rows = statement.query_map(params![tx.now_ms, limit as i64], schedules::decode)?;
-        rows.collect::<rusqlite::Result<_>>()?
+        let rows = statement.query_map([tx.now_ms], schedules::decode)?;
+        let is_for_here = |stored: &rusqlite::Result<Stored>| match stored {
+            Ok(Stored { record, .. }) => is_readable_here(&record.rule, &record.timezone),
+            Err(_) => true,
+        };
+        let here = rows.filter(is_for_here).take(limit);
+        here.collect::<rusqlite::Result<_>>()?
     };
     for schedule in &due {
-        let rule = Rule::parse(&schedule.record.rule, &schedule.record.timezone);
+        let rule = Rule::stored(&schedule.record.rule, &schedule.record.timezone);
         match rule {
             Ok(rule) => fire(tx, schedule, (&rule, bounds))?,
             Err(error) => stop(tx, schedule, &error)?,
@@ -113,7 +136,7 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()>
     };
     for (id, text, zone, stand) in rows {
         // One that cannot be read is told of when it is due.
-        let Ok(rule) = Rule::parse(&text, &zone) else {
+        let Ok(rule) = Rule::stored(&text, &zone) else {
             continue;
         };
         let shift_ms = shift_ms.filter(|_| rule.is_interval()).unwrap_or(0);

@@ -8,6 +8,7 @@ use super::audit;
 use super::connection::Access;
 use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use super::file;
+use super::fire;
 use super::queues;
 use super::runners;
 use super::tx::Tx;
@@ -46,6 +47,7 @@ pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>>
         counters(conn)?,
         rules(conn)?,
         limits(conn)?,
+        schedules(conn)?,
     ];
     // A file that is opened as immutable is read without its journal, whatever that is.
     if access != Access::Immutable {
@@ -61,6 +63,25 @@ fn finding(check: &'static str, problem: Option<(Severity, String)>, fine: &str)
         check,
         message,
     }
+}
+
+fn schedules(conn: &Connection) -> Result<Finding> {
+    let unreadable = fire::unreadable_here(conn)?;
+    let problem = unreadable.first().map(|(name, zone)| {
+        let message = format!(
+            "{} not fired on this machine, which does not know the time zone '{zone}' of '{name}'",
+            match unreadable.len() {
+                1 => "1 schedule is".to_owned(),
+                schedules => format!("{schedules} schedules are"),
+            }
+        );
+        (Severity::Warning, message)
+    });
+    Ok(finding(
+        "schedules",
+        problem,
+        "the rule of every schedule can be read",
+    ))
 }
 
 fn integrity(conn: &Connection) -> Result<Finding> {

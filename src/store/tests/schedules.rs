@@ -301,31 +301,60 @@ fn a_job_that_is_asked_for_comes_at_once_and_moves_no_slot() {
 #[test]
 fn what_is_wrong_with_one_schedule_stops_neither_the_others_nor_itself() {
     let mut sandbox = Sandbox::new();
-    for name in ["bad rule", "bad zone", "bad job", "refused", "good"] {
+    for name in ["bad rule", "bad job", "refused", "good"] {
         add(&mut sandbox, hourly(name));
     }
     sandbox.sql(
         "UPDATE jobq_schedule SET cron = 'x' WHERE name = 'bad rule';
-         UPDATE jobq_schedule SET timezone = 'No/Where' WHERE name = 'bad zone';
          UPDATE jobq_schedule SET job = '{' WHERE name = 'bad job';
          UPDATE jobq_schedule SET job = json_set(job, '$.kind', '') WHERE name = 'refused';",
     );
     assert_eq!(fire_at(&mut sandbox, FIRST_MS), 1);
     assert_eq!(fire_at(&mut sandbox, FIRST_MS + HOUR_MS), 1);
     let reasons = reasons(&sandbox);
-    assert_eq!(reasons.len(), 2 + 2 * 2, "{reasons:?}");
+    assert_eq!(reasons.len(), 1 + 2 * 2, "{reasons:?}");
     assert_eq!(
         reasons
             .iter()
             .filter(|why| why.contains("it stops"))
             .count(),
-        2
+        1
     );
     assert_eq!(get(&sandbox, "bad rule").next_at, None);
     assert_eq!(next_ms(&sandbox, "refused"), FIRST_MS + 2 * HOUR_MS);
     // Once it can be read again, adding it makes it go on.
-    add(&mut sandbox, hourly("bad zone"));
-    assert_eq!(next_ms(&sandbox, "bad zone"), FIRST_MS + 2 * HOUR_MS);
+    add(&mut sandbox, hourly("bad rule"));
+    assert_eq!(next_ms(&sandbox, "bad rule"), FIRST_MS + 2 * HOUR_MS);
+}
+
+#[test]
+fn a_schedule_whose_zone_is_unknown_here_waits_for_a_machine_that_knows_it() {
+    let mut sandbox = Sandbox::new();
+    add(&mut sandbox, hourly("away"));
+    let every = Schedule::new("every", "@every 1h", NewJob::new("send")).timezone("UTC");
+    add(&mut sandbox, every);
+    sandbox.sql("UPDATE jobq_schedule SET timezone = 'No/Where'");
+    assert_eq!(fire::unreadable_here(&sandbox.conn).unwrap().len(), 1);
+    let of_interval = next_ms(&sandbox, "every");
+    assert_eq!(fire::next_fire(&sandbox.conn).unwrap(), Some(of_interval));
+    assert_eq!(
+        fire_at(&mut sandbox, of_interval),
+        1,
+        "an interval has no zone"
+    );
+    assert_eq!(
+        next_ms(&sandbox, "away"),
+        FIRST_MS,
+        "nothing has become of its slot"
+    );
+    assert_eq!(
+        fire::next_fire(&sandbox.conn).unwrap(),
+        Some(of_interval + HOUR_MS),
+        "nobody wakes for what cannot be done"
+    );
+    sandbox.sql("UPDATE jobq_schedule SET timezone = 'UTC'");
+    assert_eq!(fire_at(&mut sandbox, of_interval + 1), 1);
+    assert_eq!(reasons(&sandbox), Vec::<String>::new());
 }
 
 #[test]
