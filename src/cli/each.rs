@@ -116,12 +116,16 @@ pub(super) fn each_matching(
     let mut jobs = 0;
     let mut worst = Exit::Done;
     loop {
-        let page = queue.list(&filter)?;
-        let Some(end) = page.last().map(|job| job.id) else {
+        // Their numbers alone: the jobs of a page may be larger than memory.
+        let mut ids = Vec::new();
+        queue.for_each(&filter, |job| {
+            ids.push(job.id);
+            Ok(())
+        })?;
+        let Some(end) = ids.last().copied() else {
             break;
         };
-        let ids = page.iter().map(|job| job.id).filter(|id| *id <= last);
-        let ids: Vec<JobId> = ids.collect();
+        ids.retain(|id| *id <= last);
         for (id, answer) in ids.iter().zip(verb.act(&ids)) {
             match answer {
                 Ok(done) => show(session, *id, done)?,

@@ -20,6 +20,9 @@ const TERMINAL_LIMIT: usize = 50;
 /// keeps a read transaction open.
 const PAGE: usize = 500;
 
+/// A page ends after so much of payloads, results and errors.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
 const COLUMNS: [Column; 8] = [
     ("ID", Fit::Number),
     ("STATE", Fit::Whole),
@@ -74,8 +77,8 @@ fn walk(
     let mut left = limit;
     loop {
         filter.limit = Some(left.map_or(PAGE, |left| (left + 1).min(PAGE)));
-        let page = queue.list(&filter)?;
-        for job in &page {
+        let page = read_page(queue, &filter)?;
+        for job in &page.jobs {
             if left == Some(0) {
                 return Ok(true);
             }
@@ -83,10 +86,45 @@ fn walk(
             left = left.map(|left| left - 1);
             filter.after = Some(job.id);
         }
-        if Some(page.len()) < filter.limit {
+        if !page.is_cut && Some(page.jobs.len()) < filter.limit {
             return Ok(false);
         }
     }
+}
+
+struct Page {
+    jobs: Vec<JobRecord>,
+    /// It ends before the filter's limit because it is large.
+    is_cut: bool,
+}
+
+/// Jobs up to the filter's limit, and at least one: many large ones do not fit into memory.
+fn read_page(queue: &Queue, filter: &Filter) -> CliResult<Page> {
+    let mut page = Page {
+        jobs: Vec::new(),
+        is_cut: false,
+    };
+    let mut bytes = 0;
+    let read = queue.for_each(filter, |job| {
+        bytes += size(&job);
+        page.jobs.push(job);
+        page.is_cut = bytes > PAGE_BYTES;
+        match page.is_cut {
+            // Only an error ends the reading.
+            true => Err(jobq::Error::invalid("the page is full")),
+            false => Ok(()),
+        }
+    });
+    match read {
+        Err(error) if !page.is_cut => Err(error.into()),
+        _ => Ok(page),
+    }
+}
+
+fn size(job: &JobRecord) -> usize {
+    let result = job.result.as_ref().map_or(0, |result| result.get().len());
+    let error = job.error.as_ref().map_or(0, String::len);
+    job.payload.get().len() + result + error
 }
 
 /// The other orders cannot be taken up again where a page ended: one read for all.

@@ -2,7 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::HashSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,6 +31,7 @@ impl Session {
     /// Reads the config file and decides where the database is. Opens nothing yet.
     pub(crate) fn new(global: &Global, output: Output, screen: Screen) -> CliResult<Session> {
         let config = Config::load(global.config.as_deref())?;
+        check_given(global.db.as_deref(), std::env::var_os("JOBQ_DB").as_deref())?;
         let given = [global.db.as_deref(), config.db.as_deref()];
         let db = match given.into_iter().flatten().find(|path| is_given(path)) {
             Some(path) => path.to_owned(),
@@ -173,14 +174,28 @@ fn is_given(path: &Path) -> bool {
     !path.as_os_str().is_empty()
 }
 
-fn default_db(env: &dyn Fn(&str) -> Option<OsString>) -> CliResult<PathBuf> {
-    match xdg_folder(env, "XDG_STATE_HOME", ".local/state") {
-        Some(folder) => Ok(folder.join("jobq/jobq.db")),
-        None => Err(
-            CliError::usage("HOME is not set: there is no place for the database")
-                .hint("say where it is: --db PATH, or JOBQ_DB=PATH in the environment"),
-        ),
+/// An empty `JOBQ_DB` is none, as of any such variable. An empty option comes of a script's variable
+/// that is not set: the default database is not what was meant.
+fn check_given(db: Option<&Path>, variable: Option<&OsStr>) -> CliResult<()> {
+    let is_empty = db.is_some_and(|db| !is_given(db));
+    if is_empty && variable.is_none_or(|variable| !variable.is_empty()) {
+        return Err(CliError::usage("--db is empty").hint("name a file: --db PATH"));
     }
+    Ok(())
+}
+
+fn default_db(env: &dyn Fn(&str) -> Option<OsString>) -> CliResult<PathBuf> {
+    if let Some(folder) = xdg_folder(env, "XDG_STATE_HOME", ".local/state") {
+        return Ok(folder.join("jobq/jobq.db"));
+    }
+    let home = match env("HOME").filter(|home| !home.is_empty()) {
+        Some(home) => format!("HOME is no absolute path ({})", home.display()),
+        None => "HOME is not set".to_owned(),
+    };
+    Err(
+        CliError::usage(format!("{home}: there is no place for the database"))
+            .hint("say where it is: --db PATH, or JOBQ_DB=PATH in the environment"),
+    )
 }
 
 /// A folder of the XDG base directories. Relative ones do not count: that is their rule.
@@ -218,6 +233,18 @@ mod tests {
         assert_eq!(db(&[home]).unwrap(), below_home);
         let relative = ("XDG_STATE_HOME", "state");
         assert_eq!(db(&[relative, home]).unwrap(), below_home);
+    }
+
+    #[test]
+    fn an_empty_option_is_a_mistake_and_an_empty_variable_is_none() {
+        let check = |db: &str, variable: Option<&str>| {
+            check_given(Some(Path::new(db)), variable.map(OsStr::new))
+        };
+        assert!(check("", Some("")).is_ok());
+        assert!(check("jobs.db", None).is_ok());
+        for variable in [None, Some("other.db")] {
+            assert_eq!(check("", variable).unwrap_err().exit(), Exit::Usage);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The database file as the operating system sees it: its folder, its modes, its file system.
 
+use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -49,6 +50,7 @@ fn spell_version(version: i32) -> String {
 pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
         .map_err(|error| Error::io(format_args!("{}", path.display()), error))?;
+    check_length(&path)?;
     if let Some(folder) = path.parent() {
         DirBuilder::new()
             .recursive(true)
@@ -65,6 +67,21 @@ pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
         return Ok(std::fs::canonicalize(&path).unwrap_or(path));
     }
     Ok(path)
+}
+
+/// SQLite takes paths of 512 bytes, its `-journal` included, and only says that it cannot open longer
+/// ones. A name has 255 bytes, `-runners` included.
+fn check_length(path: &Path) -> Result<()> {
+    const MAX_PATH_BYTES: usize = 512 - "-journal".len();
+    const MAX_NAME_BYTES: usize = 255 - "-runners".len();
+    let name_bytes = path.file_name().map_or(0, OsStr::len);
+    let (what, bytes, most) = match path.as_os_str().len() {
+        bytes if bytes > MAX_PATH_BYTES => ("path", bytes, MAX_PATH_BYTES),
+        _ if name_bytes > MAX_NAME_BYTES => ("file name", name_bytes, MAX_NAME_BYTES),
+        _ => return Ok(()),
+    };
+    let message = format!("the database's {what} is too long: {bytes} bytes of at most {most}");
+    Err(Error::invalid(message).hint("put the file where its absolute path is shorter"))
 }
 
 /// Makes an empty file that only its owner can read, unless there is a file already. SQLite would
@@ -170,6 +187,24 @@ mod tests {
         let error = check_sqlite_version(3_051_002).unwrap_err();
         assert!(error.to_string().contains("3.51.2"), "{error}");
         assert!(check_sqlite_version(rusqlite::version_number()).is_ok());
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_for_sqlite_or_for_a_name_is_told_as_such() {
+        let in_folder = |bytes: usize| PathBuf::from(format!("/{}/x", "f/".repeat(bytes / 2 - 2)));
+        assert!(check_length(&in_folder(504)).is_ok());
+        let error = check_length(&in_folder(506)).unwrap_err();
+        assert!(
+            error.to_string().contains("505 bytes of at most 504"),
+            "{error}"
+        );
+        let named = |bytes: usize| PathBuf::from(format!("/{}", "n".repeat(bytes)));
+        assert!(check_length(&named(247)).is_ok());
+        let error = check_length(&named(248)).unwrap_err();
+        assert!(
+            error.to_string().contains("248 bytes of at most 247"),
+            "{error}"
+        );
     }
 
     #[test]

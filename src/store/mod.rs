@@ -35,6 +35,7 @@ pub(crate) mod head;
 pub(crate) mod identity;
 pub(crate) mod last_ended;
 pub(crate) mod links;
+pub(crate) mod lock_holder;
 pub(crate) mod locks;
 pub(crate) mod names;
 pub(crate) mod places;

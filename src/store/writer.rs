@@ -14,6 +14,7 @@ use super::command::{Command, not_saved};
 use super::connection::{self, OpenConfig};
 use super::file;
 use super::gate::Gate;
+use super::lock_holder;
 use super::names::Names;
 use super::schema;
 use super::sqlite_error::breaks_connection;
@@ -246,7 +247,7 @@ impl Writer {
         if let Some(file) = &config.opened {
             file.check_lately()?;
         }
-        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        lock_holder::begin(conn, &config.path)?;
         // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
         let now_ms = config.clock.now_ms();
         schema::check_unchanged(conn)?;

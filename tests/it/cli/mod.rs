@@ -30,6 +30,7 @@ mod signals;
 mod stops;
 mod streams;
 mod support;
+mod surroundings;
 mod upkeep;
 mod what;
 mod words;
