@@ -9,7 +9,7 @@ use super::ahead::Pace;
 use super::builder::RunnerBuilder;
 use super::dispatcher::{Dispatcher, Settings};
 use super::handle::Signals;
-use super::liveness::{Marks, Observer};
+use super::liveness::{Observer, OwnLock};
 use super::pool::{Pool, Shared};
 use super::registration::{self, Identity};
 use super::shutdown::Phase;
@@ -57,16 +57,15 @@ impl Dispatcher {
         let store = Arc::clone(&builder.queue.store);
         let queue: Queue = builder.queue.clone();
         let folder = store.runners_folder();
-        let marks = Arc::new(Marks::default());
+        let lock = OwnLock::default();
         let workers = builder.workers;
         let settings = Settings::of(builder);
-        let identity = registration::register(lease, &settings, workers, (&folder, &marks))?;
+        let identity = registration::register(lease, &settings, workers, (&folder, &lock))?;
         let watch = watch(&store, &folder);
         let shared = Shared {
             queue,
             registry: Arc::clone(&settings.registry),
             bell: Arc::clone(&lease.bell),
-            marks: Arc::clone(&marks),
         };
         let pool = Pool::start(workers, shared)?;
         Ok(Prepared {
@@ -74,7 +73,7 @@ impl Dispatcher {
             settings,
             identity,
             folder,
-            marks,
+            lock,
             watch,
             pool,
         })
@@ -87,7 +86,7 @@ struct Prepared {
     settings: Settings,
     identity: Identity,
     folder: PathBuf,
-    marks: Arc<Marks>,
+    lock: OwnLock,
     watch: Option<FileWatch>,
     pool: Pool,
 }
@@ -102,7 +101,7 @@ impl Prepared {
             settings: self.settings,
             identity: self.identity,
             folder: self.folder,
-            marks: self.marks,
+            lock: self.lock,
             pool: self.pool,
             watch: self.watch,
             signals,

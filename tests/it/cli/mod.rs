@@ -30,6 +30,7 @@ mod signals;
 mod stops;
 mod streams;
 mod support;
+mod told_to_stop;
 mod upkeep;
 mod what;
 mod words;
