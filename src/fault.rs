@@ -10,6 +10,8 @@ pub(crate) enum Fault {
     NoFence,
     /// A runner's lock counts as free although its process lives.
     NoLock,
+    /// A runner outlives the moment in which it has started a command.
+    DiesAtStart,
 }
 
 #[cfg(feature = "fault-injection")]
@@ -20,6 +22,7 @@ pub(crate) fn is_on(fault: Fault) -> bool {
     let name = match fault {
         Fault::NoFence => "no-fence",
         Fault::NoLock => "no-lock",
+        Fault::DiesAtStart => "dies-at-start",
     };
     faults.split(',').any(|on| on == name)
 }

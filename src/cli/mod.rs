@@ -38,6 +38,7 @@ mod run;
 mod schedule;
 mod screen;
 mod session;
+mod signal;
 mod status;
 mod wait;
 mod what;
@@ -57,6 +58,7 @@ use session::Session;
 
 /// Does what was typed.
 pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
+    signal::outlive_file_limit()?;
     let cli = parse_words(words.into_iter().collect())?;
     let output = session::decide_output(&cli.global);
     let mut screen = Screen::new(cli.global.quiet);

@@ -33,6 +33,7 @@ use super::schedule;
 use super::session::Session;
 
 pub(super) fn run(args: &Run, session: &Session) -> CliResult {
+    signals::outlive_strays()?;
     let queue = session.queue()?;
     if args.drain {
         // It fires none; a mistake in one is told all the same.

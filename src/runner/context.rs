@@ -9,7 +9,6 @@ use serde::de::DeserializeOwned;
 
 use super::attempt::{Attempt, Usage};
 use super::handler::{Failure, Registry};
-use super::liveness::Marks;
 use crate::cancel::Cancellation;
 use crate::clock;
 use crate::event::{EventKind, Level, LogEntry};
@@ -28,7 +27,6 @@ pub struct Context {
     pub(super) attempt: Arc<Attempt>,
     pub(super) queue: Queue,
     registry: Arc<Registry>,
-    marks: Arc<Marks>,
     pub(super) worker: u32,
     progress: RefCell<Throttle>,
     spawned: RefCell<Spawned>,
@@ -53,7 +51,6 @@ impl Context {
             attempt,
             queue: shared.queue.clone(),
             registry: Arc::clone(&shared.registry),
-            marks: Arc::clone(&shared.marks),
             worker,
             progress: RefCell::default(),
             spawned: RefCell::default(),
@@ -232,16 +229,6 @@ impl Context {
         {
             self.posted_as("output").lost(&error);
         }
-    }
-
-    /// Keeps what the worker's process is known by in the runner's lock file, for whoever takes over
-    /// should the runner be killed.
-    #[cfg_attr(
-        not(feature = "exec"),
-        allow(dead_code, reason = "commands are a feature")
-    )]
-    pub(crate) fn mark_process(&self, mark: Option<&str>) {
-        self.marks.set(self.worker, mark);
     }
 
     fn post(

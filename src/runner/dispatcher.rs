@@ -16,7 +16,7 @@ use super::attempt::{Attempt, ClaimedParts, Report};
 use super::builder::{KindRetention, Pulse, Retention, UnknownKinds, Until};
 use super::handle::{Ended, Signals};
 use super::handler::Registry;
-use super::liveness::{DeadLock, Marks, Observer};
+use super::liveness::{DeadLock, Observer, OwnLock};
 use super::pool::Pool;
 use super::registration::Identity;
 use super::shutdown::Phase;
@@ -86,7 +86,7 @@ pub(crate) struct Dispatcher {
     pub(crate) settings: Settings,
     pub(crate) identity: Identity,
     pub(crate) folder: PathBuf,
-    pub(crate) marks: Arc<Marks>,
+    pub(crate) lock: OwnLock,
     pub(crate) pool: Pool,
     pub(crate) watch: Option<FileWatch>,
     pub(crate) signals: Arc<Signals>,
@@ -253,6 +253,7 @@ impl Dispatcher {
         let agenda = &mut self.agenda;
         agenda.had_commands = !agenda.commands.is_empty();
         let turn = Turn {
+            database: self.store.path(),
             runner: self.identity.id,
             settlements: &agenda.settlements,
             care: if agenda.failures == 0 {

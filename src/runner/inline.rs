@@ -4,6 +4,7 @@
 //! enqueue through the same queue. Where it cannot go on it lets go of its lock and leaves its row:
 //! whoever looks next takes over what the file says is held here, as from a runner that was killed.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::appetite;
@@ -11,7 +12,7 @@ use super::attempt::{Attempt, Report};
 use super::builder::{RunnerBuilder, UnknownKinds};
 use super::dispatcher::{FIRE, PROMOTE, REPORTS, Settings};
 use super::handle::Tally;
-use super::liveness::{DeadLock, Marks};
+use super::liveness::{DeadLock, OwnLock};
 use super::pool::{self, Shared};
 use super::registration::{self, Identity};
 use super::shutdown::write_end;
@@ -140,7 +141,7 @@ struct Inline {
     store: Arc<Store>,
     settings: Arc<Settings>,
     identity: Arc<Identity>,
-    marks: Arc<Marks>,
+    lock: OwnLock,
     shared: Shared,
     chance: fn() -> f64,
     tally: Tally,
@@ -153,9 +154,9 @@ impl Inline {
         let queue = builder.queue.clone();
         let store = Arc::clone(&queue.store);
         let settings = Arc::new(Settings::of(builder));
-        let marks = Arc::new(Marks::default());
+        let lock = OwnLock::default();
         let folder = store.runners_folder();
-        let identity = registration::register_by((&folder, &marks), |name| {
+        let identity = registration::register_by((&folder, &lock), |name| {
             let row = registration::registration(name, &settings, (1, Beats::Never));
             let limits = settings.registry.limits.clone();
             store.write(move |tx| registration::insert(tx, &row, &limits))
@@ -164,13 +165,12 @@ impl Inline {
             queue,
             registry: Arc::clone(&settings.registry),
             bell: store.seat.bell(),
-            marks: Arc::clone(&marks),
         };
         Ok(Inline {
             store,
             settings,
             identity: Arc::new(identity),
-            marks,
+            lock,
             shared,
             chance,
             tally: Tally::default(),
@@ -223,13 +223,15 @@ impl Inline {
 
     /// The runners that are gone, with their locks: held until their jobs are taken over.
     fn find_dead(&self) -> Result<(Vec<Lost>, Vec<DeadLock>)> {
-        let folder = self.store.runners_folder();
-        let alive = runners::alive(&*self.store.reader()?)?;
-        let others = alive
-            .iter()
-            .filter(|runner| runner.id != self.identity.id)
-            .filter_map(|runner| find_dead(&folder, runner));
-        Ok(others.unzip())
+        let conn = self.store.reader()?;
+        let mut others = runners::alive(&conn)?;
+        others.retain(|runner| runner.id != self.identity.id);
+        let mut found = Vec::new();
+        for runner in &others {
+            let held = || runners::attempts_of(&conn, runner.id);
+            found.extend(find_dead(&self.store, runner, held)?);
+        }
+        Ok(found.into_iter().unzip())
     }
 
     fn run(&self, attempt: Arc<Attempt>) -> Settlement {
@@ -283,7 +285,7 @@ impl Inline {
         }
         self.tally.add(&turned.tally);
         if !turned.is_alive {
-            if let Some(lock) = self.marks.use_lock(None) {
+            if let Some(lock) = self.lock.change(None) {
                 lock.remove();
             }
             return Err(Error::wrong_state(format!(
@@ -298,8 +300,10 @@ impl Inline {
         let (step, shares) = (Arc::clone(step), self.shares.clone());
         let (settings, identity) = (Arc::clone(&self.settings), Arc::clone(&self.identity));
         let clock = ClockReading::of(&self.store.config.clock);
+        let database = self.store.path().to_owned();
         self.store.write(move |tx| {
             let place = Place {
+                database: &database,
                 settings: &settings,
                 identity: &identity,
                 clock: &clock,
@@ -313,7 +317,7 @@ impl Inline {
     fn end(self) -> Result<Tally> {
         let runner = self.identity.id;
         self.store.write(move |tx| write_end(tx, runner))?;
-        if let Some(lock) = self.marks.use_lock(None) {
+        if let Some(lock) = self.lock.change(None) {
             lock.remove();
         }
         Ok(self.tally)
@@ -341,6 +345,7 @@ struct Step {
 
 /// Whose step it is, and when.
 struct Place<'a> {
+    database: &'a Path,
     settings: &'a Settings,
     identity: &'a Identity,
     clock: &'a ClockReading,
@@ -377,6 +382,7 @@ impl Step {
         };
         let unknown = self.unknown_kinds(tx, place)?;
         let turn = Turn {
+            database: place.database,
             runner: place.identity.id,
             settlements: &self.settlements,
             care,

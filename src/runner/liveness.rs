@@ -20,14 +20,15 @@ pub(crate) const HUNG_AFTER: Duration = Duration::from_secs(30);
 /// An observer judges only if it has itself beaten so often in that time.
 const OWN_BEATS: u64 = 2;
 
-/// A line of the lock file for each worker's process, of this many bytes.
-const MARK_BYTES: usize = 256;
+/// What a lock file says: when its runner's process was started, in clock ticks since the machine was.
+const STARTED: &str = "started ";
 
 /// The lock that shows that this runner's process lives. It is free as soon as the process is gone,
 /// however it went. The descriptor is close-on-exec, so no command of ours keeps it.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    file: File,
+    /// Held open: the lock goes with it.
+    _held: File,
     path: PathBuf,
 }
 
@@ -55,19 +56,9 @@ impl Lock {
             .open(&path)
             .map_err(failed)?;
         file.lock().map_err(failed)?;
-        Ok((Lock { file, path }, name))
-    }
-
-    fn set_mark(&self, worker: u32, mark: Option<&str>) -> std::io::Result<()> {
-        let mut line = [b' '; MARK_BYTES];
-        line[MARK_BYTES - 1] = b'\n';
-        if let Some(mark) = mark.filter(|mark| mark.len() < MARK_BYTES) {
-            line[..mark.len()].copy_from_slice(mark.as_bytes());
-        }
-        self.file.write_all_at(
-            &line,
-            u64::from(worker.saturating_sub(1)) * MARK_BYTES as u64,
-        )
+        // Without it those who take over look at more processes: on a full disk a runner starts all the same.
+        let _unknown_then = note_start(&file);
+        Ok((Lock { _held: file, path }, name))
     }
 
     /// After a clean end nobody needs to look at the file again.
@@ -76,25 +67,33 @@ impl Lock {
     }
 }
 
-/// Where workers note which process they run. In the page cache of the lock file: it survives the
-/// runner, and after a power cut there is no process to end.
-#[derive(Debug, Default)]
-pub(crate) struct Marks(Mutex<Option<Lock>>);
-
-impl Marks {
-    /// Changes to another lock, as a runner does that was taken for lost. The old one is released.
-    pub(crate) fn use_lock(&self, lock: Option<Lock>) -> Option<Lock> {
-        std::mem::replace(
-            &mut *self.0.lock().unwrap_or_else(PoisonError::into_inner),
-            lock,
-        )
+/// For those who take over: what was started before this process is none of its commands. In the page
+/// cache it survives the runner, and after a power cut there is nothing to look for.
+fn note_start(file: &File) -> std::io::Result<()> {
+    match own_start_time() {
+        Some(started) => file.write_all_at(format!("{STARTED}{started}\n").as_bytes(), 0),
+        None => Ok(()),
     }
+}
 
-    pub(crate) fn set(&self, worker: u32, mark: Option<&str>) {
-        let lock = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Err(error)) = lock.as_ref().map(|lock| lock.set_mark(worker, mark)) {
-            log::warn!("the process of worker {worker} could not be noted: {error}");
-        }
+#[cfg(feature = "exec")]
+use crate::handlers::exec::own_start_time;
+
+/// Without commands nobody asks.
+#[cfg(not(feature = "exec"))]
+fn own_start_time() -> Option<u64> {
+    None
+}
+
+/// The lock that a runner holds. It changes to another one when it was taken for lost.
+#[derive(Debug, Default)]
+pub(crate) struct OwnLock(Mutex<Option<Lock>>);
+
+impl OwnLock {
+    /// Changes to another lock, or to none. The one before is given back.
+    pub(crate) fn change(&self, lock: Option<Lock>) -> Option<Lock> {
+        let mut own = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut *own, lock)
     }
 }
 
@@ -139,12 +138,9 @@ impl DeadLock {
         }
     }
 
-    /// What the runner's workers had noted of their processes.
-    pub(crate) fn marks(&self) -> Vec<String> {
-        match self.file {
-            Some(_) => read_marks(&self.path),
-            None => Vec::new(),
-        }
+    /// When the runner's process was started, if it has said so.
+    pub(crate) fn started_at(&self) -> Option<u64> {
+        self.file.as_ref().and_then(read_start)
     }
 
     pub(crate) fn remove(self) {
@@ -152,22 +148,16 @@ impl DeadLock {
     }
 }
 
-/// What the workers of a runner have noted of their processes, dead or hung.
-pub(crate) fn marks_of(folder: &Path, name: &str) -> Vec<String> {
-    read_marks(&lock_file(folder, name))
+/// When the process of a runner was started, dead or hung, as its lock file says.
+pub(crate) fn started_at(folder: &Path, name: &str) -> Option<u64> {
+    read_start(&File::open(lock_file(folder, name)).ok()?)
 }
 
-fn read_marks(path: &Path) -> Vec<String> {
-    let text = std::fs::read(path).unwrap_or_else(|error| {
-        log::warn!("{} cannot be read: {error}", path.display());
-        Vec::new()
-    });
-    let text = String::from_utf8_lossy(&text).replace('\0', " ");
-    text.lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(str::to_owned)
-        .collect()
+fn read_start(file: &File) -> Option<u64> {
+    let mut bytes = [0; 64];
+    let count = file.read_at(&mut bytes, 0).ok()?;
+    let text = std::str::from_utf8(&bytes[..count]).ok()?;
+    text.lines().next()?.strip_prefix(STARTED)?.parse().ok()
 }
 
 /// What this runner has seen of the others' heartbeats, on its own monotonic clock.
@@ -259,7 +249,6 @@ mod tests {
     fn a_lock_is_free_when_its_holder_is_gone_and_only_then() {
         let folder = tempfile::tempdir().unwrap();
         let (lock, name) = Lock::create(folder.path()).unwrap();
-        lock.set_mark(2, Some("123 456")).unwrap();
         for beat in [5, -1] {
             let runner = named(&name, beat);
             assert!(
@@ -269,7 +258,8 @@ mod tests {
         }
         drop(lock);
         let dead = DeadLock::probe(folder.path(), &named(&name, 5)).unwrap();
-        assert_eq!(dead.marks(), ["123 456"]);
+        assert_eq!(dead.started_at(), own_start_time());
+        assert_eq!(started_at(folder.path(), &name), own_start_time());
         assert!(
             DeadLock::probe(folder.path(), &named(&name, -1)).is_none(),
             "only one takes over"
@@ -281,7 +271,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         assert!(DeadLock::probe(folder.path(), &named("x", 5)).is_none());
         let dead = DeadLock::probe(folder.path(), &named("x", -1)).unwrap();
-        assert_eq!(dead.marks(), Vec::<String>::new());
+        assert_eq!(dead.started_at(), None);
         // What cannot be looked at is not missing.
         let no_folder = folder.path().join("file");
         std::fs::write(&no_folder, "").unwrap();

@@ -12,7 +12,6 @@ use super::attempt::{Attempt, Report};
 use super::context::Context;
 use super::family::take_spawned;
 use super::handler::Registry;
-use super::liveness::Marks;
 use crate::clock;
 use crate::doorbell::Doorbell;
 use crate::outcome::{Ending, Outcome};
@@ -25,7 +24,6 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) registry: Arc<Registry>,
     pub(crate) bell: Arc<Doorbell>,
-    pub(crate) marks: Arc<Marks>,
 }
 
 /// The workers' threads and the channels to and from them.

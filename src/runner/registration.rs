@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use super::dispatcher::Settings;
-use super::liveness::{Lock, Marks};
+use super::liveness::{Lock, OwnLock};
 use crate::Result;
 use crate::store::runners::{self, Beats, Registration};
 use crate::store::seat::SeatLease;
@@ -29,7 +29,7 @@ pub(crate) fn register(
     lease: &mut SeatLease,
     settings: &Settings,
     workers: usize,
-    places: (&Path, &Marks),
+    places: (&Path, &OwnLock),
 ) -> Result<Identity> {
     register_by(places, |name| {
         let registration = registration(name, settings, (workers, Beats::Regularly));
@@ -41,13 +41,13 @@ pub(crate) fn register(
 
 /// The same through whatever writes the row: `write` gets the name of the lock.
 pub(crate) fn register_by(
-    (folder, marks): (&Path, &Marks),
+    (folder, own): (&Path, &OwnLock),
     write: impl FnOnce(String) -> Result<Identity>,
 ) -> Result<Identity> {
     let (lock, name) = Lock::create(folder)?;
     match write(name) {
         Ok(identity) => {
-            if let Some(lost) = marks.use_lock(Some(lock)) {
+            if let Some(lost) = own.change(Some(lock)) {
                 lost.remove();
             }
             Ok(identity)

@@ -9,7 +9,7 @@ use super::ahead::Pace;
 use super::builder::{RunnerBuilder, Until};
 use super::dispatcher::{Dispatcher, Settings};
 use super::handle::Signals;
-use super::liveness::{Marks, Observer};
+use super::liveness::{Observer, OwnLock};
 use super::pool::{Pool, Shared};
 use super::registration::{self, Identity};
 use super::shutdown::Phase;
@@ -58,10 +58,10 @@ impl Dispatcher {
         let store = Arc::clone(&builder.queue.store);
         let queue: Queue = builder.queue.clone();
         let folder = store.runners_folder();
-        let marks = Arc::new(Marks::default());
+        let lock = OwnLock::default();
         let workers = builder.workers;
         let settings = Settings::of(builder);
-        let identity = registration::register(lease, &settings, workers, (&folder, &marks))?;
+        let identity = registration::register(lease, &settings, workers, (&folder, &lock))?;
         let watch = watch(&store, &folder);
         if settings.until == Until::Stopped {
             tell_of_schedules(&store);
@@ -70,7 +70,6 @@ impl Dispatcher {
             queue,
             registry: Arc::clone(&settings.registry),
             bell: Arc::clone(&lease.bell),
-            marks: Arc::clone(&marks),
         };
         let pool = Pool::start(workers, shared)?;
         Ok(Prepared {
@@ -78,7 +77,7 @@ impl Dispatcher {
             settings,
             identity,
             folder,
-            marks,
+            lock,
             watch,
             pool,
         })
@@ -91,7 +90,7 @@ struct Prepared {
     settings: Settings,
     identity: Identity,
     folder: PathBuf,
-    marks: Arc<Marks>,
+    lock: OwnLock,
     watch: Option<FileWatch>,
     pool: Pool,
 }
@@ -106,7 +105,7 @@ impl Prepared {
             settings: self.settings,
             identity: self.identity,
             folder: self.folder,
-            marks: self.marks,
+            lock: self.lock,
             pool: self.pool,
             watch: self.watch,
             signals,

@@ -257,7 +257,7 @@ impl Dispatcher {
         }
         let busy = self.busy_workers();
         self.pool.close(|worker| busy.contains(&worker));
-        if let Some(lock) = self.marks.use_lock(None)
+        if let Some(lock) = self.lock.change(None)
             && self.phase == Phase::Ended
         {
             lock.remove();

@@ -3,12 +3,14 @@
 //! A turn may be run a second time where its first transaction was lost, so it changes nothing
 //! outside the transaction; what follows from it happens after the COMMIT.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use super::attempt::{Attempt, Report};
 use super::dispatcher::PROMOTE;
 use super::handle::Tally;
 use crate::error::Kind;
+use crate::job::AttemptRef;
 use crate::outcome::{Verdict, judge};
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
@@ -46,11 +48,12 @@ impl Settlement {
     }
 }
 
-/// A runner that is lost, and what its workers had noted of their processes.
+/// A runner that is lost.
 pub(crate) struct Lost {
     pub(crate) runner: i64,
     pub(crate) loss: Loss,
-    pub(crate) marks: Vec<String>,
+    /// When its process was started, if that is known: none of its commands was before.
+    pub(crate) started: Option<u64>,
 }
 
 /// How careful a turn is after one has failed.
@@ -63,6 +66,8 @@ pub(crate) enum Care {
 
 /// What a turn has to write.
 pub(crate) struct Turn<'a> {
+    /// The path of the file.
+    pub(crate) database: &'a Path,
     pub(crate) runner: i64,
     pub(crate) settlements: &'a [Settlement],
     pub(crate) care: Care,
@@ -238,12 +243,13 @@ impl Turn<'_> {
 
     fn take_over(&self, tx: &mut Tx<'_>, written: &mut Written) -> Result<()> {
         for lost in self.lost {
+            let held = runners::attempts_of(tx.conn, lost.runner)?;
             let Some(jobs) = runners::take_over(tx, lost.runner, lost.loss)? else {
                 continue;
             };
             if matches!(lost.loss, Loss::Hung { .. }) {
                 // Only now is it sure that it hangs, and this transaction keeps it from beating.
-                end_leftovers(&lost.marks);
+                end_leftovers(self.database, held, lost.started);
             }
             written.taken_over.push((lost.runner, jobs));
         }
@@ -331,12 +337,12 @@ fn aside<T>(
     }
 }
 
-/// Ends what a lost runner's commands left running, before they run again.
-pub(crate) fn end_leftovers(marks: &[String]) {
-    for mark in marks {
-        #[cfg(feature = "exec")]
-        crate::handlers::exec::end_leftover(mark);
-        #[cfg(not(feature = "exec"))]
-        log::debug!("a lost runner had noted {mark}");
-    }
+/// Ends what the commands of these attempts, of a lost runner, have left running, before they run again.
+#[cfg(feature = "exec")]
+pub(crate) fn end_leftovers(database: &Path, which: Vec<AttemptRef>, started: Option<u64>) {
+    crate::handlers::exec::Attempts::of(database, which, started).end();
 }
+
+/// Without commands there is nothing.
+#[cfg(not(feature = "exec"))]
+pub(crate) fn end_leftovers(_: &Path, _: Vec<AttemptRef>, _: Option<u64>) {}

@@ -2,19 +2,19 @@
 //! old jobs, and bringing itself and the file together again.
 
 use std::collections::HashSet;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::dispatcher::{Dispatcher, Settings};
-use super::liveness::{DeadLock, marks_of};
+use super::liveness::{DeadLock, started_at};
 use super::registration::{self, Identity};
 use super::shutdown::Phase;
 use super::turn::{Lost, Written, end_leftovers};
 use crate::Result;
 use crate::clock;
-use crate::job::JobId;
+use crate::job::{AttemptRef, JobId};
 use crate::outcome::CancelReason;
 use crate::state::State;
+use crate::store::Store;
 use crate::store::drain;
 use crate::store::due::{self, ClockReading, has_stepped};
 use crate::store::file::has_lock_file;
@@ -64,7 +64,9 @@ impl Dispatcher {
             if self.dead_locks.iter().any(|(id, _)| *id == runner.id) {
                 continue;
             }
-            if let Some((lost, lock)) = find_dead(&self.folder, runner) {
+            let conn = self.lease.writer.conn()?;
+            let held = || runners::attempts_of(conn, runner.id);
+            if let Some((lost, lock)) = find_dead(&self.store, runner, held)? {
                 self.agenda.lost.push(lost);
                 self.dead_locks.push((runner.id, lock));
             }
@@ -80,11 +82,11 @@ impl Dispatcher {
                 continue;
             }
             let hung = others.iter().find(|runner| runner.id == id);
-            let marks = hung.map(|runner| marks_of(&self.folder, &runner.name));
+            let started = hung.and_then(|runner| started_at(&self.folder, &runner.name));
             self.agenda.lost.push(Lost {
                 runner: id,
                 loss,
-                marks: marks.unwrap_or_default(),
+                started,
             });
         }
         Ok(())
@@ -176,7 +178,7 @@ impl Dispatcher {
             held.into_values()
                 .filter(|attempt| attempt.running_on().is_some()),
         );
-        let places = (self.folder.as_path(), &*self.marks);
+        let places = (self.folder.as_path(), &self.lock);
         self.identity = registration::register(
             &mut self.lease,
             &self.settings,
@@ -205,16 +207,23 @@ impl Dispatcher {
     }
 }
 
-/// Where a runner is gone, its loss and that lock; what its commands left running is ended.
-pub(super) fn find_dead(folder: &Path, runner: &Alive) -> Option<(Lost, DeadLock)> {
-    let lock = DeadLock::probe(folder, runner)?;
-    end_leftovers(&lock.marks());
+/// Where a runner is gone, its loss and that lock; what its commands left running is ended. `held` are its
+/// attempts.
+pub(super) fn find_dead(
+    store: &Store,
+    runner: &Alive,
+    held: impl FnOnce() -> Result<Vec<AttemptRef>>,
+) -> Result<Option<(Lost, DeadLock)>> {
+    let Some(lock) = DeadLock::probe(&store.runners_folder(), runner) else {
+        return Ok(None);
+    };
     let lost = Lost {
         runner: runner.id,
         loss: Loss::Dead,
-        marks: Vec::new(),
+        started: lock.started_at(),
     };
-    Some((lost, lock))
+    end_leftovers(store.path(), held()?, lost.started);
+    Ok(Some((lost, lock)))
 }
 
 impl Settings {

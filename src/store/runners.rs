@@ -15,7 +15,7 @@ use super::tx::Tx;
 use crate::Result;
 use crate::clock::timestamp;
 use crate::event::EventKind;
-use crate::job::JobId;
+use crate::job::{AttemptRef, JobId};
 use crate::outcome::{Budget, Ending, Verdict, judge};
 
 statements! {
@@ -248,6 +248,16 @@ pub(crate) fn held_by(conn: &Connection, runner: i64) -> Result<Vec<HeldJob>> {
     let mut statement = conn.prepare_cached(JOBS_HELD_BY)?;
     let rows = statement.query_map([runner], |row| decode_held(row, runner))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What a runner holds, begun or not.
+pub(crate) fn attempts_of(conn: &Connection, runner: i64) -> Result<Vec<AttemptRef>> {
+    let held = held_by(conn, runner)?.into_iter();
+    let attempts = held.map(|job| AttemptRef {
+        job: job.held.job,
+        attempt: job.held.attempt,
+    });
+    Ok(attempts.collect())
 }
 
 fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJob> {

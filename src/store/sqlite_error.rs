@@ -3,7 +3,8 @@
 use std::io::ErrorKind;
 
 use rusqlite::ErrorCode;
-use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE};
+use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Error, Kind};
 
@@ -17,19 +18,7 @@ impl From<rusqlite::Error> for Error {
             )
             .hint("try again"),
             Some(ErrorCode::DiskFull) => disk_full(),
-            // The index of the log is a file that SQLite cannot make any larger.
-            Some(ErrorCode::SystemIoFailure) if is_code(&error, SQLITE_IOERR_SHMSIZE) => {
-                disk_full()
-            }
-            Some(ErrorCode::SystemIoFailure)
-                if is_code(&error, SQLITE_IOERR_WRITE) && may_write_no_more() =>
-            {
-                Error::new(
-                    Kind::Full,
-                    "the disk quota or the limit of a file's size is reached; nothing was changed",
-                )
-                .hint("free some space (`jobq prune` removes old jobs) or raise the limit, and try again")
-            }
+            Some(ErrorCode::SystemIoFailure) => cannot_grow(&error).unwrap_or_else(|| io(&error)),
             Some(ErrorCode::ReadOnly) => Error::new(Kind::ReadOnly, "the database is read-only"),
             Some(ErrorCode::NotADatabase) => {
                 Error::new(Kind::NotADatabase, "the file is not a SQLite database")
@@ -42,10 +31,7 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::TooBig) => {
                 Error::invalid("the value is larger than SQLite can hold (1 GB)")
             }
-            Some(ErrorCode::SystemIoFailure | ErrorCode::CannotOpen) => Error::new(
-                Kind::Io,
-                format!("the database cannot be read or written: {error}"),
-            ),
+            Some(ErrorCode::CannotOpen) => io(&error),
             _ => Error::new(Kind::Sqlite, error.to_string()),
         };
         told.with_source(error)
@@ -57,11 +43,40 @@ fn disk_full() -> Error {
         .hint("free some space (`jobq prune` removes old jobs) and try again")
 }
 
-/// What the system said last to this thread, which is why the write has failed. To SQLite a quota and a
-/// `ulimit -f` are errors of the disk; to who waits they are a full one.
-fn may_write_no_more() -> bool {
-    let kind = std::io::Error::last_os_error().kind();
-    matches!(kind, ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
+/// A file that may not grow. To SQLite a quota and a `ulimit -f` are errors of the disk; to who waits they
+/// are a full one. What the system said last to this thread is why the write has failed.
+fn cannot_grow(error: &rusqlite::Error) -> Option<Error> {
+    let is_index = is_code(error, SQLITE_IOERR_SHMSIZE);
+    let is_file = is_code(error, SQLITE_IOERR_WRITE) || is_code(error, SQLITE_IOERR_TRUNCATE);
+    let limit = getrlimit(Resource::Fsize).current;
+    match (std::io::Error::last_os_error().kind(), limit) {
+        _ if !is_index && !is_file => None,
+        (ErrorKind::FileTooLarge, Some(limit)) => Some(limit_reached(limit)),
+        (ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge, _) => Some(
+            Error::new(Kind::Full, "the disk quota is reached; nothing was changed").hint(
+                "free some space (`jobq prune` removes old jobs) or raise the quota, and try again",
+            ),
+        ),
+        // SQLite does not say why it cannot make the index of its log any larger, and hardly anything but a
+        // full disk or a limit can be.
+        (_, Some(limit)) if is_index => Some(limit_reached(limit)),
+        _ => is_index.then(disk_full),
+    }
+}
+
+fn limit_reached(limit_bytes: u64) -> Error {
+    Error::new(
+        Kind::Full,
+        format!("the file may not become larger than {limit_bytes} bytes; nothing was changed"),
+    )
+    .hint("raise the limit of this process (`ulimit -f unlimited`) and try again")
+}
+
+fn io(error: &rusqlite::Error) -> Error {
+    Error::new(
+        Kind::Io,
+        format!("the database cannot be read or written: {error}"),
+    )
 }
 
 fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {

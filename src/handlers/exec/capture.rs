@@ -46,9 +46,6 @@ pub(crate) trait Watcher {
     /// It has printed `bytes`: any bytes, at most [`CHUNK_MAX_BYTES`], whole lines and whole
     /// characters where that is possible.
     fn output(&mut self, stream: Stream, bytes: &[u8]);
-
-    /// It is gone, and `pid` may already be another's.
-    fn exited(&mut self) {}
 }
 
 /// Where the streams' buffers come from, so that a worker's next command finds them ready.

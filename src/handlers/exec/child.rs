@@ -2,22 +2,22 @@
 
 use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
-use std::process::Child;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process_group, waitid};
-use wait4::{ResUse, Wait4};
+use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use super::capture::{Buffers, Capture, Stream, Watcher};
-use super::exit::{End, Ended, Usage};
-use super::group;
-use super::spawn::{CommandSpec, Feed, Started, spawn};
+use super::children::Child;
+use super::exit::{End, Ended};
+use super::leftover::{Leftover, Remains};
+use super::spawn::{CommandSpec, Feed, Started};
 use super::wake::Wake;
 use crate::cancel::Cancellation;
 use crate::clock;
+use crate::outcome::CancelReason;
 
 /// How long a command may take to end after SIGTERM, unless told otherwise.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -47,13 +47,14 @@ pub(crate) struct Run<'a> {
 
 /// Runs a command to its end.
 ///
-/// It leads a process group of its own. When it has exited, what it has printed until then is read,
-/// and that is all: a process that it left in the background lives on, and may keep the pipes open
-/// without holding anybody up.
+/// It leads a session and a process group of its own, without a controlling terminal. When it has exited
+/// with 0, what it has printed until then is read, and that is all: a process that it left in the
+/// background lives on, and may keep the pipes open without holding anybody up.
 ///
-/// When it is cancelled, for whatever reason, its whole group gets SIGTERM (and SIGCONT, so that a
-/// stopped one hears it), and what is left of the group after the grace time gets SIGKILL. A process
-/// that has left the group (setsid) is out of reach.
+/// When it is cancelled, for whatever reason, and when it has failed, nothing of it is left running:
+/// everything that belongs to it gets SIGTERM (and SIGCONT, so that a stopped one hears it), and what is
+/// left after the grace time gets SIGKILL. What belongs to it is its group and session, what has its
+/// attempt in its environment, and what these have started, as [`Remains`] finds them.
 pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Ended {
     if run.cancellation.is_cancelled() {
         return Ended::not_run(End::NotBegun);
@@ -66,7 +67,7 @@ pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Ended {
             )));
         }
     };
-    let started = match spawn(run.spec, run.stdin) {
+    let started = match Child::start(run.spec, run.stdin) {
         Ok(started) => started,
         Err(end) => {
             tools.put_back();
@@ -74,7 +75,7 @@ pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Ended {
         }
     };
     let mut supervision = Supervision::new(run, started, tools);
-    watcher.spawned(supervision.leader.pid.as_raw_nonzero().get());
+    watcher.spawned(supervision.leader.child.pid.as_raw_nonzero().get());
     let wake = Arc::clone(&supervision.wake);
     run.cancellation.on_cancel(move || wake.ring());
     supervision.follow(watcher);
@@ -110,67 +111,66 @@ thread_local! {
     static TOOLS: Cell<Option<Tools>> = const { Cell::new(None) };
 }
 
-/// The command itself, until it is reaped. Dropped before, it takes its group with it.
+/// The command itself, until it is reaped. Dropped before, it takes along what belongs to it.
 struct Leader {
-    child: Option<Child>,
-    pid: Pid,
+    child: Child,
     /// Readable when the command has ended. None on systems without, which are asked again and again.
     pidfd: Option<OwnedFd>,
     has_ended: bool,
+    /// It has exited with 0.
+    is_done: bool,
+    remains: Remains,
 }
 
 impl Leader {
-    fn new(child: Child) -> Leader {
-        let pid = Pid::from_child(&child);
+    fn new(child: Child, spec: &CommandSpec) -> Leader {
         #[cfg(target_os = "linux")]
-        let pidfd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok();
+        let pidfd = {
+            use rustix::process::{PidfdFlags, pidfd_open};
+            pidfd_open(child.pid, PidfdFlags::empty()).ok()
+        };
         #[cfg(not(target_os = "linux"))]
         let pidfd = None;
         Leader {
-            child: Some(child),
-            pid,
+            remains: child.remains(&spec.env),
+            child,
             pidfd,
             has_ended: false,
+            is_done: false,
         }
     }
 
     /// Asks whether it has ended, without reaping it: as a zombie it keeps its number, so that a
     /// signal to the group can meet no other.
-    fn look(&mut self, pidfd_ready: PollFlags) {
-        self.has_ended = match self.pidfd {
-            Some(_) => !pidfd_ready.is_empty(),
-            None => {
-                let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-                // An error (ECHILD) says that it is gone and somebody else has reaped it.
-                !matches!(
-                    waitid(WaitId::Pid(self.pid), options),
-                    Ok(None) | Err(Errno::INTR)
-                )
+    fn look(&mut self) {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(self.child.pid), options) {
+            Ok(None) | Err(Errno::INTR) => {}
+            Ok(Some(status)) => {
+                self.has_ended = true;
+                self.is_done = status.exit_status() == Some(0);
             }
-        };
-    }
-
-    fn signal_group(&self, signal: Signal) {
-        match kill_process_group(self.pid, signal) {
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(error) => {
-                let group = self.pid;
-                log::warn!("cannot send {signal:?} to process group {group:?}: {error}");
-            }
+            // ECHILD: it is gone, and somebody else has reaped it.
+            Err(_) => self.has_ended = true,
         }
     }
 
-    fn reap(&mut self) -> Option<std::io::Result<ResUse>> {
-        self.child.take().map(|mut child| child.wait4())
+    fn kill(&mut self) {
+        if self.remains.kill() == Leftover::Survives {
+            log::error!(
+                "leftover processes of {} cannot be killed",
+                self.remains.name()
+            );
+        }
     }
 }
 
 impl Drop for Leader {
     /// Only a panic of the watcher comes here with a command that is not reaped.
     fn drop(&mut self) {
-        if self.child.is_some() {
-            self.signal_group(Signal::KILL);
-            let _nobody_asks = self.reap();
+        if !self.child.is_reaped() {
+            self.kill();
+            let _nobody_asks = self.child.reap();
         }
     }
 }
@@ -180,9 +180,9 @@ impl Drop for Leader {
 enum Stage {
     /// Not at all.
     Running,
-    /// The group has had SIGTERM; at `kill_at` what is left of it gets SIGKILL.
+    /// All of it has had SIGTERM; at `kill_at` what is left gets SIGKILL.
     Terminating { kill_at: Instant },
-    /// Done with: the command has ended and nothing of its group is left, or it has had SIGKILL.
+    /// Done with: the command has ended and nothing of it is left, or it has had SIGKILL.
     Settled,
 }
 
@@ -195,6 +195,8 @@ struct Supervision<'a> {
     cancellation: &'a Cancellation,
     grace: Duration,
     stage: Stage,
+    /// Why it was told to stop, if it was before it had ended.
+    told: Option<CancelReason>,
     pause: Pause,
 }
 
@@ -219,10 +221,10 @@ const FEED: usize = 2;
 const OUTPUT: usize = 3;
 
 impl<'a> Supervision<'a> {
-    fn new(run: &Run<'a>, started: Started<'a>, tools: Tools) -> Supervision<'a> {
+    fn new(run: &Run<'a>, (child, started): (Child, Started<'a>), tools: Tools) -> Supervision<'a> {
         let capture = Capture::new(tools.buffers, run.output_limit_bytes, clock::instant());
         Supervision {
-            leader: Leader::new(started.child),
+            leader: Leader::new(child, run.spec),
             feed: started.feed,
             pipes: [Some(started.stdout), Some(started.stderr)],
             capture,
@@ -230,6 +232,7 @@ impl<'a> Supervision<'a> {
             cancellation: run.cancellation,
             grace: run.grace,
             stage: Stage::Running,
+            told: None,
             pause: Pause(Pause::FIRST),
         }
     }
@@ -248,42 +251,55 @@ impl<'a> Supervision<'a> {
             for stream in Stream::ALL {
                 self.read_output(stream, ready[OUTPUT + stream as usize], now, watcher);
             }
-            if !self.leader.has_ended {
-                self.leader.look(ready[LEADER]);
+            let may_have_ended = !ready[LEADER].is_empty() || self.leader.pidfd.is_none();
+            if may_have_ended && !self.leader.has_ended {
+                self.leader.look();
             }
             self.advance(now, &ready);
             self.capture.pass_due(now, watcher);
         }
     }
 
-    /// A command that ends on its own is over then; one that was told to takes its group along.
+    /// A command that is done is over then; any other takes along what it has left.
     fn is_over(&self) -> bool {
         self.leader.has_ended && !matches!(self.stage, Stage::Terminating { .. })
     }
 
     fn advance(&mut self, now: Instant, ready: &[PollFlags]) {
         match self.stage {
-            Stage::Running if self.cancellation.is_cancelled() && !self.leader.has_ended => {
-                self.leader.signal_group(Signal::TERM);
-                self.leader.signal_group(Signal::CONT);
-                self.stage = Stage::Terminating {
-                    kill_at: now + self.grace,
-                };
-                self.pause = Pause(Pause::FIRST);
+            Stage::Running => {
+                let told = self.cancellation.reason();
+                if told.is_some() && !self.leader.has_ended {
+                    // What has ended before the signal is sent has not ended because of it.
+                    self.leader.look();
+                }
+                if !self.leader.has_ended {
+                    self.told = told;
+                }
+                let has_failed = self.leader.has_ended && !self.leader.is_done;
+                if self.told.is_some() || has_failed && !self.leader.remains.is_empty() {
+                    self.leader.remains.tell_to_stop();
+                    let kill_at = now + self.grace;
+                    self.stage = Stage::Terminating { kill_at };
+                    self.pause = Pause(Pause::FIRST);
+                }
             }
             Stage::Terminating { kill_at } if now >= self.soonest(kill_at) => {
-                self.leader.signal_group(Signal::KILL);
+                self.leader.kill();
                 self.stage = Stage::Settled;
             }
-            // A look at the whole group is dear: none while it is busy printing.
+            // A look at all processes is dear: none while it is busy printing.
             Stage::Terminating { .. }
-                if self.leader.has_ended
-                    && ready.iter().all(PollFlags::is_empty)
-                    && group::is_empty(self.leader.pid) =>
+                if self.leader.has_ended && ready.iter().all(PollFlags::is_empty) =>
             {
-                self.stage = Stage::Settled;
+                if self.leader.remains.is_empty() {
+                    self.stage = Stage::Settled;
+                } else {
+                    // It may have started something since.
+                    self.leader.remains.tell_to_stop();
+                }
             }
-            _ => {}
+            Stage::Terminating { .. } | Stage::Settled => {}
         }
     }
 
@@ -390,12 +406,11 @@ impl<'a> Supervision<'a> {
             }
         }
         let (last_words, buffers) = self.capture.finish(watcher);
-        let (end, usage) = match self.leader.reap() {
-            Some(Ok(reaped)) => (End::from(reaped.status), Some(usage(&reaped))),
+        let (end, usage) = match self.leader.child.reap() {
+            Some(Ok(reaped)) => (End::from(reaped.status), Some(reaped.usage)),
             Some(Err(error)) => (End::Lost(format!("its exit status is lost: {error}")), None),
             None => (End::Lost("its exit status is lost".to_owned()), None),
         };
-        watcher.exited();
         Tools {
             wake: self.wake,
             buffers,
@@ -405,15 +420,8 @@ impl<'a> Supervision<'a> {
             end,
             usage,
             last_words,
+            told: self.told,
         }
-    }
-}
-
-fn usage(reaped: &ResUse) -> Usage {
-    let cpu = reaped.rusage.utime + reaped.rusage.stime;
-    Usage {
-        cpu_ms: u64::try_from(cpu.as_millis()).unwrap_or(u64::MAX),
-        max_rss_bytes: reaped.rusage.maxrss,
     }
 }
 

@@ -32,6 +32,8 @@ pub(crate) struct Ended {
     pub(crate) usage: Option<Usage>,
     /// The last line it wrote to stderr, ready to be shown.
     pub(crate) last_words: Option<String>,
+    /// Why it was told to stop, if it was before it had ended.
+    pub(crate) told: Option<CancelReason>,
 }
 
 /// How a command came to its end.
@@ -74,6 +76,7 @@ impl Ended {
             end,
             usage: None,
             last_words: None,
+            told: None,
         }
     }
 
@@ -89,11 +92,12 @@ impl Ended {
         }
     }
 
-    /// What it means for the job. `told` is why the attempt was told to stop, if it was.
-    pub(crate) fn outcome(&self, fail_on: &FailOn, told: Option<CancelReason>) -> Outcome {
-        match (&self.end, told) {
-            (End::Exited(0), _) => Outcome::Done(Some(DONE.to_owned())),
+    /// What it means for the job. One that was told to stop has been interrupted, whatever it ends
+    /// with: many programs end with 0 on SIGTERM, with half of their work done.
+    pub(crate) fn outcome(&self, fail_on: &FailOn) -> Outcome {
+        match (&self.end, self.told) {
             (End::NotBegun, _) | (_, Some(_)) => Outcome::Cancelled,
+            (End::Exited(0), None) => Outcome::Done(Some(DONE.to_owned())),
             (End::Exited(code), None) => {
                 let error = self.with_last_words(format!("exit code {code}"));
                 match *code {
@@ -200,8 +204,9 @@ mod tests {
             end,
             usage: None,
             last_words: last_words.map(str::to_owned),
+            told,
         };
-        ended.outcome(&"2,64-78".parse().unwrap(), told)
+        ended.outcome(&"2,64-78".parse().unwrap())
     }
 
     fn retry(error: &str) -> Outcome {
@@ -218,11 +223,9 @@ mod tests {
     }
 
     #[test]
-    fn zero_is_done_even_when_it_was_told_to_stop() {
-        for told in [None, Some(CancelReason::Requested)] {
-            let done = Outcome::Done(Some(r#"{"exit_code":0}"#.into()));
-            assert_eq!(outcome(End::Exited(0), Some("noise"), told), done);
-        }
+    fn zero_is_done_unless_it_was_told_to_stop() {
+        let done = Outcome::Done(Some(r#"{"exit_code":0}"#.into()));
+        assert_eq!(outcome(End::Exited(0), Some("noise"), None), done);
     }
 
     #[test]
@@ -257,19 +260,21 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_to_stop_and_did_is_cancelled() {
+    fn what_was_told_to_stop_is_cancelled_whatever_it_ends_with() {
+        use CancelReason::{ClaimLost, Requested, Shutdown, Timeout};
         for end in [
+            End::Exited(0),
             End::Exited(1),
+            End::Exited(75),
             End::Exited(127),
             End::Signaled(15),
-            End::NotFound("a".into()),
-            End::NoRoom("b".into()),
+            End::Lost("c".into()),
             End::NotBegun,
         ] {
-            assert_eq!(
-                outcome(end, None, Some(CancelReason::Timeout)),
-                Outcome::Cancelled
-            );
+            for told in [ClaimLost, Requested, Shutdown, Timeout] {
+                let outcome = outcome(end.clone(), None, Some(told));
+                assert_eq!(outcome, Outcome::Cancelled);
+            }
         }
     }
 

@@ -1,30 +1,25 @@
-//! Ending what the command of a dead runner has left running.
+//! What an attempt's command has left running: finding it, whatever it did to hide, and ending it.
 
-use std::fmt;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use crate::Error;
+use rustix::process::Pid;
 
-/// A process group that a runner started, in words that hold when the runner is gone.
-///
-/// A number alone does not: it is given to other processes later. So the mark knows when the
-/// group's leader was started, in which session, and on which machine, since which start.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ProcessMark {
-    /// The number of the group, which is its leader's.
-    pub(crate) pgid: i32,
-    /// When the leader was started: clock ticks since the machine was.
-    pub(crate) start_time: u64,
-    /// The session that it was started in.
-    pub(crate) session: i32,
-    /// The machine since its last start; in a container, the container since its start.
-    pub(crate) place: String,
-}
+use super::environment::Environment;
+use crate::job::{AttemptRef, JobId};
+
+/// How long SIGKILL may take to be obeyed.
+pub(super) const OBEYED_WITHIN: Duration = Duration::from_secs(1);
+
+/// The variables that tell a process which attempt it belongs to.
+pub(super) const JOB_VARIABLE: &str = "JOBQ_JOB_ID";
+pub(super) const ATTEMPT_VARIABLE: &str = "JOBQ_ATTEMPT";
+pub(super) const DATABASE_VARIABLE: &str = "JOBQ_DB";
 
 /// What came of the attempt to end what was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Leftover {
-    /// There was nothing, or nothing that is surely the marked group's.
+pub(super) enum Leftover {
+    /// There was nothing that is surely the attempt's.
     Nothing,
     /// There was something, and it is gone.
     Ended,
@@ -32,333 +27,365 @@ pub(crate) enum Leftover {
     Survives,
 }
 
-impl fmt::Display for ProcessMark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} {} {} {}",
-            self.pgid, self.start_time, self.session, self.place
-        )
+/// Attempts of one file, as the environment of their processes names them.
+#[derive(Clone, Debug)]
+pub(crate) struct Attempts {
+    /// The file: two of them may both have a job 7.
+    database: PathBuf,
+    which: Vec<AttemptRef>,
+    /// None of their processes was started before: clock ticks since the machine was. An older one was
+    /// left by a job of the same number in a file that was there before.
+    since: Option<u64>,
+}
+
+/// Where the processes of attempts are looked for.
+#[derive(Debug)]
+pub(super) struct Remains {
+    /// The command that this process has started itself and not reaped.
+    leader: Option<Pid>,
+    /// None where nothing names the attempt, as in tests.
+    attempts: Option<Attempts>,
+    #[cfg(target_os = "linux")]
+    found: linux::Found,
+}
+
+impl Attempts {
+    /// Attempts of the file at this path. None of their processes was started before `since`: clock
+    /// ticks since the machine was.
+    pub(crate) fn of(database: &Path, which: Vec<AttemptRef>, since: Option<u64>) -> Attempts {
+        Attempts {
+            database: database.to_owned(),
+            which,
+            since,
+        }
+    }
+
+    /// The one that this environment names.
+    pub(super) fn named_by(environ: &Environment) -> Option<Attempts> {
+        let number = |name| environ.get(name)?.to_str();
+        let attempt = AttemptRef {
+            job: JobId(number(JOB_VARIABLE)?.parse().ok()?),
+            attempt: number(ATTEMPT_VARIABLE)?.parse().ok()?,
+        };
+        let database = Path::new(environ.get(DATABASE_VARIABLE)?);
+        Some(Attempts::of(database, vec![attempt], None))
+    }
+
+    /// Kills what is left of them, after their runner is gone: nobody can wait for it any more, and
+    /// their jobs are about to run anew. Waits up to a second until it is gone.
+    ///
+    /// A process is touched only where its own environment says that it belongs to one of them, and
+    /// what such a process has started.
+    pub(crate) fn end(self) {
+        if self.which.is_empty() {
+            return;
+        }
+        let jobs: Vec<String> = self.which.iter().map(spelled).collect();
+        match Remains::of(None, Some(self)).kill() {
+            Leftover::Nothing => {}
+            Leftover::Ended => log::warn!("killed leftover processes of {}", jobs.join(", ")),
+            Leftover::Survives => {
+                log::error!("leftover processes of {} cannot be killed", jobs.join(", "))
+            }
+        }
     }
 }
 
-impl FromStr for ProcessMark {
-    type Err = Error;
+fn spelled(attempt: &AttemptRef) -> String {
+    format!("attempt {} of job {}", attempt.attempt, attempt.job)
+}
 
-    fn from_str(line: &str) -> Result<ProcessMark, Error> {
-        parse(line).ok_or_else(|| Error::invalid(format!("{line:?} marks no process group")))
+impl Remains {
+    /// Of a command that this process has started and not reaped; `attempt` is its own.
+    pub(super) fn of_command(leader: Pid, attempt: Option<Attempts>) -> Remains {
+        Remains::of(Some(leader), attempt)
+    }
+
+    fn of(leader: Option<Pid>, attempts: Option<Attempts>) -> Remains {
+        Remains {
+            leader,
+            attempts,
+            #[cfg(target_os = "linux")]
+            found: linux::Found::default(),
+        }
+    }
+
+    /// For the log.
+    pub(super) fn name(&self) -> String {
+        let attempt = self.attempts.iter().flat_map(|attempts| &attempts.which);
+        attempt.map(spelled).next().unwrap_or_default()
     }
 }
 
-/// A group below 2 is never a command's: 0 and 1 would mean this process's own, and everybody.
-fn parse(line: &str) -> Option<ProcessMark> {
-    let mut words = line.split_ascii_whitespace();
-    let mark = ProcessMark {
-        pgid: words.next()?.parse().ok().filter(|pgid| *pgid > 1)?,
-        start_time: words.next()?.parse().ok()?,
-        session: words.next()?.parse().ok()?,
-        place: words.next()?.to_owned(),
-    };
-    words.next().is_none().then_some(mark)
-}
-
+/// Where there is no `/proc`, a command is its process group.
 #[cfg(not(target_os = "linux"))]
-impl ProcessMark {
-    /// There is no `/proc` to read it from: always none.
-    pub(crate) fn of(_pid: i32) -> Option<ProcessMark> {
-        None
-    }
+mod portable {
+    use rustix::process::{Signal, kill_process_group, test_kill_process_group};
 
-    /// Nothing that could be recognised.
-    pub(crate) fn end(&self, _environ: &[String]) -> Leftover {
-        Leftover::Nothing
+    use super::{Leftover, Remains};
+
+    impl Remains {
+        /// Whether nothing of it is alive: zombies get no signals here.
+        pub(in super::super) fn is_empty(&mut self) -> bool {
+            self.leader
+                .is_none_or(|leader| test_kill_process_group(leader).is_err())
+        }
+
+        pub(in super::super) fn signal(&mut self, signal: Signal) {
+            if let Some(leader) = self.leader {
+                let _may_be_gone = kill_process_group(leader, signal);
+            }
+        }
+
+        pub(in super::super) fn tell_to_stop(&mut self) {
+            self.signal(Signal::TERM);
+            self.signal(Signal::CONT);
+        }
+
+        pub(in super::super) fn kill(&mut self) -> Leftover {
+            self.signal(Signal::KILL);
+            Leftover::Nothing
+        }
     }
 }
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use std::sync::OnceLock;
-    use std::time::Duration;
+    use std::collections::HashSet;
+    use std::ffi::{OsStr, OsString};
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::fs::MetadataExt;
+    use std::path::Path;
 
     use rustix::event::{Timespec, poll};
+    use rustix::io::Errno;
     use rustix::process::{Pid, Signal, kill_process_group};
 
-    use super::super::group::{Process, members};
-    use super::{Leftover, ProcessMark};
+    use super::super::processes::{Identity, Process, living, own_pid};
+    use super::{
+        ATTEMPT_VARIABLE, Attempts, DATABASE_VARIABLE, JOB_VARIABLE, Leftover, OBEYED_WITHIN,
+        Remains,
+    };
     use crate::clock;
 
-    /// How long SIGKILL may take to be obeyed.
-    const OBEYED_WITHIN: Duration = Duration::from_secs(1);
-
-    /// The time between two looks whether it has been.
+    /// The time between two looks whether SIGKILL has been obeyed.
     const LOOK_EVERY: Timespec = Timespec {
         tv_sec: 0,
         tv_nsec: 5_000_000,
     };
 
-    impl ProcessMark {
-        /// The mark of a command that this process has just started as the leader of its group.
-        pub(crate) fn of(pid: i32) -> Option<ProcessMark> {
-            let process = Process::read(pid)?;
-            Some(ProcessMark {
-                pgid: pid,
-                start_time: process.start_time,
-                session: process.session,
-                place: place()?.to_owned(),
-            })
+    /// What is known from earlier looks.
+    #[derive(Debug, Default)]
+    pub(super) struct Found {
+        /// Once found, always the attempt's: its parent may be gone the next time.
+        members: HashSet<Identity>,
+        /// Whether the command's group has had SIGTERM.
+        is_group_told: bool,
+        /// Those outside of it that have had SIGTERM.
+        told: HashSet<Identity>,
+    }
+
+    /// What one look has found.
+    struct Look {
+        members: Vec<Process>,
+        /// Of some processes it cannot be told yet whose they are.
+        is_unsure: bool,
+    }
+
+    impl Remains {
+        /// Whether nothing of it is alive, the command itself included.
+        pub(in super::super) fn is_empty(&mut self) -> bool {
+            let look = self.look();
+            look.members.is_empty() && !look.is_unsure
         }
 
-        /// Ends what is left of the group: SIGKILL to all of it at once, for the runner that could
-        /// have waited for it is dead, and its job is about to run anew. Waits up to a second until
-        /// it is gone.
-        ///
-        /// While the leader is there (the same number with the same start time), the group is the
-        /// marked one. Without it, the number may have passed to another group since; then one of
-        /// its members must have been started in the same session, not before the leader, and with
-        /// all of `environ` (`JOBQ_JOB_ID=42`, `JOBQ_ATTEMPT=1` …) in its environment, else nothing
-        /// is touched.
-        pub(crate) fn end(&self, environ: &[String]) -> Leftover {
-            let Some(pgid) = Pid::from_raw(self.pgid).filter(|_| self.pgid > 1) else {
-                return Leftover::Nothing;
-            };
-            if place() != Some(&self.place) || !self.is_still_there(environ) {
-                return Leftover::Nothing;
+        /// SIGTERM to all of it that has not had one; SIGCONT, so that what is stopped hears it. Not to
+        /// another attempt's command, of a runner that this one has started: its own runner is told.
+        pub(in super::super) fn tell_to_stop(&mut self) {
+            // Before the first of them ends, for it is by their parents that some are found.
+            let members = self.look().members;
+            if !std::mem::replace(&mut self.found.is_group_told, true) {
+                self.signal_group(Signal::TERM);
+                self.signal_group(Signal::CONT);
             }
-            if let Err(error) = kill_process_group(pgid, Signal::KILL) {
-                log::warn!("cannot end process group {}: {error}", self.pgid);
+            for process in members {
+                let is_told =
+                    self.is_in_group(&process) || self.found.told.contains(&process.identity());
+                if !is_told && !self.is_anothers(&process) {
+                    process.signal(Signal::TERM);
+                    process.signal(Signal::CONT);
+                    self.found.told.insert(process.identity());
+                }
             }
-            let deadline = clock::instant() + OBEYED_WITHIN;
-            while !members(self.pgid).is_empty() {
+        }
+
+        /// A signal to all of it.
+        pub(in super::super) fn signal(&mut self, signal: Signal) {
+            let members = self.look().members;
+            self.signal_group(signal);
+            for process in members {
+                if !self.is_in_group(&process) {
+                    process.signal(signal);
+                }
+            }
+        }
+
+        /// SIGKILL to all of it, until it is gone or a second is over.
+        pub(in super::super) fn kill(&mut self) -> Leftover {
+            let deadline = clock::after(clock::instant(), OBEYED_WITHIN);
+            let mut came_of_it = Leftover::Nothing;
+            loop {
+                let look = self.look();
+                if look.members.is_empty() && !look.is_unsure {
+                    return came_of_it;
+                }
                 if clock::instant() >= deadline {
-                    return Leftover::Survives;
+                    return match look.members.is_empty() {
+                        true => came_of_it,
+                        false => Leftover::Survives,
+                    };
+                }
+                self.signal_group(Signal::KILL);
+                for process in &look.members {
+                    came_of_it = Leftover::Ended;
+                    process.signal(Signal::KILL);
                 }
                 // No descriptor: a sleep.
                 let _slept = poll(&mut [], Some(&LOOK_EVERY));
             }
-            Leftover::Ended
         }
 
-        fn is_still_there(&self, environ: &[String]) -> bool {
-            let members = members(self.pgid);
-            match Process::read(self.pgid) {
-                // The number is given to no new process while the group has members. So another
-                // process with it says that the group had none left.
-                Some(leader) => leader.start_time == self.start_time && !members.is_empty(),
-                None => members.iter().any(|member| self.is_proven(member, environ)),
+        /// The whole group at once: nothing of it can be overlooked. While the leader is not reaped, its
+        /// number is no other's.
+        fn signal_group(&self, signal: Signal) {
+            let Some(leader) = self.leader else { return };
+            match kill_process_group(leader, signal) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(error) => {
+                    log::warn!("cannot send {signal:?} to process group {leader:?}: {error}");
+                }
             }
         }
 
-        fn is_proven(&self, member: &Process, environ: &[String]) -> bool {
-            member.session == self.session
-                && member.start_time >= self.start_time
-                && !environ.is_empty()
-                && has_environ(member.pid, environ)
-        }
-    }
-
-    fn has_environ(pid: i32, wanted: &[String]) -> bool {
-        let Ok(own) = std::fs::read(format!("/proc/{pid}/environ")) else {
-            return false;
-        };
-        let has = |entry: &String| {
-            own.split(|byte| *byte == 0)
-                .any(|own| own == entry.as_bytes())
-        };
-        wanted.iter().all(has)
-    }
-
-    /// The machine's boot id, the pid namespace, and when that was started: what a process number
-    /// has to be read with.
-    fn place() -> Option<&'static str> {
-        static PLACE: OnceLock<Option<String>> = OnceLock::new();
-        let read = || {
-            let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-            let namespace = std::fs::read_link("/proc/self/ns/pid").ok()?;
-            let first = Process::read(1).map_or(0, |process| process.start_time);
-            Some(format!("{}/{}/{first}", boot.trim(), namespace.to_str()?))
-        };
-        PLACE.get_or_init(read).as_deref()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mark_is_read_back_as_it_was_written() {
-        let line = "4711 98765 42 3d2a/pid:[4026531836]/30";
-        let mark: ProcessMark = line.parse().unwrap();
-        assert_eq!(
-            (mark.pgid, mark.start_time, mark.session),
-            (4711, 98765, 42)
-        );
-        assert_eq!(mark.to_string(), line);
-    }
-
-    #[test]
-    fn a_line_that_marks_nothing_is_refused() {
-        for line in [
-            "",
-            "1 2 3 x",
-            "0 2 3 x",
-            "-5 2 3 x",
-            "7 2 3",
-            "7 x 3 y",
-            "7 2 3 x y",
-        ] {
-            assert!(line.parse::<ProcessMark>().is_err(), "{line:?}");
-        }
-    }
-}
-
-#[cfg(test)]
-#[cfg(target_os = "linux")]
-mod process_tests {
-    use std::io::{BufRead, BufReader};
-    use std::os::unix::process::CommandExt;
-    use std::process::{Child, Command, Stdio};
-
-    use rustix::process::{Pid, Signal, kill_process_group, test_kill_process_group};
-
-    use super::super::group::members;
-    use super::*;
-
-    /// A group that has said `ready`, with its leader or without. Taken down when dropped.
-    struct Group {
-        leader: Child,
-        mark: ProcessMark,
-    }
-
-    impl Group {
-        fn start(script: &str) -> Group {
-            let mut leader = Command::new("/bin/sh")
-                .args(["-c", script])
-                .env("JOBQ_JOB_ID", "7")
-                .env("JOBQ_ATTEMPT", "2")
-                .process_group(0)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .spawn()
-                .unwrap();
-            let mark = ProcessMark::of(leader.id() as i32).unwrap();
-            let mut line = String::new();
-            BufReader::new(leader.stdout.as_mut().unwrap())
-                .read_line(&mut line)
-                .unwrap();
-            assert_eq!(line, "ready\n");
-            Group { leader, mark }
-        }
-
-        /// One whose leader has gone and been reaped, while a member is left.
-        fn without_leader() -> Group {
-            let mut group = Group::start("sleep 600 & echo ready; read line");
-            drop(group.leader.stdin.take());
-            group.leader.wait().unwrap();
-            group
-        }
-
-        fn is_alive(&self) -> bool {
-            !members(self.mark.pgid).is_empty()
-        }
-    }
-
-    impl Drop for Group {
-        fn drop(&mut self) {
-            let pgid = Pid::from_raw(self.mark.pgid).unwrap();
-            if self.is_alive() && test_kill_process_group(pgid).is_ok() {
-                kill_process_group(pgid, Signal::KILL).unwrap();
+        /// All of it that is alive: what is in the command's session or group, what has the attempt in its
+        /// environment, and what these have started. Never this process, and what it has started as a
+        /// runner of its own inside of that attempt.
+        fn look(&mut self) -> Look {
+            let (own, since) = (own_pid(), self.since());
+            let mut rest = living();
+            rest.retain(|process| process.pid != own);
+            let mut look = Look {
+                members: Vec::new(),
+                is_unsure: false,
+            };
+            let (mut members, mut others) = (Vec::new(), Vec::new());
+            for process in rest {
+                let known = self.found.members.contains(&process.identity());
+                let is_member = known
+                    || self.is_in_session(&process)
+                    || process.start_time >= since
+                        && self.is_named_by(&process).unwrap_or_else(|| {
+                            look.is_unsure = true;
+                            false
+                        });
+                match is_member {
+                    true => members.push(process),
+                    false => others.push(process),
+                }
             }
-            self.leader.wait().unwrap();
+            let mut pids: HashSet<i32> = members.iter().map(|member| member.pid).collect();
+            loop {
+                let is_child = |process: &mut Process| pids.contains(&process.parent);
+                let children: Vec<Process> = others.extract_if(.., is_child).collect();
+                if children.is_empty() {
+                    break;
+                }
+                pids.extend(children.iter().map(|child| child.pid));
+                members.extend(children);
+            }
+            self.found
+                .members
+                .extend(members.iter().map(Process::identity));
+            look.members = members;
+            look
+        }
+
+        fn since(&self) -> u64 {
+            let leader = self.leader.and_then(|leader| Process::read(raw(leader)));
+            let of_attempts = self.attempts.as_ref().and_then(|attempts| attempts.since);
+            leader
+                .map(|leader| leader.start_time)
+                .or(of_attempts)
+                .unwrap_or(0)
+        }
+
+        fn is_in_group(&self, process: &Process) -> bool {
+            self.leader
+                .is_some_and(|leader| process.pgid == raw(leader))
+        }
+
+        /// Its number is not given to another group or session while there is anything in it.
+        fn is_in_session(&self, process: &Process) -> bool {
+            let is_of_leader = |leader| process.session == raw(leader);
+            self.is_in_group(process) || self.leader.is_some_and(is_of_leader)
+        }
+
+        /// Whether its environment says that it belongs to one of the attempts.
+        fn is_named_by(&self, process: &Process) -> Option<bool> {
+            let Some(attempts) = &self.attempts else {
+                return Some(false);
+            };
+            Some(attempts.are_named_by(process, &process.environ()?))
+        }
+
+        /// Whether its environment names an attempt, and it is none of these.
+        fn is_anothers(&self, process: &Process) -> bool {
+            let environ = process.environ().unwrap_or_default();
+            let is_ours = |attempts: &Attempts| attempts.are_named_by(process, &environ);
+            value(&environ, JOB_VARIABLE).is_some() && !self.attempts.as_ref().is_some_and(is_ours)
         }
     }
 
-    fn environ(entries: &[&str]) -> Vec<String> {
-        entries.iter().map(|entry| (*entry).to_owned()).collect()
-    }
-
-    #[test]
-    fn a_group_that_ignores_signals_is_ended_with_its_leader() {
-        let group = Group::start("trap '' TERM HUP INT; sleep 600 & echo ready; wait; sleep 600");
-        assert_eq!(members(group.mark.pgid).len(), 2);
-        assert_eq!(group.mark.end(&[]), Leftover::Ended);
-        assert!(!group.is_alive());
-        assert_eq!(group.mark.end(&[]), Leftover::Nothing);
-    }
-
-    #[test]
-    fn a_mark_survives_being_written_down() {
-        let group = Group::start("echo ready; sleep 600");
-        let mark: ProcessMark = group.mark.to_string().parse().unwrap();
-        assert_eq!(mark, group.mark);
-        assert_eq!(mark.end(&[]), Leftover::Ended);
-    }
-
-    #[test]
-    fn what_outlives_its_leader_is_ended_when_its_environment_proves_it() {
-        let group = Group::without_leader();
-        for wrong in [
-            &[][..],
-            &["JOBQ_JOB_ID=7", "JOBQ_ATTEMPT=3"],
-            &["JOBQ_JOB_ID=77"],
-        ] {
-            assert_eq!(group.mark.end(&environ(wrong)), Leftover::Nothing);
-            assert!(group.is_alive(), "{wrong:?}");
+    impl Attempts {
+        fn are_named_by(&self, process: &Process, environ: &[u8]) -> bool {
+            let value = |name| value(environ, name);
+            let is_named = self.which.iter().any(|attempt| {
+                value(JOB_VARIABLE) == Some(attempt.job.to_string().as_bytes())
+                    && value(ATTEMPT_VARIABLE) == Some(attempt.attempt.to_string().as_bytes())
+            });
+            let is_of_file = |path| self.is_database(process, Path::new(OsStr::from_bytes(path)));
+            is_named && value(DATABASE_VARIABLE).is_some_and(is_of_file)
         }
-        let right = environ(&["JOBQ_JOB_ID=7", "JOBQ_ATTEMPT=2"]);
-        assert_eq!(group.mark.end(&right), Leftover::Ended);
-        assert!(!group.is_alive());
-    }
 
-    #[test]
-    fn a_group_that_is_another_is_left_alone() {
-        let group = Group::start("echo ready; sleep 600");
-        let mark = &group.mark;
-        for other in [
-            ProcessMark {
-                start_time: mark.start_time + 1,
-                ..mark.clone()
-            },
-            ProcessMark {
-                start_time: mark.start_time - 1,
-                ..mark.clone()
-            },
-            ProcessMark {
-                place: "another-boot".to_owned(),
-                ..mark.clone()
-            },
-            ProcessMark {
-                pgid: 0,
-                ..mark.clone()
-            },
-            ProcessMark {
-                pgid: 1,
-                ..mark.clone()
-            },
-        ] {
-            let right = environ(&["JOBQ_JOB_ID=7", "JOBQ_ATTEMPT=2"]);
-            assert_eq!(other.end(&right), Leftover::Nothing, "{other}");
-            assert!(group.is_alive(), "{other}");
+        /// Whether this path of a process leads to the same file: it may lead there in another way. In a
+        /// container the same path can be another file. A copy is another file, too, with runners of its
+        /// own, though it has the same jobs.
+        fn is_database(&self, process: &Process, path: &Path) -> bool {
+            let place = |path: &Path| {
+                let metadata = std::fs::metadata(path).ok()?;
+                Some((metadata.dev(), metadata.ino()))
+            };
+            let mounts = |pid: &str| std::fs::read_link(format!("/proc/{pid}/ns/mnt")).ok();
+            let is_here = mounts(&process.pid.to_string()) == mounts("self");
+            if is_here && path == self.database {
+                return true;
+            }
+            let mut there = OsString::from(format!("/proc/{}/root", process.pid));
+            there.push(path);
+            let path = if is_here { path } else { Path::new(&there) };
+            place(path).is_some_and(|it| Some(it) == place(&self.database))
         }
     }
 
-    #[test]
-    fn members_of_another_session_or_an_older_time_prove_nothing() {
-        let group = Group::without_leader();
-        let mark = &group.mark;
-        let right = environ(&["JOBQ_JOB_ID=7", "JOBQ_ATTEMPT=2"]);
-        for other in [
-            ProcessMark {
-                session: mark.session + 1,
-                ..mark.clone()
-            },
-            ProcessMark {
-                start_time: mark.start_time + 1_000_000,
-                ..mark.clone()
-            },
-        ] {
-            assert_eq!(other.end(&right), Leftover::Nothing, "{other}");
-            assert!(group.is_alive(), "{other}");
-        }
+    fn value<'a>(environ: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        environ.split(|byte| *byte == 0).find_map(|entry| {
+            entry
+                .strip_prefix(name.as_bytes())
+                .and_then(|rest| rest.strip_prefix(b"="))
+        })
+    }
+
+    fn raw(pid: Pid) -> i32 {
+        pid.as_raw_nonzero().get()
     }
 }

@@ -1,27 +1,32 @@
 //! The kind `exec`, and kinds that are one command (with the payload on stdin): the output in the
-//! history, the exit code as the outcome, the whole process group ended when it is told to stop.
+//! history, the exit code as the outcome, and nothing of it left running when it was told to stop.
 
 mod base64;
 mod capture;
 mod child;
+mod children;
 mod environment;
 mod exit;
 mod fail_on;
-mod group;
+mod launch;
 mod leftover;
 mod payload;
+mod processes;
 mod spawn;
 mod wake;
 
 use std::path::PathBuf;
 
+pub use children::{adopt_orphans, reap_orphans, suspend};
 pub use fail_on::FailOn;
+pub(crate) use leftover::Attempts;
 pub use payload::{ExecPayload, MAX_INPUT_BYTES, Program};
+pub(crate) use processes::own_start_time;
 
 use capture::{Stream, Watcher};
 use child::{DEFAULT_GRACE, DEFAULT_OUTPUT_LIMIT_BYTES, Run};
 use environment::Environment;
-use leftover::{Leftover, ProcessMark};
+use leftover::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE};
 use spawn::CommandSpec;
 
 use crate::Result;
@@ -89,19 +94,11 @@ impl Handler for CommandHandler {
     }
 }
 
-/// What names the attempt in its command's environment.
-fn attempt_variables(ctx: &Context) -> [(&'static str, String); 2] {
-    [
-        ("JOBQ_JOB_ID", ctx.job_id().to_string()),
-        ("JOBQ_ATTEMPT", ctx.attempt().to_string()),
-    ]
-}
-
 fn run(ctx: &Context, mut spec: CommandSpec, stdin: Option<&[u8]>, fail_on: &FailOn) -> Outcome {
-    spec.env.set("JOBQ_DB", ctx.queue().path());
-    for (name, value) in attempt_variables(ctx) {
-        spec.env.set(name, value);
-    }
+    // By these, whatever belongs to the attempt is found when it is to be gone.
+    spec.env.set(DATABASE_VARIABLE, ctx.queue().path());
+    spec.env.set(JOB_VARIABLE, ctx.job_id().to_string());
+    spec.env.set(ATTEMPT_VARIABLE, ctx.attempt().to_string());
     if ctx.step() == Step::Final {
         spec.env.set("JOBQ_STEP", "final");
     }
@@ -118,56 +115,20 @@ fn run(ctx: &Context, mut spec: CommandSpec, stdin: Option<&[u8]>, fail_on: &Fai
         cpu_ms: ended.usage.map(|usage| usage.cpu_ms),
         max_rss_bytes: ended.usage.map(|usage| usage.max_rss_bytes),
     });
-    ended.outcome(fail_on, ctx.cancellation().reason())
+    ended.outcome(fail_on)
 }
 
-/// Takes a command's output into the history and its process into the runner's lock file.
+/// Takes a command's output into the history.
 struct Reporter<'a> {
     ctx: &'a Context,
 }
 
 impl Watcher for Reporter<'_> {
-    fn spawned(&mut self, pid: i32) {
-        if let Some(mark) = ProcessMark::of(pid) {
-            let [job, attempt] = attempt_variables(self.ctx).map(|(_, value)| value);
-            self.ctx
-                .mark_process(Some(&format!("{job} {attempt} {mark}")));
-        }
-    }
-
     fn output(&mut self, stream: Stream, bytes: &[u8]) {
         let kind = match stream {
             Stream::Stdout => EventKind::Stdout,
             Stream::Stderr => EventKind::Stderr,
         };
         self.ctx.output(kind, bytes.to_vec());
-    }
-
-    fn exited(&mut self) {
-        self.ctx.mark_process(None);
-    }
-}
-
-/// Ends what a lost runner's worker had noted as its process, if that still runs.
-pub(crate) fn end_leftover(line: &str) {
-    let mut words = line.splitn(3, ' ');
-    let (Some(job), Some(attempt), Some(mark)) = (words.next(), words.next(), words.next()) else {
-        return;
-    };
-    let Ok(mark) = mark.parse::<ProcessMark>() else {
-        return log::warn!("a lost runner's note of its process cannot be read: {line}");
-    };
-    let environment = [
-        format!("JOBQ_JOB_ID={job}"),
-        format!("JOBQ_ATTEMPT={attempt}"),
-    ];
-    match mark.end(&environment) {
-        Leftover::Nothing => {}
-        Leftover::Ended => {
-            log::warn!("killed leftover processes of attempt {attempt} of job {job}")
-        }
-        Leftover::Survives => {
-            log::error!("leftover processes of attempt {attempt} of job {job} cannot be killed")
-        }
     }
 }

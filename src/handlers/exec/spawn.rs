@@ -1,19 +1,19 @@
 //! Starting a command: finding it, its pipes, and what it means when it cannot be started.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::{CString, OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
 use rustix::fs::{Access, access};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::environment::Environment;
 use super::exit::End;
+use super::launch::Launch;
 
 /// Where commands are looked for when there is no `PATH` at all.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -35,7 +35,7 @@ pub(crate) struct CommandSpec {
 
 /// A command that has been started, and this side of its pipes.
 pub(super) struct Started<'a> {
-    pub(super) child: Child,
+    pub(super) pid: Pid,
     pub(super) feed: Option<Feed<'a>>,
     pub(super) stdout: OwnedFd,
     pub(super) stderr: OwnedFd,
@@ -47,48 +47,59 @@ pub(super) struct Feed<'a> {
     pub(super) left: &'a [u8],
 }
 
-/// Starts a command in a process group of its own.
+/// Starts a command in a session of its own, and so in a process group of its own.
 ///
-/// The program is looked up here and handed over as a path: that keeps the fast way of the standard
-/// library (posix_spawn) open although the environment has a `PATH` of its own, and shows whether it
-/// was the command that is missing.
+/// The program is looked up here and handed over as a path: the environment has a `PATH` of its own,
+/// and it shows whether it was the command that is missing.
 pub(super) fn spawn<'a>(spec: &CommandSpec, stdin: Option<&'a [u8]>) -> Result<Started<'a>, End> {
     let Some(name) = spec.argv.first() else {
         return Err(End::NotFound("there is no command to run".to_owned()));
     };
     let program = find(name, spec)?;
-    let pipes = Pipes::open(stdin).map_err(|error| refused(&error, &program, spec))?;
-    let mut command = Command::new(&program);
-    command
-        .arg0(name)
-        .args(&spec.argv[1..])
-        .env_clear()
-        .envs(spec.env.iter())
-        .process_group(0);
-    if let Some(cwd) = &spec.cwd {
-        command.current_dir(cwd);
+    let started = Pipes::open(stdin).and_then(|pipes| {
+        let pid = launch(spec, &program, &pipes)?;
+        // The far ends of the pipes go with this scope: from then on their end is reached when the
+        // command has closed them.
+        Ok(Started {
+            pid,
+            feed: pipes.stdin.1,
+            stdout: pipes.stdout.0,
+            stderr: pipes.stderr.0,
+        })
+    });
+    started.map_err(|error| refused(&error, &program, spec))
+}
+
+fn launch(spec: &CommandSpec, program: &Path, pipes: &Pipes<'_>) -> io::Result<Pid> {
+    let argv = spec.argv.iter().map(|arg| c_string(arg));
+    let argv = argv.collect::<io::Result<Vec<_>>>()?;
+    let environ = spec.env.iter().map(|(name, value)| {
+        let mut entry = name.to_owned();
+        entry.push("=");
+        entry.push(value);
+        c_string(&entry)
+    });
+    let environ = environ.collect::<io::Result<Vec<_>>>()?;
+    let cwd = spec.cwd.as_ref().map(|cwd| c_string(cwd.as_os_str()));
+    let cwd = cwd.transpose()?;
+    Launch {
+        program: &c_string(program.as_os_str())?,
+        argv: &argv,
+        environ: &environ,
+        cwd: cwd.as_ref(),
+        streams: [&pipes.stdin.0, &pipes.stdout.1, &pipes.stderr.1].map(AsFd::as_fd),
     }
-    command
-        .stdin(pipes.stdin.0)
-        .stdout(pipes.stdout.1)
-        .stderr(pipes.stderr.1);
-    let child = command
-        .spawn()
-        .map_err(|error| refused(&error, &program, spec))?;
-    // `command` holds the far ends of the pipes, and goes with this scope: from then on their end
-    // is reached when the command has closed them.
-    Ok(Started {
-        child,
-        feed: pipes.stdin.1,
-        stdout: pipes.stdout.0,
-        stderr: pipes.stderr.0,
-    })
+    .start()
+}
+
+fn c_string(text: &OsStr) -> io::Result<CString> {
+    Ok(CString::new(text.as_bytes())?)
 }
 
 struct Pipes<'a> {
-    stdin: (Stdio, Option<Feed<'a>>),
-    stdout: (OwnedFd, Stdio),
-    stderr: (OwnedFd, Stdio),
+    stdin: (OwnedFd, Option<Feed<'a>>),
+    stdout: (OwnedFd, OwnedFd),
+    stderr: (OwnedFd, OwnedFd),
 }
 
 impl<'a> Pipes<'a> {
@@ -96,7 +107,7 @@ impl<'a> Pipes<'a> {
         Ok(Pipes {
             stdin: match stdin {
                 Some(text) => stdin_pipe(text)?,
-                None => (nothing()?.into(), None),
+                None => (nothing()?, None),
             },
             stdout: output_pipe()?,
             stderr: output_pipe()?,
@@ -104,7 +115,7 @@ impl<'a> Pipes<'a> {
     }
 }
 
-fn output_pipe() -> io::Result<(OwnedFd, Stdio)> {
+fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (reader, writer) = io::pipe()?;
     Ok((reader.into(), writer.into()))
 }
@@ -120,7 +131,7 @@ fn nothing() -> io::Result<OwnedFd> {
 }
 
 /// A short text is in the pipe before the command begins, and nothing is left to do.
-fn stdin_pipe(text: &[u8]) -> io::Result<(Stdio, Option<Feed<'_>>)> {
+fn stdin_pipe(text: &[u8]) -> io::Result<(OwnedFd, Option<Feed<'_>>)> {
     let (reader, writer) = io::pipe()?;
     let mut feed = Feed {
         pipe: writer.into(),
@@ -259,7 +270,7 @@ mod tests {
     fn refusal(spec: &CommandSpec) -> End {
         loop {
             match spawn(spec, None) {
-                Ok(mut started) => panic!("it ran: {:?}", started.child.wait()),
+                Ok(started) => panic!("it ran: {:?}", started.pid),
                 Err(End::NotNow(error)) if error.contains("just now") => std::thread::yield_now(),
                 Err(end) => return end,
             }

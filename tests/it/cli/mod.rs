@@ -32,6 +32,7 @@ mod stops;
 mod streams;
 mod support;
 mod surroundings;
+mod told_to_stop;
 mod upkeep;
 mod what;
 mod words;

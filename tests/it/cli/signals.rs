@@ -147,3 +147,162 @@ fn a_service_manager_hears_when_it_is_ready_that_it_lives_and_when_it_stops() {
     jobq.write("gate", "");
     runner.wait().exits(0);
 }
+
+/// A command that runs until the file `gate` is there, says its number, and leaves a daemon behind.
+const WITH_DAEMON: &str = "setsid sh -c 'echo $$ >daemon; while :; do sleep 600; done' &
+    echo $$ >begun; while [ ! -e gate ]; do sleep 0.02; done";
+
+fn pid(text: &str) -> u32 {
+    text.trim().parse().unwrap()
+}
+
+fn process_state(pid: u32) -> char {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    fields.chars().next().unwrap()
+}
+
+/// A runner that was started by a shell which ignores some signals.
+fn runner_after(jobq: &Jobq, shell: &str) -> super::support::Running {
+    let text = format!("{shell}; exec jobq run");
+    let running = jobq.program("/bin/sh", &["-c", &text]).spawn();
+    running.wait_until_said("is running jobs");
+    running
+}
+
+#[test]
+fn a_closed_terminal_stops_a_runner_as_sigterm_does() {
+    for signal in [Signal::HUP, Signal::POWER, Signal::XCPU] {
+        let jobq = Jobq::new();
+        jobq.enqueue(&["--shell", GATED]);
+        let runner = jobq.runner(&[]);
+        jobq.wait_for_line("begun");
+        runner.signal(signal);
+        runner.wait_until_said("stopping");
+        jobq.write("gate", "");
+        runner.wait().exits(0);
+        assert_eq!(jobq.state(1), "completed");
+    }
+}
+
+#[test]
+fn a_runner_under_nohup_outlives_its_terminal() {
+    let jobq = Jobq::new();
+    let mut runner = runner_after(&jobq, "trap '' HUP QUIT");
+    runner.signal(Signal::HUP);
+    runner.signal(Signal::QUIT);
+    jobq.enqueue(&["--", "grep", "SigIgn", "/proc/self/status"]);
+    jobq.run(&["wait", "1"]).exits(0);
+    assert!(!runner.has_ended());
+    // Its commands hear every signal.
+    let shown = jobq.stdout(&["logs", "1"]);
+    let mask = u64::from_str_radix(shown.trim().rsplit('\t').next().unwrap(), 16).unwrap();
+    // Two above are the C library's own.
+    assert_eq!(mask & 0x7fff_ffff, 0, "{shown}");
+    runner.stop().exits(0);
+}
+
+#[test]
+fn stray_signals_end_no_runner() {
+    let jobq = Jobq::new();
+    let mut runner = jobq.runner(&[]);
+    let strays = [
+        Signal::USR1,
+        Signal::USR2,
+        Signal::ALARM,
+        Signal::VTALARM,
+        Signal::PROF,
+        Signal::IO,
+        Signal::XFSZ,
+    ];
+    strays.iter().for_each(|signal| runner.signal(*signal));
+    jobq.enqueue(&["--", "true"]);
+    jobq.run(&["wait", "1"]).exits(0);
+    assert!(!runner.has_ended());
+    runner.stop().exits(0);
+}
+
+#[test]
+fn sigquit_hurries_a_runner_at_once() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--shell", GATED]);
+    let runner = jobq.runner(&[]);
+    jobq.wait_for_line("begun");
+    runner.signal(Signal::QUIT);
+    runner.wait();
+    let job = jobq.job(1);
+    assert_eq!(
+        (&job["state"], &job["attempt"]),
+        (&json!("pending"), &json!(1))
+    );
+}
+
+#[test]
+fn a_runner_that_is_stopped_from_the_keyboard_stops_its_commands_and_continues_them() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--shell", WITH_DAEMON]);
+    let runner = jobq.runner(&[]);
+    let pids = ["begun", "daemon"].map(|name| pid(&jobq.wait_for_line(name)));
+    runner.signal(Signal::TSTP);
+    let all = [runner.pid(), pids[0], pids[1]];
+    crate::support::wait_until("all of it is stopped", PATIENCE, || {
+        all.iter().all(|pid| process_state(*pid) == 'T')
+    });
+    runner.signal(Signal::CONT);
+    crate::support::wait_until("all of it goes on", PATIENCE, || {
+        all.iter().all(|pid| process_state(*pid) != 'T')
+    });
+    jobq.write("gate", "");
+    jobq.run(&["wait", "1"]).exits(0);
+    runner.stop().exits(0);
+    // It was left after a clean end.
+    rustix::process::kill_process(
+        rustix::process::Pid::from_raw(pids[1] as i32).unwrap(),
+        Signal::KILL,
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_file_limit_is_a_full_disk_for_every_verb() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--", "true"]);
+    let payload = format!("\"{}\"", "x".repeat(200_000));
+    jobq.write("large.json", payload);
+    let script = "ulimit -f 8; exec jobq enqueue --kind x --payload @large.json";
+    let output = jobq.program("/bin/sh", &["-c", script]).run();
+    let output = output.fails(75, &["may not become larger than"]);
+    assert!(output.hint().contains("ulimit -f"));
+    assert_eq!(jobq.total(), 1);
+    jobq.drain(&[]).exits(0);
+}
+
+#[test]
+fn what_commands_leave_behind_is_reaped_by_their_runner() {
+    let jobq = Jobq::new();
+    let runner = jobq.runner(&[]);
+    jobq.enqueue(&[
+        "--shell",
+        "for i in 1 2 3; do (setsid sleep 0.2 & echo $! >>left); done",
+    ]);
+    jobq.run(&["wait", "1"]).exits(0);
+    let left = jobq.read("left");
+    assert_eq!(left.lines().count(), 3);
+    crate::support::wait_until("no zombie is left", PATIENCE, || {
+        left.lines().all(|line| {
+            let exists = std::path::Path::new("/proc").join(line).exists();
+            !exists
+        })
+    });
+    // Nor has it taken the exit status of its own commands.
+    let ids: Vec<i64> = (0..20)
+        .map(|_| jobq.enqueue(&["--retries", "0", "--shell", "(setsid sleep 0.01 &); exit 3"]))
+        .collect();
+    let words: Vec<String> = ids.iter().map(i64::to_string).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    jobq.run(&[&["wait"], &words[..]].concat()).exits(4);
+    for id in ids {
+        assert_eq!(jobq.job(id)["attempts"][0]["exit_code"], 3);
+    }
+    runner.stop().exits(0);
+}

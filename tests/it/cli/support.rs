@@ -133,6 +133,11 @@ impl Jobq {
         call
     }
 
+    /// Another program in place of jobq, which finds jobq in its `PATH`.
+    pub(crate) fn program<A: AsRef<OsStr>>(&self, program: &str, args: &[A]) -> Call<'_> {
+        self.call_binary(Path::new(program), args)
+    }
+
     fn call_binary<A: AsRef<OsStr>>(&self, binary: &Path, args: &[A]) -> Call<'_> {
         let mut command = Command::new(binary);
         command

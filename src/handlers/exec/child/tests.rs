@@ -2,6 +2,10 @@ use std::path::Path;
 
 use super::super::environment::Environment;
 use super::super::payload::{ExecPayload, Program};
+use rustix::process::{Pid, Signal};
+
+#[cfg(target_os = "linux")]
+use super::super::processes;
 use super::*;
 use crate::outcome::CancelReason;
 
@@ -13,7 +17,6 @@ type Act = Box<dyn FnMut(i32)>;
 struct Seen {
     chunks: Vec<(Stream, Vec<u8>)>,
     pids: Vec<i32>,
-    exits: usize,
     on_word: Option<(&'static str, Act)>,
 }
 
@@ -52,10 +55,6 @@ impl Watcher for Seen {
             act(self.pids[0]);
             self.on_word = None;
         }
-    }
-
-    fn exited(&mut self) {
-        self.exits += 1;
     }
 }
 
@@ -124,7 +123,7 @@ fn is_alive(pid: i32) -> bool {
 /// Whether it is there and no zombie, which an orphan is for a moment.
 fn is_running(pid: i32) -> bool {
     #[cfg(target_os = "linux")]
-    return group::Process::read(pid).is_some_and(|process| process.is_alive());
+    return processes::Process::read(pid).is_some_and(|process| process.is_alive());
     #[cfg(not(target_os = "linux"))]
     is_alive(pid)
 }
@@ -156,10 +155,10 @@ fn the_end_of_stderr_is_kept_for_the_error() {
 }
 
 #[test]
-fn the_watcher_sees_start_and_end_once() {
+fn the_watcher_sees_the_start_once() {
     let mut seen = Seen::default();
     Bench::shell("echo $$").run(&mut seen);
-    assert_eq!((seen.pids.len(), seen.exits), (1, 1));
+    assert_eq!(seen.pids.len(), 1);
     assert_eq!(seen.text(Stream::Stdout).trim(), seen.pids[0].to_string());
 }
 
@@ -172,7 +171,7 @@ fn a_command_that_cannot_be_started_is_never_announced() {
         ended.end,
         End::NotFound("command not found: /nowhere/tool".into())
     );
-    assert_eq!((seen.pids.len(), seen.exits, ended.usage), (0, 0, None));
+    assert_eq!((seen.pids.len(), ended.usage), (0, None));
 }
 
 #[test]
@@ -288,11 +287,11 @@ fn bytes_that_are_no_text_arrive_as_they_are() {
 
 #[test]
 fn a_process_in_the_background_holds_nobody_up_and_lives_on() {
-    for text in ["sleep 600 & echo $!", "setsid sleep 600 & echo $!; exit 3"] {
+    for text in ["sleep 600 & echo $!", "setsid sleep 600 & echo $!"] {
         let started = clock::instant();
         let mut seen = Seen::default();
         let ended = Bench::shell(text).run(&mut seen);
-        assert!(matches!(ended.end, End::Exited(_)));
+        assert_eq!(ended.end, End::Exited(0));
         assert!(
             started.elapsed() < Duration::from_secs(60),
             "it was waited for"
@@ -365,8 +364,12 @@ fn what_ignores_term_is_killed_after_the_grace_time() {
         let (seen, ended, took) = bench.cancelled_when_ready();
         assert!(matches!(ended.end, End::Signaled(9 | 15)), "{ended:?}");
         assert!(took >= bench.grace);
-        let group = Pid::from_raw(seen.pids[0]).unwrap();
-        wait_until("the group is gone", || group::is_empty(group));
+        #[cfg(target_os = "linux")]
+        assert!(
+            processes::living()
+                .iter()
+                .all(|process| process.pgid != seen.pids[0])
+        );
     }
 }
 
@@ -409,7 +412,7 @@ fn a_cancellation_after_the_end_rings_for_nobody() {
 fn without_a_pidfd_the_end_is_found_by_asking() {
     let run_without = |bench: &Bench, seen: &mut Seen| {
         let request = bench.request();
-        let Ok(started) = spawn(&bench.spec, None) else {
+        let Ok(started) = Child::start(&bench.spec, None) else {
             panic!("not started")
         };
         let mut supervision = Supervision::new(&request, started, Tools::take().unwrap());
@@ -488,4 +491,123 @@ fn a_command_inherits_no_descriptor_of_its_supervision() {
     let out = seen.text(Stream::Stdout);
     assert!(out.contains("pipe:"), "{out}");
     assert!(!out.contains("anon_inode"), "{out}");
+}
+
+/// Ways to leave the command's process group; the number of what has left it goes to the file `pid`.
+const ESCAPES: [&str; 5] = [
+    // A session of its own.
+    "setsid sleep 600 & echo $! >pid",
+    // A double fork, as daemons do: its parent is gone, and its session as well.
+    "setsid sh -c '(setsid sleep 600 & echo $! >pid) &'",
+    // A group of its own.
+    "sh -mc 'sleep 600 & echo $! >pid'",
+    // It does not hear SIGTERM.
+    "setsid sh -c 'trap \"\" TERM; echo $$ >pid; while :; do sleep 600; done' &",
+    // Without the variables that name the attempt: it is known by its parent alone.
+    "env -i setsid sleep 600 & echo $! >pid",
+];
+
+/// Names an attempt, as the handler does.
+fn of_attempt(text: &str, job: u32) -> Bench {
+    let mut bench = Bench::shell(text);
+    bench.grace = Duration::from_millis(300);
+    for (name, value) in [("JOBQ_DB", "/"), ("JOBQ_ATTEMPT", "1")] {
+        bench.spec.env.set(name, value);
+    }
+    bench.spec.env.set("JOBQ_JOB_ID", format!("7{job}"));
+    bench
+}
+
+/// Escapes, says `ready` and the number of what has escaped, and goes on.
+fn escaping(escape: &str, then: &str, job: u32) -> (tempfile::TempDir, Bench) {
+    let folder = tempfile::tempdir().unwrap();
+    let text = format!(
+        "cd {}; {escape}\n until test -s pid; do :; done; echo ready $(cat pid); {then}",
+        folder.path().display()
+    );
+    (folder, of_attempt(&text, job))
+}
+
+fn escaped(seen: &Seen) -> i32 {
+    let said = seen.text(Stream::Stdout);
+    let pid = said.split_whitespace().nth(1);
+    pid.unwrap_or_else(|| panic!("{said}")).parse().unwrap()
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_has_left_the_group_is_ended_with_a_command_that_is_cancelled() {
+    for (job, escape) in (0..).zip(ESCAPES) {
+        let (_folder, bench) = escaping(escape, "sleep 600", job);
+        let (seen, ended, _) = bench.cancelled_when_ready();
+        assert_eq!(ended.end, End::Signaled(15));
+        assert!(!is_running(escaped(&seen)), "{escape}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn what_a_failed_command_has_left_is_ended_before_it_is_tried_again() {
+    // Of the last one nothing is left to know it by.
+    for (job, escape) in (10..).zip(&ESCAPES[..4]) {
+        let (_folder, bench) = escaping(escape, "exit 3", job);
+        let mut seen = Seen::default();
+        let ended = bench.run(&mut seen);
+        assert_eq!((ended.end, ended.told), (End::Exited(3), None));
+        assert!(!is_running(escaped(&seen)), "{escape}");
+    }
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn neither_a_cancel_nor_a_failure_ends_what_is_anothers() {
+    let mut others = [
+        ("JOBQ_JOB_ID", "79999"),
+        ("JOBQ_ATTEMPT", "2"),
+        ("JOBQ_DB", "/tmp"),
+    ]
+    .map(|(name, value)| {
+        let mut command = std::process::Command::new("sleep");
+        for (name, value) in [
+            ("JOBQ_JOB_ID", "720"),
+            ("JOBQ_ATTEMPT", "1"),
+            ("JOBQ_DB", "/"),
+        ] {
+            command.env(name, value);
+        }
+        command.arg("600").env(name, value).spawn().unwrap()
+    });
+    let bench = of_attempt("exit 3", 20);
+    assert_eq!(bench.end(), End::Exited(3));
+    let bench = of_attempt("echo ready; sleep 600", 20);
+    bench.cancelled_when_ready();
+    for other in &mut others {
+        assert!(other.try_wait().unwrap().is_none());
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+}
+
+#[test]
+fn a_command_has_a_session_of_its_own_and_no_terminal() {
+    let mut seen = Seen::default();
+    let text = "cut -d' ' -f1,5,6,7 /proc/$$/stat; : </dev/tty";
+    let ended = Bench::shell(text).run(&mut seen);
+    let shown = seen.text(Stream::Stdout);
+    let numbers: Vec<&str> = shown.split_whitespace().collect();
+    assert!(numbers[0] == numbers[1] && numbers[1] == numbers[2] && numbers[3] == "0");
+    assert!(matches!(ended.end, End::Exited(1..)), "{ended:?}");
+    let words = ended.last_words.unwrap();
+    assert!(words.contains("/dev/tty"), "{words}");
+}
+
+#[test]
+fn an_exit_after_the_signal_is_told_apart_from_one_before() {
+    let text = "trap 'exit 0' TERM; echo ready; while :; do :; done";
+    let (_, ended, _) = Bench::shell(text).cancelled_when_ready();
+    let told = Some(CancelReason::Requested);
+    assert_eq!((ended.end, ended.told), (End::Exited(0), told));
+    let bench = Bench::shell("exit 0");
+    let ended = bench.run(&mut Seen::default());
+    assert_eq!((ended.end, ended.told), (End::Exited(0), None));
 }
