@@ -1,7 +1,9 @@
 //! What SQLite's errors mean to a person and to a caller.
 
+use std::io::ErrorKind;
+
 use rusqlite::ErrorCode;
-use rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_WRITE};
 
 use crate::error::{Error, Kind};
 
@@ -18,6 +20,15 @@ impl From<rusqlite::Error> for Error {
             // The index of the log is a file that SQLite cannot make any larger.
             Some(ErrorCode::SystemIoFailure) if is_code(&error, SQLITE_IOERR_SHMSIZE) => {
                 disk_full()
+            }
+            Some(ErrorCode::SystemIoFailure)
+                if is_code(&error, SQLITE_IOERR_WRITE) && may_write_no_more() =>
+            {
+                Error::new(
+                    Kind::Full,
+                    "the disk quota or the limit of a file's size is reached; nothing was changed",
+                )
+                .hint("free some space (`jobq prune` removes old jobs) or raise the limit, and try again")
             }
             Some(ErrorCode::ReadOnly) => Error::new(Kind::ReadOnly, "the database is read-only"),
             Some(ErrorCode::NotADatabase) => {
@@ -44,6 +55,13 @@ impl From<rusqlite::Error> for Error {
 fn disk_full() -> Error {
     Error::new(Kind::Full, "the disk is full; nothing was changed")
         .hint("free some space (`jobq prune` removes old jobs) and try again")
+}
+
+/// What the system said last to this thread, which is why the write has failed. To SQLite a quota and a
+/// `ulimit -f` are errors of the disk; to who waits they are a full one.
+fn may_write_no_more() -> bool {
+    let kind = std::io::Error::last_os_error().kind();
+    matches!(kind, ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge)
 }
 
 fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {

@@ -1,23 +1,26 @@
 //! The disk fails at COMMIT: whatever is said is true, nothing acknowledged is lost, and when the
-//! disk is well again everything goes on.
+//! disk is well again everything goes on. A disk may be slow as well, or a quota be reached.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use jobq::{JobId, State};
+use jobq::{EventKind, JobId, State};
 
 use crate::support::checker::Witness;
 use crate::support::child::{EnqueuerRole, Role, RunnerRole};
 use crate::support::notes::{self, Told};
-use crate::support::place::{Place, Scene, ailments, all_jobs};
+use crate::support::place::{
+    Place, Scene, ailments, all_jobs, count_events, job, wait_until_completed,
+};
 use crate::support::process::{Process, Spawn};
 use crate::support::task::Task;
 use crate::support::{PATIENCE, assert_stays, wait_until};
 
 /// In place of the C library's: fails while the file `$JOBQ_TEST_SYNC_FAILS.always` is there, and
-/// once for each `….once`, which it removes.
+/// once for each `….once`, which it removes. While `….slow` is there each sync takes a tenth of a
+/// second, and while `….quota` is there no write is allowed.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -35,7 +38,21 @@ static int fails(void) {
     return unlink(once) == 0 || access(always, F_OK) == 0;
 }
 
+static int is_there(const char *ending) {
+    const char *prefix = getenv("JOBQ_TEST_SYNC_FAILS");
+    char path[4096];
+    if (!prefix) return 0;
+    snprintf(path, sizeof path, "%s.%s", prefix, ending);
+    return access(path, F_OK) == 0;
+}
+
+ssize_t pwrite64(int fd, const void *from, size_t bytes, off64_t at) {
+    if (is_there("quota")) { errno = EDQUOT; return -1; }
+    return ((ssize_t (*)(int, const void *, size_t, off64_t)) dlsym(RTLD_NEXT, "pwrite64"))(fd, from, bytes, at);
+}
+
 static int sync_or_fail(const char *name, int fd) {
+    if (is_there("slow")) usleep(100000);
     if (fails()) { errno = EIO; return -1; }
     return ((int (*)(int)) dlsym(RTLD_NEXT, name))(fd);
 }
@@ -77,6 +94,15 @@ impl<'a> SickDisk<'a> {
                 self.place.file("sync").to_str().unwrap(),
             )
             .start()
+    }
+
+    /// From here on it is so: `slow`, or over its `quota`.
+    fn becomes(&self, what: &str) {
+        std::fs::write(self.place.file(&format!("sync.{what}")), "").unwrap();
+    }
+
+    fn is_no_longer(&self, what: &str) {
+        std::fs::remove_file(self.place.file(&format!("sync.{what}"))).unwrap();
     }
 
     fn fall_ill(&self) {
@@ -227,5 +253,62 @@ fn a_runner_whose_commits_fail_keeps_its_reports_and_forgets_no_job() {
             Witness::of(&scene, &queue, &HashMap::new()).violations(),
             Vec::<String>::new()
         );
+    }
+}
+
+#[test]
+fn a_quota_that_is_reached_is_told_as_a_full_disk_and_nothing_acknowledged_is_lost() {
+    let scene = Scene::new();
+    let Some(disk) = SickDisk::new(&scene) else {
+        return;
+    };
+    drop(scene.open());
+    let enqueuer = enqueuer(&disk, "enqueuer");
+    wait_for_more_notes(&scene, "jobs are acknowledged", is_acknowledged);
+    disk.becomes("quota");
+    let is_quota = |told: &Told| match told {
+        Told::Refused(error) => error.contains("the disk quota"),
+        _ => false,
+    };
+    wait_for_more_notes(&scene, "the quota is told", is_quota);
+    disk.is_no_longer("quota");
+    wait_for_more_notes(&scene, "jobs are acknowledged again", is_acknowledged);
+    enqueuer.end();
+    let queue = scene.open();
+    assert_eq!(notes::lies(&scene, &queue), Vec::<String>::new());
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}
+
+#[test]
+fn a_runner_on_a_slow_disk_is_not_taken_for_hung_and_its_jobs_are_run_once() {
+    let scene = Scene::new();
+    let Some(disk) = SickDisk::new(&scene) else {
+        return;
+    };
+    let queue = scene.open();
+    disk.becomes("slow");
+    let role = RunnerRole {
+        beat_every: Duration::from_millis(50),
+        hung_after: Duration::from_millis(700),
+        ..RunnerRole::default()
+    };
+    let runners = ["one", "two"].map(|name| disk.spawn(name, role.clone()));
+    let ids: Vec<JobId> = (0..6)
+        .map(|_| {
+            queue
+                .enqueue(Task::taking(Duration::from_millis(200)).job())
+                .unwrap()
+                .id
+        })
+        .collect();
+    for id in &ids {
+        wait_until_completed(&queue, *id);
+    }
+    let attempts: Vec<u32> = ids.iter().map(|id| job(&queue, *id).attempt).collect();
+    assert_eq!(attempts, [1; 6]);
+    assert_eq!(count_events(&queue, None, EventKind::RunnerLost), 0);
+    disk.is_no_longer("slow");
+    for runner in runners {
+        runner.end();
     }
 }
