@@ -137,6 +137,7 @@
 //!
 //! **Deliberately absent**: an async runtime, a server, a second process, polling, leases by wall
 //! clock, configuration in the database, a plug-in ABI, Windows.
+#![doc = include_str!("resources.md")]
 
 mod cancel;
 mod clock;

@@ -239,3 +239,35 @@ fn when(job: &JobRecord, now: Timestamp) -> Cell {
     let at = at.unwrap_or(job.created_at);
     Cell::either(relative(at, now), rfc3339(at))
 }
+
+#[cfg(test)]
+mod tests {
+    use jobq::NewJob;
+
+    use super::*;
+
+    #[test]
+    fn pages_of_large_jobs_are_short_and_none_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
+        let large = NewJob::new("k").payload(&"x".repeat(PAGE_BYTES / 2));
+        let ids: Vec<_> = (0..5)
+            .map(|_| queue.enqueue(large.clone()).unwrap().id)
+            .collect();
+        let filter = Filter {
+            sort: Sort::Oldest,
+            limit: Some(PAGE),
+            ..Filter::default()
+        };
+        let page = read_page(&queue, &filter).unwrap();
+        assert!(page.is_cut);
+        assert_eq!(page.jobs.len(), 2, "it ends with the job that fills it");
+        let mut met = Vec::new();
+        let more = walk(&queue, filter, None, &mut |job| {
+            met.push(job.id);
+            Ok(())
+        });
+        assert!(!more.unwrap());
+        assert_eq!(met, ids);
+    }
+}
