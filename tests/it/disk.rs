@@ -28,7 +28,7 @@ fn is_clear(told: &Told) -> bool {
     let (Told::Refused(error) | Told::Unknown(error)) = told else {
         return false;
     };
-    error.contains("disk is full") || error.contains("the limit of a file's size is reached")
+    error.contains("disk is full") || error.contains("may not become larger")
 }
 
 #[test]

@@ -217,7 +217,7 @@ fn fail_at_commit(folder: &Path) {
     let (large, large_answer) = call(move |tx| add_of(tx, 1_000_000));
     let body = writer.transact(&mut vec![small, large], &mut |_| Ok(()));
     let error = body.unwrap_err();
-    assert_eq!(error.kind(), Kind::Io, "{error:?}");
+    assert_eq!(error.kind(), Kind::Full, "{error:?}");
     for answer in [small_answer, large_answer] {
         let error = answer.recv().unwrap().unwrap_err();
         assert!(

@@ -74,7 +74,7 @@ fn a_schedule_is_added_and_listed_with_all_that_it_is() {
         ["nightly", "0 2 * * mon-fri", "Europe/Berlin"]
     );
     assert_eq!(row.rows()[0][3], text(&listed["next_at"]));
-    assert_eq!(row.rows()[0][7..], ["", "skip", "skip"]);
+    assert_eq!(row.rows()[0][7..], ["", "skip", "skip", ""]);
 }
 
 #[test]
