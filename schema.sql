@@ -281,8 +281,9 @@ CREATE TABLE jobq_batch (
 
 -- What each writer's last transaction was, so that it can tell after a failed COMMIT whether it landed.
 CREATE TABLE jobq_commit (
-    slot  INTEGER PRIMARY KEY,  -- 0 to 63, a writer picks one by chance
-    token INTEGER NOT NULL
+    slot  INTEGER PRIMARY KEY,  -- 0 to 63, a writer picks one by chance; 64: the file's own
+    token INTEGER NOT NULL,
+    file_id TEXT                -- of slot 64: 'jobq file ' and the file_id; as each commit writes this page, each log says whose it is
 ) STRICT;
 
 CREATE VIEW jobq_jobs AS

@@ -18,10 +18,11 @@ pub use transaction::Transaction;
 use crate::clock::Clock;
 use crate::job::{Enqueued, NewJob};
 use crate::store::checked::{CheckedJob, Limits};
-use crate::store::connection::{Access, Durability, OpenConfig};
+use crate::store::connection::{Access, Durability, LogAtClose, OpenConfig};
 use crate::store::enqueue;
 use crate::store::file::NetworkFs;
 use crate::store::names::Names;
+use crate::store::restore::{self, InUse, Restored};
 use crate::store::tx::Tx;
 use crate::store::{Store, schema};
 use crate::{Error, Result};
@@ -31,6 +32,7 @@ use crate::{Error, Result};
 pub struct QueueOptions {
     durability: Durability,
     network_fs: NetworkFs,
+    log_at_close: LogAtClose,
     clock: Clock,
     limits: Limits,
 }
@@ -47,6 +49,13 @@ impl QueueOptions {
     #[must_use]
     pub fn network_fs(mut self, network_fs: NetworkFs) -> QueueOptions {
         self.network_fs = network_fs;
+        self
+    }
+
+    /// What becomes of the file's log when the last process closes it; removed unless set.
+    #[must_use]
+    pub fn log_at_close(mut self, log_at_close: LogAtClose) -> QueueOptions {
+        self.log_at_close = log_at_close;
         self
     }
 
@@ -70,17 +79,38 @@ impl QueueOptions {
     /// The file is no database, is damaged, is of a newer jobq, lies on a network file system, or
     /// cannot be made.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Queue> {
-        let config = OpenConfig {
-            path: path.as_ref().to_owned(),
+        let limits = Arc::new(self.limits.clone());
+        Ok(Queue {
+            store: Arc::new(Store::open(self.config(path.as_ref()))?),
+            limits,
+        })
+    }
+
+    /// Puts a copy of a backup in the place of `path`, or makes that file of it. The backup is checked
+    /// before anything is changed, and stays as it is. A crash at any moment leaves the old file whole,
+    /// or the new one. The old one is kept beside it, and [`Restored`] tells where.
+    ///
+    /// # Errors
+    /// The backup is damaged, no file of jobq's, or of a newer one; the file in the place is in use
+    /// ([`Error::is_wrong_state`] where a runner lives, else [`Error::is_busy`]), or is an application's.
+    pub fn restore(
+        self,
+        backup: impl AsRef<Path>,
+        path: impl AsRef<Path>,
+        in_use: InUse,
+    ) -> Result<Restored> {
+        restore::restore(&self.config(path.as_ref()), backup.as_ref(), in_use)
+    }
+
+    fn config(self, path: &Path) -> OpenConfig {
+        OpenConfig {
+            path: path.to_owned(),
             durability: self.durability,
             network_fs: self.network_fs,
+            log_at_close: self.log_at_close,
             clock: self.clock,
             opened: None,
-        };
-        Ok(Queue {
-            store: Arc::new(Store::open(config)?),
-            limits: Arc::new(self.limits),
-        })
+        }
     }
 }
 
@@ -124,6 +154,12 @@ impl Queue {
     /// Whether the file could be opened only for reading.
     pub fn is_read_only(&self) -> bool {
         self.store.access != Access::ReadWrite
+    }
+
+    /// Where the log lies that was found beside the file when it was opened, and belonged to another: a
+    /// copy had been put in that file's place. What was in it alone is not in this file.
+    pub fn foreign_log(&self) -> Option<&Path> {
+        self.store.foreign_log.as_deref()
     }
 
     /// Adds one job: a typed one, or a [`NewJob`]. When this returns the job is durable.

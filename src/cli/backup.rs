@@ -6,6 +6,7 @@ use super::args;
 use super::exit::{CliResult, Exit};
 use super::output::text::bytes;
 use super::session::Session;
+use super::signal::Signal;
 
 #[derive(Serialize)]
 struct Answer {
@@ -14,7 +15,15 @@ struct Answer {
 }
 
 pub(super) fn run(args: &args::Backup, session: &Session) -> CliResult {
-    session.queue()?.backup(&args.file)?;
+    let signal = Signal::listen()?;
+    let made = session
+        .queue()?
+        .backup_while(&args.file, signal.has_not_come());
+    // Whatever was done, nothing is left of a backup that was interrupted.
+    if let (Err(_), Some(exit)) = (&made, signal.exit()) {
+        return Ok(exit);
+    }
+    made?;
     let answer = Answer {
         file: args.file.display().to_string(),
         bytes: std::fs::metadata(&args.file)?.len(),

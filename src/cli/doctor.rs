@@ -60,11 +60,9 @@ fn with_remedy(error: jobq::Error) -> CliError {
     let (foreign, corrupt) = (error.is_not_a_database(), error.is_corrupt());
     let error = CliError::from(error);
     if corrupt {
-        error.hint("put a backup in its place, or save what can be read: sqlite3 FILE .recover")
+        error.hint("jobq restore BACKUP, or save what can be read: sqlite3 FILE .recover")
     } else if foreign {
-        error.hint(
-            "it is some other file: name the right one with --db, or put a backup in its place",
-        )
+        error.hint("it is some other file: name the right one with --db, or `jobq restore BACKUP`")
     } else {
         error
     }

@@ -33,11 +33,13 @@ mod prune;
 mod queue;
 mod remove;
 mod report;
+mod restore;
 mod retry;
 mod run;
 mod schedule;
 mod screen;
 mod session;
+mod signal;
 mod status;
 mod wait;
 mod what;
@@ -75,7 +77,7 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
 fn run_verb(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
     let session = || Session::new(&cli.global, output, screen.clone());
     match &cli.verb {
-        Verb::Enqueue(args) => enqueue::run(args, &session()?),
+        Verb::Enqueue(args) => enqueue::run(args, &session()?.keeping_short_log()),
         Verb::Run(args) => run::run(args, &session()?),
         Verb::Status(args) => status::run(args, &session()?),
         Verb::List(args) => list::run(args, &session()?),
@@ -93,6 +95,7 @@ fn run_verb(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
         Verb::Schedule(args) => schedule::run(args, &session()?),
         Verb::Prune(args) => prune::run(args, &session()?),
         Verb::Backup(args) => backup::run(args, &session()?),
+        Verb::Restore(args) => restore::run(args, &session()?),
         Verb::Doctor(args) => doctor::run(args, &session()?),
         Verb::Bench(args) => bench::run(args, &session()?),
         Verb::Progress(args) => report::progress(args, &session()?),

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jobq::{
-    Durability, Filter, JobId, Limits, NetworkFs, Queue, QueueOptions, RunnerRecord, RunnersOf,
+    Durability, Filter, JobId, Limits, LogAtClose, NetworkFs, Queue, QueueOptions, RunnerRecord,
+    RunnersOf,
 };
 
 use super::args::{Global, JobFilter};
@@ -24,6 +25,7 @@ pub(crate) struct Session {
     pub(crate) config: Arc<Config>,
     db: PathBuf,
     global: Global,
+    log_at_close: LogAtClose,
     queue: OnceCell<Queue>,
 }
 
@@ -43,8 +45,17 @@ impl Session {
             config: Arc::new(config),
             db,
             global: global.clone(),
+            log_at_close: LogAtClose::Remove,
             queue: OnceCell::new(),
         })
+    }
+
+    /// For a verb that is called often and ends at once: the removal of the log would cost it as much
+    /// as all the rest.
+    #[must_use]
+    pub(crate) fn keeping_short_log(mut self) -> Session {
+        self.log_at_close = LogAtClose::KeepShort;
+        self
     }
 
     /// Where the database is, or will be.
@@ -60,6 +71,13 @@ impl Session {
         let queue = self.options().open(&self.db)?;
         if queue.is_read_only() {
             self.screen.say("note: the database is read-only");
+        }
+        if let Some(log) = queue.foreign_log() {
+            self.screen.say(format_args!(
+                "note: a copy was put in the place of {}; the log of the file that was there before is now {}",
+                self.db.display(),
+                log.display()
+            ));
         }
         Ok(self.queue.get_or_init(|| queue).clone())
     }
@@ -86,6 +104,7 @@ impl Session {
         Queue::options()
             .durability(self.durability())
             .network_fs(network_fs)
+            .log_at_close(self.log_at_close)
             .limits(limits)
     }
 

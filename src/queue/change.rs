@@ -8,6 +8,7 @@ use crate::clock::millis;
 use crate::job::{JobId, NewJob};
 use crate::limit::QueueLimits;
 use crate::state::State;
+use crate::store::backup;
 use crate::store::checked::check_payload;
 use crate::store::edit::{self, Cancelled, Edit};
 use crate::store::names::{self, KindsOf};
@@ -269,12 +270,26 @@ impl Queue {
         self.store.write(move |tx| queues::resume(tx, &which))
     }
 
-    /// Writes a consistent copy of the live file to a new file.
+    /// Writes a consistent copy of the live file to a new file, which has an id of its own. When this
+    /// returns the copy is whole and on the disk; [`QueueOptions::restore`](crate::QueueOptions::restore)
+    /// puts it in a file's place.
     ///
     /// # Errors
     /// The target exists or cannot be written.
     pub fn backup(&self, to: impl AsRef<Path>) -> Result<()> {
-        upkeep::backup(&*self.store.reader()?, to.as_ref())
+        self.backup_while(to, || true)
+    }
+
+    /// As [`Queue::backup`], for as long as `goes_on` says so: it is asked many times a second.
+    ///
+    /// # Errors
+    /// As [`Queue::backup`], and where it was stopped. Nothing is left of it then.
+    pub fn backup_while(
+        &self,
+        to: impl AsRef<Path>,
+        goes_on: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<()> {
+        backup::backup(&*self.store.reader()?, to.as_ref(), Box::new(goes_on))
     }
 
     /// Examines the file; changes nothing.

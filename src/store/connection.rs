@@ -9,7 +9,7 @@ use rusqlite::{Connection, OpenFlags};
 
 use super::file::{self, NetworkFs};
 use super::identity::{Found, OpenFile, replaced};
-use super::schema;
+use super::{foreign_log, schema};
 use crate::clock::Clock;
 use crate::error::Kind;
 use crate::{Error, Result};
@@ -25,12 +25,24 @@ pub enum Durability {
     Normal,
 }
 
+/// What becomes of the log when the last process that has the file open closes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogAtClose {
+    /// It is moved into the file, synced, and removed: the file alone is then all there is.
+    #[default]
+    Remove,
+    /// A short one stays: the next process reads it, which costs that process less than the syncs
+    /// would cost this one.
+    KeepShort,
+}
+
 /// How a file is opened.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct OpenConfig {
     pub(crate) path: PathBuf,
     pub(crate) durability: Durability,
     pub(crate) network_fs: NetworkFs,
+    pub(crate) log_at_close: LogAtClose,
     pub(crate) clock: Clock,
     /// The file that this process has open already: no other one is opened in its place.
     pub(crate) opened: Option<Arc<OpenFile>>,
@@ -54,6 +66,8 @@ pub(crate) struct Opened {
     pub(crate) conn: Connection,
     pub(crate) access: Access,
     pub(crate) file: Arc<OpenFile>,
+    /// Where a log lies now that belonged to another file.
+    pub(crate) foreign_log: Option<PathBuf>,
 }
 
 /// So often a file may be replaced while it is being opened.
@@ -69,10 +83,16 @@ pub(crate) fn open_first(config: &OpenConfig) -> Result<Opened> {
                 if before == Found::Nothing {
                     made?;
                 }
+                let foreign_log = foreign_log::put_aside(&config.path)?;
                 let (conn, access) = open(config)?;
                 if let Some(file) = OpenFile::just_opened(&config.path, before) {
                     let file = Arc::new(file);
-                    return Ok(Opened { conn, access, file });
+                    return Ok(Opened {
+                        conn,
+                        access,
+                        file,
+                        foreign_log,
+                    });
                 }
             }
         }
@@ -142,7 +162,7 @@ fn open_for_reading(path: &Path) -> Result<(Connection, Access)> {
     Ok((conn, Access::Immutable))
 }
 
-fn open_immutable(path: &Path) -> Result<Connection> {
+pub(crate) fn open_immutable(path: &Path) -> Result<Connection> {
     let mut uri = "file:".to_owned();
     for byte in path.as_os_str().as_encoded_bytes() {
         match byte {

@@ -2,6 +2,7 @@
 //!
 //! Only by `stat`: closing a descriptor of the database would drop SQLite's locks on it.
 
+use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -45,6 +46,13 @@ impl Found {
             },
         }
     }
+}
+
+/// Whether the path leads to this open file, and not by a link.
+pub(crate) fn leads_to(path: &Path, file: &File) -> bool {
+    let id = |found: std::fs::Metadata| (found.dev(), found.ino());
+    let (open, there) = (file.metadata(), std::fs::symlink_metadata(path));
+    open.is_ok_and(|open| there.is_ok_and(|there| id(open) == id(there)))
 }
 
 /// The file that a process works with, and the log and shared memory that SQLite keeps beside it: two

@@ -9,6 +9,7 @@ use crate::{Error, Result};
 pub(crate) mod attempt_writes;
 pub(crate) mod attempts;
 mod audit;
+pub(crate) mod backup;
 pub(crate) mod batches;
 pub(crate) mod change;
 pub(crate) mod checked;
@@ -30,6 +31,7 @@ pub(crate) mod file;
 pub(crate) mod fire;
 #[cfg(feature = "cli")]
 pub(crate) mod floor;
+mod foreign_log;
 pub(crate) mod gate;
 pub(crate) mod head;
 pub(crate) mod identity;
@@ -38,6 +40,7 @@ pub(crate) mod links;
 pub(crate) mod lock_holder;
 pub(crate) mod locks;
 pub(crate) mod names;
+pub(crate) mod new_file;
 pub(crate) mod places;
 pub(crate) mod prerequisites;
 pub(crate) mod prune;
@@ -46,6 +49,7 @@ pub(crate) mod rate;
 pub(crate) mod reader;
 pub(crate) mod records;
 pub(crate) mod requeue;
+pub(crate) mod restore;
 pub(crate) mod room;
 pub(crate) mod runners;
 pub(crate) mod schedules;
@@ -85,12 +89,20 @@ pub(crate) struct Store {
     readers: ReadPool,
     effects: Effects,
     pub(crate) seat: WriterSeat,
+    /// Where a log that belonged to another file lies now.
+    pub(crate) foreign_log: Option<PathBuf>,
 }
 
 impl Store {
     pub(crate) fn open(mut config: OpenConfig) -> Result<Store> {
         config.path = file::prepare_folder(&config.path)?;
-        let Opened { conn, access, file } = connection::open_first(&config)?;
+        let opened = connection::open_first(&config)?;
+        let Opened {
+            conn,
+            access,
+            file,
+            foreign_log,
+        } = opened;
         config.opened = Some(Arc::clone(&file));
         let effects = Effects::new(config.clone());
         let writer = (access == Access::ReadWrite)
@@ -102,6 +114,7 @@ impl Store {
             readers: ReadPool::new(Arc::clone(&file), access),
             file,
             config,
+            foreign_log,
         })
     }
 

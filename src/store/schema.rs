@@ -43,9 +43,17 @@ statements! {
     cold META_EXISTS = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'jobq_meta'";
     cold FILE_ID_RENEW = "INSERT INTO jobq_meta (key, value) VALUES ('file_id', lower(hex(randomblob(16))))
         ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+    /// The page that it is on is written by every commit: see `foreign_log.rs`.
+    cold COMMIT_FILE_ID_RENEW = "INSERT INTO jobq_commit (slot, token, file_id)
+        SELECT 64, 0, 'jobq file ' || value FROM jobq_meta WHERE key = 'file_id'
+        ON CONFLICT (slot) DO UPDATE SET file_id = excluded.file_id";
+    cold FILE_ID = "SELECT value FROM jobq_meta WHERE key = 'file_id'";
     cold CREATED_BY = "SELECT value FROM jobq_meta WHERE key = 'created_by'";
     cold TABLES_COUNT = "SELECT count(*) FROM sqlite_schema";
 }
+
+/// What the row of `jobq_commit` that names the file begins with.
+pub(crate) const FILE_ID_PREFIX: &str = "jobq file ";
 
 /// Whose file it is: jobq sets modes only in its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -78,12 +86,9 @@ fn keep_wal(conn: &Connection) -> Result<()> {
     let Err(error) = require_wal(conn) else {
         return Ok(());
     };
-    let created_by: Option<String> = conn
-        .query_row(CREATED_BY, [], |row| row.get(0))
-        .optional()?;
-    match created_by.as_deref() {
-        Some("jobq") => set_modes(conn),
-        _ => Err(error),
+    match is_of_jobq(conn)? {
+        true => set_modes(conn),
+        false => Err(error),
     }
 }
 
@@ -97,8 +102,35 @@ pub(crate) fn check(conn: &Connection) -> Result<()> {
             format!("the database has schema {found}, this jobq needs {VERSION}, and the file is read-only"),
         )
         .hint("open it once where it can be written")),
-        None => Err(Error::new(Kind::NotADatabase, "the database holds no jobq tables")),
+        None => Err(no_tables()),
     }
+}
+
+fn no_tables() -> Error {
+    Error::new(Kind::NotADatabase, "the database holds no jobq tables")
+}
+
+/// Refuses a file that no upgrade could bring to this version.
+pub(crate) fn known(conn: &Connection) -> Result<()> {
+    match version(conn)? {
+        Some(found) if found > VERSION => Err(newer(found)),
+        Some(_) => Ok(()),
+        None => Err(no_tables()),
+    }
+}
+
+/// Whether it is somebody's database, without anything of jobq's.
+pub(crate) fn has_only_other_tables(conn: &Connection) -> Result<bool> {
+    let tables: i64 = conn.query_row(TABLES_COUNT, [], |row| row.get(0))?;
+    Ok(tables > 0 && version(conn)?.is_none())
+}
+
+/// Whether the file is jobq's own, rather than an application's that has jobq's tables, too.
+pub(crate) fn is_of_jobq(conn: &Connection) -> Result<bool> {
+    let created_by: Option<String> = conn
+        .query_row(CREATED_BY, [], |row| row.get(0))
+        .optional()?;
+    Ok(created_by.as_deref() == Some("jobq"))
 }
 
 /// The version check of each write transaction: the file may have been upgraded under its writer.
@@ -128,7 +160,7 @@ fn version(conn: &Connection) -> Result<Option<i64>> {
             Kind::Corrupt,
             "the database has jobq's tables but no schema version",
         )
-        .hint("restore a backup")
+        .hint("put a backup in its place: jobq restore BACKUP")
     })
 }
 
@@ -163,9 +195,21 @@ fn create(conn: &mut Connection, now_ms: i64) -> Result<()> {
         };
         tx.execute(META_SET, params!["created_by", owner])?;
         tx.execute(META_SET, params!["created_at", now_ms])?;
-        tx.execute(FILE_ID_RENEW, [])?;
+        renew_file_id(&tx)?;
     }
     tx.commit()?;
+    Ok(())
+}
+
+/// The file's own id.
+pub(crate) fn file_id(conn: &Connection) -> rusqlite::Result<String> {
+    conn.query_row(FILE_ID, [], |row| row.get(0))
+}
+
+/// Gives the file an id of its own: a new file, and a copy, are not the file that they came from.
+pub(crate) fn renew_file_id(conn: &Connection) -> Result<()> {
+    conn.execute(FILE_ID_RENEW, [])?;
+    conn.execute(COMMIT_FILE_ID_RENEW, [])?;
     Ok(())
 }
 

@@ -26,7 +26,7 @@ impl From<rusqlite::Error> for Error {
             }
             Some(ErrorCode::DatabaseCorrupt) => {
                 Error::new(Kind::Corrupt, format!("the database is damaged: {error}"))
-                    .hint("see `jobq doctor`, and restore a backup")
+                    .hint("see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place")
             }
             Some(ErrorCode::TooBig) => {
                 Error::invalid("the value is larger than SQLite can hold (1 GB)")

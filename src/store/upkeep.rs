@@ -1,4 +1,4 @@
-//! Backups and the doctor.
+//! The doctor.
 
 use std::path::Path;
 
@@ -12,9 +12,9 @@ use super::fire;
 use super::queues;
 use super::runners;
 use super::tx::Tx;
+use crate::Result;
 use crate::plural::count;
 use crate::state::State;
-use crate::{Error, Result};
 
 /// What the doctor found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -239,41 +239,4 @@ pub(crate) fn recount(tx: &mut Tx<'_>) -> Result<()> {
             .execute(params![queue, state, jobs])?;
     }
     audit::repair(tx)
-}
-
-/// VACUUM is refused on a connection that may only read, although it writes to another file.
-fn copy(conn: &Connection, to: &str) -> Result<()> {
-    conn.pragma_update(None, "query_only", false)?;
-    let copied = conn.execute("VACUUM INTO ?1", [to]);
-    conn.pragma_update(None, "query_only", true)?;
-    copied?;
-    // VACUUM leaves its target without a write-ahead log, with which it can be put in place as it is.
-    Connection::open(to)?.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-    Ok(())
-}
-
-/// Writes a consistent copy of the live file: one read transaction, nobody waits.
-pub(crate) fn backup(conn: &Connection, to: &Path) -> Result<()> {
-    let to = file::prepare_folder(to)?;
-    if to.exists() {
-        return Err(Error::invalid(format!("{} is there already", to.display()))
-            .hint("name a file that does not exist yet"));
-    }
-    let part = file::with_suffix(&to, ".part");
-    let _ = std::fs::remove_file(&part);
-    file::create_private(&part)?;
-    let copied = part
-        .to_str()
-        .ok_or_else(|| Error::invalid(format!("{} is not UTF-8", part.display())))
-        .and_then(|name| copy(conn, name));
-    let moved = copied.and_then(|_| {
-        let synced = std::fs::File::open(&part).and_then(|file| file.sync_all());
-        synced
-            .and_then(|()| std::fs::rename(&part, &to))
-            .map_err(|error| Error::io(format_args!("{}", to.display()), error))
-    });
-    if moved.is_err() {
-        let _ = std::fs::remove_file(&part);
-    }
-    moved.map_err(|error| error.context("the backup was not made"))
 }

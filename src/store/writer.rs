@@ -11,7 +11,7 @@ use rusqlite::hooks::Wal;
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::command::{Command, not_saved};
-use super::connection::{self, OpenConfig};
+use super::connection::{self, LogAtClose, OpenConfig};
 use super::file;
 use super::gate::Gate;
 use super::lock_holder;
@@ -430,21 +430,24 @@ impl Writer {
     }
 }
 
-/// A log that is left behind is read by the next process that opens the file: a small one costs that
-/// process less than a checkpoint would cost this one.
-const LEAVE_LOG_BYTES: u64 = 512 * 1024;
+/// A longer log than this is never left behind. A shorter one costs the next process that opens the file
+/// less to read than its removal would cost this one.
+const LONGEST_KEPT_LOG_BYTES: u64 = 512 * 1024;
 
 impl Drop for Writer {
-    /// Lets SQLite checkpoint and remove the log where it has grown and nobody else has the file open.
+    /// Lets SQLite move the log into the file and remove it, where nobody else has the file open. SQLite
+    /// removes it by its name: where another file is in the place of this one, that is its log.
     fn drop(&mut self) {
-        // By name SQLite would remove the log of the file that has taken this one's place.
-        let file = self.config.opened.as_ref();
-        if file.is_some_and(|file| file.check().is_err()) {
+        let Some(conn) = self.conn.as_ref() else {
             return;
-        }
+        };
+        let file = self.config.opened.as_ref();
+        let is_in_place = file.is_none_or(|file| file.check().is_ok());
         let log = file::with_suffix(&self.config.path, "-wal");
-        let log_bytes = std::fs::metadata(log).map_or(0, |log| log.len());
-        if let Some(conn) = self.conn.as_ref().filter(|_| log_bytes > LEAVE_LOG_BYTES) {
+        let log_bytes = || std::fs::metadata(log).map_or(0, |log| log.len());
+        let is_kept = self.config.log_at_close == LogAtClose::KeepShort
+            && log_bytes() <= LONGEST_KEPT_LOG_BYTES;
+        if is_in_place && !is_kept {
             let _ = conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
         }
     }

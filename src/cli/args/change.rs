@@ -161,6 +161,21 @@ pub(crate) struct Backup {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+The file that was there is kept beside it as FILE.before-restore, with its jobs.
+
+Examples:
+  jobq backup monday.db
+  jobq restore monday.db")]
+pub(crate) struct Restore {
+    /// The backup; it stays as it is
+    pub(crate) file: PathBuf,
+    /// Replace the database although processes work with it; their runners end when they notice
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct Doctor {
     /// Repair what can be repaired: recount the jobs, rebuild what follows from them
     #[arg(long)]

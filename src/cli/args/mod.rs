@@ -18,7 +18,8 @@ use clap::{ArgAction, ColorChoice, Parser, Subcommand};
 use jobq::Durability;
 
 pub(crate) use change::{
-    Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Resume, Retry, SetQueue,
+    Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Restore, Resume, Retry,
+    SetQueue,
 };
 pub(crate) use enqueue::{Enqueue, Start};
 pub(crate) use filter::JobFilter;
@@ -133,6 +134,8 @@ pub(crate) enum Verb {
     Prune(Prune),
     /// Copy the live database to a new file
     Backup(Backup),
+    /// Put a backup in the place of the database
+    Restore(Restore),
     /// Examine the database
     Doctor(Doctor),
     /// Measure this machine

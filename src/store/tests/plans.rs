@@ -40,6 +40,7 @@ modules![
     last_ended,
     queues,
     rate,
+    restore,
     records,
     requeue,
     room,

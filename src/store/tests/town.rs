@@ -75,7 +75,7 @@ pub(super) fn town() -> Sandbox {
          VALUES ('one', 1, 'h', 5, '[\"send\"]', 1, 1, 1, 7, NULL), ('two', 2, 'h', 5, '[\"resize\"]', 1, 2, 2, 8, NULL),
              ('three', 3, 'h', 5, '[]', 3, 3, 3, 9, {START_MS}), ('four', 4, 'h', 5, '[]', 4, 4, 4, 10, {TARGET_ENDED_MS});
          INSERT INTO jobq_batch VALUES ('abc', 1, 3, 1), ('def', 4, 9, 2);
-         INSERT INTO jobq_commit VALUES (1, 11), (2, 22);
+         INSERT INTO jobq_commit (slot, token) VALUES (1, 11), (2, 22);
          INSERT INTO jobq_meta VALUES ('schema_version', 1), ('clock_boot', 'boot'), ('clock_offset_ms', 1000);"
     ));
     for who in WHO {

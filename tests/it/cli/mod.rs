@@ -20,6 +20,7 @@ mod output;
 mod packaging;
 mod places;
 mod replaced;
+mod restore;
 mod rules;
 mod rules_many;
 mod run;
