@@ -3,18 +3,23 @@
 mod schedules;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::ErrorKind;
+use std::fs::OpenOptions;
+use std::io::{self, ErrorKind, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jobq::{Backoff, Durability, RetryPolicy};
+use rustix::fs::OFlags;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use schedules::ScheduleTable;
+use trust::Caller;
 
 use super::args::{Unknown, WORKERS};
 use super::exit::{CliError, CliResult};
@@ -151,7 +156,7 @@ impl Config {
                 CliError::usage(format!("there is no config file {}", path.display()))
             });
         }
-        if let Some(config) = Config::read(Path::new(FILE_NAME))? {
+        if let Some(config) = Config::read_found(Path::new(FILE_NAME))? {
             return Ok(config);
         }
         let env = |name: &str| std::env::var_os(name);
@@ -165,16 +170,47 @@ impl Config {
 
     /// None where there is no such file.
     fn read(path: &Path) -> CliResult<Option<Config>> {
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error)
-                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) =>
-            {
-                return Ok(None);
-            }
-            Err(error) => return Err(CliError::io(path.display(), &error)),
+        match std::fs::read_to_string(path) {
+            Ok(text) => Config::of(&text, path).map(Some),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(CliError::io(path.display(), &error)),
+        }
+    }
+
+    /// The same for a file that nobody has named: it lies where somebody happens to be.
+    fn read_found(path: &Path) -> CliResult<Option<Config>> {
+        let failed = |error| CliError::io(path.display(), &error);
+        let opened = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path);
+        let mut file = match opened {
+            Ok(file) => file,
+            Err(error) if is_missing(&error) => return Ok(None),
+            Err(error) => return Err(failed(error)),
         };
-        let mut config = Config::parse(&text, path)?;
+        let found = file.metadata().map_err(failed)?;
+        let refused = |why: String| {
+            Err(
+                CliError::failed(format!("./{} is not obeyed: {why}", path.display())).hint(
+                    format!("if you trust what it says: --config ./{}", path.display()),
+                ),
+            )
+        };
+        if !found.is_file() {
+            return refused("it is not a regular file".to_owned());
+        }
+        let folder = std::fs::metadata(".").map_err(failed)?;
+        if let Some(why) = Caller::of_process().distrust(&found, &folder) {
+            return refused(why);
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(failed)?;
+        Config::of(&text, path).map(Some)
+    }
+
+    fn of(text: &str, path: &Path) -> CliResult<Config> {
+        let mut config = Config::parse(text, path)?;
         config.path = path.to_owned();
         let path =
             std::path::absolute(path).map_err(|error| CliError::io(path.display(), &error))?;
@@ -183,7 +219,7 @@ impl Config {
         if let (Some(db), Some(folder)) = (&config.db, &config.folder) {
             config.db = Some(folder.join(db));
         }
-        Ok(Some(config))
+        Ok(config)
     }
 
     fn parse(text: &str, path: &Path) -> CliResult<Config> {
@@ -266,6 +302,10 @@ impl Config {
             ..Options::default()
         }
     }
+}
+
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// A name as the file writes it in a table's header.

@@ -45,6 +45,13 @@ pub(super) fn run(args: &args::Doctor, session: &Session) -> CliResult {
     if args.fix {
         queue.recount().map_err(with_remedy)?;
         session.screen.say("repaired what can be repaired");
+        let strays = queue.remove_strays().map_err(with_remedy)?;
+        if strays > 0 {
+            session.screen.say(format_args!(
+                "{} removed",
+                count(strays as u64, "stray file")
+            ));
+        }
     }
     let mut findings = queue.examine().map_err(with_remedy)?;
     findings.extend(on_disk(&queue.path()));

@@ -11,7 +11,9 @@ use crate::state::State;
 use crate::store::backup;
 use crate::store::checked::check_payload;
 use crate::store::edit::{self, Cancelled, Edit};
+use crate::store::locks;
 use crate::store::names::{self, KindsOf};
+use crate::store::new_file;
 use crate::store::prune::{self, Allowance, Pass, Sweep};
 use crate::store::queues::{self, Which};
 use crate::store::tx::Tx;
@@ -309,6 +311,17 @@ impl Queue {
     /// The file cannot be written.
     pub fn recount(&self) -> Result<()> {
         self.store.write(upkeep::recount)
+    }
+
+    /// Removes the files beside the database that killed processes have left and nobody needs: locks of
+    /// runners that are gone, copies that were not finished. How many.
+    ///
+    /// # Errors
+    /// The database cannot be read.
+    pub fn remove_strays(&self) -> Result<usize> {
+        let locks = locks::remove_strays(&*self.store.reader()?, &self.store.runners_folder())?;
+        let folder = self.store.path().parent();
+        Ok(locks + folder.map_or(0, new_file::remove_strays))
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use super::dispatcher::Settings;
 use super::liveness::{Lock, OwnLock};
 use crate::Result;
+use crate::store::locks;
 use crate::store::runners::{self, Beats, Registration};
 use crate::store::seat::SeatLease;
 use crate::store::tx::Tx;
@@ -31,12 +32,14 @@ pub(crate) fn register(
     workers: usize,
     places: (&Path, &OwnLock),
 ) -> Result<Identity> {
-    register_by(places, |name| {
+    let identity = register_by(places, |name| {
         let registration = registration(name, settings, (workers, Beats::Regularly));
         lease.writer.transact(&mut Vec::new(), &mut |tx| {
             insert(tx, &registration, &settings.registry.limits)
         })
-    })
+    })?;
+    locks::remove_strays(lease.writer.conn()?, places.0)?;
+    Ok(identity)
 }
 
 /// The same through whatever writes the row: `write` gets the name of the lock.

@@ -58,6 +58,7 @@ fn make_own(new: &NewFile) -> Result<()> {
     // Nobody else knows the file, and it is synced as a whole at the end.
     conn.pragma_update(None, "synchronous", "OFF")?;
     conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
+    schema::upgrade_copy(&mut conn)?;
     let tx = conn.transaction()?;
     schema::renew_file_id(&tx)?;
     tx.commit()?;

@@ -3,9 +3,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use rusqlite::Connection;
+use rustix::fs::OFlags;
+
 use super::file::lock_file;
+use super::runners;
+use crate::Result;
+use crate::clock::Clock;
 
 /// What a look at a runner's lock tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +44,47 @@ pub(crate) fn look(folder: &Path, name: &str) -> Lock {
     let _ = file.unlock();
     drop(OpenOptions::new().write(true).open(&path));
     Lock::Free
+}
+
+/// A file that is younger may belong to a runner that is not in the database yet.
+const STRAY_AFTER_MS: i64 = 60_000;
+const NAME_CHARS: usize = 32;
+
+/// Removes the lock files that no runner of the database is behind: of one that was killed before it was
+/// in there, or of which somebody has taken over. How many.
+pub(crate) fn remove_strays(conn: &Connection, folder: &Path) -> Result<usize> {
+    let alive = runners::alive(conn)?;
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let name = name.to_str().and_then(|name| name.strip_suffix(".lock"));
+        let is_ours = |name: &&str| {
+            name.len() == NAME_CHARS && name.bytes().all(|byte| byte.is_ascii_hexdigit())
+        };
+        let Some(name) = name.filter(is_ours) else {
+            continue;
+        };
+        let is_known = alive.iter().any(|runner| runner.name == name);
+        if !is_known && is_old_and_free(&entry.path()) {
+            removed += usize::from(std::fs::remove_file(entry.path()).is_ok());
+        }
+    }
+    Ok(removed)
+}
+
+fn is_old_and_free(path: &Path) -> bool {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed())
+        .open(path);
+    let Ok(file) = opened else { return false };
+    let is_old = file.metadata().is_ok_and(|found| {
+        found.is_file() && Clock::default().now_ms() - found.mtime() * 1000 > STRAY_AFTER_MS
+    });
+    is_old && file.try_lock().is_ok()
 }
 
 #[cfg(test)]

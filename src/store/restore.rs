@@ -77,7 +77,7 @@ pub(crate) fn restore(config: &OpenConfig, from: &Path, in_use: InUse) -> Result
                 .hint("name a backup: a file that `jobq backup` has made"),
         );
     }
-    let (new, jobs, last_id) = checked_copy(&from, &to, config)?;
+    let (new, jobs, last_id) = checked_copy(&from, &to)?;
     let old = Old::hold(&to, in_use)?;
     let counted = old.count(last_id);
     take_modes(&new, &to)?;
@@ -94,7 +94,7 @@ pub(crate) fn restore(config: &OpenConfig, from: &Path, in_use: InUse) -> Result
 }
 
 /// A whole copy of a sound backup, with its log's content, of this schema, with an id of its own.
-fn checked_copy(from: &Path, to: &Path, config: &OpenConfig) -> Result<(NewFile, u64, i64)> {
+fn checked_copy(from: &Path, to: &Path) -> Result<(NewFile, u64, i64)> {
     let of_backup = |error: Error| error.context(format_args!("the backup {}", from.display()));
     let conn = open_backup(from).map_err(of_backup)?;
     sound(&conn).map_err(of_backup)?;
@@ -102,12 +102,9 @@ fn checked_copy(from: &Path, to: &Path, config: &OpenConfig) -> Result<(NewFile,
     let new = backup::copy(&conn, to, Box::new(|| true))
         .map_err(|error| error.context("nothing was restored"))?;
     drop(conn);
-    let mut copy = Connection::open(new.path())?;
-    copy.pragma_update(None, "synchronous", "OFF")?;
-    schema::ensure(&mut copy, config.clock.now_ms()).map_err(of_backup)?;
+    let copy = connection::open_immutable(new.path())?;
     let jobs = copy.query_row(RESTORED_JOBS, [], |row| row.get(0))?;
     let last_id = copy.query_row(RESTORED_LAST_ID, [], |row| row.get(0))?;
-    copy.close().map_err(|(_, error)| error)?;
     Ok((new, jobs, last_id))
 }
 

@@ -206,6 +206,15 @@ pub(crate) fn file_id(conn: &Connection) -> rusqlite::Result<String> {
     conn.query_row(FILE_ID, [], |row| row.get(0))
 }
 
+/// Brings a copy to this version, whatever its journal is.
+pub(crate) fn upgrade_copy(conn: &mut Connection) -> Result<()> {
+    match version(conn)? {
+        Some(found) if found != VERSION => upgrade(conn, UPGRADES, VERSION, found),
+        Some(_) => Ok(()),
+        None => Err(no_tables()),
+    }
+}
+
 /// Gives the file an id of its own: a new file, and a copy, are not the file that they came from.
 pub(crate) fn renew_file_id(conn: &Connection) -> Result<()> {
     conn.execute(FILE_ID_RENEW, [])?;

@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use jobq::MAX_PAYLOAD_BYTES;
+#[cfg(target_os = "linux")]
+use rustix::fs::OFlags;
 
 /// A line may be so long: room for the largest payload, its options and its escapes.
 const MAX_LINE_BYTES: u64 = 2 * MAX_PAYLOAD_BYTES as u64;
@@ -84,9 +86,23 @@ impl Input {
 
 /// A file that only this process can reach, and that is gone when it ends, however it does.
 fn unlinked_file() -> io::Result<File> {
+    let folder = env::temp_dir();
+    // Without a name from the start, where that is possible: a kill leaves nothing.
+    #[cfg(target_os = "linux")]
+    {
+        let nameless = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+            .mode(0o600)
+            .open(&folder);
+        if let Ok(file) = nameless {
+            return Ok(file);
+        }
+    }
     loop {
         let name = format!("jobq-batch-{:016x}", fastrand::u64(..));
-        let path = env::temp_dir().join(name);
+        let path = folder.join(name);
         let opened = OpenOptions::new()
             .read(true)
             .write(true)

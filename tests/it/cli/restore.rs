@@ -299,6 +299,31 @@ fn what_is_no_sound_backup_is_refused_and_changes_nothing() {
 }
 
 #[test]
+fn a_backup_of_an_older_schema_is_restored_and_stays_as_it_is() {
+    let jobq = five_and_ten();
+    let old = jobq.path("old.db");
+    let conn = Connection::open(&old).unwrap();
+    let schema = include_str!("../../data/schema_2.sql");
+    conn.execute_batch(&format!(
+        "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; BEGIN; {schema};
+         INSERT INTO jobq_meta (key, value) VALUES ('schema_version', 2), ('created_by', 'jobq'), ('created_at', 0);
+         COMMIT"
+    ))
+    .unwrap();
+    drop(conn);
+    let before = fs::read(&old).unwrap();
+    let answer = jobq.json(&["restore", "old.db"]);
+    assert_eq!(
+        (&answer["jobs"], &answer["newer_jobs"]),
+        (&Value::from(0), &Value::from(10))
+    );
+    jobq.run(&["doctor"]).exits(0);
+    add(&jobq, 1);
+    assert_eq!(jobq.total(), 1);
+    assert_eq!(fs::read(&old).unwrap(), before);
+}
+
+#[test]
 fn an_applications_file_is_not_replaced() {
     let jobq = five_and_ten();
     for make in [

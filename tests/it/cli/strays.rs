@@ -1,0 +1,184 @@
+//! What a kill leaves beside the database, and copies that two make at once.
+
+use std::fs::{self, File};
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use rustix::process::Signal;
+
+use super::support::Jobq;
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+/// As if it were from long ago.
+fn age(path: &Path) {
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+    let file = File::options().write(true).open(path).unwrap();
+    file.set_modified(long_ago).unwrap();
+}
+
+/// Jobs of a few megabytes.
+fn large() -> Jobq {
+    let jobq = Jobq::new();
+    let line = format!(
+        "{{\"kind\":\"k\",\"payload\":\"{}\"}}\n",
+        "x".repeat(20_000)
+    );
+    jobq.enqueue_batch(&line.repeat(300));
+    jobq
+}
+
+#[test]
+fn of_two_backups_to_one_name_one_succeeds_and_is_whole() {
+    let jobq = large();
+    for _ in 0..4 {
+        let both = [0, 1].map(|_| jobq.spawn(&["backup", "b.db"]));
+        let mut codes = both.map(|backup| backup.wait().code);
+        codes.sort();
+        assert_eq!(codes, [0, 2]);
+        jobq.run(&["--db", "b.db", "doctor"]).exits(0);
+        assert_eq!(
+            jobq.json_lines(&["--db", "b.db", "list", "--limit", "0"])
+                .len(),
+            300
+        );
+        fs::remove_file(jobq.path("b.db")).unwrap();
+        assert_eq!(names(&jobq.work()), [""; 0]);
+    }
+}
+
+#[test]
+fn a_backup_never_writes_through_a_link_or_into_what_is_there() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--", "true"]);
+    jobq.write("theirs", "");
+    symlink("theirs", jobq.path("b.db.part")).unwrap();
+    jobq.run(&["backup", "b.db"]).exits(0);
+    assert_eq!(jobq.read("theirs"), "");
+    symlink("nowhere", jobq.path("c.db")).unwrap();
+    jobq.run(&["backup", "c.db"])
+        .fails(2, &["is there already"]);
+    assert!(!jobq.path("nowhere").exists());
+    rustix::fs::mkfifoat(rustix::fs::CWD, jobq.path("fifo"), rustix::fs::Mode::RWXU).unwrap();
+    jobq.run(&["backup", "fifo"])
+        .fails(2, &["is there already"]);
+    let missing = jobq.run(&["backup", "no/such/b.db"]).fails(1, &["no/such"]);
+    assert!(missing.hint().contains("mkdir -p"), "{missing:?}");
+}
+
+#[test]
+fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_for_long() {
+    let jobq = large();
+    let code = |signal| match signal {
+        Signal::INT => 130,
+        _ => 143,
+    };
+    let mut interrupted = 0;
+    for round in 0..6 {
+        let signal = [Signal::INT, Signal::TERM][round % 2];
+        let backup = jobq.spawn(&["backup", "b.db"]);
+        let making = || {
+            names(&jobq.work())
+                .iter()
+                .any(|name| name.starts_with(".jobq-new-"))
+        };
+        crate::support::wait_until(
+            "it makes the copy, or has",
+            crate::support::PATIENCE,
+            || making() || jobq.path("b.db").exists(),
+        );
+        backup.signal(signal);
+        let ended = backup.wait();
+        let left = names(&jobq.work());
+        if ended.code == 0 {
+            assert_eq!(left, ["b.db"]);
+            fs::remove_file(jobq.path("b.db")).unwrap();
+        } else {
+            assert_eq!(
+                (ended.code, left.len()),
+                (code(signal), 0),
+                "{ended:?} {left:?}"
+            );
+            interrupted += 1;
+        }
+    }
+    assert!(interrupted > 0);
+    for _ in 0..6 {
+        let backup = jobq.spawn(&["backup", "b.db"]);
+        std::thread::sleep(Duration::from_millis(fastrand::u64(5..40)));
+        backup.kill();
+        // Whatever has its name is whole.
+        if jobq.path("b.db").exists() {
+            jobq.run(&["--db", "b.db", "doctor"]).exits(0);
+            fs::remove_file(jobq.path("b.db")).unwrap();
+        }
+    }
+    for name in names(&jobq.work()) {
+        if name.starts_with(".jobq-new-") {
+            age(&jobq.path(&name));
+        }
+    }
+    jobq.run(&["backup", "last.db"]).exits(0);
+    let left = names(&jobq.work());
+    assert!(
+        left.iter().all(|name| !name.starts_with(".jobq-new-")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_lock_file_that_no_runner_is_behind_is_removed_by_the_next_runner_and_the_doctor() {
+    let jobq = Jobq::new();
+    let runner = jobq.runner(&[]);
+    let folder = jobq.db().with_file_name("jobq.db-runners");
+    let live = names(&folder).remove(0);
+    age(&folder.join(&live));
+    let stray = format!("{:032x}.lock", 7);
+    for with in [&["doctor", "--fix"][..], &["run", "--drain"]] {
+        for name in [stray.as_str(), "notes.txt", "young"] {
+            fs::write(folder.join(name), "").unwrap();
+        }
+        let young = format!("{:032x}.lock", 8);
+        fs::write(folder.join(&young), "").unwrap();
+        age(&folder.join(&stray));
+        age(&folder.join("notes.txt"));
+        jobq.run(with).exits(0);
+        let left = names(&folder);
+        assert!(!left.contains(&stray), "{with:?}: {left:?}");
+        for kept in [&live, &young, &"notes.txt".to_owned()] {
+            assert!(left.contains(kept), "{with:?}: {left:?}");
+        }
+    }
+    runner.stop().exits(0);
+}
+
+#[test]
+fn a_batch_that_is_killed_while_it_is_read_leaves_no_file() {
+    let jobq = Jobq::new();
+    let before = names(jobq.folder());
+    let mut writer = {
+        let (read, write) = std::io::pipe().unwrap();
+        let batch = std::process::Command::new(env!("CARGO_BIN_EXE_jobq"))
+            .args(["enqueue", "--batch", "-"])
+            .env("TMPDIR", jobq.folder())
+            .env("JOBQ_DB", jobq.db())
+            .stdin(read)
+            .spawn()
+            .unwrap();
+        (write, batch)
+    };
+    use std::io::Write;
+    writeln!(writer.0, "{{\"kind\":\"k\"}}").unwrap();
+    std::thread::sleep(Duration::from_millis(100));
+    writer.1.kill().unwrap();
+    writer.1.wait().unwrap();
+    assert_eq!(names(jobq.folder()), before);
+}
