@@ -456,11 +456,25 @@ fn a_configuration_takes_along_only_what_it_brought() {
 fn a_runner_that_drains_is_not_woken_by_schedules() {
     let mut sandbox = Sandbox::new();
     add(&mut sandbox, hourly("report"));
-    let moment = |schedules| due::next_moment(&sandbox.conn, sandbox.now_ms, schedules).unwrap();
+    let moment = |schedules| {
+        due::next_moment(
+            &sandbox.conn,
+            sandbox.now_ms,
+            (schedules, &crate::part::NO_PARTS),
+        )
+        .unwrap()
+    };
     assert_eq!(moment(Schedules::Fire), Some(FIRST_MS));
     assert_eq!(moment(Schedules::Leave), None);
     sandbox.enqueue(NewJob::new("send").delay(std::time::Duration::from_secs(1)));
-    let moment = |schedules| due::next_moment(&sandbox.conn, sandbox.now_ms, schedules).unwrap();
+    let moment = |schedules| {
+        due::next_moment(
+            &sandbox.conn,
+            sandbox.now_ms,
+            (schedules, &crate::part::NO_PARTS),
+        )
+        .unwrap()
+    };
     assert_eq!(moment(Schedules::Fire), Some(START_MS + 1000));
     assert_eq!(moment(Schedules::Leave), Some(START_MS + 1000));
 }
