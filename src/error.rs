@@ -5,6 +5,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::job::JobId;
+use crate::part::Part;
 
 /// What went wrong, on what, and what to do next.
 ///
@@ -17,6 +18,8 @@ struct Inner {
     hint: Option<String>,
     /// A job that stands in the way, and where the message names it.
     job: Option<(JobId, Range<usize>)>,
+    /// What of the file it belongs to, where the data are at fault.
+    part: Option<Part>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -52,6 +55,7 @@ impl Error {
             message: message.into(),
             hint: None,
             job: None,
+            part: None,
             source: None,
         }))
     }
@@ -124,11 +128,35 @@ impl Error {
         self
     }
 
+    /// Whether it is what the file holds that is at fault, and not a lock, a full disk or the like: then
+    /// another try meets the same.
+    pub(crate) fn blames_data(&self) -> bool {
+        use Kind::{Corrupt, Duplicate, Invalid, NotFound, Sqlite, WrongState};
+        matches!(
+            self.0.kind,
+            Corrupt | Sqlite | Invalid | NotFound | WrongState | Duplicate
+        )
+    }
+
+    /// Says what of the file it belongs to, where the data are at fault. The first word stays.
+    #[must_use]
+    pub(crate) fn of(mut self, part: Part) -> Error {
+        if self.0.part.is_none() && self.blames_data() {
+            self.0.part = Some(part);
+        }
+        self
+    }
+
+    pub(crate) fn part(&self) -> Option<Part> {
+        self.0.part
+    }
+
     /// A copy for a second caller who waits for the same thing. The source stays with the first.
     pub(crate) fn duplicate(&self) -> Error {
         let mut copy = Error::new(self.0.kind, self.0.message.clone());
         copy.0.hint.clone_from(&self.0.hint);
         copy.0.job.clone_from(&self.0.job);
+        copy.0.part = self.0.part;
         copy
     }
 

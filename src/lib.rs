@@ -80,7 +80,7 @@
 //! | module | is |
 //! |---|---|
 //! | `job` `state` `retry` `limit` `outcome` `schedule` `family` `event` `error` `clock` `cancel` | the domain: no I/O; time and chance come in as arguments |
-//! | `doorbell` `fault` | a pipe that wakes the dispatcher; protections that tests take away |
+//! | `doorbell` `fault` `part` | a pipe that wakes the dispatcher; protections that tests take away; which part of a file an error belongs to |
 //! | `store/` | the only place that knows SQLite: file, connections, writer, readers, one file per noun with its SQL as named constants |
 //! | `queue` | the public face of a file |
 //! | `runner/` | `dispatcher` makes `turn`s of what is on its `agenda`; `appetite` what it can take, `held` what it holds, `upkeep` what it does for the file, `sleep` what wakes it; `pool`, `ahead`, `liveness`, `shutdown`; `inline` is a runner without threads |
@@ -155,6 +155,7 @@ mod limit;
 #[doc(hidden)]
 pub mod measure;
 mod outcome;
+mod part;
 #[doc(hidden)]
 pub mod plural;
 mod queue;
@@ -187,7 +188,7 @@ pub use runner::builder::{
     Until,
 };
 pub use runner::context::Context;
-pub use runner::handle::{Ended, Left, Runner, Stopper, Tally};
+pub use runner::handle::{Ended, Left, Runner, SetAside, Stopper, Tally};
 pub use runner::handler::{Failure, Handler};
 pub use rusqlite;
 pub use schedule::{

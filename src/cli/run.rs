@@ -25,7 +25,7 @@ use super::args::{Run, Unknown};
 use super::batch::CheckedBatch;
 use super::clock;
 use super::config::Config;
-use super::exit::{CliResult, Exit};
+use super::exit::{CliError, CliResult, Exit};
 use super::limits;
 use super::origin::Origin;
 use super::output::text;
@@ -64,6 +64,9 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     if was_interrupted {
         return Ok(Exit::Interrupted);
     }
+    if let Some(error) = set_aside(&ended) {
+        return Err(error);
+    }
     let ended_badly = match batch {
         Some(batch) if args.drain => queue.batch_progress(batch)?.ended_badly,
         _ => 0,
@@ -74,6 +77,18 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     } else {
         Exit::Done
     })
+}
+
+/// What had to be left alone, because the file is damaged there.
+fn set_aside(ended: &Ended) -> Option<CliError> {
+    let first = ended.set_aside.first()?;
+    let more = match ended.set_aside.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    let error = format!("{} was set aside: {}{more}", first.what, first.why);
+    let hint = "`jobq doctor` says what is damaged, `jobq why ID` whether a job is";
+    Some(CliError::failed(error).hint(hint))
 }
 
 /// The jobs of the file: those of the same batch where it is not done, else new ones.

@@ -82,7 +82,10 @@ pub(super) fn run(args: &args::Why, session: &Session) -> CliResult {
 fn state(why: &Why) -> State {
     match why {
         Why::Running { .. } | Why::RunnerGone { .. } => State::Running,
-        Why::Final { state, .. } | Why::DeadlineOver { state, .. } | Why::Other(state) => *state,
+        Why::Final { state, .. }
+        | Why::DeadlineOver { state, .. }
+        | Why::Damaged { state, .. }
+        | Why::Other(state) => *state,
         Why::WaitsFor { .. }
         | Why::ParentFirst { .. }
         | Why::SpawnerFirst { .. }
@@ -120,6 +123,11 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
             ),
         )
         .hint(format!("`jobq retry {id}`, once it is cancelled, lets it run without a deadline")),
+        Why::Damaged { state, what } => Told::new(
+            "damaged",
+            format!("job {id} is {state}, and set aside by runners: the file is damaged: {what}"),
+        )
+        .hint("`jobq doctor` says what else is; put a backup in its place, or mend the row"),
         Why::AllPaused => {
             pending(id, "all_paused", "all queues are paused").hint("`jobq resume` resumes them")
         }

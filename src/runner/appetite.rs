@@ -9,6 +9,7 @@ use super::dispatcher::Dispatcher;
 use super::registration::Identity;
 use super::shutdown::Phase;
 use crate::Result;
+use crate::part::Parts;
 use crate::store::claim::{self, AHEAD_BYTES, ClaimFor, KindRoom, Wish};
 
 impl Dispatcher {
@@ -92,7 +93,8 @@ impl Dispatcher {
         }
         let unknown = self.unknown_kinds()?;
         let (kinds, short) = (self.kind_rooms(), self.short_kinds());
-        let wish = wish(&self.identity, &kinds);
+        let aside = self.aside.parts();
+        let wish = wish(&self.identity, &kinds, aside);
         let now_ms = self.store.config.clock.now_ms();
         let conn = self.lease.writer.conn()?;
         let mut found = false;
@@ -140,13 +142,18 @@ fn count_kinds<'a>(attempts: impl Iterator<Item = &'a Arc<Attempt>>) -> HashMap<
 }
 
 /// What this runner could take, for a free worker; the number of jobs is yet to be said.
-pub(crate) fn wish<'a>(identity: &'a Identity, kinds: &'a [KindRoom]) -> Wish<'a> {
+pub(crate) fn wish<'a>(
+    identity: &'a Identity,
+    kinds: &'a [KindRoom],
+    aside: &'a Parts,
+) -> Wish<'a> {
     Wish {
         runner: identity.id,
         queues: identity.queues.as_deref(),
         kinds,
         claim_for: ClaimFor::FreeWorker,
         jobs: 0,
+        aside,
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::agenda::Agenda;
 use super::ahead::Pace;
 use super::appetite::wish;
+use super::aside::{Aside, Judgement};
 use super::attempt::{Attempt, ClaimedParts, Report};
 use super::builder::{KindRetention, Pulse, Retention, UnknownKinds, Until};
 use super::handle::{Ended, Signals};
@@ -23,6 +24,7 @@ use super::shutdown::Phase;
 use super::turn::{Care, Settlement, Turn, Written};
 use crate::error::Kind;
 use crate::job::JobId;
+use crate::part::{Of, Part};
 use crate::store::Store;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimFor, ClaimedJob, Wish};
@@ -42,6 +44,9 @@ pub(super) const PROMOTE: usize = 1000;
 pub(super) const FIRE: usize = 100;
 /// After a write that failed the next try waits so long, growing to 5 s.
 const WRITE_AGAIN: Duration = Duration::from_millis(100);
+
+/// What is due and did not move is looked at again after so long.
+const STALLED_MS: i64 = 500;
 
 /// What a runner was told, for all its life.
 pub(crate) struct Settings {
@@ -103,6 +108,8 @@ pub(crate) struct Dispatcher {
     pub(crate) enforced_at: Option<Instant>,
     /// What the queues have had of this runner.
     pub(crate) shares: Shares,
+    /// What the data of the file keep from being done.
+    pub(crate) aside: Aside,
 }
 
 impl Dispatcher {
@@ -129,6 +136,7 @@ impl Dispatcher {
         Ok(Ended {
             tally: self.signals.tally(),
             left: self.left()?,
+            set_aside: self.told_aside(),
         })
     }
 
@@ -212,7 +220,8 @@ impl Dispatcher {
             self.agenda.more |= self.agenda.version != Some(version);
             self.agenda.version = Some(version);
             let now_ms = self.store.config.clock.now_ms();
-            self.agenda.next_due_ms = due::next_moment(conn, now_ms, schedules)?;
+            let moments = (schedules, self.aside.parts());
+            self.agenda.next_due_ms = due::next_moment(conn, now_ms, moments)?;
             for (job, number) in runners::to_cancel(conn, runner)? {
                 if let Some(attempt) = self
                     .in_flight
@@ -247,7 +256,8 @@ impl Dispatcher {
         }
         let (kinds, short) = (self.kind_rooms(), self.short_kinds());
         let unknown = self.unknown_kinds()?;
-        let wish = wish(&self.identity, &kinds);
+        let aside = self.aside.parts().clone();
+        let wish = wish(&self.identity, &kinds, &aside);
         let wishes = wish.both(capacity, &short);
         let schedules = self.schedules();
         let agenda = &mut self.agenda;
@@ -261,6 +271,7 @@ impl Dispatcher {
             } else {
                 Care::OneByOne
             },
+            aside: &aside,
             returns: &agenda.returns,
             strays: &agenda.strays,
             workers: &agenda.workers,
@@ -325,7 +336,7 @@ impl Dispatcher {
         self.agenda.mark_stopping = false;
         self.agenda.clock = None;
         self.agenda.more = written.more || written.failed_unknown > 0;
-        self.agenda.next_due_ms = written.next_due_ms;
+        self.agenda.next_due_ms = self.not_stalled(&written);
         self.finish_takeovers(&written);
         self.finish_prune(std::mem::take(&mut written.pruned));
         if let Some(shares) = written.shares.take() {
@@ -340,6 +351,17 @@ impl Dispatcher {
             self.start_over()?;
         }
         Ok(())
+    }
+
+    /// When something is due next. What is due and does not move is looked at again a little later:
+    /// it is set aside, or its index does not agree with its row.
+    fn not_stalled(&self, written: &Written) -> Option<i64> {
+        let now_ms = self.store.config.clock.now_ms();
+        let is_stalled = |due_ms: &i64| *due_ms <= now_ms && !written.has_moved;
+        match written.next_due_ms.filter(is_stalled) {
+            Some(_) => Some(now_ms + STALLED_MS),
+            None => written.next_due_ms,
+        }
     }
 
     fn tally(&mut self, written: &Written) {
@@ -368,8 +390,9 @@ impl Dispatcher {
 
     fn attempt(&mut self, job: ClaimedJob, now: Instant) -> Result<Attempt> {
         let (conn, names) = self.lease.writer.split()?;
-        let kind = names.kind_name(conn, job.kind)?;
-        let queue = names.queue_name(conn, job.queue)?;
+        let kind = names.kind_name(conn, job.kind).of(Part::Job(job.id))?;
+        let queue = names.queue_name(conn, job.queue);
+        let queue = queue.of(Part::Queue(job.queue))?;
         Ok(self
             .settings
             .attempt(job, (kind, queue), (self.identity.id, now)))
@@ -383,10 +406,13 @@ impl Dispatcher {
         }
         if matches!(
             error.kind(),
-            Kind::NewerSchema | Kind::NotADatabase | Kind::Corrupt | Kind::Replaced
+            Kind::NewerSchema | Kind::NotADatabase | Kind::Replaced
         ) {
             self.end_unsaved(&error);
             return Err(error);
+        }
+        if error.blames_data() && self.leaves_out(&error)? {
+            return Ok(());
         }
         self.agenda.reconcile = true;
         self.agenda.last_error = Some(error.to_string());
@@ -398,5 +424,47 @@ impl Dispatcher {
         self.agenda.failures = self.agenda.failures.saturating_add(1);
         self.agenda.not_before = Some(clock::instant() + wait);
         Ok(())
+    }
+
+    /// What the file's data keep from being done is left out of the next turns. False where that is
+    /// not known to be any single thing: then it is tried again after a while.
+    fn leaves_out(&mut self, error: &Error) -> Result<bool> {
+        match self.aside.failed(error, clock::instant()) {
+            Judgement::Again => {}
+            Judgement::SetAside { is_news } => {
+                if let Some(part) = error.part().filter(|_| is_news) {
+                    let part = self.called(part);
+                    log::error!("{part} is set aside, everything else goes on: {error}");
+                }
+                self.agenda.failures = 0;
+            }
+            Judgement::Unclear => return Ok(false),
+            Judgement::Hopeless => {
+                self.end_unsaved(error);
+                let error = error.duplicate().context("the runner cannot go on");
+                return Err(error.hint("`jobq doctor` says what is damaged; restore a backup"));
+            }
+        }
+        // What was reported of a job that is set aside can be saved nowhere.
+        let parts = self.aside.parts();
+        self.in_flight.retain(|job, attempt| {
+            let is_gone = parts.has(Part::Job(*job))
+                && (self.agenda.settlements.iter())
+                    .any(|settlement| Arc::ptr_eq(&settlement.attempt, attempt));
+            !is_gone
+        });
+        let keeps = |job| !parts.has(Part::Job(job));
+        (self.agenda.settlements).retain(|settlement| keeps(settlement.attempt.job()));
+        self.agenda.returns.retain(|attempt| keeps(attempt.job()));
+        self.agenda
+            .lost
+            .retain(|lost| !parts.has(Part::Runner(lost.runner)));
+        self.agenda.reconcile = true;
+        self.agenda.version = None;
+        self.agenda.more = true;
+        self.agenda.not_before = None;
+        // With more care from the second try on.
+        self.agenda.failures = self.agenda.failures.max(1);
+        Ok(true)
     }
 }

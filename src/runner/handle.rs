@@ -67,6 +67,17 @@ pub struct Ended {
     pub tally: Tally,
     /// What it left, where it was to run until everything is drained.
     pub left: Vec<Left>,
+    /// What it had to leave alone, because the file's data kept it from being read or written.
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A job, a queue, a schedule or another part of a damaged file that a runner has left alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SetAside {
+    /// Which: "job 3", "queue 'mail'".
+    pub what: String,
+    /// What went wrong with it.
+    pub why: String,
 }
 
 /// Jobs that a drain left, and why.

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::appetite;
+use super::aside::{Aside, Judgement};
 use super::attempt::{Attempt, Report};
 use super::builder::{RunnerBuilder, UnknownKinds};
 use super::dispatcher::{FIRE, PROMOTE, REPORTS, Settings};
@@ -18,7 +19,9 @@ use super::registration::{self, Identity};
 use super::shutdown::write_end;
 use super::turn::{Care, Lost, Settlement, Turn};
 use super::upkeep::find_dead;
+use crate::error::Kind;
 use crate::job::JobId;
+use crate::part::Parts;
 use crate::store::Store;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::due::{self, ClockReading, Schedules};
@@ -98,6 +101,8 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
     if !due::was_set_within(&*inline.store.reader()?, clock, every)? {
         inline.prune()?;
     }
+    let first_aside = inline.aside.told().iter().next();
+    let first_aside = first_aside.map(|(part, why)| format!("{part} was set aside: {why}"));
     let tally = inline.end()?;
     if is_endless {
         return Err(Error::wrong_state(format!(
@@ -105,7 +110,10 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
         ))
         .hint("give follow-ups, snoozes and retries a wait; after a real backlog call it again"));
     }
-    Ok(tally)
+    match first_aside {
+        Some(error) => Err(Error::new(Kind::Sqlite, error).hint("`jobq doctor` says more")),
+        None => Ok(tally),
+    }
 }
 
 /// Runs this one pending job once, whatever comes before it.
@@ -146,6 +154,8 @@ struct Inline {
     chance: fn() -> f64,
     tally: Tally,
     shares: Shares,
+    /// What the data of the file keep from being done.
+    aside: Aside,
 }
 
 impl Inline {
@@ -175,6 +185,7 @@ impl Inline {
             chance,
             tally: Tally::default(),
             shares: Shares::default(),
+            aside: Aside::default(),
         })
     }
 
@@ -212,7 +223,7 @@ impl Inline {
         let kinds = any_of(&self.identity.kinds);
         let wish = Wish {
             jobs: 1,
-            ..appetite::wish(&self.identity, &kinds)
+            ..appetite::wish(&self.identity, &kinds, self.aside.parts())
         };
         claim::anything(
             &*self.store.reader()?,
@@ -279,6 +290,23 @@ impl Inline {
             log::error!("a turn could not be saved, trying again: {error}");
             turned = self.transact(&step, Care::OneByOne);
         }
+        // What the data keep from being done is left out, and the rest goes on.
+        while let Err(error) = &turned
+            && error.blames_data()
+        {
+            match self.aside.failed(error, clock::instant()) {
+                Judgement::Again => {}
+                Judgement::SetAside { .. } => {
+                    let part = error
+                        .part()
+                        .map(|part| part.to_string())
+                        .unwrap_or_default();
+                    log::error!("{part} is set aside, everything else goes on: {error}");
+                }
+                Judgement::Unclear | Judgement::Hopeless => break,
+            }
+            turned = self.transact(&step, Care::OneByOne);
+        }
         let mut turned = turned?;
         if let Some(shares) = turned.shares.take() {
             self.shares = shares;
@@ -298,6 +326,7 @@ impl Inline {
 
     fn transact(&self, step: &Arc<Step>, care: Care) -> Result<Turned> {
         let (step, shares) = (Arc::clone(step), self.shares.clone());
+        let aside = self.aside.parts().clone();
         let (settings, identity) = (Arc::clone(&self.settings), Arc::clone(&self.identity));
         let clock = ClockReading::of(&self.store.config.clock);
         let database = self.store.path().to_owned();
@@ -308,6 +337,7 @@ impl Inline {
                 identity: &identity,
                 clock: &clock,
                 shares: &shares,
+                aside: &aside,
             };
             step.write(tx, &place, care)
         })
@@ -350,6 +380,7 @@ struct Place<'a> {
     identity: &'a Identity,
     clock: &'a ClockReading,
     shares: &'a Shares,
+    aside: &'a Parts,
 }
 
 /// What a step has written.
@@ -378,7 +409,7 @@ impl Step {
         let kinds = any_of(&place.identity.kinds);
         let wish = Wish {
             jobs: usize::from(matches!(self.claim, Claim::Next)),
-            ..appetite::wish(place.identity, &kinds)
+            ..appetite::wish(place.identity, &kinds, place.aside)
         };
         let unknown = self.unknown_kinds(tx, place)?;
         let turn = Turn {
@@ -386,6 +417,7 @@ impl Step {
             runner: place.identity.id,
             settlements: &self.settlements,
             care,
+            aside: place.aside,
             returns: &[],
             strays: &[],
             workers: &[],

@@ -3,6 +3,7 @@
 pub(crate) mod agenda;
 pub(crate) mod ahead;
 mod appetite;
+pub(crate) mod aside;
 pub(crate) mod attempt;
 pub(crate) mod builder;
 pub(crate) mod context;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::agenda::Agenda;
 use super::ahead::Pace;
+use super::aside::Aside;
 use super::builder::{RunnerBuilder, Until};
 use super::dispatcher::{Dispatcher, Settings};
 use super::handle::Signals;
@@ -118,6 +119,7 @@ impl Prepared {
             phase: Phase::Running,
             agenda,
             shares: Shares::default(),
+            aside: Aside::default(),
         }
     }
 }

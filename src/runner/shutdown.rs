@@ -6,16 +6,19 @@ use std::time::{Duration, Instant};
 use super::appetite::wish;
 use super::builder::Until;
 use super::dispatcher::Dispatcher;
-use super::handle::StopAsked;
+use super::handle::{SetAside, StopAsked};
 use crate::error::Kind;
 use crate::job::JobId;
 use crate::outcome::CancelReason;
+use crate::part::{Of, Part};
 use crate::plural::count;
 use crate::store::change::sleep_on;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
+use crate::store::drain;
 use crate::store::runners;
 use crate::store::settle::{AheadAgain, return_unbegun};
 use crate::store::tx::Tx;
+use crate::store::{names, schedules};
 use crate::{Error, Result, clock};
 
 /// Between two looks at handlers that are to end.
@@ -187,15 +190,21 @@ impl Dispatcher {
         let held_up = Wish {
             claim_for: ClaimFor::NoWorker,
             jobs: 1,
-            ..wish(identity, &kinds)
+            ..wish(identity, &kinds, self.aside.parts())
         };
         let now_ms = self.store.config.clock.now_ms();
         let conn = self.lease.writer.conn()?;
         if claim::anything(conn, &held_up, now_ms)? {
-            return Ok(false);
+            // Jobs that are set aside while they ran keep their places.
+            let has_places = claim::has_places(conn, &held_up)?;
+            return Ok(!has_places && self.aside.has_jobs());
         }
-        let waits =
-            crate::store::drain::retries_left(conn, &identity.kinds, identity.queues.as_deref())?;
+        if claim::is_any_uncounted(conn, &held_up, now_ms)? {
+            let error = "jobs may run that the state counters do not tell of";
+            return Err(Error::new(Kind::Sqlite, error).of(Part::Counters));
+        }
+        let left = (identity.queues.as_deref(), self.aside.parts());
+        let waits = drain::retries_left(conn, &identity.kinds, left)?;
         Ok(!waits && !self.awaits_verdict()?)
     }
 
@@ -206,18 +215,64 @@ impl Dispatcher {
         }
         let identity = &self.identity;
         let conn = self.lease.writer.conn()?;
-        let left = crate::store::drain::left(conn, &identity.kinds, identity.queues.as_deref())?;
+        let left = drain::left(conn, &identity.kinds, identity.queues.as_deref());
+        let left = match left {
+            // What is left of a damaged file need not be known.
+            Err(error) if error.blames_data() && self.aside.is_any() => Vec::new(),
+            left => left?,
+        };
         Ok(left
             .into_iter()
             .map(|(jobs, why)| super::handle::Left { jobs, why })
             .collect())
     }
 
+    /// What was set aside, with the reasons.
+    pub(crate) fn told_aside(&mut self) -> Vec<SetAside> {
+        let told: Vec<_> = self.aside.told().clone().into_iter().collect();
+        let mut told: Vec<SetAside> = told
+            .into_iter()
+            .map(|(part, why)| SetAside {
+                what: self.called(part),
+                why,
+            })
+            .collect();
+        let nameless = self.lease.writer.conn().and_then(drain::nameless);
+        if let Ok(Some(job)) = nameless
+            && self.settings.until == Until::Drained
+        {
+            told.push(SetAside {
+                what: format!("job {job}"),
+                why: "the file does not say what its kind or its queue is".to_owned(),
+            });
+        }
+        told
+    }
+
+    /// A part by its name, where that can be read.
+    pub(crate) fn called(&mut self, part: Part) -> String {
+        let conn = self.lease.writer.conn();
+        let name = match (part, conn) {
+            (Part::Queue(id), Ok(conn)) => names::queue_called(conn, id),
+            (Part::Schedule(id), Ok(conn)) => schedules::called(conn, id),
+            _ => None,
+        };
+        match (part, name) {
+            (Part::Queue(_), Some(name)) => format!("queue '{name}'"),
+            (Part::Schedule(_), Some(name)) => format!("schedule '{name}'"),
+            (part, _) => part.to_string(),
+        }
+    }
+
     fn mark_stopped(&mut self) -> Result<()> {
         let runner = self.identity.id;
+        let aside = self.aside.parts();
         self.lease
             .writer
-            .transact(&mut self.agenda.commands, &mut |tx| write_end(tx, runner))
+            .transact(&mut self.agenda.commands, &mut |tx| {
+                tx.aside = aside.clone();
+                write_end(tx, runner)
+            })
     }
 
     /// The file can no longer be written: what runs is told to stop and waited for, so that nothing of it
@@ -269,7 +324,10 @@ impl Dispatcher {
 /// Marks a runner stopped. Anything that the file says it holds, and it does not, goes back first.
 pub(super) fn write_end(tx: &mut Tx<'_>, runner: i64) -> Result<()> {
     for stray in runners::held_by(tx.conn, runner)? {
-        return_unbegun(tx, &stray.held, AheadAgain::Yes)?;
+        let part = Part::Job(stray.held.job);
+        if !tx.is_aside(part) {
+            return_unbegun(tx, &stray.held, AheadAgain::Yes).of(part)?;
+        }
     }
     runners::stopped(tx, runner)
 }

@@ -66,6 +66,9 @@ impl Dispatcher {
                 return Duration::ZERO;
             }
             at(self.agenda.next_beat);
+            if let Some(again) = self.aside.next() {
+                at(again);
+            }
             if self.phase == Phase::Running {
                 at(self.agenda.next_prune);
             }

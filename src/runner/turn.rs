@@ -12,6 +12,7 @@ use super::handle::Tally;
 use crate::error::Kind;
 use crate::job::AttemptRef;
 use crate::outcome::{Verdict, judge};
+use crate::part::{Of, Part, Parts};
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
 use crate::store::deadlines;
@@ -71,6 +72,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) runner: i64,
     pub(crate) settlements: &'a [Settlement],
     pub(crate) care: Care,
+    /// What is left alone.
+    pub(crate) aside: &'a Parts,
     /// Taken back from the channel.
     pub(crate) returns: &'a [Arc<Attempt>],
     /// Jobs that the file says this runner holds and it knows nothing of.
@@ -180,25 +183,13 @@ impl Turn<'_> {
             alive: true,
             ..Written::default()
         };
+        tx.aside = self.aside.clone();
         let before = EndedJobs::so_far(tx);
         // Before anything that waits for a duration is written: that is given by the new clock.
-        if let Some(clock) = self.clock {
-            aside(tx, "the waits cannot follow the clock", |tx| {
-                due::follow_clock(tx, clock)
-            })?;
+        if let Some(clock) = self.clock.filter(|_| !tx.is_aside(Part::Clock)) {
+            due::follow_clock(tx, clock).of(Part::Clock)?;
         }
-        for settlement in self.settlements {
-            written.settled.push(self.settle(tx, settlement)?);
-        }
-        for attempt in self.returns {
-            settle::return_unbegun(tx, &attempt.held, AheadAgain::Yes)?;
-        }
-        for held in self.strays {
-            settle::return_unbegun(tx, held, AheadAgain::Yes)?;
-        }
-        for (attempt, worker) in self.workers {
-            runners::note_worker(tx, attempt.job(), attempt.held.attempt, *worker)?;
-        }
+        self.attempts(tx, &mut written)?;
         // Looked at in every turn: this one may have waited long for the lock.
         deadlines::cancel_late(tx, PROMOTE)?;
         if self.promote > 0 {
@@ -219,12 +210,22 @@ impl Turn<'_> {
         if self.stopping {
             runners::stopping(tx, self.runner)?;
         }
-        if let Some(pass) = self.prune {
-            let stepped = aside(tx, "old jobs cannot be removed", |tx| prune::step(tx, pass))?;
-            written.pruned = stepped.unwrap_or_else(|| Stepped {
-                removed: 0,
-                next: pass.after_failure(),
-            });
+        if let Some(pass) = self.prune.filter(|_| !tx.is_aside(Part::Retention)) {
+            // What cannot be removed holds up nothing else.
+            let stepped = tx.savepoint(|tx| prune::step(tx, pass));
+            written.pruned = match stepped {
+                Err(error) if tx.conn.is_autocommit() || error.is_corrupt() => {
+                    return Err(error.of(Part::Retention));
+                }
+                Err(error) if error.blames_data() => {
+                    log::error!("old jobs cannot be removed: {error}");
+                    Stepped {
+                        removed: 0,
+                        next: pass.after_failure(),
+                    }
+                }
+                stepped => stepped?,
+            };
         }
         // Those that are left are cancelled by the next turn, which follows at once.
         written.late_left = deadlines::is_any_late(tx)?;
@@ -237,14 +238,45 @@ impl Turn<'_> {
         written.has_moved = State::ALL.iter().any(|state| tx.counts.change(*state) != 0);
         // What waits for a rate is found by the counters.
         tx.flush_counts()?;
-        written.next_due_ms = due::next_moment(tx.conn, tx.now_ms, self.schedules)?;
+        written.next_due_ms = due::next_moment(tx.conn, tx.now_ms, (self.schedules, self.aside))?;
         Ok(written)
+    }
+
+    /// What has become of this runner's own attempts.
+    fn attempts(&self, tx: &mut Tx<'_>, written: &mut Written) -> Result<()> {
+        for settlement in self.settlements {
+            let part = Part::Job(settlement.attempt.job());
+            written.settled.push(match tx.is_aside(part) {
+                true => None,
+                false => self.settle(tx, settlement).of(part)?,
+            });
+        }
+        let returned = self.returns.iter().map(|attempt| &attempt.held);
+        for held in returned.chain(self.strays) {
+            let part = Part::Job(held.job);
+            if !tx.is_aside(part) {
+                settle::return_unbegun(tx, held, AheadAgain::Yes).of(part)?;
+            }
+        }
+        for (attempt, worker) in self.workers {
+            let part = Part::Job(attempt.job());
+            if !tx.is_aside(part) {
+                let number = attempt.held.attempt;
+                runners::note_worker(tx, attempt.job(), number, *worker).of(part)?;
+            }
+        }
+        Ok(())
     }
 
     fn take_over(&self, tx: &mut Tx<'_>, written: &mut Written) -> Result<()> {
         for lost in self.lost {
-            let held = runners::attempts_of(tx.conn, lost.runner)?;
-            let Some(jobs) = runners::take_over(tx, lost.runner, lost.loss)? else {
+            let part = Part::Runner(lost.runner);
+            if tx.is_aside(part) {
+                continue;
+            }
+            let held = runners::attempts_of(tx.conn, lost.runner).of(part)?;
+            let taken = runners::take_over(tx, lost.runner, lost.loss).of(part)?;
+            let Some(jobs) = taken else {
                 continue;
             };
             if matches!(lost.loss, Loss::Hung { .. }) {
@@ -268,12 +300,13 @@ impl Turn<'_> {
             return Ok(());
         };
         for job in claim::claim(tx, wish, &mut Shares::default())? {
-            let kind = tx.names.kind_name(tx.conn, job.kind)?;
+            let part = Part::Job(job.id);
+            let kind = tx.names.kind_name(tx.conn, job.kind).of(part)?;
             let held = job.held(self.runner);
             let verdict = Verdict::Fail {
                 error: format!("no handler for kind '{kind}' on this runner"),
             };
-            settle::settle(tx, &held, &verdict, &Measured::default())?;
+            settle::settle(tx, &held, &verdict, &Measured::default()).of(part)?;
             written.failed_unknown += 1;
         }
         Ok(())
@@ -298,7 +331,9 @@ impl Turn<'_> {
         }
         let own = tx.savepoint(|tx| settle::settle_with(tx, &attempt.held, ended, measured));
         let Err(error) = own else { return own };
-        let again = self.care == Care::Usual && !is_refusal(&error);
+        let own_part = Part::Job(attempt.job());
+        let again = self.care == Care::Usual && !is_refusal(&error)
+            || error.part().is_some_and(|part| part != own_part);
         if tx.conn.is_autocommit() || error.is_disk_full() || error.is_busy() || again {
             return Err(error);
         }
@@ -317,24 +352,6 @@ impl Turn<'_> {
 fn is_refusal(error: &Error) -> bool {
     use Kind::{Duplicate, Invalid, NotFound, WrongState};
     matches!(error.kind(), Duplicate | Invalid | NotFound | WrongState)
-}
-
-/// Upkeep that fails is told and left: it must not keep reports and claims from being saved.
-fn aside<T>(
-    tx: &mut Tx<'_>,
-    what: &str,
-    body: impl FnOnce(&mut Tx<'_>) -> Result<T>,
-) -> Result<Option<T>> {
-    match tx.savepoint(body) {
-        Ok(done) => Ok(Some(done)),
-        Err(error) if tx.conn.is_autocommit() || error.is_disk_full() || error.is_busy() => {
-            Err(error)
-        }
-        Err(error) => {
-            log::error!("{what}: {error}");
-            Ok(None)
-        }
-    }
 }
 
 /// Ends what the commands of these attempts, of a lost runner, have left running, before they run again.

@@ -13,6 +13,7 @@ use crate::Result;
 use crate::clock;
 use crate::job::{AttemptRef, JobId};
 use crate::outcome::CancelReason;
+use crate::part::{Of, Part};
 use crate::state::State;
 use crate::store::Store;
 use crate::store::drain;
@@ -28,6 +29,11 @@ impl Dispatcher {
     /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
     pub(crate) fn prepare_upkeep(&mut self, now: Instant) -> Result<()> {
         let beat_due = now >= self.agenda.next_beat;
+        if self.aside.try_again(now) {
+            self.agenda.reconcile = true;
+            self.agenda.version = None;
+            self.agenda.more = true;
+        }
         if std::mem::take(&mut self.agenda.probe_locks) || beat_due {
             self.find_lost(now, beat_due)?;
             self.check_clock()?;
@@ -46,12 +52,16 @@ impl Dispatcher {
     fn find_old(&mut self) -> Result<()> {
         let every = self.settings.retention.every;
         self.agenda.next_prune = clock::after(clock::instant(), every);
+        if self.aside.parts().has(Part::Retention) {
+            return Ok(());
+        }
         if let Some(left) = self.agenda.prune_left.take() {
             self.agenda.prune = Some(left);
             return Ok(());
         }
-        if !due::was_set_within(self.lease.writer.conn()?, &self.store.config.clock, every)? {
-            self.agenda.prune = Some(self.new_pass()?);
+        let conn = self.lease.writer.conn()?;
+        if !due::was_set_within(conn, &self.store.config.clock, every).of(Part::Retention)? {
+            self.agenda.prune = Some(self.new_pass().of(Part::Retention)?);
         }
         Ok(())
     }
@@ -61,7 +71,9 @@ impl Dispatcher {
         let mut others = runners::alive(self.lease.writer.conn()?)?;
         others.retain(|runner| runner.id != own);
         for runner in &others {
-            if self.dead_locks.iter().any(|(id, _)| *id == runner.id) {
+            if self.dead_locks.iter().any(|(id, _)| *id == runner.id)
+                || self.aside.parts().has(Part::Runner(runner.id))
+            {
                 continue;
             }
             let conn = self.lease.writer.conn()?;
@@ -78,7 +90,9 @@ impl Dispatcher {
             .observer
             .hung(&others, now, self.settings.pulse.hung_after)
         {
-            if self.agenda.lost.iter().any(|lost| lost.runner == id) {
+            if self.agenda.lost.iter().any(|lost| lost.runner == id)
+                || self.aside.parts().has(Part::Runner(id))
+            {
                 continue;
             }
             let hung = others.iter().find(|runner| runner.id == id);
@@ -101,9 +115,11 @@ impl Dispatcher {
         let conn = self.lease.writer.conn()?;
         for other in runners::alive(conn)? {
             let is_known = other.id == self.identity.id
+                || self.aside.parts().has(Part::Runner(other.id))
                 || self.observer.has_seen_beat(other.id)
                 || (has_lock_file(&self.folder, &other.name) && !is_early);
-            if !is_known && drain::holds_any(conn, other.id, (kinds, queues.as_deref()))? {
+            let held = (kinds.as_slice(), queues.as_deref());
+            if !is_known && drain::holds_any(conn, other.id, held).of(Part::Runner(other.id))? {
                 return Ok(true);
             }
         }
@@ -126,7 +142,10 @@ impl Dispatcher {
 
     fn check_clock(&mut self) -> Result<()> {
         let now = ClockReading::of(&self.store.config.clock);
-        let known = due::clock_reading(self.lease.writer.conn()?)?;
+        if self.aside.parts().has(Part::Clock) {
+            return Ok(());
+        }
+        let known = due::clock_reading(self.lease.writer.conn()?).of(Part::Clock)?;
         if has_stepped(known.as_ref(), &now) {
             if known.is_some_and(|known| now.step_since(&known).is_some()) {
                 log::warn!(
@@ -202,6 +221,7 @@ impl Dispatcher {
             .into_iter()
             .map(|job| job.held)
             .filter(|held| !known.contains(&(held.job, held.attempt)))
+            .filter(|held| !self.aside.parts().has(Part::Job(held.job)))
             .collect();
         Ok(())
     }

@@ -6,6 +6,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::counts::CountChanges;
+use super::deadlines;
 use super::events::NewEvent;
 use super::families;
 use super::links::Links;
@@ -15,13 +16,15 @@ use super::settle::Held;
 use super::shares::{Contender, Shares};
 use super::statement::statements;
 use super::tx::Tx;
-use crate::Result;
+use crate::error::Kind;
 use crate::event::EventKind;
 use crate::family::Step;
 use crate::job::JobId;
 use crate::outcome::Budget;
+use crate::part::{Of, Part, Parts};
 use crate::retry::{Backoff, Jitter, RetryPolicy};
 use crate::state::State;
+use crate::{Error, Result};
 
 statements! {
     /// A partial index holds just the queues with pending jobs. How many of a queue's jobs run is
@@ -36,6 +39,12 @@ statements! {
                 THEN (SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3) END,
             q.rate_jobs, q.rate_ms, q.rate_at
         FROM jobq_queue q WHERE q.id = ?1 AND q.paused_at IS NULL";
+    /// Without the counters, a step in the index for each queue.
+    hot QUEUE_PENDING_AFTER = "SELECT queue_id FROM jobq_job WHERE state = 2 AND queue_id > ?1
+        ORDER BY queue_id LIMIT 1";
+    /// By the index of what runs: as many rows as there are workers, and some ahead.
+    cold QUEUE_RUNS_LESS = "SELECT 1 FROM jobq_count c WHERE c.queue_id = ?1 AND c.state = 3
+        AND c.jobs > (SELECT count(*) FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1)";
     hot QUEUE_IS_PAUSED = "SELECT paused_at IS NOT NULL FROM jobq_queue WHERE id = ?1";
     hot JOB_PLACE_IF_PENDING = "SELECT queue_id, kind_id FROM jobq_job WHERE id = ?1 AND state = 2";
     /// Read from the index alone, in its order.
@@ -103,6 +112,8 @@ pub(crate) struct Wish<'a> {
     pub(crate) kinds: &'a [KindRoom],
     pub(crate) claim_for: ClaimFor,
     pub(crate) jobs: usize,
+    /// What is left alone.
+    pub(crate) aside: &'a Parts,
 }
 
 /// A job that this runner now holds.
@@ -141,15 +152,63 @@ pub(crate) fn anything(conn: &Connection, wish: &Wish<'_>, now_ms: i64) -> Resul
             continue;
         }
         for kind in wish.kinds.iter().filter(|kind| kind.jobs > 0) {
-            if conn
-                .prepare_cached(JOBS_CLAIMABLE)?
-                .exists(params![queue.id, kind.kind, 1])?
-            {
+            if is_any_of(conn, wish.aside, (queue.id, kind.kind)).of(Part::Queue(queue.id))? {
                 return Ok(true);
             }
         }
     }
     Ok(false)
+}
+
+fn is_any_of(conn: &Connection, aside: &Parts, (queue, kind): (i64, i64)) -> Result<bool> {
+    let mut statement = conn.prepare_cached(JOBS_CLAIMABLE)?;
+    let mut rows = statement.query(params![queue, kind, 1 + aside.len() as i64])?;
+    while let Some(row) = rows.next()? {
+        if !aside.has(Part::Job(JobId(row.get(0)?))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// For who waits: whether a queue has a place, so that it is time alone that passes. Where one has none,
+/// the counters, which say so, have to agree with the jobs.
+pub(crate) fn has_places(conn: &Connection, wish: &Wish<'_>) -> Result<bool> {
+    let limited = Wish {
+        claim_for: ClaimFor::FreeWorker,
+        ..wish.clone()
+    };
+    let mut has_places = false;
+    for queue in queues(conn, &limited, &CountChanges::default())? {
+        if queue.places > 0 {
+            has_places = true;
+            continue;
+        }
+        let part = Part::Queue(queue.id);
+        let mut statement = conn.prepare_cached(QUEUE_RUNS_LESS)?;
+        let mut rows = statement.query([queue.id]).of(part)?;
+        if rows.next().of(part)?.is_some() {
+            let error = "more of its jobs run by the state counters than by themselves";
+            return Err(Error::new(Kind::Sqlite, error)
+                .hint("`jobq doctor --fix` counts them anew")
+                .of(part));
+        }
+    }
+    Ok(has_places)
+}
+
+/// Whether there is anything that the counters do not tell of: they are wrong then.
+pub(crate) fn is_any_uncounted(conn: &Connection, wish: &Wish<'_>, now_ms: i64) -> Result<bool> {
+    let parts = wish.aside.and(Part::Counters);
+    Ok(anything(conn, wish, now_ms)?
+        != anything(
+            conn,
+            &Wish {
+                aside: &parts,
+                ..wish.clone()
+            },
+            now_ms,
+        )?)
 }
 
 /// Takes as many jobs as the wish says, or as there are and their queues' limits allow: by priority
@@ -197,7 +256,7 @@ pub(crate) fn claim(
     let claimed = claiming.claimed;
     for ring in queues.iter().filter_map(|queue| queue.ring) {
         let starts = claimed.iter().filter(|job| job.queue == ring.queue);
-        ring.note(tx, starts.count())?;
+        ring.note(tx, starts.count()).of(Part::Queue(ring.queue))?;
     }
     Ok(claimed)
 }
@@ -245,11 +304,19 @@ impl Claimable {
         let concurrency: Option<i64> = row.get(2)?;
         let running: Option<i64> = row.get(3)?;
         let places = concurrency.map(|limit| {
-            let running = running.unwrap_or(0) + changes.change_in(id, State::Running);
-            usize::try_from(limit - running).unwrap_or(0)
+            let running = running
+                .unwrap_or(0)
+                .saturating_add(changes.change_in(id, State::Running));
+            usize::try_from(limit.saturating_sub(running)).unwrap_or(0)
         });
         let rate: Option<(i64, i64)> = row.get::<_, Option<_>>(4)?.zip(row.get(5)?);
         let at = row.get(6)?;
+        if rate.is_some_and(|(jobs, span_ms)| jobs < 1 || span_ms < 1) {
+            return Err(Error::invalid("its rate is no rate"));
+        }
+        if concurrency.is_some_and(|limit| limit < 1) {
+            return Err(Error::invalid("its limit is no limit"));
+        }
         Ok(Claimable {
             id,
             weight: u32::try_from(weight).unwrap_or(u32::MAX),
@@ -265,13 +332,14 @@ impl Claimable {
 
     fn contender(&self, conn: &Connection, wish: &Wish<'_>, now_ms: i64) -> Result<Contender> {
         let places = self.places.min(wish.jobs);
+        let room = match self.ring {
+            Some(ring) => ring.room(conn, now_ms, places),
+            None => Ok(places),
+        };
         Ok(Contender {
             queue: self.id,
             weight: self.weight,
-            room: match self.ring {
-                Some(ring) => ring.room(conn, now_ms, places)?,
-                None => places,
-            },
+            room: room.of(Part::Queue(self.id))?,
         })
     }
 }
@@ -283,19 +351,29 @@ fn queues(conn: &Connection, wish: &Wish<'_>, changes: &CountChanges) -> Result<
     if wish.jobs == 0 || is_all_paused(conn)? {
         return Ok(found);
     }
-    let mut statement = conn.prepare_cached(QUEUES_CLAIMABLE)?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        found.push(Claimable::read(row, changes)?);
+    if !wish.aside.has(Part::Counters) {
+        let mut statement = conn.prepare_cached(QUEUES_CLAIMABLE)?;
+        let mut rows = statement.query([]).of(Part::Counters)?;
+        while let Some(row) = rows.next().of(Part::Counters)? {
+            let part = Part::Queue(row.get(0)?);
+            if !wish.aside.has(part) {
+                found.push(Claimable::read(row, changes).of(part)?);
+            }
+        }
     }
-    for fresh in changes.grown(State::Pending) {
-        if found.iter().any(|queue| queue.id == fresh) {
+    let mut others = changes.grown(State::Pending);
+    if wish.aside.has(Part::Counters) {
+        others.extend(uncounted(conn)?);
+    }
+    for other in others {
+        let part = Part::Queue(other);
+        if wish.aside.has(part) || found.iter().any(|queue| queue.id == other) {
             continue;
         }
         let mut statement = conn.prepare_cached(QUEUE_CLAIMABLE)?;
-        let mut rows = statement.query([fresh])?;
-        while let Some(row) = rows.next()? {
-            found.push(Claimable::read(row, changes)?);
+        let mut rows = statement.query([other])?;
+        while let Some(row) = rows.next().of(part)? {
+            found.push(Claimable::read(row, changes).of(part)?);
         }
     }
     found.retain(|queue| wish.queues.is_none_or(|served| served.contains(&queue.id)));
@@ -309,6 +387,18 @@ fn queues(conn: &Connection, wish: &Wish<'_>, changes: &CountChanges) -> Result<
         }),
     }
     Ok(found)
+}
+
+/// The queues with something pending by the jobs themselves.
+fn uncounted(conn: &Connection) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(QUEUE_PENDING_AFTER)?;
+    let mut queues = Vec::new();
+    let mut last = i64::MIN;
+    while let Some(next) = statement.query_row([last], |row| row.get(0)).optional()? {
+        queues.push(next);
+        last = next;
+    }
+    Ok(queues)
 }
 
 /// A claim under way.
@@ -331,15 +421,24 @@ impl<'c> Claiming<'_, 'c> {
     /// Takes the next jobs of a queue; how many there were.
     fn take_from(&mut self, tx: &mut Tx<'c>, queue: i64, jobs: usize) -> Result<usize> {
         let mut taken = 0;
-        for (id, kind) in self.next_of(tx.conn, queue, jobs)? {
+        let next = self.next_of(tx.conn, queue, jobs).of(Part::Queue(queue))?;
+        for (id, kind) in next {
             if self.is_full() {
                 break;
             }
             taken += 1;
-            let job = self.taking.take(tx, Candidate { id, queue, kind })?;
-            let payload = job.as_ref().and_then(|job| job.payload.as_ref());
+            let part = Part::Job(JobId(id));
+            let job = self
+                .taking
+                .take(tx, Candidate { id, queue, kind })
+                .of(part)?;
+            let Some(job) = job else {
+                let error = "the index of what may run names it, and its row does not agree";
+                return Err(Error::new(Kind::Sqlite, error).of(part));
+            };
+            let payload = job.payload.as_ref();
             self.bytes += payload.map_or(0, String::len);
-            self.claimed.extend(job);
+            self.claimed.push(job);
             if let Some(room) = self.kinds.iter_mut().find(|room| room.kind == kind) {
                 room.jobs = room.jobs.saturating_sub(1);
             }
@@ -359,16 +458,20 @@ impl<'c> Claiming<'_, 'c> {
         let mut statement = conn.prepare_cached(sql)?;
         let mut found: Vec<(i64, i64, i64)> = Vec::with_capacity(jobs.min(1024));
         for room in self.kinds.iter().filter(|room| room.jobs > 0) {
-            let limit = room.jobs.min(jobs) as i64;
+            let aside = self.wish.aside;
+            let limit = room.jobs.min(jobs).saturating_add(aside.len()) as i64;
             let mut rows = statement.query(params![queue, room.kind, limit])?;
             while let Some(row) = rows.next()? {
-                found.push((-row.get::<_, i64>(1)?, row.get(0)?, room.kind));
+                let id = row.get(0)?;
+                if !aside.has(Part::Job(JobId(id))) {
+                    found.push((-row.get::<_, i64>(1)?, id, room.kind));
+                }
             }
         }
         if self.kinds.len() > 1 {
             found.sort_unstable();
-            found.truncate(jobs);
         }
+        found.truncate(jobs);
         Ok(found.into_iter().map(|(_, id, kind)| (id, kind)).collect())
     }
 }
@@ -411,7 +514,7 @@ impl<'a, 'c> Taking<'a, 'c> {
         let Some(row) = rows.next()? else {
             return Ok(None);
         };
-        let (attempt, budget) = (row.get(0)?, budget(row, 1)?);
+        let (attempt, budget) = (row.get(0)?, budget(row, 1));
         let payload = match row.get_ref(8)? {
             ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
             _ => None,
@@ -419,6 +522,10 @@ impl<'a, 'c> Taking<'a, 'c> {
         let links: Links = row.get(9)?;
         let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
         drop(rows);
+        let is_late = wish.aside.has(Part::Deadlines) && links.has(Links::DEADLINE);
+        if is_late && deadlines::is_over_by_row(tx, JobId(id))? {
+            return Ok(None);
+        }
         let claim = params![id, wish.claim_for.code(), wish.runner, tx.now_ms];
         if self.write.execute(claim)? == 0 {
             return Ok(None);
@@ -446,27 +553,28 @@ impl<'a, 'c> Taking<'a, 'c> {
 }
 
 /// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.
-pub(crate) fn budget(row: &Row<'_>, at: usize) -> rusqlite::Result<Budget> {
-    // What somebody else has written there may be out of range; one such row must block nobody.
+pub(crate) fn budget(row: &Row<'_>, at: usize) -> Budget {
+    // What somebody else has written there may be anything; one such row must block nobody.
+    let number = |column| row.get::<_, i64>(column).ok();
     let count = |column| {
-        Ok::<_, rusqlite::Error>(
-            u32::try_from(row.get::<_, i64>(column)?.max(0)).unwrap_or(u32::MAX),
-        )
+        let count = number(column).unwrap_or(0).max(0);
+        u32::try_from(count).unwrap_or(u32::MAX)
     };
     let duration = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs());
-    Ok(Budget {
+    Budget {
         policy: RetryPolicy {
-            max_retries: count(at + 2)?,
-            backoff: Backoff::from_code(row.get(at + 3)?).unwrap_or_default(),
-            delay: duration(row.get(at + 4)?),
-            jitter: if row.get(at + 5)? {
-                Jitter::Tenth
-            } else {
-                Jitter::Off
+            max_retries: count(at + 2),
+            backoff: number(at + 3)
+                .and_then(Backoff::from_code)
+                .unwrap_or_default(),
+            delay: duration(number(at + 4).unwrap_or(0)),
+            jitter: match number(at + 5) {
+                Some(0) => Jitter::Off,
+                _ => Jitter::Tenth,
             },
         },
-        retries: count(at)?,
-        crashes: count(at + 1)?,
-        timeout: row.get::<_, Option<i64>>(at + 6)?.map(duration),
-    })
+        retries: count(at),
+        crashes: count(at + 1),
+        timeout: number(at + 6).map(duration),
+    }
 }

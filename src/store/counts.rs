@@ -6,6 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::statement::statements;
 use crate::Result;
+use crate::part::{Of, Part, Parts};
 use crate::state::State;
 
 statements! {
@@ -113,10 +114,14 @@ impl CountChanges {
     }
 
     /// Writes what has changed and forgets it.
-    pub(crate) fn flush(&mut self, conn: &Connection) -> Result<()> {
+    pub(crate) fn flush(&mut self, conn: &Connection, aside: &Parts) -> Result<()> {
         for (queue, state, jobs) in self.0.drain(..).filter(|change| change.2 != 0) {
-            conn.prepare_cached(COUNT_ADD)?
-                .execute(params![queue, state.code(), jobs])?;
+            if aside.has(Part::CountersOf(queue)) {
+                continue;
+            }
+            let mut add = conn.prepare_cached(COUNT_ADD)?;
+            add.execute(params![queue, state.code(), jobs])
+                .of(Part::CountersOf(queue))?;
         }
         Ok(())
     }

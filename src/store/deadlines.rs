@@ -2,14 +2,17 @@
 
 use rusqlite::{Connection, params};
 
+use super::due;
 use super::ended;
 use super::head;
 use super::statement::statements;
 use super::tx::Tx;
-use crate::Result;
 use crate::clock::timestamp;
+use crate::error::Kind;
 use crate::job::JobId;
+use crate::part::{Of, Part};
 use crate::state::State;
+use crate::{Error, Result};
 
 statements! {
     hot DEADLINE_INSERT = "INSERT INTO jobq_deadline (at, job_id) VALUES (?1, ?2)";
@@ -85,17 +88,43 @@ pub(crate) fn fix(conn: &Connection) -> Result<()> {
 pub(crate) fn next(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn
         .prepare_cached(DEADLINE_NEXT)?
-        .query_row([], |row| row.get(0))?)
+        .query_row([], |row| due::moment(row, 0))?)
 }
 
 /// Whether a deadline has passed.
 pub(crate) fn is_any_late(tx: &mut Tx<'_>) -> Result<bool> {
-    if next(tx.conn)?.is_none() {
+    if tx.is_aside(Part::Deadlines) || next(tx.conn).of(Part::Deadlines)?.is_none() {
         return Ok(false);
     }
     // What is past by a clock that has just stepped may not be.
     tx.follow_clock()?;
-    Ok(next(tx.conn)?.is_some_and(|at_ms| at_ms <= tx.now_ms))
+    let is_late = next(tx.conn)
+        .of(Part::Deadlines)?
+        .is_some_and(|at_ms| at_ms <= tx.now_ms);
+    Ok(is_late && (tx.aside.len() == 0 || !past(tx, 1).of(Part::Deadlines)?.is_empty()))
+}
+
+/// At most so many jobs whose deadlines have passed, with these.
+fn past(tx: &Tx<'_>, limit: usize) -> Result<Vec<(JobId, i64)>> {
+    let mut statement = tx.conn.prepare_cached(DEADLINES_PAST)?;
+    let wanted = limit + tx.aside.len();
+    let mut rows = statement.query(params![tx.now_ms, wanted as i64])?;
+    let mut past = Vec::new();
+    while let Some(row) = rows.next()? {
+        let job = JobId(row.get(0)?);
+        if !tx.is_aside(Part::Job(job)) && past.len() < limit {
+            past.push((job, due::moment(row, 1)?.unwrap_or(tx.now_ms)));
+        }
+    }
+    Ok(past)
+}
+
+/// While the deadlines are set aside a job tells its own: whether that is over.
+pub(crate) fn is_over_by_row(tx: &Tx<'_>, job: JobId) -> Result<bool> {
+    let mut statement = tx.conn.prepare_cached(DEADLINE_OF)?;
+    let mut rows = statement.query([job.0])?;
+    let deadline = rows.next()?.map(|row| due::moment(row, 0)).transpose()?;
+    Ok(deadline.flatten().is_some_and(|at_ms| at_ms <= tx.now_ms))
 }
 
 /// Cancels at most `limit` jobs whose deadlines have passed. One that is claimed at this moment is
@@ -104,26 +133,28 @@ pub(crate) fn cancel_late(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
     if !is_any_late(tx)? {
         return Ok(());
     }
-    let past: Vec<(i64, i64)> = {
-        let mut statement = tx.conn.prepare_cached(DEADLINES_PAST)?;
-        let rows = statement.query_map(params![tx.now_ms, limit as i64], |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
-        rows.collect::<rusqlite::Result<_>>()?
+    for (job, at_ms) in past(tx, limit).of(Part::Deadlines)? {
+        miss(tx, job, at_ms).of(Part::Job(job))?;
+    }
+    Ok(())
+}
+
+fn miss(tx: &mut Tx<'_>, job: JobId, at_ms: i64) -> Result<()> {
+    let removed = tx.conn.prepare_cached(DEADLINE_DELETE)?.execute([job.0])?;
+    if removed == 0 {
+        // It would be late for ever.
+        let error = format!("the deadline of job {job} cannot be removed: its index is damaged");
+        return Err(Error::new(Kind::Sqlite, error));
+    }
+    let Some(head) = head::find(tx.conn, job)? else {
+        return Ok(());
     };
-    for (id, at_ms) in past {
-        let job = JobId(id);
-        disarm(tx, job)?;
-        let Some(head) = head::find(tx.conn, job)? else {
-            continue;
-        };
-        if matches!(
-            head.state,
-            State::Scheduled | State::Blocked | State::Pending
-        ) {
-            let at = timestamp(at_ms);
-            ended::cancel(tx, job, &format!("it had not begun by its deadline, {at}"))?;
-        }
+    if matches!(
+        head.state,
+        State::Scheduled | State::Blocked | State::Pending
+    ) {
+        let at = timestamp(at_ms);
+        ended::cancel(tx, job, &format!("it had not begun by its deadline, {at}"))?;
     }
     Ok(())
 }

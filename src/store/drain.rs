@@ -1,22 +1,31 @@
 //! What a runner that drains has to wait for, and what it leaves.
 
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
 use super::claim::is_paused;
 use super::queues::is_all_paused;
 use super::statement::statements;
 use crate::Result;
+use crate::job::JobId;
+use crate::part::{Part, Parts};
 use crate::state::State;
 
 statements! {
     /// By an index of its own: the jobs that wait for a retry are few among a million delayed ones.
-    hot RETRY_WAITS = "SELECT DISTINCT queue_id FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1";
+    hot RETRY_WAITS = "SELECT 1 FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1";
+    /// Each of them: few. One without a time is never made.
+    cold RETRIES = "SELECT id, queue_id FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1
+        AND typeof(run_at) IN ('integer', 'real')";
     hot JOBS_HELD_PLACES = "SELECT kind_id, queue_id FROM jobq_job WHERE state = 3 AND runner_id = ?1";
     /// Told once at the end.
     cold LEFT_SCHEDULED = "SELECT wait_reason, count(*) FROM jobq_job WHERE state = 0 GROUP BY wait_reason";
     cold LEFT_PENDING = "SELECT j.queue_id, q.name, j.kind_id, k.name, count(*) FROM jobq_job j
         JOIN jobq_queue q ON q.id = j.queue_id JOIN jobq_kind k ON k.id = j.kind_id
         WHERE j.state = 2 GROUP BY j.queue_id, j.kind_id";
+    /// Told once at the end: a job of a kind or a queue that has no row is claimed by nobody.
+    cold NAMELESS = "SELECT j.id FROM jobq_job j WHERE j.state = 2
+        AND (NOT EXISTS (SELECT 1 FROM jobq_kind k WHERE k.id = j.kind_id)
+            OR NOT EXISTS (SELECT 1 FROM jobq_queue q WHERE q.id = j.queue_id)) LIMIT 1";
     /// From the counters: they may be many.
     cold LEFT_BY_STATE = "SELECT coalesce(sum(jobs), 0) FROM jobq_count WHERE state = ?1";
     cold LEFT_IN_LINE = "SELECT count(*) FROM jobq_place p JOIN jobq_job j ON j.id = p.job_id WHERE p.held = 0 AND j.state = 1";
@@ -26,16 +35,22 @@ statements! {
 pub(crate) fn retries_left(
     conn: &Connection,
     kinds: &[i64],
-    queues: Option<&[i64]>,
+    (queues, aside): (Option<&[i64]>, &Parts),
 ) -> Result<bool> {
-    if is_all_paused(conn)? {
+    if is_all_paused(conn)? || aside.has(Part::DueTimes) {
         return Ok(false);
     }
-    let mut statement = conn.prepare_cached(RETRY_WAITS)?;
     for kind in kinds {
+        if !conn.prepare_cached(RETRY_WAITS)?.exists([kind])? {
+            continue;
+        }
+        let mut statement = conn.prepare_cached(RETRIES)?;
         let mut rows = statement.query([kind])?;
         while let Some(row) = rows.next()? {
-            if is_served(conn, row.get(0)?, queues)? {
+            let queue = row.get(1)?;
+            let is_aside =
+                aside.has(Part::Job(JobId(row.get(0)?))) || aside.has(Part::Queue(queue));
+            if !is_aside && is_served(conn, queue, queues)? {
                 return Ok(true);
             }
         }
@@ -64,6 +79,12 @@ pub(crate) fn holds_any(
 
 fn is_served(conn: &Connection, queue: i64, queues: Option<&[i64]>) -> Result<bool> {
     Ok(queues.is_none_or(|queues| queues.contains(&queue)) && !is_paused(conn, queue)?)
+}
+
+/// A job that may run, of a kind or a queue that the file does not know.
+pub(crate) fn nameless(conn: &Connection) -> Result<Option<JobId>> {
+    let found = conn.query_row(NAMELESS, [], |row| row.get(0).map(JobId));
+    Ok(found.optional()?)
 }
 
 /// How many jobs are left for which reason, each told once.

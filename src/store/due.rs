@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::deadlines;
 use super::ended;
@@ -13,6 +14,7 @@ use super::tx::Tx;
 use super::uniques;
 use crate::clock::{Clock, UNKNOWN_BOOT, millis};
 use crate::job::JobId;
+use crate::part::{Of, Part, Parts};
 use crate::state::State;
 use crate::{Error, Result};
 
@@ -44,7 +46,17 @@ statements! {
 pub(crate) fn next_due(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn
         .prepare_cached(JOB_NEXT_DUE)?
-        .query_row([], |row| row.get(0))?)
+        .query_row([], |row| moment(row, 0))?)
+}
+
+/// A moment in a row. What is no number is none: it comes after all numbers, so where it is the least
+/// there are no others.
+pub(crate) fn moment(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<i64>> {
+    Ok(match row.get_ref(at)? {
+        ValueRef::Integer(ms) => Some(ms),
+        ValueRef::Real(ms) => Some(ms as i64),
+        _ => None,
+    })
 }
 
 /// What a runner does with schedules.
@@ -60,17 +72,21 @@ pub(crate) enum Schedules {
 pub(crate) fn next_moment(
     conn: &Connection,
     now_ms: i64,
-    schedules: Schedules,
+    (schedules, aside): (Schedules, &Parts),
 ) -> Result<Option<i64>> {
-    let next_fire = match schedules {
-        Schedules::Fire => fire::next_fire(conn)?,
-        Schedules::Leave => None,
+    let of = |part, find: &dyn Fn() -> Result<Option<i64>>| match aside.has(part) {
+        true => Ok(None),
+        false => find().of(part),
+    };
+    let next_fire = || match schedules {
+        Schedules::Fire => fire::next_fire(conn),
+        Schedules::Leave => Ok(None),
     };
     let moments = [
-        next_due(conn)?,
-        deadlines::next(conn)?,
-        next_fire,
-        rate::next_start(conn, now_ms)?,
+        of(Part::DueTimes, &|| next_due(conn))?,
+        of(Part::Deadlines, &|| deadlines::next(conn))?,
+        of(Part::Schedules, &next_fire)?,
+        of(Part::Rates, &|| rate::next_start(conn, now_ms))?,
     ];
     Ok(moments.into_iter().flatten().min())
 }
@@ -79,6 +95,27 @@ pub(crate) fn next_moment(
 pub(crate) fn promote_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
     // What is due by a clock that has just stepped may not be.
     tx.follow_clock()?;
+    if tx.is_aside(Part::DueTimes) {
+        return Ok(0);
+    }
+    // Where they cannot be moved together, each is on its own.
+    let promoted = match tx.is_aside(Part::DueJobs) {
+        true => 0,
+        false => promote_together(tx, limit).of(Part::DueJobs)?,
+    };
+    let left = limit.saturating_sub(promoted) + tx.aside.len();
+    let keyed = due_jobs(tx, left).of(Part::DueTimes)?;
+    let mut moved = 0;
+    for job in keyed {
+        if !tx.is_aside(Part::Job(job)) {
+            ended::due(tx, job).of(Part::Job(job))?;
+            moved += 1;
+        }
+    }
+    Ok(promoted + moved)
+}
+
+fn promote_together(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
     let mut statement = tx.conn.prepare_cached(JOBS_PROMOTE_IF_DUE)?;
     let mut rows = statement.query(params![tx.now_ms, limit as i64])?;
     let mut promoted = 0;
@@ -87,18 +124,15 @@ pub(crate) fn promote_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
             .moved(row.get(0)?, State::Scheduled, State::Pending);
         promoted += 1;
     }
-    drop(rows);
-    drop(statement);
-    let keyed: Vec<i64> = {
-        let mut statement = tx.conn.prepare_cached(JOBS_DUE)?;
-        let left = limit.saturating_sub(promoted) as i64;
-        let rows = statement.query_map(params![tx.now_ms, left], |row| row.get(0))?;
-        rows.collect::<rusqlite::Result<_>>()?
-    };
-    for id in &keyed {
-        ended::due(tx, JobId(*id))?;
-    }
-    Ok(promoted + keyed.len())
+    Ok(promoted)
+}
+
+fn due_jobs(tx: &Tx<'_>, limit: usize) -> Result<Vec<JobId>> {
+    let mut statement = tx.conn.prepare_cached(JOBS_DUE)?;
+    let rows = statement.query_map(params![tx.now_ms, limit as i64], |row| {
+        row.get(0).map(JobId)
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// How the wall clock stands to the time since the machine was started.

@@ -20,6 +20,7 @@ use super::{deadlines, places, prerequisites, uniques};
 use crate::Result;
 use crate::event::{AttemptEnd, EventKind};
 use crate::job::JobId;
+use crate::part::{Of, Part};
 use crate::state::State;
 
 statements! {
@@ -81,12 +82,18 @@ impl Tx<'_> {
 pub(crate) fn follow(tx: &mut Tx<'_>) -> Result<()> {
     loop {
         while let Some(ended) = tx.follow_ups.ended.pop_front() {
-            after(tx, ended)?;
+            let part = Part::Job(ended.job);
+            if !tx.is_aside(part) {
+                after(tx, ended).of(part)?;
+            }
         }
         let Some((parent, change)) = FamilyChanges::take_next(&mut tx.families) else {
             return Ok(());
         };
-        families::apply(tx, parent, change)?;
+        let part = Part::Job(parent);
+        if !tx.is_aside(part) {
+            families::apply(tx, parent, change).of(part)?;
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use super::statement::statements;
 use super::tx::Tx;
 use crate::family::{ChildPolicy, Family, Fate, GROUP, PrerequisiteRule, Step};
 use crate::job::{AttemptRef, Children, JobId, Parent};
+use crate::part::{Of, Part};
 use crate::state::State;
 use crate::{Error, Result};
 
@@ -371,8 +372,9 @@ pub(crate) fn cancel_children(tx: &mut Tx<'_>, parent: JobId, state: State) -> R
         "was cancelled"
     };
     for (child, state) in children(tx.conn, parent)? {
-        if !state.is_final() {
-            ended::cancel(tx, child, &format!("its parent {parent} {verb}"))?;
+        let part = Part::Job(child);
+        if !state.is_final() && !tx.is_aside(part) {
+            ended::cancel(tx, child, &format!("its parent {parent} {verb}")).of(part)?;
         }
     }
     Ok(())

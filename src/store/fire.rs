@@ -4,6 +4,7 @@
 use rusqlite::{Connection, params};
 
 use super::checked::{CheckedJob, Limits};
+use super::due as due_times;
 use super::enqueue;
 use super::events::NewEvent;
 use super::records;
@@ -15,6 +16,7 @@ use crate::clock::timestamp;
 use crate::event::EventKind;
 use crate::job::template::JobTemplate;
 use crate::job::{Enqueued, JobId, NewJob};
+use crate::part::{Of, Part};
 use crate::schedule::Overlap;
 use crate::schedule::firing::{self, Firing, Stand};
 use crate::schedule::rule::{Rule, is_readable_here};
@@ -46,7 +48,7 @@ pub(crate) fn next_fire(conn: &Connection) -> Result<Option<i64>> {
     while let Some(row) = rows.next()? {
         let (text, zone) = (schedules::text(row, 1)?, schedules::text(row, 2)?);
         if is_readable_here(&text, &zone) {
-            return Ok(Some(row.get(0)?));
+            return Ok(due_times::moment(row, 0)?);
         }
     }
     Ok(None)
@@ -68,24 +70,38 @@ pub(crate) fn unreadable_here(conn: &Connection) -> Result<Vec<(String, String)>
 pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize, bounds: Bounds) -> Result<()> {
     // What is due by a clock that has just stepped may not be.
     tx.follow_clock()?;
-    let due: Vec<Stored> = {
-        let mut statement = tx.conn.prepare_cached(SCHEDULES_DUE)?;
-        let rows = statement.query_map([tx.now_ms], schedules::decode)?;
-        let is_for_here = |stored: &rusqlite::Result<Stored>| match stored {
-            Ok(Stored { record, .. }) => is_readable_here(&record.rule, &record.timezone),
-            Err(_) => true,
-        };
-        let here = rows.filter(is_for_here).take(limit);
-        here.collect::<rusqlite::Result<_>>()?
-    };
-    for schedule in &due {
+    if tx.is_aside(Part::Schedules) {
+        return Ok(());
+    }
+    for schedule in &due(tx, limit).of(Part::Schedules)? {
         let rule = Rule::stored(&schedule.record.rule, &schedule.record.timezone);
-        match rule {
-            Ok(rule) => fire(tx, schedule, (&rule, bounds))?,
-            Err(error) => stop(tx, schedule, &error)?,
-        }
+        let fired = match rule {
+            Ok(rule) => fire(tx, schedule, (&rule, bounds)),
+            Err(error) => stop(tx, schedule, &error),
+        };
+        fired.of(Part::Schedule(schedule.id))?;
     }
     Ok(())
+}
+
+fn due(tx: &Tx<'_>, limit: usize) -> Result<Vec<Stored>> {
+    let mut statement = tx.conn.prepare_cached(SCHEDULES_DUE)?;
+    let mut rows = statement.query([tx.now_ms])?;
+    let mut due = Vec::new();
+    while let Some(row) = rows.next()? {
+        let part = Part::Schedule(row.get(0)?);
+        if tx.is_aside(part) {
+            continue;
+        }
+        let stored = schedules::decode(row).of(part)?;
+        if is_readable_here(&stored.record.rule, &stored.record.timezone) {
+            due.push(stored);
+        }
+        if due.len() == limit {
+            break;
+        }
+    }
+    Ok(due)
 }
 
 /// The job of a stored template, for which there must be room. It was checked when the schedule was
@@ -127,8 +143,8 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()>
         let rows = statement.query_map([], |row| {
             let text = |at| schedules::text(row, at);
             let stand = Stand {
-                next_at: row.get(3)?,
-                last_at: row.get(4)?,
+                next_at: due_times::moment(row, 3)?,
+                last_at: due_times::moment(row, 4)?,
             };
             Ok((row.get(0)?, text(1)?, text(2)?, stand))
         })?;

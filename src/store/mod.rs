@@ -17,6 +17,7 @@ pub(crate) mod claim;
 pub(crate) mod command;
 pub(crate) mod connection;
 pub(crate) mod counts;
+mod damage;
 pub(crate) mod deadlines;
 pub(crate) mod dependents;
 pub(crate) mod drain;

@@ -127,6 +127,12 @@ pub(crate) fn find_queue(conn: &Connection, name: &str) -> Result<Option<i64>> {
         .optional()?)
 }
 
+/// How a queue is called, where that can be read.
+pub(crate) fn queue_called(conn: &Connection, id: i64) -> Option<String> {
+    let mut statement = conn.prepare_cached(QUEUE_NAME).ok()?;
+    statement.query_row([id], |row| row.get(0)).ok()
+}
+
 /// The numbers of all kinds: few, however many jobs there are.
 pub(crate) fn kind_ids(conn: &Connection) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(KINDS_ALL)?;

@@ -12,6 +12,7 @@ use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
 use crate::job::JobId;
+use crate::part::{Of, Part};
 
 statements! {
     /// Keys without a row have one place.
@@ -158,13 +159,22 @@ pub(crate) fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
         let Some((job, urgency)) = next(tx, key)? else {
             return Ok(());
         };
-        tx.conn
-            .prepare_cached(PLACE_DELETE)?
-            .query_row([job], |_| Ok(()))?;
-        add(tx, key, (true, urgency), JobId(job))?;
-        ended::granted(tx, JobId(job))?;
+        let job = JobId(job);
+        if tx.is_aside(Part::Job(job)) {
+            // Nobody is passed over.
+            return Ok(());
+        }
+        grant_to(tx, (key, urgency), job).of(Part::Job(job))?;
     }
     Ok(())
+}
+
+fn grant_to(tx: &mut Tx<'_>, (key, urgency): (&str, i64), job: JobId) -> Result<()> {
+    tx.conn
+        .prepare_cached(PLACE_DELETE)?
+        .query_row([job.0], |_| Ok(()))?;
+    add(tx, key, (true, urgency), job)?;
+    ended::granted(tx, job)
 }
 
 /// The jobs that hold a place, at most so many.

@@ -14,6 +14,7 @@ use super::tx::Tx;
 use crate::error::Kind;
 use crate::family::{PrerequisiteRule, Release, Step};
 use crate::job::JobId;
+use crate::part::{Of, Part};
 use crate::state::State;
 use crate::{Error, Result};
 
@@ -237,11 +238,16 @@ pub(crate) fn add(tx: &Tx<'_>, job: JobId, edges: &[Edge]) -> Result<()> {
 /// A job that others need became final.
 pub(crate) fn ended(tx: &mut Tx<'_>, needs: JobId, state: State) -> Result<()> {
     for (job, rule) in unmet_from(tx, needs, ANY_RULE)? {
-        match rule.on_end(state) {
-            Release::Met => meet(tx, (needs, rule), job)?,
-            Release::Cancel => ended::cancel(tx, job, &doom(needs, state))?,
-            Release::CallOff => ended::call_off(tx, job, needs)?,
+        let part = Part::Job(job);
+        if tx.is_aside(part) {
+            continue;
         }
+        let followed = match rule.on_end(state) {
+            Release::Met => meet(tx, (needs, rule), job),
+            Release::Cancel => ended::cancel(tx, job, &doom(needs, state)),
+            Release::CallOff => ended::call_off(tx, job, needs),
+        };
+        followed.of(part)?;
     }
     Ok(())
 }
@@ -249,7 +255,9 @@ pub(crate) fn ended(tx: &mut Tx<'_>, needs: JobId, state: State) -> Result<()> {
 /// A parent's own part is done, by an attempt that has completed.
 pub(crate) fn own_part_done(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
     for (job, rule) in unmet_from(tx, parent, FOR_THE_OWN_PART)? {
-        meet(tx, (parent, rule), job)?;
+        if !tx.is_aside(Part::Job(job)) {
+            meet(tx, (parent, rule), job).of(Part::Job(job))?;
+        }
     }
     Ok(())
 }
@@ -257,7 +265,9 @@ pub(crate) fn own_part_done(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
 /// An attempt has ended without completing: what it spawned is called off.
 pub(crate) fn attempt_undone(tx: &mut Tx<'_>, spawner: JobId) -> Result<()> {
     for (job, _) in unmet_from(tx, spawner, FOR_AN_ATTEMPT)? {
-        ended::call_off(tx, job, spawner)?;
+        if !tx.is_aside(Part::Job(job)) {
+            ended::call_off(tx, job, spawner).of(Part::Job(job))?;
+        }
     }
     Ok(())
 }

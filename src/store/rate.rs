@@ -5,6 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::due::moment;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
@@ -38,7 +39,7 @@ pub(crate) struct Ring {
 
 impl Ring {
     fn slot(&self, ahead: i64) -> i64 {
-        (self.at + ahead) % self.jobs
+        self.at.wrapping_add(ahead) % self.jobs.max(1)
     }
 
     /// How many may start now; the ring is read no further than `at_most`.
@@ -97,7 +98,10 @@ pub(crate) fn next_start(conn: &Connection, now_ms: i64) -> Result<Option<i64>> 
     let mut rows = statement.query([])?;
     let mut soonest: Option<i64> = None;
     while let Some(row) = rows.next()? {
-        let next = next_after(row.get(0)?, row.get(1)?, now_ms);
+        let (Some(started_at), Some(span_ms)) = (moment(row, 0)?, moment(row, 1)?) else {
+            continue;
+        };
+        let next = next_after(started_at, span_ms, now_ms);
         if next > now_ms {
             soonest = Some(soonest.map_or(next, |soonest| soonest.min(next)));
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::params;
 
 use super::edit::OUTCOME_FORGET;
+use super::ended::{self, Ended, Offspring};
 use super::events::NewEvent;
 use super::families;
 use super::head::{self, Head};
@@ -42,12 +43,37 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     while let Some((id, head)) = back.pop_first() {
         put_back(tx, id, &head)?;
         if head.links.has(Links::FAMILY) && head.state != State::Completed {
-            for child in undone_children(tx, id)? {
+            let undone = undone_children(tx, id)?;
+            if undone.is_empty() {
+                end_if_empty_group(tx, id)?;
+            }
+            for child in undone {
                 back.insert(child, head::get(tx.conn, child)?);
             }
         }
     }
     Ok(())
+}
+
+/// A group of which all children have been removed has nothing left to run, and gets no first child
+/// again: it is done.
+fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
+    let head = head::get(tx.conn, id)?;
+    if head.state != State::Waiting || !families::is_group(tx, id)? {
+        return Ok(());
+    }
+    let counted = families::get(tx.conn, id)?.map_or(0, |family| family.children.total as i64);
+    if counted + tx.families.change(id).total > 0 {
+        return Ok(());
+    }
+    let ended = Ended {
+        job: id,
+        to: State::Completed,
+        links: head.links,
+        parent: head.parent,
+        offspring: Offspring::LeftAlone,
+    };
+    ended::parent(tx, ended, head.queue, None)
 }
 
 /// Those that did not complete. One that has been removed cannot be run again: it no longer counts.

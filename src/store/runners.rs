@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::claim::{ClaimFor, budget};
 use super::events::NewEvent;
 use super::locks::{self, Lock};
+use super::records;
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::statement::statements;
 use super::tx::Tx;
@@ -17,6 +18,7 @@ use crate::clock::timestamp;
 use crate::event::EventKind;
 use crate::job::{AttemptRef, JobId};
 use crate::outcome::{Budget, Ending, Verdict, judge};
+use crate::part::{Of, Part};
 
 statements! {
     hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at, beat, boot)
@@ -189,8 +191,9 @@ pub(crate) fn alive(conn: &Connection) -> Result<Vec<Alive>> {
     let rows = statement.query_map([], |row| {
         Ok(Alive {
             id: row.get(0)?,
-            name: row.get(1)?,
-            beat: row.get(2)?,
+            // Without a name there is no lock to look at: its beat tells, or that there is none.
+            name: records::text(row.get_ref(1)?).unwrap_or_default(),
+            beat: row.get_ref(2)?.as_i64().unwrap_or(0),
         })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
@@ -223,7 +226,10 @@ pub(crate) fn take_over(tx: &mut Tx<'_>, runner: i64, loss: Loss) -> Result<Opti
     }
     let held = held_by(tx.conn, runner)?;
     for job in &held {
-        recover(tx, job, excuse)?;
+        let part = Part::Job(job.held.job);
+        if !tx.is_aside(part) {
+            recover(tx, job, excuse).of(part)?;
+        }
     }
     let why = if loss == Loss::Dead { "dead" } else { "hung" };
     let data = format!(r#"{{"why":"{why}","jobs":{}}}"#, held.len());
@@ -261,7 +267,7 @@ pub(crate) fn attempts_of(conn: &Connection, runner: i64) -> Result<Vec<AttemptR
 }
 
 fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJob> {
-    let claimed_for = if row.get::<_, i64>(3)? == 0 {
+    let claimed_for = if row.get_ref(3)?.as_i64().unwrap_or(0) == 0 {
         ClaimFor::FreeWorker
     } else {
         ClaimFor::Ahead
@@ -269,15 +275,15 @@ fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJob> {
     Ok(HeldJob {
         held: Held {
             job: JobId(row.get(0)?),
-            attempt: row.get(2)?,
-            queue: row.get(1)?,
+            attempt: row.get(2).unwrap_or(0),
+            queue: row.get(1).unwrap_or(0),
             runner,
-            links: row.get(12)?,
-            parent: row.get::<_, Option<i64>>(13)?.map(JobId),
+            links: row.get(12).unwrap_or_default(),
+            parent: row.get_ref(13)?.as_i64().ok().map(JobId),
         },
         claimed_for,
-        budget: budget(row, 4)?,
-        cancel: row.get::<_, Option<i64>>(11)?.is_some(),
+        budget: budget(row, 4),
+        cancel: row.get_ref(11)?.as_i64().is_ok(),
     })
 }
 
@@ -323,7 +329,10 @@ fn recover(tx: &mut Tx<'_>, job: &HeldJob, excuse: Option<&'static str>) -> Resu
 /// The jobs of a runner that somebody wants cancelled.
 pub(crate) fn to_cancel(conn: &Connection, runner: i64) -> Result<Vec<(JobId, u32)>> {
     let mut statement = conn.prepare_cached(JOBS_TO_CANCEL)?;
-    let rows = statement.query_map([runner], |row| Ok((JobId(row.get(0)?), row.get(1)?)))?;
+    // An attempt that is no number is nobody's.
+    let rows = statement.query_map([runner], |row| {
+        Ok((JobId(row.get(0)?), row.get(1).unwrap_or(0)))
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 

@@ -34,6 +34,7 @@ macro_rules! select_schedules {
 }
 
 statements! {
+    cold SCHEDULE_NAME = "SELECT name FROM jobq_schedule WHERE id = ?1";
     hot SCHEDULE_GET = select_schedules!("WHERE name = ?1");
     /// A row per schedule: people write them, so they are few.
     cold SCHEDULES_LIST = select_schedules!("ORDER BY name");
@@ -275,6 +276,12 @@ fn unknown(name: &str) -> Error {
 }
 
 /// A row that somebody has spoilt is shown as far as it can be: it must not hide the others.
+/// How a schedule is called, where that can be read.
+pub(crate) fn called(conn: &Connection, id: i64) -> Option<String> {
+    let mut statement = conn.prepare_cached(SCHEDULE_NAME).ok()?;
+    statement.query_row([id], |row| row.get(0)).ok()
+}
+
 pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let time = |at: usize| -> rusqlite::Result<Option<jiff::Timestamp>> {
         Ok(row.get::<_, Option<i64>>(at)?.map(timestamp))

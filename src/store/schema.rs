@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// The schema that this jobq reads and writes.
 pub(crate) const VERSION: i64 = 3;
 
-const SCHEMA: &str = include_str!("../../schema.sql");
+pub(crate) const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// One step from a version to the next.
 pub(crate) struct Upgrade {

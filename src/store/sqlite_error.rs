@@ -12,7 +12,11 @@ impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
         let code = error.sqlite_error_code();
         let told = match code {
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Error::new(
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Error::new(
                 Kind::Busy,
                 "the database is busy: another process kept it locked",
             )
@@ -31,6 +35,8 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::TooBig) => {
                 Error::invalid("the value is larger than SQLite can hold (1 GB)")
             }
+            Some(ErrorCode::OutOfMemory) => Error::new(Kind::Io, "there is not enough memory")
+                .hint("see `ulimit -v` and what else runs on the machine"),
             Some(ErrorCode::CannotOpen) => io(&error),
             _ => Error::new(Kind::Sqlite, error.to_string()),
         };

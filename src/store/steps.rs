@@ -43,6 +43,7 @@ pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs,
+            aside: &crate::part::NO_PARTS,
         };
         take_vm_steps(tx)?;
         let began = clock::instant();

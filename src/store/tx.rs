@@ -12,6 +12,7 @@ use super::names::Names;
 use super::room;
 use crate::clock::{Clock, UNKNOWN_BOOT};
 use crate::job::JobId;
+use crate::part::{Of, Part, Parts};
 use crate::{Error, Result};
 
 /// One IMMEDIATE transaction: its connection, its moment, and what it owes the counters.
@@ -26,6 +27,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) room: room::Known,
     /// A running attempt has been asked to stop: its runner may be the one that writes this.
     pub(crate) asked_to_stop: bool,
+    /// What is left alone, because it could not be read or written.
+    pub(crate) aside: Parts,
     /// So many cancelled jobs have never been: what spawned them did not complete.
     pub(crate) called_off: i64,
     events: EventBuffer,
@@ -46,6 +49,7 @@ impl<'c> Tx<'c> {
             families: FamilyChanges::default(),
             room: room::Known::default(),
             asked_to_stop: false,
+            aside: Parts::default(),
             called_off: 0,
             events: EventBuffer::default(),
             boot: None,
@@ -64,10 +68,17 @@ impl<'c> Tx<'c> {
     /// To be called before a wait that is given as a duration is written: what stands in the file is
     /// moved by the clock's last step first, or the new wait would be moved along.
     pub(crate) fn follow_clock(&mut self) -> Result<()> {
-        if let Some(clock) = self.clock.take() {
-            due::follow_clock(self, &ClockReading::of(clock))?;
+        match self.clock.take() {
+            Some(clock) if !self.is_aside(Part::Clock) => {
+                due::follow_clock(self, &ClockReading::of(clock)).of(Part::Clock)?;
+                Ok(())
+            }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    pub(crate) fn is_aside(&self, part: Part) -> bool {
+        self.aside.has(part)
     }
 
     /// Appends to the history.
@@ -88,14 +99,14 @@ impl<'c> Tx<'c> {
     /// Writes what the counters are owed, for a statement that looks at them.
     pub(crate) fn flush_counts(&mut self) -> Result<()> {
         self.room = room::Known::default();
-        self.counts.flush(self.conn)
+        self.counts.flush(self.conn, &self.aside)
     }
 
     /// Writes what has been held back: to be called before COMMIT.
     pub(crate) fn finish(&mut self) -> Result<()> {
         ended::follow(self)?;
         self.events.flush(self.conn, self.now_ms)?;
-        self.counts.flush(self.conn)
+        self.counts.flush(self.conn, &self.aside)
     }
 
     /// Runs `body` whole or not at all. An error that ended the whole transaction is left to the

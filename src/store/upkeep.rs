@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use super::audit;
 use super::connection::Access;
 use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
+use super::damage;
 use super::file;
 use super::fire;
 use super::queues;
@@ -41,19 +42,44 @@ pub enum Severity {
 
 /// Looks at the file's structure, its references and its counters. Changes nothing.
 pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>> {
-    let mut findings = vec![
-        integrity(conn)?,
-        references(conn)?,
-        counters(conn)?,
-        rules(conn)?,
-        limits(conn)?,
-        schedules(conn)?,
+    type Look = fn(&Connection) -> Result<Finding>;
+    let mut looks: Vec<(&'static str, Look)> = vec![
+        ("integrity", integrity),
+        ("rows", damaged_rows),
+        ("references", references),
+        ("counters", counters),
+        ("rules", rules),
+        ("limits", limits),
+        ("schedules", schedules),
     ];
     // A file that is opened as immutable is read without its journal, whatever that is.
     if access != Access::Immutable {
-        findings.push(journal(conn)?);
+        looks.push(("journal", journal));
+    }
+    let mut findings = Vec::with_capacity(looks.len());
+    for (check, look) in looks {
+        findings.push(match look(conn) {
+            // One damaged row must not hide what the other checks would find.
+            Err(error) if error.blames_data() => Finding {
+                severity: Severity::Error,
+                check,
+                message: format!("it cannot be looked at: {error}"),
+            },
+            looked => looked?,
+        });
     }
     Ok(findings)
+}
+
+/// A runner sets aside what these belong to.
+fn damaged_rows(conn: &Connection) -> Result<Finding> {
+    let found = damage::find(conn)?;
+    let problem = (!found.is_empty()).then(|| (Severity::Error, found.join("; ")));
+    Ok(finding(
+        "rows",
+        problem,
+        "every column holds what it may hold",
+    ))
 }
 
 fn finding(check: &'static str, problem: Option<(Severity, String)>, fine: &str) -> Finding {

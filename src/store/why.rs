@@ -5,6 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::claim::is_paused;
+use super::damage;
 use super::names::find_queue;
 use super::queues;
 use super::rate::Ring;
@@ -156,12 +157,34 @@ pub enum Why {
         /// With so many workers.
         workers: u64,
     },
+    /// What the file holds of it, or of its queue, is damaged: a runner sets it aside.
+    Damaged {
+        /// What it is, as far as that can be told.
+        state: State,
+        /// What is wrong.
+        what: String,
+    },
     /// None of the above is found: `jobq doctor` looks whether the file is sound.
     Other(State),
 }
 
 /// `locks` is the folder of the runners' lock files.
 pub(crate) fn why(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -> Result<Why> {
+    let state = |state: Result<Option<State>>| state.ok().flatten().unwrap_or(State::Pending);
+    let found = match damage::of_job(conn, id)? {
+        Some(what) => Err(what),
+        None => match rule(conn, id, (now_ms, locks)) {
+            Err(error) if error.blames_data() && !error.is_not_found() => Err(error.to_string()),
+            found => Ok(found?),
+        },
+    };
+    Ok(found.unwrap_or_else(|what| Why::Damaged {
+        state: state(records::state(conn, id)),
+        what,
+    }))
+}
+
+fn rule(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -> Result<Why> {
     let job = records::get(conn, id)?.ok_or_else(|| no_such_job(id))?;
     if let Some(late) = late(conn, &job, now_ms)? {
         return Ok(late);

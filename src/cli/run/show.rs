@@ -194,7 +194,11 @@ mod tests {
             jobs: 2,
             why: "delayed".to_owned(),
         }];
-        let ended = Ended { tally, left };
+        let ended = Ended {
+            tally,
+            left,
+            ..Ended::default()
+        };
         let summary = Summary::new(&ended, Duration::from_millis(12_345));
         assert_eq!(
             summary.line(),

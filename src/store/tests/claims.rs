@@ -27,6 +27,7 @@ fn wish<'a>(kinds: &'a [KindRoom], jobs: usize) -> Wish<'a> {
         kinds,
         claim_for: ClaimFor::FreeWorker,
         jobs,
+        aside: &crate::part::NO_PARTS,
     }
 }
 

@@ -89,7 +89,11 @@ fn a_rate_goes_on_whatever_the_clock_says_after_a_start_of_the_machine() {
             for start in 1..=3 {
                 assert_eq!(machine.sandbox.claim(one, 5).len(), 1, "start {start}");
                 let now_ms = machine.sandbox.now_ms;
-                let next = due::next_moment(&machine.sandbox.conn, now_ms, Schedules::Fire);
+                let next = due::next_moment(
+                    &machine.sandbox.conn,
+                    now_ms,
+                    (Schedules::Fire, &crate::part::NO_PARTS),
+                );
                 assert_eq!(next.unwrap(), Some(now_ms + 2000));
                 machine.pass(1999);
                 assert_eq!(machine.sandbox.claim(one, 5).len(), 0, "start {start}");

@@ -58,12 +58,17 @@ fn steps_of_a_claim(jobs: usize, columns: &str, claim_for: ClaimFor) -> i64 {
         kinds: &[KindRoom::any(1)],
         claim_for,
         jobs: 5,
+        aside: &crate::part::NO_PARTS,
     };
     assert!(claim::anything(&sandbox.conn, &wish, sandbox.now_ms).unwrap());
     let claimed = sandbox.write(|tx| {
         due::promote_due(tx, 100)?;
         let claimed = claim::claim(tx, &wish, &mut Shares::default())?;
-        due::next_moment(tx.conn, tx.now_ms, due::Schedules::Fire)?;
+        due::next_moment(
+            tx.conn,
+            tx.now_ms,
+            (due::Schedules::Fire, &crate::part::NO_PARTS),
+        )?;
         Ok(claimed)
     });
     assert_eq!(claimed.len(), 5);

@@ -52,7 +52,12 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
     let id = sandbox.enqueue(urgent());
     let other = sandbox.enqueue(NewJob::new("send"));
     assert_eq!(
-        due::next_moment(&sandbox.conn, sandbox.now_ms, Schedules::Fire).unwrap(),
+        due::next_moment(
+            &sandbox.conn,
+            sandbox.now_ms,
+            (Schedules::Fire, &crate::part::NO_PARTS)
+        )
+        .unwrap(),
         Some(DEADLINE_MS)
     );
     look(&mut sandbox, DEADLINE_MS - 1);
@@ -61,7 +66,12 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
     assert_late(&sandbox, id);
     assert_eq!(sandbox.state(other), Pending);
     assert_eq!(
-        due::next_moment(&sandbox.conn, sandbox.now_ms, Schedules::Fire).unwrap(),
+        due::next_moment(
+            &sandbox.conn,
+            sandbox.now_ms,
+            (Schedules::Fire, &crate::part::NO_PARTS)
+        )
+        .unwrap(),
         None
     );
 }

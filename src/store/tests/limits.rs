@@ -40,6 +40,7 @@ pub(super) fn anything(sandbox: &Sandbox, runner: i64, claim_for: ClaimFor) -> b
         kinds: &kinds,
         claim_for,
         jobs: 5,
+        aside: &crate::part::NO_PARTS,
     };
     claim::anything(&sandbox.conn, &wish, sandbox.now_ms).unwrap()
 }
@@ -86,6 +87,7 @@ fn a_place_that_the_same_transaction_frees_can_be_taken_in_it_and_no_other() {
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs: 5,
+            aside: &crate::part::NO_PARTS,
         };
         let claimed = sandbox.write(|tx| {
             let verdict = Verdict::Complete { result: None };
@@ -170,6 +172,7 @@ fn a_kind_is_taken_no_more_often_than_the_runner_has_room_for() {
         kinds: &limited,
         claim_for: ClaimFor::FreeWorker,
         jobs: 50,
+        aside: &crate::part::NO_PARTS,
     };
     let claimed = sandbox.write(|tx| claim::claim(tx, &wish, &mut Shares::default()));
     let of = |kind: KindRoom| claimed.iter().filter(|job| job.kind == kind.kind).count();
@@ -202,6 +205,7 @@ fn queues_share_a_runner_by_weight() {
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs,
+            aside: &crate::part::NO_PARTS,
         };
         for job in sandbox.write(|tx| claim::claim(tx, &wish, &mut shares)) {
             *got.entry(job.queue).or_default() += 1;

@@ -37,6 +37,7 @@ fn claiming_touches_the_claimed_job_alone() {
             kinds: &[KindRoom::any(1), KindRoom::any(2)],
             claim_for,
             jobs: 1,
+            aside: &crate::part::NO_PARTS,
         };
         touches(
             |tx| claim::claim(tx, &wish, &mut Shares::default()).map(|_| ()),

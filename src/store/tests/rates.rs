@@ -84,7 +84,7 @@ impl Starts {
         let next = due::next_moment(
             &self.sandbox.conn,
             self.sandbox.now_ms,
-            due::Schedules::Fire,
+            (due::Schedules::Fire, &crate::part::NO_PARTS),
         )
         .unwrap();
         let next = next.expect("jobs wait for the rate");
@@ -138,7 +138,12 @@ fn the_rate_allows_the_next_start_the_moment_the_span_is_over() {
     assert_eq!(sandbox.claim(one, 5).len(), 1);
     assert!(!anything(&sandbox, one, ClaimFor::FreeWorker));
     let next = |sandbox: &Sandbox| {
-        due::next_moment(&sandbox.conn, sandbox.now_ms, due::Schedules::Fire).unwrap()
+        due::next_moment(
+            &sandbox.conn,
+            sandbox.now_ms,
+            (due::Schedules::Fire, &crate::part::NO_PARTS),
+        )
+        .unwrap()
     };
     assert_eq!(next(&sandbox), Some(START_MS + 60_000));
     sandbox.now_ms = START_MS + 59_999;

@@ -145,6 +145,7 @@ impl Sandbox {
             kinds: &kinds,
             claim_for,
             jobs,
+            aside: &crate::part::NO_PARTS,
         };
         self.write(|tx| claim::claim(tx, &wish, &mut Shares::default()))
     }
@@ -171,6 +172,7 @@ impl Sandbox {
             kinds: &[KindRoom::any(self.number(&kind))],
             claim_for: ClaimFor::FreeWorker,
             jobs: 1,
+            aside: &crate::part::NO_PARTS,
         };
         let claimed = self.write(|tx| claim::claim(tx, &wish, &mut Shares::default()));
         let ids: Vec<JobId> = claimed.iter().map(|job| job.id).collect();

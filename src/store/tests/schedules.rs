@@ -426,11 +426,25 @@ fn what_is_done_to_one_schedule_leaves_the_others_as_they_were() {
 fn a_runner_that_drains_is_not_woken_by_schedules() {
     let mut sandbox = Sandbox::new();
     add(&mut sandbox, hourly("report"));
-    let moment = |schedules| due::next_moment(&sandbox.conn, sandbox.now_ms, schedules).unwrap();
+    let moment = |schedules| {
+        due::next_moment(
+            &sandbox.conn,
+            sandbox.now_ms,
+            (schedules, &crate::part::NO_PARTS),
+        )
+        .unwrap()
+    };
     assert_eq!(moment(Schedules::Fire), Some(FIRST_MS));
     assert_eq!(moment(Schedules::Leave), None);
     sandbox.enqueue(NewJob::new("send").delay(std::time::Duration::from_secs(1)));
-    let moment = |schedules| due::next_moment(&sandbox.conn, sandbox.now_ms, schedules).unwrap();
+    let moment = |schedules| {
+        due::next_moment(
+            &sandbox.conn,
+            sandbox.now_ms,
+            (schedules, &crate::part::NO_PARTS),
+        )
+        .unwrap()
+    };
     assert_eq!(moment(Schedules::Fire), Some(START_MS + 1000));
     assert_eq!(moment(Schedules::Leave), Some(START_MS + 1000));
 }

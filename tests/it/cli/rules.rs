@@ -341,3 +341,15 @@ fn from_inside_a_job_of_another_file_is_a_parent_as_any_other() {
         "it does not depend on the attempt"
     );
 }
+
+#[test]
+fn a_group_whose_children_were_removed_is_done_when_it_is_retried() {
+    let jobq = Jobq::new();
+    let group = jobq.enqueue(&["--kind", "group"]).to_string();
+    let child = jobq.enqueue(&["--parent", &group, "--retries", "0", "--", "false"]);
+    jobq.drain(&[]).exits(4);
+    jobq.run(&["remove", &child.to_string()]).exits(0);
+    jobq.run(&["retry", &group]).exits(0);
+    jobq.drain(&[]).exits(0);
+    assert_eq!(jobq.state(1), "completed");
+}

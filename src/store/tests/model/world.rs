@@ -312,6 +312,7 @@ fn claim(tx: &mut Tx<'_>, runner: i64, (jobs, ahead): (usize, bool)) -> Result<V
             ClaimFor::FreeWorker
         },
         jobs,
+        aside: &crate::part::NO_PARTS,
     };
     // A look sees beforehand what there is.
     tx.flush_counts()?;
