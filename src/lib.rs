@@ -149,6 +149,8 @@ mod family;
 mod fault;
 pub mod handlers;
 mod job;
+#[doc(hidden)]
+pub mod json;
 mod limit;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -261,13 +261,18 @@ pub(crate) fn text(value: ValueRef<'_>) -> Option<String> {
     }
 }
 
-/// JSON as it stands; what is no JSON is shown as a JSON string, so that one bad row hides no other.
+/// JSON as it stands; what is no JSON that every reader can read is shown as a JSON string, so that one
+/// bad row hides no other.
 fn json(value: ValueRef<'_>) -> Option<Box<RawValue>> {
-    let text = text(value)?;
-    let parsed = RawValue::from_string(text.clone());
-    parsed
-        .or_else(|_| serde_json::value::to_raw_value(&text))
-        .ok()
+    Some(readable_json(text(value)?))
+}
+
+pub(crate) fn readable_json(text: String) -> Box<RawValue> {
+    let quoted = |text: &str| serde_json::value::to_raw_value(text).unwrap_or_default();
+    match crate::json::check(&text) {
+        Ok(()) => RawValue::from_string(text).unwrap_or_default(),
+        Err(_) => quoted(&text),
+    }
 }
 
 fn decode(row: &Row<'_>) -> Result<JobRecord> {

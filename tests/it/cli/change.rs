@@ -169,7 +169,7 @@ fn a_bad_edit_changes_nothing() {
     jobq.enqueue(&["--", "true"]);
     let before = jobq.stdout(&["status", "1", "--json"]);
     for (change, word) in [
-        (["--payload", "{bad"], "key must be a string"),
+        (["--payload", "{bad"], "`b` in place of a key"),
         (["--payload", "{\"comand\":[\"x\"]}"], "comand"),
         (["--queue", ""], "empty"),
         (["--priority", "top"], "urgent"),
@@ -182,7 +182,7 @@ fn a_bad_edit_changes_nothing() {
     assert_eq!(jobq.stdout(&["status", "1", "--json"]), before);
     jobq.enqueue(&["--kind", "k"]);
     jobq.run(&["edit", "2", "--payload", "{bad"])
-        .fails(2, &["error: the payload is not JSON: key must"]);
+        .fails(2, &["error: the payload is not JSON: `b` in place of a key"]);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod limits;
 mod look;
 mod output;
 mod packaging;
+mod payloads;
 mod places;
 mod replaced;
 mod rules;
