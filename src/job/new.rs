@@ -88,18 +88,32 @@ pub enum OnDuplicate {
     #[default]
     Keep,
     /// Where that job does not run yet, payload and options of the new one take the place of its own;
-    /// its number is returned.
+    /// its number is returned. One that has begun keeps its own, and the new ones are dropped:
+    /// [`Enqueued::replaced`](crate::Enqueued) tells.
     Replace,
+    /// Where that job does not run yet, as `Replace`. Where it has begun, the new one runs once more
+    /// after it, however it ends. At most one waits for that: as long as it waits, payload and options
+    /// of the latest take the place of its own.
+    Rerun,
     /// It is an error: [`Error::is_duplicate`](crate::Error::is_duplicate).
     Reject,
 }
 
 impl OnDuplicate {
+    /// All there are, the usual first.
+    pub const ALL: [OnDuplicate; 4] = [
+        OnDuplicate::Keep,
+        OnDuplicate::Replace,
+        OnDuplicate::Rerun,
+        OnDuplicate::Reject,
+    ];
+
     /// The lower-case name used in JSON and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             OnDuplicate::Keep => "keep",
             OnDuplicate::Replace => "replace",
+            OnDuplicate::Rerun => "rerun",
             OnDuplicate::Reject => "reject",
         }
     }

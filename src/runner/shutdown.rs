@@ -11,6 +11,7 @@ use crate::error::Kind;
 use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::plural::count;
+use crate::store::batches;
 use crate::store::change::sleep_on;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::runners;
@@ -169,7 +170,7 @@ impl Dispatcher {
     }
 
     /// Whether nothing is left that this runner could run, now or after a retry. What another live
-    /// runner runs is that runner's.
+    /// runner runs is that runner's, unless it is of the batch that is drained.
     fn is_drained(&mut self) -> Result<bool> {
         if self.settings.until == Until::Stopped
             || self.agenda.more
@@ -192,6 +193,11 @@ impl Dispatcher {
         let now_ms = self.store.config.clock.now_ms();
         let conn = self.lease.writer.conn()?;
         if claim::anything(conn, &held_up, now_ms)? {
+            return Ok(false);
+        }
+        if let Some(batch) = self.settings.batch
+            && batches::is_running(conn, batch)?
+        {
             return Ok(false);
         }
         let waits =

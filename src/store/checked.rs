@@ -83,6 +83,8 @@ pub(crate) struct Unique {
     pub(crate) key: String,
     pub(crate) for_ms: Option<i64>,
     pub(crate) on_duplicate: OnDuplicate,
+    /// The job that has the key and has begun: this one gets it afterwards.
+    pub(crate) rerun_of: Option<JobId>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -170,6 +172,19 @@ impl Rules {
         self.links() != Links::NONE || self.tenant.is_some()
     }
 
+    /// The same for a job that runs once more after the one that has its unique key.
+    pub(crate) fn once_more_after(&self, holder: JobId) -> Rules {
+        let mut rules = self.clone();
+        let prerequisites = &mut rules.prerequisites;
+        prerequisites
+            .entry(holder)
+            .or_insert(PrerequisiteRule::Final);
+        if let Some(unique) = &mut rules.unique {
+            unique.rerun_of = Some(holder);
+        }
+        rules
+    }
+
     /// The bits of a new job under these rules.
     pub(crate) fn links(&self) -> Links {
         Links::NONE
@@ -252,22 +267,24 @@ fn unique(job: &NewJob) -> Result<Option<Unique>> {
             check_key("unique key", Some(key))?;
             key.clone()
         }
-        Some(UniqueKey::KindAndPayload) => derived_key(job),
+        Some(UniqueKey::KindAndPayload) => {
+            derived_key(&job.kind, job.payload.as_deref().unwrap_or_default())
+        }
     };
     Ok(Some(Unique {
         key,
         for_ms: job.unique_for.map(millis),
         on_duplicate: job.on_duplicate,
+        rerun_of: None,
     }))
 }
 
 /// Stable for ever: the file remembers it. A payload that is no JSON is refused elsewhere.
-fn derived_key(job: &NewJob) -> String {
-    let payload = job.payload.as_deref().unwrap_or_default();
+pub(crate) fn derived_key(kind: &str, payload: &str) -> String {
     let canonical = json::canonical(payload).unwrap_or_else(|_| payload.to_owned());
     let mut digest = Digest::new();
     digest.update(canonical.as_bytes());
-    format!("{}:{digest}", job.kind)
+    format!("{kind}:{digest}")
 }
 
 /// JSON text that is not too long.

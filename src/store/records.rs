@@ -46,6 +46,8 @@ macro_rules! select_jobs {
 statements! {
     hot JOB_GET = select_jobs!("WHERE j.id = ?1");
     hot JOB_STATE = "SELECT state FROM jobq_job WHERE id = ?1";
+    /// A range of the primary key.
+    hot JOBS_BETWEEN = "SELECT id FROM jobq_job WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
     hot JOB_LAST = "SELECT max(id) FROM jobq_job";
     /// The start of every listing; see [`list`]. In the order of ids it walks the primary key and
     /// stops at the limit.
@@ -80,6 +82,13 @@ pub(crate) fn state(conn: &Connection, id: JobId) -> Result<Option<State>> {
         .query_row([id.0], |row| row.get(0))
         .optional()?;
     Ok(code.and_then(State::from_code))
+}
+
+/// The jobs from one number to another, both included, by age.
+pub(crate) fn between(conn: &Connection, first: JobId, last: JobId) -> Result<Vec<JobId>> {
+    let mut statement = conn.prepare_cached(JOBS_BETWEEN)?;
+    let rows = statement.query_map([first.0, last.0], |row| row.get(0).map(JobId))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The newest job's number, where there is one.

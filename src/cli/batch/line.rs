@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jobq::handlers::exec::{ExecPayload, Program};
-use jobq::{Backoff, ChildPolicy, JobId, OnDuplicate, Priority, When};
+use jobq::{Backoff, ChildPolicy, Jitter, JobId, OnDuplicate, Priority, When};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -35,6 +35,7 @@ struct Fields<'a> {
     backoff: Option<Backoff>,
     #[serde(default, deserialize_with = "duration")]
     retry_delay: Option<Duration>,
+    jitter: Option<bool>,
     #[serde(default, deserialize_with = "duration")]
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "deadline")]
@@ -169,6 +170,10 @@ impl Fields<'_> {
             retries: self.retries,
             backoff: self.backoff,
             retry_delay: self.retry_delay,
+            jitter: self.jitter.map(|is_on| match is_on {
+                true => Jitter::Tenth,
+                false => Jitter::Off,
+            }),
             timeout: self.timeout,
             deadline: self.deadline,
             unique,

@@ -27,6 +27,7 @@ mod opening;
 mod plans;
 mod rates;
 mod readers;
+mod reruns;
 mod retention;
 mod review;
 mod rooms;

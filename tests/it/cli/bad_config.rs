@@ -43,9 +43,15 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_named_with_its_line() {
         ("workers = -1", ["line 1", "-1"]),
         ("durability = 'some'", ["line 1", "full or normal"]),
         ("[defaults]\ntimeout = '5'", ["line 2", "5s"]),
-        ("[defaults]\ntimeout = 5", ["line 2: 'timeout'", "text in quotes"]),
+        (
+            "[defaults]\ntimeout = 5",
+            ["line 2: 'timeout'", "text in quotes"],
+        ),
         ("[defaults]\nbackoff = 'random'", ["line 2", "random"]),
-        ("[kinds.a]\ncommand = 'ls -l'", ["line 2: 'command'", "list"]),
+        (
+            "[kinds.a]\ncommand = 'ls -l'",
+            ["line 2: 'command'", "list"],
+        ),
         ("[kinds.a]\ncommand = []", ["kinds.a", "empty"]),
         ("[kinds.exec]\ncommand = ['x']", ["kinds.exec", "built in"]),
         ("db = ", ["line 1", "jobq.toml"]),

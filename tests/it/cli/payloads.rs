@@ -49,6 +49,8 @@ fn what_other_json_readers_refuse_is_refused_with_the_place() {
 fn a_result_or_a_tag_that_others_cannot_read_is_refused_too() {
     let jobq = Jobq::new();
     jobq.enqueue(&[
+        "--retries",
+        "0",
         "--shell",
         r#"jobq result '"\ud800"' 2>said; jobq result "$(cat deep)" 2>>said"#,
     ]);
