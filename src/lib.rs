@@ -150,6 +150,8 @@ mod family;
 mod fault;
 pub mod handlers;
 mod job;
+#[doc(hidden)]
+pub mod json;
 mod limit;
 #[cfg(feature = "cli")]
 #[doc(hidden)]

@@ -5,7 +5,6 @@ use serde::Serialize;
 use super::args;
 use super::exit::{CliResult, Exit};
 use super::interrupt::Signal;
-use super::interrupt::Signal;
 use super::output::text::bytes;
 use super::session::Session;
 

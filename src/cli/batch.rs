@@ -279,7 +279,11 @@ impl Jobs<'_> {
                 wanted
                     .options
                     .resolve(|label| self.source.known.get(label).copied());
-                lock(&self.source.added).read(wanted.options.label.clone(), place);
+                let said = (
+                    wanted.options.label.clone(),
+                    file.origin.on_duplicate(&wanted.options),
+                );
+                lock(&self.source.added).read(said, place);
                 self.left -= 1;
                 let job = file.origin.job(wanted);
                 return job

@@ -332,7 +332,14 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> CliError {
         Some(unknown) => {
             CliError::usage(format!("{place}: unknown key '{}'", unknown.key)).hint(unknown.hint())
         }
-        None => CliError::usage(format!("{place}: {}", error.message())),
+        None => {
+            let told = jobq::json::plain(error.message());
+            let key = line
+                .and_then(|line| text.lines().nth(line - 1)?.split_once('='))
+                .filter(|_| told != error.message())
+                .map(|(key, _)| format!("'{}': ", key.trim()));
+            CliError::usage(format!("{place}: {}{told}", key.unwrap_or_default()))
+        }
     }
 }
 

@@ -38,10 +38,13 @@ const PAGE: usize = 256;
 /// that wait for them. What is wrong with one job only is remembered for the end; what would be wrong
 /// with every other ends the walk.
 pub(super) fn each<V: Verb>(session: &Session, ids: &[String], verb: &V) -> CliResult {
-    let mut ids = session.resolve_ids(ids)?;
+    let named = session.resolve_existing(ids)?;
+    let missing = named.error();
+    let mut ids = named.ids;
     ids.sort_unstable();
     let before = Before::of(&ids, session.queue()?)?;
     let mut worst = Exit::Done;
+    let mut errors = 0;
     for part in ids.chunks(V::AT_ONCE) {
         let mut left = Vec::with_capacity(part.len());
         for id in part {
@@ -56,12 +59,17 @@ pub(super) fn each<V: Verb>(session: &Session, ids: &[String], verb: &V) -> CliR
                 Err(error) if has_moved_on(&error) || error.is_duplicate() => {
                     match before.already(verb, *id)? {
                         Some(done) => show(session, *id, done)?,
-                        None => worst = worse(worst, tell(error)),
+                        None => worst = worse(worst, tell(error, &mut errors)),
                     }
                 }
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+    tell_more(session, errors);
+    if let Some(error) = missing {
+        error.print();
+        worst = Exit::NotFound;
     }
     Ok(worst)
 }
@@ -114,7 +122,9 @@ pub(super) fn each_matching(
     filter.limit = Some(PAGE);
     let last = queue.last_id()?.unwrap_or_default();
     let mut jobs = 0;
+    let mut errors = 0;
     let mut worst = Exit::Done;
+    let is_typo = !any_matches(&queue, &filter)?;
     loop {
         // Their numbers alone: the jobs of a page may be larger than memory.
         let mut ids = Vec::new();
@@ -131,7 +141,7 @@ pub(super) fn each_matching(
                 Ok(done) => show(session, *id, done)?,
                 Err(error) if has_moved_on(&error) => continue,
                 Err(error) if error.is_duplicate() => {
-                    worst = worse(worst, tell(error));
+                    worst = worse(worst, tell(error, &mut errors));
                     continue;
                 }
                 Err(error) => return Err(error.into()),
@@ -143,8 +153,10 @@ pub(super) fn each_matching(
         }
         filter.after = Some(end);
     }
+    tell_more(session, errors);
     match jobs {
         0 if worst != Exit::Done => {}
+        0 if is_typo => return Err(no_match()),
         0 => session.screen.say(summary.none),
         jobs => session
             .screen
@@ -178,11 +190,52 @@ fn show(session: &Session, id: JobId, Done { result, said }: Done) -> CliResult<
     Ok(session.output.line(&DoneJson { id, result }, said)?)
 }
 
-/// Says what is wrong with one job.
-fn tell(error: jobq::Error) -> Exit {
+/// Of so many jobs it is said what is wrong with them.
+const MAX_ERRORS: u64 = 20;
+
+/// Says what is wrong with one job, unless that has been said of many.
+fn tell(error: jobq::Error, told: &mut u64) -> Exit {
     let error = CliError::from(error);
-    error.print();
+    *told += 1;
+    if *told <= MAX_ERRORS {
+        error.print();
+    }
     error.exit()
+}
+
+fn tell_more(session: &Session, errors: u64) {
+    if let Some(more) = errors.checked_sub(MAX_ERRORS).filter(|more| *more > 0) {
+        session.screen.say(format_args!(
+            "{} more could not be changed, for reasons like these",
+            count(more, "job")
+        ));
+    }
+}
+
+/// Whether there is any job that the filter describes, in whatever state. One that describes all jobs
+/// fits always.
+pub(super) fn any_matches(queue: &Queue, filter: &Filter) -> jobq::Result<bool> {
+    let any = Filter {
+        states: Vec::new(),
+        after: None,
+        limit: None,
+        sort: Sort::default(),
+        ..filter.clone()
+    };
+    if any == Filter::default() {
+        return Ok(true);
+    }
+    let first = Filter {
+        limit: Some(1),
+        ..any
+    };
+    Ok(!queue.list(&first)?.is_empty())
+}
+
+/// What was typed may not be what was meant.
+pub(super) fn no_match() -> CliError {
+    CliError::not_found("no job matches, in whatever state")
+        .hint("`jobq list` shows the jobs in the file with their queues and kinds")
 }
 
 fn has_moved_on(error: &jobq::Error) -> bool {

@@ -9,11 +9,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jobq::handlers::exec::{MAX_INPUT_BYTES, Program};
-use jobq::{Enqueued, JobId, Remember, State, When};
+use jobq::{JobId, Remember, State, When};
 
 use super::args::{Enqueue, Start};
 use super::batch::{Added, CheckedBatch};
 use super::clock::now;
+use super::enqueued::{self, Warnings};
 use super::exit::{CliError, CliResult, Exit};
 use super::options::{JobRef, Options};
 use super::origin::{Command, Origin, Wanted, Work};
@@ -45,7 +46,11 @@ fn add_one(args: &Enqueue, origin: &Origin, session: &Session) -> CliResult {
     limits::sync(session)?;
     let enqueued = session.queue()?.enqueue(job)?;
     let id = enqueued.id;
-    tell(&enqueued, session)?;
+    enqueued::tell(&enqueued, session)?;
+    let exit = enqueued::warn(&enqueued, args.job.on_duplicate, session)?;
+    if exit != Exit::Done {
+        return Ok(exit);
+    }
     hint_at_deadline(&args.start, session);
     if args.one.wait {
         return wait::until_final(&[id], args.one.wait_timeout, session);
@@ -81,27 +86,6 @@ fn hint_at_deadline(start: &Start, session: &Session) {
             .screen
             .hint("it is due only after its deadline, so it will be cancelled");
     }
-}
-
-/// The number alone where a program reads it.
-pub(super) fn tell(enqueued: &Enqueued, session: &Session) -> CliResult<()> {
-    let Enqueued {
-        id,
-        state,
-        duplicate,
-        replaced,
-    } = enqueued;
-    let text = match session.output.format {
-        Format::Tabs => id.to_string(),
-        _ if *replaced => format!("job {id} is there already ({state}), and is now this one"),
-        _ if *duplicate => format!("job {id} is there already ({state})"),
-        _ => format!("job {id} enqueued ({state})"),
-    };
-    let printed = session.output.line(enqueued, text);
-    // Whoever tries again on an error would have it twice.
-    printed.map_err(|error| {
-        CliError::from(error).hint(format!("job {id} is in the queue all the same"))
-    })
 }
 
 fn follow(id: JobId, session: &Session) -> CliResult {
@@ -154,14 +138,14 @@ pub(super) fn options(args: &Enqueue, session: &Session) -> CliResult<Options> {
     })
 }
 
-fn as_text(what: &str, given: &OsStr) -> CliResult<String> {
+pub(super) fn as_text(what: &str, given: &OsStr) -> CliResult<String> {
     given.to_str().map(str::to_owned).ok_or_else(|| {
         CliError::usage(format!("{what} is not UTF-8: {given:?}"))
             .hint("a job's payload is JSON, which holds text only; rename the file, or wrap the command in a script")
     })
 }
 
-fn argv(command: &[OsString]) -> CliResult<Vec<String>> {
+pub(super) fn argv(command: &[OsString]) -> CliResult<Vec<String>> {
     let numbered = command.iter().enumerate();
     numbered
         .map(|(at, argument)| match at {
@@ -172,7 +156,7 @@ fn argv(command: &[OsString]) -> CliResult<Vec<String>> {
 }
 
 /// `NAME=VALUE`, or `NAME` alone for the value that it has here.
-fn variables(given: &[OsString]) -> CliResult<BTreeMap<String, Option<String>>> {
+pub(super) fn variables(given: &[OsString]) -> CliResult<BTreeMap<String, Option<String>>> {
     let mut variables = BTreeMap::new();
     for variable in given {
         let text = as_text("--env", variable)?;
@@ -260,8 +244,9 @@ fn add_batch(args: &Enqueue, path: &Path, origin: Origin, session: &Session) -> 
         writeln!(out, "{}", told.summary(batch.jobs()))?;
         out.flush()?;
     }
+    let exit = told.warnings.tell(session)?;
     session.hint_at_run();
-    Ok(Exit::Done)
+    Ok(exit)
 }
 
 fn print_added(added: &Added, session: &Session) -> io::Result<()> {
@@ -289,6 +274,7 @@ struct Told {
     ids: Option<(JobId, JobId)>,
     /// How many were there already.
     duplicates: u64,
+    warnings: Warnings,
 }
 
 impl Told {
@@ -299,6 +285,7 @@ impl Told {
             self.ids = Some((first, batch.last));
         }
         self.duplicates += added.duplicates();
+        self.warnings.and(added.warnings);
         let printed = print_added(added, session);
         // Whoever tries again on an error would have them twice.
         printed.map_err(|error| match self.ids {

@@ -14,6 +14,7 @@ use super::output::style::Look;
 use super::output::text::{for_tabs, for_terminal};
 use super::output::time::{millis, relative, rfc3339, time_of_day};
 use super::output::{Format, Output, Stdout};
+use super::reader_gone;
 use super::session::Session;
 use super::wording::sentence;
 
@@ -34,6 +35,15 @@ pub(super) fn run(args: &args::Events, session: &Session) -> CliResult {
         tags: args.tags.clone(),
         ..EventFilter::default()
     };
+    if args.follow {
+        reader_gone::watch();
+    }
+    if let Some(job) = filter.job
+        && queue.state(job)?.is_none()
+    {
+        // It may have been removed, and its events with it.
+        session.screen.say(format_args!("no job {job}"));
+    }
     let mut changes = queue.changes()?;
     let mut shown = Shown {
         output: &session.output,

@@ -13,6 +13,7 @@ use super::output::json::{LogJson, Time, write_line};
 use super::output::style::Look;
 use super::output::text::for_terminal;
 use super::output::{Format, Output, Stdout};
+use super::reader_gone;
 use super::session::Session;
 use super::why::{look, told};
 use super::wording::sentence;
@@ -189,6 +190,7 @@ impl<'a> Tail<'a> {
     }
 
     fn follow(&mut self, lines: Option<usize>) -> CliResult<State> {
+        reader_gone::watch();
         let mut changes = self.queue.changes()?;
         if lines.is_some() {
             self.show(lines)?;

@@ -12,6 +12,7 @@ mod doctor;
 mod each;
 mod edit;
 mod enqueue;
+mod enqueued;
 mod events;
 mod exit;
 mod gone;
@@ -32,6 +33,7 @@ mod parse;
 mod pause;
 mod prune;
 mod queue;
+mod reader_gone;
 mod remove;
 mod report;
 mod restore;
@@ -49,11 +51,11 @@ mod wording;
 
 use std::ffi::OsString;
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 
 use args::{Cli, Verb};
-use exit::CliResult;
+use exit::{CliError, CliResult};
 use output::Output;
 use screen::Screen;
 use session::Session;
@@ -61,7 +63,8 @@ use session::Session;
 /// Does what was typed.
 pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
     signal::outlive_file_limit()?;
-    let cli = parse_words(words.into_iter().collect())?;
+    let words: Vec<OsString> = words.into_iter().collect();
+    let cli = parse_words(words.clone()).map_err(|error| usage_error(error, &words))?;
     let output = session::decide_output(&cli.global);
     let mut screen = Screen::new(cli.global.quiet);
     if matches!(cli.verb, Verb::Run(_)) {
@@ -121,4 +124,28 @@ fn parse_words(words: Vec<OsString>) -> Result<Cli, clap::Error> {
         let bare = Cli::command().mut_args(|arg| arg.env(None::<&str>));
         bare.try_get_matches_from(words).err().unwrap_or(error)
     })
+}
+
+/// A command that stands where options do is not one of them: it follows two dashes.
+fn usage_error(error: clap::Error, words: &[OsString]) -> CliError {
+    let takes_command = |word: &OsString| word == "enqueue" || word == "add" || word == "edit";
+    let bare = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => word,
+        _ => return error.into(),
+    };
+    let verb = words.iter().position(takes_command);
+    let at = verb.and_then(|verb| {
+        let after = words.iter().enumerate().skip(verb + 1);
+        let mut found = after.filter(|(_, word)| word.to_str() == Some(bare));
+        found.next().map(|(at, _)| at)
+    });
+    let Some(at) = at.filter(|_| !bare.starts_with('-')) else {
+        return error.into();
+    };
+    let typed = words.iter().map(|word| why::word(&word.to_string_lossy()));
+    let mut typed: Vec<String> = typed.collect();
+    typed[0] = "jobq".to_owned();
+    typed.insert(at, "--".to_owned());
+    CliError::usage(format!("unexpected argument '{bare}'"))
+        .hint(format!("a command follows two dashes: {}", typed.join(" ")))
 }

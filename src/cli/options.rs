@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jobq::{AttemptRef, Backoff, ChildPolicy, JobId, NewJob, OnDuplicate, Priority, When};
+use jobq::{AttemptRef, Backoff, ChildPolicy, Jitter, JobId, NewJob, OnDuplicate, Priority, When};
 
 use super::exit::{CliError, CliResult};
 
@@ -17,6 +17,7 @@ pub(crate) struct Options {
     pub(crate) retries: Option<u32>,
     pub(crate) backoff: Option<Backoff>,
     pub(crate) retry_delay: Option<Duration>,
+    pub(crate) jitter: Option<Jitter>,
     pub(crate) timeout: Option<Duration>,
     pub(crate) deadline: Option<When>,
     pub(crate) unique: Option<Unique>,
@@ -80,7 +81,7 @@ impl Options {
         if self.after_any.is_empty() {
             self.after_any = usual.after_any;
         }
-        fill_in!(self from usual: queue priority when retries backoff retry_delay timeout deadline
+        fill_in!(self from usual: queue priority when retries backoff retry_delay jitter timeout deadline
             unique unique_for on_duplicate parent child_policy final_step key places tenant label);
         self
     }
@@ -90,7 +91,7 @@ impl Options {
     pub(crate) fn apply(self, mut job: NewJob, inside: Option<AttemptRef>) -> CliResult<NewJob> {
         self.check()?;
         let Options { retries, .. } = self;
-        say!(self to job: queue priority when backoff retry_delay timeout deadline unique_for
+        say!(self to job: queue priority when backoff retry_delay jitter timeout deadline unique_for
             on_duplicate child_policy key places tenant label);
         if let Some(retries) = retries {
             job = job.max_retries(retries);

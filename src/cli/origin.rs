@@ -7,7 +7,7 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use jobq::handlers::exec::{ExecPayload, Program};
-use jobq::{AttemptRef, NewJob};
+use jobq::{AttemptRef, NewJob, OnDuplicate};
 
 use super::config::Config;
 use super::exit::{CliError, CliResult};
@@ -105,6 +105,11 @@ impl Origin {
         &self.cwd
     }
 
+    /// What is done where the unique key of a job with these options is taken.
+    pub(crate) fn on_duplicate(&self, options: &Options) -> Option<OnDuplicate> {
+        options.on_duplicate.or(self.usual.on_duplicate)
+    }
+
     /// The job, with everything filled in that it does not say itself.
     pub(crate) fn job(&self, wanted: Wanted) -> CliResult<NewJob> {
         let (kind, payload) = match wanted.work {
@@ -148,7 +153,7 @@ impl Origin {
     }
 }
 
-fn from_here(name: &str) -> CliResult<String> {
+pub(crate) fn from_here(name: &str) -> CliResult<String> {
     if name.is_empty() || name.contains(['=', '\0']) {
         return Err(CliError::usage(format!(
             "env: {name:?} cannot be the name of a variable"

@@ -103,7 +103,7 @@ impl Retry {
 }
 
 /// `2-4 7`, as ids are typed; of many the first, and `…`.
-fn ranges(ids: &[JobId]) -> String {
+pub(super) fn ranges(ids: &[JobId]) -> String {
     let runs = ids.chunk_by(|a, b| b.0 - a.0 == 1).map(|run| match run {
         [.., last] if run.len() > 1 => format!("{}-{last}", run[0]),
         _ => run[0].to_string(),

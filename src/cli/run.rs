@@ -13,8 +13,8 @@ use std::time::Duration;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
 use jobq::handlers::sleep::{Sleep, SleepHandler};
 use jobq::{
-    Batch, BatchStart, Ended, Job, KindRetention, Queue, Remember, ResumedBatch, Retention, Runner,
-    RunnerBuilder, UnknownKinds, Until,
+    Batch, BatchStart, Ended, Filter, Job, JobId, JobRecord, KindRetention, Queue, QueueRecord,
+    Remember, ResumedBatch, Retention, Runner, RunnerBuilder, Sort, State, UnknownKinds, Until,
 };
 
 use self::failures::Failures;
@@ -29,8 +29,8 @@ use super::exit::{CliError, CliResult, Exit};
 use super::limits;
 use super::origin::Origin;
 use super::output::text;
-use super::schedule;
 use super::session::Session;
+use super::{retry, schedule};
 
 pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     signals::outlive_strays()?;
@@ -46,9 +46,16 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
         Some(path) => add_batch(path, args, session)?,
         None => None,
     };
+    hint_at_queues(args, session)?;
     let began = clock::instant();
+    let since = clock::now();
     let failures = Failures::since_now(&queue, session)?;
-    let runner = builder(args, &session.config, &queue)?.start()?;
+    let mut builder = builder(args, &session.config, &queue)?;
+    if let Some(batch) = batch {
+        builder = builder.drain_batch(batch);
+    }
+    let runner = builder.start()?;
+    let id = runner.id();
     let failures = failures.follow(runner.id())?;
     let signals = Signals::listen(runner.stopper(), &session.screen)?;
     let mut service = Service::ready();
@@ -72,6 +79,9 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
         _ => 0,
     };
     let failed = ended.tally.failed + ended.tally.cancelled + ended_badly;
+    if args.drain && failed > 0 {
+        hint_at_retry((id, since), batch, session)?;
+    }
     Ok(if args.drain && failed > 0 {
         Exit::JobFailed
     } else {
@@ -89,6 +99,78 @@ fn set_aside(ended: &Ended) -> Option<CliError> {
     let error = format!("{} was set aside: {}{more}", first.what, first.why);
     let hint = "`jobq doctor` says what is damaged, `jobq why ID` whether a job is";
     Some(CliError::failed(error).hint(hint))
+}
+
+/// A queue that nobody has put a job into may be a mistake in writing.
+fn hint_at_queues(args: &Run, session: &Session) -> CliResult<()> {
+    let queues = session.queue()?.queues()?;
+    let live = |queue: &QueueRecord| queue.counts.live();
+    for name in &args.queues {
+        let is_known = queues
+            .iter()
+            .any(|queue| queue.name == *name && queue.counts.total() > 0);
+        if is_known {
+            continue;
+        }
+        let waiting = queues.iter().filter(|queue| live(queue) > 0).take(5);
+        let waiting: Vec<_> = waiting
+            .map(|queue| format!("{} ({})", queue.name, live(queue)))
+            .collect();
+        let elsewhere = match waiting.is_empty() {
+            true => String::new(),
+            false => format!("; jobs wait in {}", waiting.join(", ")),
+        };
+        session
+            .screen
+            .hint(format_args!("queue '{name}' has no jobs yet{elsewhere}"));
+    }
+    Ok(())
+}
+
+/// Which command runs again what this runner saw fail, or what failed of the batch.
+fn hint_at_retry(
+    (runner, since): (i64, jiff::Timestamp),
+    batch: Option<Batch>,
+    session: &Session,
+) -> CliResult<()> {
+    /// So many failures are looked at.
+    const LOOKED_AT: usize = 1000;
+    let failed = Filter {
+        states: vec![State::Failed],
+        sort: Sort::Finished,
+        limit: Some(LOOKED_AT),
+        ..Filter::default()
+    };
+    let is_own = |job: &JobRecord| {
+        let in_batch = batch.is_some_and(|batch| (batch.first..=batch.last).contains(&job.id));
+        let is_new = job.finished_at.is_some_and(|at| at >= since);
+        in_batch || (is_new && job.runner == Some(runner))
+    };
+    let failed = session.queue()?.list(&failed)?;
+    let mut ids: Vec<JobId> = failed
+        .iter()
+        .filter(|job| is_own(job))
+        .map(|job| job.id)
+        .collect();
+    ids.sort_unstable();
+    let ranges = retry::ranges(&ids);
+    let again = match ranges.ends_with('…') {
+        true => "jobq retry --failed".to_owned(),
+        false => format!("jobq retry {ranges}"),
+    };
+    match (batch, ids.is_empty()) {
+        (Some(_), true) => session
+            .screen
+            .hint("to run again what did not complete: the same command"),
+        (Some(_), false) => session.screen.hint(format_args!(
+            "to run again what did not complete: the same command; what failed alone: {again}"
+        )),
+        (None, true) => {}
+        (None, false) => session
+            .screen
+            .hint(format_args!("to run again what failed: {again}")),
+    }
+    Ok(())
 }
 
 /// The jobs of the file: those of the same batch where it is not done, else new ones.

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::args::{self, ScheduleAdd, ScheduleNext, ScheduleVerb};
 use super::clock::{local_zone_has_name, now};
 use super::enqueue;
+use super::enqueued;
 use super::exit::{CliError, CliResult, Exit};
 use super::limits;
 use super::nearest::nearest;
@@ -177,7 +178,7 @@ fn run_now(names: &[String], session: &Session) -> CliResult {
     for name in names {
         match session.queue()?.run_schedule(name) {
             Ok(enqueued) => {
-                enqueue::tell(&enqueued, session)?;
+                enqueued::tell(&enqueued, session)?;
                 enqueued_any = true;
             }
             Err(error) if error.is_not_found() => {

@@ -127,6 +127,28 @@ impl Session {
         Ok(ids)
     }
 
+    /// As [`Session::resolve_ids`], but of a range only the jobs that there are. What is missing of ranges
+    /// is one error for all.
+    pub(crate) fn resolve_existing(&self, words: &[String]) -> CliResult<Existing> {
+        let mut seen = HashSet::new();
+        let mut found = Existing::default();
+        for word in words {
+            for part in parse::ids(word)? {
+                match part {
+                    Ids::Last => found.ids.push(self.last_id()?),
+                    Ids::Range(id, last) if id == last => found.ids.push(JobId(id)),
+                    Ids::Range(first, last) => {
+                        let there = self.queue()?.ids_between(JobId(first), JobId(last))?;
+                        found.note_missing(first, last, &there);
+                        found.ids.extend(there);
+                    }
+                }
+            }
+        }
+        found.ids.retain(|id| seen.insert(*id));
+        Ok(found)
+    }
+
     /// The one job that this word names.
     pub(crate) fn resolve_id(&self, word: &str) -> CliResult<JobId> {
         match parse::ids(word)?[..] {
@@ -177,6 +199,52 @@ impl Session {
             CliError::not_found(format!("@last: there is no job in {}", self.db.display()))
                 .hint("add one: jobq enqueue -- CMD ARG…")
         })
+    }
+}
+
+/// The jobs that words name, and what is missing of the ranges among them.
+#[derive(Default)]
+pub(crate) struct Existing {
+    pub(crate) ids: Vec<JobId>,
+    /// From a number to another.
+    missing: Vec<(i64, i64)>,
+}
+
+impl Existing {
+    fn note_missing(&mut self, first: i64, last: i64, there: &[JobId]) {
+        let mut next = first;
+        for id in there {
+            if id.0 > next {
+                self.missing.push((next, id.0 - 1));
+            }
+            next = id.0 + 1;
+        }
+        if next <= last {
+            self.missing.push((next, last));
+        }
+    }
+
+    /// `no such jobs: 4-1000000 (999997 of them)`; none where nothing is missing.
+    pub(crate) fn error(&self) -> Option<CliError> {
+        /// So many ranges are named.
+        const NAMED: usize = 5;
+        let jobs: i64 = self.missing.iter().map(|(a, b)| b - a + 1).sum();
+        let ranges = self.missing.iter().take(NAMED);
+        let mut named: Vec<String> = ranges
+            .map(|(first, last)| match first == last {
+                true => first.to_string(),
+                false => format!("{first}-{last}"),
+            })
+            .collect();
+        if self.missing.len() > NAMED {
+            named.push("…".to_owned());
+        }
+        let message = match jobs {
+            0 => return None,
+            1 => format!("no job {}", named.join(" ")),
+            jobs => format!("no such jobs: {} ({jobs} of them)", named.join(" ")),
+        };
+        Some(CliError::not_found(message).hint("`jobq list` shows the jobs in the file"))
     }
 }
 
@@ -235,6 +303,19 @@ pub(crate) fn xdg_folder(
 mod tests {
     use super::*;
     use crate::cli::exit::Exit;
+
+    #[test]
+    fn what_is_missing_of_a_range_is_told_once() {
+        let mut found = Existing::default();
+        assert!(found.error().is_none());
+        found.note_missing(3, 3, &[]);
+        assert_eq!(found.error().unwrap().message(), "no job 3");
+        found.note_missing(4, 1_000_000, &[JobId(5), JobId(9)]);
+        assert_eq!(
+            found.error().unwrap().message(),
+            "no such jobs: 3 4 6-8 10-1000000 (999996 of them)"
+        );
+    }
 
     fn db(vars: &[(&str, &str)]) -> CliResult<PathBuf> {
         default_db(&|name| {

@@ -10,6 +10,7 @@ use super::exit::{CliError, CliResult, Exit};
 use super::in_full::InFull;
 use super::output::{Format, Output};
 use super::overview::Overview;
+use super::reader_gone;
 use super::session::Session;
 
 /// The screen is drawn anew at most four times a second, and once a second where nothing changes:
@@ -19,11 +20,18 @@ const REDRAW: Duration = Duration::from_secs(1);
 
 pub(super) fn run(args: &args::Status, session: &Session) -> CliResult {
     let queue = session.queue()?;
-    let ids = session.resolve_ids(&args.ids)?;
+    let named = session.resolve_existing(&args.ids)?;
+    if named.ids.is_empty()
+        && let Some(error) = named.error()
+    {
+        return Err(error);
+    }
+    let missing = named.error();
     let page = Page {
         session,
         queue,
-        ids,
+        ids: named.ids,
+        missing,
     };
     if args.watch {
         return page.watch();
@@ -38,6 +46,8 @@ struct Page<'a> {
     session: &'a Session,
     queue: Queue,
     ids: Vec<JobId>,
+    /// Of ranges.
+    missing: Option<CliError>,
 }
 
 impl Page<'_> {
@@ -62,11 +72,15 @@ impl Page<'_> {
                 Err(error) => return Err(error),
             }
         }
+        if let Some(error) = &self.missing {
+            exit = tell(out, error)?;
+        }
         Ok(exit)
     }
 
     /// For ever, until it is interrupted or nobody reads any more.
     fn watch(&self) -> CliResult {
+        reader_gone::watch();
         let mut changes = self.queue.changes()?;
         let mut screen = Redraw::new(&self.session.output);
         loop {

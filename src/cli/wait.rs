@@ -3,14 +3,16 @@
 use std::io::Write;
 use std::time::Duration;
 
-use jobq::{Filter, JobId, JobRecord, Sort, State};
+use jobq::{EventFilter, EventKind, Filter, JobId, JobRecord, Queue, Sort, State};
 
 use super::args::Wait;
 use super::clock;
+use super::each::{any_matches, no_match};
 use super::exit::{CliError, CliResult, Exit};
 use super::output::json::{EndedJson, write_line};
 use super::output::text;
 use super::session::Session;
+use super::wording::sentence;
 
 /// So many jobs are read at a time once they are final.
 const PART: usize = 500;
@@ -49,6 +51,7 @@ fn matching(args: &Wait, session: &Session) -> CliResult<Vec<JobId>> {
         Ok(())
     })?;
     match ids.len() as u64 {
+        0 if !any_matches(&session.queue()?, &filter)? => return Err(no_match()),
         0 => session.screen.say("no job matches"),
         jobs => session
             .screen
@@ -98,7 +101,10 @@ fn each_final(
                     session.hint_at_run();
                 }
                 let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
-                queue.wait(ids, left)?
+                match ids.len() {
+                    ..=FEW => wait_and_tell(&queue, ids, left, session)?,
+                    _ => queue.wait(ids, left)?,
+                }
             }
             ended => ended?,
         };
@@ -112,6 +118,54 @@ fn each_final(
     }
     Ok(exit)
 }
+
+/// Of so few jobs it is told meanwhile which of their attempts failed, and when they are tried again.
+const FEW: usize = 20;
+
+fn wait_and_tell(
+    queue: &Queue,
+    ids: &[JobId],
+    timeout: Option<Duration>,
+    session: &Session,
+) -> CliResult<Vec<JobRecord>> {
+    let began = clock::instant();
+    let mut changes = queue.changes()?;
+    let mut filter = EventFilter {
+        since: queue.last_event()?,
+        kinds: vec![EventKind::Retry],
+        ..EventFilter::default()
+    };
+    loop {
+        loop {
+            let page = queue.events(&filter)?;
+            filter.since = page.next;
+            for event in &page.events {
+                if let Some(id) = event.job.filter(|id| ids.contains(id)) {
+                    let said = sentence(event);
+                    session
+                        .screen
+                        .say(format_args!("job {id} {}", text::for_terminal(&said)));
+                }
+            }
+            if page.at_end {
+                break;
+            }
+        }
+        match queue.wait(ids, Some(Duration::ZERO)) {
+            Err(error) if error.is_timed_out() => {
+                let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
+                if left == Some(Duration::ZERO) {
+                    return Err(error.into());
+                }
+                changes.wait(left.map_or(WAIT, |left| left.min(WAIT)))?;
+            }
+            ended => return Ok(ended?),
+        }
+    }
+}
+
+/// How long one wait for a change lasts; another follows.
+const WAIT: Duration = Duration::from_secs(3600);
 
 /// `job 7 failed: exit code 3`.
 fn end_of(job: &JobRecord) -> String {

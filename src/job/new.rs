@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
 use super::{AttemptRef, DEFAULT_QUEUE, Job, JobId, LabelRefs, Priority};
 use crate::family::ChildPolicy;
+use crate::json;
 use crate::retry::{Backoff, Jitter};
 
 /// When a new job may run, or by when it must have begun.
@@ -88,18 +88,32 @@ pub enum OnDuplicate {
     #[default]
     Keep,
     /// Where that job does not run yet, payload and options of the new one take the place of its own;
-    /// its number is returned.
+    /// its number is returned. One that has begun keeps its own, and the new ones are dropped:
+    /// [`Enqueued::replaced`](crate::Enqueued) tells.
     Replace,
+    /// Where that job does not run yet, as `Replace`. Where it has begun, the new one runs once more
+    /// after it, however it ends. At most one waits for that: as long as it waits, payload and options
+    /// of the latest take the place of its own.
+    Rerun,
     /// It is an error: [`Error::is_duplicate`](crate::Error::is_duplicate).
     Reject,
 }
 
 impl OnDuplicate {
+    /// All there are, the usual first.
+    pub const ALL: [OnDuplicate; 4] = [
+        OnDuplicate::Keep,
+        OnDuplicate::Replace,
+        OnDuplicate::Rerun,
+        OnDuplicate::Reject,
+    ];
+
     /// The lower-case name used in JSON and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
             OnDuplicate::Keep => "keep",
             OnDuplicate::Replace => "replace",
+            OnDuplicate::Rerun => "rerun",
             OnDuplicate::Reject => "reject",
         }
     }
@@ -144,19 +158,17 @@ impl NewJob {
     /// The payload, from anything that serde can write as JSON.
     #[must_use]
     pub fn payload(mut self, payload: &impl Serialize) -> NewJob {
-        self.payload = serde_json::to_string(payload).map_err(|error| error.to_string());
+        let json = serde_json::to_string(payload).map_err(|error| error.to_string());
+        self.payload = json.and_then(checked);
         self
     }
 
     /// The payload as JSON text, kept letter for letter. Text that is no JSON is reported when the
-    /// job is enqueued.
+    /// job is enqueued, and so is what other JSON readers refuse: half of a surrogate pair (`"\ud800"`),
+    /// a number beyond a double (`1e400`), more than 100 arrays and objects in each other.
     #[must_use]
     pub fn payload_json(mut self, json: impl Into<String>) -> NewJob {
-        let json = json.into();
-        self.payload = match serde_json::from_str::<&RawValue>(&json) {
-            Ok(_) => Ok(json),
-            Err(error) => Err(error.to_string()),
-        };
+        self.payload = checked(json.into());
         self
     }
 
@@ -237,8 +249,9 @@ impl NewJob {
         self
     }
 
-    /// At most one live job of this kind has this payload. The order of the payload's keys and its
-    /// white space do not matter.
+    /// At most one live job of this kind has this payload. The order of the payload's keys, its white
+    /// space and its escapes do not matter; numbers are compared as they are written: `1`, `1.0` and
+    /// `1e0` are three.
     #[must_use]
     pub fn unique_by_payload(mut self) -> NewJob {
         self.unique = Some(UniqueKey::KindAndPayload);
@@ -339,6 +352,14 @@ impl NewJob {
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> NewJob {
         self.tags.insert(name.into(), value.into());
         self
+    }
+}
+
+/// JSON that every reader can read.
+fn checked(text: String) -> Result<String, String> {
+    match json::check(&text) {
+        Ok(()) => Ok(text),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -27,6 +27,18 @@ pub struct Enqueued {
     /// where it has not.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
+    /// The job after which this one runs once more: [`OnDuplicate::Rerun`](crate::OnDuplicate::Rerun),
+    /// and that one has begun. The number is then that of the job that waits, which is new unless it
+    /// was `replaced`. Left out of JSON where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<JobId>,
+}
+
+impl Enqueued {
+    /// Whether the call has added the job.
+    pub fn is_new(&self) -> bool {
+        !self.duplicate || (self.rerun_of.is_some() && !self.replaced)
+    }
 }
 
 /// A job as the file has it.

@@ -122,7 +122,7 @@ impl Queue {
             let mut labels = Labels::default();
             for job in source.jobs()? {
                 let added = add(tx, job?, &limits, &mut labels)?;
-                if !added.duplicate {
+                if added.is_new() {
                     batch = Some(Batch {
                         first: batch.map_or(added.id, |batch| batch.first),
                         last: added.id,
@@ -221,7 +221,7 @@ pub(super) fn add_all(
 
 /// A job of the same call has no number any more once that has failed: it is named by its place.
 fn rolled_back(error: Error, added: &[Enqueued]) -> Error {
-    let is_it = |added: &Enqueued| Some(added.id) == error.job() && !added.duplicate;
+    let is_it = |added: &Enqueued| Some(added.id) == error.job() && added.is_new();
     match added.iter().position(is_it) {
         Some(at) => error.with_job_called(&format!("job {} of this call", at + 1)),
         None => error,

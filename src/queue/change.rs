@@ -1,12 +1,13 @@
 //! What people do to jobs, queues and the file.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Queue;
 use crate::clock::millis;
 use crate::job::{JobId, NewJob};
-use crate::limit::QueueLimits;
+use crate::limit::{Change, QueueLimits};
 use crate::state::State;
 use crate::store::backup;
 use crate::store::checked::check_payload;
@@ -76,20 +77,45 @@ impl Queue {
     /// Changes options of a job that does not run.
     ///
     /// # Errors
-    /// There is no such job, its state does not allow it, a value is not usable, or the other queue is
-    /// full by a limit of its own.
+    /// There is no such job, its state does not allow it, a value is not usable, the other queue is full by
+    /// a limit of its own, or another job has the unique key ([`Error::is_duplicate`]).
     pub fn edit(&self, id: JobId, change: Edit) -> Result<()> {
         // What no job may be enqueued with, none may be given later.
         let mut edited = NewJob::new("edited");
-        if let Some(timeout) = change.timeout {
+        if let Change::Set(timeout) = change.timeout {
             edited = edited.timeout(timeout);
+        }
+        if let Change::Set(tenant) = &change.tenant {
+            edited = edited.tenant(tenant);
+        }
+        if let Change::Set(key) = &change.unique {
+            edited = edited.unique(key);
+        }
+        let key = match &change.key {
+            Change::Set(key) => Some(key.as_str()),
+            Change::Clear if change.places.is_some() => {
+                return Err(Error::invalid("places belong to a concurrency key"));
+            }
+            // Of the one that it has.
+            _ => change.places.map(|_| "key"),
+        };
+        if let Some(key) = key {
+            edited = edited.key(key);
+        }
+        if let Some(places) = change.places {
+            edited = edited.places(places);
+        }
+        for (name, value) in &change.tags {
+            edited = edited.tag(name, value.as_deref().unwrap_or_default());
         }
         self.check(edited)?;
         if let Some(json) = &change.payload {
             let payload = NewJob::new("edited").payload_json(json).payload;
             check_payload("the payload", payload, &self.limits)?;
         }
-        self.store.write(move |tx| edit::edit(tx, id, &change))
+        let limits = Arc::clone(&self.limits);
+        self.store
+            .write(move |tx| edit::edit(tx, id, &change, &limits))
     }
 
     /// Removes a final job and its history: a long one in several small transactions, its oldest events

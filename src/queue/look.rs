@@ -37,6 +37,14 @@ impl Queue {
         records::state(&*self.store.reader()?, id)
     }
 
+    /// The numbers of the jobs that there are from one number to another, both included, by age.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn ids_between(&self, first: JobId, last: JobId) -> Result<Vec<JobId>> {
+        records::between(&*self.store.reader()?, first, last)
+    }
+
     /// The number of the newest job.
     ///
     /// # Errors

@@ -12,6 +12,7 @@ use super::handler::{Failure, Handler, Registry, Typed};
 use super::liveness::{HEARTBEAT, HUNG_AFTER};
 use crate::job::{Job, check_name};
 use crate::queue::Queue;
+use crate::store::batches::Batch;
 use crate::{Error, Result};
 
 /// Workers of a runner that is not told otherwise.
@@ -115,6 +116,7 @@ pub struct RunnerBuilder {
     pub(crate) retention: Retention,
     pub(crate) kind_retention: HashMap<String, KindRetention>,
     pub(crate) pulse: Pulse,
+    pub(crate) batch: Option<Batch>,
 }
 
 impl Queue {
@@ -137,6 +139,7 @@ impl Queue {
                 stop_timeout: DEFAULT_STOP_TIMEOUT,
                 grace: GRACE,
             },
+            batch: None,
         }
     }
 }
@@ -195,6 +198,13 @@ impl RunnerBuilder {
     /// When it ends; when it is stopped unless set.
     pub fn until(mut self, until: Until) -> RunnerBuilder {
         self.until = until;
+        self
+    }
+
+    /// A runner that [drains](Until::Drained) stays until no job of this batch runs, by whatever runner: so
+    /// it can take over their retries, and knows at its end how the batch went.
+    pub fn drain_batch(mut self, batch: Batch) -> RunnerBuilder {
+        self.batch = Some(batch);
         self
     }
 

@@ -26,6 +26,7 @@ use crate::error::Kind;
 use crate::job::JobId;
 use crate::part::{Of, Part};
 use crate::store::Store;
+use crate::store::batches::Batch;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimFor, ClaimedJob, Wish};
 use crate::store::due::{self, Schedules};
@@ -57,6 +58,8 @@ pub(crate) struct Settings {
     pub(crate) retention: Retention,
     pub(crate) kind_retention: HashMap<String, KindRetention>,
     pub(crate) pulse: Pulse,
+    /// A drain stays while a job of it runs anywhere.
+    pub(crate) batch: Option<Batch>,
     pub(crate) registry: Arc<Registry>,
     /// How large queues and the file may become by what schedules enqueue.
     pub(crate) bounds: Bounds,

@@ -123,11 +123,14 @@ where
 
 /// What a handler returned, as a job's result: none for `()` and the like.
 pub(crate) fn result_json(output: &impl Serialize) -> Result<Option<String>, Failure> {
-    let json = serde_json::to_string(output).map_err(|error| {
+    let refused = |error: &dyn std::fmt::Display| {
         Failure::permanent(format_args!(
             "the output cannot be written as JSON: {error}"
         ))
-    })?;
+    };
+    let json = serde_json::to_string(output).map_err(|error| refused(&error))?;
+    // It may hold text of JSON that somebody else has made.
+    crate::json::check(&json).map_err(|error| refused(&error))?;
     Ok((json != "null").then_some(json))
 }
 

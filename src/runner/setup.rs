@@ -33,6 +33,7 @@ impl Settings {
             retention: builder.retention,
             kind_retention: builder.kind_retention,
             pulse: builder.pulse,
+            batch: builder.batch,
             bounds: Bounds::of(&builder.queue.limits),
             registry: Arc::new(builder.registry),
         }

@@ -12,6 +12,7 @@ use crate::job::JobId;
 use crate::outcome::CancelReason;
 use crate::part::{Of, Part};
 use crate::plural::count;
+use crate::store::batches;
 use crate::store::change::sleep_on;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::drain;
@@ -172,7 +173,7 @@ impl Dispatcher {
     }
 
     /// Whether nothing is left that this runner could run, now or after a retry. What another live
-    /// runner runs is that runner's.
+    /// runner runs is that runner's, unless it is of the batch that is drained.
     fn is_drained(&mut self) -> Result<bool> {
         if self.settings.until == Until::Stopped
             || self.agenda.more
@@ -202,6 +203,11 @@ impl Dispatcher {
         if claim::is_any_uncounted(conn, &held_up, now_ms)? {
             let error = "jobs may run that the state counters do not tell of";
             return Err(Error::new(Kind::Sqlite, error).of(Part::Counters));
+        }
+        if let Some(batch) = self.settings.batch
+            && batches::is_running(conn, batch)?
+        {
+            return Ok(false);
         }
         let left = (identity.queues.as_deref(), self.aside.parts());
         let waits = drain::retries_left(conn, &identity.kinds, left)?;

@@ -53,13 +53,24 @@ statements! {
         WHERE n.met = 0 AND w.state = 1 AND (ended OR (n.rule = 2 AND (j.state <> 3 OR j.attempt IS NOT n.attempt))
             OR (n.rule = 3 AND f.stage > 0))";
     cold UNIQUES_WRONG = "SELECT j.id FROM jobq_job j WHERE j.unique_key IS NOT NULL AND j.state < 5
-        AND NOT EXISTS (SELECT 1 FROM jobq_unique u WHERE u.key = j.unique_key AND u.job_id = j.id)
+        AND NOT EXISTS (SELECT 1 FROM jobq_unique u WHERE u.key = j.unique_key AND j.id IN (u.job_id, u.rerun_id))
+        UNION ALL SELECT u.rerun_id FROM jobq_unique u LEFT JOIN jobq_job j ON j.id = u.rerun_id
+        WHERE u.rerun_id IS NOT NULL AND (j.id IS NULL OR j.unique_key IS NOT u.key OR j.state >= 5)
         UNION ALL SELECT u.job_id FROM jobq_unique u LEFT JOIN jobq_job j ON j.id = u.job_id
         WHERE u.until IS NULL AND (j.id IS NULL OR j.unique_key IS NOT u.key OR j.state >= 5)";
+    cold UNIQUES_FORGET_RERUNS = "UPDATE jobq_unique SET rerun_id = NULL WHERE rerun_id IS NOT NULL AND NOT EXISTS
+        (SELECT 1 FROM jobq_job j WHERE j.id = rerun_id AND j.unique_key = jobq_unique.key AND j.state < 5)";
+    cold UNIQUES_PASS_ON = "UPDATE jobq_unique SET job_id = rerun_id, rerun_id = NULL, until = NULL
+        WHERE rerun_id IS NOT NULL AND NOT EXISTS
+        (SELECT 1 FROM jobq_job j WHERE j.id = jobq_unique.job_id AND j.unique_key = jobq_unique.key AND j.state < 5)";
+    /// The oldest live job of a key has it, the next one waits for its end.
+    cold UNIQUES_SET_RERUNS = "UPDATE jobq_unique SET rerun_id = (SELECT min(j.id) FROM jobq_job j
+            WHERE j.unique_key = jobq_unique.key AND j.state < 5 AND j.id <> jobq_unique.job_id)
+        WHERE rerun_id IS NULL AND until IS NULL";
     cold UNIQUES_FREE = "DELETE FROM jobq_unique WHERE until IS NULL
         AND NOT EXISTS (SELECT 1 FROM jobq_job j WHERE j.id = jobq_unique.job_id AND j.unique_key = key AND j.state < 5)";
     cold UNIQUES_TAKE = "INSERT OR IGNORE INTO jobq_unique (key, job_id)
-        SELECT unique_key, id FROM jobq_job WHERE unique_key IS NOT NULL AND state < 5";
+        SELECT unique_key, id FROM jobq_job WHERE unique_key IS NOT NULL AND state < 5 ORDER BY id";
     cold PLACE_FREE = "DELETE FROM jobq_place WHERE job_id = ?1";
     cold EDGE_FORGET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3";
 }
@@ -162,8 +173,15 @@ fn names(conn: &Connection, sql: &str) -> Result<Vec<String>> {
 /// Makes what is kept equal to what the jobs say. Nothing is lost by it: a job that nothing keeps any
 /// more is released.
 pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
-    tx.conn.execute(UNIQUES_FREE, [])?;
-    tx.conn.execute(UNIQUES_TAKE, [])?;
+    for sql in [
+        UNIQUES_FORGET_RERUNS,
+        UNIQUES_PASS_ON,
+        UNIQUES_FREE,
+        UNIQUES_TAKE,
+        UNIQUES_SET_RERUNS,
+    ] {
+        tx.conn.execute(sql, [])?;
+    }
     for id in ids(tx.conn, FAMILIES_WRONG)? {
         tx.conn.execute(FAMILY_RECOUNT, [id])?;
         tx.families.change(JobId(id));

@@ -19,6 +19,8 @@ statements! {
     hot BATCH_FORGET = "DELETE FROM jobq_batch WHERE digest = ?1";
     /// The jobs of one batch: a range of the primary key, no more.
     cold BATCH_UNFINISHED = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state < 5";
+    /// By the index of what runs: that is little, however large the batch is.
+    hot BATCH_RUNS = "SELECT 1 FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND id BETWEEN ?1 AND ?2 LIMIT 1";
     cold BATCH_UNDONE = "SELECT id FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7) ORDER BY id";
     cold BATCH_ENDED_BADLY = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7)";
 }
@@ -92,6 +94,12 @@ pub(crate) fn forget_gone(tx: &Tx<'_>, from: &str, limit: usize) -> Result<Optio
         }
     }
     Ok(next.map(|(digest, ..)| digest))
+}
+
+/// Whether any runner runs a job of the batch.
+pub(crate) fn is_running(conn: &Connection, batch: Batch) -> Result<bool> {
+    let mut statement = conn.prepare_cached(BATCH_RUNS)?;
+    Ok(statement.exists([batch.first.0, batch.last.0])?)
 }
 
 /// How many jobs of the batch are not final.

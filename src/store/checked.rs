@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
-
 use super::enqueue::Due;
 use super::links::Links;
 use super::room::Bounds;
@@ -11,6 +9,7 @@ use crate::clock::millis;
 use crate::digest::Digest;
 use crate::family::{ChildPolicy, GROUP, PrerequisiteRule};
 use crate::job::{JobId, NewJob, OnDuplicate, Parent, Priority, UniqueKey, When, check_name};
+use crate::json;
 use crate::retry::RetryPolicy;
 use crate::{Error, Result};
 
@@ -84,6 +83,8 @@ pub(crate) struct Unique {
     pub(crate) key: String,
     pub(crate) for_ms: Option<i64>,
     pub(crate) on_duplicate: OnDuplicate,
+    /// The job that has the key and has begun: this one gets it afterwards.
+    pub(crate) rerun_of: Option<JobId>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -171,6 +172,19 @@ impl Rules {
         self.links() != Links::NONE || self.tenant.is_some()
     }
 
+    /// The same for a job that runs once more after the one that has its unique key.
+    pub(crate) fn once_more_after(&self, holder: JobId) -> Rules {
+        let mut rules = self.clone();
+        let prerequisites = &mut rules.prerequisites;
+        prerequisites
+            .entry(holder)
+            .or_insert(PrerequisiteRule::Final);
+        if let Some(unique) = &mut rules.unique {
+            unique.rerun_of = Some(holder);
+        }
+        rules
+    }
+
     /// The bits of a new job under these rules.
     pub(crate) fn links(&self) -> Links {
         Links::NONE
@@ -253,37 +267,24 @@ fn unique(job: &NewJob) -> Result<Option<Unique>> {
             check_key("unique key", Some(key))?;
             key.clone()
         }
-        Some(UniqueKey::KindAndPayload) => derived_key(job),
+        Some(UniqueKey::KindAndPayload) => {
+            derived_key(&job.kind, job.payload.as_deref().unwrap_or_default())
+        }
     };
     Ok(Some(Unique {
         key,
         for_ms: job.unique_for.map(millis),
         on_duplicate: job.on_duplicate,
+        rerun_of: None,
     }))
 }
 
 /// Stable for ever: the file remembers it. A payload that is no JSON is refused elsewhere.
-fn derived_key(job: &NewJob) -> String {
-    let payload = job.payload.as_deref().unwrap_or_default();
-    let canonical = serde_json::from_str(payload)
-        .map_or_else(|_| payload.to_owned(), |value| sorted(value).to_string());
+pub(crate) fn derived_key(kind: &str, payload: &str) -> String {
+    let canonical = json::canonical(payload).unwrap_or_else(|_| payload.to_owned());
     let mut digest = Digest::new();
     digest.update(canonical.as_bytes());
-    format!("{}:{digest}", job.kind)
-}
-
-/// With the keys of all objects in order, also where the application's build lets serde_json keep
-/// them as they come.
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Array(items) => items.into_iter().map(sorted).collect(),
-        Value::Object(fields) => {
-            let fields: BTreeMap<String, Value> = fields.into_iter().collect();
-            let fields = fields.into_iter();
-            fields.map(|(key, value)| (key, sorted(value))).collect()
-        }
-        plain => plain,
-    }
+    format!("{kind}:{digest}")
 }
 
 /// JSON text that is not too long.
@@ -354,7 +355,18 @@ mod tests {
             key("send", r#"[{"b":1,"a":{"d":2,"c":3}}]"#),
             key("send", r#"[{"a":{"c":3,"d":2},"b":1}]"#)
         );
-        assert_ne!(key("send", "1"), key("send", "2"));
+        assert_eq!(key("send", r#""\u0061""#), key("send", r#""a""#));
+        for (one, other) in [
+            ("1", "2"),
+            (
+                r#"{"id":123456789012345678901}"#,
+                r#"{"id":123456789012345678902}"#,
+            ),
+            ("0.1234567890123456789", "0.1234567890123456788"),
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+        ] {
+            assert_ne!(key("send", one), key("send", other));
+        }
         assert_ne!(key("send", "1"), key("fetch", "1"));
         assert_eq!(
             key("send", "1"),

@@ -4,27 +4,32 @@ use std::time::Duration;
 
 use rusqlite::params;
 
+use super::checked::{Limits, check_payload, derived_key};
 use super::enqueue::Due;
 use super::events::NewEvent;
 use super::head::{self, Head};
 use super::room::{self, Bounds};
 use super::statement::statements;
 use super::tx::Tx;
-use super::{ended, places};
+use super::{edit_rules, ended, places, uniques};
 use crate::clock::millis;
 use crate::event::EventKind;
 use crate::job::{JobId, NewJob, Priority, When, check_name};
-use crate::retry::Backoff;
+use crate::json::object::with_field;
+use crate::limit::Change;
+use crate::retry::{Backoff, Jitter};
 use crate::state::State;
 use crate::{Error, Result};
 
 statements! {
     hot JOB_EDIT_IF_NOT_RUNNING = "UPDATE jobq_job SET queue_id = coalesce(?2, queue_id), priority = coalesce(?3, priority),
             max_retries = coalesce(?4, max_retries), backoff = coalesce(?5, backoff),
-            retry_delay_ms = coalesce(?6, retry_delay_ms), timeout_ms = coalesce(?7, timeout_ms), updated_at = ?8
+            retry_delay_ms = coalesce(?6, retry_delay_ms), jitter = coalesce(?7, jitter),
+            timeout_ms = iif(?8, ?9, timeout_ms), updated_at = ?10
         WHERE id = ?1 AND state <> 3";
     hot JOB_RESCHEDULE_IF_SCHEDULED = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3, updated_at = ?4
         WHERE id = ?1 AND state = 0";
+    hot PAYLOAD_GET = "SELECT payload FROM jobq_payload WHERE job_id = ?1";
     hot PAYLOAD_REPLACE = "UPDATE jobq_payload SET payload = ?2 WHERE job_id = ?1";
     hot JOB_REMOVE_IF_FINAL = "DELETE FROM jobq_job WHERE id = ?1 AND state >= 5";
     /// A job may have any number of events: the first of them, by the index of their job.
@@ -57,10 +62,29 @@ pub struct Edit {
     pub backoff: Option<Backoff>,
     /// Another first wait between tries.
     pub retry_delay: Option<Duration>,
+    /// Whether chance lengthens the waits a little.
+    pub jitter: Option<Jitter>,
     /// Another limit for one attempt.
-    pub timeout: Option<Duration>,
+    pub timeout: Change<Duration>,
+    /// Another deadline, for a job that has not begun.
+    pub deadline: Change<When>,
+    /// Another tenant.
+    pub tenant: Change<String>,
+    /// Tags to set, or to take away; the others stay.
+    pub tags: Vec<(String, Option<String>)>,
+    /// Another concurrency key.
+    pub key: Change<String>,
+    /// How many places the concurrency key has from now on.
+    pub places: Option<u32>,
+    /// Another unique key, which must be free. One that was derived from the payload follows it by itself.
+    pub unique: Change<String>,
+    /// How long the unique key stays taken after the job has ended.
+    pub unique_for: Change<Duration>,
     /// Another payload: JSON text.
     pub payload: Option<String>,
+    /// Fields of a payload that is an object: each is set to JSON text or left out, and all others stay as
+    /// they are. A longer path names a field of an object in it.
+    pub payload_fields: Vec<(Vec<String>, Option<String>)>,
 }
 
 pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
@@ -79,8 +103,9 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
     Ok(Cancelled::Now)
 }
 
-pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
-    let Head { state, queue, .. } = head::get(tx.conn, id)?;
+pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit, limits: &Limits) -> Result<()> {
+    let head = head::get(tx.conn, id)?;
+    let Head { state, queue, .. } = head;
     if state == State::Running {
         return Err(
             Error::wrong_state(format!("job {id} is running and cannot be edited")).hint(format!(
@@ -116,7 +141,9 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
             edit.max_retries,
             edit.backoff.map(Backoff::code),
             edit.retry_delay.map(millis),
-            edit.timeout.map(millis),
+            edit.jitter.map(|jitter| jitter == Jitter::Tenth),
+            edit.timeout != Change::Keep,
+            edit.timeout.of(None).map(millis),
             tx.now_ms
         ])?;
     if edit.priority.is_some() {
@@ -126,18 +153,47 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit) -> Result<()> {
         tx.counts.add(queue, state, -1);
         tx.counts.add(to_queue, state, 1);
     }
-    if let Some(json) = &edit.payload {
-        let checked = NewJob::new("edit").payload_json(json).payload;
-        let payload =
-            checked.map_err(|error| Error::invalid(format!("the payload is not JSON: {error}")))?;
-        tx.conn
-            .prepare_cached(PAYLOAD_REPLACE)?
-            .execute(params![id.0, payload])?;
-    }
+    edit_rules::edit(tx, (id, &head), edit)?;
+    edit_payload(tx, (id, &head), (edit, limits))?;
     if let Some(when) = edit.when {
         reschedule(tx, id, when)?;
     }
     tx.append(NewEvent::job(EventKind::Edited, id))
+}
+
+/// A unique key that was derived from the payload follows it.
+fn edit_payload(
+    tx: &mut Tx<'_>,
+    (id, head): (JobId, &Head),
+    (edit, limits): (&Edit, &Limits),
+) -> Result<()> {
+    if edit.payload.is_none() && edit.payload_fields.is_empty() {
+        return Ok(());
+    }
+    let old: String = {
+        let mut get = tx.conn.prepare_cached(PAYLOAD_GET)?;
+        get.query_row([id.0], |row| row.get(0))?
+    };
+    let mut new = edit.payload.clone().unwrap_or_else(|| old.clone());
+    for (path, value) in &edit.payload_fields {
+        new = with_field(&new, path, value.as_deref()).ok_or_else(|| {
+            Error::invalid(format!(
+                "the payload of job {id} is not an object with fields"
+            ))
+        })?;
+    }
+    let new = NewJob::new("edit").payload_json(new).payload;
+    let new = check_payload("the payload", new, limits)?;
+    tx.conn
+        .prepare_cached(PAYLOAD_REPLACE)?
+        .execute(params![id.0, new])?;
+    if let Some(kind) = uniques::derived_from(tx, id, &old)?
+        && edit.unique == Change::Keep
+        && !head.state.is_final()
+    {
+        edit_rules::set_unique(tx, (id, head), Some(&derived_key(&kind, &new)))?;
+    }
+    Ok(())
 }
 
 /// Gives a scheduled job another time.

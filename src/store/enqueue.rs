@@ -135,6 +135,7 @@ fn added(
         state,
         duplicate: false,
         replaced: false,
+        rerun_of: None,
     })
 }
 
@@ -144,11 +145,24 @@ fn enqueue_with(
     rules: &Rules,
     due: Option<Due>,
 ) -> Result<Enqueued> {
-    if let Some(unique) = &rules.unique
-        && let Taken::By(enqueued) = uniques::claim(tx, job, unique)?
-    {
-        return Ok(enqueued);
+    let taken = match &rules.unique {
+        Some(unique) => uniques::claim(tx, job, unique)?,
+        None => Taken::Free,
+    };
+    match taken {
+        Taken::Free => insert_with(tx, job, rules, due),
+        Taken::By(enqueued) => Ok(enqueued),
+        Taken::ByRunning(holder) => insert_with(tx, job, &rules.once_more_after(holder), due),
     }
+}
+
+/// A new row under rules.
+fn insert_with(
+    tx: &mut Tx<'_>,
+    job: &CheckedJob,
+    rules: &Rules,
+    due: Option<Due>,
+) -> Result<Enqueued> {
     let ids = ids(tx, job)?;
     room::check(tx, ids.0, job.bounds.as_ref())?;
     let admitted = rules
@@ -187,7 +201,12 @@ fn enqueue_with(
                 rules.tenant
             ))?,
     );
-    let enqueued = added(tx, job, id, (ids.0, state))?;
+    let rerun_of = rules.unique.as_ref().and_then(|unique| unique.rerun_of);
+    let enqueued = Enqueued {
+        duplicate: rerun_of.is_some(),
+        rerun_of,
+        ..added(tx, job, id, (ids.0, state))?
+    };
     if let (Some(key), Some(free)) = (&rules.key, place) {
         places::add(tx, key, (free, places::urgency(job.priority.code())), id)?;
     }
@@ -230,7 +249,10 @@ fn tie(
     (edges, admitted): (&[Edge], Option<&Admitted>),
 ) -> Result<()> {
     if let Some(unique) = &rules.unique {
-        uniques::take(tx, &unique.key, id)?;
+        match unique.rerun_of {
+            None => uniques::take(tx, &unique.key, id)?,
+            Some(_) => uniques::take_after(tx, &unique.key, id)?,
+        }
     }
     if let Some(deadline_ms) = rules.deadline_ms(tx.now_ms) {
         deadlines::arm(tx, id, deadline_ms)?;

@@ -295,10 +295,14 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
 }
 
 pub(crate) fn is_group(tx: &Tx<'_>, job: JobId) -> Result<bool> {
+    is_of_kind(tx, job, GROUP)
+}
+
+pub(crate) fn is_of_kind(tx: &Tx<'_>, job: JobId, kind: &str) -> Result<bool> {
     Ok(tx
         .conn
         .prepare_cached(JOB_KIND_IS)?
-        .query_row(params![job.0, GROUP], |row| row.get(0))?)
+        .query_row(params![job.0, kind], |row| row.get(0))?)
 }
 
 /// Why a parent fails, in words.

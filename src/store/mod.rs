@@ -23,6 +23,7 @@ pub(crate) mod dependents;
 pub(crate) mod drain;
 pub(crate) mod due;
 pub(crate) mod edit;
+pub(crate) mod edit_rules;
 pub(crate) mod effects;
 pub(crate) mod ended;
 pub(crate) mod enqueue;

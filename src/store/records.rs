@@ -46,6 +46,8 @@ macro_rules! select_jobs {
 statements! {
     hot JOB_GET = select_jobs!("WHERE j.id = ?1");
     hot JOB_STATE = "SELECT state FROM jobq_job WHERE id = ?1";
+    /// A range of the primary key.
+    hot JOBS_BETWEEN = "SELECT id FROM jobq_job WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
     hot JOB_LAST = "SELECT max(id) FROM jobq_job";
     /// The start of every listing; see [`list`]. In the order of ids it walks the primary key and
     /// stops at the limit.
@@ -80,6 +82,13 @@ pub(crate) fn state(conn: &Connection, id: JobId) -> Result<Option<State>> {
         .query_row([id.0], |row| row.get(0))
         .optional()?;
     Ok(code.and_then(State::from_code))
+}
+
+/// The jobs from one number to another, both included, by age.
+pub(crate) fn between(conn: &Connection, first: JobId, last: JobId) -> Result<Vec<JobId>> {
+    let mut statement = conn.prepare_cached(JOBS_BETWEEN)?;
+    let rows = statement.query_map([first.0, last.0], |row| row.get(0).map(JobId))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The newest job's number, where there is one.
@@ -261,13 +270,18 @@ pub(crate) fn text(value: ValueRef<'_>) -> Option<String> {
     }
 }
 
-/// JSON as it stands; what is no JSON is shown as a JSON string, so that one bad row hides no other.
+/// JSON as it stands; what is no JSON that every reader can read is shown as a JSON string, so that one
+/// bad row hides no other.
 fn json(value: ValueRef<'_>) -> Option<Box<RawValue>> {
-    let text = text(value)?;
-    let parsed = RawValue::from_string(text.clone());
-    parsed
-        .or_else(|_| serde_json::value::to_raw_value(&text))
-        .ok()
+    Some(readable_json(text(value)?))
+}
+
+pub(crate) fn readable_json(text: String) -> Box<RawValue> {
+    let quoted = |text: &str| serde_json::value::to_raw_value(text).unwrap_or_default();
+    match crate::json::check(&text) {
+        Ok(()) => RawValue::from_string(text).unwrap_or_default(),
+        Err(_) => quoted(&text),
+    }
 }
 
 fn decode(row: &Row<'_>) -> Result<JobRecord> {

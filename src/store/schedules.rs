@@ -286,7 +286,10 @@ pub(crate) fn decode(row: &Row<'_>) -> rusqlite::Result<Stored> {
     let time = |at: usize| -> rusqlite::Result<Option<jiff::Timestamp>> {
         Ok(row.get::<_, Option<i64>>(at)?.map(timestamp))
     };
-    let job = RawValue::from_string(text(row, 6)?).unwrap_or_else(|_| RawValue::NULL.to_owned());
+    let job = match text(row, 6)? {
+        job if job.is_empty() => RawValue::NULL.to_owned(),
+        job => records::readable_json(job),
+    };
     Ok(Stored {
         id: row.get(0)?,
         record: ScheduleRecord {

@@ -4,8 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use jiff::Timestamp;
-use jobq::{Backoff, Change, Priority, Rate, State};
+use jobq::{Change, Rate, State};
 
 use super::choices;
 use super::filter::{FILTERS, FILTERS_AND_STATE, JobFilter, StateFilter};
@@ -35,43 +34,6 @@ pub(crate) struct Retry {
     pub(crate) failed: bool,
     #[command(flatten)]
     pub(crate) filter: JobFilter,
-}
-
-#[derive(Debug, Args)]
-#[command(group(ArgGroup::new("change").required(true).multiple(true).args([
-    "queue", "priority", "delay", "at", "retries", "backoff", "retry_delay", "timeout", "payload",
-])))]
-pub(crate) struct Edit {
-    /// The jobs: 42, 3,5, 8-12, @last
-    #[arg(value_name = "ID", required = true)]
-    pub(crate) ids: Vec<String>,
-    /// Another queue
-    #[arg(long, value_name = "NAME")]
-    pub(crate) queue: Option<String>,
-    /// Another priority
-    #[arg(long, value_parser = choices::priority())]
-    pub(crate) priority: Option<Priority>,
-    /// When it is due, from now: 90s, 1h30m, '2 days'
-    #[arg(long = "in", value_name = "DURATION", value_parser = parse::duration, conflicts_with = "at")]
-    pub(crate) delay: Option<Duration>,
-    /// When it is due: RFC 3339, HH:MM, or 'YYYY-MM-DD HH:MM'
-    #[arg(long, value_name = "TIME", value_parser = parse::time)]
-    pub(crate) at: Option<Timestamp>,
-    /// Maximum retries
-    #[arg(long, value_name = "N")]
-    pub(crate) retries: Option<u32>,
-    /// How the wait between retries grows
-    #[arg(long, value_name = "HOW", value_parser = choices::backoff())]
-    pub(crate) backoff: Option<Backoff>,
-    /// The first wait between retries
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
-    pub(crate) retry_delay: Option<Duration>,
-    /// Time limit of each attempt
-    #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
-    pub(crate) timeout: Option<Duration>,
-    /// Another payload: JSON, @FILE with JSON in it, or - for stdin
-    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
-    pub(crate) payload: Option<std::ffi::OsString>,
 }
 
 /// Jobs by their numbers, or all final ones that the options describe

@@ -29,7 +29,7 @@ pub(super) fn child_policy() -> impl TypedValueParser<Value = ChildPolicy> {
 }
 
 pub(super) fn on_duplicate() -> impl TypedValueParser<Value = OnDuplicate> {
-    let all = [OnDuplicate::Keep, OnDuplicate::Replace, OnDuplicate::Reject];
+    let all = OnDuplicate::ALL;
     PossibleValuesParser::new(all.map(OnDuplicate::as_str)).map(move |name| {
         let named = all.into_iter().find(|choice| choice.as_str() == name);
         named.unwrap_or_default()

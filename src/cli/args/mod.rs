@@ -2,6 +2,7 @@
 
 mod change;
 mod choices;
+mod edit;
 mod enqueue;
 mod filter;
 mod look;
@@ -18,9 +19,10 @@ use clap::{ArgAction, ColorChoice, Parser, Subcommand};
 use jobq::Durability;
 
 pub(crate) use change::{
-    Backup, Cancel, Doctor, Edit, Pause, Prune, Queue, QueueVerb, Remove, Restore, Resume, Retry,
+    Backup, Cancel, Doctor, Pause, Prune, Queue, QueueVerb, Remove, Restore, Resume, Retry,
     SetQueue,
 };
+pub(crate) use edit::{Edit, Fixed};
 pub(crate) use enqueue::{Enqueue, Start};
 pub(crate) use filter::JobFilter;
 pub(crate) use look::{Events, List, Logs, Status, Stream, Wait, Why};
@@ -119,7 +121,7 @@ pub(crate) enum Verb {
     /// Run finished jobs again (history is kept)
     Retry(Retry),
     /// Change jobs that are not running
-    Edit(Edit),
+    Edit(Box<Edit>),
     /// Remove ended jobs and their history
     Remove(Remove),
     /// Start nothing more from a queue, or from all

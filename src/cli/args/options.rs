@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::Args;
-use jobq::{Backoff, ChildPolicy, NewJob, OnDuplicate, Priority};
+use jobq::{Backoff, ChildPolicy, Jitter, NewJob, OnDuplicate, Priority};
 
 use super::choices;
 use crate::cli::exit::CliResult;
@@ -31,6 +31,9 @@ pub(crate) struct JobOptions {
     /// The first wait between retries [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) retry_delay: Option<Duration>,
+    /// Wait between retries exactly as long as is said; otherwise chance lengthens the waits a little
+    #[arg(long)]
+    pub(crate) no_jitter: bool,
     /// Time limit of each attempt [default: none]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) timeout: Option<Duration>,
@@ -79,6 +82,7 @@ impl JobOptions {
             retries: self.retries,
             backoff: self.backoff,
             retry_delay: self.retry_delay,
+            jitter: self.no_jitter.then_some(Jitter::Off),
             timeout: self.timeout,
             unique: self.unique.clone().map(Unique::Key).or(by_payload),
             unique_for: self.unique_for,

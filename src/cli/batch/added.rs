@@ -1,8 +1,9 @@
 //! What has been added of a batch, in little memory.
 
-use jobq::{BatchStart, Enqueued, JobId};
+use jobq::{BatchStart, Enqueued, JobId, OnDuplicate};
 
 use super::input::Place;
+use crate::cli::enqueued::Warnings;
 
 /// What one transaction has added.
 #[derive(Clone, Debug)]
@@ -14,6 +15,9 @@ pub(crate) struct Added {
     pub(super) labels: Vec<(String, JobId)>,
     /// The label of the line that was read last, until its job has a number.
     label: Option<String>,
+    /// What that line says of duplicates.
+    on_duplicate: Option<OnDuplicate>,
+    pub(crate) warnings: Warnings,
     pub(super) end: Place,
 }
 
@@ -24,6 +28,8 @@ impl Default for Added {
             runs: Vec::new(),
             labels: Vec::new(),
             label: None,
+            on_duplicate: None,
+            warnings: Warnings::default(),
             end: Place::default(),
         }
     }
@@ -63,13 +69,13 @@ impl Added {
 
     /// How many jobs were there already.
     pub(crate) fn duplicates(&self) -> u64 {
-        let known = self.runs.iter().filter(|run| run.first.duplicate);
+        let known = self.runs.iter().filter(|run| !run.first.is_new());
         known.map(|run| run.jobs).sum()
     }
 
     /// The line that has added this job; none where it was there already.
     pub(super) fn line_of(&self, job: JobId) -> Option<u64> {
-        let new = self.runs.iter().filter(|run| !run.first.duplicate);
+        let new = self.runs.iter().filter(|run| run.first.is_new());
         let mut lines = new.filter_map(|run| {
             let at = u64::try_from(job.0 - run.first.id.0).ok()?;
             (at < run.jobs).then_some(run.line + at)
@@ -78,8 +84,13 @@ impl Added {
     }
 
     /// A line has been read, up to `end`.
-    pub(super) fn read(&mut self, label: Option<String>, end: Place) {
+    pub(super) fn read(
+        &mut self,
+        (label, on_duplicate): (Option<String>, Option<OnDuplicate>),
+        end: Place,
+    ) {
         self.label = label;
+        self.on_duplicate = on_duplicate;
         self.end = end;
     }
 
@@ -88,12 +99,15 @@ impl Added {
         if let Some(label) = self.label.take() {
             self.labels.push((label, job.id));
         }
+        self.warnings.add(&job, self.on_duplicate);
         let told_of = self.end.lines;
         match self.runs.last_mut() {
             Some(Run { first, line, jobs })
                 if *line + *jobs == told_of
                     && first.state == job.state
-                    && (first.duplicate, first.replaced) == (job.duplicate, job.replaced)
+                    && first.is_new() == job.is_new()
+                    && first.replaced == job.replaced
+                    && first.rerun_of == job.rerun_of
                     && u64::try_from(job.id.0 - first.id.0) == Ok(*jobs) =>
             {
                 *jobs += 1;
@@ -120,6 +134,7 @@ mod tests {
             state,
             duplicate,
             replaced: false,
+            rerun_of: None,
         };
         let mut jobs: Vec<_> = (1..=1000)
             .map(|id| job(id, State::Pending, false))
@@ -130,7 +145,7 @@ mod tests {
         jobs.push(job(1002, State::Pending, false));
         let mut added = Added::default();
         for (job, lines) in jobs.iter().zip(1..) {
-            added.read(None, Place { lines, offset: 0 });
+            added.read((None, None), Place { lines, offset: 0 });
             added.tell(*job);
         }
         assert_eq!(added.each().collect::<Vec<_>>(), jobs);

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jobq::handlers::exec::{ExecPayload, Program};
-use jobq::{Backoff, ChildPolicy, JobId, OnDuplicate, Priority, When};
+use jobq::{Backoff, ChildPolicy, Jitter, JobId, OnDuplicate, Priority, When};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -35,6 +35,7 @@ struct Fields<'a> {
     backoff: Option<Backoff>,
     #[serde(default, deserialize_with = "duration")]
     retry_delay: Option<Duration>,
+    jitter: Option<bool>,
     #[serde(default, deserialize_with = "duration")]
     timeout: Option<Duration>,
     #[serde(default, deserialize_with = "deadline")]
@@ -81,7 +82,15 @@ pub(super) fn parse_line(line: &[u8]) -> CliResult<Option<Wanted>> {
     if !text.starts_with('{') {
         return Err(CliError::usage("it is not a JSON object").hint(EXAMPLES));
     }
-    let fields: Fields = serde_json::from_str(text).map_err(|error| explain(&error))?;
+    // The line comes without what ends it, and without a byte order mark.
+    jobq::json::check(text).map_err(|error| {
+        CliError::usage(format!(
+            "it is not JSON: {} (column {})",
+            error.why(),
+            error.column()
+        ))
+    })?;
+    let fields: Fields = serde_json::from_str(text).map_err(|error| explain(text, &error))?;
     fields.wanted().map(Some)
 }
 
@@ -161,6 +170,10 @@ impl Fields<'_> {
             retries: self.retries,
             backoff: self.backoff,
             retry_delay: self.retry_delay,
+            jitter: self.jitter.map(|is_on| match is_on {
+                true => Jitter::Tenth,
+                false => Jitter::Off,
+            }),
             timeout: self.timeout,
             deadline: self.deadline,
             unique,
@@ -292,17 +305,15 @@ impl<'de> Visitor<'de> for JobRefsVisitor {
     }
 }
 
-/// What is wrong, without serde's line number: it counts within the line.
-fn explain(error: &serde_json::Error) -> CliError {
-    let text = error.to_string();
-    let message = text
-        .rsplit_once(" at line ")
-        .map_or(&*text, |(message, _)| message);
-    match UnknownKey::of(message) {
+/// What is wrong, with the key of it.
+fn explain(text: &str, error: &serde_json::Error) -> CliError {
+    let probe = |text: &str| serde_json::from_str::<Fields>(text).map(drop);
+    let message = jobq::json::explain(text, error, probe);
+    match UnknownKey::of(&message) {
         Some(unknown) => {
             CliError::usage(format!("unknown key '{}'", unknown.key)).hint(unknown.hint())
         }
-        None => CliError::usage(format!("column {}: {message}", error.column())),
+        None => CliError::usage(message),
     }
 }
 
@@ -424,7 +435,7 @@ mod tests {
             (b"{\"kind\":\"a\0\"}", "NUL"),
             (b"[\"k\"]", "not a JSON object"),
             (b"ls -l", "not a JSON object"),
-            (b"{\"kind\":", "EOF"),
+            (b"{\"kind\":", "the end in place of a value (column 9)"),
             (b"{}", "one of 'command'"),
             (b"{\"kind\":\"k\",\"shell\":\"x\"}", "one of 'command'"),
             (b"{\"shell\":\"x\",\"payload\":1}", "'payload' goes with"),
@@ -438,9 +449,12 @@ mod tests {
                 "invalid duration 'soon'",
             ),
             (b"{\"kind\":\"k\",\"at\":\"noon\"}", "invalid time 'noon'"),
-            (b"{\"kind\":\"k\",\"priority\":\"top\"}", "unknown variant"),
-            (b"{\"kind\":\"k\",\"kind\":\"k\"}", "duplicate field"),
-            (b"{\"kind\":\"k\"} {}", "trailing"),
+            (
+                b"{\"kind\":\"k\",\"priority\":\"top\"}",
+                "'priority': there is no 'top'",
+            ),
+            (b"{\"kind\":\"k\",\"kind\":\"k\"}", "there twice"),
+            (b"{\"kind\":\"k\"} {}", "after the end"),
             (b"{\"kind\":\"k\",\"after\":[0]}", "no job has this number"),
             (
                 b"{\"kind\":\"k\",\"after\":[true]}",
@@ -453,7 +467,7 @@ mod tests {
             ),
             (
                 b"{\"kind\":\"k\",\"on_duplicate\":\"drop\"}",
-                "unknown variant",
+                "there is no 'drop'",
             ),
             (
                 b"{\"kind\":\"k\",\"unique\":\"u\",\"unique_by_payload\":true}",

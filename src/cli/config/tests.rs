@@ -151,7 +151,7 @@ fn a_value_that_cannot_be_is_named_with_its_place() {
         ("workers = 0", "workers"),
         ("workers = \"five\"", "line 1: "),
         ("\ndb = ", "line 2: "),
-        ("durability = \"some\"", "`full` or `normal`"),
+        ("durability = \"some\"", "full or normal"),
         (
             "[defaults]\ntimeout = \"5\"",
             "line 2: invalid duration '5'",

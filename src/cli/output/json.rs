@@ -262,9 +262,10 @@ fn data_json(kind: EventKind, data: &EventData) -> DataJson<'_> {
         return DataJson::Text(text);
     }
     match data {
-        EventData::Text(json) => {
+        EventData::Text(json) if jobq::json::check(json).is_ok() => {
             serde_json::from_str(json).map_or(DataJson::Text(text), DataJson::Json)
         }
+        EventData::Text(_) => DataJson::Text(text),
         EventData::Bytes(_) => DataJson::Text(text),
     }
 }

@@ -138,7 +138,13 @@ impl ExecPayload {
     pub fn parse(json: &str) -> Result<ExecPayload> {
         let what = "the payload of kind exec";
         let fields: Fields = serde_json::from_str(json).map_err(|error| {
-            Error::invalid(format!("{what}: {error}"))
+            let why = match crate::json::check(json) {
+                Ok(()) => crate::json::explain(json, &error, |text| {
+                    serde_json::from_str::<Fields>(text).map(drop)
+                }),
+                Err(error) => error.to_string(),
+            };
+            Error::invalid(format!("{what}: {why}"))
                 .hint(r#"it looks like {"command":["ls","-l"]} or {"shell":"ls | wc"}"#)
         })?;
         ExecPayload::try_from(fields).map_err(|error| error.context(what))
@@ -362,7 +368,7 @@ mod tests {
         for (json, part) in [
             ("{}", "neither `command` nor `shell`"),
             ("null", "an object with `command` or `shell`"),
-            ("[", "EOF"),
+            ("[", "the end in place of a value"),
             (
                 r#"{"command":["a"],"shell":"b"}"#,
                 "both `command` and `shell`",
@@ -397,7 +403,7 @@ mod tests {
             (r#"{"command":["a"],"env":{"A":"\u0000"}}"#, "env: A"),
             (r#"{"command":["a"],"fail_on":"2,999"}"#, "`999`"),
             (r#"{"comand":["a"]}"#, "unknown field `comand`"),
-            (r#"{"command":"ls -l"}"#, "expected a sequence"),
+            (r#"{"command":"ls -l"}"#, "wanted is a list of texts"),
         ] {
             assert!(error(json).contains(part), "{json}: {}", error(json));
         }

@@ -41,7 +41,7 @@ const FAULTS: [(&str, &str); 14] = [
     (
         "live jobs without their unique key",
         "SELECT count(*) FROM jobq_job j WHERE j.unique_key IS NOT NULL AND j.state < 5
-         AND NOT EXISTS (SELECT 1 FROM jobq_unique u WHERE u.key = j.unique_key AND u.job_id = j.id AND u.until IS NULL)",
+         AND NOT EXISTS (SELECT 1 FROM jobq_unique u WHERE u.key = j.unique_key AND j.id IN (u.job_id, u.rerun_id) AND u.until IS NULL)",
     ),
     (
         "unique keys that are taken without end by jobs that have ended",

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::sandbox::{START_MS, Sandbox};
 use crate::job::{JobId, NewJob, Priority};
 use crate::state::State;
+use crate::store::checked::Limits;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::due;
 use crate::store::edit::{self, Edit};
@@ -217,13 +218,13 @@ fn a_claim_follows_an_edit_of_queue_and_priority() {
         priority: Some(Priority::Urgent),
         ..Edit::default()
     };
-    sandbox.write(|tx| edit::edit(tx, second, &urgent));
+    sandbox.write(|tx| edit::edit(tx, second, &urgent, &Limits::default()));
     assert_eq!(ids(&sandbox.claim(runner, 1)), [second.0]);
     let elsewhere = Edit {
         queue: Some("paused".to_owned()),
         ..Edit::default()
     };
-    sandbox.write(|tx| edit::edit(tx, first, &elsewhere));
+    sandbox.write(|tx| edit::edit(tx, first, &elsewhere, &Limits::default()));
     sandbox.write(|tx| queues::pause(tx, &Which::Named("paused".to_owned())));
     assert_eq!(sandbox.claim(runner, 1).len(), 0);
 }

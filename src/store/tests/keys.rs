@@ -7,6 +7,7 @@ use crate::event::EventKind;
 use crate::job::{JobId, NewJob, Priority};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State::{self, *};
+use crate::store::checked::Limits;
 use crate::store::claim::ClaimFor;
 use crate::store::edit::{self, Edit};
 use crate::store::runners::{self, Loss};
@@ -93,9 +94,9 @@ fn an_edit_of_the_priority_changes_the_place_in_the_line() {
         ..Edit::default()
     };
     // Who holds a place keeps it.
-    sandbox.write(|tx| edit::edit(tx, first, &urgent));
+    sandbox.write(|tx| edit::edit(tx, first, &urgent, &Limits::default()));
     sandbox.assert_books_are_right();
-    sandbox.write(|tx| edit::edit(tx, two, &urgent));
+    sandbox.write(|tx| edit::edit(tx, two, &urgent, &Limits::default()));
     sandbox.assert_books_are_right();
     sandbox.complete(first);
     assert_eq!(sandbox.states(&[one, two]), [Blocked, Pending]);

@@ -27,6 +27,7 @@ mod opening;
 mod plans;
 mod rates;
 mod readers;
+mod reruns;
 mod resources;
 mod retention;
 mod review;

@@ -177,7 +177,7 @@ fn editing_a_job_touches_it_alone() {
         max_retries: Some(9),
         backoff: Some(Backoff::Fixed),
         retry_delay: Some(Duration::from_secs(1)),
-        timeout: Some(Duration::from_secs(2)),
+        timeout: crate::limit::Change::Set(Duration::from_secs(2)),
         payload: Some("{}".to_owned()),
         ..Edit::default()
     };
@@ -186,7 +186,7 @@ fn editing_a_job_touches_it_alone() {
             continue;
         }
         touches(
-            |tx| edit::edit(tx, target(state), &change),
+            |tx| edit::edit(tx, target(state), &change, &Limits::default()),
             &[
                 &format!("~ job target {state}"),
                 &format!("~ payload target {state}"),
@@ -203,7 +203,7 @@ fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
         ..Edit::default()
     };
     touches(
-        |tx| edit::edit(tx, target(State::Pending), &elsewhere),
+        |tx| edit::edit(tx, target(State::Pending), &elsewhere, &Limits::default()),
         &[
             "~ job target pending",
             "+ event job_edited of target pending",
@@ -217,7 +217,7 @@ fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
         ..Edit::default()
     };
     touches(
-        |tx| edit::edit(tx, target(State::Scheduled), &now),
+        |tx| edit::edit(tx, target(State::Scheduled), &now, &Limits::default()),
         &[
             "~ job target scheduled",
             "+ event job_edited of target scheduled",

@@ -283,7 +283,7 @@ fn a_keys_places_are_its_own() {
     };
     touches_in(
         &mut town,
-        |tx| edit::edit(tx, JobId(27), &urgent),
+        |tx| edit::edit(tx, JobId(27), &urgent, &Limits::default()),
         &[
             "~ job new 27",
             "- place own of new 27",

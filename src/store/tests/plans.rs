@@ -26,6 +26,7 @@ modules![
     dependents,
     drain,
     edit,
+    edit_rules,
     ended,
     enqueue,
     events,

@@ -162,9 +162,9 @@ fn a_live_job_is_not_moved_by_hand_to_a_queue_that_is_full() {
         queue: Some("images".to_owned()),
         ..Edit::default()
     };
-    let refused = sandbox.try_write(|tx| edit::edit(tx, id, &to_images));
+    let refused = sandbox.try_write(|tx| edit::edit(tx, id, &to_images, &Limits::default()));
     assert!(refused.unwrap_err().is_queue_full());
     sandbox.cancel(id);
-    sandbox.write(|tx| edit::edit(tx, id, &to_images));
+    sandbox.write(|tx| edit::edit(tx, id, &to_images, &Limits::default()));
     sandbox.assert_counters_are_right();
 }

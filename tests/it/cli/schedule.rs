@@ -413,7 +413,7 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
             "cron = '@daily'\nkind = 'k'\ntimezon = 'UTC'",
             "did you mean 'timezone'?",
         ),
-        ("kind = 'k'", "`cron`"),
+        ("kind = 'k'", "'cron'"),
         (
             "cron = '@daily'\nkind = 'k'\npayload = { most = inf }",
             "jobq.toml line 4: payload.most: inf is not a number",

@@ -11,24 +11,23 @@ use crate::family::{PrerequisiteRule as Rule, Step};
 use crate::state::{State, WaitReason};
 
 impl Model {
-    pub(super) fn enqueue(&mut self, wanted: &Wanted) -> Answer {
-        let new = &wanted.new;
+    pub(super) fn enqueue(&mut self, given: &Wanted) -> Answer {
+        let new = &given.new;
         let wait = self.wait(new.delay);
         let is_deadline_moving = matches!(new.deadline, Some(Delay::In(_)));
         if wait.is_some_and(|wait| !wait.fixed) || is_deadline_moving {
             self.follow_clock();
         }
-        if let Some((holder, until)) = self.unique_holder(new.unique) {
-            if new.duplicate == OnDuplicate::Reject {
-                return Err(Refused::Duplicate);
-            }
-            let waits = [State::Scheduled, State::Blocked, State::Pending];
-            let can_be = until.is_none() && waits.contains(&self.jobs[&holder].state);
-            if new.duplicate == OnDuplicate::Replace && can_be {
-                self.replace(holder, wanted, wait)?;
-            }
-            return Ok(format!("{holder} true"));
+        let (answer, rerun_of) = self.meet_holder(given, wait)?;
+        if let Some(answer) = answer {
+            return Ok(answer);
         }
+        let is_rerun = rerun_of.is_some();
+        let mut wanted = given.clone();
+        wanted
+            .after_any
+            .extend(rerun_of.filter(|holder| !given.after.contains(holder)));
+        let wanted = &wanted;
         if !wanted.goes_in {
             self.admit(new.queue)?;
         }
@@ -49,7 +48,10 @@ impl Model {
             family.last_step = new.last_step;
         }
         if let Some(key) = new.unique {
-            self.uniques.insert(key, (id, None));
+            match is_rerun {
+                true => drop(self.reruns.insert(key, id)),
+                false => drop(self.uniques.insert(key, (id, None))),
+            }
         }
         if let Some(parent) = wanted.parent {
             self.family(parent);
@@ -71,7 +73,35 @@ impl Model {
         if doomed {
             self.cancel_by_rule(id);
         }
-        Ok(format!("{id} false"))
+        Ok(format!("{id} {is_rerun}"))
+    }
+
+    /// What becomes of a new job whose unique key is taken: the answer, or the job after which it runs once
+    /// more.
+    fn meet_holder(
+        &mut self,
+        given: &Wanted,
+        wait: Option<Wait>,
+    ) -> Result<(Option<String>, Option<i64>), Refused> {
+        let new = &given.new;
+        let Some((holder, until)) = self.unique_holder(new.unique) else {
+            return Ok((None, None));
+        };
+        if new.duplicate == OnDuplicate::Reject {
+            return Err(Refused::Duplicate);
+        }
+        let takes_over = matches!(new.duplicate, OnDuplicate::Replace | OnDuplicate::Rerun);
+        let next = new.unique.and_then(|key| self.reruns.get(&key).copied());
+        for id in [next, Some(holder)].into_iter().flatten() {
+            if takes_over && until.is_none() && self.can_be_replaced(id) {
+                self.replace(id, given, wait)?;
+                return Ok((Some(format!("{id} true")), None));
+            }
+        }
+        if new.duplicate == OnDuplicate::Rerun && until.is_none() {
+            return Ok((None, Some(holder)));
+        }
+        Ok((Some(format!("{holder} true")), None))
     }
 
     /// What a new job waits for; who cannot be waited for is an error.
@@ -157,6 +187,14 @@ impl Model {
             }
         }
         late.into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn can_be_replaced(&self, id: i64) -> bool {
+        let waits = [State::Scheduled, State::Blocked, State::Pending];
+        self.jobs.get(&id).is_some_and(|job| {
+            let is_last_step = job.family.is_some_and(|family| family.step == Step::Final);
+            waits.contains(&job.state) && !is_last_step
+        })
     }
 
     fn replace(&mut self, id: i64, wanted: &Wanted, wait: Option<Wait>) -> Result<(), Refused> {

@@ -13,7 +13,7 @@ use crate::family::Step;
 use crate::state::State;
 
 /// Each finds the jobs that break a rule.
-const RULES: [(&str, &str); 18] = [
+const RULES: [(&str, &str); 19] = [
     (
         "a running job is held by a runner that lives",
         "SELECT id FROM jobq_job WHERE state = 3
@@ -48,12 +48,19 @@ const RULES: [(&str, &str); 18] = [
     (
         "a unique key has one live job",
         "SELECT max(id) FROM jobq_job WHERE state < 5 AND unique_key IS NOT NULL
+            AND id NOT IN (SELECT rerun_id FROM jobq_unique WHERE rerun_id IS NOT NULL)
             GROUP BY unique_key HAVING count(*) > 1",
     ),
     (
         "a live job holds its unique key",
         "SELECT id FROM jobq_job j WHERE state < 5 AND unique_key IS NOT NULL AND NOT EXISTS
-            (SELECT 1 FROM jobq_unique u WHERE u.key = j.unique_key AND u.job_id = j.id AND u.until IS NULL)",
+            (SELECT 1 FROM jobq_unique u WHERE u.key = j.unique_key AND j.id IN (u.job_id, u.rerun_id) AND u.until IS NULL)",
+    ),
+    (
+        "who waits for a unique key is blocked by the job that has it",
+        "SELECT u.rerun_id FROM jobq_unique u LEFT JOIN jobq_job j ON j.id = u.rerun_id WHERE u.rerun_id IS NOT NULL
+            AND (j.state IS NOT 1 OR j.unique_key IS NOT u.key OR u.until IS NOT NULL OR NOT EXISTS
+            (SELECT 1 FROM jobq_prerequisite p WHERE p.needs_id = u.job_id AND p.job_id = j.id AND p.met = 0))",
     ),
     (
         "a unique key is held by a live job, or for a while",
@@ -308,7 +315,8 @@ fn places_in_model(model: &Model) -> Rows {
 }
 
 fn rest_in_file(conn: &Connection) -> Rows {
-    let sql = "SELECT 'unique ' || key, job_id || ' ' || coalesce(until, 'lives') FROM jobq_unique
+    let sql = "SELECT 'unique ' || key, job_id || ' ' || coalesce(until, 'lives')
+            || coalesce(' then ' || rerun_id, '') FROM jobq_unique
         UNION ALL SELECT 'deadline of ' || job_id, at FROM jobq_deadline
         UNION ALL SELECT 'places of ' || name, places FROM jobq_key
         UNION ALL SELECT 'effects of ' || job, group_concat(attempt ORDER BY attempt) FROM effect GROUP BY job";
@@ -325,7 +333,9 @@ fn rest_in_model(model: &Model) -> Rows {
     let mut rows = Rows::new();
     for (key, (id, until)) in &model.uniques {
         let until = until.map_or("lives".to_owned(), |until| until.to_string());
-        rows.insert(format!("unique u{key}"), format!("{id} {until}"));
+        let then = model.reruns.get(key);
+        let then = then.map_or_else(String::new, |then| format!(" then {then}"));
+        rows.insert(format!("unique u{key}"), format!("{id} {until}{then}"));
     }
     for (id, job) in model.jobs.iter().filter(|(_, job)| job.watched) {
         let at = job.deadline.unwrap_or_default();

@@ -245,7 +245,9 @@ fn new(rng: &mut Rng) -> New {
         places: key.and_then(|_| maybe(rng, 4, |rng| rng.u32(1..4))),
         unique,
         window: unique.and_then(|_| maybe(rng, 3, |rng| rng.u32(0..15))),
-        duplicate: *rng.choice(&[Keep, Replace, Reject]).unwrap_or(&Keep),
+        duplicate: *rng
+            .choice(&[Keep, Replace, Rerun, Rerun, Reject])
+            .unwrap_or(&Keep),
         deadline: maybe(rng, 6, |rng| match rng.bool() {
             true => At(rng.i32(-2..12)),
             false => In(rng.u32(0..12)),

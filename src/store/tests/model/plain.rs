@@ -111,6 +111,8 @@ pub(super) struct Model {
     pub(super) lines: BTreeMap<u8, Line>,
     /// Who has a unique key, and until when where it has ended.
     pub(super) uniques: BTreeMap<u8, (i64, Option<i64>)>,
+    /// Who has it next: a job that runs once more after the one that has it.
+    pub(super) reruns: BTreeMap<u8, i64>,
     pub(super) effects: BTreeSet<(i64, u32)>,
     pub(super) runners: [i64; 3],
     pub(super) last_runner: i64,
@@ -218,10 +220,12 @@ impl Model {
 
     fn follow_end(&mut self, id: i64, children: Children) {
         let job = self.jobs[&id].clone();
-        if job.unique.is_some() && job.window_ms.is_some() {
+        let is_passed_on = job.unique.is_some_and(|key| self.pass_key_on(key, id));
+        if !is_passed_on && job.unique.is_some() && job.window_ms.is_some() {
             self.follow_clock();
         }
         if let Some(key) = job.unique
+            && !is_passed_on
             && let Some((holder, until)) = self.uniques.get_mut(&key)
             && *holder == id
         {
@@ -246,6 +250,26 @@ impl Model {
             }
         }
         self.touched.extend(job.parent);
+    }
+
+    /// Who ends no longer waits for its key, and leaves it to who waits for its end.
+    fn pass_key_on(&mut self, key: u8, id: i64) -> bool {
+        let holds = self
+            .uniques
+            .get(&key)
+            .is_some_and(|(holder, _)| *holder == id);
+        match self.reruns.get(&key).copied() {
+            Some(rerun) if rerun == id => {
+                self.reruns.remove(&key);
+                true
+            }
+            Some(rerun) if holds => {
+                self.reruns.remove(&key);
+                self.uniques.insert(key, (rerun, None));
+                true
+            }
+            _ => false,
+        }
     }
 
     pub(super) fn meet(&mut self, needs: i64, waiter: i64) {
@@ -273,6 +297,7 @@ impl Model {
         self.touched.extend(parent);
         let window = self.job(id).window_ms.take();
         if let Some(key) = self.jobs[&id].unique
+            && !self.pass_key_on(key, id)
             && self
                 .uniques
                 .get(&key)

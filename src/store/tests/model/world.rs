@@ -229,7 +229,7 @@ fn edit(
         when: delay.map(|delay| when(delay, tx.now_ms)),
         ..Edit::default()
     };
-    edit::edit(tx, JobId(job), &change)?;
+    edit::edit(tx, JobId(job), &change, &Limits::default())?;
     Ok(String::new())
 }
 

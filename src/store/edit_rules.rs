@@ -1,0 +1,189 @@
+//! What an edit changes of the rules that a job is under.
+
+use rusqlite::params;
+
+use super::edit::Edit;
+use super::enqueue::{Due, TAG_INSERT};
+use super::head::{self, Head};
+use super::links::Links;
+use super::statement::statements;
+use super::tx::Tx;
+use super::{deadlines, ended, families, places, uniques};
+use crate::clock::millis;
+use crate::family::{GROUP, Step};
+use crate::job::{JobId, When};
+use crate::limit::Change;
+use crate::state::State;
+use crate::{Error, Result};
+
+statements! {
+    hot JOB_SET_KEY_IF_NOT_RUNNING = "UPDATE jobq_job SET key = ?2, links = (links & ~8) | (?2 IS NOT NULL) * 8
+        WHERE id = ?1 AND state <> 3";
+    hot JOB_SET_UNIQUE_IF_NOT_RUNNING = "UPDATE jobq_job SET unique_key = ?2, links = (links & ~16) | (?2 IS NOT NULL) * 16
+        WHERE id = ?1 AND state <> 3";
+    hot JOB_SET_UNIQUE_FOR_IF_NOT_RUNNING = "UPDATE jobq_job SET unique_for_ms = ?2 WHERE id = ?1 AND state <> 3";
+    hot JOB_SET_DEADLINE_IF_NOT_BEGUN = "UPDATE jobq_job SET deadline = ?2, links = (links & ~288) | ?3
+        WHERE id = ?1 AND attempt = 0 AND state IN (0, 1, 2)";
+    hot JOB_SET_TENANT_IF_NOT_RUNNING = "UPDATE jobq_job SET tenant = ?2 WHERE id = ?1 AND state <> 3";
+    hot TAG_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1 AND name = ?2";
+    hot JOB_NOTE_TAGS = "UPDATE jobq_job SET links = (links & ~64) |
+            (EXISTS (SELECT 1 FROM jobq_tag WHERE job_id = ?1)) * 64
+        WHERE id = ?1";
+}
+
+/// Changes what the edit names; a job that is `head` before.
+pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &Head), edit: &Edit) -> Result<()> {
+    match &edit.tenant {
+        Change::Keep => {}
+        tenant => {
+            let mut set = tx.conn.prepare_cached(JOB_SET_TENANT_IF_NOT_RUNNING)?;
+            set.execute(params![id.0, text(tenant)])?;
+        }
+    }
+    set_tags(tx, id, &edit.tags)?;
+    match &edit.unique {
+        Change::Keep => {}
+        unique => set_unique(tx, (id, head), text(unique))?,
+    }
+    if edit.unique_for != Change::Keep {
+        set_unique_for(tx, id, edit.unique_for)?;
+    }
+    if edit.deadline != Change::Keep {
+        set_deadline(tx, (id, head), edit.deadline)?;
+    }
+    match &edit.key {
+        Change::Keep => {}
+        key => set_key(tx, (id, head), text(key))?,
+    }
+    if let Some(number) = edit.places {
+        let (key, _) = places::key_of(tx.conn, id)?.ok_or_else(|| {
+            Error::invalid(format!("job {id} has no concurrency key that has places"))
+                .hint("give it one: --key KEY")
+        })?;
+        places::set_number(tx, &key, number)?;
+    }
+    Ok(())
+}
+
+fn text(change: &Change<String>) -> Option<&str> {
+    match change {
+        Change::Set(text) => Some(text),
+        Change::Keep | Change::Clear => None,
+    }
+}
+
+fn set_tags(tx: &Tx<'_>, id: JobId, tags: &[(String, Option<String>)]) -> Result<()> {
+    for (name, value) in tags {
+        tx.conn
+            .prepare_cached(TAG_DELETE)?
+            .execute(params![id.0, name])?;
+        if let Some(value) = value {
+            tx.conn
+                .prepare_cached(TAG_INSERT)?
+                .execute(params![name, value, id.0])?;
+        }
+    }
+    if !tags.is_empty() {
+        tx.conn.prepare_cached(JOB_NOTE_TAGS)?.execute([id.0])?;
+    }
+    Ok(())
+}
+
+/// Another unique key, which must be free, or none.
+pub(super) fn set_unique(
+    tx: &mut Tx<'_>,
+    (id, head): (JobId, &Head),
+    key: Option<&str>,
+) -> Result<()> {
+    if head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {}; only a job that has not ended has a unique key to change",
+            head.state
+        )));
+    }
+    uniques::exchange(tx, id, key)?;
+    tx.conn
+        .prepare_cached(JOB_SET_UNIQUE_IF_NOT_RUNNING)?
+        .execute(params![id.0, key])?;
+    Ok(())
+}
+
+fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Change<std::time::Duration>) -> Result<()> {
+    if matches!(window, Change::Set(_)) && !uniques::has_key(tx, id)? {
+        return Err(
+            Error::invalid(format!("job {id} has no unique key that could stay taken"))
+                .hint("give it one: --unique KEY"),
+        );
+    }
+    tx.conn
+        .prepare_cached(JOB_SET_UNIQUE_FOR_IF_NOT_RUNNING)?
+        .execute(params![id.0, window.of(None).map(millis)])?;
+    Ok(())
+}
+
+fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Change<When>) -> Result<()> {
+    let waits = matches!(
+        head.state,
+        State::Scheduled | State::Blocked | State::Pending
+    );
+    if !waits || head.attempt > 0 {
+        return Err(Error::wrong_state(format!(
+            "job {id} has begun or ended; a deadline is for jobs that have not"
+        )));
+    }
+    if matches!(deadline, Change::Set(When::In(_))) {
+        tx.follow_clock()?;
+    }
+    let at_ms = deadline
+        .of(None)
+        .map(|deadline| Due::moment(deadline, tx.now_ms).run_at_ms);
+    let links = Links::NONE.and(Links::DEADLINE, at_ms.is_some()).and(
+        Links::DEADLINE_MOVES,
+        matches!(deadline, Change::Set(When::In(_))),
+    );
+    tx.conn
+        .prepare_cached(JOB_SET_DEADLINE_IF_NOT_BEGUN)?
+        .execute(params![id.0, at_ms, links])?;
+    deadlines::disarm(tx, id)?;
+    match at_ms {
+        Some(at_ms) => deadlines::arm(tx, id, at_ms),
+        None => Ok(()),
+    }
+}
+
+/// Another concurrency key, or none: a job that may run needs a free place under it.
+fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &Head), key: Option<&str>) -> Result<()> {
+    if families::is_of_kind(tx, id, GROUP)? {
+        return Err(Error::invalid(
+            "a group has no work of its own that a concurrency key could limit",
+        )
+        .hint("give the key to its children"));
+    }
+    if families::step(tx.conn, id, head.links)? == Step::Final && !head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is due for its final step; its concurrency key cannot be changed now"
+        )));
+    }
+    let before = head::get(tx.conn, id)?.state;
+    places::leave(tx, id)?;
+    tx.conn
+        .prepare_cached(JOB_SET_KEY_IF_NOT_RUNNING)?
+        .execute(params![id.0, key])?;
+    match before {
+        State::Pending => {
+            if !places::take(tx, id)? {
+                let key = key.unwrap_or_default();
+                return Err(Error::wrong_state(format!(
+                    "job {id} may run already, and the concurrency key '{key}' has no free place"
+                ))
+                .hint(
+                    "cancel it and enqueue it anew with --key, or edit it when the key is free",
+                ));
+            }
+            Ok(())
+        }
+        // It was in line, perhaps.
+        State::Blocked => ended::release_if_met(tx, id),
+        _ => Ok(()),
+    }
+}
