@@ -289,7 +289,7 @@ fn a_runner_on_a_slow_disk_is_not_taken_for_hung_and_its_jobs_are_run_once() {
     disk.becomes("slow");
     let role = RunnerRole {
         beat_every: Duration::from_millis(50),
-        hung_after: Duration::from_millis(700),
+        hung_after: Duration::from_millis(1500),
         ..RunnerRole::default()
     };
     let runners = ["one", "two"].map(|name| disk.spawn(name, role.clone()));

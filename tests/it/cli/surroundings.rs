@@ -10,6 +10,11 @@ use super::support::{Jobq, Output, search_path, text};
 
 /// Runs a script in a mount namespace of its own; none, and a word on it, where there can be none.
 fn with_own_mounts(jobq: &Jobq, script: &str) -> Option<Output> {
+    unshared(jobq, "mount -t tmpfs none /mnt", script)
+}
+
+/// Runs a script where it is root and has mounts of its own, if `probe` works there.
+fn unshared(jobq: &Jobq, probe: &str, script: &str) -> Option<Output> {
     let unshared = |script: &str| {
         let mut command = Command::new("unshare");
         command
@@ -21,9 +26,9 @@ fn with_own_mounts(jobq: &Jobq, script: &str) -> Option<Output> {
             .current_dir(jobq.work());
         command.output()
     };
-    let probe = unshared("mount -t tmpfs none /mnt");
-    if !probe.is_ok_and(|probe| probe.status.success()) {
-        eprintln!("SKIPPED: nothing can be mounted here");
+    let tried = unshared(probe);
+    if !tried.is_ok_and(|tried| tried.status.success()) {
+        eprintln!("SKIPPED: this cannot be done here: {probe}");
         return None;
     }
     let said = unshared(script).unwrap();
@@ -66,6 +71,30 @@ fn without_a_database_of_zones_jobs_run_and_what_needs_a_zone_says_so() {
     assert_eq!(said.code, 2);
     assert_eq!(jobq.state(1), "completed");
     assert_eq!(finding(&jobq, "schedules")["severity"], "ok");
+}
+
+#[test]
+fn where_files_cannot_be_watched_a_runner_says_so_and_looks_every_few_seconds() {
+    let jobq = Jobq::new();
+    let none = "echo 0 >/proc/sys/user/max_inotify_instances";
+    let script = format!(
+        "{none} || exit 99
+         jobq run 2>told & until grep -q 'running jobs' told; do sleep .05; done
+         jobq enqueue -q --wait -- true || exit 1
+         id=$(jobq enqueue -q -- echo printed); jobq logs -f $id || exit 2
+         kill -TERM $!; wait $!"
+    );
+    let Some(said) = unshared(&jobq, none, &script) else {
+        return;
+    };
+    assert_eq!(said.code, 0, "{said:#?}");
+    assert!(said.stdout.contains("printed"), "{said:#?}");
+    let told = jobq.read("told");
+    assert!(
+        told.contains("cannot be watched: Too many open files"),
+        "{told}"
+    );
+    assert!(told.contains("looking every few seconds instead"), "{told}");
 }
 
 #[test]
