@@ -19,8 +19,9 @@ statements! {
     hot BATCH_FORGET = "DELETE FROM jobq_batch WHERE digest = ?1";
     /// The jobs of one batch: a range of the primary key, no more.
     cold BATCH_UNFINISHED = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state < 5";
-    /// By the index of what runs: that is little, however large the batch is.
-    hot BATCH_RUNS = "SELECT 1 FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND id BETWEEN ?1 AND ?2 LIMIT 1";
+    /// Asked only when nothing else is left to drain; by the index of what runs, which is little, however
+    /// large the batch is.
+    cold BATCH_RUNS = "SELECT 1 FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND id BETWEEN ?1 AND ?2 LIMIT 1";
     cold BATCH_UNDONE = "SELECT id FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7) ORDER BY id";
     cold BATCH_ENDED_BADLY = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7)";
 }

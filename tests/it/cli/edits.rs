@@ -122,6 +122,13 @@ fn every_option_that_a_waiting_job_has_can_be_edited() {
     }
     assert_eq!(jobq.json_lines(&["list", "--tag", "a=3"]).len(), 1);
     assert_eq!(jobq.enqueue(&["--unique", "u", "--kind", "k"]), 1);
+}
+
+#[test]
+fn what_a_waiting_job_has_can_be_taken_from_it() {
+    let jobq = Jobq::new();
+    let own = ["--unique", "u", "--key", "disk", "--tenant", "x"];
+    jobq.enqueue(&[&own[..], &["--deadline", "1h", "--kind", "k"]].concat());
     let clear = [
         "edit",
         "1",
