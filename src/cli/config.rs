@@ -197,11 +197,13 @@ impl Config {
                 ),
             )
         };
-        if !found.is_file() {
+        // A folder is told as such when it is read.
+        if !found.is_file() && !found.is_dir() {
             return refused("it is not a regular file".to_owned());
         }
         let folder = std::fs::metadata(".").map_err(failed)?;
-        if let Some(why) = Caller::of_process().distrust(&found, &folder) {
+        let fault = Caller::of_process().distrust(&found, &folder);
+        if let Some(why) = fault.filter(|_| found.is_file()) {
             return refused(why);
         }
         let mut text = String::new();

@@ -1,6 +1,7 @@
 //! Copies of the file: whole, on the disk, and of a name that was free.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -30,15 +31,18 @@ pub(crate) fn backup(conn: &Connection, to: &Path, goes_on: GoesOn) -> Result<()
 }
 
 /// A copy that is to have this place.
-pub(crate) fn copy(conn: &Connection, place: &Path, mut goes_on: GoesOn) -> Result<NewFile> {
-    /// Steps of SQLite's machine between two looks: some milliseconds.
-    const LOOK_EVERY: i32 = 100_000;
+pub(crate) fn copy(conn: &Connection, place: &Path, goes_on: GoesOn) -> Result<NewFile> {
+    /// Steps of SQLite's machine between two looks: a row takes a few, however large it is.
+    const LOOK_EVERY: i32 = 100;
+    let goes_on = Arc::new(Mutex::new(goes_on));
+    let asked = Arc::clone(&goes_on);
+    let ask = |goes_on: &Mutex<GoesOn>| goes_on.lock().unwrap_or_else(PoisonError::into_inner)();
     let new = NewFile::beside(place)?;
     let name = new
         .path()
         .to_str()
         .ok_or_else(|| Error::invalid(format!("{} is not UTF-8", place.display())))?;
-    conn.progress_handler(LOOK_EVERY, Some(move || !goes_on()))?;
+    conn.progress_handler(LOOK_EVERY, Some(move || !ask(&asked)))?;
     // VACUUM is refused on a connection that may only read, although it writes to another file.
     let query_only: bool = conn.pragma_query_value(None, "query_only", |row| row.get(0))?;
     conn.pragma_update(None, "query_only", false)?;
@@ -47,6 +51,10 @@ pub(crate) fn copy(conn: &Connection, place: &Path, mut goes_on: GoesOn) -> Resu
     conn.progress_handler(0, None::<fn() -> bool>)?;
     copied?;
     make_own(&new)?;
+    new.sync()?;
+    if !ask(&goes_on) {
+        return Err(Error::wrong_state("it was interrupted"));
+    }
     Ok(new)
 }
 

@@ -112,16 +112,25 @@ fn a_log_of_its_own_is_kept_after_a_kill_and_a_change_of_mode() {
 }
 
 #[test]
-fn a_copy_in_place_of_a_file_that_a_runner_works_with_is_refused() {
+fn a_copy_in_place_of_a_file_that_somebody_works_with_is_refused() {
     let jobq = five_and_ten();
-    let runner = jobq.runner(&[]);
-    jobq.run(&["enqueue", "--wait", "--", "true"]).exits(0);
+    // A program that does not notice; a runner does, and ends.
+    let other = Connection::open(jobq.db()).unwrap();
+    other
+        .execute("UPDATE jobq_job SET tenant = 'other' WHERE id = 1", [])
+        .unwrap();
     fs::rename(jobq.path("b.db"), jobq.db()).unwrap();
-    let refused = jobq
-        .run(&["enqueue", "--", "true"])
-        .fails(1, &["was replaced while a process works with"]);
-    assert!(refused.hint().contains("end that process"));
-    runner.kill();
+    for verb in [
+        &["enqueue", "--", "true"][..],
+        &["status"],
+        &["run", "--drain"],
+    ] {
+        let refused = jobq
+            .run(verb)
+            .fails(1, &["was replaced while a process works with"]);
+        assert!(refused.hint().contains("end that process"));
+    }
+    drop(other);
     is_the_backup(&jobq);
 }
 
