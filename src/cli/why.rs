@@ -123,11 +123,7 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
             ),
         )
         .hint(format!("`jobq retry {id}`, once it is cancelled, lets it run without a deadline")),
-        Why::Damaged { state, what } => Told::new(
-            "damaged",
-            format!("job {id} is {state}, and set aside by runners: the file is damaged: {what}"),
-        )
-        .hint("`jobq doctor` says what else is; put a backup in its place, or mend the row"),
+        Why::Damaged { state, what } => damaged(id, *state, what),
         Why::AllPaused => {
             pending(id, "all_paused", "all queues are paused").hint("`jobq resume` resumes them")
         }
@@ -167,6 +163,14 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
             Told::new(state(other).as_str(), format!("job {id} is {}", state(other)))
         }),
     }
+}
+
+fn damaged(id: JobId, state: State, what: &str) -> Told {
+    Told::new(
+        "damaged",
+        format!("job {id} is {state}, and set aside by runners: the file is damaged: {what}"),
+    )
+    .hint("`jobq doctor` says what else is; restore a backup, or mend the row")
 }
 
 fn pending(id: JobId, rule: &'static str, reason: &str) -> Told {

@@ -15,6 +15,7 @@ use crate::plural::count;
 use crate::store::batches;
 use crate::store::change::sleep_on;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
+use crate::store::claimable;
 use crate::store::drain;
 use crate::store::runners;
 use crate::store::settle::{AheadAgain, return_unbegun};
@@ -197,7 +198,7 @@ impl Dispatcher {
         let conn = self.lease.writer.conn()?;
         if claim::anything(conn, &held_up, now_ms)? {
             // Jobs that are set aside while they ran keep their places.
-            let has_places = claim::has_places(conn, &held_up)?;
+            let has_places = claimable::has_places(conn, &held_up)?;
             return Ok(!has_places && self.aside.has_jobs());
         }
         if claim::is_any_uncounted(conn, &held_up, now_ms)? {

@@ -14,6 +14,7 @@ pub(crate) mod batches;
 pub(crate) mod change;
 pub(crate) mod checked;
 pub(crate) mod claim;
+pub(crate) mod claimable;
 pub(crate) mod command;
 pub(crate) mod connection;
 pub(crate) mod counts;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::{StatementStatus, params};
 
 use super::claim::{self, ClaimFor, KindRoom, Wish};
+use super::claimable;
 use super::events::{self, NewEvent};
 use super::links::Links;
 use super::queues;
@@ -21,7 +22,7 @@ use crate::{Error, Result, clock};
 /// Everything that a claim runs between BEGIN and COMMIT, but for the counters.
 const CLAIM: [&str; 7] = [
     queues::ALL_IS_PAUSED,
-    claim::QUEUES_CLAIMABLE,
+    claimable::QUEUES_CLAIMABLE,
     claim::JOBS_CLAIMABLE,
     claim::JOB_TO_CLAIM,
     claim::JOB_CLAIM_IF_PENDING,

@@ -4,6 +4,7 @@ use rusqlite::StatementStatus;
 
 use super::sandbox::Sandbox;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
+use crate::store::claimable;
 use crate::store::counts::COUNT_ADD;
 use crate::store::due::{self, JOB_NEXT_DUE, JOBS_PROMOTE_IF_DUE};
 use crate::store::events;
@@ -49,6 +50,7 @@ fn steps(sandbox: &Sandbox, statements: &[&str]) -> i64 {
 fn steps_of_a_claim(jobs: usize, columns: &str, claim_for: ClaimFor) -> i64 {
     let mut sandbox = sandbox(jobs, columns);
     let mut statements: Vec<&str> = claim::STATEMENTS.iter().map(|s| s.sql).collect();
+    statements.extend(claimable::STATEMENTS.iter().map(|s| s.sql));
     statements.extend(events::STATEMENTS.iter().map(|s| s.sql));
     statements.extend([COUNT_ADD, JOB_NEXT_DUE, JOBS_PROMOTE_IF_DUE]);
     let before = steps(&sandbox, &statements);

@@ -11,7 +11,7 @@ use crate::store::checked::{CheckedJob, Limits};
 use crate::store::families::FAMILY_COUNT;
 use crate::store::settle::{self, Measured};
 use crate::store::{
-    claim, counts, ended, enqueue, events, families, head, links, places, prerequisites,
+    claim, claimable, counts, ended, enqueue, events, families, head, links, places, prerequisites,
 };
 
 const LONG: usize = 10_000;
@@ -35,6 +35,7 @@ fn chain(sandbox: &mut Sandbox, jobs: usize) -> Vec<JobId> {
 fn steps(sandbox: &Sandbox) -> i64 {
     let statements = [
         claim::STATEMENTS,
+        claimable::STATEMENTS,
         counts::STATEMENTS,
         ended::STATEMENTS,
         events::STATEMENTS,

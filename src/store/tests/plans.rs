@@ -21,6 +21,7 @@ modules![
     audit,
     batches,
     claim,
+    claimable,
     counts,
     deadlines,
     dependents,
