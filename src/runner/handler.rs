@@ -22,6 +22,12 @@ use crate::outcome::{Outcome, Snooze};
 pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt. It may be called from several workers at once. A panic fails the attempt
     /// and nothing else.
+    ///
+    /// What it returns is taken at its word, also after it was told to stop (see
+    /// [`Context::is_cancelled`]): [`Outcome::Done`] says that the work is done, whatever the reason came to
+    /// meanwhile. One that has stopped half-way returns [`Outcome::Cancelled`]: then the reason decides
+    /// (a timeout is a failed try, a stop of the runner gives the job back, a cancel ends it). A command
+    /// that was told to stop never counts as done.
     fn run(&self, ctx: &Context) -> Outcome;
 }
 

@@ -4,6 +4,7 @@ mod bad_config;
 mod bad_files;
 mod batch;
 mod change;
+mod container;
 mod damage;
 mod declared;
 mod edits;

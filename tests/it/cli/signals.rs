@@ -149,7 +149,7 @@ fn a_service_manager_hears_when_it_is_ready_that_it_lives_and_when_it_stops() {
 }
 
 /// A command that runs until the file `gate` is there, says its number, and leaves a daemon behind.
-const WITH_DAEMON: &str = "setsid sh -c 'echo $$ >daemon; while :; do sleep 600; done' &
+const WITH_DAEMON: &str = "setsid sh -c 'echo $$ >daemon; exec sleep 600' &
     echo $$ >begun; while [ ! -e gate ]; do sleep 0.02; done";
 
 fn pid(text: &str) -> u32 {
