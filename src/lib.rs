@@ -75,6 +75,22 @@
 //! completion behind the gate with the application's code (`runner/effects.rs`, `store/effects.rs`,
 //! `store/gate.rs`).
 //!
+//! **Time.** `schedule/fields.rs` says what is wrong with a cron rule, `schedule/wall.rs` what it means
+//! where a zone changes its clock. A schedule that a config file declares notes the file
+//! (`declared_by`), and only that file's runners remove it (`store/schedules.rs`). A running runner takes
+//! on other handlers and times at its next turn (`runner/reload.rs`); `jobq run` does so when its config
+//! file changes (`cli/run/reload.rs`).
+//!
+//! **What the file may do to a process.** Whether the path still leads to the file that is open is asked
+//! before each transaction and read (`store/identity.rs`); what a file holds in place of jobq's tables is
+//! looked at when it is opened (`store/tables.rs`); folder and lock files follow its owner, group and mode
+//! (`store/ownership.rs`). A log says whose it is: each commit writes a page that names the file, and a
+//! log that names another one is put aside (`store/foreign_log.rs`). A new file gets its place by a
+//! rename that replaces nothing, after it was synced (`store/new_file.rs`, `store/backup.rs`,
+//! `store/restore.rs`). A row or page that cannot be read or written twice is set aside with the job,
+//! queue or schedule it belongs to (`part.rs`, `runner/aside.rs`). JSON is checked and made canonical as
+//! text (`json.rs`).
+//!
 //! **Modules**, each may use those above it:
 //!
 //! | module | is |
@@ -192,6 +208,7 @@ pub use runner::builder::{
 pub use runner::context::Context;
 pub use runner::handle::{Ended, Left, Runner, SetAside, Stopper, Tally};
 pub use runner::handler::{Failure, Handler};
+pub use runner::reload::Reloader;
 pub use rusqlite;
 pub use schedule::{
     Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced,

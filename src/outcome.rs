@@ -84,6 +84,34 @@ pub(crate) enum Ending {
     RunnerLost { excuse: Option<&'static str> },
 }
 
+impl Ending {
+    /// How the attempt ended, for the log of its runner: `failed: exit code 3`.
+    pub(crate) fn said(&self) -> String {
+        let (what, told) = match self {
+            Ending::Returned { outcome, told } => (outcome.said(), *told),
+            Ending::Panicked { message, told } => (format!("panicked: {message}"), *told),
+            Ending::Abandoned { told } => ("did not stop".to_owned(), Some(*told)),
+            Ending::RunnerLost { .. } => ("was lost with its runner".to_owned(), None),
+        };
+        match told {
+            Some(reason) => format!("was told to stop ({reason:?}) and {what}"),
+            None => what,
+        }
+    }
+}
+
+impl Outcome {
+    fn said(&self) -> String {
+        match self {
+            Outcome::Done(_) => "completed".to_owned(),
+            Outcome::Retry { error, .. } => format!("failed: {error}"),
+            Outcome::Fail { error } => format!("failed for good: {error}"),
+            Outcome::Snooze(_) => "was snoozed".to_owned(),
+            Outcome::Cancelled => "stopped as it was asked to".to_owned(),
+        }
+    }
+}
+
 /// What is left of a job's tries.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {

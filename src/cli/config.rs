@@ -1,5 +1,6 @@
 //! `jobq.toml`.
 
+pub(crate) mod reference;
 mod schedules;
 #[cfg(test)]
 mod tests;
@@ -9,7 +10,7 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -58,6 +59,12 @@ pub(crate) struct Config {
     /// The file by its one name, which tells it from every other: what it declares belongs to it.
     #[serde(skip)]
     pub(crate) canonical: Option<PathBuf>,
+    /// Nobody has named it: it is obeyed only where its owner may be.
+    #[serde(skip)]
+    was_found: bool,
+    /// The state of the file before it was read.
+    #[serde(skip)]
+    pub(crate) stamp: Stamp,
     /// Where the file lies: its handlers' commands run there.
     #[serde(skip)]
     pub(crate) folder: Option<PathBuf>,
@@ -170,8 +177,9 @@ impl Config {
 
     /// None where there is no such file.
     fn read(path: &Path) -> CliResult<Option<Config>> {
+        let stamp = stamp_of(path);
         match std::fs::read_to_string(path) {
-            Ok(text) => Config::of(&text, path).map(Some),
+            Ok(text) => Config::of(&text, path, stamp).map(Some),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(CliError::io(path.display(), &error)),
         }
@@ -180,6 +188,7 @@ impl Config {
     /// The same for a file that nobody has named: it lies where somebody happens to be.
     fn read_found(path: &Path) -> CliResult<Option<Config>> {
         let failed = |error| CliError::io(path.display(), &error);
+        let stamp = stamp_of(path);
         let opened = OpenOptions::new()
             .read(true)
             .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
@@ -208,11 +217,14 @@ impl Config {
         }
         let mut text = String::new();
         file.read_to_string(&mut text).map_err(failed)?;
-        Config::of(&text, path).map(Some)
+        let mut config = Config::of(&text, path, stamp)?;
+        config.was_found = true;
+        Ok(Some(config))
     }
 
-    fn of(text: &str, path: &Path) -> CliResult<Config> {
+    fn of(text: &str, path: &Path, stamp: Stamp) -> CliResult<Config> {
         let mut config = Config::parse(text, path)?;
+        config.stamp = stamp;
         config.path = path.to_owned();
         let path =
             std::path::absolute(path).map_err(|error| CliError::io(path.display(), &error))?;
@@ -269,6 +281,38 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Reads the file again, where there is one; none where it is there no more.
+    pub(crate) fn read_again(&self) -> CliResult<Option<Config>> {
+        match self.was_found {
+            true => Config::read_found(&self.path),
+            false => Config::read(&self.path),
+        }
+    }
+
+    /// What differs in `new` and goes for runners that are started later only.
+    pub(crate) fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
+        let differs = [
+            ("db", self.db != new.db),
+            ("workers", self.workers != new.workers),
+            ("durability", self.durability() != new.durability()),
+            (
+                "allow_network_fs",
+                self.allow_network_fs != new.allow_network_fs,
+            ),
+            ("max_file_size", self.max_file_size != new.max_file_size),
+            (
+                "[defaults] max_queue_size",
+                self.defaults.max_queue_size != new.defaults.max_queue_size,
+            ),
+            (
+                "[defaults] retries, backoff, retry_delay",
+                self.defaults.retry() != new.defaults.retry(),
+            ),
+        ];
+        let differing = differs.into_iter().filter(|(_, differs)| *differs);
+        differing.map(|(key, _)| key).collect()
     }
 
     /// What is wrong with something that the file says.
@@ -350,4 +394,20 @@ fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::
     let duration = parse::duration(&text)
         .map_err(|why| D::Error::custom(format_args!("invalid duration '{text}': {why}")))?;
     Ok(Some(duration))
+}
+
+/// What tells one state of a file from another. None: it is not there.
+pub(crate) type Stamp = Option<[i64; 6]>;
+
+/// The state of a file, behind all links.
+pub(crate) fn stamp_of(path: &Path) -> Stamp {
+    let found = std::fs::metadata(path).ok()?;
+    Some([
+        found.dev().cast_signed(),
+        found.ino().cast_signed(),
+        found.size().cast_signed(),
+        found.mtime(),
+        found.mtime_nsec(),
+        found.ctime_nsec(),
+    ])
 }

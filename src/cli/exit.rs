@@ -140,7 +140,7 @@ impl CliError {
     /// Says it on stderr; a help text that was asked for goes to stdout. Returns how the process ends.
     pub(crate) fn print(&self) -> Exit {
         let printed = match &self.0.what {
-            What::Clap(error) => error.print(),
+            What::Clap(error) => print_usage(error),
             What::Message(message) => print_message(message, self.0.hint.as_deref()),
             What::ReaderGone => Ok(()),
         };
@@ -154,6 +154,16 @@ impl CliError {
             // There is nowhere left to say that stderr itself is closed.
             (exit, _) => exit,
         }
+    }
+}
+
+/// What was typed stands in the message: where it would steer the terminal, there are no colours.
+fn print_usage(error: &clap::Error) -> io::Result<()> {
+    let plain = error.render().to_string();
+    let safe = block(&plain, 0);
+    match safe.trim_end() == plain.trim_end() || !error.use_stderr() {
+        true => error.print(),
+        false => writeln!(anstream::stderr().lock(), "{safe}"),
     }
 }
 

@@ -5,6 +5,7 @@ use std::io::Write;
 use clap::CommandFactory;
 
 use super::args::{self, Cli};
+use super::config::reference;
 use super::exit::{CliError, CliResult, Exit};
 use super::nearest::nearest;
 
@@ -24,10 +25,53 @@ How jobq exits:
 With `jobq wait --exit-code` the exit code is that of the command that was waited for.
 ";
 
+/// What `jobq help environment` says.
+pub(super) const ENVIRONMENT: &str = "\
+Environment variables:
+
+  JOBQ_DB           the database, where --db does not say; an empty one counts as not set
+  JOBQ_DURABILITY   full or normal, where --durability does not say
+  XDG_STATE_HOME    its folder jobq/ holds the database that is used where nothing else is said;
+                    ~/.local/state where it is not set
+  XDG_CONFIG_HOME   its folder jobq/ holds the jobq.toml that is read where there is none in the
+                    working directory; ~/.config where it is not set
+  NO_COLOR          no colours, as with --color never
+  RUST_LOG          what is logged on stderr, as env_logger reads it; wins over -v and -q
+
+A command that runs as a job finds:
+
+  JOBQ_DB, JOBQ_JOB_ID, JOBQ_ATTEMPT        its database, its job and which attempt it is
+  JOBQ_STEP=final                           it is the final step of a parent
+";
+
+/// What `jobq help files` says.
+pub(super) const FILES: &str = "\
+Files:
+
+  jobs.db                   the database: whatever --db names
+  jobs.db-wal, jobs.db-shm  the newest part of it while it is in use; they belong to the database and
+                            must not be removed or copied without it: use `jobq backup`
+  jobs.db-runners/          a lock file for each runner that is alive
+  ./jobq.toml               the config file of a project
+  ~/.config/jobq/jobq.toml  the config file of a user
+";
+
+type Topic = (&'static str, fn() -> String);
+
+/// What there is help on besides commands.
+const TOPICS: [Topic; 4] = [
+    ("exit-codes", || EXIT_CODES.to_owned()),
+    ("config", reference::text),
+    ("environment", || ENVIRONMENT.to_owned()),
+    ("files", || FILES.to_owned()),
+];
+
 pub(super) fn run(args: &args::Help) -> CliResult {
     let mut out = anstream::stdout().lock();
-    if args.topic == ["exit-codes"] {
-        out.write_all(EXIT_CODES.as_bytes())?;
+    if let [topic] = &args.topic[..]
+        && let Some((_, text)) = TOPICS.iter().find(|(name, _)| name == topic)
+    {
+        out.write_all(text().as_bytes())?;
         return Ok(Exit::Done);
     }
     let mut found = Cli::command();
@@ -43,7 +87,7 @@ pub(super) fn run(args: &args::Help) -> CliResult {
 fn no_help(command: &clap::Command, word: &str) -> CliError {
     let names = command.get_subcommands().map(clap::Command::get_name);
     let error = CliError::usage(format!("there is no help on '{word}'"));
-    match nearest(word, names.chain(["exit-codes"])) {
+    match nearest(word, names.chain(TOPICS.map(|(name, _)| name))) {
         Some(name) => error.hint(format!("did you mean '{name}'?")),
         None => error.hint("`jobq help` lists the commands"),
     }

@@ -1,8 +1,9 @@
 //! Limits as people write them and read them: `10/1m`, `none`, `1GiB`, `[queues.NAME]`.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use jobq::{Change, LimitsOfQueue, QueueLimits, Rate};
+use jobq::{Change, LimitsOfQueue, Queue, QueueLimits, Rate};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -85,11 +86,14 @@ impl LimitedQueue {
 /// Brings the limits of the config file into the database, before jobs are held to them. Where they
 /// are there already it only reads, and where the file limits no queue not even that.
 pub(crate) fn sync(session: &Session) -> CliResult<()> {
-    let declared = &session.config.queues;
-    if declared.is_empty() {
-        return Ok(());
+    match session.config.queues.is_empty() {
+        true => Ok(()),
+        false => sync_with(&session.queue()?, &session.config.queues),
     }
-    let queue = session.queue()?;
+}
+
+/// The same for limits that were read later.
+pub(crate) fn sync_with(queue: &Queue, declared: &BTreeMap<String, LimitedQueue>) -> CliResult<()> {
     let known = queue.queues()?;
     for (name, limits) in declared {
         let known = known.iter().find(|known| known.name == *name);

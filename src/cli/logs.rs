@@ -11,7 +11,7 @@ use super::exit::{CliError, CliResult, Exit};
 use super::lines::{LastOf, Lines, Piece, Source};
 use super::output::json::{LogJson, Time, write_line};
 use super::output::style::Look;
-use super::output::text::for_terminal;
+use super::output::text::{block, for_tabs, for_terminal};
 use super::output::{Format, Output, Stdout};
 use super::reader_gone;
 use super::session::Session;
@@ -256,6 +256,9 @@ impl<'a> Tail<'a> {
     }
 }
 
+/// The lines of a log entry that follow its first begin further in than any entry.
+const LOG_INDENT: usize = 6;
+
 /// Writes output as it was written, or as JSON.
 struct Printer<'a> {
     output: &'a Output,
@@ -351,7 +354,12 @@ impl<'a> Printer<'a> {
             .output
             .paint(Look::of_level(level), level.as_str().to_uppercase());
         write!(self.out, "{name} ")?;
-        self.out.write_all(&piece.text)?;
+        let text = String::from_utf8_lossy(&piece.text);
+        // An entry that has several lines cannot pass for several entries.
+        match self.output.format {
+            Format::Table => write!(self.out, "{}", block(&text, LOG_INDENT))?,
+            _ => write!(self.out, "{}", for_tabs(&text))?,
+        }
         if let Some(fields) = &piece.fields {
             write!(self.out, " {}", self.output.paint(Look::Dim, fields))?;
         }

@@ -7,8 +7,9 @@ use clap::{Command, CommandFactory};
 use clap_mangen::Man;
 
 use super::args::{self, Cli};
+use super::config::reference;
 use super::exit::{CliError, CliResult, Exit};
-use super::help::EXIT_CODES;
+use super::help::{ENVIRONMENT, EXIT_CODES, FILES};
 
 pub(super) fn run(args: &args::Man) -> CliResult {
     match &args.dir {
@@ -34,13 +35,37 @@ fn whole_page() -> CliResult<Vec<u8>> {
         add_part(&mut parts, "jobq", verb)?;
     }
     command.build();
+    // What the short help leaves out belongs here.
+    command = command.mut_args(|arg| arg.hide_short_help(false));
     let mut page = Vec::new();
     Man::new(command).render(&mut page)?;
     page.extend(parts);
-    writeln!(page, ".SH \"EXIT CODES\"\n.nf")?;
-    page.extend_from_slice(EXIT_CODES.replace('-', "\\-").as_bytes());
-    writeln!(page, ".fi")?;
+    let config = reference::text();
+    for (title, text) in [
+        ("CONFIGURATION", &*config),
+        ("ENVIRONMENT", ENVIRONMENT),
+        ("FILES", FILES),
+        ("EXIT STATUS", EXIT_CODES),
+    ] {
+        add_text(&mut page, title, text)?;
+    }
     Ok(page)
+}
+
+/// A section whose lines stay as they are.
+fn add_text(page: &mut Vec<u8>, title: &str, text: &str) -> CliResult<()> {
+    writeln!(page, ".SH \"{title}\"\n.nf")?;
+    for line in text.lines() {
+        let line = line.replace('\\', "\\e").replace('-', "\\-");
+        // A line that begins so would be an order to the formatter.
+        let guard = if line.starts_with(['.', '\'']) {
+            "\\&"
+        } else {
+            ""
+        };
+        writeln!(page, "{guard}{line}")?;
+    }
+    Ok(writeln!(page, ".fi")?)
 }
 
 /// A command as a section, with its own sections one step lower; after it those of its commands.
@@ -79,7 +104,14 @@ mod tests {
     fn the_page_has_every_command_and_the_exit_codes() {
         let page = String::from_utf8(whole_page().unwrap()).unwrap();
         assert_eq!(page.matches(".TH ").count(), 1);
-        for section in ["\"JOBQ WHY\"", "\"JOBQ QUEUE LIST\"", "\"EXIT CODES\""] {
+        for section in [
+            "\"JOBQ WHY\"",
+            "\"JOBQ QUEUE LIST\"",
+            "\"CONFIGURATION\"",
+            "\"ENVIRONMENT\"",
+            "\"FILES\"",
+            "\"EXIT STATUS\"",
+        ] {
             assert!(page.contains(&format!(".SH {section}\n")), "{section}");
         }
         assert_eq!(page.matches("\\-\\-json\\fR\n").count(), 1);

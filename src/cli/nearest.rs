@@ -51,6 +51,12 @@ impl<'a> UnknownKey<'a> {
         Some(UnknownKey { key, known })
     }
 
+    /// All that is known.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> impl Iterator<Item = &'a str> {
+        self.known.iter().copied()
+    }
+
     /// `did you mean 'workers'?`, or all that is known.
     pub(crate) fn hint(&self) -> String {
         let nearest = || nearest(self.key, self.known.iter().copied());

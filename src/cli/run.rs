@@ -1,6 +1,7 @@
 //! `jobq run`.
 
 mod failures;
+mod reload;
 mod service;
 mod show;
 mod signals;
@@ -18,6 +19,7 @@ use jobq::{
 };
 
 use self::failures::Failures;
+use self::reload::Watched;
 use self::service::Service;
 use self::show::{Show, Summary};
 use self::signals::Signals;
@@ -58,12 +60,14 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let id = runner.id();
     let failures = failures.follow(runner.id())?;
     let signals = Signals::listen(runner.stopper(), &session.screen)?;
+    let watched = Watched::start(args, &queue, runner.reloader(), session)?;
     let mut service = Service::ready();
     announce(args, &runner, &queue, session);
     let mut show = Show::new(args, batch, &queue, session)?;
     let ended = wait(runner, &mut show, &mut service);
     show.end();
     service::stopping();
+    watched.end();
     failures.end();
     let was_interrupted = signals.end();
     let ended = ended?;

@@ -8,7 +8,7 @@ use std::io::{self, IsTerminal, Write};
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use self::background::Background;
-use super::output::text::for_terminal;
+use super::output::text::{block, for_terminal};
 
 /// Stderr, shared by messages, log lines and progress bars. Cheap to clone.
 #[derive(Clone)]
@@ -125,13 +125,23 @@ impl Screen {
             .filter_level(level)
             .parse_default_env()
             .target(env_logger::Target::Pipe(Box::new(self.clone())));
-        if self.talk == Talk::Live {
-            builder.format(|out, record| {
-                let style = out.default_level_style(record.level());
+        let is_live = self.talk == Talk::Live;
+        builder.format(move |out, record| {
+            // A message with a line end in it cannot pass for two.
+            let message = record.args().to_string();
+            let message = block(&message, 2);
+            let style = out.default_level_style(record.level());
+            if is_live {
                 let level = record.level().as_str().to_ascii_lowercase();
-                writeln!(out, "{style}{level}{style:#}: {}", record.args())
-            });
-        }
+                return writeln!(out, "{style}{level}{style:#}: {message}");
+            }
+            let (at, level) = (out.timestamp(), record.level());
+            writeln!(
+                out,
+                "[{at} {style}{level:<5}{style:#} {}] {message}",
+                record.target()
+            )
+        });
         // A second logger is refused; the first goes on.
         let _ = builder.try_init();
     }

@@ -53,7 +53,7 @@ struct Page<'a> {
 impl Page<'_> {
     /// The overview where no job is named. A job that is missing does not hide the others.
     fn write(&self, out: &mut dyn Write) -> CliResult {
-        let output = &self.session.output;
+        let output = &self.session.output.measured();
         if self.ids.is_empty() {
             Overview::read(&self.queue, output.format)?.write(output, out)?;
             return Ok(Exit::Done);
@@ -110,6 +110,8 @@ struct Redraw<'a> {
     in_place: bool,
     /// The height of what stands there now.
     lines: usize,
+    /// The terminal's width and height when that was drawn.
+    size: (u16, u16),
 }
 
 impl<'a> Redraw<'a> {
@@ -118,22 +120,31 @@ impl<'a> Redraw<'a> {
             output,
             in_place: output.format == Format::Table,
             lines: 0,
+            size: terminal_size(),
         }
     }
 
     fn draw(&mut self, page: Vec<u8>) -> CliResult<()> {
         let mut out = self.output.stdout();
         if self.in_place {
+            let size = terminal_size();
+            // One line is left for the cursor.
+            let height = usize::from(size.1).saturating_sub(1).max(1);
             let text = String::from_utf8_lossy(&page);
-            let shown: Vec<&str> = text.lines().take(terminal_height()).collect();
-            if self.lines > 0 {
+            let shown: Vec<&str> = text.lines().take(height).collect();
+            if size != self.size {
+                // What stands there has been broken into other lines: nobody knows how many.
+                write!(out, "\x1b[H\x1b[2J")?;
+            } else if self.lines > 0 {
                 write!(out, "\x1b[{}A\r", self.lines)?;
             }
+            // A line that is too long is cut by the terminal: one that it broke would count as two.
+            write!(out, "\x1b[?7l")?;
             for line in &shown {
                 writeln!(out, "{line}\x1b[K")?;
             }
-            write!(out, "\x1b[J")?;
-            self.lines = shown.len();
+            write!(out, "\x1b[J\x1b[?7h")?;
+            (self.lines, self.size) = (shown.len(), size);
         } else {
             out.write_all(&page)?;
         }
@@ -141,9 +152,10 @@ impl<'a> Redraw<'a> {
     }
 }
 
-/// The lines that can be drawn over: one is left for the cursor.
-fn terminal_height() -> usize {
+/// The terminal's width and height; 80 and 24 where it does not say.
+fn terminal_size() -> (u16, u16) {
     let size = rustix::termios::tcgetwinsize(std::io::stdout());
-    let rows = size.map_or(24, |size| usize::from(size.ws_row));
-    rows.saturating_sub(1).max(1)
+    let (columns, rows) = size.map_or((0, 0), |size| (size.ws_col, size.ws_row));
+    let or = |said: u16, usual| if said == 0 { usual } else { said };
+    (or(columns, 80), or(rows, 24))
 }

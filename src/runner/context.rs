@@ -50,7 +50,7 @@ impl Context {
         Context {
             attempt,
             queue: shared.queue.clone(),
-            registry: Arc::clone(&shared.registry),
+            registry: shared.registry(),
             worker,
             progress: RefCell::default(),
             spawned: RefCell::default(),

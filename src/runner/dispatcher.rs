@@ -125,7 +125,7 @@ impl Dispatcher {
         while !self.phase.is_over() {
             self.signals.turned(self.store.config.clock.boot_ms());
             self.collect();
-            if let Err(error) = self.turn() {
+            if let Err(error) = self.take_reload().and_then(|()| self.turn()) {
                 self.failed(error)?;
             }
             self.signals.set_running(self.in_flight.len());
@@ -325,6 +325,13 @@ impl Dispatcher {
 
     /// What follows from a committed turn.
     fn follow(&mut self, mut written: Written, beat: bool) -> Result<()> {
+        log::debug!(
+            "turn written: {} settled, {} given back, {} claimed, {} held",
+            self.agenda.settlements.len(),
+            self.agenda.returns.len(),
+            written.claimed.len(),
+            self.in_flight.len()
+        );
         self.agenda.failures = 0;
         if self.agenda.had_commands || written.asked_to_stop {
             // A command of this process, or a rule, may have changed what is looked at, and its own

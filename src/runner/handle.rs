@@ -1,15 +1,16 @@
 //! A started runner, as its owner sees it: started once, stopped any number of times.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
 use super::builder::RunnerBuilder;
-use super::dispatcher::Dispatcher;
+use super::dispatcher::{Dispatcher, Settings};
+use super::reload::Reloader;
 use crate::clock::{Clock, millis};
 use crate::doorbell::Doorbell;
 use crate::error::Kind;
@@ -90,9 +91,11 @@ pub struct Left {
 }
 
 /// Between a runner's owner and its dispatcher.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Signals {
     stop: AtomicU8,
+    /// What the dispatcher is to go by from its next turn on.
+    pub(super) reload: Mutex<Option<Settings>>,
     /// When the dispatcher last made a turn, in milliseconds since the machine started.
     turned_at_ms: AtomicI64,
     completed: AtomicU64,
@@ -214,6 +217,11 @@ impl Runner {
     /// Stops it from elsewhere, as from a signal handler's thread.
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
+    }
+
+    /// Gives it other settings from elsewhere, while it runs.
+    pub fn reloader(&self) -> Reloader {
+        Reloader::new(Arc::clone(&self.signals), Arc::clone(&self.stopper.bell))
     }
 
     /// What it has done so far.

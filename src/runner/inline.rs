@@ -5,7 +5,7 @@
 //! whoever looks next takes over what the file says is held here, as from a runner that was killed.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::appetite;
 use super::aside::{Aside, Judgement};
@@ -173,7 +173,7 @@ impl Inline {
         })?;
         let shared = Shared {
             queue,
-            registry: Arc::clone(&settings.registry),
+            registry: Mutex::new(Arc::clone(&settings.registry)),
             bell: store.seat.bell(),
         };
         Ok(Inline {

@@ -17,6 +17,7 @@ pub(crate) mod inline;
 pub(crate) mod liveness;
 pub(crate) mod pool;
 mod registration;
+pub(crate) mod reload;
 mod setup;
 mod shutdown;
 mod sleep;

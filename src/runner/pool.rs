@@ -1,8 +1,8 @@
 //! The fixed pool of workers.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
@@ -14,7 +14,7 @@ use super::family::take_spawned;
 use super::handler::Registry;
 use crate::clock;
 use crate::doorbell::Doorbell;
-use crate::outcome::{Ending, Outcome};
+use crate::outcome::{Ending, Outcome, Spelled};
 use crate::queue::Queue;
 use crate::store::spawned::Spawned;
 use crate::{Error, Result};
@@ -22,8 +22,16 @@ use crate::{Error, Result};
 /// What all workers share.
 pub(crate) struct Shared {
     pub(crate) queue: Queue,
-    pub(crate) registry: Arc<Registry>,
+    pub(crate) registry: Mutex<Arc<Registry>>,
     pub(crate) bell: Arc<Doorbell>,
+}
+
+impl Shared {
+    /// The handlers as they are now.
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&registry)
+    }
 }
 
 /// The workers' threads and the channels to and from them.
@@ -77,6 +85,12 @@ impl Pool {
             thread: Some(thread),
             replaced,
         })
+    }
+
+    /// What begins from now on is done by these handlers.
+    pub(crate) fn use_registry(&self, registry: Arc<Registry>) {
+        let shared = &self.shared.registry;
+        *shared.lock().unwrap_or_else(PoisonError::into_inner) = registry;
     }
 
     pub(crate) fn workers(&self) -> usize {
@@ -141,7 +155,12 @@ fn work(
         if !attempt.begin(worker, began) {
             continue;
         }
+        let (job, number) = (attempt.job(), attempt.held.attempt);
+        let kind = &attempt.kind;
+        log::info!("job {job} ({kind}): attempt {number} started on worker {worker}");
         let (ending, spawned) = run(&attempt, shared, worker);
+        let (how, took) = (ending.said(), Spelled(began.elapsed()));
+        log::info!("job {job} ({kind}): attempt {number} {how} after {took}");
         let told = Report {
             attempt,
             worker,
@@ -179,7 +198,8 @@ pub(super) fn run(
     if attempt.payload.is_none() {
         return failed("the payload cannot be read as text: the row is damaged".to_owned());
     }
-    let Some(handler) = shared.registry.handlers.get(&*attempt.kind) else {
+    let registry = shared.registry();
+    let Some(handler) = registry.handlers.get(&*attempt.kind) else {
         return failed(format!("no handler for kind '{}'", attempt.kind));
     };
     let context = Context::new(Arc::clone(attempt), shared, worker);

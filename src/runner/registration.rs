@@ -81,21 +81,31 @@ pub(crate) fn registration(
     }
 }
 
-/// `limits` are those of kinds, in this runner.
-pub(crate) fn insert(
+/// The kinds by their numbers, and the limits of those that have one.
+pub(crate) fn kinds(
     tx: &mut Tx<'_>,
-    registration: &Registration,
+    names: &[String],
     limits: &HashMap<String, usize>,
-) -> Result<Identity> {
-    let mut kinds = Vec::with_capacity(registration.kinds.len());
+) -> Result<(Vec<i64>, HashMap<i64, usize>)> {
+    let mut kinds = Vec::with_capacity(names.len());
     let mut kind_limits = HashMap::new();
-    for kind in &registration.kinds {
+    for kind in names {
         let id = tx.names.kind_id(tx.conn, kind)?;
         kinds.push(id);
         if let Some(limit) = limits.get(kind) {
             kind_limits.insert(id, *limit);
         }
     }
+    Ok((kinds, kind_limits))
+}
+
+/// `limits` are those of kinds, in this runner.
+pub(crate) fn insert(
+    tx: &mut Tx<'_>,
+    registration: &Registration,
+    limits: &HashMap<String, usize>,
+) -> Result<Identity> {
+    let (kinds, kind_limits) = kinds(tx, &registration.kinds, limits)?;
     let mut queues = registration.queues.as_ref().map(|_| Vec::new());
     for queue in registration.queues.iter().flatten() {
         let id = tx.names.queue_id(tx.conn, queue)?;

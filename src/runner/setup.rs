@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::agenda::Agenda;
 use super::ahead::Pace;
@@ -70,7 +70,7 @@ impl Dispatcher {
         }
         let shared = Shared {
             queue,
-            registry: Arc::clone(&settings.registry),
+            registry: Mutex::new(Arc::clone(&settings.registry)),
             bell: Arc::clone(&lease.bell),
         };
         let pool = Pool::start(workers, shared)?;

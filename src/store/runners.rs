@@ -21,6 +21,7 @@ use crate::outcome::{Budget, Ending, Verdict, judge};
 use crate::part::{Of, Part};
 
 statements! {
+    hot RUNNER_SET_KINDS = "UPDATE jobq_runner SET kinds = ?2 WHERE id = ?1";
     hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at, beat, boot)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, ?8, ?9)";
     /// No row changed: another runner has taken this one for lost.
@@ -101,6 +102,19 @@ pub(crate) fn register(
         ..NewEvent::new(EventKind::RunnerStarted)
     })?;
     Ok(id)
+}
+
+/// A runner that runs has other handlers from now on.
+pub(crate) fn set_kinds(
+    tx: &mut Tx<'_>,
+    runner: i64,
+    kinds: &[String],
+    limits: &HashMap<String, usize>,
+) -> Result<()> {
+    tx.conn
+        .prepare_cached(RUNNER_SET_KINDS)?
+        .execute(params![runner, kinds_json(kinds, limits)])?;
+    Ok(())
 }
 
 fn json_array(names: &[String]) -> String {

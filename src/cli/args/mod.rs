@@ -42,7 +42,8 @@ pub(crate) use schedule::{Schedule, ScheduleAdd, ScheduleNext, ScheduleVerb};
     disable_help_subcommand = true,
     subcommand_required = true,
     arg_required_else_help = true,
-    after_help = "Exit codes: `jobq help exit-codes`. More on a command: `jobq help COMMAND`."
+    after_help = "More on a command: `jobq help COMMAND`. All keys of jobq.toml: `jobq help config`.\n\
+    Also `jobq help exit-codes`, `jobq help environment`, `jobq help files`."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -88,7 +89,7 @@ pub(crate) struct Global {
     )]
     pub(crate) durability: Option<Durability>,
     /// Accept a network file system: only if no other machine uses the file
-    #[arg(long, global = true, hide = true)]
+    #[arg(long, global = true, hide_short_help = true)]
     pub(crate) allow_network_fs: bool,
 }
 
@@ -152,7 +153,7 @@ pub(crate) enum Verb {
     Completions(Completions),
     /// Print the manual page
     Man(Man),
-    /// Show help for a command, or `exit-codes`
+    /// Show help for a command, or on `config`, `environment`, `exit-codes`, `files`
     Help(Help),
 }
 

@@ -20,7 +20,7 @@ pub(crate) struct Man {
 
 #[derive(Debug, Args)]
 pub(crate) struct Help {
-    /// A command, or `exit-codes`
+    /// A command, or one of: config, environment, exit-codes, files
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
 }

@@ -8,7 +8,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::parse;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = "\
 The first Ctrl-C or SIGTERM ends it gracefully, the second hurries it.
 

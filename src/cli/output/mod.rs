@@ -68,7 +68,15 @@ impl Output {
             format,
             color: format != Format::Json && AutoStream::choice(&stdout) != ColorChoice::Never,
             quiet: asked.quiet,
-            width: comfy_table::Table::new().width().unwrap_or(80).max(40),
+            width: terminal_width(),
+        }
+    }
+
+    /// The same for the terminal as it is now: somebody may have changed its size.
+    pub(crate) fn measured(&self) -> Output {
+        Output {
+            width: terminal_width(),
+            ..*self
         }
     }
 
@@ -94,5 +102,18 @@ impl Output {
             Format::Table | Format::Tabs => writeln!(out, "{text}")?,
         }
         out.flush()
+    }
+}
+
+/// The least width that tables are made for.
+const NARROWEST: u16 = 20;
+
+/// A terminal that says nothing of its width, or that it is 0, has 80 columns.
+fn terminal_width() -> u16 {
+    let size = rustix::termios::tcgetwinsize(io::stdout());
+    let width = size.map_or(0, |size| size.ws_col);
+    match width {
+        0 => 80,
+        width => width.max(NARROWEST),
     }
 }

@@ -171,13 +171,13 @@ pub(crate) fn aligned(output: &Output, columns: &[Column], rows: Vec<Vec<Cell>>)
         table.add_row(one_line(cells.collect()));
     }
     let widths = table.column_max_content_widths();
-    let has_room = needed(columns, &widths) <= usize::from(output.width);
-    for ((column, (_, fit)), widest) in table.column_iter_mut().zip(columns).zip(widths) {
+    let hidden = hidden(columns, &widths, output.width);
+    let columns = columns.iter().zip(widths).zip(hidden);
+    for (column, (((_, fit), widest), is_hidden)) in table.column_iter_mut().zip(columns) {
         column.set_padding((0, PADDING));
-        let constraint = match fit {
-            Fit::Spare if output.width < SPARE_WIDTH => Some(ColumnConstraint::Hidden),
-            Fit::Extra if !has_room => Some(ColumnConstraint::Hidden),
-            fit => constraint(*fit, widest),
+        let constraint = match is_hidden {
+            true => Some(ColumnConstraint::Hidden),
+            false => constraint(*fit, widest),
         };
         if let Some(constraint) = constraint {
             column.set_constraint(constraint);
@@ -192,16 +192,52 @@ pub(crate) fn aligned(output: &Output, columns: &[Column], rows: Vec<Vec<Cell>>)
         .collect()
 }
 
-/// How wide a terminal must be to show all columns.
-fn needed(columns: &[Column], widths: &[u16]) -> usize {
-    let shown = columns.iter().zip(widths).map(|((_, fit), widest)| {
-        let shown = match fit {
-            Fit::Name => *widest.min(&NAME_WIDTH),
-            _ => *widest,
+/// A column that is cut short says something from this width on.
+const LEAST_SHRUNK: u16 = 12;
+
+/// Which columns a terminal of this width does without: the least important first, until what is left
+/// has room. The first column stays, and so does the first that is shown whole.
+fn hidden(columns: &[Column], widths: &[u16], width: u16) -> Vec<bool> {
+    let all = |of: &dyn Fn(Fit) -> bool| -> Vec<usize> {
+        let which = columns.iter().enumerate().filter(|(_, (_, fit))| of(*fit));
+        which.map(|(at, _)| at).collect()
+    };
+    let needs = |at: usize, least: u16| {
+        let wanted = match columns[at].1 {
+            Fit::Name => widths[at].min(NAME_WIDTH),
+            Fit::Shrinks => widths[at].min(least),
+            _ => widths[at],
         };
-        usize::from(shown + PADDING)
-    });
-    shown.sum()
+        usize::from(wanted.saturating_add(PADDING))
+    };
+    let mut hidden = vec![false; columns.len()];
+    let is_wide = |hidden: &[bool], least: u16| {
+        let shown = (0..columns.len()).filter(|at| !hidden[*at]);
+        shown.map(|at| needs(at, least)).sum::<usize>() > usize::from(width)
+    };
+    if width < SPARE_WIDTH {
+        for at in all(&|fit| fit == Fit::Spare) {
+            hidden[at] = true;
+        }
+    }
+    // Extra columns are shown where everything has all the room that it wants.
+    if is_wide(&hidden, u16::MAX) {
+        for at in all(&|fit| fit == Fit::Extra) {
+            hidden[at] = true;
+        }
+    }
+    let whole = all(&|fit| fit == Fit::Whole);
+    let less: [Vec<usize>; 3] = [
+        all(&|fit| fit == Fit::Name),
+        all(&|fit| fit == Fit::Number),
+        whole.into_iter().skip(1).collect(),
+    ];
+    for at in less.iter().flat_map(|some| some.iter().rev()) {
+        if *at != 0 && is_wide(&hidden, LEAST_SHRUNK) {
+            hidden[*at] = true;
+        }
+    }
+    hidden
 }
 
 fn constraint(fit: Fit, widest: u16) -> Option<ColumnConstraint> {
@@ -354,6 +390,54 @@ mod tests {
         let name = format!("{}…", "n".repeat(23));
         assert_eq!(lines(42)[1], format!("{name}  @daily  once"));
         assert_eq!(lines(41)[1], format!("{name}  @daily"));
+    }
+
+    /// The columns of `jobq list`.
+    const LIST: [Column; 8] = [
+        ("ID", Fit::Number),
+        ("STATE", Fit::Whole),
+        ("KIND", Fit::Name),
+        ("QUEUE", Fit::Name),
+        ("PRIORITY", Fit::Spare),
+        ("TRY", Fit::Number),
+        ("WHEN", Fit::Whole),
+        ("WHAT", Fit::Shrinks),
+    ];
+
+    #[test]
+    fn a_narrow_terminal_shows_what_a_job_is_before_its_queue() {
+        let lines = |width| {
+            let words = [
+                "1",
+                "completed",
+                "exec",
+                "default",
+                "normal",
+                "1",
+                "12m ago",
+            ];
+            let mut row: Vec<Cell> = words.map(Cell::new).into();
+            row.push(Cell::new("convert cat.jpg -resize 800 small/cat.jpg"));
+            let lines = aligned(&output(width), &LIST, vec![row]);
+            assert!(
+                lines
+                    .iter()
+                    .all(|line| line.chars().count() <= width.into()),
+                "{lines:?}"
+            );
+            lines[0]
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(lines(80).len(), 8);
+        assert_eq!(
+            lines(60),
+            ["ID", "STATE", "KIND", "QUEUE", "TRY", "WHEN", "WHAT"]
+        );
+        assert_eq!(lines(40), ["ID", "STATE", "WHEN", "WHAT"]);
+        assert_eq!(lines(30), ["ID", "STATE", "WHAT"]);
+        assert_eq!(lines(24), ["ID", "STATE", "WHAT"]);
     }
 
     #[test]

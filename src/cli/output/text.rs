@@ -22,9 +22,17 @@ pub(crate) fn for_tabs(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// For a terminal: line ends and tabs are blanks, and nothing in it moves the cursor or rings.
+/// What steers a terminal: control characters, and those that turn the direction of writing, by which a
+/// text can look like another one.
+fn steers(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// For a terminal: line ends and tabs are blanks, and nothing in it moves the cursor, rings, or turns
+/// the direction of writing.
 pub(crate) fn for_terminal(text: &str) -> Cow<'_, str> {
-    if !text.contains(char::is_control) {
+    if !text.contains(steers) {
         return Cow::Borrowed(text);
     }
     let mut safe = String::with_capacity(text.len());
@@ -32,7 +40,7 @@ pub(crate) fn for_terminal(text: &str) -> Cow<'_, str> {
         match char {
             '\t' | '\n' => safe.push(' '),
             '\r' => {}
-            char if char.is_control() => safe.extend(char.escape_unicode()),
+            char if steers(char) => safe.extend(char.escape_unicode()),
             char => safe.push(char),
         }
     }
@@ -93,6 +101,22 @@ mod tests {
     fn a_value_cannot_steer_the_terminal() {
         assert_eq!(for_terminal("a\n\tb\n"), "a  b");
         assert_eq!(for_terminal("\u{1b}[2Jx\u{9b}y"), "\\u{1b}[2Jx\\u{9b}y");
+    }
+
+    #[test]
+    fn a_value_cannot_turn_the_direction_of_writing() {
+        assert_eq!(for_terminal("a\u{202e}b\u{2066}c"), "a\\u{202e}b\\u{2066}c");
+        for char in
+            "\u{61c}\u{200e}\u{200f}\u{202a}\u{202b}\u{202c}\u{202d}\u{2067}\u{2068}\u{2069}"
+                .chars()
+        {
+            let shown = for_terminal(&char.to_string()).into_owned();
+            assert_eq!(shown, char.escape_unicode().to_string());
+        }
+        // What words are written with stays.
+        for word in ["שלום", "مرحبا", "a\u{200d}b", "é"] {
+            assert_eq!(for_terminal(word), word);
+        }
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! How a runner is shown: a bar while it runs, a summary at the end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
 use jobq::{Batch, Ended, Queue, Runner, Tally};
 use serde::Serialize;
 
 use crate::cli::args::Run;
+use crate::cli::clock;
 use crate::cli::exit::CliResult;
 use crate::cli::output::{text, time};
 use crate::cli::screen::Talk;
@@ -17,6 +18,7 @@ pub(super) struct Show {
     bar: Option<ProgressBar>,
     total: Total,
     looks: u32,
+    began: Instant,
 }
 
 /// What the bar runs to.
@@ -55,6 +57,7 @@ impl Show {
             bar: is_live.then(|| session.screen.bar(length, BAR)),
             total,
             looks: 0,
+            began: clock::instant(),
         })
     }
 
@@ -69,22 +72,28 @@ impl Show {
         };
         let tally = runner.tally();
         let done = tally.completed + tally.failed + tally.cancelled;
-        bar.set_message(running(&tally));
-        match &self.total {
+        let has_ended = match &self.total {
             Total::Batch { jobs, is_drain } => {
                 bar.set_position(done.min(*jobs));
-                if done >= *jobs && !is_drain {
-                    self.end();
-                }
+                done >= *jobs && !is_drain
             }
             Total::All(queue) => {
                 if self.looks.is_multiple_of(LOOKS_A_COUNT) {
                     bar.set_length(done + queue.counts()?.live());
                 }
                 bar.set_position(done);
+                false
             }
-        }
+        };
+        let left = bar.length().unwrap_or_default().saturating_sub(done);
+        let rest = time_left(done, left, self.began.elapsed());
+        let parts = [Some(running(&tally)).filter(|told| !told.is_empty()), rest];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        bar.set_message(parts.join(", "));
         self.looks += 1;
+        if has_ended {
+            self.end();
+        }
         Ok(())
     }
 
@@ -94,6 +103,17 @@ impl Show {
             bar.finish_and_clear();
         }
     }
+}
+
+/// `about 2m left`, once there is a rate to go by.
+fn time_left(done: u64, left: u64, elapsed: Duration) -> Option<String> {
+    const SURE_AFTER: Duration = Duration::from_secs(2);
+    if done == 0 || left == 0 || elapsed < SURE_AFTER {
+        return None;
+    }
+    let seconds = elapsed.as_secs_f64() * left as f64 / done as f64;
+    let rest = Duration::try_from_secs_f64(seconds.ceil()).ok()?;
+    Some(format!("about {} left", time::coarse(rest)))
 }
 
 fn running(tally: &Tally) -> String {
@@ -181,6 +201,16 @@ mod tests {
     use jobq::Left;
 
     use super::*;
+
+    #[test]
+    fn the_time_that_is_left_follows_from_the_rate() {
+        let left = |done, left, seconds| time_left(done, left, Duration::from_secs(seconds));
+        assert_eq!(left(10, 40, 30).as_deref(), Some("about 2m left"));
+        assert_eq!(left(3, 1, 3).as_deref(), Some("about 1s left"));
+        assert_eq!(left(0, 40, 30), None, "no rate yet");
+        assert_eq!(left(10, 40, 1), None, "too early to say");
+        assert_eq!(left(10, 0, 30), None);
+    }
 
     #[test]
     fn a_summary_leaves_out_what_did_not_happen() {

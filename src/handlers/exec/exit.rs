@@ -2,6 +2,7 @@
 
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::str::Chars;
 
 use rustix::process::Signal;
 
@@ -152,20 +153,46 @@ pub(super) fn last_words(tail: &[u8]) -> Option<String> {
     })
 }
 
-/// A line without its escape sequences (`ESC [ … letter`) and control characters.
+/// A line without its escape sequences and control characters.
 fn plain(line: &str) -> String {
     let mut plain = String::with_capacity(line.len());
-    let mut chars = line.chars().peekable();
+    let mut chars = line.chars();
     while let Some(char) = chars.next() {
-        if char == '\u{1b}' && chars.next_if_eq(&'[').is_some() {
-            let _end = chars.find(|char| ('@'..='~').contains(char));
-        } else if char == '\t' {
-            plain.push(' ');
-        } else if !char.is_control() {
-            plain.push(char);
+        match char {
+            '\u{1b}' => match chars.next() {
+                Some('[') => skip_control_sequence(&mut chars),
+                Some(']' | 'P' | 'X' | '^' | '_') => skip_string(&mut chars),
+                // One that sets a character set has one more.
+                Some(' '..='/') => drop(chars.next()),
+                _ => {}
+            },
+            '\u{9b}' => skip_control_sequence(&mut chars),
+            '\u{90}' | '\u{98}' | '\u{9d}'..='\u{9f}' => skip_string(&mut chars),
+            '\t' => plain.push(' '),
+            char if char.is_control() => {}
+            char => plain.push(char),
         }
     }
     plain.trim().to_owned()
+}
+
+/// As far as its last letter: `31m`.
+fn skip_control_sequence(chars: &mut Chars<'_>) {
+    let _end = chars.find(|char| ('@'..='~').contains(char));
+}
+
+/// A title or another string for the terminal, as far as what ends it: BEL, `ESC \`, or ST.
+fn skip_string(chars: &mut Chars<'_>) {
+    while let Some(char) = chars.next() {
+        match char {
+            '\u{7}' | '\u{9c}' => return,
+            '\u{1b}' => {
+                let _backslash = chars.next();
+                return;
+            }
+            _ => {}
+        }
+    }
 }
 
 fn signal_name(number: i32) -> String {
@@ -219,6 +246,22 @@ mod tests {
     fn fail(error: &str) -> Outcome {
         Outcome::Fail {
             error: error.into(),
+        }
+    }
+
+    #[test]
+    fn a_string_for_the_terminal_leaves_nothing_behind() {
+        for text in [
+            "\x1b]0;title\x07gone wrong",
+            "\x1b]8;;http://x\x1b\\gone\x1b]8;;\x1b\\ wrong",
+            "\x1bP1$r0m\x1b\\gone wrong",
+            "\u{9d}0;title\u{9c}gone wrong",
+            "\u{9b}31mgone wrong\x1b(B",
+            "gone wrong\x1b]0;never ended",
+            "\x1b7gone\x1b[0K wrong\x1b",
+        ] {
+            let words = last_words(text.as_bytes());
+            assert_eq!(words.as_deref(), Some("gone wrong"), "{text:?}");
         }
     }
 

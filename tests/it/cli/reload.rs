@@ -1,0 +1,73 @@
+//! A runner whose config file changes.
+
+use super::support::{Jobq, Running};
+use crate::support::{PATIENCE, wait_until};
+
+const IN_USE: &str = "jobq.toml has changed and is in use";
+
+fn running(config: &str) -> (Jobq, Running) {
+    let jobq = Jobq::new();
+    jobq.write("jobq.toml", config);
+    let runner = jobq.runner(&[]);
+    (jobq, runner)
+}
+
+#[test]
+fn a_running_runner_takes_on_schedules_limits_and_kinds_of_a_changed_file() {
+    let (jobq, runner) = running("[schedules.old]\ncron = '@yearly'\nkind = 'k'");
+    jobq.enqueue(&["--kind", "note"]);
+    jobq.write(
+        "jobq.toml",
+        "[schedules.new]\ncron = '@yearly'\nkind = 'k'\n[queues.images]\nconcurrency = 2\n\
+         [kinds.note]\ncommand = ['touch', 'noted']",
+    );
+    runner.wait_until_said(IN_USE);
+    for said in ["schedule 'new' added", "schedule 'old' removed"] {
+        assert!(runner.stderr().contains(said), "{}", runner.stderr());
+    }
+    assert!(jobq.stdout(&["queue", "list"]).contains("concurrency=2"));
+    wait_until("the new kind is handled", PATIENCE, || {
+        jobq.state(1) == "completed"
+    });
+    assert!(jobq.path("noted").exists());
+    runner.stop();
+}
+
+#[test]
+fn a_changed_file_with_a_mistake_is_named_by_its_line_and_not_used() {
+    let (jobq, runner) = running("[schedules.old]\ncron = '@yearly'\nkind = 'k'");
+    jobq.write(
+        "jobq.toml",
+        "workers = 3\n[schedules.new]\ncron = '61 * * * *'\nkind = 'k'",
+    );
+    runner.wait_until_said("jobq.toml has changed and is not used: ");
+    runner.wait_until_said("minute 61 is out of range");
+    jobq.write("jobq.toml", "workers = 3\nwokers = 4\n");
+    runner.wait_until_said("line 2: unknown key 'wokers'");
+    // Elsewhere, as the file here would be refused.
+    let list = jobq.call(&["schedule", "list"]).cwd(jobq.folder()).run();
+    assert!(list.exits(0).stdout.starts_with("old\t"));
+    jobq.write("jobq.toml", "workers = 3\n");
+    runner.wait_until_said(IN_USE);
+    runner.wait_until_said("workers will be used once this runner is started again");
+    assert!(jobq.json_lines(&["schedule", "list"]).is_empty());
+    assert_eq!(
+        runner.stderr().matches("is not used").count(),
+        2,
+        "each is said once"
+    );
+    runner.stop();
+}
+
+#[test]
+fn a_file_that_is_removed_changes_nothing_and_one_that_is_renamed_into_place_does() {
+    let (jobq, runner) = running("[schedules.old]\ncron = '@yearly'\nkind = 'k'");
+    std::fs::remove_file(jobq.path("jobq.toml")).unwrap();
+    runner.wait_until_said("jobq.toml is gone: what it said goes on");
+    assert_eq!(jobq.json_lines(&["schedule", "list"]).len(), 1);
+    let new = jobq.write("new.toml", "[schedules.new]\ncron = '@yearly'\nkind = 'k'");
+    std::fs::rename(new, jobq.path("jobq.toml")).unwrap();
+    runner.wait_until_said(IN_USE);
+    runner.wait_until_said("schedule 'old' removed");
+    runner.stop();
+}
