@@ -107,7 +107,13 @@ fn set_aside(ended: &Ended) -> Option<CliError> {
 
 /// A queue that nobody has put a job into may be a mistake in writing.
 fn hint_at_queues(args: &Run, session: &Session) -> CliResult<()> {
-    let queues = session.queue()?.queues()?;
+    if args.queues.is_empty() {
+        return Ok(());
+    }
+    // What of it is damaged, the runner tells.
+    let Ok(queues) = session.queue()?.queues() else {
+        return Ok(());
+    };
     let live = |queue: &QueueRecord| queue.counts.live();
     for name in &args.queues {
         let is_known = queues

@@ -367,7 +367,7 @@ impl Dispatcher {
     /// it is set aside, or its index does not agree with its row.
     fn not_stalled(&self, written: &Written) -> Option<i64> {
         let now_ms = self.store.config.clock.now_ms();
-        let is_stalled = |due_ms: &i64| *due_ms <= now_ms && !written.has_moved;
+        let is_stalled = |due_ms: &i64| *due_ms <= now_ms && written.saw_due && !written.has_moved;
         match written.next_due_ms.filter(is_stalled) {
             Some(_) => Some(now_ms + STALLED_MS),
             None => written.next_due_ms,

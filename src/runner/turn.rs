@@ -150,6 +150,8 @@ pub(crate) struct Written {
     /// Running attempts were asked to stop, perhaps some of this runner's.
     pub(crate) asked_to_stop: bool,
     pub(crate) next_due_ms: Option<i64>,
+    /// What was due has been looked at: what still is did not move.
+    pub(crate) saw_due: bool,
 }
 
 impl Written {
@@ -238,6 +240,7 @@ impl Turn<'_> {
         written.has_moved = State::ALL.iter().any(|state| tx.counts.change(*state) != 0);
         // What waits for a rate is found by the counters.
         tx.flush_counts()?;
+        written.saw_due = self.promote > 0 && self.fire > 0;
         written.next_due_ms = due::next_moment(tx.conn, tx.now_ms, (self.schedules, self.aside))?;
         Ok(written)
     }

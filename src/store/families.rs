@@ -350,10 +350,10 @@ pub(crate) fn child_being_stopped(conn: &Connection, parent: JobId) -> Result<Op
 }
 
 /// The parent is put back with its children that did not complete, so many: what it has counted
-/// besides was removed.
-pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> Result<()> {
+/// besides was removed. Whether any was.
+pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> Result<bool> {
     let Some(family) = get(tx.conn, parent)? else {
-        return Ok(());
+        return Ok(false);
     };
     let counted = family.children.failed as i64 + tx.families.change(parent).failed;
     let removed = counted - undone as i64;
@@ -365,7 +365,7 @@ pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> R
     tx.conn
         .prepare_cached(FAMILY_FORGIVE_ALL)?
         .execute([parent.0])?;
-    Ok(())
+    Ok(removed > 0)
 }
 
 /// Ends the live children of a parent that has ended.

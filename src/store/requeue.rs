@@ -43,11 +43,14 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     while let Some((id, head)) = back.pop_first() {
         put_back(tx, id, &head)?;
         if head.links.has(Links::FAMILY) && head.state != State::Completed {
-            let undone = undone_children(tx, id)?;
-            if undone.is_empty() {
+            let Undone {
+                children,
+                any_removed,
+            } = undone_children(tx, id)?;
+            if children.is_empty() && any_removed {
                 end_if_empty_group(tx, id)?;
             }
-            for child in undone {
+            for child in children {
                 back.insert(child, head::get(tx.conn, child)?);
             }
         }
@@ -76,8 +79,14 @@ fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     ended::parent(tx, ended, head.queue, None)
 }
 
-/// Those that did not complete. One that has been removed cannot be run again: it no longer counts.
-fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Vec<JobId>> {
+/// The children of a parent that did not complete.
+struct Undone {
+    children: Vec<JobId>,
+    /// Some have been removed since. They cannot be run again, and no longer count.
+    any_removed: bool,
+}
+
+fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Undone> {
     if let Some(child) = families::child_being_stopped(tx.conn, parent)? {
         return Err(Error::wrong_state(format!(
             "job {child}, a child of job {parent}, has been asked to stop and still runs"
@@ -86,8 +95,12 @@ fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Vec<JobId>> {
     }
     let mut children = families::children(tx.conn, parent)?;
     children.retain(|(_, state)| matches!(state, State::Failed | State::Cancelled));
-    families::forget_removed(tx, parent, children.len())?;
-    Ok(children.into_iter().map(|(child, _)| child).collect())
+    let any_removed = families::forget_removed(tx, parent, children.len())?;
+    let children = children.into_iter().map(|(child, _)| child).collect();
+    Ok(Undone {
+        children,
+        any_removed,
+    })
 }
 
 fn put_back(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<()> {

@@ -179,6 +179,7 @@ fn the_doctor_finds_a_healthy_file_healthy() {
         checks,
         [
             "integrity",
+            "rows",
             "references",
             "counters",
             "rules",
