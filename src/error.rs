@@ -37,8 +37,11 @@ pub(crate) enum Kind {
     OverBudget,
     ReadOnly,
     NotADatabase,
+    /// There is no file, or no table of jobq's in it.
+    NoDatabase,
     Corrupt,
     NewerSchema,
+    OlderSchema,
     Unsupported,
     UnknownOutcome,
     /// The path leads to another file than the one that is open.
@@ -225,6 +228,11 @@ impl Error {
         self.0.kind == Kind::NotADatabase
     }
 
+    /// There is no database where one has to be, or there is one without jobq's tables.
+    pub fn is_no_database(&self) -> bool {
+        self.0.kind == Kind::NoDatabase
+    }
+
     /// The database is damaged.
     pub fn is_corrupt(&self) -> bool {
         self.0.kind == Kind::Corrupt
@@ -233,6 +241,11 @@ impl Error {
     /// The file was written by a newer jobq.
     pub fn is_newer_schema(&self) -> bool {
         self.0.kind == Kind::NewerSchema
+    }
+
+    /// The file was written by an older jobq, and is not to be upgraded by whoever only looks, or cannot be.
+    pub fn is_older_schema(&self) -> bool {
+        self.0.kind == Kind::OlderSchema
     }
 
     /// The commit failed in a way that leaves open whether it happened: look before trying again.

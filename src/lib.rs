@@ -223,7 +223,7 @@ pub use store::connection::{Durability, LogAtClose};
 pub use store::counts::Counts;
 pub use store::edit::{Cancelled, Edit};
 pub use store::events::{EventFilter, EventPage};
-pub use store::file::NetworkFs;
+pub use store::file::{NetworkFs, OpenMode};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use store::floor::Floor;

@@ -20,9 +20,10 @@ use crate::job::{Enqueued, NewJob};
 use crate::store::checked::{CheckedJob, Limits};
 use crate::store::connection::{Access, Durability, LogAtClose, OpenConfig};
 use crate::store::enqueue;
-use crate::store::file::NetworkFs;
+use crate::store::file::{NetworkFs, OpenMode};
 use crate::store::names::Names;
 use crate::store::restore::{self, InUse, Restored};
+use crate::store::schema::Schema;
 use crate::store::tx::Tx;
 use crate::store::{Store, schema};
 use crate::{Error, Result};
@@ -33,6 +34,7 @@ pub struct QueueOptions {
     durability: Durability,
     network_fs: NetworkFs,
     log_at_close: LogAtClose,
+    mode: OpenMode,
     clock: Clock,
     limits: Limits,
 }
@@ -59,6 +61,13 @@ impl QueueOptions {
         self
     }
 
+    /// What opening the file may do to it; [`OpenMode::Create`] unless set.
+    #[must_use]
+    pub fn mode(mut self, mode: OpenMode) -> QueueOptions {
+        self.mode = mode;
+        self
+    }
+
     /// Another clock, for tests.
     #[must_use]
     pub fn clock(mut self, clock: Clock) -> QueueOptions {
@@ -73,7 +82,8 @@ impl QueueOptions {
         self
     }
 
-    /// Opens the file; makes it, with its folder, where there is none.
+    /// Opens the file; makes it, with its folder, where there is none, and upgrades an older one, unless
+    /// [`QueueOptions::mode`] says otherwise.
     ///
     /// # Errors
     /// The file is no database, is damaged, is of a newer jobq, lies on a network file system, or
@@ -108,6 +118,7 @@ impl QueueOptions {
             durability: self.durability,
             network_fs: self.network_fs,
             log_at_close: self.log_at_close,
+            mode: self.mode,
             clock: self.clock,
             opened: None,
         }
@@ -149,6 +160,14 @@ impl Queue {
     /// The file's absolute path.
     pub fn path(&self) -> PathBuf {
         self.store.path().to_owned()
+    }
+
+    /// The version of the schema that the file had before it was upgraded by being opened here.
+    pub fn upgraded_from(&self) -> Option<i64> {
+        match self.store.schema {
+            Schema::UpgradedFrom(found) => Some(found),
+            Schema::Current | Schema::Older(_) => None,
+        }
     }
 
     /// Whether the file could be opened only for reading.

@@ -34,13 +34,6 @@ struct FindingJson<'a> {
 }
 
 pub(super) fn run(args: &args::Doctor, session: &Session) -> CliResult {
-    let path = session.db_path();
-    if !path.exists() {
-        return Err(
-            CliError::failed(format!("there is no database {}", path.display()))
-                .hint("the first `jobq enqueue` or `jobq run` makes it; --db names another"),
-        );
-    }
     let queue = session.queue().map_err(with_remedy)?;
     if args.fix {
         queue.recount().map_err(with_remedy)?;

@@ -193,6 +193,9 @@ impl From<jobq::Error> for CliError {
         let told = CliError::new(exit, What::Message(error.to_string()));
         match error.help() {
             Some(hint) => told.hint(hint),
+            None if error.is_no_database() => {
+                told.hint("the first `jobq enqueue` or `jobq run` makes it; --db names another")
+            }
             None => told,
         }
     }

@@ -24,6 +24,7 @@ mod lines;
 mod list;
 mod logs;
 mod man;
+mod mode;
 mod nearest;
 mod options;
 mod origin;
@@ -80,7 +81,7 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
 }
 
 fn run_verb(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
-    let session = || Session::new(&cli.global, output, screen.clone());
+    let session = || Session::new(cli, output, screen.clone());
     match &cli.verb {
         Verb::Enqueue(args) => enqueue::run(args, &session()?.keeping_short_log()),
         Verb::Run(args) => run::run(args, &session()?),

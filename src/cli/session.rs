@@ -7,13 +7,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jobq::{
-    Durability, Filter, JobId, Limits, LogAtClose, NetworkFs, Queue, QueueOptions, RunnerRecord,
-    RunnersOf,
+    Durability, Filter, JobId, Limits, LogAtClose, NetworkFs, OpenMode, Queue, QueueOptions,
+    RunnerRecord, RunnersOf,
 };
 
-use super::args::{Global, JobFilter};
+use super::args::{Cli, Global, JobFilter};
 use super::config::Config;
 use super::exit::{CliError, CliResult};
+use super::mode;
 use super::output::{Asked, Output};
 use super::parse::{self, Ids};
 use super::screen::Screen;
@@ -24,6 +25,7 @@ pub(crate) struct Session {
     pub(crate) screen: Screen,
     pub(crate) config: Arc<Config>,
     db: PathBuf,
+    mode: OpenMode,
     global: Global,
     log_at_close: LogAtClose,
     queue: OnceCell<Queue>,
@@ -31,7 +33,8 @@ pub(crate) struct Session {
 
 impl Session {
     /// Reads the config file and decides where the database is. Opens nothing yet.
-    pub(crate) fn new(global: &Global, output: Output, screen: Screen) -> CliResult<Session> {
+    pub(crate) fn new(cli: &Cli, output: Output, screen: Screen) -> CliResult<Session> {
+        let global = &cli.global;
         let config = Config::load(global.config.as_deref())?;
         check_given(global.db.as_deref(), std::env::var_os("JOBQ_DB").as_deref())?;
         let given = [global.db.as_deref(), config.db.as_deref()];
@@ -44,6 +47,7 @@ impl Session {
             screen,
             config: Arc::new(config),
             db,
+            mode: mode::of_verb(&cli.verb),
             global: global.clone(),
             log_at_close: LogAtClose::Remove,
             queue: OnceCell::new(),
@@ -63,12 +67,19 @@ impl Session {
         &self.db
     }
 
-    /// The queue; opened when it is first asked for, and made where there is none.
+    /// The queue; opened when it is first asked for, and made where there is none by what adds to it.
     pub(crate) fn queue(&self) -> jobq::Result<Queue> {
         if let Some(queue) = self.queue.get() {
             return Ok(queue.clone());
         }
-        let queue = self.options().open(&self.db)?;
+        let queue = self.options().mode(self.mode).open(&self.db)?;
+        if let Some(found) = queue.upgraded_from() {
+            let path = queue.path();
+            self.screen.say(format_args!(
+                "note: {} was upgraded from schema {found}; an older jobq can no longer open it",
+                path.display()
+            ));
+        }
         if queue.is_read_only() {
             self.screen.say("note: the database is read-only");
         }

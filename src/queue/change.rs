@@ -317,7 +317,11 @@ impl Queue {
         to: impl AsRef<Path>,
         goes_on: impl FnMut() -> bool + Send + 'static,
     ) -> Result<()> {
-        backup::backup(&*self.store.reader()?, to.as_ref(), Box::new(goes_on))
+        backup::backup(
+            &*self.store.reader_for_copy()?,
+            to.as_ref(),
+            Box::new(goes_on),
+        )
     }
 
     /// Examines the file; changes nothing.

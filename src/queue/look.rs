@@ -233,6 +233,8 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn changes(&self) -> Result<Changes> {
+        // Refused where nothing could be read either.
+        drop(self.store.reader()?);
         Changes::new(&self.store.file, self.store.access)
     }
 }

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::fault::{self, Fault};
-use crate::store::file::lock_file;
+use crate::store::locks::{self, lock_file};
+use crate::store::ownership;
 use crate::store::runners::{Alive, Beats, Loss};
 use crate::{Error, Result};
 
@@ -36,25 +37,17 @@ impl Lock {
     /// Makes and locks a file of a name that was never used before.
     pub(crate) fn create(folder: &Path) -> Result<(Lock, String)> {
         let failed = |error| {
-            Error::io(
-                format_args!("the lock file in {} cannot be made", folder.display()),
-                error,
-            )
+            let action = format_args!("the lock file in {} cannot be made", folder.display());
+            ownership::explain(Error::io(action, error), folder)
         };
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(failed)?;
+        ownership::make_runners_folder(folder).map_err(failed)?;
         let name = format!("{:032x}", fastrand::u128(..));
-        let path = lock_file(folder, &name);
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed)?;
+        let path =
+            lock_file(folder, &name).ok_or_else(|| failed(ErrorKind::InvalidInput.into()))?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create_new(true).mode(0o600);
+        let file = locks::open(&path, &mut options).map_err(failed)?;
+        ownership::give_lock_file(&file, folder).map_err(failed)?;
         file.lock().map_err(failed)?;
         // Without it those who take over look at more processes: on a full disk a runner starts all the same.
         let _unknown_then = note_start(&file);
@@ -102,7 +95,7 @@ impl OwnLock {
 pub(crate) struct DeadLock {
     /// Held open: the lock goes with it. None: there was no file any more.
     file: Option<File>,
-    path: PathBuf,
+    path: Option<PathBuf>,
 }
 
 impl DeadLock {
@@ -114,7 +107,11 @@ impl DeadLock {
     pub(crate) fn probe(folder: &Path, runner: &Alive) -> Option<DeadLock> {
         let path = lock_file(folder, &runner.name);
         // Opened for reading only: closing it is no news to those who watch for closed writers.
-        let file = match File::open(&path) {
+        let opened = path.as_deref().map_or_else(
+            || Err(ErrorKind::NotFound.into()),
+            |path| locks::open(path, OpenOptions::new().read(true)),
+        );
+        let file = match opened {
             Ok(file) => file,
             Err(error) => {
                 let is_gone = error.kind() == ErrorKind::NotFound && runner.beats() == Beats::Never;
@@ -132,7 +129,7 @@ impl DeadLock {
             Err(TryLockError::WouldBlock) if fault::is_on(Fault::NoLock) => free(file),
             Err(TryLockError::WouldBlock) => None,
             Err(TryLockError::Error(error)) => {
-                log::warn!("{} cannot be tried: {error}", path.display());
+                log::warn!("the lock of runner {} cannot be tried: {error}", runner.id);
                 None
             }
         }
@@ -144,13 +141,14 @@ impl DeadLock {
     }
 
     pub(crate) fn remove(self) {
-        let _ = std::fs::remove_file(&self.path);
+        let _ = self.path.map(std::fs::remove_file);
     }
 }
 
 /// When the process of a runner was started, dead or hung, as its lock file says.
 pub(crate) fn started_at(folder: &Path, name: &str) -> Option<u64> {
-    read_start(&File::open(lock_file(folder, name)).ok()?)
+    let path = lock_file(folder, name)?;
+    read_start(&locks::open(&path, OpenOptions::new().read(true)).ok()?)
 }
 
 fn read_start(file: &File) -> Option<u64> {
@@ -233,6 +231,8 @@ impl Observer {
 mod tests {
     use super::*;
 
+    const NAME: &str = "0123456789abcdef0123456789abcdef";
+
     fn named(name: &str, beat: i64) -> Alive {
         Alive {
             id: 7,
@@ -269,13 +269,13 @@ mod tests {
     #[test]
     fn a_missing_file_proves_nothing_of_a_runner_that_beats_and_is_all_there_is_of_another() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(DeadLock::probe(folder.path(), &named("x", 5)).is_none());
-        let dead = DeadLock::probe(folder.path(), &named("x", -1)).unwrap();
+        assert!(DeadLock::probe(folder.path(), &named(NAME, 5)).is_none());
+        let dead = DeadLock::probe(folder.path(), &named(NAME, -1)).unwrap();
         assert_eq!(dead.started_at(), None);
         // What cannot be looked at is not missing.
         let no_folder = folder.path().join("file");
         std::fs::write(&no_folder, "").unwrap();
-        assert!(DeadLock::probe(&no_folder, &named("x", -1)).is_none());
+        assert!(DeadLock::probe(&no_folder, &named(NAME, -1)).is_none());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::state::State;
 use crate::store::Store;
 use crate::store::drain;
 use crate::store::due::{self, ClockReading, has_stepped};
-use crate::store::file::has_lock_file;
+use crate::store::locks::has_lock_file;
 use crate::store::prune::{Keeps, Pass, Stepped, give_back_space};
 use crate::store::runners::{self, Alive, Loss};
 

@@ -50,7 +50,7 @@ pub(crate) fn copy(conn: &Connection, place: &Path, goes_on: GoesOn) -> Result<N
     conn.pragma_update(None, "query_only", query_only)?;
     conn.progress_handler(0, None::<fn() -> bool>)?;
     copied?;
-    make_own(&new)?;
+    make_own(&new, CopySchema::AsIs)?;
     new.sync()?;
     if !ask(&goes_on) {
         return Err(Error::wrong_state("it was interrupted"));
@@ -58,15 +58,25 @@ pub(crate) fn copy(conn: &Connection, place: &Path, goes_on: GoesOn) -> Result<N
     Ok(new)
 }
 
+/// What becomes of a copy of an older schema.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopySchema {
+    /// The older jobq can still open it.
+    AsIs,
+    Current,
+}
+
 /// Makes a copy a file of its own: with an id that no log but its own names, and with a write-ahead log,
 /// which VACUUM leaves its target without.
-fn make_own(new: &NewFile) -> Result<()> {
+pub(crate) fn make_own(new: &NewFile, wanted: CopySchema) -> Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(new.path(), flags)?;
     // Nobody else knows the file, and it is synced as a whole at the end.
     conn.pragma_update(None, "synchronous", "OFF")?;
     conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
-    schema::upgrade_copy(&mut conn)?;
+    if wanted == CopySchema::Current {
+        schema::upgrade_copy(&mut conn)?;
+    }
     let tx = conn.transaction()?;
     schema::renew_file_id(&tx)?;
     tx.commit()?;

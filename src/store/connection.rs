@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
+use rusqlite::limits::Limit;
 use rusqlite::{Connection, OpenFlags};
 
-use super::file::{self, NetworkFs};
+use super::file::{self, NetworkFs, OpenMode};
+use super::foreign_log;
 use super::identity::{Found, OpenFile, replaced};
-use super::{foreign_log, schema};
+use super::ownership;
+use super::schema::{self, Schema};
 use crate::clock::Clock;
 use crate::error::Kind;
 use crate::{Error, Result};
@@ -43,6 +46,7 @@ pub(crate) struct OpenConfig {
     pub(crate) durability: Durability,
     pub(crate) network_fs: NetworkFs,
     pub(crate) log_at_close: LogAtClose,
+    pub(crate) mode: OpenMode,
     pub(crate) clock: Clock,
     /// The file that this process has open already: no other one is opened in its place.
     pub(crate) opened: Option<Arc<OpenFile>>,
@@ -68,6 +72,7 @@ pub(crate) struct Opened {
     pub(crate) file: Arc<OpenFile>,
     /// Where a log lies now that belonged to another file.
     pub(crate) foreign_log: Option<PathBuf>,
+    pub(crate) schema: Schema,
 }
 
 /// So often a file may be replaced while it is being opened.
@@ -76,25 +81,19 @@ const OPEN_TRIES: u32 = 5;
 /// Opens the file for the first time in this process, making it as needed, and notes which one it is.
 pub(crate) fn open_first(config: &OpenConfig) -> Result<Opened> {
     for _ in 0..OPEN_TRIES {
-        match file::create_private(&config.path) {
-            Err(error) if !may_be_read_only(&error) => return Err(error),
-            made => {
-                let before = Found::at(&config.path);
-                if before == Found::Nothing {
-                    made?;
-                }
-                let foreign_log = foreign_log::put_aside(&config.path)?;
-                let (conn, access) = open(config)?;
-                if let Some(file) = OpenFile::just_opened(&config.path, before) {
-                    let file = Arc::new(file);
-                    return Ok(Opened {
-                        conn,
-                        access,
-                        file,
-                        foreign_log,
-                    });
-                }
-            }
+        file::find_or_make(&config.path, config.mode)?;
+        let before = Found::at(&config.path);
+        let foreign_log = foreign_log::put_aside(&config.path)?;
+        let (conn, access, schema) = open_unchecked(config)?;
+        if let Some(file) = OpenFile::just_opened(&config.path, before) {
+            let file = Arc::new(file);
+            return Ok(Opened {
+                conn,
+                access,
+                file,
+                schema,
+                foreign_log,
+            });
         }
     }
     Err(replaced(
@@ -109,22 +108,26 @@ pub(crate) fn open(config: &OpenConfig) -> Result<(Connection, Access)> {
     if let Some(opened) = &config.opened {
         opened.check_file()?;
     }
-    let (conn, access) = open_unchecked(config)?;
+    let (conn, access, _) = open_unchecked(config)?;
     if let Some(opened) = &config.opened {
         opened.check_file()?;
     }
     Ok((conn, access))
 }
 
-fn open_unchecked(config: &OpenConfig) -> Result<(Connection, Access)> {
+fn open_unchecked(config: &OpenConfig) -> Result<(Connection, Access, Schema)> {
     file::check_sqlite_version(rusqlite::version_number())?;
     match open_for_writing(config) {
         Err(error) if may_be_read_only(&error) => match open_for_reading(&config.path) {
-            Ok(opened) => Ok(opened),
-            Err(_) => Err(error),
+            Ok((conn, access)) => Ok((conn, access, Schema::Current)),
+            // What is in the file is more of a reason than that it cannot be written.
+            Err(told) if told.is_older_schema() || told.is_newer_schema() || told.is_corrupt() => {
+                Err(told.context(config.path.display()))
+            }
+            Err(_) => Err(ownership::explain(error, &config.path)),
         },
         Err(error) => Err(error),
-        Ok(conn) => Ok((conn, Access::ReadWrite)),
+        Ok((conn, schema)) => Ok((conn, Access::ReadWrite, schema)),
     }
 }
 
@@ -132,7 +135,7 @@ fn may_be_read_only(error: &Error) -> bool {
     matches!(error.kind(), Kind::ReadOnly | Kind::Io)
 }
 
-fn open_for_writing(config: &OpenConfig) -> Result<Connection> {
+fn open_for_writing(config: &OpenConfig) -> Result<(Connection, Schema)> {
     file::check_file_system(&config.path, config.network_fs)?;
     let at = |error: Error| error.context(config.path.display());
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
@@ -143,8 +146,8 @@ fn open_for_writing(config: &OpenConfig) -> Result<Connection> {
     if conn.is_readonly("main").map_err(Error::from).map_err(at)? {
         return Err(at(Error::new(Kind::ReadOnly, "the database is read-only")));
     }
-    schema::ensure(&mut conn, config.clock.now_ms()).map_err(at)?;
-    Ok(conn)
+    let schema = schema::ensure(&mut conn, config.mode, config.clock.now_ms()).map_err(at)?;
+    Ok((conn, schema))
 }
 
 fn open_for_reading(path: &Path) -> Result<(Connection, Access)> {
@@ -223,6 +226,48 @@ fn configure_reader(conn: &Connection) -> Result<()> {
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     conn.pragma_update(None, "trusted_schema", false)?;
+    // What a statement needs to undo its changes, and what it sorts, is in memory: a folder for temporary
+    // files may be missing, full, or not to be written. A statement changes and sorts a bounded number of rows.
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    bound(conn)
+}
+
+/// The longest value or row, in bytes. A payload is far smaller; a damaged or hostile file does not make
+/// this process ask for more.
+const MAX_VALUE_BYTES: i32 = 256 * 1024 * 1024;
+/// A compiled statement of jobq's has a few hundred operations.
+const MAX_OPERATIONS: i32 = 100_000;
+/// What a pattern is compared with may be long: the time is their product.
+const MAX_PATTERN_BYTES: i32 = 1000;
+
+/// What the schema of a file that others have made can cost. [`unbound`] takes it back.
+fn bound(conn: &Connection) -> Result<()> {
+    conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)?;
+    conn.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, MAX_OPERATIONS)?;
+    conn.set_limit(Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH, MAX_PATTERN_BYTES)?;
+    // VACUUM INTO attaches its target.
+    conn.set_limit(Limit::SQLITE_LIMIT_ATTACHED, 1)?;
+    conn.pragma_update(None, "cell_size_check", true)?;
+    // jobq reads from no view. (Triggers on its tables are refused when the file is opened.)
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, false)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)?;
+    Ok(())
+}
+
+/// For a connection that is lent to an application, whose schema has what it has. The tables of jobq's
+/// have been looked at when the file was opened.
+pub(crate) fn unbound(conn: &Connection) -> Result<()> {
+    for limit in [
+        Limit::SQLITE_LIMIT_LENGTH,
+        Limit::SQLITE_LIMIT_VDBE_OP,
+        Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
+        Limit::SQLITE_LIMIT_ATTACHED,
+    ] {
+        // SQLite takes the most that it was built for in place of what is too much.
+        conn.set_limit(limit, i32::MAX)?;
+    }
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, true)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, false)?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ impl Effects {
         let gate = Arc::new(Gate::default());
         Effects {
             line: Gate::default(),
-            writer: Mutex::new(Writer::unopened(config, Arc::clone(&gate))),
+            writer: Mutex::new(Writer::to_lend(config, Arc::clone(&gate))),
             gate,
         }
     }

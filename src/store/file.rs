@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, OpenOptions};
 use std::io::ErrorKind;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::ownership;
 use crate::error::Kind;
 use crate::{Error, Result};
 
@@ -17,6 +19,19 @@ pub enum NetworkFs {
     Refuse,
     /// Whoever opens the file vouches for its locks and shared memory.
     Allow,
+}
+
+/// What opening a file may do to it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OpenMode {
+    /// It is made, with its folder, where there is none; one of an older schema is upgraded.
+    #[default]
+    Create,
+    /// It must be there ([`Error::is_no_database`]); one of an older schema is upgraded.
+    Existing,
+    /// It must be there, and one of an older schema stays as it is: it can be backed up, and whatever
+    /// else is wanted of it is refused ([`Error::is_older_schema`]).
+    AsIs,
 }
 
 /// SQLite before this can lose commits when a checkpoint and a writer race.
@@ -51,18 +66,7 @@ pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
         .map_err(|error| Error::io(format_args!("{}", path.display()), error))?;
     check_length(&path)?;
-    if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|error| {
-                Error::io(
-                    format_args!("the folder {} cannot be made", folder.display()),
-                    error,
-                )
-            })?;
-    }
+    make_folder(&path)?;
     if path.is_symlink() {
         return Ok(std::fs::canonicalize(&path).unwrap_or(path));
     }
@@ -84,6 +88,130 @@ fn check_length(path: &Path) -> Result<()> {
     Err(Error::invalid(message).hint("put the file where its absolute path is shorter"))
 }
 
+fn make_folder(path: &Path) -> Result<()> {
+    let Some(folder) = path.parent() else {
+        return Ok(());
+    };
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| {
+        let action = format_args!("the folder {} cannot be made", folder.display());
+        ownership::explain(Error::io(action, error), folder)
+    })
+}
+
+/// So many links may follow each other.
+const MAX_LINKS: u32 = 40;
+
+/// The file that `path` names: absolute, and of links the file that they lead to, so that whoever opens
+/// that by its own name finds the same log and the same runners. A link may lead to a file that is not
+/// made yet.
+pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
+    let named = path;
+    let failed = |path: &Path, error| Error::io(format_args!("{}", path.display()), error);
+    let mut path = std::path::absolute(path).map_err(|error| failed(path, error))?;
+    check_length(&path)?;
+    for _ in 0..MAX_LINKS {
+        let Ok(link) = path.symlink_metadata() else {
+            return Ok(path);
+        };
+        if !link.is_symlink() {
+            return Ok(path);
+        }
+        if let Ok(file) = std::fs::canonicalize(&path) {
+            return Ok(file);
+        }
+        // The kernel has no part in following a link that leads nowhere yet: it would refuse to go where
+        // somebody else wants in a folder that is everybody's.
+        let me = rustix::process::geteuid().as_raw();
+        if link.uid() != me && link.uid() != 0 {
+            return Err(Error::new(
+                Kind::Io,
+                format!(
+                    "{} is a link of {} to a file that is not there",
+                    path.display(),
+                    ownership::user_name(link.uid())
+                ),
+            )
+            .hint("name the file itself if that is the one you want"));
+        }
+        let target = std::fs::read_link(&path).map_err(|error| failed(&path, error))?;
+        path = path.parent().unwrap_or(Path::new("/")).join(target);
+    }
+    Err(Error::new(
+        Kind::Io,
+        format!("{} is a link that leads to itself", named.display()),
+    )
+    .hint("name the file itself"))
+}
+
+/// Makes the file where there is none and that is wanted; refuses what is no ordinary file before
+/// anybody opens it, and waits.
+pub(crate) fn find_or_make(path: &Path, mode: OpenMode) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(found) if found.is_dir() => return Err(is_folder(path)),
+        Ok(found) => return Err(no_file(path, found.file_type())),
+        Err(error) if is_missing(&error) && mode == OpenMode::Create => {
+            make_folder(path)?;
+            create_private(path)?;
+        }
+        Err(error) if is_missing(&error) => return Err(no_database(path)),
+        Err(error) => {
+            let action = format_args!("the database {} cannot be opened", path.display());
+            return Err(ownership::explain(Error::io(action, error), path));
+        }
+    }
+    for suffix in ["-wal", "-shm", "-journal"] {
+        let path = with_suffix(path, suffix);
+        match path.symlink_metadata() {
+            Ok(found) if !found.is_file() => return Err(no_file(&path, found.file_type())),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn is_missing(error: &std::io::Error) -> bool {
+    error.kind() == ErrorKind::NotFound
+}
+
+pub(crate) fn no_database(path: &Path) -> Error {
+    Error::new(
+        Kind::NoDatabase,
+        format!("there is no database {}", path.display()),
+    )
+}
+
+fn is_folder(path: &Path) -> Error {
+    Error::new(
+        Kind::NotADatabase,
+        format!("{} is a folder, not a database", path.display()),
+    )
+    .hint(format!(
+        "name a file in it: {}",
+        path.join("jobq.db").display()
+    ))
+}
+
+fn no_file(path: &Path, kind: std::fs::FileType) -> Error {
+    let what = if kind.is_fifo() {
+        "a named pipe"
+    } else if kind.is_socket() {
+        "a socket"
+    } else if kind.is_dir() {
+        "a folder"
+    } else if kind.is_symlink() {
+        "a symbolic link"
+    } else {
+        "a device"
+    };
+    Error::new(
+        Kind::Io,
+        format!("{} is {what}, not an ordinary file", path.display()),
+    )
+    .hint("name another file as the database")
+}
+
 /// Makes an empty file that only its owner can read, unless there is a file already. SQLite would
 /// make it readable to everybody; its `-wal` and `-shm` take the mode from it.
 pub(crate) fn create_private(path: &Path) -> Result<()> {
@@ -94,19 +222,11 @@ pub(crate) fn create_private(path: &Path) -> Result<()> {
         .open(path)
     {
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == ErrorKind::AlreadyExists && path.is_dir() => Err(Error::new(
-            Kind::NotADatabase,
-            format!("{} is a folder, not a database", path.display()),
-        )
-        .hint(format!(
-            "name a file in it: {}",
-            path.join("jobq.db").display()
-        ))),
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(Error::io(
-            format_args!("the database {} cannot be made", path.display()),
-            error,
-        )),
+        Err(error) => {
+            let action = format_args!("the database {} cannot be made", path.display());
+            Err(ownership::explain(Error::io(action, error), path))
+        }
     }
 }
 
@@ -160,14 +280,11 @@ pub(crate) fn runners_folder(path: &Path) -> PathBuf {
     with_suffix(path, "-runners")
 }
 
-/// The file in it that a runner of this name holds locked.
-pub(crate) fn lock_file(folder: &Path, name: &str) -> PathBuf {
-    folder.join(format!("{name}.lock"))
-}
-
-/// Whether that is there, as far as can be seen.
-pub(crate) fn has_lock_file(folder: &Path, name: &str) -> bool {
-    lock_file(folder, name).try_exists().unwrap_or(true)
+/// The database that such a folder is beside.
+pub(crate) fn database_of(runners_folder: &Path) -> Option<PathBuf> {
+    let name = runners_folder.file_name()?.as_encoded_bytes();
+    let name = name.strip_suffix(b"-runners")?;
+    Some(runners_folder.with_file_name(OsStr::from_bytes(name)))
 }
 
 /// `path` with `suffix` appended to its file name.
@@ -213,10 +330,11 @@ mod tests {
         let folder = folder.path().canonicalize().unwrap();
         let [file, link] = ["jobs.db", "link"].map(|name| folder.join(name));
         std::os::unix::fs::symlink(&file, &link).unwrap();
-        assert_eq!(prepare_folder(&link).unwrap(), link, "it leads nowhere yet");
+        assert_eq!(locate(&link).unwrap(), file, "it is not made yet");
         std::fs::write(&file, "").unwrap();
+        assert_eq!(locate(&link).unwrap(), file);
+        assert_eq!(locate(&file).unwrap(), file);
         assert_eq!(prepare_folder(&link).unwrap(), file);
-        assert_eq!(prepare_folder(&file).unwrap(), file);
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub(crate) mod lock_holder;
 pub(crate) mod locks;
 pub(crate) mod names;
 pub(crate) mod new_file;
+pub(crate) mod ownership;
 pub(crate) mod places;
 pub(crate) mod prerequisites;
 pub(crate) mod prune;
@@ -65,6 +66,7 @@ mod sqlite_error;
 pub(crate) mod statement;
 #[cfg(feature = "cli")]
 pub(crate) mod steps;
+pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
 pub(crate) mod tx;
@@ -78,6 +80,7 @@ use connection::{Access, OpenConfig, Opened};
 use effects::Effects;
 use identity::OpenFile;
 use reader::{ReadPool, Reader};
+use schema::Schema;
 use seat::WriterSeat;
 use tx::Tx;
 use writer::Writer;
@@ -88,6 +91,7 @@ pub(crate) struct Store {
     pub(crate) access: Access,
     /// Which file it is.
     pub(crate) file: Arc<OpenFile>,
+    pub(crate) schema: Schema,
     /// Closed before the writer, which looks after the log.
     readers: ReadPool,
     effects: Effects,
@@ -98,24 +102,25 @@ pub(crate) struct Store {
 
 impl Store {
     pub(crate) fn open(mut config: OpenConfig) -> Result<Store> {
-        config.path = file::prepare_folder(&config.path)?;
-        let opened = connection::open_first(&config)?;
+        config.path = file::locate(&config.path)?;
         let Opened {
             conn,
             access,
             file,
             foreign_log,
-        } = opened;
+            schema,
+        } = connection::open_first(&config)?;
         config.opened = Some(Arc::clone(&file));
         let effects = Effects::new(config.clone());
         let writer = (access == Access::ReadWrite)
             .then(|| Writer::new(conn, config.clone(), effects.gate()));
         Ok(Store {
             access,
-            seat: WriterSeat::new(writer, effects.gate())?,
+            seat: WriterSeat::new(&config.path, writer, effects.gate())?,
             effects,
             readers: ReadPool::new(Arc::clone(&file), access),
             file,
+            schema,
             config,
             foreign_log,
         })
@@ -126,6 +131,7 @@ impl Store {
         &self,
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
+        self.refuse_older()?;
         self.seat.write(body)
     }
 
@@ -135,8 +141,9 @@ impl Store {
         &self,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
+        self.refuse_older()?;
         if self.access != Access::ReadWrite {
-            return Err(seat::read_only().into());
+            return Err(ownership::read_only(self.path()).into());
         }
         let done = self.effects.write(body)?;
         self.seat.ring();
@@ -149,7 +156,20 @@ impl Store {
     }
 
     pub(crate) fn reader(&self) -> Result<Reader> {
+        self.refuse_older()?;
         self.readers.get()
+    }
+
+    /// For a copy, which is of the schema that the file is of.
+    pub(crate) fn reader_for_copy(&self) -> Result<Reader> {
+        self.readers.get()
+    }
+
+    fn refuse_older(&self) -> Result<()> {
+        match self.schema {
+            Schema::Older(found) => Err(schema::older(found).context(self.path().display())),
+            Schema::Current | Schema::UpgradedFrom(_) => Ok(()),
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

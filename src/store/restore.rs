@@ -15,7 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
 
-use super::backup::{self, absolute};
+use super::backup::{self, CopySchema, absolute};
 use super::connection::{self, OpenConfig};
 use super::file::{self, with_suffix};
 use super::identity::Found;
@@ -102,6 +102,7 @@ fn checked_copy(from: &Path, to: &Path) -> Result<(NewFile, u64, i64)> {
     let new = backup::copy(&conn, to, Box::new(|| true))
         .map_err(|error| error.context("nothing was restored"))?;
     drop(conn);
+    backup::make_own(&new, CopySchema::Current).map_err(of_backup)?;
     let copy = connection::open_immutable(new.path())?;
     let jobs = copy.query_row(RESTORED_JOBS, [], |row| row.get(0))?;
     let last_id = copy.query_row(RESTORED_LAST_ID, [], |row| row.get(0))?;
@@ -188,7 +189,10 @@ impl Old {
         match held {
             Err(error)
                 if in_use == InUse::Replace
-                    || matches!(error.kind(), Kind::Corrupt | Kind::NotADatabase) =>
+                    || matches!(
+                        error.kind(),
+                        Kind::Corrupt | Kind::NotADatabase | Kind::NoDatabase
+                    ) =>
             {
                 if in_use == InUse::Refuse {
                     foreign_log::refuse_in_use(to)?;

@@ -3,7 +3,9 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use super::connection::wait_while_busy;
+use super::file::OpenMode;
 use super::statement::statements;
+use super::tables;
 use crate::error::Kind;
 use crate::{Error, Result};
 
@@ -55,6 +57,16 @@ statements! {
 /// What the row of `jobq_commit` that names the file begins with.
 pub(crate) const FILE_ID_PREFIX: &str = "jobq file ";
 
+/// What opening a file found of its schema.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Schema {
+    Current,
+    /// It was of this version before.
+    UpgradedFrom(i64),
+    /// It is of this version still.
+    Older(i64),
+}
+
 /// Whose file it is: jobq sets modes only in its own.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
@@ -63,21 +75,28 @@ enum Owner {
 }
 
 /// Makes the schema in an empty file or in an application's, upgrades an older one, refuses a newer one.
-pub(crate) fn ensure(conn: &mut Connection, now_ms: i64) -> Result<()> {
+pub(crate) fn ensure(conn: &mut Connection, mode: OpenMode, now_ms: i64) -> Result<Schema> {
+    tables::check(conn)?;
     match version(conn)? {
         Some(found) if found > VERSION => Err(newer(found)),
         Some(found) => {
             // First: a file that is refused is left as it is.
-            keep_wal(conn)?;
-            if found < VERSION {
-                upgrade(conn, UPGRADES, VERSION, found)?;
+            if found < VERSION && mode == OpenMode::AsIs {
+                return Ok(Schema::Older(found));
             }
-            Ok(())
+            keep_wal(conn)?;
+            if found == VERSION {
+                return Ok(Schema::Current);
+            }
+            upgrade(conn, UPGRADES, VERSION, found)?;
+            Ok(Schema::UpgradedFrom(found))
         }
-        None => {
+        None if mode == OpenMode::Create => {
             create(conn, now_ms)?;
-            keep_wal(conn)
+            keep_wal(conn)?;
+            Ok(Schema::Current)
         }
+        None => Err(no_tables()),
     }
 }
 
@@ -94,20 +113,30 @@ fn keep_wal(conn: &Connection) -> Result<()> {
 
 /// Refuses a file that is not exactly of this version, for readers that cannot upgrade it.
 pub(crate) fn check(conn: &Connection) -> Result<()> {
+    tables::check(conn)?;
     match version(conn)? {
         Some(VERSION) => Ok(()),
         Some(found) if found > VERSION => Err(newer(found)),
         Some(found) => Err(Error::new(
-            Kind::Unsupported,
+            Kind::OlderSchema,
             format!("the database has schema {found}, this jobq needs {VERSION}, and the file is read-only"),
         )
-        .hint("open it once where it can be written")),
+        .hint("let its owner run jobq on it once, or upgrade a copy that you may write")),
         None => Err(no_tables()),
     }
 }
 
 fn no_tables() -> Error {
-    Error::new(Kind::NotADatabase, "the database holds no jobq tables")
+    Error::new(Kind::NoDatabase, "the database holds no jobq tables")
+}
+
+/// For whoever only looks: an older jobq may be at work on the file, and would have to stop.
+pub(crate) fn older(found: i64) -> Error {
+    Error::new(
+        Kind::OlderSchema,
+        format!("the database has schema {found}, this jobq reads {VERSION}; looking does not upgrade it"),
+    )
+    .hint("stop runners of the older jobq, save the file with `jobq backup FILE`, then `jobq run` (or `jobq resume`) upgrades it")
 }
 
 /// Refuses a file that no upgrade could bring to this version.
@@ -216,7 +245,11 @@ pub(crate) fn upgrade_copy(conn: &mut Connection) -> Result<()> {
 }
 
 /// Gives the file an id of its own: a new file, and a copy, are not the file that they came from.
+/// One of an older schema gets its id by the upgrade.
 pub(crate) fn renew_file_id(conn: &Connection) -> Result<()> {
+    if version(conn)? != Some(VERSION) {
+        return Ok(());
+    }
     conn.execute(FILE_ID_RENEW, [])?;
     conn.execute(COMMIT_FILE_ID_RENEW, [])?;
     Ok(())

@@ -1,5 +1,6 @@
 //! Who writes for this process: nobody yet, a thread of its own, or the dispatcher of a runner.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
@@ -7,6 +8,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::command::{Call, Command, Posted, ReplyTo};
 use super::gate::Gate;
+use super::ownership::read_only;
 use super::tx::Tx;
 use super::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
 use crate::doorbell::Doorbell;
@@ -26,6 +28,7 @@ pub(crate) enum Message {
 
 /// The inbox of the process's writer, and the seat that the writer sits on.
 pub(crate) struct WriterSeat {
+    database: PathBuf,
     /// None where the file is read-only: nobody would ever empty it.
     inbox: Option<Sender<Message>>,
     outbox: Receiver<Message>,
@@ -54,12 +57,17 @@ pub(crate) struct SeatLease {
 }
 
 impl WriterSeat {
-    pub(crate) fn new(writer: Option<Writer>, gate: Arc<Gate>) -> Result<WriterSeat> {
+    pub(crate) fn new(
+        database: &Path,
+        writer: Option<Writer>,
+        gate: Arc<Gate>,
+    ) -> Result<WriterSeat> {
         let (inbox, outbox) = bounded(INBOX);
         let inbox = writer.is_some().then_some(inbox);
         let seat = writer.map_or(Seat::Closed, |writer| Seat::Idle(Box::new(writer)));
         let bell = Arc::new(Doorbell::new()?);
         Ok(WriterSeat {
+            database: database.to_owned(),
             inbox,
             outbox,
             bell,
@@ -93,7 +101,7 @@ impl WriterSeat {
 
     fn send(&self, command: Box<dyn Command>) -> Result<()> {
         let Some(inbox) = &self.inbox else {
-            return Err(read_only());
+            return Err(read_only(&self.database));
         };
         self.gate.refuse_inside()?;
         inbox.send(Message::Write(command)).map_err(|_| gone())?;
@@ -135,7 +143,7 @@ impl WriterSeat {
                     }
                 }
             }
-            Seat::Closed => Err(read_only()),
+            Seat::Closed => Err(read_only(&self.database)),
             other => {
                 *seat = other;
                 Ok(())
@@ -165,7 +173,7 @@ impl WriterSeat {
             }
             Seat::Closed => {
                 *seat = Seat::Closed;
-                return Err(read_only());
+                return Err(read_only(&self.database));
             }
         };
         Ok(SeatLease {
@@ -200,14 +208,6 @@ impl Drop for WriterSeat {
             let _ = thread.join();
         }
     }
-}
-
-pub(crate) fn read_only() -> Error {
-    Error::new(
-        Kind::ReadOnly,
-        "the database could only be opened for reading",
-    )
-    .hint("check the permissions of the file and of its folder")
 }
 
 fn gone() -> Error {

@@ -33,7 +33,7 @@ impl From<rusqlite::Error> for Error {
                     .hint("see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place")
             }
             Some(ErrorCode::TooBig) => {
-                Error::invalid("the value is larger than SQLite can hold (1 GB)")
+                Error::invalid("the value is larger than a row may be (256 MiB)")
             }
             Some(ErrorCode::OutOfMemory) => Error::new(Kind::Io, "there is not enough memory")
                 .hint("see `ulimit -v` and what else runs on the machine"),

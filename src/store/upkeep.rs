@@ -8,8 +8,8 @@ use super::audit;
 use super::connection::Access;
 use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use super::damage;
-use super::file;
 use super::fire;
+use super::locks;
 use super::queues;
 use super::runners;
 use super::tx::Tx;
@@ -211,7 +211,7 @@ fn limits(conn: &Connection) -> Result<Finding> {
 pub(crate) fn locks(conn: &Connection, folder: &Path) -> Result<Finding> {
     let mut without = Vec::new();
     for runner in runners::alive(conn)? {
-        if file::has_lock_file(folder, &runner.name) {
+        if locks::has_lock_file(folder, &runner.name) {
             continue;
         }
         // Only now: one that ends lets go of its jobs before it removes its file.

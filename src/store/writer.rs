@@ -48,10 +48,21 @@ pub(crate) struct Writer {
     conn: Option<Connection>,
     names: Names,
     mark: CommitMark,
+    /// Whether the connection is lent to an application's code.
+    use_for: UseFor,
     /// The log is checkpointed when it has so many pages.
     checkpoint_at_pages: i32,
     /// After a lost connection nothing is acknowledged before a checkpoint has succeeded.
     needs_checkpoint: bool,
+}
+
+/// What a writer's connection is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum UseFor {
+    /// jobq's own statements alone.
+    Own,
+    /// An application's as well: its schema may have views and triggers.
+    Lending,
 }
 
 /// So many pages in the log make a runner checkpoint it: 8 MB. At SQLite's own 1,000 every fortieth
@@ -88,8 +99,14 @@ impl Writer {
         writer
     }
 
-    /// One that opens its connection when it is first used.
-    pub(crate) fn unopened(config: OpenConfig, gate: Arc<Gate>) -> Writer {
+    /// One that opens its connection when it is first used, to be lent.
+    pub(crate) fn to_lend(config: OpenConfig, gate: Arc<Gate>) -> Writer {
+        let mut writer = Writer::unopened(config, gate);
+        writer.use_for = UseFor::Lending;
+        writer
+    }
+
+    fn unopened(config: OpenConfig, gate: Arc<Gate>) -> Writer {
         let mark = CommitMark {
             slot: fastrand::i64(0..64),
             last: None,
@@ -101,6 +118,7 @@ impl Writer {
             conn: None,
             names: Names::default(),
             mark,
+            use_for: UseFor::Own,
             checkpoint_at_pages: RUNNER_CHECKPOINT_PAGES,
             needs_checkpoint: false,
         }
@@ -393,7 +411,10 @@ impl Writer {
                 ));
             }
             conn.wal_hook(Some(note_log_pages));
-            self.keep_open_while_lent(&conn)?;
+            if self.use_for == UseFor::Lending {
+                connection::unbound(&conn)?;
+                self.keep_open_while_lent(&conn)?;
+            }
             if let Some(file) = file.filter(|_| self.needs_checkpoint) {
                 file.reopened();
             }

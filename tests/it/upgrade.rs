@@ -40,7 +40,7 @@ fn spine(path: &Path, jobs: u64) -> u64 {
 /// A process that opens the file, and with that upgrades it.
 fn opener(path: &Path) -> Child {
     Command::new(env!("CARGO_BIN_EXE_jobq"))
-        .args(["list", "--limit", "1", "--db"])
+        .args(["resume", "--db"])
         .arg(path)
         .stdin(Stdio::null())
         .stdout(Stdio::null())

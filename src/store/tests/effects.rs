@@ -216,7 +216,7 @@ fn whatever_would_wait_for_itself_from_inside_is_refused() {
 
 #[test]
 fn a_file_that_can_only_be_read_is_not_lent() {
-    let seat = WriterSeat::new(None, std::sync::Arc::default()).unwrap();
+    let seat = WriterSeat::new(std::path::Path::new("x"), None, std::sync::Arc::default()).unwrap();
     assert!(seat.write(|_| Ok(())).unwrap_err().is_read_only());
     let (_folder, mut store) = store();
     store.access = crate::store::connection::Access::ReadOnly;

@@ -51,6 +51,7 @@ modules![
     schedules,
     schema,
     settle,
+    tables,
     uniques,
     why,
     why_blocked,

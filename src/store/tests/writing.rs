@@ -424,7 +424,7 @@ fn what_was_sent_without_waiting_is_written_before_the_store_is_gone() {
 fn a_read_only_file_refuses_every_write_and_never_blocks() {
     let (tell, told) = bounded(1);
     std::thread::spawn(move || {
-        let seat = WriterSeat::new(None, Arc::default()).unwrap();
+        let seat = WriterSeat::new(std::path::Path::new("x"), None, Arc::default()).unwrap();
         for _ in 0..5000 {
             let error = seat.write(|_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), Kind::ReadOnly);

@@ -205,6 +205,7 @@ fn a_final_job_is_removed_and_its_number_is_never_given_again() {
 #[test]
 fn a_paused_queue_starts_nothing_until_it_is_resumed_whoever_runs_jobs() {
     let jobq = Jobq::new();
+    jobq.make_database();
     let paused = jobq.run(&["pause", "q"]).exits(0);
     assert_eq!(paused.stdout, "queue 'q' is paused; it has no jobs yet\n");
     assert!(paused.stderr.starts_with("hint: "), "{paused:?}");
@@ -264,6 +265,7 @@ fn a_pause_of_all_queues_holds_for_every_queue_and_lets_go_what_runs() {
 #[test]
 fn resuming_all_names_the_queues_that_stay_paused() {
     let jobq = Jobq::new();
+    jobq.make_database();
     jobq.run(&["pause", "my queue"]).exits(0);
     jobq.run(&["pause"]).exits(0);
     let resumed = jobq.run(&["resume"]).exits(0);

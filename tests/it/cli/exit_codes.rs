@@ -52,6 +52,7 @@ fn what_is_asked_wrongly_exits_with_2_and_makes_no_database() {
         jobq.run(line).fails(2, &[word]);
     }
     assert!(!jobq.db().exists());
+    jobq.make_database();
     let backwards = jobq
         .run(&["cancel", "9-3"])
         .fails(2, &["'9-3' runs backwards"]);
@@ -71,6 +72,7 @@ fn the_usage_after_an_error_shows_nothing_that_was_not_typed() {
 #[test]
 fn what_is_not_there_exits_with_3_whoever_asks_for_it() {
     let jobq = Jobq::new();
+    jobq.make_database();
     jobq.run(&["status", "@last"]).fails(3, &["no job"]);
     jobq.enqueue(&["--", "true"]);
     for verb in ["status", "logs", "why", "wait", "cancel", "retry", "remove"] {

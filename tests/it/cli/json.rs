@@ -266,7 +266,9 @@ fn status_has_exactly_the_keys_of_the_contract() {
         json!([{"worker": 1, "job": null, "kind": null, "since": null}])
     );
     runner.stop().exits(0);
-    let empty = Jobq::new().stdout(&["status", "--json"]);
+    let empty = Jobq::new();
+    empty.make_database();
+    let empty = empty.stdout(&["status", "--json"]);
     assert!(
         empty.ends_with(",\"queues\":[],\"runners\":[],\"next_due_at\":null}\n"),
         "{empty}"
@@ -292,6 +294,7 @@ fn each_object_is_on_a_line_of_its_own_whatever_is_in_it() {
 #[test]
 fn errors_are_said_on_stderr_with_json_too() {
     let jobq = Jobq::new();
+    jobq.make_database();
     let missing = jobq.run(&["status", "7", "--json"]).exits(3);
     assert_eq!(missing.stdout, "");
     assert!(missing.stderr.starts_with("error: no job 7"), "{missing:?}");

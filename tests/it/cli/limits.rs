@@ -389,6 +389,7 @@ fn a_job_whose_kind_is_at_its_limit_in_each_runner_is_told_so() {
 #[test]
 fn a_job_in_line_for_a_place_is_told_what_its_holder_does() {
     let jobq = Jobq::new();
+    jobq.make_database();
     jobq.run(&["pause", "copies"]).exits(0);
     for queue in ["copies", "default"] {
         jobq.enqueue(&["--key", "disk-1", "--queue", queue, "--", "true"]);

@@ -106,6 +106,7 @@ fn status_shows_a_runner_and_what_its_workers_do() {
 #[test]
 fn a_watched_status_is_shown_again_whenever_something_changes() {
     let jobq = Jobq::new();
+    jobq.make_database();
     let watching = jobq.spawn(&["status", "--watch", "--json"]);
     watching.wait_until_printed("\"pending\":0");
     let mut pending = 0;

@@ -85,6 +85,11 @@ impl Jobq {
         self.folder().join("state/jobq/jobq.db")
     }
 
+    /// Makes the database, without a job in it.
+    pub(crate) fn make_database(&self) {
+        drop(jobq::Queue::open(self.db()).unwrap());
+    }
+
     pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
         let path = self.path(name);
         fs::write(&path, text).unwrap();
