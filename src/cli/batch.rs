@@ -1,6 +1,7 @@
 //! Many jobs from one file: checked whole, then added, with flat memory.
 
 mod added;
+mod command;
 mod input;
 mod line;
 

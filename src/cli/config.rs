@@ -14,6 +14,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jobq::handlers::exec::MAX_OUTPUT_LIMIT_BYTES;
 use jobq::{Backoff, Durability, RetryPolicy};
 use rustix::fs::OFlags;
 use serde::de::Error as _;
@@ -23,6 +24,7 @@ pub(crate) use schedules::ScheduleTable;
 use trust::Caller;
 
 use super::args::{Unknown, WORKERS};
+use super::environ::EnvItem;
 use super::exit::{CliError, CliResult};
 use super::limits::{self, LimitedQueue};
 use super::nearest::UnknownKey;
@@ -93,6 +95,13 @@ pub(crate) struct Defaults {
     pub(crate) retry_delay: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]
     pub(crate) timeout: Option<Duration>,
+    /// Variables for commands, from the environment of whoever enqueues; for the commands of kinds,
+    /// from the runner's.
+    #[serde(default)]
+    pub(crate) env: Vec<EnvItem>,
+    /// How much of a command's output is kept.
+    #[serde(default, deserialize_with = "output_limit")]
+    pub(crate) output_limit: Option<u64>,
     /// For queues without a limit of their own.
     pub(crate) max_queue_size: Option<u64>,
 }
@@ -123,6 +132,12 @@ pub(crate) struct Kind {
     pub(crate) backoff: Option<Backoff>,
     #[serde(default, deserialize_with = "duration")]
     pub(crate) retry_delay: Option<Duration>,
+    /// Variables for the command, from the runner's environment.
+    #[serde(default)]
+    pub(crate) env: Vec<EnvItem>,
+    /// How much of the command's output is kept.
+    #[serde(default, deserialize_with = "output_limit")]
+    pub(crate) output_limit: Option<u64>,
     /// So many of its jobs run at once in a runner.
     pub(crate) concurrency: Option<usize>,
     pub(crate) retention: Option<KindRetention>,
@@ -273,6 +288,16 @@ impl Config {
                 ))
                 .hint("give your handler a kind with another name"));
             }
+            let for_commands = [
+                ("env", !kind.env.is_empty()),
+                ("output_limit", kind.output_limit.is_some()),
+            ];
+            let given = for_commands.iter().find(|(_, is_given)| *is_given);
+            if let Some((key, _)) = given.filter(|_| kind.command.is_none()) {
+                return Err(CliError::usage(format!(
+                    "[kinds.{name}] {key}: it goes with 'command', and there is none"
+                )));
+            }
             let program = kind.command.as_ref().map(|command| command.first());
             if matches!(program, Some(first) if first.is_none_or(String::is_empty)) {
                 return Err(CliError::usage(format!(
@@ -386,6 +411,17 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> CliError {
                 .map(|(key, _)| format!("'{}': ", key.trim()));
             CliError::usage(format!("{place}: {}{told}", key.unwrap_or_default()))
         }
+    }
+}
+
+fn output_limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+    let bytes = limits::bytes_written(value)?;
+    let most = MAX_OUTPUT_LIMIT_BYTES as u64;
+    match bytes <= most {
+        true => Ok(Some(bytes)),
+        false => Err(D::Error::custom(format_args!(
+            "output_limit: {bytes} bytes are too many, {most} (64MiB) are possible"
+        ))),
     }
 }
 

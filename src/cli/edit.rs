@@ -8,8 +8,9 @@ use jobq::{Change, Edit, Jitter, JobId, JobRecord, Queue, When, json};
 use super::args;
 use super::each::{Done, Verb, each};
 use super::enqueue;
+use super::environ::{Environ, Unset};
 use super::exit::{CliError, CliResult};
-use super::origin::{self, EXEC};
+use super::origin::EXEC;
 use super::session::Session;
 
 pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
@@ -171,11 +172,8 @@ fn command(args: &args::Edit) -> CliResult<Vec<Field>> {
         fields.push(field("shell", text(&enqueue::as_text("--shell", shell)?)));
         fields.push(field("command", None));
     }
-    for (name, value) in enqueue::variables(&args.env)? {
-        let value = match value {
-            Some(value) => value,
-            None => origin::from_here(&name)?,
-        };
+    let env = enqueue::variables(&args.env, false)?;
+    for (name, value) in Environ::here().pick(&env, Unset::Refuse)? {
         fields.push((vec!["env".to_owned(), name], text(&value)));
     }
     if let Some(cwd) = &args.cwd {

@@ -1,6 +1,5 @@
 //! `jobq enqueue`.
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
@@ -15,9 +14,10 @@ use super::args::{Enqueue, Start};
 use super::batch::{Added, CheckedBatch};
 use super::clock::now;
 use super::enqueued::{self, Warnings};
+use super::environ::EnvItem;
 use super::exit::{CliError, CliResult, Exit};
 use super::options::{JobRef, Options};
-use super::origin::{Command, Origin, Wanted, Work};
+use super::origin::{Command, Env, Origin, Wanted, Work};
 use super::output::{Format, json, text};
 use super::session::Session;
 use super::{limits, logs, report, wait};
@@ -34,6 +34,7 @@ pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
     }
     let origin = Origin::here(Arc::clone(&session.config))?
         .usual(options)
+        .env(&variables(&args.env, args.env_all)?, &session.screen)?
         .inside(inside);
     match &args.batch {
         Some(path) => add_batch(args, path, origin, session),
@@ -109,7 +110,8 @@ pub(super) fn wanted(args: &Enqueue) -> CliResult<Wanted> {
             Work::Exec(Command {
                 program,
                 cwd: None,
-                env: variables(&args.one.env)?,
+                env: Env::default(),
+                output_limit: args.one.output_limit,
                 input: args.one.input.as_deref().map(input).transpose()?,
                 fail_on: args.one.fail_on.clone(),
             })
@@ -155,17 +157,21 @@ pub(super) fn argv(command: &[OsString]) -> CliResult<Vec<String>> {
         .collect()
 }
 
-/// `NAME=VALUE`, or `NAME` alone for the value that it has here.
-pub(super) fn variables(given: &[OsString]) -> CliResult<BTreeMap<String, Option<String>>> {
-    let mut variables = BTreeMap::new();
+/// What `--env` and `--env-all` ask for.
+pub(super) fn variables(given: &[OsString], all: bool) -> CliResult<Vec<EnvItem>> {
+    let mut items = Vec::new();
+    if all {
+        items.push(EnvItem::all());
+    }
     for variable in given {
         let text = as_text("--env", variable)?;
-        match text.split_once('=') {
-            Some((name, value)) => variables.insert(name.to_owned(), Some(value.to_owned())),
-            None => variables.insert(text, None),
-        };
+        let item = text.parse();
+        items.push(item.map_err(|why: String| {
+            CliError::usage(format!("--env: {why}"))
+                .hint("it is NAME, NAME=VALUE, or a pattern of names: 'AWS_*'")
+        })?);
     }
-    Ok(variables)
+    Ok(items)
 }
 
 /// JSON, `@FILE` with JSON in it, or `-` for stdin; `null` where nothing is given.
@@ -331,17 +337,6 @@ mod tests {
         assert!(error.message().contains("caf"), "{}", error.message());
         let error = argv(&[OsString::from(words[1])]).unwrap_err();
         assert!(error.message().contains("name"), "{}", error.message());
-    }
-
-    #[test]
-    fn variables_have_a_value_or_take_the_one_here() {
-        let given = ["A=1=2", "B=", "C"].map(OsString::from);
-        let expected = [
-            ("A".to_owned(), Some("1=2".to_owned())),
-            ("B".to_owned(), Some(String::new())),
-            ("C".to_owned(), None),
-        ];
-        assert_eq!(variables(&given).unwrap(), BTreeMap::from(expected));
     }
 
     #[test]

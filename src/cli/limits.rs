@@ -180,29 +180,71 @@ pub(crate) fn listed(limits: &LimitsOfQueue) -> String {
 /// An empty database takes nearly as much.
 const SMALLEST_FILE: u64 = 256 << 10;
 
-/// Bytes, as a number or like `512MiB`.
+/// How large the file may be: bytes, as a number or like `512MiB`.
 pub(crate) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Bytes(u64),
-        Text(String),
+    let written = Written::deserialize(value)?;
+    match written.bytes() {
+        Some(bytes) if bytes >= SMALLEST_FILE => Ok(Some(bytes)),
+        Some(1..) => {
+            Err(written
+                .refused("it must be at least 256KiB: an empty database takes about as much"))
+        }
+        _ => Err(written.refused("sizes look like 512MiB or 1GiB")),
     }
-    let written = Written::deserialize(value)
-        .map_err(|_| D::Error::custom("sizes look like \"512MiB\" or \"1GiB\""))?;
-    let bytes = match &written {
-        Written::Bytes(bytes) => Some(*bytes),
-        Written::Text(text) => bytes(text),
-    };
-    let why = match bytes {
-        Some(bytes) if bytes >= SMALLEST_FILE => return Ok(Some(bytes)),
-        Some(1..) => "it must be at least 256KiB: an empty database takes about as much",
-        _ => "sizes look like 512MiB or 1GiB",
-    };
-    Err(match written {
-        Written::Bytes(bytes) => D::Error::custom(format_args!("invalid size {bytes}: {why}")),
-        Written::Text(text) => D::Error::custom(format_args!("invalid size '{text}': {why}")),
-    })
+}
+
+/// Bytes, as a number or like `64KiB`, none being possible.
+pub(crate) fn bytes_written<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
+    let written = Written::deserialize(value)?;
+    written
+        .bytes()
+        .ok_or_else(|| written.refused("sizes look like 64KiB or 10MiB"))
+}
+
+/// A size as it is written in JSON or TOML.
+enum Written {
+    Bytes(u64),
+    Text(String),
+}
+
+impl<'de> Deserialize<'de> for Written {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Written, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Either {
+            Bytes(u64),
+            Text(String),
+        }
+        match Either::deserialize(value) {
+            Ok(Either::Bytes(bytes)) => Ok(Written::Bytes(bytes)),
+            Ok(Either::Text(text)) => Ok(Written::Text(text)),
+            Err(_) => Err(D::Error::custom("sizes look like \"512MiB\" or \"1GiB\"")),
+        }
+    }
+}
+
+impl Written {
+    fn bytes(&self) -> Option<u64> {
+        match self {
+            Written::Bytes(bytes) => Some(*bytes),
+            Written::Text(text) => bytes(text),
+        }
+    }
+
+    fn refused<E: serde::de::Error>(&self, why: &str) -> E {
+        match self {
+            Written::Bytes(bytes) => E::custom(format_args!("invalid size {bytes}: {why}")),
+            Written::Text(text) => E::custom(format_args!("invalid size '{text}': {why}")),
+        }
+    }
+}
+
+/// Bytes on the command line: `65536`, `64KiB`, `10M`.
+pub(crate) fn bytes_given(text: &str) -> Result<u64, String> {
+    let number = text.trim().parse().ok();
+    number
+        .or_else(|| bytes(text))
+        .ok_or_else(|| "sizes look like 65536, 64KiB or 10MiB".to_owned())
 }
 
 fn bytes(text: &str) -> Option<u64> {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use jiff::Timestamp;
-use jobq::{Event, EventKind, Level, LogEntry};
+use jobq::{Event, EventKind, JobId, Level, LogEntry};
 
 /// Where a line came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,7 @@ impl Source {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Piece {
     pub(super) at: Timestamp,
+    pub(super) job: Option<JobId>,
     pub(super) attempt: Option<u32>,
     pub(super) source: Source,
     pub(super) text: Vec<u8>,
@@ -59,6 +60,7 @@ impl Piece {
         };
         Some(Piece {
             at: event.at,
+            job: event.job,
             attempt: event.attempt,
             source,
             text,
@@ -161,6 +163,7 @@ mod tests {
     fn piece(source: Source, second: i64, attempt: u32, text: &str) -> Piece {
         Piece {
             at: Timestamp::from_second(second).unwrap(),
+            job: None,
             attempt: Some(attempt),
             source,
             text: text.into(),

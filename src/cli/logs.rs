@@ -1,5 +1,7 @@
 //! `jobq logs`: what a job printed and logged.
 
+mod many;
+
 use std::io::Write;
 use std::time::Duration;
 
@@ -22,11 +24,13 @@ use super::wording::sentence;
 const WAIT: Duration = Duration::from_secs(3600);
 
 pub(super) fn run(args: &args::Logs, session: &Session) -> CliResult {
-    let id = session.resolve_id(&args.id)?;
     let wanted = Wanted {
         attempt: args.attempt,
         stream: args.stream.or(args.level.map(|_| args::Stream::Log)),
         level: args.level,
+    };
+    let Some(id) = the_only_one(args, session)? else {
+        return many::run(args, wanted, session);
     };
     let mut tail = Tail::new(session, id, wanted)?;
     if args.follow {
@@ -36,6 +40,17 @@ pub(super) fn run(args: &args::Logs, session: &Session) -> CliResult {
         tail.printer.attempt_ended()?;
     }
     Ok(Exit::Done)
+}
+
+/// The job, where one is named.
+fn the_only_one(args: &args::Logs, session: &Session) -> CliResult<Option<JobId>> {
+    let [word] = &args.ids[..] else {
+        return Ok(None);
+    };
+    Ok(match session.resolve_ids(std::slice::from_ref(word))?[..] {
+        [id] => Some(id),
+        _ => None,
+    })
 }
 
 /// Prints a job's output as it comes, until the job is final; the state it ended in.
@@ -305,9 +320,25 @@ impl<'a> Printer<'a> {
         self.human(&line)
     }
 
+    /// A line without its end, with its job in front: one of many.
+    fn line_of_many(&mut self, mut line: Piece) -> CliResult<()> {
+        if self.output.is_json() {
+            return self.json(&line);
+        }
+        if let Some(job) = line.job {
+            let job = self.output.paint(Look::Dim, format!("[{job}]"));
+            write!(self.out, "{job} ")?;
+        }
+        if line.source.level().is_none() {
+            line.text.push(b'\n');
+        }
+        self.human(&line)
+    }
+
     fn json(&mut self, line: &Piece) -> CliResult<()> {
         let json = LogJson {
             at: Time(line.at),
+            job: line.job,
             attempt: line.attempt,
             stream: line.source.name(),
             level: line.source.level(),

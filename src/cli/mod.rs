@@ -13,6 +13,7 @@ mod each;
 mod edit;
 mod enqueue;
 mod enqueued;
+mod environ;
 mod events;
 mod exit;
 mod gone;

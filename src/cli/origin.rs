@@ -1,23 +1,20 @@
 //! Where jobs come from: what a job gets from the directory, the environment and the config of the
 //! process that enqueues it.
 
-use std::collections::BTreeMap;
 use std::env;
-use std::ffi::OsString;
 use std::sync::Arc;
 
-use jobq::handlers::exec::{ExecPayload, Program};
+use jobq::handlers::exec::{ExecPayload, Program, Umask};
 use jobq::{AttemptRef, NewJob, OnDuplicate};
 
 use super::config::Config;
+use super::environ::{EnvItem, Environ, Unset, Variables};
 use super::exit::{CliError, CliResult};
 use super::options::Options;
+use super::screen::Screen;
 
 /// The kind of jobs that are commands.
 pub(crate) const EXEC: &str = "exec";
-
-/// Variables that every command remembers.
-const REMEMBERED: [&str; 3] = ["PATH", "HOME", "LANG"];
 
 /// A job as somebody asks for it: as options, or as a line of a batch.
 #[derive(Clone, Debug)]
@@ -41,18 +38,39 @@ pub(crate) struct Command {
     pub(crate) program: Program,
     /// Another directory than this process's; relative to it.
     pub(crate) cwd: Option<String>,
-    /// Further variables; none takes the value from here.
-    pub(crate) env: BTreeMap<String, Option<String>>,
+    /// Further variables.
+    pub(crate) env: Env,
     /// What it reads from stdin.
     pub(crate) input: Option<Vec<u8>>,
+    pub(crate) output_limit: Option<u64>,
     pub(crate) fail_on: Option<String>,
+}
+
+/// Further variables that are asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Env {
+    pub(crate) items: Vec<EnvItem>,
+    pub(crate) unset: Unset,
+}
+
+impl Default for Env {
+    /// None.
+    fn default() -> Env {
+        Env {
+            items: Vec::new(),
+            unset: Unset::Refuse,
+        }
+    }
 }
 
 /// What this process gives to the jobs that it enqueues.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin {
     cwd: String,
-    env: Vec<(&'static str, String)>,
+    environ: Environ,
+    /// Variables for all commands.
+    env: Variables,
+    umask: Option<Umask>,
     config: Arc<Config>,
     /// What jobs say that do not say otherwise.
     usual: Options,
@@ -71,15 +89,14 @@ impl Origin {
                 CliError::failed(format!("the working directory {cwd:?} is not UTF-8"))
                     .hint("a job can remember only a directory whose name is UTF-8")
             })?;
-        // A runner has a PATH, a HOME and a LANG of its own: one that is missing or no text here is
-        // not worth refusing the job.
-        let env = REMEMBERED
-            .into_iter()
-            .filter_map(|name| Some((name, env::var(name).ok()?)))
-            .collect();
+        let environ = Environ::here();
+        let mut env = environ.remembered();
+        env.extend(environ.pick(&config.defaults.env, Unset::LeaveOut)?);
         Ok(Origin {
             cwd,
+            environ,
             env,
+            umask: Umask::of_this_process(),
             config,
             usual: Options::default(),
             inside: None,
@@ -91,6 +108,15 @@ impl Origin {
     pub(crate) fn usual(mut self, usual: Options) -> Origin {
         self.usual = usual;
         self
+    }
+
+    /// Variables for all commands, besides what every command remembers.
+    pub(crate) fn env(mut self, items: &[EnvItem], screen: &Screen) -> CliResult<Origin> {
+        for note in self.environ.notes(items) {
+            screen.hint(note);
+        }
+        self.env.extend(self.environ.pick(items, Unset::Refuse)?);
+        Ok(self)
     }
 
     /// The attempt that this process belongs to: the children it enqueues are committed with it.
@@ -134,14 +160,17 @@ impl Origin {
         };
         let mut payload = ExecPayload::new(command.program)?.with_cwd(cwd)?;
         for (name, value) in &self.env {
-            payload = payload.with_env(*name, value)?;
-        }
-        for (name, value) in command.env {
-            let value = match value {
-                Some(value) => value,
-                None => from_here(&name)?,
-            };
             payload = payload.with_env(name, value)?;
+        }
+        let own = self.environ.pick(&command.env.items, command.env.unset)?;
+        for (name, value) in own {
+            payload = payload.with_env(name, value)?;
+        }
+        if let Some(umask) = self.umask {
+            payload = payload.with_umask(umask);
+        }
+        if let Some(bytes) = command.output_limit {
+            payload = payload.with_output_limit(bytes)?;
         }
         if let Some(input) = command.input {
             payload = payload.with_input(input)?;
@@ -153,31 +182,18 @@ impl Origin {
     }
 }
 
-pub(crate) fn from_here(name: &str) -> CliResult<String> {
-    if name.is_empty() || name.contains(['=', '\0']) {
-        return Err(CliError::usage(format!(
-            "env: {name:?} cannot be the name of a variable"
-        )));
-    }
-    match env::var_os(name).map(OsString::into_string) {
-        Some(Ok(value)) => Ok(value),
-        Some(Err(_)) => Err(CliError::usage(format!(
-            "env: the value of {name} here is not UTF-8"
-        ))),
-        None => Err(CliError::usage(format!("env: {name} is not set here"))
-            .hint(format!("give it a value: {name}=VALUE"))),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::cli::exit::Exit;
 
     fn origin() -> Origin {
         Origin {
             cwd: "/srv".to_owned(),
-            env: vec![("PATH", "/bin".to_owned()), ("LANG", "C".to_owned())],
+            environ: Environ::default(),
+            env: [("PATH", "/bin"), ("LANG", "C")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            umask: Some("22".parse().unwrap()),
             config: Arc::default(),
             usual: Options::default(),
             inside: None,
@@ -188,8 +204,9 @@ mod tests {
         Command {
             program: Program::Argv(vec!["ls".to_owned()]),
             cwd: None,
-            env: BTreeMap::new(),
+            env: Env::default(),
             input: None,
+            output_limit: None,
             fail_on: None,
         }
     }
@@ -202,7 +219,7 @@ mod tests {
     fn a_command_remembers_where_it_came_from() {
         assert_eq!(
             json(ls()),
-            r#"{"command":["ls"],"cwd":"/srv","env":{"LANG":"C","PATH":"/bin"}}"#
+            r#"{"command":["ls"],"cwd":"/srv","env":{"LANG":"C","PATH":"/bin"},"umask":"0022"}"#
         );
     }
 
@@ -210,39 +227,23 @@ mod tests {
     fn what_a_command_asks_for_wins() {
         let asked = Command {
             cwd: Some("sub/dir".to_owned()),
-            env: BTreeMap::from([
-                ("LANG".to_owned(), Some("de".to_owned())),
-                ("A".to_owned(), Some(String::new())),
-            ]),
+            env: Env {
+                items: ["LANG=de", "A="].map(|item| item.parse().unwrap()).into(),
+                ..Env::default()
+            },
+            output_limit: Some(10),
             fail_on: Some("2,64-78".to_owned()),
             ..ls()
         };
         assert_eq!(
             json(asked),
-            r#"{"command":["ls"],"cwd":"/srv/sub/dir","env":{"A":"","LANG":"de","PATH":"/bin"},"fail_on":"2,64-78"}"#
+            r#"{"command":["ls"],"cwd":"/srv/sub/dir","env":{"A":"","LANG":"de","PATH":"/bin"},"umask":"0022","output_limit":10,"fail_on":"2,64-78"}"#
         );
         let absolute = Command {
             cwd: Some("/opt".to_owned()),
             ..ls()
         };
         assert!(json(absolute).contains(r#""cwd":"/opt""#));
-    }
-
-    #[test]
-    fn a_variable_that_is_not_set_here_is_refused() {
-        for (name, why) in [
-            ("JOBQ_SURELY_NOT_SET", "is not set here"),
-            ("", "cannot be the name"),
-            ("A=B", "cannot be the name"),
-        ] {
-            let asked = Command {
-                env: BTreeMap::from([(name.to_owned(), None)]),
-                ..ls()
-            };
-            let error = origin().payload(asked).unwrap_err();
-            assert_eq!(error.exit(), Exit::Usage);
-            assert!(error.message().contains(why), "{}", error.message());
-        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! `jobq run`.
 
 mod failures;
+mod output;
 mod reload;
 mod service;
 mod show;
@@ -19,6 +20,7 @@ use jobq::{
 };
 
 use self::failures::Failures;
+use self::output::{Printer, Sink};
 use self::reload::Watched;
 use self::service::Service;
 use self::show::{Show, Summary};
@@ -26,7 +28,8 @@ use self::signals::Signals;
 use super::args::{Run, Unknown};
 use super::batch::CheckedBatch;
 use super::clock;
-use super::config::Config;
+use super::config::{Config, Kind};
+use super::environ::{Environ, Unset};
 use super::exit::{CliError, CliResult, Exit};
 use super::limits;
 use super::origin::Origin;
@@ -52,7 +55,12 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let began = clock::instant();
     let since = clock::now();
     let failures = Failures::since_now(&queue, session)?;
-    let mut builder = builder(args, &session.config, &queue)?;
+    let printer = match args.output {
+        true => Some(Printer::start(session.output.format)?),
+        false => None,
+    };
+    let sink = printer.as_ref().map(Printer::sink);
+    let mut builder = builder(args, &session.config, &queue, sink.clone())?;
     if let Some(batch) = batch {
         builder = builder.drain_batch(batch);
     }
@@ -60,7 +68,7 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let id = runner.id();
     let failures = failures.follow(runner.id())?;
     let signals = Signals::listen(runner.stopper(), &session.screen)?;
-    let watched = Watched::start(args, &queue, runner.reloader(), session)?;
+    let watched = Watched::start(args, &queue, runner.reloader(), sink, session)?;
     let mut service = Service::ready();
     announce(args, &runner, &queue, session);
     let mut show = Show::new(args, batch, &queue, session)?;
@@ -68,6 +76,9 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     show.end();
     service::stopping();
     watched.end();
+    if let Some(printer) = printer {
+        printer.end();
+    }
     failures.end();
     let was_interrupted = signals.end();
     let ended = ended?;
@@ -256,11 +267,23 @@ fn tell_resumed(resumed: &ResumedBatch, session: &Session) {
     }
 }
 
-fn builder(args: &Run, config: &Config, queue: &Queue) -> CliResult<RunnerBuilder> {
+fn builder(
+    args: &Run,
+    config: &Config,
+    queue: &Queue,
+    sink: Option<Arc<Sink>>,
+) -> CliResult<RunnerBuilder> {
     let usual = Retention::default();
+    let mut exec = ExecHandler::default();
+    if let Some(bytes) = config.defaults.output_limit {
+        exec = exec.output_limit(bytes)?;
+    }
+    if let Some(sink) = &sink {
+        exec = exec.output_sink(Arc::clone(sink) as _);
+    }
     let mut builder = queue
         .runner()
-        .handler(EXEC, ExecHandler)
+        .handler(EXEC, exec)
         .handler(Sleep::KIND, SleepHandler)
         .until(match args.drain {
             true => Until::Drained,
@@ -305,14 +328,31 @@ fn builder(args: &Run, config: &Config, queue: &Queue) -> CliResult<RunnerBuilde
             builder = builder.kind_retention(name, retention);
         }
         if let Some(argv) = &kind.command {
-            let mut handler = CommandHandler::new(argv.clone())?;
-            if let Some(folder) = &config.folder {
-                handler = handler.cwd(folder);
-            }
-            builder = builder.handler(name, handler);
+            let handler = command_handler(argv, kind, config)?;
+            builder = builder.handler(
+                name,
+                match &sink {
+                    Some(sink) => handler.output_sink(Arc::clone(sink) as _),
+                    None => handler,
+                },
+            );
         }
     }
     Ok(builder)
+}
+
+/// The handler of a kind that has a command.
+fn command_handler(argv: &[String], kind: &Kind, config: &Config) -> CliResult<CommandHandler> {
+    let env = [&config.defaults.env[..], &kind.env[..]].concat();
+    let env = Environ::here().pick(&env, Unset::LeaveOut)?;
+    let mut handler = CommandHandler::new(argv.to_vec())?.env(env)?;
+    if let Some(bytes) = kind.output_limit.or(config.defaults.output_limit) {
+        handler = handler.output_limit(bytes)?;
+    }
+    if let Some(folder) = &config.folder {
+        handler = handler.cwd(folder);
+    }
+    Ok(handler)
 }
 
 fn announce(args: &Run, runner: &Runner, queue: &Queue, session: &Session) {

@@ -126,7 +126,10 @@ fn add(args: &ScheduleAdd, session: &Session) -> CliResult {
         );
     }
     let options = enqueue::options(&args.job, session)?;
-    let origin = Origin::here(Arc::clone(&session.config))?.usual(options);
+    let env = enqueue::variables(&args.job.env, args.job.env_all)?;
+    let origin = Origin::here(Arc::clone(&session.config))?
+        .usual(options)
+        .env(&env, &session.screen)?;
     let job = origin.job(enqueue::wanted(&args.job)?)?;
     let mut schedule = Schedule::new(&args.name, &args.cron, job)
         .missed(args.missed)

@@ -133,7 +133,11 @@ fn what_a_killed_runner_left_is_gone_when_a_run_of_what_is_due_takes_over() {
     let id = shell(&queue, &escaping(&scene));
     pids_in(&scene, "pids", ESCAPES.len());
     first.kill();
-    queue.runner().handler(EXEC, ExecHandler).run_due().unwrap();
+    queue
+        .runner()
+        .handler(EXEC, ExecHandler::default())
+        .run_due()
+        .unwrap();
     assert_eq!(job(&queue, id).state, State::Completed);
     assert!(!scene.file("survivors").exists());
 }

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jobq::When;
 
 use super::options::{JobOptions, RULES};
-use crate::cli::parse;
+use crate::cli::{limits, parse};
 
 #[derive(Debug, Args)]
 #[command(
@@ -49,6 +49,14 @@ pub(crate) struct Enqueue {
     /// Commit every N lines of a very large batch [default: all lines in one transaction]
     #[arg(long, value_name = "N", conflicts_with_all = ["command", "shell", "kind"])]
     pub(crate) chunk: Option<NonZeroU64>,
+    /// A variable for the command, kept with the job: with this value, with the one it has here, or
+    /// all whose names fit a pattern ('AWS_*'); may be given more than once. Commands get PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER,
+    /// LOGNAME and SHELL without being asked
+    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "kind")]
+    pub(crate) env: Vec<OsString>,
+    /// All variables that are set here, for the command; they are kept with the job, in the file
+    #[arg(long, conflicts_with = "kind")]
+    pub(crate) env_all: bool,
     #[command(flatten)]
     pub(crate) job: JobOptions,
     #[command(flatten)]
@@ -61,8 +69,8 @@ pub(crate) struct Enqueue {
 const OF_ONE_JOB: [&str; 7] = [
     "unique",
     "fail_on",
-    "env",
     "input",
+    "output_limit",
     "wait",
     "follow",
     "wait_timeout",
@@ -105,9 +113,10 @@ pub(crate) struct OneJob {
     /// Exit codes of the command that fail it for good, like 2,64-78 [default: 126,127]
     #[arg(long, value_name = "CODES", conflicts_with = "kind")]
     pub(crate) fail_on: Option<String>,
-    /// A variable for the command: with this value, or with its value here; may be given more than once
-    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "kind")]
-    pub(crate) env: Vec<OsString>,
+    /// How much of the command's output is kept, up to 64MiB: 100KiB, 0 for nothing; of what is more
+    /// the beginning and the end [default: 1MiB, or as the config file says]
+    #[arg(long, value_name = "SIZE", conflicts_with = "kind", value_parser = limits::bytes_given)]
+    pub(crate) output_limit: Option<u64>,
     /// What the command reads from stdin: this text, what is in @FILE now, or - for this command's
     /// own stdin; at most 8 MiB [default: nothing, /dev/null]
     #[arg(

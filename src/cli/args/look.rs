@@ -1,13 +1,14 @@
 //! The verbs that only look: status, list, logs, wait, why, events.
 
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, ValueEnum};
 use jobq::{EventKind, Level, Sort};
 
 use super::choices;
-use super::filter::{FILTERS_AND_STATE, JobFilter, StateFilter};
+use super::filter::{FILTERS, FILTERS_AND_STATE, JobFilter, StateFilter};
 use crate::cli::parse;
 
 #[derive(Debug, Args)]
@@ -72,9 +73,16 @@ impl From<SortBy> for Sort {
 
 #[derive(Debug, Args)]
 pub(crate) struct Logs {
-    /// The job: 42, @last
-    pub(crate) id: String,
-    /// Go on as more comes, until the job has ended
+    /// The jobs: 42, 3,5, 8-12, @last [default: all]. Of more than one, each line has its job's id in
+    /// front
+    #[arg(value_name = "ID", conflicts_with_all = FILTERS)]
+    pub(crate) ids: Vec<String>,
+    #[command(flatten)]
+    pub(crate) filter: JobFilter,
+    /// Only jobs of this batch, as `run -f` has added it from this folder: its file, or its digest
+    #[arg(long, value_name = "FILE|DIGEST", conflicts_with = "ids", conflicts_with_all = FILTERS)]
+    pub(crate) batch: Option<PathBuf>,
+    /// Go on as more comes: until the jobs that are named have ended, for others until Ctrl-C
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only this attempt

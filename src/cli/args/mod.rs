@@ -254,7 +254,6 @@ mod tests {
             "jobq enqueue --chunk 0 --batch f",
             "jobq enqueue --batch f --wait",
             "jobq enqueue --batch f --unique k",
-            "jobq enqueue --batch f --env A=1",
             "jobq enqueue --unique k --unique-by-payload -- ls",
             "jobq enqueue --places 2 -- ls",
             "jobq enqueue --key k --places 0 -- ls",

@@ -14,7 +14,8 @@ The first Ctrl-C or SIGTERM ends it gracefully, the second hurries it.
 
 Examples:
   jobq run
-  jobq run --drain -f jobs.jsonl     a durable xargs -P5")]
+  jobq run --drain -f jobs.jsonl     a durable xargs -P5
+  jobq run --drain --output          and its output, as xargs shows it")]
 pub(crate) struct Run {
     /// How many jobs run at a time [default: workers in the config file, else 5]
     #[arg(short = 'j', long, value_name = "N", value_parser = workers)]
@@ -33,6 +34,10 @@ pub(crate) struct Run {
     /// same batch is unfinished, go on with it instead
     #[arg(short = 'f', long = "file", value_name = "FILE|-")]
     pub(crate) file: Option<PathBuf>,
+    /// Print what the jobs' commands print, as it comes: whole lines, each with its job's id in front,
+    /// stdout to stdout and stderr to stderr. It is kept in the file all the same
+    #[arg(long)]
+    pub(crate) output: bool,
     /// Add the batch once more all the same
     #[arg(long, requires = "file")]
     pub(crate) again: bool,

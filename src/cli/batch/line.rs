@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::time::Duration;
 
-use jobq::handlers::exec::{ExecPayload, Program};
+use jobq::handlers::exec::Program;
 use jobq::{Backoff, ChildPolicy, Jitter, JobId, OnDuplicate, Priority, When};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
+use super::command::{EnvFields, SizeField, env, input};
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::nearest::UnknownKey;
 use crate::cli::options::{JobRef, Options, Unique};
@@ -58,7 +59,10 @@ struct Fields<'a> {
     tags: Option<BTreeMap<String, String>>,
     label: Option<String>,
     fail_on: Option<String>,
-    env: Option<BTreeMap<String, Option<String>>>,
+    #[serde(default)]
+    env: Option<EnvFields>,
+    env_all: Option<bool>,
+    output_limit: Option<SizeField>,
     input: Option<String>,
     input_base64: Option<String>,
     cwd: Option<String>,
@@ -102,6 +106,8 @@ impl Fields<'_> {
         let for_commands = [
             ("fail_on", self.fail_on.is_some()),
             ("env", self.env.is_some()),
+            ("env_all", self.env_all.is_some()),
+            ("output_limit", self.output_limit.is_some()),
             ("input", self.input.is_some()),
             ("input_base64", self.input_base64.is_some()),
             ("cwd", self.cwd.is_some()),
@@ -135,7 +141,8 @@ impl Fields<'_> {
             work: Work::Exec(Command {
                 program,
                 cwd: self.cwd,
-                env: self.env.unwrap_or_default(),
+                env: env(self.env, self.env_all)?,
+                output_limit: self.output_limit.map(|SizeField(bytes)| bytes),
                 input: input(self.input, self.input_base64.as_deref())?,
                 fail_on: self.fail_on,
             }),
@@ -190,18 +197,6 @@ impl Fields<'_> {
             tags: self.tags.take().unwrap_or_default(),
             label: self.label.take(),
         })
-    }
-}
-
-/// Text, or the bytes that a base64 text stands for.
-fn input(text: Option<String>, base64: Option<&str>) -> CliResult<Option<Vec<u8>>> {
-    match (text, base64) {
-        (None, None) => Ok(None),
-        (Some(text), None) => Ok(Some(text.into_bytes())),
-        (None, Some(text)) => Ok(Some(ExecPayload::decode_input(text)?)),
-        (Some(_), Some(_)) => Err(CliError::usage(
-            "it has both 'input' and 'input_base64'; one is wanted",
-        )),
     }
 }
 
@@ -366,8 +361,8 @@ mod tests {
             Program::Argv(vec!["ls".into(), "-l".into()])
         );
         assert_eq!(command.fail_on.as_deref(), Some("2"));
-        assert_eq!(command.env["A"].as_deref(), Some("1"));
-        assert_eq!(command.env["PATH"], None);
+        let expected = ["A=1", "PATH"].map(|item| item.parse().unwrap());
+        assert_eq!(command.env.items, expected);
         assert_eq!(command.cwd.as_deref(), Some("sub"));
     }
 

@@ -7,7 +7,8 @@ use jobq::{Backoff, Missed, OnDuplicate, Overlap, Priority};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use super::duration;
+use super::{duration, output_limit};
+use crate::cli::environ::EnvItem;
 
 /// A schedule with its job, as the file has it.
 #[derive(Clone, Debug, Deserialize)]
@@ -25,6 +26,12 @@ pub(crate) struct ScheduleTable {
     pub(crate) shell: Option<String>,
     /// What the command reads from stdin.
     pub(crate) input: Option<String>,
+    /// Variables for the command, from the environment of the runner that declares the schedule.
+    #[serde(default)]
+    pub(crate) env: Vec<EnvItem>,
+    /// How much of the command's output is kept.
+    #[serde(default, deserialize_with = "output_limit")]
+    pub(crate) output_limit: Option<u64>,
     /// Of a kind's job; null where nothing is said.
     #[serde(default, deserialize_with = "payload")]
     pub(crate) payload: Option<serde_json::Value>,

@@ -274,6 +274,7 @@ fn data_json(kind: EventKind, data: &EventData) -> DataJson<'_> {
 #[derive(Serialize)]
 pub(crate) struct LogJson<'a> {
     pub(crate) at: Time,
+    pub(crate) job: Option<JobId>,
     pub(crate) attempt: Option<u32>,
     pub(crate) stream: &'a str,
     pub(crate) level: Option<jobq::Level>,

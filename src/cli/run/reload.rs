@@ -12,6 +12,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::builder;
+use super::output::Sink;
 use crate::cli::args::Run;
 use crate::cli::config::{Config, Stamp, stamp_of};
 use crate::cli::exit::CliResult;
@@ -33,6 +34,7 @@ struct Watcher {
     config: Arc<Config>,
     queue: Queue,
     reloader: Reloader,
+    sink: Option<Arc<Sink>>,
     screen: Screen,
     /// The state of the file that was read last, used or not.
     seen: Stamp,
@@ -46,6 +48,7 @@ impl Watched {
         args: &Run,
         queue: &Queue,
         reloader: Reloader,
+        sink: Option<Arc<Sink>>,
         session: &Session,
     ) -> CliResult<Watched> {
         let config = &session.config;
@@ -58,6 +61,7 @@ impl Watched {
             config: Arc::clone(config),
             queue: queue.clone(),
             reloader,
+            sink,
             screen: session.screen.clone(),
             seen: config.stamp,
             changes: changes(&[config.path.clone(), canonical.clone()]),
@@ -154,7 +158,7 @@ impl Watcher {
     /// Everything is checked before anything is changed.
     fn apply(&self, new: &Arc<Config>) -> CliResult<()> {
         schedule::declared::check(&self.queue, new)?;
-        let builder = builder(&self.args, new, &self.queue)?;
+        let builder = builder(&self.args, new, &self.queue, self.sink.clone())?;
         limits::sync_with(&self.queue, &new.queues)?;
         if !self.args.drain {
             schedule::declared::sync(&self.queue, new, &self.screen)?;

@@ -48,7 +48,8 @@ impl Show {
             },
             None => Total::All(queue.clone()),
         };
-        let is_live = session.screen.talk() == Talk::Live && (args.drain || batch.is_some());
+        let is_asked = !args.output && (args.drain || batch.is_some());
+        let is_live = session.screen.talk() == Talk::Live && is_asked;
         let length = match total {
             Total::Batch { jobs, .. } => jobs,
             Total::All(_) => 0,

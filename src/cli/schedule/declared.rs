@@ -1,6 +1,5 @@
 //! The schedules of the config file: a runner brings them into the database when it starts.
 
-use std::collections::BTreeMap;
 use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,9 +9,10 @@ use jobq::{NewJob, Queue, Schedule, ScheduleOrigin, ScheduleRecord, SchedulesSyn
 
 use crate::cli::clock::now;
 use crate::cli::config::{self, Config, ScheduleTable};
+use crate::cli::environ::Unset;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::options::{Options, Unique};
-use crate::cli::origin::{Command, Origin, Wanted, Work};
+use crate::cli::origin::{Command, Env, Origin, Wanted, Work};
 use crate::cli::screen::Screen;
 use crate::cli::why::word;
 
@@ -195,9 +195,16 @@ fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob
 fn work(table: &ScheduleTable, config: &Config) -> Result<Work, AtKey> {
     let program = match (&table.kind, &table.command, &table.shell) {
         (Some(kind), None, None) => {
-            if table.input.is_some() {
-                let error = CliError::usage("only a command has one");
-                return Err(("input", error.hint("the job of a kind has a payload")));
+            for (key, is_given) in [
+                ("input", table.input.is_some()),
+                ("env", !table.env.is_empty()),
+                ("output_limit", table.output_limit.is_some()),
+            ] {
+                if is_given {
+                    let error =
+                        CliError::usage("it goes with 'command' or 'shell', not with 'kind'");
+                    return Err((key, error));
+                }
             }
             let payload = table.payload.as_ref();
             return Ok(Work::Kind {
@@ -224,7 +231,11 @@ fn work(table: &ScheduleTable, config: &Config) -> Result<Work, AtKey> {
     Ok(Work::Exec(Command {
         program,
         cwd: folder.and_then(|folder| folder.to_str()).map(str::to_owned),
-        env: BTreeMap::new(),
+        env: Env {
+            items: table.env.clone(),
+            unset: Unset::LeaveOut,
+        },
+        output_limit: table.output_limit,
         input: table.input.clone().map(String::into_bytes),
         fail_on: None,
     }))

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::buffer::spare_capacity;
 
 use super::exit::last_words;
+use super::kept::Kept;
 
 /// The longest piece that is handed on at once.
 pub(crate) const CHUNK_MAX_BYTES: usize = 64 * 1024;
@@ -18,8 +19,8 @@ const HOLD: Duration = Duration::from_millis(100);
 const TAIL_BYTES: usize = 1024;
 
 /// One of the two streams that a command prints to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stream {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
     /// What it has to say.
     Stdout,
     /// What it says about itself.
@@ -30,7 +31,7 @@ impl Stream {
     /// Both, in the order in which they are read.
     pub(super) const ALL: [Stream; 2] = [Stream::Stdout, Stream::Stderr];
 
-    fn other(self) -> Stream {
+    pub(super) fn other(self) -> Stream {
         match self {
             Stream::Stdout => Stream::Stderr,
             Stream::Stderr => Stream::Stdout,
@@ -43,9 +44,21 @@ pub(crate) trait Watcher {
     /// It has been started, as the leader of the process group `pid`.
     fn spawned(&mut self, _pid: i32) {}
 
+    /// Whether it can take what the command prints. While it cannot, nothing is read.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
     /// It has printed `bytes`: any bytes, at most [`CHUNK_MAX_BYTES`], whole lines and whole
     /// characters where that is possible.
+    fn printed(&mut self, _stream: Stream, _bytes: &[u8]) {}
+
+    /// Of what it has printed, `bytes` are kept, within the limit: pieces as for
+    /// [`printed`](Watcher::printed).
     fn output(&mut self, stream: Stream, bytes: &[u8]);
+
+    /// What the stream goes on with comes at the end of the attempt, as far as it is kept.
+    fn holds_back(&mut self, _stream: Stream) {}
 }
 
 /// Where the streams' buffers come from, so that a worker's next command finds them ready.
@@ -53,21 +66,18 @@ pub(crate) trait Watcher {
 pub(super) struct Buffers([Vec<u8>; 2]);
 
 /// The streams of one command: holds output back for a moment so that lines stay whole and chunks
-/// are few, cuts it at the limit, and remembers the end of stderr.
+/// are few, leaves to [`Kept`] what is kept, and remembers the end of stderr.
 ///
 /// The order is that of reading, where a line counts when it is complete. So at most one stream
 /// holds complete lines: they are handed on before the other stream's.
 pub(super) struct Capture {
     held: [Held; 2],
-    passed_bytes: usize,
-    limit_bytes: usize,
-    is_cut: bool,
+    kept: Kept,
     stderr_tail: Vec<u8>,
 }
 
 /// What has been read of one stream and not been handed on.
 struct Held {
-    stream: Stream,
     bytes: Vec<u8>,
     /// How many of `bytes` are complete lines.
     lines_len: usize,
@@ -75,23 +85,16 @@ struct Held {
     lines_since: Instant,
     /// When the incomplete line behind them began.
     partial_since: Instant,
-    /// Whether the last byte that was handed on ended no line.
-    is_mid_line: bool,
 }
 
 impl Capture {
     pub(super) fn new(buffers: Buffers, limit_bytes: usize, now: Instant) -> Capture {
         let [stdout, stderr] = buffers.0;
-        let held = [
-            Held::new(Stream::Stdout, stdout, now),
-            Held::new(Stream::Stderr, stderr, now),
-        ];
+        let held = [Held::new(stdout, now), Held::new(stderr, now)];
         let stderr_tail = Vec::new();
         Capture {
             held,
-            passed_bytes: 0,
-            limit_bytes,
-            is_cut: false,
+            kept: Kept::new(limit_bytes),
             stderr_tail,
         }
     }
@@ -150,6 +153,7 @@ impl Capture {
         for stream in Stream::ALL {
             self.pass(stream, self.held[stream as usize].bytes.len(), watcher);
         }
+        self.kept.finish(watcher);
         let last_words = last_words(&self.stderr_tail);
         (last_words, Buffers(self.held.map(|held| held.bytes)))
     }
@@ -160,10 +164,6 @@ impl Capture {
         let new = &held.bytes[held.bytes.len() - count..];
         if stream == Stream::Stderr {
             keep_tail(&mut self.stderr_tail, new);
-        }
-        if self.is_cut {
-            held.bytes.clear();
-            return;
         }
         let line_end = new.iter().rposition(|byte| *byte == b'\n');
         if held.partial_len() == count || line_end.is_some() {
@@ -192,41 +192,29 @@ impl Capture {
         }
     }
 
-    /// Hands on the first `len` bytes that a stream holds, up to the limit.
+    /// Hands on the first `len` bytes that a stream holds.
     fn pass(&mut self, stream: Stream, len: usize, watcher: &mut dyn Watcher) {
         let held = &mut self.held[stream as usize];
-        if len == 0 || self.is_cut {
+        if len == 0 {
             return;
         }
-        let room = self.limit_bytes - self.passed_bytes;
-        if len <= room {
-            self.passed_bytes += len;
-            held.pass(len, watcher);
-            return;
-        }
-        held.pass(room - cut_char_len(&held.bytes[..room]), watcher);
-        let line_break = if held.is_mid_line { "\n" } else { "" };
-        let marker = format!(
-            "{line_break}[output cut here: the limit of {} bytes an attempt is reached]\n",
-            self.limit_bytes
-        );
-        watcher.output(stream, marker.as_bytes());
-        self.is_cut = true;
-        self.held.iter_mut().for_each(Held::clear);
+        let bytes = &held.bytes[..len];
+        watcher.printed(stream, bytes);
+        self.kept.take(stream, bytes, watcher);
+        held.bytes.drain(..len);
+        held.lines_len = held.lines_len.saturating_sub(len);
     }
 }
 
 impl Held {
-    fn new(stream: Stream, mut bytes: Vec<u8>, now: Instant) -> Held {
+    fn new(mut bytes: Vec<u8>, now: Instant) -> Held {
         bytes.clear();
         let (lines_since, partial_since) = (now, now);
         Held {
-            stream,
             bytes,
             lines_len: 0,
             lines_since,
             partial_since,
-            is_mid_line: false,
         }
     }
 
@@ -240,25 +228,10 @@ impl Held {
         let partial = (self.partial_len() > 0).then_some(self.partial_since);
         lines.into_iter().chain(partial).min()
     }
-
-    fn pass(&mut self, len: usize, watcher: &mut dyn Watcher) {
-        if len == 0 {
-            return;
-        }
-        watcher.output(self.stream, &self.bytes[..len]);
-        self.is_mid_line = self.bytes[len - 1] != b'\n';
-        self.bytes.drain(..len);
-        self.lines_len = self.lines_len.saturating_sub(len);
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.lines_len = 0;
-    }
 }
 
 /// How many bytes at the end are the beginning of a UTF-8 character whose rest is missing.
-fn cut_char_len(bytes: &[u8]) -> usize {
+pub(super) fn cut_char_len(bytes: &[u8]) -> usize {
     for (back, byte) in bytes.iter().rev().take(3).enumerate() {
         let char_len = match byte {
             0x80..=0xbf => continue,
@@ -420,29 +393,34 @@ mod tests {
     }
 
     #[test]
-    fn what_is_over_the_limit_is_thrown_away_and_the_cut_is_marked_once() {
-        let mut bench = Bench::new(10);
-        let marker = "[output cut here: the limit of 10 bytes an attempt is reached]\n";
-        bench.print(Stdout, "12345\n");
-        bench.print(Stderr, "ab\u{20ac}d\n");
-        bench.print(Stdout, "more\n");
-        bench.print(Stderr, "last words\n");
-        assert_eq!(bench.capture.deadline(), None);
-        let seen = bench.seen.take();
-        assert_eq!(seen[0], said(Stdout, "12345\n"));
-        assert_eq!(seen[1], said(Stderr, "ab"));
-        assert_eq!(seen[2], said(Stderr, &format!("\n{marker}")));
-        assert_eq!(seen.len(), 3);
-        let (last_words, _) = bench.capture.finish(&mut bench.seen);
+    fn what_is_printed_is_told_whole_and_kept_within_the_limit() {
+        #[derive(Default)]
+        struct Both {
+            printed: usize,
+            kept: usize,
+        }
+        impl Watcher for Both {
+            fn printed(&mut self, _: Stream, bytes: &[u8]) {
+                self.printed += bytes.len();
+            }
+            fn output(&mut self, _: Stream, bytes: &[u8]) {
+                self.kept += bytes.len();
+            }
+        }
+        let mut both = Both::default();
+        let Bench {
+            mut capture, now, ..
+        } = Bench::new(100);
+        let flood = "line\n".repeat(1000);
+        for (stream, text) in [(Stdout, &*flood), (Stderr, "last words\n")] {
+            let bytes = &mut capture.held[stream as usize].bytes;
+            bytes.extend_from_slice(text.as_bytes());
+            capture.took(stream, text.len(), now, &mut both);
+        }
+        let (last_words, _) = capture.finish(&mut both);
         assert_eq!(last_words.as_deref(), Some("last words"));
-        assert_eq!(bench.seen.take(), []);
-    }
-
-    #[test]
-    fn output_that_just_fits_is_not_marked() {
-        let mut bench = Bench::new(4);
-        bench.print(Stdout, "123\n");
-        assert_eq!(bench.finish(), [said(Stdout, "123\n")]);
+        assert_eq!(both.printed, 5011);
+        assert!((90..150).contains(&both.kept), "{}", both.kept);
     }
 
     #[test]

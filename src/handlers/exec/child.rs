@@ -22,9 +22,6 @@ use crate::outcome::CancelReason;
 /// How long a command may take to end after SIGTERM, unless told otherwise.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
-/// How much output of an attempt is kept, unless told otherwise.
-pub(crate) const DEFAULT_OUTPUT_LIMIT_BYTES: usize = 1024 * 1024;
-
 /// The most that is written to a command's stdin at once.
 const FEED_BYTES: usize = 64 * 1024;
 
@@ -41,7 +38,7 @@ pub(crate) struct Run<'a> {
     pub(crate) cancellation: &'a Cancellation,
     /// How long it may take to end after SIGTERM, before SIGKILL.
     pub(crate) grace: Duration,
-    /// How many bytes of output, both streams together, the watcher gets to see.
+    /// How many bytes of output, both streams together, are kept.
     pub(crate) output_limit_bytes: usize,
 }
 
@@ -240,7 +237,7 @@ impl<'a> Supervision<'a> {
     /// Serves the pipes and the cancellation until the command has ended.
     fn follow(&mut self, watcher: &mut dyn Watcher) {
         while !self.is_over() {
-            let ready = self.wait();
+            let ready = self.wait(watcher.is_ready());
             let now = clock::instant();
             if !ready[WAKE].is_empty() {
                 self.wake.reset();
@@ -311,8 +308,10 @@ impl<'a> Supervision<'a> {
     }
 
     /// Sleeps until there is something to do, and says where.
-    fn wait(&mut self) -> [PollFlags; 5] {
-        let timeout = self.timeout();
+    ///
+    /// Without somebody who `can_take` what is printed, it is left in the pipes.
+    fn wait(&mut self, can_take: bool) -> [PollFlags; 5] {
+        let timeout = self.timeout(can_take);
         let wake = self.wake.as_fd();
         let leader = self
             .leader
@@ -320,8 +319,11 @@ impl<'a> Supervision<'a> {
             .as_ref()
             .filter(|_| !self.leader.has_ended);
         let feed = self.feed.as_ref().map(|feed| &feed.pipe);
-        let [stdout, stderr] = &self.pipes;
-        let asked = [leader, feed, stdout.as_ref(), stderr.as_ref()];
+        let [stdout, stderr] = self
+            .pipes
+            .each_ref()
+            .map(|pipe| pipe.as_ref().filter(|_| can_take));
+        let asked = [leader, feed, stdout, stderr];
         let [leader, feed, stdout, stderr] = asked.map(|fd| fd.map(AsFd::as_fd));
         // A place without a descriptor is taken by one that nothing is asked about.
         let place = |fd: Option<_>, flags| match fd {
@@ -341,7 +343,7 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    fn timeout(&mut self) -> Option<Timespec> {
+    fn timeout(&mut self, can_take: bool) -> Option<Timespec> {
         let kill_at = match self.stage {
             // The time it has may yet be cut short, which wakes nobody.
             Stage::Terminating { kill_at } => Some(
@@ -352,7 +354,7 @@ impl<'a> Supervision<'a> {
         };
         let until = self.capture.deadline().into_iter().chain(kill_at).min();
         let wait = until.map(|until| until.saturating_duration_since(clock::instant()));
-        let must_look = self.leader.has_ended || self.leader.pidfd.is_none();
+        let must_look = self.leader.has_ended || self.leader.pidfd.is_none() || !can_take;
         let pause = must_look.then(|| self.pause.next());
         Timespec::try_from(wait.into_iter().chain(pause).min()?).ok()
     }

@@ -4,16 +4,27 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;
 
-/// What a command gets of the runner's own environment where nothing else is said; every `LC_…` too.
-const INHERITED: [&str; 8] = [
+/// What every command gets without being asked; every `LC_…` too.
+const REMEMBERED: [&str; 8] = [
     "PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL",
 ];
 
+/// Whether a command gets this variable without being asked: `PATH`, `HOME`, `LANG`, every `LC_…`,
+/// `TZ`, `TMPDIR`, `USER`, `LOGNAME` and `SHELL`. They are what `jobq enqueue` remembers for a
+/// command, and what a runner gives it of its own environment where the job remembers none.
+pub fn is_remembered(name: &OsStr) -> bool {
+    REMEMBERED.iter().any(|remembered| name == *remembered) || is_of_locale_categories(name)
+}
+
+fn is_of_locale_categories(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"LC_")
+}
+
 /// The whole environment of a command.
 ///
-/// A runner may have been started anywhere, with any secrets in its environment. So a command gets
-/// of it only what programs need to work at all: `PATH`, `HOME`, `LANG`, every `LC_…`, `TZ`,
-/// `TMPDIR`, `USER`, `LOGNAME` and `SHELL`. What the job remembers wins over these, and what is
+/// A runner may have been started anywhere, with any secrets in its environment, and with what a
+/// service manager tells it alone. So a command gets of it only what programs need to work at all
+/// ([`is_remembered`]). What the job remembers wins over these, and what is
 /// [`set`](Environment::set) last wins over both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
@@ -31,6 +42,29 @@ impl Environment {
         self.0.insert(name.into(), value.into());
     }
 
+    /// Takes a variable away.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.remove(OsStr::new(name));
+    }
+
+    /// Sets what a job remembers. A locale is remembered as a whole: the runner's `LC_ALL` does not
+    /// overrule the `LANG` of the job.
+    pub(crate) fn remember<'a>(
+        &mut self,
+        variables: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    ) {
+        let is_of_locale = |name: &OsStr| name == "LANG" || is_of_locale_categories(name);
+        if variables
+            .clone()
+            .any(|(name, _)| is_of_locale(OsStr::new(name)))
+        {
+            self.0.retain(|name, _| !is_of_locale(name));
+        }
+        for (name, value) in variables {
+            self.set(name, value);
+        }
+    }
+
     /// The value of a variable.
     pub(crate) fn get(&self, name: &str) -> Option<&OsStr> {
         self.0.get(OsStr::new(name)).map(OsString::as_os_str)
@@ -44,11 +78,7 @@ impl Environment {
     }
 
     fn picked_from(own: impl Iterator<Item = (OsString, OsString)>) -> Environment {
-        let is_picked = |name: &OsStr| {
-            INHERITED.iter().any(|picked| name == *picked)
-                || name.as_encoded_bytes().starts_with(b"LC_")
-        };
-        Environment(own.filter(|(name, _)| is_picked(name)).collect())
+        Environment(own.filter(|(name, _)| is_remembered(name)).collect())
     }
 }
 
@@ -64,6 +94,9 @@ mod tests {
             ("LC_TIME", "C"),
             ("AWS_SECRET", "x"),
             ("PWD", "/"),
+            ("NOTIFY_SOCKET", "/run/n"),
+            ("WATCHDOG_USEC", "1"),
+            ("LISTEN_FDS", "1"),
             ("JOBQ_DB", "/d"),
         ];
         let picked = Environment::picked_from(own.into_iter().map(|(n, v)| (n.into(), v.into())));
@@ -72,6 +105,35 @@ mod tests {
             .map(|(name, _)| name.to_str().unwrap())
             .collect();
         assert_eq!(names, ["HOME", "LC_TIME", "PATH"]);
+    }
+
+    #[test]
+    fn a_locale_is_remembered_as_a_whole() {
+        let own = [
+            ("LC_ALL", "C"),
+            ("LANG", "C"),
+            ("HOME", "/h"),
+            ("TZ", "UTC"),
+        ];
+        let own = own.map(|(name, value)| (name.into(), value.into()));
+        let runner = Environment::picked_from(own.into_iter());
+        let with = |remembered: &[(&'static str, &'static str)]| {
+            let mut environment = runner.clone();
+            environment.remember(remembered.iter().copied());
+            let shown = environment
+                .iter()
+                .map(|(name, value)| format!("{}={}", name.display(), value.display()));
+            shown.collect::<Vec<_>>()
+        };
+        assert_eq!(with(&[("LANG", "de")]), ["HOME=/h", "LANG=de", "TZ=UTC"]);
+        assert_eq!(
+            with(&[("LC_TIME", "de")]),
+            ["HOME=/h", "LC_TIME=de", "TZ=UTC"]
+        );
+        assert_eq!(
+            with(&[("A", "1")]),
+            ["A=1", "HOME=/h", "LANG=C", "LC_ALL=C", "TZ=UTC"]
+        );
     }
 
     #[test]

@@ -8,25 +8,34 @@ mod children;
 mod environment;
 mod exit;
 mod fail_on;
+mod kept;
 mod launch;
 mod leftover;
+mod output;
 mod payload;
 mod processes;
 mod spawn;
+mod umask;
 mod wake;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 pub use children::{adopt_orphans, reap_orphans, suspend};
+pub use environment::is_remembered;
 pub use fail_on::FailOn;
 pub(crate) use leftover::Attempts;
-pub use payload::{ExecPayload, MAX_INPUT_BYTES, Program};
+pub use output::{DEFAULT_OUTPUT_LIMIT_BYTES, OutputSink, Printed, Stream};
+pub use payload::{ExecPayload, MAX_INPUT_BYTES, MAX_OUTPUT_LIMIT_BYTES, Program};
 pub(crate) use processes::own_start_time;
+pub use umask::Umask;
 
-use capture::{Stream, Watcher};
-use child::{DEFAULT_GRACE, DEFAULT_OUTPUT_LIMIT_BYTES, Run};
+use capture::Watcher;
+use child::{DEFAULT_GRACE, Run};
 use environment::Environment;
 use leftover::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE};
+use output::OutputOptions;
 use spawn::CommandSpec;
 
 use crate::Result;
@@ -41,13 +50,42 @@ use crate::runner::handler::Handler;
 pub const EXEC: &str = "exec";
 
 /// Runs the kind `exec`: each job says its command. See [`ExecPayload`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ExecHandler;
+#[derive(Clone, Debug, Default)]
+pub struct ExecHandler {
+    output: OutputOptions,
+}
+
+impl ExecHandler {
+    /// Keeps so much of an attempt's output where the job does not say otherwise:
+    /// [`DEFAULT_OUTPUT_LIMIT_BYTES`] without, at most [`MAX_OUTPUT_LIMIT_BYTES`].
+    ///
+    /// # Errors
+    /// More is asked for.
+    pub fn output_limit(mut self, bytes: u64) -> Result<ExecHandler> {
+        self.output.limit(bytes)?;
+        Ok(self)
+    }
+
+    /// Shows all that commands print to `sink` as well.
+    #[must_use]
+    pub fn output_sink(mut self, sink: Arc<dyn OutputSink>) -> ExecHandler {
+        self.output.sink = Some(sink);
+        self
+    }
+}
 
 impl Handler for ExecHandler {
     fn run(&self, ctx: &Context) -> Outcome {
         match ExecPayload::parse(ctx.payload()) {
-            Ok(payload) => run(ctx, payload.spec(), payload.input(), payload.fail_on()),
+            Ok(payload) => {
+                let task = Task {
+                    spec: payload.spec(),
+                    stdin: payload.input(),
+                    output_limit_bytes: payload.output_limit_bytes(),
+                    fail_on: payload.fail_on(),
+                };
+                run(ctx, task, &self.output)
+            }
             // Another try would read the same payload.
             Err(error) => Outcome::Fail {
                 error: error.to_string(),
@@ -61,6 +99,8 @@ impl Handler for ExecHandler {
 pub struct CommandHandler {
     argv: Vec<String>,
     cwd: Option<PathBuf>,
+    env: BTreeMap<String, String>,
+    output: OutputOptions,
 }
 
 impl CommandHandler {
@@ -70,7 +110,12 @@ impl CommandHandler {
     /// There is no program, or a NUL byte in an argument.
     pub fn new(argv: Vec<String>) -> Result<CommandHandler> {
         payload::check_argv(&argv)?;
-        Ok(CommandHandler { argv, cwd: None })
+        Ok(CommandHandler {
+            argv,
+            cwd: None,
+            env: BTreeMap::new(),
+            output: OutputOptions::default(),
+        })
     }
 
     /// Runs it in this directory rather than in the runner's.
@@ -79,56 +124,146 @@ impl CommandHandler {
         self.cwd = Some(cwd.into());
         self
     }
+
+    /// Keeps so much of an attempt's output: [`DEFAULT_OUTPUT_LIMIT_BYTES`] without, at most
+    /// [`MAX_OUTPUT_LIMIT_BYTES`].
+    ///
+    /// # Errors
+    /// More is asked for.
+    pub fn output_limit(mut self, bytes: u64) -> Result<CommandHandler> {
+        self.output.limit(bytes)?;
+        Ok(self)
+    }
+
+    /// Shows all that the commands print to `sink` as well.
+    #[must_use]
+    pub fn output_sink(mut self, sink: Arc<dyn OutputSink>) -> CommandHandler {
+        self.output.sink = Some(sink);
+        self
+    }
+
+    /// Gives it these variables besides what every command gets ([`is_remembered`]).
+    ///
+    /// # Errors
+    /// A name is empty or has a `=` in it, or there is a NUL byte.
+    pub fn env(
+        mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<CommandHandler> {
+        for (name, value) in variables {
+            payload::check_variable(&name, &value)?;
+            self.env.insert(name, value);
+        }
+        Ok(self)
+    }
 }
 
 impl Handler for CommandHandler {
     fn run(&self, ctx: &Context) -> Outcome {
         let argv = self.argv.iter().map(Into::into).collect();
+        let mut env = Environment::inherited();
+        let own = self.env.iter();
+        env.remember(own.map(|(name, value)| (&**name, &**value)));
         let spec = CommandSpec {
             argv,
             cwd: self.cwd.clone(),
-            env: Environment::inherited(),
+            env,
+            umask: None,
         };
-        let payload = Some(ctx.payload().as_bytes());
-        run(ctx, spec, payload, &FailOn::default())
+        let task = Task {
+            spec,
+            stdin: Some(ctx.payload().as_bytes()),
+            output_limit_bytes: None,
+            fail_on: &FailOn::default(),
+        };
+        run(ctx, task, &self.output)
     }
 }
 
-fn run(ctx: &Context, mut spec: CommandSpec, stdin: Option<&[u8]>, fail_on: &FailOn) -> Outcome {
+/// What an attempt has to do.
+struct Task<'a> {
+    spec: CommandSpec,
+    stdin: Option<&'a [u8]>,
+    /// Where the job says it.
+    output_limit_bytes: Option<usize>,
+    fail_on: &'a FailOn,
+}
+
+fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
+    let Task { mut spec, .. } = task;
     // By these, whatever belongs to the attempt is found when it is to be gone.
     spec.env.set(DATABASE_VARIABLE, ctx.queue().path());
     spec.env.set(JOB_VARIABLE, ctx.job_id().to_string());
     spec.env.set(ATTEMPT_VARIABLE, ctx.attempt().to_string());
-    if ctx.step() == Step::Final {
-        spec.env.set("JOBQ_STEP", "final");
+    match ctx.step() {
+        Step::Final => spec.env.set("JOBQ_STEP", "final"),
+        // It may be remembered from inside of another job's final step.
+        Step::OwnPart | Step::Children => spec.env.remove("JOBQ_STEP"),
     }
     let command = Run {
         spec: &spec,
-        stdin,
+        stdin: task.stdin,
         cancellation: ctx.cancellation(),
         grace: DEFAULT_GRACE,
-        output_limit_bytes: DEFAULT_OUTPUT_LIMIT_BYTES,
+        output_limit_bytes: task
+            .output_limit_bytes
+            .unwrap_or_else(|| output.limit_bytes()),
     };
-    let ended = child::run(&command, &mut Reporter { ctx });
+    let mut reporter = Reporter {
+        ctx,
+        sink: output.sink.as_deref(),
+    };
+    let ended = child::run(&command, &mut reporter);
     ctx.record_usage(Usage {
         exit_code: ended.exit_code(),
         cpu_ms: ended.usage.map(|usage| usage.cpu_ms),
         max_rss_bytes: ended.usage.map(|usage| usage.max_rss_bytes),
     });
-    ended.outcome(fail_on)
+    if let Some(sink) = &output.sink {
+        sink.ended(ctx.job_id(), ctx.attempt());
+    }
+    ended.outcome(task.fail_on)
 }
 
 /// Takes a command's output into the history.
 struct Reporter<'a> {
     ctx: &'a Context,
+    sink: Option<&'a dyn OutputSink>,
 }
 
-impl Watcher for Reporter<'_> {
-    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+impl Reporter<'_> {
+    fn keep(&self, stream: Stream, bytes: &[u8]) {
         let kind = match stream {
             Stream::Stdout => EventKind::Stdout,
             Stream::Stderr => EventKind::Stderr,
         };
         self.ctx.output(kind, bytes.to_vec());
+    }
+}
+
+impl Watcher for Reporter<'_> {
+    fn is_ready(&self) -> bool {
+        self.sink.is_none_or(OutputSink::is_ready)
+    }
+
+    fn printed(&mut self, stream: Stream, bytes: &[u8]) {
+        if let Some(sink) = self.sink {
+            sink.printed(Printed {
+                job: self.ctx.job_id(),
+                attempt: self.ctx.attempt(),
+                stream,
+                bytes,
+            });
+        }
+    }
+
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        self.keep(stream, bytes);
+    }
+
+    /// A piece with nothing in it marks the place: who follows may say so, and an attempt that ends
+    /// without a piece behind it has lost what was held back.
+    fn holds_back(&mut self, stream: Stream) {
+        self.keep(stream, &[]);
     }
 }

@@ -8,23 +8,30 @@ use super::base64;
 use super::environment::Environment;
 use super::fail_on::FailOn;
 use super::spawn::CommandSpec;
+use super::umask::Umask;
 use crate::{Error, Result};
 
 /// The longest input that a job can carry for its command's stdin.
 pub const MAX_INPUT_BYTES: usize = 8 * 1024 * 1024;
 
+/// The most of an attempt's output that can be kept.
+pub const MAX_OUTPUT_LIMIT_BYTES: usize = 64 * 1024 * 1024;
+
 /// A command line as a job carries it: what to run, where, with which environment and which input.
 ///
 /// As JSON: `{"command":["ls","-l"],"cwd":"/srv","env":{"LANG":"C"},"fail_on":"2,64-78"}`, or with
 /// `"shell":"a | b"` in place of `command`. `"input":"text"` is what the command reads from stdin, or
-/// `"input_base64":"/wA="` where it is not text; without it, stdin is `/dev/null`. Whatever is in one
-/// of these has been checked: it can be given to the operating system as it is.
+/// `"input_base64":"/wA="` where it is not text; without it, stdin is `/dev/null`. `"umask":"0022"` is
+/// the umask it begins with, `"output_limit":65536` how many bytes of its output are kept. Whatever is
+/// in one of these has been checked: it can be given to the operating system as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExecPayload {
     program: Program,
     cwd: Option<String>,
     env: BTreeMap<String, String>,
+    umask: Option<Umask>,
     input: Option<Vec<u8>>,
+    output_limit_bytes: Option<usize>,
     fail_on: FailOn,
 }
 
@@ -50,9 +57,13 @@ struct Fields {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     env: Option<BTreeMap<String, String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    umask: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     input: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     input_base64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output_limit: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     fail_on: Option<String>,
 }
@@ -73,7 +84,9 @@ impl ExecPayload {
             program,
             cwd: None,
             env: BTreeMap::new(),
+            umask: None,
             input: None,
+            output_limit_bytes: None,
             fail_on: FailOn::default(),
         })
     }
@@ -98,13 +111,21 @@ impl ExecPayload {
         value: impl Into<String>,
     ) -> Result<ExecPayload> {
         let (name, value) = (name.into(), value.into());
-        if name.is_empty() || name.contains(['=', '\0']) {
-            return Err(Error::invalid(format!(
-                "env: {name:?} cannot be the name of a variable"
-            )));
-        }
-        check_text(&format!("env: {name}"), &value)?;
+        check_variable(&name, &value)?;
         self.env.insert(name, value);
+        Ok(self)
+    }
+
+    /// Runs it with this umask in place of the runner's.
+    pub fn with_umask(mut self, umask: Umask) -> ExecPayload {
+        self.umask = Some(umask);
+        self
+    }
+
+    /// Keeps so much of its output, at most [`MAX_OUTPUT_LIMIT_BYTES`] an attempt: of what is more,
+    /// the beginning and the end.
+    pub fn with_output_limit(mut self, bytes: u64) -> Result<ExecPayload> {
+        self.output_limit_bytes = Some(check_output_limit(bytes)?);
         Ok(self)
     }
 
@@ -161,6 +182,11 @@ impl ExecPayload {
         self.input.as_deref()
     }
 
+    /// How much of its output is kept, where the job says so.
+    pub fn output_limit_bytes(&self) -> Option<usize> {
+        self.output_limit_bytes
+    }
+
     /// The exit codes that fail it for good.
     pub fn fail_on(&self) -> &FailOn {
         &self.fail_on
@@ -173,13 +199,13 @@ impl ExecPayload {
             Program::Shell(text) => vec!["/bin/sh".into(), "-c".into(), text.into()],
         };
         let mut env = Environment::inherited();
-        for (name, value) in &self.env {
-            env.set(name, value);
-        }
+        let remembered = self.env.iter();
+        env.remember(remembered.map(|(name, value)| (&**name, &**value)));
         CommandSpec {
             argv,
             cwd: self.cwd.as_ref().map(Into::into),
             env,
+            umask: self.umask,
         }
     }
 }
@@ -204,6 +230,12 @@ impl TryFrom<Fields> for ExecPayload {
         }
         for (name, value) in fields.env.unwrap_or_default() {
             payload = payload.with_env(name, value)?;
+        }
+        if let Some(umask) = fields.umask {
+            payload = payload.with_umask(umask.parse()?);
+        }
+        if let Some(bytes) = fields.output_limit {
+            payload = payload.with_output_limit(bytes)?;
         }
         payload = match (fields.input, fields.input_base64) {
             (None, None) => payload,
@@ -235,11 +267,36 @@ impl From<&ExecPayload> for Fields {
             shell,
             cwd: payload.cwd.clone(),
             env: Some(payload.env.clone()).filter(|env| !env.is_empty()),
+            umask: payload.umask.map(|umask| umask.to_string()),
             input,
             input_base64,
+            output_limit: payload.output_limit_bytes.map(|bytes| bytes as u64),
             fail_on: has_codes.then(|| payload.fail_on.to_string()),
         }
     }
+}
+
+/// Whether this can be a variable of a command's environment.
+pub(crate) fn check_variable(name: &str, value: &str) -> Result<()> {
+    if name.is_empty() || name.contains(['=', '\0']) {
+        return Err(Error::invalid(format!(
+            "env: {name:?} cannot be the name of a variable"
+        )));
+    }
+    check_text(&format!("env: {name}"), value)
+}
+
+/// Whether an attempt's output may be limited to so many bytes.
+pub(crate) fn check_output_limit(bytes: u64) -> Result<usize> {
+    let limit = usize::try_from(bytes).ok();
+    limit
+        .filter(|limit| *limit <= MAX_OUTPUT_LIMIT_BYTES)
+        .ok_or_else(|| {
+            Error::invalid(format!(
+                "output_limit: {bytes} bytes are too many, {MAX_OUTPUT_LIMIT_BYTES} are possible"
+            ))
+            .hint("let the command write to a file of its own")
+        })
 }
 
 /// As text where it is text; else, and where JSON would need more room for it, as base64.
@@ -310,7 +367,7 @@ mod tests {
     fn a_payload_is_read_back_as_it_was_written() {
         let json = concat!(
             r#"{"command":["cp","a b","*"],"cwd":"/srv","env":{"A":"1=2","B":""},"#,
-            r#""fail_on":"2,64-78"}"#
+            r#""umask":"0022","input":"text","output_limit":0,"fail_on":"2,64-78"}"#
         );
         let payload = ExecPayload::parse(json).unwrap();
         assert_eq!(payload.to_json().unwrap(), json);
@@ -378,6 +435,9 @@ mod tests {
                 "both `input` and `input_base64`",
             ),
             (r#"{"shell":"b","input_base64":"Zg"}"#, "not base64"),
+            (r#"{"shell":"b","umask":"8"}"#, "umask: `8`"),
+            (r#"{"shell":"b","output_limit":67108865}"#, "too many"),
+            (r#"{"shell":"b","output_limit":-1}"#, "invalid value"),
             (r#"{"command":[]}"#, "`command` is empty"),
             (r#"{"command":[""]}"#, "name is empty"),
             (r#"{"command":["a","b\u0000c"]}"#, "NUL"),

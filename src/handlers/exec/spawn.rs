@@ -14,9 +14,13 @@ use rustix::process::Pid;
 use super::environment::Environment;
 use super::exit::End;
 use super::launch::Launch;
+use super::umask::Umask;
 
 /// Where commands are looked for when there is no `PATH` at all.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The shell that is everywhere.
+const SHELL: &str = "/bin/sh";
 
 /// The most that an empty pipe takes without blocking, whatever the system's limits are.
 const PIPE_MIN_BYTES: usize = 4096;
@@ -31,6 +35,8 @@ pub(crate) struct CommandSpec {
     pub(crate) cwd: Option<PathBuf>,
     /// Its whole environment.
     pub(crate) env: Environment,
+    /// The umask that it begins with; without one this process's.
+    pub(crate) umask: Option<Umask>,
 }
 
 /// A command that has been started, and this side of its pipes.
@@ -56,8 +62,13 @@ pub(super) fn spawn<'a>(spec: &CommandSpec, stdin: Option<&'a [u8]>) -> Result<S
         return Err(End::NotFound("there is no command to run".to_owned()));
     };
     let program = find(name, spec)?;
+    let by_shell = by_shell(spec, &program);
+    let (path, spec) = match &by_shell {
+        Some(by_shell) => (Path::new(SHELL), by_shell),
+        None => (&*program, spec),
+    };
     let started = Pipes::open(stdin).and_then(|pipes| {
-        let pid = launch(spec, &program, &pipes)?;
+        let pid = launch(spec, path, &pipes)?;
         // The far ends of the pipes go with this scope: from then on their end is reached when the
         // command has closed them.
         Ok(Started {
@@ -94,6 +105,23 @@ fn launch(spec: &CommandSpec, program: &Path, pipes: &Pipes<'_>) -> io::Result<P
 
 fn c_string(text: &OsStr) -> io::Result<CString> {
     Ok(CString::new(text.as_bytes())?)
+}
+
+/// Where the umask is to be another than this process's: the same by a shell that sets it and becomes
+/// the program. It is this process's for all of its threads, and posix_spawn knows no other.
+fn by_shell(spec: &CommandSpec, program: &Path) -> Option<CommandSpec> {
+    let umask = spec.umask?;
+    if Umask::of_this_process() == Some(umask) {
+        return None;
+    }
+    let script = format!(r#"umask {umask}; exec "$0" "$@""#);
+    let shell = [SHELL.into(), "-c".into(), script.into(), program.into()];
+    let arguments = spec.argv.iter().skip(1).cloned();
+    Some(CommandSpec {
+        argv: shell.into_iter().chain(arguments).collect(),
+        umask: None,
+        ..spec.clone()
+    })
 }
 
 struct Pipes<'a> {
@@ -258,6 +286,7 @@ mod tests {
             argv: vec![program.into()],
             cwd: cwd.map(Into::into),
             env,
+            umask: None,
         }
     }
 

@@ -45,7 +45,7 @@ fn what_is_asked_wrongly_exits_with_2_and_makes_no_database() {
         (&["wait", "--timeout", "soon", "1"], "90s"),
         (&["prune", "--state", "pending"], "completed"),
         (&["logs", "one"], "'one' is not a job id"),
-        (&["logs", "1-2"], "one is wanted"),
+        (&["why", "1-2"], "one is wanted"),
         (&["edit", "1"], "required"),
         (&["help", "nothing"], "nothing"),
     ] {

@@ -72,7 +72,7 @@ pub(crate) fn register(builder: RunnerBuilder, log: &EffectLog, process: &str) -
         .handler(KILLER, KillRunner(own))
         .handle(book(log.clone(), process.to_owned()));
     #[cfg(feature = "exec")]
-    let builder = builder.handler("exec", jobq::handlers::exec::ExecHandler);
+    let builder = builder.handler("exec", jobq::handlers::exec::ExecHandler::default());
     builder
 }
 
