@@ -146,6 +146,7 @@ fn a_batch_with_a_failure_runs_that_again_and_the_good_ones_not() {
 fn jobs_of_a_batch_that_were_cancelled_are_run_again_with_it() {
     let jobq = Jobq::new();
     gated(&jobq);
+    jobq.make_database();
     jobq.run(&["pause"]).exits(0);
     jobq.drain(&["-f", "jobs.jsonl"]).exits(0);
     jobq.run(&["cancel", "1-3"]).exits(0);
