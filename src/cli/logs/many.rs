@@ -61,7 +61,7 @@ enum Selection {
     /// Those of a batch.
     Batch(Batch),
     /// All that pass, now and later; what has been found out of each is remembered.
-    Matching(Filter, HashMap<JobId, bool>),
+    Matching(Box<Filter>, HashMap<JobId, bool>),
 }
 
 /// So many answers are remembered at a time.
@@ -74,7 +74,7 @@ impl Selection {
         }
         if args.ids.is_empty() {
             let filter = session.filter(&args.filter)?;
-            return Ok(Selection::Matching(filter, HashMap::new()));
+            return Ok(Selection::Matching(Box::new(filter), HashMap::new()));
         }
         let mut named = BTreeMap::new();
         for id in session.resolve_ids(&args.ids)? {
@@ -99,7 +99,7 @@ impl Selection {
                     after: Some(JobId(job.0 - 1)),
                     sort: Sort::Oldest,
                     limit: Some(1),
-                    ..filter.clone()
+                    ..Filter::clone(filter)
                 };
                 let passes = queue
                     .list(&only)?

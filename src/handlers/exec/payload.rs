@@ -437,7 +437,7 @@ mod tests {
             (r#"{"shell":"b","input_base64":"Zg"}"#, "not base64"),
             (r#"{"shell":"b","umask":"8"}"#, "umask: `8`"),
             (r#"{"shell":"b","output_limit":67108865}"#, "too many"),
-            (r#"{"shell":"b","output_limit":-1}"#, "invalid value"),
+            (r#"{"shell":"b","output_limit":-1}"#, "not negative"),
             (r#"{"command":[]}"#, "`command` is empty"),
             (r#"{"command":[""]}"#, "name is empty"),
             (r#"{"command":["a","b\u0000c"]}"#, "NUL"),
