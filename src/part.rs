@@ -54,6 +54,7 @@ impl fmt::Display for Part {
 pub(crate) struct Parts(Option<Arc<HashSet<Part>>>);
 
 /// Nothing is set aside.
+#[cfg(any(test, feature = "cli"))]
 pub(crate) static NO_PARTS: Parts = Parts(None);
 
 impl Parts {

@@ -85,8 +85,8 @@ pub(super) fn reap(pid: Pid) -> io::Result<Reaped> {
 
 fn usage(used: &libc::rusage) -> Usage {
     let millis = |time: libc::timeval| {
-        let micros = i64::from(time.tv_usec);
-        u64::try_from(time.tv_sec * 1000 + micros / 1000).unwrap_or(0)
+        let of = |count: i128| u64::try_from(count).unwrap_or(0);
+        of(i128::from(time.tv_sec) * 1000 + i128::from(time.tv_usec) / 1000)
     };
     let max_rss = u64::try_from(used.ru_maxrss).unwrap_or(0);
     Usage {

@@ -62,7 +62,7 @@ fn a_shell_looks_at_the_text_of_shell_only() {
 }
 
 #[test]
-fn a_command_remembers_its_directory_and_three_variables_and_nothing_else() {
+fn a_command_remembers_its_directory_and_few_variables_and_nothing_else() {
     let jobq = Jobq::new();
     jobq.script(
         "show",
@@ -86,7 +86,7 @@ fn a_command_remembers_its_directory_and_three_variables_and_nothing_else() {
     let payload = &jobq.job(1)["payload"];
     let env = payload["env"].as_object().unwrap();
     let names: Vec<&String> = env.keys().collect();
-    assert_eq!(names, ["GIVEN", "HOME", "LANG", "NAMED", "PATH"]);
+    assert_eq!(names, ["GIVEN", "HOME", "LANG", "NAMED", "PATH", "TMPDIR"]);
     assert_eq!(text(&payload["cwd"]), jobq.work().to_str().unwrap());
 
     let elsewhere = jobq
