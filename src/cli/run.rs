@@ -24,7 +24,7 @@ use self::output::{Printer, Sink};
 use self::reload::Watched;
 use self::service::Service;
 use self::show::{Show, Summary};
-use self::signals::Signals;
+use self::signals::Caught;
 use super::args::{Run, Unknown};
 use super::batch::CheckedBatch;
 use super::clock;
@@ -64,10 +64,11 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     if let Some(batch) = batch {
         builder = builder.drain_batch(batch);
     }
+    let caught = Caught::catch()?;
     let runner = builder.start()?;
     let id = runner.id();
     let failures = failures.follow(runner.id())?;
-    let signals = Signals::listen(runner.stopper(), &session.screen)?;
+    let signals = caught.listen(runner.stopper(), &session.screen)?;
     let watched = Watched::start(args, &queue, runner.reloader(), sink, session)?;
     let mut service = Service::ready();
     announce(args, &runner, &queue, session);

@@ -43,6 +43,14 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 /// A command was just being started: the children are looked at again after this.
 const REAP_AGAIN: Duration = Duration::from_millis(20);
 
+/// Signals that are caught already and wait for somebody who listens.
+pub(super) struct Caught {
+    interrupted: Arc<AtomicBool>,
+    registered: Vec<SigId>,
+    bells: Bells,
+    ringers: Ringers,
+}
+
 /// Listens until it is ended.
 pub(super) struct Signals {
     interrupted: Arc<AtomicBool>,
@@ -73,14 +81,32 @@ pub(super) fn outlive_strays() -> io::Result<()> {
     OUTLIVED.into_iter().try_for_each(outlive)
 }
 
-impl Signals {
-    pub(super) fn listen(stopper: Stopper, screen: &Screen) -> io::Result<Signals> {
+impl Caught {
+    /// From now on no signal does what it would have done by itself. To be called before the runner starts:
+    /// one that came as its first commands began would leave them behind.
+    pub(super) fn catch() -> io::Result<Caught> {
         if let Err(error) = exec::adopt_orphans() {
             log::debug!("what commands leave behind gets another parent: {error}");
         }
         let (bells, ringers) = bells()?;
         let interrupted = Arc::new(AtomicBool::new(false));
         let registered = register(&ringers, &interrupted)?;
+        Ok(Caught {
+            interrupted,
+            registered,
+            bells,
+            ringers,
+        })
+    }
+
+    /// Does what the signals say, and what they have said meanwhile.
+    pub(super) fn listen(self, stopper: Stopper, screen: &Screen) -> io::Result<Signals> {
+        let Caught {
+            interrupted,
+            registered,
+            bells,
+            ringers,
+        } = self;
         let screen = screen.clone();
         let thread = thread::Builder::new()
             .name("jobq-signals".to_owned())
@@ -97,7 +123,9 @@ impl Signals {
             thread,
         })
     }
+}
 
+impl Signals {
     /// Stops listening. Whether one of the signals was Ctrl-C.
     pub(super) fn end(self) -> bool {
         for signal in self.registered {
