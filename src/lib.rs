@@ -134,8 +134,9 @@
 //!   there alone (`store/effects.rs`), and on that thread nothing may wait for another writer.
 //!
 //! **Where it departs from the first design**, because measurement or the code showed something better:
-//! - A worker's process is noted in the runner's lock file rather than in the database: it costs no
-//!   transaction, survives the runner, and after a power cut there is nothing to end anyway.
+//! - What a lost runner's commands left running is found by the attempts that the file says it held and by
+//!   the environment of the processes (`handlers/exec/leftover.rs`). No process is noted anywhere: a note
+//!   could come too late, or be forged.
 //! - Events are appended sixteen to a statement, and a claim reads its row before it updates it: with
 //!   RETURNING, SQLite opened an ephemeral table and a statement journal for every job.
 //! - The order within a queue is priority, then number: numbers are the age, and no clock can turn them.
