@@ -38,6 +38,9 @@ pub(crate) struct Config {
     /// The database; relative paths are relative to the config file's folder.
     pub(crate) db: Option<PathBuf>,
     pub(crate) workers: Option<usize>,
+    /// How long a runner may take to stop.
+    #[serde(default, deserialize_with = "duration")]
+    pub(crate) stop_timeout: Option<Duration>,
     durability: Option<DurabilityName>,
     #[serde(default)]
     pub(crate) allow_network_fs: bool,
@@ -321,6 +324,7 @@ impl Config {
         let differs = [
             ("db", self.db != new.db),
             ("workers", self.workers != new.workers),
+            ("stop_timeout", self.stop_timeout != new.stop_timeout),
             ("durability", self.durability() != new.durability()),
             (
                 "allow_network_fs",

@@ -298,7 +298,7 @@ fn builder(
     if let Some(workers) = args.workers.or(config.workers) {
         builder = builder.workers(workers);
     }
-    if let Some(timeout) = args.stop_timeout {
+    if let Some(timeout) = args.stop_timeout.or(config.stop_timeout) {
         builder = builder.stop_timeout(timeout);
     }
     if !args.queues.is_empty() {

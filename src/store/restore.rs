@@ -68,6 +68,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn restore(config: &OpenConfig, from: &Path, in_use: InUse) -> Result<Restored> {
     let from = absolute(from)?;
+    // Nothing is made for a backup that is not there.
+    drop(open_backup(&from).map_err(|error| of_backup(error, &from))?);
     let to = file::prepare_folder(&config.path)?;
     file::check_file_system(&to, config.network_fs)?;
     let found = Found::at(&from);
@@ -93,9 +95,13 @@ pub(crate) fn restore(config: &OpenConfig, from: &Path, in_use: InUse) -> Result
     })
 }
 
+fn of_backup(error: Error, from: &Path) -> Error {
+    error.context(format_args!("the backup {}", from.display()))
+}
+
 /// A whole copy of a sound backup, with its log's content, of this schema, with an id of its own.
 fn checked_copy(from: &Path, to: &Path) -> Result<(NewFile, u64, i64)> {
-    let of_backup = |error: Error| error.context(format_args!("the backup {}", from.display()));
+    let of_backup = |error| of_backup(error, from);
     let conn = open_backup(from).map_err(of_backup)?;
     sound(&conn).map_err(of_backup)?;
     refuse_applications(&conn).map_err(of_backup)?;

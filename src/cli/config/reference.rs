@@ -63,6 +63,12 @@ const TABLES: [Table; 6] = [
                 "How many jobs a runner runs at a time.",
             ),
             key(
+                "stop_timeout = \"60s\"",
+                "duration",
+                "\"60s\"",
+                "How long a runner may take to stop, the wait before SIGKILL included.",
+            ),
+            key(
                 "durability = \"full\"",
                 "\"full\", \"normal\"",
                 "\"full\"",

@@ -13,6 +13,7 @@ fn a_full_file_is_read() {
         r#"
         db = "jobs.db"
         workers = 8
+        stop_timeout = "25s"
         durability = "normal"
         allow_network_fs = true
         unknown_kinds = "fail"
@@ -36,6 +37,7 @@ fn a_full_file_is_read() {
     )
     .unwrap();
     assert_eq!(config.workers, Some(8));
+    assert_eq!(config.stop_timeout, Some(Duration::from_secs(25)));
     assert_eq!(config.durability(), Some(Durability::Normal));
     assert_eq!(config.unknown_kinds, Some(Unknown::Fail));
     assert_eq!(

@@ -305,6 +305,9 @@ fn what_is_no_sound_backup_is_refused_and_changes_nothing() {
         assert_eq!(jobq.total(), 10, "{name}");
     }
     assert_eq!(beside(&jobq), ["jobq.db", "jobq.db-runners"]);
+    jobq.run(&["--db", "typo/jobs.db", "restore", "absent"])
+        .fails(1, &["absent: "]);
+    assert!(!jobq.path("typo").exists());
 }
 
 #[test]

@@ -103,7 +103,8 @@ fn a_stop_is_over_within_its_timeout_although_a_command_does_not_listen() {
 fn a_command_that_was_told_to_stop_before_has_no_longer_than_the_stop_either() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", STUBBORN]);
-    let runner = jobq.runner(&["-j", "1", "--stop-timeout", "1s"]);
+    jobq.write("jobq.toml", "stop_timeout = \"1s\"\n");
+    let runner = jobq.runner(&["-j", "1"]);
     wait_for_attempts(&jobq, 1);
     jobq.run(&["cancel", "1"]).exits(0);
     let asked = Instant::now();
