@@ -313,6 +313,16 @@ fn builder(
             Unknown::Fail => UnknownKinds::Fail,
         });
     }
+    kinds(builder, config, sink.as_ref())
+}
+
+/// What the config file says of each kind.
+fn kinds(
+    mut builder: RunnerBuilder,
+    config: &Config,
+    sink: Option<&Arc<Sink>>,
+) -> CliResult<RunnerBuilder> {
+    let usual = Retention::default();
     for (name, kind) in &config.kinds {
         if let Some(timeout) = kind.timeout {
             builder = builder.kind_timeout(name, timeout);
@@ -332,7 +342,7 @@ fn builder(
             let handler = command_handler(argv, kind, config)?;
             builder = builder.handler(
                 name,
-                match &sink {
+                match sink {
                     Some(sink) => handler.output_sink(Arc::clone(sink) as _),
                     None => handler,
                 },
