@@ -55,6 +55,7 @@ CREATE TABLE jobq_runner (
     beat         INTEGER NOT NULL DEFAULT 0, -- grows with each heartbeat
     ended_at     INTEGER,
     boot         TEXT,                 -- the machine's start that it was started in; null: unknown
+    short_of     TEXT,                 -- what the system has too little of, so that it runs fewer jobs at a time; null: nothing
     CHECK ((state >= 3) = (ended_at IS NOT NULL))
 ) STRICT;
 

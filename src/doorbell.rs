@@ -1,29 +1,25 @@
 //! Wakes a sleeping dispatcher from any thread, and costs one atomic exchange while it is awake.
 
-use std::io::{PipeReader, PipeWriter, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
+use crate::wake::Wake;
 use crate::{Error, Result};
 
-/// A pipe that is written to only while somebody sleeps on it.
+/// A bell that is rung only while somebody sleeps on it.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     asleep: AtomicBool,
-    reader: PipeReader,
-    writer: PipeWriter,
+    wake: Wake,
 }
 
 impl Doorbell {
     pub(crate) fn new() -> Result<Doorbell> {
-        let failed = |error| Error::io("a pipe cannot be made", error);
-        let (reader, writer) = std::io::pipe().map_err(failed)?;
-        rustix::io::ioctl_fionbio(&reader, true).map_err(|error| failed(error.into()))?;
-        rustix::io::ioctl_fionbio(&writer, true).map_err(|error| failed(error.into()))?;
+        let wake = Wake::new()
+            .map_err(|error| Error::io("the writer's wake-up descriptor cannot be made", error))?;
         Ok(Doorbell {
             asleep: AtomicBool::new(false),
-            reader,
-            writer,
+            wake,
         })
     }
 
@@ -32,8 +28,7 @@ impl Doorbell {
         // Pairs with the fence in `fall_asleep`: either the sleeper sees the news or we see it asleep.
         fence(Ordering::SeqCst);
         if self.asleep.load(Ordering::Relaxed) && self.asleep.swap(false, Ordering::AcqRel) {
-            // A full pipe wakes as well.
-            let _ = (&self.writer).write(&[1]);
+            self.wake.ring();
         }
     }
 
@@ -46,13 +41,12 @@ impl Doorbell {
 
     pub(crate) fn wake_up(&self) {
         self.asleep.store(false, Ordering::Relaxed);
-        let mut rung = [0; 16];
-        while matches!((&self.reader).read(&mut rung), Ok(read) if read > 0) {}
+        self.wake.reset();
     }
 }
 
 impl AsFd for Doorbell {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.reader.as_fd()
+        self.wake.as_fd()
     }
 }

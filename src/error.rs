@@ -92,8 +92,25 @@ impl Error {
             _ => Kind::Io,
         };
         let mut error = Error::new(kind, format!("{action}: {source}"));
+        error.0.hint = Error::of_limit(&source).map(str::to_owned);
         error.0.source = Some(Box::new(source));
         error
+    }
+
+    /// A thread that could not be started, and what to do about it.
+    pub fn no_thread(thread: &str, source: std::io::Error) -> Error {
+        Error::io(format_args!("the {thread} thread cannot be started"), source)
+            .hint("use fewer workers, or raise the limits of this process on processes (`ulimit -u`) and memory (`ulimit -v`)")
+    }
+
+    /// What to do about an error that is a limit of this process, or of the system.
+    pub fn of_limit(source: &std::io::Error) -> Option<&'static str> {
+        use rustix::io::Errno;
+        match Errno::from_io_error(source)? {
+            Errno::MFILE => Some("raise the limit of this process on open files (`ulimit -n`)"),
+            Errno::NFILE => Some("the whole machine has too many files open: see what else runs"),
+            _ => None,
+        }
     }
 
     /// Adds what to do next.

@@ -96,7 +96,7 @@
 //! | module | is |
 //! |---|---|
 //! | `job` `state` `retry` `limit` `outcome` `schedule` `family` `event` `error` `clock` `cancel` | the domain: no I/O; time and chance come in as arguments |
-//! | `doorbell` `fault` `part` | a pipe that wakes the dispatcher; protections that tests take away; which part of a file an error belongs to |
+//! | `wake` `doorbell` `fault` `part` | what ends a wait in poll(2), and wakes the dispatcher by it; protections that tests take away; which part of a file an error belongs to |
 //! | `store/` | the only place that knows SQLite: file, connections, writer, readers, one file per noun with its SQL as named constants |
 //! | `queue` | the public face of a file |
 //! | `runner/` | `dispatcher` makes `turn`s of what is on its `agenda`; `appetite` what it can take, `held` what it holds, `upkeep` what it does for the file, `sleep` what wakes it; `pool`, `ahead`, `liveness`, `shutdown`; `inline` is a runner without threads |
@@ -149,7 +149,7 @@
 //! - The log is checkpointed by the writer after it has answered, not by SQLite inside of COMMIT, and
 //!   at 8 MB: that took the p99 of a start from 1.9 to 0.5 ms. A runner does it before others would.
 //! - What waits in the channel is bounded in bytes (16 MiB) as well as in time and number.
-//! - The dispatcher waits in one `poll(2)` on a pipe and the inotify descriptor; a ring of the
+//! - The dispatcher waits in one `poll(2)` on an eventfd and the inotify descriptor; a ring of the
 //!   doorbell while it is awake costs one load.
 //!
 //! **Deliberately absent**: an async runtime, a server, a second process, polling, leases by wall
@@ -184,6 +184,7 @@ mod schedule;
 mod state;
 mod store;
 pub mod testing;
+mod wake;
 
 pub use cancel::Cancellation;
 pub use clock::Clock;
@@ -207,7 +208,7 @@ pub use runner::builder::{
     Until,
 };
 pub use runner::context::Context;
-pub use runner::handle::{Ended, Left, Runner, SetAside, Stopper, Tally};
+pub use runner::handle::{Ended, FailureWatch, Left, Runner, SetAside, Stopper, Tally};
 pub use runner::handler::{Failure, Handler};
 pub use runner::reload::Reloader;
 pub use rusqlite;
@@ -232,6 +233,6 @@ pub use store::names::KindsOf;
 pub use store::queues::{LimitsOfQueue, QueueRecord, Which};
 pub use store::records::{Filter, Sort};
 pub use store::restore::{InUse, Replaced, Restored};
-pub use store::runners::{RunnerRecord, RunnerState, RunnersOf, RunningJob};
+pub use store::runner_records::{RunnerRecord, RunnerState, RunnersOf, RunningJob};
 pub use store::upkeep::{Finding, Severity};
 pub use store::why::Why;

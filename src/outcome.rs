@@ -1,5 +1,6 @@
 //! What an attempt ends with, and what then becomes of the job: one pure function for all endings.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -31,6 +32,12 @@ pub enum Outcome {
     Snooze(Snooze),
     /// It stopped because it was asked to.
     Cancelled,
+    /// The system had too little for it just now: no descriptors, processes or memory. The job goes back
+    /// free of charge, and its runner takes fewer jobs at a time for a while.
+    OutOfResources {
+        /// What there was too little of.
+        error: String,
+    },
 }
 
 /// Until when a job sleeps.
@@ -108,6 +115,7 @@ impl Outcome {
             Outcome::Fail { error } => format!("failed for good: {error}"),
             Outcome::Snooze(_) => "was snoozed".to_owned(),
             Outcome::Cancelled => "stopped as it was asked to".to_owned(),
+            Outcome::OutOfResources { error } => format!("was given back: {error}"),
         }
     }
 }
@@ -139,7 +147,7 @@ pub(crate) enum Verdict {
     Cancel,
     /// Back to pending, as if it had not been claimed. Costs nothing.
     GiveBack {
-        why: &'static str,
+        why: Cow<'static, str>,
     },
     /// Back to pending after its runner was lost; one crash is spent.
     Recover {
@@ -181,7 +189,11 @@ pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
         Ending::Abandoned { told } => {
             stopped(Some(told), budget, chance).unwrap_or(Verdict::Cancel)
         }
-        Ending::RunnerLost { excuse: Some(why) } => Verdict::GiveBack { why },
+        Ending::Returned {
+            outcome: Outcome::OutOfResources { error },
+            told,
+        } => stopped(told, budget, chance).unwrap_or(Verdict::GiveBack { why: error.into() }),
+        Ending::RunnerLost { excuse: Some(why) } => Verdict::GiveBack { why: why.into() },
         Ending::RunnerLost { excuse: None } => runner_lost(budget),
     }
 }
@@ -200,10 +212,10 @@ fn stopped(told: Option<CancelReason>, budget: &Budget, chance: f64) -> Option<V
             )
         }
         CancelReason::Shutdown => Verdict::GiveBack {
-            why: "the runner was shut down",
+            why: "the runner was shut down".into(),
         },
         CancelReason::ClaimLost => Verdict::GiveBack {
-            why: "the claim was lost",
+            why: "the claim was lost".into(),
         },
     })
 }
@@ -337,6 +349,23 @@ mod tests {
                 Verdict::GiveBack { .. }
             ));
         }
+    }
+
+    #[test]
+    fn an_attempt_that_found_too_little_of_something_costs_nothing_unless_it_was_told_to_stop() {
+        let ending = |told| Ending::Returned {
+            outcome: Outcome::OutOfResources {
+                error: "no descriptors".into(),
+            },
+            told,
+        };
+        let why = "no descriptors".into();
+        assert_eq!(
+            judge(ending(None), &budget(2, 2), 0.5),
+            Verdict::GiveBack { why }
+        );
+        let told = Some(CancelReason::Requested);
+        assert_eq!(judge(ending(told), &budget(2, 2), 0.5), Verdict::Cancel);
     }
 
     #[test]

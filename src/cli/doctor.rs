@@ -230,6 +230,12 @@ fn judge(
     let are = if runners.len() == 1 { "is" } else { "are" };
     let alive = format!("{} {are} active", count(runners.len() as u64, "runner"));
     findings.push(fine("runners", alive));
+    let short = runners.iter().filter_map(|runner| {
+        let reason = runner.short_of.as_ref()?;
+        let message = format!("runner {} takes fewer jobs at a time: {reason}", runner.id);
+        Some(warning("runners", message))
+    });
+    findings.extend(short);
     let known: HashSet<&String> = runners.iter().flat_map(|runner| &runner.kinds).collect();
     let orphans: Vec<String> = pending_kinds
         .iter()

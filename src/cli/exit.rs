@@ -209,7 +209,13 @@ impl From<io::Error> for CliError {
             ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
                 CliError::failed(format!("the output could not be written: {error}"))
             }
-            _ => CliError::failed(error.to_string()),
+            _ => {
+                let failed = CliError::failed(error.to_string());
+                match jobq::Error::of_limit(&error) {
+                    Some(hint) => failed.hint(hint),
+                    None => failed,
+                }
+            }
         }
     }
 }

@@ -67,7 +67,7 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let caught = Caught::catch()?;
     let runner = builder.start()?;
     let id = runner.id();
-    let failures = failures.follow(runner.id())?;
+    let failures = failures.follow(&runner)?;
     let signals = caught.listen(runner.stopper(), &session.screen)?;
     let watched = Watched::start(args, &queue, runner.reloader(), sink, session)?;
     let mut service = Service::ready();

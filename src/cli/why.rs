@@ -291,6 +291,7 @@ pub(super) fn look(why: &Why) -> Look {
         | Why::NoHandler(_)
         | Why::QueueNotServed(_)
         | Why::RunnersStopping
+        | Why::OutOfResources { .. }
         | Why::QueueAtLimit { .. }
         | Why::KindAtLimit { .. } => Look::Warn,
         Why::Final { state, .. } => Look::State(*state),

@@ -16,7 +16,7 @@ use crate::store::due;
 use crate::store::events::{self, EventFilter, EventPage};
 use crate::store::queues::{self, QueueRecord};
 use crate::store::records::{self, Filter, no_such_job};
-use crate::store::runners::{self, RunnerRecord, RunnersOf};
+use crate::store::runner_records::{self, RunnerRecord, RunnersOf};
 use crate::store::why::{self, Why};
 use crate::{Error, Result};
 
@@ -123,7 +123,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn runners(&self, of: RunnersOf) -> Result<Vec<RunnerRecord>> {
-        runners::list(&*self.store.reader()?, of, &self.store.runners_folder())
+        runner_records::list(&*self.store.reader()?, of, &self.store.runners_folder())
     }
 
     /// When the next scheduled job is due.

@@ -25,6 +25,8 @@ pub(crate) struct Agenda {
     pub(crate) prune_left: Option<Pass>,
     pub(crate) clock: Option<ClockReading>,
     pub(crate) mark_stopping: bool,
+    /// What the file is to say that this runner is short of; nothing of an empty text.
+    pub(crate) short_of: Option<String>,
     /// The turn under way carried commands of other threads.
     pub(crate) had_commands: bool,
     /// There may be something to claim.
@@ -64,6 +66,7 @@ impl Agenda {
             prune_left: None,
             clock: None,
             mark_stopping: false,
+            short_of: None,
             had_commands: false,
             more: true,
             version: None,
@@ -90,6 +93,7 @@ impl Agenda {
             && self.lost.is_empty()
             && self.prune.is_none()
             && self.clock.is_none()
+            && self.short_of.is_none()
             && !self.mark_stopping)
     }
 }

@@ -8,9 +8,9 @@ use super::builder::UnknownKinds;
 use super::dispatcher::Dispatcher;
 use super::registration::Identity;
 use super::shutdown::Phase;
-use crate::Result;
 use crate::part::Parts;
 use crate::store::claim::{self, AHEAD_BYTES, ClaimFor, KindRoom, Wish};
+use crate::{Result, clock};
 
 impl Dispatcher {
     /// The kinds it has handlers for, each with how many more jobs of it may be held once what was
@@ -69,7 +69,14 @@ impl Dispatcher {
         if self.phase != Phase::Running {
             return Capacity { free: 0, ahead: 0 };
         }
-        let workers = self.pool.workers();
+        let now = clock::instant();
+        let all = self.pool.workers();
+        let workers = self.scarcity.jobs(all);
+        if self.scarcity.not_before(now).is_some() {
+            return Capacity { free: 0, ahead: 0 };
+        }
+        // What is ahead of the busy workers would begin on one that is to be left free.
+        let allowance = if workers < all { 0 } else { allowance };
         let held = (self.in_flight.len() + self.orphans.len())
             .saturating_sub(self.agenda.settlements.len());
         let room = self.pool.room();

@@ -20,6 +20,7 @@ use super::handler::Registry;
 use super::liveness::{DeadLock, Observer, OwnLock};
 use super::pool::Pool;
 use super::registration::Identity;
+use super::scarcity::Scarcity;
 use super::shutdown::Phase;
 use super::turn::{Care, Settlement, Turn, Written};
 use crate::error::Kind;
@@ -113,6 +114,8 @@ pub(crate) struct Dispatcher {
     pub(crate) shares: Shares,
     /// What the data of the file keep from being done.
     pub(crate) aside: Aside,
+    /// What the system has too little of.
+    pub(crate) scarcity: Scarcity,
 }
 
 impl Dispatcher {
@@ -187,6 +190,7 @@ impl Dispatcher {
         if let Some(state) = attempt.settled() {
             return self.let_go(attempt, state);
         }
+        self.heed_resources(&report);
         if self.holds(attempt) {
             let settlement = Settlement::of(report, fastrand::f64());
             self.agenda.settlements.push(settlement);
@@ -281,6 +285,7 @@ impl Dispatcher {
             lost: &agenda.lost,
             beat,
             stopping: agenda.mark_stopping,
+            short_of: agenda.short_of.as_ref(),
             clock: agenda.clock.as_ref(),
             prune: agenda.prune.as_ref(),
             promote: if due { PROMOTE } else { 0 },
@@ -344,6 +349,7 @@ impl Dispatcher {
         self.agenda.strays.clear();
         self.agenda.workers.clear();
         self.agenda.mark_stopping = false;
+        self.agenda.short_of = None;
         self.agenda.clock = None;
         self.agenda.more = written.more || written.failed_unknown > 0;
         self.agenda.next_due_ms = self.not_stalled(&written);

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -103,6 +103,16 @@ pub(crate) struct Signals {
     cancelled: AtomicU64,
     retried: AtomicU64,
     running: AtomicU64,
+    news: Mutex<News>,
+    has_news: Condvar,
+}
+
+/// What a [`FailureWatch`] waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct News {
+    /// How many attempts have failed.
+    failures: u64,
+    has_ended: bool,
 }
 
 /// How much a runner has been asked to end.
@@ -139,6 +149,15 @@ impl Signals {
         self.failed.fetch_add(tally.failed, Ordering::Relaxed);
         self.cancelled.fetch_add(tally.cancelled, Ordering::Relaxed);
         self.retried.fetch_add(tally.retried, Ordering::Relaxed);
+        match tally.failed + tally.retried {
+            0 => {}
+            more => self.tell(|news| news.failures += more),
+        }
+    }
+
+    fn tell(&self, change: impl FnOnce(&mut News)) {
+        change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        self.has_news.notify_all();
     }
 
     pub(crate) fn tally(&self) -> Tally {
@@ -176,6 +195,24 @@ impl Stopper {
     }
 }
 
+/// Waits for failed attempts of a runner, in any thread.
+pub struct FailureWatch {
+    signals: Arc<Signals>,
+    seen: News,
+}
+
+impl FailureWatch {
+    /// Waits until attempts have failed since the last call, or the runner has ended; false where it has.
+    pub fn wait(&mut self) -> bool {
+        let news = self.signals.news.lock();
+        let news = news.unwrap_or_else(PoisonError::into_inner);
+        let (signals, seen) = (&self.signals, self.seen);
+        let news = signals.has_news.wait_while(news, |news| *news == seen);
+        self.seen = *news.unwrap_or_else(PoisonError::into_inner);
+        !self.seen.has_ended
+    }
+}
+
 /// A dispatcher that has made no turn for so long is stuck.
 const STUCK_AFTER: Duration = Duration::from_secs(30);
 
@@ -190,7 +227,7 @@ impl Runner {
         let thread = thread::Builder::new()
             .name("jobq-dispatcher".to_owned())
             .spawn(move || take.recv().map_or_else(|_| Ok(Ended::default()), dispatch))
-            .map_err(|error| Error::io("the dispatcher thread cannot be started", error))?;
+            .map_err(|error| Error::no_thread("dispatcher", error))?;
         let lease = store.seat.lease()?;
         let bell = Arc::clone(&lease.bell);
         let dispatcher = Dispatcher::new(builder, lease, Arc::clone(&signals))?;
@@ -222,6 +259,14 @@ impl Runner {
     /// Gives it other settings from elsewhere, while it runs.
     pub fn reloader(&self) -> Reloader {
         Reloader::new(Arc::clone(&self.signals), Arc::clone(&self.stopper.bell))
+    }
+
+    /// Waits for its failed attempts, from elsewhere.
+    pub fn failures(&self) -> FailureWatch {
+        FailureWatch {
+            signals: Arc::clone(&self.signals),
+            seen: News::default(),
+        }
     }
 
     /// What it has done so far.
@@ -281,7 +326,9 @@ impl Drop for Runner {
 /// Makes turns until the end. Whatever happens, the writer goes back: or those who enqueue would
 /// wait for ever.
 fn dispatch(mut dispatcher: Dispatcher) -> Result<Ended> {
+    let signals = Arc::clone(&dispatcher.signals);
     let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run()));
     dispatcher.close();
+    signals.tell(|news| news.has_ended = true);
     ended.unwrap_or_else(|_| Err(Error::new(Kind::Io, "the dispatcher has panicked")))
 }

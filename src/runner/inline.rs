@@ -21,6 +21,7 @@ use super::turn::{Care, Lost, Settlement, Turn};
 use super::upkeep::find_dead;
 use crate::error::Kind;
 use crate::job::JobId;
+use crate::outcome::Verdict;
 use crate::part::Parts;
 use crate::store::Store;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
@@ -197,18 +198,21 @@ impl Inline {
             claim: Claim::Next,
             ..Step::default()
         };
-        let mut runs = 0;
+        let (mut runs, mut is_short) = (0, false);
         loop {
             let turned = self.write(step)?;
             step = match turned.claimed {
                 Some(attempt) => {
                     runs += 1;
-                    Step::settle(self.run(attempt))
+                    let settlement = self.run(attempt);
+                    is_short = matches!(settlement.verdict, Verdict::GiveBack { .. });
+                    Step::settle(settlement)
                 }
                 None if turned.more => Step::default(),
                 None => break,
             };
-            if runs < most {
+            // Where the system has too little for one job now, it has for none.
+            if runs < most && !is_short {
                 step.claim = Claim::Next;
             } else if step.settlements.is_empty() {
                 break;
@@ -424,6 +428,7 @@ impl Step {
             lost: &self.lost,
             beat: false,
             stopping: false,
+            short_of: None,
             clock: Some(place.clock),
             prune: self.prune.as_ref(),
             promote: PROMOTE,

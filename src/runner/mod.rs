@@ -18,6 +18,7 @@ pub(crate) mod liveness;
 pub(crate) mod pool;
 mod registration;
 pub(crate) mod reload;
+mod scarcity;
 mod setup;
 mod shutdown;
 mod sleep;

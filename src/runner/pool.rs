@@ -80,7 +80,7 @@ impl Pool {
         let thread = thread::Builder::new()
             .name(format!("jobq-worker-{worker}"))
             .spawn(move || work(worker, &shared, (&taken, &report), &own))
-            .map_err(|error| Error::io("a worker thread cannot be started", error))?;
+            .map_err(|error| Error::no_thread("worker", error))?;
         Ok(Slot {
             thread: Some(thread),
             replaced,

@@ -13,6 +13,7 @@ use super::handle::Signals;
 use super::liveness::{Observer, OwnLock};
 use super::pool::{Pool, Shared};
 use super::registration::{self, Identity};
+use super::scarcity::Scarcity;
 use super::shutdown::Phase;
 use crate::queue::Queue;
 use crate::store::Store;
@@ -121,6 +122,7 @@ impl Prepared {
             agenda,
             shares: Shares::default(),
             aside: Aside::default(),
+            scarcity: Scarcity::default(),
         }
     }
 }

@@ -66,6 +66,9 @@ impl Dispatcher {
                 return Duration::ZERO;
             }
             at(self.agenda.next_beat);
+            if let Some(again) = self.scarcity.next(now) {
+                at(again);
+            }
             if let Some(again) = self.aside.next() {
                 at(again);
             }

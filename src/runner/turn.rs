@@ -83,6 +83,8 @@ pub(crate) struct Turn<'a> {
     pub(crate) lost: &'a [Lost],
     pub(crate) beat: bool,
     pub(crate) stopping: bool,
+    /// What the system has too little of; empty: nothing any more.
+    pub(crate) short_of: Option<&'a String>,
     pub(crate) clock: Option<&'a ClockReading>,
     pub(crate) prune: Option<&'a Pass>,
     pub(crate) promote: usize,
@@ -209,6 +211,9 @@ impl Turn<'_> {
         } else {
             runners::is_alive(tx, self.runner)?
         };
+        if let Some(short_of) = self.short_of {
+            runners::set_short_of(tx, self.runner, short_of)?;
+        }
         if self.stopping {
             runners::stopping(tx, self.runner)?;
         }

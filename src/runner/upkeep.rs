@@ -29,6 +29,7 @@ impl Dispatcher {
     /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
     pub(crate) fn prepare_upkeep(&mut self, now: Instant) -> Result<()> {
         let beat_due = now >= self.agenda.next_beat;
+        self.relax(now);
         if self.aside.try_again(now) {
             self.agenda.reconcile = true;
             self.agenda.version = None;
@@ -204,6 +205,7 @@ impl Dispatcher {
             self.identity.workers,
             places,
         )?;
+        self.agenda.short_of = self.scarcity.reason().map(str::to_owned);
         self.agenda.more = true;
         Ok(())
     }

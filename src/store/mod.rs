@@ -55,6 +55,7 @@ pub(crate) mod records;
 pub(crate) mod requeue;
 pub(crate) mod restore;
 pub(crate) mod room;
+pub(crate) mod runner_records;
 pub(crate) mod runners;
 pub(crate) mod schedules;
 pub(crate) mod schema;

@@ -2,19 +2,23 @@
 
 use std::ops::Deref;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::thread;
 use std::time::Duration;
 
 use r2d2::{ManageConnection, Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
+use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::connection::{self, Access};
 use super::identity::OpenFile;
 use crate::error::Kind;
-use crate::{Error, Result};
+use crate::{Error, Result, clock};
 
 const READERS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Where connections cannot be opened, that is tried for so long.
+const OPEN_AGAIN: Duration = Duration::from_millis(500);
 
 /// Connections are opened when somebody first reads.
 pub(crate) struct ReadPool {
@@ -39,7 +43,37 @@ impl ReadPool {
 
     pub(crate) fn get(&self) -> Result<Reader> {
         self.file.check_lately()?;
-        let pool = self.pool.get_or_init(|| {
+        let pool = match self.pool.get() {
+            Some(pool) => pool,
+            None => self.start()?,
+        };
+        let began = clock::instant();
+        loop {
+            if let Ok(reader) = pool.get_timeout(OPEN_AGAIN) {
+                return Ok(reader);
+            }
+            self.file.check()?;
+            if let Some(error) = self.open.take_error() {
+                return Err(error);
+            }
+            if began.elapsed() >= PATIENCE {
+                let error = "all connections for reading are in use";
+                return Err(Error::new(Kind::Busy, error).hint("try again"));
+            }
+        }
+    }
+
+    /// Starts the pool's one thread, which opens connections.
+    fn start(&self) -> Result<&Pool<Manager>> {
+        // The pool panics where its thread cannot be started.
+        let probe = thread::Builder::new().spawn(|| {});
+        let probe = probe.map_err(|error| Error::no_thread("reading", error))?;
+        let _ended = probe.join();
+        Ok(self.pool.get_or_init(|| {
+            let threads = ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("jobq-readers")
+                .build();
             let manager = Manager {
                 inner: SqliteConnectionManager::file(self.file.path()),
                 file: Arc::clone(&self.file),
@@ -52,16 +86,10 @@ impl ReadPool {
                 .min_idle(Some(0))
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .connection_timeout(PATIENCE)
+                .thread_pool(Arc::new(threads))
                 .error_handler(Box::new(r2d2::NopErrorHandler))
                 .build_unchecked(manager)
-        });
-        pool.get().map_err(|error| {
-            if let Err(replaced) = self.file.check() {
-                return replaced;
-            }
-            Error::new(Kind::Busy, format!("no connection for reading: {error}")).hint("try again")
-        })
+        }))
     }
 }
 
@@ -80,6 +108,8 @@ impl Drop for ReadPool {
 struct Open {
     connections: Mutex<usize>,
     closed: Condvar,
+    /// Why the last one could not be opened.
+    error: Mutex<Option<Error>>,
 }
 
 impl Open {
@@ -90,6 +120,16 @@ impl Open {
             .unwrap_or_else(PoisonError::into_inner);
         *open = open.saturating_add_signed(by);
         self.closed.notify_all();
+    }
+
+    fn take_error(&self) -> Option<Error> {
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        error.take()
+    }
+
+    fn note(&self, error: &Error) {
+        let mut noted = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some(error.duplicate());
     }
 
     /// One that is lent to somebody who does not return it is not waited for.
@@ -149,12 +189,15 @@ impl ManageConnection for Manager {
 
     fn connect(&self) -> Result<Counted> {
         let one = One::more(&self.open);
-        let conn = connection::open_reader(&self.file, self.access)?;
+        let conn = connection::open_reader(&self.file, self.access);
+        let conn = conn.inspect_err(|error| self.open.note(error))?;
         Ok(Counted { conn, _one: one })
     }
 
     fn is_valid(&self, counted: &mut Counted) -> Result<()> {
-        Ok(self.inner.is_valid(&mut counted.conn)?)
+        // SQLite opens the log with the first statement.
+        let is_valid = self.inner.is_valid(&mut counted.conn).map_err(Error::from);
+        is_valid.inspect_err(|error| self.open.note(error))
     }
 
     fn has_broken(&self, conn: &mut Counted) -> bool {

@@ -14,7 +14,6 @@ use super::settle::{self, AheadAgain, Held, Measured};
 use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
-use crate::clock::timestamp;
 use crate::event::EventKind;
 use crate::job::{AttemptRef, JobId};
 use crate::outcome::{Budget, Ending, Verdict, judge};
@@ -27,6 +26,7 @@ statements! {
     /// No row changed: another runner has taken this one for lost.
     hot RUNNER_BEAT_IF_ALIVE = "UPDATE jobq_runner SET beat = beat + 1, heartbeat_at = ?2 WHERE id = ?1 AND state <= 2";
     hot RUNNER_IS_ALIVE = "SELECT 1 FROM jobq_runner WHERE id = ?1 AND state <= 2";
+    hot RUNNER_SET_SHORT_OF = "UPDATE jobq_runner SET short_of = nullif(?2, '') WHERE id = ?1";
     hot RUNNER_STOPPING_IF_ALIVE = "UPDATE jobq_runner SET state = 2 WHERE id = ?1 AND state = 1";
     hot RUNNER_STOPPED_IF_ALIVE = "UPDATE jobq_runner SET state = 3, ended_at = ?2 WHERE id = ?1 AND state <= 2";
     /// How far it was when it was lost, and in which start of the machine.
@@ -43,10 +43,6 @@ statements! {
     hot JOBS_TO_CANCEL = "SELECT id, attempt FROM jobq_job WHERE cancel = 1 AND runner_id = ?1";
     /// A job that was claimed ahead has begun and goes on for a while: from now on a crash charges it.
     hot JOB_WORKER_IF_HELD = "UPDATE jobq_job SET worker = ?3, claim = 0 WHERE id = ?1 AND state = 3 AND attempt = ?2";
-    cold RUNNERS_RECENT = "SELECT id, name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at
-        FROM jobq_runner WHERE state <= 2 OR ?1 ORDER BY id";
-    hot JOBS_RUNNING_ON = "SELECT j.worker, j.id, k.name, j.started_at FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id
-        WHERE j.state = 3 AND j.runner_id = ?1 ORDER BY j.worker, j.id";
     cold RUNNERS_FORGET = "DELETE FROM jobq_runner WHERE state >= 3 AND ended_at < ?1";
 }
 
@@ -131,7 +127,7 @@ fn kinds_json(kinds: &[String], limits: &HashMap<String, usize>) -> String {
 }
 
 /// The kinds, and the limits of those that have one.
-fn read_kinds(json: &str) -> (Vec<String>, BTreeMap<String, u64>) {
+pub(super) fn read_kinds(json: &str) -> (Vec<String>, BTreeMap<String, u64>) {
     let entries: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
     let (mut kinds, mut limits) = (Vec::new(), BTreeMap::new());
     for entry in entries {
@@ -159,6 +155,15 @@ pub(crate) fn beat(tx: &Tx<'_>, runner: i64) -> Result<bool> {
 /// would ever take a job over.
 pub(crate) fn is_alive(tx: &Tx<'_>, runner: i64) -> Result<bool> {
     Ok(tx.conn.prepare_cached(RUNNER_IS_ALIVE)?.exists([runner])?)
+}
+
+/// What the system has too little of for as many jobs at a time as the runner has workers; an empty text:
+/// nothing any more.
+pub(crate) fn set_short_of(tx: &Tx<'_>, runner: i64, short_of: &str) -> Result<()> {
+    tx.conn
+        .prepare_cached(RUNNER_SET_SHORT_OF)?
+        .execute(params![runner, short_of])?;
+    Ok(())
 }
 
 pub(crate) fn stopping(tx: &Tx<'_>, runner: i64) -> Result<()> {
@@ -357,78 +362,6 @@ pub(crate) fn note_worker(tx: &Tx<'_>, job: JobId, attempt: u32, worker: u32) ->
     Ok(())
 }
 
-/// A runner as the file has it.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct RunnerRecord {
-    /// Its number in the file.
-    pub id: i64,
-    /// What it does.
-    pub state: RunnerState,
-    /// Its process.
-    pub pid: u32,
-    /// The machine it is or was on.
-    pub host: String,
-    /// How many jobs it runs at once.
-    pub worker_count: u32,
-    /// The kinds it has handlers for.
-    pub kinds: Vec<String>,
-    /// How many jobs of a kind it runs at once; a kind that is not here: as many as it has workers.
-    pub kind_limits: BTreeMap<String, u64>,
-    /// The queues it serves; none: all.
-    pub queues: Option<Vec<String>>,
-    /// When it registered.
-    pub started_at: jiff::Timestamp,
-    /// When it last beat.
-    pub heartbeat_at: jiff::Timestamp,
-    /// What it holds.
-    pub jobs: Vec<RunningJob>,
-}
-
-impl RunnerRecord {
-    /// Whether it lives, as far as anybody can tell who looks at its lock.
-    pub fn is_alive(&self) -> bool {
-        self.state != RunnerState::Offline
-    }
-}
-
-/// What a runner does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunnerState {
-    /// It lives and holds no job.
-    Idle,
-    /// It holds jobs.
-    Busy,
-    /// It has stopped claiming and waits for its running jobs.
-    Stopping,
-    /// It has ended or is lost. What it still holds is taken over by the next runner to start.
-    Offline,
-}
-
-/// A job that a runner holds.
-#[derive(Clone, Debug)]
-pub struct RunningJob {
-    /// The worker that runs it, once that is known.
-    pub worker: Option<u32>,
-    /// The job.
-    pub job: JobId,
-    /// Its kind.
-    pub kind: String,
-    /// Since when.
-    pub since: jiff::Timestamp,
-}
-
-/// Which runners are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunnersOf {
-    /// Those that have not ended, and those that are gone from which nobody has taken over yet:
-    /// they are [`RunnerState::Offline`].
-    Now,
-    /// All that the file remembers.
-    AllTimes,
-}
-
 /// The runners that have not ended and are gone, as their locks tell in the folder `locks`. A missing
 /// file proves nothing, but of a runner that never beats: of that there is nothing else.
 pub(crate) fn gone(conn: &Connection, locks: &Path) -> Result<Vec<i64>> {
@@ -439,52 +372,4 @@ pub(crate) fn gone(conn: &Connection, locks: &Path) -> Result<Vec<i64>> {
         Lock::Held => false,
     });
     Ok(runners.into_iter().map(|runner| runner.id).collect())
-}
-
-/// `locks` is the folder of the runners' lock files.
-pub(crate) fn list(conn: &Connection, of: RunnersOf, locks: &Path) -> Result<Vec<RunnerRecord>> {
-    let gone = gone(conn, locks)?;
-    let mut statement = conn.prepare_cached(RUNNERS_RECENT)?;
-    let mut rows = statement.query([of == RunnersOf::AllTimes])?;
-    let mut runners = Vec::new();
-    while let Some(row) = rows.next()? {
-        let id = row.get(0)?;
-        let jobs = running_on(conn, id)?;
-        let state = match row.get::<_, i64>(7)? {
-            1 | 2 if gone.contains(&id) => RunnerState::Offline,
-            1 if jobs.is_empty() => RunnerState::Idle,
-            1 => RunnerState::Busy,
-            2 => RunnerState::Stopping,
-            _ => RunnerState::Offline,
-        };
-        let names = |text: String| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default();
-        let (kinds, kind_limits) = read_kinds(&row.get::<_, String>(5)?);
-        runners.push(RunnerRecord {
-            id,
-            state,
-            pid: row.get(2)?,
-            host: row.get(3)?,
-            worker_count: row.get(4)?,
-            kinds,
-            kind_limits,
-            queues: row.get::<_, Option<String>>(6)?.map(names),
-            started_at: timestamp(row.get(8)?),
-            heartbeat_at: timestamp(row.get(9)?),
-            jobs,
-        });
-    }
-    Ok(runners)
-}
-
-fn running_on(conn: &Connection, runner: i64) -> Result<Vec<RunningJob>> {
-    let mut statement = conn.prepare_cached(JOBS_RUNNING_ON)?;
-    let rows = statement.query_map([runner], |row| {
-        Ok(RunningJob {
-            worker: row.get(0)?,
-            job: JobId(row.get(1)?),
-            kind: row.get(2)?,
-            since: timestamp(row.get(3)?),
-        })
-    })?;
-    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

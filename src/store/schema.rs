@@ -10,7 +10,7 @@ use crate::error::Kind;
 use crate::{Error, Result};
 
 /// The schema that this jobq reads and writes.
-pub(crate) const VERSION: i64 = 3;
+pub(crate) const VERSION: i64 = 4;
 
 pub(crate) const SCHEMA: &str = include_str!("../../schema.sql");
 
@@ -30,6 +30,10 @@ const UPGRADES: &[Upgrade] = &[
     Upgrade {
         to: 3,
         sql: include_str!("upgrade_3.sql"),
+    },
+    Upgrade {
+        to: 4,
+        sql: include_str!("upgrade_4.sql"),
     },
 ];
 

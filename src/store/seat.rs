@@ -139,7 +139,7 @@ impl WriterSeat {
                     }
                     Err(error) => {
                         *seat = Seat::Idle(writer);
-                        Err(Error::io("the writer thread cannot be started", error))
+                        Err(Error::no_thread("writer", error))
                     }
                 }
             }

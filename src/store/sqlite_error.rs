@@ -1,6 +1,6 @@
 //! What SQLite's errors mean to a person and to a caller.
 
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 
 use rusqlite::ErrorCode;
 use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE};
@@ -22,7 +22,9 @@ impl From<rusqlite::Error> for Error {
             )
             .hint("try again"),
             Some(ErrorCode::DiskFull) => disk_full(),
-            Some(ErrorCode::SystemIoFailure) => cannot_grow(&error).unwrap_or_else(|| io(&error)),
+            Some(ErrorCode::SystemIoFailure) => {
+                cannot_grow(&error).unwrap_or_else(|| failed(&error))
+            }
             Some(ErrorCode::ReadOnly) => Error::new(Kind::ReadOnly, "the database is read-only"),
             Some(ErrorCode::NotADatabase) => {
                 Error::new(Kind::NotADatabase, "the file is not a SQLite database")
@@ -37,7 +39,7 @@ impl From<rusqlite::Error> for Error {
             }
             Some(ErrorCode::OutOfMemory) => Error::new(Kind::Io, "there is not enough memory")
                 .hint("see `ulimit -v` and what else runs on the machine"),
-            Some(ErrorCode::CannotOpen) => io(&error),
+            Some(ErrorCode::CannotOpen) => failed(&error),
             _ => Error::new(Kind::Sqlite, error.to_string()),
         };
         told.with_source(error)
@@ -55,7 +57,7 @@ fn cannot_grow(error: &rusqlite::Error) -> Option<Error> {
     let is_index = is_code(error, SQLITE_IOERR_SHMSIZE);
     let is_file = is_code(error, SQLITE_IOERR_WRITE) || is_code(error, SQLITE_IOERR_TRUNCATE);
     let limit = getrlimit(Resource::Fsize).current;
-    match (std::io::Error::last_os_error().kind(), limit) {
+    match (io::Error::last_os_error().kind(), limit) {
         _ if !is_index && !is_file => None,
         (ErrorKind::FileTooLarge, Some(limit)) => Some(limit_reached(limit)),
         (ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge, _) => Some(
@@ -78,11 +80,24 @@ fn limit_reached(limit_bytes: u64) -> Error {
     .hint("raise the limit of this process (`ulimit -f unlimited`) and try again")
 }
 
-fn io(error: &rusqlite::Error) -> Error {
+fn failed(error: &rusqlite::Error) -> Error {
+    if let Some(why) = no_descriptors() {
+        return Error::io("the database cannot be opened", why);
+    }
     Error::new(
         Kind::Io,
         format!("the database cannot be read or written: {error}"),
     )
+}
+
+/// SQLite does not say why a file cannot be opened. What the system said last to this thread does, or the
+/// next descriptor that is asked for.
+fn no_descriptors() -> Option<io::Error> {
+    let last = io::Error::last_os_error();
+    let one_more = || rustix::io::fcntl_dupfd_cloexec(io::stderr(), 0).err();
+    let errors = [Some(last), one_more().map(io::Error::from)];
+    let mut errors = errors.into_iter().flatten();
+    errors.find(|error| Error::of_limit(error).is_some())
 }
 
 fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {

@@ -10,7 +10,8 @@ use super::names::find_queue;
 use super::queues;
 use super::rate::Ring;
 use super::records::{self, no_such_job};
-use super::runners::{self, RunnerRecord, RunnerState, RunnersOf};
+use super::runner_records::{self, RunnerRecord, RunnerState, RunnersOf};
+use super::runners;
 use super::statement::statements;
 use super::why_blocked;
 use crate::Result;
@@ -117,6 +118,15 @@ pub enum Why {
     QueueNotServed(String),
     /// Every runner that could run it is about to stop.
     RunnersStopping,
+    /// The system has too little for another job: each runner that could run it runs fewer at a time.
+    OutOfResources {
+        /// The first of them.
+        runner: i64,
+        /// What there is too little of, in a handler's words.
+        reason: String,
+        /// How many jobs run on these runners.
+        running: u64,
+    },
     /// So many jobs of its queue run as may run at once.
     QueueAtLimit {
         /// Its queue.
@@ -302,6 +312,21 @@ fn kind_limited(kind: &str, able: &[&RunnerRecord]) -> Option<Why> {
     })
 }
 
+/// What the system has too little of, where that keeps each runner that could claim it from more.
+fn short_of(able: &[&RunnerRecord]) -> Option<Why> {
+    let mut claiming = able
+        .iter()
+        .filter(|runner| runner.state != RunnerState::Stopping);
+    let first = able.iter().find(|runner| runner.short_of.is_some())?;
+    claiming
+        .all(|runner| runner.short_of.is_some())
+        .then(|| Why::OutOfResources {
+            runner: first.id,
+            reason: first.short_of.clone().unwrap_or_default(),
+            running: able.iter().map(|runner| runner.jobs.len() as u64).sum(),
+        })
+}
+
 fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) -> Result<Why> {
     let queue = find_queue(conn, &job.queue)?.unwrap_or_default();
     if queues::all_paused_since(conn)?.is_some() {
@@ -310,7 +335,7 @@ fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) ->
     if is_paused(conn, queue)? {
         return Ok(Why::QueuePaused(job.queue.clone()));
     }
-    let mut runners = runners::list(conn, RunnersOf::Now, locks)?;
+    let mut runners = runner_records::list(conn, RunnersOf::Now, locks)?;
     runners.retain(RunnerRecord::is_alive);
     if runners.is_empty() {
         return Ok(Why::NoRunner);
@@ -343,6 +368,9 @@ fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) ->
     }
     if let Some(limit) = kind_limited(&job.kind, &able) {
         return Ok(limit);
+    }
+    if let Some(short) = short_of(&able) {
+        return Ok(short);
     }
     let arguments = rusqlite::params![queue, job.priority.code(), job.id.0];
     Ok(Why::InLine {

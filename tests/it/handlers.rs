@@ -8,7 +8,7 @@ use crossbeam_channel::bounded;
 use jobq::testing::TestQueue;
 use jobq::{
     Backoff, CancelReason, Context, EventKind, Failure, Jitter, Job, JobId, Level, LogEntry,
-    NewJob, Outcome, Progress, Queue, State, UnknownKinds, Until, WaitReason,
+    NewJob, Outcome, Progress, Queue, RunnersOf, State, Tally, UnknownKinds, Until, WaitReason,
 };
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,33 @@ fn add(queue: &Queue, job: NewJob) -> JobId {
 
 fn wait_until_final(queue: &Queue, id: JobId) -> jobq::JobRecord {
     queue.wait(&[id], Some(PATIENCE)).unwrap().remove(0)
+}
+
+#[test]
+fn a_handler_that_finds_too_little_gives_its_job_back_free_of_charge() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let short = || {
+        by(|ctx: &Context| match ctx.attempt() {
+            1..=3 => Outcome::OutOfResources {
+                error: "no memory".to_owned(),
+            },
+            _ => done(),
+        })
+    };
+    let id = add(&queue, NewJob::new("large").max_retries(0));
+    // A run in the calling thread does not wait.
+    let builder = queue.runner().handler("large", short());
+    assert_eq!(builder.run_due().unwrap(), Tally::default());
+    assert_eq!(state(&queue, id), State::Pending);
+    let runner = queue.runner().handler("large", short()).start().unwrap();
+    let ended = wait_until_final(&queue, id);
+    assert_eq!((ended.state, ended.attempt), (State::Completed, 4));
+    assert_eq!((ended.retries, ended.crashes), (0, 0));
+    assert_eq!(count_events(&queue, Some(id), EventKind::Returned), 3);
+    let told = queue.runners(RunnersOf::Now).unwrap().remove(0).short_of;
+    assert_eq!(told.as_deref(), Some("no memory"));
+    drop(runner);
 }
 
 #[test]

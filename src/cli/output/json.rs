@@ -162,6 +162,8 @@ pub(crate) struct RunnerJson<'a> {
     host: &'a str,
     started_at: Time,
     heartbeat_at: Time,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    short_of: Option<&'a str>,
     workers: Vec<WorkerJson<'a>>,
 }
 
@@ -182,6 +184,7 @@ impl<'a> RunnerJson<'a> {
             host: &runner.host,
             started_at: Time(runner.started_at),
             heartbeat_at: Time(runner.heartbeat_at),
+            short_of: runner.short_of.as_deref(),
             workers: workers(runner),
         }
     }

@@ -1,12 +1,8 @@
 //! Says which jobs of this runner fail, while it runs.
 
-use std::io;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use jobq::{Changes, Event, EventFilter, EventKind, Queue};
+use jobq::{Error, Event, EventFilter, EventKind, FailureWatch, Queue, Runner};
 
 use crate::cli::exit::CliResult;
 use crate::cli::output::text;
@@ -20,15 +16,11 @@ pub(super) struct Failures(Option<Reader>);
 struct Reader {
     queue: Queue,
     screen: Screen,
-    changes: Changes,
     filter: EventFilter,
 }
 
 /// Reads on in a thread of its own.
-pub(super) struct Following(Option<(JoinHandle<()>, Arc<AtomicBool>)>);
-
-/// The runner's last event ends the reading; where it wrote none, it ends after this.
-const LOOK: Duration = Duration::from_secs(1);
+pub(super) struct Following(Option<JoinHandle<()>>);
 
 /// So many failures are told a look; of more only their number.
 const MAX_LINES: usize = 20;
@@ -43,14 +35,9 @@ impl Failures {
             return Ok(Failures(None));
         }
         Ok(Failures(Some(Reader {
-            changes: queue.changes()?,
             filter: EventFilter {
                 since: queue.last_event()?,
-                kinds: vec![
-                    EventKind::Failed,
-                    EventKind::Retry,
-                    EventKind::RunnerStopped,
-                ],
+                kinds: vec![EventKind::Failed, EventKind::Retry],
                 ..EventFilter::default()
             },
             queue: queue.clone(),
@@ -59,31 +46,30 @@ impl Failures {
     }
 
     /// Tells of this runner's from here on.
-    pub(super) fn follow(self, runner: i64) -> io::Result<Following> {
+    pub(super) fn follow(self, runner: &Runner) -> jobq::Result<Following> {
         let Some(reader) = self.0 else {
             return Ok(Following(None));
         };
-        let ended = Arc::new(AtomicBool::new(false));
-        let has_ended = Arc::clone(&ended);
+        let (id, failures) = (runner.id(), runner.failures());
         let thread = thread::Builder::new()
             .name("jobq-failures".to_owned())
             .spawn(move || {
                 // The runner itself says that its file was replaced.
-                if let Err(error) = reader.read(runner, &has_ended)
+                if let Err(error) = reader.read(id, failures)
                     && !error.is_replaced()
                 {
                     log::warn!("failures are no longer told: {error}");
                 }
-            })?;
-        Ok(Following(Some((thread, ended))))
+            })
+            .map_err(|error| Error::no_thread("failures", error))?;
+        Ok(Following(Some(thread)))
     }
 }
 
 impl Following {
     /// Once the runner has ended: tells what has not been told yet.
     pub(super) fn end(self) {
-        if let Some((thread, ended)) = self.0 {
-            ended.store(true, Ordering::SeqCst);
+        if let Some(thread) = self.0 {
             // It has only said what there was to say.
             let _ = thread.join();
         }
@@ -91,31 +77,22 @@ impl Following {
 }
 
 impl Reader {
-    fn read(mut self, runner: i64, has_ended: &AtomicBool) -> jobq::Result<()> {
-        loop {
-            let is_last = has_ended.load(Ordering::SeqCst);
+    fn read(mut self, runner: i64, mut failures: FailureWatch) -> jobq::Result<()> {
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = failures.wait();
             loop {
                 let page = self.queue.events(&self.filter)?;
                 self.filter.since = page.next;
-                let own = page
-                    .events
-                    .iter()
-                    .filter(|event| event.runner == Some(runner));
-                let (stops, failures): (Vec<_>, Vec<_>) =
-                    own.partition(|event| event.kind == EventKind::RunnerStopped);
-                self.tell(&failures)?;
-                if !stops.is_empty() {
-                    return Ok(());
-                }
+                let own = page.events.iter();
+                let own: Vec<_> = own.filter(|event| event.runner == Some(runner)).collect();
+                self.tell(&own)?;
                 if page.at_end {
                     break;
                 }
             }
-            if is_last {
-                return Ok(());
-            }
-            self.changes.wait(LOOK)?;
         }
+        Ok(())
     }
 
     fn tell(&self, failures: &[&Event]) -> jobq::Result<()> {

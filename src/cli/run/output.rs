@@ -81,7 +81,8 @@ impl Printer {
         };
         let thread = thread::Builder::new()
             .name("jobq-output".to_owned())
-            .spawn(move || writer.follow(&from_jobs))?;
+            .spawn(move || writer.follow(&from_jobs))
+            .map_err(|error| jobq::Error::no_thread("output", error))?;
         let sink = Arc::new(Sink {
             messages,
             waiting_bytes,

@@ -69,7 +69,8 @@ impl Watched {
         };
         let thread = thread::Builder::new()
             .name("jobq-config".to_owned())
-            .spawn(move || watcher.watch())?;
+            .spawn(move || watcher.watch())
+            .map_err(|error| jobq::Error::no_thread("config", error))?;
         Ok(Watched(Some((thread, ender))))
     }
 

@@ -10,23 +10,22 @@
 //!
 //! SIGHUP, SIGQUIT and SIGTSTP do nothing where they were ignored when the runner was started (nohup).
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use jobq::Stopper;
 use jobq::handlers::exec;
+use jobq::{Error, Stopper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, getpid, kill_process};
 use signal_hook::consts::{
     SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
     SIGVTALRM, SIGXCPU,
 };
-use signal_hook::{SigId, flag, low_level};
+use signal_hook::iterator::backend::{Handle, SignalDelivery};
+use signal_hook::iterator::exfiltrator::SignalOnly;
 
 use super::service;
 use crate::cli::clock;
@@ -44,36 +43,12 @@ const REAP_EVERY: Duration = Duration::from_secs(1);
 const REAP_AGAIN: Duration = Duration::from_millis(20);
 
 /// Signals that are caught already and wait for somebody who listens.
-pub(super) struct Caught {
-    interrupted: Arc<AtomicBool>,
-    registered: Vec<SigId>,
-    bells: Bells,
-    ringers: Ringers,
-}
+pub(super) struct Caught(SignalDelivery<UnixStream, SignalOnly>);
 
 /// Listens until it is ended.
 pub(super) struct Signals {
-    interrupted: Arc<AtomicBool>,
-    registered: Vec<SigId>,
-    /// A bell that nobody rings has not ended.
-    ringers: Ringers,
-    thread: JoinHandle<()>,
-}
-
-/// A byte comes out for each signal of its sort; they end when nothing is registered any more.
-struct Bells {
-    stop: UnixStream,
-    hurry: UnixStream,
-    suspend: UnixStream,
-    child: UnixStream,
-}
-
-/// Where the bytes go in.
-struct Ringers {
-    stop: UnixStream,
-    hurry: UnixStream,
-    suspend: UnixStream,
-    child: UnixStream,
+    handle: Handle,
+    thread: JoinHandle<bool>,
 }
 
 /// Takes what would end this process by mistake for nothing.
@@ -88,190 +63,134 @@ impl Caught {
         if let Err(error) = exec::adopt_orphans() {
             log::debug!("what commands leave behind gets another parent: {error}");
         }
-        let (bells, ringers) = bells()?;
-        let interrupted = Arc::new(AtomicBool::new(false));
-        let registered = register(&ringers, &interrupted)?;
-        Ok(Caught {
-            interrupted,
-            registered,
-            bells,
-            ringers,
-        })
+        let (reader, writer) = UnixStream::pair()?;
+        let delivery = SignalDelivery::with_pipe(reader, writer, SignalOnly, caught())?;
+        Ok(Caught(delivery))
     }
 
     /// Does what the signals say, and what they have said meanwhile.
-    pub(super) fn listen(self, stopper: Stopper, screen: &Screen) -> io::Result<Signals> {
-        let Caught {
-            interrupted,
-            registered,
-            bells,
-            ringers,
-        } = self;
-        let screen = screen.clone();
+    pub(super) fn listen(self, stopper: Stopper, screen: &Screen) -> jobq::Result<Signals> {
+        let handle = self.0.handle();
+        let mut listener = Listener::new(self.0, stopper, screen.clone());
         let thread = thread::Builder::new()
             .name("jobq-signals".to_owned())
             .spawn(move || {
-                let ended = Listener::new(bells, stopper, screen).listen();
-                if let Err(error) = ended {
+                if let Err(error) = listener.listen() {
                     log::error!("signals are no longer heard: {error}");
                 }
-            })?;
-        Ok(Signals {
-            interrupted,
-            registered,
-            ringers,
-            thread,
-        })
+                listener.was_interrupted
+            })
+            .map_err(|error| Error::no_thread("signals", error))?;
+        Ok(Signals { handle, thread })
     }
 }
 
 impl Signals {
     /// Stops listening. Whether one of the signals was Ctrl-C.
     pub(super) fn end(self) -> bool {
-        for signal in self.registered {
-            low_level::unregister(signal);
-        }
-        drop(self.ringers);
-        // It has only said what there was to say.
-        let _ = self.thread.join();
-        self.interrupted.load(Ordering::SeqCst)
+        self.handle.close();
+        self.thread.join().unwrap_or(false)
     }
 }
 
-fn register(ringers: &Ringers, interrupted: &Arc<AtomicBool>) -> io::Result<Vec<SigId>> {
-    // Before the bell: whoever hears it finds the flag set.
-    let mut registered = vec![flag::register(SIGINT, Arc::clone(interrupted))?];
-    let mut bind = |signal, ringer: &UnixStream| -> io::Result<()> {
-        registered.push(low_level::pipe::register(signal, ringer.try_clone()?)?);
-        Ok(())
-    };
-    for signal in [SIGINT, SIGTERM, SIGXCPU] {
-        bind(signal, &ringers.stop)?;
-    }
+/// The signals that mean something to a runner.
+fn caught() -> Vec<i32> {
+    let mut caught = vec![SIGINT, SIGTERM, SIGXCPU, SIGCHLD];
     // LXC shuts down a container by it; elsewhere it says that the power goes.
     #[cfg(target_os = "linux")]
-    bind(Signal::POWER.as_raw(), &ringers.stop)?;
-    for (signal, ringer) in [
-        (SIGHUP, &ringers.stop),
-        (SIGQUIT, &ringers.hurry),
-        (SIGTSTP, &ringers.suspend),
-    ] {
-        if !is_ignored(signal) {
-            bind(signal, ringer)?;
-        }
-    }
-    bind(SIGCHLD, &ringers.child)?;
-    Ok(registered)
-}
-
-fn bells() -> io::Result<(Bells, Ringers)> {
-    let [stop, hurry, suspend, child] = [
-        UnixStream::pair()?,
-        UnixStream::pair()?,
-        UnixStream::pair()?,
-        UnixStream::pair()?,
-    ];
-    for (bell, _) in [&stop, &hurry, &suspend, &child] {
-        bell.set_nonblocking(true)?;
-    }
-    let bells = Bells {
-        stop: stop.0,
-        hurry: hurry.0,
-        suspend: suspend.0,
-        child: child.0,
-    };
-    let ringers = Ringers {
-        stop: stop.1,
-        hurry: hurry.1,
-        suspend: suspend.1,
-        child: child.1,
-    };
-    Ok((bells, ringers))
+    caught.push(Signal::POWER.as_raw());
+    let asked = [SIGHUP, SIGQUIT, SIGTSTP];
+    caught.extend(asked.into_iter().filter(|signal| !is_ignored(*signal)));
+    caught
 }
 
 struct Listener {
-    bells: Bells,
+    delivery: SignalDelivery<UnixStream, SignalOnly>,
     stopper: Stopper,
     screen: Screen,
     /// How many signals have asked for a stop.
     stops: usize,
+    was_interrupted: bool,
     reaped_at: Option<Instant>,
     /// Set where children have ended that were not looked at yet.
     reap_at: Option<Instant>,
 }
 
 impl Listener {
-    fn new(bells: Bells, stopper: Stopper, screen: Screen) -> Listener {
+    fn new(
+        delivery: SignalDelivery<UnixStream, SignalOnly>,
+        stopper: Stopper,
+        screen: Screen,
+    ) -> Listener {
         Listener {
-            bells,
+            delivery,
             stopper,
             screen,
             stops: 0,
+            was_interrupted: false,
             reaped_at: None,
             reap_at: None,
         }
     }
 
-    /// Until nothing is registered any more.
-    fn listen(mut self) -> io::Result<()> {
-        while let Some(stops) = self.wait()? {
-            for _ in 0..stops {
-                self.stops += 1;
-                self.stop();
+    /// Until the delivery is closed; what came before that is heard.
+    fn listen(&mut self) -> io::Result<()> {
+        loop {
+            let is_closed = self.delivery.handle().is_closed();
+            for signal in self.delivery.pending() {
+                self.hear(signal);
             }
-            if rung(&mut self.bells.hurry)?.is_some_and(|rings| rings > 0) {
-                self.stops = self.stops.max(2);
-                self.hurry();
+            self.reap();
+            if is_closed {
+                return Ok(());
             }
-            if rung(&mut self.bells.suspend)?.is_some_and(|rings| rings > 0) {
-                // Until somebody sends SIGCONT. One that may not be stopped (the first process of a container)
-                // goes on at once.
-                exec::suspend(|| {
-                    let _goes_on = kill_process(getpid(), Signal::STOP);
-                });
-            }
-            self.reap()?;
+            self.wait()?;
         }
-        Ok(())
     }
 
-    /// How many more stops were asked for; none where that was the last.
-    fn wait(&mut self) -> io::Result<Option<usize>> {
+    fn wait(&self) -> io::Result<()> {
         let timeout = self
             .reap_at
             .and_then(|at| Timespec::try_from(at.saturating_duration_since(clock::instant())).ok());
-        let place = |bell| PollFd::from_borrowed_fd(bell, PollFlags::IN);
-        let Bells {
-            stop,
-            hurry,
-            suspend,
-            child,
-        } = &self.bells;
-        let mut places = vec![
-            place(stop.as_fd()),
-            place(hurry.as_fd()),
-            place(suspend.as_fd()),
-        ];
-        if self.reap_at.is_none() {
-            places.push(place(child.as_fd()));
-        }
+        let bell = self.delivery.get_read().as_fd();
+        let mut places = [PollFd::from_borrowed_fd(bell, PollFlags::IN)];
         match poll(&mut places, timeout.as_ref()) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => rung(&mut self.bells.stop),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
         }
     }
 
-    fn reap(&mut self) -> io::Result<()> {
-        let now = clock::instant();
-        if self.reap_at.is_none() && rung(&mut self.bells.child)?.is_some_and(|rings| rings > 0) {
-            let soonest = self.reaped_at.map(|at| at + REAP_EVERY);
-            self.reap_at = Some(soonest.map_or(now, |soonest| soonest.max(now)));
+    fn hear(&mut self, signal: i32) {
+        match signal {
+            SIGCHLD if self.reap_at.is_none() => {
+                let now = clock::instant();
+                let soonest = self.reaped_at.map(|at| at + REAP_EVERY);
+                self.reap_at = Some(soonest.map_or(now, |soonest| soonest.max(now)));
+            }
+            SIGCHLD => {}
+            SIGQUIT => {
+                self.stops = self.stops.max(2);
+                self.hurry();
+            }
+            // Until somebody sends SIGCONT. One that may not be stopped (the first process of a container)
+            // goes on at once.
+            SIGTSTP => exec::suspend(|| {
+                let _goes_on = kill_process(getpid(), Signal::STOP);
+            }),
+            _ => {
+                self.was_interrupted |= signal == SIGINT;
+                self.stops += 1;
+                self.stop();
+            }
         }
+    }
+
+    fn reap(&mut self) {
+        let now = clock::instant();
         if self.reap_at.is_some_and(|at| at <= now) {
             self.reaped_at = Some(now);
             self.reap_at = (!exec::reap_orphans()).then_some(now + REAP_AGAIN);
         }
-        Ok(())
     }
 
     fn stop(&self) {
@@ -292,17 +211,5 @@ impl Listener {
         service::stopping();
         self.screen
             .say("hurrying: running jobs are told to stop; they will run again");
-    }
-}
-
-/// How often a bell has rung since the last look; none where it never will again.
-fn rung(bell: &mut UnixStream) -> io::Result<Option<usize>> {
-    let mut rings = [0; 64];
-    match bell.read(&mut rings) {
-        Ok(0) => Ok(None),
-        Ok(count) => Ok(Some(count)),
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(Some(0)),
-        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(Some(0)),
-        Err(error) => Err(error),
     }
 }

@@ -22,6 +22,11 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Option<Told> {
             running,
             jobs,
         } => Some(of_kind(id, (kind, limits), (*running, jobs))),
+        Why::OutOfResources {
+            runner,
+            reason,
+            running,
+        } => Some(short_of(id, *runner, (reason, *running))),
         Why::QueueRate { queue, rate, next } => {
             let next = format!("{} ({})", relative(*next, now), rfc3339(*next));
             Some(of_rate(id, (queue, *rate), &next))
@@ -33,6 +38,17 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Option<Told> {
         } => Some(of_key(id, (key, *places), holders)),
         _ => None,
     }
+}
+
+fn short_of(id: JobId, runner: i64, (reason, running): (&str, u64)) -> Told {
+    let jobs = count(running, "job");
+    let run = if running == 1 { "runs" } else { "run" };
+    pending(
+        id,
+        "out_of_resources",
+        &format!("runner {runner} takes fewer jobs at a time ({jobs} {run}): {reason}"),
+    )
+    .hint("it takes more as soon as it can; `ulimit -n` and `ulimit -u` show limits of its process")
 }
 
 fn of_queue(id: JobId, (queue, limit): (&str, u32), (running, jobs): (u64, &[JobId])) -> Told {

@@ -1,8 +1,7 @@
 //! One command from its start to its end: one loop around poll(2), in the caller's thread.
 
-use std::cell::Cell;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -14,10 +13,10 @@ use super::children::Child;
 use super::exit::{End, Ended};
 use super::leftover::{Leftover, Remains};
 use super::spawn::{CommandSpec, Feed, Started};
-use super::wake::Wake;
 use crate::cancel::Cancellation;
 use crate::clock;
 use crate::outcome::CancelReason;
+use crate::wake::Wake;
 
 /// How long a command may take to end after SIGTERM, unless told otherwise.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -67,7 +66,10 @@ pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Ended {
     let started = match Child::start(run.spec, run.stdin) {
         Ok(started) => started,
         Err(end) => {
-            tools.put_back();
+            // Its descriptor may be what another one lacks.
+            if !matches!(end, End::NoRoom(_)) {
+                tools.put_back();
+            }
             return Ended::not_run(end);
         }
     };
@@ -76,13 +78,13 @@ pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Ended {
     let wake = Arc::clone(&supervision.wake);
     run.cancellation.on_cancel(move || wake.ring());
     supervision.follow(watcher);
-    // Frees the callback. One that is just being called rings for the next command of this thread,
+    // Frees the callback. One that is just being called rings for the next command that takes the bell,
     // which looks, sees that it is not meant, and goes on.
     run.cancellation.on_cancel(|| {});
     supervision.finish(watcher)
 }
 
-/// What a worker's next command needs again.
+/// What a command needs, and the next one again, whichever worker runs it.
 struct Tools {
     wake: Arc<Wake>,
     buffers: Buffers,
@@ -90,7 +92,8 @@ struct Tools {
 
 impl Tools {
     fn take() -> std::io::Result<Tools> {
-        match TOOLS.take() {
+        let spare = Tools::spare().pop();
+        match spare {
             Some(tools) => Ok(tools),
             None => Ok(Tools {
                 wake: Arc::new(Wake::new()?),
@@ -100,12 +103,13 @@ impl Tools {
     }
 
     fn put_back(self) {
-        TOOLS.set(Some(self));
+        Tools::spare().push(self);
     }
-}
 
-thread_local! {
-    static TOOLS: Cell<Option<Tools>> = const { Cell::new(None) };
+    fn spare() -> MutexGuard<'static, Vec<Tools>> {
+        static SPARE: Mutex<Vec<Tools>> = Mutex::new(Vec::new());
+        SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The command itself, until it is reaped. Dropped before, it takes along what belongs to it.

@@ -115,7 +115,10 @@ impl Ended {
             (End::NotFound(error) | End::CannotRun(error), None) => Outcome::Fail {
                 error: error.clone(),
             },
-            (End::Lost(error) | End::NotNow(error) | End::NoRoom(error), None) => Outcome::Retry {
+            (End::NoRoom(error), None) => Outcome::OutOfResources {
+                error: error.clone(),
+            },
+            (End::Lost(error) | End::NotNow(error), None) => Outcome::Retry {
                 error: error.clone(),
                 after: None,
             },
@@ -294,10 +297,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_run_fails_and_what_found_no_room_is_tried_again() {
+    fn what_cannot_run_fails_and_what_found_no_room_is_given_back() {
         assert_eq!(outcome(End::NotFound("a".into()), None, None), fail("a"));
         assert_eq!(outcome(End::CannotRun("b".into()), None, None), fail("b"));
-        assert_eq!(outcome(End::NoRoom("c".into()), None, None), retry("c"));
+        let short = Outcome::OutOfResources { error: "c".into() };
+        assert_eq!(outcome(End::NoRoom("c".into()), None, None), short);
         assert_eq!(outcome(End::NotNow("d".into()), None, None), retry("d"));
         assert_eq!(outcome(End::Lost("d".into()), None, None), retry("d"));
     }

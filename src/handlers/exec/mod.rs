@@ -16,7 +16,6 @@ mod payload;
 mod processes;
 mod spawn;
 mod umask;
-mod wake;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -122,7 +122,9 @@ fn an_attempt_that_has_begun_meets_it_and_further_tries_come_when_they_come() {
             after: Duration::from_secs(3600),
         },
         Verdict::Snooze(Snooze::For(Duration::from_secs(3600))),
-        Verdict::GiveBack { why: "shut down" },
+        Verdict::GiveBack {
+            why: "shut down".into(),
+        },
         Verdict::Recover {
             error: "lost".to_owned(),
         },
@@ -277,7 +279,12 @@ fn why_tells_that_a_deadline_is_over_until_somebody_cancels_and_not_of_one_that_
     let mut sandbox = Sandbox::new();
     let met = sandbox.enqueue(urgent());
     let held = sandbox.start(met);
-    sandbox.settle(&held, &Verdict::GiveBack { why: "shut down" });
+    sandbox.settle(
+        &held,
+        &Verdict::GiveBack {
+            why: "shut down".into(),
+        },
+    );
     let first = sandbox.enqueue(NewJob::new("first"));
     let late = [
         sandbox.enqueue(urgent()),

@@ -121,7 +121,9 @@ fn ending_an_attempt_touches_its_own_job_alone() {
         State::Cancelled,
     );
     settling(
-        Verdict::GiveBack { why: "shut down" },
+        Verdict::GiveBack {
+            why: "shut down".into(),
+        },
         None,
         EventKind::Returned,
         State::Pending,

@@ -46,6 +46,7 @@ modules![
     records,
     requeue,
     room,
+    runner_records,
     runners,
     due,
     schedules,

@@ -47,7 +47,9 @@ fn a_cancel_request_is_not_lost_when_the_attempt_would_come_back() {
     let comes_back = [
         retry(),
         Verdict::Snooze(Snooze::For(Duration::from_secs(5))),
-        Verdict::GiveBack { why: "shut down" },
+        Verdict::GiveBack {
+            why: "shut down".into(),
+        },
         Verdict::Recover {
             error: "lost".to_owned(),
         },
@@ -189,7 +191,9 @@ fn a_snooze_and_a_give_back_cost_no_retry() {
     sandbox.now_ms += 60_000;
     sandbox.write(|tx| due::promote_due(tx, 1));
     let held = sandbox.claim_one(runner);
-    let give_back = Verdict::GiveBack { why: "shut down" };
+    let give_back = Verdict::GiveBack {
+        why: "shut down".into(),
+    };
     assert_eq!(sandbox.settle(&held, &give_back), Some(State::Pending));
     let job = sandbox.job(id);
     assert_eq!((job.retries, job.crashes, job.attempt), (0, 0, 2));
@@ -249,7 +253,9 @@ fn a_result_of_an_attempt_that_did_not_complete_is_not_the_jobs() {
     let unfinished = [
         retry(),
         Verdict::Snooze(Snooze::For(Duration::ZERO)),
-        Verdict::GiveBack { why: "shut down" },
+        Verdict::GiveBack {
+            why: "shut down".into(),
+        },
         Verdict::Recover {
             error: "lost".to_owned(),
         },

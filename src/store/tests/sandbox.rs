@@ -272,7 +272,7 @@ pub(super) fn verdicts() -> Vec<Verdict> {
         Verdict::Snooze(Snooze::For(Duration::from_secs(5))),
         Verdict::Cancel,
         Verdict::GiveBack {
-            why: "the runner was shut down",
+            why: "the runner was shut down".into(),
         },
         Verdict::Recover {
             error: "its runner was lost".to_owned(),

@@ -133,13 +133,20 @@ fn an_upgraded_file_has_the_schema_of_a_fresh_one() {
 }
 
 #[test]
-fn a_file_of_schema_2_gets_the_schema_of_a_fresh_one_and_a_file_id() {
+fn a_file_of_schema_2_or_3_gets_the_schema_of_a_fresh_one_and_a_file_id() {
+    let schema_2 = include_str!("../../../tests/data/schema_2.sql");
+    let schema_3 = include_str!("../../../tests/data/schema_3.sql");
+    assert_becomes_current(2, schema_2);
+    let id = "INSERT INTO jobq_meta (key, value) VALUES ('file_id', lower(hex(randomblob(16))))";
+    assert_becomes_current(3, &format!("{schema_3}; {id}"));
+}
+
+fn assert_becomes_current(number: i64, schema_then: &str) {
     let (_folder, old) = folder();
     let conn = Connection::open(&old).unwrap();
     conn.pragma_update(None, "journal_mode", "WAL").unwrap();
-    let schema_2 = include_str!("../../../tests/data/schema_2.sql");
-    let version_2 = VERSION_ALONE.replace("1)", "2)");
-    conn.execute_batch(&format!("BEGIN; {schema_2}; {version_2}; COMMIT"))
+    let version_then = VERSION_ALONE.replace("1)", &format!("{number})"));
+    conn.execute_batch(&format!("BEGIN; {schema_then}; {version_then}; COMMIT"))
         .unwrap();
     drop(Queue::open(&old).unwrap());
     let (_folder, new) = folder();

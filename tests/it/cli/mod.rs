@@ -38,6 +38,7 @@ mod rules_many;
 mod run;
 mod run_batch;
 mod run_kinds;
+mod scarcity;
 mod schedule;
 mod shared;
 mod signals;

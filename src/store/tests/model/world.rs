@@ -342,7 +342,7 @@ fn verdict(end: &End, now_ms: i64) -> Verdict {
         }),
         End::Stop => Verdict::Cancel,
         End::Back => Verdict::GiveBack {
-            why: "the runner was shut down",
+            why: "the runner was shut down".into(),
         },
         End::Recover => Verdict::Recover { error },
     }

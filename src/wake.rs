@@ -4,7 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// A descriptor that becomes readable when the bell is rung, from any thread.
-pub(super) struct Wake {
+#[derive(Debug)]
+pub(crate) struct Wake {
     reader: OwnedFd,
     /// The other end of the pipe, where there is no eventfd.
     #[cfg(not(target_os = "linux"))]
@@ -13,7 +14,7 @@ pub(super) struct Wake {
 
 impl Wake {
     #[cfg(target_os = "linux")]
-    pub(super) fn new() -> io::Result<Wake> {
+    pub(crate) fn new() -> io::Result<Wake> {
         use rustix::event::{EventfdFlags, eventfd};
         Ok(Wake {
             reader: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
@@ -21,7 +22,7 @@ impl Wake {
     }
 
     #[cfg(not(target_os = "linux"))]
-    pub(super) fn new() -> io::Result<Wake> {
+    pub(crate) fn new() -> io::Result<Wake> {
         let (reader, writer) = io::pipe()?;
         let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
         rustix::io::ioctl_fionbio(&reader, true)?;
@@ -30,7 +31,7 @@ impl Wake {
     }
 
     /// Ends the wait that is under way, or else the next one.
-    pub(super) fn ring(&self) {
+    pub(crate) fn ring(&self) {
         #[cfg(target_os = "linux")]
         let writer = &self.reader;
         #[cfg(not(target_os = "linux"))]
@@ -40,7 +41,7 @@ impl Wake {
     }
 
     /// Takes back what has rung so far.
-    pub(super) fn reset(&self) {
+    pub(crate) fn reset(&self) {
         let mut rung = [0_u8; 64];
         while rustix::io::read(&self.reader, &mut rung).is_ok_and(|count| count == rung.len()) {}
     }
