@@ -32,6 +32,9 @@ pub(crate) enum Kind {
     Duplicate,
     QueueFull,
     Busy,
+    /// This process holds the lock itself that it waits for: another thread does, or nobody, and it was
+    /// not let go.
+    Stuck,
     Full,
     /// The file's size budget is reached, not the disk's.
     OverBudget,
@@ -222,7 +225,7 @@ impl Error {
 
     /// Other processes held the file for too long: nothing was changed, try again.
     pub fn is_busy(&self) -> bool {
-        self.0.kind == Kind::Busy
+        matches!(self.0.kind, Kind::Busy | Kind::Stuck)
     }
 
     /// The disk or the file's size budget is full: nothing was changed.

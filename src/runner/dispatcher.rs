@@ -416,6 +416,7 @@ impl Dispatcher {
 
     /// A turn could not be written. Nothing is lost: what it had to write waits for the next try.
     fn failed(&mut self, error: Error) -> Result<()> {
+        self.store.let_go_after(&error);
         // Who waits for a command hears of it; what workers have reported is tried again.
         for command in self.agenda.commands.drain(..) {
             command.reply(Err(error.duplicate()));

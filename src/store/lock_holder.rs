@@ -9,6 +9,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::file::with_suffix;
+use crate::error::Kind;
 use crate::{Error, Result};
 
 /// The byte of the `-shm` file that a writer locks (SQLite's `WAL_WRITE_LOCK`).
@@ -22,20 +23,37 @@ pub(crate) fn begin(conn: &Connection, path: &Path) -> Result<()> {
     match begun.map_err(Error::from) {
         Ok(_) => Ok(()),
         Err(error) if error.is_busy() => Err(match holder(path) {
-            Some(holder) => error.hint(format!("{holder} holds it; end that, or try again")),
+            Some(Holder::Other(other)) => {
+                error.hint(format!("{other} holds it; end that, or try again"))
+            }
+            Some(Holder::ThisProcess) => stuck(),
             None => error,
         }),
         Err(error) => Err(error),
     }
 }
 
-/// `process 4711 (python3)`; none where the system does not tell.
-fn holder(path: &Path) -> Option<String> {
+/// Another thread has a transaction open, or the system has refused to take back a lock: SQLite does not
+/// tell of that, and such a lock stays until all connections of the process are closed.
+fn stuck() -> Error {
+    let message = "the database is busy: this process kept it locked itself";
+    Error::new(Kind::Stuck, message)
+        .hint("another thread of this process holds it; end that, or try again")
+}
+
+enum Holder {
+    ThisProcess,
+    /// `process 4711 (python3)`
+    Other(String),
+}
+
+/// None where the system does not tell.
+fn holder(path: &Path) -> Option<Holder> {
     let index = std::fs::metadata(with_suffix(path, "-shm")).ok()?;
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
     let pid = writer_in(&locks, index.ino())?;
     if i64::from(pid) == i64::from(std::process::id()) {
-        return Some("another thread of this process".to_owned());
+        return Some(Holder::ThisProcess);
     }
     let name = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
     let name: String = name
@@ -43,10 +61,10 @@ fn holder(path: &Path) -> Option<String> {
         .chars()
         .filter(|c| !c.is_control())
         .collect();
-    Some(match name.is_empty() {
+    Some(Holder::Other(match name.is_empty() {
         true => format!("process {pid}"),
         false => format!("process {pid} ({name})"),
-    })
+    }))
 }
 
 /// The process with the write lock, in lines like `1: POSIX ADVISORY WRITE 4711 fe:00:10313747 120 120`.

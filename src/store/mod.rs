@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::error::Kind;
 use crate::{Error, Result};
 
 pub(crate) mod attempt_writes;
@@ -133,7 +134,16 @@ impl Store {
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.refuse_older()?;
-        self.seat.write(body)
+        let written = self.seat.write(body);
+        written.inspect_err(|error| self.let_go_after(error))
+    }
+
+    /// A lock that this process holds and does not use goes when all of its connections are closed. The
+    /// writer has closed its own.
+    pub(crate) fn let_go_after(&self, error: &Error) {
+        if error.kind() == Kind::Stuck {
+            self.readers.close();
+        }
     }
 
     /// Runs an application's `body` as a transaction alone, on this thread, and once. On an error or

@@ -1,7 +1,7 @@
 //! The pool of connections for reading.
 
 use std::ops::Deref;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) struct ReadPool {
     file: Arc<OpenFile>,
     access: Access,
     open: Arc<Open>,
-    pool: OnceLock<Pool<Manager>>,
+    pool: Mutex<Option<Pool<Manager>>>,
 }
 
 /// A connection out of the pool.
@@ -37,16 +37,13 @@ impl ReadPool {
             file,
             access,
             open: Arc::default(),
-            pool: OnceLock::new(),
+            pool: Mutex::default(),
         }
     }
 
     pub(crate) fn get(&self) -> Result<Reader> {
         self.file.check_lately()?;
-        let pool = match self.pool.get() {
-            Some(pool) => pool,
-            None => self.start()?,
-        };
+        let pool = self.pool()?;
         let began = clock::instant();
         loop {
             if let Ok(reader) = pool.get_timeout(OPEN_AGAIN) {
@@ -63,33 +60,47 @@ impl ReadPool {
         }
     }
 
+    /// Closes all connections that nobody uses now; others when they are returned.
+    pub(crate) fn close(&self) {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.take().is_some() {
+            self.open.wait_until_none();
+        }
+    }
+
+    fn pool(&self) -> Result<Pool<Manager>> {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(started) = &*pool {
+            return Ok(started.clone());
+        }
+        Ok(pool.insert(self.start()?).clone())
+    }
+
     /// Starts the pool's one thread, which opens connections.
-    fn start(&self) -> Result<&Pool<Manager>> {
+    fn start(&self) -> Result<Pool<Manager>> {
         // The pool panics where its thread cannot be started.
         let probe = thread::Builder::new().spawn(|| {});
         let probe = probe.map_err(|error| Error::no_thread("reading", error))?;
         let _ended = probe.join();
-        Ok(self.pool.get_or_init(|| {
-            let threads = ScheduledThreadPool::builder()
-                .num_threads(1)
-                .thread_name_pattern("jobq-readers")
-                .build();
-            let manager = Manager {
-                inner: SqliteConnectionManager::file(self.file.path()),
-                file: Arc::clone(&self.file),
-                access: self.access,
-                open: Arc::clone(&self.open),
-            };
-            // Without idle and life times the pool has nothing to do in the background.
-            Pool::builder()
-                .max_size(READERS)
-                .min_idle(Some(0))
-                .idle_timeout(None)
-                .max_lifetime(None)
-                .thread_pool(Arc::new(threads))
-                .error_handler(Box::new(r2d2::NopErrorHandler))
-                .build_unchecked(manager)
-        }))
+        let threads = ScheduledThreadPool::builder()
+            .num_threads(1)
+            .thread_name_pattern("jobq-readers")
+            .build();
+        let manager = Manager {
+            inner: SqliteConnectionManager::file(self.file.path()),
+            file: Arc::clone(&self.file),
+            access: self.access,
+            open: Arc::clone(&self.open),
+        };
+        // Without idle and life times the pool has nothing to do in the background.
+        Ok(Pool::builder()
+            .max_size(READERS)
+            .min_idle(Some(0))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .thread_pool(Arc::new(threads))
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(manager))
     }
 }
 
@@ -97,9 +108,7 @@ impl Drop for ReadPool {
     /// Returns when the connections are closed: a thread of the pool may hold on to them for a moment,
     /// and the writer, which comes after, removes the log only where it is the last.
     fn drop(&mut self) {
-        if self.pool.take().is_some() {
-            self.open.wait_until_none();
-        }
+        self.close();
     }
 }
 

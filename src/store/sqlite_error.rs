@@ -107,5 +107,6 @@ fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {
 
 /// Whether the connection can no longer be trusted: it is to be closed and opened anew.
 pub(crate) fn breaks_connection(error: &Error) -> bool {
-    matches!(error.kind(), Kind::Io | Kind::Corrupt | Kind::NotADatabase)
+    use Kind::{Corrupt, Io, NotADatabase, Stuck};
+    matches!(error.kind(), Io | Corrupt | NotADatabase | Stuck)
 }

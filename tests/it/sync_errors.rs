@@ -20,11 +20,14 @@ use crate::support::{PATIENCE, assert_stays, wait_until};
 
 /// In place of the C library's: fails while the file `$JOBQ_TEST_SYNC_FAILS.always` is there, and
 /// once for each `….once`, which it removes. While `….slow` is there each sync takes a tenth of a
-/// second, and while `….quota` is there no write is allowed.
+/// second, and while `….quota` is there no write is allowed. For `….unlock` the write lock is not let go
+/// once.
 const SHIM: &str = r#"
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -56,6 +59,27 @@ static int sync_or_fail(const char *name, int fd) {
     if (fails()) { errno = EIO; return -1; }
     return ((int (*)(int)) dlsym(RTLD_NEXT, name))(fd);
 }
+
+/* SQLite's write lock is byte 120 of the log's index. */
+static int lock_or_fail(const char *name, int fd, int cmd, void *with) {
+    struct flock *lock = with;
+    int before = errno;
+    if (cmd == F_SETLK && lock->l_type == F_UNLCK && lock->l_start == 120 && is_there("unlock")) {
+        char path[4096];
+        snprintf(path, sizeof path, "%s.unlock", getenv("JOBQ_TEST_SYNC_FAILS"));
+        unlink(path);
+        errno = EIO;
+        return -1;
+    }
+    errno = before;
+    return ((int (*)(int, int, ...)) dlsym(RTLD_NEXT, name))(fd, cmd, with);
+}
+
+#define LOCK(name) int name(int fd, int cmd, ...) { \
+    va_list more; va_start(more, cmd); void *with = va_arg(more, void *); va_end(more); \
+    return lock_or_fail(#name, fd, cmd, with); }
+LOCK(fcntl)
+LOCK(fcntl64)
 
 int fsync(int fd) { return sync_or_fail("fsync", fd); }
 int fdatasync(int fd) { return sync_or_fail("fdatasync", fd); }
@@ -276,6 +300,34 @@ fn a_quota_that_is_reached_is_told_as_a_full_disk_and_nothing_acknowledged_is_lo
     enqueuer.end();
     let queue = scene.open();
     assert_eq!(notes::lies(&scene, &queue), Vec::<String>::new());
+    assert_eq!(ailments(&queue), Vec::<String>::new());
+}
+
+/// SQLite does not tell that a lock was not let go, and waits for it itself from then on. That it is this
+/// process's own is seen once the wait for it is over, after 20 s.
+#[test]
+fn a_lock_that_the_system_does_not_take_back_holds_up_a_runner_for_a_while_only() {
+    let scene = Scene::new();
+    let Some(disk) = SickDisk::new(&scene) else {
+        return;
+    };
+    let queue = scene.open();
+    let first = queue.enqueue(Task::default().job()).unwrap().id;
+    let runner = disk.spawn("runner", RunnerRole::default());
+    wait_until_completed(&queue, first);
+    disk.becomes("unlock");
+    let _ = queue.enqueue(Task::default().job()).unwrap();
+    let flag = scene.file("sync.unlock");
+    wait_until("the lock is kept", PATIENCE, || !flag.exists());
+    let conn = scene.connect();
+    conn.busy_timeout(Duration::ZERO).unwrap();
+    assert!(conn.execute_batch("BEGIN IMMEDIATE").is_err());
+    wait_until("it is let go", PATIENCE * 2, || {
+        conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
+    });
+    let last = queue.enqueue(Task::default().job()).unwrap().id;
+    wait_until_completed(&queue, last);
+    runner.end();
     assert_eq!(ailments(&queue), Vec::<String>::new());
 }
 
