@@ -8,7 +8,7 @@ use jobq::{
     ChildPolicy, Context, Filter, GROUP, JobId, Limits, NewJob, Outcome, Queue, Schedule, State,
 };
 
-use crate::support::place::{Scene, ailments};
+use crate::support::place::{Scene, ailments, job};
 use crate::support::{PATIENCE, by, wait_until};
 
 fn add(queue: &Queue, job: NewJob) -> JobId {
@@ -27,6 +27,7 @@ fn a_rule_asks_the_running_siblings_on_the_same_runner_to_stop_within_a_second()
     let _bad = add(&queue, NewJob::new("bad").max_retries(0).parent(group));
     let began = Arc::new(AtomicBool::new(false));
     let (begins, sees) = (Arc::clone(&began), Arc::clone(&began));
+    let looks = queue.clone();
     let runner = queue
         .runner()
         .workers(2)
@@ -48,7 +49,9 @@ fn a_rule_asks_the_running_siblings_on_the_same_runner_to_stop_within_a_second()
             "bad",
             by(move |_: &Context| {
                 wait_until("the sibling runs", PATIENCE, || sees.load(Ordering::SeqCst));
-                std::thread::sleep(Duration::from_millis(300));
+                wait_until("its worker is noted", PATIENCE, || {
+                    job(&looks, long).worker.is_some()
+                });
                 Outcome::Fail {
                     error: "broken".into(),
                 }

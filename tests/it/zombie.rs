@@ -142,7 +142,7 @@ pub(crate) fn report_late(place: &Place, fault: Option<&str>) -> Vec<String> {
     place.open_gate("gate.1");
     zombie.wait_until_dispatcher_is_busy();
     let gone = HashMap::from([("zombie".to_owned(), monotonic())]);
-    zombie.freeze();
+    zombie.freeze_as_it_is();
     lock.execute_batch("ROLLBACK").unwrap();
 
     let heir = spawn(
@@ -194,7 +194,7 @@ fn a_runner_that_was_taken_for_lost_claims_nothing_before_it_has_registered_anew
     // What it is about to write is a job, and it would claim that at once.
     zombie.ask(&Request::Enqueue(Task::until(scene.file("gate"))));
     zombie.wait_until_dispatcher_is_busy();
-    zombie.freeze();
+    zombie.freeze_as_it_is();
     lock.execute_batch("ROLLBACK").unwrap();
     let heir = Spawn::new(
         &scene,

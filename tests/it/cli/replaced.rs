@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use jobq::{NewJob, Queue, Until};
 
 use super::support::{Jobq, Output, Running};
-use crate::support::{PATIENCE, by, wait_until};
+use crate::support::{PATIENCE, by, monotonic, wait_until};
 
 /// What somebody does to a file that is in use, and what the processes that use it say of that.
 type Deed = (&'static str, fn(&Jobq), &'static str);
@@ -189,7 +190,10 @@ fn an_application_hears_that_its_file_is_gone_with_its_next_call() {
         let runner = runner.start().unwrap();
         deed(&jobq);
         // Looks within ten milliseconds are one.
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        let since = monotonic();
+        wait_until("the next look is another one", PATIENCE, || {
+            monotonic() > since + Duration::from_millis(10)
+        });
         let error = queue.enqueue(NewJob::new("x")).unwrap_err();
         assert!(
             error.is_replaced() && error.to_string().contains(said),

@@ -3,7 +3,6 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use jobq::rusqlite::Connection;
 use jobq::{LogAtClose, NewJob, Queue};
@@ -11,6 +10,7 @@ use rustix::process::{Signal, geteuid};
 use serde_json::Value;
 
 use super::support::{Jobq, mode, set_mode, text};
+use crate::support::{PATIENCE, wait_until};
 
 fn with(path: &Path, end: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
@@ -32,6 +32,17 @@ fn beside(jobq: &Jobq) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// The same with their lengths; of one that has just gone none.
+fn sizes_beside(jobq: &Jobq) -> Vec<(String, Option<u64>)> {
+    let folder = jobq.db().parent().unwrap().to_owned();
+    let names = beside(jobq).into_iter();
+    let sizes = names.map(|name| {
+        let length = fs::metadata(folder.join(&name)).map(|found| found.len());
+        (name, length.ok())
+    });
+    sizes.collect()
 }
 
 /// Five jobs in a backup, ten in the file, and a log that has the last of them.
@@ -369,7 +380,7 @@ fn restore_refuses_while_a_runner_lives_or_a_process_has_the_file_open() {
     assert!(refused.hint().contains("--force"), "{refused:?}");
     runner.stop().exits(0);
     let mut events = jobq.spawn(&["events", "-f"]);
-    crate::support::wait_until("events has it open", crate::support::PATIENCE, || {
+    wait_until("events has it open", PATIENCE, || {
         jobq.enqueue(&["--", "true"]);
         events.stdout().contains("enqueued")
     });
@@ -419,12 +430,20 @@ fn a_restore_that_is_killed_leaves_the_old_file_or_the_new_one() {
     jobq.enqueue_batch(&line.repeat(200));
     jobq.run(&["backup", "b.db"]).exits(0);
     let mut seen = [0, 0];
-    for round in 0..12 {
+    // A round each for the moments at which a file comes, goes or has another size.
+    for changes in 0..12 {
         jobq.enqueue(&["--kind", "more"]);
         let before = jobq.total();
         jobq.enqueue(&["--kind", "more"]);
-        let restore = jobq.spawn(&["restore", "b.db"]);
-        std::thread::sleep(Duration::from_millis(12 * round));
+        let mut restore = jobq.spawn(&["restore", "b.db"]);
+        let mut last = sizes_beside(&jobq);
+        let mut seen_changes = 0;
+        wait_until("files change, or it has ended", PATIENCE, || {
+            let now = sizes_beside(&jobq);
+            seen_changes += usize::from(now != last);
+            last = now;
+            seen_changes >= changes || restore.has_ended()
+        });
         restore.kill();
         jobq.run(&["doctor"]).exits(0);
         let after = jobq.total();

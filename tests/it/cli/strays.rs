@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use rustix::process::Signal;
 
 use super::support::Jobq;
+use crate::support::{PATIENCE, wait_until};
 
 fn names(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).unwrap();
@@ -90,11 +91,9 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_fo
                 .iter()
                 .any(|name| name.starts_with(".jobq-new-"))
         };
-        crate::support::wait_until(
-            "it makes the copy, or has",
-            crate::support::PATIENCE,
-            || making() || jobq.path("b.db").exists(),
-        );
+        wait_until("it makes the copy, or has", PATIENCE, || {
+            making() || jobq.path("b.db").exists()
+        });
         backup.signal(signal);
         let ended = backup.wait();
         let left = names(&jobq.work());
@@ -111,9 +110,17 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_fo
         }
     }
     assert!(interrupted > 0);
-    for _ in 0..6 {
+    let whole = fs::metadata(jobq.db()).unwrap().len();
+    for sixth in 0..6 {
         let backup = jobq.spawn(&["backup", "b.db"]);
-        std::thread::sleep(Duration::from_millis(fastrand::u64(5..40)));
+        wait_until("a part of the copy is made, or all of it", PATIENCE, || {
+            let has_part = |name: &String| {
+                name.starts_with(".jobq-new-")
+                    && fs::metadata(jobq.path(name))
+                        .is_ok_and(|found| found.len() >= whole * sixth / 6)
+            };
+            names(&jobq.work()).iter().any(has_part) || jobq.path("b.db").exists()
+        });
         backup.kill();
         // Whatever has its name is whole.
         if jobq.path("b.db").exists() {
@@ -176,7 +183,9 @@ fn a_batch_that_is_killed_while_it_is_read_leaves_no_file() {
     };
     use std::io::Write;
     writeln!(writer.0, "{{\"kind\":\"k\"}}").unwrap();
-    std::thread::sleep(Duration::from_millis(100));
+    wait_until("it has read the line", PATIENCE, || {
+        rustix::io::ioctl_fionread(&writer.0).is_ok_and(|unread| unread == 0)
+    });
     writer.1.kill().unwrap();
     writer.1.wait().unwrap();
     let left = names(jobq.folder());

@@ -1,6 +1,7 @@
 //! A folder of a test's own, with the database and what handlers leave behind.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use jobq::rusqlite::Connection;
 use jobq::{Event, EventFilter, EventKind, Filter, JobId, JobRecord, Queue, Severity, Sort, State};
@@ -74,6 +75,13 @@ impl Place {
         let conn = Connection::open(self.database()).unwrap();
         conn.busy_timeout(super::PATIENCE).unwrap();
         conn
+    }
+
+    /// Whether SQLite's write lock can be had; a live process gives it back within this time.
+    pub(crate) fn write_lock_is_free(&self) -> bool {
+        let conn = self.connect();
+        conn.busy_timeout(Duration::from_millis(500)).unwrap();
+        conn.execute_batch("BEGIN IMMEDIATE; ROLLBACK").is_ok()
     }
 
     pub(crate) fn effect_log(&self) -> EffectLog {

@@ -17,6 +17,7 @@ pub(crate) struct Process {
     pub(crate) name: String,
     child: Child,
     stdin: Option<ChildStdin>,
+    place: Place,
 }
 
 /// How a process is to be started.
@@ -88,6 +89,7 @@ impl Spawn {
             name: self.name,
             child,
             stdin,
+            place: self.place,
         }
     }
 
@@ -143,8 +145,22 @@ impl Process {
         moment
     }
 
-    /// SIGSTOP, and waits until all of its threads stand still.
+    /// SIGSTOP at a moment when it does not hold SQLite's write lock: whoever stands still in the
+    /// middle of a transaction keeps the lock, and then nobody can take over.
     pub(crate) fn freeze(&self) {
+        wait_until("a stopped process has not the write lock", PATIENCE, || {
+            self.freeze_as_it_is();
+            let is_free = self.place.write_lock_is_free();
+            if !is_free {
+                self.thaw();
+            }
+            is_free
+        });
+    }
+
+    /// SIGSTOP, and waits until all of its threads stand still. For a test that has the write lock
+    /// itself, so that the process cannot have it.
+    pub(crate) fn freeze_as_it_is(&self) {
         self.signal(Signal::STOP);
         wait_until("a stopped process stands still", PATIENCE, || {
             self.threads().iter().all(|thread| thread.state == 'T')
