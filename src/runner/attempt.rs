@@ -25,6 +25,7 @@ pub(crate) struct Attempt {
     pub(crate) payload: Option<String>,
     pub(crate) step: Step,
     pub(crate) claimed_at: Instant,
+    begin_by: Instant,
     pub(crate) cancellation: Cancellation,
     pub(crate) usage: Mutex<Usage>,
     stage: AtomicU32,
@@ -61,6 +62,7 @@ impl Attempt {
             payload: claimed.payload,
             step: claimed.step,
             claimed_at: claimed.claimed_at,
+            begin_by: claimed.begin_by,
             cancellation: Cancellation::default(),
             usage: Mutex::default(),
             stage: AtomicU32::new(IN_CHANNEL),
@@ -91,6 +93,13 @@ impl Attempt {
         self.stage
             .compare_exchange(IN_CHANNEL, worker, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
+    }
+
+    /// Whether it has been in the channel for so long that another runner may have it by now, as when
+    /// this process stood still. Then it is left for the dispatcher, which gives it back or learns that it
+    /// is lost.
+    pub(crate) fn is_overdue(&self, now: Instant) -> bool {
+        now >= self.begin_by
     }
 
     /// The dispatcher takes it back; false where a worker was faster.
@@ -162,6 +171,8 @@ pub(crate) struct ClaimedParts {
     pub(crate) payload: Option<String>,
     pub(crate) step: Step,
     pub(crate) claimed_at: Instant,
+    /// No worker takes it up after this.
+    pub(crate) begin_by: Instant,
 }
 
 /// What a worker sends back.

@@ -97,6 +97,19 @@ pub(crate) struct Pulse {
     pub(crate) grace: Duration,
 }
 
+impl Pulse {
+    /// What was claimed longer ago is not begun any more: others may have taken it over. A claim is at
+    /// most one heartbeat younger than the last beat that they have seen; the half of what is left
+    /// makes up for a claim that waited for the write lock. The time is that of the process's own clock,
+    /// by which the others judge as well.
+    pub(crate) fn begin_within(&self) -> Duration {
+        match self.hung_after.saturating_sub(self.every) {
+            Duration::ZERO => self.hung_after,
+            left => left / 2,
+        }
+    }
+}
+
 /// How long a stop may take that is not told otherwise.
 pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(60);
 

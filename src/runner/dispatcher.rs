@@ -84,6 +84,7 @@ impl Settings {
             payload: job.payload,
             step: job.step,
             claimed_at: now,
+            begin_by: clock::after(now, self.pulse.begin_within()),
         };
         Attempt::new(held, names, parts)
     }

@@ -152,7 +152,7 @@ fn work(
 ) {
     while let Ok(attempt) = taken.recv() {
         let began = clock::instant();
-        if !attempt.begin(worker, began) {
+        if attempt.is_overdue(began) || !attempt.begin(worker, began) {
             continue;
         }
         let (job, number) = (attempt.job(), attempt.held.attempt);

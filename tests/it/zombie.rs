@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jobq::{Ended, EventKind, Outcome, Queue, Until};
+use jobq::{Ended, EventKind, Outcome, Queue, State, Until};
 
 use crate::support::checker::Witness;
 use crate::support::child::{Request, RunnerRole};
@@ -115,6 +115,49 @@ fn a_zombie_whose_handler_does_not_listen_can_be_stopped() {
     wait_until_completed(&queue, id);
     heir.end();
     assert_eq!(result(&queue, id).as_deref(), Some(r#""heir-2""#));
+}
+
+/// Short jobs are claimed ahead of the workers. Those that wait in the channel of a runner that stands
+/// still are another's when it goes on.
+#[test]
+fn what_a_zombie_had_claimed_ahead_begins_on_its_heir_only() {
+    let role = || watchful(Duration::from_millis(100), Duration::from_millis(600));
+    let scene = Scene::new();
+    let queue = scene.open();
+    let quick = || (0..300).map(|_| Task::default().job());
+    let held = Task::until(scene.file("gate")).stubborn().job();
+    let jobs: Vec<_> = quick().chain([held]).chain(quick()).collect();
+    let ids = queue.enqueue_many(jobs).unwrap();
+    let ids: Vec<_> = ids.iter().map(|added| added.id).collect();
+    let zombie = Spawn::new(&scene, "zombie", role()).start_runner(&queue);
+    scene.wait_until_begun(ids[300], 1);
+    zombie.freeze();
+    let begun = scene.effects();
+    let has_begun = |id| begun.iter().any(|effect| effect.job == id);
+    let running = |id: &jobq::JobId| job(&queue, *id).state == State::Running;
+    let ahead: Vec<_> = ids
+        .iter()
+        .copied()
+        .filter(|id| !has_begun(*id) && running(id))
+        .collect();
+    assert!(!ahead.is_empty(), "nothing was claimed ahead");
+
+    let heir = Spawn::new(&scene, "heir", role()).start_runner(&queue);
+    scene.wait_until_begun(ids[300], 2);
+    scene.open_gate("gate");
+    queue.wait(&ids, Some(PATIENCE)).unwrap();
+    zombie.thaw();
+    wait_until("the zombie registers anew", PATIENCE, || {
+        zombie.runner_ids(&queue).len() == 2
+    });
+    zombie.end();
+    heir.end();
+    for id in ahead {
+        let begins = scene.begins_of(id);
+        let begins: Vec<_> = begins.iter().map(|effect| &*effect.process).collect();
+        assert_eq!(begins, ["heir"], "job {id}");
+    }
+    assert_eq!(ailments(&queue), Vec::<String>::new());
 }
 
 /// A runner is stopped at the moment when it is about to write that a job has ended; another takes
