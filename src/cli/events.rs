@@ -7,7 +7,7 @@ use jobq::{Event, EventFilter, EventId, Queue};
 
 use super::args;
 use super::clock::now;
-use super::exit::{CliResult, Exit};
+use super::exit::{CliError, CliResult, Exit};
 use super::lines::LastOf;
 use super::output::json::{EventJson, write_line};
 use super::output::style::Look;
@@ -35,14 +35,14 @@ pub(super) fn run(args: &args::Events, session: &Session) -> CliResult {
         tags: args.tags.clone(),
         ..EventFilter::default()
     };
-    if args.follow {
-        reader_gone::watch();
-    }
     if let Some(job) = filter.job
         && queue.state(job)?.is_none()
     {
-        // It may have been removed, and its events with it.
-        session.screen.say(format_args!("no job {job}"));
+        // If it was removed, its events are, too.
+        return Err(CliError::no_job(job));
+    }
+    if args.follow {
+        reader_gone::watch();
     }
     let mut changes = queue.changes()?;
     let mut shown = Shown {

@@ -3,6 +3,8 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use jobq::JobId;
+
 use super::output::text::block;
 
 /// What a verb returns: how the process is to end, or another value on the way there.
@@ -96,6 +98,11 @@ impl CliError {
     /// There is no such job or queue: exit code 3.
     pub(crate) fn not_found(message: impl Into<String>) -> CliError {
         CliError::new(Exit::NotFound, What::Message(message.into()))
+    }
+
+    /// There is no job of this number.
+    pub(crate) fn no_job(id: JobId) -> CliError {
+        CliError::not_found(format!("no job {id}")).hint("`jobq list` shows the jobs in the file")
     }
 
     /// A file could not be read or written.

@@ -51,10 +51,7 @@ pub(super) struct InFull {
 impl InFull {
     /// Fails where there is no such job.
     pub(super) fn read(queue: &Queue, id: JobId, output: &Output) -> CliResult<InFull> {
-        let job = queue.get(id)?.ok_or_else(|| {
-            CliError::not_found(format!("no job {id}"))
-                .hint("`jobq list` shows the jobs in the file")
-        })?;
+        let job = queue.get(id)?.ok_or_else(|| CliError::no_job(id))?;
         let why = queue.why(id)?;
         let lines = match output.format {
             Format::Table => last_lines(queue, id, LINES)?,

@@ -181,10 +181,8 @@ impl<'a> Tail<'a> {
     }
 
     fn job(&self) -> CliResult<JobRecord> {
-        self.queue.get(self.id)?.ok_or_else(|| {
-            CliError::not_found(format!("no job {}", self.id))
-                .hint("`jobq list` shows the jobs in the file")
-        })
+        let job = self.queue.get(self.id)?;
+        job.ok_or_else(|| CliError::no_job(self.id))
     }
 
     /// What is there now: all of it, or the last lines.

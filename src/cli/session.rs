@@ -173,7 +173,7 @@ impl Session {
 
     /// What the options of a verb ask for.
     pub(crate) fn filter(&self, of: &JobFilter) -> CliResult<Filter> {
-        let parent = of.parent.as_deref().map(|word| self.resolve_id(word));
+        let parent = of.parent.as_deref().map(|word| self.resolve_parent(word));
         Ok(Filter {
             queues: of.queues.clone(),
             kinds: of.kinds.clone(),
@@ -182,6 +182,21 @@ impl Session {
             parent: parent.transpose()?,
             ..Filter::default()
         })
+    }
+
+    /// A job whose children are asked for. It may have been removed before them.
+    fn resolve_parent(&self, word: &str) -> CliResult<JobId> {
+        let id = self.resolve_id(word)?;
+        let children = Filter {
+            parent: Some(id),
+            limit: Some(1),
+            ..Filter::default()
+        };
+        let queue = self.queue()?;
+        match queue.state(id)?.is_none() && queue.list(&children)?.is_empty() {
+            true => Err(CliError::no_job(id)),
+            false => Ok(id),
+        }
     }
 
     /// Tells what to type where no runner is active. It is no reason to fail.

@@ -79,8 +79,7 @@ impl Selection {
         let mut named = BTreeMap::new();
         for id in session.resolve_ids(&args.ids)? {
             if queue.state(id)?.is_none() {
-                return Err(CliError::not_found(format!("no job {id}"))
-                    .hint("`jobq list` shows the jobs in the file"));
+                return Err(CliError::no_job(id));
             }
             named.insert(id, false);
         }

@@ -29,8 +29,41 @@ fn a_filter_that_no_job_fits_in_any_state_is_told_as_such() {
     }
     jobq.run(&["wait", "--state", "failed"]).exits(0);
     jobq.run(&["retry", "--failed"]).exits(0);
-    let events = jobq.run(&["events", "--job", "9"]).exits(0);
-    assert_eq!(events.stderr, "no job 9\n");
+}
+
+#[test]
+fn a_number_that_no_job_has_is_told_wherever_one_is_taken() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--kind", "group"]);
+    for verb in [
+        &["status"][..],
+        &["why"],
+        &["logs"],
+        &["logs", "-f"],
+        &["wait"],
+        &["cancel"],
+        &["retry"],
+        &["remove"],
+        &["edit", "--retries", "1"],
+        &["events", "--job"],
+        &["events", "-f", "--job"],
+        &["list", "--parent"],
+        &["logs", "--parent"],
+        &["wait", "--parent"],
+        &["cancel", "--parent"],
+    ] {
+        let refused = jobq.run(&[verb, &["9"]].concat()).fails(3, &["no job 9"]);
+        assert!(refused.hint().contains("jobq list"), "{verb:?}");
+    }
+    assert_eq!(jobq.stdout(&["list", "--parent", "1"]), "");
+    // Children outlive their parent.
+    jobq.enqueue(&["--parent", "1", "--", "true"]);
+    jobq.drain(&[]).exits(0);
+    jobq.run(&["remove", "1"]).exits(0);
+    assert_eq!(
+        jobq.run(&["list", "--parent", "1"]).exits(0).rows().len(),
+        1
+    );
 }
 
 #[test]
