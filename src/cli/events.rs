@@ -42,7 +42,7 @@ pub(super) fn run(args: &args::Events, session: &Session) -> CliResult {
         return Err(CliError::no_job(job));
     }
     if args.follow {
-        reader_gone::watch();
+        reader_gone::watch(Exit::Done);
     }
     let mut changes = queue.changes()?;
     let mut shown = Shown {

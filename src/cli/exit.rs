@@ -29,6 +29,8 @@ pub(crate) enum Exit {
     TimedOut,
     /// Ctrl-C.
     Interrupted,
+    /// Nobody reads what is waited for any more: as after SIGPIPE, which is no success.
+    ReaderGone,
     /// The exit code of the command that was waited for.
     Code(u8),
 }
@@ -45,6 +47,7 @@ impl Exit {
             Exit::TryAgain => 75,
             Exit::TimedOut => 124,
             Exit::Interrupted => 130,
+            Exit::ReaderGone => 141,
             Exit::Code(code) => code,
         }
     }
@@ -112,6 +115,14 @@ impl CliError {
             _ => Exit::Failed,
         };
         CliError::new(exit, What::Message(format!("{action}: {error}")))
+    }
+
+    /// Of a verb whose exit code says how a job has ended: where its reader has gone, it does not know.
+    pub(crate) fn says_no_end(mut self) -> CliError {
+        if matches!(self.0.what, What::ReaderGone) {
+            self.0.exit = Exit::ReaderGone;
+        }
+        self
     }
 
     /// Adds what to do next.
@@ -253,6 +264,7 @@ mod tests {
             (Exit::TryAgain, 75),
             (Exit::TimedOut, 124),
             (Exit::Interrupted, 130),
+            (Exit::ReaderGone, 141),
             (Exit::Code(9), 9),
         ];
         for (exit, code) in codes {
@@ -273,6 +285,7 @@ mod tests {
         let error = CliError::from(io::Error::from(ErrorKind::BrokenPipe));
         assert_eq!(error.exit(), Exit::Done);
         assert_eq!(error.message(), "");
+        assert_eq!(error.says_no_end().exit(), Exit::ReaderGone);
         let full = CliError::from(io::Error::from(ErrorKind::StorageFull));
         assert_eq!(full.exit(), Exit::Failed);
         assert!(

@@ -21,6 +21,7 @@ How jobq exits:
  75   try again: the database is busy or full, and nothing was changed
 124   timed out waiting
 130   interrupted
+141   the reader of the output has gone, so that the end of the job was not waited for (wait, --follow)
 
 With `jobq wait --exit-code` the exit code is that of the command that was waited for.
 ";

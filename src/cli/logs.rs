@@ -34,6 +34,7 @@ pub(super) fn run(args: &args::Logs, session: &Session) -> CliResult {
     };
     let mut tail = Tail::new(session, id, wanted)?;
     if args.follow {
+        reader_gone::watch(Exit::Done);
         tail.follow(args.lines)?;
     } else {
         tail.show(args.lines)?;
@@ -55,7 +56,10 @@ fn the_only_one(args: &args::Logs, session: &Session) -> CliResult<Option<JobId>
 
 /// Prints a job's output as it comes, until the job is final; the state it ended in.
 pub(crate) fn follow(session: &Session, id: JobId) -> CliResult<State> {
-    Tail::new(session, id, Wanted::default())?.follow(None)
+    let mut tail = Tail::new(session, id, Wanted::default())?;
+    reader_gone::watch(Exit::ReaderGone);
+    let followed = tail.follow(None);
+    followed.map_err(CliError::says_no_end)
 }
 
 /// The last lines of a job's output, without escape codes of jobq's own.
@@ -203,7 +207,6 @@ impl<'a> Tail<'a> {
     }
 
     fn follow(&mut self, lines: Option<usize>) -> CliResult<State> {
-        reader_gone::watch();
         let mut changes = self.queue.changes()?;
         if lines.is_some() {
             self.show(lines)?;

@@ -56,7 +56,7 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
     let since = clock::now();
     let failures = Failures::since_now(&queue, session)?;
     let printer = match args.output {
-        true => Some(Printer::start(session.output.format)?),
+        true => Some(Printer::start(session.output.format, &session.screen)?),
         false => None,
     };
     let sink = printer.as_ref().map(Printer::sink);

@@ -80,7 +80,7 @@ impl Page<'_> {
 
     /// For ever, until it is interrupted or nobody reads any more.
     fn watch(&self) -> CliResult {
-        reader_gone::watch();
+        reader_gone::watch(Exit::Done);
         let mut changes = self.queue.changes()?;
         let mut screen = Redraw::new(&self.session.output);
         loop {

@@ -11,6 +11,7 @@ use super::each::{any_matches, no_match};
 use super::exit::{CliError, CliResult, Exit};
 use super::output::json::{EndedJson, write_line};
 use super::output::text;
+use super::reader_gone;
 use super::session::Session;
 use super::wording::sentence;
 
@@ -22,6 +23,7 @@ pub(super) fn run(args: &Wait, session: &Session) -> CliResult {
         true => matching(args, session)?,
         false => session.resolve_ids(&args.ids)?,
     };
+    reader_gone::watch(Exit::ReaderGone);
     if !args.exit_code {
         return until_told(&ids, args.timeout, session);
     }
@@ -62,7 +64,7 @@ fn matching(args: &Wait, session: &Session) -> CliResult<Vec<JobId>> {
 
 /// Waits until all are final, and tells a program in which state each has ended.
 fn until_told(ids: &[JobId], timeout: Option<Duration>, session: &Session) -> CliResult {
-    each_final(ids, timeout, session, &mut |job| {
+    let told = each_final(ids, timeout, session, &mut |job| {
         let JobRecord { id, state, .. } = *job;
         if session.output.is_json() {
             let mut out = session.output.stdout();
@@ -70,7 +72,8 @@ fn until_told(ids: &[JobId], timeout: Option<Duration>, session: &Session) -> Cl
             out.flush()?;
         }
         Ok(())
-    })
+    });
+    told.map_err(CliError::says_no_end)
 }
 
 /// Waits until all are final.

@@ -13,11 +13,15 @@ use crate::cli::batch::CheckedBatch;
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::lines::{LastOf, Lines, Piece};
 use crate::cli::origin::Origin;
+use crate::cli::reader_gone;
 use crate::cli::session::Session;
 
 pub(super) fn run(args: &args::Logs, wanted: Wanted, session: &Session) -> CliResult {
     let queue = session.queue()?;
     let selection = Selection::new(args, &queue, session)?;
+    if args.follow {
+        reader_gone::watch(Exit::Done);
+    }
     let mut changes = args.follow.then(|| queue.changes()).transpose()?;
     let mut feed = Feed::new(queue, selection, wanted)?;
     let mut printer = Printer::new(&session.output);

@@ -1,7 +1,7 @@
 //! `run --output`: what the jobs' commands print, line by line.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -14,6 +14,7 @@ use crate::cli::clock::now;
 use crate::cli::exit::CliResult;
 use crate::cli::output::Format;
 use crate::cli::output::json::{LogJson, Time, write_line};
+use crate::cli::screen::Screen;
 
 /// So much may wait to be written; then commands wait, as for a pipe that nobody reads.
 const WAITING_MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -70,14 +71,16 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    pub(super) fn start(format: Format) -> CliResult<Printer> {
+    pub(super) fn start(format: Format, screen: &Screen) -> CliResult<Printer> {
         let (messages, from_jobs) = channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
         let mut writer = Writer {
             lines: OpenLines::default(),
             format,
+            screen: screen.clone(),
             waiting_bytes: Arc::clone(&waiting_bytes),
             ready: [Vec::new(), Vec::new()],
+            has_reader: [true, true],
         };
         let thread = thread::Builder::new()
             .name("jobq-output".to_owned())
@@ -105,9 +108,12 @@ impl Printer {
 struct Writer {
     lines: OpenLines,
     format: Format,
+    screen: Screen,
     waiting_bytes: Arc<AtomicUsize>,
     /// What goes to stdout and stderr next.
     ready: [Vec<u8>; 2],
+    /// Whether somebody reads them still.
+    has_reader: [bool; 2],
 }
 
 impl Writer {
@@ -157,6 +163,9 @@ impl Writer {
             Stream::Stderr => "stderr",
         };
         if self.format == Format::Json {
+            if !self.has_reader[0] {
+                return;
+            }
             let json = LogJson {
                 at: Time(now()),
                 job: Some(job),
@@ -170,25 +179,41 @@ impl Writer {
             let _written = write_line(&mut self.ready[0], &json);
             return;
         }
+        if !self.has_reader[stream as usize] {
+            return;
+        }
         let out = &mut self.ready[stream as usize];
         out.extend_from_slice(format!("[{job}] ").as_bytes());
         out.extend_from_slice(line);
         out.push(b'\n');
     }
 
-    /// Where nobody reads any more, the jobs go on: their output is kept in the file.
+    /// Where nobody reads any more, the runner and its jobs go on: their output is kept in the file.
     fn write(&mut self) {
         let [out, err] = &mut self.ready;
-        if !out.is_empty() {
-            let mut stdout = io::stdout().lock();
-            let _reader_gone = stdout.write_all(out).and_then(|()| stdout.flush());
-        }
+        let written = match out.is_empty() {
+            true => Ok(()),
+            false => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(out).and_then(|()| stdout.flush())
+            }
+        };
         if !err.is_empty() {
-            let _reader_gone = io::stderr().lock().write_all(err);
+            let written = io::stderr().lock().write_all(err);
+            self.has_reader[1] = !is_reader_gone(&written);
         }
         out.clear();
         err.clear();
+        if is_reader_gone(&written) && std::mem::take(&mut self.has_reader[0]) {
+            self.screen.say(
+                "nobody reads the jobs' output any more: the runner goes on, and `jobq logs` has the output",
+            );
+        }
     }
+}
+
+fn is_reader_gone(written: &io::Result<()>) -> bool {
+    matches!(written, Err(error) if error.kind() == ErrorKind::BrokenPipe)
 }
 
 /// The lines that have begun and not ended.

@@ -71,7 +71,12 @@ fn run_output_goes_on_without_a_reader_and_is_json_when_asked() {
         .output()
         .unwrap();
     assert_eq!(cut.stdout, format!("[{late}] 1\n").as_bytes());
+    let said = String::from_utf8(cut.stderr).unwrap();
+    let gone = "nobody reads the jobs' output any more: the runner goes on";
+    assert_eq!(said.matches(gone).count(), 1, "{said}");
     assert_eq!(jobq.state(late), "completed");
+    let kept = jobq.stdout(&["logs", &late.to_string()]);
+    assert!(kept.ends_with("200000\n"));
 }
 
 /// Three jobs in two queues, and what they have printed.

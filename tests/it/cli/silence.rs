@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use super::support::{Jobq, search_path};
-use crate::support::{PATIENCE, wait_until};
+use crate::support::{PATIENCE, wait_for, wait_until};
 
 #[test]
 fn a_filter_that_no_job_fits_in_any_state_is_told_as_such() {
@@ -188,10 +188,17 @@ fn a_second_drain_of_a_batch_waits_for_the_first() {
 fn who_follows_for_a_reader_that_goes_ends_with_it() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--kind", "k"]);
-    for words in [
-        &["events", "-f", "--since", "0"][..],
-        &["logs", "-f", "1"],
-        &["status", "--watch"],
+    jobq.enqueue(&["--kind", "k"]);
+    // Of those whose exit code says how a job has ended it is no success.
+    for (words, code) in [
+        (&["events", "-f", "--since", "0"][..], 0),
+        (&["logs", "-f", "1"], 0),
+        (&["logs", "-f", "1-2"], 0),
+        (&["logs", "-f"], 0),
+        (&["status", "--watch"], 0),
+        (&["wait", "1"], 141),
+        (&["wait", "1", "2", "--json"], 141),
+        (&["wait", "--kind", "k"], 141),
     ] {
         let mut child = Command::new("jobq")
             .args(words)
@@ -202,8 +209,22 @@ fn who_follows_for_a_reader_that_goes_ends_with_it() {
             .spawn()
             .unwrap();
         drop(child.stdout.take());
-        wait_until("it has ended", PATIENCE, || {
-            child.try_wait().unwrap().is_some()
+        let ended = wait_for(&format!("{words:?} ends"), PATIENCE, || {
+            child.try_wait().unwrap()
         });
+        assert_eq!(ended.code(), Some(code), "{words:?}");
     }
+}
+
+#[test]
+fn a_wait_whose_reader_goes_before_the_last_line_is_no_success() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--", "true"]);
+    jobq.drain(&[]).exits(0);
+    let (read, write) = std::io::pipe().unwrap();
+    drop(read);
+    let mut wait = jobq.call(&["wait", "1", "--json"]).into_command();
+    let wait = wait.stdout(write).stderr(Stdio::piped()).output().unwrap();
+    assert_eq!(wait.status.code(), Some(141));
+    assert_eq!(wait.stderr, b"");
 }
