@@ -2,26 +2,24 @@
 
 pub(crate) mod reference;
 mod schedules;
+mod source;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::{self, ErrorKind, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jobq::handlers::exec::MAX_OUTPUT_LIMIT_BYTES;
 use jobq::{Backoff, Durability, RetryPolicy};
-use rustix::fs::OFlags;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 pub(crate) use schedules::ScheduleTable;
-use trust::Caller;
+pub(crate) use source::Sources;
 
 use super::args::{Unknown, WORKERS};
 use super::environ::EnvItem;
@@ -29,7 +27,7 @@ use super::exit::{CliError, CliResult};
 use super::limits::{self, LimitedQueue};
 use super::nearest::UnknownKey;
 use super::options::Options;
-use super::{parse, session};
+use super::parse;
 
 /// What the config file says; everything may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -64,9 +62,6 @@ pub(crate) struct Config {
     /// The file by its one name, which tells it from every other: what it declares belongs to it.
     #[serde(skip)]
     pub(crate) canonical: Option<PathBuf>,
-    /// Nobody has named it: it is obeyed only where its owner may be.
-    #[serde(skip)]
-    was_found: bool,
     /// The state of the file before it was read.
     #[serde(skip)]
     pub(crate) stamp: Stamp,
@@ -170,74 +165,11 @@ const BUILT_IN_KINDS: [&str; 3] = ["exec", "sleep", jobq::GROUP];
 /// The shortest time that a runner waits for.
 const MOMENT: Duration = Duration::from_millis(1);
 
-const FILE_NAME: &str = "jobq.toml";
-
 impl Config {
     /// Reads the file that was named, which must be there, or else the first of the usual ones that
     /// is there.
     pub(crate) fn load(named: Option<&Path>) -> CliResult<Config> {
-        if let Some(path) = named.filter(|path| !path.as_os_str().is_empty()) {
-            return Config::read(path)?.ok_or_else(|| {
-                CliError::usage(format!("there is no config file {}", path.display()))
-            });
-        }
-        if let Some(config) = Config::read_found(Path::new(FILE_NAME))? {
-            return Ok(config);
-        }
-        let env = |name: &str| std::env::var_os(name);
-        match session::xdg_folder(&env, "XDG_CONFIG_HOME", ".config") {
-            Some(folder) => {
-                Ok(Config::read(&folder.join("jobq").join(FILE_NAME))?.unwrap_or_default())
-            }
-            None => Ok(Config::default()),
-        }
-    }
-
-    /// None where there is no such file.
-    fn read(path: &Path) -> CliResult<Option<Config>> {
-        let stamp = stamp_of(path);
-        match std::fs::read_to_string(path) {
-            Ok(text) => Config::of(&text, path, stamp).map(Some),
-            Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(CliError::io(path.display(), &error)),
-        }
-    }
-
-    /// The same for a file that nobody has named: it lies where somebody happens to be.
-    fn read_found(path: &Path) -> CliResult<Option<Config>> {
-        let failed = |error| CliError::io(path.display(), &error);
-        let stamp = stamp_of(path);
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-            .open(path);
-        let mut file = match opened {
-            Ok(file) => file,
-            Err(error) if is_missing(&error) => return Ok(None),
-            Err(error) => return Err(failed(error)),
-        };
-        let found = file.metadata().map_err(failed)?;
-        let refused = |why: String| {
-            Err(
-                CliError::failed(format!("./{} is not obeyed: {why}", path.display())).hint(
-                    format!("if you trust what it says: --config ./{}", path.display()),
-                ),
-            )
-        };
-        // A folder is told as such when it is read.
-        if !found.is_file() && !found.is_dir() {
-            return refused("it is not a regular file".to_owned());
-        }
-        let folder = std::fs::metadata(".").map_err(failed)?;
-        let fault = Caller::of_process().distrust(&found, &folder);
-        if let Some(why) = fault.filter(|_| found.is_file()) {
-            return refused(why);
-        }
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
-        let mut config = Config::of(&text, path, stamp)?;
-        config.was_found = true;
-        Ok(Some(config))
+        Sources::new(named).load()
     }
 
     fn of(text: &str, path: &Path, stamp: Stamp) -> CliResult<Config> {
@@ -311,14 +243,6 @@ impl Config {
         Ok(())
     }
 
-    /// Reads the file again, where there is one; none where it is there no more.
-    pub(crate) fn read_again(&self) -> CliResult<Option<Config>> {
-        match self.was_found {
-            true => Config::read_found(&self.path),
-            false => Config::read(&self.path),
-        }
-    }
-
     /// What differs in `new` and goes for runners that are started later only.
     pub(crate) fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
         let differs = [
@@ -377,10 +301,6 @@ impl Config {
             ..Options::default()
         }
     }
-}
-
-fn is_missing(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
 }
 
 /// A name as the file writes it in a table's header.

@@ -12,7 +12,7 @@ use jobq::{
 };
 
 use super::args::{Cli, Global, JobFilter};
-use super::config::Config;
+use super::config::{Config, Sources};
 use super::exit::{CliError, CliResult};
 use super::mode;
 use super::output::{Asked, Output};
@@ -52,6 +52,11 @@ impl Session {
             log_at_close: LogAtClose::Remove,
             queue: OnceCell::new(),
         })
+    }
+
+    /// Where a config file is looked for.
+    pub(crate) fn config_sources(&self) -> Sources {
+        Sources::new(self.global.config.as_deref())
     }
 
     /// For a verb that is called often and ends at once: the removal of the log would cost it as much

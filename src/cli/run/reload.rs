@@ -1,8 +1,8 @@
-//! A config file that changes while a runner runs: what can be taken on without a restart is.
+//! A config file that comes or changes while a runner runs: what can be taken on without a restart is.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 use super::builder;
 use super::output::Sink;
 use crate::cli::args::Run;
-use crate::cli::config::{Config, Stamp, stamp_of};
+use crate::cli::config::{Config, Sources, Stamp};
 use crate::cli::exit::CliResult;
 use crate::cli::limits;
 use crate::cli::schedule;
@@ -27,23 +27,24 @@ const LOOK: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_millis(200);
 
 /// A thread that waits for the config file to change.
-pub(super) struct Watched(Option<(JoinHandle<()>, OwnedFd)>);
+pub(super) struct Watched(JoinHandle<()>, OwnedFd);
 
 struct Watcher {
     args: Run,
     config: Arc<Config>,
+    sources: Sources,
     queue: Queue,
     reloader: Reloader,
     sink: Option<Arc<Sink>>,
     screen: Screen,
-    /// The state of the file that was read last, used or not.
-    seen: Stamp,
+    /// The file that was read last, used or not, and its state. None: there was none.
+    seen: Option<(usize, Stamp)>,
     changes: Option<OwnedFd>,
     ended: OwnedFd,
 }
 
 impl Watched {
-    /// Where there is a config file, watches it until it is ended.
+    /// Watches the config file, or the places where there may be one, until it is ended.
     pub(super) fn start(
         args: &Run,
         queue: &Queue,
@@ -52,47 +53,45 @@ impl Watched {
         session: &Session,
     ) -> CliResult<Watched> {
         let config = &session.config;
-        let Some(canonical) = &config.canonical else {
-            return Ok(Watched(None));
-        };
+        let sources = session.config_sources().up_to(config);
         let (ended, ender) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
         let watcher = Watcher {
             args: args.clone(),
+            seen: sources.state_of(config),
+            changes: changes(&sources, config),
             config: Arc::clone(config),
+            sources,
             queue: queue.clone(),
             reloader,
             sink,
             screen: session.screen.clone(),
-            seen: config.stamp,
-            changes: changes(&[config.path.clone(), canonical.clone()]),
             ended,
         };
         let thread = thread::Builder::new()
             .name("jobq-config".to_owned())
             .spawn(move || watcher.watch())
             .map_err(|error| jobq::Error::no_thread("config", error))?;
-        Ok(Watched(Some((thread, ender))))
+        Ok(Watched(thread, ender))
     }
 
     pub(super) fn end(self) {
-        if let Some((thread, ender)) = self.0 {
-            drop(ender);
-            let _ = thread.join();
-        }
+        let Watched(thread, ender) = self;
+        drop(ender);
+        let _ = thread.join();
     }
 }
 
 impl Watcher {
     fn watch(mut self) {
         loop {
-            let mut stamp = stamp_of(&self.config.path);
-            while stamp != self.seen {
+            let mut state = self.sources.state();
+            while state != self.seen {
                 if !self.pause(SETTLED) {
                     return;
                 }
-                let before = std::mem::replace(&mut stamp, stamp_of(&self.config.path));
-                if before == stamp {
-                    self.seen = stamp;
+                let before = std::mem::replace(&mut state, self.sources.state());
+                if before == state {
+                    self.seen = state;
                     self.take_on();
                 }
             }
@@ -125,21 +124,22 @@ impl Watcher {
 
     /// Uses what the file says now. One that has a mistake, or is gone, changes nothing.
     fn take_on(&mut self) {
-        let path = self.config.path.display().to_string();
-        let new = match self.config.read_again() {
+        let new = match self.sources.read() {
             Ok(Some(new)) => Arc::new(new),
+            Ok(None) if self.config.canonical.is_none() => return,
             Ok(None) => {
                 return self.screen.say(format_args!(
-                    "{path} is gone: what it said goes on until this runner ends"
+                    "{} is gone: what it said goes on until this runner ends",
+                    self.config.path.display()
                 ));
             }
-            Err(error) => return self.refuse(&path, &error.message()),
+            Err(error) => return self.refuse(&error.message()),
         };
         if let Err(error) = self.apply(&new) {
-            return self.refuse(&path, &error.message());
+            return self.refuse(&error.message());
         }
         self.screen
-            .say(format_args!("{path} has changed and is in use"));
+            .say(format_args!("{} and is in use", self.news()));
         let later = self.config.needs_restart(&new);
         if !later.is_empty() {
             self.screen.say(format_args!(
@@ -147,12 +147,27 @@ impl Watcher {
                 later.join(", ")
             ));
         }
+        let is_another = self.config.path != new.path;
         self.config = new;
+        if is_another {
+            self.sources = self.sources.clone().up_to(&self.config);
+            self.changes = changes(&self.sources, &self.config);
+        }
     }
 
-    fn refuse(&self, path: &str, why: &str) {
+    /// `jobq.toml has changed`.
+    fn news(&self) -> String {
+        let path = self.seen.and_then(|(at, _)| self.sources.paths().nth(at));
+        match path {
+            Some(path) if path != self.config.path => format!("{} is new", path.display()),
+            _ => format!("{} has changed", self.config.path.display()),
+        }
+    }
+
+    fn refuse(&self, why: &str) {
+        let news = self.news();
         self.screen.say(format_args!(
-            "{path} has changed and is not used: {why}; what it said before goes on"
+            "{news} and is not used: {why}; the runner goes on as before"
         ));
     }
 
@@ -168,9 +183,10 @@ impl Watcher {
     }
 }
 
-/// News of the folders in which these files lie: a file that is replaced is another one.
+/// News of the folders in which these files lie: a file that is replaced is another one. A folder that is
+/// not there yet is looked for now and then.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-fn changes(files: &[PathBuf]) -> Option<OwnedFd> {
+fn changes(sources: &Sources, config: &Config) -> Option<OwnedFd> {
     use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
 
     let inotify = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
@@ -179,17 +195,20 @@ fn changes(files: &[PathBuf]) -> Option<OwnedFd> {
         | WatchFlags::CREATE
         | WatchFlags::MOVED_FROM
         | WatchFlags::DELETE;
-    for file in files {
+    for file in sources.paths().chain(config.canonical.as_deref()) {
         let folder = file
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));
-        add_watch(inotify.as_fd(), folder, news | WatchFlags::ONLYDIR).ok()?;
+        let watched = add_watch(inotify.as_fd(), folder, news | WatchFlags::ONLYDIR);
+        if let Err(error) = watched {
+            log::debug!("{} is not watched: {error}", folder.display());
+        }
     }
     Some(inotify)
 }
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
-fn changes(_files: &[PathBuf]) -> Option<OwnedFd> {
+fn changes(_: &Sources, _: &Config) -> Option<OwnedFd> {
     None
 }

@@ -1,6 +1,6 @@
 //! A runner whose config file changes.
 
-use super::support::{Jobq, Running};
+use super::support::{Jobq, Running, set_mode};
 use crate::support::{PATIENCE, wait_until};
 
 const IN_USE: &str = "jobq.toml has changed and is in use";
@@ -56,6 +56,39 @@ fn a_changed_file_with_a_mistake_is_named_by_its_line_and_not_used() {
         2,
         "each is said once"
     );
+    runner.stop();
+}
+
+#[test]
+fn a_file_that_comes_while_a_runner_runs_is_used_where_a_start_would_use_it() {
+    const SCHEDULE: &str = "cron = '@yearly'\nkind = 'k'";
+    let jobq = Jobq::new();
+    let config = jobq.folder().join("config/jobq");
+    std::fs::create_dir_all(&config).unwrap();
+    let runner = jobq.runner(&[]);
+    let of_user = config.join("jobq.toml");
+    std::fs::write(&of_user, format!("[schedules.user]\n{SCHEDULE}")).unwrap();
+    runner.wait_until_said("config/jobq/jobq.toml is new and is in use");
+    runner.wait_until_said("schedule 'user' added");
+    // One in the folder of the runner comes before the user's, and a mistake in it is told.
+    jobq.write("jobq.toml", "wokers = 4\n");
+    runner.wait_until_said("jobq.toml is new and is not used: ");
+    runner.wait_until_said("unknown key 'wokers'");
+    let here = jobq.write("new.toml", format!("[schedules.here]\n{SCHEDULE}"));
+    set_mode(&here, 0o666);
+    std::fs::rename(&here, jobq.path("jobq.toml")).unwrap();
+    runner.wait_until_said("./jobq.toml is not obeyed: it can be written by everybody");
+    set_mode(&jobq.path("jobq.toml"), 0o644);
+    let again = jobq.write("new.toml", format!("[schedules.here]\n{SCHEDULE}"));
+    std::fs::rename(again, jobq.path("jobq.toml")).unwrap();
+    runner.wait_until_said("schedule 'here' added");
+    assert!(runner.stderr().contains("\njobq.toml is new and is in use"));
+    // From now on that one counts.
+    std::fs::write(&of_user, "workers = 2").unwrap();
+    jobq.write("jobq.toml", "workers = 3\n");
+    runner.wait_until_said(IN_USE);
+    runner.wait_until_said("schedule 'here' removed");
+    assert!(!runner.stderr().contains("schedule 'user' removed"));
     runner.stop();
 }
 
