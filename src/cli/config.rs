@@ -26,7 +26,7 @@ use super::environ::EnvItem;
 use super::exit::{CliError, CliResult};
 use super::limits::{self, LimitedQueue};
 use super::nearest::UnknownKey;
-use super::options::Options;
+use super::options::{self, Options};
 use super::parse;
 
 /// What the config file says; everything may be left out.
@@ -91,6 +91,7 @@ pub(crate) struct Defaults {
     pub(crate) backoff: Option<Backoff>,
     #[serde(default, deserialize_with = "duration")]
     pub(crate) retry_delay: Option<Duration>,
+    pub(crate) jitter: Option<bool>,
     #[serde(default, deserialize_with = "duration")]
     pub(crate) timeout: Option<Duration>,
     /// Variables for commands, from the environment of whoever enqueues; for the commands of kinds,
@@ -113,7 +114,7 @@ impl Defaults {
             max_retries: self.retries.unwrap_or(usual.max_retries),
             backoff,
             delay: self.retry_delay.unwrap_or(backoff.default_delay()),
-            jitter: usual.jitter,
+            jitter: self.jitter.map_or(usual.jitter, options::jitter),
         }
     }
 }
@@ -130,6 +131,7 @@ pub(crate) struct Kind {
     pub(crate) backoff: Option<Backoff>,
     #[serde(default, deserialize_with = "duration")]
     pub(crate) retry_delay: Option<Duration>,
+    pub(crate) jitter: Option<bool>,
     /// Variables for the command, from the runner's environment.
     #[serde(default)]
     pub(crate) env: Vec<EnvItem>,
@@ -260,7 +262,7 @@ impl Config {
                 self.defaults.max_queue_size != new.defaults.max_queue_size,
             ),
             (
-                "[defaults] retries, backoff, retry_delay",
+                "[defaults] retries, backoff, retry_delay, jitter",
                 self.defaults.retry() != new.defaults.retry(),
             ),
         ];
@@ -297,6 +299,7 @@ impl Config {
             retries: kind.and_then(|kind| kind.retries),
             backoff: kind.and_then(|kind| kind.backoff),
             retry_delay: kind.and_then(|kind| kind.retry_delay),
+            jitter: kind.and_then(|kind| kind.jitter).map(options::jitter),
             timeout: kind.and_then(|kind| kind.timeout).or(self.defaults.timeout),
             ..Options::default()
         }

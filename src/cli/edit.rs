@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use jobq::handlers::exec::ExecPayload;
-use jobq::{Change, Edit, Jitter, JobId, JobRecord, Queue, When, json};
+use jobq::{Change, Edit, JobId, JobRecord, Queue, When, json};
 
 use super::args;
 use super::each::{Done, Verb, each};
@@ -15,11 +15,6 @@ use super::session::Session;
 
 pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
     refuse_fixed(&args.fixed)?;
-    let jitter = match (args.jitter, args.no_jitter) {
-        (true, _) => Some(Jitter::Tenth),
-        (_, true) => Some(Jitter::Off),
-        _ => None,
-    };
     let tags = args.tags.iter();
     let tags = tags.map(|(name, value)| (name.clone(), Some(value.clone())));
     let removed = args.remove_tags.iter().map(|name| (name.clone(), None));
@@ -30,7 +25,7 @@ pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
         max_retries: args.retries,
         backoff: args.backoff,
         retry_delay: args.retry_delay,
-        jitter,
+        jitter: args.jitter.given(),
         timeout: args.timeout.unwrap_or_default(),
         deadline: args.deadline.unwrap_or_default(),
         tenant: change(args.tenant.as_ref(), args.no_tenant),

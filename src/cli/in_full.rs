@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jobq::{
-    AttemptRecord, Backoff, JobId, JobRecord, PrerequisiteRule, Queue, State, WaitReason, Why,
+    AttemptRecord, Backoff, Jitter, JobId, JobRecord, PrerequisiteRule, Queue, State, WaitReason,
+    Why,
 };
 
 use super::clock::now;
@@ -233,7 +234,16 @@ impl InFull {
         let (left, of) = (job.retries_left(), job.retry.max_retries);
         let backoff = match job.retry.backoff {
             Backoff::None => "without a wait".to_owned(),
-            backoff => format!("{backoff} backoff from {}", duration(job.retry.delay)),
+            backoff => {
+                let exactly = match job.retry.jitter {
+                    Jitter::Off => " without jitter",
+                    Jitter::Tenth => "",
+                };
+                format!(
+                    "{backoff} backoff from {}{exactly}",
+                    duration(job.retry.delay)
+                )
+            }
         };
         let short = if of == 0 {
             "none".to_owned()

@@ -36,6 +36,14 @@ pub(crate) struct Options {
     pub(crate) label: Option<String>,
 }
 
+/// Whether chance lengthens the waits between retries, as files and lines say it.
+pub(crate) const fn jitter(is_on: bool) -> Jitter {
+    match is_on {
+        true => Jitter::Tenth,
+        false => Jitter::Off,
+    }
+}
+
 /// What a job is unique by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Unique {

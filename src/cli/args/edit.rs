@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use jobq::{Backoff, Change, Priority, When};
 
 use super::choices;
-use super::options::RULES;
+use super::options::{JitterOptions, RULES};
 use crate::cli::parse;
 
 #[derive(Debug, Args)]
@@ -49,12 +49,8 @@ pub(crate) struct Edit {
     /// The first wait between retries
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) retry_delay: Option<Duration>,
-    /// Let chance lengthen the waits between retries a little
-    #[arg(long, conflicts_with = "no_jitter")]
-    pub(crate) jitter: bool,
-    /// Wait between retries exactly as long as is said
-    #[arg(long)]
-    pub(crate) no_jitter: bool,
+    #[command(flatten)]
+    pub(crate) jitter: JitterOptions,
     /// Time limit of each attempt
     #[arg(long, value_name = "DURATION|none", value_parser = duration_or_none)]
     pub(crate) timeout: Option<Change<Duration>>,

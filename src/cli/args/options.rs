@@ -31,9 +31,8 @@ pub(crate) struct JobOptions {
     /// The first wait between retries [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) retry_delay: Option<Duration>,
-    /// Wait between retries exactly as long as is said; otherwise chance lengthens the waits a little
-    #[arg(long)]
-    pub(crate) no_jitter: bool,
+    #[command(flatten)]
+    pub(crate) jitter: JitterOptions,
     /// Time limit of each attempt [default: none]
     #[arg(long, value_name = "DURATION", value_parser = parse::duration)]
     pub(crate) timeout: Option<Duration>,
@@ -72,6 +71,27 @@ pub(crate) struct JobOptions {
     pub(crate) final_step: bool,
 }
 
+/// Whether chance lengthens the waits.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct JitterOptions {
+    /// Let chance lengthen the waits between retries by up to a tenth
+    #[arg(long, conflicts_with = "no_jitter")]
+    jitter: bool,
+    /// Wait between retries exactly as long as is said
+    #[arg(long)]
+    no_jitter: bool,
+}
+
+impl JitterOptions {
+    pub(crate) fn given(self) -> Option<Jitter> {
+        match (self.jitter, self.no_jitter) {
+            (true, _) => Some(Jitter::Tenth),
+            (false, true) => Some(Jitter::Off),
+            (false, false) => None,
+        }
+    }
+}
+
 impl JobOptions {
     /// The same, apart from the command line.
     pub(crate) fn options(&self) -> Options {
@@ -82,7 +102,7 @@ impl JobOptions {
             retries: self.retries,
             backoff: self.backoff,
             retry_delay: self.retry_delay,
-            jitter: self.no_jitter.then_some(Jitter::Off),
+            jitter: self.jitter.given(),
             timeout: self.timeout,
             unique: self.unique.clone().map(Unique::Key).or(by_payload),
             unique_for: self.unique_for,

@@ -5,7 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use jobq::handlers::exec::Program;
-use jobq::{Backoff, ChildPolicy, Jitter, JobId, OnDuplicate, Priority, When};
+use jobq::{Backoff, ChildPolicy, JobId, OnDuplicate, Priority, When};
 use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::command::{EnvFields, SizeField, env, input};
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::nearest::UnknownKey;
-use crate::cli::options::{JobRef, Options, Unique};
+use crate::cli::options::{self, JobRef, Options, Unique};
 use crate::cli::origin::{Command, Wanted, Work};
 use crate::cli::parse;
 
@@ -177,10 +177,7 @@ impl Fields<'_> {
             retries: self.retries,
             backoff: self.backoff,
             retry_delay: self.retry_delay,
-            jitter: self.jitter.map(|is_on| match is_on {
-                true => Jitter::Tenth,
-                false => Jitter::Off,
-            }),
+            jitter: self.jitter.map(options::jitter),
             timeout: self.timeout,
             deadline: self.deadline,
             unique,

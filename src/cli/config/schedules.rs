@@ -39,6 +39,7 @@ pub(crate) struct ScheduleTable {
     pub(crate) priority: Option<Priority>,
     pub(crate) retries: Option<u32>,
     pub(crate) backoff: Option<Backoff>,
+    pub(crate) jitter: Option<bool>,
     #[serde(default, deserialize_with = "duration")]
     pub(crate) retry_delay: Option<Duration>,
     #[serde(default, deserialize_with = "duration")]

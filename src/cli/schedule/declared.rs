@@ -11,7 +11,7 @@ use crate::cli::clock::now;
 use crate::cli::config::{self, Config, ScheduleTable};
 use crate::cli::environ::Unset;
 use crate::cli::exit::{CliError, CliResult};
-use crate::cli::options::{Options, Unique};
+use crate::cli::options::{self, Options, Unique};
 use crate::cli::origin::{Command, Env, Origin, Wanted, Work};
 use crate::cli::screen::Screen;
 use crate::cli::why::word;
@@ -171,6 +171,7 @@ fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob
             retries: table.retries,
             backoff: table.backoff,
             retry_delay: table.retry_delay,
+            jitter: table.jitter.map(options::jitter),
             timeout: table.timeout,
             deadline: table.deadline.map(When::In),
             unique: table.unique.clone().map(Unique::Key),

@@ -117,6 +117,7 @@ fn every_option_that_a_waiting_job_has_can_be_edited() {
         ("key", json!("disk")),
         ("unique_key", json!("u")),
         ("max_retries", json!(7)),
+        ("jitter", json!(false)),
     ] {
         assert_eq!(job[field], expected, "{field}");
     }

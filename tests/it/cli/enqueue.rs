@@ -245,6 +245,7 @@ fn every_option_arrives() {
         "quadratic",
         "--retry-delay",
         "1m30s",
+        "--no-jitter",
         "--timeout",
         "2 days",
         "--fail-on",
@@ -261,13 +262,17 @@ fn every_option_arrives() {
         ("max_retries", json!(7)),
         ("retries_left", json!(7)),
         ("backoff", json!("quadratic")),
+        ("jitter", json!(false)),
         ("timeout_ms", json!(172_800_000)),
     ] {
         assert_eq!(job[field], expected, "{field}");
     }
     assert_eq!(job["payload"]["fail_on"], "2,64-78");
     let shown = jobq.stdout(&["status", "1"]);
-    assert!(shown.contains("quadratic backoff from 1m 30s"), "{shown}");
+    assert!(
+        shown.contains("quadratic backoff from 1m 30s without jitter"),
+        "{shown}"
+    );
 }
 
 #[test]

@@ -69,6 +69,34 @@ fn the_defaults_of_the_config_file_hold_where_a_job_says_nothing() {
 }
 
 #[test]
+fn jitter_can_be_said_wherever_backoff_can() {
+    let jobq = Jobq::new();
+    let jitter = |id: i64| jobq.job(id)["jitter"].as_bool().unwrap();
+    assert!(jitter(jobq.enqueue(&["--kind", "plain"])));
+    assert!(!jitter(jobq.enqueue(&["--no-jitter", "--kind", "plain"])));
+    jobq.write(
+        "jobq.toml",
+        "[defaults]\njitter = false\n[kinds.spread]\njitter = true\n\
+         [schedules.exact]\ncron = '@yearly'\nkind = 'spread'\njitter = false\n\
+         [schedules.spread]\ncron = '@yearly'\nkind = 'spread'",
+    );
+    assert!(!jitter(jobq.enqueue(&["--kind", "plain"])));
+    assert!(jitter(jobq.enqueue(&["--kind", "spread"])));
+    assert!(jitter(jobq.enqueue(&["--jitter", "--kind", "plain"])));
+    assert!(!jitter(jobq.enqueue(&["--no-jitter", "--kind", "spread"])));
+    jobq.enqueue_batch(
+        "{\"kind\":\"plain\",\"jitter\":true}\n{\"kind\":\"spread\"}\n{\"kind\":\"plain\"}",
+    );
+    assert_eq!([7, 8, 9].map(jitter), [true, true, false]);
+    let runner = jobq.runner(&[]);
+    runner.stop().exits(0);
+    jobq.run(&["schedule", "run", "exact", "spread"]).exits(0);
+    assert_eq!([10, 11].map(jitter), [false, true]);
+    jobq.run(&["edit", "10", "--jitter"]).exits(0);
+    assert!(jitter(10));
+}
+
+#[test]
 fn a_kind_without_a_handler_stays_or_fails_as_is_asked_for() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--kind", "unknown"]);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jobq::{
-    Backoff, Children, JobId, JobRecord, Prerequisite, PrerequisiteRule, Priority, Progress, State,
+    Backoff, Children, Jitter, JobId, JobRecord, Prerequisite, PrerequisiteRule, Priority,
+    Progress, State,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -29,6 +30,7 @@ pub(crate) struct JobJson<'a> {
     retries_left: u32,
     max_retries: u32,
     backoff: Backoff,
+    jitter: bool,
     timeout_ms: Option<u64>,
     unique_key: Option<&'a str>,
     key: Option<&'a str>,
@@ -64,6 +66,7 @@ impl<'a> JobJson<'a> {
             retries_left: job.retries_left(),
             max_retries: job.retry.max_retries,
             backoff: job.retry.backoff,
+            jitter: job.retry.jitter == Jitter::Tenth,
             timeout_ms: job.timeout.map(millis),
             unique_key: job.unique_key.as_deref(),
             key: job.key.as_deref(),
