@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 
-use jobq::handlers::exec::ExecPayload;
+use jobq::handlers::exec::{ExecPayload, Program};
 use jobq::{Change, Edit, JobId, JobRecord, Queue, When, json};
 
 use super::args;
@@ -179,7 +179,28 @@ fn command(args: &args::Edit) -> CliResult<Vec<Field>> {
         Some("") => fields.push(field("fail_on", None)),
         Some(codes) => fields.push(field("fail_on", text(codes))),
     }
+    match args.output_limit {
+        None | Some(Change::Keep) => {}
+        Some(Change::Clear) => fields.push(field("output_limit", None)),
+        Some(Change::Set(bytes)) => fields.push(field("output_limit", Some(bytes.to_string()))),
+    }
+    if args.input.is_some() || args.no_input {
+        fields.extend(input(args.input.as_deref())?);
+    }
     Ok(fields)
+}
+
+/// As a command's payload has it: text, or the base64 of what is not.
+fn input(given: Option<&OsStr>) -> CliResult<[Field; 2]> {
+    let mut payload = ExecPayload::new(Program::Shell(":".to_owned()))?;
+    if let Some(given) = given {
+        payload = payload.with_input(enqueue::input(given)?)?;
+    }
+    let written = json::fields(&payload.to_json()?).unwrap_or_default();
+    Ok(["input", "input_base64"].map(|name| {
+        let value = written.iter().find(|(key, _)| key == name);
+        (vec![name.to_owned()], value.map(|(_, value)| value.clone()))
+    }))
 }
 
 /// As an absolute path: a runner may be at home anywhere.

@@ -197,7 +197,7 @@ pub(super) fn payload(given: Option<&OsStr>) -> CliResult<String> {
 }
 
 /// The bytes of a text, of `@FILE`, or of stdin for `-`: any bytes.
-fn input(given: &OsStr) -> CliResult<Vec<u8>> {
+pub(super) fn input(given: &OsStr) -> CliResult<Vec<u8>> {
     let given = given.as_bytes();
     let (source, name): (Box<dyn Read>, _) = match given {
         b"-" => (Box::new(io::stdin()), "the input on stdin".to_owned()),

@@ -9,7 +9,7 @@ use jobq::{Backoff, Change, Priority, When};
 
 use super::choices;
 use super::options::{JitterOptions, RULES};
-use crate::cli::parse;
+use crate::cli::{limits, parse};
 
 #[derive(Debug, Args)]
 #[command(
@@ -22,7 +22,8 @@ Of a command what is not named stays: its folder, its environment, its input.
 
 Examples:
   jobq edit 7 --priority urgent --timeout none
-  jobq edit 3-5 --env DRY_RUN=1 -- make all"
+  jobq edit 3-5 --env DRY_RUN=1 -- make all
+  jobq edit 7 --input @new.sql --output-limit 100KiB"
 )]
 pub(crate) struct Edit {
     /// The jobs: 42, 3,5, 8-12, @last
@@ -90,7 +91,7 @@ pub(crate) struct Edit {
     /// Another payload: JSON, @FILE with JSON in it, or - for stdin. Of a command's only the fields that
     /// it names change
     #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true,
-        conflicts_with_all = ["command", "shell", "env", "cwd", "fail_on"])]
+        conflicts_with_all = ["command", "shell", "env", "cwd", "fail_on", "output_limit", "input", "no_input"])]
     pub(crate) payload: Option<OsString>,
     /// Another command and its arguments
     #[arg(last = true, value_name = "CMD ARG", conflicts_with = "shell")]
@@ -107,6 +108,22 @@ pub(crate) struct Edit {
     /// Other exit codes of the command that fail it for good, like 2,64-78; '' for none
     #[arg(long, value_name = "CODES")]
     pub(crate) fail_on: Option<String>,
+    /// How much of the command's output is kept, up to 64MiB: 100KiB, 0 for nothing; or none, for what
+    /// the runner keeps of every command
+    #[arg(long, value_name = "SIZE|none", value_parser = size_or_none)]
+    pub(crate) output_limit: Option<Change<u64>>,
+    /// What the command reads from stdin: this text, what is in @FILE now, or - for this command's own
+    /// stdin
+    #[arg(
+        long,
+        value_name = "TEXT|@FILE|-",
+        conflicts_with = "no_input",
+        allow_hyphen_values = true
+    )]
+    pub(crate) input: Option<OsString>,
+    /// No input: the command's stdin is /dev/null
+    #[arg(long)]
+    pub(crate) no_input: bool,
     #[command(flatten)]
     pub(crate) fixed: Fixed,
 }
@@ -132,7 +149,7 @@ pub(crate) struct Fixed {
     pub(crate) on_duplicate: Option<String>,
 }
 
-const CHANGES: [&str; 34] = [
+const CHANGES: [&str; 37] = [
     "queue",
     "priority",
     "delay",
@@ -160,6 +177,9 @@ const CHANGES: [&str; 34] = [
     "env",
     "cwd",
     "fail_on",
+    "output_limit",
+    "input",
+    "no_input",
     "kind",
     "after",
     "after_any",
@@ -173,6 +193,13 @@ fn duration_or_none(text: &str) -> Result<Change<Duration>, String> {
     match text {
         "none" => Ok(Change::Clear),
         text => parse::duration(text).map(Change::Set),
+    }
+}
+
+fn size_or_none(text: &str) -> Result<Change<u64>, String> {
+    match text {
+        "none" => Ok(Change::Clear),
+        text => limits::bytes_given(text).map(Change::Set),
     }
 }
 

@@ -68,6 +68,60 @@ fn the_command_and_what_goes_with_it_can_be_edited() {
 }
 
 #[test]
+fn the_input_and_the_output_limit_of_a_command_can_be_edited() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--input", "old", "--", "cat"]);
+    jobq.write("new", b"\xff\n");
+    let edit = [
+        "edit",
+        "1",
+        "--input",
+        "@new",
+        "--output-limit",
+        "1KiB",
+        "--env",
+        "A=1",
+    ];
+    jobq.run(&edit).exits(0);
+    let payload = &jobq.job(1)["payload"];
+    assert_eq!(
+        (
+            &payload["input"],
+            &payload["input_base64"],
+            &payload["output_limit"],
+            &payload["command"]
+        ),
+        (&json!(null), &json!("/wo="), &json!(1024), &json!(["cat"]))
+    );
+    let through_a_pipe = jobq.call(&["edit", "1", "--input", "-"]).stdin("new\n");
+    through_a_pipe.run().exits(0);
+    let payload = &jobq.job(1)["payload"];
+    assert_eq!(
+        (&payload["input"], &payload["input_base64"]),
+        (&json!("new\n"), &json!(null))
+    );
+    jobq.enqueue(&["--input", "old", "--output-limit", "0", "--", "cat"]);
+    jobq.run(&["edit", "2", "--no-input", "--output-limit", "none"])
+        .exits(0);
+    let payload = jobq.job(2)["payload"].clone();
+    assert_eq!(
+        (&payload["input"], &payload["output_limit"]),
+        (&json!(null), &json!(null))
+    );
+    jobq.drain(&[]).exits(0);
+    assert_eq!(jobq.stdout(&["logs", "1"]), "new\n");
+    assert_eq!(jobq.stdout(&["logs", "2"]), "");
+    jobq.enqueue(&["--kind", "k"]);
+    for (option, value) in [("--input", "x"), ("--output-limit", "1k")] {
+        jobq.run(&["edit", "3", option, value])
+            .fails(2, &["job 3 is not a command: its kind is 'k'"]);
+    }
+    jobq.enqueue(&["--", "cat"]);
+    jobq.run(&["edit", "4", "--output-limit", "65MiB"])
+        .fails(2, &["output_limit", "67108864"]);
+}
+
+#[test]
 fn every_option_that_a_waiting_job_has_can_be_edited() {
     let jobq = Jobq::new();
     jobq.enqueue(&[
