@@ -5,11 +5,13 @@
 
 pub(crate) mod object;
 mod words;
+mod write;
 
 use std::fmt;
 
 pub use object::with_field;
 pub use words::{explain, plain};
+pub(crate) use write::write;
 
 /// Arrays and objects may lie so deep in each other. Readers differ: serde_json ends at 128, jq 1.6 at
 /// 256, and what jobq prints wraps a payload a few levels deeper.

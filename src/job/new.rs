@@ -155,10 +155,11 @@ impl NewJob {
         job.options(NewJob::new(J::KIND).payload(job))
     }
 
-    /// The payload, from anything that serde can write as JSON.
+    /// The payload, from anything that serde can write as JSON. What cannot be written is reported when the
+    /// job is enqueued, and so is a number that JSON has not: NaN or an infinity.
     #[must_use]
     pub fn payload(mut self, payload: &impl Serialize) -> NewJob {
-        let json = serde_json::to_string(payload).map_err(|error| error.to_string());
+        let json = json::write(payload).map_err(|error| error.to_string());
         self.payload = json.and_then(checked);
         self
     }

@@ -134,7 +134,7 @@ pub(crate) fn result_json(output: &impl Serialize) -> Result<Option<String>, Fai
             "the output cannot be written as JSON: {error}"
         ))
     };
-    let json = serde_json::to_string(output).map_err(|error| refused(&error))?;
+    let json = crate::json::write(output).map_err(|error| refused(&error))?;
     // It may hold text of JSON that somebody else has made.
     crate::json::check(&json).map_err(|error| refused(&error))?;
     Ok((json != "null").then_some(json))

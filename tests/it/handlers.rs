@@ -453,3 +453,32 @@ fn what_can_never_be_spawned_fails_the_job_at_its_first_try() {
         }
     }
 }
+
+#[derive(Serialize, Deserialize)]
+struct Divide(f64, f64);
+
+impl Job for Divide {
+    const KIND: &'static str = "divide";
+    type Output = f64;
+}
+
+/// serde_json would write `null`, which is another payload, and no result.
+#[test]
+fn a_number_that_json_has_not_is_refused_as_a_payload_and_as_a_result() {
+    let queue = TestQueue::new();
+    for number in [f64::NAN, f64::INFINITY] {
+        let error = queue.enqueue(Divide(1.0, number)).unwrap_err();
+        assert!(error.is_invalid_input(), "{error}");
+        let why = format!("{number} is not a number in JSON");
+        assert!(error.to_string().contains(&why), "{error}");
+    }
+    let divide = |job: Divide, _: &Context| -> Result<f64, Failure> { Ok(job.0 / job.1) };
+    let whole = queue.perform(Divide(4.0, 2.0), |runner| runner.handle(divide));
+    assert_eq!(whole.result.unwrap().get(), "2.0");
+    let none = queue.perform(Divide(1.0, 0.0), |runner| runner.handle(divide));
+    assert_eq!(none.state, State::Failed);
+    assert_eq!(
+        none.error.as_deref(),
+        Some("the output cannot be written as JSON: inf is not a number in JSON")
+    );
+}
