@@ -1,15 +1,14 @@
 //! A config file that comes or changes while a runner runs: what can be taken on without a restart is.
 
-use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use jobq::{Queue, Reloader};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::builder;
 use super::output::Sink;
@@ -27,7 +26,15 @@ const LOOK: Duration = Duration::from_secs(10);
 const SETTLED: Duration = Duration::from_millis(200);
 
 /// A thread that waits for the config file to change.
-pub(super) struct Watched(JoinHandle<()>, OwnedFd);
+pub(super) struct Watched(JoinHandle<()>, Arc<Shared>);
+
+/// Between the watching thread and whoever ends it.
+#[derive(Default)]
+struct Shared {
+    has_ended: AtomicBool,
+    /// Tells of changes; none where there is nothing that does.
+    changes: Mutex<Option<Arc<OwnedFd>>>,
+}
 
 struct Watcher {
     args: Run,
@@ -39,8 +46,7 @@ struct Watcher {
     screen: Screen,
     /// The file that was read last, used or not, and its state. None: there was none.
     seen: Option<(usize, Stamp)>,
-    changes: Option<OwnedFd>,
-    ended: OwnedFd,
+    shared: Arc<Shared>,
 }
 
 impl Watched {
@@ -54,30 +60,46 @@ impl Watched {
     ) -> CliResult<Watched> {
         let config = &session.config;
         let sources = session.config_sources().up_to(config);
-        let (ended, ender) = pipe_with(PipeFlags::CLOEXEC).map_err(io::Error::from)?;
+        let shared = Arc::new(Shared::default());
+        shared.follow(changes(&sources, config));
         let watcher = Watcher {
             args: args.clone(),
             seen: sources.state_of(config),
-            changes: changes(&sources, config),
             config: Arc::clone(config),
             sources,
             queue: queue.clone(),
             reloader,
             sink,
             screen: session.screen.clone(),
-            ended,
+            shared: Arc::clone(&shared),
         };
         let thread = thread::Builder::new()
             .name("jobq-config".to_owned())
             .spawn(move || watcher.watch())
             .map_err(|error| jobq::Error::no_thread("config", error))?;
-        Ok(Watched(thread, ender))
+        Ok(Watched(thread, shared))
     }
 
     pub(super) fn end(self) {
-        let Watched(thread, ender) = self;
-        drop(ender);
+        let Watched(thread, shared) = self;
+        shared.has_ended.store(true, Ordering::SeqCst);
+        if let Some(changes) = shared.changes() {
+            wake(&changes);
+        }
+        thread.thread().unpark();
         let _ = thread.join();
+    }
+}
+
+impl Shared {
+    fn changes(&self) -> Option<Arc<OwnedFd>> {
+        let changes = self.changes.lock();
+        changes.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn follow(&self, new: Option<OwnedFd>) {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        *changes = new.map(Arc::new);
     }
 }
 
@@ -103,23 +125,25 @@ impl Watcher {
 
     /// Waits for news, or so long; false at the end.
     fn pause(&self, most: Duration) -> bool {
-        let mut fds = vec![PollFd::new(&self.ended, PollFlags::IN)];
-        let is_look = most == LOOK;
-        fds.extend(
-            self.changes
-                .iter()
-                .filter(|_| is_look)
-                .map(|fd| PollFd::new(fd, PollFlags::IN)),
-        );
-        let most = Timespec::try_from(most).ok();
-        let polled = poll(&mut fds, most.as_ref());
-        let has_ended = !fds[0].revents().is_empty();
-        if let Some(changes) = &self.changes {
-            // What they say does not matter: the file is looked at.
-            let mut news = [0; 4096];
-            while rustix::io::read(changes, &mut news).is_ok_and(|read| read > 0) {}
+        // Looked for first: who ends this wakes what is followed then.
+        let changes = self.shared.changes().filter(|_| most == LOOK);
+        if self.shared.has_ended.load(Ordering::SeqCst) {
+            return false;
         }
-        !(polled.is_ok() && has_ended)
+        match changes {
+            Some(changes) => {
+                let timeout = Timespec::try_from(most).ok();
+                let _looked_at_anyway = poll(
+                    &mut [PollFd::new(&changes, PollFlags::IN)],
+                    timeout.as_ref(),
+                );
+                // What they say does not matter: the file is looked at.
+                let mut news = [0; 4096];
+                while rustix::io::read(&changes, &mut news).is_ok_and(|read| read > 0) {}
+            }
+            None => thread::park_timeout(most),
+        }
+        !self.shared.has_ended.load(Ordering::SeqCst)
     }
 
     /// Uses what the file says now. One that has a mistake, or is gone, changes nothing.
@@ -151,7 +175,7 @@ impl Watcher {
         self.config = new;
         if is_another {
             self.sources = self.sources.clone().up_to(&self.config);
-            self.changes = changes(&self.sources, &self.config);
+            self.shared.follow(changes(&self.sources, &self.config));
         }
     }
 
@@ -207,6 +231,18 @@ fn changes(sources: &Sources, config: &Config) -> Option<OwnedFd> {
     }
     Some(inotify)
 }
+
+/// Ends a wait for them: a watch that is removed is a change.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn wake(changes: &OwnedFd) {
+    use rustix::fs::inotify::{WatchFlags, add_watch, remove_watch};
+
+    let watch = add_watch(changes, "/", WatchFlags::DELETE_SELF);
+    let _is_woken = watch.and_then(|watch| remove_watch(changes, watch));
+}
+
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn wake(_: &OwnedFd) {}
 
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn changes(_: &Sources, _: &Config) -> Option<OwnedFd> {
