@@ -161,6 +161,12 @@ impl Error {
         )
     }
 
+    /// Whether nothing was changed for a reason that may be gone the next time, whatever is written.
+    pub(crate) fn may_pass(&self) -> bool {
+        use Kind::{Busy, Full, Io, ReadOnly};
+        matches!(self.0.kind, Busy | Full | Io | ReadOnly)
+    }
+
     /// Says what of the file it belongs to, where the data are at fault. The first word stays.
     #[must_use]
     pub(crate) fn of(mut self, part: Part) -> Error {

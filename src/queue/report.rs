@@ -4,6 +4,7 @@ use super::Queue;
 use crate::event::{EventKind, Level, LogEntry};
 use crate::job::{AttemptRef, NewJob, Progress};
 use crate::store::attempt_writes;
+use crate::store::backlog::Room;
 use crate::store::command::Posted;
 use crate::{Error, Result};
 
@@ -60,13 +61,13 @@ impl Queue {
         &self,
         attempt: AttemptRef,
         kind: EventKind,
-        bytes: Vec<u8>,
+        (bytes, room): (Vec<u8>, Room),
     ) -> Result<()> {
         let output = Posted {
             job: attempt.job,
             what: "output",
         };
-        self.store.seat.post(output, move |tx| {
+        self.store.seat.post((output, room), move |tx| {
             attempt_writes::output(tx, attempt, kind, &bytes)
         })
     }

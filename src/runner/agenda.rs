@@ -1,11 +1,13 @@
 //! What the next transaction has to write, and when to look for what.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::attempt::Attempt;
 use super::turn::{Lost, Settlement};
 use crate::clock;
+use crate::job::JobId;
 use crate::store::command::Command;
 use crate::store::due::ClockReading;
 use crate::store::prune::Pass;
@@ -16,6 +18,8 @@ pub(crate) struct Agenda {
     pub(crate) began: Instant,
     pub(crate) settlements: Vec<Settlement>,
     pub(crate) commands: Vec<Box<dyn Command>>,
+    /// The jobs whose writes are kept in memory, as was said.
+    pub(crate) kept_of: BTreeSet<JobId>,
     pub(crate) returns: Vec<Arc<Attempt>>,
     pub(crate) strays: Vec<Held>,
     pub(crate) workers: Vec<(Arc<Attempt>, u32)>,
@@ -58,6 +62,7 @@ impl Agenda {
             began: now,
             settlements: Vec::new(),
             commands: Vec::new(),
+            kept_of: BTreeSet::new(),
             returns: Vec::new(),
             strays: Vec::new(),
             workers: Vec::new(),

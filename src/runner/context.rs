@@ -11,10 +11,12 @@ use super::attempt::{Attempt, Usage};
 use super::handler::{Failure, Registry};
 use crate::cancel::Cancellation;
 use crate::clock;
+use crate::error::{Error, Kind};
 use crate::event::{EventKind, Level, LogEntry};
 use crate::job::{JobId, Progress};
 use crate::queue::Queue;
 use crate::store::attempt_writes;
+use crate::store::backlog::{Backlog, Room};
 use crate::store::command::Posted;
 use crate::store::spawned::Spawned;
 use crate::store::tx::Tx;
@@ -33,7 +35,7 @@ pub struct Context {
     /// Something was posted, and it is not known whether it is written.
     pub(super) posted: Cell<bool>,
     /// What was posted inside of a transaction of the handler's, which the writer has to wait for.
-    pub(super) held_back: RefCell<Vec<(Posted, Post)>>,
+    pub(super) held_back: RefCell<Vec<((Posted, Room), Post)>>,
 }
 
 /// A write that the handler does not wait for.
@@ -155,7 +157,7 @@ impl Context {
 
     fn save_progress(&self, progress: Progress) {
         let attempt = self.attempt.reference();
-        self.post("progress", move |tx| {
+        self.post(("progress", 0), move |tx| {
             attempt_writes::progress(tx, attempt, &progress)
         });
     }
@@ -190,7 +192,8 @@ impl Context {
             Some(fields) => log::log!(level, "job {}: {} {fields}", self.job_id(), entry.message),
         }
         let attempt = self.attempt.reference();
-        self.post("a log entry", move |tx| {
+        let bytes = entry.message.len();
+        self.post(("a log entry", bytes), move |tx| {
             attempt_writes::log(tx, attempt, &entry)
         });
     }
@@ -216,27 +219,35 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner) = usage;
     }
 
-    /// Appends a piece of a command's output.
+    /// Appends a piece of a command's output, for which there is this room.
     #[cfg_attr(
         not(feature = "exec"),
         allow(dead_code, reason = "commands are a feature")
     )]
-    pub(crate) fn output(&self, kind: EventKind, bytes: Vec<u8>) {
+    pub(crate) fn output(&self, kind: EventKind, bytes: Vec<u8>, room: Room) {
         self.posted.set(true);
-        if let Err(error) = self
-            .queue
-            .post_output(self.attempt.reference(), kind, bytes)
-        {
+        let attempt = self.attempt.reference();
+        if let Err(error) = self.queue.post_output(attempt, kind, (bytes, room)) {
             self.posted_as("output").lost(&error);
         }
     }
 
+    /// What waits to be written.
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        self.queue.store.seat.backlog()
+    }
+
     fn post(
         &self,
-        what: &'static str,
+        (what, bytes): (&'static str, usize),
         body: impl FnMut(&mut Tx<'_>) -> crate::Result<()> + Send + 'static,
     ) {
-        let post = (self.posted_as(what), Box::new(body) as Post);
+        let posted = self.posted_as(what);
+        let Some(room) = self.backlog().room(bytes) else {
+            let error = "too much waits to be written already";
+            return posted.lost(&Error::new(Kind::Full, error));
+        };
+        let post = ((posted, room), Box::new(body) as Post);
         self.held_back.borrow_mut().push(post);
         self.send_held_back();
     }
@@ -252,9 +263,9 @@ impl Context {
         if self.queue.store.is_lent_here() {
             return;
         }
-        for (posted, post) in self.held_back.take() {
+        for ((posted, room), post) in self.held_back.take() {
             self.posted.set(true);
-            if let Err(error) = self.queue.store.seat.post(posted, post) {
+            if let Err(error) = self.queue.store.seat.post((posted, room), post) {
                 posted.lost(&error);
             }
         }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use super::agenda::Agenda;
 use super::ahead::Pace;
 use super::appetite::wish;
-use super::aside::{Aside, Judgement};
+use super::aside::Aside;
 use super::attempt::{Attempt, ClaimedParts, Report};
 use super::builder::{KindRetention, Pulse, Retention, UnknownKinds, Until};
 use super::handle::{Ended, Signals};
@@ -23,7 +23,6 @@ use super::registration::Identity;
 use super::scarcity::Scarcity;
 use super::shutdown::Phase;
 use super::turn::{Care, Settlement, Turn, Written};
-use crate::error::Kind;
 use crate::job::JobId;
 use crate::part::{Of, Part};
 use crate::store::Store;
@@ -36,7 +35,7 @@ use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
 use crate::store::shares::Shares;
 use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
-use crate::{Error, Result, clock};
+use crate::{Result, clock};
 
 /// So many reports are settled in one transaction.
 pub(super) const REPORTS: usize = 4096;
@@ -44,9 +43,6 @@ pub(super) const REPORTS: usize = 4096;
 pub(super) const PROMOTE: usize = 1000;
 /// So many schedules fire in one transaction.
 pub(super) const FIRE: usize = 100;
-/// After a write that failed the next try waits so long, growing to 5 s.
-const WRITE_AGAIN: Duration = Duration::from_millis(100);
-
 /// What is due and did not move is looked at again after so long.
 const STALLED_MS: i64 = 500;
 
@@ -180,9 +176,14 @@ impl Dispatcher {
         self.agenda.more |= !self.agenda.commands.is_empty();
     }
 
-    /// How many more commands the next transaction takes.
+    /// How many more commands are taken from the inbox: as many as go into the next transaction. While
+    /// nothing can be written all of them are, or workers would wait for room in the inbox and could not
+    /// be told to stop; what may wait is bounded by the backlog.
     pub(crate) fn room_for_commands(&self) -> usize {
-        GROUP.saturating_sub(self.agenda.commands.len())
+        match self.agenda.failures {
+            0 => GROUP.saturating_sub(self.agenda.commands.len()),
+            _ => GROUP,
+        }
     }
 
     fn judge(&mut self, report: Report) {
@@ -262,6 +263,7 @@ impl Dispatcher {
         if !(self.agenda.has_writes() || beat || due || self.finds_work(capacity)?) {
             return Ok(());
         }
+        self.write_piled_up()?;
         let (kinds, short) = (self.kind_rooms(), self.short_kinds());
         let unknown = self.unknown_kinds()?;
         let aside = self.aside.parts().clone();
@@ -313,6 +315,19 @@ impl Dispatcher {
         Ok(())
     }
 
+    /// What has piled up while nothing could be written goes first, in groups, so that nobody else waits
+    /// long for the lock.
+    fn write_piled_up(&mut self) -> Result<()> {
+        while self.agenda.commands.len() > GROUP {
+            let rest = self.agenda.commands.split_off(GROUP);
+            let commands = &mut self.agenda.commands;
+            let written = self.lease.writer.transact(commands, &mut |_| Ok(()));
+            commands.extend(rest);
+            written?;
+        }
+        Ok(())
+    }
+
     /// One that drains is to come to an end.
     fn schedules(&self) -> Schedules {
         match self.settings.until {
@@ -339,6 +354,8 @@ impl Dispatcher {
             self.in_flight.len()
         );
         self.agenda.failures = 0;
+        self.agenda.kept_of.clear();
+        self.store.seat.backlog().set_stuck(false);
         if self.agenda.had_commands || written.asked_to_stop {
             // A command of this process, or a rule, may have changed what is looked at, and its own
             // commits do not move the version.
@@ -413,76 +430,5 @@ impl Dispatcher {
         Ok(self
             .settings
             .attempt(job, (kind, queue), (self.identity.id, now)))
-    }
-
-    /// A turn could not be written. Nothing is lost: what it had to write waits for the next try.
-    fn failed(&mut self, error: Error) -> Result<()> {
-        self.store.let_go_after(&error);
-        // Who waits for a command hears of it; what workers have reported is tried again.
-        for command in self.agenda.commands.drain(..) {
-            command.reply(Err(error.duplicate()));
-        }
-        if matches!(
-            error.kind(),
-            Kind::NewerSchema | Kind::NotADatabase | Kind::Replaced
-        ) {
-            self.end_unsaved(&error);
-            return Err(error);
-        }
-        if error.blames_data() && self.leaves_out(&error)? {
-            return Ok(());
-        }
-        self.agenda.reconcile = true;
-        self.agenda.last_error = Some(error.to_string());
-        let wait =
-            (WRITE_AGAIN * 2u32.pow(self.agenda.failures.min(6))).min(Duration::from_secs(5));
-        if self.agenda.failures == 0 {
-            log::error!("a turn could not be saved, trying again: {error}");
-        }
-        self.agenda.failures = self.agenda.failures.saturating_add(1);
-        self.agenda.not_before = Some(clock::instant() + wait);
-        Ok(())
-    }
-
-    /// What the file's data keep from being done is left out of the next turns. False where that is
-    /// not known to be any single thing: then it is tried again after a while.
-    fn leaves_out(&mut self, error: &Error) -> Result<bool> {
-        match self.aside.failed(error, clock::instant()) {
-            Judgement::Again => {}
-            Judgement::SetAside { is_news } => {
-                if let Some(part) = error.part().filter(|_| is_news) {
-                    let part = self.called(part);
-                    log::error!("{part} is set aside, everything else goes on: {error}");
-                }
-                self.agenda.failures = 0;
-            }
-            Judgement::Unclear => return Ok(false),
-            Judgement::Hopeless => {
-                self.end_unsaved(error);
-                let error = error.duplicate().context("the runner cannot go on");
-                return Err(error.hint("`jobq doctor` says what is damaged; restore a backup"));
-            }
-        }
-        // What was reported of a job that is set aside can be saved nowhere.
-        let parts = self.aside.parts();
-        self.in_flight.retain(|job, attempt| {
-            let is_gone = parts.has(Part::Job(*job))
-                && (self.agenda.settlements.iter())
-                    .any(|settlement| Arc::ptr_eq(&settlement.attempt, attempt));
-            !is_gone
-        });
-        let keeps = |job| !parts.has(Part::Job(job));
-        (self.agenda.settlements).retain(|settlement| keeps(settlement.attempt.job()));
-        self.agenda.returns.retain(|attempt| keeps(attempt.job()));
-        self.agenda
-            .lost
-            .retain(|lost| !parts.has(Part::Runner(lost.runner)));
-        self.agenda.reconcile = true;
-        self.agenda.version = None;
-        self.agenda.more = true;
-        self.agenda.not_before = None;
-        // With more care from the second try on.
-        self.agenda.failures = self.agenda.failures.max(1);
-        Ok(true)
     }
 }

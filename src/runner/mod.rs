@@ -9,6 +9,7 @@ pub(crate) mod builder;
 pub(crate) mod context;
 pub(crate) mod dispatcher;
 mod effects;
+mod failure;
 pub(crate) mod family;
 pub(crate) mod handle;
 pub(crate) mod handler;

@@ -16,6 +16,7 @@ use crate::store::batches;
 use crate::store::change::sleep_on;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::claimable;
+use crate::store::command::lose;
 use crate::store::drain;
 use crate::store::runners;
 use crate::store::settle::{AheadAgain, return_unbegun};
@@ -291,9 +292,7 @@ impl Dispatcher {
         let until = clock::after(clock::instant(), self.settings.pulse.grace * 2);
         loop {
             self.collect();
-            for command in self.agenda.commands.drain(..) {
-                command.reply(Err(why.duplicate()));
-            }
+            lose(&mut self.agenda.commands, why);
             for settlement in self.agenda.settlements.drain(..) {
                 self.in_flight.remove(&settlement.attempt.job());
             }
@@ -319,6 +318,7 @@ impl Dispatcher {
         }
         let busy = self.busy_workers();
         self.pool.close(|worker| busy.contains(&worker));
+        self.lose_posted();
         if let Some(lock) = self.lock.change(None)
             && self.phase == Phase::Ended
         {

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crossbeam_channel::Sender;
 
+use super::backlog::Room;
 use super::tx::Tx;
 use crate::error::Kind;
 use crate::{Error, JobId, Result};
@@ -14,6 +15,43 @@ pub(crate) trait Command: Send {
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()>;
     /// Called once, after COMMIT, or with the reason why nothing was changed.
     fn reply(self: Box<Self>, committed: Result<()>);
+    /// Whose it is, where nobody waits for the reply: then it can be written later as well.
+    fn posted(&self) -> Option<Posted>;
+}
+
+/// Answers all of them with an error of their transaction, but for those that can be written later.
+pub(crate) fn refuse(commands: &mut Vec<Box<dyn Command>>, error: &Error) {
+    for command in std::mem::take(commands) {
+        if command.posted().is_some() && may_be_written_later(error) {
+            commands.push(command);
+        } else {
+            command.reply(Err(error.duplicate()));
+        }
+    }
+}
+
+/// Whether nothing was changed for certain, and the same file may take it the next time.
+fn may_be_written_later(error: &Error) -> bool {
+    use Kind::{NewerSchema, NotADatabase, Replaced, UnknownOutcome};
+    !matches!(
+        error.kind(),
+        NewerSchema | NotADatabase | Replaced | UnknownOutcome
+    )
+}
+
+/// Gives up what nobody waits for: each job is named once.
+pub(crate) fn lose(commands: &mut Vec<Box<dyn Command>>, error: &Error) {
+    let mut lost: Vec<Posted> = Vec::new();
+    for command in commands.drain(..) {
+        match command.posted() {
+            Some(posted) if !lost.contains(&posted) => lost.push(posted),
+            Some(_) => {}
+            None => command.reply(Err(error.duplicate())),
+        }
+    }
+    for posted in lost {
+        posted.lost(error);
+    }
 }
 
 /// A command made of a closure, whose caller waits for the answer.
@@ -27,11 +65,14 @@ pub(crate) struct Call<F, T> {
 pub(crate) enum ReplyTo<T> {
     Caller(Sender<Result<T>>),
     /// The log, and only where it was lost.
-    Log(Posted),
+    Log {
+        posted: Posted,
+        _room: Room,
+    },
 }
 
 /// A write that no caller waits for, by the name it is given where it is lost.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Posted {
     pub(crate) job: JobId,
     /// `output`, `progress`.
@@ -78,7 +119,7 @@ where
         let Call { answer, reply, .. } = *self;
         let reply = match reply {
             ReplyTo::Caller(reply) => reply,
-            ReplyTo::Log(posted) => {
+            ReplyTo::Log { posted, .. } => {
                 if let Err(error) = committed {
                     posted.lost(&error);
                 }
@@ -88,6 +129,13 @@ where
         let answer = committed.and_then(|()| answer.ok_or_else(not_saved));
         // Who no longer listens has gone away.
         let _ = reply.send(answer);
+    }
+
+    fn posted(&self) -> Option<Posted> {
+        match &self.reply {
+            ReplyTo::Log { posted, .. } => Some(*posted),
+            ReplyTo::Caller(_) => None,
+        }
     }
 }
 

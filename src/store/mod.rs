@@ -10,6 +10,7 @@ use crate::{Error, Result};
 pub(crate) mod attempt_writes;
 pub(crate) mod attempts;
 mod audit;
+pub(crate) mod backlog;
 pub(crate) mod backup;
 pub(crate) mod batches;
 pub(crate) mod change;

@@ -6,7 +6,8 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::command::{Call, Command, Posted, ReplyTo};
+use super::backlog::{BACKLOG_BYTES, Backlog, Room};
+use super::command::{Call, Command, Posted, ReplyTo, lose};
 use super::gate::Gate;
 use super::ownership::read_only;
 use super::tx::Tx;
@@ -32,6 +33,8 @@ pub(crate) struct WriterSeat {
     /// None where the file is read-only: nobody would ever empty it.
     inbox: Option<Sender<Message>>,
     outbox: Receiver<Message>,
+    /// What waits in the inbox, and behind it, without anybody waiting for it.
+    backlog: Arc<Backlog>,
     bell: Arc<Doorbell>,
     /// What the writer has to pass, and whoever waits for it must not hold.
     gate: Arc<Gate>,
@@ -70,6 +73,7 @@ impl WriterSeat {
             database: database.to_owned(),
             inbox,
             outbox,
+            backlog: Backlog::new(BACKLOG_BYTES),
             bell,
             gate,
             seat: Mutex::new(seat),
@@ -86,13 +90,22 @@ impl WriterSeat {
         answer.recv().map_err(|_| gone())?
     }
 
-    /// Puts `body` into the next transaction and does not wait. What fails is logged.
+    /// Puts `body` into the next transaction and does not wait. What cannot be written is tried again
+    /// with what comes next; what is lost is logged.
     pub(crate) fn post(
         &self,
-        posted: Posted,
+        (posted, room): (Posted, Room),
         body: impl FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
-        self.send(Box::new(Call::new(body, ReplyTo::Log(posted))))
+        let reply = ReplyTo::Log {
+            posted,
+            _room: room,
+        };
+        self.send(Box::new(Call::new(body, reply)))
+    }
+
+    pub(crate) fn backlog(&self) -> &Arc<Backlog> {
+        &self.backlog
     }
 
     pub(crate) fn bell(&self) -> Arc<Doorbell> {
@@ -122,13 +135,13 @@ impl WriterSeat {
             Seat::Idle(writer) => {
                 // The thread first: a writer that went into one that cannot be started would be lost.
                 let (hand, take) = bounded::<Writer>(1);
-                let outbox = self.outbox.clone();
+                let (outbox, backlog) = (self.outbox.clone(), Arc::clone(&self.backlog));
                 let started =
                     thread::Builder::new()
                         .name("jobq-writer".to_owned())
                         .spawn(move || {
                             if let Ok(writer) = take.recv() {
-                                write_what_comes(writer, &outbox);
+                                write_what_comes(writer, &outbox, &backlog);
                             }
                         });
                 match started {
@@ -214,7 +227,8 @@ fn gone() -> Error {
     Error::new(Kind::Io, "the writer of this queue has ended")
 }
 
-fn write_what_comes(mut writer: Writer, outbox: &Receiver<Message>) {
+fn write_what_comes(mut writer: Writer, outbox: &Receiver<Message>, backlog: &Backlog) {
+    // What could not be written stays in here, before what comes next.
     let mut commands: Vec<Box<dyn Command>> = Vec::new();
     while let Ok(first) = outbox.recv() {
         let mut next = Some(first);
@@ -231,14 +245,23 @@ fn write_what_comes(mut writer: Writer, outbox: &Receiver<Message>) {
                 next = outbox.try_recv().ok();
             }
         }
-        if !commands.is_empty() {
-            // Each command has its own reply; there is no body that could fail.
-            let _ = writer.transact(&mut commands, &mut |_| Ok(()));
-            writer.tidy_log(OTHERS_CHECKPOINT_PAGES);
-        }
+        write_all(&mut writer, &mut commands, backlog);
         if let Some(hand) = hand {
+            lose(&mut commands, &gone());
             let _ = hand.send(writer);
             return;
         }
     }
+    write_all(&mut writer, &mut commands, backlog);
+    lose(&mut commands, &gone());
+}
+
+fn write_all(writer: &mut Writer, commands: &mut Vec<Box<dyn Command>>, backlog: &Backlog) {
+    if commands.is_empty() {
+        return;
+    }
+    // Each command has its own reply; there is no body that could fail.
+    let _ = writer.transact(commands, &mut |_| Ok(()));
+    backlog.set_stuck(!commands.is_empty());
+    writer.tidy_log(OTHERS_CHECKPOINT_PAGES);
 }

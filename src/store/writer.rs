@@ -1,5 +1,6 @@
 //! The one writer of a process: it commits what has queued up as one transaction.
 
+mod group;
 mod lend;
 
 use std::cell::Cell;
@@ -155,52 +156,6 @@ impl Writer {
         self.reopen()?;
         let Writer { conn, names, .. } = self;
         Ok((conn.as_ref().ok_or_else(not_saved)?, names))
-    }
-
-    /// Commits all `commands` and then `body` as one transaction, and replies. The error is the
-    /// body's: the commands have been answered each on its own.
-    pub(crate) fn transact<T>(
-        &mut self,
-        commands: &mut Vec<Box<dyn Command>>,
-        body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
-    ) -> Result<T> {
-        match self.group(commands, body) {
-            Group::Committed { outcomes, body } => {
-                for (command, outcome) in commands.drain(..).zip(outcomes) {
-                    command.reply(outcome);
-                }
-                body
-            }
-            Group::Lost(error) => {
-                for command in commands.drain(..) {
-                    command.reply(Err(error.duplicate()));
-                }
-                Err(error)
-            }
-            Group::Ended => self.one_by_one(commands, body),
-        }
-    }
-
-    /// An error inside ended the whole transaction: so that one command's trouble is not everybody's,
-    /// each gets a transaction of its own.
-    fn one_by_one<T>(
-        &mut self,
-        commands: &mut Vec<Box<dyn Command>>,
-        body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
-    ) -> Result<T> {
-        for mut command in commands.drain(..) {
-            let outcome = self.alone(&mut |tx| command.apply(tx));
-            command.reply(outcome);
-        }
-        self.alone(body)
-    }
-
-    fn alone<T>(&mut self, body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>) -> Result<T> {
-        match self.group(&mut Vec::new(), body) {
-            Group::Committed { body, .. } => body,
-            Group::Lost(error) => Err(error),
-            Group::Ended => Err(not_saved()),
-        }
     }
 
     fn group<T>(

@@ -209,7 +209,7 @@ fn pass_in_chunks(stream: Stream, mut bytes: &[u8], watcher: &mut dyn Watcher) {
 }
 
 /// `1,951,424`
-fn grouped(number: u64) -> String {
+pub(super) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {

@@ -14,6 +14,7 @@ mod leftover;
 mod output;
 mod payload;
 mod processes;
+mod reporter;
 mod spawn;
 mod umask;
 
@@ -30,15 +31,14 @@ pub use payload::{ExecPayload, MAX_INPUT_BYTES, MAX_OUTPUT_LIMIT_BYTES, Program}
 pub(crate) use processes::own_start_time;
 pub use umask::Umask;
 
-use capture::Watcher;
 use child::{DEFAULT_GRACE, Run};
 use environment::Environment;
 use leftover::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE};
 use output::OutputOptions;
+use reporter::Reporter;
 use spawn::CommandSpec;
 
 use crate::Result;
-use crate::event::EventKind;
 use crate::family::Step;
 use crate::outcome::Outcome;
 use crate::runner::attempt::Usage;
@@ -208,11 +208,9 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
             .output_limit_bytes
             .unwrap_or_else(|| output.limit_bytes()),
     };
-    let mut reporter = Reporter {
-        ctx,
-        sink: output.sink.as_deref(),
-    };
+    let mut reporter = Reporter::new(ctx, output.sink.as_deref());
     let ended = child::run(&command, &mut reporter);
+    reporter.finish();
     ctx.record_usage(Usage {
         exit_code: ended.exit_code(),
         cpu_ms: ended.usage.map(|usage| usage.cpu_ms),
@@ -222,47 +220,4 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
         sink.ended(ctx.job_id(), ctx.attempt());
     }
     ended.outcome(task.fail_on)
-}
-
-/// Takes a command's output into the history.
-struct Reporter<'a> {
-    ctx: &'a Context,
-    sink: Option<&'a dyn OutputSink>,
-}
-
-impl Reporter<'_> {
-    fn keep(&self, stream: Stream, bytes: &[u8]) {
-        let kind = match stream {
-            Stream::Stdout => EventKind::Stdout,
-            Stream::Stderr => EventKind::Stderr,
-        };
-        self.ctx.output(kind, bytes.to_vec());
-    }
-}
-
-impl Watcher for Reporter<'_> {
-    fn is_ready(&self) -> bool {
-        self.sink.is_none_or(OutputSink::is_ready)
-    }
-
-    fn printed(&mut self, stream: Stream, bytes: &[u8]) {
-        if let Some(sink) = self.sink {
-            sink.printed(Printed {
-                job: self.ctx.job_id(),
-                attempt: self.ctx.attempt(),
-                stream,
-                bytes,
-            });
-        }
-    }
-
-    fn output(&mut self, stream: Stream, bytes: &[u8]) {
-        self.keep(stream, bytes);
-    }
-
-    /// A piece with nothing in it marks the place: who follows may say so, and an attempt that ends
-    /// without a piece behind it has lost what was held back.
-    fn holds_back(&mut self, stream: Stream) {
-        self.keep(stream, &[]);
-    }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rusqlite::params;
 use tempfile::TempDir;
 
-use super::writing::{OUTPUT, new_job, store};
+use super::writing::{new_job, post, store};
 use crate::clock::Clock;
 use crate::job::{JobId, NewJob, Priority};
 use crate::queue::Queue;
@@ -262,12 +262,12 @@ fn a_transaction_alone_goes_before_what_is_sent_to_the_writer_after_it() {
     let gate = store.effects.gate();
     thread::scope(|scope| {
         let pass = gate.enter();
-        store.seat.post(OUTPUT, |tx| append(tx, "first")).unwrap();
+        post(&store.seat, |tx| append(tx, "first")).unwrap();
         wait_in_line(&gate, 1);
         scope.spawn(|| store.write_alone(|tx| append(tx, "alone")).unwrap());
         wait_in_line(&gate, 2);
         for _ in 0..3 {
-            store.seat.post(OUTPUT, |tx| append(tx, "later")).unwrap();
+            post(&store.seat, |tx| append(tx, "later")).unwrap();
         }
         drop(pass);
     });

@@ -26,10 +26,18 @@ use crate::store::writer::Writer;
 use crate::{Error, Result};
 
 /// What a write is called whose loss nobody here looks at.
-pub(super) const OUTPUT: Posted = Posted {
+const OUTPUT: Posted = Posted {
     job: JobId(1),
     what: "output",
 };
+
+/// A write that nobody waits for.
+pub(super) fn post(
+    seat: &WriterSeat,
+    body: impl FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
+) -> Result<()> {
+    seat.post((OUTPUT, seat.backlog().room_anyway(0)), body)
+}
 
 fn config(folder: &TempDir) -> OpenConfig {
     OpenConfig {
@@ -162,14 +170,12 @@ fn what_has_queued_up_is_one_transaction() {
     // Once the first command runs, its group is complete: whatever comes now waits for the next.
     let (entered, running) = bounded(1);
     let (release, released) = bounded::<()>(1);
-    store
-        .seat
-        .post(OUTPUT, move |_| {
-            let _ = entered.send(());
-            let _ = released.recv();
-            Ok(())
-        })
-        .unwrap();
+    post(&store.seat, move |_| {
+        let _ = entered.send(());
+        let _ = released.recv();
+        Ok(())
+    })
+    .unwrap();
     running.recv().unwrap();
     let (tell, told) = bounded(16);
     std::thread::scope(|scope| {
@@ -181,7 +187,7 @@ fn what_has_queued_up_is_one_transaction() {
                     let _ = tell.send(token(tx)?);
                     Ok(())
                 };
-                store.seat.post(OUTPUT, body).unwrap();
+                post(&store.seat, body).unwrap();
             });
         }
     });
@@ -410,10 +416,10 @@ fn what_was_sent_without_waiting_is_written_before_the_store_is_gone() {
     let path = store.path().to_owned();
     for _ in 0..100 {
         let job = new_job();
-        store
-            .seat
-            .post(OUTPUT, move |tx| enqueue::enqueue(tx, &job).map(|_| ()))
-            .unwrap();
+        post(&store.seat, move |tx| {
+            enqueue::enqueue(tx, &job).map(|_| ())
+        })
+        .unwrap();
     }
     drop(store);
     assert_eq!(jobs(&Connection::open(path).unwrap()), 100);
@@ -428,7 +434,7 @@ fn a_read_only_file_refuses_every_write_and_never_blocks() {
         for _ in 0..5000 {
             let error = seat.write(|_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), Kind::ReadOnly);
-            assert!(seat.post(OUTPUT, |_| Ok(())).unwrap_err().is_read_only());
+            assert!(post(&seat, |_| Ok(())).unwrap_err().is_read_only());
         }
         assert!(seat.lease().err().unwrap().is_read_only());
         tell.send(()).unwrap();
@@ -459,10 +465,10 @@ fn a_runner_takes_the_writer_with_what_waits_for_it_and_gives_it_back() {
     });
     // What comes in while the runner ends is not forgotten.
     let job = new_job();
-    store
-        .seat
-        .post(OUTPUT, move |tx| enqueue::enqueue(tx, &job).map(|_| ()))
-        .unwrap();
+    post(&store.seat, move |tx| {
+        enqueue::enqueue(tx, &job).map(|_| ())
+    })
+    .unwrap();
     store.seat.give_back(lease);
     add().unwrap();
     assert_eq!(jobs(&store.reader().unwrap()), 4);

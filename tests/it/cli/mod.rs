@@ -20,6 +20,7 @@ mod ids;
 mod input;
 mod inside;
 mod json;
+mod kept_output;
 mod limits;
 mod look;
 mod made;

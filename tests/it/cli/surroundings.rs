@@ -14,7 +14,7 @@ fn with_own_mounts(jobq: &Jobq, script: &str) -> Option<Output> {
 }
 
 /// Runs a script where it is root and has mounts of its own, if `probe` works there.
-fn unshared(jobq: &Jobq, probe: &str, script: &str) -> Option<Output> {
+pub(super) fn unshared(jobq: &Jobq, probe: &str, script: &str) -> Option<Output> {
     let unshared = |script: &str| {
         let mut command = Command::new("unshare");
         command

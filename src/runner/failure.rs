@@ -1,0 +1,126 @@
+//! What a dispatcher does when a turn could not be written.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::aside::Judgement;
+use super::dispatcher::Dispatcher;
+use crate::error::Kind;
+use crate::part::Part;
+use crate::store::command::{lose, refuse};
+use crate::store::runners;
+use crate::{Error, Result, clock};
+
+/// After a write that failed the next try waits so long, growing to 5 s.
+const WRITE_AGAIN: Duration = Duration::from_millis(100);
+
+impl Dispatcher {
+    /// A turn could not be written. Nothing is lost: what it had to write waits for the next try.
+    pub(crate) fn failed(&mut self, error: Error) -> Result<()> {
+        self.store.let_go_after(&error);
+        // Who waits for a command hears of it; what workers have reported and printed is tried again.
+        refuse(&mut self.agenda.commands, &error);
+        if matches!(
+            error.kind(),
+            Kind::NewerSchema | Kind::NotADatabase | Kind::Replaced
+        ) {
+            self.end_unsaved(&error);
+            return Err(error);
+        }
+        if error.blames_data() && self.leaves_out(&error)? {
+            return Ok(());
+        }
+        self.agenda.reconcile = true;
+        self.agenda.last_error = Some(error.to_string());
+        let wait =
+            (WRITE_AGAIN * 2u32.pow(self.agenda.failures.min(6))).min(Duration::from_secs(5));
+        if self.agenda.failures == 0 {
+            log::error!("a turn could not be saved, trying again: {error}");
+        }
+        self.agenda.failures = self.agenda.failures.saturating_add(1);
+        self.agenda.not_before = Some(clock::instant() + wait);
+        self.store.seat.backlog().set_stuck(true);
+        self.say_what_is_kept();
+        if error.is_disk_full() {
+            self.beat_alone();
+        }
+        Ok(())
+    }
+
+    fn say_what_is_kept(&mut self) {
+        let posted = self.agenda.commands.iter().filter_map(|it| it.posted());
+        for job in posted.map(|posted| posted.job) {
+            if self.agenda.kept_of.insert(job) {
+                log::warn!("what job {job} prints is kept in memory until it can be written");
+            }
+        }
+    }
+
+    /// A full disk may have room for a beat and none for what has piled up here: without one, others would
+    /// take this runner for hung.
+    fn beat_alone(&mut self) {
+        let now = clock::instant();
+        if now < self.agenda.next_beat {
+            return;
+        }
+        let runner = self.identity.id;
+        let nothing = &mut Vec::new();
+        let beaten = (self.lease.writer).transact(nothing, &mut |tx| runners::beat(tx, runner));
+        if let Ok(true) = beaten {
+            self.agenda.next_beat = clock::after(now, self.settings.pulse.every);
+            self.observer.beaten();
+        }
+    }
+
+    /// What nobody waits for and could not be written to the end is lost.
+    pub(crate) fn lose_posted(&mut self) {
+        if self.agenda.commands.is_empty() {
+            return;
+        }
+        let why = self.agenda.last_error.as_deref();
+        let why = Error::new(Kind::Io, why.unwrap_or("the runner has ended"));
+        lose(&mut self.agenda.commands, &why);
+    }
+
+    /// What the file's data keep from being done is left out of the next turns. False where that is
+    /// not known to be any single thing: then it is tried again after a while.
+    fn leaves_out(&mut self, error: &Error) -> Result<bool> {
+        match self.aside.failed(error, clock::instant()) {
+            Judgement::Again => {}
+            Judgement::SetAside { is_news } => {
+                if let Some(part) = error.part().filter(|_| is_news) {
+                    let part = self.called(part);
+                    log::error!("{part} is set aside, everything else goes on: {error}");
+                }
+                self.agenda.failures = 0;
+            }
+            Judgement::Unclear => return Ok(false),
+            Judgement::Hopeless => {
+                self.end_unsaved(error);
+                let error = error.duplicate().context("the runner cannot go on");
+                return Err(error.hint("`jobq doctor` says what is damaged; restore a backup"));
+            }
+        }
+        // What was reported of a job that is set aside can be saved nowhere.
+        let parts = self.aside.parts();
+        self.in_flight.retain(|job, attempt| {
+            let is_gone = parts.has(Part::Job(*job))
+                && (self.agenda.settlements.iter())
+                    .any(|settlement| Arc::ptr_eq(&settlement.attempt, attempt));
+            !is_gone
+        });
+        let keeps = |job| !parts.has(Part::Job(job));
+        (self.agenda.settlements).retain(|settlement| keeps(settlement.attempt.job()));
+        self.agenda.returns.retain(|attempt| keeps(attempt.job()));
+        self.agenda
+            .lost
+            .retain(|lost| !parts.has(Part::Runner(lost.runner)));
+        self.agenda.reconcile = true;
+        self.agenda.version = None;
+        self.agenda.more = true;
+        self.agenda.not_before = None;
+        // With more care from the second try on.
+        self.agenda.failures = self.agenda.failures.max(1);
+        Ok(true)
+    }
+}
