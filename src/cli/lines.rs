@@ -124,6 +124,54 @@ impl Lines {
     }
 }
 
+/// The streams of an attempt whose rest its runner holds in memory until the end: an empty piece says so.
+/// Where the attempt ends and no piece has followed, the rest was lost.
+#[derive(Debug, Default)]
+pub(super) struct HeldBack([Rest; 2]);
+
+/// How far a stream has come.
+#[derive(Debug, Default)]
+struct Rest {
+    /// The piece that says that the rest is held back.
+    since: Option<Piece>,
+    is_mid_line: bool,
+}
+
+impl HeldBack {
+    pub(super) fn saw(&mut self, piece: &Piece) {
+        let rest = match piece.source {
+            Source::Stdout => &mut self.0[0],
+            Source::Stderr => &mut self.0[1],
+            Source::Log(_) => return,
+        };
+        match piece.text.last() {
+            None => rest.since = Some(piece.clone()),
+            Some(last) => {
+                *rest = Rest {
+                    since: None,
+                    is_mid_line: *last != b'\n',
+                }
+            }
+        }
+    }
+
+    /// An attempt has ended: what stands in place of what was lost.
+    pub(super) fn lost(&mut self, at: Timestamp) -> Vec<Piece> {
+        let rests = std::mem::take(&mut self.0);
+        let lost = rests.into_iter().filter_map(|rest| {
+            let line_break = if rest.is_mid_line { "\n" } else { "" };
+            Some(Piece {
+                at,
+                text: format!("{line_break}{LOST_WITH_RUNNER}\n").into_bytes(),
+                ..rest.since?
+            })
+        });
+        lost.collect()
+    }
+}
+
+const LOST_WITH_RUNNER: &str = "[… the rest of the output was lost with its runner …]";
+
 /// The last so many of what comes.
 #[derive(Debug)]
 pub(super) struct LastOf<T> {
@@ -204,6 +252,19 @@ mod tests {
                 piece(Source::Stdout, 2, 2, "new")
             ]
         );
+    }
+
+    #[test]
+    fn a_rest_that_was_held_back_and_does_not_follow_is_marked_at_the_end_of_its_attempt() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let mut held = HeldBack::default();
+        held.saw(&piece(Source::Stdout, 1, 1, "half"));
+        held.saw(&piece(Source::Stdout, 2, 1, ""));
+        held.saw(&piece(Source::Stderr, 2, 1, ""));
+        held.saw(&piece(Source::Stderr, 3, 1, "the rest\n"));
+        let mark = format!("\n{LOST_WITH_RUNNER}\n");
+        assert_eq!(held.lost(at(4)), [piece(Source::Stdout, 4, 1, &mark)]);
+        assert_eq!(held.lost(at(5)), []);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use jobq::{Event, EventFilter, EventKind, JobId, JobRecord, Level, Queue, State,
 use super::args;
 use super::clock::now;
 use super::exit::{CliError, CliResult, Exit};
-use super::lines::{LastOf, Lines, Piece, Source};
+use super::lines::{HeldBack, LastOf, Lines, Piece, Source};
 use super::output::json::{LogJson, Time, write_line};
 use super::output::style::Look;
 use super::output::text::{block, for_tabs, for_terminal};
@@ -101,6 +101,13 @@ struct Feed {
     queue: Queue,
     filter: EventFilter,
     wanted: Wanted,
+    held_back: HeldBack,
+}
+
+/// The kinds of events that end an attempt.
+fn ends() -> impl Iterator<Item = EventKind> {
+    let kinds = EventKind::ALL.iter().copied();
+    kinds.filter(|kind| kind.ends_attempt())
 }
 
 /// What a job's history holds for whoever follows it.
@@ -112,15 +119,17 @@ enum Found {
 
 impl Feed {
     fn new(queue: Queue, id: JobId, wanted: Wanted) -> Feed {
-        let filter = EventFilter {
+        let mut filter = EventFilter {
             job: Some(id),
             kinds: wanted.kinds(),
             ..EventFilter::default()
         };
+        filter.kinds.extend(ends());
         Feed {
             queue,
             filter,
             wanted,
+            held_back: HeldBack::default(),
         }
     }
 
@@ -131,9 +140,17 @@ impl Feed {
             self.filter.since = page.next;
             for event in page.events {
                 match Piece::of(&event) {
-                    Some(piece) if self.wanted.has(&piece) => each(Found::Output(piece))?,
+                    Some(piece) if self.wanted.has(&piece) => {
+                        self.held_back.saw(&piece);
+                        each(Found::Output(piece))?;
+                    }
                     Some(_) => {}
-                    None => each(Found::End(event))?,
+                    None => {
+                        for mark in self.held_back.lost(event.at) {
+                            each(Found::Output(mark))?;
+                        }
+                        each(Found::End(event))?;
+                    }
                 }
             }
             if page.at_end {
@@ -211,11 +228,7 @@ impl<'a> Tail<'a> {
         if lines.is_some() {
             self.show(lines)?;
         }
-        self.feed.filter.kinds.extend(
-            EventKind::ALL
-                .iter()
-                .filter(|kind| kind.ends_attempt() || **kind == EventKind::Requeued),
-        );
+        self.feed.filter.kinds.push(EventKind::Requeued);
         let mut told_why = false;
         loop {
             // The state first: what was written before the end is then sure to be read.

@@ -5,13 +5,14 @@ use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use jobq::{Batch, Event, EventFilter, EventId, EventKind, Filter, JobId, Queue, Sort};
 
-use super::{Printer, WAIT, Wanted};
+use super::{Printer, WAIT, Wanted, ends};
 use crate::cli::args;
 use crate::cli::batch::CheckedBatch;
 use crate::cli::exit::{CliError, CliResult, Exit};
-use crate::cli::lines::{LastOf, Lines, Piece};
+use crate::cli::lines::{HeldBack, LastOf, Lines, Piece};
 use crate::cli::origin::Origin;
 use crate::cli::reader_gone;
 use crate::cli::session::Session;
@@ -150,7 +151,29 @@ struct Feed {
     filter: EventFilter,
     selection: Selection,
     wanted: Wanted,
-    open: HashMap<JobId, Lines>,
+    open: HashMap<JobId, Open>,
+}
+
+/// What of a job's output goes on.
+#[derive(Default)]
+struct Open {
+    lines: Lines,
+    held_back: HeldBack,
+}
+
+impl Open {
+    fn add(&mut self, piece: Piece) -> Vec<Piece> {
+        self.held_back.saw(&piece);
+        self.lines.add(piece)
+    }
+
+    /// An attempt has ended: nothing goes on with its lines.
+    fn end(mut self, at: Timestamp) -> Vec<Piece> {
+        let marks = self.held_back.lost(at).into_iter();
+        let mut lines: Vec<Piece> = marks.flat_map(|mark| self.lines.add(mark)).collect();
+        lines.extend(self.lines.rest());
+        lines
+    }
 }
 
 impl Feed {
@@ -160,8 +183,7 @@ impl Feed {
             since: start(&queue, selection.first())?,
             ..EventFilter::default()
         };
-        let ends = EventKind::ALL.iter().filter(|kind| kind.ends_attempt());
-        filter.kinds.extend(ends);
+        filter.kinds.extend(ends());
         Ok(Feed {
             queue,
             filter,
@@ -197,18 +219,17 @@ impl Feed {
         Ok(match Piece::of(&event) {
             Some(piece) if self.wanted.has(&piece) => self.open.entry(job).or_default().add(piece),
             Some(_) => Vec::new(),
-            // The end of an attempt: nothing goes on with its lines.
             None => self
                 .open
                 .remove(&job)
-                .map_or_else(Vec::new, |mut open| open.rest()),
+                .map_or_else(Vec::new, |open| open.end(event.at)),
         })
     }
 
     /// The lines that nobody has ended.
     fn rest(&mut self) -> Vec<Piece> {
         let open = std::mem::take(&mut self.open).into_values();
-        let mut rest: Vec<Piece> = open.flat_map(|mut open| open.rest()).collect();
+        let mut rest: Vec<Piece> = open.flat_map(|mut open| open.lines.rest()).collect();
         rest.sort_by_key(|piece| (piece.at, piece.job));
         rest
     }

@@ -1,6 +1,9 @@
 //! How much of a command's output is kept.
 
-use super::support::{Jobq, Output};
+use jobq::rusqlite::Connection;
+
+use super::support::{Jobq, Output, text};
+use crate::support::{PATIENCE, wait_until};
 
 fn logs(jobq: &Jobq, id: i64, stream: &str) -> String {
     jobq.stdout(&["logs", &id.to_string(), "--stream", stream])
@@ -50,6 +53,39 @@ fn the_last_words_before_a_timeout_are_kept() {
         &shown[shown.len() - 100..]
     );
     assert!(shown.starts_with("y\ny\n") && shown.contains("\n[… 1,"));
+}
+
+#[test]
+fn a_tail_that_was_lost_with_its_runner_is_marked() {
+    let jobq = Jobq::new();
+    let flood = "echo first >&2; yes | head -c 3000000; exec sleep 600";
+    let script = format!("if test $JOBQ_ATTEMPT = 1; then {flood}; fi; echo again");
+    let id = jobq.enqueue(&["--shell", &script]).to_string();
+    let runner = jobq.runner(&[]);
+    let db = Connection::open(jobq.db()).unwrap();
+    let held_back = "SELECT count(*) FROM jobq_event WHERE kind = 21 AND length(data) = 0";
+    wait_until("the rest is held back", PATIENCE, || {
+        db.query_row(held_back, [], |row| row.get(0)) == Ok(1)
+    });
+    runner.kill();
+    let mark = "[… the rest of the output was lost with its runner …]";
+    assert!(!jobq.stdout(&["logs", &id]).contains(mark));
+    jobq.drain(&[]).exits(0);
+    let shown = jobq.stdout(&["logs", &id]);
+    let (before, after) = shown.split_once(mark).unwrap();
+    assert!(before.ends_with("y\n") && before.len() > 600_000);
+    assert_eq!(after, "\nagain\n");
+    assert_eq!(jobq.stdout(&["logs", &id, "--stream", "stderr"]), "first\n");
+    let last = jobq.stdout(&["logs", &id, "--lines", "2"]);
+    assert_eq!(last, format!("{mark}\nagain\n"));
+    for ids in [&[&*id][..], &[&*id, &*id]] {
+        let lines = jobq.json_lines(&[&["logs"], ids].concat());
+        let marks = lines.iter().filter(|line| line["message"] == mark);
+        let marks: Vec<_> = marks
+            .map(|line| (text(&line["stream"]), &line["attempt"]))
+            .collect();
+        assert_eq!(marks, [("stdout".to_owned(), &1.into())], "{ids:?}");
+    }
 }
 
 #[test]
