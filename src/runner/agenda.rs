@@ -24,6 +24,8 @@ pub(crate) struct Agenda {
     pub(crate) strays: Vec<Held>,
     pub(crate) workers: Vec<(Arc<Attempt>, u32)>,
     pub(crate) lost: Vec<Lost>,
+    /// Jobs that run according to the file, and whose runners have ended.
+    pub(crate) unowned: Vec<JobId>,
     pub(crate) prune: Option<Pass>,
     /// What is left of a pass over old jobs, for when [`Agenda::next_prune`] comes.
     pub(crate) prune_left: Option<Pass>,
@@ -67,6 +69,7 @@ impl Agenda {
             strays: Vec::new(),
             workers: Vec::new(),
             lost: Vec::new(),
+            unowned: Vec::new(),
             prune: None,
             prune_left: None,
             clock: None,
@@ -96,6 +99,7 @@ impl Agenda {
             && self.strays.is_empty()
             && self.workers.is_empty()
             && self.lost.is_empty()
+            && self.unowned.is_empty()
             && self.prune.is_none()
             && self.clock.is_none()
             && self.short_of.is_none()

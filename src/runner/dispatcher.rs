@@ -286,6 +286,7 @@ impl Dispatcher {
             strays: &agenda.strays,
             workers: &agenda.workers,
             lost: &agenda.lost,
+            unowned: &agenda.unowned,
             beat,
             stopping: agenda.mark_stopping,
             short_of: agenda.short_of.as_ref(),

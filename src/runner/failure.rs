@@ -112,6 +112,7 @@ impl Dispatcher {
         let keeps = |job| !parts.has(Part::Job(job));
         (self.agenda.settlements).retain(|settlement| keeps(settlement.attempt.job()));
         self.agenda.returns.retain(|attempt| keeps(attempt.job()));
+        self.agenda.unowned.retain(|job| keeps(*job));
         self.agenda
             .lost
             .retain(|lost| !parts.has(Part::Runner(lost.runner)));

@@ -31,6 +31,7 @@ use crate::store::prune::Pass;
 use crate::store::runners::{self, Beats};
 use crate::store::shares::Shares;
 use crate::store::tx::Tx;
+use crate::store::unowned;
 use crate::store::{counts, records};
 use crate::{Error, Result, clock};
 
@@ -195,6 +196,7 @@ impl Inline {
         let (lost, locks) = self.find_dead()?;
         let mut step = Step {
             lost,
+            unowned: unowned::find(&*self.store.reader()?)?,
             claim: Claim::Next,
             ..Step::default()
         };
@@ -373,6 +375,7 @@ enum Claim {
 struct Step {
     settlements: Vec<Settlement>,
     lost: Vec<Lost>,
+    unowned: Vec<JobId>,
     prune: Option<Pass>,
     claim: Claim,
 }
@@ -426,6 +429,7 @@ impl Step {
             strays: &[],
             workers: &[],
             lost: &self.lost,
+            unowned: &self.unowned,
             beat: false,
             stopping: false,
             short_of: None,

@@ -207,7 +207,7 @@ impl Dispatcher {
             return Err(Error::new(Kind::Sqlite, error).of(Part::Counters));
         }
         if let Some(batch) = self.settings.batch
-            && batches::is_running(conn, batch)?
+            && batches::is_running(conn, batch, self.aside.parts())?
         {
             return Ok(false);
         }

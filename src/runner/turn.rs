@@ -10,7 +10,7 @@ use super::attempt::{Attempt, Report};
 use super::dispatcher::PROMOTE;
 use super::handle::Tally;
 use crate::error::Kind;
-use crate::job::AttemptRef;
+use crate::job::{AttemptRef, JobId};
 use crate::outcome::{Verdict, judge};
 use crate::part::{Of, Part, Parts};
 use crate::state::State;
@@ -26,6 +26,7 @@ use crate::store::settle::{self, AheadAgain, Held, Measured};
 use crate::store::shares::Shares;
 use crate::store::spawned::Spawned;
 use crate::store::tx::Tx;
+use crate::store::unowned;
 use crate::{Error, Result};
 
 /// An attempt that has ended, with what becomes of its job.
@@ -81,6 +82,8 @@ pub(crate) struct Turn<'a> {
     /// Workers to be noted on their jobs.
     pub(crate) workers: &'a [(Arc<Attempt>, u32)],
     pub(crate) lost: &'a [Lost],
+    /// Jobs whose runners have ended without them.
+    pub(crate) unowned: &'a [JobId],
     pub(crate) beat: bool,
     pub(crate) stopping: bool,
     /// What the system has too little of; empty: nothing any more.
@@ -143,6 +146,8 @@ pub(crate) struct Written {
     pub(crate) alive: bool,
     /// The lost runners that this turn took over from, with the number of their jobs.
     pub(crate) taken_over: Vec<(i64, usize)>,
+    /// The jobs that this turn took over from runners that had ended before.
+    pub(crate) owned_again: Vec<JobId>,
     /// The jobs that this turn has ended, by whatever rule.
     pub(crate) ended: EndedJobs,
     pub(crate) pruned: Stepped,
@@ -292,6 +297,12 @@ impl Turn<'_> {
                 end_leftovers(self.database, held, lost.started);
             }
             written.taken_over.push((lost.runner, jobs));
+        }
+        for job in self.unowned {
+            let part = Part::Job(*job);
+            if !tx.is_aside(part) && unowned::take_over(tx, *job).of(part)? {
+                written.owned_again.push(*job);
+            }
         }
         Ok(())
     }

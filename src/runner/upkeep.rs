@@ -21,6 +21,7 @@ use crate::store::due::{self, ClockReading, has_stepped};
 use crate::store::locks::has_lock_file;
 use crate::store::prune::{Keeps, Pass, Stepped, give_back_space};
 use crate::store::runners::{self, Alive, Loss};
+use crate::store::unowned;
 
 /// So long a process that was killed may take to let go of its lock.
 const DYING: Duration = Duration::from_millis(500);
@@ -69,6 +70,11 @@ impl Dispatcher {
 
     fn find_lost(&mut self, now: Instant, beat_due: bool) -> Result<()> {
         let own = self.identity.id;
+        let parts = self.aside.parts();
+        self.agenda.unowned = unowned::find(self.lease.writer.conn()?)?;
+        self.agenda
+            .unowned
+            .retain(|job| !parts.has(Part::Job(*job)));
         let mut others = runners::alive(self.lease.writer.conn()?)?;
         others.retain(|runner| runner.id != own);
         for runner in &others {
@@ -129,6 +135,10 @@ impl Dispatcher {
 
     pub(crate) fn finish_takeovers(&mut self, written: &Written) {
         self.agenda.lost.clear();
+        self.agenda.unowned.clear();
+        for job in &written.owned_again {
+            log::warn!("runner of job {job} has ended without it; took over the job");
+        }
         for (id, jobs) in &written.taken_over {
             match jobs {
                 0 => log::warn!("runner {id} is lost; it held no job"),

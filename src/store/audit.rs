@@ -6,6 +6,7 @@ use super::ended;
 use super::places;
 use super::statement::statements;
 use super::tx::Tx;
+use super::unowned;
 use super::upkeep::Severity;
 use crate::Result;
 use crate::family::PrerequisiteRule;
@@ -98,6 +99,10 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
         (FAMILIES_WRONG, "has children that its counts do not tell"),
         (UNMET_WRONG, "has a wrong number of unmet prerequisites"),
         (UNIQUES_WRONG, "has or lacks a unique key wrongly"),
+        (
+            unowned::JOBS_UNOWNED,
+            "is running, and its runner has ended",
+        ),
     ] {
         let ids = ids(conn, sql)?;
         if let Some(first) = ids.first() {
@@ -207,6 +212,13 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
     }
     for id in ids(tx.conn, FINAL_STEPS_MISSED)? {
         ended::final_step(tx, JobId(id))?;
+    }
+    for job in unowned::find(tx.conn)? {
+        match tx.savepoint(|tx| unowned::take_over(tx, job)) {
+            // Its row is still damaged.
+            Err(error) if error.blames_data() && !tx.conn.is_autocommit() => {}
+            taken => _ = taken?,
+        }
     }
     for key in names(tx.conn, KEYS_IDLE)? {
         places::grant(tx, &key)?;

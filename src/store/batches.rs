@@ -6,6 +6,7 @@ use super::statement::statements;
 use super::tx::Tx;
 use crate::Result;
 use crate::job::JobId;
+use crate::part::{Part, Parts};
 
 statements! {
     hot BATCH_GET = "SELECT first_job_id, last_job_id FROM jobq_batch WHERE digest = ?1";
@@ -21,7 +22,7 @@ statements! {
     cold BATCH_UNFINISHED = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state < 5";
     /// Asked only when nothing else is left to drain; by the index of what runs, which is little, however
     /// large the batch is.
-    cold BATCH_RUNS = "SELECT 1 FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND id BETWEEN ?1 AND ?2 LIMIT 1";
+    cold BATCH_RUNS = "SELECT id FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND id BETWEEN ?1 AND ?2";
     cold BATCH_UNDONE = "SELECT id FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7) ORDER BY id";
     cold BATCH_ENDED_BADLY = "SELECT count(*) FROM jobq_job WHERE id BETWEEN ?1 AND ?2 AND state IN (6, 7)";
 }
@@ -97,10 +98,16 @@ pub(crate) fn forget_gone(tx: &Tx<'_>, from: &str, limit: usize) -> Result<Optio
     Ok(next.map(|(digest, ..)| digest))
 }
 
-/// Whether any runner runs a job of the batch.
-pub(crate) fn is_running(conn: &Connection, batch: Batch) -> Result<bool> {
+/// Whether any runner runs a job of the batch. What is set aside may say so for ever.
+pub(crate) fn is_running(conn: &Connection, batch: Batch, aside: &Parts) -> Result<bool> {
     let mut statement = conn.prepare_cached(BATCH_RUNS)?;
-    Ok(statement.exists([batch.first.0, batch.last.0])?)
+    let mut rows = statement.query([batch.first.0, batch.last.0])?;
+    while let Some(row) = rows.next()? {
+        if !aside.has(Part::Job(JobId(row.get(0)?))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// How many jobs of the batch are not final.

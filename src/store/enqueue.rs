@@ -6,6 +6,7 @@ use super::checked::{CheckedJob, Rules};
 use super::events::NewEvent;
 use super::families::{self, Admitted};
 use super::links::Links;
+use super::numbers;
 use super::prerequisites::{self, Edge};
 use super::room;
 use super::statement::statements;
@@ -105,10 +106,10 @@ fn enqueue_alone(tx: &mut Tx<'_>, job: &CheckedJob, due: Option<Due>) -> Result<
     } else {
         State::Pending
     };
-    let id = tx
-        .conn
-        .prepare_cached(JOB_INSERT)?
-        .insert(columns!(tx, job, ids, state, due))?;
+    let mut insert = tx.conn.prepare_cached(JOB_INSERT)?;
+    let id = insert.insert(columns!(tx, job, ids, state, due));
+    let id = numbers::inserted(tx.conn, id)?;
+    drop(insert);
     added(tx, job, JobId(id), (ids.0, state))
 }
 
@@ -182,25 +183,24 @@ fn insert_with(
     let state = begins_in(job, unmet, (due.is_some(), place));
     let links = rules.links().and(Links::WAITS, !edges.is_empty());
     let deadline_ms = rules.deadline_ms(tx.now_ms);
-    let id = JobId(
-        tx.conn
-            .prepare_cached(JOB_INSERT_WITH_RULES)?
-            .insert(columns!(
-                tx,
-                job,
-                ids,
-                state,
-                due,
-                links,
-                unmet as i64,
-                rules.parent.map(|parent| parent.job.0),
-                rules.key,
-                rules.unique.as_ref().map(|unique| &unique.key),
-                rules.unique.as_ref().and_then(|unique| unique.for_ms),
-                deadline_ms,
-                rules.tenant
-            ))?,
-    );
+    let mut insert = tx.conn.prepare_cached(JOB_INSERT_WITH_RULES)?;
+    let id = insert.insert(columns!(
+        tx,
+        job,
+        ids,
+        state,
+        due,
+        links,
+        unmet as i64,
+        rules.parent.map(|parent| parent.job.0),
+        rules.key,
+        rules.unique.as_ref().map(|unique| &unique.key),
+        rules.unique.as_ref().and_then(|unique| unique.for_ms),
+        deadline_ms,
+        rules.tenant
+    ));
+    let id = JobId(numbers::inserted(tx.conn, id)?);
+    drop(insert);
     let rerun_of = rules.unique.as_ref().and_then(|unique| unique.rerun_of);
     let enqueued = Enqueued {
         duplicate: rerun_of.is_some(),

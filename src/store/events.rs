@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::types::{Value, ValueRef};
 use rusqlite::{CachedStatement, Connection, Row, params, params_from_iter};
 
+use super::numbers;
 use super::statement::statements;
 use crate::Result;
 use crate::clock::timestamp;
@@ -104,7 +105,7 @@ impl EventBuffer {
             for (row, event) in events.iter().enumerate() {
                 bind(&mut append, row * COLUMNS, (event, now_ms))?;
             }
-            append.raw_execute()?;
+            numbers::inserted(conn, append.raw_execute())?;
         }
         self.0.clear();
         Ok(())

@@ -14,7 +14,8 @@ use crate::job::JobId;
 statements! {
     cold RUNNERS_RECENT = "SELECT id, name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at,
             short_of
-        FROM jobq_runner WHERE state <= 2 OR ?1 ORDER BY id";
+        FROM jobq_runner r WHERE state <= 2 OR ?1
+            OR EXISTS (SELECT 1 FROM jobq_job j WHERE j.state = 3 AND j.runner_id = r.id) ORDER BY id";
     hot JOBS_RUNNING_ON = "SELECT j.worker, j.id, k.name, j.started_at FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id
         WHERE j.state = 3 AND j.runner_id = ?1 ORDER BY j.worker, j.id";
 }

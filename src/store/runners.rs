@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::claim::{ClaimFor, budget};
 use super::events::NewEvent;
 use super::locks::{self, Lock};
+use super::numbers;
 use super::records;
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::statement::statements;
@@ -92,7 +93,8 @@ pub(crate) fn register(
             Beats::Never => NO_BEAT,
         },
         tx.boot
-    ])?;
+    ]);
+    let id = numbers::inserted(tx.conn, id)?;
     tx.append(NewEvent {
         runner: Some(id),
         ..NewEvent::new(EventKind::RunnerStarted)
@@ -285,7 +287,7 @@ pub(crate) fn attempts_of(conn: &Connection, runner: i64) -> Result<Vec<AttemptR
     Ok(attempts.collect())
 }
 
-fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJob> {
+pub(super) fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJob> {
     let claimed_for = if row.get_ref(3)?.as_i64().unwrap_or(0) == 0 {
         ClaimFor::FreeWorker
     } else {
@@ -331,7 +333,7 @@ fn excuse(tx: &Tx<'_>, runner: i64) -> Result<Option<&'static str>> {
     })
 }
 
-fn recover(tx: &mut Tx<'_>, job: &HeldJob, excuse: Option<&'static str>) -> Result<()> {
+pub(super) fn recover(tx: &mut Tx<'_>, job: &HeldJob, excuse: Option<&'static str>) -> Result<()> {
     let verdict = match (job.cancel, job.claimed_for) {
         (true, _) => Verdict::Cancel,
         (false, ClaimFor::Ahead) => {

@@ -7,6 +7,7 @@ use super::checked::{CheckedJob, Limits};
 use super::enqueue;
 use super::events::NewEvent;
 use super::fire;
+use super::numbers;
 use super::records;
 use super::room::Bounds;
 use super::statement::statements;
@@ -140,7 +141,7 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &CheckedSchedule) -> Result<Schedul
         Some(_) => (ScheduleChange::Changed, SCHEDULE_CHANGE),
         None => (ScheduleChange::Added, SCHEDULE_INSERT),
     };
-    tx.conn.prepare_cached(sql)?.execute(params![
+    let written = tx.conn.prepare_cached(sql)?.execute(params![
         schedule.name,
         rule.text(),
         rule.zone(),
@@ -151,7 +152,8 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &CheckedSchedule) -> Result<Schedul
         next_at_ms,
         tx.now_ms,
         schedule.declared_by,
-    ])?;
+    ]);
+    numbers::inserted(tx.conn, written)?;
     let data = serde_json::json!({
         "schedule": schedule.name, "cron": rule.text(), "timezone": rule.zone()
     });

@@ -10,6 +10,7 @@ use super::counts::{self, COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use super::damage;
 use super::fire;
 use super::locks;
+use super::numbers;
 use super::queues;
 use super::runners;
 use super::tx::Tx;
@@ -73,7 +74,8 @@ pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>>
 
 /// A runner sets aside what these belong to.
 fn damaged_rows(conn: &Connection) -> Result<Finding> {
-    let found = damage::find(conn)?;
+    let mut found = damage::find(conn)?;
+    found.extend(numbers::used_up(conn)?);
     let problem = (!found.is_empty()).then(|| (Severity::Error, found.join("; ")));
     Ok(finding(
         "rows",

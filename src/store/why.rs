@@ -13,6 +13,7 @@ use super::records::{self, no_such_job};
 use super::runner_records::{self, RunnerRecord, RunnerState, RunnersOf};
 use super::runners;
 use super::statement::statements;
+use super::unowned;
 use super::why_blocked;
 use crate::Result;
 use crate::clock::{millis, timestamp};
@@ -218,7 +219,9 @@ fn rule(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -> Result<W
 fn running(conn: &Connection, job: &JobRecord, locks: &Path) -> Result<Why> {
     let runner = job.runner.unwrap_or_default();
     let cancel_requested = job.cancel_requested;
-    Ok(match runners::gone(conn, locks)?.contains(&runner) {
+    let is_gone =
+        runners::gone(conn, locks)?.contains(&runner) || unowned::is_unowned(conn, job.id)?;
+    Ok(match is_gone {
         true => Why::RunnerGone {
             runner,
             cancel_requested,

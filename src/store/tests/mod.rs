@@ -23,6 +23,7 @@ mod model;
 mod neighbours;
 mod neighbours_of_attempts;
 mod neighbours_under_rules;
+mod numbers;
 mod opening;
 mod plans;
 mod rates;

@@ -36,6 +36,7 @@ modules![
     head,
     links,
     names,
+    numbers,
     places,
     prerequisites,
     prune,
@@ -54,6 +55,7 @@ modules![
     settle,
     tables,
     uniques,
+    unowned,
     why,
     why_blocked,
     writer,
@@ -86,6 +88,11 @@ const EXCEPTIONS: &[(&str, &str, &str)] = &[
     (
         "CHILDREN_PROGRESS",
         "SCAN j USING INDEX jobq_job_running",
+        "the partial index holds the running jobs alone",
+    ),
+    (
+        "JOBS_UNOWNED",
+        "SCAN j USING COVERING INDEX jobq_job_running",
         "the partial index holds the running jobs alone",
     ),
     (

@@ -145,6 +145,7 @@ fn the_audit_finds_and_mends_what_is_wrong_with_it() {
         "DELETE FROM jobq_unique",
     ] {
         let mut sandbox = Sandbox::new();
+        sandbox.runner("one");
         let first = enqueue(&mut sandbox, 1).id;
         let held = sandbox.start(first);
         let second = enqueue(&mut sandbox, 2).id;

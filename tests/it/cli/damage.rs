@@ -202,6 +202,107 @@ fn a_runner_with_a_damaged_row_rests() {
     runner.stop().exits(1);
 }
 
+/// A job whose row was damaged while it ran: its runner has set it aside and has ended.
+fn set_aside_while_it_ran() -> Jobq {
+    let jobq = Jobq::new();
+    let id = jobq.enqueue(&["--shell", "until test -e gate; do sleep 0.01; done"]);
+    let runner = jobq.runner(&[]);
+    let runs = || jobq.state(id) == "running" && !jobq.job(id)["worker"].is_null();
+    crate::support::wait_until("it runs, and its worker is noted", LIMIT, runs);
+    let change = "UPDATE jobq_job SET priority = 'abc'";
+    assert!(unchecked(&jobq.db(), "jobq_job", change));
+    jobq.write("gate", "");
+    runner.wait_until_said("job 1 is set aside");
+    runner.stop().exits(1);
+    let why = jobq.run(&["why", "1"]).exits(0);
+    assert!(why.stdout.contains("jobq_job.priority"), "{why:#?}");
+    jobq
+}
+
+fn mend(jobq: &Jobq) {
+    let change = "UPDATE jobq_job SET priority = 1";
+    assert!(unchecked(&jobq.db(), "jobq_job", change));
+    let why = jobq.run(&["why", "1"]).exits(0);
+    assert!(why.stdout.contains("runner 1 is gone"), "{why:#?}");
+    let doctor = jobq.run(&["doctor"]).exits(1);
+    for words in [
+        "job 1 is running, and its runner has ended",
+        "takes over its job",
+    ] {
+        assert!(doctor.stdout.contains(words), "{words}: {doctor:#?}");
+    }
+}
+
+#[test]
+fn a_job_that_was_set_aside_while_it_ran_runs_again_once_its_row_is_mended() {
+    let jobq = set_aside_while_it_ran();
+    let ended = drain(&jobq, "it is damaged").exits(1);
+    assert!(ended.stderr.contains("job 1 is set aside"), "{ended:#?}");
+    mend(&jobq);
+    drain(&jobq, "it is mended").exits(0);
+    let job = jobq.job(1);
+    assert_eq!(
+        (&job["state"], &job["attempt"]),
+        (&"completed".into(), &2.into())
+    );
+    jobq.run(&["doctor"]).exits(0);
+}
+
+#[test]
+fn the_doctor_takes_a_mended_job_from_a_runner_that_has_ended() {
+    let jobq = set_aside_while_it_ran();
+    jobq.run(&["doctor", "--fix"]).exits(1);
+    mend(&jobq);
+    jobq.run(&["doctor", "--fix"]).exits(0);
+    assert_eq!(jobq.state(1), "pending");
+    drain(&jobq, "it is mended").exits(0);
+    assert_eq!(jobq.state(1), "completed");
+}
+
+#[test]
+fn a_drain_of_a_batch_ends_although_a_job_was_set_aside_while_it_ran() {
+    let jobq = Jobq::new();
+    let gated = r#"{"shell":"until test -e gate; do sleep 0.01; done"}"#;
+    jobq.write("b.jsonl", format!("{gated}\n{{\"command\":[\"true\"]}}\n"));
+    let mut drain = jobq.spawn(&["run", "--drain", "-f", "b.jsonl"]);
+    let done = "SELECT count(*) FROM jobq_job WHERE state = 5 OR worker IS NOT NULL";
+    crate::support::wait_until("one is done, one runs", LIMIT, || {
+        let done = jobq
+            .db()
+            .exists()
+            .then(|| open(&jobq.db()).query_row(done, [], |row| row.get(0)));
+        done == Some(Ok(2))
+    });
+    let change = "UPDATE jobq_job SET attempt = 9223372036854775807 WHERE id = 1";
+    assert!(unchecked(&jobq.db(), "jobq_job", change));
+    jobq.write("gate", "");
+    crate::support::wait_until("it ends", LIMIT, || drain.has_ended());
+    let ended = drain.wait().exits(1);
+    assert!(ended.stderr.contains("job 1 is set aside"), "{ended:#?}");
+}
+
+#[test]
+fn an_event_number_that_is_the_last_one_is_damage_and_no_full_disk() {
+    let jobq = Jobq::new();
+    let id = jobq.enqueue(&["--shell", "until test -e gate; do sleep 0.01; done"]);
+    let mut runner = jobq.runner(&[]);
+    let runs = || jobq.state(id) == "running" && !jobq.job(id)["worker"].is_null();
+    crate::support::wait_until("it runs, and its worker is noted", LIMIT, runs);
+    let change = "UPDATE jobq_event SET id = 9223372036854775807 WHERE id = 1";
+    assert!(unchecked(&jobq.db(), "jobq_event", change));
+    let what = "the highest possible number of an event is taken";
+    let refused = jobq.run(&["enqueue", "--", "true"]).fails(1, &[what]);
+    assert!(refused.hint().contains("jobq restore"), "{refused:#?}");
+    let doctor = jobq.run(&["doctor"]).exits(1);
+    assert!(doctor.stdout.contains(what), "{doctor:#?}");
+    jobq.write("gate", "");
+    crate::support::wait_until("the runner ends", LIMIT, || runner.has_ended());
+    runner.wait().fails(1, &["the runner cannot go on", what]);
+    let ended = drain(&jobq, "a drain").exits(1);
+    assert!(ended.stderr.contains(what), "{ended:#?}");
+    assert!(!ended.stderr.contains("full"), "{ended:#?}");
+}
+
 const VALUES: [&str; 8] = [
     "'abc'",
     "x'ff00'",

@@ -1,0 +1,27 @@
+//! The last possible number of a row is taken.
+
+use rusqlite::Connection;
+
+use super::writing::{new_job, store};
+use crate::store::enqueue;
+
+#[test]
+fn numbers_that_are_used_up_are_told_from_a_full_disk() {
+    for (table, what) in [("jobq_event", "an event"), ("jobq_job", "a job")] {
+        let spent = [
+            format!("UPDATE {table} SET id = 9223372036854775807"),
+            format!("UPDATE sqlite_sequence SET seq = 9223372036854775807 WHERE name = '{table}'"),
+        ];
+        for spoil in spent {
+            let (_folder, store) = store();
+            let enqueue = || store.write(|tx| enqueue::enqueue(tx, &new_job()).map(|_| ()));
+            enqueue().unwrap();
+            let conn = Connection::open(store.path()).unwrap();
+            let spoil = format!("PRAGMA foreign_keys = OFF; {spoil}");
+            conn.execute_batch(&spoil).unwrap();
+            let error = enqueue().unwrap_err();
+            assert!(error.is_corrupt() && !error.is_full(), "{spoil}: {error}");
+            assert!(error.to_string().contains(what), "{spoil}: {error}");
+        }
+    }
+}
