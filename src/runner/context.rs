@@ -243,7 +243,12 @@ impl Context {
         body: impl FnMut(&mut Tx<'_>) -> crate::Result<()> + Send + 'static,
     ) {
         let posted = self.posted_as(what);
-        let Some(room) = self.backlog().room(bytes) else {
+        let room = match self.queue.store.is_lent_here() {
+            // Nothing else is written before this transaction is over: there is no room to wait for.
+            true => Some(self.backlog().room_anyway(bytes)),
+            false => self.backlog().room(bytes),
+        };
+        let Some(room) = room else {
             let error = "too much waits to be written already";
             return posted.lost(&Error::new(Kind::Full, error));
         };

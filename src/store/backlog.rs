@@ -56,11 +56,7 @@ impl Backlog {
         Some(self.take(level, bytes))
     }
 
-    /// Room for something small that has to be said whatever waits.
-    #[cfg_attr(
-        not(feature = "exec"),
-        allow(dead_code, reason = "commands are a feature")
-    )]
+    /// Room for something small that has to be said whatever waits, or that cannot wait for room.
     pub(crate) fn room_anyway(self: &Arc<Backlog>, bytes: usize) -> Room {
         self.take(self.lock(), bytes + EACH_BYTES)
     }

@@ -426,6 +426,21 @@ fn the_log_until_then_is_saved_and_ends_with_the_completion() {
     assert_eq!(bookings(&shop.scene).len(), 1);
 }
 
+/// It waits for no room, which there would only be after it.
+#[test]
+fn a_transaction_may_log_more_than_may_wait_to_be_written() {
+    let shop = shop(|ctx| {
+        let large = "x".repeat(10 << 20);
+        outcome(ctx.complete_in(|tx| {
+            (0..7).for_each(|_| ctx.log(Level::Debug, large.clone()));
+            insert(tx, ctx)?;
+            Ok(1)
+        }))
+    });
+    let completed = shop.run(1);
+    assert_eq!(story(&shop.queue, completed.id).len(), 8);
+}
+
 /// None ends before all have come so far: one that starved would keep the others here for ever.
 #[test]
 fn others_of_the_process_write_in_turn_with_handlers_that_complete() {
