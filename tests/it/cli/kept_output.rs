@@ -59,17 +59,21 @@ fn output_is_kept_while_the_disk_is_full() {
         r#"set -e
         mkdir disk; mount -t tmpfs -o size=4m none disk
         export JOBQ_DB="$PWD/disk/jobs.db"
+        trap 'kill $runner' EXIT
         jobq enqueue --shell '{}'
         jobq run 2>said & runner=$!
         until test "$(jobq status 1 --json | grep -c '"state":"running"')" = 1; do sleep 0.05; done
         cat /dev/zero >disk/filler 2>filled || true
         touch gate
-        until grep -q 'job 1 prints is kept in memory' said; do sleep 0.05; done
+        for look in $(seq 400); do
+            if grep -q 'job 1 prints is kept in memory' said; then break; fi; sleep 0.05
+        done
+        grep -q 'job 1 prints is kept in memory' said
         jobq list --json | grep -q '"state":"running"'
         rm disk/filler
         jobq wait 1
         jobq logs 1 >shown
-        kill $runner; wait $runner"#,
+        kill $runner; wait $runner; trap - EXIT"#,
         gated("seq 100000")
     );
     let Some(said) = unshared(&jobq, "mount -t tmpfs none /mnt", &script) else {
