@@ -84,7 +84,12 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
 fn run_verb(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
     let session = || Session::new(cli, output, screen.clone());
     match &cli.verb {
-        Verb::Enqueue(args) => enqueue::run(args, &session()?.keeping_short_log()),
+        Verb::Enqueue(args) => {
+            let session = session()?.keeping_short_log();
+            let ended = enqueue::run(args, &session);
+            session.leave_to_the_system();
+            ended
+        }
         Verb::Run(args) => run::run(args, &session()?),
         Verb::Status(args) => status::run(args, &session()?),
         Verb::List(args) => list::run(args, &session()?),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use jobq::{
     Durability, Filter, JobId, Limits, LogAtClose, NetworkFs, OpenMode, Queue, QueueOptions,
-    RunnerRecord, RunnersOf,
+    RunnerRecord,
 };
 
 use super::args::{Cli, Global, JobFilter};
@@ -65,6 +65,20 @@ impl Session {
     pub(crate) fn keeping_short_log(mut self) -> Session {
         self.log_at_close = LogAtClose::KeepShort;
         self
+    }
+
+    /// For the same verb at its end: the system closes the file as well as SQLite does, and need not free
+    /// what SQLite has in memory first. A long log is tidied away.
+    pub(crate) fn leave_to_the_system(self) {
+        const SHORT_BYTES: u64 = 256 * 1024;
+        let Some(queue) = self.queue.get() else {
+            return;
+        };
+        let mut log = queue.path().as_os_str().to_owned();
+        log.push("-wal");
+        if std::fs::metadata(log).is_ok_and(|log| log.len() <= SHORT_BYTES) {
+            std::mem::forget(self);
+        }
     }
 
     /// Where the database is, or will be.
@@ -209,7 +223,7 @@ impl Session {
         if self.output.quiet {
             return;
         }
-        let runners = self.queue().and_then(|queue| queue.runners(RunnersOf::Now));
+        let runners = self.queue().and_then(|queue| queue.runners_at_the_end());
         let Ok(runners) = runners else { return };
         match runners.first() {
             None => self

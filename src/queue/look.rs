@@ -126,6 +126,16 @@ impl Queue {
         runner_records::list(&*self.store.reader()?, of, &self.store.runners_folder())
     }
 
+    /// The runners that have not ended, for a process that has written and ends now: by the writer's
+    /// connection, where a second one would cost more than all else it did. No runner can be started on this
+    /// queue meanwhile.
+    #[doc(hidden)]
+    pub fn runners_at_the_end(&self) -> Result<Vec<RunnerRecord>> {
+        let locks = self.store.runners_folder();
+        self.store
+            .look(|conn| runner_records::list(conn, RunnersOf::Now, &locks))
+    }
+
     /// When the next scheduled job is due.
     ///
     /// # Errors

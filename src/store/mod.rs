@@ -85,6 +85,7 @@ use connection::{Access, OpenConfig, Opened};
 use effects::Effects;
 use identity::OpenFile;
 use reader::{ReadPool, Reader};
+use rusqlite::Connection;
 use schema::Schema;
 use seat::WriterSeat;
 use tx::Tx;
@@ -172,6 +173,18 @@ impl Store {
     pub(crate) fn reader(&self) -> Result<Reader> {
         self.refuse_older()?;
         self.readers.get()
+    }
+
+    /// Reads once by the writer's connection; by a reader's where that is in use.
+    pub(crate) fn look<T>(&self, read: impl Fn(&Connection) -> Result<T>) -> Result<T> {
+        self.refuse_older()?;
+        let Ok(mut lease) = self.seat.lease() else {
+            return read(&*self.reader()?);
+        };
+        let conn = self.file.check_lately().and_then(|()| lease.writer.conn());
+        let found = conn.and_then(read);
+        self.seat.give_back(lease);
+        found
     }
 
     /// For a copy, which is of the schema that the file is of.
