@@ -202,7 +202,7 @@ impl Queue {
         let jobs = batch::prepare(jobs, &self.limits)?;
         let limits = Arc::clone(&self.limits);
         self.store
-            .write(move |tx| batch::add_all(tx, &jobs, &limits))
+            .write_large(move |tx| batch::add_all(tx, &jobs, &limits))
     }
 
     pub(crate) fn checked(&self, job: NewJob) -> Result<CheckedJob> {

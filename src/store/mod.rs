@@ -142,6 +142,16 @@ impl Store {
         written.inspect_err(|error| self.let_go_after(error))
     }
 
+    /// The same for a large write.
+    pub(crate) fn write_large<T: Send + 'static>(
+        &self,
+        body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        self.refuse_older()?;
+        let written = self.seat.write_by_thread(body);
+        written.inspect_err(|error| self.let_go_after(error))
+    }
+
     /// A lock that this process holds and does not use goes when all of its connections are closed. The
     /// writer has closed its own.
     pub(crate) fn let_go_after(&self, error: &Error) {

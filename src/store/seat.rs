@@ -1,7 +1,7 @@
 //! Who writes for this process: nobody yet, a thread of its own, or the dispatcher of a runner.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -42,9 +42,9 @@ pub(crate) struct WriterSeat {
 }
 
 enum Seat {
-    /// Nobody has written yet, or a runner has just ended.
+    /// Whoever writes does so himself.
     Idle(Box<Writer>),
-    /// A thread commits what comes in.
+    /// Several threads have written at once: a thread of its own commits what comes in.
     Thread(JoinHandle<()>),
     /// A runner's dispatcher does.
     Runner,
@@ -86,8 +86,39 @@ impl WriterSeat {
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let (reply, answer) = bounded(1);
+        let call = Box::new(Call::new(body, ReplyTo::Caller(reply)));
+        if let Some(call) = self.write_here(call)? {
+            self.send(call)?;
+        }
+        answer.recv().map_err(|_| gone())?
+    }
+
+    /// The same by the thread in any case, which frees what a large write holds while the caller goes on.
+    pub(crate) fn write_by_thread<T: Send + 'static>(
+        &self,
+        body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = bounded(1);
         self.send(Box::new(Call::new(body, ReplyTo::Caller(reply))))?;
         answer.recv().map_err(|_| gone())?
+    }
+
+    /// Where nobody else in this process writes the caller does: a thread would have to be started, and
+    /// waited for. Gives the command back where somebody else writes.
+    fn write_here(&self, command: Box<dyn Command>) -> Result<Option<Box<dyn Command>>> {
+        self.gate.refuse_inside()?;
+        let mut seat = match self.seat.try_lock() {
+            Ok(seat) => Some(seat),
+            Err(TryLockError::Poisoned(seat)) => Some(seat.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        };
+        match seat.as_deref_mut() {
+            Some(Seat::Idle(writer)) if self.outbox.is_empty() => {
+                write_all(writer, &mut vec![command], &self.backlog);
+                Ok(None)
+            }
+            _ => Ok(Some(command)),
+        }
     }
 
     /// Puts `body` into the next transaction and does not wait. What cannot be written is tried again
