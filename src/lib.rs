@@ -56,7 +56,9 @@
 //!
 //! **One job's way.** `Queue::enqueue` checks it (`store/enqueue.rs`) and posts a command to the
 //! writer's inbox (`store/seat.rs`). The writer applies what is there, a savepoint each, commits, and
-//! replies (`store/writer.rs`). In a runner the same transaction goes on with the dispatcher's turn
+//! replies (`store/writer.rs`). Whoever writes alone in a process applies it himself; a thread does where
+//! several write at once. What nobody waits for (output, log entries) is kept in memory while the file
+//! cannot be written (`store/backlog.rs`, `store/writer/group.rs`). In a runner the same transaction goes on with the dispatcher's turn
 //! (`runner/turn.rs`): settle reports, promote what is due, take over from lost runners, beat, claim
 //! (`store/claim.rs`). After the COMMIT the claimed jobs go down the channel; a worker runs the
 //! handler (`runner/pool.rs`) and reports; one pure function judges what becomes of the job
@@ -88,8 +90,13 @@
 //! log that names another one is put aside (`store/foreign_log.rs`). A new file gets its place by a
 //! rename that replaces nothing, after it was synced (`store/new_file.rs`, `store/backup.rs`,
 //! `store/restore.rs`). A row or page that cannot be read or written twice is set aside with the job,
-//! queue or schedule it belongs to (`part.rs`, `runner/aside.rs`). JSON is checked and made canonical as
+//! queue or schedule it belongs to (`part.rs`, `runner/aside.rs`); a job that was set aside while it ran goes
+//! back once its row is mended (`store/unowned.rs`). JSON is checked and made canonical as
 //! text (`json.rs`).
+//!
+//! **What the system may lack.** A command that finds no descriptor, process or memory gives its attempt back;
+//! `runner/scarcity.rs` says how many run at a time then, and the runner's row what there is too little of. A
+//! lock that the system does not take back is let go by closing all connections (`store/lock_holder.rs`).
 //!
 //! **Modules**, each may use those above it:
 //!
