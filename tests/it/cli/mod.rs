@@ -13,6 +13,7 @@ mod environment;
 mod exec;
 mod exec_end;
 mod exit_codes;
+mod golden;
 mod gone;
 mod histories;
 mod hostile;
