@@ -10,7 +10,8 @@
 use std::path::{Path, PathBuf};
 
 use jobq::{
-    ChildPolicy, Context, Failure, GROUP, Job, JobId, JobRecord, NewJob, Queue, Step, UnknownKinds,
+    ChildPolicy, Context, Failure, GROUP_KIND, Job, JobId, JobRecord, NewJob, Queue, Step,
+    UnknownKinds,
 };
 use serde::{Deserialize, Serialize};
 
@@ -99,7 +100,7 @@ fn main() -> Anything {
 
     // A family that fails at once and calls off the others, and says why.
     let jobs = queue.enqueue_many([
-        NewJob::new(GROUP)
+        NewJob::new(GROUP_KIND)
             .child_policy(ChildPolicy::CancelOthers)
             .label("family"),
         NewJob::of(&CountFile {

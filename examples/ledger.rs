@@ -128,7 +128,7 @@ fn keep_shop(path: &Path, seed: u64, kills: u64) -> Anything<bool> {
         );
     }
     let last = queue.runner().handle(book).until(Until::Drained);
-    let done = last.start()?.wait()?.tally.completed;
+    let done = last.start()?.wait()?.stats.completed;
     println!("  the last runner, unharmed, completed the other {done}");
     judge(&shop, orders)
 }

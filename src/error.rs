@@ -103,7 +103,7 @@ impl Error {
     /// A thread that could not be started, and what to do about it.
     pub fn no_thread(thread: &str, source: std::io::Error) -> Error {
         Error::io(format_args!("the {thread} thread cannot be started"), source)
-            .hint("use fewer workers, or raise the limits of this process on processes (`ulimit -u`) and memory (`ulimit -v`)")
+            .with_hint("use fewer workers, or raise the limits of this process on processes (`ulimit -u`) and memory (`ulimit -v`)")
     }
 
     /// What to do about an error that is a limit of this process, or of the system.
@@ -118,7 +118,7 @@ impl Error {
 
     /// Adds what to do next.
     #[must_use]
-    pub fn hint(mut self, hint: impl Into<String>) -> Error {
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
         self
     }
@@ -194,7 +194,7 @@ impl Error {
     }
 
     /// What to do next, where there is something.
-    pub fn help(&self) -> Option<&str> {
+    pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
     }
 
@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn the_job_in_the_way_can_be_called_otherwise_wherever_the_message_names_it() {
         let parts = ("it would wait for ", JobId(41), ", which is its parent");
-        let error = Error::because_of(Kind::Invalid, parts).hint("see job 41");
+        let error = Error::because_of(Kind::Invalid, parts).with_hint("see job 41");
         assert_eq!(error.job(), Some(JobId(41)));
         let error = error
             .context("line 7")
@@ -336,6 +336,6 @@ mod tests {
             error.to_string(),
             "line 7: it would wait for line 3's, which is its parent"
         );
-        assert_eq!((error.job(), error.help()), (None, None));
+        assert_eq!((error.job(), error.hint()), (None, None));
     }
 }

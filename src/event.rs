@@ -151,7 +151,7 @@ impl FromStr for EventKind {
             .ok_or_else(|| {
                 let names: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
                 Error::invalid(format!("unknown event kind '{name}'"))
-                    .hint(format!("event kinds are {}", names.join(", ")))
+                    .with_hint(format!("event kinds are {}", names.join(", ")))
             })
     }
 }
@@ -243,7 +243,7 @@ impl FromStr for Level {
             .find(|level| level.as_str() == name)
             .ok_or_else(|| {
                 Error::invalid(format!("unknown level '{name}'"))
-                    .hint("levels are debug, info, warn, error")
+                    .with_hint("levels are debug, info, warn, error")
             })
     }
 }

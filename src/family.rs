@@ -10,7 +10,7 @@ use crate::job::{Children, JobId};
 use crate::state::State;
 
 /// The built-in kind of a job that has no work of its own: it is there for its children.
-pub const GROUP: &str = "group";
+pub const GROUP_KIND: &str = "group";
 
 /// What a prerequisite has to come to before the job that waits for it may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,7 +125,7 @@ impl FromStr for ChildPolicy {
             .into_iter()
             .find(|policy| policy.as_str() == name)
             .ok_or_else(|| {
-                Error::invalid(format!("unknown policy '{name}'")).hint(format!(
+                Error::invalid(format!("unknown policy '{name}'")).with_hint(format!(
                     "policies are {}",
                     ChildPolicy::ALL.map(ChildPolicy::as_str).join(", ")
                 ))

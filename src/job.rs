@@ -101,7 +101,7 @@ impl FromStr for Priority {
             .find(|priority| priority.as_str() == name)
             .ok_or_else(|| {
                 Error::invalid(format!("unknown priority '{name}'"))
-                    .hint("priorities are low, normal, high, urgent")
+                    .with_hint("priorities are low, normal, high, urgent")
             })
     }
 }

@@ -197,7 +197,7 @@ pub use cancel::Cancellation;
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use event::{AttemptEnd, Event, EventData, EventId, EventKind, Level, LogEntry};
-pub use family::{ChildPolicy, GROUP, PrerequisiteRule, Step};
+pub use family::{ChildPolicy, GROUP_KIND, PrerequisiteRule, Step};
 pub use job::{
     AttemptRef, Children, DEFAULT_QUEUE, Enqueued, Job, JobId, JobRecord, NewJob, OnDuplicate,
     Prerequisite, Priority, Progress, When,
@@ -205,7 +205,7 @@ pub use job::{
 pub use limit::{Change, QueueLimits, Rate};
 pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
 pub use queue::{
-    BatchProgress, BatchSource, BatchStart, Queue, QueueOptions, Remember, ResumedBatch,
+    BatchDedup, BatchProgress, BatchSource, BatchStart, Queue, QueueOptions, ResumedBatch,
     Transaction,
 };
 pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
@@ -215,7 +215,7 @@ pub use runner::builder::{
     Until,
 };
 pub use runner::context::Context;
-pub use runner::handle::{Ended, FailureWatch, Left, Runner, SetAside, Stopper, Tally};
+pub use runner::handle::{FailureWatch, Remaining, RunReport, RunStats, Runner, SetAside, Stopper};
 pub use runner::handler::{Failure, Handler};
 pub use runner::reload::Reloader;
 pub use rusqlite;
@@ -236,10 +236,10 @@ pub use store::file::{NetworkFs, OpenMode};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use store::floor::Floor;
-pub use store::names::KindsOf;
-pub use store::queues::{LimitsOfQueue, QueueRecord, Which};
+pub use store::names::KindFilter;
+pub use store::queues::{LimitsOfQueue, QueueRecord, QueueSelector};
 pub use store::records::{Filter, Sort};
 pub use store::restore::{InUse, Replaced, Restored};
-pub use store::runner_records::{RunnerRecord, RunnerState, RunnersOf, RunningJob};
+pub use store::runner_records::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
 pub use store::upkeep::{Finding, Severity};
 pub use store::why::Why;

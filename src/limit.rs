@@ -86,11 +86,11 @@ impl QueueLimits {
         check_name("queue's name", queue)?;
         if self.concurrency.value() == Some(0) {
             return Err(Error::invalid("concurrency must be at least 1")
-                .hint("pause the queue (`jobq pause NAME`), or clear the limit with 'none'"));
+                .with_hint("pause the queue (`jobq pause NAME`), or clear the limit with 'none'"));
         }
         if self.max_size.value() == Some(0) {
             return Err(Error::invalid("a queue's size must be at least 1")
-                .hint("give it room for one job, or clear the limit with 'none'"));
+                .with_hint("give it room for one job, or clear the limit with 'none'"));
         }
         if self
             .max_size
@@ -118,7 +118,7 @@ impl Rate {
                 "a rate's number of jobs must be 1 to {MAX_RATE_JOBS}, not {}",
                 self.jobs
             ))
-            .hint("pause a queue to let nothing of it start; say 'none' for no limit"));
+            .with_hint("pause a queue to let nothing of it start; say 'none' for no limit"));
         }
         if self.per < Duration::from_millis(1) || self.per > MAX_RATE_SPAN {
             return Err(Error::invalid(format!(

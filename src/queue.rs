@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use batch::{BatchProgress, BatchSource, BatchStart, Remember, ResumedBatch};
+pub use batch::{BatchDedup, BatchProgress, BatchSource, BatchStart, ResumedBatch};
 pub use transaction::Transaction;
 
 use crate::clock::Clock;
@@ -225,9 +225,11 @@ impl Queue {
     /// As [`Queue::enqueue`]; roll the transaction back then.
     pub fn enqueue_in(&self, conn: &Connection, job: impl Into<NewJob>) -> Result<Enqueued> {
         if conn.is_autocommit() {
-            return Err(Error::invalid("enqueue_in needs an open transaction").hint(
-                "begin one with `transaction_with_behavior(TransactionBehavior::Immediate)`",
-            ));
+            return Err(
+                Error::invalid("enqueue_in needs an open transaction").with_hint(
+                    "begin one with `transaction_with_behavior(TransactionBehavior::Immediate)`",
+                ),
+            );
         }
         schema::check_unchanged(conn)?;
         let job = CheckedJob::new(job.into(), &self.limits)?;

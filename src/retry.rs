@@ -96,7 +96,7 @@ impl FromStr for Backoff {
             .into_iter()
             .find(|backoff| backoff.as_str() == name)
             .ok_or_else(|| {
-                Error::invalid(format!("unknown backoff '{name}'")).hint(format!(
+                Error::invalid(format!("unknown backoff '{name}'")).with_hint(format!(
                     "backoffs are {}",
                     Backoff::ALL.map(Backoff::as_str).join(", ")
                 ))

@@ -111,7 +111,7 @@ impl FromStr for Missed {
             .find(|missed| missed.as_str() == name);
         found.ok_or_else(|| {
             Error::invalid(format!("unknown policy for missed slots '{name}'"))
-                .hint("there are skip, once and all")
+                .with_hint("there are skip, once and all")
         })
     }
 }
@@ -125,7 +125,7 @@ impl FromStr for Overlap {
             .find(|overlap| overlap.as_str() == name);
         found.ok_or_else(|| {
             Error::invalid(format!("unknown policy for overlaps '{name}'"))
-                .hint("there are allow and skip")
+                .with_hint("there are allow and skip")
         })
     }
 }

@@ -105,7 +105,7 @@ impl FromStr for State {
             .into_iter()
             .find(|state| state.as_str() == name)
             .ok_or_else(|| {
-                Error::invalid(format!("unknown state '{name}'")).hint(format!(
+                Error::invalid(format!("unknown state '{name}'")).with_hint(format!(
                     "states are {}",
                     State::ALL.map(State::as_str).join(", ")
                 ))

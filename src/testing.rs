@@ -110,7 +110,7 @@ use crate::clock::{self, Clock};
 use crate::job::{Job, JobRecord, NewJob, When};
 use crate::queue::{Queue, QueueOptions};
 use crate::runner::builder::{Retention, RunnerBuilder};
-use crate::runner::handle::Tally;
+use crate::runner::handle::RunStats;
 use crate::runner::inline::{self, Bounds};
 use crate::state::State;
 use crate::store::connection::Durability;
@@ -208,7 +208,7 @@ impl TestQueue {
     /// The runner's settings are not usable, or jobs follow each other without an end: a thousand more
     /// than there were have run.
     #[track_caller]
-    pub fn run_due(&self, set_up: impl FnOnce(RunnerBuilder) -> RunnerBuilder) -> Tally {
+    pub fn run_due(&self, set_up: impl FnOnce(RunnerBuilder) -> RunnerBuilder) -> RunStats {
         ok(inline::run_due(set_up(self.patient_runner()), BOUNDS))
     }
 
@@ -387,7 +387,7 @@ impl Drop for Folder {
 fn ok<T>(result: Result<T>) -> T {
     match result {
         Ok(value) => value,
-        Err(error) => match error.help() {
+        Err(error) => match error.hint() {
             Some(help) => panic!("{error}; {help}"),
             None => panic!("{error}"),
         },

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use jobq::measure::{drain, fill, thousands};
-use jobq::{Durability, GROUP, JobId, NewJob};
+use jobq::{Durability, GROUP_KIND, JobId, NewJob};
 
 use crate::Done;
 use crate::plan::Plan;
@@ -16,7 +16,7 @@ fn life(plan: &Plan, jobs: usize, with_parent: bool) -> jobq::Result<(f64, f64)>
     let queue = setup.open(&scratch.path().join("family.db"))?;
     let began = Instant::now();
     let parent: Option<JobId> = if with_parent {
-        Some(queue.enqueue(NewJob::new(GROUP))?.id)
+        Some(queue.enqueue(NewJob::new(GROUP_KIND))?.id)
     } else {
         None
     };

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::ProgressBar;
-use jobq::{BatchSource, JobId, NewJob, Queue, Remember};
+use jobq::{BatchDedup, BatchSource, JobId, NewJob, Queue};
 
 pub(crate) use self::added::Added;
 use self::input::{Input, Lines, Place};
@@ -87,7 +87,7 @@ impl CheckedBatch {
     }
 
     /// Adds all of it in one transaction.
-    pub(crate) fn add(&self, queue: &Queue, remember: Remember) -> CliResult<Added> {
+    pub(crate) fn add(&self, queue: &Queue, remember: BatchDedup) -> CliResult<Added> {
         self.bar.set_message("adding");
         let source = self.source(Place::default(), u64::MAX, Arc::default())?;
         let added = self.add_from(source, queue, remember);
@@ -108,7 +108,7 @@ impl CheckedBatch {
         loop {
             let source = self.source(from, jobs, Arc::clone(&known))?;
             let added = self
-                .add_from(source, queue, Remember::No)
+                .add_from(source, queue, BatchDedup::No)
                 .map_err(|error| match from.lines {
                     0 => error,
                     lines => error.context(format_args!(
@@ -136,7 +136,7 @@ impl CheckedBatch {
         })
     }
 
-    fn add_from(&self, source: Source, queue: &Queue, remember: Remember) -> CliResult<Added> {
+    fn add_from(&self, source: Source, queue: &Queue, remember: BatchDedup) -> CliResult<Added> {
         let added = Arc::clone(&source.added);
         let tell = {
             let added = Arc::clone(&added);
@@ -357,7 +357,7 @@ mod tests {
         let folder = Folder::new();
         let batch = folder.read(THREE).unwrap();
         assert_eq!(batch.jobs(), 3);
-        let added = batch.add(&folder.queue, Remember::No).unwrap();
+        let added = batch.add(&folder.queue, BatchDedup::No).unwrap();
         let each: Vec<_> = added.each().map(|job| (job.id.0, job.state)).collect();
         assert_eq!(
             each,
@@ -463,7 +463,7 @@ mod tests {
         assert_ne!(digest(THREE), digest(&THREE.replace("true", "TRUE")));
         let batch = folder.read(THREE).unwrap();
         let added = batch
-            .add(&folder.queue, Remember::Once(batch.digest().to_owned()))
+            .add(&folder.queue, BatchDedup::Once(batch.digest().to_owned()))
             .unwrap();
         assert_eq!(
             folder.queue.batch(batch.digest()).unwrap(),
@@ -476,7 +476,7 @@ mod tests {
         let folder = Folder::new();
         let batch = folder.read(THREE).unwrap();
         folder.file(THREE.replace("\"kind\"", "\"kidn\""));
-        let error = batch.add(&folder.queue, Remember::No).unwrap_err();
+        let error = batch.add(&folder.queue, BatchDedup::No).unwrap_err();
         assert!(error.message().contains("line 3"), "{}", error.message());
         assert_eq!(folder.queue.counts().unwrap().total(), 0);
     }
@@ -488,7 +488,7 @@ mod tests {
         assert_eq!(batch.jobs(), 0);
         assert!(
             batch
-                .add(&folder.queue, Remember::No)
+                .add(&folder.queue, BatchDedup::No)
                 .unwrap()
                 .start
                 .batch()

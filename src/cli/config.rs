@@ -162,7 +162,7 @@ enum DurabilityName {
 }
 
 /// Kinds that have a handler of their own in every runner.
-const BUILT_IN_KINDS: [&str; 3] = ["exec", "sleep", jobq::GROUP];
+const BUILT_IN_KINDS: [&str; 3] = ["exec", "sleep", jobq::GROUP_KIND];
 
 /// The shortest time that a runner waits for.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -223,7 +223,7 @@ impl Config {
                 return Err(CliError::usage(format!(
                     "[kinds.{name}]: the kind {name} is built in"
                 ))
-                .hint("give your handler a kind with another name"));
+                .with_hint("give your handler a kind with another name"));
             }
             let for_commands = [
                 ("env", !kind.env.is_empty()),
@@ -327,9 +327,8 @@ fn explain(error: &toml::de::Error, text: &str, path: &Path) -> CliError {
         None => path.display().to_string(),
     };
     match UnknownKey::of(error.message()) {
-        Some(unknown) => {
-            CliError::usage(format!("{place}: unknown key '{}'", unknown.key)).hint(unknown.hint())
-        }
+        Some(unknown) => CliError::usage(format!("{place}: unknown key '{}'", unknown.key))
+            .with_hint(unknown.hint()),
         None => {
             let told = jobq::json::plain(error.message());
             let key = line

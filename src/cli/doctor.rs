@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 
-use jobq::{Counts, Filter, Finding, Queue, RunnerRecord, RunnersOf, Severity, Sort, State};
+use jobq::{Counts, Filter, Finding, Queue, RunnerFilter, RunnerRecord, Severity, Sort, State};
 use serde::Serialize;
 
 use super::args;
@@ -64,9 +64,11 @@ fn with_remedy(error: jobq::Error) -> CliError {
     let (foreign, corrupt) = (error.is_not_a_database(), error.is_corrupt());
     let error = CliError::from(error);
     if corrupt {
-        error.hint("jobq restore BACKUP, or save what can be read: sqlite3 FILE .recover")
+        error.with_hint("jobq restore BACKUP, or save what can be read: sqlite3 FILE .recover")
     } else if foreign {
-        error.hint("it is some other file: name the right one with --db, or `jobq restore BACKUP`")
+        error.with_hint(
+            "it is some other file: name the right one with --db, or `jobq restore BACKUP`",
+        )
     } else {
         error
     }
@@ -186,7 +188,7 @@ fn mode(path: &Path) -> Option<Finding> {
 
 /// Whether somebody is there to run what is to be run.
 fn on_runners(queue: &Queue) -> CliResult<Vec<Finding>> {
-    let runners = queue.runners(RunnersOf::Now)?;
+    let runners = queue.runners(RunnerFilter::Now)?;
     let oldest = Filter {
         states: vec![State::Pending],
         sort: Sort::Oldest,

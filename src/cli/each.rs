@@ -175,7 +175,7 @@ pub(super) fn states(
         let states = State::ALL.into_iter().filter(|state| is_for(*state));
         let states: Vec<_> = states.map(State::as_str).collect();
         return Err(CliError::usage(format!("{state} jobs cannot be {verb}"))
-            .hint(format!("jobs can be {verb} that are {}", states.join(", "))));
+            .with_hint(format!("jobs can be {verb} that are {}", states.join(", "))));
     }
     Ok(match asked {
         [] => State::ALL
@@ -235,7 +235,7 @@ pub(super) fn any_matches(queue: &Queue, filter: &Filter) -> jobq::Result<bool> 
 /// What was typed may not be what was meant.
 pub(super) fn no_match() -> CliError {
     CliError::not_found("no job matches, in whatever state")
-        .hint("`jobq list` shows the jobs in the file with their queues and kinds")
+        .with_hint("`jobq list` shows the jobs in the file with their queues and kinds")
 }
 
 fn has_moved_on(error: &jobq::Error) -> bool {

@@ -101,7 +101,7 @@ impl Edits {
                     "job {id} is not a command: its kind is '{}'",
                     job.kind
                 ))
-                .hint("change its payload: --payload JSON"));
+                .with_hint("change its payload: --payload JSON"));
             }
             edit.payload.clone_from(&self.payload);
             return Ok(edit);
@@ -241,7 +241,7 @@ fn refuse_fixed(fixed: &args::Fixed) -> CliResult<()> {
     match is.into_iter().find(|(given, ..)| *given) {
         None => Ok(()),
         Some((_, what, why)) => Err(CliError::usage(format!("{what} cannot be edited: {why}"))
-            .hint("cancel the job and enqueue another: jobq cancel ID")),
+            .with_hint("cancel the job and enqueue another: jobq cancel ID")),
     }
 }
 

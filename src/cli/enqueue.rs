@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jobq::handlers::exec::{MAX_INPUT_BYTES, Program};
-use jobq::{JobId, Remember, State, When};
+use jobq::{BatchDedup, JobId, State, When};
 
 use super::args::{Enqueue, Start};
 use super::batch::{Added, CheckedBatch};
@@ -30,7 +30,7 @@ pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
         return Err(CliError::usage(
             "a child of a running job begins when the attempt that adds it has completed: this one cannot wait for it",
         )
-        .hint("leave --wait and --follow out; a parent with --final-step is run again when its children are final"));
+        .with_hint("leave --wait and --follow out; a parent with --final-step is run again when its children are final"));
     }
     let origin = Origin::here(Arc::clone(&session.config))?
         .usual(options)
@@ -143,7 +143,7 @@ pub(super) fn options(args: &Enqueue, session: &Session) -> CliResult<Options> {
 pub(super) fn as_text(what: &str, given: &OsStr) -> CliResult<String> {
     given.to_str().map(str::to_owned).ok_or_else(|| {
         CliError::usage(format!("{what} is not UTF-8: {given:?}"))
-            .hint("a job's payload is JSON, which holds text only; rename the file, or wrap the command in a script")
+            .with_hint("a job's payload is JSON, which holds text only; rename the file, or wrap the command in a script")
     })
 }
 
@@ -168,7 +168,7 @@ pub(super) fn variables(given: &[OsString], all: bool) -> CliResult<Vec<EnvItem>
         let item = text.parse();
         items.push(item.map_err(|why: String| {
             CliError::usage(format!("--env: {why}"))
-                .hint("it is NAME, NAME=VALUE, or a pattern of names: 'AWS_*'")
+                .with_hint("it is NAME, NAME=VALUE, or a pattern of names: 'AWS_*'")
         })?);
     }
     Ok(items)
@@ -216,7 +216,7 @@ pub(super) fn input(given: &OsStr) -> CliResult<Vec<u8>> {
     read.map_err(|error| CliError::io(&name, &error))?;
     if bytes.len() as u64 == most {
         let error = format!("{name}: more than {MAX_INPUT_BYTES} bytes cannot be kept with a job");
-        return Err(CliError::usage(error).hint(
+        return Err(CliError::usage(error).with_hint(
             "keep it in a file, and let the command read that: --shell 'CMD < /path/to/file'",
         ));
     }
@@ -236,7 +236,7 @@ fn add_batch(args: &Enqueue, path: &Path, origin: Origin, session: &Session) -> 
     limits::sync(session)?;
     let mut told = Told::default();
     match args.chunk {
-        None => told.tell(&batch.add(&queue, Remember::No)?, session)?,
+        None => told.tell(&batch.add(&queue, BatchDedup::No)?, session)?,
         Some(jobs) => {
             batch.add_in_chunks(&queue, jobs.get(), |added| told.tell(added, session))?;
         }
@@ -295,7 +295,7 @@ impl Told {
         let printed = print_added(added, session);
         // Whoever tries again on an error would have them twice.
         printed.map_err(|error| match self.ids {
-            Some((first, last)) => CliError::from(error).hint(format!(
+            Some((first, last)) => CliError::from(error).with_hint(format!(
                 "jobs {first} to {last} are in the queue all the same"
             )),
             None => CliError::from(error),

@@ -26,7 +26,7 @@ pub(super) fn tell(enqueued: &Enqueued, session: &Session) -> CliResult<()> {
     let printed = session.output.line(enqueued, text);
     // Whoever tries again on an error would have it twice.
     printed.map_err(|error| {
-        CliError::from(error).hint(format!("job {id} is in the queue all the same"))
+        CliError::from(error).with_hint(format!("job {id} is in the queue all the same"))
     })
 }
 

@@ -176,7 +176,7 @@ impl Environ {
             },
             None if unset == Unset::LeaveOut => Ok(None),
             None => Err(CliError::usage(format!("env: {name} is not set here"))
-                .hint(format!("give it a value: {name}=VALUE"))),
+                .with_hint(format!("give it a value: {name}=VALUE"))),
         }
     }
 }

@@ -105,7 +105,8 @@ impl CliError {
 
     /// There is no job of this number.
     pub(crate) fn no_job(id: JobId) -> CliError {
-        CliError::not_found(format!("no job {id}")).hint("`jobq list` shows the jobs in the file")
+        CliError::not_found(format!("no job {id}"))
+            .with_hint("`jobq list` shows the jobs in the file")
     }
 
     /// A file could not be read or written.
@@ -127,7 +128,7 @@ impl CliError {
 
     /// Adds what to do next.
     #[must_use]
-    pub(crate) fn hint(mut self, hint: impl Into<String>) -> CliError {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> CliError {
         self.0.hint = Some(hint.into());
         self
     }
@@ -209,11 +210,10 @@ impl From<jobq::Error> for CliError {
             Exit::Failed
         };
         let told = CliError::new(exit, What::Message(error.to_string()));
-        match error.help() {
-            Some(hint) => told.hint(hint),
-            None if error.is_no_database() => {
-                told.hint("the first `jobq enqueue` or `jobq run` makes it; --db names another")
-            }
+        match error.hint() {
+            Some(hint) => told.with_hint(hint),
+            None if error.is_no_database() => told
+                .with_hint("the first `jobq enqueue` or `jobq run` makes it; --db names another"),
             None => told,
         }
     }
@@ -230,7 +230,7 @@ impl From<io::Error> for CliError {
             _ => {
                 let failed = CliError::failed(error.to_string());
                 match jobq::Error::of_limit(&error) {
-                    Some(hint) => failed.hint(hint),
+                    Some(hint) => failed.with_hint(hint),
                     None => failed,
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jobq::{JobId, Queue, RunnerRecord, RunnersOf};
+use jobq::{JobId, Queue, RunnerFilter, RunnerRecord};
 
 /// `runner 1 is gone; the next runner to start takes over its 2 jobs`.
 pub(super) fn said(runner: &RunnerRecord) -> String {
@@ -16,7 +16,7 @@ pub(super) fn said(runner: &RunnerRecord) -> String {
 
 /// The jobs that are held by runners that are gone, and by which.
 pub(super) fn holders(queue: &Queue) -> jobq::Result<HashMap<JobId, i64>> {
-    let mut runners = queue.runners(RunnersOf::Now)?;
+    let mut runners = queue.runners(RunnerFilter::Now)?;
     runners.retain(|runner| !runner.is_alive());
     let held = runners
         .iter()

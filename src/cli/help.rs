@@ -89,8 +89,8 @@ fn no_help(command: &clap::Command, word: &str) -> CliError {
     let names = command.get_subcommands().map(clap::Command::get_name);
     let error = CliError::usage(format!("there is no help on '{word}'"));
     match nearest(word, names.chain(TOPICS.map(|(name, _)| name))) {
-        Some(name) => error.hint(format!("did you mean '{name}'?")),
-        None => error.hint("`jobq help` lists the commands"),
+        Some(name) => error.with_hint(format!("did you mean '{name}'?")),
+        None => error.with_hint("`jobq help` lists the commands"),
     }
 }
 

@@ -60,7 +60,7 @@ impl LimitedQueue {
             ("weight", QueueLimits { weight, ..keep }),
         ] {
             alone.check(name).map_err(|error| {
-                CliError::from(error).context(&table).hint(format!(
+                CliError::from(error).context(&table).with_hint(format!(
                     "leave {key} out to set none; `jobq pause {}` lets nothing of the queue start",
                     word(name)
                 ))

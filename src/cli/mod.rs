@@ -154,5 +154,5 @@ fn usage_error(error: clap::Error, words: &[OsString]) -> CliError {
     typed[0] = "jobq".to_owned();
     typed.insert(at, "--".to_owned());
     CliError::usage(format!("unexpected argument '{bare}'"))
-        .hint(format!("a command follows two dashes: {}", typed.join(" ")))
+        .with_hint(format!("a command follows two dashes: {}", typed.join(" ")))
 }

@@ -168,7 +168,7 @@ impl Options {
         };
         Err(
             CliError::usage(format!("{what} goes with a unique key, and there is none"))
-                .hint("say what the job is unique by: --unique KEY or --unique-by-payload"),
+                .with_hint("say what the job is unique by: --unique KEY or --unique-by-payload"),
         )
     }
 }

@@ -87,7 +87,7 @@ impl Origin {
             .into_string()
             .map_err(|cwd| {
                 CliError::failed(format!("the working directory {cwd:?} is not UTF-8"))
-                    .hint("a job can remember only a directory whose name is UTF-8")
+                    .with_hint("a job can remember only a directory whose name is UTF-8")
             })?;
         let environ = Environ::here();
         let mut env = environ.remembered();

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use jiff::Timestamp;
 use jobq::{
-    Counts, Filter, JobId, JobRecord, Queue, QueueRecord, RunnerRecord, RunnerState, RunnersOf,
+    Counts, Filter, JobId, JobRecord, Queue, QueueRecord, RunnerFilter, RunnerRecord, RunnerState,
     Sort, State,
 };
 
@@ -71,7 +71,7 @@ impl Overview {
             limit: Some(FAILURES),
             ..Filter::default()
         };
-        let runners = queue.runners(RunnersOf::Now)?;
+        let runners = queue.runners(RunnerFilter::Now)?;
         let shown = match format {
             Format::Json => 0,
             Format::Table => WORKERS,

@@ -118,11 +118,11 @@ fn some_ids(word: &str) -> CliResult<Ids> {
     let number = |text: &str| text.parse::<i64>().ok().filter(|id| *id > 0);
     let (Some(first), Some(last)) = (number(first), number(last)) else {
         return Err(CliError::usage(format!("'{word}' is not a job id"))
-            .hint("jobs are named by their numbers, like 42, 3,5 or 8-12, or by @last"));
+            .with_hint("jobs are named by their numbers, like 42, 3,5 or 8-12, or by @last"));
     };
     if first > last {
         return Err(CliError::usage(format!("'{word}' runs backwards"))
-            .hint(format!("write {last}-{first}")));
+            .with_hint(format!("write {last}-{first}")));
     }
     if last - first >= MAX_RANGE {
         return Err(CliError::usage(format!(

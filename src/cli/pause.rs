@@ -1,6 +1,6 @@
 //! `jobq pause` and `jobq resume`.
 
-use jobq::{Queue, Which};
+use jobq::{Queue, QueueSelector};
 use serde::Serialize;
 
 use super::args;
@@ -59,8 +59,10 @@ pub(super) fn resume(args: &args::Resume, session: &Session) -> CliResult {
     Ok(Exit::Done)
 }
 
-fn which(name: Option<&str>) -> Which {
-    name.map_or(Which::All, |name| Which::Named(name.to_owned()))
+fn which(name: Option<&str>) -> QueueSelector {
+    name.map_or(QueueSelector::All, |name| {
+        QueueSelector::Named(name.to_owned())
+    })
 }
 
 fn said(answer: &Answer<'_>) -> String {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobq::{KindsOf, Retention, State};
+use jobq::{KindFilter, Retention, State};
 use serde::Serialize;
 
 use super::args;
@@ -52,9 +52,9 @@ pub(super) fn run(args: &args::Prune, session: &Session) -> CliResult {
 
 /// The kinds that are kept for a time of their own, each by itself, and all others together. An age
 /// that was typed goes for all.
-fn sorts<'a>(args: &args::Prune, session: &'a Session) -> Vec<(Option<&'a str>, KindsOf)> {
+fn sorts<'a>(args: &args::Prune, session: &'a Session) -> Vec<(Option<&'a str>, KindFilter)> {
     if args.older_than.is_some() {
-        return vec![(None, KindsOf::All)];
+        return vec![(None, KindFilter::All)];
     }
     let kinds = session.config.kinds.iter();
     let own: Vec<&str> = kinds
@@ -62,10 +62,10 @@ fn sorts<'a>(args: &args::Prune, session: &'a Session) -> Vec<(Option<&'a str>, 
         .map(|(name, _)| name.as_str())
         .collect();
     let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
-    let mut sorts = vec![(None, KindsOf::AllBut(names(&own)))];
+    let mut sorts = vec![(None, KindFilter::AllBut(names(&own)))];
     sorts.extend(
         own.iter()
-            .map(|kind| (Some(*kind), KindsOf::Only(names(&[*kind])))),
+            .map(|kind| (Some(*kind), KindFilter::Only(names(&[*kind])))),
     );
     sorts
 }

@@ -62,7 +62,7 @@ fn this_attempt(env: &dyn Fn(&str) -> Option<String>) -> CliResult<AttemptRef> {
             job: JobId(job),
             attempt,
         }),
-        _ => Err(CliError::usage("this only works inside a running job").hint(
+        _ => Err(CliError::usage("this only works inside a running job").with_hint(
             "a command that `jobq run` runs finds JOBQ_DB, JOBQ_JOB_ID and JOBQ_ATTEMPT in its environment",
         )),
     }

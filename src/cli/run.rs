@@ -15,8 +15,9 @@ use std::time::Duration;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
 use jobq::handlers::sleep::{Sleep, SleepHandler};
 use jobq::{
-    Batch, BatchStart, Ended, Filter, Job, JobId, JobRecord, KindRetention, Queue, QueueRecord,
-    Remember, ResumedBatch, Retention, Runner, RunnerBuilder, Sort, State, UnknownKinds, Until,
+    Batch, BatchDedup, BatchStart, Filter, Job, JobId, JobRecord, KindRetention, Queue,
+    QueueRecord, ResumedBatch, Retention, RunReport, Runner, RunnerBuilder, Sort, State,
+    UnknownKinds, Until,
 };
 
 use self::failures::Failures;
@@ -94,7 +95,7 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
         Some(batch) if args.drain => queue.batch_progress(batch)?.ended_badly,
         _ => 0,
     };
-    let failed = ended.tally.failed + ended.tally.cancelled + ended_badly;
+    let failed = ended.stats.failed + ended.stats.cancelled + ended_badly;
     if args.drain && failed > 0 {
         hint_at_retry((id, since), batch, session)?;
     }
@@ -106,7 +107,7 @@ pub(super) fn run(args: &Run, session: &Session) -> CliResult {
 }
 
 /// What had to be left alone, because the file is damaged there.
-fn set_aside(ended: &Ended) -> Option<CliError> {
+fn set_aside(ended: &RunReport) -> Option<CliError> {
     let first = ended.set_aside.first()?;
     let more = match ended.set_aside.len() - 1 {
         0 => String::new(),
@@ -114,7 +115,7 @@ fn set_aside(ended: &Ended) -> Option<CliError> {
     };
     let error = format!("{} was set aside: {}{more}", first.what, first.why);
     let hint = "`jobq doctor` says what is damaged, `jobq why ID` whether a job is";
-    Some(CliError::failed(error).hint(hint))
+    Some(CliError::failed(error).with_hint(hint))
 }
 
 /// A queue that nobody has put a job into may be a mistake in writing.
@@ -202,8 +203,8 @@ fn add_batch(path: &Path, args: &Run, session: &Session) -> CliResult<Option<Bat
     let file = CheckedBatch::read(path, origin, &queue, &session.screen)?;
     let digest = file.digest().to_owned();
     let remember = match args.again {
-        true => Remember::Again(digest),
-        false => Remember::Once(digest),
+        true => BatchDedup::Again(digest),
+        false => BatchDedup::Once(digest),
     };
     let start = file.add(&queue, remember)?.start;
     match &start {
@@ -383,7 +384,7 @@ fn announce(args: &Run, runner: &Runner, queue: &Queue, session: &Session) {
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Waits until the runner has ended; looks after it meanwhile only where somebody wants to know.
-fn wait(runner: Runner, show: &mut Show, service: &mut Service) -> jobq::Result<Ended> {
+fn wait(runner: Runner, show: &mut Show, service: &mut Service) -> jobq::Result<RunReport> {
     while (show.is_live() || service.has_watchdog()) && !runner.has_ended() {
         match show.update(&runner) {
             // The runner itself says so, once what it runs has ended.

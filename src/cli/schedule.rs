@@ -100,8 +100,8 @@ fn missing(name: &str, session: &Session) -> jobq::Result<CliError> {
     let names = known.iter().map(|schedule| schedule.name.as_str());
     let error = CliError::not_found(format!("no schedule '{name}'"));
     Ok(match nearest(name, names) {
-        Some(meant) => error.hint(format!("did you mean '{meant}'?")),
-        None => error.hint("`jobq schedule list` shows them"),
+        Some(meant) => error.with_hint(format!("did you mean '{meant}'?")),
+        None => error.with_hint("`jobq schedule list` shows them"),
     })
 }
 
@@ -109,20 +109,20 @@ fn add(args: &ScheduleAdd, session: &Session) -> CliResult {
     if args.job.batch.is_some() {
         return Err(
             CliError::usage("a schedule has one job, and no --batch of them")
-                .hint("let its job enqueue them: --shell 'jobq enqueue --batch jobs.jsonl'"),
+                .with_hint("let its job enqueue them: --shell 'jobq enqueue --batch jobs.jsonl'"),
         );
     }
     if args.job.one.wait || args.job.one.follow {
         return Err(
             CliError::usage("a schedule has no job yet that could be waited for")
-                .hint("`jobq schedule run NAME` enqueues one now"),
+                .with_hint("`jobq schedule run NAME` enqueues one now"),
         );
     }
     // clap would name --batch among what is missing.
     if args.job.command.is_empty() && args.job.shell.is_none() && args.job.kind.is_none() {
         return Err(
             CliError::usage("a schedule needs a job: a command, --shell or --kind")
-                .hint("jobq schedule add NAME CRON -- CMD ARG…"),
+                .with_hint("jobq schedule add NAME CRON -- CMD ARG…"),
         );
     }
     let options = enqueue::options(&args.job, session)?;
@@ -228,7 +228,7 @@ fn slots_to_come(args: &ScheduleNext, session: &Session) -> CliResult<Vec<Zoned>
     if args.timezone.is_some() {
         return Err(
             CliError::usage(format!("schedule '{rule}' has a time zone, {zone}"))
-                .hint("leave out --tz, or give the rule itself"),
+                .with_hint("leave out --tz, or give the rule itself"),
         );
     }
     if schedule.paused_at.is_some() {

@@ -242,7 +242,7 @@ impl Session {
     fn last_id(&self) -> CliResult<JobId> {
         self.queue()?.last_id()?.ok_or_else(|| {
             CliError::not_found(format!("@last: there is no job in {}", self.db.display()))
-                .hint("add one: jobq enqueue -- CMD ARG…")
+                .with_hint("add one: jobq enqueue -- CMD ARG…")
         })
     }
 }
@@ -289,7 +289,7 @@ impl Existing {
             1 => format!("no job {}", named.join(" ")),
             jobs => format!("no such jobs: {} ({jobs} of them)", named.join(" ")),
         };
-        Some(CliError::not_found(message).hint("`jobq list` shows the jobs in the file"))
+        Some(CliError::not_found(message).with_hint("`jobq list` shows the jobs in the file"))
     }
 }
 
@@ -311,7 +311,7 @@ fn is_given(path: &Path) -> bool {
 fn check_given(db: Option<&Path>, variable: Option<&OsStr>) -> CliResult<()> {
     let is_empty = db.is_some_and(|db| !is_given(db));
     if is_empty && variable.is_none_or(|variable| !variable.is_empty()) {
-        return Err(CliError::usage("--db is empty").hint("name a file: --db PATH"));
+        return Err(CliError::usage("--db is empty").with_hint("name a file: --db PATH"));
     }
     Ok(())
 }
@@ -326,7 +326,7 @@ fn default_db(env: &dyn Fn(&str) -> Option<OsString>) -> CliResult<PathBuf> {
     };
     Err(
         CliError::usage(format!("{home}: there is no place for the database"))
-            .hint("say where it is: --db PATH, or JOBQ_DB=PATH in the environment"),
+            .with_hint("say where it is: --db PATH, or JOBQ_DB=PATH in the environment"),
     )
 }
 

@@ -29,7 +29,7 @@ pub(super) fn run(args: &Wait, session: &Session) -> CliResult {
     }
     let [id] = ids[..] else {
         return Err(CliError::usage("--exit-code goes with one job")
-            .hint("wait for them one by one, or leave it out"));
+            .with_hint("wait for them one by one, or leave it out"));
     };
     let exit = until_told(&[id], args.timeout, session)?;
     let attempts = session.queue()?.attempts(id)?;

@@ -1,6 +1,6 @@
 //! What a job is about, in a line.
 
-use jobq::{Children, GROUP, JobRecord, Progress, State};
+use jobq::{Children, GROUP_KIND, JobRecord, Progress, State};
 use serde::Deserialize;
 
 use super::why::word;
@@ -66,7 +66,7 @@ pub(super) fn task(job: &JobRecord) -> String {
 
 /// A group has no work of its own, and so hardly ever a payload.
 pub(super) fn is_plain_group(job: &JobRecord) -> bool {
-    job.kind == GROUP && job.payload.get() == "null"
+    job.kind == GROUP_KIND && job.payload.get() == "null"
 }
 
 /// `3 of 5 done, 1 failed or cancelled`.

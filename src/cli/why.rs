@@ -37,7 +37,7 @@ impl Told {
         }
     }
 
-    fn hint(mut self, hint: impl Into<String>) -> Told {
+    fn with_hint(mut self, hint: impl Into<String>) -> Told {
         self.hint = Some(hint.into());
         self
     }
@@ -122,24 +122,24 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
                 rfc3339(*deadline)
             ),
         )
-        .hint(format!("`jobq retry {id}`, once it is cancelled, lets it run without a deadline")),
+        .with_hint(format!("`jobq retry {id}`, once it is cancelled, lets it run without a deadline")),
         Why::Damaged { state, what } => damaged(id, *state, what),
         Why::AllPaused => {
-            pending(id, "all_paused", "all queues are paused").hint("`jobq resume` resumes them")
+            pending(id, "all_paused", "all queues are paused").with_hint("`jobq resume` resumes them")
         }
         Why::QueuePaused(queue) => {
             pending(id, "queue_paused", &format!("queue '{queue}' is paused"))
-                .hint(format!("`jobq resume {}` resumes it", word(queue)))
+                .with_hint(format!("`jobq resume {}` resumes it", word(queue)))
         }
         Why::NoRunner => {
-            pending(id, "no_runner", "no runner is active").hint("start one with `jobq run`")
+            pending(id, "no_runner", "no runner is active").with_hint("start one with `jobq run`")
         }
         Why::NoHandler(kind) => pending(
             id,
             "no_handler",
             &format!("no active runner has a handler for kind '{kind}'"),
         )
-        .hint(format!(
+        .with_hint(format!(
             "give `jobq run` a [kinds.{kind}] section in jobq.toml, or start the program that handles '{kind}'"
         )),
         Why::QueueNotServed(queue) => pending(
@@ -147,13 +147,13 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Told {
             "queue_not_served",
             &format!("no runner that could run it serves queue '{queue}'"),
         )
-        .hint(format!("start one that does: `jobq run --queue {}`", word(queue))),
+        .with_hint(format!("start one that does: `jobq run --queue {}`", word(queue))),
         Why::RunnersStopping => pending(
             id,
             "runners_stopping",
             "every runner that could run it is about to stop",
         )
-        .hint("start another: `jobq run`"),
+        .with_hint("start another: `jobq run`"),
         Why::InLine {
             ahead,
             running,
@@ -170,7 +170,7 @@ fn damaged(id: JobId, state: State, what: &str) -> Told {
         "damaged",
         format!("job {id} is {state}, and set aside by runners: the file is damaged: {what}"),
     )
-    .hint("`jobq doctor` says what else is; restore a backup, or mend the row")
+    .with_hint("`jobq doctor` says what else is; restore a backup, or mend the row")
 }
 
 fn pending(id: JobId, rule: &'static str, reason: &str) -> Told {
@@ -185,13 +185,13 @@ fn relations(id: JobId, why: &Why) -> Told {
             let named = limits::with_states(jobs);
             let more = limits::and_more(*more);
             blocked("waits_for", format!("waits for {named}{more}"))
-                .hint(format!("`jobq why {}` says what keeps that one", jobs[0].0))
+                .with_hint(format!("`jobq why {}` says what keeps that one", jobs[0].0))
         }
         Why::ParentFirst { parent, state } => blocked(
             "parent_first",
             format!("the own part of its parent {parent} ({state}) comes first"),
         )
-        .hint(format!("`jobq why {parent}` says what keeps the parent")),
+        .with_hint(format!("`jobq why {parent}` says what keeps the parent")),
         Why::SpawnerFirst { spawner } => blocked(
             "spawner_first",
             format!("it begins when the attempt of job {spawner} that spawned it has completed"),
@@ -203,12 +203,12 @@ fn relations(id: JobId, why: &Why) -> Told {
                 children_are(children.live(), children.total)
             ),
         )
-        .hint(format!("`jobq list --parent {id}` shows them")),
+        .with_hint(format!("`jobq list --parent {id}` shows them")),
         _ => Told::new(
             "no_child_yet",
             format!("job {id} is waiting: it is a group without children"),
         )
-        .hint(format!(
+        .with_hint(format!(
             "give it one: `jobq enqueue --parent {id} -- CMD`; or end it: `jobq cancel {id}`"
         )),
     }
@@ -220,7 +220,7 @@ fn ended(id: JobId, state: State, error: Option<&str>) -> Told {
     let told = Told::new(state.as_str(), format!("job {id} {ended}{because}"));
     match state {
         State::Completed => told,
-        _ => told.hint(format!("`jobq retry {id}` runs it again")),
+        _ => told.with_hint(format!("`jobq retry {id}` runs it again")),
     }
 }
 
@@ -231,7 +231,7 @@ fn not_due(id: JobId, reason: WaitReason, due: &str) -> Told {
         WaitReason::Snooze => ("snoozed", "its handler snoozed it; it"),
     };
     Told::new(rule, format!("job {id} is scheduled: {because} {due}"))
-        .hint(format!("`jobq edit {id} --in 0s` makes it due now"))
+        .with_hint(format!("`jobq edit {id} --in 0s` makes it due now"))
 }
 
 fn in_line(id: JobId, ahead: u64, running: u64, workers: u64) -> Told {
@@ -252,7 +252,7 @@ fn in_line(id: JobId, ahead: u64, running: u64, workers: u64) -> Told {
     if busy < workers {
         return told;
     }
-    told.hint(format!(
+    told.with_hint(format!(
         "`jobq edit {id} --priority urgent` moves it up, `jobq run --workers N` adds workers"
     ))
 }

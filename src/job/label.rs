@@ -114,7 +114,7 @@ impl Labels {
     fn id(&self, label: &str) -> Result<JobId> {
         self.0.get(label).copied().ok_or_else(|| {
             Error::invalid(format!("no earlier job has the label '{label}'"))
-                .hint("labels name jobs of the same call, and only those before")
+                .with_hint("labels name jobs of the same call, and only those before")
         })
     }
 }

@@ -160,7 +160,7 @@ fn check_repeatable(job: &NewJob) -> Result<()> {
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!("a schedule's job cannot have {what}")).hint(why))
+    Err(Error::invalid(format!("a schedule's job cannot have {what}")).with_hint(why))
 }
 
 fn whole_ms(duration: Duration) -> u64 {
@@ -243,7 +243,7 @@ mod tests {
             let error = JobTemplate::new(job, &RetryPolicy::default()).unwrap_err();
             assert!(error.is_invalid_input());
             assert!(error.to_string().contains(what), "{error}");
-            assert!(error.help().is_some());
+            assert!(error.hint().is_some());
         }
     }
 

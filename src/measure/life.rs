@@ -73,12 +73,12 @@ pub fn drain(queue: &Queue, jobs: usize) -> Result<Duration> {
     let began = clock::instant();
     let ended = runner.start()?.wait()?;
     let took = began.elapsed();
-    if ended.tally.completed == jobs as u64 {
+    if ended.stats.completed == jobs as u64 {
         Ok(took)
     } else {
         Err(Error::wrong_state(format!(
             "{} of {jobs} jobs were completed",
-            ended.tally.completed
+            ended.stats.completed
         )))
     }
 }

@@ -22,7 +22,7 @@ pub trait BatchSource: Send + 'static {
 
 /// Whether a batch is remembered by a digest of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Remember {
+pub enum BatchDedup {
     /// It is not.
     No,
     /// It is. While a job of the same batch is unfinished, failed or was cancelled, nothing is added:
@@ -86,7 +86,7 @@ pub struct BatchProgress {
 
 impl Queue {
     /// Adds a batch of any size in one transaction with flat memory: only
-    /// [labels](NewJob::label) are kept. One that is remembered [`Once`](Remember::Once) is not added
+    /// [labels](NewJob::label) are kept. One that is remembered [`Once`](BatchDedup::Once) is not added
     /// while it is not done: what failed of it or was cancelled is put back in the same transaction.
     ///
     /// # Errors
@@ -94,7 +94,7 @@ impl Queue {
     pub fn enqueue_batch(
         &self,
         source: impl BatchSource,
-        remember: Remember,
+        remember: BatchDedup,
     ) -> Result<BatchStart> {
         self.enqueue_batch_each(source, remember, |_| {})
     }
@@ -108,12 +108,12 @@ impl Queue {
     pub fn enqueue_batch_each(
         &self,
         mut source: impl BatchSource,
-        remember: Remember,
+        remember: BatchDedup,
         mut each: impl FnMut(Enqueued) + Send + 'static,
     ) -> Result<BatchStart> {
         let limits = Arc::clone(&self.limits);
         self.store.write(move |tx| {
-            if let Remember::Once(digest) = &remember
+            if let BatchDedup::Once(digest) = &remember
                 && let Some(resumed) = resume(tx, digest)?
             {
                 return Ok(BatchStart::Resumed(resumed));
@@ -130,7 +130,7 @@ impl Queue {
                 }
                 each(added);
             }
-            if let (Remember::Once(digest) | Remember::Again(digest), Some(batch)) =
+            if let (BatchDedup::Once(digest) | BatchDedup::Again(digest), Some(batch)) =
                 (&remember, batch)
             {
                 batches::remember(tx, digest, batch)?;

@@ -13,10 +13,10 @@ use crate::store::backup;
 use crate::store::checked::check_payload;
 use crate::store::edit::{self, Cancelled, Edit};
 use crate::store::locks;
-use crate::store::names::{self, KindsOf};
+use crate::store::names::{self, KindFilter};
 use crate::store::new_file;
 use crate::store::prune::{self, Allowance, Pass, Sweep};
-use crate::store::queues::{self, Which};
+use crate::store::queues::{self, QueueSelector};
 use crate::store::tx::Tx;
 use crate::store::upkeep::{self, Finding};
 use crate::store::{ended, head, requeue, uniques};
@@ -210,7 +210,7 @@ impl Queue {
     /// # Errors
     /// The state is not final, or the file cannot be written; what was removed until then is gone.
     pub fn prune(&self, state: State, older_than: Duration) -> Result<u64> {
-        self.prune_kinds(&KindsOf::All, state, older_than)
+        self.prune_kinds(&KindFilter::All, state, older_than)
     }
 
     /// How many jobs [`Queue::prune`] would remove.
@@ -218,18 +218,23 @@ impl Queue {
     /// # Errors
     /// The state is not final, or the file cannot be read.
     pub fn prunable(&self, state: State, older_than: Duration) -> Result<u64> {
-        self.prunable_kinds(&KindsOf::All, state, older_than)
+        self.prunable_kinds(&KindFilter::All, state, older_than)
     }
 
     /// [`Queue::prune`] for jobs of these kinds.
     ///
     /// # Errors
     /// As [`Queue::prune`].
-    pub fn prune_kinds(&self, kinds: &KindsOf, state: State, older_than: Duration) -> Result<u64> {
+    pub fn prune_kinds(
+        &self,
+        kinds: &KindFilter,
+        state: State,
+        older_than: Duration,
+    ) -> Result<u64> {
         let sweeps = self.sweeps(kinds, state, older_than)?;
         let before_ms = sweeps.iter().map(Sweep::before_ms).min();
         let mut pass = Some(Pass {
-            events_before_ms: before_ms.filter(|_| *kinds == KindsOf::All),
+            events_before_ms: before_ms.filter(|_| *kinds == KindFilter::All),
             ..Pass::of(sweeps)
         });
         let mut removed = 0;
@@ -248,7 +253,7 @@ impl Queue {
     /// As [`Queue::prunable`].
     pub fn prunable_kinds(
         &self,
-        kinds: &KindsOf,
+        kinds: &KindFilter,
         state: State,
         older_than: Duration,
     ) -> Result<u64> {
@@ -257,7 +262,7 @@ impl Queue {
         sweeps.iter().map(|sweep| prune::count(&conn, sweep)).sum()
     }
 
-    fn sweeps(&self, kinds: &KindsOf, state: State, older_than: Duration) -> Result<Vec<Sweep>> {
+    fn sweeps(&self, kinds: &KindFilter, state: State, older_than: Duration) -> Result<Vec<Sweep>> {
         if !state.is_final() {
             return Err(Error::invalid(format!(
                 "only final jobs can be pruned, not {state} ones"
@@ -286,7 +291,7 @@ impl Queue {
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn pause(&self, which: Which) -> Result<bool> {
+    pub fn pause(&self, which: QueueSelector) -> Result<bool> {
         self.store.write(move |tx| queues::pause(tx, &which))
     }
 
@@ -294,7 +299,7 @@ impl Queue {
     ///
     /// # Errors
     /// There is no such queue.
-    pub fn resume(&self, which: Which) -> Result<bool> {
+    pub fn resume(&self, which: QueueSelector) -> Result<bool> {
         self.store.write(move |tx| queues::resume(tx, &which))
     }
 

@@ -16,7 +16,7 @@ use crate::store::due;
 use crate::store::events::{self, EventFilter, EventPage};
 use crate::store::queues::{self, QueueRecord};
 use crate::store::records::{self, Filter, no_such_job};
-use crate::store::runner_records::{self, RunnerRecord, RunnersOf};
+use crate::store::runner_records::{self, RunnerFilter, RunnerRecord};
 use crate::store::why::{self, Why};
 use crate::{Error, Result};
 
@@ -122,7 +122,7 @@ impl Queue {
     ///
     /// # Errors
     /// The file cannot be read.
-    pub fn runners(&self, of: RunnersOf) -> Result<Vec<RunnerRecord>> {
+    pub fn runners(&self, of: RunnerFilter) -> Result<Vec<RunnerRecord>> {
         runner_records::list(&*self.store.reader()?, of, &self.store.runners_folder())
     }
 
@@ -133,7 +133,7 @@ impl Queue {
     pub fn runners_at_the_end(&self) -> Result<Vec<RunnerRecord>> {
         let locks = self.store.runners_folder();
         self.store
-            .look(|conn| runner_records::list(conn, RunnersOf::Now, &locks))
+            .look(|conn| runner_records::list(conn, RunnerFilter::Now, &locks))
     }
 
     /// When the next scheduled job is due.

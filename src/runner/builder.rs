@@ -310,12 +310,12 @@ impl RunnerBuilder {
                 "kind '{}' cannot be limited to 0 jobs at once",
                 kind.0
             ))
-            .hint("leave its handler out, or pause its queue"));
+            .with_hint("leave its handler out, or pause its queue"));
         }
         if self.retention.every < Duration::from_millis(1) {
             return Err(
                 Error::invalid("a runner cannot look for old jobs without a pause")
-                    .hint("let it look every hour, or at least every millisecond"),
+                    .with_hint("let it look every hour, or at least every millisecond"),
             );
         }
         for queue in self.queues.iter().flatten() {

@@ -15,7 +15,7 @@ use super::appetite::wish;
 use super::aside::Aside;
 use super::attempt::{Attempt, ClaimedParts, Report};
 use super::builder::{KindRetention, Pulse, Retention, UnknownKinds, Until};
-use super::handle::{Ended, Signals};
+use super::handle::{RunReport, Signals};
 use super::handler::Registry;
 use super::liveness::{DeadLock, Observer, OwnLock};
 use super::pool::Pool;
@@ -121,7 +121,7 @@ impl Dispatcher {
     }
 
     /// Makes turns until the runner has ended.
-    pub(crate) fn run(&mut self) -> Result<Ended> {
+    pub(crate) fn run(&mut self) -> Result<RunReport> {
         while !self.phase.is_over() {
             self.signals.turned(self.store.config.clock.boot_ms());
             self.collect();
@@ -136,8 +136,8 @@ impl Dispatcher {
         if let Some(error) = self.unsaved() {
             return Err(error);
         }
-        Ok(Ended {
-            tally: self.signals.tally(),
+        Ok(RunReport {
+            stats: self.signals.stats(),
             left: self.left()?,
             set_aside: self.told_aside(),
         })
@@ -363,7 +363,7 @@ impl Dispatcher {
             self.agenda.version = None;
         }
         self.agenda.not_before = None;
-        self.tally(&written);
+        self.count_ended(&written);
         self.agenda.returns.clear();
         self.agenda.strays.clear();
         self.agenda.workers.clear();
@@ -399,12 +399,12 @@ impl Dispatcher {
         }
     }
 
-    fn tally(&mut self, written: &Written) {
-        let tally = written.tally(&self.agenda.settlements);
+    fn count_ended(&mut self, written: &Written) {
+        let stats = written.stats(&self.agenda.settlements);
         for settlement in self.agenda.settlements.drain(..) {
             self.in_flight.remove(&settlement.attempt.job());
         }
-        self.signals.add(&tally);
+        self.signals.add(&stats);
     }
 
     /// Sends what was claimed to the workers.

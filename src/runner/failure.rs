@@ -98,7 +98,7 @@ impl Dispatcher {
             Judgement::Hopeless => {
                 self.end_unsaved(error);
                 let error = error.duplicate().context("the runner cannot go on");
-                return Err(error.hint("`jobq doctor` says what is damaged; restore a backup"));
+                return Err(error.with_hint("`jobq doctor` says what is damaged; restore a backup"));
             }
         }
         // What was reported of a job that is set aside can be saved nowhere.

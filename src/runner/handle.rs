@@ -20,7 +20,7 @@ use crate::{Error, Result};
 /// A started runner. Dropping it stops it and waits.
 pub struct Runner {
     id: i64,
-    thread: Option<JoinHandle<Result<Ended>>>,
+    thread: Option<JoinHandle<Result<RunReport>>>,
     stopper: Stopper,
     signals: Arc<Signals>,
     clock: Clock,
@@ -28,7 +28,7 @@ pub struct Runner {
 
 /// How many attempts ended how, on this runner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct RunStats {
     /// Jobs that completed.
     pub completed: u64,
     /// Jobs that failed.
@@ -41,9 +41,9 @@ pub struct Tally {
     pub running: u64,
 }
 
-impl Tally {
+impl RunStats {
     /// Counts what one more turn has done.
-    pub(crate) fn add(&mut self, more: &Tally) {
+    pub(crate) fn add(&mut self, more: &RunStats) {
         self.completed += more.completed;
         self.failed += more.failed;
         self.cancelled += more.cancelled;
@@ -63,11 +63,11 @@ impl Tally {
 
 /// What a runner says when it has ended.
 #[derive(Clone, Debug, Default)]
-pub struct Ended {
+pub struct RunReport {
     /// What it did.
-    pub tally: Tally,
+    pub stats: RunStats,
     /// What it left, where it was to run until everything is drained.
-    pub left: Vec<Left>,
+    pub left: Vec<Remaining>,
     /// What it had to leave alone, because the file's data kept it from being read or written.
     pub set_aside: Vec<SetAside>,
 }
@@ -83,7 +83,7 @@ pub struct SetAside {
 
 /// Jobs that a drain left, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Left {
+pub struct Remaining {
     /// How many.
     pub jobs: u64,
     /// Why they were left.
@@ -144,12 +144,12 @@ impl Signals {
     }
 
     /// Adds what a turn settled.
-    pub(crate) fn add(&self, tally: &Tally) {
-        self.completed.fetch_add(tally.completed, Ordering::Relaxed);
-        self.failed.fetch_add(tally.failed, Ordering::Relaxed);
-        self.cancelled.fetch_add(tally.cancelled, Ordering::Relaxed);
-        self.retried.fetch_add(tally.retried, Ordering::Relaxed);
-        match tally.failed + tally.retried {
+    pub(crate) fn add(&self, stats: &RunStats) {
+        self.completed.fetch_add(stats.completed, Ordering::Relaxed);
+        self.failed.fetch_add(stats.failed, Ordering::Relaxed);
+        self.cancelled.fetch_add(stats.cancelled, Ordering::Relaxed);
+        self.retried.fetch_add(stats.retried, Ordering::Relaxed);
+        match stats.failed + stats.retried {
             0 => {}
             more => self.tell(|news| news.failures += more),
         }
@@ -160,8 +160,8 @@ impl Signals {
         self.has_news.notify_all();
     }
 
-    pub(crate) fn tally(&self) -> Tally {
-        Tally {
+    pub(crate) fn stats(&self) -> RunStats {
+        RunStats {
             completed: self.completed.load(Ordering::Relaxed),
             failed: self.failed.load(Ordering::Relaxed),
             cancelled: self.cancelled.load(Ordering::Relaxed),
@@ -185,7 +185,7 @@ impl Stopper {
     }
 
     /// Tells what runs to stop as well. It costs those jobs no retry.
-    pub fn hurry(&self) {
+    pub fn stop_now(&self) {
         self.ask(StopAsked::Hurriedly);
     }
 
@@ -226,7 +226,10 @@ impl Runner {
         let (hand, take) = bounded::<Dispatcher>(1);
         let thread = thread::Builder::new()
             .name("jobq-dispatcher".to_owned())
-            .spawn(move || take.recv().map_or_else(|_| Ok(Ended::default()), dispatch))
+            .spawn(move || {
+                take.recv()
+                    .map_or_else(|_| Ok(RunReport::default()), dispatch)
+            })
             .map_err(|error| Error::no_thread("dispatcher", error))?;
         let lease = store.seat.lease()?;
         let bell = Arc::clone(&lease.bell);
@@ -270,8 +273,8 @@ impl Runner {
     }
 
     /// What it has done so far.
-    pub fn tally(&self) -> Tally {
-        self.signals.tally()
+    pub fn stats(&self) -> RunStats {
+        self.signals.stats()
     }
 
     /// Whether its dispatcher still makes turns.
@@ -289,7 +292,7 @@ impl Runner {
     ///
     /// # Errors
     /// It ended because the file could no longer be used.
-    pub fn wait(mut self) -> Result<Ended> {
+    pub fn wait(mut self) -> Result<RunReport> {
         self.join()
     }
 
@@ -297,14 +300,14 @@ impl Runner {
     ///
     /// # Errors
     /// As [`Runner::wait`].
-    pub fn stop(mut self) -> Result<Ended> {
+    pub fn stop(mut self) -> Result<RunReport> {
         self.stopper.stop();
         self.join()
     }
 
-    fn join(&mut self) -> Result<Ended> {
+    fn join(&mut self) -> Result<RunReport> {
         let Some(thread) = self.thread.take() else {
-            return Ok(Ended::default());
+            return Ok(RunReport::default());
         };
         thread
             .join()
@@ -325,7 +328,7 @@ impl Drop for Runner {
 
 /// Makes turns until the end. Whatever happens, the writer goes back: or those who enqueue would
 /// wait for ever.
-fn dispatch(mut dispatcher: Dispatcher) -> Result<Ended> {
+fn dispatch(mut dispatcher: Dispatcher) -> Result<RunReport> {
     let signals = Arc::clone(&dispatcher.signals);
     let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run()));
     dispatcher.close();

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::context::Context;
-use crate::family::GROUP;
+use crate::family::GROUP_KIND;
 use crate::handlers::group::GroupHandler;
 use crate::job::Job;
 use crate::outcome::{Outcome, Snooze};
@@ -156,7 +156,7 @@ impl Registry {
         let mut registry = Registry::default();
         registry
             .handlers
-            .insert(GROUP.to_owned(), Arc::new(GroupHandler));
+            .insert(GROUP_KIND.to_owned(), Arc::new(GroupHandler));
         registry
     }
 

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::attempt::Attempt;
 use super::dispatcher::Dispatcher;
-use super::handle::Tally;
+use super::handle::RunStats;
 use super::turn::Settlement;
 use crate::clock;
 use crate::outcome::{CancelReason, Ending, judge};
@@ -126,9 +126,9 @@ impl Dispatcher {
         self.agenda
             .settlements
             .retain(|settlement| !Arc::ptr_eq(&settlement.attempt, attempt));
-        let mut tally = Tally::default();
-        tally.count(state);
-        self.signals.add(&tally);
+        let mut stats = RunStats::default();
+        stats.count(state);
+        self.signals.add(&stats);
     }
 
     /// Handlers whose jobs are others' now have their grace time as well.

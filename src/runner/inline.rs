@@ -12,7 +12,7 @@ use super::aside::{Aside, Judgement};
 use super::attempt::{Attempt, Report};
 use super::builder::{RunnerBuilder, UnknownKinds};
 use super::dispatcher::{FIRE, PROMOTE, REPORTS, Settings};
-use super::handle::Tally;
+use super::handle::RunStats;
 use super::liveness::{DeadLock, OwnLock};
 use super::pool::{self, Shared};
 use super::registration::{self, Identity};
@@ -74,8 +74,8 @@ impl RunnerBuilder {
     /// # let folder = tempfile::tempdir()?;
     /// let queue = Queue::open(folder.path().join("jobs.db"))?;
     /// queue.enqueue(NewJob::new("greet"))?;
-    /// let tally = queue.runner().handler("greet", Greet).run_due()?;
-    /// assert_eq!((tally.completed, tally.failed), (1, 0));
+    /// let stats = queue.runner().handler("greet", Greet).run_due()?;
+    /// assert_eq!((stats.completed, stats.failed), (1, 0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
@@ -84,7 +84,7 @@ impl RunnerBuilder {
     /// without an end: more have run than were live at the start and a hundred thousand more. What
     /// has run until then is saved; a job whose outcome could not be is taken over by whoever looks
     /// next, as from a runner that was killed.
-    pub fn run_due(self) -> Result<Tally> {
+    pub fn run_due(self) -> Result<RunStats> {
         let usual = Bounds {
             spare_runs: SPARE_RUNS,
             chance: fastrand::f64,
@@ -94,7 +94,7 @@ impl RunnerBuilder {
 }
 
 /// [`RunnerBuilder::run_due`] within bounds of the caller's.
-pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
+pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<RunStats> {
     let mut inline = Inline::register(builder, bounds.chance)?;
     let most = counts::by_state(&*inline.store.reader()?)?.live() + bounds.spare_runs;
     let is_endless = inline.work_off(most)?;
@@ -105,16 +105,16 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<Tally> {
     }
     let first_aside = inline.aside.told().iter().next();
     let first_aside = first_aside.map(|(part, why)| format!("{part} was set aside: {why}"));
-    let tally = inline.end()?;
+    let stats = inline.end()?;
     if is_endless {
         return Err(Error::wrong_state(format!(
             "{most} jobs have run and there are always more due: they follow each other without an end"
         ))
-        .hint("give follow-ups, snoozes and retries a wait; after a real backlog call it again"));
+        .with_hint("give follow-ups, snoozes and retries a wait; after a real backlog call it again"));
     }
     match first_aside {
-        Some(error) => Err(Error::new(Kind::Sqlite, error).hint("`jobq doctor` says more")),
-        None => Ok(tally),
+        Some(error) => Err(Error::new(Kind::Sqlite, error).with_hint("`jobq doctor` says more")),
+        None => Ok(stats),
     }
 }
 
@@ -154,7 +154,7 @@ struct Inline {
     lock: OwnLock,
     shared: Shared,
     chance: fn() -> f64,
-    tally: Tally,
+    stats: RunStats,
     shares: Shares,
     /// What the data of the file keep from being done.
     aside: Aside,
@@ -185,7 +185,7 @@ impl Inline {
             lock,
             shared,
             chance,
-            tally: Tally::default(),
+            stats: RunStats::default(),
             shares: Shares::default(),
             aside: Aside::default(),
         })
@@ -317,7 +317,7 @@ impl Inline {
         if let Some(shares) = turned.shares.take() {
             self.shares = shares;
         }
-        self.tally.add(&turned.tally);
+        self.stats.add(&turned.stats);
         if !turned.is_alive {
             if let Some(lock) = self.lock.change(None) {
                 lock.remove();
@@ -350,13 +350,13 @@ impl Inline {
     }
 
     /// Marks the runner stopped and removes its lock.
-    fn end(self) -> Result<Tally> {
+    fn end(self) -> Result<RunStats> {
         let runner = self.identity.id;
         self.store.write(move |tx| write_end(tx, runner))?;
         if let Some(lock) = self.lock.change(None) {
             lock.remove();
         }
-        Ok(self.tally)
+        Ok(self.stats)
     }
 }
 
@@ -393,7 +393,7 @@ struct Place<'a> {
 /// What a step has written.
 struct Turned {
     claimed: Option<Arc<Attempt>>,
-    tally: Tally,
+    stats: RunStats,
     prune_left: Option<Pass>,
     shares: Option<Shares>,
     /// As in [`Written`](super::turn::Written).
@@ -449,7 +449,7 @@ impl Step {
             }),
         };
         let mut written = turn.write(tx)?;
-        let tally = written.tally(&self.settlements);
+        let stats = written.stats(&self.settlements);
         let job = match self.claim {
             Claim::This(job) if written.alive && !written.late_left => {
                 claim::claim_this(tx, &wish, job)?
@@ -462,7 +462,7 @@ impl Step {
             .is_some_and(|due_ms| due_ms <= tx.now_ms);
         Ok(Turned {
             claimed,
-            tally,
+            stats,
             prune_left: written.pruned.next,
             shares: written.shares,
             late_left: written.late_left,

@@ -171,7 +171,7 @@ impl Dispatcher {
             "the runner ended before it could save what became of job{s} {}{more}: {why}",
             named.join(", ")
         );
-        Some(Error::new(Kind::Io, error).hint("the next runner runs them again"))
+        Some(Error::new(Kind::Io, error).with_hint("the next runner runs them again"))
     }
 
     /// Whether nothing is left that this runner could run, now or after a retry. What another live
@@ -217,7 +217,7 @@ impl Dispatcher {
     }
 
     /// What the drain has left, and why.
-    pub(crate) fn left(&mut self) -> Result<Vec<super::handle::Left>> {
+    pub(crate) fn left(&mut self) -> Result<Vec<super::handle::Remaining>> {
         if self.settings.until == Until::Stopped {
             return Ok(Vec::new());
         }
@@ -231,7 +231,7 @@ impl Dispatcher {
         };
         Ok(left
             .into_iter()
-            .map(|(jobs, why)| super::handle::Left { jobs, why })
+            .map(|(jobs, why)| super::handle::Remaining { jobs, why })
             .collect())
     }
 

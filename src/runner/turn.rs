@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use super::attempt::{Attempt, Report};
 use super::dispatcher::PROMOTE;
-use super::handle::Tally;
+use super::handle::RunStats;
 use crate::error::Kind;
 use crate::job::{AttemptRef, JobId};
 use crate::outcome::{Verdict, judge};
@@ -163,26 +163,26 @@ pub(crate) struct Written {
 
 impl Written {
     /// What a turn with these settlements has done.
-    pub(crate) fn tally(&self, settlements: &[Settlement]) -> Tally {
+    pub(crate) fn stats(&self, settlements: &[Settlement]) -> RunStats {
         let is_retry = |(settlement, state): &(&Settlement, &Option<State>)| {
             **state == Some(State::Scheduled) && matches!(settlement.verdict, Verdict::Retry { .. })
         };
         let retried = settlements.iter().zip(&self.settled).filter(is_retry);
-        let mut tally = Tally {
+        let mut stats = RunStats {
             completed: self.ended.completed,
             failed: self.ended.failed + self.failed_unknown as u64,
             cancelled: self.ended.cancelled,
             retried: retried.count() as u64,
-            ..Tally::default()
+            ..RunStats::default()
         };
         // Completed by their handlers, in transactions of their own.
         for state in settlements
             .iter()
             .filter_map(|settlement| settlement.attempt.settled())
         {
-            tally.count(state);
+            stats.count(state);
         }
-        tally
+        stats
     }
 }
 

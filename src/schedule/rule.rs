@@ -158,9 +158,9 @@ fn time_zone(name: &str) -> Result<TimeZone> {
             return Error::invalid(format!(
                 "the time zone '{name}' cannot be read: this machine has no database of time zones"
             ))
-            .hint("install it (the package tzdata, or the folder /usr/share/zoneinfo); UTC works without it");
+            .with_hint("install it (the package tzdata, or the folder /usr/share/zoneinfo); UTC works without it");
         }
-        Error::invalid(format!("there is no time zone '{name}'")).hint(
+        Error::invalid(format!("there is no time zone '{name}'")).with_hint(
             "zones are named like Europe/Berlin or UTC; \
              `jobq schedule next '0 2 * * *' --tz ZONE` tries one",
         )
@@ -170,13 +170,13 @@ fn time_zone(name: &str) -> Result<TimeZone> {
 fn unknown_nickname(text: &str) -> Error {
     let names = NICKNAMES.map(|(name, _)| name).join(", ");
     Error::invalid(format!("unknown rule '{text}'"))
-        .hint(format!("there are {names} and '@every DURATION'"))
+        .with_hint(format!("there are {names} and '@every DURATION'"))
 }
 
 fn step_ms(text: &str) -> Result<i64> {
     let invalid = |why: &str| {
         Error::invalid(format!("'@every {text}': {why}"))
-            .hint("intervals look like '@every 90s', '@every 1h30m' or '@every 2 days'")
+            .with_hint("intervals look like '@every 90s', '@every 1h30m' or '@every 2 days'")
     };
     let span: Span = text.parse().map_err(|_| invalid("it is not a duration"))?;
     if span.get_years() != 0 || span.get_months() != 0 {
@@ -197,8 +197,9 @@ fn step_ms(text: &str) -> Result<i64> {
 }
 
 fn cron(text: &str, zone: TimeZone) -> Result<Timetable> {
-    let invalid =
-        |why: String| Error::invalid(format!("'{text}' is not a rule: {why}")).hint(LOOKS_LIKE);
+    let invalid = |why: String| {
+        Error::invalid(format!("'{text}' is not a rule: {why}")).with_hint(LOOKS_LIKE)
+    };
     fields::check(text).map_err(invalid)?;
     let parser = CronParser::builder()
         .seconds(Seconds::Optional)
@@ -207,8 +208,9 @@ fn cron(text: &str, zone: TimeZone) -> Result<Timetable> {
     let cron = parser.parse(text).map_err(|error| invalid(plain(&error)))?;
     if !has_a_day(&cron) {
         return Err(
-            Error::invalid(format!("'{text}' never comes: no year has such a day"))
-                .hint("no month has a 32nd, and February no 30th; L is the last day of a month"),
+            Error::invalid(format!("'{text}' never comes: no year has such a day")).with_hint(
+                "no month has a 32nd, and February no 30th; L is the last day of a month",
+            ),
         );
     }
     Ok(Timetable::Cron(Wall::new(

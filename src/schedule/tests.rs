@@ -133,11 +133,11 @@ fn a_rule_that_cannot_be_read_is_told_why() {
         let error = Rule::parse(text, "UTC").unwrap_err();
         assert!(error.is_invalid_input(), "{text}");
         assert!(error.to_string().contains(why), "{text}: {error}");
-        assert!(error.help().is_some(), "{text}");
+        assert!(error.hint().is_some(), "{text}");
     }
     let error = Rule::parse("0 0 * * *", "Europe/Berln").unwrap_err();
     assert!(error.to_string().contains("Europe/Berln"), "{error}");
-    assert!(error.help().unwrap().contains("--tz"));
+    assert!(error.hint().unwrap().contains("--tz"));
 }
 
 #[test]

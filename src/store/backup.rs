@@ -17,7 +17,7 @@ pub(crate) fn backup(conn: &Connection, to: &Path, goes_on: GoesOn) -> Result<()
     let to = &absolute(to)?;
     let taken = || {
         Error::invalid(format!("{} is there already", to.display()))
-            .hint("name a file that does not exist yet")
+            .with_hint("name a file that does not exist yet")
     };
     if to.symlink_metadata().is_ok() {
         return Err(taken());

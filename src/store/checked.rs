@@ -7,7 +7,7 @@ use super::links::Links;
 use super::room::Bounds;
 use crate::clock::millis;
 use crate::digest::Digest;
-use crate::family::{ChildPolicy, GROUP, PrerequisiteRule};
+use crate::family::{ChildPolicy, GROUP_KIND, PrerequisiteRule};
 use crate::job::{JobId, NewJob, OnDuplicate, Parent, Priority, UniqueKey, When, check_name};
 use crate::json;
 use crate::retry::RetryPolicy;
@@ -135,7 +135,7 @@ impl CheckedJob {
     }
 
     pub(crate) fn is_group(&self) -> bool {
-        self.kind == GROUP
+        self.kind == GROUP_KIND
     }
 }
 
@@ -149,7 +149,7 @@ impl Rules {
         for id in &job.after {
             prerequisites.insert(*id, PrerequisiteRule::Completed);
         }
-        let is_parent = job.kind == GROUP || job.child_policy.is_some() || job.final_step;
+        let is_parent = job.kind == GROUP_KIND || job.child_policy.is_some() || job.final_step;
         let rules = Rules {
             deadline: job.deadline,
             unique: unique(job)?,
@@ -232,7 +232,7 @@ impl Rules {
         if job.unique_for.is_some() && self.unique.is_none() {
             return Err(
                 Error::invalid("a time for which the job stays unique needs a unique key")
-                    .hint("give it one: unique(…) or --unique KEY"),
+                    .with_hint("give it one: unique(…) or --unique KEY"),
             );
         }
         if self.places == Some(0) {
@@ -244,17 +244,17 @@ impl Rules {
             return Err(Error::invalid(format!(
                 "a concurrency key has at most {MAX_PLACES} places, not {places}"
             ))
-            .hint("without a key only the workers limit how many jobs run at once"));
+            .with_hint("without a key only the workers limit how many jobs run at once"));
         }
         if self.places.is_some() && self.key.is_none() {
             return Err(Error::invalid("places belong to a concurrency key")
-                .hint("name one: key(…) or --key KEY"));
+                .with_hint("name one: key(…) or --key KEY"));
         }
-        if job.kind == GROUP && self.key.is_some() {
+        if job.kind == GROUP_KIND && self.key.is_some() {
             return Err(Error::invalid(
                 "a group has no work of its own that a concurrency key could limit",
             )
-            .hint("give the key to its children"));
+            .with_hint("give the key to its children"));
         }
         Ok(())
     }
@@ -300,7 +300,7 @@ pub(crate) fn check_payload(
             json.len(),
             limits.max_payload_bytes
         ))
-        .hint("put the data into a file and its path into the payload"));
+        .with_hint("put the data into a file and its path into the payload"));
     }
     Ok(json)
 }
@@ -402,7 +402,7 @@ mod tests {
             NewJob::new("send").tenant("t\u{9b}"),
             NewJob::new("send").tag("n\t", "x"),
             NewJob::new("send").tag("n", "\0"),
-            NewJob::new(GROUP).key("k"),
+            NewJob::new(GROUP_KIND).key("k"),
         ];
         for job in bad {
             let error = CheckedJob::new(job.clone(), &Limits::default()).unwrap_err();

@@ -53,7 +53,7 @@ pub(crate) fn has_places(conn: &Connection, wish: &Wish<'_>) -> Result<bool> {
         if rows.next().of(part)?.is_some() {
             let error = "more of its jobs run by the state counters than by themselves";
             return Err(Error::new(Kind::Sqlite, error)
-                .hint("`jobq doctor --fix` counts them anew")
+                .with_hint("`jobq doctor --fix` counts them anew")
                 .of(part));
         }
     }

@@ -108,16 +108,16 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit, limits: &Limits) -> 
     let Head { state, queue, .. } = head;
     if state == State::Running {
         return Err(
-            Error::wrong_state(format!("job {id} is running and cannot be edited")).hint(format!(
-                "cancel it (`jobq cancel {id}`) or wait until it has ended"
-            )),
+            Error::wrong_state(format!("job {id} is running and cannot be edited")).with_hint(
+                format!("cancel it (`jobq cancel {id}`) or wait until it has ended"),
+            ),
         );
     }
     if edit.when.is_some() && state != State::Scheduled {
         return Err(Error::wrong_state(format!(
             "job {id} is {state}; only a scheduled job can be given another time"
         ))
-        .hint(format!(
+        .with_hint(format!(
             "cancel it (`jobq cancel {id}`) and enqueue it anew with --in or --at"
         )));
     }
@@ -228,7 +228,7 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<Removed> {
         return Err(Error::wrong_state(format!(
             "job {id} is {state}; only final jobs can be removed"
         ))
-        .hint(format!("cancel it first: `jobq cancel {id}`")));
+        .with_hint(format!("cancel it first: `jobq cancel {id}`")));
     }
     tx.flush_events()?;
     let events = tx

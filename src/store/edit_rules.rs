@@ -10,7 +10,7 @@ use super::statement::statements;
 use super::tx::Tx;
 use super::{deadlines, ended, families, places, uniques};
 use crate::clock::millis;
-use crate::family::{GROUP, Step};
+use crate::family::{GROUP_KIND, Step};
 use crate::job::{JobId, When};
 use crate::limit::Change;
 use crate::state::State;
@@ -58,7 +58,7 @@ pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &Head), edit: &Edit) -> 
     if let Some(number) = edit.places {
         let (key, _) = places::key_of(tx.conn, id)?.ok_or_else(|| {
             Error::invalid(format!("job {id} has no concurrency key that has places"))
-                .hint("give it one: --key KEY")
+                .with_hint("give it one: --key KEY")
         })?;
         places::set_number(tx, &key, number)?;
     }
@@ -112,7 +112,7 @@ fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Change<std::time::Duration>) -
     if matches!(window, Change::Set(_)) && !uniques::has_key(tx, id)? {
         return Err(
             Error::invalid(format!("job {id} has no unique key that could stay taken"))
-                .hint("give it one: --unique KEY"),
+                .with_hint("give it one: --unique KEY"),
         );
     }
     tx.conn
@@ -153,11 +153,11 @@ fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Change<Wh
 
 /// Another concurrency key, or none: a job that may run needs a free place under it.
 fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &Head), key: Option<&str>) -> Result<()> {
-    if families::is_of_kind(tx, id, GROUP)? {
+    if families::is_of_kind(tx, id, GROUP_KIND)? {
         return Err(Error::invalid(
             "a group has no work of its own that a concurrency key could limit",
         )
-        .hint("give the key to its children"));
+        .with_hint("give the key to its children"));
     }
     if families::step(tx.conn, id, head.links)? == Step::Final && !head.state.is_final() {
         return Err(Error::wrong_state(format!(
@@ -176,7 +176,7 @@ fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &Head), key: Option<&str>) -> Re
                 return Err(Error::wrong_state(format!(
                     "job {id} may run already, and the concurrency key '{key}' has no free place"
                 ))
-                .hint(
+                .with_hint(
                     "cancel it and enqueue it anew with --key, or edit it when the key is free",
                 ));
             }

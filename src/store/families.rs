@@ -14,7 +14,7 @@ use super::head::{self, Head};
 use super::links::{Links, link};
 use super::statement::statements;
 use super::tx::Tx;
-use crate::family::{ChildPolicy, Family, Fate, GROUP, PrerequisiteRule, Step};
+use crate::family::{ChildPolicy, Family, Fate, GROUP_KIND, PrerequisiteRule, Step};
 use crate::job::{AttemptRef, Children, JobId, Parent};
 use crate::part::{Of, Part};
 use crate::state::State;
@@ -65,7 +65,7 @@ pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
     let id = parent.job;
     let head = head::find(tx.conn, id)?.ok_or_else(|| {
         Error::not_found(format!("there is no job {id} to be the parent"))
-            .hint("`jobq list` shows the jobs in the file")
+            .with_hint("`jobq list` shows the jobs in the file")
     })?;
     if head.state.is_final() {
         return Err(Error::wrong_state(format!(
@@ -295,7 +295,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
 }
 
 pub(crate) fn is_group(tx: &Tx<'_>, job: JobId) -> Result<bool> {
-    is_of_kind(tx, job, GROUP)
+    is_of_kind(tx, job, GROUP_KIND)
 }
 
 pub(crate) fn is_of_kind(tx: &Tx<'_>, job: JobId, kind: &str) -> Result<bool> {

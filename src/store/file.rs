@@ -48,7 +48,7 @@ pub(crate) fn check_sqlite_version(version: i32) -> Result<()> {
             spell_version(version)
         ),
     )
-    .hint("build jobq with its bundled SQLite"))
+    .with_hint("build jobq with its bundled SQLite"))
 }
 
 fn spell_version(version: i32) -> String {
@@ -85,7 +85,7 @@ fn check_length(path: &Path) -> Result<()> {
         _ => return Ok(()),
     };
     let message = format!("the database's {what} is too long: {bytes} bytes of at most {most}");
-    Err(Error::invalid(message).hint("put the file where its absolute path is shorter"))
+    Err(Error::invalid(message).with_hint("put the file where its absolute path is shorter"))
 }
 
 fn make_folder(path: &Path) -> Result<()> {
@@ -132,7 +132,7 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
                     ownership::user_name(link.uid())
                 ),
             )
-            .hint("name the file itself if that is the one you want"));
+            .with_hint("name the file itself if that is the one you want"));
         }
         let target = std::fs::read_link(&path).map_err(|error| failed(&path, error))?;
         path = path.parent().unwrap_or(Path::new("/")).join(target);
@@ -141,7 +141,7 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
         Kind::Io,
         format!("{} is a link that leads to itself", named.display()),
     )
-    .hint("name the file itself"))
+    .with_hint("name the file itself"))
 }
 
 /// Makes the file where there is none and that is wanted; refuses what is no ordinary file before
@@ -187,7 +187,7 @@ fn is_folder(path: &Path) -> Error {
         Kind::NotADatabase,
         format!("{} is a folder, not a database", path.display()),
     )
-    .hint(format!(
+    .with_hint(format!(
         "name a file in it: {}",
         path.join("jobq.db").display()
     ))
@@ -209,7 +209,7 @@ fn no_file(path: &Path, kind: std::fs::FileType) -> Error {
         Kind::Io,
         format!("{} is {what}, not an ordinary file", path.display()),
     )
-    .hint("name another file as the database")
+    .with_hint("name another file as the database")
 }
 
 /// Makes an empty file that only its owner can read, unless there is a file already. SQLite would
@@ -248,7 +248,7 @@ pub(crate) fn check_file_system(path: &Path, network_fs: NetworkFs) -> Result<()
             Kind::Unsupported,
             format!("{} is on a network file system ({name}), where SQLite's locks cannot be trusted", path.display()),
         )
-        .hint("put the file on a local disk, or allow it with --allow-network-fs if only one machine uses it")),
+        .with_hint("put the file on a local disk, or allow it with --allow-network-fs if only one machine uses it")),
     }
 }
 

@@ -58,7 +58,7 @@ pub(crate) fn refuse(path: &Path) -> Result<()> {
             Kind::Replaced,
             format!("{} is the log of another file", log.display()),
         )
-        .hint("move that log away")),
+        .with_hint("move that log away")),
     }
 }
 
@@ -210,7 +210,9 @@ fn in_use(path: &Path) -> Error {
         Kind::Replaced,
         format!("{name} was replaced while a process works with the file that was there before"),
     )
-    .hint("end that process (`jobq run`, or a program that has the queue open), then try again")
+    .with_hint(
+        "end that process (`jobq run`, or a program that has the queue open), then try again",
+    )
 }
 
 fn refused(path: &Path, log: &Path, error: &std::io::Error) -> Error {
@@ -222,5 +224,5 @@ fn refused(path: &Path, log: &Path, error: &std::io::Error) -> Error {
             path.display()
         ),
     )
-    .hint("a copy was put in the file's place while its log stayed: move the log away, or use `jobq restore`")
+    .with_hint("a copy was put in the file's place while its log stayed: move the log away, or use `jobq restore`")
 }

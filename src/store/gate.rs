@@ -67,7 +67,7 @@ impl Gate {
         Err(Error::wrong_state(
             "this thread is inside a transaction on the same queue, and would wait for itself",
         )
-        .hint("write through the transaction that the closure was given"))
+        .with_hint("write through the transaction that the closure was given"))
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {

@@ -152,7 +152,7 @@ pub(crate) fn replaced(path: &Path, what: &str, happened: &str) -> Error {
             path.display()
         ),
     )
-    .hint("start again: that opens the file which is there now, with what it holds")
+    .with_hint("start again: that opens the file which is there now, with what it holds")
 }
 
 #[cfg(test)]

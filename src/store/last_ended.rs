@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::names::{self, KindsOf};
+use super::names::{self, KindFilter};
 use super::records::{self, Filter, Sort};
 use super::statement::statements;
 use crate::Result;
@@ -51,8 +51,8 @@ pub(crate) fn list(
     let read = conn.unchecked_transaction()?;
     let limit = filter.limit.unwrap_or_default();
     let kinds = match filter.kinds.as_slice() {
-        [] => KindsOf::All,
-        kinds => KindsOf::Only(kinds.to_vec()),
+        [] => KindFilter::All,
+        kinds => KindFilter::Only(kinds.to_vec()),
     };
     let mut states: Vec<State> = filter.states.clone();
     states.sort_unstable_by_key(|state| state.code());

@@ -24,7 +24,7 @@ pub(crate) fn begin(conn: &Connection, path: &Path) -> Result<()> {
         Ok(_) => Ok(()),
         Err(error) if error.is_busy() => Err(match holder(path) {
             Some(Holder::Other(other)) => {
-                error.hint(format!("{other} holds it; end that, or try again"))
+                error.with_hint(format!("{other} holds it; end that, or try again"))
             }
             Some(Holder::ThisProcess) => stuck(),
             None => error,
@@ -38,7 +38,7 @@ pub(crate) fn begin(conn: &Connection, path: &Path) -> Result<()> {
 fn stuck() -> Error {
     let message = "the database is busy: this process kept it locked itself";
     Error::new(Kind::Stuck, message)
-        .hint("another thread of this process holds it; end that, or try again")
+        .with_hint("another thread of this process holds it; end that, or try again")
 }
 
 enum Holder {
@@ -99,7 +99,7 @@ mod tests {
         holder.execute_batch("BEGIN IMMEDIATE").unwrap();
         let error = begin(&waiter, &path).unwrap_err();
         assert!(error.is_busy(), "{error}");
-        let hint = error.help().unwrap();
+        let hint = error.hint().unwrap();
         if cfg!(target_os = "linux") {
             assert_eq!(
                 hint,

@@ -21,7 +21,7 @@ statements! {
 
 /// Which kinds of jobs are meant.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum KindsOf {
+pub enum KindFilter {
     /// Every kind.
     #[default]
     All,
@@ -141,16 +141,16 @@ pub(crate) fn kind_ids(conn: &Connection) -> Result<Vec<i64>> {
 }
 
 /// The numbers of those kinds that there are.
-pub(crate) fn kinds_of(conn: &Connection, which: &KindsOf) -> Result<Vec<i64>> {
+pub(crate) fn kinds_of(conn: &Connection, which: &KindFilter) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(KINDS_NAMED)?;
     let mut rows = statement.query([])?;
     let mut kinds = Vec::new();
     while let Some(row) = rows.next()? {
         let name: String = row.get(1)?;
         let is_meant = match which {
-            KindsOf::All => true,
-            KindsOf::Only(names) => names.contains(&name),
-            KindsOf::AllBut(names) => !names.contains(&name),
+            KindFilter::All => true,
+            KindFilter::Only(names) => names.contains(&name),
+            KindFilter::AllBut(names) => !names.contains(&name),
         };
         if is_meant {
             kinds.push(row.get(0)?);

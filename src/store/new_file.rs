@@ -197,7 +197,7 @@ fn not_made(folder: &Path, error: std::io::Error) -> Error {
         error,
     );
     match is_missing {
-        true => failed.hint(format!("make the folder: mkdir -p '{}'", folder.display())),
+        true => failed.with_hint(format!("make the folder: mkdir -p '{}'", folder.display())),
         false => failed,
     }
 }

@@ -38,7 +38,7 @@ pub(crate) fn inserted<T>(conn: &Connection, inserted: rusqlite::Result<T>) -> R
         }
         match used_up(conn) {
             Ok(Some(what)) => Error::new(Kind::Corrupt, format!("the database is damaged: {what}"))
-                .hint("see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place"),
+                .with_hint("see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place"),
             _ => error,
         }
     })

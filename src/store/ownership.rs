@@ -135,7 +135,7 @@ pub(crate) fn user_name(uid: u32) -> String {
 /// Adds to an error who owns what stands in the way, and what to do, where it is a matter of rights.
 pub(crate) fn explain(error: Error, path: &Path) -> Error {
     match what_denies(path) {
-        Some(hint) => error.hint(hint),
+        Some(hint) => error.with_hint(hint),
         None => error,
     }
 }
@@ -177,7 +177,7 @@ pub(crate) fn read_only(path: &Path) -> Error {
             path.display()
         ),
     )
-    .hint("check the permissions of the file and of its folder");
+    .with_hint("check the permissions of the file and of its folder");
     explain(error, path)
 }
 

@@ -93,7 +93,7 @@ pub(crate) fn edges(
                 "an attempt of job {} spawns the job, which waits for that attempt already",
                 spawner.job
             ))
-            .hint("leave out the prerequisite"));
+            .with_hint("leave out the prerequisite"));
         }
         edges.push(Edge {
             needs: spawner.job,
@@ -130,7 +130,7 @@ impl Needed {
         });
         needed.ok_or_else(|| {
             Error::not_found(format!("there is no job {id} to wait for"))
-                .hint("it may have been removed; `jobq list` shows the jobs in the file")
+                .with_hint("it may have been removed; `jobq list` shows the jobs in the file")
         })
     }
 
@@ -183,7 +183,7 @@ fn cycle(job: JobId, parent: JobId) -> Error {
         false => ", which waits for its parent: a cycle, neither would ever run",
     };
     Error::because_of(Kind::Invalid, ("the job would wait for ", job, why))
-        .hint("leave out the prerequisite or the parent")
+        .with_hint("leave out the prerequisite or the parent")
 }
 
 /// The first of `among` that cannot come before a part of a job, itself included. Looks upwards: who

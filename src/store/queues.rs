@@ -80,7 +80,7 @@ impl LimitsOfQueue {
 
 /// Which queues are to be paused or resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Which {
+pub enum QueueSelector {
     /// Every queue, also those that are yet to come.
     All,
     /// The queue of this name.
@@ -88,13 +88,13 @@ pub enum Which {
 }
 
 /// Whether anything changed.
-pub(crate) fn pause(tx: &mut Tx<'_>, which: &Which) -> Result<bool> {
+pub(crate) fn pause(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
     let changed = match which {
-        Which::All => tx
+        QueueSelector::All => tx
             .conn
             .prepare_cached(ALL_PAUSE_IF_RESUMED)?
             .execute([tx.now_ms])?,
-        Which::Named(name) => {
+        QueueSelector::Named(name) => {
             check_name("queue's name", name)?;
             let queue = tx.names.queue_id(tx.conn, name)?;
             tx.conn
@@ -106,12 +106,13 @@ pub(crate) fn pause(tx: &mut Tx<'_>, which: &Which) -> Result<bool> {
 }
 
 /// Whether anything changed. A queue that was paused by name stays so when all are resumed.
-pub(crate) fn resume(tx: &mut Tx<'_>, which: &Which) -> Result<bool> {
+pub(crate) fn resume(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
     let changed = match which {
-        Which::All => tx.conn.prepare_cached(ALL_RESUME)?.execute([])?,
-        Which::Named(name) => {
+        QueueSelector::All => tx.conn.prepare_cached(ALL_RESUME)?.execute([])?,
+        QueueSelector::Named(name) => {
             let queue = find_queue(tx.conn, name)?.ok_or_else(|| {
-                Error::not_found(format!("no queue '{name}'")).hint("`jobq queue list` shows them")
+                Error::not_found(format!("no queue '{name}'"))
+                    .with_hint("`jobq queue list` shows them")
             })?;
             tx.conn
                 .prepare_cached(QUEUE_RESUME_IF_PAUSED)?
@@ -168,13 +169,13 @@ pub(crate) fn limits(conn: &Connection, queue: i64) -> Result<LimitsOfQueue> {
         .query_row([queue], |row| LimitsOfQueue::read(row, 0))?)
 }
 
-fn record(tx: &mut Tx<'_>, kind: EventKind, which: &Which, changed: usize) -> Result<bool> {
+fn record(tx: &mut Tx<'_>, kind: EventKind, which: &QueueSelector, changed: usize) -> Result<bool> {
     if changed == 0 {
         return Ok(false);
     }
     let data = match which {
-        Which::All => None,
-        Which::Named(name) => Some(serde_json::json!({ "queue": name }).to_string()),
+        QueueSelector::All => None,
+        QueueSelector::Named(name) => Some(serde_json::json!({ "queue": name }).to_string()),
     };
     tx.append(NewEvent::new(kind).text(data))?;
     Ok(true)

@@ -55,7 +55,7 @@ impl ReadPool {
             }
             if began.elapsed() >= PATIENCE {
                 let error = "all connections for reading are in use";
-                return Err(Error::new(Kind::Busy, error).hint("try again"));
+                return Err(Error::new(Kind::Busy, error).with_hint("try again"));
             }
         }
     }

@@ -91,7 +91,7 @@ fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Undone> {
         return Err(Error::wrong_state(format!(
             "job {child}, a child of job {parent}, has been asked to stop and still runs"
         ))
-        .hint(format!("try again when it has: `jobq wait {child}`")));
+        .with_hint(format!("try again when it has: `jobq wait {child}`")));
     }
     let mut children = families::children(tx.conn, parent)?;
     children.retain(|(_, state)| matches!(state, State::Failed | State::Cancelled));

@@ -76,7 +76,7 @@ pub(crate) fn restore(config: &OpenConfig, from: &Path, in_use: InUse) -> Result
     if matches!(found, Found::File(_)) && found == Found::at(&to) {
         return Err(
             Error::invalid(format!("{} is the database itself", from.display()))
-                .hint("name a backup: a file that `jobq backup` has made"),
+                .with_hint("name a backup: a file that `jobq backup` has made"),
         );
     }
     let (new, jobs, last_id) = checked_copy(&from, &to)?;
@@ -148,7 +148,8 @@ fn sound(conn: &Connection) -> Result<()> {
     if first == "ok" {
         return Ok(());
     }
-    Err(Error::new(Kind::Corrupt, format!("it is damaged: {first}")).hint("take another backup"))
+    Err(Error::new(Kind::Corrupt, format!("it is damaged: {first}"))
+        .with_hint("take another backup"))
 }
 
 fn refuse_applications(conn: &Connection) -> Result<()> {
@@ -159,7 +160,7 @@ fn refuse_applications(conn: &Connection) -> Result<()> {
         Kind::Unsupported,
         "it is an application's file that has tables besides jobq's",
     )
-    .hint("restore it as the application restores its own file"))
+    .with_hint("restore it as the application restores its own file"))
 }
 
 /// What is in the place of the new file, held so that nobody else changes it.
@@ -270,7 +271,7 @@ fn alone(to: &Path) -> Result<Connection> {
             Kind::Busy,
             format!("another process has {} open", to.display()),
         )
-        .hint("end it and try again; --force replaces the file under it"),
+        .with_hint("end it and try again; --force replaces the file under it"),
         _ => error,
     })?;
     let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -299,7 +300,7 @@ fn open_old(to: &Path) -> Result<Connection> {
             Kind::Unsupported,
             "it is a database with other tables than jobq's",
         )
-        .hint("name the right file with --db"));
+        .with_hint("name the right file with --db"));
     }
     schema::known(&conn)?;
     refuse_applications(&conn)?;
@@ -319,7 +320,7 @@ fn refuse_runners(conn: &Connection, to: &Path) -> Result<()> {
     };
     Err(
         Error::wrong_state(format!("{them} running jobs from {}", to.display()))
-            .hint("stop it first (Ctrl-C, or SIGTERM); --force replaces the file under it"),
+            .with_hint("stop it first (Ctrl-C, or SIGTERM); --force replaces the file under it"),
     )
 }
 
@@ -344,7 +345,7 @@ fn keep(to: &Path, log: Option<&Path>) -> Result<PathBuf> {
                     format_args!("{} cannot be kept as {}", to.display(), kept.display()),
                     error,
                 )
-                .hint("move it away by hand, with its -wal, and restore again"));
+                .with_hint("move it away by hand, with its -wal, and restore again"));
             }
         }
         match log.map(|log| fs::hard_link(log, &kept_log)) {
@@ -359,7 +360,7 @@ fn keep(to: &Path, log: Option<&Path>) -> Result<PathBuf> {
         "there are too many files {}.before-restore-…",
         to.display()
     ))
-    .hint("remove those that nobody needs"))
+    .with_hint("remove those that nobody needs"))
 }
 
 /// The new file has the mode and the owner of the old one, as far as this user may give them.
@@ -376,7 +377,7 @@ fn take_modes(new: &NewFile, to: &Path) -> Result<()> {
     if (made.uid(), made.gid()) != (old.uid(), old.gid()) {
         let owner = Some(Uid::from_raw(old.uid())).filter(|_| made.uid() != old.uid());
         fchown(new.file(), owner, Some(Gid::from_raw(old.gid()))).map_err(|error| {
-            failed(error).hint("only root, or the owner of the file, can restore it")
+            failed(error).with_hint("only root, or the owner of the file, can restore it")
         })?;
     }
     fchmod(new.file(), Mode::from_raw_mode(old.mode() & 0o777)).map_err(failed)

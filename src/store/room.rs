@@ -99,7 +99,7 @@ fn check_queue(tx: &mut Tx<'_>, queue: i64, bounds: &Bounds) -> Result<()> {
             count(live.unsigned_abs(), "job")
         ),
     )
-    .hint(format!(
+    .with_hint(format!(
         "try again when some of them have ended, or {raise}"
     )))
 }
@@ -135,7 +135,7 @@ fn check_file(tx: &mut Tx<'_>, budget: u64) -> Result<()> {
             mebibytes(budget)
         ),
     )
-    .hint("`jobq prune --older-than 1h` removes old jobs, or raise max_file_size in jobq.toml"))
+    .with_hint("`jobq prune --older-than 1h` removes old jobs, or raise max_file_size in jobq.toml"))
 }
 
 /// What is in use of the database file: pages that are free are not.

@@ -86,7 +86,7 @@ pub struct RunningJob {
 
 /// Which runners are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RunnersOf {
+pub enum RunnerFilter {
     /// Those that have not ended, and those that are gone from which nobody has taken over yet:
     /// they are [`RunnerState::Offline`].
     Now,
@@ -95,10 +95,10 @@ pub enum RunnersOf {
 }
 
 /// `locks` is the folder of the runners' lock files.
-pub(crate) fn list(conn: &Connection, of: RunnersOf, locks: &Path) -> Result<Vec<RunnerRecord>> {
+pub(crate) fn list(conn: &Connection, of: RunnerFilter, locks: &Path) -> Result<Vec<RunnerRecord>> {
     let gone = gone(conn, locks)?;
     let mut statement = conn.prepare_cached(RUNNERS_RECENT)?;
-    let mut rows = statement.query([of == RunnersOf::AllTimes])?;
+    let mut rows = statement.query([of == RunnerFilter::AllTimes])?;
     let mut runners = Vec::new();
     while let Some(row) = rows.next()? {
         let id = row.get(0)?;

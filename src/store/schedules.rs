@@ -80,7 +80,7 @@ impl CheckedSchedule {
                 "a schedule cannot be called '{}': rules like @daily begin so",
                 schedule.name
             ))
-            .hint("the name comes first: `jobq schedule add NAME '@daily' -- CMD`"));
+            .with_hint("the name comes first: `jobq schedule add NAME '@daily' -- CMD`"));
         }
         let checked = || -> Result<CheckedSchedule> {
             CheckedJob::new(schedule.job.clone(), limits)?;
@@ -274,7 +274,7 @@ fn record(tx: &mut Tx<'_>, kind: EventKind, name: &str) -> Result<()> {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::not_found(format!("no schedule '{name}'")).hint("`jobq schedule list` shows them")
+    Error::not_found(format!("no schedule '{name}'")).with_hint("`jobq schedule list` shows them")
 }
 
 /// A row that somebody has spoilt is shown as far as it can be: it must not hide the others.

@@ -125,7 +125,7 @@ pub(crate) fn check(conn: &Connection) -> Result<()> {
             Kind::OlderSchema,
             format!("the database has schema {found}, this jobq needs {VERSION}, and the file is read-only"),
         )
-        .hint("let its owner run jobq on it once, or upgrade a copy that you may write")),
+        .with_hint("let its owner run jobq on it once, or upgrade a copy that you may write")),
         None => Err(no_tables()),
     }
 }
@@ -140,7 +140,7 @@ pub(crate) fn older(found: i64) -> Error {
         Kind::OlderSchema,
         format!("the database has schema {found}, this jobq reads {VERSION}; looking does not upgrade it"),
     )
-    .hint("stop runners of the older jobq, save the file with `jobq backup FILE`, then `jobq run` (or `jobq resume`) upgrades it")
+    .with_hint("stop runners of the older jobq, save the file with `jobq backup FILE`, then `jobq run` (or `jobq resume`) upgrades it")
 }
 
 /// Refuses a file that no upgrade could bring to this version.
@@ -178,7 +178,7 @@ pub(crate) fn check_unchanged(conn: &Connection) -> Result<()> {
         Kind::NewerSchema,
         format!("the database was upgraded to schema {found} while it was open; this jobq knows {VERSION}"),
     )
-    .hint("start the newer jobq in place of this one"))
+    .with_hint("start the newer jobq in place of this one"))
 }
 
 fn version(conn: &Connection) -> Result<Option<i64>> {
@@ -193,7 +193,7 @@ fn version(conn: &Connection) -> Result<Option<i64>> {
             Kind::Corrupt,
             "the database has jobq's tables but no schema version",
         )
-        .hint("put a backup in its place: jobq restore BACKUP")
+        .with_hint("put a backup in its place: jobq restore BACKUP")
     })
 }
 
@@ -202,7 +202,7 @@ fn newer(found: i64) -> Error {
         Kind::NewerSchema,
         format!("the database has schema {found}, this jobq knows {VERSION}"),
     )
-    .hint("install a newer jobq")
+    .with_hint("install a newer jobq")
 }
 
 fn create(conn: &mut Connection, now_ms: i64) -> Result<()> {
@@ -290,7 +290,7 @@ fn no_wal(mode: &str) -> Error {
         Kind::Unsupported,
         format!("the database is in journal mode '{mode}'; jobq needs WAL, so that readers and the writer do not wait for each other"),
     )
-    .hint("run `PRAGMA journal_mode = WAL` in the application that owns the file")
+    .with_hint("run `PRAGMA journal_mode = WAL` in the application that owns the file")
 }
 
 /// Runs the steps after version `found` up to `target` in one transaction: a kill leaves the old

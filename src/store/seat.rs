@@ -212,7 +212,7 @@ impl WriterSeat {
             Seat::Runner => {
                 return Err(
                     Error::wrong_state("a runner is already started on this queue")
-                        .hint("open the file a second time for a second runner"),
+                        .with_hint("open the file a second time for a second runner"),
                 );
             }
             Seat::Closed => {

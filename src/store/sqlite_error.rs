@@ -20,7 +20,7 @@ impl From<rusqlite::Error> for Error {
                 Kind::Busy,
                 "the database is busy: another process kept it locked",
             )
-            .hint("try again"),
+            .with_hint("try again"),
             Some(ErrorCode::DiskFull) => disk_full(),
             Some(ErrorCode::SystemIoFailure) => {
                 cannot_grow(&error).unwrap_or_else(|| failed(&error))
@@ -28,17 +28,18 @@ impl From<rusqlite::Error> for Error {
             Some(ErrorCode::ReadOnly) => Error::new(Kind::ReadOnly, "the database is read-only"),
             Some(ErrorCode::NotADatabase) => {
                 Error::new(Kind::NotADatabase, "the file is not a SQLite database")
-                    .hint("it is some other file: name the right one")
+                    .with_hint("it is some other file: name the right one")
             }
             Some(ErrorCode::DatabaseCorrupt) => {
-                Error::new(Kind::Corrupt, format!("the database is damaged: {error}"))
-                    .hint("see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place")
+                Error::new(Kind::Corrupt, format!("the database is damaged: {error}")).with_hint(
+                    "see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place",
+                )
             }
             Some(ErrorCode::TooBig) => {
                 Error::invalid("the value is larger than a row may be (256 MiB)")
             }
             Some(ErrorCode::OutOfMemory) => Error::new(Kind::Io, "there is not enough memory")
-                .hint("see `ulimit -v` and what else runs on the machine"),
+                .with_hint("see `ulimit -v` and what else runs on the machine"),
             Some(ErrorCode::CannotOpen) => failed(&error),
             _ => Error::new(Kind::Sqlite, error.to_string()),
         };
@@ -48,7 +49,7 @@ impl From<rusqlite::Error> for Error {
 
 fn disk_full() -> Error {
     Error::new(Kind::Full, "the disk is full; nothing was changed")
-        .hint("free some space (`jobq prune` removes old jobs) and try again")
+        .with_hint("free some space (`jobq prune` removes old jobs) and try again")
 }
 
 /// A file that may not grow. To SQLite a quota and a `ulimit -f` are errors of the disk; to who waits they
@@ -61,7 +62,7 @@ fn cannot_grow(error: &rusqlite::Error) -> Option<Error> {
         _ if !is_index && !is_file => None,
         (ErrorKind::FileTooLarge, Some(limit)) => Some(limit_reached(limit)),
         (ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge, _) => Some(
-            Error::new(Kind::Full, "the disk quota is reached; nothing was changed").hint(
+            Error::new(Kind::Full, "the disk quota is reached; nothing was changed").with_hint(
                 "free some space (`jobq prune` removes old jobs) or raise the quota, and try again",
             ),
         ),
@@ -77,7 +78,7 @@ fn limit_reached(limit_bytes: u64) -> Error {
         Kind::Full,
         format!("the file may not become larger than {limit_bytes} bytes; nothing was changed"),
     )
-    .hint("raise the limit of this process (`ulimit -f unlimited`) and try again")
+    .with_hint("raise the limit of this process (`ulimit -f unlimited`) and try again")
 }
 
 fn failed(error: &rusqlite::Error) -> Error {

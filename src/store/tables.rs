@@ -124,7 +124,9 @@ fn refused(name: &str, what: &str) -> Error {
         Kind::Corrupt,
         format!("'{name}' in the database is {what}: jobq has not made this file like that"),
     )
-    .hint("do not use it unless you know who changed it; `jobq restore` puts a backup in its place")
+    .with_hint(
+        "do not use it unless you know who changed it; `jobq restore` puts a backup in its place",
+    )
 }
 
 #[cfg(test)]

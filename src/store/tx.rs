@@ -168,7 +168,7 @@ impl<'c> Tx<'c> {
         let answer = body(self)?;
         // It went with the transaction, even where another one was begun since.
         self.run_cached("RELEASE application").map_err(|_| {
-            Error::wrong_state("the transaction was ended from inside of its closure").hint(
+            Error::wrong_state("the transaction was ended from inside of its closure").with_hint(
                 "leave COMMIT and ROLLBACK to jobq, and return an error of SQLite's as an error",
             )
         })?;

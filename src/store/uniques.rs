@@ -105,7 +105,7 @@ fn taken_by(unique: &Unique, (holder, state): (JobId, State)) -> Result<Taken> {
     if unique.on_duplicate == OnDuplicate::Reject {
         let has = format!(" already has the unique key '{}' ({state})", unique.key);
         return Err(Error::because_of(Kind::Duplicate, ("", holder, &has))
-            .hint(format!("`jobq status {holder}` shows it")));
+            .with_hint(format!("`jobq status {holder}` shows it")));
     }
     Ok(Taken::By(Enqueued {
         id: holder,

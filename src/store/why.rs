@@ -10,7 +10,7 @@ use super::names::find_queue;
 use super::queues;
 use super::rate::Ring;
 use super::records::{self, no_such_job};
-use super::runner_records::{self, RunnerRecord, RunnerState, RunnersOf};
+use super::runner_records::{self, RunnerFilter, RunnerRecord, RunnerState};
 use super::runners;
 use super::statement::statements;
 use super::unowned;
@@ -338,7 +338,7 @@ fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) ->
     if is_paused(conn, queue)? {
         return Ok(Why::QueuePaused(job.queue.clone()));
     }
-    let mut runners = runner_records::list(conn, RunnersOf::Now, locks)?;
+    let mut runners = runner_records::list(conn, RunnerFilter::Now, locks)?;
     runners.retain(RunnerRecord::is_alive);
     if runners.is_empty() {
         return Ok(Why::NoRunner);

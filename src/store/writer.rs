@@ -434,7 +434,7 @@ fn unknown(error: &Error) -> Error {
         Kind::UnknownOutcome,
         format!("the commit failed and it cannot be told whether it landed: {error}"),
     )
-    .hint("look before trying again; `jobq doctor` checks the file")
+    .with_hint("look before trying again; `jobq doctor` checks the file")
 }
 
 enum Group<T> {

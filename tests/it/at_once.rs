@@ -1,6 +1,6 @@
 //! Many jobs changed by one call: a few commits, and each job for itself.
 
-use jobq::{GROUP, JobId, NewJob, OnDuplicate, State};
+use jobq::{GROUP_KIND, JobId, NewJob, OnDuplicate, State};
 
 use crate::support::place::{Scene, ailments};
 
@@ -50,7 +50,7 @@ fn parents_and_prerequisites_come_first_however_they_are_named() {
     let add = |job: NewJob| queue.enqueue(job).unwrap().id;
     let first = add(NewJob::new("k"));
     let second = add(NewJob::new("k").after([first]));
-    let group = add(NewJob::new(GROUP));
+    let group = add(NewJob::new(GROUP_KIND));
     let child = add(NewJob::new("k").parent(group));
     let answers = queue.cancel_many(&[second, first, child, group]);
     assert!(answers[1].is_ok() && answers[3].is_ok());
@@ -74,7 +74,7 @@ fn a_job_of_a_call_that_fails_is_named_by_its_place() {
         error.to_string(),
         "job 3: job 2 of this call already has the unique key 'zz' (pending)"
     );
-    assert_eq!((error.job(), error.help()), (None, None));
+    assert_eq!((error.job(), error.hint()), (None, None));
     let there = queue.enqueue(once).unwrap().id;
     let error = queue.enqueue_many([refused]).unwrap_err();
     assert_eq!(error.job(), Some(there));

@@ -6,7 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use jobq::rusqlite::{Connection, TransactionBehavior};
 use jobq::testing::TestQueue;
 use jobq::{
-    Context, EventKind, JobId, NewJob, Outcome, Runner, Schedule, Snooze, State, Until, When, Which,
+    Context, EventKind, JobId, NewJob, Outcome, QueueSelector, Runner, Schedule, Snooze, State,
+    Until, When,
 };
 
 use crate::support::place::{count_events, job, state, wait_until_completed};
@@ -151,7 +152,10 @@ fn a_step_between_heartbeats_makes_nothing_due_early() {
 #[test]
 fn a_deadline_given_as_a_duration_is_not_missed_by_a_step_of_the_clock() {
     let timed = Timed::new(BEAT);
-    timed.queue.pause(Which::Named("held".into())).unwrap();
+    timed
+        .queue
+        .pause(QueueSelector::Named("held".into()))
+        .unwrap();
     let within = |deadline: When| {
         let job = NewJob::new("kind").queue("held").deadline(deadline);
         timed.queue.enqueue(job).unwrap().id

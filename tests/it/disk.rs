@@ -210,7 +210,7 @@ fn inner_full_disk() {
         let error = queue.enqueue(large_job()).unwrap_err();
         assert!(error.is_full(), "{error:?}");
         assert_eq!(error.to_string(), "the disk is full; nothing was changed");
-        assert!(error.help().is_some());
+        assert!(error.hint().is_some());
     }
     assert_eq!(all_jobs(&queue).len(), ids.len());
     runner.ask(&Request::Remove(filler));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use jobq::testing::TestQueue;
 use jobq::{
-    AttemptRef, Context, EventKind, JobId, Level, NewJob, Outcome, Priority, Queue, RunnersOf,
+    AttemptRef, Context, EventKind, JobId, Level, NewJob, Outcome, Priority, Queue, RunnerFilter,
     State, UnknownKinds,
 };
 
@@ -36,7 +36,7 @@ fn beat_of(place: &Place, runner: i64) -> i64 {
 }
 
 fn assert_nothing_is_left_of(queue: &Queue, lock_files: usize) {
-    assert!(queue.runners(RunnersOf::Now).unwrap().is_empty());
+    assert!(queue.runners(RunnerFilter::Now).unwrap().is_empty());
     assert_eq!(lock_files, 0);
     assert_eq!(ailments(queue), Vec::<String>::new());
 }
@@ -62,8 +62,8 @@ fn handlers_run_in_the_calling_thread_one_after_the_other_in_order() {
     }
     let first = NewJob::new("kind").payload(&"first");
     add(&queue, first.priority(Priority::High));
-    let tally = queue.run_due(|runner| runner.handler("kind", handler));
-    assert_eq!((tally.completed, tally.running), (4, 0));
+    let stats = queue.run_due(|runner| runner.handler("kind", handler));
+    assert_eq!((stats.completed, stats.running), (4, 0));
     let expected = ["\"first\"", "\"a\"", "\"urgent follow-up\"", "\"b\""];
     assert_eq!(*ran.lock().unwrap(), expected);
 }
@@ -77,18 +77,20 @@ fn all_that_became_due_meanwhile_runs_and_what_nobody_here_can_run_stays() {
         .unwrap();
     let own = add(&queue, later("kind").delay(Duration::from_secs(2)));
     let paused = add(&queue, NewJob::new("kind").queue("paused"));
-    queue.pause(jobq::Which::Named("paused".into())).unwrap();
+    queue
+        .pause(jobq::QueueSelector::Named("paused".into()))
+        .unwrap();
     queue.advance(Duration::from_secs(2));
-    let tally = queue.run_due(|runner| runner.handler("kind", by(|_| done())));
-    assert_eq!((tally.completed, tally.failed), (1, 0));
+    let stats = queue.run_due(|runner| runner.handler("kind", by(|_| done())));
+    assert_eq!((stats.completed, stats.failed), (1, 0));
     assert_eq!(state(&queue, own), State::Completed);
     assert_eq!(job(&queue, paused).attempt, 0);
-    let tally = queue.run_due(|runner| {
+    let stats = queue.run_due(|runner| {
         runner
             .handler("kind", by(|_| done()))
             .unknown_kinds(UnknownKinds::Fail)
     });
-    assert_eq!((tally.completed, tally.failed), (0, 2500));
+    assert_eq!((stats.completed, stats.failed), (0, 2500));
     assert_eq!(ailments(&queue), Vec::<String>::new());
 }
 
@@ -105,8 +107,8 @@ fn a_panic_fails_its_attempt_and_the_others_run() {
         job.max_retries(2).retry_delay(Duration::ZERO)
     };
     let ids = [1, 2, 3].map(|payload| add(&queue, at_once(&payload)));
-    let tally = queue.runner().handler("shaky", handler).run_due().unwrap();
-    assert_eq!((tally.completed, tally.failed, tally.retried), (2, 1, 2));
+    let stats = queue.runner().handler("shaky", handler).run_due().unwrap();
+    assert_eq!((stats.completed, stats.failed, stats.retried), (2, 1, 2));
     let failed = job(&queue, ids[1]);
     assert_eq!((failed.state, failed.attempt), (State::Failed, 3));
     assert_eq!(failed.error, Some(format!("panicked: number {}", ids[1])));
@@ -123,7 +125,7 @@ fn an_outcome_that_cannot_be_saved_fails_its_job_alone() {
     scene.connect().execute_batch(rule).unwrap();
     let ids = [6, 7, 8].map(|number| add(&queue, NewJob::new("echo").payload(&number)));
     let echo = by(|ctx: &Context| Outcome::Done(Some(ctx.payload().to_owned())));
-    let tally = queue.runner().handler("echo", echo).run_due().unwrap();
+    let stats = queue.runner().handler("echo", echo).run_due().unwrap();
     assert_eq!(
         ids.map(|id| state(&queue, id)),
         [State::Completed, State::Failed, State::Completed]
@@ -131,7 +133,7 @@ fn an_outcome_that_cannot_be_saved_fails_its_job_alone() {
     let error = job(&queue, ids[1]).error.unwrap();
     assert!(error.contains("no sevens here"), "{error}");
     assert_eq!(result(&queue, ids[2]).as_deref(), Some("8"));
-    assert_eq!(tally.completed, 2);
+    assert_eq!(stats.completed, 2);
     assert_nothing_is_left_of(&queue, scene.lock_files());
 }
 
@@ -211,13 +213,13 @@ fn it_works_beside_a_runner_that_beats_and_is_not_taken_for_hung() {
     let id = add(&own, NewJob::new("long"));
     let shared: Vec<JobId> = (0..200).map(|_| add(&own, NewJob::new("both"))).collect();
     let builder = own.runner().handler("long", long);
-    let tally = builder.handler("both", by(|_| done())).run_due().unwrap();
+    let stats = builder.handler("both", by(|_| done())).run_due().unwrap();
     own.wait(&shared, Some(PATIENCE)).unwrap();
     let left = job(&own, id);
     assert_eq!((left.state, left.attempt), (State::Completed, 1));
     assert_eq!(left.crashes, 0);
-    let ended = live.stop().unwrap().tally;
-    assert_eq!(tally.completed + ended.completed, 202);
+    let ended = live.stop().unwrap().stats;
+    assert_eq!(stats.completed + ended.completed, 202);
     assert_eq!(count_events(&own, None, EventKind::Started), 202);
     assert_eq!(count_events(&own, None, EventKind::RunnerLost), 0);
     assert_nothing_is_left_of(&own, scene.lock_files());
@@ -236,9 +238,9 @@ fn it_shares_an_open_queue_with_a_runner_and_may_be_called_from_a_handler() {
     });
     let runner = queue.runner().handler("outer", outer).start().unwrap();
     let id = add(&queue, NewJob::new("outer"));
-    let (inner, tally) = told.recv_timeout(PATIENCE).unwrap();
+    let (inner, stats) = told.recv_timeout(PATIENCE).unwrap();
     assert_eq!(
-        (state(&queue, inner), tally.completed),
+        (state(&queue, inner), stats.completed),
         (State::Completed, 1)
     );
     wait_until_completed(&queue, id);
@@ -352,8 +354,8 @@ fn a_request_to_cancel_is_heard_when_the_handler_would_be_tried_again() {
             after: None,
         }
     });
-    let tally = queue.run_due(|runner| runner.handler("kind", handler));
-    assert_eq!((tally.cancelled, tally.retried), (1, 0));
+    let stats = queue.run_due(|runner| runner.handler("kind", handler));
+    assert_eq!((stats.cancelled, stats.retried), (1, 0));
     assert_eq!(
         (state(&queue, id), job(&queue, id).attempt),
         (State::Cancelled, 1)
@@ -381,8 +383,8 @@ fn a_job_that_was_called_off_with_an_attempt_counts_as_none() {
         }
     });
     let child = by(|_: &Context| Outcome::Done(None));
-    let tally = queue.run_due(|runner| runner.handler("kind", handler).handler("child", child));
-    assert_eq!((tally.completed, tally.cancelled), (2, 0));
+    let stats = queue.run_due(|runner| runner.handler("kind", handler).handler("child", child));
+    assert_eq!((stats.completed, stats.cancelled), (2, 0));
     assert_eq!(queue.counts().unwrap().get(State::Cancelled), 1);
 }
 
@@ -391,5 +393,5 @@ fn a_setting_that_is_not_usable_registers_nobody() {
     let queue = TestQueue::new();
     let refused = queue.runner().workers(0).run_due().unwrap_err();
     assert!(refused.is_invalid_input(), "{refused}");
-    assert_eq!(queue.runners(RunnersOf::AllTimes).unwrap().len(), 0);
+    assert_eq!(queue.runners(RunnerFilter::AllTimes).unwrap().len(), 0);
 }

@@ -176,14 +176,14 @@ impl Shop {
     #[track_caller]
     fn end(self, completed: u64) {
         let ended = self.runner.stop().unwrap();
-        let expected = jobq::Tally {
+        let expected = jobq::RunStats {
             completed,
-            ..jobq::Tally::default()
+            ..jobq::RunStats::default()
         };
         assert_eq!(
-            jobq::Tally {
+            jobq::RunStats {
                 retried: 0,
-                ..ended.tally
+                ..ended.stats
             },
             expected
         );

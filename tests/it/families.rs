@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jobq::testing::TestQueue;
 use jobq::{
-    ChildPolicy, Context, Failure, Filter, GROUP, Job, JobId, Limits, NewJob, OnDuplicate, Outcome,
-    Queue, RunnerBuilder, State, Step,
+    ChildPolicy, Context, Failure, Filter, GROUP_KIND, Job, JobId, Limits, NewJob, OnDuplicate,
+    Outcome, Queue, RunnerBuilder, State, Step,
 };
 use serde::{Deserialize, Serialize};
 
@@ -198,7 +198,7 @@ fn a_child_that_spawns_siblings_keeps_its_parent_waiting() {
         .handler("walk", walk)
         .start()
         .unwrap();
-    let group = add(&queue, NewJob::new(GROUP));
+    let group = add(&queue, NewJob::new(GROUP_KIND));
     assert_eq!(queue.get(group).unwrap().unwrap().state, State::Waiting);
     add(&queue, NewJob::new("walk").payload(&20u32).parent(group));
     let parent = wait(&queue, group);
@@ -214,7 +214,7 @@ fn the_first_failure_ends_a_family_that_wants_it_so() {
     let queue = scene.open();
     let group = add(
         &queue,
-        NewJob::new(GROUP).child_policy(ChildPolicy::CancelOthers),
+        NewJob::new(GROUP_KIND).child_policy(ChildPolicy::CancelOthers),
     );
     let bad = add(&queue, NewJob::new("bad").max_retries(0).parent(group));
     let waits = add(&queue, NewJob::new("leaf").parent(group).delay(PATIENCE));
@@ -249,7 +249,7 @@ fn the_first_failure_ends_a_family_that_wants_it_so() {
 fn the_first_failure_stops_the_siblings_that_run_in_the_same_runner() {
     let scene = Scene::new();
     let queue = scene.open();
-    let policy = NewJob::new(GROUP).child_policy(ChildPolicy::CancelOthers);
+    let policy = NewJob::new(GROUP_KIND).child_policy(ChildPolicy::CancelOthers);
     let group = add(&queue, policy);
     add(&queue, NewJob::new("bad").max_retries(0).parent(group));
     let long = add(&queue, NewJob::new("long").parent(group));

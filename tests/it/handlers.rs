@@ -8,7 +8,8 @@ use crossbeam_channel::bounded;
 use jobq::testing::TestQueue;
 use jobq::{
     Backoff, CancelReason, Context, EventKind, Failure, Jitter, Job, JobId, Level, LogEntry,
-    NewJob, Outcome, Progress, Queue, RunnersOf, State, Tally, UnknownKinds, Until, WaitReason,
+    NewJob, Outcome, Progress, Queue, RunStats, RunnerFilter, State, UnknownKinds, Until,
+    WaitReason,
 };
 use serde::{Deserialize, Serialize};
 
@@ -53,14 +54,14 @@ fn a_handler_that_finds_too_little_gives_its_job_back_free_of_charge() {
     let id = add(&queue, NewJob::new("large").max_retries(0));
     // A run in the calling thread does not wait.
     let builder = queue.runner().handler("large", short());
-    assert_eq!(builder.run_due().unwrap(), Tally::default());
+    assert_eq!(builder.run_due().unwrap(), RunStats::default());
     assert_eq!(state(&queue, id), State::Pending);
     let runner = queue.runner().handler("large", short()).start().unwrap();
     let ended = wait_until_final(&queue, id);
     assert_eq!((ended.state, ended.attempt), (State::Completed, 4));
     assert_eq!((ended.retries, ended.crashes), (0, 0));
     assert_eq!(count_events(&queue, Some(id), EventKind::Returned), 3);
-    let told = queue.runners(RunnersOf::Now).unwrap().remove(0).short_of;
+    let told = queue.runners(RunnerFilter::Now).unwrap().remove(0).short_of;
     assert_eq!(told.as_deref(), Some("no memory"));
     drop(runner);
 }
@@ -93,7 +94,7 @@ fn a_panic_fails_its_attempt_and_nothing_else() {
     );
     assert_eq!((never.state, never.attempt), (State::Completed, 1));
     assert!(runner.is_alive());
-    assert_eq!(runner.stop().unwrap().tally.completed, 2);
+    assert_eq!(runner.stop().unwrap().stats.completed, 2);
 }
 
 #[test]

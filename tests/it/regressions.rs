@@ -164,7 +164,7 @@ fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
         .unwrap();
     let ended = runner.wait().unwrap();
     assert_eq!(state(&queue, own), State::Completed);
-    assert_eq!(ended.tally.completed, 1);
+    assert_eq!(ended.stats.completed, 1);
     assert_eq!(ended.left.iter().map(|left| left.jobs).sum::<u64>(), 2500);
 }
 
@@ -180,13 +180,13 @@ fn no_job_begins_after_its_deadline_however_many_are_late() {
         queue
     };
     let handler = || by(|_: &Context| Outcome::Done(None));
-    let tally = late().run_due(|runner| runner.handler("kind", handler()));
-    assert_eq!((tally.completed, tally.cancelled), (1, 2500));
+    let stats = late().run_due(|runner| runner.handler("kind", handler()));
+    assert_eq!((stats.completed, stats.cancelled), (1, 2500));
     let queue = late();
     let runner = queue.runner().handler("kind", handler());
     let ended = runner.until(Until::Drained).start().unwrap().wait();
-    let tally = ended.unwrap().tally;
-    assert_eq!((tally.completed, tally.cancelled), (1, 2500));
+    let stats = ended.unwrap().stats;
+    assert_eq!((stats.completed, stats.cancelled), (1, 2500));
     let queue = late();
     let done = queue.perform(NewJob::new("kind"), |runner| {
         runner.handler("kind", handler())

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jobq::{
-    ChildPolicy, Context, Filter, GROUP, JobId, Limits, NewJob, Outcome, Queue, Schedule, State,
+    ChildPolicy, Context, Filter, GROUP_KIND, JobId, Limits, NewJob, Outcome, Queue, Schedule,
+    State,
 };
 
 use crate::support::place::{Scene, ailments, job};
@@ -21,7 +22,7 @@ fn a_rule_asks_the_running_siblings_on_the_same_runner_to_stop_within_a_second()
     let queue = scene.open();
     let group = add(
         &queue,
-        NewJob::new(GROUP).child_policy(ChildPolicy::CancelOthers),
+        NewJob::new(GROUP_KIND).child_policy(ChildPolicy::CancelOthers),
     );
     let long = add(&queue, NewJob::new("long").parent(group));
     let _bad = add(&queue, NewJob::new("bad").max_retries(0).parent(group));
@@ -71,7 +72,7 @@ fn a_savepoint_of_the_applications_own_takes_back_all_of_a_job() {
     let queue = scene.open();
     let (parent, kept) = queue
         .transaction(|tx| -> jobq::Result<_> {
-            let parent = tx.enqueue(NewJob::new(GROUP))?.id;
+            let parent = tx.enqueue(NewJob::new(GROUP_KIND))?.id;
             tx.execute_batch("SAVEPOINT own")?;
             tx.enqueue(NewJob::new("new kind").queue("new queue").parent(parent))?;
             tx.execute_batch("ROLLBACK TO own; RELEASE own")?;
@@ -140,7 +141,7 @@ fn a_retry_tells_the_state_that_its_rules_lead_to() {
     let scene = Scene::new();
     let queue = scene.open();
     let jobs = [
-        NewJob::new(GROUP).label("group"),
+        NewJob::new(GROUP_KIND).label("group"),
         NewJob::new("k").parent_label("group"),
     ];
     let jobs = queue.enqueue_many(jobs).unwrap();

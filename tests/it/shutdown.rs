@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, bounded};
 use jobq::{
-    CancelReason, Context, EventKind, Handler, JobId, NewJob, Outcome, Queue, Runner, RunnerState,
-    RunnersOf, State,
+    CancelReason, Context, EventKind, Handler, JobId, NewJob, Outcome, Queue, Runner, RunnerFilter,
+    RunnerState, State,
 };
 
 use crate::support::place::{
@@ -41,7 +41,7 @@ fn add(queue: &Queue, kind: &str) -> JobId {
 }
 
 fn is_stopping(queue: &Queue) -> bool {
-    let runners = queue.runners(RunnersOf::Now).unwrap();
+    let runners = queue.runners(RunnerFilter::Now).unwrap();
     runners
         .iter()
         .any(|runner| runner.state == RunnerState::Stopping)
@@ -71,7 +71,7 @@ fn a_stopped_runner_claims_no_more_and_waits_for_what_runs() {
     open.send(()).unwrap();
     let ended = runner.wait().unwrap();
 
-    assert_eq!(ended.tally.completed, 1);
+    assert_eq!(ended.stats.completed, 1);
     assert_eq!(state(&queue, running), State::Completed);
     for id in [waiting, late] {
         assert_eq!(
@@ -79,7 +79,7 @@ fn a_stopped_runner_claims_no_more_and_waits_for_what_runs() {
             (State::Pending, 0)
         );
     }
-    let [record] = &queue.runners(RunnersOf::AllTimes).unwrap()[..] else {
+    let [record] = &queue.runners(RunnerFilter::AllTimes).unwrap()[..] else {
         panic!("one runner")
     };
     assert_eq!(record.state, RunnerState::Offline);
@@ -191,7 +191,7 @@ fn a_hurried_stop_tells_the_handlers_at_once() {
     stopper.stop();
     wait_until("the runner is stopping", PATIENCE, || is_stopping(&queue));
     assert!(word.try_recv().is_err(), "it has 60 s");
-    stopper.hurry();
+    stopper.stop_now();
     stopper.stop();
     runner.wait().unwrap();
     assert_eq!(word.try_recv(), Ok(Some(CancelReason::Shutdown)));
@@ -260,7 +260,7 @@ fn a_runner_is_stopped_any_number_of_times() {
     stopper.stop();
     wait_until("it has ended", PATIENCE, || runner.has_ended());
     stopper.stop();
-    stopper.hurry();
+    stopper.stop_now();
     assert!(runner.stop().is_ok());
     stopper.stop();
     drop(queue.runner().start().unwrap());
@@ -316,7 +316,7 @@ fn enqueuing_goes_on_while_runners_come_and_go() {
             .handler("quick", quick)
             .start()
             .unwrap();
-        wait_until("it runs a job", PATIENCE, || runner.tally().completed > 0);
+        wait_until("it runs a job", PATIENCE, || runner.stats().completed > 0);
         runner.stop().unwrap();
     }
     drop(stop);

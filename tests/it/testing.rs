@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jobq::testing::TestQueue;
 use jobq::{
-    Backoff, Context, Failure, Job, NewJob, Outcome, Retention, RunnersOf, Snooze, State,
+    Backoff, Context, Failure, Job, NewJob, Outcome, Retention, RunnerFilter, Snooze, State,
     WaitReason,
 };
 use serde::{Deserialize, Serialize};
@@ -64,7 +64,7 @@ fn a_retry_waits_for_the_clock_exactly_as_long_as_its_policy_says() {
         assert_eq!(job(&queue, id).wait_reason, Some(WaitReason::Retry));
         queue.advance(wait - Duration::from_millis(1));
         let early = queue.run_due(|runner| runner.handle(failing));
-        assert_eq!(early, jobq::Tally::default());
+        assert_eq!(early, jobq::RunStats::default());
         queue.advance(Duration::from_millis(1));
     }
     assert_eq!(queue.run_due(|runner| runner.handle(failing)).completed, 1);
@@ -136,7 +136,7 @@ fn a_job_that_is_always_due_again_is_stopped_and_what_ran_is_saved() {
         assert_eq!(left.state, State::Pending, "{what}");
         let completed = queue.counts().unwrap().get(State::Completed);
         assert_eq!(completed + u64::from(left.attempt), 1001, "{what}");
-        assert!(queue.runners(RunnersOf::Now).unwrap().is_empty());
+        assert!(queue.runners(RunnerFilter::Now).unwrap().is_empty());
         assert_eq!(lock_files(&queue), 0);
     }
 }

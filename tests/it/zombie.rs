@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use jobq::{Ended, EventKind, Outcome, Queue, State, Until};
+use jobq::{EventKind, Outcome, Queue, RunReport, State, Until};
 
 use crate::support::checker::Witness;
 use crate::support::child::{Request, RunnerRole};
@@ -298,7 +298,7 @@ fn runners_that_stood_still_together_take_nothing_from_each_other() {
 }
 
 /// Beats quickly, and ends when nothing is left to run.
-fn drain(queue: &Queue, hung_after: Duration) -> Ended {
+fn drain(queue: &Queue, hung_after: Duration) -> RunReport {
     let runner = queue
         .runner()
         .heartbeat(Duration::from_millis(50), hung_after)
@@ -328,7 +328,7 @@ fn a_drain_stays_for_the_jobs_of_a_runner_without_a_lock_file_until_it_is_found_
         "{told}"
     );
     let ended = drain(&restored, Duration::from_millis(400));
-    assert_eq!((ended.tally.completed, ended.left.len()), (1, 0));
+    assert_eq!((ended.stats.completed, ended.left.len()), (1, 0));
     assert_eq!(job(&restored, id).attempt, 2);
     assert_eq!(ailments(&restored), Vec::<String>::new());
     assert_eq!(ailments(&queue), Vec::<String>::new());
@@ -352,7 +352,7 @@ fn a_drain_leaves_the_jobs_of_a_runner_that_beats_with_or_without_a_lock_file() 
             scene.remove_lock_files();
         }
         let ended = drain(&queue, PATIENCE);
-        assert_eq!((ended.tally.completed, ended.left.len()), (0, 1));
+        assert_eq!((ended.stats.completed, ended.left.len()), (0, 1));
         scene.open_gate("gate");
         wait_until_completed(&queue, id);
         live.end();

@@ -84,7 +84,7 @@ pub(super) fn parse_line(line: &[u8]) -> CliResult<Option<Wanted>> {
         return Err(CliError::usage("it has a NUL character in it"));
     }
     if !text.starts_with('{') {
-        return Err(CliError::usage("it is not a JSON object").hint(EXAMPLES));
+        return Err(CliError::usage("it is not a JSON object").with_hint(EXAMPLES));
     }
     // The line comes without what ends it, and without a byte order mark.
     jobq::json::check(text).map_err(|error| {
@@ -130,7 +130,7 @@ impl Fields<'_> {
             _ => {
                 return Err(
                     CliError::usage("one of 'command', 'shell' and 'kind' is wanted")
-                        .hint(EXAMPLES),
+                        .with_hint(EXAMPLES),
                 );
             }
         };
@@ -207,7 +207,7 @@ impl LineLabels {
         if let Some(label) = options.labels().find(|label| !self.0.contains_key(*label)) {
             return Err(
                 CliError::usage(format!("no line before has the label '{label}'"))
-                    .hint("a job is named by its number, or by the label of an earlier line"),
+                    .with_hint("a job is named by its number, or by the label of an earlier line"),
             );
         }
         let Some(label) = &options.label else {
@@ -303,7 +303,7 @@ fn explain(text: &str, error: &serde_json::Error) -> CliError {
     let message = jobq::json::explain(text, error, probe);
     match UnknownKey::of(&message) {
         Some(unknown) => {
-            CliError::usage(format!("unknown key '{}'", unknown.key)).hint(unknown.hint())
+            CliError::usage(format!("unknown key '{}'", unknown.key)).with_hint(unknown.hint())
         }
         None => CliError::usage(message),
     }

@@ -131,7 +131,7 @@ impl Config {
         let found = file.metadata().map_err(failed)?;
         let refused = |why: String| {
             Err(
-                CliError::failed(format!("./{} is not obeyed: {why}", path.display())).hint(
+                CliError::failed(format!("./{} is not obeyed: {why}", path.display())).with_hint(
                     format!("if you trust what it says: --config ./{}", path.display()),
                 ),
             )

@@ -139,7 +139,7 @@ fn batch_of(given: &Path, queue: &Queue, session: &Session) -> CliResult<Batch> 
         }
     };
     batch.ok_or_else(|| {
-        CliError::not_found(format!("no batch {} is in the file", given.display())).hint(
+        CliError::not_found(format!("no batch {} is in the file", given.display())).with_hint(
             "a batch is known by what is in it and by the folder in which `jobq run -f` added it",
         )
     })

@@ -303,7 +303,7 @@ pub(crate) struct EndedJson {
 mod tests {
     use std::time::Duration;
 
-    use jobq::{Clock, EventFilter, NewJob, Priority, Queue, RunnersOf};
+    use jobq::{Clock, EventFilter, NewJob, Priority, Queue, RunnerFilter};
 
     use super::*;
 
@@ -373,7 +373,7 @@ mod tests {
         let (_folder, queue) = queue();
         queue.enqueue(resize()).unwrap();
         let queues = queue.queues().unwrap();
-        let runners = queue.runners(RunnersOf::Now).unwrap();
+        let runners = queue.runners(RunnerFilter::Now).unwrap();
         let status = StatusJson {
             counts: CountsJson(queue.counts().unwrap()),
             queues: queues
@@ -404,7 +404,9 @@ mod tests {
     #[test]
     fn an_event_has_the_fields_of_the_contract_and_its_data_as_json() {
         let (_folder, queue) = queue();
-        queue.pause(jobq::Which::Named("images".into())).unwrap();
+        queue
+            .pause(jobq::QueueSelector::Named("images".into()))
+            .unwrap();
         let page = queue.events(&EventFilter::default()).unwrap();
         assert_eq!(
             line(&EventJson::new(&page.events[0])),

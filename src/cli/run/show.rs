@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
-use jobq::{Batch, Ended, Queue, Runner, Tally};
+use jobq::{Batch, Queue, RunReport, RunStats, Runner};
 use serde::Serialize;
 
 use crate::cli::args::Run;
@@ -71,8 +71,8 @@ impl Show {
         let Some(bar) = &self.bar else {
             return Ok(());
         };
-        let tally = runner.tally();
-        let done = tally.completed + tally.failed + tally.cancelled;
+        let stats = runner.stats();
+        let done = stats.completed + stats.failed + stats.cancelled;
         let has_ended = match &self.total {
             Total::Batch { jobs, is_drain } => {
                 bar.set_position(done.min(*jobs));
@@ -88,7 +88,7 @@ impl Show {
         };
         let left = bar.length().unwrap_or_default().saturating_sub(done);
         let rest = time_left(done, left, self.began.elapsed());
-        let parts = [Some(running(&tally)).filter(|told| !told.is_empty()), rest];
+        let parts = [Some(running(&stats)).filter(|told| !told.is_empty()), rest];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         bar.set_message(parts.join(", "));
         self.looks += 1;
@@ -117,12 +117,12 @@ fn time_left(done: u64, left: u64, elapsed: Duration) -> Option<String> {
     Some(format!("about {} left", time::coarse(rest)))
 }
 
-fn running(tally: &Tally) -> String {
+fn running(stats: &RunStats) -> String {
     let parts = [
-        (tally.running, "running"),
-        (tally.failed, "failed"),
-        (tally.cancelled, "cancelled"),
-        (tally.retried, "retried"),
+        (stats.running, "running"),
+        (stats.failed, "failed"),
+        (stats.cancelled, "cancelled"),
+        (stats.retried, "retried"),
     ];
     some_of(&parts)
 }
@@ -155,16 +155,16 @@ struct LeftJson<'a> {
 }
 
 impl<'a> Summary<'a> {
-    pub(super) fn new(ended: &'a Ended, elapsed: Duration) -> Summary<'a> {
+    pub(super) fn new(ended: &'a RunReport, elapsed: Duration) -> Summary<'a> {
         let left = ended.left.iter().map(|left| LeftJson {
             jobs: left.jobs,
             why: &left.why,
         });
         Summary {
-            completed: ended.tally.completed,
-            failed: ended.tally.failed,
-            cancelled: ended.tally.cancelled,
-            retried: ended.tally.retried,
+            completed: ended.stats.completed,
+            failed: ended.stats.failed,
+            cancelled: ended.stats.cancelled,
+            retried: ended.stats.retried,
             elapsed_ms: time::millis(elapsed),
             left: left.collect(),
         }
@@ -199,7 +199,7 @@ impl<'a> Summary<'a> {
 
 #[cfg(test)]
 mod tests {
-    use jobq::Left;
+    use jobq::Remaining;
 
     use super::*;
 
@@ -215,20 +215,20 @@ mod tests {
 
     #[test]
     fn a_summary_leaves_out_what_did_not_happen() {
-        let tally = Tally {
+        let stats = RunStats {
             completed: 498,
             failed: 2,
             retried: 3,
-            ..Tally::default()
+            ..RunStats::default()
         };
-        let left = vec![Left {
+        let left = vec![Remaining {
             jobs: 2,
             why: "delayed".to_owned(),
         }];
-        let ended = Ended {
-            tally,
+        let ended = RunReport {
+            stats,
             left,
-            ..Ended::default()
+            ..RunReport::default()
         };
         let summary = Summary::new(&ended, Duration::from_millis(12_345));
         assert_eq!(
@@ -239,7 +239,7 @@ mod tests {
             serde_json::to_string(&summary).unwrap(),
             r#"{"completed":498,"failed":2,"cancelled":0,"retried":3,"elapsed_ms":12345,"left":[{"jobs":2,"why":"delayed"}]}"#
         );
-        let nothing = Ended::default();
+        let nothing = RunReport::default();
         let summary = Summary::new(&nothing, Duration::ZERO);
         assert_eq!(summary.line(), "0 completed in 0ms");
     }

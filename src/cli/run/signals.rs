@@ -170,7 +170,7 @@ impl Listener {
             SIGCHLD => {}
             SIGQUIT => {
                 self.stops = self.stops.max(2);
-                self.hurry();
+                self.stop_now();
             }
             // Until somebody sends SIGCONT. One that may not be stopped (the first process of a container)
             // goes on at once.
@@ -201,13 +201,13 @@ impl Listener {
                 self.screen
                     .say("stopping: waiting for running jobs (Ctrl-C again to hurry)");
             }
-            2 => self.hurry(),
+            2 => self.stop_now(),
             _ => {}
         }
     }
 
-    fn hurry(&self) {
-        self.stopper.hurry();
+    fn stop_now(&self) {
+        self.stopper.stop_now();
         service::stopping();
         self.screen
             .say("hurrying: running jobs are told to stop; they will run again");

@@ -159,7 +159,7 @@ fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob
             let error = CliError::usage(format!("it goes with '{needs}', and there is none"));
             return Err((
                 key,
-                error.hint(format!("say what it is for: {needs} = \"NAME\"")),
+                error.with_hint(format!("say what it is for: {needs} = \"NAME\"")),
             ));
         }
     }
@@ -217,11 +217,17 @@ fn work(table: &ScheduleTable, config: &Config) -> Result<Work, AtKey> {
         (None, None, Some(text)) => Program::Shell(text.clone()),
         (None, None, None) => {
             let error = CliError::usage("it is missing, and there is no command or shell either");
-            return Err(("kind", error.hint("one of the three says what the job is")));
+            return Err((
+                "kind",
+                error.with_hint("one of the three says what the job is"),
+            ));
         }
         _ => {
             let error = CliError::usage("kind, command and shell do not go together");
-            return Err(("kind", error.hint("one of the three says what the job is")));
+            return Err((
+                "kind",
+                error.with_hint("one of the three says what the job is"),
+            ));
         }
     };
     if table.payload.is_some() {

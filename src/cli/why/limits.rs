@@ -48,7 +48,9 @@ fn short_of(id: JobId, runner: i64, (reason, running): (&str, u64)) -> Told {
         "out_of_resources",
         &format!("runner {runner} takes fewer jobs at a time ({jobs} {run}): {reason}"),
     )
-    .hint("it takes more as soon as it can; `ulimit -n` and `ulimit -u` show limits of its process")
+    .with_hint(
+        "it takes more as soon as it can; `ulimit -n` and `ulimit -u` show limits of its process",
+    )
 }
 
 fn of_queue(id: JobId, (queue, limit): (&str, u32), (running, jobs): (u64, &[JobId])) -> Told {
@@ -58,7 +60,7 @@ fn of_queue(id: JobId, (queue, limit): (&str, u32), (running, jobs): (u64, &[Job
         "queue_limit",
         &format!("queue {queue} is at its limit of {limit}: {jobs}"),
     )
-    .hint(format!(
+    .with_hint(format!(
         "`jobq queue set {} --concurrency N` changes it",
         word(queue)
     ))
@@ -71,7 +73,7 @@ fn of_rate(id: JobId, (queue, rate): (&str, Rate), next: &str) -> Told {
         "queue_rate",
         &format!("queue {queue} may start {jobs} in {span}: the next {next}"),
     )
-    .hint(format!(
+    .with_hint(format!(
         "`jobq queue set {} --rate N/DURATION` changes it",
         word(queue)
     ))
@@ -86,7 +88,7 @@ fn of_kind(id: JobId, (kind, limits): (&str, &[u64]), (running, jobs): (u64, &[J
         "kind_limit",
         &format!("kind {kind} is at its limit of {limits} in each runner: {jobs}"),
     )
-    .hint(format!(
+    .with_hint(format!(
         "another runner takes more of them: `jobq run`; a runner that starts reads concurrency in [kinds.{kind}] of jobq.toml"
     ))
 }
@@ -103,7 +105,7 @@ fn of_key(id: JobId, (key, places): (&str, u64), holders: &[(JobId, State)]) -> 
         "key_taken",
         format!("job {id} is blocked: key '{key}' is at its limit of {places}: {named}"),
     )
-    .hint(match idle {
+    .with_hint(match idle {
         Some((holder, _)) => format!("`jobq why {holder}` says what keeps that one; {more}"),
         None => format!("it follows when one of them ends; {more}"),
     })

@@ -11,7 +11,8 @@ pub(super) fn running(id: JobId, runner: i64, cancel_requested: bool) -> Told {
         let asked = format!("{is_running}, and has been asked to stop");
         return Told::new("cancel_requested", asked);
     }
-    Told::new("running", is_running).hint(format!("`jobq logs -f {id}` follows what it prints"))
+    Told::new("running", is_running)
+        .with_hint(format!("`jobq logs -f {id}` follows what it prints"))
 }
 
 pub(super) fn runner_gone(id: JobId, runner: i64, cancel_requested: bool) -> Told {
@@ -21,7 +22,7 @@ pub(super) fn runner_gone(id: JobId, runner: i64, cancel_requested: bool) -> Tol
     };
     let gone = format!("runner {runner} is gone; the next runner to start {then}");
     Told::new("runner_gone", format!("job {id} is running, but {gone}"))
-        .hint("start one with `jobq run`")
+        .with_hint("start one with `jobq run`")
 }
 
 /// Of a job that waits for others: that one of them runs no more than it says.

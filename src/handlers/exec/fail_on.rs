@@ -64,7 +64,7 @@ fn range(part: &str) -> Result<(u8, u8), Error> {
 
 fn bad(part: &str, why: &str) -> Error {
     Error::invalid(format!("fail_on: `{part}`: {why}"))
-        .hint("give codes and ranges with commas between them: 2,64-78")
+        .with_hint("give codes and ranges with commas between them: 2,64-78")
 }
 
 #[cfg(test)]

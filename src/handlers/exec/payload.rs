@@ -137,7 +137,7 @@ impl ExecPayload {
                 "input: {} bytes are too many, {MAX_INPUT_BYTES} are possible",
                 input.len()
             ))
-            .hint("keep it in a file, and let the command read that"));
+            .with_hint("keep it in a file, and let the command read that"));
         }
         self.input = Some(input);
         Ok(self)
@@ -166,7 +166,7 @@ impl ExecPayload {
                 Err(error) => error.to_string(),
             };
             Error::invalid(format!("{what}: {why}"))
-                .hint(r#"it looks like {"command":["ls","-l"]} or {"shell":"ls | wc"}"#)
+                .with_hint(r#"it looks like {"command":["ls","-l"]} or {"shell":"ls | wc"}"#)
         })?;
         ExecPayload::try_from(fields).map_err(|error| error.context(what))
     }
@@ -295,7 +295,7 @@ pub(crate) fn check_output_limit(bytes: u64) -> Result<usize> {
             Error::invalid(format!(
                 "output_limit: {bytes} bytes are too many, {MAX_OUTPUT_LIMIT_BYTES} are possible"
             ))
-            .hint("let the command write to a file of its own")
+            .with_hint("let the command write to a file of its own")
         })
 }
 

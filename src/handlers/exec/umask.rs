@@ -34,7 +34,7 @@ impl FromStr for Umask {
             .map(Umask)
             .ok_or_else(|| {
                 Error::invalid(format!("umask: `{text}` is not one"))
-                    .hint("it is octal, from 0000 to 0777")
+                    .with_hint("it is octal, from 0000 to 0777")
             })
     }
 }

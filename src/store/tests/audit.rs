@@ -14,7 +14,7 @@ use crate::store::upkeep::{self, Severity};
 /// the holder of the key, the job that waits for it, the job at the end of the chain.
 fn village() -> (Sandbox, Vec<JobId>) {
     let mut sandbox = Sandbox::new();
-    let group = sandbox.enqueue(NewJob::new(crate::GROUP));
+    let group = sandbox.enqueue(NewJob::new(crate::GROUP_KIND));
     let child = sandbox.enqueue(NewJob::new("send").parent(group));
     let holds = sandbox.enqueue(NewJob::new("send").key("k"));
     let waits = sandbox.enqueue(NewJob::new("send").key("k"));

@@ -9,7 +9,7 @@ use crate::store::checked::Limits;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::due;
 use crate::store::edit::{self, Edit};
-use crate::store::queues::{self, Which};
+use crate::store::queues::{self, QueueSelector};
 use crate::store::shares::Shares;
 
 fn ids(claimed: &[ClaimedJob]) -> Vec<i64> {
@@ -139,9 +139,9 @@ fn a_paused_queue_is_left_out_and_the_others_are_not() {
             .priority(Priority::Urgent),
     );
     let open = sandbox.enqueue(NewJob::new("send").queue("open"));
-    sandbox.write(|tx| queues::pause(tx, &Which::Named("paused".to_owned())));
+    sandbox.write(|tx| queues::pause(tx, &QueueSelector::Named("paused".to_owned())));
     assert_eq!(ids(&sandbox.claim(runner, 10)), [open.0]);
-    sandbox.write(|tx| queues::resume(tx, &Which::Named("paused".to_owned())));
+    sandbox.write(|tx| queues::resume(tx, &QueueSelector::Named("paused".to_owned())));
     assert_eq!(ids(&sandbox.claim(runner, 10)), [paused.0]);
 }
 
@@ -150,14 +150,14 @@ fn nothing_is_claimed_while_all_queues_are_paused() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
     let id = sandbox.enqueue(NewJob::new("send"));
-    sandbox.write(|tx| queues::pause(tx, &Which::All));
+    sandbox.write(|tx| queues::pause(tx, &QueueSelector::All));
     let kinds = sandbox.kinds();
     assert_eq!(sandbox.claim(runner, 10).len(), 0);
     assert!(!claim::anything(&sandbox.conn, &wish(&kinds, 1), START_MS).unwrap());
     // Also what is enqueued meanwhile, in queues that were not there.
     let later = sandbox.enqueue(NewJob::new("send").queue("another"));
     assert_eq!(sandbox.claim(runner, 10).len(), 0);
-    sandbox.write(|tx| queues::resume(tx, &Which::All));
+    sandbox.write(|tx| queues::resume(tx, &QueueSelector::All));
     assert_eq!(ids(&sandbox.claim(runner, 10)), [id.0, later.0]);
 }
 
@@ -225,7 +225,7 @@ fn a_claim_follows_an_edit_of_queue_and_priority() {
         ..Edit::default()
     };
     sandbox.write(|tx| edit::edit(tx, first, &elsewhere, &Limits::default()));
-    sandbox.write(|tx| queues::pause(tx, &Which::Named("paused".to_owned())));
+    sandbox.write(|tx| queues::pause(tx, &QueueSelector::Named("paused".to_owned())));
     assert_eq!(sandbox.claim(runner, 1).len(), 0);
 }
 

@@ -3,7 +3,7 @@
 use rusqlite::StatementStatus;
 
 use super::sandbox::Sandbox;
-use crate::family::GROUP;
+use crate::family::GROUP_KIND;
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
@@ -132,7 +132,7 @@ fn ten_thousand_generations_end_in_one_transaction() {
         let spent = [LONG / 2, LONG].map(|jobs| {
             let mut sandbox = Sandbox::new();
             let group = |at: usize| {
-                let kind = if at + 1 == jobs { "leaf" } else { GROUP };
+                let kind = if at + 1 == jobs { "leaf" } else { GROUP_KIND };
                 let job = NewJob::new(kind);
                 if at == 0 {
                     job
@@ -186,7 +186,7 @@ fn a_hundred_thousand_children_cost_one_update_of_their_parent_for_each_transact
     const CHILDREN: usize = 100_000;
     const AT_ONCE: usize = 1000;
     let mut sandbox = Sandbox::new();
-    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let updates = |sandbox: &Sandbox| {
         let statement = sandbox.conn.prepare_cached(FAMILY_COUNT).unwrap();
         statement.get_status(StatementStatus::Run)
@@ -219,8 +219,8 @@ fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
     let spent = [LONG / 2, LONG].map(|jobs| {
         let mut sandbox = Sandbox::new();
         let outside = sandbox.enqueue(NewJob::new("outside"));
-        let parent = sandbox.enqueue(NewJob::new(GROUP));
-        let next = sandbox.enqueue(NewJob::new(GROUP).after([parent]));
+        let parent = sandbox.enqueue(NewJob::new(GROUP_KIND));
+        let next = sandbox.enqueue(NewJob::new(GROUP_KIND).after([parent]));
         let held = (0..jobs).map(|_| NewJob::new("child").parent(next));
         enqueue_all(&mut sandbox, held);
         let before = steps(&sandbox);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::sandbox::{START_MS, Sandbox};
-use crate::family::GROUP;
+use crate::family::GROUP_KIND;
 use crate::job::{JobId, NewJob, OnDuplicate};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State::*;
@@ -101,7 +101,7 @@ fn it_is_cancelled_whatever_it_waits_for() {
 #[test]
 fn who_is_late_takes_with_it_what_waits_for_it_and_counts_in_its_family() {
     let mut sandbox = Sandbox::new();
-    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let id = sandbox.enqueue(urgent().parent(group).unique("u"));
     let next = sandbox.enqueue(NewJob::new("next").after([id]));
     look(&mut sandbox, DEADLINE_MS);

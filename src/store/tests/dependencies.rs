@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::sandbox::Sandbox;
 use crate::event::EventKind;
-use crate::family::{GROUP, PrerequisiteRule};
+use crate::family::{GROUP_KIND, PrerequisiteRule};
 use crate::job::{JobId, NewJob, Prerequisite};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
@@ -149,7 +149,7 @@ fn a_doomed_job_leaves_none_of_its_other_ties_behind() {
     let mut sandbox = Sandbox::new();
     let [a, b, c] = three(&mut sandbox);
     sandbox.fail(a);
-    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let deadline = jiff::Timestamp::from_millisecond(sandbox.now_ms + 1000).unwrap();
     let job = new()
         .after([a, b])
@@ -252,7 +252,7 @@ fn unknown_prerequisites_are_refused_by_name() {
     sandbox.complete(b);
     sandbox.write(|tx| edit::remove(tx, b));
     let error = sandbox.refused(new().after([b]));
-    assert!(error.help().unwrap().contains("removed"), "{error:?}");
+    assert!(error.hint().unwrap().contains("removed"), "{error:?}");
     sandbox.assert_books_are_right();
 }
 
@@ -275,7 +275,7 @@ fn is_a_cycle(sandbox: &mut Sandbox, job: NewJob, on: JobId, parent: JobId) {
 #[test]
 fn a_child_that_would_wait_for_its_parent_is_refused() {
     let mut sandbox = Sandbox::new();
-    for kind in [GROUP, "parent"] {
+    for kind in [GROUP_KIND, "parent"] {
         let id = sandbox.enqueue(NewJob::new(kind));
         let child = new().parent(id);
         is_a_cycle(&mut sandbox, child.clone().after([id]), id, id);
@@ -286,7 +286,7 @@ fn a_child_that_would_wait_for_its_parent_is_refused() {
 #[test]
 fn a_child_that_would_wait_for_who_waits_for_its_parent_is_refused_however_far() {
     let mut sandbox = Sandbox::new();
-    let id = sandbox.enqueue(NewJob::new(GROUP));
+    let id = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let mut last = id;
     let child = new().parent(id);
     for _ in 0..5 {
@@ -294,10 +294,10 @@ fn a_child_that_would_wait_for_who_waits_for_its_parent_is_refused_however_far()
         is_a_cycle(&mut sandbox, child.clone().after([last]), last, id);
     }
     // By way of the child of one who waits, and of the parent of one.
-    let group = sandbox.enqueue(NewJob::new(GROUP).after([last]));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND).after([last]));
     let inner = sandbox.enqueue(new().parent(group));
     is_a_cycle(&mut sandbox, child.clone().after([inner]), inner, id);
-    let outer = sandbox.enqueue(NewJob::new(GROUP));
+    let outer = sandbox.enqueue(NewJob::new(GROUP_KIND));
     sandbox.enqueue(new().parent(outer).after([last]));
     is_a_cycle(&mut sandbox, child.after([outer]), outer, id);
 }
@@ -305,7 +305,7 @@ fn a_child_that_would_wait_for_who_waits_for_its_parent_is_refused_however_far()
 #[test]
 fn a_grandchild_that_would_wait_for_its_grandparent_is_refused() {
     let mut sandbox = Sandbox::new();
-    let old = sandbox.enqueue(NewJob::new(GROUP));
+    let old = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let middle = sandbox.enqueue(NewJob::new("parent").parent(old));
     let young = new().parent(middle);
     is_a_cycle(&mut sandbox, young.clone().after([old]), old, middle);
@@ -323,7 +323,7 @@ fn children_may_wait_for_each_other_before_and_after_their_parents_own_part() {
     sandbox.complete(id);
     assert_eq!(sandbox.states(&[one, two]), [Pending, Blocked]);
     let three = sandbox.enqueue(new().parent(id).after([two]));
-    let cousin = sandbox.enqueue(NewJob::new(GROUP).parent(id).after([three]));
+    let cousin = sandbox.enqueue(NewJob::new(GROUP_KIND).parent(id).after([three]));
     let inner = sandbox.enqueue(new().parent(cousin).after([one]));
     for child in [one, two, three] {
         sandbox.complete(child);
@@ -338,9 +338,9 @@ fn children_may_wait_for_each_other_before_and_after_their_parents_own_part() {
 #[test]
 fn a_family_may_wait_for_another_whole_family() {
     let mut sandbox = Sandbox::new();
-    let first = sandbox.enqueue(NewJob::new(GROUP));
+    let first = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let one = sandbox.enqueue(NewJob::new("one").parent(first));
-    let second = sandbox.enqueue(NewJob::new(GROUP));
+    let second = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let two = sandbox.enqueue(NewJob::new("two").parent(second).after([first]));
     assert_eq!(sandbox.state(two), Blocked);
     sandbox.complete(one);

@@ -2,7 +2,7 @@
 
 use super::sandbox::Sandbox;
 use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP};
+use crate::family::{ChildPolicy, GROUP_KIND};
 use crate::job::{Children, JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
@@ -228,7 +228,7 @@ fn a_parent_that_fails_by_itself_takes_its_blocked_children_with_it() {
 #[test]
 fn a_group_runs_its_children_at_once_and_waits_for_its_first() {
     let mut sandbox = Sandbox::new();
-    let id = sandbox.enqueue(NewJob::new(GROUP));
+    let id = sandbox.enqueue(NewJob::new(GROUP_KIND));
     assert_eq!(sandbox.state(id), Waiting);
     // Something else ends meanwhile; the group is still without children.
     let other = sandbox.enqueue(NewJob::new("send"));
@@ -248,8 +248,8 @@ fn the_children_of_a_delayed_or_blocked_group_wait_for_it() {
     let first = sandbox.enqueue(NewJob::new("first"));
     let delay = std::time::Duration::from_secs(5);
     let groups = [
-        sandbox.enqueue(NewJob::new(GROUP).delay(delay)),
-        sandbox.enqueue(NewJob::new(GROUP).after([first])),
+        sandbox.enqueue(NewJob::new(GROUP_KIND).delay(delay)),
+        sandbox.enqueue(NewJob::new(GROUP_KIND).after([first])),
     ];
     let children = groups.map(|group| sandbox.enqueue(child(group)));
     assert_eq!(sandbox.states(&groups), [Scheduled, Blocked]);
@@ -270,7 +270,7 @@ fn the_children_of_a_delayed_or_blocked_group_wait_for_it() {
 
 /// A group, a parent in it whose own part is done, and that one's two children.
 fn three_generations(sandbox: &mut Sandbox) -> [JobId; 4] {
-    let old = sandbox.enqueue(NewJob::new(GROUP));
+    let old = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let middle = sandbox.enqueue(parent(ChildPolicy::FailAtEnd).parent(old));
     let young = [(); 2].map(|()| sandbox.enqueue(child(middle)));
     sandbox.complete(middle);

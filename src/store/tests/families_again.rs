@@ -3,7 +3,7 @@
 use super::families::family;
 use super::sandbox::Sandbox;
 use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP};
+use crate::family::{ChildPolicy, GROUP_KIND};
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::*;
@@ -43,8 +43,8 @@ fn a_retry_of_a_failed_parent_runs_only_what_did_not_complete() {
 #[test]
 fn a_retry_reaches_through_all_generations() {
     let mut sandbox = Sandbox::new();
-    let old = sandbox.enqueue(NewJob::new(GROUP));
-    let middle = sandbox.enqueue(NewJob::new(GROUP).parent(old));
+    let old = sandbox.enqueue(NewJob::new(GROUP_KIND));
+    let middle = sandbox.enqueue(NewJob::new(GROUP_KIND).parent(old));
     let [one, two] = [(); 2].map(|()| sandbox.enqueue(child(middle)));
     sandbox.complete(one);
     sandbox.fail(two);
@@ -79,7 +79,7 @@ fn a_retry_of_a_parent_whose_own_part_failed_begins_with_that() {
 #[test]
 fn a_retry_of_a_parent_keeps_the_order_among_its_children() {
     let mut sandbox = Sandbox::new();
-    let id = sandbox.enqueue(NewJob::new(GROUP));
+    let id = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let one = sandbox.enqueue(child(id));
     let two = sandbox.enqueue(child(id).after([one]));
     let three = sandbox.enqueue(child(id).after([two]));
@@ -120,7 +120,7 @@ fn a_retry_of_a_completed_parent_begins_from_the_start_and_keeps_its_children() 
 #[test]
 fn a_retry_of_a_completed_group_has_nothing_to_do() {
     let mut sandbox = Sandbox::new();
-    let id = sandbox.enqueue(NewJob::new(GROUP));
+    let id = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let one = sandbox.enqueue(child(id));
     sandbox.complete(one);
     sandbox.requeue(id);

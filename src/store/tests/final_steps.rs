@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::sandbox::Sandbox;
 use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP, Step};
+use crate::family::{ChildPolicy, GROUP_KIND, Step};
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
@@ -229,7 +229,7 @@ fn a_child_put_back_during_the_final_step_brings_another_after_it() {
 #[test]
 fn the_final_step_of_a_group_is_its_handlers_only_call() {
     let mut sandbox = Sandbox::new();
-    let id = sandbox.enqueue(NewJob::new(GROUP).final_step());
+    let id = sandbox.enqueue(NewJob::new(GROUP_KIND).final_step());
     let one = sandbox.enqueue(child(id));
     sandbox.complete(one);
     let held = begin_final(&mut sandbox, id);

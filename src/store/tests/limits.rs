@@ -10,7 +10,7 @@ use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::queues;
-use crate::store::runner_records::{self, RunnersOf};
+use crate::store::runner_records::{self, RunnerFilter};
 use crate::store::runners::{self, Beats, Loss, Registration};
 use crate::store::settle::Held;
 use crate::store::shares::Shares;
@@ -301,7 +301,7 @@ fn a_runner_tells_the_limits_of_its_kinds_and_an_older_row_has_none() {
     };
     let limits = HashMap::from([("resize".to_owned(), 2), ("unknown".to_owned(), 1)]);
     sandbox.write(|tx| runners::register(tx, &registration, &limits));
-    let runners = runner_records::list(&sandbox.conn, RunnersOf::Now, std::path::Path::new(""));
+    let runners = runner_records::list(&sandbox.conn, RunnerFilter::Now, std::path::Path::new(""));
     let runners = runners.unwrap();
     let told = runners
         .iter()

@@ -16,7 +16,7 @@ use crate::store::due::{self, ClockReading};
 use crate::store::edit::{self, Edit};
 use crate::store::enqueue;
 use crate::store::prune::{self, Pass, Sweep};
-use crate::store::queues::{self, Which};
+use crate::store::queues::{self, QueueSelector};
 use crate::store::requeue;
 use crate::store::runners::{self, Registration};
 use crate::store::upkeep;
@@ -350,26 +350,26 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
 #[test]
 fn pausing_and_resuming_touch_one_queue() {
     touches(
-        |tx| queues::pause(tx, &Which::Named("mail".to_owned())).map(|_| ()),
+        |tx| queues::pause(tx, &QueueSelector::Named("mail".to_owned())).map(|_| ()),
         &["~ queue 1", "+ event queue_paused"],
     );
     touches(
-        |tx| queues::resume(tx, &Which::Named("sleepy".to_owned())).map(|_| ()),
+        |tx| queues::resume(tx, &QueueSelector::Named("sleepy".to_owned())).map(|_| ()),
         &["~ queue 3", "+ event queue_resumed"],
     );
     touches(
-        |tx| queues::pause(tx, &Which::Named("sleepy".to_owned())).map(|_| ()),
+        |tx| queues::pause(tx, &QueueSelector::Named("sleepy".to_owned())).map(|_| ()),
         &[],
     );
     let mut town = town();
     touches_in(
         &mut town,
-        |tx| queues::pause(tx, &Which::All).map(|_| ()),
+        |tx| queues::pause(tx, &QueueSelector::All).map(|_| ()),
         &["+ meta paused_at", "+ event queue_paused"],
     );
     touches_in(
         &mut town,
-        |tx| queues::resume(tx, &Which::All).map(|_| ()),
+        |tx| queues::resume(tx, &QueueSelector::All).map(|_| ()),
         &["- meta paused_at", "+ event queue_resumed"],
     );
 }

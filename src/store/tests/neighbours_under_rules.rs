@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use super::sandbox::{START_MS, Sandbox};
 use super::town::{Who, held, job, touches_in, town};
 use crate::Result;
-use crate::family::GROUP;
+use crate::family::GROUP_KIND;
 use crate::job::{AttemptRef, JobId, NewJob, OnDuplicate, Priority};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State;
@@ -46,7 +46,7 @@ fn ruled() -> NewJob {
 }
 
 fn group(town: &mut Sandbox) {
-    let group = NewJob::new(GROUP).queue("mail");
+    let group = NewJob::new(GROUP_KIND).queue("mail");
     assert_eq!(town.enqueue(group), JobId(25));
 }
 

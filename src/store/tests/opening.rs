@@ -194,7 +194,7 @@ fn an_applications_file_without_a_write_ahead_log_is_refused_and_left_as_it_is()
         let (_folder, path) = folder();
         drop(application(&path, journal));
         let error = refused(&path, Kind::Unsupported);
-        let hint = error.help().unwrap();
+        let hint = error.hint().unwrap();
         assert!(hint.contains("journal_mode = WAL"), "{hint}");
     }
 }
@@ -248,7 +248,7 @@ fn a_file_that_was_cut_off_is_refused_as_damaged() {
     drop(file);
     let error = Queue::open(&path).err().expect("it was opened");
     assert!(error.is_corrupt(), "{error:?}");
-    assert!(error.help().unwrap().contains("backup"), "{error:?}");
+    assert!(error.hint().unwrap().contains("backup"), "{error:?}");
     assert_eq!(std::fs::metadata(&path).unwrap().len(), length / 2);
 }
 
@@ -279,7 +279,7 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
     let error = Queue::open(&path).err().expect("it was opened");
     assert!(error.is_newer_schema(), "{error:?}");
     assert!(error.to_string().contains("schema 99"), "{error}");
-    assert!(error.help().unwrap().contains("newer jobq"), "{error:?}");
+    assert!(error.hint().unwrap().contains("newer jobq"), "{error:?}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
 

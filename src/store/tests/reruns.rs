@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sandbox::Sandbox;
-use crate::family::GROUP;
+use crate::family::GROUP_KIND;
 use crate::job::{Enqueued, JobId, NewJob, OnDuplicate, Priority};
 use crate::outcome::Verdict;
 use crate::state::State::*;
@@ -127,7 +127,7 @@ fn a_child_of_the_running_one_cannot_wait_for_its_end() {
 #[test]
 fn a_parent_that_waits_for_its_children_has_begun() {
     let mut sandbox = Sandbox::new();
-    let group = sandbox.enqueue(NewJob::new(GROUP).unique("u"));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND).unique("u"));
     let child = sandbox.enqueue(NewJob::new("send").parent(group));
     let second = enqueue(&mut sandbox, 2);
     assert_eq!(second.rerun_of, Some(group));

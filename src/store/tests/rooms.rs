@@ -39,7 +39,7 @@ fn a_full_queue_takes_no_more_and_a_batch_goes_in_whole_or_not_at_all() {
     );
     assert!(
         refused
-            .help()
+            .hint()
             .unwrap()
             .contains("jobq queue set images --max-size")
     );
@@ -106,7 +106,7 @@ fn the_usual_size_holds_where_a_queue_has_none_of_its_own() {
         assert!(enqueue::enqueue(tx, &own).unwrap_err().is_queue_full());
         let refused = enqueue::enqueue(tx, &other).unwrap_err();
         assert!(refused.is_queue_full());
-        assert!(refused.help().unwrap().contains("max_queue_size"));
+        assert!(refused.hint().unwrap().contains("max_queue_size"));
         Ok(())
     });
 }
@@ -128,7 +128,7 @@ fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
     let refused = refused.unwrap_err();
     assert_eq!(refused.kind(), Kind::OverBudget);
     assert!(refused.to_string().contains("size budget"), "{refused}");
-    assert!(refused.help().unwrap().contains("prune"));
+    assert!(refused.hint().unwrap().contains("prune"));
     let running = sandbox.claim_one(one);
     complete(&mut sandbox, &running);
     sandbox.write(|tx| enqueue::enqueue(tx, &with(size * 2)));

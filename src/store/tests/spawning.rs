@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::sandbox::{Sandbox, verdicts};
-use crate::family::GROUP;
+use crate::family::GROUP_KIND;
 use crate::job::{AttemptRef, Children, JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
@@ -237,7 +237,7 @@ fn an_attempt_that_lost_its_job_spawns_nothing_through_the_file() {
 fn a_sibling_spawned_by_a_child_keeps_the_parent_waiting() {
     for through_the_file in [false, true] {
         let mut sandbox = Sandbox::new();
-        let group = sandbox.enqueue(NewJob::new(GROUP));
+        let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
         let one = sandbox.enqueue(NewJob::new("child").parent(group));
         let held = sandbox.start(one);
         if through_the_file {
@@ -265,7 +265,7 @@ fn a_sibling_spawned_by_a_child_keeps_the_parent_waiting() {
 #[test]
 fn a_sibling_of_a_child_that_failed_was_never_one() {
     let mut sandbox = Sandbox::new();
-    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let one = sandbox.enqueue(NewJob::new("child").parent(group));
     let held = sandbox.start(one);
     let sibling = sandbox.enqueue(by(group, &held));
@@ -298,7 +298,7 @@ fn a_spawned_child_may_have_prerequisites_of_its_own_among_them() {
 fn a_sibling_that_comes_after_its_parents_end_is_left_out_and_the_child_completes() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
-    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let child = sandbox.enqueue(NewJob::new("send").parent(group));
     let held = sandbox.claim_one(runner);
     sandbox.write(|tx| edit::cancel(tx, group));

@@ -108,7 +108,7 @@ fn outside_of_a_transaction_it_is_refused() {
         .enqueue_in(&shared.conn, NewJob::new("invoice"))
         .unwrap_err();
     assert!(error.is_invalid_input(), "{error}");
-    assert!(error.help().unwrap().contains("Immediate"), "{error:?}");
+    assert!(error.hint().unwrap().contains("Immediate"), "{error:?}");
     assert_eq!(shared.queue.counts().unwrap().total(), 0);
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sandbox::Sandbox;
 use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP};
+use crate::family::{ChildPolicy, GROUP_KIND};
 use crate::job::{Enqueued, JobId, NewJob, OnDuplicate, Priority, When};
 use crate::limit::{Change, QueueLimits};
 use crate::outcome::Verdict;
@@ -134,7 +134,7 @@ fn a_replaced_jobs_delay_is_the_new_ones_while_it_has_not_become_due() {
 #[test]
 fn a_replaced_job_keeps_what_ties_it_to_others() {
     let mut sandbox = Sandbox::new();
-    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let first = sandbox.enqueue(NewJob::new("first"));
     let id = sandbox.enqueue(unique().parent(group).after([first]).key("k"));
     sandbox.enqueue(unique().payload(&2).on_duplicate(OnDuplicate::Replace));
@@ -243,7 +243,7 @@ fn the_key_stays_taken_for_its_window_and_not_a_moment_longer() {
 #[test]
 fn a_retry_of_a_job_whose_key_is_taken_is_refused_whole() {
     let mut sandbox = Sandbox::new();
-    let group = sandbox.enqueue(NewJob::new(GROUP));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let plain = sandbox.enqueue(NewJob::new("plain").parent(group));
     let first = sandbox.enqueue(unique().parent(group));
     sandbox.fail(plain);
@@ -288,7 +288,7 @@ fn a_jobs_own_window_does_not_keep_it_from_being_put_back() {
 #[test]
 fn the_keys_of_a_cancelled_family_are_free() {
     let mut sandbox = Sandbox::new();
-    let group = sandbox.enqueue(NewJob::new(GROUP).unique("group"));
+    let group = sandbox.enqueue(NewJob::new(GROUP_KIND).unique("group"));
     let first = sandbox.enqueue(unique().parent(group));
     let next = NewJob::new("next").unique("next").after([first]);
     sandbox.enqueue(next);
@@ -355,7 +355,7 @@ fn a_replaced_job_that_is_in_line_for_a_place_waits_for_its_new_time_first() {
 fn a_replaced_group_has_the_new_ones_rules_for_its_children() {
     let mut sandbox = Sandbox::new();
     let first = sandbox.enqueue(NewJob::new("first"));
-    let group = || NewJob::new(GROUP).unique("u").after([first]);
+    let group = || NewJob::new(GROUP_KIND).unique("u").after([first]);
     let id = sandbox.enqueue(group());
     let tolerant = group().child_policy(ChildPolicy::Tolerate);
     sandbox.enqueue(tolerant.on_duplicate(OnDuplicate::Replace));

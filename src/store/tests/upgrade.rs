@@ -15,7 +15,7 @@ use crate::runner::builder::Retention;
 use crate::runner::context::Context;
 use crate::runner::handler::Handler;
 use crate::state::State;
-use crate::store::queues::Which;
+use crate::store::queues::QueueSelector;
 use crate::store::schema::VERSION;
 use crate::store::upkeep::Severity;
 
@@ -241,8 +241,10 @@ fn a_file_of_the_spine_keeps_every_row_and_all_its_jobs_run() {
     let locks = path.with_file_name("jobs.db-runners");
     std::fs::create_dir_all(&locks).unwrap();
     std::fs::write(locks.join(format!("{:032}.lock", 2)), "").unwrap();
-    queue.resume(Which::All).unwrap();
-    queue.resume(Which::Named("sleepy".to_owned())).unwrap();
+    queue.resume(QueueSelector::All).unwrap();
+    queue
+        .resume(QueueSelector::Named("sleepy".to_owned()))
+        .unwrap();
     let runner = queue
         .runner()
         .handler("send", Done)
@@ -350,7 +352,7 @@ fn an_applications_file_that_has_left_its_log_is_refused_before_it_is_upgraded()
     let before = std::fs::read(&path).unwrap();
     let error = Queue::open(&path).err().expect("it was opened");
     assert!(
-        error.help().unwrap().contains("journal_mode = WAL"),
+        error.hint().unwrap().contains("journal_mode = WAL"),
         "{error:?}"
     );
     assert_eq!(std::fs::read(&path).unwrap(), before);

@@ -19,7 +19,7 @@ use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::edit;
 use crate::store::enqueue;
 use crate::store::events::NewEvent;
-use crate::store::queues::{self, Which};
+use crate::store::queues::{self, QueueSelector};
 use crate::store::seat::WriterSeat;
 use crate::store::tx::Tx;
 use crate::store::writer::Writer;
@@ -369,7 +369,7 @@ fn a_command_that_panics_fails_alone_and_the_writer_goes_on() {
 fn a_transaction_that_changes_nothing_writes_nothing() {
     let (_folder, store) = store();
     let other = Connection::open(store.path()).unwrap();
-    let mail = || Which::Named("mail".to_owned());
+    let mail = || QueueSelector::Named("mail".to_owned());
     store.write(move |tx| queues::pause(tx, &mail())).unwrap();
     let log = crate::store::file::with_suffix(store.path(), "-wal");
     let size = || std::fs::metadata(&log).unwrap().len();

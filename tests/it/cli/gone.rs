@@ -98,7 +98,7 @@ fn a_runner_that_lives_takes_over_from_one_that_is_killed_however_many_look_mean
     victim.kill();
     // Sooner than a beat, with which runners look at each other in any case.
     wait_until("the heir has taken over", Duration::from_secs(8), || {
-        let runners = queue.runners(jobq::RunnersOf::Now).unwrap();
+        let runners = queue.runners(jobq::RunnerFilter::Now).unwrap();
         runners.len() == 1
     });
     jobq.write("gate", "");

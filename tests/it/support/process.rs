@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use jobq::{Queue, RunnersOf};
+use jobq::{Queue, RunnerFilter};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::child::{CHILD_TEST, Request, Role};
@@ -112,7 +112,7 @@ impl Process {
 
     /// Its numbers as a runner, oldest first: more than one where it registered anew.
     pub(crate) fn runner_ids(&self, queue: &Queue) -> Vec<i64> {
-        let runners = queue.runners(RunnersOf::AllTimes).unwrap();
+        let runners = queue.runners(RunnerFilter::AllTimes).unwrap();
         runners
             .iter()
             .filter(|runner| runner.pid == self.pid())

@@ -6,7 +6,7 @@ use super::slots::SCHEDULES;
 use super::world::{queue_name, seconds};
 use crate::Result;
 use crate::limit::{Change, QueueLimits, Rate};
-use crate::store::queues::{self, Which};
+use crate::store::queues::{self, QueueSelector};
 use crate::store::tx::Tx;
 use crate::store::{places, schedules, upkeep};
 
@@ -17,10 +17,10 @@ pub(super) fn set(tx: &mut Tx<'_>, action: &Action) -> Result<()> {
             queues::set_limits(tx, &queue_name(*queue), &limits(*cap)).map(|_| ())
         }
         Action::SetPaused(queue, true) => {
-            queues::pause(tx, &Which::Named(queue_name(*queue))).map(|_| ())
+            queues::pause(tx, &QueueSelector::Named(queue_name(*queue))).map(|_| ())
         }
         Action::SetPaused(queue, false) => {
-            queues::resume(tx, &Which::Named(queue_name(*queue))).map(|_| ())
+            queues::resume(tx, &QueueSelector::Named(queue_name(*queue))).map(|_| ())
         }
         Action::SetSchedulesPaused(is_paused) => {
             for (name, ..) in SCHEDULES {
