@@ -10,7 +10,7 @@
 use std::path::{Path, PathBuf};
 
 use jobq::{
-    ChildPolicy, Context, Failure, GROUP_KIND, Job, JobId, JobRecord, NewJob, Queue, Step,
+    ChildPolicy, Context, Failure, GROUP_KIND, Job, JobId, JobRecord, NewJob, Phase, Queue,
     UnknownKinds,
 };
 use serde::{Deserialize, Serialize};
@@ -43,7 +43,7 @@ impl Job for CountFile {
 
 /// Its own part: a child for each file and each folder. Its last step: the sum of what they found.
 fn count_folder(job: CountFolder, ctx: &Context) -> Result<u64, Failure> {
-    if ctx.step() == Step::Final {
+    if ctx.phase() == Phase::Finalize {
         return Ok(ctx.children()?.iter().filter_map(lines).sum());
     }
     for entry in std::fs::read_dir(&job.folder)? {
@@ -54,7 +54,7 @@ fn count_folder(job: CountFolder, ctx: &Context) -> Result<u64, Failure> {
             ctx.spawn_child(CountFile { file: path })?;
         }
     }
-    ctx.run_again_after_children();
+    ctx.finalize_after_children();
     Ok(0)
 }
 
@@ -78,8 +78,8 @@ fn main() -> Anything {
         .runner()
         .workers(1)
         .unknown_kinds(UnknownKinds::Fail)
-        .handle(count_folder)
-        .handle(count_file)
+        .job(count_folder)
+        .job(count_file)
         .start()?;
 
     let root = queue.enqueue(CountFolder { folder: census })?.id;

@@ -87,7 +87,7 @@ fn main() -> Anything<ExitCode> {
 /// What the child process does.
 fn run_until_killed(path: &Path) -> Anything<ExitCode> {
     let queue = Queue::open(path)?;
-    let runner = queue.runner().workers(2).handle(book).start()?;
+    let runner = queue.runner().workers(2).job(book).start()?;
     // Should this program end first: its end of the pipe is closed then.
     std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
     runner.stop()?;
@@ -127,7 +127,7 @@ fn keep_shop(path: &Path, seed: u64, kills: u64) -> Anything<bool> {
             runner.id()
         );
     }
-    let last = queue.runner().handle(book).until(Until::Drained);
+    let last = queue.runner().job(book).until(Until::Drained);
     let done = last.start()?.wait()?.stats.completed;
     println!("  the last runner, unharmed, completed the other {done}");
     judge(&shop, orders)

@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let runner = queue
         .runner()
         .data(Total::default())
-        .handle(make_small)
+        .job(make_small)
         .start()?;
 
     let ids: Vec<_> = (1..=5)

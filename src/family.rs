@@ -77,7 +77,7 @@ pub enum ChildPolicy {
     FailFast = 1,
     /// The parent fails at the first failure and the other children are cancelled.
     CancelOthers = 2,
-    /// The parent goes on: it completes, or takes its final step, whatever its children came to.
+    /// The parent goes on: it completes, or finalizes, whatever its children came to.
     Tolerate = 3,
 }
 
@@ -133,28 +133,38 @@ impl FromStr for ChildPolicy {
     }
 }
 
-/// Which part of a parent is due.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Step {
-    /// Its own part: the handler's first call, and all there is to a job without children.
-    #[default]
-    OwnPart = 0,
-    /// Nothing of its own: its children are at work.
-    Children = 1,
-    /// The call after all children are final.
-    Final = 2,
+/// Which call of a job's handler this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Phase {
+    /// The job's own work: the only call of a job that does not finalize.
+    Run,
+    /// The call of a parent after all of its children are final.
+    Finalize,
 }
 
-impl Step {
+/// How far a parent has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Its own part is ahead: all there is to a job without children.
+    #[default]
+    Run = 0,
+    /// Its own part is done and its children are at work.
+    Children = 1,
+    /// Its children are final and its handler is called once more.
+    Finalize = 2,
+}
+
+impl Stage {
     pub(crate) const fn code(self) -> i64 {
         self as i64
     }
 
-    pub(crate) fn from_code(code: i64) -> Option<Step> {
-        [Step::OwnPart, Step::Children, Step::Final]
+    pub(crate) fn from_code(code: i64) -> Option<Stage> {
+        [Stage::Run, Stage::Children, Stage::Finalize]
             .into_iter()
-            .find(|step| step.code() == code)
+            .find(|stage| stage.code() == code)
     }
 }
 
@@ -162,8 +172,8 @@ impl Step {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     pub(crate) policy: ChildPolicy,
-    pub(crate) final_step: bool,
-    pub(crate) step: Step,
+    pub(crate) finalize: bool,
+    pub(crate) stage: Stage,
     pub(crate) children: Children,
     pub(crate) first_failed: Option<JobId>,
 }
@@ -175,7 +185,7 @@ pub(crate) enum Fate {
     Wait,
     Complete,
     /// Its handler is called once more.
-    FinalStep,
+    Finalize,
     /// It fails; its live children run on.
     Fail,
     /// It fails, and its live children are cancelled.
@@ -193,8 +203,8 @@ impl Family {
             ChildPolicy::FailAtEnd if failed => return Fate::Fail,
             _ => {}
         }
-        if self.final_step && self.step != Step::Final {
-            Fate::FinalStep
+        if self.finalize && self.stage != Stage::Finalize {
+            Fate::Finalize
         } else {
             Fate::Complete
         }
@@ -208,8 +218,8 @@ mod tests {
     fn family(policy: ChildPolicy, done: u64, failed: u64) -> Family {
         Family {
             policy,
-            final_step: false,
-            step: Step::Children,
+            finalize: false,
+            stage: Stage::Children,
             children: Children {
                 total: 3,
                 done,
@@ -238,18 +248,18 @@ mod tests {
     }
 
     #[test]
-    fn the_final_step_comes_once_and_not_after_a_failure() {
+    fn the_finalize_phase_comes_once_and_not_after_a_failure() {
         let mut family = family(ChildPolicy::FailAtEnd, 3, 0);
-        family.final_step = true;
-        assert_eq!(family.fate(), Fate::FinalStep);
-        family.step = Step::Final;
+        family.finalize = true;
+        assert_eq!(family.fate(), Fate::Finalize);
+        family.stage = Stage::Finalize;
         assert_eq!(family.fate(), Fate::Complete);
-        family.step = Step::Children;
+        family.stage = Stage::Children;
         family.children.failed = 1;
         family.children.done = 2;
         assert_eq!(family.fate(), Fate::Fail);
         family.policy = ChildPolicy::Tolerate;
-        assert_eq!(family.fate(), Fate::FinalStep);
+        assert_eq!(family.fate(), Fate::Finalize);
     }
 
     #[test]

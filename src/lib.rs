@@ -24,7 +24,7 @@
 //!
 //! # let folder = tempfile::tempdir()?;
 //! let queue = Queue::open(folder.path().join("jobs.db"))?;
-//! let runner = queue.runner().handle(make_small).start()?; // five workers
+//! let runner = queue.runner().job(make_small).start()?; // five workers
 //!
 //! let job = queue.enqueue(Thumbnail { photo: "cat".into(), width: 200 })?;
 //! queue.wait(&[job.id], None)?;
@@ -150,7 +150,7 @@
 //! - A final job that is put back may go to blocked or waiting besides pending: a retry must not break
 //!   the limit of its key, nor run again the own part of a parent that has done it.
 //! - A waiting parent holds no place under its key: its children may have the same one and would never
-//!   run. It takes one for its final step.
+//!   run. It takes one for its finalize phase.
 //! - The ties of a job are bits in its row rather than looked up: jobs without rules cost no query more
 //!   than in the spine.
 //! - The log is checkpointed by the writer after it has answered, not by SQLite inside of COMMIT, and
@@ -197,12 +197,12 @@ pub use cancel::Cancellation;
 pub use clock::Clock;
 pub use error::{Error, Result};
 pub use event::{AttemptEnd, Event, EventData, EventId, EventKind, Level, LogEntry};
-pub use family::{ChildPolicy, GROUP_KIND, PrerequisiteRule, Step};
+pub use family::{ChildPolicy, GROUP_KIND, Phase, PrerequisiteRule};
 pub use job::{
     AttemptRef, Children, DEFAULT_QUEUE, Enqueued, Job, JobId, JobRecord, NewJob, OnDuplicate,
     Prerequisite, Priority, Progress, When,
 };
-pub use limit::{Change, QueueLimits, Rate};
+pub use limit::{QueueLimitsUpdate, Rate, Update};
 pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
 pub use queue::{
     BatchDedup, BatchProgress, BatchSource, BatchStart, Queue, QueueOptions, ResumedBatch,
@@ -227,17 +227,17 @@ pub use state::{State, WaitReason};
 pub use store::attempts::AttemptRecord;
 pub use store::batches::Batch;
 pub use store::change::Changes;
-pub use store::checked::{Limits, MAX_PAYLOAD_BYTES};
+pub use store::checked::{EnqueueLimits, MAX_PAYLOAD_BYTES};
 pub use store::connection::{Durability, LogAtClose};
 pub use store::counts::Counts;
-pub use store::edit::{Cancelled, Edit};
+pub use store::edit::{Cancelled, JobUpdate};
 pub use store::events::{EventFilter, EventPage};
 pub use store::file::{NetworkFs, OpenMode};
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub use store::floor::Floor;
 pub use store::names::KindFilter;
-pub use store::queues::{LimitsOfQueue, QueueRecord, QueueSelector};
+pub use store::queues::{QueueLimits, QueueRecord, QueueSelector};
 pub use store::records::{Filter, Sort};
 pub use store::restore::{InUse, Replaced, Restored};
 pub use store::runner_records::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};

@@ -23,7 +23,7 @@ pub struct Rate {
 
 /// What is to become of a setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Change<T> {
+pub enum Update<T> {
     /// It stays as it is.
     #[default]
     Keep,
@@ -33,13 +33,13 @@ pub enum Change<T> {
     Clear,
 }
 
-impl<T: Copy> Change<T> {
+impl<T: Copy> Update<T> {
     /// What there is after the change, where there was `now`.
     pub(crate) fn of(self, now: Option<T>) -> Option<T> {
         match self {
-            Change::Keep => now,
-            Change::Set(value) => Some(value),
-            Change::Clear => None,
+            Update::Keep => now,
+            Update::Set(value) => Some(value),
+            Update::Clear => None,
         }
     }
 
@@ -53,31 +53,31 @@ impl<T: Copy> Change<T> {
 /// ```
 /// use std::time::Duration;
 ///
-/// use jobq::{Change, Queue, QueueLimits, Rate};
+/// use jobq::{Update, Queue, QueueLimitsUpdate, Rate};
 ///
 /// # let folder = tempfile::tempdir()?;
 /// # let queue = Queue::open(folder.path().join("jobs.db"))?;
 /// // Two at a time, and no more than ten a minute.
-/// queue.set_limits("images", QueueLimits {
-///     concurrency: Change::Set(2),
-///     rate: Change::Set(Rate { jobs: 10, per: Duration::from_secs(60) }),
-///     ..QueueLimits::default()
+/// queue.set_limits("images", QueueLimitsUpdate {
+///     concurrency: Update::Set(2),
+///     rate: Update::Set(Rate { jobs: 10, per: Duration::from_secs(60) }),
+///     ..QueueLimitsUpdate::default()
 /// })?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct QueueLimits {
+pub struct QueueLimitsUpdate {
     /// So many of its jobs run at once. Claimed ones count, also those that wait for their worker.
-    pub concurrency: Change<u32>,
+    pub concurrency: Update<u32>,
     /// So many of its jobs start in any span. Another rate begins with an empty record of starts.
-    pub rate: Change<Rate>,
+    pub rate: Update<Rate>,
     /// So many jobs that have not ended it takes; more are refused when they are enqueued.
-    pub max_size: Change<u64>,
+    pub max_size: Update<u64>,
     /// Its share of a runner among the queues with work; cleared, it is 1.
-    pub weight: Change<u32>,
+    pub weight: Update<u32>,
 }
 
-impl QueueLimits {
+impl QueueLimitsUpdate {
     /// Checks what [`Queue::set_limits`](crate::Queue::set_limits) is given, without setting it.
     ///
     /// # Errors
@@ -134,8 +134,8 @@ impl Rate {
 mod tests {
     use super::*;
 
-    fn limits(change: impl FnOnce(&mut QueueLimits)) -> Result<()> {
-        let mut limits = QueueLimits::default();
+    fn limits(change: impl FnOnce(&mut QueueLimitsUpdate)) -> Result<()> {
+        let mut limits = QueueLimitsUpdate::default();
         change(&mut limits);
         limits.check("q")
     }
@@ -144,12 +144,12 @@ mod tests {
     fn a_limit_that_nothing_could_pass_is_refused() {
         let minute = Duration::from_secs(60);
         let rate =
-            |jobs, per| move |to: &mut QueueLimits| to.rate = Change::Set(Rate { jobs, per });
-        assert!(limits(|to| to.concurrency = Change::Set(0)).is_err());
-        assert!(limits(|to| to.max_size = Change::Set(0)).is_err());
-        assert!(limits(|to| to.max_size = Change::Set(u64::MAX)).is_err());
-        assert!(limits(|to| to.weight = Change::Set(0)).is_err());
-        assert!(limits(|to| to.weight = Change::Set(MAX_WEIGHT + 1)).is_err());
+            |jobs, per| move |to: &mut QueueLimitsUpdate| to.rate = Update::Set(Rate { jobs, per });
+        assert!(limits(|to| to.concurrency = Update::Set(0)).is_err());
+        assert!(limits(|to| to.max_size = Update::Set(0)).is_err());
+        assert!(limits(|to| to.max_size = Update::Set(u64::MAX)).is_err());
+        assert!(limits(|to| to.weight = Update::Set(0)).is_err());
+        assert!(limits(|to| to.weight = Update::Set(MAX_WEIGHT + 1)).is_err());
         assert!(limits(rate(0, minute)).is_err());
         assert!(limits(rate(MAX_RATE_JOBS + 1, minute)).is_err());
         assert!(limits(rate(1, Duration::ZERO)).is_err());
@@ -157,13 +157,13 @@ mod tests {
         assert!(limits(rate(1, MAX_RATE_SPAN * 2)).is_err());
         assert!(limits(rate(1, Duration::from_millis(1))).is_ok());
         assert!(limits(|_| {}).is_ok());
-        assert!(QueueLimits::default().check("").is_err());
+        assert!(QueueLimitsUpdate::default().check("").is_err());
     }
 
     #[test]
     fn what_is_kept_set_or_cleared() {
-        assert_eq!(Change::Keep.of(Some(1)), Some(1));
-        assert_eq!(Change::Set(2).of(Some(1)), Some(2));
-        assert_eq!(Change::Clear.of(Some(1)), None);
+        assert_eq!(Update::Keep.of(Some(1)), Some(1));
+        assert_eq!(Update::Set(2).of(Some(1)), Some(2));
+        assert_eq!(Update::Clear.of(Some(1)), None);
     }
 }

@@ -17,7 +17,7 @@ pub use transaction::Transaction;
 
 use crate::clock::Clock;
 use crate::job::{Enqueued, NewJob};
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::connection::{Access, Durability, LogAtClose, OpenConfig};
 use crate::store::enqueue;
 use crate::store::file::{NetworkFs, OpenMode};
@@ -36,7 +36,7 @@ pub struct QueueOptions {
     log_at_close: LogAtClose,
     mode: OpenMode,
     clock: Clock,
-    limits: Limits,
+    limits: EnqueueLimits,
 }
 
 impl QueueOptions {
@@ -77,7 +77,7 @@ impl QueueOptions {
 
     /// What new jobs are held to, and their defaults.
     #[must_use]
-    pub fn limits(mut self, limits: Limits) -> QueueOptions {
+    pub fn limits(mut self, limits: EnqueueLimits) -> QueueOptions {
         self.limits = limits;
         self
     }
@@ -140,7 +140,7 @@ impl QueueOptions {
 #[derive(Clone)]
 pub struct Queue {
     pub(crate) store: Arc<Store>,
-    pub(crate) limits: Arc<Limits>,
+    pub(crate) limits: Arc<EnqueueLimits>,
 }
 
 impl Queue {

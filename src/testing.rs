@@ -52,15 +52,15 @@
 //!
 //! let queue = TestQueue::new();
 //! queue.enqueue(SignUp { name: "ann".into() })?;
-//! queue.run_due(|runner| runner.handle(sign_up));
+//! queue.run_due(|runner| runner.job(sign_up));
 //!
 //! let reminder = queue.assert_enqueued(|mail: &Mail| mail.what == "reminder");
 //! assert_eq!(reminder.run_at, Some(TestQueue::START + HOUR));
 //!
 //! let send = |_: Mail, _: &Context| Ok(());
-//! assert_eq!(queue.run_due(|runner| runner.handle(send)).completed, 0);
+//! assert_eq!(queue.run_due(|runner| runner.job(send)).completed, 0);
 //! queue.advance(HOUR);
-//! assert_eq!(queue.run_due(|runner| runner.handle(send)).completed, 1);
+//! assert_eq!(queue.run_due(|runner| runner.job(send)).completed, 1);
 //! queue.assert_none_enqueued::<Mail>();
 //! # Ok::<(), jobq::Error>(())
 //! ```
@@ -84,9 +84,9 @@
 //! }
 //!
 //! let queue = TestQueue::new();
-//! let even = queue.perform(Half { of: 8 }, |runner| runner.handle(half));
+//! let even = queue.perform(Half { of: 8 }, |runner| runner.job(half));
 //! assert_eq!(queue.output::<Half>(even.id)?, Some(4));
-//! let odd = queue.perform(Half { of: 7 }, |runner| runner.handle(half));
+//! let odd = queue.perform(Half { of: 7 }, |runner| runner.job(half));
 //! assert_eq!((odd.state, odd.error.as_deref()), (State::Failed, Some("it is odd")));
 //! # Ok::<(), jobq::Error>(())
 //! ```

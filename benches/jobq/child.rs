@@ -85,7 +85,7 @@ fn idle(queue: &Queue, time: Duration) -> Done {
     // Nothing comes: the handler is there only so that it looks for jobs.
     let runner = queue
         .runner()
-        .handle::<jobq::handlers::sleep::Sleep>(|_, _| Ok(()))
+        .job::<jobq::handlers::sleep::Sleep>(|_, _| Ok(()))
         .start()?;
     thread::sleep(SETTLE);
     let (cpu, written, began) = (cpu_time(), written_bytes(), Instant::now());

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 
 use jobq::handlers::exec::{ExecPayload, Program};
-use jobq::{Change, Edit, JobId, JobRecord, Queue, When, json};
+use jobq::{JobId, JobRecord, JobUpdate, Queue, Update, When, json};
 
 use super::args;
 use super::each::{Done, Verb, each};
@@ -18,7 +18,7 @@ pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
     let tags = args.tags.iter();
     let tags = tags.map(|(name, value)| (name.clone(), Some(value.clone())));
     let removed = args.remove_tags.iter().map(|name| (name.clone(), None));
-    let edit = Edit {
+    let edit = JobUpdate {
         queue: args.queue.clone(),
         priority: args.priority,
         when: when(args),
@@ -31,10 +31,10 @@ pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
         tenant: change(args.tenant.as_ref(), args.no_tenant),
         tags: tags.chain(removed).collect(),
         key: change(args.key.as_ref(), args.no_key),
-        places: args.places,
+        key_limit: args.key_limit,
         unique: change(args.unique.as_ref(), args.no_unique),
         unique_for: args.unique_for.unwrap_or_default(),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
     let payload = args.payload.as_deref();
     let edit = Edits {
@@ -48,11 +48,11 @@ pub(super) fn run(args: &args::Edit, session: &Session) -> CliResult {
     each(session, &args.ids, &edit)
 }
 
-fn change(set: Option<&String>, clear: bool) -> Change<String> {
+fn change(set: Option<&String>, clear: bool) -> Update<String> {
     match set {
-        Some(text) => Change::Set(text.clone()),
-        None if clear => Change::Clear,
-        None => Change::Keep,
+        Some(text) => Update::Set(text.clone()),
+        None if clear => Update::Clear,
+        None => Update::Keep,
     }
 }
 
@@ -61,7 +61,7 @@ type Field = (Vec<String>, Option<String>);
 
 struct Edits {
     queue: Queue,
-    edit: Edit,
+    edit: JobUpdate,
     payload: Option<String>,
     /// Of a command.
     command: Vec<Field>,
@@ -86,7 +86,7 @@ impl Edits {
     }
 
     /// Of a command's payload what is not named stays.
-    fn edit_of(&self, id: JobId) -> jobq::Result<Edit> {
+    fn edit_of(&self, id: JobId) -> jobq::Result<JobUpdate> {
         let mut edit = self.edit.clone();
         if self.payload.is_none() && self.command.is_empty() {
             return Ok(edit);
@@ -180,9 +180,9 @@ fn command(args: &args::Edit) -> CliResult<Vec<Field>> {
         Some(codes) => fields.push(field("fail_on", text(codes))),
     }
     match args.output_limit {
-        None | Some(Change::Keep) => {}
-        Some(Change::Clear) => fields.push(field("output_limit", None)),
-        Some(Change::Set(bytes)) => fields.push(field("output_limit", Some(bytes.to_string()))),
+        None | Some(Update::Keep) => {}
+        Some(Update::Clear) => fields.push(field("output_limit", None)),
+        Some(Update::Set(bytes)) => fields.push(field("output_limit", Some(bytes.to_string()))),
     }
     if args.input.is_some() || args.no_input {
         fields.extend(input(args.input.as_deref())?);
@@ -223,8 +223,8 @@ fn refuse_fixed(fixed: &args::Fixed) -> CliResult<()> {
             "its parent has counted it as a child",
         ),
         (
-            fixed.child_policy.is_some() || fixed.final_step,
-            "--child-policy and --final-step",
+            fixed.child_policy.is_some() || fixed.finalize,
+            "--child-policy and --finalize",
             "they hold for children that may have ended already",
         ),
         (

@@ -30,7 +30,7 @@ pub(super) fn run(args: &Enqueue, session: &Session) -> CliResult {
         return Err(CliError::usage(
             "a child of a running job begins when the attempt that adds it has completed: this one cannot wait for it",
         )
-        .with_hint("leave --wait and --follow out; a parent with --final-step is run again when its children are final"));
+        .with_hint("leave --wait and --follow out; a parent with --finalize is run again when its children are final"));
     }
     let origin = Origin::here(Arc::clone(&session.config))?
         .usual(options)

@@ -83,7 +83,7 @@ const OF_THIS_PROCESS: [&str; 18] = [
     "JOBQ_DB",
     "JOBQ_JOB_ID",
     "JOBQ_ATTEMPT",
-    "JOBQ_STEP",
+    "JOBQ_PHASE",
     "JOBQ_SCHEDULE",
     "JOBQ_SLOT",
     "NOTIFY_SOCKET",

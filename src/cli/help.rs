@@ -42,7 +42,7 @@ Environment variables:
 A command that runs as a job finds:
 
   JOBQ_DB, JOBQ_JOB_ID, JOBQ_ATTEMPT        its database, its job and which attempt it is
-  JOBQ_STEP=final                           it is the final step of a parent
+  JOBQ_PHASE=finalize                       all children of this parent have ended
 ";
 
 /// What `jobq help files` says.

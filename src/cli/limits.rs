@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use jobq::{Change, LimitsOfQueue, Queue, QueueLimits, Rate};
+use jobq::{Queue, QueueLimits, QueueLimitsUpdate, Rate, Update};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -26,8 +26,8 @@ pub(crate) struct LimitedQueue {
 }
 
 impl LimitedQueue {
-    pub(crate) fn change(&self) -> QueueLimits {
-        QueueLimits {
+    pub(crate) fn change(&self) -> QueueLimitsUpdate {
+        QueueLimitsUpdate {
             concurrency: change(self.concurrency),
             rate: change(self.rate),
             max_size: change(self.max_size),
@@ -38,10 +38,10 @@ impl LimitedQueue {
     /// What is wrong is told by its table and key.
     pub(crate) fn check(&self, name: &str) -> CliResult<()> {
         let table = format!("[queues.{}]", config::key(name));
-        let keep = QueueLimits::default();
+        let keep = QueueLimitsUpdate::default();
         keep.check(name)
             .map_err(|error| CliError::from(error).context(&table))?;
-        let QueueLimits {
+        let QueueLimitsUpdate {
             concurrency,
             rate,
             max_size,
@@ -50,14 +50,14 @@ impl LimitedQueue {
         for (key, alone) in [
             (
                 "concurrency",
-                QueueLimits {
+                QueueLimitsUpdate {
                     concurrency,
                     ..keep
                 },
             ),
-            ("rate", QueueLimits { rate, ..keep }),
-            ("max_size", QueueLimits { max_size, ..keep }),
-            ("weight", QueueLimits { weight, ..keep }),
+            ("rate", QueueLimitsUpdate { rate, ..keep }),
+            ("max_size", QueueLimitsUpdate { max_size, ..keep }),
+            ("weight", QueueLimitsUpdate { weight, ..keep }),
         ] {
             alone.check(name).map_err(|error| {
                 CliError::from(error).context(&table).with_hint(format!(
@@ -70,7 +70,7 @@ impl LimitedQueue {
     }
 
     /// Whether the database has another value for something that is said here.
-    pub(crate) fn differs_from(&self, now: &LimitsOfQueue) -> bool {
+    pub(crate) fn differs_from(&self, now: &QueueLimits) -> bool {
         // The database knows milliseconds.
         let in_ms = |rate: Rate| (rate.jobs, rate.per.as_millis());
         let differs = |said: Option<u64>, now: Option<u64>| said.is_some() && said != now;
@@ -104,25 +104,25 @@ pub(crate) fn sync_with(queue: &Queue, declared: &BTreeMap<String, LimitedQueue>
     Ok(())
 }
 
-fn change<T>(value: Option<T>) -> Change<T> {
-    value.map_or(Change::Keep, Change::Set)
+fn change<T>(value: Option<T>) -> Update<T> {
+    value.map_or(Update::Keep, Update::Set)
 }
 
 /// A number, or `none`.
-pub(crate) fn number<T: FromStr>(text: &str) -> Result<Change<T>, String> {
+pub(crate) fn number<T: FromStr>(text: &str) -> Result<Update<T>, String> {
     if text == "none" {
-        return Ok(Change::Clear);
+        return Ok(Update::Clear);
     }
     text.parse()
-        .map(Change::Set)
+        .map(Update::Set)
         .map_err(|_| "a number is wanted, or none".to_owned())
 }
 
 /// `10/1m`, or `none`.
-pub(crate) fn rate_or_none(text: &str) -> Result<Change<Rate>, String> {
+pub(crate) fn rate_or_none(text: &str) -> Result<Update<Rate>, String> {
     match text {
-        "none" => Ok(Change::Clear),
-        text => rate(text).map(Change::Set),
+        "none" => Ok(Update::Clear),
+        text => rate(text).map(Update::Set),
     }
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn rate_text(rate: Rate) -> String {
 }
 
 /// What a queue is limited to, in a few words; none where it is not.
-pub(crate) fn said(limits: &LimitsOfQueue) -> Option<String> {
+pub(crate) fn said(limits: &QueueLimits) -> Option<String> {
     let mut parts = Vec::new();
     parts.extend(limits.concurrency.map(|jobs| format!("{jobs} at once")));
     parts.extend(limits.rate.map(rate_text));
@@ -165,7 +165,7 @@ pub(crate) fn said(limits: &LimitsOfQueue) -> Option<String> {
 }
 
 /// The same for programs, by the names of the options that set it.
-pub(crate) fn listed(limits: &LimitsOfQueue) -> String {
+pub(crate) fn listed(limits: &QueueLimits) -> String {
     let mut parts = Vec::new();
     parts.extend(limits.concurrency.map(|jobs| format!("concurrency={jobs}")));
     let rate = limits.rate.map(rate_text);
@@ -289,7 +289,7 @@ mod tests {
         ] {
             assert!(rate(text).is_err(), "{text}");
         }
-        assert_eq!(rate_or_none("none"), Ok(Change::Clear));
+        assert_eq!(rate_or_none("none"), Ok(Update::Clear));
         for text in ["10/1m", "1/1m30s", "7/500ms", "2/1d"] {
             assert_eq!(rate_text(rate(text).unwrap()), text);
         }
@@ -297,8 +297,8 @@ mod tests {
 
     #[test]
     fn a_limit_is_a_number_or_none() {
-        assert_eq!(number::<u32>("2"), Ok(Change::Set(2)));
-        assert_eq!(number::<u32>("none"), Ok(Change::Clear));
+        assert_eq!(number::<u32>("2"), Ok(Update::Set(2)));
+        assert_eq!(number::<u32>("none"), Ok(Update::Clear));
         for text in ["", "-1", "two", "4294967296"] {
             assert!(number::<u32>(text).is_err(), "{text}");
         }
@@ -306,7 +306,7 @@ mod tests {
 
     #[test]
     fn a_limit_that_the_file_does_not_mention_does_not_differ() {
-        let now = LimitsOfQueue {
+        let now = QueueLimits {
             concurrency: Some(2),
             rate: Some(rate("10/1ms").unwrap()),
             max_size: None,
@@ -357,7 +357,7 @@ mod tests {
 
     #[test]
     fn limits_are_said_in_a_few_words() {
-        let mut limits = LimitsOfQueue {
+        let mut limits = QueueLimits {
             concurrency: None,
             rate: None,
             max_size: None,

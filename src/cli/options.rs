@@ -27,9 +27,9 @@ pub(crate) struct Options {
     pub(crate) after_any: Vec<JobRef>,
     pub(crate) parent: Option<JobRef>,
     pub(crate) child_policy: Option<ChildPolicy>,
-    pub(crate) final_step: Option<bool>,
+    pub(crate) finalize: Option<bool>,
     pub(crate) key: Option<String>,
-    pub(crate) places: Option<u32>,
+    pub(crate) key_limit: Option<u32>,
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
     /// How later lines of the same batch call it.
@@ -90,7 +90,7 @@ impl Options {
             self.after_any = usual.after_any;
         }
         fill_in!(self from usual: queue priority when retries backoff retry_delay jitter timeout deadline
-            unique unique_for on_duplicate parent child_policy final_step key places tenant label);
+            unique unique_for on_duplicate parent child_policy finalize key key_limit tenant label);
         self
     }
 
@@ -100,7 +100,7 @@ impl Options {
         self.check()?;
         let Options { retries, .. } = self;
         say!(self to job: queue priority when backoff retry_delay jitter timeout deadline unique_for
-            on_duplicate child_policy key places tenant label);
+            on_duplicate child_policy key key_limit tenant label);
         if let Some(retries) = retries {
             job = job.max_retries(retries);
         }
@@ -127,8 +127,8 @@ impl Options {
             (Some(JobRef::Label(label)), _) => job.parent_label(label),
             (None, _) => job,
         };
-        if self.final_step == Some(true) {
-            job = job.final_step();
+        if self.finalize == Some(true) {
+            job = job.finalize();
         }
         for (name, value) in self.tags {
             job = job.tag(name, value);
@@ -186,7 +186,7 @@ mod tests {
         };
         let own = Options {
             queue: Some("own".to_owned()),
-            final_step: Some(false),
+            finalize: Some(false),
             after: vec![JobRef::Id(JobId(1))],
             tags: tags(&[("a", "own")]),
             ..Options::default()
@@ -194,7 +194,7 @@ mod tests {
         let usual = Options {
             queue: Some("usual".to_owned()),
             tenant: Some("usual".to_owned()),
-            final_step: Some(true),
+            finalize: Some(true),
             after: vec![JobRef::Id(JobId(2))],
             after_any: vec![JobRef::Id(JobId(3))],
             tags: tags(&[("a", "usual"), ("b", "usual")]),
@@ -203,7 +203,7 @@ mod tests {
         let both = own.or(usual);
         assert_eq!(both.queue.as_deref(), Some("own"));
         assert_eq!(both.tenant.as_deref(), Some("usual"));
-        assert_eq!(both.final_step, Some(false));
+        assert_eq!(both.finalize, Some(false));
         assert_eq!(both.after, [JobRef::Id(JobId(1))]);
         assert_eq!(both.after_any, [JobRef::Id(JobId(3))]);
         assert_eq!(both.tags, tags(&[("a", "own"), ("b", "usual")]));

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use jiff::Timestamp;
-use jobq::{Change, QueueLimits, QueueRecord, State};
+use jobq::{QueueLimitsUpdate, QueueRecord, State, Update};
 
 use super::args;
 use super::clock::now;
@@ -54,11 +54,11 @@ pub(super) fn run(args: &args::Queue, session: &Session) -> CliResult {
 }
 
 fn limit(args: &args::SetQueue, session: &Session) -> CliResult {
-    let limits = QueueLimits {
+    let limits = QueueLimitsUpdate {
         concurrency: args.concurrency.unwrap_or_default(),
         rate: args.rate.unwrap_or_default(),
         max_size: args.max_size.unwrap_or_default(),
-        weight: args.weight.map_or(Change::Keep, Change::Set),
+        weight: args.weight.map_or(Update::Keep, Update::Set),
     };
     let queue = session.queue()?;
     queue.set_limits(&args.name, limits)?;

@@ -285,8 +285,8 @@ fn builder(
     }
     let mut builder = queue
         .runner()
-        .handler(EXEC, exec)
-        .handler(Sleep::KIND, SleepHandler)
+        .kind(EXEC, exec)
+        .kind(Sleep::KIND, SleepHandler)
         .until(match args.drain {
             true => Until::Drained,
             false => Until::Stopped,
@@ -341,7 +341,7 @@ fn kinds(
         }
         if let Some(argv) = &kind.command {
             let handler = command_handler(argv, kind, config)?;
-            builder = builder.handler(
+            builder = builder.kind(
                 name,
                 match sink {
                     Some(sink) => handler.output_sink(Arc::clone(sink) as _),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jobq::{
-    Durability, Filter, JobId, Limits, LogAtClose, NetworkFs, OpenMode, Queue, QueueOptions,
+    Durability, EnqueueLimits, Filter, JobId, LogAtClose, NetworkFs, OpenMode, Queue, QueueOptions,
     RunnerRecord,
 };
 
@@ -125,11 +125,11 @@ impl Session {
         } else {
             NetworkFs::Refuse
         };
-        let limits = Limits {
+        let limits = EnqueueLimits {
             retry: self.config.defaults.retry(),
             max_queue_size: self.config.defaults.max_queue_size,
             max_file_bytes: self.config.max_file_size,
-            ..Limits::default()
+            ..EnqueueLimits::default()
         };
         Queue::options()
             .durability(self.durability())

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobq::{AttemptEnd, Event, EventKind, LimitsOfQueue, LogEntry, Progress, Rate, State};
+use jobq::{AttemptEnd, Event, EventKind, LogEntry, Progress, QueueLimits, Rate, State};
 use serde::Deserialize;
 
 use super::limits;
@@ -166,7 +166,7 @@ struct LimitDetails {
 fn limited(event: &Event) -> String {
     let details: LimitDetails = details(event);
     let rate = details.rate_jobs.zip(details.rate_ms);
-    let limits = LimitsOfQueue {
+    let limits = QueueLimits {
         concurrency: details.concurrency,
         rate: rate.map(|(jobs, ms)| Rate {
             jobs,
@@ -227,7 +227,7 @@ pub(super) fn due(at: Timestamp, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jobq::{Change, EventFilter, NewJob, Queue, QueueLimits, rusqlite};
+    use jobq::{EventFilter, NewJob, Queue, QueueLimitsUpdate, Update, rusqlite};
 
     use super::*;
 
@@ -312,19 +312,19 @@ mod tests {
     fn a_queues_limits_are_told_in_a_sentence() {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
-        let limits = QueueLimits {
-            concurrency: Change::Set(2),
-            rate: Change::Set(Rate {
+        let limits = QueueLimitsUpdate {
+            concurrency: Update::Set(2),
+            rate: Update::Set(Rate {
                 jobs: 10,
                 per: Duration::from_secs(60),
             }),
-            ..QueueLimits::default()
+            ..QueueLimitsUpdate::default()
         };
         assert!(queue.set_limits("images", limits).unwrap());
-        let cleared = QueueLimits {
-            concurrency: Change::Clear,
-            rate: Change::Clear,
-            ..QueueLimits::default()
+        let cleared = QueueLimitsUpdate {
+            concurrency: Update::Clear,
+            rate: Update::Clear,
+            ..QueueLimitsUpdate::default()
         };
         assert!(queue.set_limits("images", cleared).unwrap());
         let page = queue.events(&EventFilter::default()).unwrap();

@@ -57,9 +57,9 @@ pub struct NewJob {
     pub(crate) after_any: Vec<JobId>,
     pub(crate) parent: Option<Parent>,
     pub(crate) child_policy: Option<ChildPolicy>,
-    pub(crate) final_step: bool,
+    pub(crate) finalize: bool,
     pub(crate) key: Option<String>,
-    pub(crate) places: Option<u32>,
+    pub(crate) key_limit: Option<u32>,
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
     pub(crate) labels: Option<Box<LabelRefs>>,
@@ -141,9 +141,9 @@ impl NewJob {
             after_any: Vec::new(),
             parent: None,
             child_policy: None,
-            final_step: false,
+            finalize: false,
             key: None,
-            places: None,
+            key_limit: None,
             tenant: None,
             tags: BTreeMap::new(),
             labels: None,
@@ -321,13 +321,13 @@ impl NewJob {
     /// The handler is called once more when all children are final:
     /// [`Context::step`](crate::Context::step) tells it.
     #[must_use]
-    pub fn final_step(mut self) -> NewJob {
-        self.final_step = true;
+    pub fn finalize(mut self) -> NewJob {
+        self.finalize = true;
         self
     }
 
     /// The concurrency key: of the jobs with the same one, only so many run at once as it has
-    /// [places](NewJob::places); the others are blocked and follow in order.
+    /// [key_limit](NewJob::key_limit); the others are blocked and follow in order.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> NewJob {
         self.key = Some(key.into());
@@ -336,8 +336,8 @@ impl NewJob {
 
     /// How many jobs of the concurrency key run at once, from now on, at most 1000; 1 where nobody has said.
     #[must_use]
-    pub fn places(mut self, places: u32) -> NewJob {
-        self.places = Some(places);
+    pub fn key_limit(mut self, key_limit: u32) -> NewJob {
+        self.key_limit = Some(key_limit);
         self
     }
 

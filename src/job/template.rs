@@ -33,14 +33,16 @@ pub(crate) struct JobTemplate {
     #[serde(default)]
     tags: BTreeMap<String, String>,
     key: Option<String>,
-    places: Option<u32>,
+    #[serde(alias = "places")]
+    key_limit: Option<u32>,
     unique: Option<Unique>,
     unique_for_ms: Option<u64>,
     #[serde(default)]
     on_duplicate: OnDuplicate,
     child_policy: Option<ChildPolicy>,
     #[serde(default)]
-    final_step: bool,
+    #[serde(alias = "final_step")]
+    finalize: bool,
 }
 
 /// `{"key":"nightly"}`, or `"payload"`: by kind and payload.
@@ -91,10 +93,10 @@ impl JobTemplate {
             tenant: job.tenant,
             tags: job.tags,
             key: job.key,
-            places: job.places,
+            key_limit: job.key_limit,
             on_duplicate: job.on_duplicate,
             child_policy: job.child_policy,
-            final_step: job.final_step,
+            finalize: job.finalize,
         })
     }
 
@@ -129,9 +131,9 @@ impl From<JobTemplate> for NewJob {
             unique_for: duration(template.unique_for_ms),
             on_duplicate: template.on_duplicate,
             child_policy: template.child_policy,
-            final_step: template.final_step,
+            finalize: template.finalize,
             key: template.key,
-            places: template.places,
+            key_limit: template.key_limit,
             tenant: template.tenant,
             tags: template.tags,
             ..NewJob::new(template.kind)
@@ -195,9 +197,9 @@ mod tests {
             .unique_for(Duration::from_secs(60))
             .on_duplicate(OnDuplicate::Replace)
             .child_policy(ChildPolicy::FailFast)
-            .final_step()
+            .finalize()
             .key("disk")
-            .places(2)
+            .key_limit(2)
             .tenant("acme")
             .tag("a", "b");
         let (json, read) = back(job.clone());
@@ -211,6 +213,18 @@ mod tests {
         ] {
             assert!(json.contains(part), "{part} is not in {json}");
         }
+    }
+
+    /// Schedules that were added before these two had their names of today.
+    #[test]
+    fn a_template_of_an_earlier_version_reads_as_it_was_meant() {
+        let job = NewJob::new("send").key("disk").key_limit(2).finalize();
+        let (json, _) = back(job.clone());
+        let earlier = json.replace("key_limit", "places");
+        let earlier = earlier.replace("finalize", "final_step");
+        assert_ne!(earlier, json);
+        let read = NewJob::from(JobTemplate::from_json(&earlier).unwrap());
+        assert_eq!((read.key_limit, read.finalize), (Some(2), true));
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Listener {
     /// As [`RunnerBuilder::start`](crate::RunnerBuilder::start).
     pub fn start(queue: &Queue) -> Result<Listener> {
         let (tell, heard) = unbounded();
-        let runner = queue.runner().handler(KIND, Stopwatch(tell)).start()?;
+        let runner = queue.runner().kind(KIND, Stopwatch(tell)).start()?;
         Ok(Listener { runner, heard })
     }
 

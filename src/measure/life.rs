@@ -69,7 +69,7 @@ pub fn life_of_floor(setup: &Setup, load: Load) -> Result<Life> {
 /// # Errors
 /// The file cannot be written, or not all of them were completed.
 pub fn drain(queue: &Queue, jobs: usize) -> Result<Duration> {
-    let runner = queue.runner().handler(KIND, Noop).until(Until::Drained);
+    let runner = queue.runner().kind(KIND, Noop).until(Until::Drained);
     let began = clock::instant();
     let ended = runner.start()?.wait()?;
     let took = began.elapsed();

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::Queue;
 use crate::job::{Enqueued, JobId, Labels, NewJob};
 use crate::store::batches::{self, Batch};
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::tx::Tx;
 use crate::store::{enqueue, head, requeue};
 use crate::{Error, Result};
@@ -197,7 +197,7 @@ fn resume(tx: &mut Tx<'_>, digest: &str) -> Result<Option<ResumedBatch>> {
 /// Checks many jobs before the transaction begins.
 pub(super) fn prepare(
     jobs: impl IntoIterator<Item = NewJob>,
-    limits: &Limits,
+    limits: &EnqueueLimits,
 ) -> Result<Vec<Prepared>> {
     jobs.into_iter()
         .enumerate()
@@ -208,7 +208,7 @@ pub(super) fn prepare(
 pub(super) fn add_all(
     tx: &mut Tx<'_>,
     jobs: &[Prepared],
-    limits: &Limits,
+    limits: &EnqueueLimits,
 ) -> Result<Vec<Enqueued>> {
     let mut labels = Labels::default();
     let mut added: Vec<Enqueued> = Vec::with_capacity(jobs.len());
@@ -240,7 +240,7 @@ pub(super) enum Prepared {
 }
 
 impl Prepared {
-    fn new(job: NewJob, limits: &Limits) -> Result<Prepared> {
+    fn new(job: NewJob, limits: &EnqueueLimits) -> Result<Prepared> {
         if job.labels.is_none() {
             return CheckedJob::new(job, limits).map(Prepared::Checked);
         }
@@ -248,7 +248,12 @@ impl Prepared {
         Ok(Prepared::Labelled(Box::new(job)))
     }
 
-    fn add(&self, tx: &mut Tx<'_>, limits: &Limits, labels: &mut Labels) -> Result<Enqueued> {
+    fn add(
+        &self,
+        tx: &mut Tx<'_>,
+        limits: &EnqueueLimits,
+        labels: &mut Labels,
+    ) -> Result<Enqueued> {
         match self {
             Prepared::Checked(job) => enqueue::enqueue(tx, job),
             Prepared::Labelled(job) => add(tx, NewJob::clone(job), limits, labels),
@@ -256,7 +261,12 @@ impl Prepared {
     }
 }
 
-fn add(tx: &mut Tx<'_>, mut job: NewJob, limits: &Limits, labels: &mut Labels) -> Result<Enqueued> {
+fn add(
+    tx: &mut Tx<'_>,
+    mut job: NewJob,
+    limits: &EnqueueLimits,
+    labels: &mut Labels,
+) -> Result<Enqueued> {
     let label = job.take_label();
     let job = labels.resolve(job)?;
     let added = enqueue::enqueue(tx, &CheckedJob::new(job, limits)?)?;

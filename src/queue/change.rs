@@ -7,11 +7,11 @@ use std::time::Duration;
 use super::Queue;
 use crate::clock::millis;
 use crate::job::{JobId, NewJob};
-use crate::limit::{Change, QueueLimits};
+use crate::limit::{QueueLimitsUpdate, Update};
 use crate::state::State;
 use crate::store::backup;
 use crate::store::checked::check_payload;
-use crate::store::edit::{self, Cancelled, Edit};
+use crate::store::edit::{self, Cancelled, JobUpdate};
 use crate::store::locks;
 use crate::store::names::{self, KindFilter};
 use crate::store::new_file;
@@ -79,31 +79,31 @@ impl Queue {
     /// # Errors
     /// There is no such job, its state does not allow it, a value is not usable, the other queue is full by
     /// a limit of its own, or another job has the unique key ([`Error::is_duplicate`]).
-    pub fn edit(&self, id: JobId, change: Edit) -> Result<()> {
+    pub fn edit(&self, id: JobId, change: JobUpdate) -> Result<()> {
         // What no job may be enqueued with, none may be given later.
         let mut edited = NewJob::new("edited");
-        if let Change::Set(timeout) = change.timeout {
+        if let Update::Set(timeout) = change.timeout {
             edited = edited.timeout(timeout);
         }
-        if let Change::Set(tenant) = &change.tenant {
+        if let Update::Set(tenant) = &change.tenant {
             edited = edited.tenant(tenant);
         }
-        if let Change::Set(key) = &change.unique {
+        if let Update::Set(key) = &change.unique {
             edited = edited.unique(key);
         }
         let key = match &change.key {
-            Change::Set(key) => Some(key.as_str()),
-            Change::Clear if change.places.is_some() => {
-                return Err(Error::invalid("places belong to a concurrency key"));
+            Update::Set(key) => Some(key.as_str()),
+            Update::Clear if change.key_limit.is_some() => {
+                return Err(Error::invalid("key_limit belong to a concurrency key"));
             }
             // Of the one that it has.
-            _ => change.places.map(|_| "key"),
+            _ => change.key_limit.map(|_| "key"),
         };
         if let Some(key) = key {
             edited = edited.key(key);
         }
-        if let Some(places) = change.places {
-            edited = edited.places(places);
+        if let Some(key_limit) = change.key_limit {
+            edited = edited.key_limit(key_limit);
         }
         for (name, value) in &change.tags {
             edited = edited.tag(name, value.as_deref().unwrap_or_default());
@@ -134,8 +134,8 @@ impl Queue {
     pub fn remove_many(&self, ids: &[JobId]) -> Vec<Result<()>> {
         let mut are_gone = self.remove_parts(ids);
         loop {
-            let places = 0..ids.len();
-            let left: Vec<usize> = places
+            let key_limit = 0..ids.len();
+            let left: Vec<usize> = key_limit
                 .filter(|at| matches!(are_gone[*at], Ok(false)))
                 .collect();
             if left.is_empty() {
@@ -182,8 +182,8 @@ impl Queue {
         by_number.sort_by_key(|at| ids[*at]);
         let mut answers: Vec<(usize, Result<T>)> = Vec::with_capacity(ids.len());
         let mut ended = None;
-        for places in by_number.chunks(AT_ONCE) {
-            let part: Vec<JobId> = places.iter().map(|at| ids[*at]).collect();
+        for key_limit in by_number.chunks(AT_ONCE) {
+            let part: Vec<JobId> = key_limit.iter().map(|at| ids[*at]).collect();
             let done = match ended.take() {
                 None => self.store.write(move |tx| {
                     let body = begin(tx)?;
@@ -192,9 +192,9 @@ impl Queue {
                 Some(error) => Err(error),
             };
             match done {
-                Ok(done) => answers.extend(places.iter().copied().zip(done)),
+                Ok(done) => answers.extend(key_limit.iter().copied().zip(done)),
                 Err(error) => {
-                    answers.extend(places.iter().map(|at| (*at, Err(error.duplicate()))));
+                    answers.extend(key_limit.iter().map(|at| (*at, Err(error.duplicate()))));
                     ended = Some(error);
                 }
             }
@@ -280,7 +280,7 @@ impl Queue {
     ///
     /// # Errors
     /// The name or a value is not usable, or the file cannot be written.
-    pub fn set_limits(&self, name: &str, limits: QueueLimits) -> Result<bool> {
+    pub fn set_limits(&self, name: &str, limits: QueueLimitsUpdate) -> Result<bool> {
         limits.check(name)?;
         let name = name.to_owned();
         self.store

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::{Queue, batch};
 use crate::job::{AttemptRef, Enqueued, NewJob};
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::command::not_saved;
 use crate::store::enqueue;
 use crate::store::tx::Tx;
@@ -24,7 +24,7 @@ use crate::{Error, Result};
 /// added to the connection before they are used.
 pub struct Transaction<'t> {
     tx: &'t mut (dyn UnderWay + 't),
-    limits: &'t Limits,
+    limits: &'t EnqueueLimits,
     attempt: Option<AttemptRef>,
 }
 
@@ -90,7 +90,7 @@ impl Transaction<'_> {
     /// Lends `tx` to an application's code. Nothing may be written after it on an error.
     pub(crate) fn run<T, E: From<Error>>(
         tx: &mut Tx<'_>,
-        limits: &Limits,
+        limits: &EnqueueLimits,
         attempt: Option<AttemptRef>,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {

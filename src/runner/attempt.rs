@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::cancel::Cancellation;
 use crate::clock;
-use crate::family::Step;
+use crate::family::Stage;
 use crate::job::AttemptRef;
 use crate::job::JobId;
 use crate::outcome::{Budget, Ending};
@@ -23,12 +23,13 @@ pub(crate) struct Attempt {
     pub(crate) budget: Budget,
     /// None where the file's bytes are no text.
     pub(crate) payload: Option<String>,
-    pub(crate) step: Step,
+    pub(crate) stage: Stage,
     pub(crate) claimed_at: Instant,
     begin_by: Instant,
     pub(crate) cancellation: Cancellation,
     pub(crate) usage: Mutex<Usage>,
-    stage: AtomicU32,
+    /// The number of the worker that runs it, or one of the two below.
+    worker: AtomicU32,
     began_at: OnceLock<Instant>,
     /// Its worker has been noted in the file.
     noted: AtomicBool,
@@ -60,12 +61,12 @@ impl Attempt {
             queue,
             budget: claimed.budget,
             payload: claimed.payload,
-            step: claimed.step,
+            stage: claimed.stage,
             claimed_at: claimed.claimed_at,
             begin_by: claimed.begin_by,
             cancellation: Cancellation::default(),
             usage: Mutex::default(),
-            stage: AtomicU32::new(IN_CHANNEL),
+            worker: AtomicU32::new(IN_CHANNEL),
             began_at: OnceLock::new(),
             noted: AtomicBool::new(false),
             settled: OnceLock::new(),
@@ -90,7 +91,7 @@ impl Attempt {
     /// A worker takes it out of the channel; false where it was withdrawn meanwhile.
     pub(crate) fn begin(&self, worker: u32, now: Instant) -> bool {
         let _ = self.began_at.set(now);
-        self.stage
+        self.worker
             .compare_exchange(IN_CHANNEL, worker, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
@@ -104,14 +105,14 @@ impl Attempt {
 
     /// The dispatcher takes it back; false where a worker was faster.
     pub(crate) fn withdraw(&self) -> bool {
-        self.stage
+        self.worker
             .compare_exchange(IN_CHANNEL, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
     }
 
     /// The worker that runs it, and since when.
     pub(crate) fn running_on(&self) -> Option<(u32, Instant)> {
-        match self.stage.load(Ordering::Acquire) {
+        match self.worker.load(Ordering::Acquire) {
             IN_CHANNEL | WITHDRAWN => None,
             worker => Some((
                 worker,
@@ -169,7 +170,7 @@ pub(crate) struct ClaimedParts {
     pub(crate) kind_id: i64,
     pub(crate) budget: Budget,
     pub(crate) payload: Option<String>,
-    pub(crate) step: Step,
+    pub(crate) stage: Stage,
     pub(crate) claimed_at: Instant,
     /// No worker takes it up after this.
     pub(crate) begin_by: Instant,

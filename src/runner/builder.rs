@@ -171,7 +171,7 @@ impl RunnerBuilder {
     }
 
     /// The code for a kind, as a [`Handler`].
-    pub fn handler(mut self, kind: impl Into<String>, handler: impl Handler) -> RunnerBuilder {
+    pub fn kind(mut self, kind: impl Into<String>, handler: impl Handler) -> RunnerBuilder {
         self.registry
             .handlers
             .insert(kind.into(), Arc::new(handler));
@@ -182,11 +182,11 @@ impl RunnerBuilder {
     ///
     /// What it returns becomes the job's result. An error by `?` is tried again under the job's
     /// retry policy; see [`Failure`] for other ends.
-    pub fn handle<J: Job + 'static>(
+    pub fn job<J: Job + 'static>(
         self,
         run: impl Fn(J, &Context) -> Result<J::Output, Failure> + Send + Sync + 'static,
     ) -> RunnerBuilder {
-        self.handler(
+        self.kind(
             J::KIND,
             Typed {
                 run,

@@ -78,7 +78,7 @@ impl Settings {
             kind_id: job.kind,
             budget,
             payload: job.payload,
-            step: job.step,
+            stage: job.stage,
             claimed_at: now,
             begin_by: clock::after(now, self.pulse.begin_within()),
         };

@@ -52,7 +52,7 @@ impl Context {
     /// # let table = "CREATE TABLE booking (id INTEGER PRIMARY KEY, order_id INTEGER, cents INTEGER)";
     /// # queue.transaction(|tx| -> jobq::Result<()> { Ok(tx.execute_batch(table)?) })?;
     /// let job = queue.enqueue(Payment { order: 7, cents: 1250 })?;
-    /// queue.runner().handle(book).until(Until::Drained).start()?.wait()?;
+    /// queue.runner().job(book).until(Until::Drained).start()?.wait()?;
     /// assert_eq!(queue.output::<Payment>(job.id)?, Some(1));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -2,16 +2,19 @@
 
 use super::context::Context;
 use super::handler::Failure;
-use crate::family::Step;
+use crate::family::{Phase, Stage};
 use crate::job::{JobId, JobRecord, NewJob};
 use crate::store::checked::FamilyRules;
 use crate::store::records::Filter;
 use crate::store::spawned::Spawned;
 
 impl Context {
-    /// Which part of the job this is: its own part, or the final step after its children.
-    pub fn step(&self) -> Step {
-        self.attempt.step
+    /// Whether this is the job's own work, or the call after its children are final.
+    pub fn phase(&self) -> Phase {
+        match self.attempt.stage {
+            Stage::Run | Stage::Children => Phase::Run,
+            Stage::Finalize => Phase::Finalize,
+        }
     }
 
     /// The job's parent.
@@ -24,27 +27,27 @@ impl Context {
     /// full its queue or the file is, what an attempt spawns goes in.
     ///
     /// ```
-    /// use jobq::{Context, Failure, NewJob, Step};
+    /// use jobq::{Context, Failure, NewJob, Phase};
     ///
     /// fn import(ctx: &Context) -> Result<u64, Failure> {
-    ///     if ctx.step() == Step::Final {
+    ///     if ctx.phase() == Phase::Finalize {
     ///         return Ok(ctx.children()?.len() as u64);
     ///     }
     ///     for part in 0..10 {
     ///         ctx.spawn_child(NewJob::new("import-part").payload(&part))?;
     ///     }
-    ///     ctx.run_again_after_children();
+    ///     ctx.finalize_after_children();
     ///     Ok(0)
     /// }
     /// ```
     ///
     /// # Errors
-    /// The child's payload or options cannot be used, or this is the final step: by `?` the job fails for
+    /// The child's payload or options cannot be used, or this is the finalize phase: by `?` the job fails for
     /// good, as another attempt would ask for the same.
     pub fn spawn_child(&self, child: impl Into<NewJob>) -> Result<(), Failure> {
-        if self.step() == Step::Final {
+        if self.phase() == Phase::Finalize {
             return Err(Failure::permanent(
-                "a job in its final step can get no more children",
+                "a job in its finalize phase can get no more children",
             ));
         }
         self.spawn(child.into().parent(self.job_id()))?;
@@ -77,13 +80,13 @@ impl Context {
         Ok(())
     }
 
-    /// Asks to be called once more when all children are final: the final step. What this attempt
+    /// Asks to be called once more when all children are final: the finalize phase. What this attempt
     /// returns then gives way to what that one does.
-    pub fn run_again_after_children(&self) {
+    pub fn finalize_after_children(&self) {
         let mut spawned = self.spawned().borrow_mut();
         spawned.founds_family = true;
         spawned.family = FamilyRules {
-            final_step: true,
+            finalize: true,
             ..spawned.family
         };
     }

@@ -74,7 +74,7 @@ impl RunnerBuilder {
     /// # let folder = tempfile::tempdir()?;
     /// let queue = Queue::open(folder.path().join("jobs.db"))?;
     /// queue.enqueue(NewJob::new("greet"))?;
-    /// let stats = queue.runner().handler("greet", Greet).run_due()?;
+    /// let stats = queue.runner().kind("greet", Greet).run_due()?;
     /// assert_eq!((stats.completed, stats.failed), (1, 0));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -14,7 +14,7 @@ use crate::job::JobId;
 
 statements! {
     /// Pending and running jobs with a key hold a place; a blocked one whose prerequisites are met, or
-    /// a parent before its final step, waits for one; nobody else is in line.
+    /// a parent before its finalize phase, waits for one; nobody else is in line.
     cold PLACES_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state IN (2, 3)
         AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 1 AND p.key = j.key)";
     cold LINE_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state = 1 AND j.unmet = 0
@@ -90,7 +90,7 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
         ),
         (
             FINAL_STEPS_MISSED,
-            "is due for its final step and in no line for it",
+            "is due for its finalize phase and in no line for it",
         ),
         (
             PLACES_LEAKED,
@@ -211,7 +211,7 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
         ended::release_if_met(tx, JobId(id))?;
     }
     for id in ids(tx.conn, FINAL_STEPS_MISSED)? {
-        ended::final_step(tx, JobId(id))?;
+        ended::finalize(tx, JobId(id))?;
     }
     for job in unowned::find(tx.conn)? {
         match tx.savepoint(|tx| unowned::take_over(tx, job)) {

@@ -15,7 +15,7 @@ use crate::{Error, Result};
 
 /// What a queue holds new jobs to, and what it fills in where they say nothing.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct EnqueueLimits {
     /// A payload's JSON text may be so long, in bytes.
     pub max_payload_bytes: usize,
     /// For jobs that do not say how they are retried.
@@ -37,9 +37,9 @@ const MAX_KEY_BYTES: usize = 1000;
 /// Who takes a place counts those that are taken: there is no counter that could be wrong.
 pub(crate) const MAX_PLACES: u32 = 1000;
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits {
+impl Default for EnqueueLimits {
+    fn default() -> EnqueueLimits {
+        EnqueueLimits {
             max_payload_bytes: MAX_PAYLOAD_BYTES,
             retry: RetryPolicy::default(),
             max_queue_size: None,
@@ -73,7 +73,7 @@ pub(crate) struct Rules {
     pub(crate) parent: Option<Parent>,
     pub(crate) family: Option<FamilyRules>,
     pub(crate) key: Option<String>,
-    pub(crate) places: Option<u32>,
+    pub(crate) key_limit: Option<u32>,
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
 }
@@ -90,11 +90,11 @@ pub(crate) struct Unique {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct FamilyRules {
     pub(crate) policy: ChildPolicy,
-    pub(crate) final_step: bool,
+    pub(crate) finalize: bool,
 }
 
 impl CheckedJob {
-    pub(crate) fn new(job: NewJob, limits: &Limits) -> Result<CheckedJob> {
+    pub(crate) fn new(job: NewJob, limits: &EnqueueLimits) -> Result<CheckedJob> {
         let job = job.alone()?;
         check_name("kind", &job.kind)?;
         check_name("queue's name", &job.queue)?;
@@ -149,7 +149,7 @@ impl Rules {
         for id in &job.after {
             prerequisites.insert(*id, PrerequisiteRule::Completed);
         }
-        let is_parent = job.kind == GROUP_KIND || job.child_policy.is_some() || job.final_step;
+        let is_parent = job.kind == GROUP_KIND || job.child_policy.is_some() || job.finalize;
         let rules = Rules {
             deadline: job.deadline,
             unique: unique(job)?,
@@ -157,10 +157,10 @@ impl Rules {
             parent: job.parent,
             family: is_parent.then(|| FamilyRules {
                 policy: job.child_policy.unwrap_or_default(),
-                final_step: job.final_step,
+                finalize: job.finalize,
             }),
             key: job.key.clone(),
-            places: job.places,
+            key_limit: job.key_limit,
             tenant: job.tenant.clone(),
             tags: job.tags.clone(),
         };
@@ -235,19 +235,19 @@ impl Rules {
                     .with_hint("give it one: unique(…) or --unique KEY"),
             );
         }
-        if self.places == Some(0) {
+        if self.key_limit == Some(0) {
             return Err(Error::invalid(
-                "a concurrency key with no places would block its jobs for ever",
+                "a key limit of 0 would block its jobs for ever",
             ));
         }
-        if let Some(places) = self.places.filter(|places| *places > MAX_PLACES) {
+        if let Some(places) = self.key_limit.filter(|places| *places > MAX_PLACES) {
             return Err(Error::invalid(format!(
-                "a concurrency key has at most {MAX_PLACES} places, not {places}"
+                "a key limit is at most {MAX_PLACES}, not {places}"
             ))
             .with_hint("without a key only the workers limit how many jobs run at once"));
         }
-        if self.places.is_some() && self.key.is_none() {
-            return Err(Error::invalid("places belong to a concurrency key")
+        if self.key_limit.is_some() && self.key.is_none() {
+            return Err(Error::invalid("a key limit belongs to a concurrency key")
                 .with_hint("name one: key(…) or --key KEY"));
         }
         if job.kind == GROUP_KIND && self.key.is_some() {
@@ -291,7 +291,7 @@ pub(crate) fn derived_key(kind: &str, payload: &str) -> String {
 pub(crate) fn check_payload(
     name: &str,
     json: Result<String, String>,
-    limits: &Limits,
+    limits: &EnqueueLimits,
 ) -> Result<String> {
     let json = json.map_err(|error| Error::invalid(format!("{name} is not JSON: {error}")))?;
     if json.len() > limits.max_payload_bytes {
@@ -329,7 +329,7 @@ mod tests {
     use super::*;
 
     fn rules(job: NewJob) -> Rules {
-        *CheckedJob::new(job, &Limits::default())
+        *CheckedJob::new(job, &EnqueueLimits::default())
             .unwrap()
             .rules
             .unwrap()
@@ -337,7 +337,8 @@ mod tests {
 
     #[test]
     fn a_job_that_stands_alone_has_no_rules() {
-        let job = CheckedJob::new(NewJob::new("send").queue("mail"), &Limits::default()).unwrap();
+        let job =
+            CheckedJob::new(NewJob::new("send").queue("mail"), &EnqueueLimits::default()).unwrap();
         assert!(job.rules.is_none());
     }
 
@@ -392,9 +393,9 @@ mod tests {
             NewJob::new("send").unique("k".repeat(1001)),
             NewJob::new("send").unique_for(std::time::Duration::from_secs(1)),
             NewJob::new("send").key(""),
-            NewJob::new("send").places(2),
-            NewJob::new("send").key("k").places(0),
-            NewJob::new("send").key("k").places(MAX_PLACES + 1),
+            NewJob::new("send").key_limit(2),
+            NewJob::new("send").key("k").key_limit(0),
+            NewJob::new("send").key("k").key_limit(MAX_PLACES + 1),
             NewJob::new("send").tenant(""),
             NewJob::new("send").tag("", "x"),
             NewJob::new("send").unique("k\u{1b}[31m"),
@@ -405,7 +406,7 @@ mod tests {
             NewJob::new(GROUP_KIND).key("k"),
         ];
         for job in bad {
-            let error = CheckedJob::new(job.clone(), &Limits::default()).unwrap_err();
+            let error = CheckedJob::new(job.clone(), &EnqueueLimits::default()).unwrap_err();
             assert!(error.is_invalid_input(), "{job:?}: {error}");
         }
     }

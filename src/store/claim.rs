@@ -17,7 +17,7 @@ use super::statement::statements;
 use super::tx::Tx;
 use crate::error::Kind;
 use crate::event::EventKind;
-use crate::family::Step;
+use crate::family::Stage;
 use crate::job::JobId;
 use crate::outcome::Budget;
 use crate::part::{Of, Part, Parts};
@@ -110,7 +110,7 @@ pub(crate) struct ClaimedJob {
     pub(crate) links: Links,
     pub(crate) parent: Option<JobId>,
     /// Which part of a parent is due.
-    pub(crate) step: Step,
+    pub(crate) stage: Stage,
 }
 
 impl ClaimedJob {
@@ -385,7 +385,7 @@ impl<'a, 'c> Taking<'a, 'c> {
             payload,
             links,
             parent,
-            step: families::step(tx.conn, job, links)?,
+            stage: families::stage(tx.conn, job, links)?,
         }))
     }
 }

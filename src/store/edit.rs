@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rusqlite::params;
 
-use super::checked::{Limits, check_payload, derived_key};
+use super::checked::{EnqueueLimits, check_payload, derived_key};
 use super::enqueue::Due;
 use super::events::NewEvent;
 use super::head::{self, Head};
@@ -16,7 +16,7 @@ use crate::clock::millis;
 use crate::event::EventKind;
 use crate::job::{JobId, NewJob, Priority, When, check_name};
 use crate::json::object::with_field;
-use crate::limit::Change;
+use crate::limit::Update;
 use crate::retry::{Backoff, Jitter};
 use crate::state::State;
 use crate::{Error, Result};
@@ -49,7 +49,7 @@ pub enum Cancelled {
 
 /// What is to be changed of a job; what is none stays.
 #[derive(Clone, Debug, Default)]
-pub struct Edit {
+pub struct JobUpdate {
     /// Another queue.
     pub queue: Option<String>,
     /// Another priority.
@@ -65,21 +65,21 @@ pub struct Edit {
     /// Whether chance lengthens the waits a little.
     pub jitter: Option<Jitter>,
     /// Another limit for one attempt.
-    pub timeout: Change<Duration>,
+    pub timeout: Update<Duration>,
     /// Another deadline, for a job that has not begun.
-    pub deadline: Change<When>,
+    pub deadline: Update<When>,
     /// Another tenant.
-    pub tenant: Change<String>,
+    pub tenant: Update<String>,
     /// Tags to set, or to take away; the others stay.
     pub tags: Vec<(String, Option<String>)>,
     /// Another concurrency key.
-    pub key: Change<String>,
-    /// How many places the concurrency key has from now on.
-    pub places: Option<u32>,
+    pub key: Update<String>,
+    /// How many jobs of its concurrency key run at a time from now on.
+    pub key_limit: Option<u32>,
     /// Another unique key, which must be free. One that was derived from the payload follows it by itself.
-    pub unique: Change<String>,
+    pub unique: Update<String>,
     /// How long the unique key stays taken after the job has ended.
-    pub unique_for: Change<Duration>,
+    pub unique_for: Update<Duration>,
     /// Another payload: JSON text.
     pub payload: Option<String>,
     /// Fields of a payload that is an object: each is set to JSON text or left out, and all others stay as
@@ -103,7 +103,12 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
     Ok(Cancelled::Now)
 }
 
-pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit, limits: &Limits) -> Result<()> {
+pub(crate) fn edit(
+    tx: &mut Tx<'_>,
+    id: JobId,
+    edit: &JobUpdate,
+    limits: &EnqueueLimits,
+) -> Result<()> {
     let head = head::get(tx.conn, id)?;
     let Head { state, queue, .. } = head;
     if state == State::Running {
@@ -142,7 +147,7 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit, limits: &Limits) -> 
             edit.backoff.map(Backoff::code),
             edit.retry_delay.map(millis),
             edit.jitter.map(|jitter| jitter == Jitter::Tenth),
-            edit.timeout != Change::Keep,
+            edit.timeout != Update::Keep,
             edit.timeout.of(None).map(millis),
             tx.now_ms
         ])?;
@@ -165,7 +170,7 @@ pub(crate) fn edit(tx: &mut Tx<'_>, id: JobId, edit: &Edit, limits: &Limits) -> 
 fn edit_payload(
     tx: &mut Tx<'_>,
     (id, head): (JobId, &Head),
-    (edit, limits): (&Edit, &Limits),
+    (edit, limits): (&JobUpdate, &EnqueueLimits),
 ) -> Result<()> {
     if edit.payload.is_none() && edit.payload_fields.is_empty() {
         return Ok(());
@@ -188,7 +193,7 @@ fn edit_payload(
         .prepare_cached(PAYLOAD_REPLACE)?
         .execute(params![id.0, new])?;
     if let Some(kind) = uniques::derived_from(tx, id, &old)?
-        && edit.unique == Change::Keep
+        && edit.unique == Update::Keep
         && !head.state.is_final()
     {
         edit_rules::set_unique(tx, (id, head), Some(&derived_key(&kind, &new)))?;

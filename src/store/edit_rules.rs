@@ -2,7 +2,7 @@
 
 use rusqlite::params;
 
-use super::edit::Edit;
+use super::edit::JobUpdate;
 use super::enqueue::{Due, TAG_INSERT};
 use super::head::{self, Head};
 use super::links::Links;
@@ -10,9 +10,9 @@ use super::statement::statements;
 use super::tx::Tx;
 use super::{deadlines, ended, families, places, uniques};
 use crate::clock::millis;
-use crate::family::{GROUP_KIND, Step};
+use crate::family::{GROUP_KIND, Stage};
 use crate::job::{JobId, When};
-use crate::limit::Change;
+use crate::limit::Update;
 use crate::state::State;
 use crate::{Error, Result};
 
@@ -32,9 +32,9 @@ statements! {
 }
 
 /// Changes what the edit names; a job that is `head` before.
-pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &Head), edit: &Edit) -> Result<()> {
+pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &Head), edit: &JobUpdate) -> Result<()> {
     match &edit.tenant {
-        Change::Keep => {}
+        Update::Keep => {}
         tenant => {
             let mut set = tx.conn.prepare_cached(JOB_SET_TENANT_IF_NOT_RUNNING)?;
             set.execute(params![id.0, text(tenant)])?;
@@ -42,33 +42,35 @@ pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &Head), edit: &Edit) -> 
     }
     set_tags(tx, id, &edit.tags)?;
     match &edit.unique {
-        Change::Keep => {}
+        Update::Keep => {}
         unique => set_unique(tx, (id, head), text(unique))?,
     }
-    if edit.unique_for != Change::Keep {
+    if edit.unique_for != Update::Keep {
         set_unique_for(tx, id, edit.unique_for)?;
     }
-    if edit.deadline != Change::Keep {
+    if edit.deadline != Update::Keep {
         set_deadline(tx, (id, head), edit.deadline)?;
     }
     match &edit.key {
-        Change::Keep => {}
+        Update::Keep => {}
         key => set_key(tx, (id, head), text(key))?,
     }
-    if let Some(number) = edit.places {
+    if let Some(number) = edit.key_limit {
         let (key, _) = places::key_of(tx.conn, id)?.ok_or_else(|| {
-            Error::invalid(format!("job {id} has no concurrency key that has places"))
-                .with_hint("give it one: --key KEY")
+            Error::invalid(format!(
+                "job {id} has no concurrency key that could have a limit"
+            ))
+            .with_hint("give it one: --key KEY")
         })?;
         places::set_number(tx, &key, number)?;
     }
     Ok(())
 }
 
-fn text(change: &Change<String>) -> Option<&str> {
+fn text(change: &Update<String>) -> Option<&str> {
     match change {
-        Change::Set(text) => Some(text),
-        Change::Keep | Change::Clear => None,
+        Update::Set(text) => Some(text),
+        Update::Keep | Update::Clear => None,
     }
 }
 
@@ -108,8 +110,8 @@ pub(super) fn set_unique(
     Ok(())
 }
 
-fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Change<std::time::Duration>) -> Result<()> {
-    if matches!(window, Change::Set(_)) && !uniques::has_key(tx, id)? {
+fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Update<std::time::Duration>) -> Result<()> {
+    if matches!(window, Update::Set(_)) && !uniques::has_key(tx, id)? {
         return Err(
             Error::invalid(format!("job {id} has no unique key that could stay taken"))
                 .with_hint("give it one: --unique KEY"),
@@ -121,7 +123,7 @@ fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Change<std::time::Duration>) -
     Ok(())
 }
 
-fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Change<When>) -> Result<()> {
+fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Update<When>) -> Result<()> {
     let waits = matches!(
         head.state,
         State::Scheduled | State::Blocked | State::Pending
@@ -131,7 +133,7 @@ fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Change<Wh
             "job {id} has begun or ended; a deadline is for jobs that have not"
         )));
     }
-    if matches!(deadline, Change::Set(When::In(_))) {
+    if matches!(deadline, Update::Set(When::In(_))) {
         tx.follow_clock()?;
     }
     let at_ms = deadline
@@ -139,7 +141,7 @@ fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Change<Wh
         .map(|deadline| Due::moment(deadline, tx.now_ms).run_at_ms);
     let links = Links::NONE.and(Links::DEADLINE, at_ms.is_some()).and(
         Links::DEADLINE_MOVES,
-        matches!(deadline, Change::Set(When::In(_))),
+        matches!(deadline, Update::Set(When::In(_))),
     );
     tx.conn
         .prepare_cached(JOB_SET_DEADLINE_IF_NOT_BEGUN)?
@@ -159,9 +161,9 @@ fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &Head), key: Option<&str>) -> Re
         )
         .with_hint("give the key to its children"));
     }
-    if families::step(tx.conn, id, head.links)? == Step::Final && !head.state.is_final() {
+    if families::stage(tx.conn, id, head.links)? == Stage::Finalize && !head.state.is_final() {
         return Err(Error::wrong_state(format!(
-            "job {id} is due for its final step; its concurrency key cannot be changed now"
+            "job {id} is about to finalize; its concurrency key cannot be changed now"
         )));
     }
     let before = head::get(tx.conn, id)?.state;

@@ -272,7 +272,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// Nothing keeps a blocked or scheduled job, or a parent before its final step, from being pending.
+/// Nothing keeps a blocked or scheduled job, or a parent before its finalize phase, from being pending.
 pub(crate) fn granted(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let head = head::get(tx.conn, job)?;
     let changed = tx
@@ -291,7 +291,7 @@ pub(crate) fn granted(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
 
 /// A parent's children are final, and its handler is to be called once more. Its result is what that
 /// leaves.
-pub(crate) fn final_step(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
+pub(crate) fn finalize(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
     tx.conn
         .prepare_cached(OUTCOME_FORGET)?
         .execute([parent.0])?;

@@ -173,7 +173,7 @@ fn insert_with(
     let edges = prerequisites::edges(tx, rules, admitted.as_ref())?;
     let doomed = edges.iter().find_map(|edge| edge.doom.clone());
     let unmet = edges.iter().filter(|edge| !edge.met).count();
-    if let (Some(key), Some(number)) = (&rules.key, rules.places) {
+    if let (Some(key), Some(number)) = (&rules.key, rules.key_limit) {
         places::set_number(tx, key, number)?;
     }
     let place = match &rules.key {
@@ -212,7 +212,7 @@ fn insert_with(
     }
     tie(tx, rules, id, (&edges, admitted.as_ref()))?;
     if state == State::Waiting {
-        families::set_stage(tx, id, crate::family::Step::Children)?;
+        families::set_stage(tx, id, crate::family::Stage::Children)?;
         deadlines::begun(tx, id)?;
     }
     let Some(reason) = doomed else {

@@ -14,7 +14,7 @@ use super::head::{self, Head};
 use super::links::{Links, link};
 use super::statement::statements;
 use super::tx::Tx;
-use crate::family::{ChildPolicy, Family, Fate, GROUP_KIND, PrerequisiteRule, Step};
+use crate::family::{ChildPolicy, Family, Fate, GROUP_KIND, PrerequisiteRule, Stage};
 use crate::job::{AttemptRef, Children, JobId, Parent};
 use crate::part::{Of, Part};
 use crate::state::State;
@@ -76,13 +76,13 @@ pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
     if let Some(by) = parent.spawned_by {
         by.check(tx)?;
     }
-    let step = step(tx.conn, id, head.links)?;
-    if step == Step::Final {
+    let stage = stage(tx.conn, id, head.links)?;
+    if stage == Stage::Finalize {
         return Err(Error::wrong_state(format!(
-            "job {id} takes its final step; it can get no more children"
+            "job {id} finalizes; it can get no more children"
         )));
     }
-    let own_part_ahead = step == Step::OwnPart;
+    let own_part_ahead = stage == Stage::Run;
     let by_parent_itself = parent.spawned_by.is_some_and(|by| by.job == id);
     let held_by = (own_part_ahead && !by_parent_itself).then_some(HeldBy {
         job: id,
@@ -122,13 +122,14 @@ pub(crate) fn join(tx: &mut Tx<'_>, admitted: &Admitted) -> Result<()> {
 }
 
 /// Whether a job whose own attempt has completed is not done with that: it has children, or may get
-/// some. After its final step it is, unless a child was put back meanwhile that is live or has failed.
+/// some. Once it has finalized it is, unless a child was put back meanwhile that is live or has failed.
 pub(crate) fn goes_on(tx: &Tx<'_>, job: JobId, links: Links) -> Result<bool> {
     if !links.has(Links::FAMILY) {
         return Ok(false);
     }
     let family = get(tx.conn, job)?;
-    Ok(family.is_some_and(|family| family.step != Step::Final || family.fate() != Fate::Complete))
+    Ok(family
+        .is_some_and(|family| family.stage != Stage::Finalize || family.fate() != Fate::Complete))
 }
 
 /// Makes a job a parent.
@@ -142,7 +143,7 @@ pub(crate) fn found(
         job.0,
         parent.map(|parent| parent.0),
         rules.policy.code(),
-        rules.final_step
+        rules.finalize
     ])?;
     link(tx, job, Links::FAMILY)
 }
@@ -156,20 +157,20 @@ pub(crate) fn set_rules(
     if rules.is_none() && !head.links.has(Links::FAMILY) {
         return Ok(());
     }
-    let FamilyRules { policy, final_step } = rules.unwrap_or_default();
+    let FamilyRules { policy, finalize } = rules.unwrap_or_default();
     tx.conn.prepare_cached(FAMILY_REPLACE)?.execute(params![
         job.0,
         head.parent.map(|parent| parent.0),
         policy.code(),
-        final_step
+        finalize
     ])?;
     link(tx, job, Links::FAMILY)
 }
 
-pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, step: Step) -> Result<()> {
+pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, stage: Stage) -> Result<()> {
     tx.conn
         .prepare_cached(FAMILY_STAGE_SET)?
-        .execute(params![job.0, step.code()])?;
+        .execute(params![job.0, stage.code()])?;
     Ok(())
 }
 
@@ -177,19 +178,19 @@ pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, step: Step) -> Result<()> {
 /// begins from the start, but for a group.
 pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<bool> {
     if state == State::Completed && !is_group(tx, job)? {
-        set_stage(tx, job, Step::OwnPart)?;
+        set_stage(tx, job, Stage::Run)?;
         return Ok(false);
     }
     let family = get(tx.conn, job)?;
-    Ok(family.is_some_and(|family| family.step != Step::OwnPart))
+    Ok(family.is_some_and(|family| family.stage != Stage::Run))
 }
 
 /// Which part of the job is due.
-pub(crate) fn step(conn: &Connection, job: JobId, links: Links) -> Result<Step> {
+pub(crate) fn stage(conn: &Connection, job: JobId, links: Links) -> Result<Stage> {
     if !links.has(Links::FAMILY) {
-        return Ok(Step::OwnPart);
+        return Ok(Stage::Run);
     }
-    Ok(get(conn, job)?.map_or(Step::OwnPart, |family| family.step))
+    Ok(get(conn, job)?.map_or(Stage::Run, |family| family.stage))
 }
 
 pub(crate) fn get(conn: &Connection, job: JobId) -> Result<Option<Family>> {
@@ -198,8 +199,8 @@ pub(crate) fn get(conn: &Connection, job: JobId) -> Result<Option<Family>> {
         .query_row([job.0], |row| {
             Ok(Family {
                 policy: ChildPolicy::from_code(row.get(0)?).unwrap_or_default(),
-                final_step: row.get(1)?,
-                step: Step::from_code(row.get(2)?).unwrap_or_default(),
+                finalize: row.get(1)?,
+                stage: Stage::from_code(row.get(2)?).unwrap_or_default(),
                 children: Children {
                     total: row.get::<_, i64>(3)?.max(0).unsigned_abs(),
                     done: row.get::<_, i64>(4)?.max(0).unsigned_abs(),
@@ -260,8 +261,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     let Some(family) = get(tx.conn, parent)? else {
         return Ok(());
     };
-    if family.step == Step::Final || (family.children.total == 0 && is_group(tx, parent)?) {
-        // It is in line for its final step; or it is a group that waits for its first child.
+    if family.stage == Stage::Finalize || (family.children.total == 0 && is_group(tx, parent)?) {
+        // It is in line to finalize; or it is a group that waits for its first child.
         return Ok(());
     }
     let ended = Ended {
@@ -274,9 +275,9 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     match family.fate() {
         Fate::Wait => Ok(()),
         Fate::Complete => ended::parent(tx, ended, head.queue, None),
-        Fate::FinalStep => {
-            set_stage(tx, parent, Step::Final)?;
-            ended::final_step(tx, parent)
+        Fate::Finalize => {
+            set_stage(tx, parent, Stage::Finalize)?;
+            ended::finalize(tx, parent)
         }
         fate @ (Fate::Fail | Fate::FailAndCancel) => {
             let error = cause(tx, &family)?;

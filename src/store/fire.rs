@@ -3,7 +3,7 @@
 
 use rusqlite::{Connection, params};
 
-use super::checked::{CheckedJob, Limits};
+use super::checked::{CheckedJob, EnqueueLimits};
 use super::due as due_times;
 use super::enqueue;
 use super::events::NewEvent;
@@ -107,9 +107,9 @@ fn due(tx: &Tx<'_>, limit: usize) -> Result<Vec<Stored>> {
 /// The job of a stored template, for which there must be room. It was checked when the schedule was
 /// added.
 pub(crate) fn job(json: &str, bounds: Bounds) -> Result<CheckedJob> {
-    let limits = Limits {
+    let limits = EnqueueLimits {
         max_payload_bytes: usize::MAX,
-        ..Limits::default()
+        ..EnqueueLimits::default()
     };
     let job = CheckedJob::new(NewJob::from(JobTemplate::from_json(json)?), &limits)?;
     Ok(CheckedJob {

@@ -12,7 +12,7 @@ use super::links::{Links, link};
 use super::statement::statements;
 use super::tx::Tx;
 use crate::error::Kind;
-use crate::family::{PrerequisiteRule, Release, Step};
+use crate::family::{PrerequisiteRule, Release, Stage};
 use crate::job::JobId;
 use crate::part::{Of, Part};
 use crate::state::State;
@@ -368,7 +368,7 @@ fn can_be_met(
             head.state == State::Running && Some(head.attempt) == attempt
         }
         Some(PrerequisiteRule::OwnPart) => {
-            families::step(tx.conn, needs, head.links)? == Step::OwnPart
+            families::stage(tx.conn, needs, head.links)? == Stage::Run
         }
         _ => true,
     })

@@ -13,7 +13,7 @@ use super::tx::Tx;
 use crate::clock::{millis, timestamp};
 use crate::event::EventKind;
 use crate::job::check_name;
-use crate::limit::{QueueLimits, Rate};
+use crate::limit::{QueueLimitsUpdate, Rate};
 use crate::state::State;
 use crate::{Error, Result};
 
@@ -44,29 +44,29 @@ pub struct QueueRecord {
     /// Its jobs by state.
     pub counts: Counts,
     /// Its limits, over all runners.
-    pub limits: LimitsOfQueue,
+    pub limits: QueueLimits,
 }
 
 /// The limits that a queue has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LimitsOfQueue {
+pub struct QueueLimits {
     /// So many of its jobs run at once; none: any number.
     pub concurrency: Option<u32>,
     /// So many of its jobs start in any span; none: any number.
     pub rate: Option<Rate>,
-    /// So many jobs that have not ended it takes; none: as many as [`Limits`](crate::Limits) says.
+    /// So many jobs that have not ended it takes; none: as many as [`EnqueueLimits`](crate::EnqueueLimits) says.
     pub max_size: Option<u64>,
     /// Its share of a runner among the queues with work.
     pub weight: u32,
 }
 
-impl LimitsOfQueue {
+impl QueueLimits {
     /// Reads `concurrency, rate_jobs, rate_ms, max_size, weight` from column `at` on.
-    pub(crate) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<LimitsOfQueue> {
+    pub(crate) fn read(row: &Row<'_>, at: usize) -> rusqlite::Result<QueueLimits> {
         // What somebody else has written there may be out of range; one such row must hide no other.
         let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
         let rate: Option<(i64, i64)> = row.get::<_, Option<_>>(at + 1)?.zip(row.get(at + 2)?);
-        Ok(LimitsOfQueue {
+        Ok(QueueLimits {
             concurrency: row.get::<_, Option<i64>>(at)?.map(count),
             rate: rate.map(|(jobs, ms)| Rate {
                 jobs: count(jobs),
@@ -123,10 +123,10 @@ pub(crate) fn resume(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
 }
 
 /// Whether anything changed. A queue that is not there yet is made.
-pub(crate) fn set_limits(tx: &mut Tx<'_>, name: &str, change: &QueueLimits) -> Result<bool> {
+pub(crate) fn set_limits(tx: &mut Tx<'_>, name: &str, change: &QueueLimitsUpdate) -> Result<bool> {
     let queue = tx.names.queue_id(tx.conn, name)?;
     let before = limits(tx.conn, queue)?;
-    let after = LimitsOfQueue {
+    let after = QueueLimits {
         concurrency: change.concurrency.of(before.concurrency),
         rate: change.rate.of(before.rate),
         max_size: change.max_size.of(before.max_size),
@@ -163,10 +163,10 @@ pub(crate) fn set_limits(tx: &mut Tx<'_>, name: &str, change: &QueueLimits) -> R
     Ok(true)
 }
 
-pub(crate) fn limits(conn: &Connection, queue: i64) -> Result<LimitsOfQueue> {
+pub(crate) fn limits(conn: &Connection, queue: i64) -> Result<QueueLimits> {
     Ok(conn
         .prepare_cached(QUEUE_LIMITS)?
-        .query_row([queue], |row| LimitsOfQueue::read(row, 0))?)
+        .query_row([queue], |row| QueueLimits::read(row, 0))?)
 }
 
 fn record(tx: &mut Tx<'_>, kind: EventKind, which: &QueueSelector, changed: usize) -> Result<bool> {
@@ -208,7 +208,7 @@ pub(crate) fn list(conn: &Connection) -> Result<Vec<QueueRecord>> {
                 name,
                 paused_at,
                 counts: Counts::default(),
-                limits: LimitsOfQueue::read(row, 4)?,
+                limits: QueueLimits::read(row, 4)?,
             });
         }
         let state = row.get::<_, Option<i64>>(2)?.and_then(State::from_code);

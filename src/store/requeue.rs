@@ -14,7 +14,7 @@ use super::statement::statements;
 use super::tx::Tx;
 use super::{deadlines, places, prerequisites, uniques};
 use crate::event::EventKind;
-use crate::family::Step;
+use crate::family::Stage;
 use crate::job::JobId;
 use crate::state::State;
 use crate::{Error, Result};
@@ -146,6 +146,6 @@ fn becomes(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<State> {
 }
 
 fn waits_for_children(tx: &Tx<'_>, id: JobId) -> Result<State> {
-    families::set_stage(tx, id, Step::Children)?;
+    families::set_stage(tx, id, Stage::Children)?;
     Ok(State::Waiting)
 }

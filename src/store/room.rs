@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
-use super::checked::Limits;
+use super::checked::EnqueueLimits;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::error::Kind;
@@ -30,7 +30,7 @@ pub(crate) struct Bounds {
 }
 
 impl Bounds {
-    pub(crate) fn of(limits: &Limits) -> Bounds {
+    pub(crate) fn of(limits: &EnqueueLimits) -> Bounds {
         Bounds {
             max_queue_size: limits.max_queue_size,
             max_file_bytes: limits.max_file_bytes,

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::value::RawValue;
 
-use super::checked::{CheckedJob, Limits};
+use super::checked::{CheckedJob, EnqueueLimits};
 use super::enqueue;
 use super::events::NewEvent;
 use super::fire;
@@ -72,7 +72,7 @@ impl CheckedSchedule {
     pub(crate) fn new(
         schedule: Schedule,
         declared_by: Option<&str>,
-        limits: &Limits,
+        limits: &EnqueueLimits,
     ) -> Result<CheckedSchedule> {
         check_name("schedule's name", &schedule.name)?;
         if schedule.name.starts_with('@') {

@@ -17,7 +17,7 @@ use super::tx::Tx;
 use super::{deadlines, places, prerequisites};
 use crate::Result;
 use crate::event::{AttemptEnd, EventKind};
-use crate::family::Step;
+use crate::family::Stage;
 use crate::fault::{self, Fault};
 use crate::job::{JobId, When};
 use crate::outcome::{Snooze, Verdict};
@@ -203,7 +203,7 @@ fn tried(tx: &mut Tx<'_>, held: &Held, to: State) -> Result<()> {
 /// A parent's own part is done: its children may run. Where somebody has asked to cancel it meanwhile
 /// that comes afterwards: what it has done is done, and a retry does it no second time.
 fn own_part_done(tx: &mut Tx<'_>, held: &Held, spawned: &Spawned) -> Result<State> {
-    families::set_stage(tx, held.job, Step::Children)?;
+    families::set_stage(tx, held.job, Stage::Children)?;
     if held.links.has(Links::DEADLINE) {
         deadlines::begun(tx, held.job)?;
     }

@@ -10,7 +10,7 @@ use crate::Result;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spawned {
     pub(crate) jobs: Vec<CheckedJob>,
-    /// Some of them are the job's own children, or it wants a final step.
+    /// Some of them are the job's own children, or it wants a finalize phase.
     pub(crate) founds_family: bool,
     pub(crate) family: FamilyRules,
 }

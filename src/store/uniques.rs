@@ -13,7 +13,7 @@ use super::{deadlines, edit, ended, families, places, records, room};
 use crate::clock::millis;
 use crate::error::Kind;
 use crate::event::EventKind;
-use crate::family::Step;
+use crate::family::Stage;
 use crate::job::{Enqueued, JobId, OnDuplicate};
 use crate::retry::Jitter;
 use crate::state::State;
@@ -92,13 +92,13 @@ pub(crate) fn claim(tx: &mut Tx<'_>, job: &CheckedJob, unique: &Unique) -> Resul
     taken_by(unique, (holder.job, state))
 }
 
-/// Not once it has begun: nor a parent whose final step is ahead.
+/// Not once it has begun: nor a parent whose finalize phase is ahead.
 fn can_be_replaced(tx: &Tx<'_>, (job, head): (JobId, &Head)) -> Result<bool> {
     let waits = matches!(
         head.state,
         State::Scheduled | State::Blocked | State::Pending
     );
-    Ok(waits && families::step(tx.conn, job, head.links)? != Step::Final)
+    Ok(waits && families::stage(tx.conn, job, head.links)? != Stage::Finalize)
 }
 
 fn taken_by(unique: &Unique, (holder, state): (JobId, State)) -> Result<Taken> {

@@ -42,7 +42,7 @@ fn a_running_job_is_cancelled_within_a_second_by_its_own_queue_and_by_another() 
             after: None,
         }
     });
-    let runner = queue.runner().handler("long", listening).start().unwrap();
+    let runner = queue.runner().kind("long", listening).start().unwrap();
     for by in [&queue, &other] {
         let id = add(by, NewJob::new("long"));
         begins.recv_timeout(PATIENCE).unwrap();
@@ -90,7 +90,7 @@ fn a_job_that_does_not_run_is_cancelled_at_once_and_never_runs() {
     );
     let runner = queue
         .runner()
-        .handler("kind", by(|_: &Context| Outcome::Done(None)))
+        .kind("kind", by(|_: &Context| Outcome::Done(None)))
         .start()
         .unwrap();
     wait_until_completed(&queue, last);

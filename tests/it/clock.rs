@@ -39,7 +39,7 @@ impl Timed {
         let runner = queue
             .runner()
             .heartbeat(beat_every, PATIENCE)
-            .handler("kind", handler);
+            .kind("kind", handler);
         let runner = runner.start().unwrap();
         Timed { runner, queue }
     }
@@ -188,7 +188,7 @@ fn a_step_that_nobody_has_noticed_yet_ends_no_window_of_a_unique_key() {
     };
     let done = by(|_: &Context| Outcome::Done(None));
     let first = queue.enqueue(unique()).unwrap().id;
-    queue.run_due(|runner| runner.handler("kind", done));
+    queue.run_due(|runner| runner.kind("kind", done));
     queue.clock().step(TestQueue::START + HOUR);
     let second = queue.enqueue(unique()).unwrap();
     assert_eq!((second.id, second.duplicate), (first, true));
@@ -202,7 +202,7 @@ fn a_delay_in_the_applications_transaction_is_counted_by_the_clock_as_it_is() {
     let done = || by(|_: &Context| Outcome::Done(None));
     let run_due = || {
         queue
-            .run_due(|runner| runner.handler("kind", done()))
+            .run_due(|runner| runner.kind("kind", done()))
             .completed
     };
     assert_eq!(run_due(), 0);
@@ -225,9 +225,7 @@ fn a_schedule_that_was_added_while_the_clock_was_ahead_comes_when_it_is_set_righ
     let queue = TestQueue::new();
     let run_due = || {
         let done = by(|_: &Context| Outcome::Done(None));
-        queue
-            .run_due(|runner| runner.handler("kind", done))
-            .completed
+        queue.run_due(|runner| runner.kind("kind", done)).completed
     };
     assert_eq!(run_due(), 0);
     queue.clock().step(TestQueue::START + HOUR * 24 * 3650);
@@ -245,7 +243,7 @@ fn a_runner_removes_nothing_by_a_clock_that_has_just_been_set() {
     let queue = TestQueue::new();
     let run_due = || {
         let failing = by(|_: &Context| Outcome::Fail { error: "no".into() });
-        let runner = queue.runner().handler("kind", failing);
+        let runner = queue.runner().kind("kind", failing);
         runner.run_due().unwrap()
     };
     let id = queue.enqueue(NewJob::new("kind")).unwrap().id;
@@ -256,7 +254,7 @@ fn a_runner_removes_nothing_by_a_clock_that_has_just_been_set() {
     run_due();
     let drained = queue
         .runner()
-        .handler("kind", by(|_: &Context| Outcome::Done(None)));
+        .kind("kind", by(|_: &Context| Outcome::Done(None)));
     queue.clock().step(TestQueue::START);
     drained
         .until(Until::Drained)

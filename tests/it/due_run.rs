@@ -62,7 +62,7 @@ fn handlers_run_in_the_calling_thread_one_after_the_other_in_order() {
     }
     let first = NewJob::new("kind").payload(&"first");
     add(&queue, first.priority(Priority::High));
-    let stats = queue.run_due(|runner| runner.handler("kind", handler));
+    let stats = queue.run_due(|runner| runner.kind("kind", handler));
     assert_eq!((stats.completed, stats.running), (4, 0));
     let expected = ["\"first\"", "\"a\"", "\"urgent follow-up\"", "\"b\""];
     assert_eq!(*ran.lock().unwrap(), expected);
@@ -81,13 +81,13 @@ fn all_that_became_due_meanwhile_runs_and_what_nobody_here_can_run_stays() {
         .pause(jobq::QueueSelector::Named("paused".into()))
         .unwrap();
     queue.advance(Duration::from_secs(2));
-    let stats = queue.run_due(|runner| runner.handler("kind", by(|_| done())));
+    let stats = queue.run_due(|runner| runner.kind("kind", by(|_| done())));
     assert_eq!((stats.completed, stats.failed), (1, 0));
     assert_eq!(state(&queue, own), State::Completed);
     assert_eq!(job(&queue, paused).attempt, 0);
     let stats = queue.run_due(|runner| {
         runner
-            .handler("kind", by(|_| done()))
+            .kind("kind", by(|_| done()))
             .unknown_kinds(UnknownKinds::Fail)
     });
     assert_eq!((stats.completed, stats.failed), (0, 2500));
@@ -107,7 +107,7 @@ fn a_panic_fails_its_attempt_and_the_others_run() {
         job.max_retries(2).retry_delay(Duration::ZERO)
     };
     let ids = [1, 2, 3].map(|payload| add(&queue, at_once(&payload)));
-    let stats = queue.runner().handler("shaky", handler).run_due().unwrap();
+    let stats = queue.runner().kind("shaky", handler).run_due().unwrap();
     assert_eq!((stats.completed, stats.failed, stats.retried), (2, 1, 2));
     let failed = job(&queue, ids[1]);
     assert_eq!((failed.state, failed.attempt), (State::Failed, 3));
@@ -125,7 +125,7 @@ fn an_outcome_that_cannot_be_saved_fails_its_job_alone() {
     scene.connect().execute_batch(rule).unwrap();
     let ids = [6, 7, 8].map(|number| add(&queue, NewJob::new("echo").payload(&number)));
     let echo = by(|ctx: &Context| Outcome::Done(Some(ctx.payload().to_owned())));
-    let stats = queue.runner().handler("echo", echo).run_due().unwrap();
+    let stats = queue.runner().kind("echo", echo).run_due().unwrap();
     assert_eq!(
         ids.map(|id| state(&queue, id)),
         [State::Completed, State::Failed, State::Completed]
@@ -145,7 +145,7 @@ fn a_job_whose_end_cannot_be_written_at_all_is_taken_over_by_the_next() {
         BEGIN SELECT raise(ABORT, 'stuck'); END";
     scene.connect().execute_batch(rule).unwrap();
     let id = add(&queue, NewJob::new("kind"));
-    let run = || queue.runner().handler("kind", by(|_| done())).run_due();
+    let run = || queue.runner().kind("kind", by(|_| done())).run_due();
     let error = run().unwrap_err();
     assert!(error.to_string().contains("stuck"), "{error}");
     assert_eq!(state(&queue, id), State::Running);
@@ -159,7 +159,7 @@ fn a_job_whose_end_cannot_be_written_at_all_is_taken_over_by_the_next() {
 fn what_waits_for_a_duration_keeps_what_is_left_when_the_clock_steps() {
     let queue = TestQueue::new();
     let delayed = add(&queue, NewJob::new("kind").delay(Duration::from_secs(60)));
-    let run = || queue.run_due(|runner| runner.handler("kind", by(|_| done())));
+    let run = || queue.run_due(|runner| runner.kind("kind", by(|_| done())));
     run();
     queue
         .clock()
@@ -182,7 +182,7 @@ fn what_a_handler_logs_is_saved_before_its_end_and_its_history_is_whole() {
         }
         done()
     });
-    queue.run_due(|runner| runner.handler("chatty", chatty));
+    queue.run_due(|runner| runner.kind("chatty", chatty));
     let kinds: Vec<EventKind> = events(&queue, Some(id)).iter().map(|e| e.kind).collect();
     assert_eq!(kinds.len(), 3003);
     assert_eq!(kinds[..2], [EventKind::Enqueued, EventKind::Started]);
@@ -196,8 +196,8 @@ fn it_works_beside_a_runner_that_beats_and_is_not_taken_for_hung() {
     let live = queue
         .runner()
         .heartbeat(BEAT, BEAT * 5)
-        .handler("theirs", by(|_| done()))
-        .handler("both", by(|_| done()))
+        .kind("theirs", by(|_| done()))
+        .kind("both", by(|_| done()))
         .start()
         .unwrap();
     let watched = live.id();
@@ -212,8 +212,8 @@ fn it_works_beside_a_runner_that_beats_and_is_not_taken_for_hung() {
     });
     let id = add(&own, NewJob::new("long"));
     let shared: Vec<JobId> = (0..200).map(|_| add(&own, NewJob::new("both"))).collect();
-    let builder = own.runner().handler("long", long);
-    let stats = builder.handler("both", by(|_| done())).run_due().unwrap();
+    let builder = own.runner().kind("long", long);
+    let stats = builder.kind("both", by(|_| done())).run_due().unwrap();
     own.wait(&shared, Some(PATIENCE)).unwrap();
     let left = job(&own, id);
     assert_eq!((left.state, left.attempt), (State::Completed, 1));
@@ -232,11 +232,11 @@ fn it_shares_an_open_queue_with_a_runner_and_may_be_called_from_a_handler() {
     let (tell, told) = mpsc::channel();
     let outer = by(move |ctx: &Context| {
         let inner = add(ctx.queue(), NewJob::new("inner"));
-        let runner = ctx.queue().runner().handler("inner", by(|_| done()));
+        let runner = ctx.queue().runner().kind("inner", by(|_| done()));
         tell.send((inner, runner.run_due().unwrap())).unwrap();
         done()
     });
-    let runner = queue.runner().handler("outer", outer).start().unwrap();
+    let runner = queue.runner().kind("outer", outer).start().unwrap();
     let id = add(&queue, NewJob::new("outer"));
     let (inner, stats) = told.recv_timeout(PATIENCE).unwrap();
     assert_eq!(
@@ -245,7 +245,7 @@ fn it_shares_an_open_queue_with_a_runner_and_may_be_called_from_a_handler() {
     );
     wait_until_completed(&queue, id);
     let own = add(&queue, NewJob::new("own"));
-    let builder = queue.runner().handler("own", by(|_| done()));
+    let builder = queue.runner().kind("own", by(|_| done()));
     assert_eq!(builder.run_due().unwrap().completed, 1);
     assert_eq!(state(&queue, own), State::Completed);
     runner.stop().unwrap();
@@ -280,11 +280,7 @@ fn one_that_is_killed_is_taken_over_at_once() {
     assert!(!victim.wait_to_exit().success());
     assert_eq!(state(&queue, fine), State::Completed);
     assert_eq!(state(&queue, killer), State::Running);
-    let runner = queue
-        .runner()
-        .handler(KILLER, by(|_| done()))
-        .start()
-        .unwrap();
+    let runner = queue.runner().kind(KILLER, by(|_| done())).start().unwrap();
     wait_until_completed(&queue, killer);
     assert_eq!(
         (job(&queue, killer).attempt, job(&queue, killer).crashes),
@@ -304,7 +300,7 @@ fn what_one_ran_when_the_file_was_copied_is_taken_over_in_the_copy_and_only_ther
     scene.wait_until_begun(id, 1);
     queue.backup(copy.database()).unwrap();
     let restored = copy.open();
-    let builder = restored.runner().handler(TASK, by(|_| done()));
+    let builder = restored.runner().kind(TASK, by(|_| done()));
     assert_eq!(builder.run_due().unwrap().completed, 1);
     assert_eq!(
         (job(&restored, id).attempt, job(&restored, id).crashes),
@@ -325,7 +321,7 @@ fn one_whose_lock_file_somebody_removes_loses_its_job_and_changes_nothing_any_mo
     let handler = by(move |ctx: &Context| {
         if ctx.attempt() == 1 {
             place.remove_lock_files();
-            let heir = other.runner().handler("kind", by(|_| done()));
+            let heir = other.runner().kind("kind", by(|_| done()));
             assert_eq!(heir.run_due().unwrap().completed, 1);
         }
         Outcome::Fail {
@@ -333,7 +329,7 @@ fn one_whose_lock_file_somebody_removes_loses_its_job_and_changes_nothing_any_mo
         }
     });
     let id = add(&queue, NewJob::new("kind"));
-    let error = queue.runner().handler("kind", handler).run_due();
+    let error = queue.runner().kind("kind", handler).run_due();
     let error = error.unwrap_err().to_string();
     assert!(error.contains("was taken for lost"), "{error}");
     assert_eq!(
@@ -354,7 +350,7 @@ fn a_request_to_cancel_is_heard_when_the_handler_would_be_tried_again() {
             after: None,
         }
     });
-    let stats = queue.run_due(|runner| runner.handler("kind", handler));
+    let stats = queue.run_due(|runner| runner.kind("kind", handler));
     assert_eq!((stats.cancelled, stats.retried), (1, 0));
     assert_eq!(
         (state(&queue, id), job(&queue, id).attempt),
@@ -383,7 +379,7 @@ fn a_job_that_was_called_off_with_an_attempt_counts_as_none() {
         }
     });
     let child = by(|_: &Context| Outcome::Done(None));
-    let stats = queue.run_due(|runner| runner.handler("kind", handler).handler("child", child));
+    let stats = queue.run_due(|runner| runner.kind("kind", handler).kind("child", child));
     assert_eq!((stats.completed, stats.cancelled), (2, 0));
     assert_eq!(queue.counts().unwrap().get(State::Cancelled), 1);
 }

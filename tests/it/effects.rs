@@ -147,8 +147,8 @@ fn shop(run: impl Fn(&Context) -> Outcome + Send + Sync + 'static) -> Shop {
     make_table(&queue);
     let builder = queue.runner().workers(1).grace(Duration::from_millis(100));
     let runner = builder
-        .handler("book", by(run))
-        .handler("other", by(|_| Outcome::Done(None)))
+        .kind("book", by(run))
+        .kind("other", by(|_| Outcome::Done(None)))
         .start()
         .unwrap();
     Shop {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jobq::testing::TestQueue;
 use jobq::{
-    ChildPolicy, Context, Failure, Filter, GROUP_KIND, Job, JobId, Limits, NewJob, OnDuplicate,
-    Outcome, Queue, RunnerBuilder, State, Step,
+    ChildPolicy, Context, EnqueueLimits, Failure, Filter, GROUP_KIND, Job, JobId, NewJob,
+    OnDuplicate, Outcome, Phase, Queue, RunnerBuilder, State,
 };
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ impl Job for Square {
 
 /// Adds up the squares that its children make.
 fn sum(job: Sum, ctx: &Context) -> Result<u64, Failure> {
-    if ctx.step() == Step::Final {
+    if ctx.phase() == Phase::Finalize {
         let squares = ctx.children()?.into_iter().map(|child| {
             let result = child.result.expect("a child without a result");
             serde_json::from_str::<u64>(result.get()).expect("no number")
@@ -44,7 +44,7 @@ fn sum(job: Sum, ctx: &Context) -> Result<u64, Failure> {
     for number in job.of {
         ctx.spawn_child(Square(number))?;
     }
-    ctx.run_again_after_children();
+    ctx.finalize_after_children();
     Ok(0)
 }
 
@@ -61,7 +61,7 @@ fn add(queue: &Queue, job: NewJob) -> JobId {
 }
 
 fn calculator(queue: &Queue, workers: usize) -> RunnerBuilder {
-    queue.runner().workers(workers).handle(sum).handle(square)
+    queue.runner().workers(workers).job(sum).job(square)
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn a_parent_sees_its_childrens_results_and_holds_no_worker_meanwhile() {
     assert_eq!(queue.output::<Sum>(id).unwrap(), Some(14));
     let children = parent.children.unwrap();
     assert_eq!((children.total, children.done, children.failed), (3, 3, 0));
-    assert_eq!(parent.attempt, 2, "its own part and its final step");
+    assert_eq!(parent.attempt, 2, "its own part and its finalize phase");
     runner.stop().unwrap();
     assert_eq!(ailments(&queue), [] as [String; 0]);
 }
@@ -97,8 +97,8 @@ fn what_a_failed_attempt_spawned_never_was() {
     });
     let runner = queue
         .runner()
-        .handler("tree", handler)
-        .handler("leaf", by(|_: &Context| Outcome::Done(None)))
+        .kind("tree", handler)
+        .kind("leaf", by(|_: &Context| Outcome::Done(None)))
         .start()
         .unwrap();
     let id = add(&queue, NewJob::new("tree"));
@@ -116,13 +116,13 @@ fn what_a_failed_attempt_spawned_never_was() {
 /// What has been done has been done: it must not be lost because there is no room for what follows.
 #[test]
 fn what_an_attempt_spawns_goes_in_though_its_queue_or_the_file_is_full() {
-    let small_queue = Limits {
+    let small_queue = EnqueueLimits {
         max_queue_size: Some(1),
-        ..Limits::default()
+        ..EnqueueLimits::default()
     };
-    let small_file = Limits {
+    let small_file = EnqueueLimits {
         max_file_bytes: Some(400 * 1024),
-        ..Limits::default()
+        ..EnqueueLimits::default()
     };
     for limits in [small_queue, small_file] {
         let queue = TestQueue::with(|options| options.limits(limits));
@@ -153,7 +153,7 @@ fn a_job_whose_spawned_job_is_refused_fails_alone_and_says_why() {
     };
     let runner = queue
         .runner()
-        .handler(
+        .kind(
             "spawner",
             by(move |ctx: &Context| {
                 ctx.spawn(NewJob::new("nobody")).unwrap();
@@ -161,7 +161,7 @@ fn a_job_whose_spawned_job_is_refused_fails_alone_and_says_why() {
                 Outcome::Done(None)
             }),
         )
-        .handler("other", by(|_: &Context| Outcome::Done(None)))
+        .kind("other", by(|_: &Context| Outcome::Done(None)))
         .start()
         .unwrap();
     let ended = wait(&queue, spawner);
@@ -195,7 +195,7 @@ fn a_child_that_spawns_siblings_keeps_its_parent_waiting() {
     let runner = queue
         .runner()
         .workers(2)
-        .handler("walk", walk)
+        .kind("walk", walk)
         .start()
         .unwrap();
     let group = add(&queue, NewJob::new(GROUP_KIND));
@@ -220,7 +220,7 @@ fn the_first_failure_ends_a_family_that_wants_it_so() {
     let waits = add(&queue, NewJob::new("leaf").parent(group).delay(PATIENCE));
     let runner = queue
         .runner()
-        .handler(
+        .kind(
             "bad",
             by(|_: &Context| Outcome::Fail {
                 error: "broken".into(),
@@ -268,8 +268,8 @@ fn the_first_failure_stops_the_siblings_that_run_in_the_same_runner() {
             false => Outcome::Done(None),
         }
     });
-    let runner = queue.runner().handler("bad", bad);
-    let runner = runner.handler("long", long_one).start().unwrap();
+    let runner = queue.runner().kind("bad", bad);
+    let runner = runner.kind("long", long_one).start().unwrap();
     assert_eq!(wait(&queue, long).state, State::Cancelled);
     runner.stop().unwrap();
 }
@@ -288,9 +288,9 @@ fn of_the_jobs_with_one_key_so_many_run_at_once_as_it_has_places() {
         Outcome::Done(None)
     });
     let ids: Vec<JobId> = (0..60)
-        .map(|_| add(&queue, NewJob::new("import").key("customer 7").places(2)))
+        .map(|_| add(&queue, NewJob::new("import").key("customer 7").key_limit(2)))
         .collect();
-    let runner = queue.runner().handler("import", handler).start().unwrap();
+    let runner = queue.runner().kind("import", handler).start().unwrap();
     queue.wait(&ids, Some(PATIENCE)).unwrap();
     runner.stop().unwrap();
     assert_eq!(most.load(Ordering::SeqCst), 2);
@@ -308,8 +308,8 @@ fn a_chain_is_run_in_its_order_and_falls_with_its_first_link() {
     }
     let runner = queue
         .runner()
-        .handler("link", by(|_: &Context| Outcome::Done(None)))
-        .handler(
+        .kind("link", by(|_: &Context| Outcome::Done(None)))
+        .kind(
             "weak",
             by(|_: &Context| Outcome::Fail {
                 error: "broken".into(),

@@ -53,10 +53,10 @@ fn a_handler_that_finds_too_little_gives_its_job_back_free_of_charge() {
     };
     let id = add(&queue, NewJob::new("large").max_retries(0));
     // A run in the calling thread does not wait.
-    let builder = queue.runner().handler("large", short());
+    let builder = queue.runner().kind("large", short());
     assert_eq!(builder.run_due().unwrap(), RunStats::default());
     assert_eq!(state(&queue, id), State::Pending);
-    let runner = queue.runner().handler("large", short()).start().unwrap();
+    let runner = queue.runner().kind("large", short()).start().unwrap();
     let ended = wait_until_final(&queue, id);
     assert_eq!((ended.state, ended.attempt), (State::Completed, 4));
     assert_eq!((ended.retries, ended.crashes), (0, 0));
@@ -78,7 +78,7 @@ fn a_panic_fails_its_attempt_and_nothing_else() {
     let runner = queue
         .runner()
         .workers(1)
-        .handler("shaky", handler)
+        .kind("shaky", handler)
         .start()
         .unwrap();
     let ids = [1, 2, 3].map(|number| add(&queue, at_once("shaky", 1).payload(&number)));
@@ -113,8 +113,8 @@ fn a_handler_that_ignores_its_timeout_loses_its_slot_and_its_late_word_changes_n
     });
     let builder = queue.runner().workers(1).grace(Duration::from_millis(100));
     let runner = builder
-        .handler("deaf", deaf)
-        .handler("other", by(|_| done()))
+        .kind("deaf", deaf)
+        .kind("other", by(|_| done()))
         .start()
         .unwrap();
     let id = add(
@@ -159,7 +159,7 @@ fn a_handler_that_listens_ends_at_its_timeout() {
         assert!(ctx.cancellation().wait(PATIENCE));
         Outcome::Cancelled
     });
-    let runner = queue.runner().handler("long", listening).start().unwrap();
+    let runner = queue.runner().kind("long", listening).start().unwrap();
     let limited = at_once("long", 0).timeout(Duration::from_millis(150));
     let started = Instant::now();
     let job = wait_until_final(&queue, add(&queue, limited));
@@ -183,8 +183,8 @@ fn the_kinds_and_the_runners_timeouts_hold_where_the_job_says_nothing() {
         .runner()
         .default_timeout(Duration::from_millis(120))
         .kind_timeout("limited", Duration::from_millis(60))
-        .handler("limited", listening())
-        .handler("unlimited", listening())
+        .kind("limited", listening())
+        .kind("unlimited", listening())
         .start()
         .unwrap();
     let ids = ["limited", "unlimited"].map(|kind| add(&queue, at_once(kind, 0)));
@@ -201,7 +201,7 @@ fn retries_are_spent_and_then_the_job_fails_with_its_last_error() {
         after: None,
     };
     let id = add(&queue, at_once("failing", 2));
-    queue.run_due(|runner| runner.handler("failing", by(failing)));
+    queue.run_due(|runner| runner.kind("failing", by(failing)));
     let failed = job(&queue, id);
     assert_eq!(
         (failed.state, failed.attempt, failed.retries),
@@ -210,7 +210,7 @@ fn retries_are_spent_and_then_the_job_fails_with_its_last_error() {
     assert_eq!(failed.error.as_deref(), Some("try 3 with 0 left"));
     assert_eq!(count_events(&queue, Some(id), EventKind::Retry), 2);
     queue.retry(id).unwrap();
-    queue.run_due(|runner| runner.handler("failing", by(failing)));
+    queue.run_due(|runner| runner.kind("failing", by(failing)));
     let again = job(&queue, id);
     assert_eq!(
         (again.state, again.attempt, again.retries),
@@ -240,7 +240,7 @@ fn a_handlers_own_delay_and_a_snooze_and_a_permanent_failure_count_as_they_shoul
             .retry_delay(Duration::from_secs(3600))
     };
     let ids = ["delay", "snooze", "fail"].map(|what| add(&queue, patient(what)));
-    let run = || queue.run_due(|runner| runner.handler("kind", by(handler)));
+    let run = || queue.run_due(|runner| runner.kind("kind", by(handler)));
     run();
     assert_eq!(job(&queue, ids[0]).wait_reason, Some(WaitReason::Retry));
     assert_eq!(job(&queue, ids[0]).run_at, Some(TestQueue::START + pause));
@@ -284,7 +284,7 @@ fn the_last_word_on_progress_is_saved_and_a_new_attempt_starts_without() {
             _ => done(),
         }
     });
-    let runner = queue.runner().handler("steps", handler).start().unwrap();
+    let runner = queue.runner().kind("steps", handler).start().unwrap();
     let id = add(&queue, NewJob::new("steps"));
     let progress = wait_until_final(&queue, id).progress.unwrap();
     assert_eq!(progress, Progress::of(1000, 1000).message("step 1000"));
@@ -338,7 +338,7 @@ fn a_typed_job_has_its_state_its_log_and_its_output() {
     let queue = TestQueue::new();
     let greeted = Greeted(AtomicU32::new(6));
     let job = queue.perform(Greet { name: "you".into() }, |runner| {
-        runner.data(greeted).handle(greet)
+        runner.data(greeted).job(greet)
     });
     let id = job.id;
     let output = queue.output::<Greet>(id).unwrap().unwrap();
@@ -377,7 +377,7 @@ fn an_error_is_tried_again_and_a_payload_that_does_not_fit_is_not() {
     let odd = NewJob::new("greet").payload(&[1, 2]);
     let ids = [failing, odd].map(|job| add(&queue, job));
     let greeted = Greeted(AtomicU32::new(0));
-    queue.run_due(|runner| runner.data(greeted).handle(greet));
+    queue.run_due(|runner| runner.data(greeted).job(greet));
     let [failed, odd] = ids.map(|id| job(&queue, id));
     assert_eq!((failed.state, failed.attempt), (State::Failed, 2));
     assert_eq!(
@@ -394,10 +394,7 @@ fn jobs_without_a_handler_stay_unless_they_are_to_fail() {
     let queue = scene.open();
     let unknown = add(&queue, NewJob::new("unknown"));
     let known = || by(|_: &Context| done());
-    let keep = queue
-        .runner()
-        .handler("known", known())
-        .until(Until::Drained);
+    let keep = queue.runner().kind("known", known()).until(Until::Drained);
     let ended = keep.start().unwrap().wait().unwrap();
     assert_eq!(
         (state(&queue, unknown), job(&queue, unknown).attempt),
@@ -413,7 +410,7 @@ fn jobs_without_a_handler_stay_unless_they_are_to_fail() {
 
     let fail = queue
         .runner()
-        .handler("known", known())
+        .kind("known", known())
         .unknown_kinds(UnknownKinds::Fail);
     let runner = fail.start().unwrap();
     let failed = wait_until_final(&queue, unknown);
@@ -447,7 +444,7 @@ fn what_can_never_be_spawned_fails_the_job_at_its_first_try() {
                 Ok(()) => done(),
                 Err(failure) => failure.into(),
             };
-            let runner = queue.runner().handler("parent", by(handler));
+            let runner = queue.runner().kind("parent", by(handler));
             runner.run_due().unwrap();
             let parent = queue.get(parent).unwrap().unwrap();
             assert_eq!((parent.state, parent.attempt), (State::Failed, 1));
@@ -474,9 +471,9 @@ fn a_number_that_json_has_not_is_refused_as_a_payload_and_as_a_result() {
         assert!(error.to_string().contains(&why), "{error}");
     }
     let divide = |job: Divide, _: &Context| -> Result<f64, Failure> { Ok(job.0 / job.1) };
-    let whole = queue.perform(Divide(4.0, 2.0), |runner| runner.handle(divide));
+    let whole = queue.perform(Divide(4.0, 2.0), |runner| runner.job(divide));
     assert_eq!(whole.result.unwrap().get(), "2.0");
-    let none = queue.perform(Divide(1.0, 0.0), |runner| runner.handle(divide));
+    let none = queue.perform(Divide(1.0, 0.0), |runner| runner.job(divide));
     assert_eq!(none.state, State::Failed);
     assert_eq!(
         none.error.as_deref(),

@@ -135,7 +135,7 @@ fn what_a_killed_runner_left_is_gone_when_a_run_of_what_is_due_takes_over() {
     first.kill();
     queue
         .runner()
-        .handler(EXEC, ExecHandler::default())
+        .kind(EXEC, ExecHandler::default())
         .run_due()
         .unwrap();
     assert_eq!(job(&queue, id).state, State::Completed);
@@ -340,7 +340,7 @@ fn a_copy_of_the_file_ends_nothing_of_the_original() {
     let other = copy.open();
     // Its handler is not called: the command would see the original's folder.
     let done = by(|_| Outcome::Done(None));
-    other.runner().handler(EXEC, done).run_due().unwrap();
+    other.runner().kind(EXEC, done).run_due().unwrap();
     assert_eq!(
         state(&other, id),
         State::Completed,

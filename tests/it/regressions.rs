@@ -25,7 +25,7 @@ fn what_a_job_logged_is_saved_before_its_end_however_much_it_is() {
         }
         Outcome::Done(None)
     });
-    let runner = queue.runner().handler("chatty", handler).start().unwrap();
+    let runner = queue.runner().kind("chatty", handler).start().unwrap();
     let ids: Vec<_> = (0..3)
         .map(|_| queue.enqueue(NewJob::new("chatty")).unwrap().id)
         .collect();
@@ -52,7 +52,7 @@ fn an_application_that_refers_to_old_jobs_does_not_stop_its_runner() {
         .unwrap();
     let runner = queue
         .runner()
-        .handler("kind", by(|_: &Context| Outcome::Done(None)))
+        .kind("kind", by(|_: &Context| Outcome::Done(None)))
         .retention(Retention {
             completed: Some(Duration::ZERO),
             failed: None,
@@ -87,7 +87,7 @@ fn a_job_that_sleeps_for_ever_stops_nobody_when_the_clock_steps() {
         .heartbeat(Duration::from_millis(20), PATIENCE)
         .stop_timeout(Duration::MAX)
         .default_timeout(Duration::MAX)
-        .handler("kind", handler)
+        .kind("kind", handler)
         .start()
         .unwrap();
     let never = queue
@@ -141,7 +141,7 @@ fn a_wait_that_an_application_gives_in_its_own_transaction_is_not_moved_by_a_ste
     application.execute_batch("BEGIN IMMEDIATE").unwrap();
     let after = queue.enqueue_in(&application, ten_minutes()).unwrap().id;
     application.execute_batch("COMMIT").unwrap();
-    queue.run_due(|runner| runner.handler("kind", by(|_: &Context| Outcome::Done(None))));
+    queue.run_due(|runner| runner.kind("kind", by(|_: &Context| Outcome::Done(None))));
     let due = stepped + SignedDuration::from_mins(10);
     assert_eq!(job(&queue, after).run_at, Some(due));
 }
@@ -158,7 +158,7 @@ fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
     queue.advance(Duration::from_secs(10));
     let runner = queue
         .runner()
-        .handler("kind", by(|_: &Context| Outcome::Done(None)))
+        .kind("kind", by(|_: &Context| Outcome::Done(None)))
         .until(Until::Drained)
         .start()
         .unwrap();
@@ -180,17 +180,15 @@ fn no_job_begins_after_its_deadline_however_many_are_late() {
         queue
     };
     let handler = || by(|_: &Context| Outcome::Done(None));
-    let stats = late().run_due(|runner| runner.handler("kind", handler()));
+    let stats = late().run_due(|runner| runner.kind("kind", handler()));
     assert_eq!((stats.completed, stats.cancelled), (1, 2500));
     let queue = late();
-    let runner = queue.runner().handler("kind", handler());
+    let runner = queue.runner().kind("kind", handler());
     let ended = runner.until(Until::Drained).start().unwrap().wait();
     let stats = ended.unwrap().stats;
     assert_eq!((stats.completed, stats.cancelled), (1, 2500));
     let queue = late();
-    let done = queue.perform(NewJob::new("kind"), |runner| {
-        runner.handler("kind", handler())
-    });
+    let done = queue.perform(NewJob::new("kind"), |runner| runner.kind("kind", handler()));
     assert_eq!(done.state, State::Completed);
     assert_eq!(queue.counts().unwrap().get(State::Cancelled), 2500);
 }

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use jobq::{
-    ChildPolicy, Context, Filter, GROUP_KIND, JobId, Limits, NewJob, Outcome, Queue, Schedule,
-    State,
+    ChildPolicy, Context, EnqueueLimits, Filter, GROUP_KIND, JobId, NewJob, Outcome, Queue,
+    Schedule, State,
 };
 
 use crate::support::place::{Scene, ailments, job};
@@ -32,7 +32,7 @@ fn a_rule_asks_the_running_siblings_on_the_same_runner_to_stop_within_a_second()
     let runner = queue
         .runner()
         .workers(2)
-        .handler(
+        .kind(
             "long",
             by(move |ctx: &Context| {
                 begins.store(true, Ordering::SeqCst);
@@ -46,7 +46,7 @@ fn a_rule_asks_the_running_siblings_on_the_same_runner_to_stop_within_a_second()
                 Outcome::Done(None)
             }),
         )
-        .handler(
+        .kind(
             "bad",
             by(move |_: &Context| {
                 wait_until("the sibling runs", PATIENCE, || sees.load(Ordering::SeqCst));
@@ -147,7 +147,7 @@ fn a_retry_tells_the_state_that_its_rules_lead_to() {
     let jobs = queue.enqueue_many(jobs).unwrap();
     let group = jobs[0].id;
     let done = by(|_: &Context| Outcome::Done(None));
-    queue.runner().handler("k", done).run_due().unwrap();
+    queue.runner().kind("k", done).run_due().unwrap();
     assert_eq!(queue.retry(group).unwrap(), State::Completed);
     assert_eq!(queue.state(group).unwrap(), Some(State::Completed));
 }
@@ -155,9 +155,9 @@ fn a_retry_tells_the_state_that_its_rules_lead_to() {
 #[test]
 fn a_schedule_adds_nothing_to_a_file_over_its_budget() {
     let scene = Scene::new();
-    let limits = Limits {
+    let limits = EnqueueLimits {
         max_file_bytes: Some(1),
-        ..Limits::default()
+        ..EnqueueLimits::default()
     };
     let queue = Queue::options()
         .limits(limits)

@@ -32,7 +32,7 @@ impl Timed {
         let runner = queue
             .runner()
             .heartbeat(BEAT, PATIENCE)
-            .handler("report", by(|_: &Context| Outcome::Done(None)));
+            .kind("report", by(|_: &Context| Outcome::Done(None)));
         let runner = runner.start().unwrap();
         let hourly = Schedule::new("hourly", "0 * * * *", NewJob::new("report"))
             .timezone("UTC")

@@ -56,7 +56,7 @@ fn a_stopped_runner_claims_no_more_and_waits_for_what_runs() {
     let runner = queue
         .runner()
         .workers(1)
-        .handler("slow", gated(begun, gate))
+        .kind("slow", gated(begun, gate))
         .start()
         .unwrap();
     let running = add(&queue, "slow");
@@ -109,7 +109,7 @@ fn what_was_claimed_ahead_and_has_not_begun_goes_back_and_costs_nothing() {
     let runner = queue
         .runner()
         .workers(1)
-        .handler("quick", handler)
+        .kind("quick", handler)
         .start()
         .unwrap();
     let running = begins.recv_timeout(PATIENCE).unwrap();
@@ -154,7 +154,7 @@ fn after_the_deadline_handlers_are_told_and_an_interrupted_attempt_costs_no_retr
         .runner()
         .workers(1)
         .stop_timeout(Duration::from_millis(400));
-    let runner = builder.handler("long", obedient(told)).start().unwrap();
+    let runner = builder.kind("long", obedient(told)).start().unwrap();
     let id = queue
         .enqueue(NewJob::new("long").max_retries(0))
         .unwrap()
@@ -182,7 +182,7 @@ fn a_hurried_stop_tells_the_handlers_at_once() {
     let runner = queue
         .runner()
         .workers(1)
-        .handler("long", obedient(told))
+        .kind("long", obedient(told))
         .start()
         .unwrap();
     let id = add(&queue, "long");
@@ -221,7 +221,7 @@ fn a_handler_that_ignores_the_shutdown_is_left_behind_and_its_late_word_changes_
         .workers(1)
         .stop_timeout(short * 2)
         .grace(short);
-    let runner = builder.handler("deaf", deaf).start().unwrap();
+    let runner = builder.kind("deaf", deaf).start().unwrap();
     let id = add(&queue, "deaf");
     assert_eq!(begins.recv_timeout(PATIENCE), Ok(id));
     let stopped_at = Instant::now();
@@ -236,7 +236,7 @@ fn a_handler_that_ignores_the_shutdown_is_left_behind_and_its_late_word_changes_
     );
 
     let heir = by(|_: &Context| Outcome::Done(Some("\"heir\"".to_owned())));
-    let runner = queue.runner().handler("deaf", heir).start().unwrap();
+    let runner = queue.runner().kind("deaf", heir).start().unwrap();
     wait_until_completed(&queue, id);
     let left = format!("{:?}", job(&queue, id));
     open.send(()).unwrap();
@@ -271,7 +271,7 @@ fn a_queue_has_one_runner_and_another_when_that_has_ended() {
     let scene = Scene::new();
     let queue = scene.open();
     let quick = || by(|_: &Context| Outcome::Done(None));
-    let start = || -> jobq::Result<Runner> { queue.runner().handler("quick", quick()).start() };
+    let start = || -> jobq::Result<Runner> { queue.runner().kind("quick", quick()).start() };
     let first = start().unwrap();
     let refused = start().map(|_| ()).unwrap_err();
     assert!(refused.is_wrong_state(), "{refused}");
@@ -313,7 +313,7 @@ fn enqueuing_goes_on_while_runners_come_and_go() {
         let runner = queue
             .runner()
             .workers(2)
-            .handler("quick", quick)
+            .kind("quick", quick)
             .start()
             .unwrap();
         wait_until("it runs a job", PATIENCE, || runner.stats().completed > 0);

@@ -60,14 +60,14 @@ fn a_retry_waits_for_the_clock_exactly_as_long_as_its_policy_says() {
         .retry_delay(Duration::from_secs(5));
     let id = queue.enqueue(patient).unwrap().id;
     for wait in [5, 10].map(Duration::from_secs) {
-        assert_eq!(queue.run_due(|runner| runner.handle(failing)).retried, 1);
+        assert_eq!(queue.run_due(|runner| runner.job(failing)).retried, 1);
         assert_eq!(job(&queue, id).wait_reason, Some(WaitReason::Retry));
         queue.advance(wait - Duration::from_millis(1));
-        let early = queue.run_due(|runner| runner.handle(failing));
+        let early = queue.run_due(|runner| runner.job(failing));
         assert_eq!(early, jobq::RunStats::default());
         queue.advance(Duration::from_millis(1));
     }
-    assert_eq!(queue.run_due(|runner| runner.handle(failing)).completed, 1);
+    assert_eq!(queue.run_due(|runner| runner.job(failing)).completed, 1);
     assert_eq!(
         queue.output::<Mail>(id).unwrap().as_deref(),
         Some("at last")
@@ -80,10 +80,10 @@ fn the_clock_moves_on_to_what_is_due_next_until_nothing_is() {
     let id = queue.enqueue(mail("nobody")).unwrap().id;
     let failing = |_: Mail, _: &Context| Err::<String, _>(Failure::retry("no such mailbox"));
     let mut attempts = 1;
-    queue.run_due(|runner| runner.handle(failing));
+    queue.run_due(|runner| runner.job(failing));
     while queue.advance_to_next() {
         attempts += 1;
-        queue.run_due(|runner| runner.handle(failing));
+        queue.run_due(|runner| runner.job(failing));
     }
     let failed = job(&queue, id);
     assert_eq!((failed.state, failed.attempt), (State::Failed, attempts));
@@ -106,12 +106,12 @@ fn what_a_handler_enqueues_runs_at_once_unless_it_is_for_later() {
         Ok(to)
     };
     queue.enqueue(mail("a")).unwrap();
-    assert_eq!(queue.run_due(|runner| runner.handle(chain)).completed, 3);
+    assert_eq!(queue.run_due(|runner| runner.job(chain)).completed, 3);
     assert_eq!(queue.enqueued::<Mail>(), [mail("a!!!")]);
     let later = queue.assert_enqueued(|mail: &Mail| mail.to == "a!!!");
     assert_eq!(later.run_at, Some(TestQueue::START + HOUR));
     queue.advance(HOUR);
-    assert_eq!(queue.run_due(|runner| runner.handle(chain)).completed, 1);
+    assert_eq!(queue.run_due(|runner| runner.job(chain)).completed, 1);
 }
 
 #[test]
@@ -129,7 +129,7 @@ fn a_job_that_is_always_due_again_is_stopped_and_what_ran_is_saved() {
     for (what, handler) in forever {
         let queue = TestQueue::new();
         queue.enqueue(NewJob::new("endless")).unwrap();
-        let said = complaint(|| queue.run_due(|runner| runner.handler("endless", by(handler))));
+        let said = complaint(|| queue.run_due(|runner| runner.kind("endless", by(handler))));
         assert!(said.starts_with("1001 jobs have run"), "{what}: {said}");
         assert!(said.contains("without an end; give follow-ups"), "{said}");
         let left = queue.assert_enqueued_of_kind("endless");
@@ -147,7 +147,7 @@ fn a_job_is_performed_alone_and_once() {
     queue.enqueue(mail("first")).unwrap();
     let other = NewJob::of(&mail("urgent")).priority(jobq::Priority::Urgent);
     queue.enqueue(other).unwrap();
-    let sent = queue.perform(mail("ann"), |runner| runner.handle(send));
+    let sent = queue.perform(mail("ann"), |runner| runner.job(send));
     assert_eq!((sent.state, sent.attempt), (State::Completed, 1));
     let output = queue.output::<Mail>(sent.id).unwrap();
     assert_eq!(output.as_deref(), Some("sent to ann"));
@@ -155,7 +155,7 @@ fn a_job_is_performed_alone_and_once() {
 
     let shaky = |_: Mail, _: &Context| Err::<String, _>(Failure::retry_after("busy", HOUR));
     let later = NewJob::of(&mail("bob")).delay(HOUR).max_retries(7);
-    let retried = queue.perform(later, |runner| runner.handle(shaky));
+    let retried = queue.perform(later, |runner| runner.job(shaky));
     assert_eq!((retried.state, retried.attempt), (State::Scheduled, 1));
     assert_eq!(retried.error.as_deref(), Some("busy"));
     assert_eq!(retried.run_at, Some(TestQueue::START + HOUR));
@@ -163,7 +163,7 @@ fn a_job_is_performed_alone_and_once() {
 
     let panicking = |_: Mail, _: &Context| -> Result<String, Failure> { panic!("on purpose") };
     let panicked = queue.perform(NewJob::of(&mail("eve")).max_retries(0), |runner| {
-        runner.handle(panicking)
+        runner.job(panicking)
     });
     assert_eq!(panicked.state, State::Failed);
     assert_eq!(panicked.error.as_deref(), Some("panicked: on purpose"));
@@ -178,7 +178,7 @@ fn a_failed_assertion_lists_what_there_is() {
         said,
         "no live job of kind 'mail' is as wanted; the queue has no jobs at all"
     );
-    queue.perform(mail("ann"), |runner| runner.handle(send));
+    queue.perform(mail("ann"), |runner| runner.job(send));
     queue.enqueue(NewJob::of(&mail("bob")).delay(HOUR)).unwrap();
     queue.enqueue(NewJob::new("resize").payload(&7)).unwrap();
     let there = r#"there are, at 2030-01-01T12:00:00Z:
@@ -208,10 +208,7 @@ fn two_queues_do_not_meet_and_each_goes_with_its_folder() {
     one.enqueue(mail("ann")).unwrap();
     assert_ne!(one.path(), other.path());
     assert_eq!(other.counts().unwrap().total(), 0);
-    assert_eq!(
-        other.run_due(|runner| runner.handle(send)),
-        Default::default()
-    );
+    assert_eq!(other.run_due(|runner| runner.job(send)), Default::default());
     other.advance(HOUR);
     assert_eq!(
         (one.now(), other.now() - HOUR),
@@ -226,21 +223,21 @@ fn two_queues_do_not_meet_and_each_goes_with_its_folder() {
 #[test]
 fn old_jobs_stay_unless_the_test_is_about_them() {
     let queue = TestQueue::new();
-    let sent = queue.perform(mail("ann"), |runner| runner.handle(send));
+    let sent = queue.perform(mail("ann"), |runner| runner.job(send));
     queue.advance(HOUR * 24 * 30);
-    queue.run_due(|runner| runner.handle(send));
+    queue.run_due(|runner| runner.job(send));
     assert_eq!(state(&queue, sent.id), State::Completed);
     let usual = Retention::default();
-    queue.run_due(|runner| runner.handle(send).retention(usual));
+    queue.run_due(|runner| runner.job(send).retention(usual));
     assert!(queue.get(sent.id).unwrap().is_none());
     assert_eq!(ailments(&queue), Vec::<String>::new());
 }
 
 #[test]
 fn what_the_application_sets_for_its_queue_holds_in_the_test_too() {
-    let small = jobq::Limits {
+    let small = jobq::EnqueueLimits {
         max_payload_bytes: 10,
-        ..jobq::Limits::default()
+        ..jobq::EnqueueLimits::default()
     };
     let queue = TestQueue::with(|options| options.limits(small));
     let refused = queue.enqueue(mail("somebody far away")).unwrap_err();

@@ -302,7 +302,7 @@ fn drain(queue: &Queue, hung_after: Duration) -> RunReport {
     let runner = queue
         .runner()
         .heartbeat(Duration::from_millis(50), hung_after)
-        .handler(TASK, by(|_| Outcome::Done(None)))
+        .kind(TASK, by(|_| Outcome::Done(None)))
         .until(Until::Drained);
     runner.start().unwrap().wait().unwrap()
 }

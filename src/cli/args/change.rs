@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args, Subcommand};
-use jobq::{Change, Rate, State};
+use jobq::{Rate, State, Update};
 
 use super::choices;
 use super::filter::{FILTERS, FILTERS_AND_STATE, JobFilter, StateFilter};
@@ -88,15 +88,15 @@ pub(crate) struct SetQueue {
     pub(crate) name: String,
     /// How many of its jobs may run at once, or none for no limit
     #[arg(long, value_name = "N|none", value_parser = limits::number::<u32>)]
-    pub(crate) concurrency: Option<Change<u32>>,
+    pub(crate) concurrency: Option<Update<u32>>,
     /// How many of its jobs may start in any span of time, like 10/1m, retries included; or none for no
     /// limit
     #[arg(long, value_name = "N/DURATION|none", value_parser = limits::rate_or_none)]
-    pub(crate) rate: Option<Change<Rate>>,
+    pub(crate) rate: Option<Update<Rate>>,
     /// How many unfinished jobs it may hold, more are refused (exit code 75); or none for no limit of its
     /// own
     #[arg(long, value_name = "N|none", value_parser = limits::number::<u64>)]
-    pub(crate) max_size: Option<Change<u64>>,
+    pub(crate) max_size: Option<Update<u64>>,
     /// Its share of a runner among the queues with work, 1 if never set
     #[arg(long, value_name = "N")]
     pub(crate) weight: Option<u32>,

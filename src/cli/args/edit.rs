@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
-use jobq::{Backoff, Change, Priority, When};
+use jobq::{Backoff, Priority, Update, When};
 
 use super::choices;
 use super::options::{JitterOptions, RULES};
@@ -54,10 +54,10 @@ pub(crate) struct Edit {
     pub(crate) jitter: JitterOptions,
     /// Time limit of each attempt
     #[arg(long, value_name = "DURATION|none", value_parser = duration_or_none)]
-    pub(crate) timeout: Option<Change<Duration>>,
+    pub(crate) timeout: Option<Update<Duration>>,
     /// Cancelled unless it has begun by then: a time, or a duration from now
     #[arg(long, value_name = "TIME|none", value_parser = deadline_or_none)]
-    pub(crate) deadline: Option<Change<When>>,
+    pub(crate) deadline: Option<Update<When>>,
     /// Another tenant
     #[arg(long, value_name = "NAME", conflicts_with = "no_tenant")]
     pub(crate) tenant: Option<String>,
@@ -74,11 +74,11 @@ pub(crate) struct Edit {
     #[arg(long, value_name = "KEY", conflicts_with = "no_key", help_heading = RULES)]
     pub(crate) key: Option<String>,
     /// No concurrency key
-    #[arg(long, conflicts_with = "places", help_heading = RULES)]
+    #[arg(long, conflicts_with = "key_limit", help_heading = RULES)]
     pub(crate) no_key: bool,
-    /// How many places its concurrency key has from now on
+    /// How many jobs of its concurrency key run at a time from now on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
-    pub(crate) places: Option<u32>,
+    pub(crate) key_limit: Option<u32>,
     /// Another unique key, which must be free
     #[arg(long, value_name = "KEY", conflicts_with = "no_unique", help_heading = RULES)]
     pub(crate) unique: Option<String>,
@@ -87,7 +87,7 @@ pub(crate) struct Edit {
     pub(crate) no_unique: bool,
     /// How long the unique key stays taken after the job has ended
     #[arg(long, value_name = "DURATION|none", value_parser = duration_or_none, help_heading = RULES)]
-    pub(crate) unique_for: Option<Change<Duration>>,
+    pub(crate) unique_for: Option<Update<Duration>>,
     /// Another payload: JSON, @FILE with JSON in it, or - for stdin. Of a command's only the fields that
     /// it names change
     #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true,
@@ -111,7 +111,7 @@ pub(crate) struct Edit {
     /// How much of the command's output is kept, up to 64MiB: 100KiB, 0 for nothing; or none, for what
     /// the runner keeps of every command
     #[arg(long, value_name = "SIZE|none", value_parser = size_or_none)]
-    pub(crate) output_limit: Option<Change<u64>>,
+    pub(crate) output_limit: Option<Update<u64>>,
     /// What the command reads from stdin: this text, what is in @FILE now, or - for this command's own
     /// stdin
     #[arg(
@@ -142,7 +142,7 @@ pub(crate) struct Fixed {
     #[arg(long, hide = true)]
     pub(crate) child_policy: Option<String>,
     #[arg(long, hide = true)]
-    pub(crate) final_step: bool,
+    pub(crate) finalize: bool,
     #[arg(long, hide = true)]
     pub(crate) unique_by_payload: bool,
     #[arg(long, hide = true)]
@@ -167,7 +167,7 @@ const CHANGES: [&str; 37] = [
     "remove_tags",
     "key",
     "no_key",
-    "places",
+    "key_limit",
     "unique",
     "no_unique",
     "unique_for",
@@ -185,27 +185,27 @@ const CHANGES: [&str; 37] = [
     "after_any",
     "parent",
     "child_policy",
-    "final_step",
+    "finalize",
     "unique_by_payload",
 ];
 
-fn duration_or_none(text: &str) -> Result<Change<Duration>, String> {
+fn duration_or_none(text: &str) -> Result<Update<Duration>, String> {
     match text {
-        "none" => Ok(Change::Clear),
-        text => parse::duration(text).map(Change::Set),
+        "none" => Ok(Update::Clear),
+        text => parse::duration(text).map(Update::Set),
     }
 }
 
-fn size_or_none(text: &str) -> Result<Change<u64>, String> {
+fn size_or_none(text: &str) -> Result<Update<u64>, String> {
     match text {
-        "none" => Ok(Change::Clear),
-        text => limits::bytes_given(text).map(Change::Set),
+        "none" => Ok(Update::Clear),
+        text => limits::bytes_given(text).map(Update::Set),
     }
 }
 
-fn deadline_or_none(text: &str) -> Result<Change<When>, String> {
+fn deadline_or_none(text: &str) -> Result<Update<When>, String> {
     match text {
-        "none" => Ok(Change::Clear),
-        text => parse::deadline(text).map(Change::Set),
+        "none" => Ok(Update::Clear),
+        text => parse::deadline(text).map(Update::Set),
     }
 }

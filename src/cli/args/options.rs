@@ -56,19 +56,19 @@ pub(crate) struct JobOptions {
     /// does not run yet, or reject this one [default: keep]
     #[arg(long, value_name = "HOW", value_parser = choices::on_duplicate(), help_heading = RULES)]
     pub(crate) on_duplicate: Option<OnDuplicate>,
-    /// Concurrency key: one job with this key runs at a time, or as many as --places says
+    /// Concurrency key: one job with this key runs at a time, or as many as --key-limit says
     #[arg(long, value_name = "KEY", help_heading = RULES)]
     pub(crate) key: Option<String>,
     /// How many jobs of the concurrency key run at a time from now on, 1 to 1000 [default: 1]
     #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
-    pub(crate) places: Option<u32>,
+    pub(crate) key_limit: Option<u32>,
     /// What a child's failure means for this job: it fails when all children are final, fails at once,
     /// fails at once and cancels the others, or goes on [default: fail-at-end]
     #[arg(long, value_name = "HOW", value_parser = choices::child_policy(), help_heading = RULES)]
     pub(crate) child_policy: Option<ChildPolicy>,
-    /// Run it once more when all its children are final, with JOBQ_STEP=final
+    /// Run it once more when all its children are final, with JOBQ_PHASE=finalize
     #[arg(long, help_heading = RULES)]
-    pub(crate) final_step: bool,
+    pub(crate) finalize: bool,
 }
 
 /// Whether chance lengthens the waits.
@@ -108,9 +108,9 @@ impl JobOptions {
             unique_for: self.unique_for,
             on_duplicate: self.on_duplicate,
             key: self.key.clone(),
-            places: self.places,
+            key_limit: self.key_limit,
             child_policy: self.child_policy,
-            final_step: self.final_step.then_some(true),
+            finalize: self.finalize.then_some(true),
             tenant: self.tenant.clone(),
             tags: self.tags.iter().cloned().collect(),
             ..Options::default()

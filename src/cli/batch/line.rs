@@ -52,9 +52,9 @@ struct Fields<'a> {
     after_any: JobRefs,
     parent: Option<JobRef>,
     child_policy: Option<ChildPolicy>,
-    final_step: Option<bool>,
+    finalize: Option<bool>,
     key: Option<String>,
-    places: Option<u32>,
+    key_limit: Option<u32>,
     tenant: Option<String>,
     tags: Option<BTreeMap<String, String>>,
     label: Option<String>,
@@ -187,9 +187,9 @@ impl Fields<'_> {
             after_any: std::mem::take(&mut self.after_any.0),
             parent: self.parent.take(),
             child_policy: self.child_policy,
-            final_step: self.final_step,
+            finalize: self.finalize,
             key: self.key.take(),
-            places: self.places,
+            key_limit: self.key_limit,
             tenant: self.tenant.take(),
             tags: self.tags.take().unwrap_or_default(),
             label: self.label.take(),
@@ -365,19 +365,19 @@ mod tests {
 
     #[test]
     fn a_line_says_how_its_job_is_tied_to_others() {
-        let line = br#"{"kind":"k","after":[3,"a"],"after_any":["b"],"parent":7,"child_policy":"fail-fast","final_step":true,"unique_by_payload":true,"unique_for":"1h","on_duplicate":"reject","key":"disk","places":2,"tenant":"acme","tags":{"env":"prod"},"deadline":"2100-01-01T00:00:00Z","label":"c"}"#;
+        let line = br#"{"kind":"k","after":[3,"a"],"after_any":["b"],"parent":7,"child_policy":"fail-fast","finalize":true,"unique_by_payload":true,"unique_for":"1h","on_duplicate":"reject","key":"disk","key_limit":2,"tenant":"acme","tags":{"env":"prod"},"deadline":"2100-01-01T00:00:00Z","label":"c"}"#;
         let options = parse_line(line).unwrap().unwrap().options;
         let label = |label: &str| JobRef::Label(label.to_owned());
         assert_eq!(options.after, [JobRef::Id(JobId(3)), label("a")]);
         assert_eq!(options.after_any, [label("b")]);
         assert_eq!(options.parent, Some(JobRef::Id(JobId(7))));
         assert_eq!(options.child_policy, Some(ChildPolicy::FailFast));
-        assert_eq!(options.final_step, Some(true));
+        assert_eq!(options.finalize, Some(true));
         assert_eq!(options.unique, Some(Unique::KindAndPayload));
         assert_eq!(options.unique_for, Some(Duration::from_secs(3600)));
         assert_eq!(options.on_duplicate, Some(OnDuplicate::Reject));
         assert_eq!(
-            (options.key.as_deref(), options.places),
+            (options.key.as_deref(), options.key_limit),
             (Some("disk"), Some(2))
         );
         assert_eq!(options.tenant.as_deref(), Some("acme"));

@@ -52,7 +52,7 @@ pub(crate) struct ScheduleTable {
     pub(crate) unique_for: Option<Duration>,
     pub(crate) on_duplicate: Option<OnDuplicate>,
     pub(crate) key: Option<String>,
-    pub(crate) places: Option<u32>,
+    pub(crate) key_limit: Option<u32>,
     pub(crate) tenant: Option<String>,
     #[serde(default)]
     pub(crate) tags: BTreeMap<String, String>,

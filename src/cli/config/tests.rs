@@ -90,14 +90,14 @@ fn limits_and_retention_are_read() {
     let minute = Duration::from_secs(60);
     assert_eq!(
         config.queues["images"].change(),
-        jobq::QueueLimits {
-            concurrency: jobq::Change::Set(2),
-            rate: jobq::Change::Set(jobq::Rate {
+        jobq::QueueLimitsUpdate {
+            concurrency: jobq::Update::Set(2),
+            rate: jobq::Update::Set(jobq::Rate {
                 jobs: 10,
                 per: minute
             }),
-            max_size: jobq::Change::Set(100),
-            weight: jobq::Change::Set(3),
+            max_size: jobq::Update::Set(100),
+            weight: jobq::Update::Set(3),
         }
     );
 }

@@ -150,9 +150,9 @@ fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob
             table.on_duplicate.is_some() && table.unique.is_none(),
         ),
         (
-            "places",
+            "key_limit",
             "key",
-            table.places.is_some() && table.key.is_none(),
+            table.key_limit.is_some() && table.key.is_none(),
         ),
     ] {
         if is_alone {
@@ -178,7 +178,7 @@ fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob
             unique_for: table.unique_for,
             on_duplicate: table.on_duplicate,
             key: table.key.clone(),
-            places: table.places,
+            key_limit: table.key_limit,
             tenant: table.tenant.clone(),
             tags: table.tags.clone(),
             ..Options::default()

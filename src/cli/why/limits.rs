@@ -97,7 +97,7 @@ fn of_kind(id: JobId, (kind, limits): (&str, &[u64]), (running, jobs): (u64, &[J
 fn of_key(id: JobId, (key, places): (&str, u64), holders: &[(JobId, State)]) -> Told {
     let named = with_states(holders);
     let more = format!(
-        "`--places` of a later job with --key {} gives the key more places",
+        "`--key-limit` of a later job with --key {} raises the limit of the key",
         word(key)
     );
     let idle = holders.iter().find(|(_, state)| *state != State::Running);

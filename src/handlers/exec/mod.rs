@@ -39,7 +39,7 @@ use reporter::Reporter;
 use spawn::CommandSpec;
 
 use crate::Result;
-use crate::family::Step;
+use crate::family::Phase;
 use crate::outcome::Outcome;
 use crate::runner::attempt::Usage;
 use crate::runner::context::Context;
@@ -194,10 +194,10 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
     spec.env.set(DATABASE_VARIABLE, ctx.queue().path());
     spec.env.set(JOB_VARIABLE, ctx.job_id().to_string());
     spec.env.set(ATTEMPT_VARIABLE, ctx.attempt().to_string());
-    match ctx.step() {
-        Step::Final => spec.env.set("JOBQ_STEP", "final"),
-        // It may be remembered from inside of another job's final step.
-        Step::OwnPart | Step::Children => spec.env.remove("JOBQ_STEP"),
+    match ctx.phase() {
+        Phase::Finalize => spec.env.set("JOBQ_PHASE", "finalize"),
+        // It may be remembered from inside of another job's finalize phase.
+        Phase::Run => spec.env.remove("JOBQ_PHASE"),
     }
     let command = Run {
         spec: &spec,

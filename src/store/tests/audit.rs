@@ -34,7 +34,7 @@ fn ailments(sandbox: &Sandbox) -> Vec<String> {
 /// its attempt has spawned, and a job that has taken its key meanwhile. In the order of their numbers.
 fn hamlet() -> (Sandbox, Vec<JobId>) {
     let mut sandbox = Sandbox::new();
-    let parent = sandbox.enqueue(NewJob::new("parent").key("k").final_step());
+    let parent = sandbox.enqueue(NewJob::new("parent").key("k").finalize());
     let child = sandbox.enqueue(NewJob::new("child").parent(parent));
     let held = sandbox.start(parent);
     let by = AttemptRef {
@@ -50,7 +50,7 @@ fn hamlet() -> (Sandbox, Vec<JobId>) {
     (sandbox, jobs)
 }
 
-/// The hamlet, where the parent waits for a place for its final step.
+/// The hamlet, where the parent waits for a place for its finalize phase.
 fn evening() -> (Sandbox, Vec<JobId>) {
     let (mut sandbox, jobs) = hamlet();
     for child in &jobs[1..3] {
@@ -107,17 +107,17 @@ const BREAKS_OF_PARENTS: &[(&str, &str)] = &[
 const BREAKS_BEFORE_THE_FINAL_STEP: &[(&str, &str)] = &[
     (
         "DELETE FROM jobq_place WHERE held = 0",
-        "due for its final step",
+        "due for its finalize phase",
     ),
     (
         "UPDATE jobq_place SET key = 'other' WHERE held = 0",
-        "due for its final step",
+        "due for its finalize phase",
     ),
     (
         "UPDATE jobq_job SET key = NULL, links = links & ~8 WHERE id = 1; DELETE FROM jobq_place WHERE held = 0",
-        "due for its final step",
+        "due for its finalize phase",
     ),
-    ("DELETE FROM jobq_place", "due for its final step"),
+    ("DELETE FROM jobq_place", "due for its finalize phase"),
 ];
 
 #[test]
@@ -189,9 +189,9 @@ fn a_long_line_is_looked_at_once() {
 fn fewer_places_than_holders_is_only_worth_a_look() {
     let mut sandbox = Sandbox::new();
     for _ in 0..2 {
-        sandbox.enqueue(NewJob::new("send").key("k").places(2));
+        sandbox.enqueue(NewJob::new("send").key("k").key_limit(2));
     }
-    sandbox.enqueue(NewJob::new("send").key("k").places(1));
+    sandbox.enqueue(NewJob::new("send").key("k").key_limit(1));
     let findings = upkeep::examine(&sandbox.conn, Access::Immutable).unwrap();
     let rules = findings
         .iter()

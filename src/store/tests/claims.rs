@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 use super::sandbox::{START_MS, Sandbox};
 use crate::job::{JobId, NewJob, Priority};
 use crate::state::State;
-use crate::store::checked::Limits;
+use crate::store::checked::EnqueueLimits;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::due;
-use crate::store::edit::{self, Edit};
+use crate::store::edit::{self, JobUpdate};
 use crate::store::queues::{self, QueueSelector};
 use crate::store::shares::Shares;
 
@@ -214,17 +214,17 @@ fn a_claim_follows_an_edit_of_queue_and_priority() {
     let runner = sandbox.runner("one");
     let first = sandbox.enqueue(NewJob::new("send"));
     let second = sandbox.enqueue(NewJob::new("send"));
-    let urgent = Edit {
+    let urgent = JobUpdate {
         priority: Some(Priority::Urgent),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
-    sandbox.write(|tx| edit::edit(tx, second, &urgent, &Limits::default()));
+    sandbox.write(|tx| edit::edit(tx, second, &urgent, &EnqueueLimits::default()));
     assert_eq!(ids(&sandbox.claim(runner, 1)), [second.0]);
-    let elsewhere = Edit {
+    let elsewhere = JobUpdate {
         queue: Some("paused".to_owned()),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
-    sandbox.write(|tx| edit::edit(tx, first, &elsewhere, &Limits::default()));
+    sandbox.write(|tx| edit::edit(tx, first, &elsewhere, &EnqueueLimits::default()));
     sandbox.write(|tx| queues::pause(tx, &QueueSelector::Named("paused".to_owned())));
     assert_eq!(sandbox.claim(runner, 1).len(), 0);
 }

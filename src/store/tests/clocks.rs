@@ -6,7 +6,7 @@ use super::limits::{jobs, limit};
 use super::sandbox::{START_MS, Sandbox};
 use crate::clock::UNKNOWN_BOOT;
 use crate::job::{JobId, NewJob};
-use crate::limit::{Change, Rate};
+use crate::limit::{Rate, Update};
 use crate::store::due::{self, ClockReading, Schedules};
 use crate::store::edit;
 
@@ -76,7 +76,7 @@ fn a_rate_goes_on_whatever_the_clock_says_after_a_start_of_the_machine() {
                 per: Duration::from_secs(2),
             };
             limit(&mut machine.sandbox, "mail", |to| {
-                to.rate = Change::Set(rate);
+                to.rate = Update::Set(rate);
             });
             jobs(&mut machine.sandbox, "mail", 9);
             assert_eq!(machine.sandbox.claim(one, 5).len(), 1);

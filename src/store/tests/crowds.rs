@@ -7,7 +7,7 @@ use crate::family::GROUP_KIND;
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::families::FAMILY_COUNT;
 use crate::store::settle::{self, Measured};
 use crate::store::{
@@ -18,7 +18,7 @@ const LONG: usize = 10_000;
 
 /// Puts in as many jobs as there are names for, in one transaction.
 fn enqueue_all(sandbox: &mut Sandbox, jobs: impl Iterator<Item = NewJob>) -> Vec<JobId> {
-    let limits = Limits::default();
+    let limits = EnqueueLimits::default();
     sandbox.write(|tx| {
         jobs.map(|job| Ok(enqueue::enqueue(tx, &CheckedJob::new(job, &limits)?)?.id))
             .collect()

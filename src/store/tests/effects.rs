@@ -325,7 +325,7 @@ fn the_options_of_a_job_hold_in_transactions_too() {
             .key("printer")
             .tenant("acme")
             .tag("region", "eu")
-            .final_step()
+            .finalize()
     };
     type Add = fn(&Queue, NewJob) -> Result<JobId>;
     let ways: [Add; 3] = [

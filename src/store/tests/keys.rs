@@ -7,9 +7,9 @@ use crate::event::EventKind;
 use crate::job::{JobId, NewJob, Priority};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State::{self, *};
-use crate::store::checked::Limits;
+use crate::store::checked::EnqueueLimits;
 use crate::store::claim::ClaimFor;
-use crate::store::edit::{self, Edit};
+use crate::store::edit::{self, JobUpdate};
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain};
 use crate::store::{due, requeue};
@@ -54,7 +54,7 @@ fn of_a_key_one_job_runs_at_once_and_the_others_follow() {
 #[test]
 fn a_key_with_places_runs_that_many() {
     let mut sandbox = Sandbox::new();
-    let ids: [JobId; 5] = jobs(&mut sandbox, &keyed().places(3));
+    let ids: [JobId; 5] = jobs(&mut sandbox, &keyed().key_limit(3));
     assert_eq!(
         sandbox.states(&ids),
         [Pending, Pending, Pending, Blocked, Blocked]
@@ -89,14 +89,14 @@ fn the_line_goes_by_priority_and_then_by_age() {
 fn an_edit_of_the_priority_changes_the_place_in_the_line() {
     let mut sandbox = Sandbox::new();
     let [first, one, two] = jobs(&mut sandbox, &keyed());
-    let urgent = Edit {
+    let urgent = JobUpdate {
         priority: Some(Priority::Urgent),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
     // Who holds a place keeps it.
-    sandbox.write(|tx| edit::edit(tx, first, &urgent, &Limits::default()));
+    sandbox.write(|tx| edit::edit(tx, first, &urgent, &EnqueueLimits::default()));
     sandbox.assert_books_are_right();
-    sandbox.write(|tx| edit::edit(tx, two, &urgent, &Limits::default()));
+    sandbox.write(|tx| edit::edit(tx, two, &urgent, &EnqueueLimits::default()));
     sandbox.assert_books_are_right();
     sandbox.complete(first);
     assert_eq!(sandbox.states(&[one, two]), [Blocked, Pending]);
@@ -181,11 +181,11 @@ fn places_that_are_raised_later_release_more_and_lowered_take_from_nobody() {
     let mut sandbox = Sandbox::new();
     let ids: [JobId; 4] = jobs(&mut sandbox, &keyed());
     assert_eq!(sandbox.states(&ids), [Pending, Blocked, Blocked, Blocked]);
-    let fifth = sandbox.enqueue(keyed().places(3));
+    let fifth = sandbox.enqueue(keyed().key_limit(3));
     assert_eq!(sandbox.states(&ids), [Pending, Pending, Pending, Blocked]);
     assert_eq!(sandbox.state(fifth), Blocked, "others were before it");
     sandbox.assert_books_are_right();
-    let sixth = sandbox.enqueue(keyed().places(1));
+    let sixth = sandbox.enqueue(keyed().key_limit(1));
     assert_eq!(places(&sandbox), (3, 3));
     for id in &ids[..2] {
         sandbox.complete(*id);
@@ -217,7 +217,7 @@ fn a_lost_runner_leaks_nothing_and_doubles_nothing() {
     for claim_for in [ClaimFor::FreeWorker, ClaimFor::Ahead] {
         let mut sandbox = Sandbox::new();
         sandbox.runner("one");
-        let ids: [JobId; 4] = jobs(&mut sandbox, &keyed().places(2));
+        let ids: [JobId; 4] = jobs(&mut sandbox, &keyed().key_limit(2));
         assert_eq!(sandbox.claim_for(1, 10, claim_for).len(), 2);
         sandbox.write(|tx| runners::take_over(tx, 1, Loss::Dead));
         assert_eq!(

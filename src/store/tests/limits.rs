@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::sandbox::{START_MS, Sandbox, held};
 use crate::job::{JobId, NewJob};
-use crate::limit::{Change, QueueLimits, Rate};
+use crate::limit::{QueueLimitsUpdate, Rate, Update};
 use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
@@ -20,9 +20,9 @@ use crate::store::why::{self, Why};
 pub(super) fn limit(
     sandbox: &mut Sandbox,
     queue: &str,
-    change: impl FnOnce(&mut QueueLimits),
+    change: impl FnOnce(&mut QueueLimitsUpdate),
 ) -> bool {
-    let mut limits = QueueLimits::default();
+    let mut limits = QueueLimitsUpdate::default();
     change(&mut limits);
     sandbox.write(|tx| queues::set_limits(tx, queue, &limits))
 }
@@ -57,7 +57,7 @@ pub(super) fn complete(sandbox: &mut Sandbox, held: &Held) {
 fn a_queue_runs_no_more_than_its_limit_over_all_runners() {
     let mut sandbox = Sandbox::new();
     let (one, two) = (sandbox.runner("one"), sandbox.runner("two"));
-    limit(&mut sandbox, "images", |to| to.concurrency = Change::Set(3));
+    limit(&mut sandbox, "images", |to| to.concurrency = Update::Set(3));
     jobs(&mut sandbox, "images", 20);
     let first = sandbox.claim(one, 2);
     assert_eq!(first.len(), 2);
@@ -76,7 +76,7 @@ fn a_queue_runs_no_more_than_its_limit_over_all_runners() {
 fn a_place_that_the_same_transaction_frees_can_be_taken_in_it_and_no_other() {
     let mut sandbox = Sandbox::new();
     let one = sandbox.runner("one");
-    limit(&mut sandbox, "images", |to| to.concurrency = Change::Set(2));
+    limit(&mut sandbox, "images", |to| to.concurrency = Update::Set(2));
     jobs(&mut sandbox, "images", 20);
     let kinds = sandbox.kinds();
     let mut running = VecDeque::from(sandbox.claim(one, 5));
@@ -108,7 +108,7 @@ fn a_place_that_the_same_transaction_frees_can_be_taken_in_it_and_no_other() {
 fn a_lost_runner_gives_its_places_back() {
     let mut sandbox = Sandbox::new();
     let lost = sandbox.runner("lost");
-    limit(&mut sandbox, "images", |to| to.concurrency = Change::Set(2));
+    limit(&mut sandbox, "images", |to| to.concurrency = Update::Set(2));
     jobs(&mut sandbox, "images", 9);
     assert_eq!(sandbox.claim(lost, 5).len(), 2);
     let heir = sandbox.runner("heir");
@@ -123,7 +123,7 @@ fn a_lost_runner_gives_its_places_back() {
 fn a_limit_of_one_queue_holds_up_no_other() {
     let mut sandbox = Sandbox::new();
     let one = sandbox.runner("one");
-    limit(&mut sandbox, "images", |to| to.concurrency = Change::Set(1));
+    limit(&mut sandbox, "images", |to| to.concurrency = Update::Set(1));
     jobs(&mut sandbox, "images", 9);
     jobs(&mut sandbox, "mail", 9);
     let mail = sandbox.queue_id("mail");
@@ -137,8 +137,8 @@ fn jobs_that_nobody_could_run_are_failed_whatever_the_limits() {
     let mut sandbox = Sandbox::new();
     let one = sandbox.runner("one");
     limit(&mut sandbox, "images", |to| {
-        to.concurrency = Change::Set(1);
-        to.rate = Change::Set(Rate {
+        to.concurrency = Update::Set(1);
+        to.rate = Update::Set(Rate {
             jobs: 1,
             per: Duration::from_secs(60),
         });
@@ -193,7 +193,7 @@ fn a_kind_is_taken_no_more_often_than_the_runner_has_room_for() {
 fn queues_share_a_runner_by_weight() {
     let mut sandbox = Sandbox::new();
     let one = sandbox.runner("one");
-    limit(&mut sandbox, "b", |to| to.weight = Change::Set(3));
+    limit(&mut sandbox, "b", |to| to.weight = Update::Set(3));
     jobs(&mut sandbox, "a", 100);
     jobs(&mut sandbox, "b", 100);
     let kinds = sandbox.kinds();
@@ -229,8 +229,8 @@ fn why_names_the_limit_and_what_takes_it_up() {
         jobs: 1,
         per: Duration::from_secs(60),
     };
-    limit(&mut sandbox, "images", |to| to.concurrency = Change::Set(2));
-    limit(&mut sandbox, "mail", |to| to.rate = Change::Set(rate));
+    limit(&mut sandbox, "images", |to| to.concurrency = Update::Set(2));
+    limit(&mut sandbox, "mail", |to| to.rate = Update::Set(rate));
     let images = jobs(&mut sandbox, "images", 3);
     let mail = jobs(&mut sandbox, "mail", 2);
     assert!(matches!(
@@ -275,9 +275,9 @@ fn the_doctor_warns_of_a_queue_over_its_limit() {
             .find(|finding| finding.check == "limits");
         limits.unwrap()
     };
-    limit(&mut sandbox, "images", |to| to.concurrency = Change::Set(3));
+    limit(&mut sandbox, "images", |to| to.concurrency = Update::Set(3));
     assert_eq!(found(&sandbox).severity, Severity::Ok);
-    limit(&mut sandbox, "images", |to| to.concurrency = Change::Set(2));
+    limit(&mut sandbox, "images", |to| to.concurrency = Update::Set(2));
     assert_eq!(found(&sandbox).severity, Severity::Warning);
     assert!(
         found(&sandbox)

@@ -15,7 +15,7 @@ mod effects;
 mod families;
 mod families_again;
 mod fence;
-mod final_steps;
+mod finalize;
 mod keys;
 mod limits;
 mod listing;

@@ -11,9 +11,9 @@ use crate::job::{JobId, NewJob, Priority, When};
 use crate::retry::Backoff;
 use crate::state::State;
 use crate::store::batches::{self, Batch};
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::due::{self, ClockReading};
-use crate::store::edit::{self, Edit};
+use crate::store::edit::{self, JobUpdate};
 use crate::store::enqueue;
 use crate::store::prune::{self, Pass, Sweep};
 use crate::store::queues::{self, QueueSelector};
@@ -89,7 +89,7 @@ fn every_sort_of_row_is_compared() {
 
 #[test]
 fn enqueuing_adds_one_job() {
-    let new = |job: NewJob| CheckedJob::new(job, &Limits::default()).unwrap();
+    let new = |job: NewJob| CheckedJob::new(job, &EnqueueLimits::default()).unwrap();
     let pending = new(NewJob::new("send").queue("mail"));
     touches(
         |tx| enqueue::enqueue(tx, &pending).map(|_| ()),
@@ -172,21 +172,21 @@ fn retrying_a_final_job_touches_it_alone() {
 
 #[test]
 fn editing_a_job_touches_it_alone() {
-    let change = Edit {
+    let change = JobUpdate {
         priority: Some(Priority::Urgent),
         max_retries: Some(9),
         backoff: Some(Backoff::Fixed),
         retry_delay: Some(Duration::from_secs(1)),
-        timeout: crate::limit::Change::Set(Duration::from_secs(2)),
+        timeout: crate::limit::Update::Set(Duration::from_secs(2)),
         payload: Some("{}".to_owned()),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
     for state in State::ALL {
         if state == State::Running {
             continue;
         }
         touches(
-            |tx| edit::edit(tx, target(state), &change, &Limits::default()),
+            |tx| edit::edit(tx, target(state), &change, &EnqueueLimits::default()),
             &[
                 &format!("~ job target {state}"),
                 &format!("~ payload target {state}"),
@@ -198,12 +198,19 @@ fn editing_a_job_touches_it_alone() {
 
 #[test]
 fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
-    let elsewhere = Edit {
+    let elsewhere = JobUpdate {
         queue: Some("images".to_owned()),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
     touches(
-        |tx| edit::edit(tx, target(State::Pending), &elsewhere, &Limits::default()),
+        |tx| {
+            edit::edit(
+                tx,
+                target(State::Pending),
+                &elsewhere,
+                &EnqueueLimits::default(),
+            )
+        },
         &[
             "~ job target pending",
             "+ event job_edited of target pending",
@@ -211,13 +218,20 @@ fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
             "~ count images pending",
         ],
     );
-    let now = Edit {
+    let now = JobUpdate {
         queue: Some("images".to_owned()),
         when: Some(When::Now),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
     touches(
-        |tx| edit::edit(tx, target(State::Scheduled), &now, &Limits::default()),
+        |tx| {
+            edit::edit(
+                tx,
+                target(State::Scheduled),
+                &now,
+                &EnqueueLimits::default(),
+            )
+        },
         &[
             "~ job target scheduled",
             "+ event job_edited of target scheduled",

@@ -11,8 +11,8 @@ use crate::family::GROUP_KIND;
 use crate::job::{AttemptRef, JobId, NewJob, OnDuplicate, Priority};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State;
-use crate::store::checked::{CheckedJob, Limits};
-use crate::store::edit::{self, Edit};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
+use crate::store::edit::{self, JobUpdate};
 use crate::store::settle::{self, Held, Measured};
 use crate::store::tx::Tx;
 use crate::store::{deadlines, due, enqueue, places, requeue};
@@ -20,7 +20,7 @@ use crate::store::{deadlines, due, enqueue, places, requeue};
 const DEADLINE_MS: i64 = START_MS + 1000;
 
 fn checked(job: NewJob) -> CheckedJob {
-    CheckedJob::new(job, &Limits::default()).unwrap()
+    CheckedJob::new(job, &EnqueueLimits::default()).unwrap()
 }
 
 fn mail() -> NewJob {
@@ -54,7 +54,7 @@ fn group(town: &mut Sandbox) {
 fn enqueuing_a_job_under_rules_adds_its_own_ties() {
     let mut town = town();
     group(&mut town);
-    let ruled = checked(ruled().places(2));
+    let ruled = checked(ruled().key_limit(2));
     touches_in(
         &mut town,
         |tx| enqueue::enqueue(tx, &ruled).map(|_| ()),
@@ -277,13 +277,13 @@ fn a_keys_places_are_its_own() {
             "~ count mail pending",
         ],
     );
-    let urgent = Edit {
+    let urgent = JobUpdate {
         priority: Some(Priority::Urgent),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
     touches_in(
         &mut town,
-        |tx| edit::edit(tx, JobId(27), &urgent, &Limits::default()),
+        |tx| edit::edit(tx, JobId(27), &urgent, &EnqueueLimits::default()),
         &[
             "~ job new 27",
             "- place own of new 27",

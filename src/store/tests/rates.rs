@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::limits::{anything, jobs, limit};
 use super::sandbox::{START_MS, Sandbox};
-use crate::limit::{Change, Rate};
+use crate::limit::{Rate, Update};
 use crate::store::claim::ClaimFor;
 use crate::store::due::{self, ClockReading, STEP_MS};
 
@@ -29,7 +29,7 @@ impl Starts {
         for runner in ["one", "two"] {
             sandbox.runner(runner);
         }
-        limit(&mut sandbox, "mail", |to| to.rate = Change::Set(rate));
+        limit(&mut sandbox, "mail", |to| to.rate = Update::Set(rate));
         jobs(&mut sandbox, "mail", 200);
         Starts {
             sandbox,
@@ -131,7 +131,7 @@ fn the_rate_allows_the_next_start_the_moment_the_span_is_over() {
         jobs: 2,
         per: Duration::from_secs(60),
     };
-    limit(&mut sandbox, "mail", |to| to.rate = Change::Set(rate));
+    limit(&mut sandbox, "mail", |to| to.rate = Update::Set(rate));
     jobs(&mut sandbox, "mail", 9);
     assert_eq!(sandbox.claim(one, 1).len(), 1);
     sandbox.now_ms += 20_000;
@@ -166,7 +166,7 @@ fn a_rated_queue_is_never_claimed_ahead() {
         jobs: 100,
         per: Duration::from_secs(1),
     };
-    limit(&mut sandbox, "mail", |to| to.rate = Change::Set(rate));
+    limit(&mut sandbox, "mail", |to| to.rate = Update::Set(rate));
     jobs(&mut sandbox, "mail", 3);
     assert!(!anything(&sandbox, one, ClaimFor::Ahead));
     assert_eq!(sandbox.claim_for(one, 5, ClaimFor::Ahead).len(), 0);
@@ -181,18 +181,18 @@ fn only_another_rate_begins_with_an_empty_record() {
         jobs: 1,
         per: Duration::from_secs(60),
     };
-    assert!(limit(&mut sandbox, "mail", |to| to.rate = Change::Set(rate)));
+    assert!(limit(&mut sandbox, "mail", |to| to.rate = Update::Set(rate)));
     jobs(&mut sandbox, "mail", 5);
     assert_eq!(sandbox.claim(one, 5).len(), 1);
     // A runner that starts sets what its configuration says.
-    assert!(!limit(&mut sandbox, "mail", |to| to.rate = Change::Set(rate)));
-    assert!(limit(&mut sandbox, "mail", |to| to.weight = Change::Set(2)));
+    assert!(!limit(&mut sandbox, "mail", |to| to.rate = Update::Set(rate)));
+    assert!(limit(&mut sandbox, "mail", |to| to.weight = Update::Set(2)));
     assert_eq!(sandbox.claim(one, 5).len(), 0);
     rate.jobs = 2;
-    assert!(limit(&mut sandbox, "mail", |to| to.rate = Change::Set(rate)));
+    assert!(limit(&mut sandbox, "mail", |to| to.rate = Update::Set(rate)));
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_rate"), 0);
     assert_eq!(sandbox.claim(one, 5).len(), 2);
-    assert!(limit(&mut sandbox, "mail", |to| to.rate = Change::Clear));
+    assert!(limit(&mut sandbox, "mail", |to| to.rate = Update::Clear));
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_rate"), 0);
     assert_eq!(sandbox.claim(one, 5).len(), 2);
     assert_eq!(

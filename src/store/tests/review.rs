@@ -6,7 +6,7 @@ use super::sandbox::Sandbox;
 use crate::job::NewJob;
 use crate::outcome::Verdict;
 use crate::state::State::*;
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::due::{self, ClockReading};
 use crate::store::{enqueue, links, places, prerequisites};
 use std::time::Duration;
@@ -63,7 +63,7 @@ fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
         let mut sandbox = Sandbox::new();
         let parent = sandbox.enqueue(NewJob::new("parent"));
         let outside = sandbox.enqueue(NewJob::new("outside"));
-        let limits = Limits::default();
+        let limits = EnqueueLimits::default();
         sandbox.write(|tx| {
             for _ in 0..jobs {
                 let job = NewJob::new("child").parent(parent).after([outside]);
@@ -104,7 +104,7 @@ fn places_that_are_raised_are_given_away_in_linear_time() {
 fn places_are_counted_only_where_somebody_may_get_one() {
     let [few, many] = [10, 1000].map(|jobs| {
         let mut sandbox = Sandbox::new();
-        let keyed = NewJob::new("send").key("k").places(jobs);
+        let keyed = NewJob::new("send").key("k").key_limit(jobs);
         let first = sandbox.enqueue(keyed.clone());
         for _ in 1..jobs {
             sandbox.enqueue(keyed.clone());

@@ -4,15 +4,15 @@ use super::limits::{complete, jobs, limit};
 use super::sandbox::{Sandbox, held};
 use crate::error::Kind;
 use crate::job::NewJob;
-use crate::limit::{Change, QueueLimits};
+use crate::limit::{QueueLimitsUpdate, Update};
 use crate::state::State;
-use crate::store::checked::{CheckedJob, Limits};
-use crate::store::edit::{self, Edit};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
+use crate::store::edit::{self, JobUpdate};
 use crate::store::enqueue;
 use crate::store::queues;
 use crate::store::room::file_bytes;
 
-fn checked(queue: &str, limits: &Limits) -> CheckedJob {
+fn checked(queue: &str, limits: &EnqueueLimits) -> CheckedJob {
     CheckedJob::new(NewJob::new("send").queue(queue), limits).unwrap()
 }
 
@@ -20,11 +20,11 @@ fn checked(queue: &str, limits: &Limits) -> CheckedJob {
 fn a_full_queue_takes_no_more_and_a_batch_goes_in_whole_or_not_at_all() {
     let mut sandbox = Sandbox::new();
     let one = sandbox.runner("one");
-    limit(&mut sandbox, "images", |to| to.max_size = Change::Set(3));
+    limit(&mut sandbox, "images", |to| to.max_size = Update::Set(3));
     jobs(&mut sandbox, "images", 2);
     let (images, mail) = (
-        checked("images", &Limits::default()),
-        checked("mail", &Limits::default()),
+        checked("images", &EnqueueLimits::default()),
+        checked("mail", &EnqueueLimits::default()),
     );
     let refused = sandbox.try_write(|tx| {
         enqueue::enqueue(tx, &mail)?;
@@ -61,8 +61,8 @@ fn a_full_queue_takes_no_more_and_a_batch_goes_in_whole_or_not_at_all() {
 #[test]
 fn what_a_savepoint_took_back_takes_up_no_room() {
     let mut sandbox = Sandbox::new();
-    limit(&mut sandbox, "images", |to| to.max_size = Change::Set(2));
-    let images = checked("images", &Limits::default());
+    limit(&mut sandbox, "images", |to| to.max_size = Update::Set(2));
+    let images = checked("images", &EnqueueLimits::default());
     let done = sandbox.write(|tx| {
         for _ in 0..3 {
             let undone = tx.savepoint(|tx| {
@@ -77,9 +77,9 @@ fn what_a_savepoint_took_back_takes_up_no_room() {
         tx.flush_counts()?;
         enqueue::enqueue(tx, &images)?;
         assert!(enqueue::enqueue(tx, &images).is_err());
-        let raised = QueueLimits {
-            max_size: Change::Set(3),
-            ..QueueLimits::default()
+        let raised = QueueLimitsUpdate {
+            max_size: Update::Set(3),
+            ..QueueLimitsUpdate::default()
         };
         queues::set_limits(tx, "images", &raised)?;
         enqueue::enqueue(tx, &images)
@@ -91,15 +91,15 @@ fn what_a_savepoint_took_back_takes_up_no_room() {
 #[test]
 fn the_usual_size_holds_where_a_queue_has_none_of_its_own() {
     let mut sandbox = Sandbox::new();
-    limit(&mut sandbox, "own", |to| to.max_size = Change::Set(5));
-    let limits = Limits {
+    limit(&mut sandbox, "own", |to| to.max_size = Update::Set(5));
+    let limits = EnqueueLimits {
         max_queue_size: Some(1),
-        ..Limits::default()
+        ..EnqueueLimits::default()
     };
     let (own, other) = (checked("own", &limits), checked("other", &limits));
     sandbox.write(|tx| {
         // Somebody of the same transaction who is held to nothing.
-        enqueue::enqueue(tx, &checked("other", &Limits::default()))?;
+        enqueue::enqueue(tx, &checked("other", &EnqueueLimits::default()))?;
         for _ in 0..5 {
             enqueue::enqueue(tx, &own)?;
         }
@@ -118,9 +118,9 @@ fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
     jobs(&mut sandbox, "mail", 2);
     let size = file_bytes(&sandbox.conn).unwrap();
     let with = |max_file_bytes| {
-        let limits = Limits {
+        let limits = EnqueueLimits {
             max_file_bytes: Some(max_file_bytes),
-            ..Limits::default()
+            ..EnqueueLimits::default()
         };
         checked("mail", &limits)
     };
@@ -134,9 +134,9 @@ fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
     sandbox.write(|tx| enqueue::enqueue(tx, &with(size * 2)));
     // A transaction that goes on for long is looked at again.
     let large = "x".repeat(4000);
-    let limits = Limits {
+    let limits = EnqueueLimits {
         max_file_bytes: Some(size + 1_000_000),
-        ..Limits::default()
+        ..EnqueueLimits::default()
     };
     let job = || NewJob::new("send").payload(&large);
     let job = CheckedJob::new(job(), &limits).unwrap();
@@ -155,16 +155,16 @@ fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
 #[test]
 fn a_live_job_is_not_moved_by_hand_to_a_queue_that_is_full() {
     let mut sandbox = Sandbox::new();
-    limit(&mut sandbox, "images", |to| to.max_size = Change::Set(1));
+    limit(&mut sandbox, "images", |to| to.max_size = Update::Set(1));
     jobs(&mut sandbox, "images", 1);
     let id = sandbox.enqueue(NewJob::new("send"));
-    let to_images = Edit {
+    let to_images = JobUpdate {
         queue: Some("images".to_owned()),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
-    let refused = sandbox.try_write(|tx| edit::edit(tx, id, &to_images, &Limits::default()));
+    let refused = sandbox.try_write(|tx| edit::edit(tx, id, &to_images, &EnqueueLimits::default()));
     assert!(refused.unwrap_err().is_queue_full());
     sandbox.cancel(id);
-    sandbox.write(|tx| edit::edit(tx, id, &to_images, &Limits::default()));
+    sandbox.write(|tx| edit::edit(tx, id, &to_images, &EnqueueLimits::default()));
     sandbox.assert_counters_are_right();
 }

@@ -8,7 +8,7 @@ use crate::event::EventKind;
 use crate::job::{Enqueued, JobId, JobRecord, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::edit::{self, Cancelled};
@@ -86,12 +86,12 @@ impl Sandbox {
     }
 
     pub(super) fn enqueue(&mut self, job: NewJob) -> JobId {
-        let job = CheckedJob::new(job, &Limits::default()).unwrap();
+        let job = CheckedJob::new(job, &EnqueueLimits::default()).unwrap();
         self.write(|tx| enqueue::enqueue(tx, &job)).id
     }
 
     pub(super) fn try_enqueue(&mut self, job: NewJob) -> Result<Enqueued> {
-        let job = CheckedJob::new(job, &Limits::default())?;
+        let job = CheckedJob::new(job, &EnqueueLimits::default())?;
         self.try_write(|tx| enqueue::enqueue(tx, &job))
     }
 

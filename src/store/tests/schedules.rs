@@ -11,7 +11,7 @@ use crate::job::{Enqueued, JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::schedule::{Missed, Overlap, Schedule, ScheduleChange, ScheduleRecord};
 use crate::state::State;
-use crate::store::checked::Limits;
+use crate::store::checked::EnqueueLimits;
 use crate::store::due::{self, Schedules};
 use crate::store::events::{self, EventFilter};
 use crate::store::fire;
@@ -31,7 +31,7 @@ fn hourly(name: &str) -> Schedule {
 }
 
 fn checked(schedule: Schedule) -> CheckedSchedule {
-    CheckedSchedule::new(schedule, None, &Limits::default()).unwrap()
+    CheckedSchedule::new(schedule, None, &EnqueueLimits::default()).unwrap()
 }
 
 fn add(sandbox: &mut Sandbox, schedule: Schedule) -> ScheduleChange {

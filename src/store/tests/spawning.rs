@@ -7,7 +7,7 @@ use crate::family::GROUP_KIND;
 use crate::job::{AttemptRef, Children, JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
-use crate::store::checked::{CheckedJob, FamilyRules, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits, FamilyRules};
 use crate::store::claim::ClaimFor;
 use crate::store::due;
 use crate::store::edit;
@@ -20,7 +20,7 @@ fn done() -> Verdict {
 }
 
 fn spawned(jobs: Vec<NewJob>, founds_family: bool) -> Spawned {
-    let checked = |job| CheckedJob::new(job, &Limits::default()).unwrap();
+    let checked = |job| CheckedJob::new(job, &EnqueueLimits::default()).unwrap();
     Spawned {
         jobs: jobs.into_iter().map(checked).collect(),
         founds_family,
@@ -113,7 +113,7 @@ fn a_zombie_spawns_nothing_and_founds_no_family() {
     sandbox.write(|tx| runners::take_over(tx, 1, Loss::Dead));
     let held = sandbox.start(id);
     let mut children = spawned(vec![NewJob::new("child").parent(id)], true);
-    children.family.final_step = true;
+    children.family.finalize = true;
     assert_eq!(
         settle_with(&mut sandbox, &zombie, (&done(), &children)),
         None
@@ -122,7 +122,7 @@ fn a_zombie_spawns_nothing_and_founds_no_family() {
     assert_eq!(
         sandbox.settle(&held, &done()),
         Some(State::Completed),
-        "it is no parent and takes no final step"
+        "it is no parent and takes no finalize phase"
     );
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_job"), 1);
     sandbox.assert_books_are_right();
@@ -304,7 +304,7 @@ fn a_sibling_that_comes_after_its_parents_end_is_left_out_and_the_child_complete
     sandbox.write(|tx| edit::cancel(tx, group));
     let late = NewJob::new("send").parent(group);
     let spawned = Spawned {
-        jobs: vec![CheckedJob::new(late, &Limits::default()).unwrap()],
+        jobs: vec![CheckedJob::new(late, &EnqueueLimits::default()).unwrap()],
         ..Spawned::default()
     };
     let done = Verdict::Complete { result: None };

@@ -7,7 +7,7 @@ use super::sandbox::Sandbox;
 use crate::event::EventKind;
 use crate::family::{ChildPolicy, GROUP_KIND};
 use crate::job::{Enqueued, JobId, NewJob, OnDuplicate, Priority, When};
-use crate::limit::{Change, QueueLimits};
+use crate::limit::{QueueLimitsUpdate, Update};
 use crate::outcome::Verdict;
 use crate::queue::Queue;
 use crate::state::State::{self, *};
@@ -370,9 +370,9 @@ fn a_replaced_group_has_the_new_ones_rules_for_its_children() {
 #[test]
 fn a_replaced_job_does_not_go_to_a_queue_that_is_full() {
     let mut sandbox = Sandbox::new();
-    let limits = QueueLimits {
-        max_size: Change::Set(1),
-        ..QueueLimits::default()
+    let limits = QueueLimitsUpdate {
+        max_size: Update::Set(1),
+        ..QueueLimitsUpdate::default()
     };
     sandbox.write(|tx| queues::set_limits(tx, "small", &limits).map(|_| ()));
     sandbox.enqueue(NewJob::new("send").queue("small"));

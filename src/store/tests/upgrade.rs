@@ -247,8 +247,8 @@ fn a_file_of_the_spine_keeps_every_row_and_all_its_jobs_run() {
         .unwrap();
     let runner = queue
         .runner()
-        .handler("send", Done)
-        .handler("resize", Done)
+        .kind("send", Done)
+        .kind("resize", Done)
         .retention(Retention {
             completed: None,
             failed: None,

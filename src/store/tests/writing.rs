@@ -12,7 +12,7 @@ use crate::error::Kind;
 use crate::job::{JobId, NewJob};
 use crate::store::Store;
 use crate::store::change::data_version;
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::command::{Call, Command, Posted, ReplyTo};
 use crate::store::connection::{self, Durability, OpenConfig};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
@@ -67,7 +67,7 @@ pub(super) fn new_job() -> CheckedJob {
 }
 
 fn job_in(queue: &str) -> CheckedJob {
-    CheckedJob::new(NewJob::new("send").queue(queue), &Limits::default()).unwrap()
+    CheckedJob::new(NewJob::new("send").queue(queue), &EnqueueLimits::default()).unwrap()
 }
 
 #[track_caller]

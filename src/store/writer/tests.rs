@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::super::command::{Call, ReplyTo};
 use super::*;
 use crate::job::NewJob;
-use crate::store::checked::{CheckedJob, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::connection::Durability;
 use crate::store::enqueue;
 
@@ -35,7 +35,7 @@ fn add(tx: &mut Tx<'_>) -> Result<()> {
 
 fn add_of(tx: &mut Tx<'_>, bytes: usize) -> Result<()> {
     let job = NewJob::new("send").payload(&"x".repeat(bytes));
-    enqueue::enqueue(tx, &CheckedJob::new(job, &Limits::default())?).map(|_| ())
+    enqueue::enqueue(tx, &CheckedJob::new(job, &EnqueueLimits::default())?).map(|_| ())
 }
 
 fn jobs(writer: &mut Writer) -> i64 {

@@ -151,7 +151,7 @@ fn every_option_that_a_waiting_job_has_can_be_edited() {
         "2100-01-01T00:00:00Z",
         "--key",
         "disk",
-        "--places",
+        "--key-limit",
         "2",
         "--unique",
         "u",
@@ -253,13 +253,13 @@ fn what_a_job_keeps_for_its_life_is_refused_with_the_reason() {
         (&["--after", "1"], "--after cannot be edited"),
         (&["--parent", "1"], "its parent has counted it"),
         (&["--unique-by-payload"], "follows it by itself"),
-        (&["--final-step"], "cannot be edited"),
+        (&["--finalize"], "cannot be edited"),
     ] {
         jobq.run(&[&["edit", "1"], option].concat())
             .fails(2, &[why]);
     }
     jobq.run(&["edit", "1", "--unique-for", "1h"])
         .fails(2, &["has no unique key"]);
-    jobq.run(&["edit", "1", "--places", "2"])
+    jobq.run(&["edit", "1", "--key-limit", "2"])
         .fails(2, &["has no concurrency key"]);
 }

@@ -90,7 +90,7 @@ fn more_is_named_fits_a_pattern_or_is_all() {
 fn what_tells_of_another_job_or_service_is_not_taken_along() {
     let jobq = Jobq::new();
     let own = [
-        ("JOBQ_STEP", "final"),
+        ("JOBQ_PHASE", "finalize"),
         ("NOTIFY_SOCKET", "/run/systemd/notify"),
         ("WATCHDOG_USEC", "1000000"),
         ("LISTEN_FDS", "1"),

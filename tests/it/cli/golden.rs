@@ -11,9 +11,9 @@ use serde_json::Value;
 use super::support::Jobq;
 
 /// Every key that a line may have, but for those that exclude each other.
-const LINES: &str = r#"{"label":"first","command":["sh","-c","echo out; echo err >&2; jobq result '{\"n\":1}'"],"env":{"MODE":"fast"},"env_all":false,"output_limit":"1MiB","input":"in","fail_on":"3-5","cwd":"/","queue":"images","priority":"high","retries":2,"backoff":"fixed","retry_delay":"2s","jitter":false,"timeout":"90s","deadline":"2h","unique":"once","unique_for":"1h","on_duplicate":"keep","key":"disk","places":2,"tenant":"acme","tags":{"b":"2","a":"1"}}
+const LINES: &str = r#"{"label":"first","command":["sh","-c","echo out; echo err >&2; jobq result '{\"n\":1}'"],"env":{"MODE":"fast"},"env_all":false,"output_limit":"1MiB","input":"in","fail_on":"3-5","cwd":"/","queue":"images","priority":"high","retries":2,"backoff":"fixed","retry_delay":"2s","jitter":false,"timeout":"90s","deadline":"2h","unique":"once","unique_for":"1h","on_duplicate":"keep","key":"disk","key_limit":2,"tenant":"acme","tags":{"b":"2","a":"1"}}
 {"shell":"exit 3","fail_on":"3","priority":"urgent"}
-{"kind":"resize","payload":{"z":1,"a":[true,null,1.50,"ü"]},"unique_by_payload":true,"child_policy":"fail-fast","final_step":true}
+{"kind":"resize","payload":{"z":1,"a":[true,null,1.50,"ü"]},"unique_by_payload":true,"child_policy":"fail-fast","finalize":true}
 {"command":["true"],"input_base64":"/wA=","after":["first"],"at":"2100-01-01T00:00:00Z"}
 {"command":["true"],"after_any":["first",2],"in":"10m","priority":"low"}
 {"command":["true"],"parent":3}
@@ -79,11 +79,11 @@ const CALLS: [&[&str]; 28] = [
         "replace",
         "--key",
         "reports",
-        "--places",
+        "--key-limit",
         "3",
         "--child-policy",
         "tolerate",
-        "--final-step",
+        "--finalize",
         "--tenant",
         "acme",
         "--tag",

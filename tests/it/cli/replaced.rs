@@ -185,7 +185,7 @@ fn an_application_hears_that_its_file_is_gone_with_its_next_call() {
         queue.enqueue(NewJob::new("x")).unwrap();
         let runner = queue
             .runner()
-            .handler("y", by(|_| jobq::Outcome::Done(None)))
+            .kind("y", by(|_| jobq::Outcome::Done(None)))
             .until(Until::Stopped);
         let runner = runner.start().unwrap();
         deed(&jobq);

@@ -166,19 +166,29 @@ fn what_concerns_a_unique_key_is_refused_without_one() {
 }
 
 #[test]
-fn a_concurrency_key_has_so_many_places() {
+fn a_concurrency_key_has_a_limit() {
     let jobq = Jobq::new();
     let add = |more: &[&str]| jobq.enqueue(&[more, &["--key", "disk", "--", "true"]].concat());
     add(&[]);
     add(&[]);
     assert_eq!([1, 2].map(|id| jobq.state(id)), ["pending", "blocked"]);
-    add(&["--places", "3"]);
+    add(&["--key-limit", "3"]);
     let states = [1, 2, 3].map(|id| jobq.state(id));
     assert_eq!(states, ["pending", "pending", "pending"]);
     assert_eq!(jobq.job(3)["key"], "disk");
     has_line(&jobq.stdout(&["status", "3"]), "key\tdisk");
-    let too_wide = ["enqueue", "--key", "disk", "--places", "1001", "--", "true"];
-    let refused = jobq.run(&too_wide).fails(2, &["at most 1000 places"]);
+    let too_wide = [
+        "enqueue",
+        "--key",
+        "disk",
+        "--key-limit",
+        "1001",
+        "--",
+        "true",
+    ];
+    let refused = jobq
+        .run(&too_wide)
+        .fails(2, &["a key limit is at most 1000"]);
     assert!(refused.hint().contains("without a key"));
     jobq.drain(&[]).exits(0);
 }
@@ -290,16 +300,16 @@ fn a_child_from_inside_is_added_with_the_attempt_that_completes() {
 }
 
 #[test]
-fn a_final_step_comes_after_the_children() {
+fn a_finalize_phase_comes_after_the_children() {
     let jobq = Jobq::new();
     jobq.script(
         "job",
-        "echo ${JOBQ_STEP-own} >>steps
-         [ -n \"$JOBQ_STEP\" ] || jobq enqueue --parent $JOBQ_JOB_ID -- sh -c 'echo child >>steps'",
+        "echo ${JOBQ_PHASE-own} >>steps
+         [ -n \"$JOBQ_PHASE\" ] || jobq enqueue --parent $JOBQ_JOB_ID -- sh -c 'echo child >>steps'",
     );
-    jobq.enqueue(&["--final-step", "--", "./job"]);
+    jobq.enqueue(&["--finalize", "--", "./job"]);
     jobq.drain(&[]).exits(0);
-    assert_eq!(jobq.read("steps"), "own\nchild\nfinal\n");
+    assert_eq!(jobq.read("steps"), "own\nchild\nfinalize\n");
 }
 
 #[test]

@@ -397,8 +397,8 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
             "[schedules.n] unique_for: ",
         ),
         (
-            "cron = '@daily'\nkind = 'k'\nplaces = 2",
-            "[schedules.n] places: ",
+            "cron = '@daily'\nkind = 'k'\nkey_limit = 2",
+            "[schedules.n] key_limit: ",
         ),
         (
             "cron = '@daily'\nkind = 'k'\ncommand = ['x']",

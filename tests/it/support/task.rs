@@ -68,11 +68,11 @@ pub(crate) fn register(builder: RunnerBuilder, log: &EffectLog, process: &str) -
         process: process.to_owned(),
     };
     let builder = builder
-        .handler(TASK, RunTask(own.clone()))
-        .handler(KILLER, KillRunner(own))
-        .handle(book(log.clone(), process.to_owned()));
+        .kind(TASK, RunTask(own.clone()))
+        .kind(KILLER, KillRunner(own))
+        .job(book(log.clone(), process.to_owned()));
     #[cfg(feature = "exec")]
-    let builder = builder.handler("exec", jobq::handlers::exec::ExecHandler::default());
+    let builder = builder.kind("exec", jobq::handlers::exec::ExecHandler::default());
     builder
 }
 

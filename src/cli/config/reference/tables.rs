@@ -346,7 +346,7 @@ pub(super) const TABLES: [Table; 6] = [
                 "Concurrency key: one job with this key runs at a time.",
             ),
             key(
-                "places = 2",
+                "key_limit = 2",
                 "1 to 1000",
                 "1",
                 "How many jobs of the key run at a time; with key.",

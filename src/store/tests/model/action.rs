@@ -23,7 +23,7 @@ pub(super) struct Settling {
     pub(super) held: Held,
     pub(super) end: End,
     pub(super) spawns: Vec<Wanted>,
-    /// Whether one of them is the job's own child, or it wants a final step.
+    /// Whether one of them is the job's own child, or it wants a finalize phase.
     pub(super) founds: bool,
 }
 

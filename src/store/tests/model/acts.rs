@@ -5,7 +5,7 @@ use super::ops::{Delay, End, Tolerate};
 use super::plain::{Children, Job, Model, Wait};
 use super::slots::Fired;
 use crate::error::Kind as Refused;
-use crate::family::{PrerequisiteRule as Rule, Step};
+use crate::family::{PrerequisiteRule as Rule, Stage};
 use crate::state::{State, WaitReason};
 use crate::store::runners::Loss;
 use crate::store::settle::Held;
@@ -176,7 +176,7 @@ impl Model {
         let goes_on = self.jobs[&id].family.is_some_and(|family| {
             let (total, done, failed) = self.tally(id);
             let fails = failed > 0 && family.policy != Tolerate;
-            family.step != Step::Final || total > done + failed || fails
+            family.stage != Stage::Finalize || total > done + failed || fails
         });
         self.effects.insert((id, settling.held.attempt));
         if !goes_on {
@@ -187,7 +187,7 @@ impl Model {
         let job = self.job(id);
         job.state = State::Waiting;
         (job.can_be_late, job.watched) = (false, false);
-        self.family(id).step = Step::Children;
+        self.family(id).stage = Stage::Children;
         self.leave_place(id);
         for (waiter, edge) in self.waiters(id) {
             if matches!(edge.rule, Rule::Spawned | Rule::OwnPart) {

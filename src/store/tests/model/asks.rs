@@ -7,7 +7,7 @@ use super::acts::{Answer, DONE};
 use super::ops::{Delay, Kind, OnDuplicate};
 use super::plain::{Edge, Job, Model, Wait};
 use crate::error::Kind as Refused;
-use crate::family::{PrerequisiteRule as Rule, Step};
+use crate::family::{PrerequisiteRule as Rule, Stage};
 use crate::state::{State, WaitReason};
 
 impl Model {
@@ -66,7 +66,7 @@ impl Model {
         } else if job.kind == Kind::Group {
             job.state = State::Waiting;
             (job.can_be_late, job.watched) = (false, false);
-            self.family(id).step = Step::Children;
+            self.family(id).stage = Stage::Children;
         } else {
             self.may_run(id);
         }
@@ -118,7 +118,10 @@ impl Model {
                 }
                 _ => {}
             }
-            if job.family.is_some_and(|family| family.step == Step::Final) {
+            if job
+                .family
+                .is_some_and(|family| family.stage == Stage::Finalize)
+            {
                 return Err(Refused::WrongState);
             }
         }
@@ -152,7 +155,7 @@ impl Model {
         };
         let family = self.jobs[&parent].family;
         let by_itself = wanted.by.is_some_and(|(by, _)| by == parent);
-        if family.is_none_or(|family| family.step == Step::OwnPart) && !by_itself {
+        if family.is_none_or(|family| family.stage == Stage::Run) && !by_itself {
             add(parent, Rule::OwnPart, None);
         }
         if let Some((by, attempt)) = wanted.by {
@@ -192,7 +195,9 @@ impl Model {
     fn can_be_replaced(&self, id: i64) -> bool {
         let waits = [State::Scheduled, State::Blocked, State::Pending];
         self.jobs.get(&id).is_some_and(|job| {
-            let is_last_step = job.family.is_some_and(|family| family.step == Step::Final);
+            let is_last_step = job
+                .family
+                .is_some_and(|family| family.stage == Stage::Finalize);
             waits.contains(&job.state) && !is_last_step
         })
     }
@@ -335,11 +340,11 @@ impl Model {
         let job = &self.jobs[&id];
         let is_group = job.kind == Kind::Group;
         if let Some(family) = job.family {
-            if family.step != Step::OwnPart && (is_group || was != State::Completed) {
+            if family.stage != Stage::Run && (is_group || was != State::Completed) {
                 self.wait_for_children(id);
                 return Ok(());
             }
-            self.family(id).step = Step::OwnPart;
+            self.family(id).stage = Stage::Run;
         }
         let late = self.late_with(id, Rule::OwnPart);
         let keeps = |(needs, edge): (&i64, &Edge)| {
@@ -366,7 +371,7 @@ impl Model {
     }
 
     fn wait_for_children(&mut self, id: i64) {
-        self.family(id).step = Step::Children;
+        self.family(id).stage = Stage::Children;
         self.job(id).state = State::Waiting;
         self.touched.insert(id);
     }
@@ -381,7 +386,7 @@ impl Model {
             Rule::Spawned => self.is_held(needs, edge.attempt.unwrap_or_default()),
             Rule::OwnPart => {
                 let family = self.jobs[&needs].family;
-                family.is_none_or(|family| family.step == Step::OwnPart)
+                family.is_none_or(|family| family.stage == Stage::Run)
             }
         }
     }

@@ -9,7 +9,7 @@ use super::action::Action;
 use super::ops::Kind;
 use super::plain::{Job, Model};
 use super::world::{kind_name, queue_name};
-use crate::family::Step;
+use crate::family::Stage;
 use crate::state::State;
 
 /// Each finds the jobs that break a rule.
@@ -256,7 +256,7 @@ fn jobs_in_model(model: &Model) -> Rows {
             None => vec![None; 6],
             Some(family) => {
                 let (total, done, failed) = model.tally(*id);
-                let step = family.step.code();
+                let step = family.stage.code();
                 let first = [family.policy.code(), family.last_step.into(), step];
                 let all = first.into_iter().chain([total, done, failed]);
                 all.map(Some).collect()
@@ -393,7 +393,7 @@ pub(super) fn check_nothing_is_stuck(model: &Model) -> Result<(), String> {
         .filter(|id| {
             model.jobs[id]
                 .family
-                .is_some_and(|family| family.step == Step::Children)
+                .is_some_and(|family| family.stage == Stage::Children)
         })
         .collect();
     let mut at = 0;

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::ops::{ChildPolicy, Kind};
 use super::queues::Queue;
 use super::slots::Slots;
-use crate::family::{PrerequisiteRule as Rule, Step};
+use crate::family::{PrerequisiteRule as Rule, Stage};
 use crate::state::{State, WaitReason};
 use crate::store::settle::Held;
 
@@ -61,7 +61,7 @@ pub(super) struct Edge {
 pub(super) struct Family {
     pub(super) policy: ChildPolicy,
     pub(super) last_step: bool,
-    pub(super) step: Step,
+    pub(super) stage: Stage,
     /// Children that were removed, and had completed or not.
     pub(super) gone_done: i64,
     pub(super) gone_failed: i64,
@@ -423,7 +423,7 @@ impl Model {
         };
         let (total, done, failed) = self.tally(parent);
         let live = total - done - failed;
-        if family.step == Step::Final || (job.kind == Kind::Group && total == 0) {
+        if family.stage == Stage::Finalize || (job.kind == Kind::Group && total == 0) {
             return;
         }
         match family.policy {
@@ -438,7 +438,7 @@ impl Model {
                 self.end(parent, State::Failed, Children::LeftAlone);
             }
             _ if family.last_step => {
-                self.family(parent).step = Step::Final;
+                self.family(parent).stage = Stage::Finalize;
                 self.may_run(parent);
             }
             _ => self.end(parent, State::Completed, Children::LeftAlone),
@@ -449,7 +449,7 @@ impl Model {
         let none = Family {
             policy: ChildPolicy::default(),
             last_step: false,
-            step: Step::OwnPart,
+            stage: Stage::Run,
             gone_done: 0,
             gone_failed: 0,
         };

@@ -5,7 +5,7 @@ use super::ops::Cap;
 use super::slots::SCHEDULES;
 use super::world::{queue_name, seconds};
 use crate::Result;
-use crate::limit::{Change, QueueLimits, Rate};
+use crate::limit::{QueueLimitsUpdate, Rate, Update};
 use crate::store::queues::{self, QueueSelector};
 use crate::store::tx::Tx;
 use crate::store::{places, schedules, upkeep};
@@ -36,21 +36,21 @@ pub(super) fn set(tx: &mut Tx<'_>, action: &Action) -> Result<()> {
     }
 }
 
-fn limits(cap: Cap) -> QueueLimits {
-    fn to<T>(limit: Option<T>) -> Change<T> {
-        limit.map_or(Change::Clear, Change::Set)
+fn limits(cap: Cap) -> QueueLimitsUpdate {
+    fn to<T>(limit: Option<T>) -> Update<T> {
+        limit.map_or(Update::Clear, Update::Set)
     }
-    let none = QueueLimits::default();
+    let none = QueueLimitsUpdate::default();
     match cap {
-        Cap::Concurrency(jobs) => QueueLimits {
+        Cap::Concurrency(jobs) => QueueLimitsUpdate {
             concurrency: to(jobs),
             ..none
         },
-        Cap::MaxSize(jobs) => QueueLimits {
+        Cap::MaxSize(jobs) => QueueLimitsUpdate {
             max_size: to(jobs.map(u64::from)),
             ..none
         },
-        Cap::Rate(rate) => QueueLimits {
+        Cap::Rate(rate) => QueueLimitsUpdate {
             rate: to(rate.map(|(jobs, span)| Rate {
                 jobs,
                 per: seconds(span),

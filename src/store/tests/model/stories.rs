@@ -25,7 +25,7 @@ fn claim(jobs: u8) -> Op {
     }
 }
 
-/// A report that came too late was dropped, but first it had made its job a parent with a final step:
+/// A report that came too late was dropped, but first it had made its job a parent with a finalize phase:
 /// the attempt that held the job then had two.
 #[test]
 fn a_zombie_cannot_make_its_job_a_parent() {
@@ -175,10 +175,10 @@ fn a_job_that_was_called_off_and_is_put_back_waits_for_no_attempt() {
     ]);
 }
 
-/// A child that was put back during its parent's final step, and failed, was forgotten: the parent
+/// A child that was put back during its parent's finalize phase, and failed, was forgotten: the parent
 /// completed.
 #[test]
-fn a_child_that_fails_during_the_final_step_fails_its_parent_after_it() {
+fn a_child_that_fails_during_the_finalize_phase_fails_its_parent_after_it() {
     holds(&[
         Enqueue(New {
             last_step: true,
@@ -247,7 +247,7 @@ fn a_group_that_is_put_back_waits_for_what_it_has_waited_for() {
 }
 
 /// A group kept its deadline while its children were at work, and was cancelled for it when all that
-/// was left was its final step.
+/// was left was its finalize phase.
 #[test]
 fn a_group_cannot_miss_its_deadline_once_its_children_may_run() {
     let group = New {

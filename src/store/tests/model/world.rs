@@ -16,10 +16,10 @@ use crate::event::{Event, EventKind};
 use crate::job::{AttemptRef, JobId, NewJob, Priority, When};
 use crate::outcome::{self, Verdict};
 use crate::state::State;
-use crate::store::checked::{CheckedJob, FamilyRules, Limits};
+use crate::store::checked::{CheckedJob, EnqueueLimits, FamilyRules};
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::due;
-use crate::store::edit::{self, Edit};
+use crate::store::edit::{self, JobUpdate};
 use crate::store::events::{self, EventFilter};
 use crate::store::fire;
 use crate::store::names::{self, Names};
@@ -75,7 +75,7 @@ impl World {
             for at in 0..SCHEDULES.len() {
                 let job = NewJob::new(kind_name(Kind::A)).queue(queue_name(slots::QUEUE));
                 let schedule = slots::schedule(at, job.priority(Priority::Low));
-                let schedule = CheckedSchedule::new(schedule, None, &Limits::default())?;
+                let schedule = CheckedSchedule::new(schedule, None, &EnqueueLimits::default())?;
                 schedules::add(tx, &schedule)?;
             }
             Ok(())
@@ -223,13 +223,13 @@ fn edit(
     (priority, queue): (Option<u8>, Option<u8>),
     delay: Option<Delay>,
 ) -> Result<String> {
-    let change = Edit {
+    let change = JobUpdate {
         priority: priority.and_then(|code| Priority::from_code(code.into())),
         queue: queue.map(queue_name),
         when: delay.map(|delay| when(delay, tx.now_ms)),
-        ..Edit::default()
+        ..JobUpdate::default()
     };
-    edit::edit(tx, JobId(job), &change, &Limits::default())?;
+    edit::edit(tx, JobId(job), &change, &EnqueueLimits::default())?;
     Ok(String::new())
 }
 
@@ -272,9 +272,9 @@ fn checked(wanted: &Wanted, now_ms: i64) -> Result<CheckedJob> {
         .on_duplicate(new.duplicate);
     job.priority = Priority::from_code(new.priority.into()).unwrap();
     job.child_policy = new.policy;
-    job.final_step = new.last_step;
+    job.finalize = new.last_step;
     job.key = new.key.map(|key| format!("k{key}"));
-    job.places = new.places;
+    job.key_limit = new.places;
     job.unique_for = new.window.map(seconds);
     job.deadline = new.deadline.map(|deadline| when(deadline, now_ms));
     if let Some(key) = new.unique {
@@ -294,7 +294,7 @@ fn checked(wanted: &Wanted, now_ms: i64) -> Result<CheckedJob> {
         (Some(parent), None) => job.parent(JobId(parent)),
         _ => job,
     };
-    CheckedJob::new(job, &Limits::default())
+    CheckedJob::new(job, &EnqueueLimits::default())
 }
 
 fn claim(tx: &mut Tx<'_>, runner: i64, (jobs, ahead): (usize, bool)) -> Result<Vec<Held>> {
@@ -367,7 +367,7 @@ fn settle(tx: &mut Tx<'_>, settling: &Settling) -> Result<String> {
         jobs,
         founds_family: settling.founds,
         family: FamilyRules {
-            final_step: last_step,
+            finalize: last_step,
             ..FamilyRules::default()
         },
     };

@@ -7,7 +7,7 @@ fn a_configuration_takes_along_only_what_it_brought() {
     let mut sandbox = Sandbox::new();
     let of_file = |schedules: Vec<Schedule>| -> Vec<CheckedSchedule> {
         let checked = schedules.into_iter().map(|schedule| {
-            CheckedSchedule::new(schedule, Some("/a.toml"), &Limits::default()).unwrap()
+            CheckedSchedule::new(schedule, Some("/a.toml"), &EnqueueLimits::default()).unwrap()
         });
         checked.collect()
     };
@@ -38,7 +38,7 @@ fn a_configuration_leaves_alone_what_another_one_declares() {
     let mut sandbox = Sandbox::new();
     let of = |file: &str, names: &[&str]| -> Vec<CheckedSchedule> {
         let checked = names.iter().map(|name| {
-            CheckedSchedule::new(hourly(name), Some(file), &Limits::default()).unwrap()
+            CheckedSchedule::new(hourly(name), Some(file), &EnqueueLimits::default()).unwrap()
         });
         checked.collect()
     };
@@ -70,7 +70,7 @@ fn a_configuration_leaves_alone_what_another_one_declares() {
 fn a_schedule_of_an_unknown_file_belongs_to_the_first_that_names_it() {
     let mut sandbox = Sandbox::new();
     let of_file =
-        vec![CheckedSchedule::new(hourly("a"), Some("/ours"), &Limits::default()).unwrap()];
+        vec![CheckedSchedule::new(hourly("a"), Some("/ours"), &EnqueueLimits::default()).unwrap()];
     sandbox.write(|tx| schedules::sync(tx, "/ours", &of_file));
     sandbox.sql("UPDATE jobq_schedule SET declared_by = NULL");
     sandbox.write(|tx| schedules::sync(tx, "/other", &[]));

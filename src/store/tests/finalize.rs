@@ -1,10 +1,10 @@
-//! The final step: a parent's handler once more, after its children.
+//! The finalize phase: a parent's handler once more, after its children.
 
 use std::time::Duration;
 
 use super::sandbox::Sandbox;
 use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP_KIND, Step};
+use crate::family::{ChildPolicy, GROUP_KIND, Stage};
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
@@ -13,7 +13,7 @@ use crate::store::settle::Held;
 use crate::store::{due, families};
 
 fn parent() -> NewJob {
-    NewJob::new("parent").final_step()
+    NewJob::new("parent").finalize()
 }
 
 fn child(of: JobId) -> NewJob {
@@ -28,11 +28,11 @@ fn family<const N: usize>(sandbox: &mut Sandbox, rules: NewJob) -> (JobId, [JobI
     (id, children)
 }
 
-/// Claims the parent, which must be in its final step.
+/// Claims the parent, which must be in its finalize phase.
 fn begin_final(sandbox: &mut Sandbox, id: JobId) -> Held {
     let claimed = sandbox.claim(1, 10);
     assert_eq!(claimed.len(), 1);
-    assert_eq!((claimed[0].id, claimed[0].step), (id, Step::Final));
+    assert_eq!((claimed[0].id, claimed[0].stage), (id, Stage::Finalize));
     claimed[0].held(1)
 }
 
@@ -41,7 +41,7 @@ fn done() -> Verdict {
 }
 
 #[test]
-fn the_final_step_comes_once_when_all_children_have_completed_and_sees_them() {
+fn the_finalize_phase_comes_once_when_all_children_have_completed_and_sees_them() {
     let mut sandbox = Sandbox::new();
     let (id, [one, two]) = family(&mut sandbox, parent());
     sandbox.complete(one);
@@ -72,7 +72,7 @@ fn the_final_step_comes_once_when_all_children_have_completed_and_sees_them() {
 }
 
 #[test]
-fn the_result_is_what_the_final_step_returns() {
+fn the_result_is_what_the_finalize_phase_returns() {
     for (last, expected) in [(Some("2"), Some("2")), (None, None)] {
         let mut sandbox = Sandbox::new();
         let id = sandbox.enqueue(parent());
@@ -91,7 +91,7 @@ fn the_result_is_what_the_final_step_returns() {
 }
 
 #[test]
-fn after_a_failure_there_is_no_final_step() {
+fn after_a_failure_there_is_no_finalize_phase() {
     for policy in [
         ChildPolicy::FailAtEnd,
         ChildPolicy::FailFast,
@@ -108,7 +108,7 @@ fn after_a_failure_there_is_no_final_step() {
 }
 
 #[test]
-fn with_tolerate_the_final_step_comes_after_failures_too() {
+fn with_tolerate_the_finalize_phase_comes_after_failures_too() {
     let mut sandbox = Sandbox::new();
     let rules = parent().child_policy(ChildPolicy::Tolerate);
     let (id, [one, two]) = family(&mut sandbox, rules);
@@ -124,7 +124,7 @@ fn with_tolerate_the_final_step_comes_after_failures_too() {
 }
 
 #[test]
-fn a_parent_without_children_takes_its_final_step_all_the_same() {
+fn a_parent_without_children_takes_its_finalize_phase_all_the_same() {
     let mut sandbox = Sandbox::new();
     let (id, []) = family(&mut sandbox, parent());
     let held = begin_final(&mut sandbox, id);
@@ -133,14 +133,14 @@ fn a_parent_without_children_takes_its_final_step_all_the_same() {
 }
 
 #[test]
-fn a_final_step_that_fails_fails_the_parent_with_its_own_error() {
+fn a_finalize_phase_that_fails_fails_the_parent_with_its_own_error() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent());
     sandbox.complete(one);
     assert_eq!(sandbox.fail(id), Failed);
     assert_eq!(sandbox.error(id), "boom");
     assert_eq!(sandbox.state(one), Completed);
-    // Put back, it takes its final step again and nothing else.
+    // Put back, it finalizes again and nothing else.
     sandbox.requeue(id);
     let held = begin_final(&mut sandbox, id);
     sandbox.settle(&held, &done());
@@ -151,7 +151,7 @@ fn a_final_step_that_fails_fails_the_parent_with_its_own_error() {
 }
 
 #[test]
-fn a_final_step_is_tried_again_as_a_final_step() {
+fn a_finalize_phase_is_tried_again_as_one() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent());
     sandbox.complete(one);
@@ -170,7 +170,7 @@ fn a_final_step_is_tried_again_as_a_final_step() {
 }
 
 #[test]
-fn a_final_step_whose_runner_is_lost_is_taken_again_and_charged_a_crash() {
+fn a_finalize_phase_whose_runner_is_lost_is_taken_again_and_charged_a_crash() {
     let mut sandbox = Sandbox::new();
     assert_eq!(sandbox.runner("one"), 1);
     let (id, [one]) = family(&mut sandbox, parent());
@@ -184,7 +184,7 @@ fn a_final_step_whose_runner_is_lost_is_taken_again_and_charged_a_crash() {
 }
 
 #[test]
-fn a_cancelled_final_step_leaves_its_children_as_they_ended() {
+fn a_cancelled_finalize_phase_leaves_its_children_as_they_ended() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent());
     sandbox.complete(one);
@@ -196,7 +196,7 @@ fn a_cancelled_final_step_leaves_its_children_as_they_ended() {
 }
 
 #[test]
-fn in_its_final_step_a_parent_gets_no_more_children() {
+fn in_its_finalize_phase_a_parent_gets_no_more_children() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent());
     sandbox.complete(one);
@@ -206,13 +206,13 @@ fn in_its_final_step_a_parent_gets_no_more_children() {
         }
         let error = sandbox.refused(child(id));
         assert!(error.is_wrong_state(), "{error}");
-        assert!(error.to_string().contains("final step"), "{error}");
+        assert!(error.to_string().contains("finalizes"), "{error}");
     }
     sandbox.assert_books_are_right();
 }
 
 #[test]
-fn a_child_put_back_during_the_final_step_brings_another_after_it() {
+fn a_child_put_back_during_the_finalize_phase_brings_another_after_it() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent());
     sandbox.complete(one);
@@ -227,9 +227,9 @@ fn a_child_put_back_during_the_final_step_brings_another_after_it() {
 }
 
 #[test]
-fn the_final_step_of_a_group_is_its_handlers_only_call() {
+fn the_finalize_phase_of_a_group_is_its_handlers_only_call() {
     let mut sandbox = Sandbox::new();
-    let id = sandbox.enqueue(NewJob::new(GROUP_KIND).final_step());
+    let id = sandbox.enqueue(NewJob::new(GROUP_KIND).finalize());
     let one = sandbox.enqueue(child(id));
     sandbox.complete(one);
     let held = begin_final(&mut sandbox, id);
@@ -239,7 +239,7 @@ fn the_final_step_of_a_group_is_its_handlers_only_call() {
 }
 
 #[test]
-fn a_parent_with_a_concurrency_key_needs_a_place_for_its_final_step_and_none_while_it_waits() {
+fn a_parent_with_a_concurrency_key_needs_a_place_for_its_finalize_phase_and_none_while_it_waits() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent().key("k"));
     let other = sandbox.enqueue(NewJob::new("other").key("k"));
