@@ -55,6 +55,14 @@ impl Clock {
         }
     }
 
+    /// How it stands now.
+    pub(crate) fn reading(&self) -> ClockReading<'_> {
+        ClockReading {
+            boot: self.boot(),
+            offset_ms: self.now_ms() - self.boot_ms(),
+        }
+    }
+
     /// Which start of the machine this is: times since another one cannot be compared with it.
     pub(crate) fn boot(&self) -> &str {
         match &self.0 {
@@ -76,6 +84,35 @@ impl Clock {
             }
             Source::Manual(time) => time.boot_ms.load(Ordering::SeqCst),
         }
+    }
+}
+
+/// How the wall clock stands to the time since the machine was started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ClockReading<'a> {
+    /// Which start of the machine: after another one the two cannot be compared.
+    pub(crate) boot: &'a str,
+    pub(crate) offset_ms: i64,
+}
+
+/// Smaller steps are left to the clock's own drift.
+pub(crate) const STEP_MS: i64 = 1000;
+
+impl ClockReading<'_> {
+    /// How far the clock has stepped since then; none where the machine may have been started again, as
+    /// it may at any time where the system does not tell.
+    pub(crate) fn step_since(self, known: ClockReading<'_>) -> Option<i64> {
+        let is_same = self.boot == known.boot && self.boot != UNKNOWN_BOOT;
+        is_same.then(|| self.offset_ms - known.offset_ms)
+    }
+
+    /// Whether the clock stands so differently that waits must be moved or the reading be renewed. A reading
+    /// that does not know which start it is shows both by that, a step and another start.
+    pub(crate) fn has_stepped_since(self, known: Option<ClockReading<'_>>) -> bool {
+        known.is_none_or(|known| {
+            let is_another = self.boot != UNKNOWN_BOOT && self.boot != known.boot;
+            is_another || (known.offset_ms - self.offset_ms).abs() >= STEP_MS
+        })
     }
 }
 

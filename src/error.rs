@@ -83,6 +83,10 @@ impl Error {
         Error::new(Kind::NotFound, message)
     }
 
+    pub(crate) fn no_such_job(id: JobId) -> Error {
+        Error::not_found(format!("no job {id}")).with_hint("`jobq list` shows the jobs in the file")
+    }
+
     pub(crate) fn wrong_state(message: impl Into<String>) -> Error {
         Error::new(Kind::WrongState, message)
     }

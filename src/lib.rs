@@ -168,10 +168,12 @@ mod clock;
 #[doc(hidden)]
 pub mod digest;
 mod doorbell;
+mod due;
 mod error;
 mod event;
 mod family;
 mod fault;
+mod flags;
 pub mod handlers;
 mod job;
 #[doc(hidden)]
@@ -226,11 +228,12 @@ pub use schedule::{
 pub use state::{State, WaitReason};
 pub use store::attempts::AttemptRecord;
 pub use store::batches::Batch;
+pub use store::cancel::Cancelled;
 pub use store::change::Changes;
 pub use store::checked::{EnqueueLimits, MAX_PAYLOAD_BYTES};
 pub use store::connection::{Durability, LogAtClose};
 pub use store::counts::Counts;
-pub use store::edit::{Cancelled, JobUpdate};
+pub use store::edit::JobUpdate;
 pub use store::events::{EventFilter, EventPage};
 pub use store::file::{NetworkFs, OpenMode};
 #[cfg(feature = "cli")]

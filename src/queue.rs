@@ -17,6 +17,7 @@ pub use transaction::Transaction;
 
 use crate::clock::Clock;
 use crate::job::{Enqueued, NewJob};
+use crate::store::Store;
 use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::connection::{Access, Durability, LogAtClose, OpenConfig};
 use crate::store::enqueue;
@@ -25,7 +26,6 @@ use crate::store::names::Names;
 use crate::store::restore::{self, InUse, Restored};
 use crate::store::schema::Schema;
 use crate::store::tx::Tx;
-use crate::store::{Store, schema};
 use crate::{Error, Result};
 
 /// How a queue's file is opened. Start from [`Queue::options`].
@@ -231,11 +231,10 @@ impl Queue {
                 ),
             );
         }
-        schema::check_unchanged(conn)?;
         let job = CheckedJob::new(job.into(), &self.limits)?;
         let mut names = Names::default();
         let clock = &self.store.config.clock;
-        let mut tx = Tx::new(conn, &mut names, clock.now_ms()).with_clock(clock);
+        let mut tx = Tx::begin((conn, &mut names), clock, crate::store::HOOKS)?;
         let enqueued = enqueue::enqueue(&mut tx, &job)?;
         tx.finish()?;
         Ok(enqueued)

@@ -7,7 +7,7 @@ use crate::job::{Enqueued, JobId, Labels, NewJob};
 use crate::store::batches::{self, Batch};
 use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::tx::Tx;
-use crate::store::{enqueue, head, requeue};
+use crate::store::{enqueue, job_row, requeue};
 use crate::{Error, Result};
 
 /// Where a very large batch comes from: it is read twice, once to check it and once to add it, and
@@ -173,7 +173,7 @@ fn resume(tx: &mut Tx<'_>, digest: &str) -> Result<Option<ResumedBatch>> {
     }
     // A child is put back with its parent.
     let answers = tx.for_each(&undone, |tx, job| {
-        let is_final = head::get(tx.conn, job)?.state.is_final();
+        let is_final = job_row::get(tx.conn, job)?.state.is_final();
         if is_final {
             requeue::requeue(tx, job)?;
         }

@@ -10,8 +10,9 @@ use crate::job::{JobId, NewJob};
 use crate::limit::{QueueLimitsUpdate, Update};
 use crate::state::State;
 use crate::store::backup;
+use crate::store::cancel::{self, Cancelled};
 use crate::store::checked::check_payload;
-use crate::store::edit::{self, Cancelled, JobUpdate};
+use crate::store::edit::{self, JobUpdate};
 use crate::store::locks;
 use crate::store::names::{self, KindFilter};
 use crate::store::new_file;
@@ -19,7 +20,7 @@ use crate::store::prune::{self, Allowance, Pass, Sweep};
 use crate::store::queues::{self, QueueSelector};
 use crate::store::tx::Tx;
 use crate::store::upkeep::{self, Finding};
-use crate::store::{ended, head, requeue, uniques};
+use crate::store::{job_row, requeue, uniques};
 use crate::{Error, Result};
 
 /// So many jobs are changed in one transaction: others wait no longer than for a few jobs that end.
@@ -31,7 +32,7 @@ impl Queue {
     /// # Errors
     /// There is no such job, or it is final.
     pub fn cancel(&self, id: JobId) -> Result<Cancelled> {
-        self.store.write(move |tx| edit::cancel(tx, id))
+        self.store.write(move |tx| cancel::cancel(tx, id))
     }
 
     /// [`Queue::cancel`] for many jobs, a few hundred to a commit. Each is cancelled for itself; the
@@ -53,7 +54,7 @@ impl Queue {
     /// # Errors
     /// For each job as [`Queue::cancel`].
     pub fn cancel_many(&self, ids: &[JobId]) -> Vec<Result<Cancelled>> {
-        self.for_each_of(ids, |_| Ok(edit::cancel))
+        self.for_each_of(ids, |_| Ok(cancel::cancel))
     }
 
     /// Puts a final job back: to pending, or to where its rules have it wait. Its history stays. A
@@ -363,6 +364,6 @@ impl Queue {
 fn retry(tx: &mut Tx<'_>, id: JobId) -> Result<State> {
     requeue::requeue(tx, id)?;
     // A parent whose children are final ends at once.
-    ended::follow(tx)?;
-    Ok(head::get(tx.conn, id)?.state)
+    tx.follow()?;
+    Ok(job_row::get(tx.conn, id)?.state)
 }

@@ -12,10 +12,10 @@ use crate::store::attempts::{self, AttemptRecord};
 use crate::store::change::Changes;
 use crate::store::counts::{self, Counts};
 use crate::store::dependents;
-use crate::store::due;
 use crate::store::events::{self, EventFilter, EventPage};
+use crate::store::promote;
 use crate::store::queues::{self, QueueRecord};
-use crate::store::records::{self, Filter, no_such_job};
+use crate::store::records::{self, Filter};
 use crate::store::runner_records::{self, RunnerFilter, RunnerRecord};
 use crate::store::why::{self, Why};
 use crate::{Error, Result};
@@ -58,7 +58,7 @@ impl Queue {
     /// # Errors
     /// There is no such job, or its result does not fit the type.
     pub fn output<J: Job>(&self, id: JobId) -> Result<Option<J::Output>> {
-        let job = self.get(id)?.ok_or_else(|| no_such_job(id))?;
+        let job = self.get(id)?.ok_or_else(|| Error::no_such_job(id))?;
         if job.state != State::Completed {
             return Ok(None);
         }
@@ -141,7 +141,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn next_due(&self) -> Result<Option<jiff::Timestamp>> {
-        Ok(due::next_due(&*self.store.reader()?)?.map(clock::timestamp))
+        Ok(promote::next_due(&*self.store.reader()?)?.map(clock::timestamp))
     }
 
     /// A job's attempts, oldest first.
@@ -207,7 +207,7 @@ impl Queue {
         let deadline = timeout.map(|timeout| clock::after(clock::instant(), timeout));
         let mut changes = self.changes()?;
         let state = |changes: &Changes, id| {
-            records::state(changes.conn(), id)?.ok_or_else(|| no_such_job(id))
+            records::state(changes.conn(), id)?.ok_or_else(|| Error::no_such_job(id))
         };
         for id in ids {
             state(&changes, *id)?;
@@ -223,7 +223,9 @@ impl Queue {
             if waiting.is_empty() {
                 return ids
                     .iter()
-                    .map(|id| records::get(changes.conn(), *id)?.ok_or_else(|| no_such_job(*id)))
+                    .map(|id| {
+                        records::get(changes.conn(), *id)?.ok_or_else(|| Error::no_such_job(*id))
+                    })
                     .collect();
             }
             let left =

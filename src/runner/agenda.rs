@@ -9,7 +9,6 @@ use super::turn::{Lost, Settlement};
 use crate::clock;
 use crate::job::JobId;
 use crate::store::command::Command;
-use crate::store::due::ClockReading;
 use crate::store::prune::Pass;
 use crate::store::settle::Held;
 
@@ -29,7 +28,8 @@ pub(crate) struct Agenda {
     pub(crate) prune: Option<Pass>,
     /// What is left of a pass over old jobs, for when [`Agenda::next_prune`] comes.
     pub(crate) prune_left: Option<Pass>,
-    pub(crate) clock: Option<ClockReading>,
+    /// The clock has stepped: any transaction follows it.
+    pub(crate) clock_stepped: bool,
     pub(crate) mark_stopping: bool,
     /// What the file is to say that this runner is short of; nothing of an empty text.
     pub(crate) short_of: Option<String>,
@@ -72,7 +72,7 @@ impl Agenda {
             unowned: Vec::new(),
             prune: None,
             prune_left: None,
-            clock: None,
+            clock_stepped: false,
             mark_stopping: false,
             short_of: None,
             had_commands: false,
@@ -101,7 +101,7 @@ impl Agenda {
             && self.lost.is_empty()
             && self.unowned.is_empty()
             && self.prune.is_none()
-            && self.clock.is_none()
+            && !self.clock_stepped
             && self.short_of.is_none()
             && !self.mark_stopping)
     }

@@ -29,7 +29,7 @@ use crate::store::Store;
 use crate::store::batches::Batch;
 use crate::store::change::{FileWatch, data_version};
 use crate::store::claim::{ClaimFor, ClaimedJob, Wish};
-use crate::store::due::{self, Schedules};
+use crate::store::promote::{self, Schedules};
 use crate::store::room::Bounds;
 use crate::store::runners;
 use crate::store::seat::{GROUP, Message, SeatLease};
@@ -230,7 +230,7 @@ impl Dispatcher {
             self.agenda.version = Some(version);
             let now_ms = self.store.config.clock.now_ms();
             let moments = (schedules, self.aside.parts());
-            self.agenda.next_due_ms = due::next_moment(conn, now_ms, moments)?;
+            self.agenda.next_due_ms = promote::next_moment(conn, now_ms, moments)?;
             for (job, number) in runners::to_cancel(conn, runner)? {
                 if let Some(attempt) = self
                     .in_flight
@@ -290,7 +290,6 @@ impl Dispatcher {
             beat,
             stopping: agenda.mark_stopping,
             short_of: agenda.short_of.as_ref(),
-            clock: agenda.clock.as_ref(),
             prune: agenda.prune.as_ref(),
             promote: if due { PROMOTE } else { 0 },
             schedules,
@@ -369,7 +368,7 @@ impl Dispatcher {
         self.agenda.workers.clear();
         self.agenda.mark_stopping = false;
         self.agenda.short_of = None;
-        self.agenda.clock = None;
+        self.agenda.clock_stepped = false;
         self.agenda.more = written.more || written.failed_unknown > 0;
         self.agenda.next_due_ms = self.not_stalled(&written);
         self.finish_takeovers(&written);

@@ -25,8 +25,9 @@ use crate::outcome::Verdict;
 use crate::part::Parts;
 use crate::store::Store;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
-use crate::store::due::{self, ClockReading, Schedules};
+use crate::store::clock_step;
 use crate::store::names::{self, Names};
+use crate::store::promote::Schedules;
 use crate::store::prune::Pass;
 use crate::store::runners::{self, Beats};
 use crate::store::shares::Shares;
@@ -100,7 +101,7 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<RunStats
     let is_endless = inline.work_off(most)?;
     // By a clock that has just been set nothing is old.
     let (clock, every) = (&inline.store.config.clock, inline.settings.retention.every);
-    if !due::was_set_within(&*inline.store.reader()?, clock, every)? {
+    if !clock_step::was_set_within(&*inline.store.reader()?, clock, every)? {
         inline.prune()?;
     }
     let first_aside = inline.aside.told().iter().next();
@@ -140,7 +141,7 @@ pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -
     if is_claimed {
         return Ok(());
     }
-    let state = records::state(&*store.reader()?, job)?.ok_or_else(|| records::no_such_job(job))?;
+    let state = records::state(&*store.reader()?, job)?.ok_or_else(|| Error::no_such_job(job))?;
     Err(Error::wrong_state(format!(
         "job {job} is {state}: only a pending job can be performed"
     )))
@@ -334,14 +335,12 @@ impl Inline {
         let (step, shares) = (Arc::clone(step), self.shares.clone());
         let aside = self.aside.parts().clone();
         let (settings, identity) = (Arc::clone(&self.settings), Arc::clone(&self.identity));
-        let clock = ClockReading::of(&self.store.config.clock);
         let database = self.store.path().to_owned();
         self.store.write(move |tx| {
             let place = Place {
                 database: &database,
                 settings: &settings,
                 identity: &identity,
-                clock: &clock,
                 shares: &shares,
                 aside: &aside,
             };
@@ -385,7 +384,6 @@ struct Place<'a> {
     database: &'a Path,
     settings: &'a Settings,
     identity: &'a Identity,
-    clock: &'a ClockReading,
     shares: &'a Shares,
     aside: &'a Parts,
 }
@@ -433,7 +431,6 @@ impl Step {
             beat: false,
             stopping: false,
             short_of: None,
-            clock: Some(place.clock),
             prune: self.prune.as_ref(),
             promote: PROMOTE,
             fire: FIRE,

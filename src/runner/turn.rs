@@ -16,9 +16,8 @@ use crate::part::{Of, Part, Parts};
 use crate::state::State;
 use crate::store::claim::{self, ClaimedJob, Wish};
 use crate::store::deadlines;
-use crate::store::due::{self, ClockReading, Schedules};
-use crate::store::ended;
 use crate::store::fire;
+use crate::store::promote::{self, Schedules};
 use crate::store::prune::{self, Pass, Stepped};
 use crate::store::room::Bounds;
 use crate::store::runners::{self, Loss};
@@ -88,7 +87,6 @@ pub(crate) struct Turn<'a> {
     pub(crate) stopping: bool,
     /// What the system has too little of; empty: nothing any more.
     pub(crate) short_of: Option<&'a String>,
-    pub(crate) clock: Option<&'a ClockReading>,
     pub(crate) prune: Option<&'a Pass>,
     pub(crate) promote: usize,
     pub(crate) schedules: Schedules,
@@ -194,22 +192,21 @@ impl Turn<'_> {
         };
         tx.aside = self.aside.clone();
         let before = EndedJobs::so_far(tx);
-        // Before anything that waits for a duration is written: that is given by the new clock.
-        if let Some(clock) = self.clock.filter(|_| !tx.is_aside(Part::Clock)) {
-            due::follow_clock(tx, clock).of(Part::Clock)?;
+        if !tx.is_aside(Part::Clock) {
+            tx.clock_followed()?;
         }
         self.attempts(tx, &mut written)?;
         // Looked at in every turn: this one may have waited long for the lock.
         deadlines::cancel_late(tx, PROMOTE)?;
         if self.promote > 0 {
-            due::promote_due(tx, self.promote)?;
+            promote::promote_due(tx, self.promote)?;
         }
         if self.fire > 0 && self.schedules == Schedules::Fire {
             fire::fire_due(tx, self.fire, self.bounds)?;
         }
         self.take_over(tx, &mut written)?;
         // What has ended releases others, which may be claimed at once.
-        ended::follow(tx)?;
+        tx.follow()?;
         written.ended = EndedJobs::since(tx, before);
         written.alive = if self.beat {
             runners::beat(tx, self.runner)?
@@ -245,13 +242,14 @@ impl Turn<'_> {
             self.claim(tx, &mut written)?;
         }
         // What failed for want of a handler has followers, too.
-        ended::follow(tx)?;
+        tx.follow()?;
         written.asked_to_stop = tx.asked_to_stop;
         written.has_moved = State::ALL.iter().any(|state| tx.counts.change(*state) != 0);
         // What waits for a rate is found by the counters.
         tx.flush_counts()?;
         written.saw_due = self.promote > 0 && self.fire > 0;
-        written.next_due_ms = due::next_moment(tx.conn, tx.now_ms, (self.schedules, self.aside))?;
+        written.next_due_ms =
+            promote::next_moment(tx.conn, tx.now_ms, (self.schedules, self.aside))?;
         Ok(written)
     }
 

@@ -16,8 +16,8 @@ use crate::outcome::CancelReason;
 use crate::part::{Of, Part};
 use crate::state::State;
 use crate::store::Store;
+use crate::store::clock_step;
 use crate::store::drain;
-use crate::store::due::{self, ClockReading, has_stepped};
 use crate::store::locks::has_lock_file;
 use crate::store::prune::{Keeps, Pass, Stepped, give_back_space};
 use crate::store::runners::{self, Alive, Loss};
@@ -62,7 +62,7 @@ impl Dispatcher {
             return Ok(());
         }
         let conn = self.lease.writer.conn()?;
-        if !due::was_set_within(conn, &self.store.config.clock, every).of(Part::Retention)? {
+        if !clock_step::was_set_within(conn, &self.store.config.clock, every).of(Part::Retention)? {
             self.agenda.prune = Some(self.new_pass().of(Part::Retention)?);
         }
         Ok(())
@@ -152,18 +152,19 @@ impl Dispatcher {
     }
 
     fn check_clock(&mut self) -> Result<()> {
-        let now = ClockReading::of(&self.store.config.clock);
         if self.aside.parts().has(Part::Clock) {
             return Ok(());
         }
-        let known = due::clock_reading(self.lease.writer.conn()?).of(Part::Clock)?;
-        if has_stepped(known.as_ref(), &now) {
-            if known.is_some_and(|known| now.step_since(&known).is_some()) {
+        let known = clock_step::Known::read(self.lease.writer.conn()?).of(Part::Clock)?;
+        let known = known.as_ref().map(clock_step::Known::reading);
+        let now = self.store.config.clock.reading();
+        if now.has_stepped_since(known) {
+            if known.is_some_and(|known| now.step_since(known).is_some()) {
                 log::warn!(
                     "the wall clock has stepped; waits for a duration keep what is left of them"
                 );
             }
-            self.agenda.clock = Some(now);
+            self.agenda.clock_stepped = true;
         }
         Ok(())
     }

@@ -4,9 +4,8 @@
 use rusqlite::params;
 use rusqlite::types::Value;
 
-use super::events::NewEvent;
-use super::records::no_such_job;
 use super::statement::statements;
+use super::tx::NewEvent;
 use super::tx::Tx;
 use crate::event::{EventKind, LogEntry};
 use crate::job::{AttemptRef, Progress};
@@ -29,8 +28,8 @@ impl AttemptRef {
         if self.is_held(tx)? {
             return Ok(());
         }
-        let state =
-            super::records::state(tx.conn, self.job)?.ok_or_else(|| no_such_job(self.job))?;
+        let state = super::records::state(tx.conn, self.job)?
+            .ok_or_else(|| Error::no_such_job(self.job))?;
         Err(Error::wrong_state(format!(
             "attempt {} no longer holds job {}, which is {state}",
             self.attempt, self.job

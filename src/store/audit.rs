@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use super::ended;
 use super::places;
+use super::release;
 use super::statement::statements;
 use super::tx::Tx;
 use super::unowned;
@@ -189,7 +189,7 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
     }
     for id in ids(tx.conn, FAMILIES_WRONG)? {
         tx.conn.execute(FAMILY_RECOUNT, [id])?;
-        tx.families.change(JobId(id));
+        tx.pending.family(JobId(id));
     }
     let mut blocked = ids(tx.conn, UNMET_WRONG)?;
     for edge in blocked_by_nothing(tx.conn)? {
@@ -208,10 +208,10 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
     }
     blocked.extend(ids(tx.conn, LINE_MISSING)?);
     for id in blocked {
-        ended::release_if_met(tx, JobId(id))?;
+        release::release_if_met(tx, JobId(id))?;
     }
     for id in ids(tx.conn, FINAL_STEPS_MISSED)? {
-        ended::finalize(tx, JobId(id))?;
+        release::finalize(tx, JobId(id))?;
     }
     for job in unowned::find(tx.conn)? {
         match tx.savepoint(|tx| unowned::take_over(tx, job)) {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::enqueue::Due;
-use super::links::Links;
 use super::room::Bounds;
 use crate::clock::millis;
 use crate::digest::Digest;
+use crate::due::Due;
 use crate::family::{ChildPolicy, GROUP_KIND, PrerequisiteRule};
+use crate::flags::JobFlags;
 use crate::job::{JobId, NewJob, OnDuplicate, Parent, Priority, UniqueKey, When, check_name};
 use crate::json;
 use crate::retry::RetryPolicy;
@@ -169,7 +169,7 @@ impl Rules {
     }
 
     fn is_any(&self) -> bool {
-        self.links() != Links::NONE || self.tenant.is_some()
+        self.flags() != JobFlags::NONE || self.tenant.is_some()
     }
 
     /// The same for a job that runs once more after the one that has its unique key.
@@ -186,13 +186,13 @@ impl Rules {
     }
 
     /// The bits of a new job under these rules.
-    pub(crate) fn links(&self) -> Links {
-        Links::NONE
-            .and(Links::CHILD, self.parent.is_some())
-            .and(Links::FAMILY, self.family.is_some())
-            .and(Links::KEY, self.key.is_some())
-            .and(Links::UNIQUE, self.unique.is_some())
-            .and(Links::WAITS, !self.prerequisites.is_empty())
+    pub(crate) fn flags(&self) -> JobFlags {
+        JobFlags::NONE
+            .and(JobFlags::CHILD, self.parent.is_some())
+            .and(JobFlags::FAMILY, self.family.is_some())
+            .and(JobFlags::KEY, self.key.is_some())
+            .and(JobFlags::UNIQUE, self.unique.is_some())
+            .and(JobFlags::WAITS, !self.prerequisites.is_empty())
             .with(self.options_bits())
     }
 
@@ -202,14 +202,14 @@ impl Rules {
     }
 
     /// The bits that a job takes over with the options of a duplicate.
-    pub(crate) fn options_bits(&self) -> Links {
-        Links::NONE
-            .and(Links::DEADLINE, self.deadline.is_some())
+    pub(crate) fn options_bits(&self) -> JobFlags {
+        JobFlags::NONE
+            .and(JobFlags::DEADLINE, self.deadline.is_some())
             .and(
-                Links::DEADLINE_MOVES,
+                JobFlags::DEADLINE_MOVES,
                 matches!(self.deadline, Some(When::In(_))),
             )
-            .and(Links::TAGS, !self.tags.is_empty())
+            .and(JobFlags::TAGS, !self.tags.is_empty())
     }
 
     fn check(&self, job: &NewJob) -> Result<()> {

@@ -6,18 +6,18 @@ use rusqlite::types::ValueRef;
 use rusqlite::{CachedStatement, Connection, OptionalExtension, Row, params};
 
 use super::claimable::queues;
-use super::counts::CountChanges;
 use super::deadlines;
-use super::events::NewEvent;
 use super::families;
-use super::links::Links;
 use super::settle::Held;
 use super::shares::{Contender, Shares};
 use super::statement::statements;
+use super::tx::CountChanges;
+use super::tx::NewEvent;
 use super::tx::Tx;
 use crate::error::Kind;
 use crate::event::EventKind;
 use crate::family::Stage;
+use crate::flags::JobFlags;
 use crate::job::JobId;
 use crate::outcome::Budget;
 use crate::part::{Of, Part, Parts};
@@ -107,7 +107,7 @@ pub(crate) struct ClaimedJob {
     pub(crate) budget: Budget,
     /// None where it cannot be read as text: the attempt fails alone.
     pub(crate) payload: Option<String>,
-    pub(crate) links: Links,
+    pub(crate) flags: JobFlags,
     pub(crate) parent: Option<JobId>,
     /// Which part of a parent is due.
     pub(crate) stage: Stage,
@@ -120,7 +120,7 @@ impl ClaimedJob {
             attempt: self.attempt,
             queue: self.queue,
             runner,
-            links: self.links,
+            flags: self.flags,
             parent: self.parent,
         }
     }
@@ -174,10 +174,6 @@ pub(crate) fn claim(
     shares: &mut Shares,
 ) -> Result<Vec<ClaimedJob>> {
     let queues = queues(tx.conn, wish, &tx.counts)?;
-    if queues.iter().any(|queue| queue.ring.is_some()) {
-        // After a step of the clock the starts that are in the file have to move first.
-        tx.follow_clock()?;
-    }
     let mut contenders = Vec::with_capacity(queues.len());
     for queue in &queues {
         contenders.push(queue.contender(tx.conn, wish, tx.now_ms)?);
@@ -357,10 +353,10 @@ impl<'a, 'c> Taking<'a, 'c> {
             ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
             _ => None,
         };
-        let links: Links = row.get(9)?;
+        let flags: JobFlags = row.get(9)?;
         let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
         drop(rows);
-        let is_late = wish.aside.has(Part::Deadlines) && links.has(Links::DEADLINE);
+        let is_late = wish.aside.has(Part::Deadlines) && flags.has(JobFlags::DEADLINE);
         if is_late && deadlines::is_over_by_row(tx, JobId(id))? {
             return Ok(None);
         }
@@ -383,9 +379,9 @@ impl<'a, 'c> Taking<'a, 'c> {
             kind,
             budget,
             payload,
-            links,
+            flags,
             parent,
-            stage: families::stage(tx.conn, job, links)?,
+            stage: families::stage(tx.conn, job, flags)?,
         }))
     }
 }

@@ -3,11 +3,11 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use super::claim::{ClaimFor, Wish};
-use super::counts::CountChanges;
 use super::queues::is_all_paused;
 use super::rate::Ring;
 use super::shares::Contender;
 use super::statement::statements;
+use super::tx::CountChanges;
 use crate::error::Kind;
 use crate::part::{Of, Part};
 use crate::state::State;

@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 
 use super::statement::statements;
 use crate::Result;
-use crate::part::{Of, Part, Parts};
 use crate::state::State;
 
 statements! {
-    /// One upsert per (queue, state) and transaction.
-    hot COUNT_ADD = "INSERT INTO jobq_count (queue_id, state, jobs) VALUES (?1, ?2, ?3)
-        ON CONFLICT (queue_id, state) DO UPDATE SET jobs = jobs + excluded.jobs";
     /// A row per queue and state: small whatever the number of jobs.
     hot COUNTS_BY_STATE = "SELECT state, sum(jobs) FROM jobq_count GROUP BY state";
     cold COUNTS_RECOUNT = "SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state";
@@ -51,79 +47,6 @@ impl Counts {
     pub(crate) fn add(&mut self, state: State, jobs: i64) {
         let count = &mut self.0[state as usize];
         *count = count.saturating_add_signed(jobs);
-    }
-}
-
-/// What a transaction has changed so far.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct CountChanges(Vec<(i64, State, i64)>);
-
-impl CountChanges {
-    pub(crate) fn add(&mut self, queue: i64, state: State, jobs: i64) {
-        match self
-            .0
-            .iter_mut()
-            .find(|change| change.0 == queue && change.1 == state)
-        {
-            Some(change) => change.2 += jobs,
-            None => self.0.push((queue, state, jobs)),
-        }
-    }
-
-    /// A job of `queue` went from one state to another.
-    pub(crate) fn moved(&mut self, queue: i64, from: State, to: State) {
-        debug_assert!(from.may_become(to), "{from} → {to}");
-        self.add(queue, from, -1);
-        self.add(queue, to, 1);
-    }
-
-    /// How many jobs have come to `state`, less those that have left it.
-    pub(crate) fn change(&self, state: State) -> i64 {
-        self.0
-            .iter()
-            .filter(|change| change.1 == state)
-            .map(|change| change.2)
-            .sum()
-    }
-
-    /// The same for one queue.
-    pub(crate) fn change_in(&self, queue: i64, state: State) -> i64 {
-        let change = self
-            .0
-            .iter()
-            .find(|change| (change.0, change.1) == (queue, state));
-        change.map_or(0, |change| change.2)
-    }
-
-    /// How many more live jobs `queue` has, or fewer.
-    pub(crate) fn live_change(&self, queue: i64) -> i64 {
-        let changes = self.0.iter();
-        changes
-            .filter(|change| change.0 == queue && !change.1.is_final())
-            .map(|change| change.2)
-            .sum()
-    }
-
-    /// The queues that have gained jobs in `state`.
-    pub(crate) fn grown(&self, state: State) -> Vec<i64> {
-        self.0
-            .iter()
-            .filter(|change| change.1 == state && change.2 > 0)
-            .map(|change| change.0)
-            .collect()
-    }
-
-    /// Writes what has changed and forgets it.
-    pub(crate) fn flush(&mut self, conn: &Connection, aside: &Parts) -> Result<()> {
-        for (queue, state, jobs) in self.0.drain(..).filter(|change| change.2 != 0) {
-            if aside.has(Part::CountersOf(queue)) {
-                continue;
-            }
-            let mut add = conn.prepare_cached(COUNT_ADD)?;
-            add.execute(params![queue, state.code(), jobs])
-                .of(Part::CountersOf(queue))?;
-        }
-        Ok(())
     }
 }
 

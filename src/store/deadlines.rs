@@ -2,9 +2,9 @@
 
 use rusqlite::{Connection, params};
 
-use super::due;
-use super::ended;
-use super::head;
+use super::cancel;
+use super::job_row;
+use super::statement::moment;
 use super::statement::statements;
 use super::tx::Tx;
 use crate::clock::timestamp;
@@ -88,16 +88,14 @@ pub(crate) fn fix(conn: &Connection) -> Result<()> {
 pub(crate) fn next(conn: &Connection) -> Result<Option<i64>> {
     Ok(conn
         .prepare_cached(DEADLINE_NEXT)?
-        .query_row([], |row| due::moment(row, 0))?)
+        .query_row([], |row| moment(row, 0))?)
 }
 
 /// Whether a deadline has passed.
 pub(crate) fn is_any_late(tx: &mut Tx<'_>) -> Result<bool> {
-    if tx.is_aside(Part::Deadlines) || next(tx.conn).of(Part::Deadlines)?.is_none() {
+    if tx.is_aside(Part::Deadlines) {
         return Ok(false);
     }
-    // What is past by a clock that has just stepped may not be.
-    tx.follow_clock()?;
     let is_late = next(tx.conn)
         .of(Part::Deadlines)?
         .is_some_and(|at_ms| at_ms <= tx.now_ms);
@@ -113,7 +111,7 @@ fn past(tx: &Tx<'_>, limit: usize) -> Result<Vec<(JobId, i64)>> {
     while let Some(row) = rows.next()? {
         let job = JobId(row.get(0)?);
         if !tx.is_aside(Part::Job(job)) && past.len() < limit {
-            past.push((job, due::moment(row, 1)?.unwrap_or(tx.now_ms)));
+            past.push((job, moment(row, 1)?.unwrap_or(tx.now_ms)));
         }
     }
     Ok(past)
@@ -123,7 +121,7 @@ fn past(tx: &Tx<'_>, limit: usize) -> Result<Vec<(JobId, i64)>> {
 pub(crate) fn is_over_by_row(tx: &Tx<'_>, job: JobId) -> Result<bool> {
     let mut statement = tx.conn.prepare_cached(DEADLINE_OF)?;
     let mut rows = statement.query([job.0])?;
-    let deadline = rows.next()?.map(|row| due::moment(row, 0)).transpose()?;
+    let deadline = rows.next()?.map(|row| moment(row, 0)).transpose()?;
     Ok(deadline.flatten().is_some_and(|at_ms| at_ms <= tx.now_ms))
 }
 
@@ -146,7 +144,7 @@ fn miss(tx: &mut Tx<'_>, job: JobId, at_ms: i64) -> Result<()> {
         let error = format!("the deadline of job {job} cannot be removed: its index is damaged");
         return Err(Error::new(Kind::Sqlite, error));
     }
-    let Some(head) = head::find(tx.conn, job)? else {
+    let Some(head) = job_row::find(tx.conn, job)? else {
         return Ok(());
     };
     if matches!(
@@ -154,7 +152,7 @@ fn miss(tx: &mut Tx<'_>, job: JobId, at_ms: i64) -> Result<()> {
         State::Scheduled | State::Blocked | State::Pending
     ) {
         let at = timestamp(at_ms);
-        ended::cancel(tx, job, &format!("it had not begun by its deadline, {at}"))?;
+        cancel::cancel_by_rule(tx, job, &format!("it had not begun by its deadline, {at}"))?;
     }
     Ok(())
 }

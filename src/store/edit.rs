@@ -4,15 +4,14 @@ use std::time::Duration;
 
 use rusqlite::params;
 
-use super::checked::{EnqueueLimits, check_payload, derived_key};
-use super::enqueue::Due;
-use super::events::NewEvent;
-use super::head::{self, Head};
+use super::checked::{CheckedJob, EnqueueLimits, Rules, check_payload, derived_key};
+use super::job_row::{self, JobRow};
 use super::room::{self, Bounds};
 use super::statement::statements;
-use super::tx::Tx;
-use super::{edit_rules, ended, places, uniques};
+use super::tx::{NewEvent, Tx};
+use super::{deadlines, edit_rules, enqueue, families, places, release, uniques};
 use crate::clock::millis;
+use crate::due::Due;
 use crate::event::EventKind;
 use crate::job::{JobId, NewJob, Priority, When, check_name};
 use crate::json::object::with_field;
@@ -22,6 +21,15 @@ use crate::state::State;
 use crate::{Error, Result};
 
 statements! {
+    hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
+            backoff = ?6, retry_delay_ms = ?7, jitter = ?8, timeout_ms = ?9, unique_for_ms = ?10, tenant = ?11,
+            deadline = ?12, links = (links & ~352) | ?13, updated_at = ?14
+        WHERE id = ?1 AND state IN (0, 1, 2)";
+    hot JOB_RESCHEDULE_DELAY = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3 WHERE id = ?1 AND state IN (0, 1)
+        AND (state = 1 OR ?2 IS NOT NULL)";
+    hot PAYLOAD_DELETE = "DELETE FROM jobq_payload WHERE job_id = ?1";
+    hot TAGS_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1";
+
     hot JOB_EDIT_IF_NOT_RUNNING = "UPDATE jobq_job SET queue_id = coalesce(?2, queue_id), priority = coalesce(?3, priority),
             max_retries = coalesce(?4, max_retries), backoff = coalesce(?5, backoff),
             retry_delay_ms = coalesce(?6, retry_delay_ms), jitter = coalesce(?7, jitter),
@@ -31,20 +39,6 @@ statements! {
         WHERE id = ?1 AND state = 0";
     hot PAYLOAD_GET = "SELECT payload FROM jobq_payload WHERE job_id = ?1";
     hot PAYLOAD_REPLACE = "UPDATE jobq_payload SET payload = ?2 WHERE job_id = ?1";
-    hot JOB_REMOVE_IF_FINAL = "DELETE FROM jobq_job WHERE id = ?1 AND state >= 5";
-    /// A job may have any number of events: the first of them, by the index of their job.
-    hot EVENTS_REMOVE_SOME_OF_JOB = "DELETE FROM jobq_event
-        WHERE id IN (SELECT id FROM jobq_event WHERE job_id = ?1 ORDER BY id LIMIT ?2)";
-    hot OUTCOME_FORGET = "UPDATE jobq_outcome SET result = NULL WHERE job_id = ?1";
-}
-
-/// What cancelling a job did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cancelled {
-    /// It did not run: it is cancelled.
-    Now,
-    /// It runs: its attempt has been asked to stop.
-    Requested,
 }
 
 /// What is to be changed of a job; what is none stays.
@@ -87,30 +81,14 @@ pub struct JobUpdate {
     pub payload_fields: Vec<(Vec<String>, Option<String>)>,
 }
 
-pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
-    let head = head::get(tx.conn, id)?;
-    if head.state.is_final() {
-        return Err(Error::wrong_state(format!(
-            "job {id} is {} already",
-            head.state
-        )));
-    }
-    if head.state == State::Running {
-        ended::request_cancel(tx, id, None)?;
-        return Ok(Cancelled::Requested);
-    }
-    ended::cancel_now(tx, (id, &head), None)?;
-    Ok(Cancelled::Now)
-}
-
 pub(crate) fn edit(
     tx: &mut Tx<'_>,
     id: JobId,
     edit: &JobUpdate,
     limits: &EnqueueLimits,
 ) -> Result<()> {
-    let head = head::get(tx.conn, id)?;
-    let Head { state, queue, .. } = head;
+    let head = job_row::get(tx.conn, id)?;
+    let JobRow { state, queue, .. } = head;
     if state == State::Running {
         return Err(
             Error::wrong_state(format!("job {id} is running and cannot be edited")).with_hint(
@@ -169,7 +147,7 @@ pub(crate) fn edit(
 /// A unique key that was derived from the payload follows it.
 fn edit_payload(
     tx: &mut Tx<'_>,
-    (id, head): (JobId, &Head),
+    (id, head): (JobId, &JobRow),
     (edit, limits): (&JobUpdate, &EnqueueLimits),
 ) -> Result<()> {
     if edit.payload.is_none() && edit.payload_fields.is_empty() {
@@ -204,48 +182,86 @@ fn edit_payload(
 /// Gives a scheduled job another time.
 pub(crate) fn reschedule(tx: &mut Tx<'_>, id: JobId, when: When) -> Result<()> {
     let Some(due) = Due::of(when, tx.now_ms) else {
-        return ended::due(tx, id);
+        return release::due(tx, id);
     };
-    if !due.fixed {
-        tx.follow_clock()?;
-    }
     tx.conn
         .prepare_cached(JOB_RESCHEDULE_IF_SCHEDULED)?
         .execute(params![id.0, due.run_at_ms, due.fixed, tx.now_ms])?;
     Ok(())
 }
 
-/// So many events are removed at once: up to 64 KiB each.
-pub(crate) const EVENTS_AT_ONCE: usize = 100;
-
-/// What one part of a removal took away.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Removed {
-    pub(crate) events: usize,
-    /// The job itself went with the last of its events. Else it has some yet, and is still there.
-    pub(crate) is_gone: bool,
+/// Payload and options of the new job take the place of the old one's. What ties it to other jobs
+/// stays, and so does its concurrency key.
+pub(crate) fn replace(
+    tx: &mut Tx<'_>,
+    job: &CheckedJob,
+    (id, head): (JobId, &JobRow),
+) -> Result<()> {
+    let none = Rules::default();
+    let rules = job.rules.as_deref().unwrap_or(&none);
+    let ids = enqueue::ids(tx, job)?;
+    if ids.0 != head.queue {
+        room::check(tx, ids.0, job.bounds.as_ref())?;
+    }
+    let deadline = rules.deadline_ms(tx.now_ms);
+    let unique = rules.unique.as_ref();
+    tx.conn
+        .prepare_cached(JOB_REPLACE_IF_NOT_BEGUN)?
+        .execute(params![
+            id.0,
+            ids.0,
+            ids.1,
+            job.priority.code(),
+            job.retry.max_retries,
+            job.retry.backoff.code(),
+            millis(job.retry.delay),
+            job.retry.jitter == Jitter::Tenth,
+            job.timeout_ms,
+            unique.and_then(|unique| unique.for_ms),
+            rules.tenant,
+            deadline,
+            rules.options_bits(),
+            tx.now_ms
+        ])?;
+    tx.counts.add(head.queue, head.state, -1);
+    tx.counts.add(ids.0, head.state, 1);
+    tx.conn.prepare_cached(PAYLOAD_DELETE)?.execute([id.0])?;
+    tx.conn
+        .prepare_cached(enqueue::PAYLOAD_INSERT)?
+        .execute(params![id.0, job.payload])?;
+    tx.conn.prepare_cached(TAGS_DELETE)?.execute([id.0])?;
+    for (name, value) in &rules.tags {
+        tx.conn
+            .prepare_cached(enqueue::TAG_INSERT)?
+            .execute(params![name, value, id.0])?;
+    }
+    deadlines::disarm(tx, id)?;
+    if let Some(deadline) = deadline {
+        deadlines::arm(tx, id, deadline)?;
+    }
+    places::reorder(tx, id)?;
+    families::set_rules(tx, (id, head), rules.family)?;
+    tx.append(NewEvent::job(EventKind::Edited, id))?;
+    delay_anew(tx, job, (id, head.state))
 }
 
-/// Removes the oldest events of a final job, and the job once it has no more of them.
-pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<Removed> {
-    let Head { state, queue, .. } = head::get(tx.conn, id)?;
-    if !state.is_final() {
-        return Err(Error::wrong_state(format!(
-            "job {id} is {state}; only final jobs can be removed"
-        ))
-        .with_hint(format!("cancel it first: `jobq cancel {id}`")));
+/// A job that waits for its time waits for the new one's, and so does one that is in line for a place;
+/// one that may run stays so.
+fn delay_anew(tx: &mut Tx<'_>, job: &CheckedJob, (id, state): (JobId, State)) -> Result<()> {
+    if state == State::Scheduled && Due::of(job.when, tx.now_ms).is_none() {
+        return reschedule(tx, id, job.when);
     }
-    tx.flush_events()?;
-    let events = tx
-        .conn
-        .prepare_cached(EVENTS_REMOVE_SOME_OF_JOB)?
-        .execute(params![id.0, EVENTS_AT_ONCE as i64])?;
-    let is_gone = events < EVENTS_AT_ONCE;
-    if is_gone {
-        tx.conn
-            .prepare_cached(JOB_REMOVE_IF_FINAL)?
-            .execute([id.0])?;
-        tx.counts.add(queue, state, -1);
+    let due = Due::of(job.when, tx.now_ms);
+    tx.conn
+        .prepare_cached(JOB_RESCHEDULE_DELAY)?
+        .execute(params![
+            id.0,
+            due.as_ref().map(|due| due.run_at_ms),
+            due.as_ref().map(|due| due.fixed)
+        ])?;
+    if state == State::Blocked && due.is_some() {
+        places::leave(tx, id)?;
+        release::release_if_met(tx, id)?;
     }
-    Ok(Removed { events, is_gone })
+    Ok(())
 }

@@ -3,14 +3,15 @@
 use rusqlite::params;
 
 use super::edit::JobUpdate;
-use super::enqueue::{Due, TAG_INSERT};
-use super::head::{self, Head};
-use super::links::Links;
+use super::enqueue::TAG_INSERT;
+use super::job_row::{self, JobRow};
 use super::statement::statements;
 use super::tx::Tx;
-use super::{deadlines, ended, families, places, uniques};
+use super::{deadlines, families, places, release, uniques};
 use crate::clock::millis;
+use crate::due::Due;
 use crate::family::{GROUP_KIND, Stage};
+use crate::flags::JobFlags;
 use crate::job::{JobId, When};
 use crate::limit::Update;
 use crate::state::State;
@@ -32,7 +33,7 @@ statements! {
 }
 
 /// Changes what the edit names; a job that is `head` before.
-pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &Head), edit: &JobUpdate) -> Result<()> {
+pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), edit: &JobUpdate) -> Result<()> {
     match &edit.tenant {
         Update::Keep => {}
         tenant => {
@@ -94,7 +95,7 @@ fn set_tags(tx: &Tx<'_>, id: JobId, tags: &[(String, Option<String>)]) -> Result
 /// Another unique key, which must be free, or none.
 pub(super) fn set_unique(
     tx: &mut Tx<'_>,
-    (id, head): (JobId, &Head),
+    (id, head): (JobId, &JobRow),
     key: Option<&str>,
 ) -> Result<()> {
     if head.state.is_final() {
@@ -123,7 +124,11 @@ fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Update<std::time::Duration>) -
     Ok(())
 }
 
-fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Update<When>) -> Result<()> {
+fn set_deadline(
+    tx: &mut Tx<'_>,
+    (id, head): (JobId, &JobRow),
+    deadline: Update<When>,
+) -> Result<()> {
     let waits = matches!(
         head.state,
         State::Scheduled | State::Blocked | State::Pending
@@ -133,19 +138,16 @@ fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Update<Wh
             "job {id} has begun or ended; a deadline is for jobs that have not"
         )));
     }
-    if matches!(deadline, Update::Set(When::In(_))) {
-        tx.follow_clock()?;
-    }
     let at_ms = deadline
         .of(None)
         .map(|deadline| Due::moment(deadline, tx.now_ms).run_at_ms);
-    let links = Links::NONE.and(Links::DEADLINE, at_ms.is_some()).and(
-        Links::DEADLINE_MOVES,
+    let flags = JobFlags::NONE.and(JobFlags::DEADLINE, at_ms.is_some()).and(
+        JobFlags::DEADLINE_MOVES,
         matches!(deadline, Update::Set(When::In(_))),
     );
     tx.conn
         .prepare_cached(JOB_SET_DEADLINE_IF_NOT_BEGUN)?
-        .execute(params![id.0, at_ms, links])?;
+        .execute(params![id.0, at_ms, flags])?;
     deadlines::disarm(tx, id)?;
     match at_ms {
         Some(at_ms) => deadlines::arm(tx, id, at_ms),
@@ -154,19 +156,19 @@ fn set_deadline(tx: &mut Tx<'_>, (id, head): (JobId, &Head), deadline: Update<Wh
 }
 
 /// Another concurrency key, or none: a job that may run needs a free place under it.
-fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &Head), key: Option<&str>) -> Result<()> {
+fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), key: Option<&str>) -> Result<()> {
     if families::is_of_kind(tx, id, GROUP_KIND)? {
         return Err(Error::invalid(
             "a group has no work of its own that a concurrency key could limit",
         )
         .with_hint("give the key to its children"));
     }
-    if families::stage(tx.conn, id, head.links)? == Stage::Finalize && !head.state.is_final() {
+    if families::stage(tx.conn, id, head.flags)? == Stage::Finalize && !head.state.is_final() {
         return Err(Error::wrong_state(format!(
             "job {id} is about to finalize; its concurrency key cannot be changed now"
         )));
     }
-    let before = head::get(tx.conn, id)?.state;
+    let before = job_row::get(tx.conn, id)?.state;
     places::leave(tx, id)?;
     tx.conn
         .prepare_cached(JOB_SET_KEY_IF_NOT_RUNNING)?
@@ -185,7 +187,7 @@ fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &Head), key: Option<&str>) -> Re
             Ok(())
         }
         // It was in line, perhaps.
-        State::Blocked => ended::release_if_met(tx, id),
+        State::Blocked => release::release_if_met(tx, id),
         _ => Ok(()),
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::connection::OpenConfig;
 use super::gate::Gate;
-use super::tx::Tx;
+use super::tx::{Hooks, Tx};
 use super::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
 use crate::{Error, Result};
 
@@ -18,11 +18,11 @@ pub(crate) struct Effects {
 }
 
 impl Effects {
-    pub(crate) fn new(config: OpenConfig) -> Effects {
+    pub(crate) fn new(config: OpenConfig, hooks: Hooks) -> Effects {
         let gate = Arc::new(Gate::default());
         Effects {
             line: Gate::default(),
-            writer: Mutex::new(Writer::to_lend(config, Arc::clone(&gate))),
+            writer: Mutex::new(Writer::to_lend((config, hooks), Arc::clone(&gate))),
             gate,
         }
     }

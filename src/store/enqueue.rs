@@ -3,20 +3,21 @@
 use rusqlite::params;
 
 use super::checked::{CheckedJob, Rules};
-use super::events::NewEvent;
 use super::families::{self, Admitted};
-use super::links::Links;
+use super::job_row;
 use super::numbers;
 use super::prerequisites::{self, Edge};
 use super::room;
 use super::statement::statements;
-use super::tx::Tx;
-use super::uniques::{self, Taken};
-use super::{deadlines, ended, places};
+use super::tx::{NewEvent, Tx};
+use super::uniques::{self, Replaceable, Taken};
+use super::{cancel, deadlines, edit, places};
 use crate::Result;
 use crate::clock::millis;
+use crate::due::Due;
 use crate::event::EventKind;
-use crate::job::{Enqueued, JobId, When};
+use crate::flags::JobFlags;
+use crate::job::{Enqueued, JobId};
 use crate::retry::Jitter;
 use crate::state::{State, WaitReason};
 
@@ -32,44 +33,8 @@ statements! {
     hot TAG_INSERT = "INSERT INTO jobq_tag (name, value, job_id) VALUES (?1, ?2, ?3)";
 }
 
-/// When a waiting job is due, and whether that moment was asked for or follows from a duration.
-pub(crate) struct Due {
-    pub(crate) run_at_ms: i64,
-    pub(crate) fixed: bool,
-}
-
-impl Due {
-    /// None where it is due already.
-    pub(crate) fn of(when: When, now_ms: i64) -> Option<Due> {
-        Some(Due::moment(when, now_ms)).filter(|due| due.run_at_ms > now_ms)
-    }
-
-    /// The same where it has passed, too.
-    pub(crate) fn moment(when: When, now_ms: i64) -> Due {
-        let run_at_ms = match when {
-            When::Now => now_ms,
-            When::In(delay) => after(millis(delay), now_ms),
-            When::At(at) => at.as_millisecond(),
-        };
-        Due {
-            run_at_ms,
-            fixed: !matches!(when, When::In(_)),
-        }
-    }
-}
-
-/// So long after now. The year 9999 is never, and still fits when a step of the clock moves it.
-pub(crate) fn after(wait_ms: i64, now_ms: i64) -> i64 {
-    const NEVER_MS: i64 = 253_402_300_799_999;
-    now_ms.saturating_add(wait_ms).min(NEVER_MS)
-}
-
 pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &CheckedJob) -> Result<Enqueued> {
     let due = Due::of(job.when, tx.now_ms);
-    let deadline = job.rules.as_ref().and_then(|rules| rules.deadline);
-    if due.as_ref().is_some_and(|due| !due.fixed) || matches!(deadline, Some(When::In(_))) {
-        tx.follow_clock()?;
-    }
     match &job.rules {
         None => enqueue_alone(tx, job, due),
         Some(rules) => enqueue_with(tx, job, rules, due),
@@ -147,14 +112,27 @@ fn enqueue_with(
     due: Option<Due>,
 ) -> Result<Enqueued> {
     let taken = match &rules.unique {
-        Some(unique) => uniques::claim(tx, job, unique)?,
+        Some(unique) => uniques::look_up(tx, unique)?,
         None => Taken::Free,
     };
     match taken {
         Taken::Free => insert_with(tx, job, rules, due),
         Taken::By(enqueued) => Ok(enqueued),
+        Taken::ByReplaceable(old) => replace(tx, job, &old),
         Taken::ByRunning(holder) => insert_with(tx, job, &rules.once_more_after(holder), due),
     }
+}
+
+/// The new job's payload and options go to the one that has its key.
+fn replace(tx: &mut Tx<'_>, job: &CheckedJob, old: &Replaceable) -> Result<Enqueued> {
+    edit::replace(tx, job, (old.job, &old.row))?;
+    Ok(Enqueued {
+        id: old.job,
+        state: job_row::get(tx.conn, old.job)?.state,
+        duplicate: true,
+        replaced: true,
+        rerun_of: old.rerun_of,
+    })
 }
 
 /// A new row under rules.
@@ -181,7 +159,7 @@ fn insert_with(
         _ => None,
     };
     let state = begins_in(job, unmet, (due.is_some(), place));
-    let links = rules.links().and(Links::WAITS, !edges.is_empty());
+    let flags = rules.flags().and(JobFlags::WAITS, !edges.is_empty());
     let deadline_ms = rules.deadline_ms(tx.now_ms);
     let mut insert = tx.conn.prepare_cached(JOB_INSERT_WITH_RULES)?;
     let id = insert.insert(columns!(
@@ -190,7 +168,7 @@ fn insert_with(
         ids,
         state,
         due,
-        links,
+        flags,
         unmet as i64,
         rules.parent.map(|parent| parent.job.0),
         rules.key,
@@ -219,7 +197,7 @@ fn insert_with(
         return Ok(enqueued);
     };
     // Those whom it doomed are gone, and so is everybody it could have waited for.
-    ended::cancel(tx, id, &reason)?;
+    cancel::cancel_by_rule(tx, id, &reason)?;
     Ok(Enqueued {
         state: State::Cancelled,
         ..enqueued

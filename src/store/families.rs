@@ -4,17 +4,17 @@
 //! waiting, without a worker, and each child that ends is counted. What children of one parent end in
 //! one transaction is one update of its row, and the parent's fate is decided once.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Connection, OptionalExtension, params};
 
+use super::cancel;
 use super::checked::{CheckedJob, FamilyRules};
-use super::ended::{self, Ended, Offspring};
-use super::head::{self, Head};
-use super::links::{Links, link};
+use super::job_row::{self, JobRow};
+use super::release;
 use super::statement::statements;
-use super::tx::Tx;
+use super::transition;
+use super::tx::{ChildAction, Ended, FamilyChange, Tx};
 use crate::family::{ChildPolicy, Family, Fate, GROUP_KIND, PrerequisiteRule, Stage};
+use crate::flags::JobFlags;
 use crate::job::{AttemptRef, Children, JobId, Parent};
 use crate::part::{Of, Part};
 use crate::state::State;
@@ -63,7 +63,7 @@ pub(crate) struct HeldBy {
 /// Lets a new child in, where its parent lives and can still take one.
 pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
     let id = parent.job;
-    let head = head::find(tx.conn, id)?.ok_or_else(|| {
+    let head = job_row::find(tx.conn, id)?.ok_or_else(|| {
         Error::not_found(format!("there is no job {id} to be the parent"))
             .with_hint("`jobq list` shows the jobs in the file")
     })?;
@@ -76,7 +76,7 @@ pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
     if let Some(by) = parent.spawned_by {
         by.check(tx)?;
     }
-    let stage = stage(tx.conn, id, head.links)?;
+    let stage = stage(tx.conn, id, head.flags)?;
     if stage == Stage::Finalize {
         return Err(Error::wrong_state(format!(
             "job {id} finalizes; it can get no more children"
@@ -91,7 +91,7 @@ pub(crate) fn admit(tx: &Tx<'_>, parent: Parent) -> Result<Admitted> {
     });
     Ok(Admitted {
         parent: id,
-        founds: !head.links.has(Links::FAMILY),
+        founds: !head.flags.has(JobFlags::FAMILY),
         grandparent: head.parent,
         held_by,
         spawned_by: parent.spawned_by,
@@ -103,7 +103,7 @@ pub(crate) fn takes_children_of(tx: &Tx<'_>, job: &CheckedJob) -> Result<bool> {
     let Some(parent) = job.rules.as_ref().and_then(|rules| rules.parent) else {
         return Ok(true);
     };
-    let head = head::find(tx.conn, parent.job)?;
+    let head = job_row::find(tx.conn, parent.job)?;
     Ok(head.is_some_and(|head| !head.state.is_final()))
 }
 
@@ -117,14 +117,14 @@ pub(crate) fn join(tx: &mut Tx<'_>, admitted: &Admitted) -> Result<()> {
             FamilyRules::default(),
         )?;
     }
-    tx.families.change(admitted.parent).total += 1;
+    tx.pending.family(admitted.parent).total += 1;
     Ok(())
 }
 
 /// Whether a job whose own attempt has completed is not done with that: it has children, or may get
 /// some. Once it has finalized it is, unless a child was put back meanwhile that is live or has failed.
-pub(crate) fn goes_on(tx: &Tx<'_>, job: JobId, links: Links) -> Result<bool> {
-    if !links.has(Links::FAMILY) {
+pub(crate) fn goes_on(tx: &Tx<'_>, job: JobId, flags: JobFlags) -> Result<bool> {
+    if !flags.has(JobFlags::FAMILY) {
         return Ok(false);
     }
     let family = get(tx.conn, job)?;
@@ -145,16 +145,16 @@ pub(crate) fn found(
         rules.policy.code(),
         rules.finalize
     ])?;
-    link(tx, job, Links::FAMILY)
+    job_row::set_flags(tx.conn, job, JobFlags::FAMILY)
 }
 
 /// Gives a job that has not begun the rules of another for its children, and takes away its own.
 pub(crate) fn set_rules(
     tx: &Tx<'_>,
-    (job, head): (JobId, &Head),
+    (job, head): (JobId, &JobRow),
     rules: Option<FamilyRules>,
 ) -> Result<()> {
-    if rules.is_none() && !head.links.has(Links::FAMILY) {
+    if rules.is_none() && !head.flags.has(JobFlags::FAMILY) {
         return Ok(());
     }
     let FamilyRules { policy, finalize } = rules.unwrap_or_default();
@@ -164,7 +164,7 @@ pub(crate) fn set_rules(
         policy.code(),
         finalize
     ])?;
-    link(tx, job, Links::FAMILY)
+    job_row::set_flags(tx.conn, job, JobFlags::FAMILY)
 }
 
 pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, stage: Stage) -> Result<()> {
@@ -186,8 +186,8 @@ pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<
 }
 
 /// Which part of the job is due.
-pub(crate) fn stage(conn: &Connection, job: JobId, links: Links) -> Result<Stage> {
-    if !links.has(Links::FAMILY) {
+pub(crate) fn stage(conn: &Connection, job: JobId, flags: JobFlags) -> Result<Stage> {
+    if !flags.has(JobFlags::FAMILY) {
         return Ok(Stage::Run);
     }
     Ok(get(conn, job)?.map_or(Stage::Run, |family| family.stage))
@@ -212,39 +212,6 @@ pub(crate) fn get(conn: &Connection, job: JobId) -> Result<Option<Family>> {
         .optional()?)
 }
 
-/// What a transaction has changed for each parent so far.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct FamilyChanges(BTreeMap<JobId, FamilyChange>);
-
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct FamilyChange {
-    pub(crate) total: i64,
-    pub(crate) done: i64,
-    pub(crate) failed: i64,
-    first_failed: Option<JobId>,
-}
-
-impl FamilyChanges {
-    pub(crate) fn change(&mut self, parent: JobId) -> &mut FamilyChange {
-        self.0.entry(parent).or_default()
-    }
-
-    /// A child has ended.
-    pub(crate) fn child_ended(&mut self, parent: JobId, child: JobId, state: State) {
-        let change = self.change(parent);
-        if state == State::Completed {
-            change.done += 1;
-        } else {
-            change.failed += 1;
-            change.first_failed.get_or_insert(child);
-        }
-    }
-
-    pub(crate) fn take_next(&mut self) -> Option<(JobId, FamilyChange)> {
-        self.0.pop_first()
-    }
-}
-
 /// Counts what has changed, and decides the parent's fate where it waits.
 pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Result<()> {
     tx.conn.prepare_cached(FAMILY_COUNT)?.execute(params![
@@ -254,7 +221,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
         change.failed,
         change.first_failed.map(|child| child.0)
     ])?;
-    let Some(head) = head::find(tx.conn, parent)?.filter(|head| head.state == State::Waiting)
+    let Some(head) = job_row::find(tx.conn, parent)?.filter(|head| head.state == State::Waiting)
     else {
         return Ok(());
     };
@@ -268,29 +235,29 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     let ended = Ended {
         job: parent,
         to: State::Completed,
-        links: head.links,
+        flags: head.flags,
         parent: head.parent,
-        offspring: Offspring::LeftAlone,
+        children: ChildAction::LeaveAlone,
     };
     match family.fate() {
         Fate::Wait => Ok(()),
-        Fate::Complete => ended::parent(tx, ended, head.queue, None),
+        Fate::Complete => transition::finish_waiting(tx, ended, head.queue, None),
         Fate::Finalize => {
             set_stage(tx, parent, Stage::Finalize)?;
-            ended::finalize(tx, parent)
+            release::finalize(tx, parent)
         }
         fate @ (Fate::Fail | Fate::FailAndCancel) => {
             let error = cause(tx, &family)?;
             let ended = Ended {
                 to: State::Failed,
-                offspring: if fate == Fate::Fail {
-                    Offspring::LeftAlone
+                children: if fate == Fate::Fail {
+                    ChildAction::LeaveAlone
                 } else {
-                    Offspring::Cancelled
+                    ChildAction::Cancel
                 },
                 ..ended
             };
-            ended::parent(tx, ended, head.queue, Some(&error))
+            transition::finish_waiting(tx, ended, head.queue, Some(&error))
         }
     }
 }
@@ -356,10 +323,10 @@ pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> R
     let Some(family) = get(tx.conn, parent)? else {
         return Ok(false);
     };
-    let counted = family.children.failed as i64 + tx.families.change(parent).failed;
+    let counted = family.children.failed as i64 + tx.pending.family(parent).failed;
     let removed = counted - undone as i64;
     if removed > 0 {
-        let change = tx.families.change(parent);
+        let change = tx.pending.family(parent);
         change.failed -= removed;
         change.total -= removed;
     }
@@ -379,7 +346,7 @@ pub(crate) fn cancel_children(tx: &mut Tx<'_>, parent: JobId, state: State) -> R
     for (child, state) in children(tx.conn, parent)? {
         let part = Part::Job(child);
         if !state.is_final() && !tx.is_aside(part) {
-            ended::cancel(tx, child, &format!("its parent {parent} {verb}")).of(part)?;
+            cancel::cancel_by_rule(tx, child, &format!("its parent {parent} {verb}")).of(part)?;
         }
     }
     Ok(())
@@ -388,7 +355,7 @@ pub(crate) fn cancel_children(tx: &mut Tx<'_>, parent: JobId, state: State) -> R
 /// A child that is called off has never been one.
 pub(crate) fn leave(tx: &mut Tx<'_>, (parent, child): (JobId, JobId), from: State) -> Result<()> {
     tx.conn.prepare_cached(JOB_ORPHAN)?.execute([child.0])?;
-    tx.families.change(parent).total -= 1;
+    tx.pending.family(parent).total -= 1;
     if from.is_final() {
         child_is_back(tx, (parent, child), from)?;
     }
@@ -401,7 +368,7 @@ pub(crate) fn child_is_back(
     (parent, child): (JobId, JobId),
     from: State,
 ) -> Result<()> {
-    let change = tx.families.change(parent);
+    let change = tx.pending.family(parent);
     if from == State::Completed {
         change.done -= 1;
     } else {

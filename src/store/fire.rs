@@ -4,13 +4,12 @@
 use rusqlite::{Connection, params};
 
 use super::checked::{CheckedJob, EnqueueLimits};
-use super::due as due_times;
 use super::enqueue;
-use super::events::NewEvent;
 use super::records;
 use super::room::Bounds;
 use super::schedules::{self, Stored};
-use super::statement::statements;
+use super::statement::{moment, statements};
+use super::tx::NewEvent;
 use super::tx::Tx;
 use crate::clock::timestamp;
 use crate::event::EventKind;
@@ -48,7 +47,7 @@ pub(crate) fn next_fire(conn: &Connection) -> Result<Option<i64>> {
     while let Some(row) = rows.next()? {
         let (text, zone) = (schedules::text(row, 1)?, schedules::text(row, 2)?);
         if is_readable_here(&text, &zone) {
-            return Ok(due_times::moment(row, 0)?);
+            return Ok(moment(row, 0)?);
         }
     }
     Ok(None)
@@ -69,7 +68,6 @@ pub(crate) fn unreadable_here(conn: &Connection) -> Result<Vec<(String, String)>
 /// knows it.
 pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize, bounds: Bounds) -> Result<()> {
     // What is due by a clock that has just stepped may not be.
-    tx.follow_clock()?;
     if tx.is_aside(Part::Schedules) {
         return Ok(());
     }
@@ -143,8 +141,8 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()>
         let rows = statement.query_map([], |row| {
             let text = |at| schedules::text(row, at);
             let stand = Stand {
-                next_at: due_times::moment(row, 3)?,
-                last_at: due_times::moment(row, 4)?,
+                next_at: moment(row, 3)?,
+                last_at: moment(row, 4)?,
             };
             Ok((row.get(0)?, text(1)?, text(2)?, stand))
         })?;

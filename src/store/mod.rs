@@ -13,22 +13,23 @@ mod audit;
 pub(crate) mod backlog;
 pub(crate) mod backup;
 pub(crate) mod batches;
+pub(crate) mod cancel;
 pub(crate) mod change;
 pub(crate) mod checked;
 pub(crate) mod claim;
 pub(crate) mod claimable;
+pub(crate) mod clock_step;
 pub(crate) mod command;
 pub(crate) mod connection;
+pub(crate) mod consequences;
 pub(crate) mod counts;
 mod damage;
 pub(crate) mod deadlines;
 pub(crate) mod dependents;
 pub(crate) mod drain;
-pub(crate) mod due;
 pub(crate) mod edit;
 pub(crate) mod edit_rules;
 pub(crate) mod effects;
-pub(crate) mod ended;
 pub(crate) mod enqueue;
 pub(crate) mod events;
 pub(crate) mod families;
@@ -38,10 +39,9 @@ pub(crate) mod fire;
 pub(crate) mod floor;
 mod foreign_log;
 pub(crate) mod gate;
-pub(crate) mod head;
 pub(crate) mod identity;
+pub(crate) mod job_row;
 pub(crate) mod last_ended;
-pub(crate) mod links;
 pub(crate) mod lock_holder;
 pub(crate) mod locks;
 pub(crate) mod names;
@@ -50,11 +50,14 @@ pub(crate) mod numbers;
 pub(crate) mod ownership;
 pub(crate) mod places;
 pub(crate) mod prerequisites;
+pub(crate) mod promote;
 pub(crate) mod prune;
 pub(crate) mod queues;
 pub(crate) mod rate;
 pub(crate) mod reader;
 pub(crate) mod records;
+pub(crate) mod release;
+pub(crate) mod remove;
 pub(crate) mod requeue;
 pub(crate) mod restore;
 pub(crate) mod room;
@@ -73,6 +76,7 @@ pub(crate) mod steps;
 pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
+pub(crate) mod transition;
 pub(crate) mod tx;
 pub(crate) mod uniques;
 pub(crate) mod unowned;
@@ -90,6 +94,12 @@ use schema::Schema;
 use seat::WriterSeat;
 use tx::Tx;
 use writer::Writer;
+
+/// What the rules of jobs do at the two ends of each write transaction.
+pub(crate) const HOOKS: tx::Hooks = tx::Hooks {
+    follow_clock: clock_step::follow,
+    consequences: consequences::follow,
+};
 
 /// An open file: its one writer, its readers, and the connection that is lent to applications.
 pub(crate) struct Store {
@@ -117,9 +127,9 @@ impl Store {
             schema,
         } = connection::open_first(&config)?;
         config.opened = Some(Arc::clone(&file));
-        let effects = Effects::new(config.clone());
+        let effects = Effects::new(config.clone(), HOOKS);
         let writer = (access == Access::ReadWrite)
-            .then(|| Writer::new(conn, config.clone(), effects.gate()));
+            .then(|| Writer::new(conn, (config.clone(), HOOKS), effects.gate()));
         Ok(Store {
             access,
             seat: WriterSeat::new(&config.path, writer, effects.gate())?,

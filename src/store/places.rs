@@ -7,8 +7,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::ended;
 use super::statement::statements;
+use super::transition;
 use super::tx::Tx;
 use crate::Result;
 use crate::job::JobId;
@@ -174,7 +174,7 @@ fn grant_to(tx: &mut Tx<'_>, (key, urgency): (&str, i64), job: JobId) -> Result<
         .prepare_cached(PLACE_DELETE)?
         .query_row([job.0], |_| Ok(()))?;
     add(tx, key, (true, urgency), job)?;
-    ended::granted(tx, job)
+    transition::granted(tx, job)
 }
 
 /// The jobs that hold a place, at most so many.

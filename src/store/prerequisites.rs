@@ -4,15 +4,18 @@ use std::collections::{HashMap, HashSet, VecDeque};
 
 use rusqlite::{OptionalExtension, params};
 
+use super::cancel;
 use super::checked::Rules;
-use super::ended;
 use super::families::{self, Admitted};
-use super::head;
-use super::links::{Links, link};
+use super::job_row::{self, JobRow};
+use super::release;
 use super::statement::statements;
+use super::transition::OUTCOME_SET_ERROR;
 use super::tx::Tx;
+use super::uniques;
 use crate::error::Kind;
 use crate::family::{PrerequisiteRule, Release, Stage};
+use crate::flags::JobFlags;
 use crate::job::JobId;
 use crate::part::{Of, Part};
 use crate::state::State;
@@ -215,7 +218,7 @@ fn held_up_by(tx: &Tx<'_>, from: (JobId, Held), among: &HashSet<JobId>) -> Resul
 }
 
 fn parent_of(tx: &Tx<'_>, job: JobId) -> Result<Option<JobId>> {
-    Ok(head::find(tx.conn, job)?.and_then(|head| head.parent))
+    Ok(job_row::find(tx.conn, job)?.and_then(|head| head.parent))
 }
 
 /// Writes a new job's edges.
@@ -229,7 +232,7 @@ pub(crate) fn add(tx: &Tx<'_>, job: JobId, edges: &[Edge]) -> Result<()> {
             edge.met
         ])?;
         if !edge.met {
-            link(tx, edge.needs, Links::NEEDED)?;
+            job_row::set_flags(tx.conn, edge.needs, JobFlags::NEEDED)?;
         }
     }
     Ok(())
@@ -244,8 +247,8 @@ pub(crate) fn ended(tx: &mut Tx<'_>, needs: JobId, state: State) -> Result<()> {
         }
         let followed = match rule.on_end(state) {
             Release::Met => meet(tx, (needs, rule), job),
-            Release::Cancel => ended::cancel(tx, job, &doom(needs, state)),
-            Release::CallOff => ended::call_off(tx, job, needs),
+            Release::Cancel => cancel::cancel_by_rule(tx, job, &doom(needs, state)),
+            Release::CallOff => call_off(tx, job, needs),
         };
         followed.of(part)?;
     }
@@ -266,10 +269,37 @@ pub(crate) fn own_part_done(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
 pub(crate) fn attempt_undone(tx: &mut Tx<'_>, spawner: JobId) -> Result<()> {
     for (job, _) in unmet_from(tx, spawner, FOR_AN_ATTEMPT)? {
         if !tx.is_aside(Part::Job(job)) {
-            ended::call_off(tx, job, spawner).of(Part::Job(job))?;
+            call_off(tx, job, spawner).of(Part::Job(job))?;
         }
     }
     Ok(())
+}
+
+/// Cancels what an attempt spawned that did not complete: it was never a child, not even where
+/// something else has cancelled it before.
+fn call_off(tx: &mut Tx<'_>, job: JobId, spawner: JobId) -> Result<()> {
+    let Some(head) = job_row::find(tx.conn, job)? else {
+        return Ok(());
+    };
+    if let Some(parent) = head.parent {
+        families::leave(tx, (parent, job), head.state)?;
+    }
+    if head.flags.has(JobFlags::UNIQUE) {
+        uniques::forget(tx, job)?;
+    }
+    if head.state.is_final() {
+        return Ok(());
+    }
+    let reason = format!("the attempt of job {spawner} that spawned it did not complete");
+    tx.conn
+        .prepare_cached(OUTCOME_SET_ERROR)?
+        .execute(params![job.0, reason])?;
+    let orphan = JobRow {
+        parent: None,
+        ..head
+    };
+    tx.called_off += 1;
+    cancel::cancel_now(tx, (job, &orphan), Some(&reason))
 }
 
 /// Who waits for a job by these rules, by age.
@@ -300,7 +330,7 @@ fn meet(tx: &mut Tx<'_>, (needs, rule): (JobId, PrerequisiteRule), job: JobId) -
         .query_row([job.0], |row| row.get(0))
         .optional()?;
     if left == Some(0) {
-        ended::release(tx, job)?;
+        release::release(tx, job)?;
     }
     Ok(())
 }
@@ -324,7 +354,7 @@ pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
             can_be_met(tx, needs, (known, attempt))? && !waits_for(tx, needs, (job, known))?;
         if keeps {
             unmet += 1;
-            link(tx, needs, Links::NEEDED)?;
+            job_row::set_flags(tx.conn, needs, JobFlags::NEEDED)?;
         }
         if keeps == was_met {
             let turn = if was_met {
@@ -360,7 +390,7 @@ fn can_be_met(
     needs: JobId,
     (rule, attempt): (Option<PrerequisiteRule>, Option<u32>),
 ) -> Result<bool> {
-    let Some(head) = head::find(tx.conn, needs)?.filter(|head| !head.state.is_final()) else {
+    let Some(head) = job_row::find(tx.conn, needs)?.filter(|head| !head.state.is_final()) else {
         return Ok(false);
     };
     Ok(match rule {
@@ -368,7 +398,7 @@ fn can_be_met(
             head.state == State::Running && Some(head.attempt) == attempt
         }
         Some(PrerequisiteRule::OwnPart) => {
-            families::stage(tx.conn, needs, head.links)? == Stage::Run
+            families::stage(tx.conn, needs, head.flags)? == Stage::Run
         }
         _ => true,
     })

@@ -6,9 +6,9 @@ use std::time::Duration;
 use rusqlite::{Connection, Row, params};
 
 use super::batches;
-use super::edit;
 use super::names::{self, Names};
 use super::records;
+use super::remove;
 use super::runners::RUNNERS_FORGET;
 use super::statement::statements;
 use super::tx::Tx;
@@ -161,7 +161,7 @@ impl Allowance {
 /// Else another transaction has to go on.
 pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId, allowance: &mut Allowance) -> Result<bool> {
     while !allowance.is_spent(tx.conn)? {
-        let removed = edit::remove(tx, id)?;
+        let removed = remove::remove(tx, id)?;
         allowance.events = allowance.events.saturating_sub(removed.events);
         if removed.is_gone {
             return Ok(true);

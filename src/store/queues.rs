@@ -5,10 +5,10 @@ use std::time::Duration;
 use rusqlite::{Connection, Row, params};
 
 use super::counts::Counts;
-use super::events::NewEvent;
 use super::names::find_queue;
 use super::rate;
 use super::statement::statements;
+use super::tx::NewEvent;
 use super::tx::Tx;
 use crate::clock::{millis, timestamp};
 use crate::event::EventKind;

@@ -5,8 +5,7 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::due::moment;
-use super::statement::statements;
+use super::statement::{moment, statements};
 use super::tx::Tx;
 use crate::Result;
 

@@ -100,10 +100,6 @@ pub(crate) fn last(conn: &Connection) -> Result<Option<JobId>> {
 }
 
 /// The error for a job that is not there.
-pub(crate) fn no_such_job(id: JobId) -> Error {
-    Error::not_found(format!("no job {id}")).with_hint("`jobq list` shows the jobs in the file")
-}
-
 /// The order of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Sort {

@@ -4,17 +4,15 @@ use std::collections::BTreeMap;
 
 use rusqlite::params;
 
-use super::edit::OUTCOME_FORGET;
-use super::ended::{self, Ended, Offspring};
-use super::events::NewEvent;
 use super::families;
-use super::head::{self, Head};
-use super::links::Links;
+use super::job_row::{self, JobRow};
 use super::statement::statements;
-use super::tx::Tx;
+use super::transition::{self, OUTCOME_FORGET};
+use super::tx::{ChildAction, Ended, NewEvent, Tx};
 use super::{deadlines, places, prerequisites, uniques};
 use crate::event::EventKind;
 use crate::family::Stage;
+use crate::flags::JobFlags;
 use crate::job::JobId;
 use crate::state::State;
 use crate::{Error, Result};
@@ -31,7 +29,7 @@ statements! {
 /// Puts a final job back: a parent with all its children that did not complete, and without its own
 /// part where that has been done.
 pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
-    let head = head::get(tx.conn, id)?;
+    let head = job_row::get(tx.conn, id)?;
     if !head.state.is_final() {
         return Err(Error::wrong_state(format!(
             "job {id} is {}; only final jobs can be retried",
@@ -42,7 +40,7 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     let mut back = BTreeMap::from([(id, head)]);
     while let Some((id, head)) = back.pop_first() {
         put_back(tx, id, &head)?;
-        if head.links.has(Links::FAMILY) && head.state != State::Completed {
+        if head.flags.has(JobFlags::FAMILY) && head.state != State::Completed {
             let Undone {
                 children,
                 any_removed,
@@ -51,7 +49,7 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
                 end_if_empty_group(tx, id)?;
             }
             for child in children {
-                back.insert(child, head::get(tx.conn, child)?);
+                back.insert(child, job_row::get(tx.conn, child)?);
             }
         }
     }
@@ -61,22 +59,22 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
 /// A group of which all children have been removed has nothing left to run, and gets no first child
 /// again: it is done.
 fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
-    let head = head::get(tx.conn, id)?;
+    let head = job_row::get(tx.conn, id)?;
     if head.state != State::Waiting || !families::is_group(tx, id)? {
         return Ok(());
     }
     let counted = families::get(tx.conn, id)?.map_or(0, |family| family.children.total as i64);
-    if counted + tx.families.change(id).total > 0 {
+    if counted + tx.pending.family(id).total > 0 {
         return Ok(());
     }
     let ended = Ended {
         job: id,
         to: State::Completed,
-        links: head.links,
+        flags: head.flags,
         parent: head.parent,
-        offspring: Offspring::LeftAlone,
+        children: ChildAction::LeaveAlone,
     };
-    ended::parent(tx, ended, head.queue, None)
+    transition::finish_waiting(tx, ended, head.queue, None)
 }
 
 /// The children of a parent that did not complete.
@@ -103,8 +101,8 @@ fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Undone> {
     })
 }
 
-fn put_back(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<()> {
-    if head.links.has(Links::UNIQUE) {
+fn put_back(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<()> {
+    if head.flags.has(JobFlags::UNIQUE) {
         uniques::take_again(tx, id)?;
     }
     deadlines::forget(tx, id)?;
@@ -124,22 +122,22 @@ fn put_back(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<()> {
     }
     if to == State::Waiting {
         // Without children that were put back its fate is decided at once.
-        tx.families.change(id);
+        tx.pending.family(id);
     }
     Ok(())
 }
 
-fn becomes(tx: &mut Tx<'_>, id: JobId, head: &Head) -> Result<State> {
-    if head.links.has(Links::FAMILY) && families::is_own_part_done(tx, id, head.state)? {
+fn becomes(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<State> {
+    if head.flags.has(JobFlags::FAMILY) && families::is_own_part_done(tx, id, head.state)? {
         return waits_for_children(tx, id);
     }
-    if head.links.has(Links::WAITS) && prerequisites::count_anew(tx, id)? > 0 {
+    if head.flags.has(JobFlags::WAITS) && prerequisites::count_anew(tx, id)? > 0 {
         return Ok(State::Blocked);
     }
-    if head.links.has(Links::FAMILY) && families::is_group(tx, id)? {
+    if head.flags.has(JobFlags::FAMILY) && families::is_group(tx, id)? {
         return waits_for_children(tx, id);
     }
-    if head.links.has(Links::KEY) && !places::take(tx, id)? {
+    if head.flags.has(JobFlags::KEY) && !places::take(tx, id)? {
         return Ok(State::Blocked);
     }
     Ok(State::Pending)

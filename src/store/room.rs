@@ -1,12 +1,10 @@
 //! Whether there is room for a new job: in its queue, and in the file.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, params};
 
 use super::checked::EnqueueLimits;
 use super::statement::statements;
-use super::tx::Tx;
+use super::tx::{QueueQuota, Tx};
 use crate::error::Kind;
 use crate::plural::count;
 use crate::{Error, Result};
@@ -38,21 +36,6 @@ impl Bounds {
     }
 }
 
-/// What a transaction has looked up so far.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Known {
-    queues: HashMap<i64, QueueRoom>,
-    /// The file's size, and for how many inserts it is good.
-    file: Option<(u64, u32)>,
-}
-
-#[derive(Clone, Debug)]
-struct QueueRoom {
-    own_limit: Option<u64>,
-    /// The live jobs that the counters had; what the transaction owes them comes on top.
-    live: Option<i64>,
-}
-
 /// Before a job is put into `queue`. Where the queue or the file is full nothing else is refused:
 /// what is there goes on.
 pub(crate) fn check(tx: &mut Tx<'_>, queue: i64, bounds: Option<&Bounds>) -> Result<()> {
@@ -65,11 +48,11 @@ pub(crate) fn check(tx: &mut Tx<'_>, queue: i64, bounds: Option<&Bounds>) -> Res
 }
 
 fn check_queue(tx: &mut Tx<'_>, queue: i64, bounds: &Bounds) -> Result<()> {
-    let known = match tx.room.queues.get(&queue) {
+    let known = match tx.quota.queues.get(&queue) {
         Some(known) => known,
         None => {
             let found = look_up(tx.conn, queue, bounds)?;
-            tx.room.queues.entry(queue).or_insert(found)
+            tx.quota.queues.entry(queue).or_insert(found)
         }
     };
     let Some(limit) = known.own_limit.or(bounds.max_queue_size) else {
@@ -77,7 +60,7 @@ fn check_queue(tx: &mut Tx<'_>, queue: i64, bounds: &Bounds) -> Result<()> {
     };
     let Some(counted) = known.live else {
         // Somebody else's job of this transaction was held to no limit here.
-        tx.room.queues.remove(&queue);
+        tx.quota.queues.remove(&queue);
         return check_queue(tx, queue, bounds);
     };
     let own_limit = known.own_limit;
@@ -104,14 +87,14 @@ fn check_queue(tx: &mut Tx<'_>, queue: i64, bounds: &Bounds) -> Result<()> {
     )))
 }
 
-fn look_up(conn: &Connection, queue: i64, bounds: &Bounds) -> Result<QueueRoom> {
+fn look_up(conn: &Connection, queue: i64, bounds: &Bounds) -> Result<QueueQuota> {
     let usual = bounds
         .max_queue_size
         .map(|max| i64::try_from(max).unwrap_or(i64::MAX));
     Ok(conn
         .prepare_cached(QUEUE_ROOM)?
         .query_row(params![queue, usual], |row| {
-            Ok(QueueRoom {
+            Ok(QueueQuota {
                 own_limit: row.get(0)?,
                 live: row.get(1)?,
             })
@@ -119,11 +102,11 @@ fn look_up(conn: &Connection, queue: i64, bounds: &Bounds) -> Result<QueueRoom> 
 }
 
 fn check_file(tx: &mut Tx<'_>, budget: u64) -> Result<()> {
-    let (size, left) = match tx.room.file {
+    let (size, left) = match tx.quota.file {
         Some((size, left)) if left > 0 => (size, left),
         _ => (file_bytes(tx.conn)?, LOOK_EVERY),
     };
-    tx.room.file = Some((size, left - 1));
+    tx.quota.file = Some((size, left - 1));
     if size < budget {
         return Ok(());
     }

@@ -7,12 +7,12 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::claim::{ClaimFor, budget};
-use super::events::NewEvent;
 use super::locks::{self, Lock};
 use super::numbers;
 use super::records;
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::statement::statements;
+use super::tx::NewEvent;
 use super::tx::Tx;
 use crate::Result;
 use crate::event::EventKind;
@@ -299,7 +299,7 @@ pub(super) fn decode_held(row: &Row<'_>, runner: i64) -> rusqlite::Result<HeldJo
             attempt: row.get(2).unwrap_or(0),
             queue: row.get(1).unwrap_or(0),
             runner,
-            links: row.get(12).unwrap_or_default(),
+            flags: row.get(12).unwrap_or_default(),
             parent: row.get_ref(13)?.as_i64().ok().map(JobId),
         },
         claimed_for,

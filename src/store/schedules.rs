@@ -5,12 +5,12 @@ use serde_json::value::RawValue;
 
 use super::checked::{CheckedJob, EnqueueLimits};
 use super::enqueue;
-use super::events::NewEvent;
 use super::fire;
 use super::numbers;
 use super::records;
 use super::room::Bounds;
 use super::statement::statements;
+use super::tx::NewEvent;
 use super::tx::Tx;
 use crate::clock::timestamp;
 use crate::event::EventKind;
@@ -264,7 +264,6 @@ fn find(conn: &Connection, name: &str) -> Result<Option<Stored>> {
 
 /// The file knows by which clock it begins: should that prove wrong, it goes on by the right one.
 fn first_slot(tx: &mut Tx<'_>, rule: &Rule) -> Result<Option<i64>> {
-    tx.follow_clock()?;
     Ok(rule.first(tx.now_ms))
 }
 

@@ -167,10 +167,7 @@ pub(crate) fn is_of_jobq(conn: &Connection) -> Result<bool> {
 }
 
 /// The version check of each write transaction: the file may have been upgraded under its writer.
-pub(crate) fn check_unchanged(conn: &Connection) -> Result<()> {
-    let found: i64 = conn
-        .prepare_cached(SCHEMA_VERSION)?
-        .query_row([], |row| row.get(0))?;
+pub(crate) fn check_unchanged(found: i64) -> Result<()> {
     if found == VERSION {
         return Ok(());
     }

@@ -4,21 +4,20 @@ use std::time::Duration;
 
 use rusqlite::params;
 
-use super::edit::OUTCOME_FORGET;
-use super::ended::{self, Ended, Offspring};
-use super::enqueue::Due;
-use super::events::NewEvent;
+use super::cancel;
 use super::families;
-use super::head;
-use super::links::Links;
+use super::job_row;
 use super::spawned::Spawned;
 use super::statement::statements;
-use super::tx::Tx;
+use super::transition::{self, OUTCOME_FORGET, OUTCOME_SET_ERROR};
+use super::tx::{ChildAction, Ended, NewEvent, Tx};
 use super::{deadlines, places, prerequisites};
 use crate::Result;
+use crate::due::Due;
 use crate::event::{AttemptEnd, EventKind};
 use crate::family::Stage;
 use crate::fault::{self, Fault};
+use crate::flags::JobFlags;
 use crate::job::{JobId, When};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::{State, WaitReason};
@@ -43,9 +42,6 @@ statements! {
     hot OUTCOME_SET_RESULT = "INSERT INTO jobq_outcome (job_id, result) VALUES (?1, ?2)
         ON CONFLICT (job_id) DO UPDATE SET result = coalesce(result, excluded.result), error = NULL";
     cold JOB_ATTEMPT = "SELECT attempt FROM jobq_job WHERE id = ?1";
-    /// A failed attempt's result is nobody's.
-    hot OUTCOME_SET_ERROR = "INSERT INTO jobq_outcome (job_id, error) VALUES (?1, ?2)
-        ON CONFLICT (job_id) DO UPDATE SET result = NULL, error = excluded.error";
 }
 
 /// The attempt that is to be ended.
@@ -56,7 +52,7 @@ pub(crate) struct Held {
     pub(crate) queue: i64,
     pub(crate) runner: i64,
     /// The rules it is under, as the claim found them.
-    pub(crate) links: Links,
+    pub(crate) flags: JobFlags,
     pub(crate) parent: Option<JobId>,
 }
 
@@ -97,10 +93,7 @@ pub(crate) fn settle_with(
 ) -> Result<Option<State>> {
     let held = &unfenced(tx, *held)?;
     let due = due_of(verdict, tx.now_ms);
-    if due.as_ref().is_some_and(|due| !due.fixed) {
-        tx.follow_clock()?;
-    }
-    let Some((to, links)) = change(tx, held, measured, (verdict, due.as_ref(), spawned))? else {
+    let Some((to, flags)) = change(tx, held, measured, (verdict, due.as_ref(), spawned))? else {
         return not_held(tx, held, measured);
     };
     // A request to cancel wins over another try.
@@ -122,7 +115,7 @@ pub(crate) fn settle_with(
     clear_result(tx, held, to, error.filter(|_| is_error))?;
     append_end(tx, held, measured, (kind, &end))?;
     tx.counts.moved(held.queue, State::Running, to);
-    let left = Held { links, ..*held };
+    let left = Held { flags, ..*held };
     match to {
         State::Waiting => return own_part_done(tx, &left, spawned).map(Some),
         State::Completed => spawned.add(tx)?,
@@ -137,7 +130,7 @@ pub(crate) fn settle_with(
 
 /// For what is written before the job's row, which names the attempt itself, has changed.
 fn is_held(tx: &Tx<'_>, held: &Held) -> Result<bool> {
-    let head = head::find(tx.conn, held.job)?;
+    let head = job_row::find(tx.conn, held.job)?;
     Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
 }
 
@@ -147,7 +140,7 @@ fn change(
     held: &Held,
     measured: &Measured,
     (verdict, due, spawned): (&Verdict, Option<&Due>, &Spawned),
-) -> Result<Option<(State, Links)>> {
+) -> Result<Option<(State, JobFlags)>> {
     let state = match (verdict, due) {
         (Verdict::Complete { result }, _) => {
             if spawned.founds_family && is_held(tx, held)? {
@@ -166,35 +159,35 @@ fn change(
     };
     match state {
         // While the attempt ran others may have begun to wait for it.
-        Some(state) => Ok(Some((state, head::get(tx.conn, held.job)?.links))),
+        Some(state) => Ok(Some((state, job_row::get(tx.conn, held.job)?.flags))),
         None => finish(tx, held, measured, State::Cancelled),
     }
 }
 
 /// The job is under rules and has ended: what follows is done before the transaction is.
 fn has_ended(tx: &mut Tx<'_>, held: &Held, to: State) {
-    tx.ended(Ended {
+    tx.pending.ended(Ended {
         job: held.job,
         to,
-        links: held.links,
+        flags: held.flags,
         parent: held.parent,
-        offspring: if to == State::Completed {
-            Offspring::LeftAlone
+        children: if to == State::Completed {
+            ChildAction::LeaveAlone
         } else {
-            Offspring::Cancelled
+            ChildAction::Cancel
         },
     });
 }
 
 /// An attempt that had begun has ended, and the job will be tried again.
 fn tried(tx: &mut Tx<'_>, held: &Held, to: State) -> Result<()> {
-    if held.links.has(Links::DEADLINE) {
+    if held.flags.has(JobFlags::DEADLINE) {
         deadlines::begun(tx, held.job)?;
     }
-    if held.links.has(Links::NEEDED) {
+    if held.flags.has(JobFlags::NEEDED) {
         prerequisites::attempt_undone(tx, held.job)?;
     }
-    if held.links.has(Links::KEY) && to == State::Scheduled {
+    if held.flags.has(JobFlags::KEY) && to == State::Scheduled {
         places::leave(tx, held.job)?;
     }
     Ok(())
@@ -204,17 +197,17 @@ fn tried(tx: &mut Tx<'_>, held: &Held, to: State) -> Result<()> {
 /// that comes afterwards: what it has done is done, and a retry does it no second time.
 fn own_part_done(tx: &mut Tx<'_>, held: &Held, spawned: &Spawned) -> Result<State> {
     families::set_stage(tx, held.job, Stage::Children)?;
-    if held.links.has(Links::DEADLINE) {
+    if held.flags.has(JobFlags::DEADLINE) {
         deadlines::begun(tx, held.job)?;
     }
-    if held.links.has(Links::KEY) {
+    if held.flags.has(JobFlags::KEY) {
         places::leave(tx, held.job)?;
     }
-    if held.links.has(Links::NEEDED) {
+    if held.flags.has(JobFlags::NEEDED) {
         prerequisites::own_part_done(tx, held.job)?;
     }
     spawned.add(tx)?;
-    tx.families.change(held.job);
+    tx.pending.family(held.job);
     let is_asked = tx
         .conn
         .prepare_cached(JOB_CANCEL_TAKE)?
@@ -223,8 +216,8 @@ fn own_part_done(tx: &mut Tx<'_>, held: &Held, spawned: &Spawned) -> Result<Stat
     if !is_asked {
         return Ok(State::Waiting);
     }
-    let head = head::get(tx.conn, held.job)?;
-    ended::cancel_now(tx, (held.job, &head), None)?;
+    let head = job_row::get(tx.conn, held.job)?;
+    cancel::cancel_now(tx, (held.job, &head), None)?;
     Ok(State::Cancelled)
 }
 
@@ -290,8 +283,8 @@ pub(crate) fn return_unbegun(
     held: &Held,
     again: AheadAgain,
 ) -> Result<Option<State>> {
-    let (to, links) = match give_back(tx, held, again, 0)? {
-        Some(to) => (to, head::get(tx.conn, held.job)?.links),
+    let (to, flags) = match give_back(tx, held, again, 0)? {
+        Some(to) => (to, job_row::get(tx.conn, held.job)?.flags),
         None => match finish(tx, held, &Measured::default(), State::Cancelled)? {
             Some(ended) => ended,
             None => return not_held(tx, held, &Measured::default()),
@@ -310,17 +303,17 @@ pub(crate) fn return_unbegun(
     )?;
     tx.counts.moved(held.queue, State::Running, to);
     if to.is_final() {
-        has_ended(tx, &Held { links, ..*held }, to);
+        has_ended(tx, &Held { flags, ..*held }, to);
         return Ok(Some(to));
     }
-    if links.has(Links::DEADLINE) {
+    if flags.has(JobFlags::DEADLINE) {
         deadlines::arm_again(tx, held.job)?;
     }
     // Of what a lost runner had claimed ahead nobody knows whether it had just begun.
     tx.conn
         .prepare_cached(OUTCOME_FORGET)?
         .execute([held.job.0])?;
-    if links.has(Links::NEEDED) {
+    if flags.has(JobFlags::NEEDED) {
         prerequisites::attempt_undone(tx, held.job)?;
     }
     Ok(Some(to))
@@ -331,7 +324,7 @@ fn complete(
     held: &Held,
     measured: &Measured,
     result: Option<&str>,
-) -> Result<Option<(State, Links)>> {
+) -> Result<Option<(State, JobFlags)>> {
     let ended = finish(tx, held, measured, State::Completed)?;
     // A first attempt without a result has left nothing to clear either.
     let is_done = matches!(ended, Some((State::Completed | State::Waiting, _)));
@@ -341,7 +334,7 @@ fn complete(
             .execute(params![held.job.0, result])?;
     } else if is_done && held.parent.is_some() {
         // A rule has asked it to stop, perhaps.
-        ended::forget_error(tx, held.job)?;
+        transition::forget_error(tx, held.job)?;
     }
     Ok(ended)
 }
@@ -353,30 +346,31 @@ fn finish(
     held: &Held,
     measured: &Measured,
     to: State,
-) -> Result<Option<(State, Links)>> {
-    if !held.links.has(Links::FAMILY) && finish_if_linked(tx, held, measured, (to, held.links))? {
-        return Ok(Some((to, held.links)));
+) -> Result<Option<(State, JobFlags)>> {
+    if !held.flags.has(JobFlags::FAMILY) && finish_if_linked(tx, held, measured, (to, held.flags))?
+    {
+        return Ok(Some((to, held.flags)));
     }
-    let Some(head) = head::find(tx.conn, held.job)? else {
+    let Some(head) = job_row::find(tx.conn, held.job)? else {
         return Ok(None);
     };
     if head.state != State::Running || head.attempt != held.attempt {
         return Ok(None);
     }
-    let links = head.links;
-    if to == State::Completed && families::goes_on(tx, held.job, links)? {
+    let flags = head.flags;
+    if to == State::Completed && families::goes_on(tx, held.job, flags)? {
         let waits = wait(tx, held, measured)?;
-        return Ok(waits.then_some((State::Waiting, links)));
+        return Ok(waits.then_some((State::Waiting, flags)));
     }
-    let ended = finish_if_linked(tx, held, measured, (to, links))?;
-    Ok(ended.then_some((to, links)))
+    let ended = finish_if_linked(tx, held, measured, (to, flags))?;
+    Ok(ended.then_some((to, flags)))
 }
 
 fn finish_if_linked(
     tx: &Tx<'_>,
     held: &Held,
     measured: &Measured,
-    (to, links): (State, Links),
+    (to, flags): (State, JobFlags),
 ) -> Result<bool> {
     let changed = tx
         .conn
@@ -387,7 +381,7 @@ fn finish_if_linked(
             to.code(),
             tx.now_ms,
             measured.worker,
-            links
+            flags
         ])?;
     Ok(changed == 1)
 }

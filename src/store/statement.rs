@@ -1,5 +1,8 @@
 //! How the store declares its SQL: named constants, each with the reason for its shape.
 
+use rusqlite::Row;
+use rusqlite::types::ValueRef;
+
 /// Declares SQL constants and lists them, so that a test can prepare each one against `schema.sql`
 /// and reject a scan where a statement is `hot`.
 macro_rules! statements {
@@ -18,6 +21,16 @@ macro_rules! statements {
 }
 
 pub(crate) use statements;
+
+/// A moment in a row. What is no number is none: it comes after all numbers, so where it is the least
+/// there are no others.
+pub(crate) fn moment(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<i64>> {
+    Ok(match row.get_ref(at)? {
+        ValueRef::Integer(ms) => Some(ms),
+        ValueRef::Real(ms) => Some(ms as i64),
+        _ => None,
+    })
+}
 
 /// How often a statement runs: what is hot may never scan a table that grows.
 #[cfg(test)]

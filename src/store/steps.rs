@@ -6,14 +6,13 @@ use rusqlite::{StatementStatus, params};
 
 use super::claim::{self, ClaimFor, KindRoom, Wish};
 use super::claimable;
-use super::events::{self, NewEvent};
-use super::links::Links;
 use super::queues;
 use super::settle::{self, AheadAgain, Held, Measured};
 use super::shares::Shares;
-use super::tx::Tx;
+use super::tx::{self, NewEvent, Tx};
 use super::{Store, requeue};
 use crate::event::EventKind;
+use crate::flags::JobFlags;
 use crate::job::{DEFAULT_QUEUE, JobId};
 use crate::outcome::Verdict;
 use crate::state::State;
@@ -26,8 +25,8 @@ const CLAIM: [&str; 7] = [
     claim::JOBS_CLAIMABLE,
     claim::JOB_TO_CLAIM,
     claim::JOB_CLAIM_IF_PENDING,
-    events::EVENT_APPEND,
-    events::EVENTS_APPEND_16,
+    tx::EVENT_APPEND,
+    tx::EVENTS_APPEND_16,
 ];
 
 /// A runner that is in no file.
@@ -119,7 +118,7 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
         attempt,
         queue,
         runner: RUNNER,
-        links: Links::NONE,
+        flags: JobFlags::NONE,
         parent: None,
     };
     let verdict = Verdict::Complete { result: None };

@@ -1,30 +1,65 @@
-//! A write transaction under way, as the store's operations see it.
+//! A write transaction under way, as the store's operations see it: its connection, its moment, and what
+//! it has still to write before COMMIT.
+
+pub(crate) mod counts;
+pub(crate) mod history;
+mod pending;
+
+use std::fmt;
 
 use rusqlite::Connection;
 
+pub(crate) use counts::{COUNT_ADD, CountChanges, QueueQuota};
+pub(crate) use history::{EVENT_APPEND, EVENTS_APPEND_16, NewEvent};
+pub(crate) use pending::{ChildAction, Ended, FamilyChange};
+
 use super::command::not_saved;
-use super::counts::CountChanges;
-use super::due::{self, ClockReading};
-use super::ended::{self, FollowUps};
-use super::events::{EventBuffer, NewEvent};
-use super::families::FamilyChanges;
 use super::names::Names;
-use super::room;
-use crate::clock::{Clock, UNKNOWN_BOOT};
+use super::schema;
+use super::statement::statements;
+use crate::clock::{Clock, ClockReading, UNKNOWN_BOOT};
 use crate::job::JobId;
 use crate::part::{Of, Part, Parts};
 use crate::{Error, Result};
+use counts::QuotaSeen;
+use history::EventBuffer;
+use pending::Pending;
 
-/// One IMMEDIATE transaction: its connection, its moment, and what it owes the counters.
+statements! {
+    /// Three seeks on one page. The clock's reading must be the file's own: another process may have followed
+    /// a step that this one has not seen.
+    hot TX_BEGIN = "SELECT value, (SELECT value FROM jobq_meta WHERE key = 'clock_boot'),
+            (SELECT value FROM jobq_meta WHERE key = 'clock_offset_ms')
+        FROM jobq_meta WHERE key = 'schema_version'";
+}
+
+/// The rules of jobs at the two ends of a write transaction. The layer of the rules gives them, so that this
+/// one need not know it.
+#[derive(Clone, Copy)]
+pub(crate) struct Hooks {
+    /// The clock stands differently than the file knows: keeps what is left of waits that were given as
+    /// durations.
+    pub(crate) follow_clock: fn(&mut Tx<'_>, ClockReading<'_>) -> Result<usize>,
+    /// Works off what follows from jobs that have ended.
+    pub(crate) consequences: fn(&mut Tx<'_>) -> Result<()>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooks")
+    }
+}
+
+/// One IMMEDIATE transaction.
 pub(crate) struct Tx<'c> {
     pub(crate) conn: &'c Connection,
     pub(crate) names: &'c mut Names,
     /// The transaction's one "now".
     pub(crate) now_ms: i64,
     pub(crate) counts: CountChanges,
-    pub(crate) follow_ups: FollowUps,
-    pub(crate) families: FamilyChanges,
-    pub(crate) room: room::Known,
+    pub(crate) quota: QuotaSeen,
+    /// What follows from what was changed.
+    pub(crate) pending: Pending,
     /// A running attempt has been asked to stop: its runner may be the one that writes this.
     pub(crate) asked_to_stop: bool,
     /// What is left alone, because it could not be read or written.
@@ -34,47 +69,75 @@ pub(crate) struct Tx<'c> {
     events: EventBuffer,
     /// Which start of the machine this is; none where that is unknown.
     pub(crate) boot: Option<&'c str>,
-    /// None where there is no clock to follow, or once it has been followed.
-    clock: Option<&'c Clock>,
+    hooks: Hooks,
+    /// Why a step of the clock could not be followed.
+    clock_error: Option<Error>,
 }
 
 impl<'c> Tx<'c> {
-    pub(crate) fn new(conn: &'c Connection, names: &'c mut Names, now_ms: i64) -> Tx<'c> {
+    /// To be called behind BEGIN: refuses a file that was upgraded since it was opened, and follows a step of
+    /// the clock before anything is written that waits for a duration.
+    pub(crate) fn begin(
+        (conn, names): (&'c Connection, &'c mut Names),
+        clock: &'c Clock,
+        hooks: Hooks,
+    ) -> Result<Tx<'c>> {
+        // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
+        let mut tx = Tx::new((conn, names), clock.now_ms(), hooks);
+        tx.boot = Some(clock.boot()).filter(|boot| *boot != UNKNOWN_BOOT);
+        let now = clock.reading();
+        let mut begin = conn.prepare_cached(TX_BEGIN)?;
+        let (version, is_followed) = begin.query_row([], |row| {
+            let (boot, offset) = (row.get_ref(1)?, row.get_ref(2)?);
+            let known = boot.as_str().ok().zip(offset.as_i64().ok());
+            let known = known.map(|(boot, offset_ms)| ClockReading { boot, offset_ms });
+            Ok((row.get(0)?, !now.has_stepped_since(known)))
+        })?;
+        schema::check_unchanged(version)?;
+        if !is_followed {
+            tx.follow_clock(now)?;
+        }
+        Ok(tx)
+    }
+
+    /// One without a clock.
+    pub(crate) fn new(
+        (conn, names): (&'c Connection, &'c mut Names),
+        now_ms: i64,
+        hooks: Hooks,
+    ) -> Tx<'c> {
         Tx {
             conn,
             names,
             now_ms,
             counts: CountChanges::default(),
-            follow_ups: FollowUps::default(),
-            families: FamilyChanges::default(),
-            room: room::Known::default(),
+            quota: QuotaSeen::default(),
+            pending: Pending::default(),
             asked_to_stop: false,
             aside: Parts::default(),
             called_off: 0,
             events: EventBuffer::default(),
             boot: None,
-            clock: None,
+            hooks,
+            clock_error: None,
         }
     }
 
-    /// Lets waits that are given as durations follow steps of this clock.
-    #[must_use]
-    pub(crate) fn with_clock(mut self, clock: &'c Clock) -> Tx<'c> {
-        self.clock = Some(clock);
-        self.boot = Some(clock.boot()).filter(|boot| *boot != UNKNOWN_BOOT);
-        self
-    }
-
-    /// To be called before a wait that is given as a duration is written: what stands in the file is
-    /// moved by the clock's last step first, or the new wait would be moved along.
-    pub(crate) fn follow_clock(&mut self) -> Result<()> {
-        match self.clock.take() {
-            Some(clock) if !self.is_aside(Part::Clock) => {
-                due::follow_clock(self, &ClockReading::of(clock)).of(Part::Clock)?;
+    /// What cannot be read of the file must not keep everything else from being written.
+    fn follow_clock(&mut self, now: ClockReading<'_>) -> Result<()> {
+        let follow = self.hooks.follow_clock;
+        match self.savepoint(|tx| follow(tx, now)) {
+            Err(error) if self.conn.is_autocommit() || !error.blames_data() => Err(error),
+            followed => {
+                self.clock_error = followed.of(Part::Clock).err();
                 Ok(())
             }
-            _ => Ok(()),
         }
+    }
+
+    /// Why a step of the clock could not be followed at BEGIN.
+    pub(crate) fn clock_followed(&mut self) -> Result<()> {
+        self.clock_error.take().map_or(Ok(()), Err)
     }
 
     pub(crate) fn is_aside(&self, part: Part) -> bool {
@@ -98,13 +161,19 @@ impl<'c> Tx<'c> {
 
     /// Writes what the counters are owed, for a statement that looks at them.
     pub(crate) fn flush_counts(&mut self) -> Result<()> {
-        self.room = room::Known::default();
+        self.quota = QuotaSeen::default();
         self.counts.flush(self.conn, &self.aside)
+    }
+
+    /// Does all that follows from what was changed so far.
+    pub(crate) fn follow(&mut self) -> Result<()> {
+        let consequences = self.hooks.consequences;
+        consequences(self)
     }
 
     /// Writes what has been held back: to be called before COMMIT.
     pub(crate) fn finish(&mut self) -> Result<()> {
-        ended::follow(self)?;
+        self.follow()?;
         self.events.flush(self.conn, self.now_ms)?;
         self.counts.flush(self.conn, &self.aside)
     }
@@ -114,10 +183,9 @@ impl<'c> Tx<'c> {
     pub(crate) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
         // What others have left to be written is theirs, whatever of it is written in here.
-        let (counts, events, clock) = (self.counts.clone(), self.events.clone(), self.clock);
-        let (follow_ups, families) = (self.follow_ups.clone(), self.families.clone());
-        let called_off = self.called_off;
-        match body(self).and_then(|done| ended::follow(self).map(|()| done)) {
+        let (counts, events) = (self.counts.clone(), self.events.clone());
+        let (pending, called_off) = (self.pending.clone(), self.called_off);
+        match body(self).and_then(|done| self.follow().map(|()| done)) {
             Ok(done) => {
                 self.conn.prepare_cached("RELEASE command")?.execute([])?;
                 Ok(done)
@@ -127,11 +195,9 @@ impl<'c> Tx<'c> {
                     self.conn
                         .execute_batch("ROLLBACK TO command; RELEASE command")?;
                     self.counts = counts;
-                    self.room = room::Known::default();
-                    self.clock = clock;
+                    self.quota = QuotaSeen::default();
                     self.events = events;
-                    self.follow_ups = follow_ups;
-                    self.families = families;
+                    self.pending = pending;
                     self.called_off = called_off;
                     self.names.forget();
                 }

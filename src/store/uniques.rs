@@ -3,19 +3,15 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::checked::{CheckedJob, Rules, Unique, derived_key};
-use super::enqueue::{self, Due, PAYLOAD_INSERT, TAG_INSERT};
-use super::events::NewEvent;
-use super::head::{self, Head};
+use super::checked::{Unique, derived_key};
+use super::families;
+use super::job_row::{self, JobRow};
 use super::statement::statements;
 use super::tx::Tx;
-use super::{deadlines, edit, ended, families, places, records, room};
-use crate::clock::millis;
+use crate::due;
 use crate::error::Kind;
-use crate::event::EventKind;
 use crate::family::Stage;
 use crate::job::{Enqueued, JobId, OnDuplicate};
-use crate::retry::Jitter;
 use crate::state::State;
 use crate::{Error, Result};
 
@@ -36,15 +32,7 @@ statements! {
         WHERE until IS NOT NULL";
     hot UNIQUE_RELEASE = "DELETE FROM jobq_unique WHERE key = ?1 AND job_id = ?2";
     hot JOB_UNIQUE = "SELECT unique_key, unique_for_ms FROM jobq_job WHERE id = ?1 AND unique_key IS NOT NULL";
-    hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
-            backoff = ?6, retry_delay_ms = ?7, jitter = ?8, timeout_ms = ?9, unique_for_ms = ?10, tenant = ?11,
-            deadline = ?12, links = (links & ~352) | ?13, updated_at = ?14
-        WHERE id = ?1 AND state IN (0, 1, 2)";
-    hot JOB_RESCHEDULE_DELAY = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3 WHERE id = ?1 AND state IN (0, 1)
-        AND (state = 1 OR ?2 IS NOT NULL)";
     hot JOB_KIND_NAME = "SELECT k.name FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id WHERE j.id = ?1";
-    hot PAYLOAD_DELETE = "DELETE FROM jobq_payload WHERE job_id = ?1";
-    hot TAGS_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1";
 }
 
 /// Whether a unique key can be had.
@@ -54,10 +42,20 @@ pub(crate) enum Taken {
     By(Enqueued),
     /// By this one, which has begun: the new job runs once more after it.
     ByRunning(JobId),
+    /// By this one, whose payload and options are to be replaced.
+    ByReplaceable(Replaceable),
 }
 
-/// Looks who has the key, and does what is wanted with a duplicate.
-pub(crate) fn claim(tx: &mut Tx<'_>, job: &CheckedJob, unique: &Unique) -> Result<Taken> {
+/// A job that has not begun and gives way to a new one with its unique key.
+pub(crate) struct Replaceable {
+    pub(crate) job: JobId,
+    pub(crate) row: JobRow,
+    /// The job that has begun, where it runs once more after that.
+    pub(crate) rerun_of: Option<JobId>,
+}
+
+/// Whether a new job gets the key, by what it wants done with a duplicate.
+pub(crate) fn look_up(tx: &Tx<'_>, unique: &Unique) -> Result<Taken> {
     let Some(holder) = holder(tx, &unique.key)? else {
         return Ok(Taken::Free);
     };
@@ -69,36 +67,33 @@ pub(crate) fn claim(tx: &mut Tx<'_>, job: &CheckedJob, unique: &Unique) -> Resul
     let candidates = [holder.rerun, Some(holder.job)];
     for candidate in candidates.into_iter().flatten().filter(|_| takes_over) {
         if holder.until.is_none()
-            && let Some(head) = head::find(tx.conn, candidate)?
+            && let Some(head) = job_row::find(tx.conn, candidate)?
             && can_be_replaced(tx, (candidate, &head))?
         {
-            replace(tx, job, (candidate, &head))?;
-            return Ok(Taken::By(Enqueued {
-                id: candidate,
-                state: head::get(tx.conn, candidate)?.state,
-                duplicate: true,
-                replaced: true,
+            return Ok(Taken::ByReplaceable(Replaceable {
+                job: candidate,
+                row: head,
                 rerun_of: (candidate != holder.job).then_some(holder.job),
             }));
         }
     }
-    let Some(state) = records::state(tx.conn, holder.job)? else {
+    let Some(head) = job_row::find(tx.conn, holder.job)? else {
         // Removed, and the key kept for a while: nothing can be told of the job but its number.
         return taken_by(unique, (holder.job, State::Completed));
     };
     if unique.on_duplicate == OnDuplicate::Rerun && holder.until.is_none() {
         return Ok(Taken::ByRunning(holder.job));
     }
-    taken_by(unique, (holder.job, state))
+    taken_by(unique, (holder.job, head.state))
 }
 
 /// Not once it has begun: nor a parent whose finalize phase is ahead.
-fn can_be_replaced(tx: &Tx<'_>, (job, head): (JobId, &Head)) -> Result<bool> {
+fn can_be_replaced(tx: &Tx<'_>, (job, head): (JobId, &JobRow)) -> Result<bool> {
     let waits = matches!(
         head.state,
         State::Scheduled | State::Blocked | State::Pending
     );
-    Ok(waits && families::stage(tx.conn, job, head.links)? != Stage::Finalize)
+    Ok(waits && families::stage(tx.conn, job, head.flags)? != Stage::Finalize)
 }
 
 fn taken_by(unique: &Unique, (holder, state): (JobId, State)) -> Result<Taken> {
@@ -117,15 +112,9 @@ fn taken_by(unique: &Unique, (holder, state): (JobId, State)) -> Result<Taken> {
 }
 
 /// Who has the key, and until when where the job has ended.
-fn holder(tx: &mut Tx<'_>, key: &str) -> Result<Option<Holder>> {
-    let is_over = |found: &Holder, now_ms| found.until.is_some_and(|until| until <= now_ms);
-    let mut found = find(tx, key)?;
-    if found.is_some_and(|found| is_over(&found, tx.now_ms)) {
-        // By a clock that has just stepped, perhaps.
-        tx.follow_clock()?;
-        found = find(tx, key)?;
-    }
-    Ok(found.filter(|found| !is_over(found, tx.now_ms)))
+fn holder(tx: &Tx<'_>, key: &str) -> Result<Option<Holder>> {
+    let is_over = |found: &Holder| found.until.is_some_and(|until| until <= tx.now_ms);
+    Ok(find(tx, key)?.filter(|found| !is_over(found)))
 }
 
 #[derive(Clone, Copy)]
@@ -210,8 +199,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     }
     match for_ms {
         Some(for_ms) => {
-            tx.follow_clock()?;
-            let until = enqueue::after(for_ms, tx.now_ms);
+            let until = due::after(for_ms, tx.now_ms);
             tx.conn
                 .prepare_cached(UNIQUE_KEEP_UNTIL)?
                 .execute(params![key, job.0, until])?
@@ -303,76 +291,4 @@ fn of_job(tx: &Tx<'_>, job: JobId) -> Result<Option<(String, Option<i64>)>> {
         .prepare_cached(JOB_UNIQUE)?
         .query_row([job.0], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?)
-}
-
-/// Payload and options of the new job take the place of the old one's. What ties it to other jobs
-/// stays, and so does its concurrency key.
-fn replace(tx: &mut Tx<'_>, job: &CheckedJob, (id, head): (JobId, &Head)) -> Result<()> {
-    let none = Rules::default();
-    let rules = job.rules.as_deref().unwrap_or(&none);
-    let ids = enqueue::ids(tx, job)?;
-    if ids.0 != head.queue {
-        room::check(tx, ids.0, job.bounds.as_ref())?;
-    }
-    let deadline = rules.deadline_ms(tx.now_ms);
-    let unique = rules.unique.as_ref();
-    tx.conn
-        .prepare_cached(JOB_REPLACE_IF_NOT_BEGUN)?
-        .execute(params![
-            id.0,
-            ids.0,
-            ids.1,
-            job.priority.code(),
-            job.retry.max_retries,
-            job.retry.backoff.code(),
-            millis(job.retry.delay),
-            job.retry.jitter == Jitter::Tenth,
-            job.timeout_ms,
-            unique.and_then(|unique| unique.for_ms),
-            rules.tenant,
-            deadline,
-            rules.options_bits(),
-            tx.now_ms
-        ])?;
-    tx.counts.add(head.queue, head.state, -1);
-    tx.counts.add(ids.0, head.state, 1);
-    tx.conn.prepare_cached(PAYLOAD_DELETE)?.execute([id.0])?;
-    tx.conn
-        .prepare_cached(PAYLOAD_INSERT)?
-        .execute(params![id.0, job.payload])?;
-    tx.conn.prepare_cached(TAGS_DELETE)?.execute([id.0])?;
-    for (name, value) in &rules.tags {
-        tx.conn
-            .prepare_cached(TAG_INSERT)?
-            .execute(params![name, value, id.0])?;
-    }
-    deadlines::disarm(tx, id)?;
-    if let Some(deadline) = deadline {
-        deadlines::arm(tx, id, deadline)?;
-    }
-    places::reorder(tx, id)?;
-    families::set_rules(tx, (id, head), rules.family)?;
-    tx.append(NewEvent::job(EventKind::Edited, id))?;
-    delay_anew(tx, job, (id, head.state))
-}
-
-/// A job that waits for its time waits for the new one's, and so does one that is in line for a place;
-/// one that may run stays so.
-fn delay_anew(tx: &mut Tx<'_>, job: &CheckedJob, (id, state): (JobId, State)) -> Result<()> {
-    if state == State::Scheduled && Due::of(job.when, tx.now_ms).is_none() {
-        return edit::reschedule(tx, id, job.when);
-    }
-    let due = Due::of(job.when, tx.now_ms);
-    tx.conn
-        .prepare_cached(JOB_RESCHEDULE_DELAY)?
-        .execute(params![
-            id.0,
-            due.as_ref().map(|due| due.run_at_ms),
-            due.as_ref().map(|due| due.fixed)
-        ])?;
-    if state == State::Blocked && due.is_some() {
-        places::leave(tx, id)?;
-        ended::release_if_met(tx, id)?;
-    }
-    Ok(())
 }

@@ -13,7 +13,7 @@ use super::locks;
 use super::numbers;
 use super::queues;
 use super::runners;
-use super::tx::Tx;
+use super::tx::{self, Tx};
 use crate::Result;
 use crate::plural::count;
 use crate::state::State;
@@ -263,7 +263,7 @@ pub(crate) fn recount(tx: &mut Tx<'_>) -> Result<()> {
     tx.conn.execute(COUNTS_CLEAR, [])?;
     for ((queue, state), jobs) in counted {
         tx.conn
-            .prepare_cached(counts::COUNT_ADD)?
+            .prepare_cached(tx::COUNT_ADD)?
             .execute(params![queue, state, jobs])?;
     }
     audit::repair(tx)

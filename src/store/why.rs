@@ -9,17 +9,17 @@ use super::damage;
 use super::names::find_queue;
 use super::queues;
 use super::rate::Ring;
-use super::records::{self, no_such_job};
+use super::records;
 use super::runner_records::{self, RunnerFilter, RunnerRecord, RunnerState};
 use super::runners;
 use super::statement::statements;
 use super::unowned;
 use super::why_blocked;
-use crate::Result;
 use crate::clock::{millis, timestamp};
 use crate::job::{Children, JobId, JobRecord};
 use crate::limit::Rate;
 use crate::state::{State, WaitReason};
+use crate::{Error, Result};
 
 statements! {
     cold JOBS_AHEAD_OF = "SELECT count(*) FROM jobq_job
@@ -196,7 +196,7 @@ pub(crate) fn why(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -
 }
 
 fn rule(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -> Result<Why> {
-    let job = records::get(conn, id)?.ok_or_else(|| no_such_job(id))?;
+    let job = records::get(conn, id)?.ok_or_else(|| Error::no_such_job(id))?;
     if let Some(late) = late(conn, &job, now_ms)? {
         return Ok(late);
     }

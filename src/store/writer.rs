@@ -17,10 +17,9 @@ use super::file;
 use super::gate::Gate;
 use super::lock_holder;
 use super::names::Names;
-use super::schema;
 use super::sqlite_error::breaks_connection;
 use super::statement::statements;
-use super::tx::Tx;
+use super::tx::{Hooks, Tx};
 use crate::error::Kind;
 use crate::{Error, Result};
 
@@ -42,6 +41,7 @@ enum Landed {
 /// The write connection and what it knows.
 pub(crate) struct Writer {
     config: OpenConfig,
+    hooks: Hooks,
     /// Shared with the other writers of this process: whoever has a transaction open is inside.
     gate: Arc<Gate>,
     /// None before the first use, and after an error that makes the connection untrustworthy, until
@@ -93,21 +93,25 @@ struct CommitMark {
 }
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, config: OpenConfig, gate: Arc<Gate>) -> Writer {
+    pub(crate) fn new(
+        conn: Connection,
+        (config, hooks): (OpenConfig, Hooks),
+        gate: Arc<Gate>,
+    ) -> Writer {
         conn.wal_hook(Some(note_log_pages));
-        let mut writer = Writer::unopened(config, gate);
+        let mut writer = Writer::unopened(config, hooks, gate);
         writer.conn = Some(conn);
         writer
     }
 
     /// One that opens its connection when it is first used, to be lent.
-    pub(crate) fn to_lend(config: OpenConfig, gate: Arc<Gate>) -> Writer {
-        let mut writer = Writer::unopened(config, gate);
+    pub(crate) fn to_lend((config, hooks): (OpenConfig, Hooks), gate: Arc<Gate>) -> Writer {
+        let mut writer = Writer::unopened(config, hooks, gate);
         writer.use_for = UseFor::Lending;
         writer
     }
 
-    fn unopened(config: OpenConfig, gate: Arc<Gate>) -> Writer {
+    fn unopened(config: OpenConfig, hooks: Hooks, gate: Arc<Gate>) -> Writer {
         let mark = CommitMark {
             slot: fastrand::i64(0..64),
             last: None,
@@ -115,6 +119,7 @@ impl Writer {
         };
         Writer {
             config,
+            hooks,
             gate,
             conn: None,
             names: Names::default(),
@@ -214,6 +219,7 @@ impl Writer {
             names,
             mark,
             config,
+            hooks,
             ..
         } = self;
         let conn = conn.as_ref().ok_or_else(not_saved)?;
@@ -221,15 +227,13 @@ impl Writer {
             file.check_lately()?;
         }
         lock_holder::begin(conn, &config.path)?;
-        // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
-        let now_ms = config.clock.now_ms();
-        schema::check_unchanged(conn)?;
         mark.last = conn
             .prepare_cached(COMMIT_MARKED)?
             .query_row([mark.slot], |row| row.get(0))
             .optional()?;
         let before = conn.total_changes();
-        let mut tx = Tx::new(conn, names, now_ms).with_clock(&config.clock);
+        let mut tx = Tx::begin((conn, names), &config.clock, *hooks)?;
+
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
             outcomes.push(tx.savepoint(|tx| command.apply(tx)));

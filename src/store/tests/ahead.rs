@@ -3,8 +3,8 @@
 use super::sandbox::{Sandbox, held};
 use crate::job::NewJob;
 use crate::state::State;
+use crate::store::cancel;
 use crate::store::claim::ClaimFor;
-use crate::store::edit;
 use crate::store::requeue;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain};
@@ -85,7 +85,7 @@ fn a_retry_by_hand_allows_claiming_ahead_again() {
     let lost = sandbox.runner("lost");
     sandbox.claim_for(lost, 1, ClaimFor::Ahead);
     sandbox.write(|tx| runners::take_over(tx, lost, Loss::Dead));
-    sandbox.write(|tx| edit::cancel(tx, id));
+    sandbox.write(|tx| cancel::cancel(tx, id));
     sandbox.write(|tx| requeue::requeue(tx, id));
     let heir = sandbox.runner("heir");
     assert_eq!(sandbox.claim_for(heir, 1, ClaimFor::Ahead).len(), 1);

@@ -7,8 +7,8 @@ use crate::job::{JobId, NewJob, Priority};
 use crate::state::State;
 use crate::store::checked::EnqueueLimits;
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
-use crate::store::due;
 use crate::store::edit::{self, JobUpdate};
+use crate::store::promote;
 use crate::store::queues::{self, QueueSelector};
 use crate::store::shares::Shares;
 
@@ -201,7 +201,7 @@ fn what_the_same_transaction_made_pending_can_be_claimed_in_it() {
     let kinds = sandbox.kinds();
     sandbox.now_ms += 1000;
     let claimed = sandbox.write(|tx| {
-        due::promote_due(tx, 10)?;
+        promote::promote_due(tx, 10)?;
         claim::claim(tx, &wish(&kinds, 1), &mut Shares::default())
     });
     assert_eq!(ids(&claimed), [id.0]);

@@ -1,5 +1,8 @@
 //! A machine whose clock is wrong after its start, and is set right later or never.
 
+use crate::clock::ClockReading;
+use crate::store::clock_step;
+use crate::store::remove;
 use std::time::Duration;
 
 use super::limits::{jobs, limit};
@@ -7,8 +10,7 @@ use super::sandbox::{START_MS, Sandbox};
 use crate::clock::UNKNOWN_BOOT;
 use crate::job::{JobId, NewJob};
 use crate::limit::{Rate, Update};
-use crate::store::due::{self, ClockReading, Schedules};
-use crate::store::edit;
+use crate::store::promote::{self, Schedules};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -37,11 +39,12 @@ impl Machine {
     }
 
     fn follow_clock(&mut self) {
+        let boot = format!("start {}", self.starts);
         let reading = ClockReading {
-            boot: format!("start {}", self.starts),
+            boot: &boot,
             offset_ms: self.sandbox.now_ms - self.up_ms,
         };
-        self.sandbox.write(|tx| due::follow_clock(tx, &reading));
+        self.sandbox.write(|tx| clock_step::follow(tx, reading));
     }
 
     fn pass(&mut self, ms: i64) {
@@ -89,7 +92,7 @@ fn a_rate_goes_on_whatever_the_clock_says_after_a_start_of_the_machine() {
             for start in 1..=3 {
                 assert_eq!(machine.sandbox.claim(one, 5).len(), 1, "start {start}");
                 let now_ms = machine.sandbox.now_ms;
-                let next = due::next_moment(
+                let next = promote::next_moment(
                     &machine.sandbox.conn,
                     now_ms,
                     (Schedules::Fire, &crate::part::NO_PARTS),
@@ -179,7 +182,7 @@ fn no_window_of_a_unique_key_is_longer_than_it_was_asked_for_whatever_the_clock_
             let id = machine.sandbox.enqueue(job);
             machine.sandbox.complete(id);
             if is_removed {
-                machine.sandbox.write(|tx| edit::remove(tx, id));
+                machine.sandbox.write(|tx| remove::remove(tx, id));
             }
             machine.start_again(wrong_by_ms);
             machine.pass(60_000);
@@ -197,10 +200,6 @@ fn no_window_of_a_unique_key_is_longer_than_it_was_asked_for_whatever_the_clock_
 /// A restart counted there as a step by the time that the machine had been up.
 #[test]
 fn where_the_system_does_not_tell_its_starts_nothing_is_moved_and_each_change_is_followed_once() {
-    let reading = |boot: &str, offset_ms| ClockReading {
-        boot: boot.to_owned(),
-        offset_ms,
-    };
     let mut sandbox = Sandbox::new();
     let to = [
         (UNKNOWN_BOOT, 0, true),
@@ -214,19 +213,20 @@ fn where_the_system_does_not_tell_its_starts_nothing_is_moved_and_each_change_is
         ("start 2", HOUR_MS, true),
     ];
     for (boot, offset_ms, is_followed) in to {
-        let now = reading(boot, offset_ms);
-        let known = due::clock_reading(&sandbox.conn).unwrap();
-        let is_new = due::has_stepped(known.as_ref(), &now);
-        assert_eq!(is_new, is_followed, "{now:?} after {known:?}");
+        let now = ClockReading { boot, offset_ms };
+        let has_stepped = |sandbox: &Sandbox| {
+            let known = clock_step::Known::read(&sandbox.conn).unwrap();
+            now.has_stepped_since(known.as_ref().map(clock_step::Known::reading))
+        };
+        assert_eq!(has_stepped(&sandbox), is_followed, "{now:?}");
         let id = sandbox.enqueue(NewJob::new("send").delay(HOUR).deadline(HOUR * 2));
         let before = sandbox.job(id);
-        sandbox.write(|tx| due::follow_clock(tx, &now));
+        sandbox.write(|tx| clock_step::follow(tx, now));
         let after = sandbox.job(id);
         assert_eq!(
             (after.run_at, after.deadline),
             (before.run_at, before.deadline)
         );
-        let known = due::clock_reading(&sandbox.conn).unwrap();
-        assert!(!due::has_stepped(known.as_ref(), &now), "once");
+        assert!(!has_stepped(&sandbox), "once");
     }
 }

@@ -1,14 +1,16 @@
 //! What a claim costs does not grow with what it leaves alone, counted in steps of SQLite's machine.
 
+use crate::store::promote;
 use rusqlite::StatementStatus;
 
 use super::sandbox::Sandbox;
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
 use crate::store::claimable;
-use crate::store::counts::COUNT_ADD;
-use crate::store::due::{self, JOB_NEXT_DUE, JOBS_PROMOTE_IF_DUE};
 use crate::store::events;
+use crate::store::promote::JOB_NEXT_DUE;
+use crate::store::promote::JOBS_PROMOTE_IF_DUE;
 use crate::store::shares::Shares;
+use crate::store::tx::COUNT_ADD;
 
 const FEW: usize = 1_000;
 const MANY: usize = 100_000;
@@ -64,12 +66,12 @@ fn steps_of_a_claim(jobs: usize, columns: &str, claim_for: ClaimFor) -> i64 {
     };
     assert!(claim::anything(&sandbox.conn, &wish, sandbox.now_ms).unwrap());
     let claimed = sandbox.write(|tx| {
-        due::promote_due(tx, 100)?;
+        promote::promote_due(tx, 100)?;
         let claimed = claim::claim(tx, &wish, &mut Shares::default())?;
-        due::next_moment(
+        promote::next_moment(
             tx.conn,
             tx.now_ms,
-            (due::Schedules::Fire, &crate::part::NO_PARTS),
+            (promote::Schedules::Fire, &crate::part::NO_PARTS),
         )?;
         Ok(claimed)
     });

@@ -5,7 +5,7 @@ use crate::event::EventKind;
 use crate::job::{JobId, NewJob};
 use crate::outcome::MAX_CRASHES;
 use crate::state::State;
-use crate::store::edit;
+use crate::store::cancel;
 use crate::store::requeue;
 use crate::store::runners::{self, Loss};
 
@@ -77,7 +77,7 @@ fn a_job_that_was_to_be_cancelled_is_cancelled_when_its_runner_is_lost() {
     let id = sandbox.enqueue(NewJob::new("send"));
     let runner = sandbox.runner("one");
     sandbox.claim_one(runner);
-    sandbox.write(|tx| edit::cancel(tx, id));
+    sandbox.write(|tx| cancel::cancel(tx, id));
     sandbox.write(|tx| runners::take_over(tx, runner, Loss::Dead));
     let job = sandbox.job(id);
     assert_eq!((job.state, job.crashes), (State::Cancelled, 0));

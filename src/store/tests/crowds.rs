@@ -1,5 +1,9 @@
 //! Long chains, wide fans and large families: linear, without recursion.
 
+use crate::store::cancel;
+use crate::store::release;
+use crate::store::transition;
+use crate::store::tx;
 use rusqlite::StatementStatus;
 
 use super::sandbox::Sandbox;
@@ -8,11 +12,17 @@ use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
 use crate::store::checked::{CheckedJob, EnqueueLimits};
+use crate::store::claim;
+use crate::store::claimable;
+use crate::store::counts;
+use crate::store::enqueue;
+use crate::store::events;
+use crate::store::families;
 use crate::store::families::FAMILY_COUNT;
+use crate::store::job_row;
+use crate::store::places;
+use crate::store::prerequisites;
 use crate::store::settle::{self, Measured};
-use crate::store::{
-    claim, claimable, counts, ended, enqueue, events, families, head, links, places, prerequisites,
-};
 
 const LONG: usize = 10_000;
 
@@ -37,11 +47,14 @@ fn steps(sandbox: &Sandbox) -> i64 {
         claim::STATEMENTS,
         claimable::STATEMENTS,
         counts::STATEMENTS,
-        ended::STATEMENTS,
+        cancel::STATEMENTS,
+        release::STATEMENTS,
+        transition::STATEMENTS,
+        tx::counts::STATEMENTS,
+        tx::history::STATEMENTS,
         events::STATEMENTS,
         families::STATEMENTS,
-        head::STATEMENTS,
-        links::STATEMENTS,
+        job_row::STATEMENTS,
         places::STATEMENTS,
         prerequisites::STATEMENTS,
         settle::STATEMENTS,

@@ -1,20 +1,23 @@
 //! Deadlines: what has not begun by then is cancelled.
 
+use crate::store::clock_step;
+use crate::store::promote;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::sandbox::{START_MS, Sandbox};
+use crate::clock::ClockReading;
 use crate::family::GROUP_KIND;
 use crate::job::{JobId, NewJob, OnDuplicate};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State::*;
 use crate::store::claim::ClaimFor;
-use crate::store::due::{ClockReading, Schedules};
+use crate::store::deadlines;
+use crate::store::promote::Schedules;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain};
 use crate::store::why::{self, Why};
-use crate::store::{deadlines, due};
 
 /// Five seconds after the beginning.
 const DEADLINE_MS: i64 = START_MS + 5000;
@@ -28,7 +31,7 @@ fn look(sandbox: &mut Sandbox, now_ms: i64) {
     sandbox.now_ms = now_ms;
     sandbox.write(|tx| {
         deadlines::cancel_late(tx, 100)?;
-        due::promote_due(tx, 100)
+        promote::promote_due(tx, 100)
     });
     sandbox.assert_books_are_right();
 }
@@ -52,7 +55,7 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
     let id = sandbox.enqueue(urgent());
     let other = sandbox.enqueue(NewJob::new("send"));
     assert_eq!(
-        due::next_moment(
+        promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
             (Schedules::Fire, &crate::part::NO_PARTS)
@@ -66,7 +69,7 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
     assert_late(&sandbox, id);
     assert_eq!(sandbox.state(other), Pending);
     assert_eq!(
-        due::next_moment(
+        promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
             (Schedules::Fire, &crate::part::NO_PARTS)
@@ -252,11 +255,11 @@ fn a_deadline_given_as_a_duration_keeps_what_is_left_when_the_clock_steps() {
     const YEARS_MS: i64 = 10 * 365 * 24 * 60 * 60 * 1000;
     let soon = || NewJob::new("send").deadline(Duration::from_secs(5));
     let reading = |offset_ms| ClockReading {
-        boot: "boot".to_owned(),
+        boot: "boot",
         offset_ms,
     };
     let mut sandbox = Sandbox::new();
-    sandbox.write(|tx| due::follow_clock(tx, &reading(0)));
+    sandbox.write(|tx| clock_step::follow(tx, reading(0)));
     let moving = [
         sandbox.enqueue(soon()),
         sandbox.enqueue(soon().delay(Duration::from_secs(60))),
@@ -265,7 +268,7 @@ fn a_deadline_given_as_a_duration_keeps_what_is_left_when_the_clock_steps() {
     sandbox.enqueue(soon().unique("u").on_duplicate(OnDuplicate::Replace));
     let fixed = sandbox.enqueue(urgent());
     sandbox.now_ms += YEARS_MS;
-    sandbox.write(|tx| due::follow_clock(tx, &reading(YEARS_MS)));
+    sandbox.write(|tx| clock_step::follow(tx, reading(YEARS_MS)));
     let before = DEADLINE_MS + YEARS_MS - 1;
     look(&mut sandbox, before);
     assert_eq!(sandbox.states(&moving), [Pending, Scheduled, Pending]);

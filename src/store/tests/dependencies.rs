@@ -1,5 +1,7 @@
 //! Jobs that wait for other jobs, seen through the file.
 
+use crate::store::promote;
+use crate::store::remove;
 use std::time::Duration;
 
 use super::sandbox::Sandbox;
@@ -8,7 +10,6 @@ use crate::family::{GROUP_KIND, PrerequisiteRule};
 use crate::job::{JobId, NewJob, Prerequisite};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
-use crate::store::{due, edit};
 
 fn new() -> NewJob {
     NewJob::new("send")
@@ -60,7 +61,7 @@ fn a_retry_of_a_prerequisite_releases_nobody() {
     };
     sandbox.settle(&held, &retry);
     assert_eq!(sandbox.states(&ids), [Blocked, Blocked]);
-    sandbox.write(|tx| due::promote_due(tx, 10));
+    sandbox.write(|tx| promote::promote_due(tx, 10));
     sandbox.complete(a);
     assert_eq!(sandbox.states(&ids), [Pending, Pending]);
     sandbox.assert_books_are_right();
@@ -231,7 +232,7 @@ fn a_delay_counts_from_the_beginning_and_both_must_be_over() {
     sandbox.complete(a);
     assert_eq!(sandbox.states(&[early, late]), [Scheduled, Blocked]);
     sandbox.now_ms += 5000;
-    sandbox.write(|tx| due::promote_due(tx, 10));
+    sandbox.write(|tx| promote::promote_due(tx, 10));
     assert_eq!(sandbox.states(&[early, late]), [Pending, Blocked]);
     sandbox.complete(b);
     assert_eq!(sandbox.state(late), Pending, "its delay has passed already");
@@ -250,7 +251,7 @@ fn unknown_prerequisites_are_refused_by_name() {
         assert!(error.to_string().contains("no job 77"), "{error}");
     }
     sandbox.complete(b);
-    sandbox.write(|tx| edit::remove(tx, b));
+    sandbox.write(|tx| remove::remove(tx, b));
     let error = sandbox.refused(new().after([b]));
     assert!(error.hint().unwrap().contains("removed"), "{error:?}");
     sandbox.assert_books_are_right();
@@ -427,7 +428,7 @@ fn a_blocked_job_that_is_cancelled_is_not_released_and_its_edges_go_with_it() {
     sandbox.cancel(id);
     sandbox.complete(a);
     assert_eq!(sandbox.state(id), Cancelled);
-    sandbox.write(|tx| edit::remove(tx, id));
+    sandbox.write(|tx| remove::remove(tx, id));
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_prerequisite"), 0);
     sandbox.assert_books_are_right();
 }

@@ -6,8 +6,9 @@ use crate::family::{ChildPolicy, GROUP_KIND};
 use crate::job::{Children, JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
-use crate::store::due;
-use crate::store::edit::{self, Cancelled};
+use crate::store::cancel::Cancelled;
+use crate::store::promote;
+use crate::store::remove;
 use crate::store::settle::{self, Measured};
 
 fn parent(policy: ChildPolicy) -> NewJob {
@@ -256,7 +257,7 @@ fn the_children_of_a_delayed_or_blocked_group_wait_for_it() {
     assert_eq!(sandbox.states(&children), [Blocked, Blocked]);
     sandbox.complete(first);
     sandbox.now_ms += 5000;
-    sandbox.write(|tx| due::promote_due(tx, 10));
+    sandbox.write(|tx| promote::promote_due(tx, 10));
     assert_eq!(sandbox.states(&groups), [Pending, Pending]);
     for (group, child) in groups.into_iter().zip(children) {
         assert_eq!(sandbox.state(child), Blocked);
@@ -423,7 +424,7 @@ fn a_parent_whose_attempt_is_tried_again_keeps_its_children_blocked() {
     };
     sandbox.settle(&held, &retry);
     assert_eq!(sandbox.states(&[id, one]), [Scheduled, Blocked]);
-    sandbox.write(|tx| due::promote_due(tx, 10));
+    sandbox.write(|tx| promote::promote_due(tx, 10));
     sandbox.complete(id);
     assert_eq!(sandbox.states(&[id, one]), [Waiting, Pending]);
     sandbox.complete(one);
@@ -437,7 +438,7 @@ fn what_is_removed_of_a_family_disturbs_nobody() {
     let mut sandbox = Sandbox::new();
     let (id, [one, two]) = family(&mut sandbox, ChildPolicy::FailFast);
     sandbox.complete(one);
-    sandbox.write(|tx| edit::remove(tx, one));
+    sandbox.write(|tx| remove::remove(tx, one));
     assert_eq!(children(&sandbox, id), counted(2, 1, 0), "it was there");
     sandbox.complete(two);
     assert_eq!(sandbox.state(id), Completed);
@@ -445,7 +446,7 @@ fn what_is_removed_of_a_family_disturbs_nobody() {
     // A parent that failed at once is removed while a child of it still lives.
     let (id, [one, two]) = family(&mut sandbox, ChildPolicy::FailFast);
     sandbox.fail(one);
-    sandbox.write(|tx| edit::remove(tx, id));
+    sandbox.write(|tx| remove::remove(tx, id));
     assert_eq!(sandbox.complete(two), State::Completed);
     let left = "SELECT count(*) FROM jobq_family WHERE job_id = ";
     assert_eq!(sandbox.number(&format!("{left}{id}")), 0);

@@ -7,7 +7,8 @@ use crate::family::{ChildPolicy, GROUP_KIND};
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::*;
-use crate::store::{edit, requeue};
+use crate::store::remove;
+use crate::store::requeue;
 
 fn child(of: JobId) -> NewJob {
     NewJob::new("child").parent(of)
@@ -275,7 +276,7 @@ fn a_failed_child_that_was_removed_does_not_fail_its_parent_again() {
     sandbox.complete(one);
     sandbox.fail(two);
     sandbox.fail(three);
-    sandbox.write(|tx| edit::remove(tx, two));
+    sandbox.write(|tx| remove::remove(tx, two));
     sandbox.requeue(id);
     assert_eq!(sandbox.states(&[id, three]), [Waiting, Pending]);
     sandbox.assert_books_are_right();

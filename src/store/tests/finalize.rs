@@ -1,5 +1,6 @@
 //! The finalize phase: a parent's handler once more, after its children.
 
+use crate::store::promote;
 use std::time::Duration;
 
 use super::sandbox::Sandbox;
@@ -8,9 +9,9 @@ use crate::family::{ChildPolicy, GROUP_KIND, Stage};
 use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State::{self, *};
+use crate::store::families;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::Held;
-use crate::store::{due, families};
 
 fn parent() -> NewJob {
     NewJob::new("parent").finalize()
@@ -162,7 +163,7 @@ fn a_finalize_phase_is_tried_again_as_one() {
     };
     assert_eq!(sandbox.settle(&held, &retry), Some(Scheduled));
     sandbox.now_ms += 5000;
-    sandbox.write(|tx| due::promote_due(tx, 10));
+    sandbox.write(|tx| promote::promote_due(tx, 10));
     let held = begin_final(&mut sandbox, id);
     assert_eq!(sandbox.settle(&held, &done()), Some(State::Completed));
     assert_eq!(sandbox.job(id).retries, 1);

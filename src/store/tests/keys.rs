@@ -1,5 +1,6 @@
 //! Concurrency keys: so many at once, the others in order, and no place that leaks.
 
+use crate::store::promote;
 use std::time::Duration;
 
 use super::sandbox::{Sandbox, verdicts};
@@ -10,9 +11,9 @@ use crate::state::State::{self, *};
 use crate::store::checked::EnqueueLimits;
 use crate::store::claim::ClaimFor;
 use crate::store::edit::{self, JobUpdate};
+use crate::store::requeue;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, AheadAgain};
-use crate::store::{due, requeue};
 
 fn keyed() -> NewJob {
     NewJob::new("send").key("k")
@@ -111,7 +112,7 @@ fn delayed_jobs_hold_no_place_until_they_are_due() {
     let [one] = jobs(&mut sandbox, &keyed());
     assert_eq!(sandbox.state(one), Pending);
     sandbox.now_ms += 5000;
-    assert_eq!(sandbox.write(|tx| due::promote_due(tx, 10)), 1);
+    assert_eq!(sandbox.write(|tx| promote::promote_due(tx, 10)), 1);
     assert_eq!(sandbox.state(delayed), Blocked, "the place is taken");
     sandbox.assert_books_are_right();
     sandbox.complete(one);
@@ -128,7 +129,7 @@ fn many_due_jobs_of_one_key_do_not_keep_others_from_becoming_due() {
     sandbox.now_ms += 5000;
     let mut promoted = 0;
     for _ in 0..5 {
-        promoted += sandbox.write(|tx| due::promote_due(tx, 2));
+        promoted += sandbox.write(|tx| promote::promote_due(tx, 2));
         sandbox.assert_books_are_right();
     }
     assert_eq!(promoted, 10);
@@ -155,7 +156,7 @@ fn a_job_that_waits_for_another_try_holds_no_place() {
         assert_eq!(sandbox.states(&[one, two]), [Scheduled, Pending]);
         sandbox.assert_books_are_right();
         sandbox.now_ms += 5000;
-        sandbox.write(|tx| due::promote_due(tx, 10));
+        sandbox.write(|tx| promote::promote_due(tx, 10));
         assert_eq!(sandbox.state(one), Blocked);
         sandbox.complete(two);
         assert_eq!(sandbox.state(one), Pending);

@@ -1,5 +1,9 @@
 //! What people and upkeep do to one job, queue or runner leaves every other row as it was.
 
+use crate::store::cancel;
+use crate::store::clock_step;
+use crate::store::promote;
+use crate::store::remove;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -7,12 +11,12 @@ use super::sandbox::START_MS;
 use super::town::{
     RULED, Snapshot, TARGET_DUE_MS, TARGET_ENDED_MS, Who, job, told, touches, touches_in, town,
 };
+use crate::clock::ClockReading;
 use crate::job::{JobId, NewJob, Priority, When};
 use crate::retry::Backoff;
 use crate::state::State;
 use crate::store::batches::{self, Batch};
 use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::due::{self, ClockReading};
 use crate::store::edit::{self, JobUpdate};
 use crate::store::enqueue;
 use crate::store::prune::{self, Pass, Sweep};
@@ -126,7 +130,7 @@ fn cancelling_a_job_that_does_not_run_touches_it_alone() {
         State::Waiting,
     ] {
         touches(
-            |tx| edit::cancel(tx, target(state)).map(|_| ()),
+            |tx| cancel::cancel(tx, target(state)).map(|_| ()),
             &[
                 &format!("~ job target {state}"),
                 &format!("~ outcome target {state}"),
@@ -141,7 +145,7 @@ fn cancelling_a_job_that_does_not_run_touches_it_alone() {
 #[test]
 fn asking_a_running_job_to_stop_touches_it_alone() {
     touches(
-        |tx| edit::cancel(tx, target(State::Running)).map(|_| ()),
+        |tx| cancel::cancel(tx, target(State::Running)).map(|_| ()),
         &[
             "~ job target running",
             "~ outcome target running",
@@ -249,7 +253,7 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
         (State::Cancelled, [15, 16]),
     ] {
         touches(
-            |tx| edit::remove(tx, target(state)).map(|_| ()),
+            |tx| remove::remove(tx, target(state)).map(|_| ()),
             &[
                 &format!("- job target {state}"),
                 &format!("- payload target {state}"),
@@ -298,7 +302,7 @@ fn promoting_touches_only_what_is_due() {
     town.now_ms = TARGET_DUE_MS;
     touches_in(
         &mut town,
-        |tx| due::promote_due(tx, 100).map(|_| ()),
+        |tx| promote::promote_due(tx, 100).map(|_| ()),
         &[
             "~ job target scheduled",
             "~ count mail scheduled",
@@ -309,7 +313,7 @@ fn promoting_touches_only_what_is_due() {
     town.now_ms = TARGET_DUE_MS + 1000;
     touches_in(
         &mut town,
-        |tx| due::promote_due(tx, 1).map(|_| ()),
+        |tx| promote::promote_due(tx, 1).map(|_| ()),
         &[
             "~ job twin scheduled",
             "~ count mail scheduled",
@@ -321,12 +325,12 @@ fn promoting_touches_only_what_is_due() {
 #[test]
 fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
     let stepped = ClockReading {
-        boot: "boot".to_owned(),
+        boot: "boot",
         offset_ms: 61_000,
     };
     touches(
         |tx| {
-            assert_eq!(due::follow_clock(tx, &stepped)?, 2);
+            assert_eq!(clock_step::follow(tx, stepped)?, 2);
             Ok(())
         },
         &[
@@ -340,11 +344,11 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
         ],
     );
     let rebooted = ClockReading {
-        boot: "another".to_owned(),
+        boot: "another",
         offset_ms: 61_000,
     };
     touches(
-        |tx| due::follow_clock(tx, &rebooted).map(|_| ()),
+        |tx| clock_step::follow(tx, rebooted).map(|_| ()),
         &[
             "~ job target scheduled",
             "~ job stranger scheduled",
@@ -355,10 +359,10 @@ fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
         ],
     );
     let as_ever = ClockReading {
-        boot: "boot".to_owned(),
+        boot: "boot",
         offset_ms: 1999,
     };
-    touches(|tx| due::follow_clock(tx, &as_ever).map(|_| ()), &[]);
+    touches(|tx| clock_step::follow(tx, as_ever).map(|_| ()), &[]);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! What changes with a job under rules is what it is tied to, and nothing of its neighbours' ties.
 
+use crate::store::cancel;
+use crate::store::promote;
+use crate::store::remove;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -12,10 +15,13 @@ use crate::job::{AttemptRef, JobId, NewJob, OnDuplicate, Priority};
 use crate::outcome::{Snooze, Verdict};
 use crate::state::State;
 use crate::store::checked::{CheckedJob, EnqueueLimits};
+use crate::store::deadlines;
 use crate::store::edit::{self, JobUpdate};
+use crate::store::enqueue;
+use crate::store::places;
+use crate::store::requeue;
 use crate::store::settle::{self, Held, Measured};
 use crate::store::tx::Tx;
-use crate::store::{deadlines, due, enqueue, places, requeue};
 
 const DEADLINE_MS: i64 = START_MS + 1000;
 
@@ -162,7 +168,7 @@ fn cancelling_a_family_cancels_its_own_members_alone() {
     town.enqueue(ruled());
     touches_in(
         &mut town,
-        |tx| edit::cancel(tx, JobId(25)).map(|_| ()),
+        |tx| cancel::cancel(tx, JobId(25)).map(|_| ()),
         &[
             "~ job new 25",
             "+ event job_cancelled of new 25",
@@ -300,7 +306,7 @@ fn a_due_job_with_a_key_takes_a_place_of_that_key_alone() {
     town.now_ms = START_MS + 1000;
     touches_in(
         &mut town,
-        |tx| due::promote_due(tx, 100).map(|_| ()),
+        |tx| promote::promote_due(tx, 100).map(|_| ()),
         &[
             "~ job new 25",
             "+ place own of new 25",
@@ -352,7 +358,7 @@ fn removing_a_job_under_rules_takes_its_own_ties_alone() {
     // Its key stays taken for a while.
     touches_in(
         &mut town,
-        |tx| edit::remove(tx, JobId(26)).map(|_| ()),
+        |tx| remove::remove(tx, JobId(26)).map(|_| ()),
         &[
             &format!("- event {first}"),
             &format!("- event {last}"),

@@ -1,12 +1,15 @@
 //! Rates: how many jobs of a queue start in any span of time.
 
+use crate::store::clock_step;
+use crate::store::promote;
 use std::time::Duration;
 
 use super::limits::{anything, jobs, limit};
 use super::sandbox::{START_MS, Sandbox};
+use crate::clock::ClockReading;
+use crate::clock::STEP_MS;
 use crate::limit::{Rate, Update};
 use crate::store::claim::ClaimFor;
-use crate::store::due::{self, ClockReading, STEP_MS};
 
 /// Starts as they come; no span may hold more than the rate says.
 struct Starts {
@@ -41,9 +44,9 @@ impl Starts {
     }
 
     /// The file's clock, and how far it stands from the one that never steps.
-    fn reading(&self) -> ClockReading {
+    fn reading(&self) -> ClockReading<'static> {
         ClockReading {
-            boot: "boot".to_owned(),
+            boot: "boot",
             offset_ms: self.sandbox.now_ms - self.elapsed_ms,
         }
     }
@@ -63,7 +66,7 @@ impl Starts {
             };
         }
         let reading = self.reading();
-        self.sandbox.write(|tx| due::follow_clock(tx, &reading));
+        self.sandbox.write(|tx| clock_step::follow(tx, reading));
         let runner = self.random.i64(1..3);
         let wanted = self.random.usize(1..8);
         let seen = anything(&self.sandbox, runner, ClaimFor::FreeWorker);
@@ -81,10 +84,10 @@ impl Starts {
 
     /// The moment at which the next one may start is known, and it is the right one.
     fn check_next(&self) {
-        let next = due::next_moment(
+        let next = promote::next_moment(
             &self.sandbox.conn,
             self.sandbox.now_ms,
-            (due::Schedules::Fire, &crate::part::NO_PARTS),
+            (promote::Schedules::Fire, &crate::part::NO_PARTS),
         )
         .unwrap();
         let next = next.expect("jobs wait for the rate");
@@ -138,10 +141,10 @@ fn the_rate_allows_the_next_start_the_moment_the_span_is_over() {
     assert_eq!(sandbox.claim(one, 5).len(), 1);
     assert!(!anything(&sandbox, one, ClaimFor::FreeWorker));
     let next = |sandbox: &Sandbox| {
-        due::next_moment(
+        promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
-            (due::Schedules::Fire, &crate::part::NO_PARTS),
+            (promote::Schedules::Fire, &crate::part::NO_PARTS),
         )
         .unwrap()
     };

@@ -7,11 +7,11 @@ use crate::job::{JobId, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
 use crate::store::claim::ClaimedJob;
-use crate::store::edit::EVENTS_AT_ONCE;
 use crate::store::prune::{
     self, EVENTS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, Pass, STEP, Stepped, Sweep,
 };
 use crate::store::records::{self, Filter, Sort};
+use crate::store::remove::EVENTS_AT_ONCE;
 use crate::store::{attempts, batches};
 
 /// So many completed jobs of each kind; all ended in the same two milliseconds.

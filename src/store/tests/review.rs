@@ -1,14 +1,19 @@
 //! What a second look at the rules between jobs has found.
 
+use crate::store::clock_step;
+use crate::store::job_row;
+use crate::store::promote;
 use rusqlite::StatementStatus;
 
 use super::sandbox::Sandbox;
+use crate::clock::ClockReading;
 use crate::job::NewJob;
 use crate::outcome::Verdict;
 use crate::state::State::*;
 use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::due::{self, ClockReading};
-use crate::store::{enqueue, links, places, prerequisites};
+use crate::store::enqueue;
+use crate::store::places;
+use crate::store::prerequisites;
 use std::time::Duration;
 
 fn retry() -> Verdict {
@@ -22,10 +27,10 @@ fn retry() -> Verdict {
 fn a_unique_keys_window_keeps_what_is_left_of_it_when_the_clock_steps() {
     let mut sandbox = Sandbox::new();
     let reading = |offset_ms| ClockReading {
-        boot: "this one".to_owned(),
+        boot: "this one",
         offset_ms,
     };
-    sandbox.write(|tx| due::follow_clock(tx, &reading(0)));
+    sandbox.write(|tx| clock_step::follow(tx, reading(0)));
     let unique = NewJob::new("send")
         .unique("k")
         .unique_for(Duration::from_secs(60));
@@ -35,12 +40,12 @@ fn a_unique_keys_window_keeps_what_is_left_of_it_when_the_clock_steps() {
     for step_ms in [-YEAR_MS, YEAR_MS] {
         sandbox.now_ms += step_ms;
         let offset_ms = if step_ms < 0 { step_ms } else { 0 };
-        sandbox.write(|tx| due::follow_clock(tx, &reading(offset_ms)));
+        sandbox.write(|tx| clock_step::follow(tx, reading(offset_ms)));
         sandbox.now_ms += 20_000;
         assert!(sandbox.try_enqueue(unique.clone()).unwrap().duplicate);
     }
     sandbox.now_ms -= YEAR_MS;
-    sandbox.write(|tx| due::follow_clock(tx, &reading(-YEAR_MS)));
+    sandbox.write(|tx| clock_step::follow(tx, reading(-YEAR_MS)));
     sandbox.now_ms += 20_000;
     assert!(!sandbox.try_enqueue(unique).unwrap().duplicate);
 }
@@ -71,7 +76,7 @@ fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
             }
             Ok(())
         });
-        steps_of(&sandbox, &[links::STATEMENTS, prerequisites::STATEMENTS])
+        steps_of(&sandbox, &[job_row::STATEMENTS, prerequisites::STATEMENTS])
     });
     assert!(
         whole as f64 <= half as f64 * 2.2,
@@ -158,7 +163,7 @@ fn what_is_called_off_keeps_no_key_from_the_next_attempt() {
     sandbox.settle(&held, &retry());
     assert_eq!(sandbox.state(first.id), Cancelled);
     sandbox.now_ms += 5000;
-    sandbox.write(|tx| due::promote_due(tx, 10));
+    sandbox.write(|tx| promote::promote_due(tx, 10));
     let (held, second) = spawn(&mut sandbox);
     assert!(!second.duplicate, "the first was never there");
     sandbox.settle(&held, &Verdict::Complete { result: None });

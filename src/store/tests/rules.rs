@@ -1,5 +1,7 @@
 //! What becomes of a job when an attempt ends, seen through the file.
 
+use crate::store::cancel;
+use crate::store::remove;
 use std::time::Duration;
 
 use super::sandbox::{START_MS, Sandbox};
@@ -11,8 +13,7 @@ use crate::state::{State, WaitReason};
 use crate::store::attempt_writes;
 use crate::store::attempts;
 use crate::store::claim::ClaimFor;
-use crate::store::due;
-use crate::store::edit;
+use crate::store::promote;
 use crate::store::requeue;
 use crate::store::settle::{self, AheadAgain, Measured};
 
@@ -60,7 +61,7 @@ fn a_cancel_request_is_not_lost_when_the_attempt_would_come_back() {
         let id = sandbox.enqueue(NewJob::new("send"));
         let runner = sandbox.runner("one");
         let held = sandbox.claim_one(runner);
-        sandbox.write(|tx| edit::cancel(tx, id));
+        sandbox.write(|tx| cancel::cancel(tx, id));
         assert!(sandbox.job(id).cancel_requested);
         assert_eq!(
             sandbox.settle(&held, &verdict),
@@ -85,7 +86,7 @@ fn a_cancel_request_is_not_lost_when_the_job_was_never_begun() {
     let runner = sandbox.runner("one");
     let claimed = sandbox.claim_for(runner, 1, ClaimFor::Ahead);
     let held = super::sandbox::held(&claimed[0], runner);
-    sandbox.write(|tx| edit::cancel(tx, id));
+    sandbox.write(|tx| cancel::cancel(tx, id));
     let to = sandbox.write(|tx| settle::return_unbegun(tx, &held, AheadAgain::Yes));
     assert_eq!(to, Some(State::Cancelled));
     assert_eq!(sandbox.history(id).last(), Some(&EventKind::Cancelled));
@@ -106,7 +107,7 @@ fn what_was_done_counts_although_somebody_asked_to_cancel_it() {
         let id = sandbox.enqueue(NewJob::new("send"));
         let runner = sandbox.runner("one");
         let held = sandbox.claim_one(runner);
-        sandbox.write(|tx| edit::cancel(tx, id));
+        sandbox.write(|tx| cancel::cancel(tx, id));
         assert_eq!(sandbox.settle(&held, &verdict), Some(state));
         // The request is gone with the attempt: a retry by hand does not meet it again.
         sandbox.write(|tx| requeue::requeue(tx, id));
@@ -151,10 +152,10 @@ fn a_job_is_tried_again_until_its_retries_are_spent_and_no_earlier_than_its_back
         let due = job.run_at.unwrap().as_millisecond();
         assert_eq!(due, sandbox.now_ms + wait_ms);
         sandbox.now_ms = due - 1;
-        assert_eq!(sandbox.write(|tx| due::promote_due(tx, 10)), 0);
+        assert_eq!(sandbox.write(|tx| promote::promote_due(tx, 10)), 0);
         assert_eq!(sandbox.claim(runner, 1).len(), 0);
         sandbox.now_ms = due;
-        assert_eq!(sandbox.write(|tx| due::promote_due(tx, 10)), 1);
+        assert_eq!(sandbox.write(|tx| promote::promote_due(tx, 10)), 1);
     }
     assert_eq!(fail_once(&mut sandbox, id, runner), State::Failed);
     let job = sandbox.job(id);
@@ -189,7 +190,7 @@ fn a_snooze_and_a_give_back_cost_no_retry() {
     );
     assert_eq!(job.run_at.unwrap().as_millisecond(), START_MS + 60_000);
     sandbox.now_ms += 60_000;
-    sandbox.write(|tx| due::promote_due(tx, 1));
+    sandbox.write(|tx| promote::promote_due(tx, 1));
     let held = sandbox.claim_one(runner);
     let give_back = Verdict::GiveBack {
         why: "shut down".into(),
@@ -209,7 +210,7 @@ fn a_retry_by_hand_forgives_what_was_spent_and_keeps_the_history() {
         .retry_delay(Duration::ZERO);
     let id = sandbox.enqueue(job);
     assert_eq!(fail_once(&mut sandbox, id, runner), State::Scheduled);
-    sandbox.write(|tx| due::promote_due(tx, 1));
+    sandbox.write(|tx| promote::promote_due(tx, 1));
     assert_eq!(fail_once(&mut sandbox, id, runner), State::Failed);
     assert_eq!(sandbox.job(id).retries, 1);
     sandbox.write(|tx| requeue::requeue(tx, id));
@@ -269,7 +270,7 @@ fn a_result_of_an_attempt_that_did_not_complete_is_not_the_jobs() {
             store_result(&mut sandbox, id, 1, "1");
             sandbox.settle(&held, &verdict);
             sandbox.now_ms += 5000;
-            sandbox.write(|tx| due::promote_due(tx, 1));
+            sandbox.write(|tx| promote::promote_due(tx, 1));
             let held = sandbox.claim_one(runner);
             sandbox.settle(&held, &complete(second));
             assert_eq!(result(&sandbox, id).as_deref(), expected, "{verdict:?}");
@@ -316,8 +317,8 @@ fn a_job_that_is_removed_in_the_transaction_that_ended_it_leaves_nothing() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     sandbox.write(|tx| {
-        edit::cancel(tx, id)?;
-        edit::remove(tx, id)
+        cancel::cancel(tx, id)?;
+        remove::remove(tx, id)
     });
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_job"), 0);
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_payload"), 0);

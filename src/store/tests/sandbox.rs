@@ -1,5 +1,6 @@
 //! A file in memory, and what the tests of the store do with it.
 
+use crate::store::cancel;
 use std::collections::HashMap;
 
 use rusqlite::Connection;
@@ -8,10 +9,11 @@ use crate::event::EventKind;
 use crate::job::{Enqueued, JobId, JobRecord, NewJob};
 use crate::outcome::Verdict;
 use crate::state::State;
+use crate::store::HOOKS;
+use crate::store::cancel::Cancelled;
 use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
-use crate::store::edit::{self, Cancelled};
 use crate::store::enqueue;
 use crate::store::events::{self, EventFilter};
 use crate::store::names::{self, Names};
@@ -54,7 +56,7 @@ impl Sandbox {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
         self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut tx = Tx::new(&self.conn, &mut self.names, self.now_ms);
+        let mut tx = Tx::new((&self.conn, &mut self.names), self.now_ms, HOOKS);
         match body(&mut tx) {
             Ok(done) => {
                 tx.finish().unwrap();
@@ -198,7 +200,7 @@ impl Sandbox {
 
     #[track_caller]
     pub(super) fn cancel(&mut self, id: JobId) -> Cancelled {
-        self.write(|tx| edit::cancel(tx, id))
+        self.write(|tx| cancel::cancel(tx, id))
     }
 
     #[track_caller]

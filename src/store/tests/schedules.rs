@@ -12,9 +12,9 @@ use crate::outcome::Verdict;
 use crate::schedule::{Missed, Overlap, Schedule, ScheduleChange, ScheduleRecord};
 use crate::state::State;
 use crate::store::checked::EnqueueLimits;
-use crate::store::due::{self, Schedules};
 use crate::store::events::{self, EventFilter};
 use crate::store::fire;
+use crate::store::promote::{self, Schedules};
 use crate::store::room::Bounds;
 use crate::store::schedules::{self, CheckedSchedule};
 use crate::store::tx::Tx;
@@ -427,7 +427,7 @@ fn a_runner_that_drains_is_not_woken_by_schedules() {
     let mut sandbox = Sandbox::new();
     add(&mut sandbox, hourly("report"));
     let moment = |schedules| {
-        due::next_moment(
+        promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
             (schedules, &crate::part::NO_PARTS),
@@ -438,7 +438,7 @@ fn a_runner_that_drains_is_not_woken_by_schedules() {
     assert_eq!(moment(Schedules::Leave), None);
     sandbox.enqueue(NewJob::new("send").delay(std::time::Duration::from_secs(1)));
     let moment = |schedules| {
-        due::next_moment(
+        promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
             (schedules, &crate::part::NO_PARTS),

@@ -1,5 +1,6 @@
 //! What an attempt spawns lives and dies with it.
 
+use crate::store::cancel;
 use std::time::Duration;
 
 use super::sandbox::{Sandbox, verdicts};
@@ -9,8 +10,7 @@ use crate::outcome::Verdict;
 use crate::state::State::{self, *};
 use crate::store::checked::{CheckedJob, EnqueueLimits, FamilyRules};
 use crate::store::claim::ClaimFor;
-use crate::store::due;
-use crate::store::edit;
+use crate::store::promote;
 use crate::store::runners::{self, Loss};
 use crate::store::settle::{self, Held, Measured};
 use crate::store::spawned::Spawned;
@@ -185,7 +185,7 @@ fn the_next_attempt_runs_its_own_children_and_not_those_of_the_last() {
         after: Duration::ZERO,
     };
     sandbox.settle(&held, &retry);
-    sandbox.write(|tx| due::promote_due(tx, 1));
+    sandbox.write(|tx| promote::promote_due(tx, 1));
     let held = sandbox.start(id);
     let second = sandbox.enqueue(by(id, &held));
     sandbox.settle(&held, &done());
@@ -301,7 +301,7 @@ fn a_sibling_that_comes_after_its_parents_end_is_left_out_and_the_child_complete
     let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let child = sandbox.enqueue(NewJob::new("send").parent(group));
     let held = sandbox.claim_one(runner);
-    sandbox.write(|tx| edit::cancel(tx, group));
+    sandbox.write(|tx| cancel::cancel(tx, group));
     let late = NewJob::new("send").parent(group);
     let spawned = Spawned {
         jobs: vec![CheckedJob::new(late, &EnqueueLimits::default()).unwrap()],

@@ -7,9 +7,9 @@ use rusqlite::Connection;
 use super::sandbox::{START_MS, Sandbox};
 use crate::Result;
 use crate::event::EventKind;
+use crate::flags::JobFlags;
 use crate::job::JobId;
 use crate::state::State;
-use crate::store::links::Links;
 use crate::store::settle::Held;
 use crate::store::tx::Tx;
 
@@ -55,7 +55,7 @@ pub(super) fn held() -> Held {
         attempt: 2,
         queue: Who::Target.queue(),
         runner: Who::Target.runner(),
-        links: Links::NONE,
+        flags: JobFlags::NONE,
         parent: None,
     }
 }

@@ -1,9 +1,13 @@
 //! Unique jobs: a key is taken by one live job, and for a while after it.
 
+use crate::store::clock_step;
+use crate::store::promote;
+use crate::store::remove;
 use std::sync::Barrier;
 use std::time::Duration;
 
 use super::sandbox::Sandbox;
+use crate::clock::ClockReading;
 use crate::event::EventKind;
 use crate::family::{ChildPolicy, GROUP_KIND};
 use crate::job::{Enqueued, JobId, NewJob, OnDuplicate, Priority, When};
@@ -11,8 +15,8 @@ use crate::limit::{QueueLimitsUpdate, Update};
 use crate::outcome::Verdict;
 use crate::queue::Queue;
 use crate::state::State::{self, *};
-use crate::store::due::ClockReading;
-use crate::store::{due, edit, queues, requeue};
+use crate::store::queues;
+use crate::store::requeue;
 
 fn unique() -> NewJob {
     NewJob::new("send").unique("u")
@@ -208,7 +212,7 @@ fn a_job_that_waits_for_another_try_keeps_its_key() {
     sandbox.settle(&held, &retry);
     assert!(is_duplicate_of(sandbox.try_enqueue(unique()).unwrap(), id));
     sandbox.now_ms += 5000;
-    sandbox.write(|tx| due::promote_due(tx, 1));
+    sandbox.write(|tx| promote::promote_due(tx, 1));
     assert!(is_duplicate_of(sandbox.try_enqueue(unique()).unwrap(), id));
     sandbox.assert_books_are_right();
 }
@@ -222,7 +226,7 @@ fn the_key_stays_taken_for_its_window_and_not_a_moment_longer() {
         sandbox.now_ms += 100_000;
         sandbox.complete(id);
         if removed {
-            sandbox.write(|tx| edit::remove(tx, id));
+            sandbox.write(|tx| remove::remove(tx, id));
         }
         sandbox.now_ms += 59_999;
         let enqueued = sandbox.try_enqueue(window()).unwrap();
@@ -346,7 +350,7 @@ fn a_replaced_job_that_is_in_line_for_a_place_waits_for_its_new_time_first() {
     sandbox.complete(first);
     assert_eq!(sandbox.state(id), Scheduled);
     sandbox.now_ms += 60_000;
-    sandbox.write(|tx| due::promote_due(tx, 10));
+    sandbox.write(|tx| promote::promote_due(tx, 10));
     assert_eq!(sandbox.state(id), Pending);
     sandbox.assert_books_are_right();
 }
@@ -391,11 +395,11 @@ fn a_window_without_end_stays_one_when_the_clock_steps() {
     let id = sandbox.enqueue(unique().unique_for(Duration::MAX));
     sandbox.complete(id);
     let reading = |offset_ms| ClockReading {
-        boot: "boot".to_owned(),
+        boot: "boot",
         offset_ms,
     };
     for offset_ms in [0, 1_000_000_000_000] {
-        sandbox.write(|tx| due::follow_clock(tx, &reading(offset_ms)));
+        sandbox.write(|tx| clock_step::follow(tx, reading(offset_ms)));
     }
     assert!(is_duplicate_of(sandbox.try_enqueue(unique()).unwrap(), id));
 }

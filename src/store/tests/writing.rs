@@ -1,5 +1,6 @@
 //! The one writer of a process: what is sent from anywhere is committed together, and answered apart.
 
+use crate::store::cancel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -16,11 +17,10 @@ use crate::store::checked::{CheckedJob, EnqueueLimits};
 use crate::store::command::{Call, Command, Posted, ReplyTo};
 use crate::store::connection::{self, Durability, OpenConfig};
 use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
-use crate::store::edit;
 use crate::store::enqueue;
-use crate::store::events::NewEvent;
 use crate::store::queues::{self, QueueSelector};
 use crate::store::seat::WriterSeat;
+use crate::store::tx::NewEvent;
 use crate::store::tx::Tx;
 use crate::store::writer::Writer;
 use crate::{Error, Result};
@@ -59,7 +59,11 @@ fn writer() -> (TempDir, Writer, Connection) {
     let config = config(&folder);
     let conn = connection::open_first(&config).unwrap().conn;
     let other = Connection::open(&config.path).unwrap();
-    (folder, Writer::new(conn, config, Arc::default()), other)
+    (
+        folder,
+        Writer::new(conn, (config, crate::store::HOOKS), Arc::default()),
+        other,
+    )
 }
 
 pub(super) fn new_job() -> CheckedJob {
@@ -377,7 +381,7 @@ fn a_transaction_that_changes_nothing_writes_nothing() {
     for _ in 0..3 {
         store.write(|_| Ok(())).unwrap();
         assert!(!store.write(move |tx| queues::pause(tx, &mail())).unwrap());
-        let failed = store.write(|tx| edit::cancel(tx, JobId(99)));
+        let failed = store.write(|tx| cancel::cancel(tx, JobId(99)));
         assert!(failed.is_err());
     }
     assert_eq!((data_version(&other).unwrap(), size()), before);

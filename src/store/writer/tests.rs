@@ -20,7 +20,7 @@ fn open(folder: &Path) -> Writer {
         ..OpenConfig::default()
     };
     let conn = connection::open_first(&config).unwrap().conn;
-    Writer::new(conn, config, Arc::default())
+    Writer::new(conn, (config, crate::store::HOOKS), Arc::default())
 }
 
 pub(super) fn writer() -> (TempDir, Writer) {

@@ -20,6 +20,7 @@ pub(super) type Chosen<'a> = (&'a [Held], &'a [Fired]);
 impl Model {
     /// Performs an operation; what the file has claimed and fired for it must be allowed.
     pub(super) fn perform(&mut self, action: &Action, (claimed, fired): Chosen<'_>) -> Answer {
+        self.follow_clock();
         let answer = match action {
             Action::Nothing | Action::Repair => DONE,
             Action::Enqueue(wanted) => self.enqueue(wanted),
@@ -27,10 +28,7 @@ impl Model {
                 runner,
                 jobs,
                 ahead,
-            } => {
-                self.follow_clock();
-                self.claim(*runner, (*jobs, *ahead), claimed)
-            }
+            } => self.claim(*runner, (*jobs, *ahead), claimed),
             Action::Settle(settling) => self.settle(settling),
             Action::Unbegun(held, again) => self.unbegun(held, !again),
             Action::Begin(held) => {
@@ -124,9 +122,6 @@ impl Model {
             _ => None,
         }
         .flatten();
-        if due.is_some_and(|wait| !wait.fixed) {
-            self.follow_clock();
-        }
         if !self.is_held(id, held.attempt) {
             return Ok("dropped".to_owned());
         }
@@ -275,7 +270,6 @@ impl Model {
         lost: Option<Lost>,
         (claimed, fired): Chosen<'_>,
     ) -> Answer {
-        self.follow_clock();
         let mut said = Vec::new();
         for settling in settlings {
             said.push(self.settle(settling)?);

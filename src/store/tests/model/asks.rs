@@ -14,10 +14,6 @@ impl Model {
     pub(super) fn enqueue(&mut self, given: &Wanted) -> Answer {
         let new = &given.new;
         let wait = self.wait(new.delay);
-        let is_deadline_moving = matches!(new.deadline, Some(Delay::In(_)));
-        if wait.is_some_and(|wait| !wait.fixed) || is_deadline_moving {
-            self.follow_clock();
-        }
         let (answer, rerun_of) = self.meet_holder(given, wait)?;
         if let Some(answer) = answer {
             return Ok(answer);
@@ -266,15 +262,7 @@ impl Model {
 
     fn unique_holder(&mut self, key: Option<u8>) -> Option<(i64, Option<i64>)> {
         let key = key?;
-        if self
-            .uniques
-            .get(&key)?
-            .1
-            .is_some_and(|until| until <= self.now)
-        {
-            self.follow_clock();
-        }
-        let (holder, until) = self.uniques[&key];
+        let (holder, until) = *self.uniques.get(&key)?;
         let taken = until.is_none_or(|until| until > self.now);
         taken.then_some((holder, until))
     }
@@ -454,9 +442,6 @@ impl Model {
             self.may_run(id);
             return DONE;
         };
-        if !wait.fixed {
-            self.follow_clock();
-        }
         let job = self.job(id);
         let reason = job.wait.map_or(wait.reason, |wait| wait.reason);
         job.wait = Some(Wait { reason, ..wait });

@@ -119,6 +119,7 @@ impl Bench {
     fn together(&mut self, ops: &[Op]) -> std::result::Result<(), Wrong> {
         let (model, seen) = (&mut self.model, &mut self.seen);
         let done = self.world.transaction(|tx: &mut Tx<'_>| {
+            model.follow_clock();
             let mut wrong = Ok(());
             for op in ops {
                 let action = Action::of(op, model);

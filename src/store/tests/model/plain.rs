@@ -221,9 +221,6 @@ impl Model {
     fn follow_end(&mut self, id: i64, children: Children) {
         let job = self.jobs[&id].clone();
         let is_passed_on = job.unique.is_some_and(|key| self.pass_key_on(key, id));
-        if !is_passed_on && job.unique.is_some() && job.window_ms.is_some() {
-            self.follow_clock();
-        }
         if let Some(key) = job.unique
             && !is_passed_on
             && let Some((holder, until)) = self.uniques.get_mut(&key)

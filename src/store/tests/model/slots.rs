@@ -109,9 +109,6 @@ impl Model {
     }
 
     pub(super) fn pause_schedules(&mut self, is_paused: bool) -> Answer {
-        if !is_paused && self.schedules.iter().any(|slots| slots.is_paused) {
-            self.follow_clock();
-        }
         let now = self.now;
         for slots in &mut self.schedules {
             if slots.is_paused && !is_paused {

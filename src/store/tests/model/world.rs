@@ -1,5 +1,7 @@
 //! The file itself, in a folder of its own, and the store's operations on it.
 
+use crate::store::cancel;
+use crate::store::remove;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -16,22 +18,26 @@ use crate::event::{Event, EventKind};
 use crate::job::{AttemptRef, JobId, NewJob, Priority, When};
 use crate::outcome::{self, Verdict};
 use crate::state::State;
+use crate::store::HOOKS;
 use crate::store::checked::{CheckedJob, EnqueueLimits, FamilyRules};
 use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
-use crate::store::due;
+use crate::store::deadlines;
 use crate::store::edit::{self, JobUpdate};
+use crate::store::enqueue;
 use crate::store::events::{self, EventFilter};
 use crate::store::fire;
 use crate::store::names::{self, Names};
+use crate::store::promote;
 use crate::store::prune::{self, Pass, Sweep};
+use crate::store::requeue;
 use crate::store::room::Bounds;
 use crate::store::runners::{self, Beats, Registration};
 use crate::store::schedules::{self, CheckedSchedule};
+use crate::store::schema;
 use crate::store::settle::{self, AheadAgain, Held, Measured};
 use crate::store::shares::Shares;
 use crate::store::spawned::Spawned;
 use crate::store::tx::Tx;
-use crate::store::{deadlines, ended, enqueue, requeue};
 
 pub(super) struct World {
     pub(super) conn: Connection,
@@ -54,6 +60,8 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let conn = connect(&folder);
         conn.execute_batch(SCHEMA).unwrap();
+        conn.execute(schema::SCHEMA_VERSION_SET, [schema::VERSION])
+            .unwrap();
         conn.execute_batch(
             "CREATE TABLE effect (job INTEGER, attempt INTEGER, PRIMARY KEY (job, attempt))",
         )
@@ -68,7 +76,6 @@ impl World {
             for name in ["r1", "r2", "r3"] {
                 runners::register(tx, &registration(name.to_owned()), &HashMap::new())?;
             }
-            tx.follow_clock()?;
             for queue in [0, 1] {
                 tx.names.queue_id(tx.conn, &queue_name(queue))?;
             }
@@ -95,8 +102,8 @@ impl World {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
         self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let now_ms = self.clock.now_ms();
-        let mut tx = Tx::new(&self.conn, &mut self.names, now_ms).with_clock(&self.clock);
+        let place = (&self.conn, &mut self.names);
+        let mut tx = Tx::begin(place, &self.clock, HOOKS).unwrap();
         match body(&mut tx).and_then(|done| tx.finish().map(|()| done)) {
             Ok(done) => {
                 self.conn.execute_batch("COMMIT").unwrap();
@@ -145,7 +152,6 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             jobs,
             ahead,
         } => {
-            tx.follow_clock()?;
             return Ok(Reply {
                 claimed: claim(tx, *runner, (*jobs, *ahead))?,
                 ..Reply::default()
@@ -165,13 +171,13 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             String::new()
         }
         Action::Lose(lost) => lose(tx, *lost)?,
-        Action::Cancel(job) => format!("{:?}", edit::cancel(tx, JobId(*job))?),
+        Action::Cancel(job) => format!("{:?}", cancel::cancel(tx, JobId(*job))?),
         Action::Retry(job) => {
             requeue::requeue(tx, JobId(*job))?;
             String::new()
         }
         Action::Remove(job) => {
-            while !edit::remove(tx, JobId(*job))?.is_gone {}
+            while !remove::remove(tx, JobId(*job))?.is_gone {}
             String::new()
         }
         Action::Edit {
@@ -428,18 +434,17 @@ fn turn(
     settlings: &[Settling],
     lost: Option<Lost>,
 ) -> Result<Reply> {
-    tx.follow_clock()?;
     let mut said = Vec::new();
     for settling in settlings {
         said.push(settle(tx, settling)?);
     }
     deadlines::cancel_late(tx, 1000)?;
-    due::promote_due(tx, 1000)?;
+    promote::promote_due(tx, 1000)?;
     let fired = fire(tx)?;
     if let Some(lost) = lost {
         said.push(lose(tx, lost)?);
     }
-    ended::follow(tx)?;
+    tx.follow()?;
     let claimed = claim(tx, runner, (jobs, false))?;
     Ok(Reply {
         said: said.join(", "),

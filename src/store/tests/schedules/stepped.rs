@@ -1,7 +1,8 @@
 //! Clocks that jump: missed slots, and schedules that go on.
 
 use super::*;
-use crate::store::due::ClockReading;
+use crate::clock::ClockReading;
+use crate::store::clock_step;
 
 #[test]
 fn a_clock_an_hour_or_ten_years_ahead_means_missed_slots_and_no_flood() {
@@ -75,12 +76,9 @@ fn following_the_clock_follows_it_for_schedules_too() {
     let mut sandbox = Sandbox::new();
     let every = Schedule::new("tick", "@every 10m", NewJob::new("send")).timezone("UTC");
     add(&mut sandbox, every);
-    let reading = |boot: &str, offset_ms| ClockReading {
-        boot: boot.to_owned(),
-        offset_ms,
-    };
+    let reading = |boot: &'static str, offset_ms| ClockReading { boot, offset_ms };
     let follow = |sandbox: &mut Sandbox, reading: ClockReading| {
-        sandbox.write(|tx| due::follow_clock(tx, &reading));
+        sandbox.write(|tx| clock_step::follow(tx, reading));
     };
     follow(&mut sandbox, reading("one", 0));
     sandbox.now_ms += HOUR_MS;

@@ -1,0 +1,79 @@
+//! What keeps a job from being pending is gone: it is released, where its time has come and its
+//! concurrency key has a free slot.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::job_row;
+use super::places;
+use super::statement::statements;
+use super::transition::{self, OUTCOME_FORGET};
+use super::tx::{NewEvent, Tx};
+use crate::Result;
+use crate::event::EventKind;
+use crate::job::JobId;
+use crate::state::State;
+
+statements! {
+    hot JOB_IS_MET = "SELECT 1 FROM jobq_job WHERE id = ?1 AND state = 1 AND unmet = 0
+        AND NOT EXISTS (SELECT 1 FROM jobq_place WHERE job_id = ?1)";
+    hot JOB_DELAY = "SELECT run_at FROM jobq_job WHERE id = ?1 AND run_at IS NOT NULL";
+    hot JOB_DELAY_IF_BLOCKED = "UPDATE jobq_job SET state = 0, wait_reason = 1, updated_at = ?2 WHERE id = ?1 AND state = 1";
+    hot JOB_BLOCK_IF_DUE = "UPDATE jobq_job SET state = 1, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,
+            updated_at = ?2
+        WHERE id = ?1 AND state = 0";
+}
+
+/// Releases a blocked job that nothing keeps, and leaves any other.
+pub(crate) fn release_if_met(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
+    let met = tx.conn.prepare_cached(JOB_IS_MET)?.exists([job.0])?;
+    if met { release(tx, job) } else { Ok(()) }
+}
+
+/// All prerequisites of a blocked job are met.
+pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
+    let run_at: Option<i64> = tx
+        .conn
+        .prepare_cached(JOB_DELAY)?
+        .query_row([job.0], |row| row.get(0))
+        .optional()?;
+    if run_at.is_some_and(|run_at| run_at > tx.now_ms) {
+        let queue = job_row::get(tx.conn, job)?.queue;
+        tx.conn
+            .prepare_cached(JOB_DELAY_IF_BLOCKED)?
+            .execute(params![job.0, tx.now_ms])?;
+        tx.counts.moved(queue, State::Blocked, State::Scheduled);
+        return tx.append(NewEvent::job(EventKind::Released, job));
+    }
+    if places::take(tx, job)? {
+        transition::granted(tx, job)?;
+    }
+    Ok(())
+}
+
+/// A parent's children are final, and its handler is to be called once more. Its result is what that
+/// leaves.
+pub(crate) fn finalize(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
+    tx.conn
+        .prepare_cached(OUTCOME_FORGET)?
+        .execute([parent.0])?;
+    if places::take(tx, parent)? {
+        transition::granted(tx, parent)?;
+    }
+    Ok(())
+}
+
+/// A scheduled job with a concurrency key is due: it is pending where a place is free, else blocked.
+pub(crate) fn due(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
+    if places::take(tx, job)? {
+        return transition::granted(tx, job);
+    }
+    let queue = job_row::get(tx.conn, job)?.queue;
+    let changed = tx
+        .conn
+        .prepare_cached(JOB_BLOCK_IF_DUE)?
+        .execute(params![job.0, tx.now_ms])?;
+    if changed == 1 {
+        tx.counts.moved(queue, State::Scheduled, State::Blocked);
+    }
+    Ok(())
+}
