@@ -82,12 +82,11 @@ fn main() -> Anything {
         .job(count_file)
         .start()?;
 
-    let root = queue.enqueue(CountFolder { folder: census })?.id;
-    let of = |id: JobId| -> Anything<JobRecord> { Ok(queue.get(id)?.ok_or("it is gone")?) };
+    let root = queue.enqueue(CountFolder { folder: census })?;
     let mut changes = queue.changes()?;
     let mut told = 0;
-    while !of(root)?.state.is_final() {
-        let percent = of(root)?.progress.and_then(|progress| progress.percent);
+    while !root.get()?.state.is_final() {
+        let percent = root.get()?.progress.and_then(|progress| progress.percent);
         let tenths = (percent.unwrap_or_default() / 10.0) as u64;
         if tenths > told {
             told = tenths;
@@ -95,7 +94,7 @@ fn main() -> Anything {
         }
         changes.wait(std::time::Duration::from_secs(1))?;
     }
-    let lines = queue.output::<CountFolder>(root)?;
+    let lines = root.output()?;
     println!("{} lines", lines.ok_or("it failed")?);
 
     // A family that fails at once and calls off the others, and says why.

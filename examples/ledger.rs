@@ -40,17 +40,17 @@ fn book(payment: Payment, ctx: &Context) -> Result<i64, Failure> {
     // What takes long comes first: while a transaction is open, nobody else writes.
     work_for_up_to(Duration::from_millis(2));
     let booked = ctx.complete_in(|tx| {
-        let cents: i64 = tx.query_row(
+        let cents: i64 = tx.connection().query_row(
             "SELECT cents FROM customer_order WHERE id = ?1",
             [payment.order],
             |row| row.get(0),
         )?;
-        tx.execute(
+        tx.connection().execute(
             "INSERT INTO booking (order_id, cents, process) VALUES (?1, ?2, ?3)",
             (payment.order, cents, std::process::id()),
         )?;
         work_for_up_to(Duration::from_millis(1));
-        Ok(tx.last_insert_rowid())
+        Ok(tx.connection().last_insert_rowid())
     });
     work_for_up_to(Duration::from_millis(1));
     booked

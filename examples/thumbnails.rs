@@ -59,22 +59,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .job(make_small)
         .start()?;
 
-    let ids: Vec<_> = (1..=5)
+    let jobs: Vec<_> = (1..=5)
         .map(|n| {
             queue.enqueue(Thumbnail {
                 photo: format!("photo-{n}"),
                 width: n * 100,
             })
         })
-        .map(|added| added.map(|job| job.id))
         .collect::<Result<_, _>>()?;
 
-    queue.wait(&ids, None)?;
-    for id in ids {
-        let small = queue
-            .output::<Thumbnail>(id)?
-            .ok_or("the job did not complete")?;
-        println!("job {id}: {} ({} bytes)", small.path, small.bytes);
+    for job in jobs {
+        job.wait(None)?;
+        let small = job.output()?.ok_or("the job did not complete")?;
+        println!("job {}: {} ({} bytes)", job.id, small.path, small.bytes);
     }
     runner.stop()?;
     std::fs::remove_dir_all(folder)?;

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-/// The source of wall-clock time for a queue: the system's clock, or one that a test moves by hand.
+/// The source of wall-clock time for a queue: the system's clock, which is the default, or a
+/// [`ManualClock`].
 #[derive(Clone, Debug, Default)]
 pub struct Clock(Source);
 
@@ -14,8 +15,25 @@ pub struct Clock(Source);
 enum Source {
     #[default]
     System,
-    Manual(Arc<ManualTime>),
+    Manual(ManualClock),
 }
+
+/// A clock that stands still until it is moved, for tests; all clones are moved together.
+///
+/// ```
+/// use std::time::Duration;
+/// use jobq::jiff::Timestamp;
+/// use jobq::{ManualClock, Queue};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let clock = ManualClock::new(Timestamp::UNIX_EPOCH);
+/// let queue = Queue::options().clock(&clock).open(folder.path().join("jobs.db"))?;
+/// clock.advance(Duration::from_secs(60));
+/// assert_eq!(clock.now().as_second(), 60);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ManualClock(Arc<ManualTime>);
 
 #[derive(Debug)]
 struct ManualTime {
@@ -23,35 +41,50 @@ struct ManualTime {
     boot_ms: AtomicI64,
 }
 
-impl Clock {
-    /// A clock that stands still at `start` until it is moved.
-    pub fn manual(start: Timestamp) -> Clock {
-        Clock(Source::Manual(Arc::new(ManualTime {
+impl ManualClock {
+    /// A clock that stands still at `start`.
+    pub fn new(start: Timestamp) -> ManualClock {
+        ManualClock(Arc::new(ManualTime {
             wall_ms: AtomicI64::new(start.as_millisecond()),
             boot_ms: AtomicI64::new(0),
-        })))
+        }))
     }
 
-    /// Lets time pass on a manual clock. Does nothing to the system's.
+    /// What the clock says.
+    pub fn now(&self) -> Timestamp {
+        timestamp(self.0.wall_ms.load(Ordering::SeqCst))
+    }
+
+    /// Lets time pass.
     pub fn advance(&self, by: Duration) {
-        if let Source::Manual(time) = &self.0 {
-            time.wall_ms.fetch_add(millis(by), Ordering::SeqCst);
-            time.boot_ms.fetch_add(millis(by), Ordering::SeqCst);
-        }
+        self.0.wall_ms.fetch_add(millis(by), Ordering::SeqCst);
+        self.0.boot_ms.fetch_add(millis(by), Ordering::SeqCst);
     }
 
-    /// Sets a manual clock to `to` although no time has passed, as a user or NTP would.
+    /// Sets the clock to `to` although no time has passed, as a user or NTP would.
     pub fn step(&self, to: Timestamp) {
-        if let Source::Manual(time) = &self.0 {
-            time.wall_ms.store(to.as_millisecond(), Ordering::SeqCst);
-        }
+        self.0.wall_ms.store(to.as_millisecond(), Ordering::SeqCst);
     }
+}
 
+impl From<ManualClock> for Clock {
+    fn from(clock: ManualClock) -> Clock {
+        Clock(Source::Manual(clock))
+    }
+}
+
+impl From<&ManualClock> for Clock {
+    fn from(clock: &ManualClock) -> Clock {
+        clock.clone().into()
+    }
+}
+
+impl Clock {
     /// Milliseconds since 1970, UTC.
     pub(crate) fn now_ms(&self) -> i64 {
         match &self.0 {
             Source::System => Timestamp::now().as_millisecond(),
-            Source::Manual(time) => time.wall_ms.load(Ordering::SeqCst),
+            Source::Manual(clock) => clock.0.wall_ms.load(Ordering::SeqCst),
         }
     }
 
@@ -82,7 +115,7 @@ impl Clock {
                 let now = rustix::time::clock_gettime(clock);
                 now.tv_sec * 1000 + now.tv_nsec / 1_000_000
             }
-            Source::Manual(time) => time.boot_ms.load(Ordering::SeqCst),
+            Source::Manual(clock) => clock.0.boot_ms.load(Ordering::SeqCst),
         }
     }
 }

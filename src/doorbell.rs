@@ -1,9 +1,9 @@
 //! Wakes a sleeping dispatcher from any thread, and costs one atomic exchange while it is awake.
 
-use std::os::fd::{AsFd, BorrowedFd};
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering, fence};
 
-use crate::wake::Wake;
 use crate::{Error, Result};
 
 /// A bell that is rung only while somebody sleeps on it.
@@ -48,5 +48,55 @@ impl Doorbell {
 impl AsFd for Doorbell {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.wake.as_fd()
+    }
+}
+
+/// A descriptor that becomes readable when the bell is rung, from any thread.
+#[derive(Debug)]
+pub(crate) struct Wake {
+    reader: OwnedFd,
+    /// The other end of the pipe, where there is no eventfd.
+    #[cfg(not(target_os = "linux"))]
+    writer: OwnedFd,
+}
+
+impl Wake {
+    #[cfg(target_os = "linux")]
+    pub(crate) fn new() -> io::Result<Wake> {
+        use rustix::event::{EventfdFlags, eventfd};
+        Ok(Wake {
+            reader: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
+        })
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    pub(crate) fn new() -> io::Result<Wake> {
+        let (reader, writer) = io::pipe()?;
+        let (reader, writer) = (OwnedFd::from(reader), OwnedFd::from(writer));
+        rustix::io::ioctl_fionbio(&reader, true)?;
+        rustix::io::ioctl_fionbio(&writer, true)?;
+        Ok(Wake { reader, writer })
+    }
+
+    /// Ends the wait that is under way, or else the next one.
+    pub(crate) fn ring(&self) {
+        #[cfg(target_os = "linux")]
+        let writer = &self.reader;
+        #[cfg(not(target_os = "linux"))]
+        let writer = &self.writer;
+        // It can fail only where the bell has been rung already and nobody has come yet.
+        let _already_rung = rustix::io::write(writer, &1_u64.to_ne_bytes());
+    }
+
+    /// Takes back what has rung so far.
+    pub(crate) fn reset(&self) {
+        let mut rung = [0_u8; 64];
+        while rustix::io::read(&self.reader, &mut rung).is_ok_and(|count| count == rung.len()) {}
+    }
+}
+
+impl AsFd for Wake {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.reader.as_fd()
     }
 }

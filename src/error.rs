@@ -1,11 +1,11 @@
 //! The crate's one error type.
 
+use crate::model::id::JobId;
 use std::error::Error as StdError;
 use std::fmt;
 use std::ops::Range;
 
-use crate::job::JobId;
-use crate::part::Part;
+use crate::model::part::Part;
 
 /// What went wrong, on what, and what to do next.
 ///
@@ -322,6 +322,18 @@ impl StdError for Error {
 
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// Says what of the file a failure belongs to.
+pub(crate) trait Of<T> {
+    /// The first word stays: it is the closest.
+    fn of(self, part: Part) -> Result<T>;
+}
+
+impl<T, E: Into<Error>> Of<T> for Result<T, E> {
+    fn of(self, part: Part) -> Result<T> {
+        self.map_err(|error| error.into().of(part))
+    }
+}
 
 #[cfg(test)]
 mod tests {

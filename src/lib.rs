@@ -27,8 +27,8 @@
 //! let runner = queue.runner().job(make_small).start()?; // five workers
 //!
 //! let job = queue.enqueue(Thumbnail { photo: "cat".into(), width: 200 })?;
-//! queue.wait(&[job.id], None)?;
-//! assert_eq!(queue.output::<Thumbnail>(job.id)?.as_deref(), Some("cat.200px.jpg"));
+//! job.wait(None)?;
+//! assert_eq!(job.output()?.as_deref(), Some("cat.200px.jpg"));
 //! runner.stop()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -163,86 +163,71 @@
 //! clock, configuration in the database, a plug-in ABI, Windows.
 #![doc = include_str!("resources.md")]
 
-mod cancel;
-mod clock;
-#[doc(hidden)]
-pub mod digest;
-mod doorbell;
-mod due;
-mod error;
-mod event;
-mod family;
-mod fault;
-mod flags;
-pub mod handlers;
-mod job;
-#[doc(hidden)]
-pub mod json;
-mod limit;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
-pub mod measure;
-mod outcome;
-mod part;
-#[doc(hidden)]
-pub mod plural;
+pub mod bench;
+mod clock;
+mod doorbell;
+mod error;
+mod fault;
+pub mod handlers;
+mod model;
 mod queue;
-mod retry;
 mod runner;
-mod schedule;
-mod state;
 mod store;
 pub mod testing;
-mod wake;
 
-pub use cancel::Cancellation;
-pub use clock::Clock;
+#[cfg(feature = "cli")]
+#[doc(hidden)]
+pub use bench::floor::Floor;
+pub use clock::{Clock, ManualClock};
 pub use error::{Error, Result};
-pub use event::{AttemptEnd, Event, EventData, EventId, EventKind, Level, LogEntry};
-pub use family::{ChildPolicy, GROUP_KIND, Phase, PrerequisiteRule};
-pub use job::{
-    AttemptRef, Children, DEFAULT_QUEUE, Enqueued, Job, JobId, JobRecord, NewJob, OnDuplicate,
-    Prerequisite, Priority, Progress, When,
+pub use jiff;
+pub use model::attempt::{AttemptRecord, Usage};
+pub use model::batch::Batch;
+pub use model::counts::Counts;
+pub use model::event::{
+    AttemptEnd, Event, EventData, EventFilter, EventId, EventKind, EventPage, Level, LogEntry,
 };
-pub use limit::{QueueLimitsUpdate, Rate, Update};
-pub use outcome::{CancelReason, MAX_CRASHES, Outcome, Snooze};
+pub use model::family::{ChildPolicy, Children, GROUP_KIND, Phase, PrerequisiteRule};
+pub use model::file_options::{
+    Durability, InUse, LogAtClose, NetworkFs, OpenMode, Replaced, Restored,
+};
+pub use model::filter::{Filter, KindFilter, Sort};
+pub use model::finding::{Finding, Severity};
+pub use model::id::{JobId, RunnerId, WorkerId};
+pub use model::job::update::JobUpdate;
+pub use model::job::{
+    AttemptRef, Enqueued, Job, JobRecord, NewJob, OnDuplicate, Prerequisite, Progress, When,
+};
+pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
+pub use model::name::DEFAULT_QUEUE;
+pub use model::outcome::{CancelReason, Cancelled, MAX_CRASHES, Outcome, Snooze};
+pub use model::priority::Priority;
+pub use model::queue::{QueueLimits, QueueRecord, QueueSelector};
+pub use model::retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
+pub use model::runner::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
+pub use model::schedule::{
+    Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced,
+    next_slots,
+};
+pub use model::state::{State, WaitReason};
+pub use model::why::Why;
+#[doc(hidden)]
+pub use model::{digest, json, plural};
 pub use queue::{
-    BatchDedup, BatchProgress, BatchSource, BatchStart, Queue, QueueOptions, ResumedBatch,
-    Transaction,
+    BatchDedup, BatchProgress, BatchSource, BatchStart, BulkReport, Enqueue, JobHandle,
+    PruneFilter, Queue, QueueOptions, Repaired, ResumedBatch, Transaction,
 };
-pub use retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
-pub use runner::attempt::Usage;
 pub use runner::builder::{
-    DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindRetention, Retention, RunnerBuilder, UnknownKinds,
-    Until,
+    DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindOptions, KindRetention, Retention, RunnerBuilder,
+    UnknownKinds, Until,
 };
+pub use runner::cancellation::Cancellation;
 pub use runner::context::Context;
 pub use runner::handle::{FailureWatch, Remaining, RunReport, RunStats, Runner, SetAside, Stopper};
 pub use runner::handler::{Failure, Handler};
 pub use runner::reload::Reloader;
 pub use rusqlite;
-pub use schedule::{
-    Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced,
-    next_slots,
-};
-pub use state::{State, WaitReason};
-pub use store::attempts::AttemptRecord;
-pub use store::batches::Batch;
-pub use store::cancel::Cancelled;
-pub use store::change::Changes;
-pub use store::checked::{EnqueueLimits, MAX_PAYLOAD_BYTES};
-pub use store::connection::{Durability, LogAtClose};
-pub use store::counts::Counts;
-pub use store::edit::JobUpdate;
-pub use store::events::{EventFilter, EventPage};
-pub use store::file::{NetworkFs, OpenMode};
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub use store::floor::Floor;
-pub use store::names::KindFilter;
-pub use store::queues::{QueueLimits, QueueRecord, QueueSelector};
-pub use store::records::{Filter, Sort};
-pub use store::restore::{InUse, Replaced, Restored};
-pub use store::runner_records::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
-pub use store::upkeep::{Finding, Severity};
-pub use store::why::Why;
+pub use serde_json;
+pub use store::Changes;

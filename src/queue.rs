@@ -1,32 +1,50 @@
 //! The public face of a file: opening it and enqueuing; the rest by what one wants of it.
 
 mod batch;
+mod bulk;
 mod change;
+mod handle;
 mod look;
 mod report;
 mod schedules;
 mod transaction;
 
-use std::path::{Path, PathBuf};
+use crate::store;
+use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use rusqlite::Connection;
 
-pub use batch::{BatchDedup, BatchProgress, BatchSource, BatchStart, ResumedBatch};
-pub use transaction::Transaction;
+pub use crate::queue::batch::BatchDedup;
+pub use crate::queue::batch::BatchProgress;
+pub use crate::queue::batch::BatchSource;
+pub use crate::queue::batch::BatchStart;
+pub use crate::queue::batch::ResumedBatch;
+pub use crate::queue::bulk::BulkReport;
+pub use crate::queue::change::{PruneFilter, Repaired};
+pub use crate::queue::handle::{Enqueue, JobHandle};
+pub use crate::queue::transaction::Transaction;
 
+use crate::Error;
+use crate::Result;
 use crate::clock::Clock;
-use crate::job::{Enqueued, NewJob};
+use crate::model::file_options::Durability;
+use crate::model::file_options::InUse;
+use crate::model::file_options::LogAtClose;
+use crate::model::file_options::NetworkFs;
+use crate::model::file_options::OpenMode;
+use crate::model::file_options::Restored;
+use crate::model::job::Enqueued;
+use crate::model::job::NewJob;
+use crate::model::limits::EnqueueLimits;
+use crate::store::Access;
+use crate::store::Names;
+use crate::store::OpenConfig;
+use crate::store::Schema;
 use crate::store::Store;
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::connection::{Access, Durability, LogAtClose, OpenConfig};
-use crate::store::enqueue;
-use crate::store::file::{NetworkFs, OpenMode};
-use crate::store::names::Names;
-use crate::store::restore::{self, InUse, Restored};
-use crate::store::schema::Schema;
-use crate::store::tx::Tx;
-use crate::{Error, Result};
+use crate::store::Tx;
+use crate::store::ValidatedJob;
 
 /// How a queue's file is opened. Start from [`Queue::options`].
 #[derive(Clone, Debug, Default)]
@@ -68,10 +86,10 @@ impl QueueOptions {
         self
     }
 
-    /// Another clock, for tests.
+    /// Another clock, for tests: a [`ManualClock`](crate::ManualClock).
     #[must_use]
-    pub fn clock(mut self, clock: Clock) -> QueueOptions {
-        self.clock = clock;
+    pub fn clock(mut self, clock: impl Into<Clock>) -> QueueOptions {
+        self.clock = clock.into();
         self
     }
 
@@ -109,7 +127,7 @@ impl QueueOptions {
         path: impl AsRef<Path>,
         in_use: InUse,
     ) -> Result<Restored> {
-        restore::restore(&self.config(path.as_ref()), backup.as_ref(), in_use)
+        store::restore(&self.config(path.as_ref()), backup.as_ref(), in_use)
     }
 
     fn config(self, path: &Path) -> OpenConfig {
@@ -181,7 +199,8 @@ impl Queue {
         self.store.foreign_log.as_deref()
     }
 
-    /// Adds one job: a typed one, or a [`NewJob`]. When this returns the job is durable.
+    /// Adds one job: a typed one, or a [`NewJob`]. When this returns the job is durable. The handle waits for
+    /// the job, reads its output and cancels it.
     ///
     /// # Errors
     /// The payload is no JSON or too large, the queue is full ([`Error::is_queue_full`]), the file's size
@@ -189,9 +208,10 @@ impl Queue {
     /// prerequisite or the parent is not there ([`Error::is_not_found`]), the parent has ended
     /// ([`Error::is_wrong_state`]), the jobs would wait for each other ([`Error::is_invalid_input`]), or
     /// the unique key is taken and a duplicate is to be rejected ([`Error::is_duplicate`]).
-    pub fn enqueue(&self, job: impl Into<NewJob>) -> Result<Enqueued> {
-        let job = CheckedJob::new(job.into(), &self.limits)?;
-        self.store.write(move |tx| enqueue::enqueue(tx, &job))
+    pub fn enqueue<J: Enqueue>(&self, job: J) -> Result<JobHandle<J>> {
+        let job = ValidatedJob::new(job.into(), &self.limits)?;
+        let added = self.store.write(move |tx| store::enqueue(tx, &job))?;
+        Ok(JobHandle::new(self, added))
     }
 
     /// Adds many jobs in one transaction: all or none. Their numbers are consecutive.
@@ -205,19 +225,20 @@ impl Queue {
             .write_large(move |tx| batch::add_all(tx, &jobs, &limits))
     }
 
-    pub(crate) fn checked(&self, job: NewJob) -> Result<CheckedJob> {
-        CheckedJob::new(job, &self.limits)
+    pub(crate) fn checked(&self, job: NewJob) -> Result<ValidatedJob> {
+        ValidatedJob::new(job, &self.limits)
     }
 
     /// Checks a job as enqueuing would, without adding it. Labels of others are not looked up.
     ///
     /// # Errors
     /// What [`Queue::enqueue`] would say.
-    pub fn check(&self, job: NewJob) -> Result<()> {
-        CheckedJob::new(job.without_labels(), &self.limits).map(|_| ())
+    pub fn check_job(&self, job: NewJob) -> Result<()> {
+        ValidatedJob::new(job.without_labels(), &self.limits).map(|_| ())
     }
 
-    /// Adds a job inside the caller's own transaction on a connection to the same file. Nothing is
+    /// Adds a job inside the caller's own transaction on a connection to the same file, of rusqlite 0.40
+    /// ([`jobq::rusqlite`](crate::rusqlite)). Nothing is
     /// visible until the caller commits; runners wake when it does. Begin the transaction IMMEDIATE:
     /// a deferred one that reads first can fail with "busy" at once.
     ///
@@ -231,11 +252,11 @@ impl Queue {
                 ),
             );
         }
-        let job = CheckedJob::new(job.into(), &self.limits)?;
+        let job = ValidatedJob::new(job.into(), &self.limits)?;
         let mut names = Names::default();
         let clock = &self.store.config.clock;
         let mut tx = Tx::begin((conn, &mut names), clock, crate::store::HOOKS)?;
-        let enqueued = enqueue::enqueue(&mut tx, &job)?;
+        let enqueued = store::enqueue(&mut tx, &job)?;
         tx.finish()?;
         Ok(enqueued)
     }

@@ -98,6 +98,7 @@
 //! **I want threads, timeouts, cancelling**: start a [`runner`](Queue::runner) on the queue, as in
 //! the application. It sees the same manual clock.
 
+use crate::clock::ManualClock;
 use std::fmt::Write as _;
 use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt;
@@ -106,22 +107,29 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::clock::{self, Clock};
-use crate::job::{Job, JobRecord, NewJob, When};
-use crate::queue::{Queue, QueueOptions};
-use crate::runner::builder::{Retention, RunnerBuilder};
+use crate::Error;
+use crate::Result;
+use crate::model::file_options::Durability;
+use crate::model::filter::Filter;
+use crate::model::filter::Sort;
+use crate::model::job::Job;
+use crate::model::job::JobRecord;
+use crate::model::job::NewJob;
+use crate::model::job::When;
+use crate::model::state::State;
+use crate::queue::Queue;
+use crate::queue::QueueOptions;
+use crate::runner::builder::Retention;
+use crate::runner::builder::RunnerBuilder;
 use crate::runner::handle::RunStats;
-use crate::runner::inline::{self, Bounds};
-use crate::state::State;
-use crate::store::connection::Durability;
-use crate::store::records::{Filter, Sort};
-use crate::{Error, Result};
+use crate::runner::inline;
+use crate::runner::inline::InlineBounds;
 
 /// A failed assertion lists at most so many jobs.
 const LISTED: usize = 50;
 
 /// Retries wait exactly as long as their policy says, and what follows itself is stopped soon.
-const BOUNDS: Bounds = Bounds {
+const BOUNDS: InlineBounds = InlineBounds {
     spare_runs: 1_000,
     chance: || 0.0,
 };
@@ -134,7 +142,7 @@ const BOUNDS: Bounds = Bounds {
 pub struct TestQueue {
     /// Closed before the folder goes.
     queue: Queue,
-    clock: Clock,
+    clock: ManualClock,
     _folder: Folder,
 }
 
@@ -157,10 +165,10 @@ impl TestQueue {
     /// As [`TestQueue::new`].
     #[track_caller]
     pub fn with(set_up: impl FnOnce(QueueOptions) -> QueueOptions) -> TestQueue {
-        let clock = Clock::manual(TestQueue::START);
+        let clock = ManualClock::new(TestQueue::START);
         let options = Queue::options()
             .durability(Durability::Normal)
-            .clock(clock.clone());
+            .clock(&clock);
         let folder = ok(Folder::make());
         TestQueue {
             queue: ok(set_up(options).open(folder.0.join("jobs.db"))),
@@ -170,13 +178,13 @@ impl TestQueue {
     }
 
     /// The clock, to be stepped or to be given to what needs the time.
-    pub fn clock(&self) -> &Clock {
+    pub fn clock(&self) -> &ManualClock {
         &self.clock
     }
 
     /// What the clock says.
     pub fn now(&self) -> Timestamp {
-        clock::timestamp(self.clock.now_ms())
+        self.clock.now()
     }
 
     /// Lets time pass. Nothing runs by that; [`TestQueue::run_due`] does.

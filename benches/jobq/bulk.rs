@@ -1,7 +1,7 @@
 //! Jobs in bulk: enqueued, drained, and what that writes to the disk.
 
 use jobq::Durability;
-use jobq::measure::{Life, Load, life_of_floor, life_of_queue, per_s, thousands};
+use jobq::bench::{Life, Load, life_of_floor, life_of_queue, per_s, thousands};
 
 use crate::Done;
 use crate::plan::Plan;

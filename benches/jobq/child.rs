@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use jobq::measure::{
+use jobq::bench::{
     Setup, cpu_time, drain, enqueue_stamped, fill, peak_memory_bytes, written_bytes,
 };
 use jobq::{Durability, Queue};

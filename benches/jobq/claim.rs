@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jobq::measure::{changes_per_s, claim_cost, fill, thousands};
+use jobq::bench::{changes_per_s, claim_cost, fill, thousands};
 use jobq::{Durability, JobId, NewJob};
 
 use crate::Done;

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use jobq::Durability;
-use jobq::measure::thousands;
+use jobq::bench::thousands;
 
 use crate::Done;
 use crate::plan::Plan;

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use jobq::measure::{drain, fill, thousands};
+use jobq::bench::{drain, fill, thousands};
 use jobq::{Durability, GROUP_KIND, JobId, NewJob};
 
 use crate::Done;

@@ -1,7 +1,7 @@
 //! How soon a job begins.
 
 use jobq::Durability;
-use jobq::measure::{Listener, Spread, start_latency};
+use jobq::bench::{Listener, Spread, start_latency};
 
 use crate::Done;
 use crate::child::{self, durability_word};

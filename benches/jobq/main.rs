@@ -17,7 +17,7 @@ mod threads;
 use std::error::Error;
 use std::path::PathBuf;
 
-use jobq::measure::{Scratch, sqlite_version};
+use jobq::bench::{Scratch, sqlite_version};
 
 use plan::{Plan, Size};
 

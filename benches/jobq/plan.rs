@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use jobq::measure::Setup;
+use jobq::bench::Setup;
 use jobq::{Durability, Queue};
 
 use crate::report::Goal;

@@ -1,7 +1,7 @@
 //! What a whole process needs: the processor while it is idle, memory while it works.
 
 use jobq::Durability;
-use jobq::measure::thousands;
+use jobq::bench::thousands;
 
 use crate::Done;
 use crate::child;

@@ -1,6 +1,6 @@
 //! One plain line for each figure.
 
-use jobq::measure::{median, thousands};
+use jobq::bench::{median, thousands};
 
 /// A figure with what it is to be compared with.
 pub(crate) struct Line {

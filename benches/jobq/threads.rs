@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobq::Durability;
-use jobq::measure::{crowd_of_connections, crowd_of_one_queue};
+use jobq::bench::{crowd_of_connections, crowd_of_one_queue};
 
 use crate::Done;
 use crate::plan::Plan;

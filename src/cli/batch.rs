@@ -202,7 +202,7 @@ impl BatchFile {
             if let Some(wanted) = self.wanted(lines.line(), number)? {
                 labels
                     .check(&wanted.options, number)
-                    .and_then(|()| Ok(queue.check(self.origin.job(wanted)?)?))
+                    .and_then(|()| Ok(queue.check_job(self.origin.job(wanted)?)?))
                     .map_err(|error| self.at_line(number, error))?;
                 jobs += 1;
             }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use jobq::measure::{
+use jobq::bench::{
     Crowd, Life, Load, Scratch, Setup, Spread, crowd_of_connections, crowd_of_one_queue,
     life_of_floor, life_of_queue, start_latency,
 };

@@ -36,7 +36,7 @@ pub(super) fn run(args: &args::Cancel, session: &Session) -> CliResult {
 struct Cancel {
     queue: Queue,
     /// The jobs whose runners are gone: nobody is there to be asked.
-    gone: HashMap<JobId, i64>,
+    gone: HashMap<JobId, jobq::RunnerId>,
 }
 
 impl Verb for Cancel {

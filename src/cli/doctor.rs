@@ -36,17 +36,16 @@ struct FindingJson<'a> {
 pub(super) fn run(args: &args::Doctor, session: &Session) -> CliResult {
     let queue = session.queue().map_err(with_remedy)?;
     if args.fix {
-        queue.recount().map_err(with_remedy)?;
+        let repaired = queue.repair().map_err(with_remedy)?;
         session.screen.say("repaired what can be repaired");
-        let strays = queue.remove_strays().map_err(with_remedy)?;
-        if strays > 0 {
+        if repaired.stray_files > 0 {
             session.screen.say(format_args!(
                 "{} removed",
-                count(strays as u64, "stray file")
+                count(repaired.stray_files as u64, "stray file")
             ));
         }
     }
-    let mut findings = queue.examine().map_err(with_remedy)?;
+    let mut findings = queue.check().map_err(with_remedy)?;
     findings.extend(on_disk(&queue.path()));
     findings.extend(on_runners(&queue)?);
     let schedules = queue.schedules()?;

@@ -107,36 +107,20 @@ pub(super) struct Summary {
 }
 
 /// Does `verb` to every job that passes the filter, and says to how many it was done.
-///
-/// Page by page, as no read may last as long as so many writes. A job that passes again meanwhile
-/// is not met twice: the pages only go forward, up to the newest job of the start. One that has
-/// moved on since its page was read is left alone.
+/// One that has moved on since its page was read is left alone.
 pub(super) fn each_matching(
     session: &Session,
-    mut filter: Filter,
+    filter: Filter,
     summary: Summary,
     verb: &impl Verb,
 ) -> CliResult {
     let queue = session.queue()?;
-    filter.sort = Sort::Oldest;
-    filter.limit = Some(PAGE);
-    let last = queue.last_id()?.unwrap_or_default();
     let mut jobs = 0;
     let mut errors = 0;
     let mut worst = Exit::Done;
     let is_typo = !any_matches(&queue, &filter)?;
-    loop {
-        // Their numbers alone: the jobs of a page may be larger than memory.
-        let mut ids = Vec::new();
-        queue.for_each(&filter, |job| {
-            ids.push(job.id);
-            Ok(())
-        })?;
-        let Some(end) = ids.last().copied() else {
-            break;
-        };
-        ids.retain(|id| *id <= last);
-        for (id, answer) in ids.iter().zip(verb.act(&ids)) {
+    queue.for_each_page(&filter, |ids| -> CliResult<()> {
+        for (id, answer) in ids.iter().zip(verb.act(ids)) {
             match answer {
                 Ok(done) => show(session, *id, done)?,
                 Err(error) if has_moved_on(&error) => continue,
@@ -148,11 +132,8 @@ pub(super) fn each_matching(
             }
             jobs += 1;
         }
-        if end >= last {
-            break;
-        }
-        filter.after = Some(end);
-    }
+        Ok(())
+    })?;
     tell_more(session, errors);
     match jobs {
         0 if worst != Exit::Done => {}

@@ -143,7 +143,7 @@ fn fields(event: &Event) -> String {
             .runner
             .map(|runner| runner.to_string())
             .unwrap_or_default(),
-        maybe(event.worker.map(u64::from)),
+        maybe(event.worker.map(|worker| u64::from(worker.0))),
         maybe(event.took.map(millis)),
         data.map(|data| for_tabs(&data).into_owned())
             .unwrap_or_default(),

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jobq::{JobId, Queue, RunnerFilter, RunnerRecord};
+use jobq::{JobId, Queue, RunnerFilter, RunnerId, RunnerRecord};
 
 /// `runner 1 is gone; the next runner to start takes over its 2 jobs`.
 pub(super) fn said(runner: &RunnerRecord) -> String {
@@ -15,7 +15,7 @@ pub(super) fn said(runner: &RunnerRecord) -> String {
 }
 
 /// The jobs that are held by runners that are gone, and by which.
-pub(super) fn holders(queue: &Queue) -> jobq::Result<HashMap<JobId, i64>> {
+pub(super) fn holders(queue: &Queue) -> jobq::Result<HashMap<JobId, RunnerId>> {
     let mut runners = queue.runners(RunnerFilter::Now)?;
     runners.retain(|runner| !runner.is_alive());
     let held = runners

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use jobq::{KindFilter, Retention, State};
+use jobq::{KindFilter, PruneFilter, Retention, State};
 use serde::Serialize;
 
 use super::args;
@@ -32,10 +32,11 @@ pub(super) fn run(args: &args::Prune, session: &Session) -> CliResult {
             let Some(older_than) = args.older_than.or_else(kept) else {
                 continue;
             };
+            let old = PruneFilter::new(state, older_than).kinds(kinds);
             let removed = if args.dry_run {
-                queue.prunable_kinds(&kinds, state, older_than)?
+                queue.prune_dry_run(&old)?
             } else {
-                queue.prune_kinds(&kinds, state, older_than)?
+                queue.prune(&old)?
             };
             let answer = Answer {
                 state,

@@ -15,9 +15,9 @@ use std::time::Duration;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
 use jobq::handlers::sleep::{Sleep, SleepHandler};
 use jobq::{
-    Batch, BatchDedup, BatchStart, Filter, Job, JobId, JobRecord, KindRetention, Queue,
-    QueueRecord, ResumedBatch, Retention, RunReport, Runner, RunnerBuilder, Sort, State,
-    UnknownKinds, Until,
+    Batch, BatchDedup, BatchStart, Filter, Job, JobId, JobRecord, KindOptions, KindRetention,
+    Queue, QueueRecord, ResumedBatch, Retention, RunReport, Runner, RunnerBuilder, RunnerId, Sort,
+    State, UnknownKinds, Until,
 };
 
 use self::failures::Failures;
@@ -152,7 +152,7 @@ fn hint_at_queues(args: &Run, session: &Session) -> CliResult<()> {
 
 /// Which command runs again what this runner saw fail, or what failed of the batch.
 fn hint_at_retry(
-    (runner, since): (i64, jiff::Timestamp),
+    (runner, since): (RunnerId, jiff::Timestamp),
     batch: Option<Batch>,
     session: &Session,
 ) -> CliResult<()> {
@@ -303,7 +303,7 @@ fn builder(
         builder = builder.stop_timeout(timeout);
     }
     if !args.queues.is_empty() {
-        builder = builder.queues(args.queues.clone());
+        builder = builder.queues(&args.queues);
     }
     if let Some(timeout) = config.defaults.timeout {
         builder = builder.default_timeout(timeout);
@@ -325,20 +325,21 @@ fn kinds(
 ) -> CliResult<RunnerBuilder> {
     let usual = Retention::default();
     for (name, kind) in &config.kinds {
+        let mut options = KindOptions::new();
         if let Some(timeout) = kind.timeout {
-            builder = builder.kind_timeout(name, timeout);
+            options = options.timeout(timeout);
         }
         if let Some(jobs) = kind.concurrency {
-            builder = builder.kind_limit(name, jobs);
+            options = options.limit(jobs);
         }
         if kind.retention.is_some() {
             let own = config.retention_of(Some(name));
-            let retention = KindRetention {
+            options = options.retention(KindRetention {
                 completed: own.completed.or(usual.completed),
                 failed: own.failed.or(usual.failed),
-            };
-            builder = builder.kind_retention(name, retention);
+            });
         }
+        builder = builder.kind_options(name, options);
         if let Some(argv) = &kind.command {
             let handler = command_handler(argv, kind, config)?;
             builder = builder.kind(

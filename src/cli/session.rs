@@ -223,7 +223,7 @@ impl Session {
         if self.output.quiet {
             return;
         }
-        let runners = self.queue().and_then(|queue| queue.runners_at_the_end());
+        let runners = self.queue().and_then(|queue| queue.runners_before_exit());
         let Ok(runners) = runners else { return };
         match runners.first() {
             None => self

@@ -259,9 +259,10 @@ mod tests {
 
     #[test]
     fn a_retry_is_told_as_it_was_when_it_was_decided() {
-        let wait = |ms: i64| AttemptEnd {
-            run_at_ms: Some(ms),
-            ..AttemptEnd::default()
+        let wait = |ms: i64| {
+            let mut end = AttemptEnd::default();
+            end.run_at_ms = Some(ms);
+            end
         };
         let event = Timestamp::UNIX_EPOCH;
         assert_eq!(again(&wait(500), event), "in 500ms");

@@ -2,6 +2,5 @@
 
 #[cfg(feature = "exec")]
 pub mod exec;
-pub(crate) mod group;
 #[cfg(feature = "sleep")]
 pub mod sleep;

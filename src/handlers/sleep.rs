@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::job::{Job, Progress};
-use crate::outcome::Outcome;
+use crate::model::job::{Job, Progress};
+use crate::model::outcome::Outcome;
 use crate::runner::context::Context;
 use crate::runner::handler::Handler;
 
@@ -33,7 +33,7 @@ impl Handler for SleepHandler {
     fn run(&self, ctx: &Context) -> Outcome {
         let sleep: Sleep = match ctx.payload_as() {
             Ok(sleep) => sleep,
-            Err(failure) => return failure.0,
+            Err(failure) => return failure.into(),
         };
         let total = Duration::from_millis(sleep.delay_ms);
         let mut slept = Duration::ZERO;

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use super::Queue;
-use crate::job::{Enqueued, JobId, Labels, NewJob};
-use crate::store::batches::{self, Batch};
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::tx::Tx;
-use crate::store::{enqueue, job_row, requeue};
-use crate::{Error, Result};
+use crate::model::batch::Batch;
+use crate::model::id::JobId;
+use crate::model::job::{Enqueued, Labels, NewJob};
+use crate::model::limits::EnqueueLimits;
+use crate::queue::Queue;
+use crate::store::{Tx, ValidatedJob};
+use crate::{Error, Result, store};
 
 /// Where a very large batch comes from: it is read twice, once to check it and once to add it, and
 /// is never in memory as a whole.
@@ -22,6 +22,7 @@ pub trait BatchSource: Send + 'static {
 
 /// Whether a batch is remembered by a digest of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum BatchDedup {
     /// It is not.
     No,
@@ -77,6 +78,7 @@ impl BatchStart {
 
 /// How far a batch is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct BatchProgress {
     /// Jobs that are not final.
     pub unfinished: u64,
@@ -133,7 +135,7 @@ impl Queue {
             if let (BatchDedup::Once(digest) | BatchDedup::Again(digest), Some(batch)) =
                 (&remember, batch)
             {
-                batches::remember(tx, digest, batch)?;
+                store::remember_batch(tx, digest, batch)?;
             }
             Ok(batch.map_or(BatchStart::Nothing, BatchStart::Added))
         })
@@ -144,7 +146,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn batch(&self, digest: &str) -> Result<Option<Batch>> {
-        batches::find(&*self.store.reader()?, digest)
+        store::find_batch(&*self.store.reader()?, digest)
     }
 
     /// How many jobs of a batch are not final, and how many failed or were cancelled.
@@ -154,8 +156,8 @@ impl Queue {
     pub fn batch_progress(&self, batch: Batch) -> Result<BatchProgress> {
         let reader = self.store.reader()?;
         Ok(BatchProgress {
-            unfinished: batches::unfinished(&reader, batch)?,
-            ended_badly: batches::ended_badly(&reader, batch)?,
+            unfinished: store::batch_unfinished(&reader, batch)?,
+            ended_badly: store::batch_ended_badly(&reader, batch)?,
         })
     }
 }
@@ -163,19 +165,19 @@ impl Queue {
 /// Goes on with the batch of this digest where it is not done: puts back what failed or was
 /// cancelled, each job for itself.
 fn resume(tx: &mut Tx<'_>, digest: &str) -> Result<Option<ResumedBatch>> {
-    let Some(batch) = batches::find(tx.conn, digest)? else {
+    let Some(batch) = store::find_batch(tx.conn, digest)? else {
         return Ok(None);
     };
-    let unfinished = batches::unfinished(tx.conn, batch)?;
-    let undone = batches::undone(tx.conn, batch)?;
+    let unfinished = store::batch_unfinished(tx.conn, batch)?;
+    let undone = store::batch_undone(tx.conn, batch)?;
     if unfinished == 0 && undone.is_empty() {
         return Ok(None);
     }
     // A child is put back with its parent.
     let answers = tx.for_each(&undone, |tx, job| {
-        let is_final = job_row::get(tx.conn, job)?.state.is_final();
+        let is_final = store::job_row(tx.conn, job)?.state.is_final();
         if is_final {
-            requeue::requeue(tx, job)?;
+            store::requeue_job(tx, job)?;
         }
         Ok(())
     })?;
@@ -234,7 +236,7 @@ fn in_place(at: usize, error: Error) -> Error {
 
 /// A job of a call with many, checked before the transaction begins.
 pub(super) enum Prepared {
-    Checked(CheckedJob),
+    Checked(ValidatedJob),
     /// It gets numbers for labels, or is one that others name.
     Labelled(Box<NewJob>),
 }
@@ -242,9 +244,9 @@ pub(super) enum Prepared {
 impl Prepared {
     fn new(job: NewJob, limits: &EnqueueLimits) -> Result<Prepared> {
         if job.labels.is_none() {
-            return CheckedJob::new(job, limits).map(Prepared::Checked);
+            return ValidatedJob::new(job, limits).map(Prepared::Checked);
         }
-        CheckedJob::new(job.clone().without_labels(), limits)?;
+        ValidatedJob::new(job.clone().without_labels(), limits)?;
         Ok(Prepared::Labelled(Box::new(job)))
     }
 
@@ -255,7 +257,7 @@ impl Prepared {
         labels: &mut Labels,
     ) -> Result<Enqueued> {
         match self {
-            Prepared::Checked(job) => enqueue::enqueue(tx, job),
+            Prepared::Checked(job) => store::enqueue(tx, job),
             Prepared::Labelled(job) => add(tx, NewJob::clone(job), limits, labels),
         }
     }
@@ -269,7 +271,7 @@ fn add(
 ) -> Result<Enqueued> {
     let label = job.take_label();
     let job = labels.resolve(job)?;
-    let added = enqueue::enqueue(tx, &CheckedJob::new(job, limits)?)?;
+    let added = store::enqueue(tx, &ValidatedJob::new(job, limits)?)?;
     if let Some(label) = label {
         labels.add(label, added.id)?;
     }

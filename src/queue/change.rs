@@ -4,27 +4,56 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::Queue;
 use crate::clock::millis;
-use crate::job::{JobId, NewJob};
-use crate::limit::{QueueLimitsUpdate, Update};
-use crate::state::State;
-use crate::store::backup;
-use crate::store::cancel::{self, Cancelled};
-use crate::store::checked::check_payload;
-use crate::store::edit::{self, JobUpdate};
-use crate::store::locks;
-use crate::store::names::{self, KindFilter};
-use crate::store::new_file;
-use crate::store::prune::{self, Allowance, Pass, Sweep};
-use crate::store::queues::{self, QueueSelector};
-use crate::store::tx::Tx;
-use crate::store::upkeep::{self, Finding};
-use crate::store::{job_row, requeue, uniques};
-use crate::{Error, Result};
+use crate::model::filter::KindFilter;
+use crate::model::finding::Finding;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::job::update::JobUpdate;
+use crate::model::limits::{QueueLimitsUpdate, Update};
+use crate::model::outcome::Cancelled;
+use crate::model::queue::QueueSelector;
+use crate::model::state::State;
+use crate::queue::Queue;
+use crate::store::{Allowance, PrunePass, Sweep, Tx};
+use crate::{Error, Result, store};
 
 /// So many jobs are changed in one transaction: others wait no longer than for a few jobs that end.
 const AT_ONCE: usize = 256;
+
+/// Which jobs are removed by [`Queue::prune`]: those of a final state that ended longer ago than a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct PruneFilter {
+    state: State,
+    older_than: Duration,
+    kinds: KindFilter,
+}
+
+impl PruneFilter {
+    /// Jobs of every kind.
+    pub fn new(state: State, older_than: Duration) -> PruneFilter {
+        PruneFilter {
+            state,
+            older_than,
+            kinds: KindFilter::All,
+        }
+    }
+
+    /// Jobs of these kinds alone.
+    pub fn kinds(mut self, kinds: KindFilter) -> PruneFilter {
+        self.kinds = kinds;
+        self
+    }
+}
+
+/// The result of [`Queue::repair`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Repaired {
+    /// How many files beside the database were removed.
+    pub stray_files: usize,
+}
 
 impl Queue {
     /// Cancels a live job; a running one is asked to stop, within a second wherever it runs.
@@ -32,7 +61,7 @@ impl Queue {
     /// # Errors
     /// There is no such job, or it is final.
     pub fn cancel(&self, id: JobId) -> Result<Cancelled> {
-        self.store.write(move |tx| cancel::cancel(tx, id))
+        self.store.write(move |tx| store::cancel_job(tx, id))
     }
 
     /// [`Queue::cancel`] for many jobs, a few hundred to a commit. Each is cancelled for itself; the
@@ -54,7 +83,7 @@ impl Queue {
     /// # Errors
     /// For each job as [`Queue::cancel`].
     pub fn cancel_many(&self, ids: &[JobId]) -> Vec<Result<Cancelled>> {
-        self.for_each_of(ids, |_| Ok(cancel::cancel))
+        self.for_each_of(ids, |_| Ok(store::cancel_job))
     }
 
     /// Puts a final job back: to pending, or to where its rules have it wait. Its history stays. A
@@ -109,14 +138,14 @@ impl Queue {
         for (name, value) in &change.tags {
             edited = edited.tag(name, value.as_deref().unwrap_or_default());
         }
-        self.check(edited)?;
+        self.check_job(edited)?;
         if let Some(json) = &change.payload {
             let payload = NewJob::new("edited").payload_json(json).payload;
-            check_payload("the payload", payload, &self.limits)?;
+            store::check_payload("the payload", payload, &self.limits)?;
         }
         let limits = Arc::clone(&self.limits);
         self.store
-            .write(move |tx| edit::edit(tx, id, &change, &limits))
+            .write(move |tx| store::update_job(tx, id, &change, &limits))
     }
 
     /// Removes a final job and its history: a long one in several small transactions, its oldest events
@@ -163,8 +192,8 @@ impl Queue {
                     return Ok(false);
                 }
                 // Who removes it by hand wants to be rid of it, and of the key that it may still have.
-                uniques::forget(tx, id)?;
-                prune::remove(tx, id, &mut allowance)
+                store::forget_unique_key(tx, id)?;
+                store::remove_job(tx, id, &mut allowance)
             })
         })
     }
@@ -204,74 +233,64 @@ impl Queue {
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
-    /// Removes jobs of a final state that ended longer ago than `older_than`, in small transactions,
-    /// and gives their space back; with them events that belong to no job. Children of a parent that is
-    /// live stay. How many jobs it were.
+    /// Removes final jobs in small transactions, and gives their space back; with them events that belong to
+    /// no job, where the filter is for all kinds. Children of a parent that is live stay. How many jobs
+    /// were removed.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// # use jobq::{PruneFilter, Queue, State};
+    /// # let folder = tempfile::tempdir()?;
+    /// let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// let old = PruneFilter::new(State::Completed, Duration::from_secs(24 * 60 * 60));
+    /// if queue.prune_dry_run(&old)? > 0 {
+    ///     queue.prune(&old)?;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// The state is not final, or the file cannot be written; what was removed until then is gone.
-    pub fn prune(&self, state: State, older_than: Duration) -> Result<u64> {
-        self.prune_kinds(&KindFilter::All, state, older_than)
-    }
-
-    /// How many jobs [`Queue::prune`] would remove.
-    ///
-    /// # Errors
-    /// The state is not final, or the file cannot be read.
-    pub fn prunable(&self, state: State, older_than: Duration) -> Result<u64> {
-        self.prunable_kinds(&KindFilter::All, state, older_than)
-    }
-
-    /// [`Queue::prune`] for jobs of these kinds.
-    ///
-    /// # Errors
-    /// As [`Queue::prune`].
-    pub fn prune_kinds(
-        &self,
-        kinds: &KindFilter,
-        state: State,
-        older_than: Duration,
-    ) -> Result<u64> {
-        let sweeps = self.sweeps(kinds, state, older_than)?;
+    pub fn prune(&self, filter: &PruneFilter) -> Result<u64> {
+        let sweeps = self.sweeps(filter)?;
         let before_ms = sweeps.iter().map(Sweep::before_ms).min();
-        let mut pass = Some(Pass {
-            events_before_ms: before_ms.filter(|_| *kinds == KindFilter::All),
-            ..Pass::of(sweeps)
+        let mut pass = Some(PrunePass {
+            events_before_ms: before_ms.filter(|_| filter.kinds == KindFilter::All),
+            ..PrunePass::of(sweeps)
         });
         let mut removed = 0;
         while let Some(next) = pass {
-            let stepped = self.store.write(move |tx| prune::step(tx, &next))?;
-            while self.store.write(|tx| prune::give_back_space(tx.conn))? {}
+            let stepped = self.store.write(move |tx| store::prune_step(tx, &next))?;
+            while self.store.write(|tx| store::give_back_space(tx.conn))? {}
             removed += stepped.removed;
             pass = stepped.next;
         }
         Ok(removed)
     }
 
-    /// [`Queue::prunable`] for jobs of these kinds.
+    /// How many jobs [`Queue::prune`] would remove; removes none.
     ///
     /// # Errors
-    /// As [`Queue::prunable`].
-    pub fn prunable_kinds(
-        &self,
-        kinds: &KindFilter,
-        state: State,
-        older_than: Duration,
-    ) -> Result<u64> {
-        let sweeps = self.sweeps(kinds, state, older_than)?;
+    /// The state is not final, or the file cannot be read.
+    pub fn prune_dry_run(&self, filter: &PruneFilter) -> Result<u64> {
+        let sweeps = self.sweeps(filter)?;
         let conn = self.store.reader()?;
-        sweeps.iter().map(|sweep| prune::count(&conn, sweep)).sum()
+        sweeps
+            .iter()
+            .map(|sweep| store::count_prunable(&conn, sweep))
+            .sum()
     }
 
-    fn sweeps(&self, kinds: &KindFilter, state: State, older_than: Duration) -> Result<Vec<Sweep>> {
+    fn sweeps(&self, filter: &PruneFilter) -> Result<Vec<Sweep>> {
+        let state = filter.state;
         if !state.is_final() {
             return Err(Error::invalid(format!(
                 "only final jobs can be pruned, not {state} ones"
             )));
         }
         let now_ms = self.store.config.clock.now_ms();
-        let before_ms = now_ms.saturating_sub(millis(older_than));
-        let kinds = names::kinds_of(&*self.store.reader()?, kinds)?;
+        let before_ms = now_ms.saturating_sub(millis(filter.older_than));
+        let kinds = store::kind_ids_of(&*self.store.reader()?, &filter.kinds)?;
         let sweep = |kind| Sweep::new(kind, state, before_ms);
         Ok(kinds.into_iter().map(sweep).collect())
     }
@@ -285,7 +304,7 @@ impl Queue {
         limits.check(name)?;
         let name = name.to_owned();
         self.store
-            .write(move |tx| queues::set_limits(tx, &name, &limits))
+            .write(move |tx| store::set_queue_limits(tx, &name, &limits))
     }
 
     /// Stops claims from a queue, or from all; running jobs go on. Whether it changed anything.
@@ -293,7 +312,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be written.
     pub fn pause(&self, which: QueueSelector) -> Result<bool> {
-        self.store.write(move |tx| queues::pause(tx, &which))
+        self.store.write(move |tx| store::pause_queue(tx, &which))
     }
 
     /// Allows claims again. Whether it changed anything.
@@ -301,7 +320,7 @@ impl Queue {
     /// # Errors
     /// There is no such queue.
     pub fn resume(&self, which: QueueSelector) -> Result<bool> {
-        self.store.write(move |tx| queues::resume(tx, &which))
+        self.store.write(move |tx| store::resume_queue(tx, &which))
     }
 
     /// Writes a consistent copy of the live file to a new file, which has an id of its own. When this
@@ -323,47 +342,44 @@ impl Queue {
         to: impl AsRef<Path>,
         goes_on: impl FnMut() -> bool + Send + 'static,
     ) -> Result<()> {
-        backup::backup(
+        store::backup(
             &*self.store.reader_for_copy()?,
             to.as_ref(),
             Box::new(goes_on),
         )
     }
 
-    /// Examines the file; changes nothing.
+    /// Checks the file: its structure, its references, its counters, its limits. Changes nothing.
     ///
     /// # Errors
     /// The file cannot be read at all.
-    pub fn examine(&self) -> Result<Vec<Finding>> {
+    pub fn check(&self) -> Result<Vec<Finding>> {
         let conn = self.store.reader()?;
-        let mut findings = upkeep::examine(&conn, self.store.access)?;
-        findings.push(upkeep::locks(&conn, &self.store.runners_folder())?);
+        let mut findings = store::examine(&conn, self.store.access)?;
+        findings.push(store::examine_locks(&conn, &self.store.runners_folder())?);
         Ok(findings)
     }
 
-    /// Replaces the state counters by a recount.
+    /// Repairs what can be derived anew: replaces the state counters by a recount, and removes the files
+    /// beside the database that killed processes have left and nobody needs, which are locks of runners
+    /// that are gone and copies that were not finished.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn recount(&self) -> Result<()> {
-        self.store.write(upkeep::recount)
-    }
-
-    /// Removes the files beside the database that killed processes have left and nobody needs: locks of
-    /// runners that are gone, copies that were not finished. How many.
-    ///
-    /// # Errors
-    /// The database cannot be read.
-    pub fn remove_strays(&self) -> Result<usize> {
-        let locks = locks::remove_strays(&*self.store.reader()?, &self.store.runners_folder())?;
+    pub fn repair(&self) -> Result<Repaired> {
+        self.store.write(store::recount_jobs)?;
+        let locks =
+            store::remove_stray_locks(&*self.store.reader()?, &self.store.runners_folder())?;
         let folder = self.store.path().parent();
-        Ok(locks + folder.map_or(0, new_file::remove_strays))
+        Ok(Repaired {
+            stray_files: locks + folder.map_or(0, store::remove_stray_files),
+        })
     }
 }
 
 fn retry(tx: &mut Tx<'_>, id: JobId) -> Result<State> {
-    requeue::requeue(tx, id)?;
+    store::requeue_job(tx, id)?;
     // A parent whose children are final ends at once.
     tx.follow()?;
-    Ok(job_row::get(tx.conn, id)?.state)
+    Ok(store::job_row(tx.conn, id)?.state)
 }

@@ -2,23 +2,22 @@
 
 use std::time::Duration;
 
-use super::Queue;
-use crate::clock;
+use serde::de::DeserializeOwned;
+
 use crate::error::Kind;
-use crate::event::EventId;
-use crate::job::{Job, JobId, JobRecord};
-use crate::state::State;
-use crate::store::attempts::{self, AttemptRecord};
-use crate::store::change::Changes;
-use crate::store::counts::{self, Counts};
-use crate::store::dependents;
-use crate::store::events::{self, EventFilter, EventPage};
-use crate::store::promote;
-use crate::store::queues::{self, QueueRecord};
-use crate::store::records::{self, Filter};
-use crate::store::runner_records::{self, RunnerFilter, RunnerRecord};
-use crate::store::why::{self, Why};
-use crate::{Error, Result};
+use crate::model::attempt::AttemptRecord;
+use crate::model::counts::Counts;
+use crate::model::event::{EventFilter, EventId, EventPage};
+use crate::model::filter::Filter;
+use crate::model::id::JobId;
+use crate::model::job::{Job, JobRecord};
+use crate::model::queue::QueueRecord;
+use crate::model::runner::{RunnerFilter, RunnerRecord};
+use crate::model::state::State;
+use crate::model::why::Why;
+use crate::queue::Queue;
+use crate::store::Changes;
+use crate::{Error, Result, clock, store};
 
 impl Queue {
     /// The job of this number.
@@ -26,7 +25,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn get(&self, id: JobId) -> Result<Option<JobRecord>> {
-        records::get(&*self.store.reader()?, id)
+        store::get_job(&*self.store.reader()?, id)
     }
 
     /// The state of the job of this number; without its payload and all else that [`Queue::get`] reads.
@@ -34,7 +33,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn state(&self, id: JobId) -> Result<Option<State>> {
-        records::state(&*self.store.reader()?, id)
+        crate::store::job_state(&*self.store.reader()?, id)
     }
 
     /// The numbers of the jobs that there are from one number to another, both included, by age.
@@ -42,7 +41,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn ids_between(&self, first: JobId, last: JobId) -> Result<Vec<JobId>> {
-        records::between(&*self.store.reader()?, first, last)
+        store::jobs_between(&*self.store.reader()?, first, last)
     }
 
     /// The number of the newest job.
@@ -50,7 +49,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn last_id(&self) -> Result<Option<JobId>> {
-        records::last(&*self.store.reader()?)
+        store::last_job(&*self.store.reader()?)
     }
 
     /// What a completed typed job returned; none while it has not completed.
@@ -58,6 +57,10 @@ impl Queue {
     /// # Errors
     /// There is no such job, or its result does not fit the type.
     pub fn output<J: Job>(&self, id: JobId) -> Result<Option<J::Output>> {
+        self.output_of(id)
+    }
+
+    pub(super) fn output_of<T: DeserializeOwned>(&self, id: JobId) -> Result<Option<T>> {
         let job = self.get(id)?.ok_or_else(|| Error::no_such_job(id))?;
         if job.state != State::Completed {
             return Ok(None);
@@ -90,7 +93,7 @@ impl Queue {
         filter: &Filter,
         mut each: impl FnMut(JobRecord) -> Result<()>,
     ) -> Result<()> {
-        records::list(&*self.store.reader()?, filter, &mut each)
+        store::list_jobs(&*self.store.reader()?, filter, &mut each)
     }
 
     /// How many jobs there are in each state: instant at any size.
@@ -98,7 +101,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn counts(&self) -> Result<Counts> {
-        counts::by_state(&*self.store.reader()?)
+        store::counts(&*self.store.reader()?)
     }
 
     /// The queues and how many jobs each has in each state.
@@ -106,7 +109,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn queues(&self) -> Result<Vec<QueueRecord>> {
-        queues::list(&*self.store.reader()?)
+        store::list_queues(&*self.store.reader()?)
     }
 
     /// Since when all queues are paused.
@@ -114,7 +117,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn all_paused_since(&self) -> Result<Option<jiff::Timestamp>> {
-        queues::all_paused_since(&*self.store.reader()?)
+        store::all_paused_since(&*self.store.reader()?)
     }
 
     /// The runners and what they do. One whose process is gone is [offline](crate::RunnerState::Offline)
@@ -123,17 +126,19 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn runners(&self, of: RunnerFilter) -> Result<Vec<RunnerRecord>> {
-        runner_records::list(&*self.store.reader()?, of, &self.store.runners_folder())
+        store::list_runners(&*self.store.reader()?, of, &self.store.runners_folder())
     }
 
-    /// The runners that have not ended, for a process that has written and ends now: by the writer's
-    /// connection, where a second one would cost more than all else it did. No runner can be started on this
-    /// queue meanwhile.
-    #[doc(hidden)]
-    pub fn runners_at_the_end(&self) -> Result<Vec<RunnerRecord>> {
+    /// [`Queue::runners`] that have not ended, for a process that has written and is about to exit: read by the
+    /// writer's connection, as a second one would cost more than all else it did. No runner can be started
+    /// on this queue meanwhile.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn runners_before_exit(&self) -> Result<Vec<RunnerRecord>> {
         let locks = self.store.runners_folder();
         self.store
-            .look(|conn| runner_records::list(conn, RunnerFilter::Now, &locks))
+            .look(|conn| store::list_runners(conn, RunnerFilter::Now, &locks))
     }
 
     /// When the next scheduled job is due.
@@ -141,7 +146,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn next_due(&self) -> Result<Option<jiff::Timestamp>> {
-        Ok(promote::next_due(&*self.store.reader()?)?.map(clock::timestamp))
+        Ok(store::next_due(&*self.store.reader()?)?.map(clock::timestamp))
     }
 
     /// A job's attempts, oldest first.
@@ -149,7 +154,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn attempts(&self, id: JobId) -> Result<Vec<AttemptRecord>> {
-        attempts::of_job(&*self.store.reader()?, id)
+        store::attempts_of_job(&*self.store.reader()?, id)
     }
 
     /// The history after an event.
@@ -157,7 +162,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn events(&self, filter: &EventFilter) -> Result<EventPage> {
-        events::read(&*self.store.reader()?, filter)
+        store::read_events(&*self.store.reader()?, filter)
     }
 
     /// The number of the newest event.
@@ -165,7 +170,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn last_event(&self) -> Result<EventId> {
-        events::last(&*self.store.reader()?)
+        store::last_event(&*self.store.reader()?)
     }
 
     /// Which rule keeps a job from running.
@@ -175,7 +180,7 @@ impl Queue {
     pub fn why(&self, id: JobId) -> Result<Why> {
         let locks = self.store.runners_folder();
         let now_ms = self.store.config.clock.now_ms();
-        why::why(&*self.store.reader()?, id, (now_ms, &locks))
+        store::why(&*self.store.reader()?, id, (now_ms, &locks))
     }
 
     /// The jobs that were cancelled because one of these did not complete, or because one that was
@@ -196,7 +201,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn cancelled_because_of(&self, ids: &[JobId], most: usize) -> Result<Vec<JobId>> {
-        dependents::cancelled_because_of(&*self.store.reader()?, ids, most)
+        store::cancelled_because_of(&*self.store.reader()?, ids, most)
     }
 
     /// Waits until all of the jobs are final and returns them.
@@ -207,7 +212,7 @@ impl Queue {
         let deadline = timeout.map(|timeout| clock::after(clock::instant(), timeout));
         let mut changes = self.changes()?;
         let state = |changes: &Changes, id| {
-            records::state(changes.conn(), id)?.ok_or_else(|| Error::no_such_job(id))
+            crate::store::job_state(changes.conn(), id)?.ok_or_else(|| Error::no_such_job(id))
         };
         for id in ids {
             state(&changes, *id)?;
@@ -224,7 +229,7 @@ impl Queue {
                 return ids
                     .iter()
                     .map(|id| {
-                        records::get(changes.conn(), *id)?.ok_or_else(|| Error::no_such_job(*id))
+                        store::get_job(changes.conn(), *id)?.ok_or_else(|| Error::no_such_job(*id))
                     })
                     .collect();
             }

@@ -1,12 +1,10 @@
 //! What a running attempt reports through the file, on its own behalf or from inside its command.
 
-use super::Queue;
-use crate::event::{EventKind, Level, LogEntry};
-use crate::job::{AttemptRef, NewJob, Progress};
-use crate::store::attempt_writes;
-use crate::store::backlog::Room;
-use crate::store::command::Posted;
-use crate::{Error, Result};
+use crate::model::event::{EventKind, Level, LogEntry};
+use crate::model::job::{AttemptRef, NewJob, Progress};
+use crate::queue::Queue;
+use crate::store::{Posted, Room};
+use crate::{Error, Result, store};
 
 impl Queue {
     /// Stores how far a running attempt is, on its behalf.
@@ -15,7 +13,7 @@ impl Queue {
     /// The attempt no longer holds the job.
     pub fn set_progress(&self, attempt: AttemptRef, progress: Progress) -> Result<()> {
         self.store
-            .write(move |tx| attempt_writes::progress(tx, attempt, &progress))
+            .write(move |tx| store::write_progress(tx, attempt, &progress))
     }
 
     /// Appends to the log of a running attempt, on its behalf.
@@ -34,7 +32,7 @@ impl Queue {
             fields: None,
         };
         self.store
-            .write(move |tx| attempt_writes::log(tx, attempt, &entry))
+            .write(move |tx| store::write_log(tx, attempt, &entry))
     }
 
     /// Stores the result of a running attempt, on its behalf: JSON text.
@@ -53,7 +51,7 @@ impl Queue {
             )));
         }
         self.store
-            .write(move |tx| attempt_writes::result(tx, attempt, &json))
+            .write(move |tx| store::write_result(tx, attempt, &json))
     }
 
     /// Posts a line of output of a running attempt; does not wait for its commit.
@@ -67,8 +65,8 @@ impl Queue {
             job: attempt.job,
             what: "output",
         };
-        self.store.seat.post((output, room), move |tx| {
-            attempt_writes::output(tx, attempt, kind, &bytes)
+        self.store.writer.post((output, room), move |tx| {
+            store::write_output(tx, attempt, kind, &bytes)
         })
     }
 }

@@ -1,11 +1,10 @@
 //! Schedules: recurring jobs.
 
-use super::Queue;
-use crate::Result;
-use crate::job::Enqueued;
-use crate::schedule::{Schedule, ScheduleChange, ScheduleRecord, SchedulesSynced};
-use crate::store::room::Bounds;
-use crate::store::schedules::{self, CheckedSchedule};
+use crate::model::job::Enqueued;
+use crate::model::schedule::{Schedule, ScheduleChange, ScheduleRecord, SchedulesSynced};
+use crate::queue::Queue;
+use crate::store::{QuotaLimits, ValidatedSchedule};
+use crate::{Result, store};
 
 impl Queue {
     /// Adds a schedule, or makes the one of this name what is given here; runners see it at once. One
@@ -32,8 +31,9 @@ impl Queue {
     /// the job could not be enqueued or makes sense only once: one with a deadline at one moment, a
     /// delay, a parent or prerequisites.
     pub fn add_schedule(&self, schedule: Schedule) -> Result<ScheduleChange> {
-        let schedule = CheckedSchedule::new(schedule, None, &self.limits)?;
-        self.store.write(move |tx| schedules::add(tx, &schedule))
+        let schedule = ValidatedSchedule::new(schedule, None, &self.limits)?;
+        self.store
+            .write(move |tx| store::add_schedule(tx, &schedule))
     }
 
     /// Checks a schedule as adding would, without adding it.
@@ -41,7 +41,7 @@ impl Queue {
     /// # Errors
     /// What [`Queue::add_schedule`] would say.
     pub fn check_schedule(&self, schedule: Schedule) -> Result<()> {
-        CheckedSchedule::new(schedule, None, &self.limits).map(|_| ())
+        ValidatedSchedule::new(schedule, None, &self.limits).map(|_| ())
     }
 
     /// Makes the schedules that a configuration file declares those that are given: adds and changes as
@@ -58,12 +58,12 @@ impl Queue {
         schedules: impl IntoIterator<Item = Schedule>,
     ) -> Result<SchedulesSynced> {
         let file = file.into();
-        let checked: Vec<CheckedSchedule> = schedules
+        let checked: Vec<ValidatedSchedule> = schedules
             .into_iter()
-            .map(|schedule| CheckedSchedule::new(schedule, Some(&file), &self.limits))
+            .map(|schedule| ValidatedSchedule::new(schedule, Some(&file), &self.limits))
             .collect::<Result<_>>()?;
         self.store
-            .write(move |tx| schedules::sync(tx, &file, &checked))
+            .write(move |tx| store::sync_schedules(tx, &file, &checked))
     }
 
     /// Removes a schedule. The jobs that it has enqueued stay.
@@ -72,7 +72,8 @@ impl Queue {
     /// There is no such schedule.
     pub fn remove_schedule(&self, name: impl Into<String>) -> Result<()> {
         let name = name.into();
-        self.store.write(move |tx| schedules::remove(tx, &name))
+        self.store
+            .write(move |tx| store::remove_schedule(tx, &name))
     }
 
     /// Stops a schedule from enqueuing. Whether it changed anything.
@@ -81,7 +82,7 @@ impl Queue {
     /// There is no such schedule.
     pub fn pause_schedule(&self, name: impl Into<String>) -> Result<bool> {
         let name = name.into();
-        self.store.write(move |tx| schedules::pause(tx, &name))
+        self.store.write(move |tx| store::pause_schedule(tx, &name))
     }
 
     /// Lets a schedule go on with its next slot; those of the pause do not count as missed. Whether it
@@ -91,7 +92,8 @@ impl Queue {
     /// There is no such schedule, or its rule can no longer be read.
     pub fn resume_schedule(&self, name: impl Into<String>) -> Result<bool> {
         let name = name.into();
-        self.store.write(move |tx| schedules::resume(tx, &name))
+        self.store
+            .write(move |tx| store::resume_schedule(tx, &name))
     }
 
     /// Enqueues a schedule's job now, also while it is paused or its last job lives. Its slots stay
@@ -101,9 +103,9 @@ impl Queue {
     /// There is no such schedule, or the job cannot be enqueued.
     pub fn run_schedule(&self, name: impl Into<String>) -> Result<Enqueued> {
         let name = name.into();
-        let bounds = Bounds::of(&self.limits);
+        let bounds = QuotaLimits::of(&self.limits);
         self.store
-            .write(move |tx| schedules::run_now(tx, &name, bounds))
+            .write(move |tx| store::run_schedule(tx, &name, bounds))
     }
 
     /// All schedules, by name.
@@ -111,7 +113,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn schedules(&self) -> Result<Vec<ScheduleRecord>> {
-        schedules::list(&*self.store.reader()?)
+        store::list_schedules(&*self.store.reader()?)
     }
 
     /// The schedule of this name.
@@ -119,6 +121,6 @@ impl Queue {
     /// # Errors
     /// The file cannot be read.
     pub fn schedule(&self, name: &str) -> Result<Option<ScheduleRecord>> {
-        schedules::get(&*self.store.reader()?, name)
+        store::get_schedule(&*self.store.reader()?, name)
     }
 }

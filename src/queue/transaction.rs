@@ -1,21 +1,16 @@
 //! The application's own writes and jobs in one transaction.
 
-use std::ops::Deref;
-
 use rusqlite::Connection;
 
-use super::{Queue, batch};
-use crate::job::{AttemptRef, Enqueued, NewJob};
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::command::not_saved;
-use crate::store::enqueue;
-use crate::store::tx::Tx;
-use crate::{Error, Result};
+use crate::model::job::{AttemptRef, Enqueued, NewJob};
+use crate::model::limits::EnqueueLimits;
+use crate::queue::{Queue, batch};
+use crate::store::{Tx, ValidatedJob};
+use crate::{Error, Result, store};
 
 /// A write transaction under way on the queue's file, to which the application adds what is its own.
 ///
-/// It is a [`rusqlite::Connection`](crate::rusqlite::Connection) by `Deref`: run SQL on it as on any
-/// other. When the closure that has it returns `Ok`, everything is committed; when it returns an
+/// SQL runs on its [`connection`](Transaction::connection). When the closure that has it returns `Ok`, everything is committed; when it returns an
 /// error or panics, nothing has happened. COMMIT and ROLLBACK by hand are refused.
 ///
 /// While it is open nobody else writes to the file, and a runner of this process stands still: compute
@@ -38,9 +33,10 @@ impl Queue {
     /// # let folder = tempfile::tempdir()?;
     /// let queue = jobq::Queue::open(folder.path().join("app.db"))?;
     /// let invoice = queue.transaction(|tx| -> jobq::Result<_> {
-    ///     tx.execute_batch("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, item TEXT)")?;
-    ///     tx.execute("INSERT INTO orders (item) VALUES (?1)", ["a lamp"])?;
-    ///     let order = tx.last_insert_rowid();
+    ///     let conn = tx.connection();
+    ///     conn.execute_batch("CREATE TABLE IF NOT EXISTS orders (id INTEGER PRIMARY KEY, item TEXT)")?;
+    ///     conn.execute("INSERT INTO orders (item) VALUES (?1)", ["a lamp"])?;
+    ///     let order = conn.last_insert_rowid();
     ///     tx.enqueue(jobq::NewJob::new("invoice").payload(&order))
     /// })?;
     /// assert!(queue.get(invoice.id)?.is_some());
@@ -60,13 +56,19 @@ impl Queue {
 }
 
 impl Transaction<'_> {
+    /// The connection of rusqlite 0.40, which jobq re-exports as [`jobq::rusqlite`](crate::rusqlite): run SQL
+    /// on it as on any other.
+    pub fn connection(&self) -> &Connection {
+        self.tx.connection()
+    }
+
     /// Adds one job. On an error nothing of it is left, and the transaction may go on.
     ///
     /// # Errors
     /// As [`Queue::enqueue`].
     pub fn enqueue(&mut self, job: impl Into<NewJob>) -> Result<Enqueued> {
-        let job = CheckedJob::new(job.into(), self.limits)?;
-        self.write(|tx| tx.savepoint(|tx| enqueue::enqueue(tx, &job)))
+        let job = ValidatedJob::new(job.into(), self.limits)?;
+        self.write(|tx| tx.savepoint(|tx| store::enqueue(tx, &job)))
     }
 
     /// Adds many jobs: all or none. Their numbers are consecutive.
@@ -106,7 +108,7 @@ impl Transaction<'_> {
     fn write<T>(&mut self, body: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {
         let (mut body, mut written) = (Some(body), None);
         self.tx.write(&mut |tx| {
-            let body = body.take().ok_or_else(not_saved)?;
+            let body = body.take().ok_or_else(store::not_saved)?;
             // The application may go back to a savepoint of its own: then nothing of what it takes
             // back may be known or owed here.
             tx.names.forget();
@@ -114,15 +116,7 @@ impl Transaction<'_> {
             tx.flush_events()?;
             tx.flush_counts()
         })?;
-        written.ok_or_else(not_saved)
-    }
-}
-
-impl Deref for Transaction<'_> {
-    type Target = Connection;
-
-    fn deref(&self) -> &Connection {
-        self.tx.connection()
+        written.ok_or_else(store::not_saved)
     }
 }
 

@@ -4,19 +4,19 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::cancel::Cancellation;
 use crate::clock;
-use crate::family::Stage;
-use crate::job::AttemptRef;
-use crate::job::JobId;
-use crate::outcome::{Budget, Ending};
-use crate::state::State;
-use crate::store::settle::{Held, Measured};
-use crate::store::spawned::Spawned;
+use crate::model::attempt::Usage;
+use crate::model::family::Stage;
+use crate::model::id::JobId;
+use crate::model::job::AttemptRef;
+use crate::model::outcome::{Budget, Ending};
+use crate::model::state::State;
+use crate::runner::cancellation::Cancellation;
+use crate::store::{AttemptMeasures, ClaimToken, Spawned};
 
 /// A claimed job as dispatcher and worker share it.
 pub(crate) struct Attempt {
-    pub(crate) held: Held,
+    pub(crate) held: ClaimToken,
     pub(crate) kind: Arc<str>,
     pub(crate) kind_id: i64,
     pub(crate) queue: Arc<str>,
@@ -37,22 +37,15 @@ pub(crate) struct Attempt {
     settled: OnceLock<State>,
 }
 
-/// What the kernel says an attempt's process used, and how it ended.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Usage {
-    /// The exit code, where the process was not ended by a signal.
-    pub exit_code: Option<i32>,
-    /// Processor time, user and system.
-    pub cpu_ms: Option<u64>,
-    /// Peak memory.
-    pub max_rss_bytes: Option<u64>,
-}
-
 const IN_CHANNEL: u32 = 0;
 const WITHDRAWN: u32 = u32::MAX;
 
 impl Attempt {
-    pub(crate) fn new(held: Held, names: (Arc<str>, Arc<str>), claimed: ClaimedParts) -> Attempt {
+    pub(crate) fn new(
+        held: ClaimToken,
+        names: (Arc<str>, Arc<str>),
+        claimed: ClaimedParts,
+    ) -> Attempt {
         let (kind, queue) = names;
         Attempt {
             held,
@@ -149,9 +142,9 @@ impl Attempt {
         self.settled.get().copied()
     }
 
-    pub(crate) fn measured(&self, worker: u32, took: Duration) -> Measured {
+    pub(crate) fn measured(&self, worker: u32, took: Duration) -> AttemptMeasures {
         let usage = self.usage();
-        Measured {
+        AttemptMeasures {
             worker: Some(worker),
             took: Some(took),
             exit_code: usage.exit_code,

@@ -6,13 +6,14 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::context::Context;
-use super::handle::Runner;
-use super::handler::{Failure, Handler, Registry, Typed};
-use super::liveness::{HEARTBEAT, HUNG_AFTER};
-use crate::job::{Job, check_name};
+use crate::model::batch::Batch;
+use crate::model::job::Job;
+use crate::model::name::check_name;
 use crate::queue::Queue;
-use crate::store::batches::Batch;
+use crate::runner::context::Context;
+use crate::runner::handle::Runner;
+use crate::runner::handler::{Failure, Handler, Registry, Typed};
+use crate::runner::liveness::{HEARTBEAT, HUNG_AFTER};
 use crate::{Error, Result};
 
 /// Workers of a runner that is not told otherwise.
@@ -22,6 +23,7 @@ const MAX_WORKERS: usize = 1024;
 
 /// What happens to jobs of a kind without a handler.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UnknownKinds {
     /// They stay pending for another runner.
     #[default]
@@ -32,6 +34,7 @@ pub enum UnknownKinds {
 
 /// When a runner ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Until {
     /// When it is stopped.
     #[default]
@@ -86,6 +89,54 @@ impl Default for KindRetention {
     }
 }
 
+/// Settings for the jobs of one kind in a runner: see [`RunnerBuilder::kind_options`].
+///
+/// ```
+/// use std::time::Duration;
+/// use jobq::{KindOptions, Queue};
+///
+/// # let folder = tempfile::tempdir()?;
+/// let queue = Queue::open(folder.path().join("jobs.db"))?;
+/// let export = KindOptions::new().timeout(Duration::from_secs(120)).limit(2);
+/// let runner = queue.runner().kind_options("export", export).start()?;
+/// # runner.stop()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct KindOptions {
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) limit: Option<usize>,
+    pub(crate) retention: Option<KindRetention>,
+}
+
+impl KindOptions {
+    /// What the runner has for all kinds.
+    pub fn new() -> KindOptions {
+        KindOptions::default()
+    }
+
+    /// How long an attempt may take where the job does not say so.
+    pub fn timeout(mut self, timeout: Duration) -> KindOptions {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Maximum number of jobs of this kind at once in this runner; as many as it has workers unless set.
+    /// For a limit over all runners give the jobs a queue and limit that: [`Queue::set_limits`].
+    pub fn limit(mut self, jobs: usize) -> KindOptions {
+        self.limit = Some(jobs);
+        self
+    }
+
+    /// How long final jobs are kept, where that is not what [`RunnerBuilder::retention`] says. All
+    /// runners of a file should agree.
+    pub fn retention(mut self, retention: KindRetention) -> KindOptions {
+        self.retention = Some(retention);
+        self
+    }
+}
+
 /// How a runner hears of the others, and how long it waits when it ends.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Pulse {
@@ -127,7 +178,7 @@ pub struct RunnerBuilder {
     pub(crate) until: Until,
     pub(crate) default_timeout: Option<Duration>,
     pub(crate) retention: Retention,
-    pub(crate) kind_retention: HashMap<String, KindRetention>,
+    pub(crate) kinds: HashMap<String, KindOptions>,
     pub(crate) pulse: Pulse,
     pub(crate) batch: Option<Batch>,
 }
@@ -145,7 +196,7 @@ impl Queue {
             until: Until::default(),
             default_timeout: None,
             retention: Retention::default(),
-            kind_retention: HashMap::new(),
+            kinds: HashMap::new(),
             pulse: Pulse {
                 every: HEARTBEAT,
                 hung_after: HUNG_AFTER,
@@ -165,8 +216,8 @@ impl RunnerBuilder {
     }
 
     /// Only jobs of these queues; all unless set.
-    pub fn queues(mut self, names: Vec<String>) -> RunnerBuilder {
-        self.queues = Some(names);
+    pub fn queues(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> RunnerBuilder {
+        self.queues = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -227,27 +278,9 @@ impl RunnerBuilder {
         self
     }
 
-    /// How long an attempt of this kind may take where the job does not say so.
-    pub fn kind_timeout(mut self, kind: impl Into<String>, timeout: Duration) -> RunnerBuilder {
-        self.registry.timeouts.insert(kind.into(), timeout);
-        self
-    }
-
-    /// At most so many jobs of this kind at once in this runner; as many as it has workers unless set.
-    /// For a limit over all runners give the jobs a queue and limit that: [`Queue::set_limits`].
-    pub fn kind_limit(mut self, kind: impl Into<String>, jobs: usize) -> RunnerBuilder {
-        self.registry.limits.insert(kind.into(), jobs);
-        self
-    }
-
-    /// How long final jobs of this kind are kept, where that is not what [`RunnerBuilder::retention`]
-    /// says. All runners of a file should agree.
-    pub fn kind_retention(
-        mut self,
-        kind: impl Into<String>,
-        retention: KindRetention,
-    ) -> RunnerBuilder {
-        self.kind_retention.insert(kind.into(), retention);
+    /// Settings for the jobs of this kind, in place of earlier ones.
+    pub fn kind_options(mut self, kind: impl Into<String>, options: KindOptions) -> RunnerBuilder {
+        self.kinds.insert(kind.into(), options);
         self
     }
 
@@ -305,7 +338,8 @@ impl RunnerBuilder {
         for kind in self.registry.handlers.keys() {
             check_name("kind", kind)?;
         }
-        if let Some(kind) = self.registry.limits.iter().find(|(_, jobs)| **jobs == 0) {
+        let is_0 = |(_, options): &(_, &KindOptions)| options.limit == Some(0);
+        if let Some(kind) = self.kinds.iter().find(is_0) {
             return Err(Error::invalid(format!(
                 "kind '{}' cannot be limited to 0 jobs at once",
                 kind.0

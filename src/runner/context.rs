@@ -1,41 +1,93 @@
 //! What a handler sees of the world: its job, whether it is to stop, and where to report.
 
 use std::any::TypeId;
-use std::cell::{Cell, RefCell};
-use std::sync::{Arc, PoisonError};
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
-use super::attempt::{Attempt, Usage};
-use super::handler::{Failure, Registry};
-use crate::cancel::Cancellation;
-use crate::clock;
 use crate::error::{Error, Kind};
-use crate::event::{EventKind, Level, LogEntry};
-use crate::job::{JobId, Progress};
+use crate::model::attempt::Usage;
+use crate::model::event::{EventKind, Level, LogEntry};
+use crate::model::id::JobId;
+use crate::model::job::Progress;
 use crate::queue::Queue;
-use crate::store::attempt_writes;
-use crate::store::backlog::{Backlog, Room};
-use crate::store::command::Posted;
-use crate::store::spawned::Spawned;
-use crate::store::tx::Tx;
+use crate::runner::attempt::Attempt;
+use crate::runner::cancellation::Cancellation;
+use crate::runner::handler::{Failure, Registry};
+use crate::store::{Backlog, Posted, Room, Spawned, Tx};
+use crate::{clock, store};
 
 /// Progress is saved at most this often; the last word always is.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// A handler's view of its attempt. It lives as long as the handler runs.
+/// A handler's view of its attempt. It lives as long as the handler runs. Scoped threads that the handler
+/// starts may use it as well:
+///
+/// ```
+/// use jobq::{Context, Failure, Level};
+///
+/// fn convert(pages: Vec<u32>, ctx: &Context) -> Result<(), Failure> {
+///     std::thread::scope(|scope| {
+///         for page in pages {
+///             scope.spawn(move || ctx.log(Level::Info, format!("page {page}")));
+///         }
+///     });
+///     Ok(())
+/// }
+/// ```
 pub struct Context {
     pub(super) attempt: Arc<Attempt>,
     pub(super) queue: Queue,
     registry: Arc<Registry>,
     pub(super) worker: u32,
-    progress: RefCell<Throttle>,
-    spawned: RefCell<Spawned>,
+    progress: Mutex<Throttle>,
+    spawned: Mutex<Spawned>,
     /// Something was posted, and it is not known whether it is written.
-    pub(super) posted: Cell<bool>,
-    /// What was posted inside of a transaction of the handler's, which the writer has to wait for.
-    pub(super) held_back: RefCell<Vec<((Posted, Room), Post)>>,
+    pub(super) posted: AtomicBool,
+    outbox: Mutex<Outbox>,
+    /// Nobody sends from the outbox any more.
+    sent: Condvar,
+}
+
+/// What was posted and is not sent to the writer yet. One thread sends at a time, so that entries keep
+/// their order, and without the lock, as the writer may have to wait for a transaction of the handler's.
+#[derive(Default)]
+struct Outbox {
+    entries: VecDeque<((Posted, Room), Post)>,
+    is_sending: bool,
+    /// [`Context::complete_in`] is under way: what is posted is saved with the effect.
+    is_completing: bool,
+}
+
+/// Holds back what is posted until it is dropped.
+pub(super) struct Completing<'c>(&'c Context);
+
+impl Completing<'_> {
+    /// Writes what was held back.
+    pub(super) fn write(&self, tx: &mut Tx<'_>) -> crate::Result<()> {
+        for (_, post) in &mut lock(&self.0.outbox).entries {
+            post(tx)?;
+        }
+        Ok(())
+    }
+
+    /// Forgets what was held back: it is saved, or comes too late.
+    pub(super) fn forget(&self) {
+        lock(&self.0.outbox).entries.clear();
+    }
+}
+
+impl Drop for Completing<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.outbox).is_completing = false;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A write that the handler does not wait for.
@@ -48,21 +100,26 @@ struct Throttle {
 }
 
 impl Context {
-    pub(crate) fn new(attempt: Arc<Attempt>, shared: &super::pool::Shared, worker: u32) -> Context {
+    pub(crate) fn new(
+        attempt: Arc<Attempt>,
+        shared: &crate::runner::pool::Shared,
+        worker: u32,
+    ) -> Context {
         Context {
             attempt,
             queue: shared.queue.clone(),
             registry: shared.registry(),
             worker,
-            progress: RefCell::default(),
-            spawned: RefCell::default(),
-            posted: Cell::new(false),
-            held_back: RefCell::default(),
+            progress: Mutex::default(),
+            spawned: Mutex::default(),
+            posted: AtomicBool::new(false),
+            outbox: Mutex::default(),
+            sent: Condvar::new(),
         }
     }
 
-    pub(crate) fn spawned(&self) -> &RefCell<Spawned> {
-        &self.spawned
+    pub(crate) fn spawned(&self) -> MutexGuard<'_, Spawned> {
+        lock(&self.spawned)
     }
 
     /// The job's number.
@@ -129,7 +186,7 @@ impl Context {
     /// word is always saved.
     pub fn progress(&self, progress: Progress) {
         let now = clock::instant();
-        let mut throttle = self.progress.borrow_mut();
+        let mut throttle = lock(&self.progress);
         if throttle
             .saved_at
             .is_some_and(|at| now.duration_since(at) < PROGRESS_EVERY)
@@ -139,17 +196,18 @@ impl Context {
         }
         throttle.saved_at = Some(now);
         throttle.held_back = None;
+        drop(throttle);
         self.save_progress(progress);
     }
 
     /// Posts whatever is held back.
     pub(crate) fn flush(&self) {
         self.flush_progress();
-        self.send_held_back();
+        self.send();
     }
 
     pub(super) fn flush_progress(&self) {
-        let held_back = self.progress.borrow_mut().held_back.take();
+        let held_back = lock(&self.progress).held_back.take();
         if let Some(progress) = held_back {
             self.save_progress(progress);
         }
@@ -158,7 +216,7 @@ impl Context {
     fn save_progress(&self, progress: Progress) {
         let attempt = self.attempt.reference();
         self.post(("progress", 0), move |tx| {
-            attempt_writes::progress(tx, attempt, &progress)
+            store::write_progress(tx, attempt, &progress)
         });
     }
 
@@ -194,7 +252,7 @@ impl Context {
         let attempt = self.attempt.reference();
         let bytes = entry.message.len();
         self.post(("a log entry", bytes), move |tx| {
-            attempt_writes::log(tx, attempt, &entry)
+            store::write_log(tx, attempt, &entry)
         });
     }
 
@@ -225,7 +283,7 @@ impl Context {
         allow(dead_code, reason = "commands are a feature")
     )]
     pub(crate) fn output(&self, kind: EventKind, bytes: Vec<u8>, room: Room) {
-        self.posted.set(true);
+        self.posted.store(true, Ordering::SeqCst);
         let attempt = self.attempt.reference();
         if let Err(error) = self.queue.post_output(attempt, kind, (bytes, room)) {
             self.posted_as("output").lost(&error);
@@ -234,7 +292,7 @@ impl Context {
 
     /// What waits to be written.
     pub(crate) fn backlog(&self) -> &Arc<Backlog> {
-        self.queue.store.seat.backlog()
+        self.queue.store.writer.backlog()
     }
 
     fn post(
@@ -243,8 +301,9 @@ impl Context {
         body: impl FnMut(&mut Tx<'_>) -> crate::Result<()> + Send + 'static,
     ) {
         let posted = self.posted_as(what);
-        let room = match self.queue.store.is_lent_here() {
-            // Nothing else is written before this transaction is over: there is no room to wait for.
+        // Nothing else is written before a transaction of the handler's is over: there is no room to
+        // wait for.
+        let room = match self.queue.store.is_user_code_here() || lock(&self.outbox).is_completing {
             true => Some(self.backlog().room_anyway(bytes)),
             false => self.backlog().room(bytes),
         };
@@ -252,9 +311,9 @@ impl Context {
             let error = "too much waits to be written already";
             return posted.lost(&Error::new(Kind::Full, error));
         };
-        let post = ((posted, room), Box::new(body) as Post);
-        self.held_back.borrow_mut().push(post);
-        self.send_held_back();
+        let entry = ((posted, room), Box::new(body) as Post);
+        lock(&self.outbox).entries.push_back(entry);
+        self.send();
     }
 
     fn posted_as(&self, what: &'static str) -> Posted {
@@ -264,15 +323,36 @@ impl Context {
         }
     }
 
-    fn send_held_back(&self) {
-        if self.queue.store.is_lent_here() {
+    /// Sends what is in the outbox, unless another thread does or it has to wait for a transaction.
+    fn send(&self) {
+        if self.queue.store.is_user_code_here() {
             return;
         }
-        for ((posted, room), post) in self.held_back.take() {
-            self.posted.set(true);
-            if let Err(error) = self.queue.store.seat.post((posted, room), post) {
+        let mut outbox = lock(&self.outbox);
+        if outbox.is_sending {
+            return;
+        }
+        while !outbox.is_completing
+            && let Some(((posted, room), post)) = outbox.entries.pop_front()
+        {
+            outbox.is_sending = true;
+            drop(outbox);
+            self.posted.store(true, Ordering::SeqCst);
+            if let Err(error) = self.queue.store.writer.post((posted, room), post) {
                 posted.lost(&error);
             }
+            outbox = lock(&self.outbox);
         }
+        outbox.is_sending = false;
+        self.sent.notify_all();
+    }
+
+    /// From here on what is posted waits for the end of a completion.
+    pub(super) fn begin_completing(&self) -> Completing<'_> {
+        let mut outbox = lock(&self.outbox);
+        outbox.is_completing = true;
+        let sent = self.sent.wait_while(outbox, |outbox| outbox.is_sending);
+        drop(sent.unwrap_or_else(PoisonError::into_inner));
+        Completing(self)
     }
 }

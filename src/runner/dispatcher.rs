@@ -9,38 +9,31 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::agenda::Agenda;
-use super::ahead::Pace;
-use super::appetite::wish;
-use super::aside::Aside;
-use super::attempt::{Attempt, ClaimedParts, Report};
-use super::builder::{KindRetention, Pulse, Retention, UnknownKinds, Until};
-use super::handle::{RunReport, Signals};
-use super::handler::Registry;
-use super::liveness::{DeadLock, Observer, OwnLock};
-use super::pool::Pool;
-use super::registration::Identity;
-use super::scarcity::Scarcity;
-use super::shutdown::Phase;
-use super::turn::{Care, Settlement, Turn, Written};
-use crate::job::JobId;
-use crate::part::{Of, Part};
-use crate::store::Store;
-use crate::store::batches::Batch;
-use crate::store::change::{FileWatch, data_version};
-use crate::store::claim::{ClaimFor, ClaimedJob, Wish};
-use crate::store::promote::{self, Schedules};
-use crate::store::room::Bounds;
-use crate::store::runners;
-use crate::store::seat::{GROUP, Message, SeatLease};
-use crate::store::shares::Shares;
-use crate::store::writer::RUNNER_CHECKPOINT_PAGES;
-use crate::{Result, clock};
+use crate::error::Of;
+use crate::model::batch::Batch;
+use crate::model::id::JobId;
+use crate::model::part::Part;
+use crate::runner::attempt::{Attempt, ClaimedParts, Report};
+use crate::runner::builder::{KindOptions, Pulse, Retention, UnknownKinds, Until};
+use crate::runner::handle::{RunReport, Signals};
+use crate::runner::handler::Registry;
+use crate::runner::liveness::{DeadLock, Observer, OwnLock};
+use crate::runner::pending_work::PendingWork;
+use crate::runner::pool::Pool;
+use crate::runner::prefetch::Pace;
+use crate::runner::registration::Identity;
+use crate::runner::scarcity::Scarcity;
+use crate::runner::set_aside::Aside;
+use crate::runner::shutdown::Phase;
+use crate::runner::tick::{FinishedAttempt, Grouping, PROMOTE, Tick, TickContext, TickResult};
+use crate::store::{
+    ClaimFor, ClaimRequest, ClaimedJob, FairShares, FileWatch, GROUP, Message, QuotaLimits,
+    RUNNER_CHECKPOINT_PAGES, Schedules, Store, WriterLease,
+};
+use crate::{Result, clock, store};
 
 /// So many reports are settled in one transaction.
 pub(super) const REPORTS: usize = 4096;
-/// So many due jobs are made pending in one transaction.
-pub(super) const PROMOTE: usize = 1000;
 /// So many schedules fire in one transaction.
 pub(super) const FIRE: usize = 100;
 /// What is due and did not move is looked at again after so long.
@@ -53,13 +46,13 @@ pub(crate) struct Settings {
     pub(crate) until: Until,
     pub(crate) default_timeout: Option<Duration>,
     pub(crate) retention: Retention,
-    pub(crate) kind_retention: HashMap<String, KindRetention>,
+    pub(crate) kinds: HashMap<String, KindOptions>,
     pub(crate) pulse: Pulse,
     /// A drain stays while a job of it runs anywhere.
     pub(crate) batch: Option<Batch>,
     pub(crate) registry: Arc<Registry>,
     /// How large queues and the file may become by what schedules enqueue.
-    pub(crate) bounds: Bounds,
+    pub(crate) quota: QuotaLimits,
 }
 
 impl Settings {
@@ -72,7 +65,7 @@ impl Settings {
     ) -> Attempt {
         let held = job.held(runner);
         let mut budget = job.budget;
-        let of_kind = self.registry.timeouts.get(&*names.0).copied();
+        let of_kind = self.kinds.get(&*names.0).and_then(|kind| kind.timeout);
         budget.timeout = budget.timeout.or(of_kind).or(self.default_timeout);
         let parts = ClaimedParts {
             kind_id: job.kind,
@@ -88,7 +81,7 @@ impl Settings {
 
 pub(crate) struct Dispatcher {
     pub(crate) store: Arc<Store>,
-    pub(crate) lease: SeatLease,
+    pub(crate) lease: WriterLease,
     pub(crate) settings: Settings,
     pub(crate) identity: Identity,
     pub(crate) folder: PathBuf,
@@ -104,11 +97,11 @@ pub(crate) struct Dispatcher {
     pub(crate) pace: Pace,
     pub(crate) observer: Observer,
     pub(crate) phase: Phase,
-    pub(crate) agenda: Agenda,
+    pub(crate) pending: PendingWork,
     /// When the held jobs were last looked at for timeouts.
     pub(crate) enforced_at: Option<Instant>,
     /// What the queues have had of this runner.
-    pub(crate) shares: Shares,
+    pub(crate) shares: FairShares,
     /// What the data of the file keep from being done.
     pub(crate) aside: Aside,
     /// What the system has too little of.
@@ -155,7 +148,7 @@ impl Dispatcher {
     /// Takes what has come in. Reports first: what a worker wrote before its report is in the inbox
     /// then, and goes into the same transaction before it.
     pub(crate) fn collect(&mut self) {
-        let room = REPORTS.saturating_sub(self.agenda.settlements.len());
+        let room = REPORTS.saturating_sub(self.pending.tick.finished.len());
         let reports: Vec<Report> = self.pool.reports().try_iter().take(room).collect();
         // Counted after the reports were taken: whatever their workers wrote is among these.
         let owed = match reports.is_empty() {
@@ -168,20 +161,20 @@ impl Dispatcher {
         let room = self.room_for_commands().max(owed);
         for message in self.lease.outbox.try_iter().take(room) {
             match message {
-                Message::Write(command) => self.agenda.commands.push(command),
-                // Only an idle seat's thread is ever asked to; the asker sees its channel closed.
+                Message::Write(command) => self.pending.commands.push(command),
+                // Only an idle writer's thread is ever asked to; the asker sees its channel closed.
                 Message::HandOver(_) => {}
             }
         }
-        self.agenda.more |= !self.agenda.commands.is_empty();
+        self.pending.more |= !self.pending.commands.is_empty();
     }
 
     /// How many more commands are taken from the inbox: as many as go into the next transaction. While
     /// nothing can be written all of them are, or workers would wait for room in the inbox and could not
     /// be told to stop; what may wait is bounded by the backlog.
     pub(crate) fn room_for_commands(&self) -> usize {
-        match self.agenda.failures {
-            0 => GROUP.saturating_sub(self.agenda.commands.len()),
+        match self.pending.failures {
+            0 => GROUP.saturating_sub(self.pending.commands.len()),
             _ => GROUP,
         }
     }
@@ -194,8 +187,8 @@ impl Dispatcher {
         }
         self.heed_resources(&report);
         if self.holds(attempt) {
-            let settlement = Settlement::of(report, fastrand::f64());
-            self.agenda.settlements.push(settlement);
+            let settlement = FinishedAttempt::of(report, fastrand::f64());
+            self.pending.tick.finished.push(settlement);
         } else {
             self.orphans.retain(|orphan| !Arc::ptr_eq(orphan, attempt));
             log::warn!(
@@ -216,22 +209,22 @@ impl Dispatcher {
     /// Looks whether others have changed anything, without a transaction.
     fn look(&mut self) -> Result<()> {
         self.store.file.check_lately()?;
-        if self.agenda.reconcile {
+        if self.pending.reconcile {
             self.reconcile()?;
-            self.agenda.reconcile = false;
+            self.pending.reconcile = false;
         }
         let runner = self.identity.id;
         let schedules = self.schedules();
         let conn = self.lease.writer.conn()?;
-        let version = data_version(conn)?;
-        let own_news = !self.agenda.commands.is_empty() || !self.agenda.settlements.is_empty();
-        if self.agenda.version != Some(version) || own_news {
-            self.agenda.more |= self.agenda.version != Some(version);
-            self.agenda.version = Some(version);
+        let version = store::data_version(conn)?;
+        let own_news = !self.pending.commands.is_empty() || !self.pending.tick.finished.is_empty();
+        if self.pending.version != Some(version) || own_news {
+            self.pending.more |= self.pending.version != Some(version);
+            self.pending.version = Some(version);
             let now_ms = self.store.config.clock.now_ms();
             let moments = (schedules, self.aside.parts());
-            self.agenda.next_due_ms = promote::next_moment(conn, now_ms, moments)?;
-            for (job, number) in runners::to_cancel(conn, runner)? {
+            self.pending.next_due_ms = store::next_moment(conn, now_ms, moments)?;
+            for (job, number) in store::attempts_to_cancel(conn, runner)? {
                 if let Some(attempt) = self
                     .in_flight
                     .get(&job)
@@ -239,7 +232,7 @@ impl Dispatcher {
                 {
                     attempt
                         .cancellation
-                        .cancel(crate::outcome::CancelReason::Requested);
+                        .cancel(crate::model::outcome::CancelReason::Requested);
                 }
             }
         }
@@ -250,7 +243,7 @@ impl Dispatcher {
     fn write(&mut self) -> Result<()> {
         let now = clock::instant();
         if self
-            .agenda
+            .pending
             .not_before
             .is_some_and(|not_before| now < not_before)
         {
@@ -258,59 +251,55 @@ impl Dispatcher {
         }
         self.prepare_upkeep(now)?;
         let capacity = self.capacity();
-        let beat = now >= self.agenda.next_beat;
+        let heartbeat = now >= self.pending.next_heartbeat;
         let due = self.is_due();
-        if !(self.agenda.has_writes() || beat || due || self.finds_work(capacity)?) {
+        if !(self.pending.has_writes() || heartbeat || due || self.finds_work(capacity)?) {
             return Ok(());
         }
         self.write_piled_up()?;
         let (kinds, short) = (self.kind_rooms(), self.short_kinds());
         let unknown = self.unknown_kinds()?;
         let aside = self.aside.parts().clone();
-        let wish = wish(&self.identity, &kinds, &aside);
-        let wishes = wish.both(capacity, &short);
-        let schedules = self.schedules();
-        let agenda = &mut self.agenda;
-        agenda.had_commands = !agenda.commands.is_empty();
-        let turn = Turn {
+        let request = self.identity.claim_request(&kinds, &aside);
+        let requests = request.both(capacity, &short);
+        self.pending.had_commands = !self.pending.commands.is_empty();
+        let context = TickContext {
             database: self.store.path(),
             runner: self.identity.id,
-            settlements: &agenda.settlements,
-            care: if agenda.failures == 0 {
-                Care::Usual
-            } else {
-                Care::OneByOne
+            grouping: match self.pending.failures {
+                0 => Grouping::Together,
+                _ => Grouping::OneByOne,
             },
             aside: &aside,
-            returns: &agenda.returns,
-            strays: &agenda.strays,
-            workers: &agenda.workers,
-            lost: &agenda.lost,
-            unowned: &agenda.unowned,
-            beat,
-            stopping: agenda.mark_stopping,
-            short_of: agenda.short_of.as_ref(),
-            prune: agenda.prune.as_ref(),
             promote: if due { PROMOTE } else { 0 },
-            schedules,
+            schedules: self.schedules(),
             fire: if due { FIRE } else { 0 },
-            bounds: self.settings.bounds,
-            wishes: &wishes,
+            quota: self.settings.quota,
+            requests: &requests,
             shares: &self.shares,
-            fail_kinds: unknown.as_deref().map(|kinds| Wish {
+            fail_kinds: unknown.as_deref().map(|kinds| ClaimRequest {
                 kinds,
                 claim_for: ClaimFor::NoWorker,
                 jobs: REPORTS,
-                ..wish.clone()
+                ..request.clone()
             }),
         };
-        let mut written = self
-            .lease
-            .writer
-            .transact(&mut agenda.commands, &mut |tx| turn.write(tx))?;
-        // Who had no room has not seen whether there is more.
+        let mut tick = std::mem::take(&mut self.pending.tick);
+        tick.heartbeat = heartbeat;
+        let writer = &mut self.lease.writer;
+        let written = writer.transact(&mut self.pending.commands, &mut |tx| {
+            tick.write(tx, &context)
+        });
+        let mut written = match written {
+            Ok(written) => written,
+            Err(error) => {
+                self.pending.tick = tick;
+                return Err(error);
+            }
+        };
+        // Without free capacity it did not look for work, so there may be some.
         written.more |= !capacity.is_some();
-        self.follow(written, beat)?;
+        self.follow(tick, written)?;
         self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
         Ok(())
     }
@@ -318,9 +307,9 @@ impl Dispatcher {
     /// What has piled up while nothing could be written goes first, in groups, so that nobody else waits
     /// long for the lock.
     fn write_piled_up(&mut self) -> Result<()> {
-        while self.agenda.commands.len() > GROUP {
-            let rest = self.agenda.commands.split_off(GROUP);
-            let commands = &mut self.agenda.commands;
+        while self.pending.commands.len() > GROUP {
+            let rest = self.pending.commands.split_off(GROUP);
+            let commands = &mut self.pending.commands;
             let written = self.lease.writer.transact(commands, &mut |_| Ok(()));
             commands.extend(rest);
             written?;
@@ -339,45 +328,44 @@ impl Dispatcher {
     /// Whether the time of a job or a schedule has come, as far as is known.
     pub(crate) fn is_due(&self) -> bool {
         let now_ms = self.store.config.clock.now_ms();
-        self.agenda
+        self.pending
             .next_due_ms
             .is_some_and(|due_ms| due_ms <= now_ms)
     }
 
-    /// What follows from a committed turn.
-    fn follow(&mut self, mut written: Written, beat: bool) -> Result<()> {
+    /// What follows from a committed tick.
+    fn follow(&mut self, tick: Tick, mut written: TickResult) -> Result<()> {
         log::debug!(
-            "turn written: {} settled, {} given back, {} claimed, {} held",
-            self.agenda.settlements.len(),
-            self.agenda.returns.len(),
+            "tick written: {} finished, {} given back, {} claimed, {} held",
+            tick.finished.len(),
+            tick.returns.len(),
             written.claimed.len(),
             self.in_flight.len()
         );
-        self.agenda.failures = 0;
-        self.agenda.kept_of.clear();
-        self.store.seat.backlog().set_stuck(false);
-        if self.agenda.had_commands || written.asked_to_stop {
+        self.pending.failures = 0;
+        self.pending.kept_of.clear();
+        self.store.writer.backlog().set_stuck(false);
+        if self.pending.had_commands || written.asked_to_stop {
             // A command of this process, or a rule, may have changed what is looked at, and its own
             // commits do not move the version.
-            self.agenda.version = None;
+            self.pending.version = None;
         }
-        self.agenda.not_before = None;
-        self.count_ended(&written);
-        self.agenda.returns.clear();
-        self.agenda.strays.clear();
-        self.agenda.workers.clear();
-        self.agenda.mark_stopping = false;
-        self.agenda.short_of = None;
-        self.agenda.clock_stepped = false;
-        self.agenda.more = written.more || written.failed_unknown > 0;
-        self.agenda.next_due_ms = self.not_stalled(&written);
+        self.pending.not_before = None;
+        self.signals.add(&written.stats(&tick.finished));
+        for finished in &tick.finished {
+            self.in_flight.remove(&finished.attempt.job());
+        }
+        self.pending.more = written.more || written.failed_unknown > 0;
+        self.pending.next_due_ms = self.not_stalled(&written);
         self.finish_takeovers(&written);
-        self.finish_prune(std::mem::take(&mut written.pruned));
+        if tick.prune.is_some() {
+            self.finish_prune(std::mem::take(&mut written.pruned));
+        }
         if let Some(shares) = written.shares.take() {
             self.shares = shares;
         }
-        if beat {
-            self.agenda.next_beat = clock::after(clock::instant(), self.settings.pulse.every);
+        if tick.heartbeat {
+            self.pending.next_heartbeat = clock::after(clock::instant(), self.settings.pulse.every);
             self.observer.beaten();
         }
         self.hand_out(written.claimed)?;
@@ -389,21 +377,13 @@ impl Dispatcher {
 
     /// When something is due next. What is due and does not move is looked at again a little later:
     /// it is set aside, or its index does not agree with its row.
-    fn not_stalled(&self, written: &Written) -> Option<i64> {
+    fn not_stalled(&self, written: &TickResult) -> Option<i64> {
         let now_ms = self.store.config.clock.now_ms();
         let is_stalled = |due_ms: &i64| *due_ms <= now_ms && written.saw_due && !written.has_moved;
         match written.next_due_ms.filter(is_stalled) {
             Some(_) => Some(now_ms + STALLED_MS),
             None => written.next_due_ms,
         }
-    }
-
-    fn count_ended(&mut self, written: &Written) {
-        let stats = written.stats(&self.agenda.settlements);
-        for settlement in self.agenda.settlements.drain(..) {
-            self.in_flight.remove(&settlement.attempt.job());
-        }
-        self.signals.add(&stats);
     }
 
     /// Sends what was claimed to the workers.
@@ -416,7 +396,7 @@ impl Dispatcher {
                 log::error!("the channel is full: job {} goes back", refused.job());
                 refused.withdraw();
                 self.in_flight.remove(&refused.job());
-                self.agenda.returns.push(refused);
+                self.pending.tick.returns.push(refused);
             }
         }
         Ok(())

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::aside::Judgement;
-use super::dispatcher::Dispatcher;
 use crate::error::Kind;
-use crate::part::Part;
-use crate::store::command::{lose, refuse};
-use crate::store::runners;
-use crate::{Error, Result, clock};
+use crate::model::part::Part;
+use crate::runner::dispatcher::Dispatcher;
+use crate::runner::set_aside::Judgement;
+use crate::{Error, Result, clock, store};
 
 /// After a write that failed the next try waits so long, growing to 5 s.
 const WRITE_AGAIN: Duration = Duration::from_millis(100);
@@ -19,7 +17,7 @@ impl Dispatcher {
     pub(crate) fn failed(&mut self, error: Error) -> Result<()> {
         self.store.let_go_after(&error);
         // Who waits for a command hears of it; what workers have reported and printed is tried again.
-        refuse(&mut self.agenda.commands, &error);
+        store::refuse_commands(&mut self.pending.commands, &error);
         if matches!(
             error.kind(),
             Kind::NewerSchema | Kind::NotADatabase | Kind::Replaced
@@ -30,16 +28,16 @@ impl Dispatcher {
         if error.blames_data() && self.leaves_out(&error)? {
             return Ok(());
         }
-        self.agenda.reconcile = true;
-        self.agenda.last_error = Some(error.to_string());
+        self.pending.reconcile = true;
+        self.pending.last_error = Some(error.to_string());
         let wait =
-            (WRITE_AGAIN * 2u32.pow(self.agenda.failures.min(6))).min(Duration::from_secs(5));
-        if self.agenda.failures == 0 {
+            (WRITE_AGAIN * 2u32.pow(self.pending.failures.min(6))).min(Duration::from_secs(5));
+        if self.pending.failures == 0 {
             log::error!("a turn could not be saved, trying again: {error}");
         }
-        self.agenda.failures = self.agenda.failures.saturating_add(1);
-        self.agenda.not_before = Some(clock::instant() + wait);
-        self.store.seat.backlog().set_stuck(true);
+        self.pending.failures = self.pending.failures.saturating_add(1);
+        self.pending.not_before = Some(clock::instant() + wait);
+        self.store.writer.backlog().set_stuck(true);
         self.say_what_is_kept();
         if error.is_disk_full() {
             self.beat_alone();
@@ -48,9 +46,9 @@ impl Dispatcher {
     }
 
     fn say_what_is_kept(&mut self) {
-        let posted = self.agenda.commands.iter().filter_map(|it| it.posted());
+        let posted = self.pending.commands.iter().filter_map(|it| it.posted());
         for job in posted.map(|posted| posted.job) {
-            if self.agenda.kept_of.insert(job) {
+            if self.pending.kept_of.insert(job) {
                 log::warn!("what job {job} prints is kept in memory until it can be written");
             }
         }
@@ -60,26 +58,26 @@ impl Dispatcher {
     /// take this runner for hung.
     fn beat_alone(&mut self) {
         let now = clock::instant();
-        if now < self.agenda.next_beat {
+        if now < self.pending.next_heartbeat {
             return;
         }
         let runner = self.identity.id;
         let nothing = &mut Vec::new();
-        let beaten = (self.lease.writer).transact(nothing, &mut |tx| runners::beat(tx, runner));
+        let beaten = (self.lease.writer).transact(nothing, &mut |tx| store::beat(tx, runner));
         if let Ok(true) = beaten {
-            self.agenda.next_beat = clock::after(now, self.settings.pulse.every);
+            self.pending.next_heartbeat = clock::after(now, self.settings.pulse.every);
             self.observer.beaten();
         }
     }
 
     /// What nobody waits for and could not be written to the end is lost.
     pub(crate) fn lose_posted(&mut self) {
-        if self.agenda.commands.is_empty() {
+        if self.pending.commands.is_empty() {
             return;
         }
-        let why = self.agenda.last_error.as_deref();
+        let why = self.pending.last_error.as_deref();
         let why = Error::new(Kind::Io, why.unwrap_or("the runner has ended"));
-        lose(&mut self.agenda.commands, &why);
+        store::lose_commands(&mut self.pending.commands, &why);
     }
 
     /// What the file's data keep from being done is left out of the next turns. False where that is
@@ -92,7 +90,7 @@ impl Dispatcher {
                     let part = self.called(part);
                     log::error!("{part} is set aside, everything else goes on: {error}");
                 }
-                self.agenda.failures = 0;
+                self.pending.failures = 0;
             }
             Judgement::Unclear => return Ok(false),
             Judgement::Hopeless => {
@@ -105,23 +103,27 @@ impl Dispatcher {
         let parts = self.aside.parts();
         self.in_flight.retain(|job, attempt| {
             let is_gone = parts.has(Part::Job(*job))
-                && (self.agenda.settlements.iter())
+                && (self.pending.tick.finished.iter())
                     .any(|settlement| Arc::ptr_eq(&settlement.attempt, attempt));
             !is_gone
         });
         let keeps = |job| !parts.has(Part::Job(job));
-        (self.agenda.settlements).retain(|settlement| keeps(settlement.attempt.job()));
-        self.agenda.returns.retain(|attempt| keeps(attempt.job()));
-        self.agenda.unowned.retain(|job| keeps(*job));
-        self.agenda
+        (self.pending.tick.finished).retain(|settlement| keeps(settlement.attempt.job()));
+        self.pending
+            .tick
+            .returns
+            .retain(|attempt| keeps(attempt.job()));
+        self.pending.tick.unowned.retain(|job| keeps(*job));
+        self.pending
+            .tick
             .lost
             .retain(|lost| !parts.has(Part::Runner(lost.runner)));
-        self.agenda.reconcile = true;
-        self.agenda.version = None;
-        self.agenda.more = true;
-        self.agenda.not_before = None;
+        self.pending.reconcile = true;
+        self.pending.version = None;
+        self.pending.more = true;
+        self.pending.not_before = None;
         // With more care from the second try on.
-        self.agenda.failures = self.agenda.failures.max(1);
+        self.pending.failures = self.pending.failures.max(1);
         Ok(true)
     }
 }

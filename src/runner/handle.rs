@@ -3,18 +3,20 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 
-use super::builder::RunnerBuilder;
-use super::dispatcher::{Dispatcher, Settings};
-use super::reload::Reloader;
 use crate::clock::{Clock, millis};
 use crate::doorbell::Doorbell;
 use crate::error::Kind;
-use crate::state::State;
+use crate::model::id::RunnerId;
+use crate::model::state::State;
+use crate::runner::builder::RunnerBuilder;
+use crate::runner::dispatcher::{Dispatcher, Settings};
+use crate::runner::reload::Reloader;
 use crate::{Error, Result};
 
 /// A started runner. Dropping it stops it and waits.
@@ -28,6 +30,7 @@ pub struct Runner {
 
 /// How many attempts ended how, on this runner.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct RunStats {
     /// Jobs that completed.
     pub completed: u64,
@@ -63,6 +66,7 @@ impl RunStats {
 
 /// What a runner says when it has ended.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct RunReport {
     /// What it did.
     pub stats: RunStats,
@@ -74,6 +78,7 @@ pub struct RunReport {
 
 /// A job, a queue, a schedule or another part of a damaged file that a runner has left alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct SetAside {
     /// Which: "job 3", "queue 'mail'".
     pub what: String,
@@ -82,7 +87,8 @@ pub struct SetAside {
 }
 
 /// Jobs that a drain left, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Remaining {
     /// How many.
     pub jobs: u64,
@@ -231,7 +237,7 @@ impl Runner {
                     .map_or_else(|_| Ok(RunReport::default()), dispatch)
             })
             .map_err(|error| Error::no_thread("dispatcher", error))?;
-        let lease = store.seat.lease()?;
+        let lease = store.writer.lease()?;
         let bell = Arc::clone(&lease.bell);
         let dispatcher = Dispatcher::new(builder, lease, Arc::clone(&signals))?;
         let id = dispatcher.id();
@@ -250,8 +256,8 @@ impl Runner {
     }
 
     /// Its number in the file.
-    pub fn id(&self) -> i64 {
-        self.id
+    pub fn id(&self) -> RunnerId {
+        RunnerId(self.id)
     }
 
     /// Stops it from elsewhere, as from a signal handler's thread.

@@ -9,15 +9,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::context::Context;
-use crate::family::GROUP_KIND;
-use crate::handlers::group::GroupHandler;
-use crate::job::Job;
-use crate::outcome::{Outcome, Snooze};
+use crate::model::family::GROUP_KIND;
+use crate::model::job::Job;
+use crate::model::outcome::{Outcome, Snooze};
+use crate::runner::context::Context;
 
 /// The code for a kind.
 ///
-/// Most handlers are closures: see [`RunnerBuilder::handle`](crate::RunnerBuilder::handle). This
+/// Most handlers are closures: see [`RunnerBuilder::job`](crate::RunnerBuilder::job). This
 /// trait is for those that take the payload as it comes.
 pub trait Handler: Send + Sync + 'static {
     /// Runs one attempt. It may be called from several workers at once. A panic fails the attempt
@@ -33,10 +32,27 @@ pub trait Handler: Send + Sync + 'static {
 
 /// Why a typed handler did not return its output.
 ///
-/// Any error becomes one by `?` and is tried again under the job's retry policy. Say more with
-/// [`Failure::permanent`], [`Failure::retry_after`] or [`Failure::snooze`].
+/// A text and any error become one by `?`, those of `anyhow` and boxed ones too; the job is tried again
+/// under its retry policy. Other ends are [`Failure::permanent`], [`Failure::retry_after`] and
+/// [`Failure::snooze`].
+///
+/// ```
+/// use jobq::Failure;
+///
+/// fn width(text: &str) -> Result<u32, Failure> {
+///     let width = text.parse()?; // its error is a failure that is tried again
+///     if width == 0 {
+///         return Err("the width is 0".into());
+///     }
+///     Ok(width)
+/// }
+///
+/// let failure = width("0").unwrap_err();
+/// assert_eq!(failure.to_string(), "the width is 0");
+/// assert!(!failure.is_permanent());
+/// ```
 #[derive(Debug)]
-pub struct Failure(pub(crate) Outcome);
+pub struct Failure(Outcome);
 
 impl Failure {
     /// Try again under the job's retry policy.
@@ -76,10 +92,53 @@ impl Failure {
     pub fn cancelled() -> Failure {
         Failure(Outcome::Cancelled)
     }
+
+    /// What went wrong; none where the job was snoozed or the handler was cancelled.
+    pub fn message(&self) -> Option<&str> {
+        match &self.0 {
+            Outcome::Retry { error, .. } | Outcome::Fail { error } => Some(error),
+            _ => None,
+        }
+    }
+
+    /// How long to wait before the next call, where the handler chose that for itself.
+    pub fn delay(&self) -> Option<Duration> {
+        match self.0 {
+            Outcome::Retry { after, .. } => after,
+            Outcome::Snooze(Snooze::For(time)) => Some(time),
+            _ => None,
+        }
+    }
+
+    /// Whether the job is not tried again.
+    pub fn is_permanent(&self) -> bool {
+        matches!(self.0, Outcome::Fail { .. })
+    }
+
+    /// Whether the job is called again without the loss of a retry.
+    pub fn is_snooze(&self) -> bool {
+        matches!(self.0, Outcome::Snooze(_))
+    }
+
+    /// Whether the handler stopped because it was asked to.
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self.0, Outcome::Cancelled)
+    }
 }
 
-impl<E: std::error::Error> From<E> for Failure {
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Outcome::Snooze(Snooze::For(time)) => write!(f, "snoozed for {time:?}"),
+            Outcome::Snooze(Snooze::Until(at)) => write!(f, "snoozed until {at}"),
+            _ => f.write_str(self.message().unwrap_or("cancelled")),
+        }
+    }
+}
+
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for Failure {
     fn from(error: E) -> Failure {
+        let error = error.into();
         let mut text = error.to_string();
         let mut source = error.source();
         while let Some(cause) = source {
@@ -134,9 +193,9 @@ pub(crate) fn result_json(output: &impl Serialize) -> Result<Option<String>, Fai
             "the output cannot be written as JSON: {error}"
         ))
     };
-    let json = crate::json::write(output).map_err(|error| refused(&error))?;
+    let json = crate::model::json::write(output).map_err(|error| refused(&error))?;
     // It may hold text of JSON that somebody else has made.
-    crate::json::check(&json).map_err(|error| refused(&error))?;
+    crate::model::json::check(&json).map_err(|error| refused(&error))?;
     Ok((json != "null").then_some(json))
 }
 
@@ -144,9 +203,6 @@ pub(crate) fn result_json(output: &impl Serialize) -> Result<Option<String>, Fai
 #[derive(Default)]
 pub(crate) struct Registry {
     pub(crate) handlers: HashMap<String, Arc<dyn Handler>>,
-    pub(crate) timeouts: HashMap<String, Duration>,
-    /// How many jobs of a kind may run at once.
-    pub(crate) limits: HashMap<String, usize>,
     pub(crate) data: HashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
@@ -164,5 +220,78 @@ impl Registry {
         let mut kinds: Vec<String> = self.handlers.keys().cloned().collect();
         kinds.sort();
         kinds
+    }
+}
+
+/// Runs the kind `group`, which has no work of its own. Most groups never get here: without a delay or
+/// prerequisites one is waiting for its children from the start.
+struct GroupHandler;
+
+impl Handler for GroupHandler {
+    fn run(&self, _: &Context) -> Outcome {
+        Outcome::Done(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    /// An error as anyhow's: it is none by itself and converts to a boxed one.
+    #[derive(Debug)]
+    struct Any(Box<dyn Error + Send + Sync>);
+
+    impl From<Any> for Box<dyn Error + Send + Sync> {
+        fn from(any: Any) -> Box<dyn Error + Send + Sync> {
+            any.0
+        }
+    }
+
+    fn failure<E: Into<Failure>>(error: E) -> Failure {
+        let failed = || -> Result<(), Failure> { Err(error.into()) };
+        failed().unwrap_err()
+    }
+
+    #[test]
+    fn texts_and_errors_of_all_sorts_become_failures_that_are_tried_again() {
+        let any = Any("no such host".into());
+        let by_question_mark = || -> Result<(), Failure> { Ok(Err(any)?) };
+        let failures = [
+            by_question_mark().unwrap_err(),
+            failure("no such host"),
+            failure("no such host".to_owned()),
+            failure(std::io::Error::other("no such host")),
+            failure(crate::Error::not_found("no such host")),
+            failure(Box::<dyn Error + Send + Sync>::from("no such host")),
+        ];
+        for failure in failures {
+            assert_eq!(failure.message(), Some("no such host"));
+            assert!(matches!(
+                Outcome::from(failure),
+                Outcome::Retry { after: None, .. }
+            ));
+        }
+    }
+
+    #[test]
+    fn a_failure_says_what_it_is() {
+        const MINUTE: Duration = Duration::from_secs(60);
+        let failure = Failure::permanent("no such shop");
+        assert!(failure.is_permanent() && !failure.is_snooze() && !failure.is_cancelled());
+        assert_eq!(failure.to_string(), "no such shop");
+        let failure = Failure::retry_after("busy", MINUTE);
+        assert_eq!(failure.delay(), Some(MINUTE));
+        assert!(!failure.is_permanent());
+        let failure = Failure::snooze(MINUTE);
+        assert!(failure.is_snooze() && failure.message().is_none());
+        assert_eq!(failure.delay(), Some(MINUTE));
+        assert_eq!(failure.to_string(), "snoozed for 60s");
+        let failure = Failure::snooze_until(Timestamp::UNIX_EPOCH);
+        assert_eq!(failure.to_string(), "snoozed until 1970-01-01T00:00:00Z");
+        let failure = Failure::cancelled();
+        assert!(failure.is_cancelled());
+        assert_eq!(failure.to_string(), "cancelled");
     }
 }

@@ -1,40 +1,33 @@
 //! Working off what is due in the calling thread: a runner without threads of its own.
 //!
-//! It writes through the queue's writer and holds no seat while a handler runs, so that handlers may
+//! It writes through the queue's writer and holds no writer while a handler runs, so that handlers may
 //! enqueue through the same queue. Where it cannot go on it lets go of its lock and leaves its row:
 //! whoever looks next takes over what the file says is held here, as from a runner that was killed.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use super::appetite;
-use super::aside::{Aside, Judgement};
-use super::attempt::{Attempt, Report};
-use super::builder::{RunnerBuilder, UnknownKinds};
-use super::dispatcher::{FIRE, PROMOTE, REPORTS, Settings};
-use super::handle::RunStats;
-use super::liveness::{DeadLock, OwnLock};
-use super::pool::{self, Shared};
-use super::registration::{self, Identity};
-use super::shutdown::write_end;
-use super::turn::{Care, Lost, Settlement, Turn};
-use super::upkeep::find_dead;
 use crate::error::Kind;
-use crate::job::JobId;
-use crate::outcome::Verdict;
-use crate::part::Parts;
-use crate::store::Store;
-use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
-use crate::store::clock_step;
-use crate::store::names::{self, Names};
-use crate::store::promote::Schedules;
-use crate::store::prune::Pass;
-use crate::store::runners::{self, Beats};
-use crate::store::shares::Shares;
-use crate::store::tx::Tx;
-use crate::store::unowned;
-use crate::store::{counts, records};
-use crate::{Error, Result, clock};
+use crate::model::id::JobId;
+use crate::model::outcome::Verdict;
+use crate::model::part::Parts;
+use crate::runner::attempt::{Attempt, Report};
+use crate::runner::builder::{RunnerBuilder, UnknownKinds};
+use crate::runner::dispatcher::{FIRE, REPORTS, Settings};
+use crate::runner::handle::RunStats;
+use crate::runner::liveness::{DeadLock, OwnLock};
+use crate::runner::maintenance::find_dead;
+use crate::runner::pool::Shared;
+use crate::runner::registration::Identity;
+use crate::runner::set_aside::{Aside, Judgement};
+use crate::runner::shutdown::write_end;
+use crate::runner::tick::{FinishedAttempt, Grouping, Lost, PROMOTE, Tick, TickContext};
+use crate::runner::{pool, registration};
+use crate::store::{
+    Beats, ClaimFor, ClaimRequest, ClaimedJob, FairShares, KindCapacity, Names, PrunePass,
+    Schedules, Store, Tx,
+};
+use crate::{Error, Result, clock, store};
 
 /// More runs than there are live jobs at the start, and this many, are taken for an endless chain.
 const SPARE_RUNS: u64 = 100_000;
@@ -43,7 +36,7 @@ const WORKER: u32 = 1;
 
 /// What bounds a run, and where its chance comes from.
 #[derive(Clone, Copy)]
-pub(crate) struct Bounds {
+pub(crate) struct InlineBounds {
     /// So many runs beyond the live jobs at the start.
     pub(crate) spare_runs: u64,
     /// A number in `0.0..1.0` for the jitter of each retry.
@@ -86,7 +79,7 @@ impl RunnerBuilder {
     /// has run until then is saved; a job whose outcome could not be is taken over by whoever looks
     /// next, as from a runner that was killed.
     pub fn run_due(self) -> Result<RunStats> {
-        let usual = Bounds {
+        let usual = InlineBounds {
             spare_runs: SPARE_RUNS,
             chance: fastrand::f64,
         };
@@ -95,13 +88,13 @@ impl RunnerBuilder {
 }
 
 /// [`RunnerBuilder::run_due`] within bounds of the caller's.
-pub(crate) fn run_due(builder: RunnerBuilder, bounds: Bounds) -> Result<RunStats> {
+pub(crate) fn run_due(builder: RunnerBuilder, bounds: InlineBounds) -> Result<RunStats> {
     let mut inline = Inline::register(builder, bounds.chance)?;
-    let most = counts::by_state(&*inline.store.reader()?)?.live() + bounds.spare_runs;
+    let most = store::counts(&*inline.store.reader()?)?.live() + bounds.spare_runs;
     let is_endless = inline.work_off(most)?;
     // By a clock that has just been set nothing is old.
     let (clock, every) = (&inline.store.config.clock, inline.settings.retention.every);
-    if !clock_step::was_set_within(&*inline.store.reader()?, clock, every)? {
+    if !store::clock_was_set_within(&*inline.store.reader()?, clock, every)? {
         inline.prune()?;
     }
     let first_aside = inline.aside.told().iter().next();
@@ -134,14 +127,15 @@ pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -
     let is_claimed = claimed.is_some();
     if let Some(attempt) = claimed {
         let ended = inline.run(attempt);
-        inline.write(Step::settle(ended))?;
+        inline.write(Step::of(Tick::of(ended)))?;
     }
     let store = Arc::clone(&inline.store);
     inline.end()?;
     if is_claimed {
         return Ok(());
     }
-    let state = records::state(&*store.reader()?, job)?.ok_or_else(|| Error::no_such_job(job))?;
+    let state =
+        crate::store::job_state(&*store.reader()?, job)?.ok_or_else(|| Error::no_such_job(job))?;
     Err(Error::wrong_state(format!(
         "job {job} is {state}: only a pending job can be performed"
     )))
@@ -156,7 +150,7 @@ struct Inline {
     shared: Shared,
     chance: fn() -> f64,
     stats: RunStats,
-    shares: Shares,
+    shares: FairShares,
     /// What the data of the file keep from being done.
     aside: Aside,
 }
@@ -171,13 +165,13 @@ impl Inline {
         let folder = store.runners_folder();
         let identity = registration::register_by((&folder, &lock), |name| {
             let row = registration::registration(name, &settings, (1, Beats::Never));
-            let limits = settings.registry.limits.clone();
+            let limits = settings.kind_limits();
             store.write(move |tx| registration::insert(tx, &row, &limits))
         })?;
         let shared = Shared {
             queue,
             registry: Mutex::new(Arc::clone(&settings.registry)),
-            bell: store.seat.bell(),
+            bell: store.writer.bell(),
         };
         Ok(Inline {
             store,
@@ -187,7 +181,7 @@ impl Inline {
             shared,
             chance,
             stats: RunStats::default(),
-            shares: Shares::default(),
+            shares: FairShares::default(),
             aside: Aside::default(),
         })
     }
@@ -195,21 +189,22 @@ impl Inline {
     /// Runs one job after the other until none is due, or `most` have run; whether there were more.
     fn work_off(&mut self, most: u64) -> Result<bool> {
         let (lost, locks) = self.find_dead()?;
-        let mut step = Step {
+        let tick = Tick {
             lost,
-            unowned: unowned::find(&*self.store.reader()?)?,
-            claim: Claim::Next,
-            ..Step::default()
+            unowned: store::find_unowned(&*self.store.reader()?)?,
+            ..Tick::default()
         };
+        let claim = Claim::Next;
+        let mut step = Step { tick, claim };
         let (mut runs, mut is_short) = (0, false);
         loop {
             let turned = self.write(step)?;
             step = match turned.claimed {
                 Some(attempt) => {
                     runs += 1;
-                    let settlement = self.run(attempt);
-                    is_short = matches!(settlement.verdict, Verdict::GiveBack { .. });
-                    Step::settle(settlement)
+                    let finished = self.run(attempt);
+                    is_short = matches!(finished.verdict, Verdict::GiveBack { .. });
+                    Step::of(Tick::of(finished))
                 }
                 None if turned.more => Step::default(),
                 None => break,
@@ -217,7 +212,7 @@ impl Inline {
             // Where the system has too little for one job now, it has for none.
             if runs < most && !is_short {
                 step.claim = Claim::Next;
-            } else if step.settlements.is_empty() {
+            } else if step.tick.finished.is_empty() {
                 break;
             }
         }
@@ -228,13 +223,13 @@ impl Inline {
             return Ok(false);
         }
         let kinds = any_of(&self.identity.kinds);
-        let wish = Wish {
+        let request = ClaimRequest {
             jobs: 1,
-            ..appetite::wish(&self.identity, &kinds, self.aside.parts())
+            ..self.identity.claim_request(&kinds, self.aside.parts())
         };
-        claim::anything(
+        store::has_claimable(
             &*self.store.reader()?,
-            &wish,
+            &request,
             self.store.config.clock.now_ms(),
         )
     }
@@ -242,17 +237,17 @@ impl Inline {
     /// The runners that are gone, with their locks: held until their jobs are taken over.
     fn find_dead(&self) -> Result<(Vec<Lost>, Vec<DeadLock>)> {
         let conn = self.store.reader()?;
-        let mut others = runners::alive(&conn)?;
+        let mut others = store::alive_runners(&conn)?;
         others.retain(|runner| runner.id != self.identity.id);
         let mut found = Vec::new();
         for runner in &others {
-            let held = || runners::attempts_of(&conn, runner.id);
+            let held = || store::attempts_of_runner(&conn, runner.id);
             found.extend(find_dead(&self.store, runner, held)?);
         }
         Ok(found.into_iter().unzip())
     }
 
-    fn run(&self, attempt: Arc<Attempt>) -> Settlement {
+    fn run(&self, attempt: Arc<Attempt>) -> FinishedAttempt {
         let began = clock::instant();
         attempt.begin(WORKER, began);
         let (ending, spawned) = pool::run(&attempt, &self.shared, WORKER);
@@ -263,25 +258,25 @@ impl Inline {
             took: began.elapsed(),
             spawned,
         };
-        Settlement::of(report, (self.chance)())
+        FinishedAttempt::of(report, (self.chance)())
     }
 
     fn prune(&mut self) -> Result<()> {
         let now_ms = self.store.config.clock.now_ms();
         let settings = Arc::clone(&self.settings);
         let keep = |kind: &str| settings.keeps(kind);
-        let mut left = Some(Pass::over(
+        let mut left = Some(PrunePass::over(
             &*self.store.reader()?,
             &mut Names::default(),
             now_ms,
             &keep,
         )?);
         while let Some(pass) = left {
-            let step = Step {
+            let tick = Tick {
                 prune: Some(pass),
-                ..Step::default()
+                ..Tick::default()
             };
-            left = self.write(step)?.prune_left;
+            left = self.write(Step::of(tick))?.prune_left;
         }
         Ok(())
     }
@@ -289,13 +284,13 @@ impl Inline {
     /// Writes a step, and once more with care where its outcome could not be saved.
     fn write(&mut self, step: Step) -> Result<Turned> {
         let step = Arc::new(step);
-        let mut turned = self.transact(&step, Care::Usual);
+        let mut turned = self.transact(&step, Grouping::Together);
         if let Err(error) = &turned
-            && !step.settlements.is_empty()
+            && !step.tick.finished.is_empty()
             && !error.is_unknown_outcome()
         {
-            log::error!("a turn could not be saved, trying again: {error}");
-            turned = self.transact(&step, Care::OneByOne);
+            log::error!("a tick could not be saved, trying again: {error}");
+            turned = self.transact(&step, Grouping::OneByOne);
         }
         // What the data keep from being done is left out, and the rest goes on.
         while let Err(error) = &turned
@@ -312,7 +307,7 @@ impl Inline {
                 }
                 Judgement::Unclear | Judgement::Hopeless => break,
             }
-            turned = self.transact(&step, Care::OneByOne);
+            turned = self.transact(&step, Grouping::OneByOne);
         }
         let mut turned = turned?;
         if let Some(shares) = turned.shares.take() {
@@ -331,7 +326,7 @@ impl Inline {
         Ok(turned)
     }
 
-    fn transact(&self, step: &Arc<Step>, care: Care) -> Result<Turned> {
+    fn transact(&self, step: &Arc<Step>, grouping: Grouping) -> Result<Turned> {
         let (step, shares) = (Arc::clone(step), self.shares.clone());
         let aside = self.aside.parts().clone();
         let (settings, identity) = (Arc::clone(&self.settings), Arc::clone(&self.identity));
@@ -344,7 +339,7 @@ impl Inline {
                 shares: &shares,
                 aside: &aside,
             };
-            step.write(tx, &place, care)
+            step.write(tx, &place, grouping)
         })
     }
 
@@ -369,13 +364,10 @@ enum Claim {
     This(JobId),
 }
 
-/// What one transaction is to write. It owns everything: the writer's thread runs it, perhaps twice.
+/// What one transaction of an inline runner does.
 #[derive(Default)]
 struct Step {
-    settlements: Vec<Settlement>,
-    lost: Vec<Lost>,
-    unowned: Vec<JobId>,
-    prune: Option<Pass>,
+    tick: Tick,
     claim: Claim,
 }
 
@@ -384,7 +376,7 @@ struct Place<'a> {
     database: &'a Path,
     settings: &'a Settings,
     identity: &'a Identity,
-    shares: &'a Shares,
+    shares: &'a FairShares,
     aside: &'a Parts,
 }
 
@@ -392,9 +384,9 @@ struct Place<'a> {
 struct Turned {
     claimed: Option<Arc<Attempt>>,
     stats: RunStats,
-    prune_left: Option<Pass>,
-    shares: Option<Shares>,
-    /// As in [`Written`](super::turn::Written).
+    prune_left: Option<PrunePass>,
+    shares: Option<FairShares>,
+    /// As in [`Written`](crate::runner::tick::TickResult).
     late_left: bool,
     /// More is due than one step takes, and this one has moved some of it.
     more: bool,
@@ -402,54 +394,44 @@ struct Turned {
 }
 
 impl Step {
-    fn settle(ended: Settlement) -> Step {
+    fn of(tick: Tick) -> Step {
         Step {
-            settlements: vec![ended],
+            tick,
             ..Step::default()
         }
     }
 
-    fn write(&self, tx: &mut Tx<'_>, place: &Place<'_>, care: Care) -> Result<Turned> {
+    fn write(&self, tx: &mut Tx<'_>, place: &Place<'_>, grouping: Grouping) -> Result<Turned> {
         // There is one at a time: the limit of a kind leaves room for it.
         let kinds = any_of(&place.identity.kinds);
-        let wish = Wish {
+        let request = ClaimRequest {
             jobs: usize::from(matches!(self.claim, Claim::Next)),
-            ..appetite::wish(place.identity, &kinds, place.aside)
+            ..place.identity.claim_request(&kinds, place.aside)
         };
         let unknown = self.unknown_kinds(tx, place)?;
-        let turn = Turn {
+        let context = TickContext {
             database: place.database,
             runner: place.identity.id,
-            settlements: &self.settlements,
-            care,
+            grouping,
             aside: place.aside,
-            returns: &[],
-            strays: &[],
-            workers: &[],
-            lost: &self.lost,
-            unowned: &self.unowned,
-            beat: false,
-            stopping: false,
-            short_of: None,
-            prune: self.prune.as_ref(),
             promote: PROMOTE,
-            fire: FIRE,
-            bounds: place.settings.bounds,
             schedules: Schedules::Fire,
-            wishes: std::slice::from_ref(&wish),
+            fire: FIRE,
+            quota: place.settings.quota,
+            requests: std::slice::from_ref(&request),
             shares: place.shares,
-            fail_kinds: unknown.as_deref().map(|kinds| Wish {
+            fail_kinds: unknown.as_deref().map(|kinds| ClaimRequest {
                 kinds,
                 claim_for: ClaimFor::NoWorker,
                 jobs: REPORTS,
-                ..wish.clone()
+                ..request.clone()
             }),
         };
-        let mut written = turn.write(tx)?;
-        let stats = written.stats(&self.settlements);
+        let mut written = self.tick.write(tx, &context)?;
+        let stats = written.stats(&self.tick.finished);
         let job = match self.claim {
             Claim::This(job) if written.alive && !written.late_left => {
-                claim::claim_this(tx, &wish, job)?
+                store::claim_this(tx, &request, job)?
             }
             _ => written.claimed.pop(),
         };
@@ -469,19 +451,19 @@ impl Step {
     }
 
     /// The kinds whose jobs are to fail, where that is wanted.
-    fn unknown_kinds(&self, tx: &Tx<'_>, place: &Place<'_>) -> Result<Option<Vec<KindRoom>>> {
+    fn unknown_kinds(&self, tx: &Tx<'_>, place: &Place<'_>) -> Result<Option<Vec<KindCapacity>>> {
         if place.settings.unknown_kinds == UnknownKinds::Keep || !matches!(self.claim, Claim::Next)
         {
             return Ok(None);
         }
-        let mut kinds = names::kind_ids(tx.conn)?;
+        let mut kinds = store::kind_ids(tx.conn)?;
         kinds.retain(|kind| !place.identity.kinds.contains(kind));
         Ok(Some(any_of(&kinds)))
     }
 }
 
-fn any_of(kinds: &[i64]) -> Vec<KindRoom> {
-    kinds.iter().copied().map(KindRoom::any).collect()
+fn any_of(kinds: &[i64]) -> Vec<KindCapacity> {
+    kinds.iter().copied().map(KindCapacity::any).collect()
 }
 
 fn attempt(tx: &mut Tx<'_>, place: &Place<'_>, job: ClaimedJob) -> Result<Arc<Attempt>> {

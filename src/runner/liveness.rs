@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::fault::{self, Fault};
-use crate::store::locks::{self, lock_file};
-use crate::store::ownership;
-use crate::store::runners::{Alive, Beats, Loss};
-use crate::{Error, Result};
+use crate::fault::Fault;
+use crate::store::{Alive, Beats, Loss};
+use crate::{Error, Result, fault, store};
 
 /// A runner beats this often.
 pub(crate) const HEARTBEAT: Duration = Duration::from_secs(10);
@@ -28,7 +26,7 @@ const STARTED: &str = "started ";
 /// however it went. The descriptor is close-on-exec, so no command of ours keeps it.
 #[derive(Debug)]
 pub(crate) struct Lock {
-    /// Held open: the lock goes with it.
+    /// ClaimToken open: the lock goes with it.
     _held: File,
     path: PathBuf,
 }
@@ -38,16 +36,16 @@ impl Lock {
     pub(crate) fn create(folder: &Path) -> Result<(Lock, String)> {
         let failed = |error| {
             let action = format_args!("the lock file in {} cannot be made", folder.display());
-            ownership::explain(Error::io(action, error), folder)
+            store::explain_denied(Error::io(action, error), folder)
         };
-        ownership::make_runners_folder(folder).map_err(failed)?;
+        store::make_runners_folder(folder).map_err(failed)?;
         let name = format!("{:032x}", fastrand::u128(..));
-        let path =
-            lock_file(folder, &name).ok_or_else(|| failed(ErrorKind::InvalidInput.into()))?;
+        let path = store::lock_file(folder, &name)
+            .ok_or_else(|| failed(ErrorKind::InvalidInput.into()))?;
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600);
-        let file = locks::open(&path, &mut options).map_err(failed)?;
-        ownership::give_lock_file(&file, folder).map_err(failed)?;
+        let file = store::open_lock_file(&path, &mut options).map_err(failed)?;
+        store::give_lock_file(&file, folder).map_err(failed)?;
         file.lock().map_err(failed)?;
         // Without it those who take over look at more processes: on a full disk a runner starts all the same.
         let _unknown_then = note_start(&file);
@@ -70,7 +68,7 @@ fn note_start(file: &File) -> std::io::Result<()> {
 }
 
 #[cfg(feature = "exec")]
-use crate::handlers::exec::own_start_time;
+use crate::runner::processes::own_start_time;
 
 /// Without commands nobody asks.
 #[cfg(not(feature = "exec"))]
@@ -93,7 +91,7 @@ impl OwnLock {
 /// The lock of a runner that is gone, held by whoever takes over, so that it is one.
 #[derive(Debug)]
 pub(crate) struct DeadLock {
-    /// Held open: the lock goes with it. None: there was no file any more.
+    /// ClaimToken open: the lock goes with it. None: there was no file any more.
     file: Option<File>,
     path: Option<PathBuf>,
 }
@@ -105,11 +103,11 @@ impl DeadLock {
     /// folder was lost or the database is a copy: then it is gone. If somebody has removed the file by
     /// hand it may live, and the fence keeps what it reports from changing anything.
     pub(crate) fn probe(folder: &Path, runner: &Alive) -> Option<DeadLock> {
-        let path = lock_file(folder, &runner.name);
+        let path = store::lock_file(folder, &runner.name);
         // Opened for reading only: closing it is no news to those who watch for closed writers.
         let opened = path.as_deref().map_or_else(
             || Err(ErrorKind::NotFound.into()),
-            |path| locks::open(path, OpenOptions::new().read(true)),
+            |path| store::open_lock_file(path, OpenOptions::new().read(true)),
         );
         let file = match opened {
             Ok(file) => file,
@@ -147,8 +145,8 @@ impl DeadLock {
 
 /// When the process of a runner was started, dead or hung, as its lock file says.
 pub(crate) fn started_at(folder: &Path, name: &str) -> Option<u64> {
-    let path = lock_file(folder, name)?;
-    read_start(&locks::open(&path, OpenOptions::new().read(true)).ok()?)
+    let path = store::lock_file(folder, name)?;
+    read_start(&store::open_lock_file(&path, OpenOptions::new().read(true)).ok()?)
 }
 
 fn read_start(file: &File) -> Option<u64> {

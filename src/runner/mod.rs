@@ -1,27 +1,32 @@
 //! Running jobs: the dispatcher, the pool of workers, who lives, and how it all ends.
 
-pub(crate) mod agenda;
-pub(crate) mod ahead;
-mod appetite;
-pub(crate) mod aside;
 pub(crate) mod attempt;
 pub(crate) mod builder;
+pub(crate) mod cancellation;
+mod capacity;
+mod complete_in;
 pub(crate) mod context;
 pub(crate) mod dispatcher;
-mod effects;
 mod failure;
-pub(crate) mod family;
 pub(crate) mod handle;
 pub(crate) mod handler;
-mod held;
+mod in_flight;
 pub(crate) mod inline;
+#[cfg(feature = "exec")]
+pub(crate) mod leftovers;
 pub(crate) mod liveness;
+mod maintenance;
+pub(crate) mod pending_work;
 pub(crate) mod pool;
+pub(crate) mod prefetch;
+#[cfg(feature = "exec")]
+pub(crate) mod processes;
 mod registration;
 pub(crate) mod reload;
 mod scarcity;
+pub(crate) mod set_aside;
 mod setup;
 mod shutdown;
-mod sleep;
-mod turn;
-mod upkeep;
+pub(crate) mod spawn;
+mod tick;
+mod wakeup;

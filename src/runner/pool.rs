@@ -3,21 +3,21 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
-use super::ahead::MAX_AHEAD;
-use super::attempt::{Attempt, Report};
-use super::context::Context;
-use super::family::take_spawned;
-use super::handler::Registry;
-use crate::clock;
 use crate::doorbell::Doorbell;
-use crate::outcome::{Ending, Outcome, Spelled};
+use crate::model::outcome::{Ending, Outcome, Spelled};
 use crate::queue::Queue;
-use crate::store::spawned::Spawned;
-use crate::{Error, Result};
+use crate::runner::attempt::{Attempt, Report};
+use crate::runner::context::Context;
+use crate::runner::handler::Registry;
+use crate::runner::prefetch::MAX_AHEAD;
+use crate::runner::spawn::take_spawned;
+use crate::store::Spawned;
+use crate::{Error, Result, clock};
 
 /// What all workers share.
 pub(crate) struct Shared {

@@ -3,13 +3,11 @@
 use std::collections::HashMap;
 use std::path::Path;
 
-use super::dispatcher::Settings;
-use super::liveness::{Lock, OwnLock};
-use crate::Result;
-use crate::store::locks;
-use crate::store::runners::{self, Beats, Registration};
-use crate::store::seat::SeatLease;
-use crate::store::tx::Tx;
+use crate::model::part::Parts;
+use crate::runner::dispatcher::Settings;
+use crate::runner::liveness::{Lock, OwnLock};
+use crate::store::{Beats, ClaimFor, ClaimRequest, KindCapacity, Registration, Tx, WriterLease};
+use crate::{Result, store};
 
 /// Who a runner is in the file.
 #[derive(Clone, Debug)]
@@ -24,21 +22,40 @@ pub(crate) struct Identity {
     pub(crate) queues: Option<Vec<i64>>,
 }
 
+impl Identity {
+    /// A request for jobs for a free worker; their number is yet to be set.
+    pub(crate) fn claim_request<'a>(
+        &'a self,
+        kinds: &'a [KindCapacity],
+        aside: &'a Parts,
+    ) -> ClaimRequest<'a> {
+        ClaimRequest {
+            runner: self.id,
+            queues: self.queues.as_deref(),
+            kinds,
+            claim_for: ClaimFor::FreeWorker,
+            jobs: 0,
+            aside,
+        }
+    }
+}
+
 /// Registers under a fresh name. A lock that was held before is released afterwards, so that there
 /// is no moment without one.
 pub(crate) fn register(
-    lease: &mut SeatLease,
+    lease: &mut WriterLease,
     settings: &Settings,
     workers: usize,
     places: (&Path, &OwnLock),
 ) -> Result<Identity> {
+    let limits = settings.kind_limits();
     let identity = register_by(places, |name| {
         let registration = registration(name, settings, (workers, Beats::Regularly));
         lease.writer.transact(&mut Vec::new(), &mut |tx| {
-            insert(tx, &registration, &settings.registry.limits)
+            insert(tx, &registration, &limits)
         })
     })?;
-    locks::remove_strays(lease.writer.conn()?, places.0)?;
+    crate::store::remove_stray_locks(lease.writer.conn()?, places.0)?;
     Ok(identity)
 }
 
@@ -112,7 +129,7 @@ pub(crate) fn insert(
         queues.get_or_insert_default().push(id);
     }
     Ok(Identity {
-        id: runners::register(tx, registration, limits)?,
+        id: store::register_runner(tx, registration, limits)?,
         workers: registration.workers,
         kinds,
         kind_limits,

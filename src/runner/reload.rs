@@ -2,13 +2,12 @@
 
 use std::sync::{Arc, PoisonError};
 
-use super::builder::RunnerBuilder;
-use super::dispatcher::{Dispatcher, Settings};
-use super::handle::Signals;
-use super::registration;
-use crate::Result;
 use crate::doorbell::Doorbell;
-use crate::store::runners;
+use crate::runner::builder::RunnerBuilder;
+use crate::runner::dispatcher::{Dispatcher, Settings};
+use crate::runner::handle::Signals;
+use crate::runner::registration;
+use crate::{Result, store};
 
 /// Gives a started runner other settings; from any thread, any number of times.
 #[derive(Clone)]
@@ -54,11 +53,11 @@ impl Dispatcher {
         let Some(new) = next.take() else {
             return Ok(());
         };
-        let (id, registry) = (self.identity.id, Arc::clone(&new.registry));
+        let (id, limits) = (self.identity.id, new.kind_limits());
         let written = self.lease.writer.transact(&mut Vec::new(), &mut |tx| {
-            let kinds = registry.kinds();
-            runners::set_kinds(tx, id, &kinds, &registry.limits)?;
-            registration::kinds(tx, &kinds, &registry.limits)
+            let kinds = new.registry.kinds();
+            store::set_runner_kinds(tx, id, &kinds, &limits)?;
+            registration::kinds(tx, &kinds, &limits)
         });
         match written {
             Ok((kinds, kind_limits)) => {
@@ -77,8 +76,8 @@ impl Dispatcher {
             ..new
         };
         // There may be work for a kind that is new.
-        self.agenda.more = true;
-        self.agenda.version = None;
+        self.pending.more = true;
+        self.pending.version = None;
         Ok(())
     }
 }

@@ -6,10 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::attempt::Report;
-use super::dispatcher::Dispatcher;
 use crate::clock;
-use crate::outcome::{Ending, Outcome};
+use crate::model::outcome::{Ending, Outcome};
+use crate::runner::attempt::Report;
+use crate::runner::dispatcher::Dispatcher;
 
 /// After a refusal nothing is claimed for so long; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
@@ -32,13 +32,13 @@ impl Dispatcher {
         };
         // It is one of those in flight itself, unless it has lost its job.
         let running = self.busy_workers().len();
-        let ended = self.agenda.settlements.len() + 1;
+        let ended = self.pending.tick.finished.len() + 1;
         let others = running.saturating_sub(ended);
         if self.scarcity.refused(others, error, clock::instant()) {
             log::warn!(
                 "{error}: jobs that find too little go back free of charge, and fewer run at a time"
             );
-            self.agenda.short_of = Some(error.clone());
+            self.pending.tick.short_of = Some(error.clone());
         }
     }
 
@@ -46,7 +46,7 @@ impl Dispatcher {
     pub(crate) fn relax(&mut self, now: Instant) {
         if self.scarcity.relax(self.pool.workers(), now) {
             log::info!("as many jobs as there are workers run again");
-            self.agenda.short_of = Some(String::new());
+            self.pending.tick.short_of = Some(String::new());
         }
     }
 }

@@ -4,25 +4,21 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::agenda::Agenda;
-use super::ahead::Pace;
-use super::aside::Aside;
-use super::builder::{RunnerBuilder, Until};
-use super::dispatcher::{Dispatcher, Settings};
-use super::handle::Signals;
-use super::liveness::{Observer, OwnLock};
-use super::pool::{Pool, Shared};
-use super::registration::{self, Identity};
-use super::scarcity::Scarcity;
-use super::shutdown::Phase;
 use crate::queue::Queue;
-use crate::store::Store;
-use crate::store::change::FileWatch;
-use crate::store::fire;
-use crate::store::room::Bounds;
-use crate::store::seat::SeatLease;
-use crate::store::shares::Shares;
-use crate::{Result, clock};
+use crate::runner::builder::{RunnerBuilder, Until};
+use crate::runner::dispatcher::{Dispatcher, Settings};
+use crate::runner::handle::Signals;
+use crate::runner::liveness::{Observer, OwnLock};
+use crate::runner::pending_work::PendingWork;
+use crate::runner::pool::{Pool, Shared};
+use crate::runner::prefetch::Pace;
+use crate::runner::registration;
+use crate::runner::registration::Identity;
+use crate::runner::scarcity::Scarcity;
+use crate::runner::set_aside::Aside;
+use crate::runner::shutdown::Phase;
+use crate::store::{FairShares, FileWatch, QuotaLimits, Store, WriterLease};
+use crate::{Result, clock, store};
 
 impl Settings {
     pub(crate) fn of(builder: RunnerBuilder) -> Settings {
@@ -32,32 +28,40 @@ impl Settings {
             until: builder.until,
             default_timeout: builder.default_timeout,
             retention: builder.retention,
-            kind_retention: builder.kind_retention,
+            kinds: builder.kinds,
             pulse: builder.pulse,
             batch: builder.batch,
-            bounds: Bounds::of(&builder.queue.limits),
+            quota: QuotaLimits::of(&builder.queue.limits),
             registry: Arc::new(builder.registry),
         }
+    }
+
+    /// How many jobs of a kind may run at once, where that is limited.
+    pub(super) fn kind_limits(&self) -> HashMap<String, usize> {
+        let limited = self.kinds.iter();
+        limited
+            .filter_map(|(kind, options)| Some((kind.clone(), options.limit?)))
+            .collect()
     }
 }
 
 impl Dispatcher {
     pub(crate) fn new(
         builder: RunnerBuilder,
-        mut lease: SeatLease,
+        mut lease: WriterLease,
         signals: Arc<Signals>,
     ) -> Result<Dispatcher> {
         let store = Arc::clone(&builder.queue.store);
         match Dispatcher::prepare(builder, &mut lease) {
             Ok(prepared) => Ok(prepared.with(lease, signals)),
             Err(error) => {
-                store.seat.give_back(lease);
+                store.writer.give_back(lease);
                 Err(error)
             }
         }
     }
 
-    fn prepare(builder: RunnerBuilder, lease: &mut SeatLease) -> Result<Prepared> {
+    fn prepare(builder: RunnerBuilder, lease: &mut WriterLease) -> Result<Prepared> {
         let store = Arc::clone(&builder.queue.store);
         let queue: Queue = builder.queue.clone();
         let folder = store.runners_folder();
@@ -99,9 +103,9 @@ struct Prepared {
 }
 
 impl Prepared {
-    fn with(self, lease: SeatLease, signals: Arc<Signals>) -> Dispatcher {
+    fn with(self, lease: WriterLease, signals: Arc<Signals>) -> Dispatcher {
         let now = clock::instant();
-        let agenda = Agenda::new(now, self.settings.pulse.every);
+        let pending = PendingWork::new(now, self.settings.pulse.every);
         Dispatcher {
             store: self.store,
             lease,
@@ -119,8 +123,8 @@ impl Prepared {
             pace: Pace::default(),
             observer: Observer::default(),
             phase: Phase::Running,
-            agenda,
-            shares: Shares::default(),
+            pending,
+            shares: FairShares::default(),
             aside: Aside::default(),
             scarcity: Scarcity::default(),
         }
@@ -131,7 +135,7 @@ impl Prepared {
 fn tell_of_schedules(store: &Store) {
     let unreadable = store
         .reader()
-        .and_then(|reader| fire::unreadable_here(&reader));
+        .and_then(|reader| store::unreadable_schedules(&reader));
     for (name, zone) in unreadable.unwrap_or_default() {
         log::warn!(
             "schedule '{name}' is not fired here: this machine does not know the time zone '{zone}'"

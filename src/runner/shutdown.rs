@@ -3,26 +3,16 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use super::appetite::wish;
-use super::builder::Until;
-use super::dispatcher::Dispatcher;
-use super::handle::{SetAside, StopAsked};
-use crate::error::Kind;
-use crate::job::JobId;
-use crate::outcome::CancelReason;
-use crate::part::{Of, Part};
-use crate::plural::count;
-use crate::store::batches;
-use crate::store::change::sleep_on;
-use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
-use crate::store::claimable;
-use crate::store::command::lose;
-use crate::store::drain;
-use crate::store::runners;
-use crate::store::settle::{AheadAgain, return_unbegun};
-use crate::store::tx::Tx;
-use crate::store::{names, schedules};
-use crate::{Error, Result, clock};
+use crate::error::{Kind, Of};
+use crate::model::id::JobId;
+use crate::model::outcome::CancelReason;
+use crate::model::part::Part;
+use crate::model::plural::count;
+use crate::runner::builder::Until;
+use crate::runner::dispatcher::Dispatcher;
+use crate::runner::handle::{SetAside, StopAsked};
+use crate::store::{ClaimFor, ClaimRequest, KindCapacity, PrefetchAgain, Tx};
+use crate::{Error, Result, clock, store};
 
 /// Between two looks at handlers that are to end.
 const LOOK_WHILE_ENDING: Duration = Duration::from_millis(100);
@@ -94,7 +84,7 @@ impl Dispatcher {
         let plan = StopPlan::of(self.settings.pulse.stop_timeout);
         if self.phase == Phase::Running && (asked >= StopAsked::Gracefully || self.is_drained()?) {
             self.withdraw_unbegun(Duration::ZERO);
-            self.agenda.mark_stopping = true;
+            self.pending.tick.stopping = true;
             self.phase = Phase::Stopping {
                 until: clock::after(now, plan.patience),
                 end: clock::after(now, self.settings.pulse.stop_timeout),
@@ -125,8 +115,8 @@ impl Dispatcher {
         }
         if self.phase != Phase::Running
             && self.in_flight.is_empty()
-            && self.agenda.returns.is_empty()
-            && self.agenda.settlements.is_empty()
+            && self.pending.tick.returns.is_empty()
+            && self.pending.tick.finished.is_empty()
         {
             return match self.mark_stopped() {
                 Err(_) if self.is_over_time(now) => {
@@ -142,7 +132,7 @@ impl Dispatcher {
         }
         // What was given up just now is to be saved once at least.
         if self.is_over_time(now)
-            && (self.agenda.failures > 0 || self.agenda.settlements.is_empty())
+            && (self.pending.failures > 0 || self.pending.tick.finished.is_empty())
         {
             self.phase = Phase::GaveUp;
         }
@@ -165,7 +155,7 @@ impl Dispatcher {
             0 => String::new(),
             more => format!(" and {more} more"),
         };
-        let why = self.agenda.last_error.as_deref().unwrap_or("no time left");
+        let why = self.pending.last_error.as_deref().unwrap_or("no time left");
         let s = if jobs.len() == 1 { "" } else { "s" };
         let error = format!(
             "the runner ended before it could save what became of job{s} {}{more}: {why}",
@@ -178,52 +168,57 @@ impl Dispatcher {
     /// runner runs is that runner's, unless it is of the batch that is drained.
     fn is_drained(&mut self) -> Result<bool> {
         if self.settings.until == Until::Stopped
-            || self.agenda.more
+            || self.pending.more
             || !self.in_flight.is_empty()
-            || self.agenda.probe_locks
-            || self.agenda.reconcile
-            || self.agenda.has_writes()
+            || self.pending.probe_locks
+            || self.pending.reconcile
+            || self.pending.has_writes()
             || self.is_due()
         {
             return Ok(false);
         }
         let identity = &self.identity;
-        let kinds: Vec<KindRoom> = identity.kinds.iter().copied().map(KindRoom::any).collect();
+        let kinds: Vec<KindCapacity> = identity
+            .kinds
+            .iter()
+            .copied()
+            .map(KindCapacity::any)
+            .collect();
         // What only a limit keeps from running is left to run.
-        let held_up = Wish {
+        let held_up = ClaimRequest {
             claim_for: ClaimFor::NoWorker,
             jobs: 1,
-            ..wish(identity, &kinds, self.aside.parts())
+            ..identity.claim_request(&kinds, self.aside.parts())
         };
         let now_ms = self.store.config.clock.now_ms();
         let conn = self.lease.writer.conn()?;
-        if claim::anything(conn, &held_up, now_ms)? {
+        if store::has_claimable(conn, &held_up, now_ms)? {
             // Jobs that are set aside while they ran keep their places.
-            let has_places = claimable::has_places(conn, &held_up)?;
+            let has_places = store::has_capacity(conn, &held_up)?;
             return Ok(!has_places && self.aside.has_jobs());
         }
-        if claim::is_any_uncounted(conn, &held_up, now_ms)? {
+        if store::has_uncounted(conn, &held_up, now_ms)? {
             let error = "jobs may run that the state counters do not tell of";
             return Err(Error::new(Kind::Sqlite, error).of(Part::Counters));
         }
         if let Some(batch) = self.settings.batch
-            && batches::is_running(conn, batch, self.aside.parts())?
+            && store::is_batch_running(conn, batch, self.aside.parts())?
         {
             return Ok(false);
         }
         let left = (identity.queues.as_deref(), self.aside.parts());
-        let waits = drain::retries_left(conn, &identity.kinds, left)?;
+        let waits = store::retries_left(conn, &identity.kinds, left)?;
         Ok(!waits && !self.awaits_verdict()?)
     }
 
     /// What the drain has left, and why.
-    pub(crate) fn left(&mut self) -> Result<Vec<super::handle::Remaining>> {
+    pub(crate) fn left(&mut self) -> Result<Vec<crate::runner::handle::Remaining>> {
         if self.settings.until == Until::Stopped {
             return Ok(Vec::new());
         }
         let identity = &self.identity;
         let conn = self.lease.writer.conn()?;
-        let left = drain::left(conn, &identity.kinds, identity.queues.as_deref());
+        let left = store::jobs_left(conn, &identity.kinds, identity.queues.as_deref());
         let left = match left {
             // What is left of a damaged file need not be known.
             Err(error) if error.blames_data() && self.aside.is_any() => Vec::new(),
@@ -231,7 +226,7 @@ impl Dispatcher {
         };
         Ok(left
             .into_iter()
-            .map(|(jobs, why)| super::handle::Remaining { jobs, why })
+            .map(|(jobs, why)| crate::runner::handle::Remaining { jobs, why })
             .collect())
     }
 
@@ -245,7 +240,7 @@ impl Dispatcher {
                 why,
             })
             .collect();
-        let nameless = self.lease.writer.conn().and_then(drain::nameless);
+        let nameless = self.lease.writer.conn().and_then(store::job_without_name);
         if let Ok(Some(job)) = nameless
             && self.settings.until == Until::Drained
         {
@@ -261,8 +256,8 @@ impl Dispatcher {
     pub(crate) fn called(&mut self, part: Part) -> String {
         let conn = self.lease.writer.conn();
         let name = match (part, conn) {
-            (Part::Queue(id), Ok(conn)) => names::queue_called(conn, id),
-            (Part::Schedule(id), Ok(conn)) => schedules::called(conn, id),
+            (Part::Queue(id), Ok(conn)) => store::queue_name(conn, id),
+            (Part::Schedule(id), Ok(conn)) => store::schedule_name(conn, id),
             _ => None,
         };
         match (part, name) {
@@ -277,7 +272,7 @@ impl Dispatcher {
         let aside = self.aside.parts();
         self.lease
             .writer
-            .transact(&mut self.agenda.commands, &mut |tx| {
+            .transact(&mut self.pending.commands, &mut |tx| {
                 tx.aside = aside.clone();
                 write_end(tx, runner)
             })
@@ -292,8 +287,8 @@ impl Dispatcher {
         let until = clock::after(clock::instant(), self.settings.pulse.grace * 2);
         loop {
             self.collect();
-            lose(&mut self.agenda.commands, why);
-            for settlement in self.agenda.settlements.drain(..) {
+            store::lose_commands(&mut self.pending.commands, why);
+            for settlement in self.pending.tick.finished.drain(..) {
                 self.in_flight.remove(&settlement.attempt.job());
             }
             let left = until.saturating_duration_since(clock::instant());
@@ -302,7 +297,7 @@ impl Dispatcher {
             }
             self.lease.bell.fall_asleep();
             if self.pool.reports().is_empty() && self.lease.outbox.is_empty() {
-                sleep_on(&[self.lease.bell.as_fd()], left.min(LOOK_WHILE_ENDING));
+                store::sleep_on(&[self.lease.bell.as_fd()], left.min(LOOK_WHILE_ENDING));
             }
             self.lease.bell.wake_up();
         }
@@ -324,17 +319,17 @@ impl Dispatcher {
         {
             lock.remove();
         }
-        self.store.seat.give_back(self.lease);
+        self.store.writer.give_back(self.lease);
     }
 }
 
 /// Marks a runner stopped. Anything that the file says it holds, and it does not, goes back first.
 pub(super) fn write_end(tx: &mut Tx<'_>, runner: i64) -> Result<()> {
-    for stray in runners::held_by(tx.conn, runner)? {
+    for stray in store::held_by(tx.conn, runner)? {
         let part = Part::Job(stray.held.job);
         if !tx.is_aside(part) {
-            return_unbegun(tx, &stray.held, AheadAgain::Yes).of(part)?;
+            store::return_unbegun(tx, &stray.held, PrefetchAgain::Yes).of(part)?;
         }
     }
-    runners::stopped(tx, runner)
+    store::mark_stopped(tx, runner)
 }

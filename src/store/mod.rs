@@ -1,99 +1,121 @@
 //! The only place that knows SQLite: connections, the one writer, the read pool, and one file per
 //! noun with its SQL as named constants.
 
+use crate::store::jobs::consequences;
+use crate::store::sqlite::connection;
+use crate::store::sqlite::file;
+use crate::store::sqlite::ownership;
+use crate::store::sqlite::schema;
+use crate::store::sqlite::tx;
+use crate::store::upkeep::clock_step;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::Kind;
 use crate::{Error, Result};
 
-pub(crate) mod attempt_writes;
-pub(crate) mod attempts;
-mod audit;
-pub(crate) mod backlog;
-pub(crate) mod backup;
-pub(crate) mod batches;
-pub(crate) mod cancel;
-pub(crate) mod change;
-pub(crate) mod checked;
-pub(crate) mod claim;
-pub(crate) mod claimable;
-pub(crate) mod clock_step;
-pub(crate) mod command;
-pub(crate) mod connection;
-pub(crate) mod consequences;
-pub(crate) mod counts;
-mod damage;
-pub(crate) mod deadlines;
-pub(crate) mod dependents;
-pub(crate) mod drain;
-pub(crate) mod edit;
-pub(crate) mod edit_rules;
-pub(crate) mod effects;
-pub(crate) mod enqueue;
-pub(crate) mod events;
-pub(crate) mod families;
-pub(crate) mod file;
-pub(crate) mod fire;
-#[cfg(feature = "cli")]
-pub(crate) mod floor;
-mod foreign_log;
-pub(crate) mod gate;
-pub(crate) mod identity;
-pub(crate) mod job_row;
-pub(crate) mod last_ended;
-pub(crate) mod lock_holder;
-pub(crate) mod locks;
-pub(crate) mod names;
-pub(crate) mod new_file;
-pub(crate) mod numbers;
-pub(crate) mod ownership;
-pub(crate) mod places;
-pub(crate) mod prerequisites;
-pub(crate) mod promote;
-pub(crate) mod prune;
-pub(crate) mod queues;
-pub(crate) mod rate;
-pub(crate) mod reader;
-pub(crate) mod records;
-pub(crate) mod release;
-pub(crate) mod remove;
-pub(crate) mod requeue;
-pub(crate) mod restore;
-pub(crate) mod room;
-pub(crate) mod runner_records;
-pub(crate) mod runners;
-pub(crate) mod schedules;
-pub(crate) mod schema;
-pub(crate) mod seat;
-pub(crate) mod settle;
-pub(crate) mod shares;
-pub(crate) mod spawned;
-mod sqlite_error;
-pub(crate) mod statement;
+mod jobs;
+mod read;
+mod sqlite;
 #[cfg(feature = "cli")]
 pub(crate) mod steps;
-pub(crate) mod tables;
 #[cfg(test)]
 mod tests;
-pub(crate) mod transition;
-pub(crate) mod tx;
-pub(crate) mod uniques;
-pub(crate) mod unowned;
-pub(crate) mod upkeep;
-pub(crate) mod why;
-mod why_blocked;
-pub(crate) mod writer;
+mod upkeep;
 
-use connection::{Access, OpenConfig, Opened};
-use effects::Effects;
-use identity::OpenFile;
-use reader::{ReadPool, Reader};
-use rusqlite::Connection;
-use schema::Schema;
-use seat::WriterSeat;
-use tx::Tx;
-use writer::Writer;
+pub(crate) use jobs::attempt_reports::{
+    log as write_log, output as write_output, progress as write_progress, result as write_result,
+};
+pub(crate) use jobs::cancel::cancel as cancel_job;
+pub(crate) use jobs::claim::{
+    ClaimFor, ClaimRequest, ClaimedJob, KindCapacity, PREFETCH_BYTES, claim, claim_this,
+    has_claimable, has_uncounted,
+};
+pub(crate) use jobs::claim_queues::has_capacity;
+pub(crate) use jobs::counts::by_state as counts;
+pub(crate) use jobs::deadlines::{cancel_late, is_any_late as has_late};
+pub(crate) use jobs::dependencies::cancelled_because_of;
+pub(crate) use jobs::enqueue::{Spawned, enqueue};
+pub(crate) use jobs::fair_share::FairShares;
+pub(crate) use jobs::finish_attempt::{
+    AttemptMeasures, ClaimToken, PrefetchAgain, finish as finish_attempt,
+    finish_with as finish_attempt_with, return_unbegun,
+};
+pub(crate) use jobs::job_row::{get as job_row, state as job_state};
+pub(crate) use jobs::queues::{
+    all_paused_since, list as list_queues, pause as pause_queue, resume as resume_queue,
+    set_limits as set_queue_limits,
+};
+pub(crate) use jobs::quota::QuotaLimits;
+pub(crate) use jobs::requeue::requeue as requeue_job;
+pub(crate) use jobs::unique::forget as forget_unique_key;
+pub(crate) use jobs::update::edit as update_job;
+pub(crate) use jobs::validate::{FamilyRules, ValidatedJob, check_payload};
+pub(crate) use read::attempts::of_job as attempts_of_job;
+pub(crate) use read::drain::{
+    holds_any as holds_any_job, left as jobs_left, nameless as job_without_name, retries_left,
+};
+pub(crate) use read::events::{last as last_event, read as read_events};
+pub(crate) use read::jobs::{
+    between as jobs_between, get as get_job, last as last_job, list as list_jobs,
+};
+pub(crate) use read::runners::list as list_runners;
+pub(crate) use read::why::why;
+pub(crate) use sqlite::backlog::{Backlog, Room};
+pub(crate) use sqlite::command::{
+    Command, Posted, lose as lose_commands, not_saved, refuse as refuse_commands,
+};
+pub(crate) use sqlite::connection::{Access, OpenConfig};
+pub use sqlite::file_watch::Changes;
+pub(crate) use sqlite::file_watch::{FileWatch, LOOK_AGAIN, SAFETY_POLL, data_version, sleep_on};
+pub(crate) use sqlite::names::{
+    Names, kind_ids, kinds_of as kind_ids_of, queue_called as queue_name,
+};
+pub(crate) use sqlite::new_file::remove_strays as remove_stray_files;
+pub(crate) use sqlite::ownership::{
+    explain as explain_denied, give_lock_file, make_runners_folder,
+};
+pub(crate) use sqlite::process_locks::{has_lock_file, lock_file, open as open_lock_file};
+pub(crate) use sqlite::schema::Schema;
+pub(crate) use sqlite::tx::Tx;
+pub(crate) use sqlite::writer::RUNNER_CHECKPOINT_PAGES;
+pub(crate) use sqlite::writer_handle::{GROUP, Message, WriterLease};
+pub(crate) use upkeep::backup::backup;
+pub(crate) use upkeep::batches::{
+    ended_badly as batch_ended_badly, find as find_batch, is_running as is_batch_running,
+    remember as remember_batch, undone as batch_undone, unfinished as batch_unfinished,
+};
+pub(crate) use upkeep::clock_step::{Known as KnownClock, was_set_within as clock_was_set_within};
+pub(crate) use upkeep::doctor::{examine, locks as examine_locks, recount as recount_jobs};
+pub(crate) use upkeep::fire::{
+    fire_due as fire_schedules, unreadable_here as unreadable_schedules,
+};
+pub(crate) use upkeep::promote::{Schedules, next_due, next_moment, promote_due};
+pub(crate) use upkeep::prune::{
+    Allowance, Keeps, PrunePass, Stepped, Sweep, count as count_prunable, give_back_space,
+    remove as remove_job, step as prune_step,
+};
+pub(crate) use upkeep::restore::restore;
+pub(crate) use upkeep::runners::{
+    Alive, Beats, Loss, Registration, alive as alive_runners, attempts_of as attempts_of_runner,
+    beat, held_by, is_alive as is_runner_alive, note_worker, register as register_runner,
+    remove_stray_locks, set_kinds as set_runner_kinds, set_short_of, stopped as mark_stopped,
+    stopping as mark_stopping, take_over, to_cancel as attempts_to_cancel,
+};
+pub(crate) use upkeep::schedules::{
+    ValidatedSchedule, add as add_schedule, called as schedule_name, get as get_schedule,
+    list as list_schedules, pause as pause_schedule, remove as remove_schedule,
+    resume as resume_schedule, run_now as run_schedule, sync as sync_schedules,
+};
+pub(crate) use upkeep::unowned::{find as find_unowned, take_over as take_over_unowned};
+
+use crate::store::sqlite::Connection;
+use crate::store::sqlite::connection::Opened;
+use crate::store::sqlite::file_identity::OpenFile;
+use crate::store::sqlite::read_pool::{ReadConnection, ReadPool};
+use crate::store::sqlite::user_transactions::UserTransactions;
+use crate::store::sqlite::writer::Writer;
+use crate::store::sqlite::writer_handle::WriterHandle;
 
 /// What the rules of jobs do at the two ends of each write transaction.
 pub(crate) const HOOKS: tx::Hooks = tx::Hooks {
@@ -110,8 +132,8 @@ pub(crate) struct Store {
     pub(crate) schema: Schema,
     /// Closed before the writer, which looks after the log.
     readers: ReadPool,
-    effects: Effects,
-    pub(crate) seat: WriterSeat,
+    effects: UserTransactions,
+    pub(crate) writer: WriterHandle,
     /// Where a log that belonged to another file lies now.
     pub(crate) foreign_log: Option<PathBuf>,
 }
@@ -127,12 +149,12 @@ impl Store {
             schema,
         } = connection::open_first(&config)?;
         config.opened = Some(Arc::clone(&file));
-        let effects = Effects::new(config.clone(), HOOKS);
+        let effects = UserTransactions::new(config.clone(), HOOKS);
         let writer = (access == Access::ReadWrite)
-            .then(|| Writer::new(conn, (config.clone(), HOOKS), effects.gate()));
+            .then(|| Writer::new(conn, (config.clone(), HOOKS), effects.write_lock()));
         Ok(Store {
             access,
-            seat: WriterSeat::new(&config.path, writer, effects.gate())?,
+            writer: WriterHandle::new(&config.path, writer, effects.write_lock())?,
             effects,
             readers: ReadPool::new(Arc::clone(&file), access),
             file,
@@ -148,7 +170,7 @@ impl Store {
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.refuse_older()?;
-        let written = self.seat.write(body);
+        let written = self.writer.write(body);
         written.inspect_err(|error| self.let_go_after(error))
     }
 
@@ -158,7 +180,7 @@ impl Store {
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.refuse_older()?;
-        let written = self.seat.write_by_thread(body);
+        let written = self.writer.write_by_thread(body);
         written.inspect_err(|error| self.let_go_after(error))
     }
 
@@ -181,16 +203,16 @@ impl Store {
             return Err(ownership::read_only(self.path()).into());
         }
         let done = self.effects.write(body)?;
-        self.seat.ring();
+        self.writer.ring();
         Ok(done)
     }
 
     /// Whether an application's code runs on this thread, inside of [`Store::write_alone`].
-    pub(crate) fn is_lent_here(&self) -> bool {
-        self.effects.is_lent_here()
+    pub(crate) fn is_user_code_here(&self) -> bool {
+        self.effects.is_user_code_here()
     }
 
-    pub(crate) fn reader(&self) -> Result<Reader> {
+    pub(crate) fn reader(&self) -> Result<ReadConnection> {
         self.refuse_older()?;
         self.readers.get()
     }
@@ -198,17 +220,17 @@ impl Store {
     /// Reads once by the writer's connection; by a reader's where that is in use.
     pub(crate) fn look<T>(&self, read: impl Fn(&Connection) -> Result<T>) -> Result<T> {
         self.refuse_older()?;
-        let Ok(mut lease) = self.seat.lease() else {
+        let Ok(mut lease) = self.writer.lease() else {
             return read(&*self.reader()?);
         };
         let conn = self.file.check_lately().and_then(|()| lease.writer.conn());
         let found = conn.and_then(read);
-        self.seat.give_back(lease);
+        self.writer.give_back(lease);
         found
     }
 
     /// For a copy, which is of the schema that the file is of.
-    pub(crate) fn reader_for_copy(&self) -> Result<Reader> {
+    pub(crate) fn reader_for_copy(&self) -> Result<ReadConnection> {
         self.readers.get()
     }
 

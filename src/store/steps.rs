@@ -2,31 +2,32 @@
 
 use std::time::Duration;
 
-use rusqlite::{StatementStatus, params};
+use crate::store::sqlite::{StatementStatus, params};
 
-use super::claim::{self, ClaimFor, KindRoom, Wish};
-use super::claimable;
-use super::queues;
-use super::settle::{self, AheadAgain, Held, Measured};
-use super::shares::Shares;
-use super::tx::{self, NewEvent, Tx};
-use super::{Store, requeue};
-use crate::event::EventKind;
-use crate::flags::JobFlags;
-use crate::job::{DEFAULT_QUEUE, JobId};
-use crate::outcome::Verdict;
-use crate::state::State;
+use crate::model::event::EventKind;
+use crate::model::flags::JobFlags;
+use crate::model::id::JobId;
+use crate::model::name::DEFAULT_QUEUE;
+use crate::model::outcome::Verdict;
+use crate::model::state::State;
+use crate::store::Store;
+use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
+use crate::store::jobs::fair_share::FairShares;
+use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAgain};
+use crate::store::jobs::{claim, claim_queues, finish_attempt, queues, requeue};
+use crate::store::sqlite::tx;
+use crate::store::sqlite::tx::{NewEvent, Tx};
 use crate::{Error, Result, clock};
 
 /// Everything that a claim runs between BEGIN and COMMIT, but for the counters.
 const CLAIM: [&str; 7] = [
     queues::ALL_IS_PAUSED,
-    claimable::QUEUES_CLAIMABLE,
+    claim_queues::QUEUES_CLAIMABLE,
     claim::JOBS_CLAIMABLE,
     claim::JOB_TO_CLAIM,
     claim::JOB_CLAIM_IF_PENDING,
-    tx::EVENT_APPEND,
-    tx::EVENTS_APPEND_16,
+    tx::history::EVENT_APPEND,
+    tx::history::EVENTS_APPEND_16,
 ];
 
 /// A runner that is in no file.
@@ -36,18 +37,18 @@ const RUNNER: i64 = i64::MAX;
 /// the claim took.
 pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result<(i64, Duration)> {
     store.write(move |tx| {
-        let kinds = [KindRoom::any(tx.names.kind_id(tx.conn, kind)?)];
-        let wish = Wish {
+        let kinds = [KindCapacity::any(tx.names.kind_id(tx.conn, kind)?)];
+        let request = ClaimRequest {
             runner: RUNNER,
             queues: None,
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs,
-            aside: &crate::part::NO_PARTS,
+            aside: &crate::model::part::NO_PARTS,
         };
         take_vm_steps(tx)?;
         let began = clock::instant();
-        let claimed = claim::claim(tx, &wish, &mut Shares::default())?;
+        let claimed = claim::claim(tx, &request, &mut FairShares::default())?;
         tx.flush_events()?;
         let took = began.elapsed();
         let vm_steps = take_vm_steps(tx)?;
@@ -56,7 +57,7 @@ pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result
         }
         for job in claimed {
             let held = job.held(RUNNER);
-            settle::return_unbegun(tx, &held, AheadAgain::Yes)?;
+            finish_attempt::return_unbegun(tx, &held, PrefetchAgain::Yes)?;
         }
         Ok((vm_steps, took))
     })
@@ -104,7 +105,7 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
     }
     let attempt = tx
         .conn
-        .prepare_cached(settle::JOB_ATTEMPT)?
+        .prepare_cached(finish_attempt::JOB_ATTEMPT)?
         .query_row([job.0], |row| row.get(0))?;
     let started = NewEvent {
         attempt: Some(attempt),
@@ -113,7 +114,7 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
     };
     tx.append(started)?;
     tx.counts.moved(queue, State::Pending, State::Running);
-    let held = Held {
+    let held = ClaimToken {
         job,
         attempt,
         queue,
@@ -122,17 +123,17 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
         parent: None,
     };
     let verdict = Verdict::Complete { result: None };
-    settle::settle(tx, &held, &verdict, &Measured::default())?;
+    finish_attempt::finish(tx, &held, &verdict, &AttemptMeasures::default())?;
     requeue::requeue(tx, job)
 }
 
 /// Moves all of the log into the file.
 pub(crate) fn checkpoint(store: &Store) -> Result<()> {
-    let mut lease = store.seat.lease()?;
+    let mut lease = store.writer.lease()?;
     let done = lease.writer.conn().and_then(|conn| {
         conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
             .map_err(Error::from)
     });
-    store.seat.give_back(lease);
+    store.writer.give_back(lease);
     done
 }

@@ -29,10 +29,10 @@ fn add(queue: &Queue, job: NewJob) -> JobId {
     queue.enqueue(job).unwrap().id
 }
 
-fn beat_of(place: &Place, runner: i64) -> i64 {
+fn beat_of(place: &Place, runner: jobq::RunnerId) -> i64 {
     let sql = "SELECT beat FROM jobq_runner WHERE id = ?1";
     let conn = place.connect();
-    conn.query_row(sql, [runner], |row| row.get(0)).unwrap()
+    conn.query_row(sql, [runner.0], |row| row.get(0)).unwrap()
 }
 
 fn assert_nothing_is_left_of(queue: &Queue, lock_files: usize) {

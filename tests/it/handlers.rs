@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use jobq::testing::TestQueue;
 use jobq::{
-    Backoff, CancelReason, Context, EventKind, Failure, Jitter, Job, JobId, Level, LogEntry,
-    NewJob, Outcome, Progress, Queue, RunStats, RunnerFilter, State, UnknownKinds, Until,
+    Backoff, CancelReason, Context, EventKind, Failure, Jitter, Job, JobId, KindOptions, Level,
+    LogEntry, NewJob, Outcome, Progress, Queue, RunStats, RunnerFilter, State, UnknownKinds, Until,
     WaitReason,
 };
 use serde::{Deserialize, Serialize};
@@ -182,7 +182,10 @@ fn the_kinds_and_the_runners_timeouts_hold_where_the_job_says_nothing() {
     let runner = queue
         .runner()
         .default_timeout(Duration::from_millis(120))
-        .kind_timeout("limited", Duration::from_millis(60))
+        .kind_options(
+            "limited",
+            KindOptions::new().timeout(Duration::from_millis(60)),
+        )
         .kind("limited", listening())
         .kind("unlimited", listening())
         .start()

@@ -6,11 +6,13 @@
     reason = "a test fails by panicking"
 )]
 
+mod architecture;
 mod at_once;
 mod cancel;
 #[cfg(feature = "cli")]
 mod cli;
 mod clock;
+mod context;
 mod crash;
 mod disk;
 mod due_run;
@@ -22,6 +24,7 @@ mod handlers;
 #[cfg(feature = "exec")]
 mod leftovers;
 mod many;
+mod public_api;
 mod regressions;
 mod review;
 mod schedules;

@@ -73,9 +73,10 @@ fn a_savepoint_of_the_applications_own_takes_back_all_of_a_job() {
     let (parent, kept) = queue
         .transaction(|tx| -> jobq::Result<_> {
             let parent = tx.enqueue(NewJob::new(GROUP_KIND))?.id;
-            tx.execute_batch("SAVEPOINT own")?;
+            tx.connection().execute_batch("SAVEPOINT own")?;
             tx.enqueue(NewJob::new("new kind").queue("new queue").parent(parent))?;
-            tx.execute_batch("ROLLBACK TO own; RELEASE own")?;
+            tx.connection()
+                .execute_batch("ROLLBACK TO own; RELEASE own")?;
             let kept = tx.enqueue(NewJob::new("new kind").queue("other queue").parent(parent))?;
             Ok((parent, kept.id))
         })
@@ -100,10 +101,11 @@ fn a_name_that_a_savepoint_has_taken_back_is_nobody_elses() {
     let queue = scene.open();
     let kept = queue
         .transaction(|tx| -> jobq::Result<_> {
-            tx.execute_batch("SAVEPOINT own")?;
+            tx.connection().execute_batch("SAVEPOINT own")?;
             tx.enqueue(NewJob::new("first"))?;
             tx.enqueue(NewJob::new("first"))?;
-            tx.execute_batch("ROLLBACK TO own; RELEASE own")?;
+            tx.connection()
+                .execute_batch("ROLLBACK TO own; RELEASE own")?;
             let kinds = ["second", "first"];
             kinds
                 .map(|kind| tx.enqueue(NewJob::new(kind)))

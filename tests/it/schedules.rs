@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use jobq::{Clock, Context, EventKind, Missed, NewJob, Outcome, Queue, Runner, Schedule};
+use jobq::{Context, EventKind, ManualClock, Missed, NewJob, Outcome, Queue, Runner, Schedule};
 
 use crate::support::place::{Scene, count_events};
 use crate::support::{PATIENCE, assert_stays, by, wait_until};
@@ -13,7 +13,7 @@ const HOUR: SignedDuration = SignedDuration::from_hours(1);
 
 struct Timed {
     _scene: Scene,
-    clock: Clock,
+    clock: ManualClock,
     start: Timestamp,
     queue: Queue,
     runner: Runner,
@@ -24,9 +24,9 @@ impl Timed {
     fn new(missed: Missed) -> Timed {
         let scene = Scene::new();
         let start: Timestamp = "2030-06-01T12:30:00Z".parse().unwrap();
-        let clock = Clock::manual(start);
+        let clock = ManualClock::new(start);
         let queue = Queue::options()
-            .clock(clock.clone())
+            .clock(&clock)
             .open(scene.database())
             .unwrap();
         let runner = queue

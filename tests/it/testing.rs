@@ -100,7 +100,7 @@ fn what_a_handler_enqueues_runs_at_once_unless_it_is_for_later() {
     let chain = |Mail { to }: Mail, ctx: &Context| {
         let next = mail(&format!("{to}!"));
         match to.len() {
-            1 | 2 => ctx.queue().enqueue(next)?,
+            1 | 2 => ctx.queue().enqueue(NewJob::of(&next))?,
             _ => ctx.queue().enqueue(NewJob::of(&next).delay(HOUR))?,
         };
         Ok(to)

@@ -182,7 +182,7 @@ impl Campaign {
         self.kill_at(0.5);
         let queue = self.scene.open();
         assert_eq!(look(&self.scene.database()), self.new);
-        let mut findings = queue.examine().unwrap();
+        let mut findings = queue.check().unwrap();
         // It has runners, and never had their lock files.
         findings.retain(|found| found.check != "locks");
         assert!(

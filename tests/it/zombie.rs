@@ -30,7 +30,7 @@ fn silent() -> RunnerRole {
     watchful(Duration::from_secs(600), Duration::from_secs(6000))
 }
 
-fn wait_until_lost(queue: &Queue, runner: i64) {
+fn wait_until_lost(queue: &Queue, runner: jobq::RunnerId) {
     wait_until("the runner is taken for lost", PATIENCE, || {
         let lost = |event: &jobq::Event| {
             event.kind == EventKind::RunnerLost && event.runner == Some(runner)

@@ -1,7 +1,7 @@
 //! What `jobq bench` shows.
 
 use jobq::Durability;
-use jobq::measure::{Crowd, Life, median, per_s, sqlite_version, thousands};
+use jobq::bench::{Crowd, Life, median, per_s, sqlite_version, thousands};
 use serde::Serialize;
 
 use super::{CHUNK, Measured};

@@ -8,8 +8,8 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 pub(crate) use job::{JobJson, asked_for};
 use jobq::{
-    AttemptRecord, Counts, Event, EventData, EventId, EventKind, JobId, QueueRecord, RunnerRecord,
-    RunnerState, State,
+    AttemptRecord, Counts, Event, EventData, EventId, EventKind, JobId, QueueRecord, RunnerId,
+    RunnerRecord, RunnerState, State, WorkerId,
 };
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
@@ -72,8 +72,8 @@ pub(crate) struct AttemptJson<'a> {
     cpu_ms: Option<u64>,
     max_rss_bytes: Option<u64>,
     exit_code: Option<i32>,
-    runner: Option<i64>,
-    worker: Option<u32>,
+    runner: Option<RunnerId>,
+    worker: Option<WorkerId>,
 }
 
 impl<'a> AttemptJson<'a> {
@@ -156,7 +156,7 @@ impl<'a> QueueJson<'a> {
 /// A runner and what its workers do.
 #[derive(Serialize)]
 pub(crate) struct RunnerJson<'a> {
-    id: i64,
+    id: RunnerId,
     state: RunnerState,
     pid: u32,
     host: &'a str,
@@ -169,7 +169,7 @@ pub(crate) struct RunnerJson<'a> {
 
 #[derive(Serialize)]
 struct WorkerJson<'a> {
-    worker: Option<u32>,
+    worker: Option<WorkerId>,
     job: Option<JobId>,
     kind: Option<&'a str>,
     since: Option<Time>,
@@ -193,7 +193,9 @@ impl<'a> RunnerJson<'a> {
 /// Each worker, busy or idle; after them the jobs that are on their way to a worker.
 fn workers(runner: &RunnerRecord) -> Vec<WorkerJson<'_>> {
     let busy = |worker| runner.jobs.iter().any(|job| job.worker == Some(worker));
-    let idle = (1..=runner.worker_count).filter(|worker| !busy(*worker));
+    let idle = (1..=runner.worker_count)
+        .map(WorkerId)
+        .filter(|worker| !busy(*worker));
     let mut workers: Vec<WorkerJson<'_>> = idle
         .map(|worker| WorkerJson {
             worker: Some(worker),
@@ -229,8 +231,8 @@ pub(crate) struct EventJson<'a> {
     kind: EventKind,
     job: Option<JobId>,
     attempt: Option<u32>,
-    runner: Option<i64>,
-    worker: Option<u32>,
+    runner: Option<RunnerId>,
+    worker: Option<WorkerId>,
     took_ms: Option<u64>,
     data: Option<DataJson<'a>>,
 }
@@ -303,7 +305,7 @@ pub(crate) struct EndedJson {
 mod tests {
     use std::time::Duration;
 
-    use jobq::{Clock, EventFilter, NewJob, Priority, Queue, RunnerFilter};
+    use jobq::{EventFilter, ManualClock, NewJob, Priority, Queue, RunnerFilter};
 
     use super::*;
 
@@ -312,7 +314,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let noon = "2026-03-01T12:00:00.007Z".parse().unwrap();
         let queue = Queue::options()
-            .clock(Clock::manual(noon))
+            .clock(ManualClock::new(noon))
             .open(folder.path().join("jobs.db"))
             .unwrap();
         (folder, queue)

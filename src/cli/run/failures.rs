@@ -2,7 +2,7 @@
 
 use std::thread::{self, JoinHandle};
 
-use jobq::{Error, Event, EventFilter, EventKind, FailureWatch, Queue, Runner};
+use jobq::{Error, Event, EventFilter, EventKind, FailureWatch, Queue, Runner, RunnerId};
 
 use crate::cli::exit::CliResult;
 use crate::cli::output::text;
@@ -77,7 +77,7 @@ impl Following {
 }
 
 impl Reader {
-    fn read(mut self, runner: i64, mut failures: FailureWatch) -> jobq::Result<()> {
+    fn read(mut self, runner: RunnerId, mut failures: FailureWatch) -> jobq::Result<()> {
         let mut goes_on = true;
         while goes_on {
             goes_on = failures.wait();

@@ -215,21 +215,11 @@ mod tests {
 
     #[test]
     fn a_summary_leaves_out_what_did_not_happen() {
-        let stats = RunStats {
-            completed: 498,
-            failed: 2,
-            retried: 3,
-            ..RunStats::default()
-        };
-        let left = vec![Remaining {
-            jobs: 2,
-            why: "delayed".to_owned(),
-        }];
-        let ended = RunReport {
-            stats,
-            left,
-            ..RunReport::default()
-        };
+        let mut left = Remaining::default();
+        (left.jobs, left.why) = (2, "delayed".to_owned());
+        let mut ended = RunReport::default();
+        (ended.stats.completed, ended.stats.failed) = (498, 2);
+        (ended.stats.retried, ended.left) = (3, vec![left]);
         let summary = Summary::new(&ended, Duration::from_millis(12_345));
         assert_eq!(
             summary.line(),

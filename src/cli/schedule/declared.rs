@@ -124,7 +124,7 @@ fn declared(
     check(zone).map_err(|error| CliError::from(error).context(at("timezone")))?;
     let job = job(table, origin, config).map_err(|(key, error)| error.context(at(key)))?;
     let refused = |error| CliError::from(error).context(&header);
-    queue.check(job.clone()).map_err(refused)?;
+    queue.check_job(job.clone()).map_err(refused)?;
     let mut schedule = Schedule::new(name, &table.cron, job)
         .missed(table.missed)
         .overlap(table.overlap);

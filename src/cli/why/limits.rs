@@ -1,7 +1,7 @@
 //! Limits in words: of queues, of kinds, of concurrency keys.
 
 use jiff::Timestamp;
-use jobq::{JobId, Rate, State, Why};
+use jobq::{JobId, Rate, RunnerId, State, Why};
 
 use super::{Told, pending, word};
 use crate::cli::output::text::count;
@@ -40,7 +40,7 @@ pub(super) fn told(id: JobId, why: &Why, now: Timestamp) -> Option<Told> {
     }
 }
 
-fn short_of(id: JobId, runner: i64, (reason, running): (&str, u64)) -> Told {
+fn short_of(id: JobId, runner: RunnerId, (reason, running): (&str, u64)) -> Told {
     let jobs = count(running, "job");
     let run = if running == 1 { "runs" } else { "run" };
     pending(

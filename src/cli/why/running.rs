@@ -1,11 +1,11 @@
 //! What is said of a job that runs, and of one whose runner is gone.
 
-use jobq::{JobId, State, Why};
+use jobq::{JobId, RunnerId, State, Why};
 
 use super::Told;
 use crate::cli::session::Session;
 
-pub(super) fn running(id: JobId, runner: i64, cancel_requested: bool) -> Told {
+pub(super) fn running(id: JobId, runner: RunnerId, cancel_requested: bool) -> Told {
     let is_running = format!("job {id} is running, on runner {runner}");
     if cancel_requested {
         let asked = format!("{is_running}, and has been asked to stop");
@@ -15,7 +15,7 @@ pub(super) fn running(id: JobId, runner: i64, cancel_requested: bool) -> Told {
         .with_hint(format!("`jobq logs -f {id}` follows what it prints"))
 }
 
-pub(super) fn runner_gone(id: JobId, runner: i64, cancel_requested: bool) -> Told {
+pub(super) fn runner_gone(id: JobId, runner: RunnerId, cancel_requested: bool) -> Told {
     let then = match cancel_requested {
         true => "cancels it",
         false => "takes it over",

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use rustix::buffer::spare_capacity;
 
-use super::exit::last_words;
-use super::kept::Kept;
+use crate::handlers::exec::exit::last_words;
+use crate::handlers::exec::kept::Kept;
 
 /// The longest piece that is handed on at once.
 pub(crate) const CHUNK_MAX_BYTES: usize = 64 * 1024;
@@ -71,13 +71,13 @@ pub(super) struct Buffers([Vec<u8>; 2]);
 /// The order is that of reading, where a line counts when it is complete. So at most one stream
 /// holds complete lines: they are handed on before the other stream's.
 pub(super) struct Capture {
-    held: [Held; 2],
+    held: [HeldBack; 2],
     kept: Kept,
     stderr_tail: Vec<u8>,
 }
 
 /// What has been read of one stream and not been handed on.
-struct Held {
+struct HeldBack {
     bytes: Vec<u8>,
     /// How many of `bytes` are complete lines.
     lines_len: usize,
@@ -90,7 +90,7 @@ struct Held {
 impl Capture {
     pub(super) fn new(buffers: Buffers, limit_bytes: usize, now: Instant) -> Capture {
         let [stdout, stderr] = buffers.0;
-        let held = [Held::new(stdout, now), Held::new(stderr, now)];
+        let held = [HeldBack::new(stdout, now), HeldBack::new(stderr, now)];
         let stderr_tail = Vec::new();
         Capture {
             held,
@@ -118,7 +118,7 @@ impl Capture {
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.held
             .iter()
-            .filter_map(Held::since)
+            .filter_map(HeldBack::since)
             .min()
             .map(|since| since + HOLD)
     }
@@ -206,11 +206,11 @@ impl Capture {
     }
 }
 
-impl Held {
-    fn new(mut bytes: Vec<u8>, now: Instant) -> Held {
+impl HeldBack {
+    fn new(mut bytes: Vec<u8>, now: Instant) -> HeldBack {
         bytes.clear();
         let (lines_since, partial_since) = (now, now);
-        Held {
+        HeldBack {
             bytes,
             lines_len: 0,
             lines_since,
@@ -254,7 +254,8 @@ fn keep_tail(tail: &mut Vec<u8>, new: &[u8]) {
 
 #[cfg(test)]
 mod tests {
-    use super::Stream::{Stderr, Stdout};
+    use super::Stream::Stderr;
+    use super::Stream::Stdout;
     use super::*;
     use crate::clock;
 

@@ -8,15 +8,15 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{WaitId, WaitIdOptions, waitid};
 
-use super::capture::{Buffers, Capture, Stream, Watcher};
-use super::children::Child;
-use super::exit::{End, Ended};
-use super::leftover::{Leftover, Remains};
-use super::spawn::{CommandSpec, Feed, Started};
-use crate::cancel::Cancellation;
 use crate::clock;
-use crate::outcome::CancelReason;
-use crate::wake::Wake;
+use crate::doorbell::Wake;
+use crate::handlers::exec::capture::{Buffers, Capture, Stream, Watcher};
+use crate::handlers::exec::children::Child;
+use crate::handlers::exec::exit::{CommandEnd, End};
+use crate::handlers::exec::spawn::{CommandSpec, Feed, Started};
+use crate::model::outcome::CancelReason;
+use crate::runner::cancellation::Cancellation;
+use crate::runner::leftovers::{Leftover, Remains};
 
 /// How long a command may take to end after SIGTERM, unless told otherwise.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
@@ -51,14 +51,14 @@ pub(crate) struct Run<'a> {
 /// everything that belongs to it gets SIGTERM (and SIGCONT, so that a stopped one hears it), and what is
 /// left after the grace time gets SIGKILL. What belongs to it is its group and session, what has its
 /// attempt in its environment, and what these have started, as [`Remains`] finds them.
-pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Ended {
+pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> CommandEnd {
     if run.cancellation.is_cancelled() {
-        return Ended::not_run(End::NotBegun);
+        return CommandEnd::not_run(End::NotBegun);
     }
     let tools = match Tools::take() {
         Ok(tools) => tools,
         Err(error) => {
-            return Ended::not_run(End::NoRoom(format!(
+            return CommandEnd::not_run(End::NoRoom(format!(
                 "cannot run anything just now: {error}"
             )));
         }
@@ -70,7 +70,7 @@ pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> Ended {
             if !matches!(end, End::NoRoom(_)) {
                 tools.put_back();
             }
-            return Ended::not_run(end);
+            return CommandEnd::not_run(end);
         }
     };
     let mut supervision = Supervision::new(run, started, tools);
@@ -178,7 +178,7 @@ impl Drop for Leader {
 
 /// How far the end of a command has been brought about.
 #[derive(Clone, Copy)]
-enum Stage {
+enum StopStage {
     /// Not at all.
     Running,
     /// All of it has had SIGTERM; at `kill_at` what is left gets SIGKILL.
@@ -195,7 +195,7 @@ struct Supervision<'a> {
     wake: Arc<Wake>,
     cancellation: &'a Cancellation,
     grace: Duration,
-    stage: Stage,
+    stage: StopStage,
     /// Why it was told to stop, if it was before it had ended.
     told: Option<CancelReason>,
     pause: Pause,
@@ -232,7 +232,7 @@ impl<'a> Supervision<'a> {
             wake: tools.wake,
             cancellation: run.cancellation,
             grace: run.grace,
-            stage: Stage::Running,
+            stage: StopStage::Running,
             told: None,
             pause: Pause(Pause::FIRST),
         }
@@ -263,12 +263,12 @@ impl<'a> Supervision<'a> {
 
     /// A command that is done is over then; any other takes along what it has left.
     fn is_over(&self) -> bool {
-        self.leader.has_ended && !matches!(self.stage, Stage::Terminating { .. })
+        self.leader.has_ended && !matches!(self.stage, StopStage::Terminating { .. })
     }
 
     fn advance(&mut self, now: Instant, ready: &[PollFlags]) {
         match self.stage {
-            Stage::Running => {
+            StopStage::Running => {
                 let told = self.cancellation.reason();
                 if told.is_some() && !self.leader.has_ended {
                     // What has ended before the signal is sent has not ended because of it.
@@ -281,26 +281,26 @@ impl<'a> Supervision<'a> {
                 if self.told.is_some() || has_failed && !self.leader.remains.is_empty() {
                     self.leader.remains.tell_to_stop();
                     let kill_at = now + self.grace;
-                    self.stage = Stage::Terminating { kill_at };
+                    self.stage = StopStage::Terminating { kill_at };
                     self.pause = Pause(Pause::FIRST);
                 }
             }
-            Stage::Terminating { kill_at } if now >= self.soonest(kill_at) => {
+            StopStage::Terminating { kill_at } if now >= self.soonest(kill_at) => {
                 self.leader.kill();
-                self.stage = Stage::Settled;
+                self.stage = StopStage::Settled;
             }
             // A look at all processes is dear: none while it is busy printing.
-            Stage::Terminating { .. }
+            StopStage::Terminating { .. }
                 if self.leader.has_ended && ready.iter().all(PollFlags::is_empty) =>
             {
                 if self.leader.remains.is_empty() {
-                    self.stage = Stage::Settled;
+                    self.stage = StopStage::Settled;
                 } else {
                     // It may have started something since.
                     self.leader.remains.tell_to_stop();
                 }
             }
-            Stage::Terminating { .. } | Stage::Settled => {}
+            StopStage::Terminating { .. } | StopStage::Settled => {}
         }
     }
 
@@ -350,11 +350,11 @@ impl<'a> Supervision<'a> {
     fn timeout(&mut self, can_take: bool) -> Option<Timespec> {
         let kill_at = match self.stage {
             // The time it has may yet be cut short, which wakes nobody.
-            Stage::Terminating { kill_at } => Some(
+            StopStage::Terminating { kill_at } => Some(
                 self.soonest(kill_at)
                     .min(clock::instant() + CUT_SHORT_EVERY),
             ),
-            Stage::Running | Stage::Settled => None,
+            StopStage::Running | StopStage::Settled => None,
         };
         let until = self.capture.deadline().into_iter().chain(kill_at).min();
         let wait = until.map(|until| until.saturating_duration_since(clock::instant()));
@@ -399,7 +399,7 @@ impl<'a> Supervision<'a> {
 
     /// Reads what is in the pipes at this moment, and no more, however much a process in the
     /// background goes on to write; reaps the command.
-    fn finish(mut self, watcher: &mut dyn Watcher) -> Ended {
+    fn finish(mut self, watcher: &mut dyn Watcher) -> CommandEnd {
         let now = clock::instant();
         for (stream, pipe) in Stream::ALL.into_iter().zip(self.pipes) {
             let Some(pipe) = pipe else { continue };
@@ -422,7 +422,7 @@ impl<'a> Supervision<'a> {
             buffers,
         }
         .put_back();
-        Ended {
+        CommandEnd {
             end,
             usage,
             last_words,

@@ -5,14 +5,16 @@ use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use rustix::process::{Pid, Signal, getpid, kill_process};
 
-use super::environment::Environment;
-use super::exit::End;
-use super::launch::{self, Reaped};
-use super::leftover::{Attempts, Remains};
-use super::spawn::{CommandSpec, Started, spawn};
-use crate::fault::{self, Fault};
+use crate::fault;
+use crate::fault::Fault;
+use crate::handlers::exec::environment::Environment;
+use crate::handlers::exec::exit::End;
+use crate::handlers::exec::launch;
+use crate::handlers::exec::launch::Reaped;
+use crate::handlers::exec::spawn::{CommandSpec, Started, spawn};
+use crate::runner::leftovers::{Attempts, Remains};
 
-/// Held for reading while a command is started and entered in the list: whoever holds it for writing
+/// HeldBack for reading while a command is started and entered in the list: whoever holds it for writing
 /// knows of all there are.
 static STARTING: RwLock<()> = RwLock::new(());
 
@@ -42,7 +44,7 @@ impl Child {
         if fault::is_on(Fault::DiesAtStart) {
             let _nothing_returns = kill_process(getpid(), Signal::KILL);
         }
-        running().insert(raw(pid), Attempts::named_by(&spec.env));
+        running().insert(raw(pid), Attempts::named_by(|name| spec.env.get(name)));
         let child = Child {
             pid,
             is_reaped: false,
@@ -52,7 +54,7 @@ impl Child {
 
     /// What belongs to it.
     pub(super) fn remains(&self, environ: &Environment) -> Remains {
-        Remains::of_command(self.pid, Attempts::named_by(environ))
+        Remains::of_command(self.pid, Attempts::named_by(|name| environ.get(name)))
     }
 
     pub(super) fn is_reaped(&self) -> bool {
@@ -130,7 +132,8 @@ fn raw(pid: Pid) -> i32 {
 
 #[cfg(target_os = "linux")]
 mod linux {
-    use super::super::processes::{own_pid, with_parent};
+    use crate::runner::processes::own_pid;
+    use crate::runner::processes::with_parent;
 
     /// All children of this process, zombies as well.
     pub(super) fn children() -> Vec<i32> {

@@ -6,8 +6,8 @@ use std::str::Chars;
 
 use rustix::process::Signal;
 
-use super::fail_on::FailOn;
-use crate::outcome::{CancelReason, Outcome};
+use crate::handlers::exec::fail_on::FailOn;
+use crate::model::outcome::{CancelReason, Outcome};
 
 /// The result of a command that ended well and left no other.
 const DONE: &str = r#"{"exit_code":0}"#;
@@ -26,11 +26,11 @@ const EXCERPT_MAX_CHARS: usize = 200;
 
 /// How a command ended, and what it cost.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Ended {
+pub(crate) struct CommandEnd {
     /// How it came to its end.
     pub(crate) end: End,
     /// What it used; none where it never ran.
-    pub(crate) usage: Option<Usage>,
+    pub(crate) usage: Option<ResourceUsage>,
     /// The last line it wrote to stderr, ready to be shown.
     pub(crate) last_words: Option<String>,
     /// Why it was told to stop, if it was before it had ended.
@@ -60,7 +60,7 @@ pub(crate) enum End {
 
 /// What a command used, and the children that it has waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Usage {
+pub(crate) struct ResourceUsage {
     /// Time on the processor, in its own code and in the kernel.
     pub(crate) cpu_ms: u64,
     /// The most memory that one of its processes held at once.
@@ -70,10 +70,10 @@ pub(crate) struct Usage {
     pub(crate) max_rss_bytes: u64,
 }
 
-impl Ended {
+impl CommandEnd {
     /// A command that did not come to run.
-    pub(crate) fn not_run(end: End) -> Ended {
-        Ended {
+    pub(crate) fn not_run(end: End) -> CommandEnd {
+        CommandEnd {
             end,
             usage: None,
             last_words: None,
@@ -230,7 +230,7 @@ mod tests {
     use super::*;
 
     fn outcome(end: End, last_words: Option<&str>, told: Option<CancelReason>) -> Outcome {
-        let ended = Ended {
+        let ended = CommandEnd {
             end,
             usage: None,
             last_words: last_words.map(str::to_owned),
@@ -335,7 +335,7 @@ mod tests {
             (End::NoRoom("a".into()), None),
             (End::NotBegun, None),
         ] {
-            assert_eq!(Ended::not_run(end).exit_code(), code);
+            assert_eq!(CommandEnd::not_run(end).exit_code(), code);
         }
     }
 

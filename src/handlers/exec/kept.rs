@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::capture::{CHUNK_MAX_BYTES, Stream, Watcher, cut_char_len};
+use crate::handlers::exec::capture::{CHUNK_MAX_BYTES, Stream, Watcher, cut_char_len};
 
 /// Each stream is sure of two such parts of the limit: one for its beginning, one for its end.
 const SURE_PARTS: usize = 8;
@@ -225,7 +225,8 @@ pub(super) fn grouped(number: u64) -> String {
 mod tests {
     use proptest::prelude::*;
 
-    use super::Stream::{Stderr, Stdout};
+    use super::Stream::Stderr;
+    use super::Stream::Stdout;
     use super::*;
 
     #[derive(Default)]

@@ -18,7 +18,7 @@ use std::process::ExitStatus;
 
 use rustix::process::Pid;
 
-use super::exit::Usage;
+use crate::handlers::exec::exit::ResourceUsage;
 
 /// A program to start, and what it finds when it begins.
 pub(super) struct Launch<'a> {
@@ -37,7 +37,7 @@ pub(super) struct Launch<'a> {
 /// A process of this one that has ended.
 pub(super) struct Reaped {
     pub(super) status: ExitStatus,
-    pub(super) usage: Usage,
+    pub(super) usage: ResourceUsage,
 }
 
 impl Launch<'_> {
@@ -83,13 +83,13 @@ pub(super) fn reap(pid: Pid) -> io::Result<Reaped> {
     })
 }
 
-fn usage(used: &libc::rusage) -> Usage {
+fn usage(used: &libc::rusage) -> ResourceUsage {
     let millis = |time: libc::timeval| {
         let of = |count: i128| u64::try_from(count).unwrap_or(0);
         of(i128::from(time.tv_sec) * 1000 + i128::from(time.tv_usec) / 1000)
     };
     let max_rss = u64::try_from(used.ru_maxrss).unwrap_or(0);
-    Usage {
+    ResourceUsage {
         cpu_ms: millis(used.ru_utime) + millis(used.ru_stime),
         // Apple counts bytes, everybody else kibibytes.
         max_rss_bytes: if cfg!(target_vendor = "apple") {

@@ -3,11 +3,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::payload::check_output_limit;
 use crate::Result;
-use crate::job::JobId;
+use crate::handlers::exec::payload::check_output_limit;
+use crate::model::id::JobId;
 
-pub use super::capture::Stream;
+pub use crate::handlers::exec::capture::Stream;
 
 /// How much of an attempt's output is kept where nothing else is said.
 pub const DEFAULT_OUTPUT_LIMIT_BYTES: usize = 1024 * 1024;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::base64;
-use super::environment::Environment;
-use super::fail_on::FailOn;
-use super::spawn::CommandSpec;
-use super::umask::Umask;
+use crate::handlers::exec::base64;
+use crate::handlers::exec::environment::Environment;
+use crate::handlers::exec::fail_on::FailOn;
+use crate::handlers::exec::spawn::CommandSpec;
+use crate::handlers::exec::umask::Umask;
 use crate::{Error, Result};
 
 /// The longest input that a job can carry for its command's stdin.
@@ -47,7 +47,7 @@ pub enum Program {
 /// The payload as it is written.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object with `command` or `shell`")]
-struct Fields {
+struct PayloadField {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -158,10 +158,10 @@ impl ExecPayload {
     /// Reads and checks a job's payload. The error says what is wrong with it.
     pub fn parse(json: &str) -> Result<ExecPayload> {
         let what = "the payload of kind exec";
-        let fields: Fields = serde_json::from_str(json).map_err(|error| {
-            let why = match crate::json::check(json) {
-                Ok(()) => crate::json::explain(json, &error, |text| {
-                    serde_json::from_str::<Fields>(text).map(drop)
+        let fields: PayloadField = serde_json::from_str(json).map_err(|error| {
+            let why = match crate::model::json::check(json) {
+                Ok(()) => crate::model::json::explain(json, &error, |text| {
+                    serde_json::from_str::<PayloadField>(text).map(drop)
                 }),
                 Err(error) => error.to_string(),
             };
@@ -173,7 +173,7 @@ impl ExecPayload {
 
     /// The payload as JSON text.
     pub fn to_json(&self) -> Result<String> {
-        serde_json::to_string(&Fields::from(self))
+        serde_json::to_string(&PayloadField::from(self))
             .map_err(|error| Error::invalid("the payload of kind exec").with_source(error))
     }
 
@@ -210,10 +210,10 @@ impl ExecPayload {
     }
 }
 
-impl TryFrom<Fields> for ExecPayload {
+impl TryFrom<PayloadField> for ExecPayload {
     type Error = Error;
 
-    fn try_from(fields: Fields) -> Result<ExecPayload> {
+    fn try_from(fields: PayloadField) -> Result<ExecPayload> {
         let program = match (fields.command, fields.shell) {
             (Some(argv), None) => Program::Argv(argv),
             (None, Some(text)) => Program::Shell(text),
@@ -254,15 +254,15 @@ impl TryFrom<Fields> for ExecPayload {
     }
 }
 
-impl From<&ExecPayload> for Fields {
-    fn from(payload: &ExecPayload) -> Fields {
+impl From<&ExecPayload> for PayloadField {
+    fn from(payload: &ExecPayload) -> PayloadField {
         let (command, shell) = match payload.program.clone() {
             Program::Argv(argv) => (Some(argv), None),
             Program::Shell(text) => (None, Some(text)),
         };
         let (input, input_base64) = written_input(payload.input.as_deref());
         let has_codes = !payload.fail_on.is_empty();
-        Fields {
+        PayloadField {
             command,
             shell,
             cwd: payload.cwd.clone(),

@@ -1,27 +1,27 @@
 //! Takes a command's output into the history.
 
-use super::capture::Watcher;
-use super::kept::grouped;
-use super::output::{OutputSink, Printed, Stream};
-use crate::event::EventKind;
+use crate::handlers::exec::capture::Watcher;
+use crate::handlers::exec::kept::grouped;
+use crate::handlers::exec::output::{OutputSink, Printed, Stream};
+use crate::model::event::EventKind;
 use crate::runner::context::Context;
 
 pub(super) struct Reporter<'a> {
     ctx: &'a Context,
     sink: Option<&'a dyn OutputSink>,
-    streams: [Written; 2],
+    streams: [WrittenOutput; 2],
 }
 
 /// What has become of one stream's output.
 #[derive(Clone, Copy, Debug, Default)]
-struct Written {
+struct WrittenOutput {
     /// What was handed on last ended no line.
     is_mid_line: bool,
     /// So much could not be handed on since: it could not be written, and too much waited already.
     lost_bytes: usize,
 }
 
-impl Written {
+impl WrittenOutput {
     /// What stands in place of what was lost.
     fn mark(self) -> String {
         let line_break = if self.is_mid_line { "\n" } else { "" };
@@ -68,7 +68,7 @@ impl<'a> Reporter<'a> {
         }
     }
 
-    fn warn(&self, written: Written) {
+    fn warn(&self, written: WrittenOutput) {
         let (job, bytes) = (self.ctx.job_id(), grouped(written.lost_bytes as u64));
         log::warn!(
             "{bytes} bytes of the output of job {job} were lost: they could not be written, and too much waited already"

@@ -11,10 +11,10 @@ use rustix::fs::{Access, access};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::environment::Environment;
-use super::exit::End;
-use super::launch::Launch;
-use super::umask::Umask;
+use crate::handlers::exec::environment::Environment;
+use crate::handlers::exec::exit::End;
+use crate::handlers::exec::launch::Launch;
+use crate::handlers::exec::umask::Umask;
 
 /// Where commands are looked for when there is no `PATH` at all.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -360,7 +360,7 @@ mod tests {
             };
             assert!(text.contains(part), "{program}: {text}");
             assert_eq!(
-                super::super::exit::Ended::not_run(end).exit_code(),
+                crate::handlers::exec::exit::CommandEnd::not_run(end).exit_code(),
                 Some(code)
             );
         }

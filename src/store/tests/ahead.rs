@@ -1,13 +1,13 @@
 //! Jobs that were claimed ahead of a free worker come back free of charge.
 
-use super::sandbox::{Sandbox, held};
-use crate::job::NewJob;
-use crate::state::State;
-use crate::store::cancel;
-use crate::store::claim::ClaimFor;
-use crate::store::requeue;
-use crate::store::runners::{self, Loss};
-use crate::store::settle::{self, AheadAgain};
+use crate::model::job::NewJob;
+use crate::model::state::State;
+use crate::store::jobs::claim::ClaimFor;
+use crate::store::jobs::finish_attempt::PrefetchAgain;
+use crate::store::jobs::{cancel, finish_attempt, requeue};
+use crate::store::tests::sandbox::{Sandbox, held};
+use crate::store::upkeep::runners;
+use crate::store::upkeep::runners::Loss;
 
 #[test]
 fn a_crash_charges_only_what_was_claimed_for_a_free_worker() {
@@ -16,7 +16,10 @@ fn a_crash_charges_only_what_was_claimed_for_a_free_worker() {
     let ahead = sandbox.enqueue(NewJob::new("send"));
     let runner = sandbox.runner("one");
     assert_eq!(sandbox.claim(runner, 1)[0].id, begun);
-    assert_eq!(sandbox.claim_for(runner, 1, ClaimFor::Ahead)[0].id, ahead);
+    assert_eq!(
+        sandbox.claim_for(runner, 1, ClaimFor::Prefetch)[0].id,
+        ahead
+    );
     assert_eq!(
         sandbox.write(|tx| runners::take_over(tx, runner, Loss::Dead)),
         Some(2)
@@ -35,10 +38,10 @@ fn what_a_lost_runner_had_claimed_ahead_is_never_claimed_ahead_again() {
     let id = sandbox.enqueue(NewJob::new("send"));
     let other = sandbox.enqueue(NewJob::new("send"));
     let lost = sandbox.runner("lost");
-    assert_eq!(sandbox.claim_for(lost, 1, ClaimFor::Ahead)[0].id, id);
+    assert_eq!(sandbox.claim_for(lost, 1, ClaimFor::Prefetch)[0].id, id);
     sandbox.write(|tx| runners::take_over(tx, lost, Loss::Dead));
     let heir = sandbox.runner("heir");
-    let ahead = sandbox.claim_for(heir, 10, ClaimFor::Ahead);
+    let ahead = sandbox.claim_for(heir, 10, ClaimFor::Prefetch);
     let ahead: Vec<_> = ahead.iter().map(|job| job.id).collect();
     assert_eq!(ahead, [other]);
     let free = sandbox.claim(heir, 10);
@@ -47,7 +50,7 @@ fn what_a_lost_runner_had_claimed_ahead_is_never_claimed_ahead_again() {
     sandbox.write(|tx| runners::take_over(tx, heir, Loss::Dead));
     assert_eq!(sandbox.job(id).crashes, 1);
     let third = sandbox.runner("third");
-    assert_eq!(sandbox.claim_for(third, 10, ClaimFor::Ahead).len(), 0);
+    assert_eq!(sandbox.claim_for(third, 10, ClaimFor::Prefetch).len(), 0);
 }
 
 #[test]
@@ -55,7 +58,7 @@ fn a_job_claimed_ahead_is_charged_once_a_worker_has_begun_it() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let runner = sandbox.runner("one");
-    let claimed = sandbox.claim_for(runner, 1, ClaimFor::Ahead).remove(0);
+    let claimed = sandbox.claim_for(runner, 1, ClaimFor::Prefetch).remove(0);
     sandbox.write(|tx| runners::note_worker(tx, id, claimed.attempt, 2));
     sandbox.write(|tx| runners::take_over(tx, runner, Loss::Dead));
     assert_eq!(sandbox.job(id).crashes, 1);
@@ -67,10 +70,10 @@ fn giving_back_unbegun_jobs_costs_nothing_however_often() {
     let id = sandbox.enqueue(NewJob::new("send").max_retries(0));
     let runner = sandbox.runner("one");
     for attempt in 1..=10 {
-        let claimed = sandbox.claim_for(runner, 1, ClaimFor::Ahead).remove(0);
+        let claimed = sandbox.claim_for(runner, 1, ClaimFor::Prefetch).remove(0);
         assert_eq!(claimed.attempt, attempt);
         let held = held(&claimed, runner);
-        let to = sandbox.write(|tx| settle::return_unbegun(tx, &held, AheadAgain::Yes));
+        let to = sandbox.write(|tx| finish_attempt::return_unbegun(tx, &held, PrefetchAgain::Yes));
         assert_eq!(to, Some(State::Pending));
     }
     let job = sandbox.job(id);
@@ -83,12 +86,12 @@ fn a_retry_by_hand_allows_claiming_ahead_again() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let lost = sandbox.runner("lost");
-    sandbox.claim_for(lost, 1, ClaimFor::Ahead);
+    sandbox.claim_for(lost, 1, ClaimFor::Prefetch);
     sandbox.write(|tx| runners::take_over(tx, lost, Loss::Dead));
     sandbox.write(|tx| cancel::cancel(tx, id));
     sandbox.write(|tx| requeue::requeue(tx, id));
     let heir = sandbox.runner("heir");
-    assert_eq!(sandbox.claim_for(heir, 1, ClaimFor::Ahead).len(), 1);
+    assert_eq!(sandbox.claim_for(heir, 1, ClaimFor::Prefetch).len(), 1);
 }
 
 #[test]
@@ -96,7 +99,7 @@ fn what_comes_back_unbegun_leaves_no_result_behind() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let lost = sandbox.runner("lost");
-    let claimed = sandbox.claim_for(lost, 1, ClaimFor::Ahead).remove(0);
+    let claimed = sandbox.claim_for(lost, 1, ClaimFor::Prefetch).remove(0);
     sandbox.sql("INSERT INTO jobq_outcome (job_id, result) VALUES (1, '7')");
     sandbox.write(|tx| runners::take_over(tx, lost, Loss::Dead));
     assert_eq!(claimed.id, id);

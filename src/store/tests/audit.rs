@@ -2,13 +2,16 @@
 
 use rusqlite::StatementStatus;
 
-use super::sandbox::Sandbox;
-use crate::job::{AttemptRef, JobId, NewJob};
-use crate::outcome::Verdict;
-use crate::state::State::{self, *};
-use crate::store::audit::KEYS_IDLE;
-use crate::store::connection::Access;
-use crate::store::upkeep::{self, Severity};
+use crate::model::finding::Severity;
+use crate::model::id::JobId;
+use crate::model::job::{AttemptRef, NewJob};
+use crate::model::outcome::Verdict;
+use crate::model::state::State;
+use crate::model::state::State::*;
+use crate::store::sqlite::connection::Access;
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::doctor;
+use crate::store::upkeep::doctor::audit::KEYS_IDLE;
 
 /// A family, a line before a key, a chain and a unique job. Gives the numbers of: the group, its child,
 /// the holder of the key, the job that waits for it, the job at the end of the chain.
@@ -23,7 +26,7 @@ fn village() -> (Sandbox, Vec<JobId>) {
 }
 
 fn ailments(sandbox: &Sandbox) -> Vec<String> {
-    let findings = upkeep::examine(&sandbox.conn, Access::Immutable).unwrap();
+    let findings = doctor::examine(&sandbox.conn, Access::Immutable).unwrap();
     let sick = findings
         .into_iter()
         .filter(|finding| finding.severity == Severity::Error);
@@ -134,7 +137,7 @@ fn every_break_is_mended(place: fn() -> (Sandbox, Vec<JobId>), breaks: &[(&str, 
         sandbox.sql(sql);
         let found = ailments(&sandbox).join("; ");
         assert!(found.contains(word), "{sql}: {found}");
-        sandbox.write(upkeep::recount);
+        sandbox.write(doctor::recount);
         assert_eq!(ailments(&sandbox), [] as [String; 0], "after {sql}");
         let runner = sandbox.runner("one");
         while let [job] = &sandbox.claim(runner, 1)[..] {
@@ -160,7 +163,7 @@ fn what_is_still_waited_for_is_not_forgotten_with_what_is_over() {
          UPDATE jobq_job SET links = links | 6 WHERE id = 4;
          UPDATE jobq_job SET state = 1, unmet = 2 WHERE id = 2",
     );
-    sandbox.write(upkeep::recount);
+    sandbox.write(doctor::recount);
     assert_eq!(sandbox.state(jobs[1]), Blocked);
     assert_eq!(ailments(&sandbox), [] as [String; 0]);
     sandbox.complete(jobs[3]);
@@ -192,7 +195,7 @@ fn fewer_places_than_holders_is_only_worth_a_look() {
         sandbox.enqueue(NewJob::new("send").key("k").key_limit(2));
     }
     sandbox.enqueue(NewJob::new("send").key("k").key_limit(1));
-    let findings = upkeep::examine(&sandbox.conn, Access::Immutable).unwrap();
+    let findings = doctor::examine(&sandbox.conn, Access::Immutable).unwrap();
     let rules = findings
         .iter()
         .find(|finding| finding.check == "rules")

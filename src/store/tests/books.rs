@@ -1,7 +1,7 @@
 //! What the file keeps besides the jobs themselves, compared with what the jobs say: places, keys,
 //! deadlines, edges, families and bits, each row where it should be and none where it should not.
 
-use super::sandbox::Sandbox;
+use crate::store::tests::sandbox::Sandbox;
 
 /// What must be nowhere, and how to count it.
 const FAULTS: [(&str, &str); 14] = [
@@ -107,7 +107,7 @@ impl Sandbox {
 
 #[test]
 fn every_fault_in_the_books_is_noticed() {
-    use crate::job::NewJob;
+    use crate::model::job::NewJob;
 
     let spoils = [
         "DELETE FROM jobq_place WHERE held = 1",

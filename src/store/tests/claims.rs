@@ -2,33 +2,36 @@
 
 use std::collections::BTreeMap;
 
-use super::sandbox::{START_MS, Sandbox};
-use crate::job::{JobId, NewJob, Priority};
-use crate::state::State;
-use crate::store::checked::EnqueueLimits;
-use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
-use crate::store::edit::{self, JobUpdate};
-use crate::store::promote;
-use crate::store::queues::{self, QueueSelector};
-use crate::store::shares::Shares;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::job::update::JobUpdate;
+use crate::model::limits::EnqueueLimits;
+use crate::model::priority::Priority;
+use crate::model::queue::QueueSelector;
+use crate::model::state::State;
+use crate::store::jobs::claim::{ClaimFor, ClaimRequest, ClaimedJob, KindCapacity};
+use crate::store::jobs::fair_share::FairShares;
+use crate::store::jobs::{claim, queues, update};
+use crate::store::tests::sandbox::{START_MS, Sandbox};
+use crate::store::upkeep::promote;
 
 fn ids(claimed: &[ClaimedJob]) -> Vec<i64> {
     claimed.iter().map(|job| job.id.0).collect()
 }
 
 /// Claims on the given terms; the runner is always number 1.
-fn claim(sandbox: &mut Sandbox, wish: &Wish<'_>) -> Vec<ClaimedJob> {
-    sandbox.write(|tx| claim::claim(tx, wish, &mut Shares::default()))
+fn claim(sandbox: &mut Sandbox, request: &ClaimRequest<'_>) -> Vec<ClaimedJob> {
+    sandbox.write(|tx| claim::claim(tx, request, &mut FairShares::default()))
 }
 
-fn wish<'a>(kinds: &'a [KindRoom], jobs: usize) -> Wish<'a> {
-    Wish {
+fn request<'a>(kinds: &'a [KindCapacity], jobs: usize) -> ClaimRequest<'a> {
+    ClaimRequest {
         runner: 1,
         queues: None,
         kinds,
         claim_for: ClaimFor::FreeWorker,
         jobs,
-        aside: &crate::part::NO_PARTS,
+        aside: &crate::model::part::NO_PARTS,
     }
 }
 
@@ -79,12 +82,12 @@ fn queues_get_equal_shares_over_the_turns() {
         }
     }
     let kinds = sandbox.kinds();
-    let mut shares_so_far = Shares::default();
+    let mut shares_so_far = FairShares::default();
     for jobs in [1, 2, 3, 4, 5, 7] {
         let mut shares: BTreeMap<i64, usize> = BTreeMap::new();
         for _ in 0..4 {
-            let wish = wish(&kinds, jobs);
-            let claimed = sandbox.write(|tx| claim::claim(tx, &wish, &mut shares_so_far));
+            let request = request(&kinds, jobs);
+            let claimed = sandbox.write(|tx| claim::claim(tx, &request, &mut shares_so_far));
             assert_eq!(claimed.len(), jobs);
             for job in claimed {
                 *shares.entry(job.queue).or_default() += 1;
@@ -105,7 +108,7 @@ fn in_one_claim_no_queue_gets_two_more_than_another() {
         }
     }
     let kinds = sandbox.kinds();
-    let claimed = claim(&mut sandbox, &wish(&kinds, 5));
+    let claimed = claim(&mut sandbox, &request(&kinds, 5));
     let mut shares = [0; 4];
     for job in &claimed {
         shares[usize::try_from(job.queue).unwrap() - 1] += 1;
@@ -153,7 +156,7 @@ fn nothing_is_claimed_while_all_queues_are_paused() {
     sandbox.write(|tx| queues::pause(tx, &QueueSelector::All));
     let kinds = sandbox.kinds();
     assert_eq!(sandbox.claim(runner, 10).len(), 0);
-    assert!(!claim::anything(&sandbox.conn, &wish(&kinds, 1), START_MS).unwrap());
+    assert!(!claim::has_claimable(&sandbox.conn, &request(&kinds, 1), START_MS).unwrap());
     // Also what is enqueued meanwhile, in queues that were not there.
     let later = sandbox.enqueue(NewJob::new("send").queue("another"));
     assert_eq!(sandbox.claim(runner, 10).len(), 0);
@@ -170,10 +173,10 @@ fn jobs_without_a_handler_are_left_out_however_urgent() {
     }
     let known = sandbox.enqueue(NewJob::new("send").priority(Priority::Low));
     let kinds = [sandbox.kinds()[1]];
-    assert!(claim::anything(&sandbox.conn, &wish(&kinds, 1), START_MS).unwrap());
-    assert_eq!(ids(&claim(&mut sandbox, &wish(&kinds, 5))), [known.0]);
-    assert!(!claim::anything(&sandbox.conn, &wish(&kinds, 1), START_MS).unwrap());
-    assert_eq!(claim(&mut sandbox, &wish(&[], 5)).len(), 0);
+    assert!(claim::has_claimable(&sandbox.conn, &request(&kinds, 1), START_MS).unwrap());
+    assert_eq!(ids(&claim(&mut sandbox, &request(&kinds, 5))), [known.0]);
+    assert!(!claim::has_claimable(&sandbox.conn, &request(&kinds, 1), START_MS).unwrap());
+    assert_eq!(claim(&mut sandbox, &request(&[], 5)).len(), 0);
 }
 
 #[test]
@@ -184,12 +187,12 @@ fn queues_that_a_runner_does_not_serve_are_left_out() {
     let ours = sandbox.enqueue(NewJob::new("send").queue("ours"));
     let kinds = sandbox.kinds();
     let served = [sandbox.queue_id("ours")];
-    let serving = Wish {
+    let serving = ClaimRequest {
         queues: Some(&served),
-        ..wish(&kinds, 5)
+        ..request(&kinds, 5)
     };
     assert_eq!(ids(&claim(&mut sandbox, &serving)), [ours.0]);
-    assert!(!claim::anything(&sandbox.conn, &serving, START_MS).unwrap());
+    assert!(!claim::has_claimable(&sandbox.conn, &serving, START_MS).unwrap());
 }
 
 #[test]
@@ -202,7 +205,7 @@ fn what_the_same_transaction_made_pending_can_be_claimed_in_it() {
     sandbox.now_ms += 1000;
     let claimed = sandbox.write(|tx| {
         promote::promote_due(tx, 10)?;
-        claim::claim(tx, &wish(&kinds, 1), &mut Shares::default())
+        claim::claim(tx, &request(&kinds, 1), &mut FairShares::default())
     });
     assert_eq!(ids(&claimed), [id.0]);
     sandbox.assert_counters_are_right();
@@ -218,13 +221,13 @@ fn a_claim_follows_an_edit_of_queue_and_priority() {
         priority: Some(Priority::Urgent),
         ..JobUpdate::default()
     };
-    sandbox.write(|tx| edit::edit(tx, second, &urgent, &EnqueueLimits::default()));
+    sandbox.write(|tx| update::edit(tx, second, &urgent, &EnqueueLimits::default()));
     assert_eq!(ids(&sandbox.claim(runner, 1)), [second.0]);
     let elsewhere = JobUpdate {
         queue: Some("paused".to_owned()),
         ..JobUpdate::default()
     };
-    sandbox.write(|tx| edit::edit(tx, first, &elsewhere, &EnqueueLimits::default()));
+    sandbox.write(|tx| update::edit(tx, first, &elsewhere, &EnqueueLimits::default()));
     sandbox.write(|tx| queues::pause(tx, &QueueSelector::Named("paused".to_owned())));
     assert_eq!(sandbox.claim(runner, 1).len(), 0);
 }

@@ -1,16 +1,16 @@
 //! A machine whose clock is wrong after its start, and is set right later or never.
 
-use crate::clock::ClockReading;
-use crate::store::clock_step;
-use crate::store::remove;
 use std::time::Duration;
 
-use super::limits::{jobs, limit};
-use super::sandbox::{START_MS, Sandbox};
-use crate::clock::UNKNOWN_BOOT;
-use crate::job::{JobId, NewJob};
-use crate::limit::{Rate, Update};
-use crate::store::promote::{self, Schedules};
+use crate::clock::{ClockReading, UNKNOWN_BOOT};
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::limits::{Rate, Update};
+use crate::store::jobs::remove;
+use crate::store::tests::limits::{jobs, limit};
+use crate::store::tests::sandbox::{START_MS, Sandbox};
+use crate::store::upkeep::promote::Schedules;
+use crate::store::upkeep::{clock_step, promote};
 
 const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -95,7 +95,7 @@ fn a_rate_goes_on_whatever_the_clock_says_after_a_start_of_the_machine() {
                 let next = promote::next_moment(
                     &machine.sandbox.conn,
                     now_ms,
-                    (Schedules::Fire, &crate::part::NO_PARTS),
+                    (Schedules::Fire, &crate::model::part::NO_PARTS),
                 );
                 assert_eq!(next.unwrap(), Some(now_ms + 2000));
                 machine.pass(1999);

@@ -1,16 +1,15 @@
 //! What a claim costs does not grow with what it leaves alone, counted in steps of SQLite's machine.
 
-use crate::store::promote;
 use rusqlite::StatementStatus;
 
-use super::sandbox::Sandbox;
-use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
-use crate::store::claimable;
-use crate::store::events;
-use crate::store::promote::JOB_NEXT_DUE;
-use crate::store::promote::JOBS_PROMOTE_IF_DUE;
-use crate::store::shares::Shares;
-use crate::store::tx::COUNT_ADD;
+use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
+use crate::store::jobs::fair_share::FairShares;
+use crate::store::jobs::{claim, claim_queues};
+use crate::store::read::events;
+use crate::store::sqlite::tx::COUNT_ADD;
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::promote;
+use crate::store::upkeep::promote::{JOB_NEXT_DUE, JOBS_PROMOTE_IF_DUE};
 
 const FEW: usize = 1_000;
 const MANY: usize = 100_000;
@@ -52,26 +51,26 @@ fn steps(sandbox: &Sandbox, statements: &[&str]) -> i64 {
 fn steps_of_a_claim(jobs: usize, columns: &str, claim_for: ClaimFor) -> i64 {
     let mut sandbox = sandbox(jobs, columns);
     let mut statements: Vec<&str> = claim::STATEMENTS.iter().map(|s| s.sql).collect();
-    statements.extend(claimable::STATEMENTS.iter().map(|s| s.sql));
+    statements.extend(claim_queues::STATEMENTS.iter().map(|s| s.sql));
     statements.extend(events::STATEMENTS.iter().map(|s| s.sql));
     statements.extend([COUNT_ADD, JOB_NEXT_DUE, JOBS_PROMOTE_IF_DUE]);
     let before = steps(&sandbox, &statements);
-    let wish = Wish {
+    let request = ClaimRequest {
         runner: 1,
         queues: None,
-        kinds: &[KindRoom::any(1)],
+        kinds: &[KindCapacity::any(1)],
         claim_for,
         jobs: 5,
-        aside: &crate::part::NO_PARTS,
+        aside: &crate::model::part::NO_PARTS,
     };
-    assert!(claim::anything(&sandbox.conn, &wish, sandbox.now_ms).unwrap());
+    assert!(claim::has_claimable(&sandbox.conn, &request, sandbox.now_ms).unwrap());
     let claimed = sandbox.write(|tx| {
         promote::promote_due(tx, 100)?;
-        let claimed = claim::claim(tx, &wish, &mut Shares::default())?;
+        let claimed = claim::claim(tx, &request, &mut FairShares::default())?;
         promote::next_moment(
             tx.conn,
             tx.now_ms,
-            (promote::Schedules::Fire, &crate::part::NO_PARTS),
+            (promote::Schedules::Fire, &crate::model::part::NO_PARTS),
         )?;
         Ok(claimed)
     });
@@ -83,7 +82,7 @@ fn steps_of_a_claim(jobs: usize, columns: &str, claim_for: ClaimFor) -> i64 {
 
 #[track_caller]
 fn costs_the_same(columns: &str) {
-    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Ahead] {
+    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Prefetch] {
         let few = steps_of_a_claim(FEW, columns, claim_for);
         let many = steps_of_a_claim(MANY, columns, claim_for);
         assert!(

@@ -1,13 +1,14 @@
 //! What a lost runner costs its jobs.
 
-use super::sandbox::Sandbox;
-use crate::event::EventKind;
-use crate::job::{JobId, NewJob};
-use crate::outcome::MAX_CRASHES;
-use crate::state::State;
-use crate::store::cancel;
-use crate::store::requeue;
-use crate::store::runners::{self, Loss};
+use crate::model::event::EventKind;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::outcome::MAX_CRASHES;
+use crate::model::state::State;
+use crate::store::jobs::{cancel, requeue};
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::runners;
+use crate::store::upkeep::runners::Loss;
 
 /// A new runner claims the job and is lost.
 fn crash(sandbox: &mut Sandbox, id: JobId, name: &str) {
@@ -130,8 +131,8 @@ fn a_zombie_cannot_finish_a_job_that_was_taken_over() {
     sandbox.write(|tx| runners::take_over(tx, zombie, Loss::Dead));
     let heir = sandbox.runner("heir");
     let new = sandbox.claim_one(heir);
-    let done = crate::outcome::Verdict::Complete { result: None };
+    let done = crate::model::outcome::Verdict::Complete { result: None };
     assert_eq!(sandbox.settle(&old, &done), None);
-    assert_eq!(sandbox.job(id).runner, Some(heir));
+    assert_eq!(sandbox.job(id).runner, Some(crate::RunnerId(heir)));
     assert_eq!(sandbox.settle(&new, &done), Some(State::Completed));
 }

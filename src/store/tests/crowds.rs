@@ -1,28 +1,24 @@
 //! Long chains, wide fans and large families: linear, without recursion.
 
-use crate::store::cancel;
-use crate::store::release;
-use crate::store::transition;
-use crate::store::tx;
 use rusqlite::StatementStatus;
 
-use super::sandbox::Sandbox;
-use crate::family::GROUP_KIND;
-use crate::job::{JobId, NewJob};
-use crate::outcome::Verdict;
-use crate::state::State::{self, *};
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::claim;
-use crate::store::claimable;
-use crate::store::counts;
-use crate::store::enqueue;
-use crate::store::events;
-use crate::store::families;
-use crate::store::families::FAMILY_COUNT;
-use crate::store::job_row;
-use crate::store::places;
-use crate::store::prerequisites;
-use crate::store::settle::{self, Measured};
+use crate::model::family::GROUP_KIND;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::limits::EnqueueLimits;
+use crate::model::outcome::Verdict;
+use crate::model::state::State;
+use crate::model::state::State::*;
+use crate::store::jobs::families::FAMILY_COUNT;
+use crate::store::jobs::finish_attempt::AttemptMeasures;
+use crate::store::jobs::validate::ValidatedJob;
+use crate::store::jobs::{
+    cancel, claim, claim_queues, concurrency_slots, counts, dependencies, enqueue, families,
+    finish_attempt, job_row, release, transition,
+};
+use crate::store::read::events;
+use crate::store::sqlite::tx;
+use crate::store::tests::sandbox::Sandbox;
 
 const LONG: usize = 10_000;
 
@@ -30,7 +26,7 @@ const LONG: usize = 10_000;
 fn enqueue_all(sandbox: &mut Sandbox, jobs: impl Iterator<Item = NewJob>) -> Vec<JobId> {
     let limits = EnqueueLimits::default();
     sandbox.write(|tx| {
-        jobs.map(|job| Ok(enqueue::enqueue(tx, &CheckedJob::new(job, &limits)?)?.id))
+        jobs.map(|job| Ok(enqueue::enqueue(tx, &ValidatedJob::new(job, &limits)?)?.id))
             .collect()
     })
 }
@@ -45,7 +41,7 @@ fn chain(sandbox: &mut Sandbox, jobs: usize) -> Vec<JobId> {
 fn steps(sandbox: &Sandbox) -> i64 {
     let statements = [
         claim::STATEMENTS,
-        claimable::STATEMENTS,
+        claim_queues::STATEMENTS,
         counts::STATEMENTS,
         cancel::STATEMENTS,
         release::STATEMENTS,
@@ -55,9 +51,9 @@ fn steps(sandbox: &Sandbox) -> i64 {
         events::STATEMENTS,
         families::STATEMENTS,
         job_row::STATEMENTS,
-        places::STATEMENTS,
-        prerequisites::STATEMENTS,
-        settle::STATEMENTS,
+        concurrency_slots::STATEMENTS,
+        dependencies::STATEMENTS,
+        finish_attempt::STATEMENTS,
     ];
     let status = |sql: &str, status| {
         let statement = sandbox.conn.prepare_cached(sql).unwrap();
@@ -214,7 +210,7 @@ fn a_hundred_thousand_children_cost_one_update_of_their_parent_for_each_transact
         sandbox.write(|tx| {
             for job in &claimed {
                 let done = Verdict::Complete { result: None };
-                settle::settle(tx, &job.held(1), &done, &Measured::default())?;
+                finish_attempt::finish(tx, &job.held(1), &done, &AttemptMeasures::default())?;
             }
             Ok(())
         });

@@ -1,23 +1,24 @@
 //! Deadlines: what has not begun by then is cancelled.
 
-use crate::store::clock_step;
-use crate::store::promote;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::sandbox::{START_MS, Sandbox};
 use crate::clock::ClockReading;
-use crate::family::GROUP_KIND;
-use crate::job::{JobId, NewJob, OnDuplicate};
-use crate::outcome::{Snooze, Verdict};
-use crate::state::State::*;
-use crate::store::claim::ClaimFor;
-use crate::store::deadlines;
-use crate::store::promote::Schedules;
-use crate::store::runners::{self, Loss};
-use crate::store::settle::{self, AheadAgain};
-use crate::store::why::{self, Why};
+use crate::model::family::GROUP_KIND;
+use crate::model::id::JobId;
+use crate::model::job::{NewJob, OnDuplicate};
+use crate::model::outcome::{Snooze, Verdict};
+use crate::model::state::State::*;
+use crate::model::why::Why;
+use crate::store::jobs::claim::ClaimFor;
+use crate::store::jobs::finish_attempt::PrefetchAgain;
+use crate::store::jobs::{deadlines, finish_attempt};
+use crate::store::read::why;
+use crate::store::tests::sandbox::{START_MS, Sandbox};
+use crate::store::upkeep::promote::Schedules;
+use crate::store::upkeep::runners::Loss;
+use crate::store::upkeep::{clock_step, promote, runners};
 
 /// Five seconds after the beginning.
 const DEADLINE_MS: i64 = START_MS + 5000;
@@ -58,7 +59,7 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
         promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
-            (Schedules::Fire, &crate::part::NO_PARTS)
+            (Schedules::Fire, &crate::model::part::NO_PARTS)
         )
         .unwrap(),
         Some(DEADLINE_MS)
@@ -72,7 +73,7 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
         promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
-            (Schedules::Fire, &crate::part::NO_PARTS)
+            (Schedules::Fire, &crate::model::part::NO_PARTS)
         )
         .unwrap(),
         None
@@ -171,7 +172,7 @@ fn what_was_claimed_ahead_and_comes_back_unbegun_can_still_be_late() {
             let mut sandbox = Sandbox::new();
             sandbox.runner("one");
             let id = sandbox.enqueue(urgent());
-            let held = sandbox.claim_for(1, 1, ClaimFor::Ahead)[0].held(1);
+            let held = sandbox.claim_for(1, 1, ClaimFor::Prefetch)[0].held(1);
             if looked_meanwhile {
                 look(&mut sandbox, DEADLINE_MS);
                 assert_eq!(sandbox.state(id), Running);
@@ -180,7 +181,7 @@ fn what_was_claimed_ahead_and_comes_back_unbegun_can_still_be_late() {
             if lost {
                 sandbox.write(|tx| runners::take_over(tx, 1, Loss::Dead));
             } else {
-                sandbox.write(|tx| settle::return_unbegun(tx, &held, AheadAgain::Yes));
+                sandbox.write(|tx| finish_attempt::return_unbegun(tx, &held, PrefetchAgain::Yes));
             }
             assert_eq!((sandbox.state(id), watched(&sandbox)), (Pending, 1));
             sandbox.assert_books_are_right();

@@ -1,15 +1,17 @@
 //! Jobs that wait for other jobs, seen through the file.
 
-use crate::store::promote;
-use crate::store::remove;
 use std::time::Duration;
 
-use super::sandbox::Sandbox;
-use crate::event::EventKind;
-use crate::family::{GROUP_KIND, PrerequisiteRule};
-use crate::job::{JobId, NewJob, Prerequisite};
-use crate::outcome::Verdict;
-use crate::state::State::{self, *};
+use crate::model::event::EventKind;
+use crate::model::family::{GROUP_KIND, PrerequisiteRule};
+use crate::model::id::JobId;
+use crate::model::job::{NewJob, Prerequisite};
+use crate::model::outcome::Verdict;
+use crate::model::state::State;
+use crate::model::state::State::*;
+use crate::store::jobs::remove;
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::promote;
 
 fn new() -> NewJob {
     NewJob::new("send")

@@ -1,5 +1,6 @@
 //! An application's own writes: alone, whole or not at all, and in turn with the writer of the process.
 
+use crate::clock::ManualClock;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,17 +8,18 @@ use std::time::{Duration, Instant};
 use rusqlite::params;
 use tempfile::TempDir;
 
-use super::writing::{new_job, post, store};
-use crate::clock::Clock;
-use crate::job::{JobId, NewJob, Priority};
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::priority::Priority;
+use crate::model::retry::{Backoff, Jitter};
 use crate::queue::Queue;
-use crate::retry::{Backoff, Jitter};
 use crate::store::Store;
-use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
-use crate::store::enqueue;
-use crate::store::gate::Gate;
-use crate::store::seat::WriterSeat;
-use crate::store::tx::Tx;
+use crate::store::jobs::counts::{COUNTS_ALL, COUNTS_RECOUNT};
+use crate::store::jobs::{counts, enqueue};
+use crate::store::sqlite::tx::Tx;
+use crate::store::sqlite::write_lock::WriteLock;
+use crate::store::sqlite::writer_handle::WriterHandle;
+use crate::store::tests::writing::{new_job, post, store};
 use crate::{Error, Result};
 
 /// A file with a table of the application's.
@@ -28,7 +30,7 @@ fn shop() -> (TempDir, Queue) {
         "CREATE TABLE orders (id INTEGER PRIMARY KEY, item TEXT UNIQUE ON CONFLICT ROLLBACK);
         CREATE TABLE part (of INTEGER REFERENCES orders (id) DEFERRABLE INITIALLY DEFERRED)";
     queue
-        .transaction(|tx| -> Result<()> { Ok(tx.execute_batch(tables)?) })
+        .transaction(|tx| -> Result<()> { Ok(tx.connection().execute_batch(tables)?) })
         .unwrap();
     (folder, queue)
 }
@@ -48,7 +50,8 @@ fn orders_and_jobs(queue: &Queue) -> (i64, u64) {
 
 fn order(queue: &Queue, item: &str) -> Result<JobId> {
     queue.transaction(|tx| {
-        tx.execute("INSERT INTO orders (item) VALUES (?1)", [item])?;
+        tx.connection()
+            .execute("INSERT INTO orders (item) VALUES (?1)", [item])?;
         Ok(tx.enqueue(NewJob::new("invoice").queue(item))?.id)
     })
 }
@@ -72,7 +75,8 @@ fn an_error_takes_everything_back_and_comes_out_as_it_was() {
     }
     let (_folder, queue) = shop();
     let told = queue.transaction(|tx| -> Result<(), OutOfStock> {
-        tx.execute("INSERT INTO orders (item) VALUES ('lamp')", [])
+        tx.connection()
+            .execute("INSERT INTO orders (item) VALUES ('lamp')", [])
             .unwrap();
         tx.enqueue(NewJob::new("invoice").queue("a new one"))?;
         Err(OutOfStock("lamps"))
@@ -89,7 +93,8 @@ fn a_panic_takes_everything_back_and_goes_on_and_the_next_one_may_write() {
     let (_folder, queue) = shop();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         queue.transaction(|tx| -> Result<()> {
-            tx.execute("INSERT INTO orders (item) VALUES ('lamp')", [])?;
+            tx.connection()
+                .execute("INSERT INTO orders (item) VALUES ('lamp')", [])?;
             tx.enqueue(NewJob::new("invoice"))?;
             panic!("out of lamps")
         })
@@ -108,8 +113,9 @@ fn commit_and_rollback_by_hand_are_refused_and_the_transaction_goes_on() {
     for by_hand in ["COMMIT", "ROLLBACK", "END", "BEGIN"] {
         queue
             .transaction(|tx| -> Result<()> {
-                tx.execute("INSERT INTO orders (item) VALUES (?1)", [by_hand])?;
-                let refused = tx.execute_batch(by_hand).unwrap_err();
+                tx.connection()
+                    .execute("INSERT INTO orders (item) VALUES (?1)", [by_hand])?;
+                let refused = tx.connection().execute_batch(by_hand).unwrap_err();
                 assert!(refused.to_string().contains("not authorized"), "{refused}");
                 tx.enqueue(NewJob::new("invoice")).map(|_| ())
             })
@@ -127,7 +133,7 @@ fn a_transaction_that_was_ended_all_the_same_is_told_and_the_next_one_is_sound()
         order(&queue, by_hand.last().unwrap()).unwrap();
         let told = queue.transaction(|tx| -> Result<()> {
             for sql in by_hand {
-                tx.prepare_cached(sql)?.execute([])?;
+                tx.connection().prepare_cached(sql)?.execute([])?;
             }
             Ok(())
         });
@@ -146,7 +152,9 @@ fn an_error_that_ended_the_transaction_cannot_be_swallowed() {
     order(&queue, "lamp").unwrap();
     let told = queue.transaction(|tx| -> Result<()> {
         tx.enqueue(NewJob::new("invoice"))?;
-        let _ = tx.execute("INSERT INTO orders (item) VALUES ('lamp')", []);
+        let _ = tx
+            .connection()
+            .execute("INSERT INTO orders (item) VALUES ('lamp')", []);
         Ok(())
     });
     assert!(told.unwrap_err().is_wrong_state());
@@ -160,8 +168,9 @@ fn an_error_that_ended_the_transaction_cannot_be_swallowed() {
 fn what_is_refused_at_commit_is_taken_back_and_told() {
     let (_folder, queue) = shop();
     let told = queue.transaction(|tx| -> Result<()> {
-        tx.execute("INSERT INTO orders (id) VALUES (1)", [])?;
-        tx.execute("INSERT INTO part VALUES (2)", [])?;
+        tx.connection()
+            .execute("INSERT INTO orders (id) VALUES (1)", [])?;
+        tx.connection().execute("INSERT INTO part VALUES (2)", [])?;
         tx.enqueue(NewJob::new("invoice")).map(|_| ())
     });
     assert!(told.unwrap_err().to_string().contains("FOREIGN KEY"));
@@ -176,7 +185,7 @@ fn a_job_that_cannot_be_added_leaves_nothing_and_the_transaction_may_go_on() {
         BEGIN SELECT RAISE(ABORT, 'no such number'); END";
     queue
         .transaction(|tx| -> Result<()> {
-            tx.execute_batch(refuse)?;
+            tx.connection().execute_batch(refuse)?;
             let numbered = |number: u8| NewJob::new("invoice").payload(&number);
             assert!(tx.enqueue(numbered(13)).is_err());
             assert!(tx.enqueue_many([12, 13].map(numbered)).is_err());
@@ -198,7 +207,7 @@ fn whatever_would_wait_for_itself_from_inside_is_refused() {
         .transaction(|tx| -> Result<()> {
             let waiting = [
                 queue.enqueue(NewJob::new("inside")).map(|_| ()),
-                queue.recount(),
+                queue.repair().map(|_| ()),
                 order(&queue, "inside").map(|_| ()),
                 queue.runner().start().map(|_| ()),
             ];
@@ -216,10 +225,11 @@ fn whatever_would_wait_for_itself_from_inside_is_refused() {
 
 #[test]
 fn a_file_that_can_only_be_read_is_not_lent() {
-    let seat = WriterSeat::new(std::path::Path::new("x"), None, std::sync::Arc::default()).unwrap();
-    assert!(seat.write(|_| Ok(())).unwrap_err().is_read_only());
+    let writer =
+        WriterHandle::new(std::path::Path::new("x"), None, std::sync::Arc::default()).unwrap();
+    assert!(writer.write(|_| Ok(())).unwrap_err().is_read_only());
     let (_folder, mut store) = store();
-    store.access = crate::store::connection::Access::ReadOnly;
+    store.access = crate::store::sqlite::connection::Access::ReadOnly;
     let told = store.write_alone(|_| -> Result<()> { panic!("it was lent") });
     assert!(told.unwrap_err().is_read_only());
 }
@@ -248,9 +258,9 @@ fn store_with_a_list() -> (TempDir, Store) {
     (folder, store)
 }
 
-fn wait_in_line(gate: &Gate, expected: u64) {
+fn wait_in_line(write_lock: &WriteLock, expected: u64) {
     let began = Instant::now();
-    while gate.waiting() < expected {
+    while write_lock.waiting() < expected {
         assert!(began.elapsed() < Duration::from_secs(30), "nobody waits");
         thread::yield_now();
     }
@@ -259,15 +269,15 @@ fn wait_in_line(gate: &Gate, expected: u64) {
 #[test]
 fn a_transaction_alone_goes_before_what_is_sent_to_the_writer_after_it() {
     let (_folder, store) = store_with_a_list();
-    let gate = store.effects.gate();
+    let write_lock = store.effects.write_lock();
     thread::scope(|scope| {
-        let pass = gate.enter();
-        post(&store.seat, |tx| append(tx, "first")).unwrap();
-        wait_in_line(&gate, 1);
+        let pass = write_lock.enter();
+        post(&store.writer, |tx| append(tx, "first")).unwrap();
+        wait_in_line(&write_lock, 1);
         scope.spawn(|| store.write_alone(|tx| append(tx, "alone")).unwrap());
-        wait_in_line(&gate, 2);
+        wait_in_line(&write_lock, 2);
         for _ in 0..3 {
-            post(&store.seat, |tx| append(tx, "later")).unwrap();
+            post(&store.writer, |tx| append(tx, "later")).unwrap();
         }
         drop(pass);
     });
@@ -342,7 +352,7 @@ fn the_options_of_a_job_hold_in_transactions_too() {
     let [plain, alone, own] = ways.map(|add| {
         let folder = tempfile::tempdir().unwrap();
         let clock =
-            Clock::manual(jiff::Timestamp::from_millisecond(super::sandbox::START_MS).unwrap());
+            ManualClock::new(jiff::Timestamp::from_millisecond(super::sandbox::START_MS).unwrap());
         let queue = Queue::options()
             .clock(clock)
             .open(folder.path().join("app.db"))

@@ -1,15 +1,17 @@
 //! Parents and children, seen through the file.
 
-use super::sandbox::Sandbox;
-use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP_KIND};
-use crate::job::{Children, JobId, NewJob};
-use crate::outcome::Verdict;
-use crate::state::State::{self, *};
-use crate::store::cancel::Cancelled;
-use crate::store::promote;
-use crate::store::remove;
-use crate::store::settle::{self, Measured};
+use crate::model::event::EventKind;
+use crate::model::family::Children;
+use crate::model::family::{ChildPolicy, GROUP_KIND};
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::outcome::{Cancelled, Verdict};
+use crate::model::state::State;
+use crate::model::state::State::*;
+use crate::store::jobs::finish_attempt::AttemptMeasures;
+use crate::store::jobs::{finish_attempt, remove};
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::promote;
 
 fn parent(policy: ChildPolicy) -> NewJob {
     NewJob::new("parent").child_policy(policy)
@@ -178,7 +180,8 @@ fn the_first_of_several_children_that_fail_at_once_is_the_cause() {
     sandbox.write(|tx| {
         let error = "boom".to_owned();
         let verdict = Verdict::Fail { error };
-        let mut settle = |held| settle::settle(tx, held, &verdict, &Measured::default());
+        let mut settle =
+            |held| finish_attempt::finish(tx, held, &verdict, &AttemptMeasures::default());
         held.iter().try_for_each(|held| settle(held).map(|_| ()))
     });
     let error = sandbox.error(id);

@@ -1,14 +1,14 @@
 //! Families that are retried by hand, and what they leave behind as results and errors.
 
-use super::families::family;
-use super::sandbox::Sandbox;
-use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP_KIND};
-use crate::job::{JobId, NewJob};
-use crate::outcome::Verdict;
-use crate::state::State::*;
-use crate::store::remove;
-use crate::store::requeue;
+use crate::model::event::EventKind;
+use crate::model::family::{ChildPolicy, GROUP_KIND};
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::outcome::Verdict;
+use crate::model::state::State::*;
+use crate::store::jobs::{remove, requeue};
+use crate::store::tests::families::family;
+use crate::store::tests::sandbox::Sandbox;
 
 fn child(of: JobId) -> NewJob {
     NewJob::new("child").parent(of)

@@ -1,14 +1,15 @@
 //! An attempt that no longer holds its job changes nothing, whatever it reports.
 
-use super::sandbox::{Sandbox, verdicts};
-use super::town::{Who, held, job, touches_in, town};
-use crate::event::EventKind;
-use crate::job::NewJob;
-use crate::outcome::Verdict;
-use crate::state::State;
-use crate::store::settle::{self, AheadAgain, Held, Measured};
+use crate::model::event::EventKind;
+use crate::model::job::NewJob;
+use crate::model::outcome::Verdict;
+use crate::model::state::State;
+use crate::store::jobs::finish_attempt;
+use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAgain};
+use crate::store::tests::sandbox::{Sandbox, verdicts};
+use crate::store::tests::town::{Who, held, job, touches_in, town};
 
-const MEASURED: Measured = Measured {
+const MEASURED: AttemptMeasures = AttemptMeasures {
     worker: Some(3),
     took: None,
     exit_code: Some(1),
@@ -20,11 +21,14 @@ const MEASURED: Measured = Measured {
 fn a_report_of_an_earlier_or_later_attempt_leaves_one_event_and_nothing_else() {
     for verdict in verdicts() {
         for attempt in [1, 3] {
-            let stale = Held { attempt, ..held() };
+            let stale = ClaimToken { attempt, ..held() };
             touches_in(
                 &mut town(),
                 |tx| {
-                    assert_eq!(settle::settle(tx, &stale, &verdict, &MEASURED)?, None);
+                    assert_eq!(
+                        finish_attempt::finish(tx, &stale, &verdict, &MEASURED)?,
+                        None
+                    );
                     Ok(())
                 },
                 &["+ event job_report_dropped of target running"],
@@ -40,14 +44,17 @@ fn a_report_on_a_job_that_does_not_run_leaves_one_event_and_nothing_else() {
             if state == State::Running {
                 continue;
             }
-            let stale = Held {
+            let stale = ClaimToken {
                 job: job(Who::Target, state),
                 ..held()
             };
             touches_in(
                 &mut town(),
                 |tx| {
-                    assert_eq!(settle::settle(tx, &stale, &verdict, &MEASURED)?, None);
+                    assert_eq!(
+                        finish_attempt::finish(tx, &stale, &verdict, &MEASURED)?,
+                        None
+                    );
                     Ok(())
                 },
                 &[&format!("+ event job_report_dropped of target {state}")],
@@ -65,14 +72,17 @@ fn a_stale_report_does_not_carry_out_a_cancel_request() {
         town.sql(&format!(
             "UPDATE jobq_job SET cancel = 1 WHERE id = {running}"
         ));
-        let stale = Held {
+        let stale = ClaimToken {
             attempt: 1,
             ..held()
         };
         touches_in(
             &mut town,
             |tx| {
-                assert_eq!(settle::settle(tx, &stale, &verdict, &MEASURED)?, None);
+                assert_eq!(
+                    finish_attempt::finish(tx, &stale, &verdict, &MEASURED)?,
+                    None
+                );
                 Ok(())
             },
             &["+ event job_report_dropped of target running"],
@@ -82,15 +92,15 @@ fn a_stale_report_does_not_carry_out_a_cancel_request() {
 
 #[test]
 fn giving_back_what_is_not_held_leaves_one_event_and_nothing_else() {
-    for again in [AheadAgain::Yes, AheadAgain::Never] {
-        let stale = Held {
+    for again in [PrefetchAgain::Yes, PrefetchAgain::Never] {
+        let stale = ClaimToken {
             attempt: 1,
             ..held()
         };
         touches_in(
             &mut town(),
             |tx| {
-                assert_eq!(settle::return_unbegun(tx, &stale, again)?, None);
+                assert_eq!(finish_attempt::return_unbegun(tx, &stale, again)?, None);
                 Ok(())
             },
             &["+ event job_report_dropped of target running"],
@@ -101,7 +111,7 @@ fn giving_back_what_is_not_held_leaves_one_event_and_nothing_else() {
 #[test]
 fn a_report_on_a_removed_job_is_dropped() {
     let mut town = town();
-    let stale = Held {
+    let stale = ClaimToken {
         job: crate::JobId(99),
         ..held()
     };
@@ -109,7 +119,10 @@ fn a_report_on_a_removed_job_is_dropped() {
         &mut town,
         |tx| {
             let verdict = Verdict::Complete { result: None };
-            assert_eq!(settle::settle(tx, &stale, &verdict, &MEASURED)?, None);
+            assert_eq!(
+                finish_attempt::finish(tx, &stale, &verdict, &MEASURED)?,
+                None
+            );
             Ok(())
         },
         &["+ event job_report_dropped of new 99"],

@@ -1,17 +1,19 @@
 //! The finalize phase: a parent's handler once more, after its children.
 
-use crate::store::promote;
 use std::time::Duration;
 
-use super::sandbox::Sandbox;
-use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP_KIND, Stage};
-use crate::job::{JobId, NewJob};
-use crate::outcome::Verdict;
-use crate::state::State::{self, *};
-use crate::store::families;
-use crate::store::runners::{self, Loss};
-use crate::store::settle::Held;
+use crate::model::event::EventKind;
+use crate::model::family::{ChildPolicy, GROUP_KIND, Stage};
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::outcome::Verdict;
+use crate::model::state::State;
+use crate::model::state::State::*;
+use crate::store::jobs::families;
+use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::runners::Loss;
+use crate::store::upkeep::{promote, runners};
 
 fn parent() -> NewJob {
     NewJob::new("parent").finalize()
@@ -30,7 +32,7 @@ fn family<const N: usize>(sandbox: &mut Sandbox, rules: NewJob) -> (JobId, [JobI
 }
 
 /// Claims the parent, which must be in its finalize phase.
-fn begin_final(sandbox: &mut Sandbox, id: JobId) -> Held {
+fn begin_final(sandbox: &mut Sandbox, id: JobId) -> ClaimToken {
     let claimed = sandbox.claim(1, 10);
     assert_eq!(claimed.len(), 1);
     assert_eq!((claimed[0].id, claimed[0].stage), (id, Stage::Finalize));

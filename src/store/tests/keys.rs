@@ -1,19 +1,22 @@
 //! Concurrency keys: so many at once, the others in order, and no place that leaks.
 
-use crate::store::promote;
 use std::time::Duration;
 
-use super::sandbox::{Sandbox, verdicts};
-use crate::event::EventKind;
-use crate::job::{JobId, NewJob, Priority};
-use crate::outcome::{Snooze, Verdict};
-use crate::state::State::{self, *};
-use crate::store::checked::EnqueueLimits;
-use crate::store::claim::ClaimFor;
-use crate::store::edit::{self, JobUpdate};
-use crate::store::requeue;
-use crate::store::runners::{self, Loss};
-use crate::store::settle::{self, AheadAgain};
+use crate::model::event::EventKind;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::job::update::JobUpdate;
+use crate::model::limits::EnqueueLimits;
+use crate::model::outcome::{Snooze, Verdict};
+use crate::model::priority::Priority;
+use crate::model::state::State;
+use crate::model::state::State::*;
+use crate::store::jobs::claim::ClaimFor;
+use crate::store::jobs::finish_attempt::PrefetchAgain;
+use crate::store::jobs::{finish_attempt, requeue, update};
+use crate::store::tests::sandbox::{Sandbox, verdicts};
+use crate::store::upkeep::runners::Loss;
+use crate::store::upkeep::{promote, runners};
 
 fn keyed() -> NewJob {
     NewJob::new("send").key("k")
@@ -95,9 +98,9 @@ fn an_edit_of_the_priority_changes_the_place_in_the_line() {
         ..JobUpdate::default()
     };
     // Who holds a place keeps it.
-    sandbox.write(|tx| edit::edit(tx, first, &urgent, &EnqueueLimits::default()));
+    sandbox.write(|tx| update::edit(tx, first, &urgent, &EnqueueLimits::default()));
     sandbox.assert_books_are_right();
-    sandbox.write(|tx| edit::edit(tx, two, &urgent, &EnqueueLimits::default()));
+    sandbox.write(|tx| update::edit(tx, two, &urgent, &EnqueueLimits::default()));
     sandbox.assert_books_are_right();
     sandbox.complete(first);
     assert_eq!(sandbox.states(&[one, two]), [Blocked, Pending]);
@@ -215,7 +218,7 @@ fn no_end_of_an_attempt_leaks_a_place() {
 
 #[test]
 fn a_lost_runner_leaks_nothing_and_doubles_nothing() {
-    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Ahead] {
+    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Prefetch] {
         let mut sandbox = Sandbox::new();
         sandbox.runner("one");
         let ids: [JobId; 4] = jobs(&mut sandbox, &keyed().key_limit(2));
@@ -248,8 +251,8 @@ fn a_job_that_fails_with_its_third_lost_runner_gives_its_place_back() {
 fn what_was_claimed_ahead_and_comes_back_keeps_its_place() {
     let mut sandbox = Sandbox::new();
     let [one, two] = jobs(&mut sandbox, &keyed());
-    let held = sandbox.claim_for(1, 1, ClaimFor::Ahead)[0].held(1);
-    sandbox.write(|tx| settle::return_unbegun(tx, &held, AheadAgain::Yes));
+    let held = sandbox.claim_for(1, 1, ClaimFor::Prefetch)[0].held(1);
+    sandbox.write(|tx| finish_attempt::return_unbegun(tx, &held, PrefetchAgain::Yes));
     assert_eq!(sandbox.states(&[one, two]), [Pending, Blocked]);
     sandbox.assert_books_are_right();
 }

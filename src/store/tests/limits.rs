@@ -3,19 +3,23 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use super::sandbox::{START_MS, Sandbox, held};
-use crate::job::{JobId, NewJob};
-use crate::limit::{QueueLimitsUpdate, Rate, Update};
-use crate::outcome::Verdict;
-use crate::state::State;
-use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
-use crate::store::queues;
-use crate::store::runner_records::{self, RunnerFilter};
-use crate::store::runners::{self, Beats, Loss, Registration};
-use crate::store::settle::Held;
-use crate::store::shares::Shares;
-use crate::store::upkeep::{self, Severity};
-use crate::store::why::{self, Why};
+use crate::model::finding::Severity;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::limits::{QueueLimitsUpdate, Rate, Update};
+use crate::model::outcome::Verdict;
+use crate::model::runner::RunnerFilter;
+use crate::model::state::State;
+use crate::model::why::Why;
+use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
+use crate::store::jobs::fair_share::FairShares;
+use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::jobs::{claim, queues};
+use crate::store::read::runners::list as list_runners;
+use crate::store::read::why;
+use crate::store::tests::sandbox::{START_MS, Sandbox, held};
+use crate::store::upkeep::runners::{Beats, Loss, Registration};
+use crate::store::upkeep::{doctor, runners};
 
 pub(super) fn limit(
     sandbox: &mut Sandbox,
@@ -33,20 +37,20 @@ pub(super) fn jobs(sandbox: &mut Sandbox, queue: &str, count: usize) -> Vec<JobI
         .collect()
 }
 
-pub(super) fn anything(sandbox: &Sandbox, runner: i64, claim_for: ClaimFor) -> bool {
+pub(super) fn has_claimable(sandbox: &Sandbox, runner: i64, claim_for: ClaimFor) -> bool {
     let kinds = sandbox.kinds();
-    let wish = Wish {
+    let request = ClaimRequest {
         runner,
         queues: None,
         kinds: &kinds,
         claim_for,
         jobs: 5,
-        aside: &crate::part::NO_PARTS,
+        aside: &crate::model::part::NO_PARTS,
     };
-    claim::anything(&sandbox.conn, &wish, sandbox.now_ms).unwrap()
+    claim::has_claimable(&sandbox.conn, &request, sandbox.now_ms).unwrap()
 }
 
-pub(super) fn complete(sandbox: &mut Sandbox, held: &Held) {
+pub(super) fn complete(sandbox: &mut Sandbox, held: &ClaimToken) {
     assert_eq!(
         sandbox.settle(held, &Verdict::Complete { result: None }),
         Some(State::Completed)
@@ -62,12 +66,12 @@ fn a_queue_runs_no_more_than_its_limit_over_all_runners() {
     let first = sandbox.claim(one, 2);
     assert_eq!(first.len(), 2);
     assert_eq!(sandbox.claim(two, 5).len(), 1, "the third place");
-    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Ahead] {
-        assert!(!anything(&sandbox, one, claim_for), "{claim_for:?}");
+    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Prefetch] {
+        assert!(!has_claimable(&sandbox, one, claim_for), "{claim_for:?}");
         assert_eq!(sandbox.claim_for(two, 5, claim_for).len(), 0);
     }
     complete(&mut sandbox, &held(&first[0], one));
-    assert!(anything(&sandbox, two, ClaimFor::FreeWorker));
+    assert!(has_claimable(&sandbox, two, ClaimFor::FreeWorker));
     assert_eq!(sandbox.claim(two, 5).len(), 1);
     sandbox.assert_counters_are_right();
 }
@@ -82,20 +86,20 @@ fn a_place_that_the_same_transaction_frees_can_be_taken_in_it_and_no_other() {
     let mut running = VecDeque::from(sandbox.claim(one, 5));
     for _ in 0..5 {
         let ended = held(&running.pop_front().unwrap(), one);
-        let wish = Wish {
+        let request = ClaimRequest {
             runner: one,
             queues: None,
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs: 5,
-            aside: &crate::part::NO_PARTS,
+            aside: &crate::model::part::NO_PARTS,
         };
         let claimed = sandbox.write(|tx| {
             let verdict = Verdict::Complete { result: None };
-            crate::store::settle::settle(tx, &ended, &verdict, &Default::default())?;
-            let mut claimed = claim::claim(tx, &wish, &mut Shares::default())?;
+            crate::store::jobs::finish_attempt::finish(tx, &ended, &verdict, &Default::default())?;
+            let mut claimed = claim::claim(tx, &request, &mut FairShares::default())?;
             // What was claimed a moment ago counts, although no counter has it yet.
-            claimed.extend(claim::claim(tx, &wish, &mut Shares::default())?);
+            claimed.extend(claim::claim(tx, &request, &mut FairShares::default())?);
             Ok(claimed)
         });
         assert_eq!(claimed.len(), 1);
@@ -145,7 +149,7 @@ fn jobs_that_nobody_could_run_are_failed_whatever_the_limits() {
     });
     jobs(&mut sandbox, "images", 5);
     assert_eq!(sandbox.claim(one, 5).len(), 1);
-    assert!(anything(&sandbox, one, ClaimFor::NoWorker));
+    assert!(has_claimable(&sandbox, one, ClaimFor::NoWorker));
     assert_eq!(sandbox.claim_for(one, 5, ClaimFor::NoWorker).len(), 4);
     assert_eq!(sandbox.number("SELECT rate_at FROM jobq_queue"), 1);
 }
@@ -161,32 +165,32 @@ fn a_kind_is_taken_no_more_often_than_the_runner_has_room_for() {
     }
     let kinds = sandbox.kinds();
     let limited = [
-        KindRoom {
+        KindCapacity {
             jobs: 3,
             ..kinds[0]
         },
         kinds[1],
     ];
-    let wish = Wish {
+    let request = ClaimRequest {
         runner: one,
         queues: None,
         kinds: &limited,
         claim_for: ClaimFor::FreeWorker,
         jobs: 50,
-        aside: &crate::part::NO_PARTS,
+        aside: &crate::model::part::NO_PARTS,
     };
-    let claimed = sandbox.write(|tx| claim::claim(tx, &wish, &mut Shares::default()));
-    let of = |kind: KindRoom| claimed.iter().filter(|job| job.kind == kind.kind).count();
+    let claimed = sandbox.write(|tx| claim::claim(tx, &request, &mut FairShares::default()));
+    let of = |kind: KindCapacity| claimed.iter().filter(|job| job.kind == kind.kind).count();
     assert_eq!((of(kinds[0]), of(kinds[1])), (3, 10));
-    let none = [KindRoom {
+    let none = [KindCapacity {
         jobs: 0,
         ..kinds[0]
     }];
-    let wish = Wish {
+    let request = ClaimRequest {
         kinds: &none,
-        ..wish
+        ..request
     };
-    assert!(!claim::anything(&sandbox.conn, &wish, START_MS).unwrap());
+    assert!(!claim::has_claimable(&sandbox.conn, &request, START_MS).unwrap());
 }
 
 #[test]
@@ -197,18 +201,18 @@ fn queues_share_a_runner_by_weight() {
     jobs(&mut sandbox, "a", 100);
     jobs(&mut sandbox, "b", 100);
     let kinds = sandbox.kinds();
-    let mut shares = Shares::default();
+    let mut shares = FairShares::default();
     let mut got: BTreeMap<i64, usize> = BTreeMap::new();
     for jobs in [1, 1, 5, 1, 7, 5] {
-        let wish = Wish {
+        let request = ClaimRequest {
             runner: one,
             queues: None,
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs,
-            aside: &crate::part::NO_PARTS,
+            aside: &crate::model::part::NO_PARTS,
         };
-        for job in sandbox.write(|tx| claim::claim(tx, &wish, &mut shares)) {
+        for job in sandbox.write(|tx| claim::claim(tx, &request, &mut shares)) {
             *got.entry(job.queue).or_default() += 1;
         }
     }
@@ -268,8 +272,8 @@ fn the_doctor_warns_of_a_queue_over_its_limit() {
     jobs(&mut sandbox, "images", 3);
     sandbox.claim(one, 3);
     let found = |sandbox: &Sandbox| {
-        let access = crate::store::connection::Access::Immutable;
-        let findings = upkeep::examine(&sandbox.conn, access).unwrap();
+        let access = crate::store::sqlite::connection::Access::Immutable;
+        let findings = doctor::examine(&sandbox.conn, access).unwrap();
         let limits = findings
             .into_iter()
             .find(|finding| finding.check == "limits");
@@ -301,7 +305,7 @@ fn a_runner_tells_the_limits_of_its_kinds_and_an_older_row_has_none() {
     };
     let limits = HashMap::from([("resize".to_owned(), 2), ("unknown".to_owned(), 1)]);
     sandbox.write(|tx| runners::register(tx, &registration, &limits));
-    let runners = runner_records::list(&sandbox.conn, RunnerFilter::Now, std::path::Path::new(""));
+    let runners = list_runners(&sandbox.conn, RunnerFilter::Now, std::path::Path::new(""));
     let runners = runners.unwrap();
     let told = runners
         .iter()

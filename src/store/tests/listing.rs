@@ -2,10 +2,12 @@
 
 use rusqlite::params_from_iter;
 
-use super::sandbox::Sandbox;
-use crate::job::{JobId, NewJob};
-use crate::state::State;
-use crate::store::records::{self, Filter, Sort};
+use crate::model::filter::{Filter, Sort};
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::state::State;
+use crate::store::read::jobs;
+use crate::store::tests::sandbox::Sandbox;
 
 /// Ten jobs: the even ones of tenant `a`, from the sixth on tagged `env=prod`, the last three
 /// children of the first. The tenth is tagged `size=big` too, the ninth `env=test` instead.
@@ -35,7 +37,7 @@ fn found(sandbox: &Sandbox, filter: &Filter) -> Vec<i64> {
         ids.push(job.id.0);
         Ok(())
     };
-    records::list(&sandbox.conn, filter, &mut each).unwrap();
+    jobs::list(&sandbox.conn, filter, &mut each).unwrap();
     ids
 }
 
@@ -94,7 +96,7 @@ fn listings_by_a_tag_are_paged_in_both_directions() {
 }
 
 fn plan(sandbox: &Sandbox, filter: &Filter) -> Vec<String> {
-    let (sql, values) = records::compose(filter);
+    let (sql, values) = jobs::compose(filter);
     let mut statement = sandbox
         .conn
         .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))

@@ -1,7 +1,6 @@
 //! What holds for the store as a whole: plans, neighbours, rules, cost, the writer, and opening.
 
 mod ahead;
-mod architecture;
 mod audit;
 mod books;
 mod claims;

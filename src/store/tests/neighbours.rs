@@ -1,29 +1,28 @@
 //! What people and upkeep do to one job, queue or runner leaves every other row as it was.
 
-use crate::store::cancel;
-use crate::store::clock_step;
-use crate::store::promote;
-use crate::store::remove;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use super::sandbox::START_MS;
-use super::town::{
+use crate::clock::ClockReading;
+use crate::model::batch::Batch;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::job::When;
+use crate::model::job::update::JobUpdate;
+use crate::model::limits::EnqueueLimits;
+use crate::model::priority::Priority;
+use crate::model::queue::QueueSelector;
+use crate::model::retry::Backoff;
+use crate::model::state::State;
+use crate::store::jobs::validate::ValidatedJob;
+use crate::store::jobs::{cancel, enqueue, queues, remove, requeue, update};
+use crate::store::tests::sandbox::START_MS;
+use crate::store::tests::town::{
     RULED, Snapshot, TARGET_DUE_MS, TARGET_ENDED_MS, Who, job, told, touches, touches_in, town,
 };
-use crate::clock::ClockReading;
-use crate::job::{JobId, NewJob, Priority, When};
-use crate::retry::Backoff;
-use crate::state::State;
-use crate::store::batches::{self, Batch};
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::edit::{self, JobUpdate};
-use crate::store::enqueue;
-use crate::store::prune::{self, Pass, Sweep};
-use crate::store::queues::{self, QueueSelector};
-use crate::store::requeue;
-use crate::store::runners::{self, Registration};
-use crate::store::upkeep;
+use crate::store::upkeep::prune::{PrunePass, Sweep};
+use crate::store::upkeep::runners::Registration;
+use crate::store::upkeep::{batches, clock_step, doctor, promote, prune, runners};
 
 fn target(state: State) -> JobId {
     job(Who::Target, state)
@@ -93,7 +92,7 @@ fn every_sort_of_row_is_compared() {
 
 #[test]
 fn enqueuing_adds_one_job() {
-    let new = |job: NewJob| CheckedJob::new(job, &EnqueueLimits::default()).unwrap();
+    let new = |job: NewJob| ValidatedJob::new(job, &EnqueueLimits::default()).unwrap();
     let pending = new(NewJob::new("send").queue("mail"));
     touches(
         |tx| enqueue::enqueue(tx, &pending).map(|_| ()),
@@ -181,7 +180,7 @@ fn editing_a_job_touches_it_alone() {
         max_retries: Some(9),
         backoff: Some(Backoff::Fixed),
         retry_delay: Some(Duration::from_secs(1)),
-        timeout: crate::limit::Update::Set(Duration::from_secs(2)),
+        timeout: crate::model::limits::Update::Set(Duration::from_secs(2)),
         payload: Some("{}".to_owned()),
         ..JobUpdate::default()
     };
@@ -190,7 +189,7 @@ fn editing_a_job_touches_it_alone() {
             continue;
         }
         touches(
-            |tx| edit::edit(tx, target(state), &change, &EnqueueLimits::default()),
+            |tx| update::edit(tx, target(state), &change, &EnqueueLimits::default()),
             &[
                 &format!("~ job target {state}"),
                 &format!("~ payload target {state}"),
@@ -208,7 +207,7 @@ fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
     };
     touches(
         |tx| {
-            edit::edit(
+            update::edit(
                 tx,
                 target(State::Pending),
                 &elsewhere,
@@ -229,7 +228,7 @@ fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
     };
     touches(
         |tx| {
-            edit::edit(
+            update::edit(
                 tx,
                 target(State::Scheduled),
                 &now,
@@ -269,7 +268,7 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
 
 #[test]
 fn pruning_takes_only_what_is_old_and_of_its_state() {
-    let pass = Pass::of(vec![Sweep::new(1, State::Failed, TARGET_ENDED_MS + 1)]);
+    let pass = PrunePass::of(vec![Sweep::new(1, State::Failed, TARGET_ENDED_MS + 1)]);
     touches(
         |tx| prune::step(tx, &pass).map(|_| ()),
         &[
@@ -282,16 +281,16 @@ fn pruning_takes_only_what_is_old_and_of_its_state() {
             "~ count mail failed",
         ],
     );
-    let runners = Pass {
+    let runners = PrunePass {
         runners_before_ms: Some(TARGET_ENDED_MS + 1),
-        ..Pass::default()
+        ..PrunePass::default()
     };
     touches(|tx| prune::step(tx, &runners).map(|_| ()), &["- runner 4"]);
     let mut town = town();
     town.sql("UPDATE jobq_batch SET first_job_id = 501, last_job_id = 503 WHERE digest = 'abc'");
     touches_in(
         &mut town,
-        |tx| prune::step(tx, &Pass::of(Vec::new())).map(|_| ()),
+        |tx| prune::step(tx, &PrunePass::of(Vec::new())).map(|_| ()),
         &["- batch abc"],
     );
 }
@@ -431,8 +430,8 @@ fn remembering_a_batch_touches_that_batch_alone() {
 fn a_recount_repairs_the_wrong_counter_and_no_other() {
     let mut town = town();
     town.sql("UPDATE jobq_count SET jobs = 77 WHERE queue_id = 1 AND state = 6");
-    touches_in(&mut town, upkeep::recount, &["~ count mail failed"]);
-    touches_in(&mut town, upkeep::recount, &[]);
+    touches_in(&mut town, doctor::recount, &["~ count mail failed"]);
+    touches_in(&mut town, doctor::recount, &[]);
 }
 
 #[test]
@@ -443,7 +442,10 @@ fn the_town_is_as_its_description_says() {
         24 + RULED as i64
     );
     let running = town.job(target(State::Running));
-    assert_eq!((running.runner, running.attempt), (Some(1), 2));
+    assert_eq!(
+        (running.runner, running.attempt),
+        (Some(crate::RunnerId(1)), 2)
+    );
     assert_eq!(
         town.job(target(State::Scheduled))
             .run_at

@@ -2,18 +2,19 @@
 
 use std::time::Duration;
 
-use super::town::{Who, held, job, touches, touches_in, town};
-use crate::event::{EventKind, Level, LogEntry};
-use crate::job::{AttemptRef, Progress};
-use crate::outcome::{Snooze, Verdict};
-use crate::state::State;
-use crate::store::attempt_writes;
-use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
-use crate::store::runners::{self, Loss};
-use crate::store::settle::{self, AheadAgain, Measured};
-use crate::store::shares::Shares;
+use crate::model::event::{EventKind, Level, LogEntry};
+use crate::model::job::{AttemptRef, Progress};
+use crate::model::outcome::{Snooze, Verdict};
+use crate::model::state::State;
+use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
+use crate::store::jobs::fair_share::FairShares;
+use crate::store::jobs::finish_attempt::{AttemptMeasures, PrefetchAgain};
+use crate::store::jobs::{attempt_reports, claim, finish_attempt};
+use crate::store::tests::town::{Who, held, job, touches, touches_in, town};
+use crate::store::upkeep::runners;
+use crate::store::upkeep::runners::Loss;
 
-const MEASURED: Measured = Measured {
+const MEASURED: AttemptMeasures = AttemptMeasures {
     worker: Some(3),
     took: Some(Duration::from_millis(7)),
     exit_code: Some(0),
@@ -30,17 +31,17 @@ fn attempt() -> AttemptRef {
 
 #[test]
 fn claiming_touches_the_claimed_job_alone() {
-    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Ahead] {
-        let wish = Wish {
+    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Prefetch] {
+        let request = ClaimRequest {
             runner: 1,
             queues: Some(&[1]),
-            kinds: &[KindRoom::any(1), KindRoom::any(2)],
+            kinds: &[KindCapacity::any(1), KindCapacity::any(2)],
             claim_for,
             jobs: 1,
-            aside: &crate::part::NO_PARTS,
+            aside: &crate::model::part::NO_PARTS,
         };
         touches(
-            |tx| claim::claim(tx, &wish, &mut Shares::default()).map(|_| ()),
+            |tx| claim::claim(tx, &request, &mut FairShares::default()).map(|_| ()),
             &[
                 "~ job target pending",
                 "+ event job_started of target pending",
@@ -65,7 +66,7 @@ fn settling(verdict: Verdict, outcome: Option<&str>, kind: EventKind, to: State)
     touches(
         |tx| {
             assert_eq!(
-                settle::settle(tx, &held(), &verdict, &MEASURED)?,
+                finish_attempt::finish(tx, &held(), &verdict, &MEASURED)?,
                 Some(to),
                 "{verdict:?}"
             );
@@ -138,9 +139,9 @@ fn ending_an_attempt_touches_its_own_job_alone() {
 
 #[test]
 fn giving_back_an_unbegun_job_touches_it_alone() {
-    for again in [AheadAgain::Yes, AheadAgain::Never] {
+    for again in [PrefetchAgain::Yes, PrefetchAgain::Never] {
         touches(
-            |tx| settle::return_unbegun(tx, &held(), again).map(|_| ()),
+            |tx| finish_attempt::return_unbegun(tx, &held(), again).map(|_| ()),
             &[
                 "~ job target running",
                 "+ event job_returned of target running",
@@ -217,22 +218,22 @@ fn what_an_attempt_writes_touches_its_own_job_alone() {
         fields: None,
     };
     touches(
-        |tx| attempt_writes::progress(tx, attempt(), &progress),
+        |tx| attempt_reports::progress(tx, attempt(), &progress),
         &[
             "~ progress target running",
             "+ event job_progress of target running",
         ],
     );
     touches(
-        |tx| attempt_writes::log(tx, attempt(), &entry),
+        |tx| attempt_reports::log(tx, attempt(), &entry),
         &["+ event job_log of target running"],
     );
     touches(
-        |tx| attempt_writes::output(tx, attempt(), EventKind::Stdout, b"\xff\xfe"),
+        |tx| attempt_reports::output(tx, attempt(), EventKind::Stdout, b"\xff\xfe"),
         &["+ event job_stdout of target running"],
     );
     touches(
-        |tx| attempt_writes::result(tx, attempt(), "[1]"),
+        |tx| attempt_reports::result(tx, attempt(), "[1]"),
         &["~ outcome target running"],
     );
 }
@@ -253,9 +254,9 @@ fn an_attempt_that_lost_its_job_writes_nothing() {
         |tx| {
             for attempt in [stale, ended] {
                 let told = [
-                    attempt_writes::progress(tx, attempt, &Progress::default()),
-                    attempt_writes::output(tx, attempt, EventKind::Stderr, b"x"),
-                    attempt_writes::result(tx, attempt, "1"),
+                    attempt_reports::progress(tx, attempt, &Progress::default()),
+                    attempt_reports::output(tx, attempt, EventKind::Stderr, b"x"),
+                    attempt_reports::result(tx, attempt, "1"),
                 ];
                 for refused in told {
                     let error = refused.unwrap_err();

@@ -1,32 +1,34 @@
 //! What changes with a job under rules is what it is tied to, and nothing of its neighbours' ties.
 
-use crate::store::cancel;
-use crate::store::promote;
-use crate::store::remove;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::sandbox::{START_MS, Sandbox};
-use super::town::{Who, held, job, touches_in, town};
 use crate::Result;
-use crate::family::GROUP_KIND;
-use crate::job::{AttemptRef, JobId, NewJob, OnDuplicate, Priority};
-use crate::outcome::{Snooze, Verdict};
-use crate::state::State;
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::deadlines;
-use crate::store::edit::{self, JobUpdate};
-use crate::store::enqueue;
-use crate::store::places;
-use crate::store::requeue;
-use crate::store::settle::{self, Held, Measured};
-use crate::store::tx::Tx;
+use crate::model::family::GROUP_KIND;
+use crate::model::id::JobId;
+use crate::model::job::AttemptRef;
+use crate::model::job::NewJob;
+use crate::model::job::OnDuplicate;
+use crate::model::job::update::JobUpdate;
+use crate::model::limits::EnqueueLimits;
+use crate::model::outcome::{Snooze, Verdict};
+use crate::model::priority::Priority;
+use crate::model::state::State;
+use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken};
+use crate::store::jobs::validate::ValidatedJob;
+use crate::store::jobs::{
+    cancel, concurrency_slots, deadlines, enqueue, finish_attempt, remove, requeue, update,
+};
+use crate::store::sqlite::tx::Tx;
+use crate::store::tests::sandbox::{START_MS, Sandbox};
+use crate::store::tests::town::{Who, held, job, touches_in, town};
+use crate::store::upkeep::promote;
 
 const DEADLINE_MS: i64 = START_MS + 1000;
 
-fn checked(job: NewJob) -> CheckedJob {
-    CheckedJob::new(job, &EnqueueLimits::default()).unwrap()
+fn checked(job: NewJob) -> ValidatedJob {
+    ValidatedJob::new(job, &EnqueueLimits::default()).unwrap()
 }
 
 fn mail() -> NewJob {
@@ -81,9 +83,9 @@ fn enqueuing_a_job_under_rules_adds_its_own_ties() {
     );
 }
 
-fn finish(tx: &mut Tx<'_>, held: &Held) -> Result<()> {
+fn finish(tx: &mut Tx<'_>, held: &ClaimToken) -> Result<()> {
     let done = Verdict::Complete { result: None };
-    settle::settle(tx, held, &done, &Measured::default()).map(|_| ())
+    finish_attempt::finish(tx, held, &done, &AttemptMeasures::default()).map(|_| ())
 }
 
 /// In the town: the group and the job under every rule, which has become pending.
@@ -272,7 +274,7 @@ fn a_keys_places_are_its_own() {
     }
     touches_in(
         &mut town,
-        |tx| places::set_number(tx, "own", 2),
+        |tx| concurrency_slots::set_number(tx, "own", 2),
         &[
             "+ key own",
             "- place own of new 26",
@@ -289,7 +291,7 @@ fn a_keys_places_are_its_own() {
     };
     touches_in(
         &mut town,
-        |tx| edit::edit(tx, JobId(27), &urgent, &EnqueueLimits::default()),
+        |tx| update::edit(tx, JobId(27), &urgent, &EnqueueLimits::default()),
         &[
             "~ job new 27",
             "- place own of new 27",
@@ -329,7 +331,7 @@ fn what_an_attempt_has_spawned_is_called_off_alone() {
         &mut town,
         |tx| {
             let snooze = Verdict::Snooze(Snooze::For(Duration::ZERO));
-            settle::settle(tx, &held(), &snooze, &Measured::default()).map(|_| ())
+            finish_attempt::finish(tx, &held(), &snooze, &AttemptMeasures::default()).map(|_| ())
         },
         &[
             "~ job target running",

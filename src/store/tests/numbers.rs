@@ -2,8 +2,8 @@
 
 use rusqlite::Connection;
 
-use super::writing::{new_job, store};
-use crate::store::enqueue;
+use crate::store::jobs::enqueue;
+use crate::store::tests::writing::{new_job, store};
 
 #[test]
 fn numbers_that_are_used_up_are_told_from_a_full_disk() {

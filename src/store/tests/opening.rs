@@ -8,10 +8,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::error::Kind;
-use crate::job::NewJob;
+use crate::model::finding::Severity;
+use crate::model::job::NewJob;
 use crate::queue::Queue;
-use crate::store::file::with_suffix;
-use crate::store::upkeep::Severity;
+use crate::store::sqlite::file::with_suffix;
 
 fn folder() -> (TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
@@ -81,7 +81,7 @@ fn sixteen_that_make_the_same_file_at_once_all_get_it() {
         });
         let queue = Queue::open(&path).unwrap();
         assert_eq!(queue.counts().unwrap().total(), 16);
-        let findings = queue.examine().unwrap();
+        let findings = queue.check().unwrap();
         assert!(
             findings.iter().all(|found| found.severity == Severity::Ok),
             "{findings:?}"

@@ -1,15 +1,13 @@
 //! Rates: how many jobs of a queue start in any span of time.
 
-use crate::store::clock_step;
-use crate::store::promote;
 use std::time::Duration;
 
-use super::limits::{anything, jobs, limit};
-use super::sandbox::{START_MS, Sandbox};
-use crate::clock::ClockReading;
-use crate::clock::STEP_MS;
-use crate::limit::{Rate, Update};
-use crate::store::claim::ClaimFor;
+use crate::clock::{ClockReading, STEP_MS};
+use crate::model::limits::{Rate, Update};
+use crate::store::jobs::claim::ClaimFor;
+use crate::store::tests::limits::{has_claimable, jobs, limit};
+use crate::store::tests::sandbox::{START_MS, Sandbox};
+use crate::store::upkeep::{clock_step, promote};
 
 /// Starts as they come; no span may hold more than the rate says.
 struct Starts {
@@ -69,7 +67,7 @@ impl Starts {
         self.sandbox.write(|tx| clock_step::follow(tx, reading));
         let runner = self.random.i64(1..3);
         let wanted = self.random.usize(1..8);
-        let seen = anything(&self.sandbox, runner, ClaimFor::FreeWorker);
+        let seen = has_claimable(&self.sandbox, runner, ClaimFor::FreeWorker);
         let claimed = self.sandbox.claim(runner, wanted);
         assert_eq!(
             seen,
@@ -87,7 +85,7 @@ impl Starts {
         let next = promote::next_moment(
             &self.sandbox.conn,
             self.sandbox.now_ms,
-            (promote::Schedules::Fire, &crate::part::NO_PARTS),
+            (promote::Schedules::Fire, &crate::model::part::NO_PARTS),
         )
         .unwrap();
         let next = next.expect("jobs wait for the rate");
@@ -139,12 +137,12 @@ fn the_rate_allows_the_next_start_the_moment_the_span_is_over() {
     assert_eq!(sandbox.claim(one, 1).len(), 1);
     sandbox.now_ms += 20_000;
     assert_eq!(sandbox.claim(one, 5).len(), 1);
-    assert!(!anything(&sandbox, one, ClaimFor::FreeWorker));
+    assert!(!has_claimable(&sandbox, one, ClaimFor::FreeWorker));
     let next = |sandbox: &Sandbox| {
         promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
-            (promote::Schedules::Fire, &crate::part::NO_PARTS),
+            (promote::Schedules::Fire, &crate::model::part::NO_PARTS),
         )
         .unwrap()
     };
@@ -171,8 +169,8 @@ fn a_rated_queue_is_never_claimed_ahead() {
     };
     limit(&mut sandbox, "mail", |to| to.rate = Update::Set(rate));
     jobs(&mut sandbox, "mail", 3);
-    assert!(!anything(&sandbox, one, ClaimFor::Ahead));
-    assert_eq!(sandbox.claim_for(one, 5, ClaimFor::Ahead).len(), 0);
+    assert!(!has_claimable(&sandbox, one, ClaimFor::Prefetch));
+    assert_eq!(sandbox.claim_for(one, 5, ClaimFor::Prefetch).len(), 0);
     assert_eq!(sandbox.claim(one, 5).len(), 3);
 }
 

@@ -4,8 +4,8 @@ use std::sync::Barrier;
 
 use crossbeam_channel::bounded;
 
-use super::writing::{jobs, new_job, store};
-use crate::store::enqueue;
+use crate::store::jobs::enqueue;
+use crate::store::tests::writing::{jobs, new_job, store};
 
 #[test]
 fn a_reader_cannot_write() {

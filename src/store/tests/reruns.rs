@@ -2,12 +2,16 @@
 
 use std::time::Duration;
 
-use super::sandbox::Sandbox;
-use crate::family::GROUP_KIND;
-use crate::job::{Enqueued, JobId, NewJob, OnDuplicate, Priority};
-use crate::outcome::Verdict;
-use crate::state::State::*;
-use crate::store::audit;
+use crate::model::family::GROUP_KIND;
+use crate::model::id::JobId;
+use crate::model::job::Enqueued;
+use crate::model::job::NewJob;
+use crate::model::job::OnDuplicate;
+use crate::model::outcome::Verdict;
+use crate::model::priority::Priority;
+use crate::model::state::State::*;
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::doctor::audit;
 
 fn rerun(payload: u32) -> NewJob {
     let job = NewJob::new("send").unique("u").payload(&payload);

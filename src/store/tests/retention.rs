@@ -2,17 +2,19 @@
 
 use rusqlite::StatementStatus;
 
-use super::sandbox::{START_MS, Sandbox, held};
-use crate::job::{JobId, NewJob};
-use crate::outcome::Verdict;
-use crate::state::State;
-use crate::store::claim::ClaimedJob;
-use crate::store::prune::{
-    self, EVENTS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, Pass, STEP, Stepped, Sweep,
+use crate::model::filter::{Filter, Sort};
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::outcome::Verdict;
+use crate::model::state::State;
+use crate::store::jobs::claim::ClaimedJob;
+use crate::store::jobs::remove::EVENTS_AT_ONCE;
+use crate::store::read::{attempts, jobs};
+use crate::store::tests::sandbox::{START_MS, Sandbox, held};
+use crate::store::upkeep::prune::{
+    EVENTS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, PrunePass, STEP, Stepped, Sweep,
 };
-use crate::store::records::{self, Filter, Sort};
-use crate::store::remove::EVENTS_AT_ONCE;
-use crate::store::{attempts, batches};
+use crate::store::upkeep::{batches, prune};
 
 /// So many completed jobs of each kind; all ended in the same two milliseconds.
 fn sandbox(jobs: usize) -> Sandbox {
@@ -31,17 +33,17 @@ fn sandbox(jobs: usize) -> Sandbox {
     sandbox
 }
 
-fn pass(kinds: &[i64]) -> Pass {
+fn pass(kinds: &[i64]) -> PrunePass {
     let sweep = |kind: &i64| Sweep::new(*kind, State::Completed, START_MS);
-    Pass::of(kinds.iter().map(sweep).collect())
+    PrunePass::of(kinds.iter().map(sweep).collect())
 }
 
-fn step(sandbox: &mut Sandbox, pass: &Pass) -> Stepped {
+fn step(sandbox: &mut Sandbox, pass: &PrunePass) -> Stepped {
     sandbox.write(|tx| prune::step(tx, pass))
 }
 
 /// Steps until the pass is done: how many were removed by each.
-fn finish(sandbox: &mut Sandbox, pass: Pass) -> Vec<u64> {
+fn finish(sandbox: &mut Sandbox, pass: PrunePass) -> Vec<u64> {
     let mut removed = Vec::new();
     let mut next = Some(pass);
     while let Some(pass) = next {
@@ -99,7 +101,7 @@ fn a_long_history_goes_in_small_steps_and_its_job_with_the_last_of_it() {
         let events = before - all(&sandbox);
         assert!(events <= (EVENTS + EVENTS_AT_ONCE) as i64, "{events}");
         let has_history = all(&sandbox) > kept;
-        let is_there = records::get(&sandbox.conn, long).unwrap().is_some();
+        let is_there = jobs::get(&sandbox.conn, long).unwrap().is_some();
         assert!(is_there || !has_history, "its events outlive it");
         removed.push(stepped.removed);
         next = stepped.next;
@@ -120,7 +122,7 @@ fn a_job_without_the_beginning_of_its_history_is_sound_and_goes_with_the_next_pa
     lengthen(&sandbox, id, EVENTS * 3 / 2);
     sandbox.settle(&held, &Verdict::Complete { result: None });
     sandbox.now_ms += 1;
-    let again = || Pass::of(vec![Sweep::new(1, State::Completed, i64::MAX)]);
+    let again = || PrunePass::of(vec![Sweep::new(1, State::Completed, i64::MAX)]);
     assert_eq!(step(&mut sandbox, &again()).removed, 0);
     assert!(!sandbox.history(id).is_empty());
     assert_eq!(sandbox.state(id), State::Completed);
@@ -151,7 +153,7 @@ fn each_kind_is_kept_for_its_own_time() {
     let mut sandbox = sandbox(10);
     finish(&mut sandbox, pass(&[2]));
     assert_eq!((completed(&sandbox, 1), completed(&sandbox, 2)), (10, 0));
-    let young = Pass::of(vec![Sweep::new(1, State::Completed, 1001)]);
+    let young = PrunePass::of(vec![Sweep::new(1, State::Completed, 1001)]);
     assert_eq!(finish(&mut sandbox, young), [5]);
     assert_eq!(
         completed(&sandbox, 1),
@@ -213,7 +215,7 @@ fn unique_keys_go_once_their_window_is_over() {
          INSERT INTO jobq_unique (key, job_id, until) SELECT 'old ' || i, i, {START_MS} - i FROM n;
          INSERT INTO jobq_unique (key, job_id, until) VALUES ('live', 1, NULL), ('now', 2, {START_MS}), ('later', 3, {START_MS} + 1);"
     ));
-    let stepped = step(&mut sandbox, &Pass::default());
+    let stepped = step(&mut sandbox, &PrunePass::default());
     assert!(stepped.next.is_some());
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_unique"), 303);
     finish(&mut sandbox, stepped.next.unwrap());
@@ -239,7 +241,7 @@ fn batches_are_forgotten_once_none_of_their_jobs_is_left() {
          INSERT INTO jobq_batch SELECT 'gone ' || i, 10000 + i, 10001 + i, 1 FROM n;"
     ));
     let young = Sweep::new(1, State::Completed, 5000);
-    let removed = finish(&mut sandbox, Pass::of(vec![young]));
+    let removed = finish(&mut sandbox, PrunePass::of(vec![young]));
     assert_eq!(removed.len(), 3, "some at a time: {removed:?}");
     assert_eq!(batches(&sandbox), 2, "one job of the batch is left");
     finish(&mut sandbox, pass(&[1, 2]));
@@ -297,7 +299,7 @@ fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
     }
     let ids = |filter: &Filter| {
         let mut ids = Vec::new();
-        records::list(&sandbox.conn, filter, &mut |job| {
+        jobs::list(&sandbox.conn, filter, &mut |job| {
             ids.push(job.id);
             Ok(())
         })
@@ -340,9 +342,9 @@ fn old_events_of_no_job_are_forgotten_in_small_steps_and_no_others() {
          INSERT INTO jobq_event (at, kind, job_id) VALUES (5, 51, {id});
          INSERT INTO jobq_event (at, kind) VALUES ({START_MS}, 51);"
     ));
-    let pass = Pass {
+    let pass = PrunePass {
         events_before_ms: Some(START_MS),
-        ..Pass::default()
+        ..PrunePass::default()
     };
     assert_eq!(finish(&mut sandbox, pass).len(), 3);
     let left = |which: &str| sandbox.number(&format!("SELECT count(*) FROM jobq_event {which}"));

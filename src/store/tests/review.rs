@@ -1,20 +1,18 @@
 //! What a second look at the rules between jobs has found.
 
-use crate::store::clock_step;
-use crate::store::job_row;
-use crate::store::promote;
+use std::time::Duration;
+
 use rusqlite::StatementStatus;
 
-use super::sandbox::Sandbox;
 use crate::clock::ClockReading;
-use crate::job::NewJob;
-use crate::outcome::Verdict;
-use crate::state::State::*;
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::enqueue;
-use crate::store::places;
-use crate::store::prerequisites;
-use std::time::Duration;
+use crate::model::job::NewJob;
+use crate::model::limits::EnqueueLimits;
+use crate::model::outcome::Verdict;
+use crate::model::state::State::*;
+use crate::store::jobs::validate::ValidatedJob;
+use crate::store::jobs::{concurrency_slots, dependencies, enqueue, job_row};
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::{clock_step, promote};
 
 fn retry() -> Verdict {
     Verdict::Retry {
@@ -50,7 +48,10 @@ fn a_unique_keys_window_keeps_what_is_left_of_it_when_the_clock_steps() {
     assert!(!sandbox.try_enqueue(unique).unwrap().duplicate);
 }
 
-fn steps_of(sandbox: &Sandbox, statements: &[&[crate::store::statement::Statement]]) -> i64 {
+fn steps_of(
+    sandbox: &Sandbox,
+    statements: &[&[crate::store::sqlite::statement::Statement]],
+) -> i64 {
     let of = |sql: &str| {
         let statement = sandbox.conn.prepare_cached(sql).unwrap();
         i64::from(statement.get_status(StatementStatus::VmStep))
@@ -72,11 +73,11 @@ fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
         sandbox.write(|tx| {
             for _ in 0..jobs {
                 let job = NewJob::new("child").parent(parent).after([outside]);
-                enqueue::enqueue(tx, &CheckedJob::new(job, &limits)?)?;
+                enqueue::enqueue(tx, &ValidatedJob::new(job, &limits)?)?;
             }
             Ok(())
         });
-        steps_of(&sandbox, &[job_row::STATEMENTS, prerequisites::STATEMENTS])
+        steps_of(&sandbox, &[job_row::STATEMENTS, dependencies::STATEMENTS])
     });
     assert!(
         whole as f64 <= half as f64 * 2.2,
@@ -91,13 +92,13 @@ fn places_that_are_raised_are_given_away_in_linear_time() {
         for _ in 0..jobs {
             sandbox.enqueue(NewJob::new("send").key("k"));
         }
-        let before = steps_of(&sandbox, &[places::STATEMENTS]);
-        sandbox.write(|tx| places::set_number(tx, "k", jobs));
+        let before = steps_of(&sandbox, &[concurrency_slots::STATEMENTS]);
+        sandbox.write(|tx| concurrency_slots::set_number(tx, "k", jobs));
         assert_eq!(
             sandbox.number("SELECT count(*) FROM jobq_job WHERE state = 2"),
             i64::from(jobs)
         );
-        steps_of(&sandbox, &[places::STATEMENTS]) - before
+        steps_of(&sandbox, &[concurrency_slots::STATEMENTS]) - before
     });
     assert!(
         whole as f64 <= half as f64 * 2.2,
@@ -114,7 +115,7 @@ fn places_are_counted_only_where_somebody_may_get_one() {
         for _ in 1..jobs {
             sandbox.enqueue(keyed.clone());
         }
-        let steps = |sandbox: &Sandbox| steps_of(sandbox, &[places::STATEMENTS]);
+        let steps = |sandbox: &Sandbox| steps_of(sandbox, &[concurrency_slots::STATEMENTS]);
         let before = steps(&sandbox);
         sandbox.complete(first);
         let left = steps(&sandbox) - before;
@@ -137,9 +138,9 @@ fn a_retry_does_not_look_at_the_children_that_are_to_come() {
             sandbox.enqueue(NewJob::new("child").parent(parent));
         }
         let held = sandbox.start(parent);
-        let before = steps_of(&sandbox, &[prerequisites::STATEMENTS]);
+        let before = steps_of(&sandbox, &[dependencies::STATEMENTS]);
         sandbox.settle(&held, &retry());
-        steps_of(&sandbox, &[prerequisites::STATEMENTS]) - before
+        steps_of(&sandbox, &[dependencies::STATEMENTS]) - before
     });
     assert!(many < few * 2, "{few} steps, then {many}");
 }
@@ -151,7 +152,7 @@ fn what_is_called_off_keeps_no_key_from_the_next_attempt() {
     let hour = Duration::from_secs(3600);
     let spawn = |sandbox: &mut Sandbox| {
         let held = sandbox.start(parent);
-        let by = crate::job::AttemptRef {
+        let by = crate::model::job::AttemptRef {
             job: parent,
             attempt: held.attempt,
         };

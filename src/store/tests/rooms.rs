@@ -1,19 +1,18 @@
 //! How many jobs a queue takes, and how large the file may become.
 
-use super::limits::{complete, jobs, limit};
-use super::sandbox::{Sandbox, held};
 use crate::error::Kind;
-use crate::job::NewJob;
-use crate::limit::{QueueLimitsUpdate, Update};
-use crate::state::State;
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::edit::{self, JobUpdate};
-use crate::store::enqueue;
-use crate::store::queues;
-use crate::store::room::file_bytes;
+use crate::model::job::NewJob;
+use crate::model::job::update::JobUpdate;
+use crate::model::limits::{EnqueueLimits, QueueLimitsUpdate, Update};
+use crate::model::state::State;
+use crate::store::jobs::quota::file_bytes;
+use crate::store::jobs::validate::ValidatedJob;
+use crate::store::jobs::{enqueue, queues, update};
+use crate::store::tests::limits::{complete, jobs, limit};
+use crate::store::tests::sandbox::{Sandbox, held};
 
-fn checked(queue: &str, limits: &EnqueueLimits) -> CheckedJob {
-    CheckedJob::new(NewJob::new("send").queue(queue), limits).unwrap()
+fn checked(queue: &str, limits: &EnqueueLimits) -> ValidatedJob {
+    ValidatedJob::new(NewJob::new("send").queue(queue), limits).unwrap()
 }
 
 #[test]
@@ -139,7 +138,7 @@ fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
         ..EnqueueLimits::default()
     };
     let job = || NewJob::new("send").payload(&large);
-    let job = CheckedJob::new(job(), &limits).unwrap();
+    let job = ValidatedJob::new(job(), &limits).unwrap();
     let mut taken = 0;
     let refused = sandbox.try_write(|tx| {
         for _ in 0..5000 {
@@ -162,9 +161,10 @@ fn a_live_job_is_not_moved_by_hand_to_a_queue_that_is_full() {
         queue: Some("images".to_owned()),
         ..JobUpdate::default()
     };
-    let refused = sandbox.try_write(|tx| edit::edit(tx, id, &to_images, &EnqueueLimits::default()));
+    let refused =
+        sandbox.try_write(|tx| update::edit(tx, id, &to_images, &EnqueueLimits::default()));
     assert!(refused.unwrap_err().is_queue_full());
     sandbox.cancel(id);
-    sandbox.write(|tx| edit::edit(tx, id, &to_images, &EnqueueLimits::default()));
+    sandbox.write(|tx| update::edit(tx, id, &to_images, &EnqueueLimits::default()));
     sandbox.assert_counters_are_right();
 }

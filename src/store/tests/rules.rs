@@ -1,21 +1,19 @@
 //! What becomes of a job when an attempt ends, seen through the file.
 
-use crate::store::cancel;
-use crate::store::remove;
 use std::time::Duration;
 
-use super::sandbox::{START_MS, Sandbox};
-use crate::event::EventKind;
-use crate::job::{AttemptRef, JobId, NewJob};
-use crate::outcome::{Ending, Outcome, Snooze, Verdict, judge};
-use crate::retry::{Backoff, Jitter};
-use crate::state::{State, WaitReason};
-use crate::store::attempt_writes;
-use crate::store::attempts;
-use crate::store::claim::ClaimFor;
-use crate::store::promote;
-use crate::store::requeue;
-use crate::store::settle::{self, AheadAgain, Measured};
+use crate::model::event::EventKind;
+use crate::model::id::JobId;
+use crate::model::job::{AttemptRef, NewJob};
+use crate::model::outcome::{Ending, Outcome, Snooze, Verdict, judge};
+use crate::model::retry::{Backoff, Jitter};
+use crate::model::state::{State, WaitReason};
+use crate::store::jobs::claim::ClaimFor;
+use crate::store::jobs::finish_attempt::{AttemptMeasures, PrefetchAgain};
+use crate::store::jobs::{attempt_reports, cancel, finish_attempt, remove, requeue};
+use crate::store::read::attempts;
+use crate::store::tests::sandbox::{START_MS, Sandbox};
+use crate::store::upkeep::promote;
 
 fn retry() -> Verdict {
     Verdict::Retry {
@@ -84,10 +82,10 @@ fn a_cancel_request_is_not_lost_when_the_job_was_never_begun() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let runner = sandbox.runner("one");
-    let claimed = sandbox.claim_for(runner, 1, ClaimFor::Ahead);
-    let held = super::sandbox::held(&claimed[0], runner);
+    let claimed = sandbox.claim_for(runner, 1, ClaimFor::Prefetch);
+    let held = crate::store::tests::sandbox::held(&claimed[0], runner);
     sandbox.write(|tx| cancel::cancel(tx, id));
-    let to = sandbox.write(|tx| settle::return_unbegun(tx, &held, AheadAgain::Yes));
+    let to = sandbox.write(|tx| finish_attempt::return_unbegun(tx, &held, PrefetchAgain::Yes));
     assert_eq!(to, Some(State::Cancelled));
     assert_eq!(sandbox.history(id).last(), Some(&EventKind::Cancelled));
 }
@@ -128,7 +126,7 @@ fn fail_once(sandbox: &mut Sandbox, id: JobId, runner: i64) -> State {
         told: None,
     };
     let verdict = judge(ending, &claimed.budget, 0.0);
-    let held = super::sandbox::held(&claimed, runner);
+    let held = crate::store::tests::sandbox::held(&claimed, runner);
     sandbox.settle(&held, &verdict).unwrap()
 }
 
@@ -225,7 +223,7 @@ fn a_retry_by_hand_forgives_what_was_spent_and_keeps_the_history() {
 
 fn store_result(sandbox: &mut Sandbox, id: JobId, attempt: u32, json: &str) {
     let attempt = AttemptRef { job: id, attempt };
-    sandbox.write(|tx| attempt_writes::result(tx, attempt, json));
+    sandbox.write(|tx| attempt_reports::result(tx, attempt, json));
 }
 
 fn complete(result: Option<&str>) -> Verdict {
@@ -285,14 +283,14 @@ fn the_history_says_how_each_attempt_ended_and_what_it_cost() {
     let runner = sandbox.runner("one");
     let id = sandbox.enqueue(NewJob::new("send"));
     let held = sandbox.claim_one(runner);
-    let measured = Measured {
+    let measured = AttemptMeasures {
         worker: Some(4),
         took: Some(Duration::from_micros(1500)),
         exit_code: Some(3),
         cpu_ms: Some(12),
         max_rss_bytes: Some(4096),
     };
-    sandbox.write(|tx| settle::settle(tx, &held, &retry(), &measured));
+    sandbox.write(|tx| finish_attempt::finish(tx, &held, &retry(), &measured));
     let attempt = attempts::of_job(&sandbox.conn, id).unwrap().remove(0);
     assert_eq!(
         (attempt.attempt, attempt.outcome),
@@ -300,7 +298,11 @@ fn the_history_says_how_each_attempt_ended_and_what_it_cost() {
     );
     assert_eq!(
         (attempt.runner, attempt.worker, attempt.took),
-        (Some(runner), Some(4), measured.took)
+        (
+            Some(crate::RunnerId(runner)),
+            Some(crate::WorkerId(4)),
+            measured.took
+        )
     );
     let end = attempt.end;
     assert_eq!(

@@ -1,28 +1,28 @@
 //! A file in memory, and what the tests of the store do with it.
 
-use crate::store::cancel;
 use std::collections::HashMap;
 
 use rusqlite::Connection;
 
-use crate::event::EventKind;
-use crate::job::{Enqueued, JobId, JobRecord, NewJob};
-use crate::outcome::Verdict;
-use crate::state::State;
+use crate::model::event::{EventFilter, EventKind};
+use crate::model::id::JobId;
+use crate::model::job::{Enqueued, JobRecord, NewJob};
+use crate::model::limits::EnqueueLimits;
+use crate::model::outcome::{Cancelled, Verdict};
+use crate::model::state::State;
 use crate::store::HOOKS;
-use crate::store::cancel::Cancelled;
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::claim::{self, ClaimFor, ClaimedJob, KindRoom, Wish};
-use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
-use crate::store::enqueue;
-use crate::store::events::{self, EventFilter};
-use crate::store::names::{self, Names};
-use crate::store::records;
-use crate::store::requeue;
-use crate::store::runners::{self, Registration};
-use crate::store::settle::{self, Held, Measured};
-use crate::store::shares::Shares;
-use crate::store::tx::Tx;
+use crate::store::jobs::claim::{ClaimFor, ClaimRequest, ClaimedJob, KindCapacity};
+use crate::store::jobs::counts::{COUNTS_ALL, COUNTS_RECOUNT};
+use crate::store::jobs::fair_share::FairShares;
+use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken};
+use crate::store::jobs::validate::ValidatedJob;
+use crate::store::jobs::{cancel, claim, counts, enqueue, finish_attempt, requeue};
+use crate::store::read::{events, jobs};
+use crate::store::sqlite::names;
+use crate::store::sqlite::names::Names;
+use crate::store::sqlite::tx::Tx;
+use crate::store::upkeep::runners;
+use crate::store::upkeep::runners::Registration;
 use crate::{Error, Result};
 
 pub(super) const SCHEMA: &str = include_str!("../../../schema.sql");
@@ -88,12 +88,12 @@ impl Sandbox {
     }
 
     pub(super) fn enqueue(&mut self, job: NewJob) -> JobId {
-        let job = CheckedJob::new(job, &EnqueueLimits::default()).unwrap();
+        let job = ValidatedJob::new(job, &EnqueueLimits::default()).unwrap();
         self.write(|tx| enqueue::enqueue(tx, &job)).id
     }
 
     pub(super) fn try_enqueue(&mut self, job: NewJob) -> Result<Enqueued> {
-        let job = CheckedJob::new(job, &EnqueueLimits::default())?;
+        let job = ValidatedJob::new(job, &EnqueueLimits::default())?;
         self.try_write(|tx| enqueue::enqueue(tx, &job))
     }
 
@@ -120,9 +120,9 @@ impl Sandbox {
     }
 
     /// Every kind there is, without a limit.
-    pub(super) fn kinds(&self) -> Vec<KindRoom> {
+    pub(super) fn kinds(&self) -> Vec<KindCapacity> {
         let kinds = names::kind_ids(&self.conn).unwrap();
-        kinds.into_iter().map(KindRoom::any).collect()
+        kinds.into_iter().map(KindCapacity::any).collect()
     }
 
     pub(super) fn queue_id(&self, name: &str) -> i64 {
@@ -141,42 +141,42 @@ impl Sandbox {
         claim_for: ClaimFor,
     ) -> Vec<ClaimedJob> {
         let kinds = self.kinds();
-        let wish = Wish {
+        let request = ClaimRequest {
             runner,
             queues: None,
             kinds: &kinds,
             claim_for,
             jobs,
-            aside: &crate::part::NO_PARTS,
+            aside: &crate::model::part::NO_PARTS,
         };
-        self.write(|tx| claim::claim(tx, &wish, &mut Shares::default()))
+        self.write(|tx| claim::claim(tx, &request, &mut FairShares::default()))
     }
 
     /// Claims the one job there is.
     #[track_caller]
-    pub(super) fn claim_one(&mut self, runner: i64) -> Held {
+    pub(super) fn claim_one(&mut self, runner: i64) -> ClaimToken {
         let claimed = self.claim(runner, 1);
         assert_eq!(claimed.len(), 1, "nothing was claimed");
         held(&claimed[0], runner)
     }
 
-    pub(super) fn settle(&mut self, held: &Held, verdict: &Verdict) -> Option<State> {
-        self.write(|tx| settle::settle(tx, held, verdict, &Measured::default()))
+    pub(super) fn settle(&mut self, held: &ClaimToken, verdict: &Verdict) -> Option<State> {
+        self.write(|tx| finish_attempt::finish(tx, held, verdict, &AttemptMeasures::default()))
     }
 
     /// Claims this job for runner 1: it must be the next of its kind.
     #[track_caller]
-    pub(super) fn start(&mut self, id: JobId) -> Held {
+    pub(super) fn start(&mut self, id: JobId) -> ClaimToken {
         let kind = format!("SELECT kind_id FROM jobq_job WHERE id = {id}");
-        let wish = Wish {
+        let request = ClaimRequest {
             runner: 1,
             queues: None,
-            kinds: &[KindRoom::any(self.number(&kind))],
+            kinds: &[KindCapacity::any(self.number(&kind))],
             claim_for: ClaimFor::FreeWorker,
             jobs: 1,
-            aside: &crate::part::NO_PARTS,
+            aside: &crate::model::part::NO_PARTS,
         };
-        let claimed = self.write(|tx| claim::claim(tx, &wish, &mut Shares::default()));
+        let claimed = self.write(|tx| claim::claim(tx, &request, &mut FairShares::default()));
         let ids: Vec<JobId> = claimed.iter().map(|job| job.id).collect();
         assert_eq!(ids, [id]);
         claimed[0].held(1)
@@ -226,7 +226,7 @@ impl Sandbox {
 
     #[track_caller]
     pub(super) fn job(&self, id: JobId) -> JobRecord {
-        records::get(&self.conn, id).unwrap().unwrap()
+        jobs::get(&self.conn, id).unwrap().unwrap()
     }
 
     pub(super) fn history(&self, id: JobId) -> Vec<EventKind> {
@@ -250,7 +250,7 @@ impl Sandbox {
     }
 }
 
-pub(super) fn held(job: &ClaimedJob, runner: i64) -> Held {
+pub(super) fn held(job: &ClaimedJob, runner: i64) -> ClaimToken {
     job.held(runner)
 }
 
@@ -258,7 +258,7 @@ pub(super) fn held(job: &ClaimedJob, runner: i64) -> Held {
 pub(super) fn verdicts() -> Vec<Verdict> {
     use std::time::Duration;
 
-    use crate::outcome::Snooze;
+    use crate::model::outcome::Snooze;
     vec![
         Verdict::Complete {
             result: Some("1".to_owned()),

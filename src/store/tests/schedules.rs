@@ -4,20 +4,21 @@ mod any_history;
 mod declared;
 mod stepped;
 
-use super::sandbox::{START_MS, Sandbox};
 use crate::Result;
-use crate::event::{EventData, EventKind};
-use crate::job::{Enqueued, JobId, NewJob};
-use crate::outcome::Verdict;
-use crate::schedule::{Missed, Overlap, Schedule, ScheduleChange, ScheduleRecord};
-use crate::state::State;
-use crate::store::checked::EnqueueLimits;
-use crate::store::events::{self, EventFilter};
-use crate::store::fire;
-use crate::store::promote::{self, Schedules};
-use crate::store::room::Bounds;
-use crate::store::schedules::{self, CheckedSchedule};
-use crate::store::tx::Tx;
+use crate::model::event::{EventData, EventFilter, EventKind};
+use crate::model::id::JobId;
+use crate::model::job::{Enqueued, NewJob};
+use crate::model::limits::EnqueueLimits;
+use crate::model::outcome::Verdict;
+use crate::model::schedule::{Missed, Overlap, Schedule, ScheduleChange, ScheduleRecord};
+use crate::model::state::State;
+use crate::store::jobs::quota::QuotaLimits;
+use crate::store::read::events;
+use crate::store::sqlite::tx::Tx;
+use crate::store::tests::sandbox::{START_MS, Sandbox};
+use crate::store::upkeep::promote::Schedules;
+use crate::store::upkeep::schedules::ValidatedSchedule;
+use crate::store::upkeep::{fire, promote, schedules};
 
 const HOUR_MS: i64 = 3_600_000;
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
@@ -30,8 +31,8 @@ fn hourly(name: &str) -> Schedule {
     Schedule::new(name, "0 * * * *", NewJob::new("send")).timezone("UTC")
 }
 
-fn checked(schedule: Schedule) -> CheckedSchedule {
-    CheckedSchedule::new(schedule, None, &EnqueueLimits::default()).unwrap()
+fn checked(schedule: Schedule) -> ValidatedSchedule {
+    ValidatedSchedule::new(schedule, None, &EnqueueLimits::default()).unwrap()
 }
 
 fn add(sandbox: &mut Sandbox, schedule: Schedule) -> ScheduleChange {
@@ -48,7 +49,7 @@ fn next_ms(sandbox: &Sandbox, name: &str) -> i64 {
 }
 
 fn fire_due(sandbox: &mut Sandbox) {
-    sandbox.write(|tx| fire::fire_due(tx, 100, Bounds::default()));
+    sandbox.write(|tx| fire::fire_due(tx, 100, QuotaLimits::default()));
 }
 
 /// A turn at this moment; how many jobs it added.
@@ -118,7 +119,7 @@ fn a_slot_gets_one_job_however_many_runners_look() {
 fn two_runners_that_race_for_a_slot_enqueue_one_job() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.db");
-    let clock = crate::Clock::manual(crate::clock::timestamp(START_MS));
+    let clock = crate::ManualClock::new(crate::clock::timestamp(START_MS));
     let open = || {
         crate::Queue::options()
             .clock(clock.clone())
@@ -136,7 +137,7 @@ fn two_runners_that_race_for_a_slot_enqueue_one_job() {
                 scope.spawn(|| {
                     queue
                         .store
-                        .write(|tx| fire::fire_due(tx, 100, Bounds::default()))
+                        .write(|tx| fire::fire_due(tx, 100, QuotaLimits::default()))
                         .unwrap()
                 });
             }
@@ -157,7 +158,7 @@ fn a_runner_that_is_killed_between_the_steps_leaves_the_slot_as_it_was() {
     add(&mut sandbox, hourly("report"));
     sandbox.now_ms = FIRST_MS;
     let killed: Result<()> = sandbox.try_write(|tx| {
-        fire::fire_due(tx, 100, Bounds::default())?;
+        fire::fire_due(tx, 100, QuotaLimits::default())?;
         Err(crate::Error::invalid("killed before the commit"))
     });
     assert!(killed.is_err());
@@ -276,7 +277,7 @@ fn a_schedule_that_is_removed_leaves_its_jobs() {
         |tx: &mut Tx<'_>| schedules::remove(tx, "report"),
         |tx: &mut Tx<'_>| schedules::pause(tx, "report").map(|_| ()),
         |tx: &mut Tx<'_>| schedules::resume(tx, "report").map(|_| ()),
-        |tx: &mut Tx<'_>| schedules::run_now(tx, "report", Bounds::default()).map(|_| ()),
+        |tx: &mut Tx<'_>| schedules::run_now(tx, "report", QuotaLimits::default()).map(|_| ()),
     ] {
         assert!(sandbox.try_write(write).is_err_and(gone));
     }
@@ -289,7 +290,7 @@ fn a_job_that_is_asked_for_comes_at_once_and_moves_no_slot() {
     sandbox.write(|tx| schedules::pause(tx, "report"));
     for id in [1, 2] {
         let Enqueued { id: job, state, .. } =
-            sandbox.write(|tx| schedules::run_now(tx, "report", Bounds::default()));
+            sandbox.write(|tx| schedules::run_now(tx, "report", QuotaLimits::default()));
         assert_eq!((job, state), (JobId(id), State::Pending));
     }
     let record = get(&sandbox, "report");
@@ -399,13 +400,15 @@ fn what_is_done_to_one_schedule_leaves_the_others_as_they_were() {
     let acts: [(&str, Act<'_>); 6] = [
         ("changing", &|tx| schedules::add(tx, &changed).map(|_| ())),
         ("running", &|tx| {
-            schedules::run_now(tx, "target", Bounds::default()).map(|_| ())
+            schedules::run_now(tx, "target", QuotaLimits::default()).map(|_| ())
         }),
         ("pausing", &|tx| schedules::pause(tx, "target").map(|_| ())),
         ("resuming", &|tx| {
             schedules::resume(tx, "target").map(|_| ())
         }),
-        ("firing", &|tx| fire::fire_due(tx, 100, Bounds::default())),
+        ("firing", &|tx| {
+            fire::fire_due(tx, 100, QuotaLimits::default())
+        }),
         ("removing", &|tx| schedules::remove(tx, "target")),
     ];
     for (what, act) in acts {
@@ -430,7 +433,7 @@ fn a_runner_that_drains_is_not_woken_by_schedules() {
         promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
-            (schedules, &crate::part::NO_PARTS),
+            (schedules, &crate::model::part::NO_PARTS),
         )
         .unwrap()
     };
@@ -441,7 +444,7 @@ fn a_runner_that_drains_is_not_woken_by_schedules() {
         promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
-            (schedules, &crate::part::NO_PARTS),
+            (schedules, &crate::model::part::NO_PARTS),
         )
         .unwrap()
     };

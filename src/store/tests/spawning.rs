@@ -1,26 +1,31 @@
 //! What an attempt spawns lives and dies with it.
 
-use crate::store::cancel;
 use std::time::Duration;
 
-use super::sandbox::{Sandbox, verdicts};
-use crate::family::GROUP_KIND;
-use crate::job::{AttemptRef, Children, JobId, NewJob};
-use crate::outcome::Verdict;
-use crate::state::State::{self, *};
-use crate::store::checked::{CheckedJob, EnqueueLimits, FamilyRules};
-use crate::store::claim::ClaimFor;
-use crate::store::promote;
-use crate::store::runners::{self, Loss};
-use crate::store::settle::{self, Held, Measured};
-use crate::store::spawned::Spawned;
+use crate::model::family::Children;
+use crate::model::family::GROUP_KIND;
+use crate::model::id::JobId;
+use crate::model::job::AttemptRef;
+use crate::model::job::NewJob;
+use crate::model::limits::EnqueueLimits;
+use crate::model::outcome::Verdict;
+use crate::model::state::State;
+use crate::model::state::State::*;
+use crate::store::jobs::claim::ClaimFor;
+use crate::store::jobs::enqueue::Spawned;
+use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken};
+use crate::store::jobs::validate::{FamilyRules, ValidatedJob};
+use crate::store::jobs::{cancel, finish_attempt};
+use crate::store::tests::sandbox::{Sandbox, verdicts};
+use crate::store::upkeep::runners::Loss;
+use crate::store::upkeep::{promote, runners};
 
 fn done() -> Verdict {
     Verdict::Complete { result: None }
 }
 
 fn spawned(jobs: Vec<NewJob>, founds_family: bool) -> Spawned {
-    let checked = |job| CheckedJob::new(job, &EnqueueLimits::default()).unwrap();
+    let checked = |job| ValidatedJob::new(job, &EnqueueLimits::default()).unwrap();
     Spawned {
         jobs: jobs.into_iter().map(checked).collect(),
         founds_family,
@@ -28,16 +33,18 @@ fn spawned(jobs: Vec<NewJob>, founds_family: bool) -> Spawned {
     }
 }
 
-fn settle_with(
+fn finish_with(
     sandbox: &mut Sandbox,
-    held: &Held,
+    held: &ClaimToken,
     (verdict, spawned): (&Verdict, &Spawned),
 ) -> Option<State> {
-    sandbox.write(|tx| settle::settle_with(tx, held, (verdict, spawned), &Measured::default()))
+    sandbox.write(|tx| {
+        finish_attempt::finish_with(tx, held, (verdict, spawned), &AttemptMeasures::default())
+    })
 }
 
 /// A child that the attempt adds through the file, while it runs.
-fn by(parent: JobId, held: &Held) -> NewJob {
+fn by(parent: JobId, held: &ClaimToken) -> NewJob {
     let attempt = AttemptRef {
         job: held.job,
         attempt: held.attempt,
@@ -63,7 +70,7 @@ fn what_an_attempt_spawns_is_committed_with_its_completion_and_not_otherwise() {
             NewJob::new("child").parent(id),
             NewJob::new("other"),
         ];
-        let to = settle_with(&mut sandbox, &held, (&verdict, &spawned(jobs, true)));
+        let to = finish_with(&mut sandbox, &held, (&verdict, &spawned(jobs, true)));
         let jobs = sandbox.number("SELECT count(*) FROM jobq_job");
         if matches!(verdict, Verdict::Complete { .. }) {
             assert_eq!((to, jobs), (Some(Waiting), 4), "{verdict:?}");
@@ -90,7 +97,7 @@ fn a_parent_that_somebody_has_asked_to_cancel_has_done_its_own_part_once() {
     let held = sandbox.start(id);
     sandbox.cancel(id);
     let children = spawned(vec![NewJob::new("child").parent(id)], true);
-    let to = settle_with(&mut sandbox, &held, (&done(), &children));
+    let to = finish_with(&mut sandbox, &held, (&done(), &children));
     assert_eq!(to, Some(Cancelled));
     let child = JobId(2);
     assert_eq!(sandbox.states(&[id, child]), [Cancelled, Cancelled]);
@@ -115,7 +122,7 @@ fn a_zombie_spawns_nothing_and_founds_no_family() {
     let mut children = spawned(vec![NewJob::new("child").parent(id)], true);
     children.family.finalize = true;
     assert_eq!(
-        settle_with(&mut sandbox, &zombie, (&done(), &children)),
+        finish_with(&mut sandbox, &zombie, (&done(), &children)),
         None
     );
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_family"), 0);
@@ -199,7 +206,7 @@ fn the_next_attempt_runs_its_own_children_and_not_those_of_the_last() {
 /// Short jobs are claimed ahead, and their runner may be lost before the file says that they began.
 #[test]
 fn the_children_of_an_attempt_are_called_off_with_its_lost_runner_however_it_was_claimed() {
-    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Ahead] {
+    for claim_for in [ClaimFor::FreeWorker, ClaimFor::Prefetch] {
         let mut sandbox = Sandbox::new();
         sandbox.runner("one");
         let id = sandbox.enqueue(NewJob::new("parent"));
@@ -247,7 +254,7 @@ fn a_sibling_spawned_by_a_child_keeps_the_parent_waiting() {
         } else {
             let sibling = NewJob::new("child").parent(group);
             let spawned = spawned(vec![sibling], false);
-            settle_with(&mut sandbox, &held, (&done(), &spawned));
+            finish_with(&mut sandbox, &held, (&done(), &spawned));
         }
         let sibling = JobId(3);
         assert_eq!(
@@ -304,12 +311,13 @@ fn a_sibling_that_comes_after_its_parents_end_is_left_out_and_the_child_complete
     sandbox.write(|tx| cancel::cancel(tx, group));
     let late = NewJob::new("send").parent(group);
     let spawned = Spawned {
-        jobs: vec![CheckedJob::new(late, &EnqueueLimits::default()).unwrap()],
+        jobs: vec![ValidatedJob::new(late, &EnqueueLimits::default()).unwrap()],
         ..Spawned::default()
     };
     let done = Verdict::Complete { result: None };
-    let ended =
-        sandbox.write(|tx| settle::settle_with(tx, &held, (&done, &spawned), &Measured::default()));
+    let ended = sandbox.write(|tx| {
+        finish_attempt::finish_with(tx, &held, (&done, &spawned), &AttemptMeasures::default())
+    });
     assert_eq!(ended, Some(State::Completed));
     assert_eq!(sandbox.job(child).state, State::Completed);
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_job"), 2);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::state::State;
+use crate::model::state::State;
 
 /// The table under the header `| state |…`: each state with the names in its last column.
 fn table(markdown: &str) -> BTreeMap<String, BTreeSet<String>> {

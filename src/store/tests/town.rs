@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use rusqlite::Connection;
 
-use super::sandbox::{START_MS, Sandbox};
 use crate::Result;
-use crate::event::EventKind;
-use crate::flags::JobFlags;
-use crate::job::JobId;
-use crate::state::State;
-use crate::store::settle::Held;
-use crate::store::tx::Tx;
+use crate::model::event::EventKind;
+use crate::model::flags::JobFlags;
+use crate::model::id::JobId;
+use crate::model::state::State;
+use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::sqlite::tx::Tx;
+use crate::store::tests::sandbox::{START_MS, Sandbox};
 
 /// Three jobs in each state: one that operations are tried on, one that differs from it by its id
 /// alone, and one of another queue, kind and runner.
@@ -49,8 +49,8 @@ pub(super) fn job(who: Who, state: State) -> JobId {
 }
 
 /// The running target, as its runner holds it.
-pub(super) fn held() -> Held {
-    Held {
+pub(super) fn held() -> ClaimToken {
+    ClaimToken {
         job: job(Who::Target, State::Running),
         attempt: 2,
         queue: Who::Target.queue(),

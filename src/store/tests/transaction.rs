@@ -2,10 +2,10 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::job::NewJob;
+use crate::model::finding::Severity;
+use crate::model::job::NewJob;
+use crate::model::state::State;
 use crate::queue::Queue;
-use crate::state::State;
-use crate::store::upkeep::Severity;
 
 /// An application's file with a table of its own, open as a queue and by the application.
 struct Shared {
@@ -37,7 +37,7 @@ impl Shared {
 
     #[track_caller]
     fn assert_sound(&self) {
-        let findings = self.queue.examine().unwrap();
+        let findings = self.queue.check().unwrap();
         assert!(
             findings.iter().all(|found| found.severity == Severity::Ok),
             "{findings:?}"

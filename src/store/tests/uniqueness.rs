@@ -1,22 +1,25 @@
-//! Unique jobs: a key is taken by one live job, and for a while after it.
+//! UniqueRule jobs: a key is taken by one live job, and for a while after it.
 
-use crate::store::clock_step;
-use crate::store::promote;
-use crate::store::remove;
 use std::sync::Barrier;
 use std::time::Duration;
 
-use super::sandbox::Sandbox;
 use crate::clock::ClockReading;
-use crate::event::EventKind;
-use crate::family::{ChildPolicy, GROUP_KIND};
-use crate::job::{Enqueued, JobId, NewJob, OnDuplicate, Priority, When};
-use crate::limit::{QueueLimitsUpdate, Update};
-use crate::outcome::Verdict;
+use crate::model::event::EventKind;
+use crate::model::family::{ChildPolicy, GROUP_KIND};
+use crate::model::id::JobId;
+use crate::model::job::Enqueued;
+use crate::model::job::NewJob;
+use crate::model::job::OnDuplicate;
+use crate::model::job::When;
+use crate::model::limits::{QueueLimitsUpdate, Update};
+use crate::model::outcome::Verdict;
+use crate::model::priority::Priority;
+use crate::model::state::State;
+use crate::model::state::State::*;
 use crate::queue::Queue;
-use crate::state::State::{self, *};
-use crate::store::queues;
-use crate::store::requeue;
+use crate::store::jobs::{queues, remove, requeue};
+use crate::store::tests::sandbox::Sandbox;
+use crate::store::upkeep::{clock_step, promote};
 
 fn unique() -> NewJob {
     NewJob::new("send").unique("u")
@@ -318,7 +321,7 @@ fn of_many_writers_that_race_for_a_key_one_gets_it() {
                     barrier.wait();
                     let job = |at| NewJob::new("send").unique(format!("key {at}"));
                     (0..KEYS)
-                        .map(|at| queue.enqueue(job(at)).unwrap())
+                        .map(|at| *queue.enqueue(job(at)).unwrap())
                         .collect()
                 })
             })

@@ -8,16 +8,17 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::job::{JobId, NewJob};
-use crate::outcome::Outcome;
+use crate::model::finding::Severity;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::outcome::Outcome;
+use crate::model::queue::QueueSelector;
+use crate::model::state::State;
 use crate::queue::Queue;
 use crate::runner::builder::Retention;
 use crate::runner::context::Context;
 use crate::runner::handler::Handler;
-use crate::state::State;
-use crate::store::queues::QueueSelector;
-use crate::store::schema::VERSION;
-use crate::store::upkeep::Severity;
+use crate::store::sqlite::schema::VERSION;
 
 const SCHEMA_1: &str = include_str!("../../../tests/data/schema_1.sql");
 const ROWS: &str = include_str!("../../../tests/data/spine_rows.sql");
@@ -278,7 +279,7 @@ fn a_file_of_the_spine_keeps_every_row_and_all_its_jobs_run() {
 
 #[track_caller]
 fn assert_sound(queue: &Queue) {
-    let mut findings = queue.examine().unwrap();
+    let mut findings = queue.check().unwrap();
     // It has runners, and never had their lock files.
     findings.retain(|found| found.check != "locks");
     assert!(

@@ -1,6 +1,5 @@
 //! The one writer of a process: what is sent from anywhere is committed together, and answered apart.
 
-use crate::store::cancel;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -10,19 +9,22 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::error::Kind;
-use crate::job::{JobId, NewJob};
+use crate::model::file_options::Durability;
+use crate::model::id::JobId;
+use crate::model::job::NewJob;
+use crate::model::limits::EnqueueLimits;
+use crate::model::queue::QueueSelector;
 use crate::store::Store;
-use crate::store::change::data_version;
-use crate::store::checked::{CheckedJob, EnqueueLimits};
-use crate::store::command::{Call, Command, Posted, ReplyTo};
-use crate::store::connection::{self, Durability, OpenConfig};
-use crate::store::counts::{self, COUNTS_ALL, COUNTS_RECOUNT};
-use crate::store::enqueue;
-use crate::store::queues::{self, QueueSelector};
-use crate::store::seat::WriterSeat;
-use crate::store::tx::NewEvent;
-use crate::store::tx::Tx;
-use crate::store::writer::Writer;
+use crate::store::jobs::counts::{COUNTS_ALL, COUNTS_RECOUNT};
+use crate::store::jobs::validate::ValidatedJob;
+use crate::store::jobs::{cancel, counts, enqueue, queues};
+use crate::store::sqlite::command::{Call, Command, Posted, ReplyTo};
+use crate::store::sqlite::connection;
+use crate::store::sqlite::connection::OpenConfig;
+use crate::store::sqlite::file_watch::data_version;
+use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::writer::Writer;
+use crate::store::sqlite::writer_handle::WriterHandle;
 use crate::{Error, Result};
 
 /// What a write is called whose loss nobody here looks at.
@@ -33,10 +35,10 @@ const OUTPUT: Posted = Posted {
 
 /// A write that nobody waits for.
 pub(super) fn post(
-    seat: &WriterSeat,
+    writer: &WriterHandle,
     body: impl FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
 ) -> Result<()> {
-    seat.post((OUTPUT, seat.backlog().room_anyway(0)), body)
+    writer.post((OUTPUT, writer.backlog().room_anyway(0)), body)
 }
 
 fn config(folder: &TempDir) -> OpenConfig {
@@ -66,12 +68,12 @@ fn writer() -> (TempDir, Writer, Connection) {
     )
 }
 
-pub(super) fn new_job() -> CheckedJob {
+pub(super) fn new_job() -> ValidatedJob {
     job_in("default")
 }
 
-fn job_in(queue: &str) -> CheckedJob {
-    CheckedJob::new(NewJob::new("send").queue(queue), &EnqueueLimits::default()).unwrap()
+fn job_in(queue: &str) -> ValidatedJob {
+    ValidatedJob::new(NewJob::new("send").queue(queue), &EnqueueLimits::default()).unwrap()
 }
 
 #[track_caller]
@@ -174,7 +176,7 @@ fn what_has_queued_up_is_one_transaction() {
     // Once the first command runs, its group is complete: whatever comes now waits for the next.
     let (entered, running) = bounded(1);
     let (release, released) = bounded::<()>(1);
-    post(&store.seat, move |_| {
+    post(&store.writer, move |_| {
         let _ = entered.send(());
         let _ = released.recv();
         Ok(())
@@ -191,7 +193,7 @@ fn what_has_queued_up_is_one_transaction() {
                     let _ = tell.send(token(tx)?);
                     Ok(())
                 };
-                post(&store.seat, body).unwrap();
+                post(&store.writer, body).unwrap();
             });
         }
     });
@@ -212,14 +214,14 @@ fn nobody_is_answered_before_the_commit() {
     let (command, answer) = call(|tx| enqueue::enqueue(tx, &new_job()));
     let (entered, writing) = bounded(1);
     let (release, released) = bounded::<()>(1);
-    let (gate, _) = call(move |_| {
+    let (write_lock, _) = call(move |_| {
         let _ = entered.send(());
         let _ = released.recv();
         Ok(())
     });
     std::thread::scope(|scope| {
         let committing =
-            scope.spawn(move || writer.transact(&mut vec![command, gate], &mut |_| Ok(())));
+            scope.spawn(move || writer.transact(&mut vec![command, write_lock], &mut |_| Ok(())));
         writing.recv().unwrap();
         assert!(answer.is_empty(), "answered inside the transaction");
         assert_eq!(jobs(&other), 0);
@@ -375,7 +377,7 @@ fn a_transaction_that_changes_nothing_writes_nothing() {
     let other = Connection::open(store.path()).unwrap();
     let mail = || QueueSelector::Named("mail".to_owned());
     store.write(move |tx| queues::pause(tx, &mail())).unwrap();
-    let log = crate::store::file::with_suffix(store.path(), "-wal");
+    let log = crate::store::sqlite::file::with_suffix(store.path(), "-wal");
     let size = || std::fs::metadata(&log).unwrap().len();
     let before = (data_version(&other).unwrap(), size());
     for _ in 0..3 {
@@ -409,7 +411,7 @@ fn a_writer_stops_when_the_schema_was_upgraded_under_it() {
     assert!(error.is_newer_schema(), "{error}");
     assert!(error.to_string().contains("99"), "{error}");
     assert_eq!(jobs(&other), 1);
-    set(crate::store::schema::VERSION);
+    set(crate::store::sqlite::schema::VERSION);
     add().unwrap();
     assert_eq!(jobs(&other), 2);
 }
@@ -420,7 +422,7 @@ fn what_was_sent_without_waiting_is_written_before_the_store_is_gone() {
     let path = store.path().to_owned();
     for _ in 0..100 {
         let job = new_job();
-        post(&store.seat, move |tx| {
+        post(&store.writer, move |tx| {
             enqueue::enqueue(tx, &job).map(|_| ())
         })
         .unwrap();
@@ -434,13 +436,13 @@ fn what_was_sent_without_waiting_is_written_before_the_store_is_gone() {
 fn a_read_only_file_refuses_every_write_and_never_blocks() {
     let (tell, told) = bounded(1);
     std::thread::spawn(move || {
-        let seat = WriterSeat::new(std::path::Path::new("x"), None, Arc::default()).unwrap();
+        let writer = WriterHandle::new(std::path::Path::new("x"), None, Arc::default()).unwrap();
         for _ in 0..5000 {
-            let error = seat.write(|_| Ok(())).unwrap_err();
+            let error = writer.write(|_| Ok(())).unwrap_err();
             assert_eq!(error.kind(), Kind::ReadOnly);
-            assert!(post(&seat, |_| Ok(())).unwrap_err().is_read_only());
+            assert!(post(&writer, |_| Ok(())).unwrap_err().is_read_only());
         }
-        assert!(seat.lease().err().unwrap().is_read_only());
+        assert!(writer.lease().err().unwrap().is_read_only());
         tell.send(()).unwrap();
     });
     told.recv_timeout(Duration::from_secs(30))
@@ -452,13 +454,13 @@ fn a_runner_takes_the_writer_with_what_waits_for_it_and_gives_it_back() {
     let (_folder, store) = store();
     let add = || store.write(|tx| enqueue::enqueue(tx, &new_job()).map(|_| ()));
     add().unwrap();
-    let mut lease = store.seat.lease().unwrap();
-    let second = store.seat.lease().err().unwrap();
+    let mut lease = store.writer.lease().unwrap();
+    let second = store.writer.lease().err().unwrap();
     assert!(second.is_wrong_state(), "{second}");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(add);
         let message = lease.outbox.recv().unwrap();
-        let crate::store::seat::Message::Write(command) = message else {
+        let crate::store::sqlite::writer_handle::Message::Write(command) = message else {
             panic!("not a write");
         };
         lease
@@ -469,11 +471,11 @@ fn a_runner_takes_the_writer_with_what_waits_for_it_and_gives_it_back() {
     });
     // What comes in while the runner ends is not forgotten.
     let job = new_job();
-    post(&store.seat, move |tx| {
+    post(&store.writer, move |tx| {
         enqueue::enqueue(tx, &job).map(|_| ())
     })
     .unwrap();
-    store.seat.give_back(lease);
+    store.writer.give_back(lease);
     add().unwrap();
     assert_eq!(jobs(&store.reader().unwrap()), 4);
 }

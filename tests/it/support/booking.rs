@@ -37,7 +37,7 @@ impl Job for Booking {
 pub(crate) fn make_table(queue: &Queue) {
     let table = "CREATE TABLE booking (order_id INTEGER NOT NULL, attempt INTEGER NOT NULL)";
     queue
-        .transaction(|tx| -> jobq::Result<()> { Ok(tx.execute_batch(table)?) })
+        .transaction(|tx| -> jobq::Result<()> { Ok(tx.connection().execute_batch(table)?) })
         .unwrap();
 }
 
@@ -68,12 +68,12 @@ pub(crate) fn book(
         let values = (booking.order, ctx.attempt());
         let booked = match booking.style {
             Style::Together => ctx.complete_in(|tx| {
-                tx.execute(insert, values)?;
+                tx.connection().execute(insert, values)?;
                 spin_up_to(booking.pause);
                 Ok(ctx.attempt())
             }),
             Style::Apart => ctx.queue().transaction(|tx| {
-                tx.execute(insert, values)?;
+                tx.connection().execute(insert, values)?;
                 Ok(ctx.attempt())
             }),
         };

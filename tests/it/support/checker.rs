@@ -134,7 +134,7 @@ impl<'a> Witness<'a> {
 #[derive(Default)]
 struct History {
     /// The runner that claimed each attempt.
-    starts: BTreeMap<u32, Option<i64>>,
+    starts: BTreeMap<u32, Option<jobq::RunnerId>>,
     ends: Vec<Event>,
     wrong: Vec<String>,
 }

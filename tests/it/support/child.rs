@@ -158,7 +158,7 @@ fn enqueue(role: &EnqueuerRole, place: &Place, name: &str) {
         let label = format!("{name}-{number}");
         let task = Task::taking(role.longest.mul_f64(random.f64())).labelled(&label);
         let answer = queue.enqueue(task.job().queue(format!("q{}", random.u8(0..3))));
-        notes.write(&label, answer);
+        notes.write(&label, answer.map(|job| *job));
         let pause = role.pause.mul_f64(random.f64());
         if is_closed.recv_timeout(pause) == Err(crossbeam_channel::RecvTimeoutError::Disconnected) {
             return;

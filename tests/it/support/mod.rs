@@ -10,6 +10,7 @@ pub(crate) mod notes;
 pub(crate) mod place;
 pub(crate) mod process;
 pub(crate) mod task;
+pub(crate) mod tokens;
 
 use std::time::{Duration, Instant};
 

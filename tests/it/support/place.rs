@@ -215,7 +215,7 @@ pub(crate) fn all_jobs(queue: &Queue) -> Vec<JobRecord> {
 
 /// What the doctor finds wrong: nothing, if all is well.
 pub(crate) fn ailments(queue: &Queue) -> Vec<String> {
-    let findings = queue.examine().unwrap();
+    let findings = queue.check().unwrap();
     assert!(!findings.is_empty(), "the doctor looked at nothing");
     findings
         .into_iter()

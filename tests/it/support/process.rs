@@ -5,7 +5,7 @@ use std::io::Write;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
-use jobq::{Queue, RunnerFilter};
+use jobq::{Queue, RunnerFilter, RunnerId};
 use rustix::process::{Pid, Resource, Rlimit, Signal, kill_process, prlimit};
 
 use super::child::{CHILD_TEST, Request, Role};
@@ -111,7 +111,7 @@ impl Process {
     }
 
     /// Its numbers as a runner, oldest first: more than one where it registered anew.
-    pub(crate) fn runner_ids(&self, queue: &Queue) -> Vec<i64> {
+    pub(crate) fn runner_ids(&self, queue: &Queue) -> Vec<RunnerId> {
         let runners = queue.runners(RunnerFilter::AllTimes).unwrap();
         runners
             .iter()

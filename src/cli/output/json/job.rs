@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jobq::{
     Backoff, Children, Jitter, JobId, JobRecord, Prerequisite, PrerequisiteRule, Priority,
-    Progress, State,
+    Progress, RunnerId, State, WorkerId,
 };
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -43,8 +43,8 @@ pub(crate) struct JobJson<'a> {
     updated_at: Time,
     started_at: Option<Time>,
     finished_at: Option<Time>,
-    runner: Option<i64>,
-    worker: Option<u32>,
+    runner: Option<RunnerId>,
+    worker: Option<WorkerId>,
 }
 
 impl<'a> JobJson<'a> {

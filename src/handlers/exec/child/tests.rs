@@ -1,14 +1,14 @@
 use std::path::Path;
 
-use super::super::environment::Environment;
-use super::super::payload::{ExecPayload, Program};
 use rustix::process::{Pid, Signal};
 
-#[cfg(target_os = "linux")]
-use super::super::processes;
 use super::*;
-use crate::outcome::CancelReason;
+use crate::handlers::exec::environment::Environment;
+use crate::handlers::exec::payload::{ExecPayload, Program};
+use crate::model::outcome::CancelReason;
 
+#[cfg(target_os = "linux")]
+use crate::runner::processes;
 mod leftovers;
 
 /// What is done with the command's number.
@@ -98,7 +98,7 @@ impl Bench {
         }
     }
 
-    fn run(&self, watcher: &mut dyn Watcher) -> Ended {
+    fn run(&self, watcher: &mut dyn Watcher) -> CommandEnd {
         run(&self.request(), watcher)
     }
 
@@ -107,7 +107,7 @@ impl Bench {
     }
 
     /// Cancels it as soon as it says `ready`.
-    fn cancelled_when_ready(&self) -> (Seen, Ended, Duration) {
+    fn cancelled_when_ready(&self) -> (Seen, CommandEnd, Duration) {
         let cancellation = self.cancellation.clone();
         let mut seen = Seen::on("ready", move |_| {
             cancellation.cancel(CancelReason::Requested)

@@ -1,9 +1,10 @@
 //! Operations with their picks resolved: what the file and the model are both asked to do.
 
-use super::ops::{self, Cap, Delay, End, New, Op};
-use super::plain::Model;
-use crate::store::runners::Loss;
-use crate::store::settle::Held;
+use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::tests::model::ops;
+use crate::store::tests::model::ops::{Cap, Delay, End, New, Op};
+use crate::store::tests::model::plain::Model;
+use crate::store::upkeep::runners::Loss;
 
 /// A job to be enqueued, with the numbers of those it is tied to.
 #[derive(Clone, Debug)]
@@ -20,7 +21,7 @@ pub(super) struct Wanted {
 
 #[derive(Clone, Debug)]
 pub(super) struct Settling {
-    pub(super) held: Held,
+    pub(super) held: ClaimToken,
     pub(super) end: End,
     pub(super) spawns: Vec<Wanted>,
     /// Whether one of them is the job's own child, or it wants a finalize phase.
@@ -45,8 +46,8 @@ pub(super) enum Action {
         ahead: bool,
     },
     Settle(Settling),
-    Unbegun(Held, bool),
-    Begin(Held),
+    Unbegun(ClaimToken, bool),
+    Begin(ClaimToken),
     Lose(Lost),
     Cancel(i64),
     Retry(i64),
@@ -159,13 +160,13 @@ fn job(model: &Model, pick: ops::Pick) -> Option<i64> {
     nth(&ids, pick)
 }
 
-fn any(model: &Model, pick: ops::Pick) -> Option<Held> {
+fn any(model: &Model, pick: ops::Pick) -> Option<ClaimToken> {
     nth(&model.claims, pick)
 }
 
-fn live(model: &Model, pick: ops::Pick) -> Option<Held> {
-    let holds = |held: &&Held| model.is_held(held.job.0, held.attempt);
-    let live: Vec<Held> = model.claims.iter().filter(holds).copied().collect();
+fn live(model: &Model, pick: ops::Pick) -> Option<ClaimToken> {
+    let holds = |held: &&ClaimToken| model.is_held(held.job.0, held.attempt);
+    let live: Vec<ClaimToken> = model.claims.iter().filter(holds).copied().collect();
     nth(&live, pick)
 }
 
@@ -190,7 +191,7 @@ fn wanted(new: &New, model: &Model, spawner: Option<i64>) -> Wanted {
     }
 }
 
-fn settling(held: Held, end: &End, model: &Model) -> Settling {
+fn settling(held: ClaimToken, end: &End, model: &Model) -> Settling {
     let id = held.job.0;
     let (spawns, last_step) = match end {
         End::Done { spawns, last_step } => (spawns.as_slice(), *last_step),

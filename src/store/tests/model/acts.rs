@@ -1,21 +1,21 @@
 //! What each operation does to the model, and what it answers.
 
-use super::action::{Action, Lost, Settling, Wanted};
-use super::ops::{Delay, End, Tolerate};
-use super::plain::{Children, Job, Model, Wait};
-use super::slots::Fired;
 use crate::error::Kind as Refused;
-use crate::family::{PrerequisiteRule as Rule, Stage};
-use crate::state::{State, WaitReason};
-use crate::store::runners::Loss;
-use crate::store::settle::Held;
+use crate::model::family::{PrerequisiteRule as Rule, Stage};
+use crate::model::state::{State, WaitReason};
+use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::tests::model::action::{Action, Lost, Settling, Wanted};
+use crate::store::tests::model::ops::{Delay, End, Tolerate};
+use crate::store::tests::model::plain::{Children, Job, Model, Wait};
+use crate::store::tests::model::slots::Fired;
+use crate::store::upkeep::runners::Loss;
 
 pub(super) type Answer = Result<String, Refused>;
 
 pub(super) const DONE: Answer = Ok(String::new());
 
 /// What only the file can choose: the attempts that it has claimed, and the slots it has fired.
-pub(super) type Chosen<'a> = (&'a [Held], &'a [Fired]);
+pub(super) type Chosen<'a> = (&'a [ClaimToken], &'a [Fired]);
 
 impl Model {
     /// Performs an operation; what the file has claimed and fired for it must be allowed.
@@ -69,7 +69,12 @@ impl Model {
 
     /// Any fair choice between the queues is right; within one it goes by priority and age, as far as
     /// its limits allow.
-    fn claim(&mut self, runner: i64, (jobs, ahead): (usize, bool), claimed: &[Held]) -> Answer {
+    fn claim(
+        &mut self,
+        runner: i64,
+        (jobs, ahead): (usize, bool),
+        claimed: &[ClaimToken],
+    ) -> Answer {
         for queue in 0..3 {
             let can = |job: &&Job| {
                 job.state == State::Pending && job.queue == queue && !(ahead && job.no_ahead)
@@ -77,7 +82,7 @@ impl Model {
             let mut line: Vec<_> = self.jobs.iter().filter(|(_, job)| can(job)).collect();
             line.sort_by_key(|(id, job)| (3 - job.priority, **id));
             let line: Vec<i64> = line.into_iter().map(|(id, _)| *id).collect();
-            let of_queue = |held: &&Held| {
+            let of_queue = |held: &&ClaimToken| {
                 self.jobs
                     .get(&held.job.0)
                     .is_some_and(|job| job.queue == queue)
@@ -209,7 +214,7 @@ impl Model {
         Ok(())
     }
 
-    fn unbegun(&mut self, held: &Held, never: bool) -> Answer {
+    fn unbegun(&mut self, held: &ClaimToken, never: bool) -> Answer {
         let id = held.job.0;
         if !self.is_held(id, held.attempt) {
             return Ok("dropped".to_owned());
@@ -239,7 +244,7 @@ impl Model {
             .collect();
         for id in &held {
             let attempt = self.jobs[id].attempt;
-            let is_it = |held: &&Held| held.job.0 == *id && held.attempt == attempt;
+            let is_it = |held: &&ClaimToken| held.job.0 == *id && held.attempt == attempt;
             let claim = *self.claims.iter().find(is_it).unwrap();
             let job = &self.jobs[id];
             let end = match job.holder {

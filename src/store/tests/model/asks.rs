@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::action::Wanted;
-use super::acts::{Answer, DONE};
-use super::ops::{Delay, Kind, OnDuplicate};
-use super::plain::{Edge, Job, Model, Wait};
 use crate::error::Kind as Refused;
-use crate::family::{PrerequisiteRule as Rule, Stage};
-use crate::state::{State, WaitReason};
+use crate::model::family::{PrerequisiteRule as Rule, Stage};
+use crate::model::state::{State, WaitReason};
+use crate::store::tests::model::action::Wanted;
+use crate::store::tests::model::acts::{Answer, DONE};
+use crate::store::tests::model::ops::{Delay, Kind, OnDuplicate};
+use crate::store::tests::model::plain::{Edge, Job, Model, Wait};
 
 impl Model {
     pub(super) fn enqueue(&mut self, given: &Wanted) -> Answer {

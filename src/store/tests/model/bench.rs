@@ -2,16 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use super::action::Action;
-use super::check::{check, check_nothing_is_stuck, check_steps};
-use super::history::check_history;
-use super::ops::{End, Op};
-use super::plain::{Job, Model};
-use super::world::{self, World};
 use crate::clock::timestamp;
 use crate::error::Kind as Refused;
-use crate::state::State;
-use crate::store::tx::Tx;
+use crate::model::state::State;
+use crate::store::sqlite::tx::Tx;
+use crate::store::tests::model::action::Action;
+use crate::store::tests::model::check::{check, check_nothing_is_stuck, check_steps};
+use crate::store::tests::model::history::check_history;
+use crate::store::tests::model::ops::{End, Op};
+use crate::store::tests::model::plain::{Job, Model};
+use crate::store::tests::model::world;
+use crate::store::tests::model::world::World;
 use crate::{Error, Result};
 
 /// What a sequence has led to, to see that the random ones lead everywhere.
@@ -42,7 +43,7 @@ pub(super) fn run(ops: &[Op]) -> std::result::Result<Seen, String> {
 fn run_all(ops: &[Op]) -> std::result::Result<Seen, String> {
     let mut bench = Bench {
         world: World::new(),
-        model: Model::new(super::super::sandbox::START_MS),
+        model: Model::new(crate::store::tests::sandbox::START_MS),
         seen: Seen::default(),
     };
     for (at, op) in ops.iter().enumerate() {
@@ -75,7 +76,7 @@ impl Bench {
         match op {
             Op::Pass(seconds) => {
                 self.world
-                    .clock
+                    .hand
                     .advance(std::time::Duration::from_secs((*seconds).into()));
                 self.model.now += i64::from(*seconds) * 1000;
                 Ok(())
@@ -83,7 +84,7 @@ impl Bench {
             Op::Step(seconds) => {
                 let step_ms = i64::from(*seconds) * 1000;
                 let to = self.world.clock.now_ms() + step_ms;
-                self.world.clock.step(timestamp(to));
+                self.world.hand.step(timestamp(to));
                 self.model.now += step_ms;
                 self.model.offset += step_ms;
                 Ok(())

@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
 
-use super::action::Action;
-use super::ops::Kind;
-use super::plain::{Job, Model};
-use super::world::{kind_name, queue_name};
-use crate::family::Stage;
-use crate::state::State;
+use crate::model::family::Stage;
+use crate::model::state::State;
+use crate::store::tests::model::action::Action;
+use crate::store::tests::model::ops::Kind;
+use crate::store::tests::model::plain::{Job, Model};
+use crate::store::tests::model::world::{kind_name, queue_name};
 
 /// Each finds the jobs that break a rule.
 const RULES: [(&str, &str); 19] = [
@@ -147,7 +147,7 @@ fn one_claim_each(model: &Model) -> Result<(), String> {
         .iter()
         .filter(|(_, job)| job.state == State::Running)
     {
-        let holds = |held: &&crate::store::settle::Held| {
+        let holds = |held: &&crate::store::jobs::finish_attempt::ClaimToken| {
             held.job.0 == *id && model.is_held(*id, held.attempt)
         };
         let holders = model.claims.iter().filter(holds).count();
@@ -284,7 +284,7 @@ fn edges_in_file(conn: &Connection) -> Rows {
 fn edges_in_model(model: &Model) -> Rows {
     let of_job = |(id, job): (&i64, &Job)| {
         let id = *id;
-        let line = move |(needs, edge): (i64, super::plain::Edge)| {
+        let line = move |(needs, edge): (i64, crate::store::tests::model::plain::Edge)| {
             let line = (edge.rule.code(), edge.attempt, i64::from(edge.met));
             (format!("{id} → {needs}"), format!("{line:?}"))
         };

@@ -2,9 +2,9 @@
 
 use fastrand::Rng;
 
-use super::bench::{fails, run};
-use super::ops::{Op, sequence};
-use super::shrink::shrink;
+use crate::store::tests::model::bench::{fails, run};
+use crate::store::tests::model::ops::{Op, sequence};
+use crate::store::tests::model::shrink::shrink;
 
 /// Spoils a file in the middle of random sequences; whether each rule that is named was found
 /// broken, by a short list of operations.

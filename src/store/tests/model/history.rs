@@ -3,14 +3,13 @@
 
 use rusqlite::Connection;
 
-use super::plain::Model;
-use crate::event::EventKind;
-use crate::job::JobId;
-use crate::state::State;
-use crate::store::attempts;
-use crate::store::audit;
-use crate::store::events::{self, EventFilter};
-use crate::store::upkeep::Severity;
+use crate::model::event::{EventFilter, EventKind};
+use crate::model::finding::Severity;
+use crate::model::id::JobId;
+use crate::model::state::State;
+use crate::store::read::{attempts, events};
+use crate::store::tests::model::plain::Model;
+use crate::store::upkeep::doctor::audit;
 
 /// Tables whose rows belong to a job.
 const BELONGINGS: [&str; 8] = [

@@ -30,10 +30,10 @@ mod slots;
 mod stories;
 mod world;
 
-use bench::{Seen, run};
+use crate::store::tests::model::bench::{Seen, run};
 use fastrand::Rng;
 
-use crate::state::State;
+use crate::model::state::State;
 
 /// So many operations make a sequence, on average.
 const LENGTH: usize = 60;

@@ -7,8 +7,10 @@ use std::fmt;
 
 use fastrand::Rng;
 
-pub(super) use crate::family::ChildPolicy::{self, *};
-pub(super) use crate::job::OnDuplicate::{self, *};
+pub(super) use crate::model::family::ChildPolicy;
+pub(super) use crate::model::family::ChildPolicy::*;
+pub(super) use crate::model::job::OnDuplicate;
+pub(super) use crate::model::job::OnDuplicate::*;
 
 /// Names a job, or an attempt: 0 is the youngest.
 pub(super) type Pick = u8;

@@ -5,12 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::ops::{ChildPolicy, Kind};
-use super::queues::Queue;
-use super::slots::Slots;
-use crate::family::{PrerequisiteRule as Rule, Stage};
-use crate::state::{State, WaitReason};
-use crate::store::settle::Held;
+use crate::model::family::{PrerequisiteRule as Rule, Stage};
+use crate::model::state::{State, WaitReason};
+use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::tests::model::ops::{ChildPolicy, Kind};
+use crate::store::tests::model::queues::Queue;
+use crate::store::tests::model::slots::Slots;
 
 #[derive(Clone, Debug)]
 pub(super) struct Job {
@@ -117,7 +117,7 @@ pub(super) struct Model {
     pub(super) runners: [i64; 3],
     pub(super) last_runner: i64,
     /// Every claim there ever was.
-    pub(super) claims: Vec<Held>,
+    pub(super) claims: Vec<ClaimToken>,
     /// Ended in this transaction, to be followed up: the last first, as the store does.
     pub(super) ended: VecDeque<(i64, Children)>,
     /// Parents whose fate is to be decided: the oldest first.

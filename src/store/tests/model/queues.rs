@@ -1,10 +1,10 @@
 //! What a queue lets through: whether it is paused, and its limits.
 
-use super::acts::{Answer, DONE};
-use super::ops::Cap;
-use super::plain::{Job, Model};
 use crate::error::Kind as Refused;
-use crate::state::State;
+use crate::model::state::State;
+use crate::store::tests::model::acts::{Answer, DONE};
+use crate::store::tests::model::ops::Cap;
+use crate::store::tests::model::plain::{Job, Model};
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {

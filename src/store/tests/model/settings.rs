@@ -1,18 +1,21 @@
 //! What is set for keys, queues and schedules, done to the file.
 
-use super::action::Action;
-use super::ops::Cap;
-use super::slots::SCHEDULES;
-use super::world::{queue_name, seconds};
 use crate::Result;
-use crate::limit::{QueueLimitsUpdate, Rate, Update};
-use crate::store::queues::{self, QueueSelector};
-use crate::store::tx::Tx;
-use crate::store::{places, schedules, upkeep};
+use crate::model::limits::{QueueLimitsUpdate, Rate, Update};
+use crate::model::queue::QueueSelector;
+use crate::store::jobs::{concurrency_slots, queues};
+use crate::store::sqlite::tx::Tx;
+use crate::store::tests::model::action::Action;
+use crate::store::tests::model::ops::Cap;
+use crate::store::tests::model::slots::SCHEDULES;
+use crate::store::tests::model::world::{queue_name, seconds};
+use crate::store::upkeep::{doctor, schedules};
 
 pub(super) fn set(tx: &mut Tx<'_>, action: &Action) -> Result<()> {
     match action {
-        Action::Places(key, number) => places::set_number(tx, &format!("k{key}"), *number),
+        Action::Places(key, number) => {
+            concurrency_slots::set_number(tx, &format!("k{key}"), *number)
+        }
         Action::Limit(queue, cap) => {
             queues::set_limits(tx, &queue_name(*queue), &limits(*cap)).map(|_| ())
         }
@@ -31,7 +34,7 @@ pub(super) fn set(tx: &mut Tx<'_>, action: &Action) -> Result<()> {
             }
             Ok(())
         }
-        Action::Repair => upkeep::recount(tx),
+        Action::Repair => doctor::recount(tx),
         _ => Ok(()),
     }
 }

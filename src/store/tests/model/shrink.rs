@@ -1,8 +1,8 @@
 //! Makes a failing list of operations as short as it gets while it still fails.
 
-use super::bench::fails;
-use super::ops::Op::{self, Enqueue, Settle, Together, Turn, Undone};
-use super::ops::{End, New};
+use crate::store::tests::model::bench::fails;
+use crate::store::tests::model::ops::Op::{Enqueue, Settle, Together, Turn, Undone};
+use crate::store::tests::model::ops::{End, New, Op};
 
 /// The list without one operation. Where that enqueued a job, those after it name the same jobs as
 /// before.

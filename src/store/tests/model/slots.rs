@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::action::Wanted;
-use super::acts::{Answer, DONE};
-use super::ops::New;
-use super::plain::Model;
-use crate::schedule::{Missed, Overlap, Schedule};
+use crate::model::schedule::{Missed, Overlap, Schedule};
+use crate::store::tests::model::action::Wanted;
+use crate::store::tests::model::acts::{Answer, DONE};
+use crate::store::tests::model::ops::New;
+use crate::store::tests::model::plain::Model;
 
 /// Every minute has three slots.
 const RULE: &str = "*/20 * * * * *";
@@ -21,7 +21,7 @@ pub(super) const SCHEDULES: [(&str, Missed, Overlap); 2] = [
     ("one", Missed::Once, Overlap::Skip),
 ];
 
-pub(super) fn schedule(at: usize, job: crate::job::NewJob) -> Schedule {
+pub(super) fn schedule(at: usize, job: crate::model::job::NewJob) -> Schedule {
     let (name, missed, overlap) = SCHEDULES[at];
     Schedule::new(name, RULE, job)
         .timezone("UTC")

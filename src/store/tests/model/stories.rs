@@ -1,7 +1,7 @@
 //! What the random test has found, shrunk, each as the claim that did not hold.
 
-use super::bench::run;
 use super::ops::*;
+use crate::store::tests::model::bench::run;
 
 #[track_caller]
 fn holds(ops: &[Op]) {

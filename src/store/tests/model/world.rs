@@ -1,48 +1,53 @@
 //! The file itself, in a folder of its own, and the store's operations on it.
 
-use crate::store::cancel;
-use crate::store::remove;
+use crate::clock::ManualClock;
 use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
-use super::super::sandbox::{SCHEMA, START_MS};
-use super::action::{Action, Lost, Settling, Wanted};
-use super::ops::{Delay, End, Kind};
-use super::settings;
-use super::slots::{self, Fired, SCHEDULES};
 use crate::Result;
 use crate::clock::{Clock, timestamp};
-use crate::event::{Event, EventKind};
-use crate::job::{AttemptRef, JobId, NewJob, Priority, When};
-use crate::outcome::{self, Verdict};
-use crate::state::State;
+use crate::model::event::{Event, EventFilter, EventKind};
+use crate::model::id::JobId;
+use crate::model::job::AttemptRef;
+use crate::model::job::NewJob;
+use crate::model::job::When;
+use crate::model::job::update::JobUpdate;
+use crate::model::limits::EnqueueLimits;
+use crate::model::outcome;
+use crate::model::outcome::Verdict;
+use crate::model::priority::Priority;
+use crate::model::state::State;
 use crate::store::HOOKS;
-use crate::store::checked::{CheckedJob, EnqueueLimits, FamilyRules};
-use crate::store::claim::{self, ClaimFor, KindRoom, Wish};
-use crate::store::deadlines;
-use crate::store::edit::{self, JobUpdate};
-use crate::store::enqueue;
-use crate::store::events::{self, EventFilter};
-use crate::store::fire;
-use crate::store::names::{self, Names};
-use crate::store::promote;
-use crate::store::prune::{self, Pass, Sweep};
-use crate::store::requeue;
-use crate::store::room::Bounds;
-use crate::store::runners::{self, Beats, Registration};
-use crate::store::schedules::{self, CheckedSchedule};
-use crate::store::schema;
-use crate::store::settle::{self, AheadAgain, Held, Measured};
-use crate::store::shares::Shares;
-use crate::store::spawned::Spawned;
-use crate::store::tx::Tx;
+use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
+use crate::store::jobs::enqueue::Spawned;
+use crate::store::jobs::fair_share::FairShares;
+use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAgain};
+use crate::store::jobs::quota::QuotaLimits;
+use crate::store::jobs::validate::{FamilyRules, ValidatedJob};
+use crate::store::jobs::{
+    cancel, claim, deadlines, enqueue, finish_attempt, remove, requeue, update,
+};
+use crate::store::read::events;
+use crate::store::sqlite::names::Names;
+use crate::store::sqlite::tx::Tx;
+use crate::store::sqlite::{names, schema};
+use crate::store::tests::model::action::{Action, Lost, Settling, Wanted};
+use crate::store::tests::model::ops::{Delay, End, Kind};
+use crate::store::tests::model::slots::{Fired, SCHEDULES};
+use crate::store::tests::model::{settings, slots};
+use crate::store::tests::sandbox::{SCHEMA, START_MS};
+use crate::store::upkeep::prune::{PrunePass, Sweep};
+use crate::store::upkeep::runners::{Beats, Registration};
+use crate::store::upkeep::schedules::ValidatedSchedule;
+use crate::store::upkeep::{fire, promote, prune, runners, schedules};
 
 pub(super) struct World {
     pub(super) conn: Connection,
     names: Names,
     pub(super) clock: Clock,
+    pub(super) hand: ManualClock,
     folder: tempfile::TempDir,
 }
 
@@ -50,7 +55,7 @@ pub(super) struct World {
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     pub(super) said: String,
-    pub(super) claimed: Vec<Held>,
+    pub(super) claimed: Vec<ClaimToken>,
     pub(super) fired: Vec<Fired>,
 }
 
@@ -66,10 +71,12 @@ impl World {
             "CREATE TABLE effect (job INTEGER, attempt INTEGER, PRIMARY KEY (job, attempt))",
         )
         .unwrap();
+        let hand = ManualClock::new(timestamp(START_MS));
         let mut world = World {
             conn,
             names: Names::default(),
-            clock: Clock::manual(timestamp(START_MS)),
+            clock: Clock::from(&hand),
+            hand,
             folder,
         };
         let registered = world.transaction(|tx| {
@@ -82,7 +89,7 @@ impl World {
             for at in 0..SCHEDULES.len() {
                 let job = NewJob::new(kind_name(Kind::A)).queue(queue_name(slots::QUEUE));
                 let schedule = slots::schedule(at, job.priority(Priority::Low));
-                let schedule = CheckedSchedule::new(schedule, None, &EnqueueLimits::default())?;
+                let schedule = ValidatedSchedule::new(schedule, None, &EnqueueLimits::default())?;
                 schedules::add(tx, &schedule)?;
             }
             Ok(())
@@ -160,11 +167,11 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
         Action::Settle(settling) => settle(tx, settling)?,
         Action::Unbegun(held, again) => {
             let again = if *again {
-                AheadAgain::Yes
+                PrefetchAgain::Yes
             } else {
-                AheadAgain::Never
+                PrefetchAgain::Never
             };
-            spelled(settle::return_unbegun(tx, held, again)?)
+            spelled(finish_attempt::return_unbegun(tx, held, again)?)
         }
         Action::Begin(held) => {
             runners::note_worker(tx, held.job, held.attempt, 1)?;
@@ -209,11 +216,11 @@ fn prune(tx: &mut Tx<'_>, state: u8, seconds: i64) -> Result<String> {
     let before_ms = tx.now_ms - seconds * 1000;
     let kinds = names::kind_ids(tx.conn)?.into_iter();
     let mut removed = 0;
-    let mut next = Some(Pass {
+    let mut next = Some(PrunePass {
         sweeps: kinds
             .map(|kind| Sweep::new(kind, state, before_ms))
             .collect(),
-        ..Pass::default()
+        ..PrunePass::default()
     });
     while let Some(pass) = next {
         let stepped = prune::step(tx, &pass)?;
@@ -235,7 +242,7 @@ fn edit(
         when: delay.map(|delay| when(delay, tx.now_ms)),
         ..JobUpdate::default()
     };
-    edit::edit(tx, JobId(job), &change, &EnqueueLimits::default())?;
+    update::edit(tx, JobId(job), &change, &EnqueueLimits::default())?;
     Ok(String::new())
 }
 
@@ -267,7 +274,7 @@ fn when(delay: Delay, now_ms: i64) -> When {
     }
 }
 
-fn checked(wanted: &Wanted, now_ms: i64) -> Result<CheckedJob> {
+fn checked(wanted: &Wanted, now_ms: i64) -> Result<ValidatedJob> {
     let new = &wanted.new;
     let ids = |ids: &[i64]| ids.iter().copied().map(JobId).collect::<Vec<_>>();
     let mut job = NewJob::new(kind_name(new.kind))
@@ -300,30 +307,30 @@ fn checked(wanted: &Wanted, now_ms: i64) -> Result<CheckedJob> {
         (Some(parent), None) => job.parent(JobId(parent)),
         _ => job,
     };
-    CheckedJob::new(job, &EnqueueLimits::default())
+    ValidatedJob::new(job, &EnqueueLimits::default())
 }
 
-fn claim(tx: &mut Tx<'_>, runner: i64, (jobs, ahead): (usize, bool)) -> Result<Vec<Held>> {
-    let kinds: Vec<KindRoom> = names::kind_ids(tx.conn)?
+fn claim(tx: &mut Tx<'_>, runner: i64, (jobs, ahead): (usize, bool)) -> Result<Vec<ClaimToken>> {
+    let kinds: Vec<KindCapacity> = names::kind_ids(tx.conn)?
         .into_iter()
-        .map(KindRoom::any)
+        .map(KindCapacity::any)
         .collect();
-    let wish = Wish {
+    let request = ClaimRequest {
         runner,
         queues: None,
         kinds: &kinds,
         claim_for: if ahead {
-            ClaimFor::Ahead
+            ClaimFor::Prefetch
         } else {
             ClaimFor::FreeWorker
         },
         jobs,
-        aside: &crate::part::NO_PARTS,
+        aside: &crate::model::part::NO_PARTS,
     };
     // A look sees beforehand what there is.
     tx.flush_counts()?;
-    let seen = claim::anything(tx.conn, &wish, tx.now_ms)?;
-    let claimed = claim::claim(tx, &wish, &mut Shares::default())?;
+    let seen = claim::has_claimable(tx.conn, &request, tx.now_ms)?;
+    let claimed = claim::claim(tx, &request, &mut FairShares::default())?;
     assert!(seen || claimed.is_empty(), "it was not seen beforehand");
     assert!(
         ahead || jobs == 0 || seen != claimed.is_empty(),
@@ -378,7 +385,7 @@ fn settle(tx: &mut Tx<'_>, settling: &Settling) -> Result<String> {
         },
     };
     let ended = (&verdict(end, tx.now_ms), &spawned);
-    let state = settle::settle_with(tx, held, ended, &Measured::default())?;
+    let state = finish_attempt::finish_with(tx, held, ended, &AttemptMeasures::default())?;
     if matches!(end, End::Done { .. }) && state.is_some() {
         let effect = params![held.job.0, held.attempt];
         tx.conn
@@ -402,7 +409,7 @@ fn lose(tx: &mut Tx<'_>, lost: Lost) -> Result<String> {
 fn fire(tx: &mut Tx<'_>) -> Result<Vec<Fired>> {
     tx.flush_events()?;
     let since = events::last(tx.conn)?;
-    fire::fire_due(tx, 1000, Bounds::default())?;
+    fire::fire_due(tx, 1000, QuotaLimits::default())?;
     tx.flush_events()?;
     let filter = EventFilter {
         since,

@@ -63,7 +63,7 @@ proptest! {
         (schedule, moves) in (rules(), moves())
     ) {
         let mut sandbox = Sandbox::new();
-        let rule = crate::schedule::rule::Rule::parse(
+        let rule = crate::model::schedule::rule::Rule::parse(
             &schedule.rule, schedule.timezone.as_deref().unwrap()).unwrap();
         add(&mut sandbox, schedule.clone());
         let mut slots = BTreeSet::new();
@@ -103,7 +103,7 @@ proptest! {
                 Move::Die => {
                     let before = all_but(&sandbox, "");
                     let died: Result<()> = sandbox.try_write(|tx| {
-                        fire::fire_due(tx, 100, Bounds::default())?;
+                        fire::fire_due(tx, 100, QuotaLimits::default())?;
                         Err(crate::Error::invalid("killed"))
                     });
                     prop_assert!(died.is_err());

@@ -5,9 +5,9 @@ use super::*;
 #[test]
 fn a_configuration_takes_along_only_what_it_brought() {
     let mut sandbox = Sandbox::new();
-    let of_file = |schedules: Vec<Schedule>| -> Vec<CheckedSchedule> {
+    let of_file = |schedules: Vec<Schedule>| -> Vec<ValidatedSchedule> {
         let checked = schedules.into_iter().map(|schedule| {
-            CheckedSchedule::new(schedule, Some("/a.toml"), &EnqueueLimits::default()).unwrap()
+            ValidatedSchedule::new(schedule, Some("/a.toml"), &EnqueueLimits::default()).unwrap()
         });
         checked.collect()
     };
@@ -22,7 +22,7 @@ fn a_configuration_takes_along_only_what_it_brought() {
         (vec!["c".into()], vec!["b".into()], vec!["a".into()])
     );
     let synced = sandbox.write(|tx| schedules::sync(tx, "/a.toml", &second));
-    assert_eq!(synced, crate::schedule::SchedulesSynced::default());
+    assert_eq!(synced, crate::model::schedule::SchedulesSynced::default());
     let synced = sandbox.write(|tx| schedules::sync(tx, "/a.toml", &[]));
     assert_eq!(synced.removed, ["b", "c"]);
     let left: Vec<String> = schedules::list(&sandbox.conn)
@@ -36,9 +36,9 @@ fn a_configuration_takes_along_only_what_it_brought() {
 #[test]
 fn a_configuration_leaves_alone_what_another_one_declares() {
     let mut sandbox = Sandbox::new();
-    let of = |file: &str, names: &[&str]| -> Vec<CheckedSchedule> {
+    let of = |file: &str, names: &[&str]| -> Vec<ValidatedSchedule> {
         let checked = names.iter().map(|name| {
-            CheckedSchedule::new(hourly(name), Some(file), &EnqueueLimits::default()).unwrap()
+            ValidatedSchedule::new(hourly(name), Some(file), &EnqueueLimits::default()).unwrap()
         });
         checked.collect()
     };
@@ -54,7 +54,7 @@ fn a_configuration_leaves_alone_what_another_one_declares() {
         )
     );
     let synced = sandbox.write(|tx| schedules::sync(tx, "/none", &[]));
-    assert_eq!(synced, crate::schedule::SchedulesSynced::default());
+    assert_eq!(synced, crate::model::schedule::SchedulesSynced::default());
     let synced = sandbox.write(|tx| schedules::sync(tx, "/ours", &[]));
     assert_eq!(synced.removed, ["a"]);
     let left = schedules::list(&sandbox.conn).unwrap();
@@ -69,14 +69,15 @@ fn a_configuration_leaves_alone_what_another_one_declares() {
 #[test]
 fn a_schedule_of_an_unknown_file_belongs_to_the_first_that_names_it() {
     let mut sandbox = Sandbox::new();
-    let of_file =
-        vec![CheckedSchedule::new(hourly("a"), Some("/ours"), &EnqueueLimits::default()).unwrap()];
+    let of_file = vec![
+        ValidatedSchedule::new(hourly("a"), Some("/ours"), &EnqueueLimits::default()).unwrap(),
+    ];
     sandbox.write(|tx| schedules::sync(tx, "/ours", &of_file));
     sandbox.sql("UPDATE jobq_schedule SET declared_by = NULL");
     sandbox.write(|tx| schedules::sync(tx, "/other", &[]));
     assert_eq!(get(&sandbox, "a").declared_by, None);
     let synced = sandbox.write(|tx| schedules::sync(tx, "/ours", &of_file));
-    assert_eq!(synced, crate::schedule::SchedulesSynced::default());
+    assert_eq!(synced, crate::model::schedule::SchedulesSynced::default());
     assert_eq!(get(&sandbox, "a").declared_by.as_deref(), Some("/ours"));
     let synced = sandbox.write(|tx| schedules::sync(tx, "/ours", &[]));
     assert_eq!(synced.removed, ["a"]);

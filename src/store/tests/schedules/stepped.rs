@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::clock::ClockReading;
-use crate::store::clock_step;
+use crate::store::upkeep::clock_step;
 
 #[test]
 fn a_clock_an_hour_or_ten_years_ahead_means_missed_slots_and_no_flood() {

@@ -1,0 +1,127 @@
+//! A job's whole life in bulk: enqueued many at a time, then drained.
+
+use std::time::Duration;
+
+use crate::bench::floor::Floor;
+use crate::bench::process::written_bytes;
+use crate::bench::setup::{KIND, Noop, PAYLOAD_BYTES, Setup, noop, payload};
+use crate::{Error, Queue, Result, Until, clock};
+
+/// How many jobs, and how they are enqueued.
+#[derive(Clone, Copy, Debug)]
+pub struct Load {
+    /// In all.
+    pub jobs: usize,
+    /// Jobs enqueued in one transaction; raw SQLite also takes so many at once when it drains.
+    pub chunk: usize,
+}
+
+/// What so many jobs cost from their first moment to their last.
+#[derive(Clone, Copy, Debug)]
+pub struct Life {
+    /// To enqueue them all.
+    pub enqueue: Duration,
+    /// To claim, run and finish them all.
+    pub drain: Duration,
+    /// What was written to the disk meanwhile, where the kernel says it.
+    pub written_bytes: Option<u64>,
+}
+
+/// Enqueues and drains with jobq: five workers, a handler that does nothing.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn life_of_queue(setup: &Setup, load: Load) -> Result<Life> {
+    let scratch = setup.scratch()?;
+    let queue = setup.open(&scratch.path().join("queue.db"))?;
+    let written = written_bytes();
+    let enqueue = enqueue(&queue, load)?;
+    let drain = drain(&queue, load.jobs)?;
+    // The log is moved into the file when it is closed: that belongs to what is written.
+    drop(queue);
+    Ok(Life {
+        enqueue,
+        drain,
+        written_bytes: since(written),
+    })
+}
+
+/// The same inserts and updates in a plain loop over raw SQLite.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn life_of_floor(setup: &Setup, load: Load) -> Result<Life> {
+    let scratch = setup.scratch()?;
+    let floor = Floor::create(&scratch.path().join("floor.db"), setup.durability)?;
+    let written = written_bytes();
+    let enqueue = floor.enqueue(load.jobs, &payload(PAYLOAD_BYTES))?;
+    let drain = floor.drain()?;
+    drop(floor);
+    Ok(Life {
+        enqueue,
+        drain,
+        written_bytes: since(written),
+    })
+}
+
+/// Drains so many jobs that do nothing; from before the runner's start until after its end.
+///
+/// # Errors
+/// The file cannot be written, or not all of them were completed.
+pub fn drain(queue: &Queue, jobs: usize) -> Result<Duration> {
+    let runner = queue.runner().kind(KIND, Noop).until(Until::Drained);
+    let began = clock::instant();
+    let ended = runner.start()?.wait()?;
+    let took = began.elapsed();
+    if ended.stats.completed == jobs as u64 {
+        Ok(took)
+    } else {
+        Err(Error::wrong_state(format!(
+            "{} of {jobs} jobs were completed",
+            ended.stats.completed
+        )))
+    }
+}
+
+/// Only the calls count: making the jobs is the application's.
+fn enqueue(queue: &Queue, load: Load) -> Result<Duration> {
+    let job = noop(PAYLOAD_BYTES);
+    let mut took = Duration::ZERO;
+    let mut left = load.jobs;
+    while left > 0 {
+        let jobs = vec![job.clone(); load.chunk.min(left)];
+        left -= jobs.len();
+        let began = clock::instant();
+        queue.enqueue_many(jobs)?;
+        took += began.elapsed();
+    }
+    Ok(took)
+}
+
+fn since(before: Option<u64>) -> Option<u64> {
+    Some(written_bytes()?.saturating_sub(before?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Durability, State};
+
+    #[test]
+    fn all_jobs_live_to_their_end_in_both() {
+        let folder = tempfile::tempdir().unwrap();
+        let setup = Setup::new(folder.path(), Queue::options(), Durability::Normal);
+        let load = Load {
+            jobs: 700,
+            chunk: 300,
+        };
+        for life in [life_of_queue, life_of_floor] {
+            let life = life(&setup, load).unwrap();
+            assert!(life.enqueue > Duration::ZERO && life.drain > Duration::ZERO);
+        }
+        let queue = Queue::open(folder.path().join("kept.db")).unwrap();
+        enqueue(&queue, load).unwrap();
+        assert!(drain(&queue, load.jobs + 1).is_err(), "one is missing");
+        assert_eq!(queue.counts().unwrap().get(State::Completed), 700);
+    }
+}

@@ -1,0 +1,81 @@
+//! Where and how is measured, and the jobs that it is measured with.
+
+use std::path::{Path, PathBuf};
+
+use crate::bench::scratch::Scratch;
+use crate::{Context, Durability, Handler, NewJob, Outcome, Queue, QueueOptions, Result};
+
+/// The length of the usual payload's JSON text.
+pub const PAYLOAD_BYTES: usize = 200;
+
+/// The kind of jobs that do nothing.
+pub(super) const KIND: &str = "noop";
+
+/// A folder on the disk that is measured, and what a reply means for power cuts.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    folder: PathBuf,
+    options: QueueOptions,
+    pub(super) durability: Durability,
+}
+
+impl Setup {
+    /// The folder must be there; what is made in it is removed after each measurement.
+    pub fn new(folder: impl Into<PathBuf>, options: QueueOptions, durability: Durability) -> Setup {
+        Setup {
+            folder: folder.into(),
+            options: options.durability(durability),
+            durability,
+        }
+    }
+
+    /// A folder for one measurement.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn scratch(&self) -> Result<Scratch> {
+        Scratch::new_in(&self.folder)
+    }
+
+    /// Opens a file as it is measured.
+    ///
+    /// # Errors
+    /// As [`QueueOptions::open`].
+    pub fn open(&self, path: &Path) -> Result<Queue> {
+        self.options.clone().open(path)
+    }
+}
+
+/// JSON text of this length, at least the two quotes.
+pub fn payload(bytes: usize) -> String {
+    format!("\"{}\"", "x".repeat(bytes.saturating_sub(2)))
+}
+
+/// Adds so many jobs of a kind that does nothing, in transactions of a thousand.
+///
+/// # Errors
+/// As [`Queue::enqueue_many`].
+pub fn fill(queue: &Queue, jobs: usize, like: impl Fn(NewJob) -> NewJob) -> Result<()> {
+    const CHUNK: usize = 1000;
+    let job = noop(PAYLOAD_BYTES);
+    let mut left = jobs;
+    while left > 0 {
+        let chunk = CHUNK.min(left);
+        queue.enqueue_many((0..chunk).map(|_| like(job.clone())))?;
+        left -= chunk;
+    }
+    Ok(())
+}
+
+pub(super) fn noop(payload_bytes: usize) -> NewJob {
+    NewJob::new(KIND).payload_json(payload(payload_bytes))
+}
+
+/// The handler of jobs that do nothing.
+pub(super) struct Noop;
+
+impl Handler for Noop {
+    fn run(&self, _: &Context) -> Outcome {
+        Outcome::Done(None)
+    }
+}

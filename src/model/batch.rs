@@ -1,0 +1,24 @@
+//! A batch of jobs that were enqueued together and are remembered by their content.
+
+use crate::model::id::JobId;
+
+/// The jobs of a batch: they were added in one transaction and have consecutive numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The first job.
+    pub first: JobId,
+    /// The last job.
+    pub last: JobId,
+}
+
+impl Batch {
+    /// How many jobs it had.
+    pub fn len(&self) -> u64 {
+        u64::try_from(self.last.0 - self.first.0 + 1).unwrap_or(0)
+    }
+
+    /// Never: an empty batch is not kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}

@@ -1,0 +1,369 @@
+//! What is asked for: a job with its options.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::model::family::ChildPolicy;
+use crate::model::id::JobId;
+use crate::model::job::{AttemptRef, Job, LabelRefs};
+use crate::model::json;
+use crate::model::name::DEFAULT_QUEUE;
+use crate::model::priority::Priority;
+use crate::model::retry::{Backoff, Jitter};
+
+/// When a new job may run, or by when it must have begun.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum When {
+    /// As soon as a worker is free.
+    #[default]
+    Now,
+    /// After this long, whatever the wall clock does meanwhile. Once the machine has been started again
+    /// it is the moment that this was by the wall clock.
+    In(Duration),
+    /// From this moment of the wall clock on.
+    At(Timestamp),
+}
+
+impl From<Duration> for When {
+    fn from(wait: Duration) -> When {
+        When::In(wait)
+    }
+}
+
+impl From<Timestamp> for When {
+    fn from(moment: Timestamp) -> When {
+        When::At(moment)
+    }
+}
+
+/// A job to be enqueued: kind, payload and options. What is not set takes its default.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub(crate) kind: String,
+    pub(crate) payload: Result<String, String>,
+    pub(crate) queue: String,
+    pub(crate) priority: Priority,
+    pub(crate) when: When,
+    pub(crate) max_retries: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) retry_delay: Option<Duration>,
+    pub(crate) jitter: Option<Jitter>,
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) deadline: Option<When>,
+    pub(crate) unique: Option<UniqueKey>,
+    pub(crate) unique_for: Option<Duration>,
+    pub(crate) on_duplicate: OnDuplicate,
+    pub(crate) after: Vec<JobId>,
+    pub(crate) after_any: Vec<JobId>,
+    pub(crate) parent: Option<Parent>,
+    pub(crate) child_policy: Option<ChildPolicy>,
+    pub(crate) finalize: bool,
+    pub(crate) key: Option<String>,
+    pub(crate) key_limit: Option<u32>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+    pub(crate) labels: Option<Box<LabelRefs>>,
+}
+
+/// What a job is unique by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum UniqueKey {
+    Named(String),
+    KindAndPayload,
+}
+
+/// Whose child a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parent {
+    pub(crate) job: JobId,
+    /// The attempt that spawns it: it must complete, or the child is called off.
+    pub(crate) spawned_by: Option<AttemptRef>,
+}
+
+/// What happens when a job's unique key is taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum OnDuplicate {
+    /// The job that has it stays as it is, and its number is returned.
+    #[default]
+    Keep,
+    /// Where that job does not run yet, payload and options of the new one take the place of its own;
+    /// its number is returned. One that has begun keeps its own, and the new ones are dropped:
+    /// [`Enqueued::replaced`](crate::Enqueued) tells.
+    Replace,
+    /// Where that job does not run yet, as `Replace`. Where it has begun, the new one runs once more
+    /// after it, however it ends. At most one waits for that: as long as it waits, payload and options
+    /// of the latest take the place of its own.
+    Rerun,
+    /// It is an error: [`Error::is_duplicate`](crate::Error::is_duplicate).
+    Reject,
+}
+
+impl OnDuplicate {
+    /// All there are, the usual first.
+    pub const ALL: [OnDuplicate; 4] = [
+        OnDuplicate::Keep,
+        OnDuplicate::Replace,
+        OnDuplicate::Rerun,
+        OnDuplicate::Reject,
+    ];
+
+    /// The lower-case name used in JSON and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            OnDuplicate::Keep => "keep",
+            OnDuplicate::Replace => "replace",
+            OnDuplicate::Rerun => "rerun",
+            OnDuplicate::Reject => "reject",
+        }
+    }
+}
+
+impl NewJob {
+    /// A job of this kind with the payload `null`.
+    pub fn new(kind: impl Into<String>) -> NewJob {
+        NewJob {
+            kind: kind.into(),
+            payload: Ok("null".to_owned()),
+            queue: DEFAULT_QUEUE.to_owned(),
+            priority: Priority::default(),
+            when: When::default(),
+            max_retries: None,
+            backoff: None,
+            retry_delay: None,
+            jitter: None,
+            timeout: None,
+            deadline: None,
+            unique: None,
+            unique_for: None,
+            on_duplicate: OnDuplicate::default(),
+            after: Vec::new(),
+            after_any: Vec::new(),
+            parent: None,
+            child_policy: None,
+            finalize: false,
+            key: None,
+            key_limit: None,
+            tenant: None,
+            tags: BTreeMap::new(),
+            labels: None,
+        }
+    }
+
+    /// A typed job with the [options](Job::options) of its type. A payload that cannot be written as JSON is reported when the job is enqueued.
+    pub fn of<J: Job>(job: &J) -> NewJob {
+        job.options(NewJob::new(J::KIND).payload(job))
+    }
+
+    /// The payload, from anything that serde can write as JSON. What cannot be written is reported when the
+    /// job is enqueued, and so is a number that JSON has not: NaN or an infinity.
+    #[must_use]
+    pub fn payload(mut self, payload: &impl Serialize) -> NewJob {
+        let json = json::write(payload).map_err(|error| error.to_string());
+        self.payload = json.and_then(checked);
+        self
+    }
+
+    /// The payload as JSON text, kept letter for letter. Text that is no JSON is reported when the
+    /// job is enqueued, and so is what other JSON readers refuse: half of a surrogate pair (`"\ud800"`),
+    /// a number beyond a double (`1e400`), more than 100 arrays and objects in each other.
+    #[must_use]
+    pub fn payload_json(mut self, json: impl Into<String>) -> NewJob {
+        self.payload = checked(json.into());
+        self
+    }
+
+    /// The queue; `default` unless set.
+    #[must_use]
+    pub fn queue(mut self, queue: impl Into<String>) -> NewJob {
+        self.queue = queue.into();
+        self
+    }
+
+    /// The priority within the queue.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> NewJob {
+        self.priority = priority;
+        self
+    }
+
+    /// When it may run.
+    #[must_use]
+    pub fn when(mut self, when: When) -> NewJob {
+        self.when = when;
+        self
+    }
+
+    /// Not before `delay` has passed.
+    #[must_use]
+    pub fn delay(self, delay: Duration) -> NewJob {
+        self.when(When::In(delay))
+    }
+
+    /// Maximum retries after the first attempt; default: 3.
+    #[must_use]
+    pub fn max_retries(mut self, retries: u32) -> NewJob {
+        self.max_retries = Some(retries);
+        self
+    }
+
+    /// How the wait between tries grows; exponential unless set.
+    #[must_use]
+    pub fn backoff(mut self, backoff: Backoff) -> NewJob {
+        self.backoff = Some(backoff);
+        self
+    }
+
+    /// The first wait between tries; zero retries at once.
+    #[must_use]
+    pub fn retry_delay(mut self, delay: Duration) -> NewJob {
+        self.retry_delay = Some(delay);
+        self
+    }
+
+    /// Whether chance lengthens the waits a little.
+    #[must_use]
+    pub fn jitter(mut self, jitter: Jitter) -> NewJob {
+        self.jitter = Some(jitter);
+        self
+    }
+
+    /// How long one attempt may take; without it the kind's or the runner's default holds.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> NewJob {
+        self.timeout = Some(timeout);
+        self
+    }
+
+    /// Cancelled unless an attempt has begun by this moment, or within this duration of being enqueued,
+    /// whatever the wall clock does meanwhile; a group has begun once nothing keeps its children.
+    #[must_use]
+    pub fn deadline(mut self, deadline: impl Into<When>) -> NewJob {
+        self.deadline = Some(deadline.into());
+        self
+    }
+
+    /// At most one live job has this key; see [`NewJob::on_duplicate`] for what happens to a second.
+    #[must_use]
+    pub fn unique(mut self, key: impl Into<String>) -> NewJob {
+        self.unique = Some(UniqueKey::Named(key.into()));
+        self
+    }
+
+    /// At most one live job of this kind has this payload. The order of the payload's keys, its white
+    /// space and its escapes do not matter; numbers are compared as they are written: `1`, `1.0` and
+    /// `1e0` are three.
+    #[must_use]
+    pub fn unique_by_payload(mut self) -> NewJob {
+        self.unique = Some(UniqueKey::KindAndPayload);
+        self
+    }
+
+    /// The unique key stays taken for this long after the job has ended.
+    #[must_use]
+    pub fn unique_for(mut self, window: Duration) -> NewJob {
+        self.unique_for = Some(window);
+        self
+    }
+
+    /// What happens when the unique key is taken; the job that has it is kept unless set.
+    #[must_use]
+    pub fn on_duplicate(mut self, on_duplicate: OnDuplicate) -> NewJob {
+        self.on_duplicate = on_duplicate;
+        self
+    }
+
+    /// Runs once all of these jobs have completed. When one of them fails or is cancelled, so is this.
+    #[must_use]
+    pub fn after(mut self, jobs: impl IntoIterator<Item = JobId>) -> NewJob {
+        self.after.extend(jobs);
+        self
+    }
+
+    /// Runs once all of these jobs are final, however they ended.
+    #[must_use]
+    pub fn after_any(mut self, jobs: impl IntoIterator<Item = JobId>) -> NewJob {
+        self.after_any.extend(jobs);
+        self
+    }
+
+    /// The job is a child of this live one, which completes once all its children have. Children run
+    /// when their parent's own part is done. See [`Context::spawn_child`](crate::Context::spawn_child)
+    /// for a parent's own handler.
+    #[must_use]
+    pub fn parent(mut self, parent: JobId) -> NewJob {
+        self.parent = Some(Parent {
+            job: parent,
+            spawned_by: None,
+        });
+        self
+    }
+
+    /// A child that a running attempt spawns: it runs once that attempt has completed, and is called
+    /// off where the attempt ends otherwise, so that a retry doubles nothing. It cannot name the
+    /// attempt's job among those it runs [after](NewJob::after) besides.
+    #[must_use]
+    pub fn spawned(mut self, parent: JobId, by: AttemptRef) -> NewJob {
+        self.parent = Some(Parent {
+            job: parent,
+            spawned_by: Some(by),
+        });
+        self
+    }
+
+    /// What a child's failure means for this job; it fails once all are final unless set.
+    #[must_use]
+    pub fn child_policy(mut self, policy: ChildPolicy) -> NewJob {
+        self.child_policy = Some(policy);
+        self
+    }
+
+    /// The handler is called once more when all children are final:
+    /// [`Context::phase`](crate::Context::phase) tells it.
+    #[must_use]
+    pub fn finalize(mut self) -> NewJob {
+        self.finalize = true;
+        self
+    }
+
+    /// The concurrency key: of the jobs with the same one, only so many run at once as it has
+    /// [key_limit](NewJob::key_limit); the others are blocked and follow in order.
+    #[must_use]
+    pub fn key(mut self, key: impl Into<String>) -> NewJob {
+        self.key = Some(key.into());
+        self
+    }
+
+    /// How many jobs of the concurrency key run at once, from now on, at most 1000; 1 where nobody has said.
+    #[must_use]
+    pub fn key_limit(mut self, key_limit: u32) -> NewJob {
+        self.key_limit = Some(key_limit);
+        self
+    }
+
+    /// The tenant that owns the job.
+    #[must_use]
+    pub fn tenant(mut self, tenant: impl Into<String>) -> NewJob {
+        self.tenant = Some(tenant.into());
+        self
+    }
+
+    /// A tag to find it by.
+    #[must_use]
+    pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> NewJob {
+        self.tags.insert(name.into(), value.into());
+        self
+    }
+}
+
+/// JSON that every reader can read.
+fn checked(text: String) -> Result<String, String> {
+    match json::check(&text) {
+        Ok(()) => Ok(text),
+        Err(error) => Err(error.to_string()),
+    }
+}

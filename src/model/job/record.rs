@@ -1,0 +1,201 @@
+//! What the file says of a job.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::model::family::{Children, PrerequisiteRule};
+use crate::model::id::{JobId, RunnerId, WorkerId};
+use crate::model::job::Job;
+use crate::model::priority::Priority;
+use crate::model::retry::RetryPolicy;
+use crate::model::state::{State, WaitReason};
+use crate::{Error, Result};
+
+/// What enqueuing a job gave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Enqueued {
+    /// The job's number.
+    pub id: JobId,
+    /// `pending`, or `scheduled` where it is for later.
+    pub state: State,
+    /// Whether an equal job was there already and this is its number.
+    pub duplicate: bool,
+    /// Whether that job has taken over the payload and options of this one:
+    /// [`OnDuplicate::Replace`](crate::OnDuplicate::Replace), and it did not run. Left out of JSON
+    /// where it has not.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub replaced: bool,
+    /// The job after which this one runs once more: [`OnDuplicate::Rerun`](crate::OnDuplicate::Rerun),
+    /// and that one has begun. The number is then that of the job that waits, which is new unless it
+    /// was `replaced`. Left out of JSON where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rerun_of: Option<JobId>,
+}
+
+impl Enqueued {
+    /// Whether the call has added the job.
+    pub fn is_new(&self) -> bool {
+        !self.duplicate || (self.rerun_of.is_some() && !self.replaced)
+    }
+}
+
+/// A job as the file has it.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct JobRecord {
+    /// Its number.
+    pub id: JobId,
+    /// Which handler it is for.
+    pub kind: String,
+    /// Its queue.
+    pub queue: String,
+    /// Where it is now.
+    pub state: State,
+    /// Why it waits, while it is scheduled.
+    pub wait_reason: Option<WaitReason>,
+    /// Its priority within its queue.
+    pub priority: Priority,
+    /// The payload.
+    pub payload: Box<RawValue>,
+    /// What it left behind.
+    pub result: Option<Box<RawValue>>,
+    /// What its last failed attempt said.
+    pub error: Option<String>,
+    /// How far its handler says it is.
+    pub progress: Option<Progress>,
+    /// The number of its latest attempt; 0 before the first.
+    pub attempt: u32,
+    /// How many retries it has used.
+    pub retries: u32,
+    /// How many runners went down with it.
+    pub crashes: u32,
+    /// When and how often it is tried again.
+    pub retry: RetryPolicy,
+    /// How long one attempt may take, where the job says so itself.
+    pub timeout: Option<Duration>,
+    /// When it is due, while it is scheduled.
+    pub run_at: Option<Timestamp>,
+    /// Whether somebody has asked a running attempt to stop.
+    pub cancel_requested: bool,
+    /// When it was enqueued.
+    pub created_at: Timestamp,
+    /// When anything of it last changed.
+    pub updated_at: Timestamp,
+    /// When its latest attempt was claimed.
+    pub started_at: Option<Timestamp>,
+    /// When it became final.
+    pub finished_at: Option<Timestamp>,
+    /// The runner that holds it, or held it last.
+    pub runner: Option<RunnerId>,
+    /// The worker that runs it, once that is known.
+    pub worker: Option<WorkerId>,
+    /// The tenant that owns the job.
+    pub tenant: Option<String>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+    /// Its unique key.
+    pub unique_key: Option<String>,
+    /// Its concurrency key.
+    pub key: Option<String>,
+    /// By when an attempt must have begun.
+    pub deadline: Option<Timestamp>,
+    /// Whose child it is.
+    pub parent: Option<JobId>,
+    /// Its children, where it has or had any.
+    pub children: Option<Children>,
+    /// The jobs that it waits or waited for.
+    pub depends_on: Vec<Prerequisite>,
+}
+
+impl JobRecord {
+    /// How many retries are left.
+    pub fn retries_left(&self) -> u32 {
+        self.retry.max_retries.saturating_sub(self.retries)
+    }
+
+    /// The payload as a typed job.
+    ///
+    /// # Errors
+    /// The kind is another, or the payload does not fit the type.
+    pub fn decode<J: Job>(&self) -> Result<J> {
+        if self.kind != J::KIND {
+            return Err(Error::invalid(format!(
+                "job {} is of kind '{}', not '{}'",
+                self.id,
+                self.kind,
+                J::KIND
+            )));
+        }
+        serde_json::from_str(self.payload.get())
+            .map_err(|error| Error::invalid(format!("the payload of job {}: {error}", self.id)))
+    }
+}
+
+/// An attempt as it names itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptRef {
+    /// The job.
+    pub job: JobId,
+    /// The number of the attempt.
+    pub attempt: u32,
+}
+
+/// A job that another waits or waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Prerequisite {
+    /// The job.
+    pub job: JobId,
+    /// What it has to come to.
+    pub rule: PrerequisiteRule,
+    /// Whether it has.
+    pub met: bool,
+}
+
+/// How far a running job is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Progress {
+    /// 0 to 100.
+    pub percent: Option<f64>,
+    /// Units done.
+    pub processed: Option<u64>,
+    /// Units in all.
+    pub total: Option<u64>,
+    /// What it is doing.
+    pub message: Option<String>,
+}
+
+impl Progress {
+    /// A percentage, cut to 0..=100.
+    pub fn percent(percent: f64) -> Progress {
+        Progress {
+            percent: Some(percent.clamp(0.0, 100.0)),
+            ..Progress::default()
+        }
+    }
+
+    /// So many units of so many; the percentage follows.
+    pub fn of(processed: u64, total: u64) -> Progress {
+        let percent = if total == 0 {
+            100.0
+        } else {
+            processed as f64 * 100.0 / total as f64
+        };
+        Progress {
+            processed: Some(processed),
+            total: Some(total),
+            ..Progress::percent(percent)
+        }
+    }
+
+    /// Adds what the job is doing.
+    #[must_use]
+    pub fn message(mut self, message: impl Into<String>) -> Progress {
+        self.message = Some(message.into());
+        self
+    }
+}

@@ -1,0 +1,464 @@
+//! What an attempt ends with, and what then becomes of the job: one pure function for all endings.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::model::retry::RetryPolicy;
+
+/// A job that has taken down its runner this often fails.
+pub const MAX_CRASHES: u32 = 3;
+
+/// What a handler's attempt ended with.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It worked; the JSON text is the job's result.
+    Done(Option<String>),
+    /// It did not work, another try may. `after` overrides the job's own backoff.
+    Retry {
+        /// What went wrong.
+        error: String,
+        /// How long to wait before the next try.
+        after: Option<Duration>,
+    },
+    /// It did not work and never will.
+    Fail {
+        /// What went wrong.
+        error: String,
+    },
+    /// Not now: call again later. Costs no retry.
+    Snooze(Snooze),
+    /// It stopped because it was asked to.
+    Cancelled,
+    /// The system had too little for it just now: no descriptors, processes or memory. The job goes back
+    /// free of charge, and its runner takes fewer jobs at a time for a while.
+    OutOfResources {
+        /// What there was too little of.
+        error: String,
+    },
+}
+
+/// Until when a job sleeps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Snooze {
+    /// For this long, whatever the wall clock does meanwhile.
+    For(Duration),
+    /// Until this moment of the wall clock.
+    Until(Timestamp),
+}
+
+/// Why a running attempt was told to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum CancelReason {
+    /// Somebody cancelled the job.
+    Requested = 1,
+    /// The attempt took longer than it may.
+    Timeout = 2,
+    /// The runner shuts down.
+    Shutdown = 3,
+    /// Another runner has taken the job over; nothing that this attempt reports counts any more.
+    ClaimLost = 4,
+}
+
+impl CancelReason {
+    pub(crate) fn from_code(code: u8) -> Option<CancelReason> {
+        use CancelReason::*;
+        [Requested, Timeout, Shutdown, ClaimLost]
+            .into_iter()
+            .find(|reason| *reason as u8 == code)
+    }
+}
+
+/// How an attempt came to its end.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Ending {
+    /// The handler returned, on its own or after it was told to stop.
+    Returned {
+        outcome: Outcome,
+        told: Option<CancelReason>,
+    },
+    /// The handler panicked.
+    Panicked {
+        message: String,
+        told: Option<CancelReason>,
+    },
+    /// The handler did not return in the grace time after it was told to stop.
+    Abandoned { told: CancelReason },
+    /// The runner went away while the attempt ran; the excuse is what explains that without the job.
+    RunnerLost { excuse: Option<&'static str> },
+}
+
+impl Ending {
+    /// How the attempt ended, for the log of its runner: `failed: exit code 3`.
+    pub(crate) fn said(&self) -> String {
+        let (what, told) = match self {
+            Ending::Returned { outcome, told } => (outcome.said(), *told),
+            Ending::Panicked { message, told } => (format!("panicked: {message}"), *told),
+            Ending::Abandoned { told } => ("did not stop".to_owned(), Some(*told)),
+            Ending::RunnerLost { .. } => ("was lost with its runner".to_owned(), None),
+        };
+        match told {
+            Some(reason) => format!("was told to stop ({reason:?}) and {what}"),
+            None => what,
+        }
+    }
+}
+
+impl Outcome {
+    fn said(&self) -> String {
+        match self {
+            Outcome::Done(_) => "completed".to_owned(),
+            Outcome::Retry { error, .. } => format!("failed: {error}"),
+            Outcome::Fail { error } => format!("failed for good: {error}"),
+            Outcome::Snooze(_) => "was snoozed".to_owned(),
+            Outcome::Cancelled => "stopped as it was asked to".to_owned(),
+            Outcome::OutOfResources { error } => format!("was given back: {error}"),
+        }
+    }
+}
+
+/// What is left of a job's tries.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    pub(crate) policy: RetryPolicy,
+    pub(crate) retries: u32,
+    pub(crate) crashes: u32,
+    pub(crate) timeout: Option<Duration>,
+}
+
+/// What becomes of the job.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    Complete {
+        result: Option<String>,
+    },
+    Fail {
+        error: String,
+    },
+    /// Try again after the wait; one retry is spent.
+    Retry {
+        error: String,
+        after: Duration,
+    },
+    Snooze(Snooze),
+    Cancel,
+    /// Back to pending, as if it had not been claimed. Costs nothing.
+    GiveBack {
+        why: Cow<'static, str>,
+    },
+    /// Back to pending after its runner was lost; one crash is spent.
+    Recover {
+        error: String,
+    },
+}
+
+/// Decides what becomes of a job whose attempt ended so. `chance` is a random number in `0.0..1.0`.
+pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
+    match ending {
+        Ending::Returned {
+            outcome: Outcome::Done(result),
+            ..
+        } => Verdict::Complete { result },
+        Ending::Returned {
+            outcome: Outcome::Fail { error },
+            told,
+        } => match told {
+            Some(CancelReason::Requested) => Verdict::Cancel,
+            _ => Verdict::Fail { error },
+        },
+        Ending::Returned {
+            outcome: Outcome::Snooze(snooze),
+            told,
+        } => match told {
+            Some(CancelReason::Requested) => Verdict::Cancel,
+            _ => Verdict::Snooze(snooze),
+        },
+        Ending::Returned {
+            outcome: Outcome::Retry { error, after },
+            told,
+        } => stopped(told, budget, chance).unwrap_or_else(|| retry(error, after, budget, chance)),
+        Ending::Returned {
+            outcome: Outcome::Cancelled,
+            told,
+        } => stopped(told, budget, chance).unwrap_or(Verdict::Cancel),
+        Ending::Panicked { message, told } => stopped(told, budget, chance)
+            .unwrap_or_else(|| retry(format!("panicked: {message}"), None, budget, chance)),
+        Ending::Abandoned { told } => {
+            stopped(Some(told), budget, chance).unwrap_or(Verdict::Cancel)
+        }
+        Ending::Returned {
+            outcome: Outcome::OutOfResources { error },
+            told,
+        } => stopped(told, budget, chance).unwrap_or(Verdict::GiveBack { why: error.into() }),
+        Ending::RunnerLost { excuse: Some(why) } => Verdict::GiveBack { why: why.into() },
+        Ending::RunnerLost { excuse: None } => runner_lost(budget),
+    }
+}
+
+/// The verdict on an attempt that ended because it was told to.
+fn stopped(told: Option<CancelReason>, budget: &Budget, chance: f64) -> Option<Verdict> {
+    Some(match told? {
+        CancelReason::Requested => Verdict::Cancel,
+        CancelReason::Timeout => {
+            let limit = budget.timeout.unwrap_or_default();
+            retry(
+                format!("timed out after {}", Spelled(limit)),
+                None,
+                budget,
+                chance,
+            )
+        }
+        CancelReason::Shutdown => Verdict::GiveBack {
+            why: "the runner was shut down".into(),
+        },
+        CancelReason::ClaimLost => Verdict::GiveBack {
+            why: "the claim was lost".into(),
+        },
+    })
+}
+
+fn retry(error: String, after: Option<Duration>, budget: &Budget, chance: f64) -> Verdict {
+    if budget.retries >= budget.policy.max_retries {
+        return Verdict::Fail { error };
+    }
+    let after = after.unwrap_or_else(|| budget.policy.delay(budget.retries + 1, chance));
+    Verdict::Retry { error, after }
+}
+
+fn runner_lost(budget: &Budget) -> Verdict {
+    let crashes = budget.crashes + 1;
+    if crashes >= MAX_CRASHES {
+        return Verdict::Fail {
+            error: format!(
+                "its runner was lost {crashes} times while it ran; this job may be the cause"
+            ),
+        };
+    }
+    Verdict::Recover {
+        error: format!("its runner was lost while it ran ({crashes} of {MAX_CRASHES})"),
+    }
+}
+
+/// A duration as people write it: `1h 30m`, `2.5s`, `40ms`.
+pub(crate) struct Spelled(pub(crate) Duration);
+
+impl fmt::Display for Spelled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ms = self.0.as_millis();
+        let (days, hours, minutes) = (ms / 86_400_000, ms / 3_600_000 % 24, ms / 60_000 % 60);
+        let seconds = (ms % 60_000) as f64 / 1000.0;
+        let mut parts = Vec::new();
+        for (count, unit) in [(days, "d"), (hours, "h"), (minutes, "m")] {
+            if count > 0 {
+                parts.push(format!("{count}{unit}"));
+            }
+        }
+        if ms < 1000 {
+            parts.push(format!("{ms}ms"));
+        } else if seconds > 0.0 {
+            parts.push(format!("{seconds}s"));
+        }
+        f.pad(&parts.join(" "))
+    }
+}
+
+/// What cancelling a job did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cancelled {
+    /// It did not run: it is cancelled.
+    Now,
+    /// It runs: its attempt has been asked to stop.
+    Requested,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::retry::{Backoff, Jitter};
+
+    fn budget(retries: u32, crashes: u32) -> Budget {
+        let policy = RetryPolicy {
+            max_retries: 2,
+            backoff: Backoff::Fixed,
+            delay: Duration::from_secs(7),
+            jitter: Jitter::Off,
+        };
+        Budget {
+            policy,
+            retries,
+            crashes,
+            timeout: Some(Duration::from_secs(90)),
+        }
+    }
+
+    fn failed(told: Option<CancelReason>) -> Ending {
+        Ending::Returned {
+            outcome: Outcome::Retry {
+                error: "no".into(),
+                after: None,
+            },
+            told,
+        }
+    }
+
+    #[test]
+    fn a_failed_try_is_retried_until_its_retries_are_spent() {
+        let again = Verdict::Retry {
+            error: "no".into(),
+            after: Duration::from_secs(7),
+        };
+        assert_eq!(judge(failed(None), &budget(0, 0), 0.5), again);
+        assert_eq!(judge(failed(None), &budget(1, 0), 0.5), again);
+        assert_eq!(
+            judge(failed(None), &budget(2, 0), 0.5),
+            Verdict::Fail { error: "no".into() }
+        );
+    }
+
+    #[test]
+    fn a_handlers_own_delay_overrides_the_backoff() {
+        let outcome = Outcome::Retry {
+            error: "no".into(),
+            after: Some(Duration::ZERO),
+        };
+        let verdict = judge(
+            Ending::Returned {
+                outcome,
+                told: None,
+            },
+            &budget(0, 0),
+            0.5,
+        );
+        assert_eq!(
+            verdict,
+            Verdict::Retry {
+                error: "no".into(),
+                after: Duration::ZERO
+            }
+        );
+    }
+
+    #[test]
+    fn an_attempt_that_a_shutdown_interrupted_costs_nothing() {
+        for ending in [
+            failed(Some(CancelReason::Shutdown)),
+            Ending::Abandoned {
+                told: CancelReason::Shutdown,
+            },
+            Ending::Returned {
+                outcome: Outcome::Cancelled,
+                told: Some(CancelReason::Shutdown),
+            },
+        ] {
+            assert!(matches!(
+                judge(ending, &budget(2, 2), 0.5),
+                Verdict::GiveBack { .. }
+            ));
+        }
+    }
+
+    #[test]
+    fn an_attempt_that_found_too_little_of_something_costs_nothing_unless_it_was_told_to_stop() {
+        let ending = |told| Ending::Returned {
+            outcome: Outcome::OutOfResources {
+                error: "no descriptors".into(),
+            },
+            told,
+        };
+        let why = "no descriptors".into();
+        assert_eq!(
+            judge(ending(None), &budget(2, 2), 0.5),
+            Verdict::GiveBack { why }
+        );
+        let told = Some(CancelReason::Requested);
+        assert_eq!(judge(ending(told), &budget(2, 2), 0.5), Verdict::Cancel);
+    }
+
+    #[test]
+    fn what_was_done_counts_even_when_it_was_told_to_stop() {
+        let ending = Ending::Returned {
+            outcome: Outcome::Done(None),
+            told: Some(CancelReason::Requested),
+        };
+        assert_eq!(
+            judge(ending, &budget(0, 0), 0.5),
+            Verdict::Complete { result: None }
+        );
+    }
+
+    #[test]
+    fn a_cancelled_attempt_is_cancelled_however_it_ends() {
+        let told = Some(CancelReason::Requested);
+        for ending in [
+            failed(told),
+            Ending::Panicked {
+                message: "x".into(),
+                told,
+            },
+            Ending::Returned {
+                outcome: Outcome::Fail { error: "x".into() },
+                told,
+            },
+            Ending::Abandoned {
+                told: CancelReason::Requested,
+            },
+        ] {
+            assert_eq!(judge(ending, &budget(0, 0), 0.5), Verdict::Cancel);
+        }
+    }
+
+    #[test]
+    fn a_timeout_is_a_failed_try_that_names_the_limit() {
+        let ending = Ending::Abandoned {
+            told: CancelReason::Timeout,
+        };
+        let Verdict::Retry { error, .. } = judge(ending, &budget(0, 0), 0.5) else {
+            panic!("not retried")
+        };
+        assert_eq!(error, "timed out after 1m 30s");
+    }
+
+    #[test]
+    fn the_third_crash_fails_the_job_and_the_first_two_cost_no_retry() {
+        assert!(matches!(
+            judge(Ending::RunnerLost { excuse: None }, &budget(2, 0), 0.5),
+            Verdict::Recover { .. }
+        ));
+        assert!(matches!(
+            judge(Ending::RunnerLost { excuse: None }, &budget(2, 1), 0.5),
+            Verdict::Recover { .. }
+        ));
+        assert!(matches!(
+            judge(Ending::RunnerLost { excuse: None }, &budget(0, 2), 0.5),
+            Verdict::Fail { .. }
+        ));
+    }
+
+    #[test]
+    fn a_crash_that_something_else_explains_costs_nothing_however_often_it_comes() {
+        let excuse = Some("the machine was restarted while it ran");
+        assert!(matches!(
+            judge(Ending::RunnerLost { excuse }, &budget(2, 2), 0.5),
+            Verdict::GiveBack { .. }
+        ));
+    }
+
+    #[test]
+    fn durations_are_spelled_as_people_write_them() {
+        for (ms, text) in [
+            (0, "0ms"),
+            (40, "40ms"),
+            (2500, "2.5s"),
+            (60_000, "1m"),
+            (5_400_000, "1h 30m"),
+        ] {
+            assert_eq!(Spelled(Duration::from_millis(ms)).to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! How long a job waits before its next try.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+
+/// No wait between tries is longer than this.
+pub const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
+
+/// How the wait grows with the number of retries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+#[non_exhaustive]
+pub enum Backoff {
+    /// No wait at all.
+    None = 0,
+    /// The same wait each time.
+    Fixed = 1,
+    /// 1, 2, 3 … times the retry delay.
+    Linear = 2,
+    /// 1, 4, 9 … times the retry delay.
+    Quadratic = 3,
+    /// 1, 2, 4, 8 … times the retry delay.
+    #[default]
+    Exponential = 4,
+}
+
+impl Backoff {
+    /// Every backoff.
+    pub const ALL: [Backoff; 5] = [
+        Backoff::None,
+        Backoff::Fixed,
+        Backoff::Linear,
+        Backoff::Quadratic,
+        Backoff::Exponential,
+    ];
+
+    /// The retry delay used where none is given: 5 s, and 1 s for quadratic (1, 4, 9 s).
+    pub const fn default_delay(self) -> Duration {
+        match self {
+            Backoff::Quadratic => Duration::from_secs(1),
+            _ => Duration::from_secs(5),
+        }
+    }
+
+    /// The wait before retry number `retry` (from 1), without jitter, at most [`MAX_DELAY`].
+    pub fn delay(self, retry: u32, base: Duration) -> Duration {
+        let retry = retry.max(1);
+        let factor = match self {
+            Backoff::None => 0,
+            Backoff::Fixed => 1,
+            Backoff::Linear => retry,
+            Backoff::Quadratic => retry.saturating_mul(retry),
+            Backoff::Exponential => 1u32.checked_shl(retry - 1).unwrap_or(u32::MAX),
+        };
+        base.saturating_mul(factor).min(MAX_DELAY)
+    }
+
+    /// The lower-case name used in JSON and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Backoff::None => "none",
+            Backoff::Fixed => "fixed",
+            Backoff::Linear => "linear",
+            Backoff::Quadratic => "quadratic",
+            Backoff::Exponential => "exponential",
+        }
+    }
+
+    pub(crate) const fn code(self) -> i64 {
+        self as i64
+    }
+
+    pub(crate) fn from_code(code: i64) -> Option<Backoff> {
+        Backoff::ALL
+            .into_iter()
+            .find(|backoff| backoff.code() == code)
+    }
+}
+
+impl fmt::Display for Backoff {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Backoff {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Backoff, Error> {
+        Backoff::ALL
+            .into_iter()
+            .find(|backoff| backoff.as_str() == name)
+            .ok_or_else(|| {
+                Error::invalid(format!("unknown backoff '{name}'")).with_hint(format!(
+                    "backoffs are {}",
+                    Backoff::ALL.map(Backoff::as_str).join(", ")
+                ))
+            })
+    }
+}
+
+/// When and how often a job is tried again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How many tries may follow the first.
+    pub max_retries: u32,
+    /// How the wait grows.
+    pub backoff: Backoff,
+    /// The first wait; zero retries at once.
+    pub delay: Duration,
+    /// How much of a wait is left to chance.
+    pub jitter: Jitter,
+}
+
+/// Spreads retries out, so that jobs which failed together do not all come back together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Jitter {
+    /// The wait is exactly what the backoff says.
+    Off,
+    /// Up to a tenth is added.
+    #[default]
+    Tenth,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> RetryPolicy {
+        let backoff = Backoff::default();
+        RetryPolicy {
+            max_retries: 3,
+            backoff,
+            delay: backoff.default_delay(),
+            jitter: Jitter::default(),
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// The wait before retry number `retry` (from 1). `chance` is a random number in `0.0..1.0`.
+    pub fn delay(&self, retry: u32, chance: f64) -> Duration {
+        let delay = self.backoff.delay(retry, self.delay);
+        match self.jitter {
+            Jitter::Off => delay,
+            Jitter::Tenth => delay.saturating_add(delay.mul_f64(chance.clamp(0.0, 1.0) / 10.0)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn waits(backoff: Backoff) -> [u64; 4] {
+        let policy = RetryPolicy {
+            backoff,
+            delay: backoff.default_delay(),
+            jitter: Jitter::Off,
+            ..Default::default()
+        };
+        [1, 2, 3, 4].map(|retry| policy.delay(retry, 0.5).as_secs())
+    }
+
+    #[test]
+    fn each_backoff_waits_as_documented() {
+        assert_eq!(waits(Backoff::None), [0, 0, 0, 0]);
+        assert_eq!(waits(Backoff::Fixed), [5, 5, 5, 5]);
+        assert_eq!(waits(Backoff::Linear), [5, 10, 15, 20]);
+        assert_eq!(waits(Backoff::Quadratic), [1, 4, 9, 16]);
+        assert_eq!(waits(Backoff::Exponential), [5, 10, 20, 40]);
+    }
+
+    proptest! {
+        #[test]
+        fn waits_never_shrink_and_never_pass_the_cap(
+            retry in 1u32..10_000, base_ms in 0u64..10_000_000, chance in 0.0f64..1.0
+        ) {
+            let base = Duration::from_millis(base_ms);
+            for backoff in Backoff::ALL {
+                let policy = RetryPolicy { max_retries: 3, backoff, delay: base, jitter: Jitter::Off };
+                prop_assert!(policy.delay(retry, chance) <= policy.delay(retry + 1, chance));
+                prop_assert!(policy.delay(retry, chance) <= MAX_DELAY);
+                let jittered = RetryPolicy { jitter: Jitter::Tenth, ..policy }.delay(retry, chance);
+                prop_assert!(jittered >= policy.delay(retry, chance));
+                prop_assert!(jittered <= MAX_DELAY.mul_f64(1.1));
+            }
+        }
+    }
+}

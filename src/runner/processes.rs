@@ -1,0 +1,206 @@
+//! The processes of this machine, as far as the system shows them.
+
+#[cfg(target_os = "linux")]
+use rustix::io::Errno;
+#[cfg(target_os = "linux")]
+use rustix::process::Pid;
+#[cfg(target_os = "linux")]
+use rustix::process::PidfdFlags;
+#[cfg(target_os = "linux")]
+use rustix::process::Signal;
+#[cfg(target_os = "linux")]
+use rustix::process::kill_process;
+#[cfg(target_os = "linux")]
+use rustix::process::pidfd_open;
+#[cfg(target_os = "linux")]
+use rustix::process::pidfd_send_signal;
+
+/// A process, as `/proc/PID/stat` shows it.
+#[cfg(target_os = "linux")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) state: u8,
+    pub(crate) parent: i32,
+    pub(crate) pgid: i32,
+    pub(crate) session: i32,
+    /// When it was started: clock ticks since the machine was.
+    pub(crate) start_time: u64,
+    /// Where its environment ends in its memory: 0 while it is between two programs.
+    env_end: u64,
+}
+
+/// What distinguishes a process from all others since the machine was started: numbers are given
+/// again, but not with the same start.
+#[cfg(target_os = "linux")]
+pub(crate) type Identity = (i32, u64);
+
+#[cfg(target_os = "linux")]
+impl Process {
+    /// None where there is no such process, or none that may be seen.
+    pub(crate) fn read(pid: i32) -> Option<Process> {
+        Process::parse(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+    }
+
+    /// Whether it still does something: it is no zombie.
+    pub(crate) fn is_alive(&self) -> bool {
+        !matches!(self.state, b'Z' | b'X' | b'x')
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        (self.pid, self.start_time)
+    }
+
+    /// What its program was started with, each entry ended by a NUL; nothing where it may not be
+    /// looked at. None where that cannot be told yet: it is just becoming another program.
+    pub(crate) fn environ(&self) -> Option<Vec<u8>> {
+        let path = format!("/proc/{}/environ", self.pid);
+        // Twice: it may have become that program between the two looks.
+        for _ in 0..2 {
+            match std::fs::read(&path) {
+                Ok(environ) if environ.is_empty() => {}
+                Ok(environ) => return Some(environ),
+                Err(_) => return Some(Vec::new()),
+            }
+            if Process::read(self.pid)?.env_end == 0 {
+                return None;
+            }
+        }
+        Some(Vec::new())
+    }
+
+    /// Sends a signal to this process and to no other that has got its number meanwhile.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 1) else {
+            return;
+        };
+        // From here on the descriptor means whoever has the number now; so it is looked at again.
+        let sent = match pidfd_open(pid, PidfdFlags::empty()) {
+            Ok(process) if Process::is_still(self) => pidfd_send_signal(process, signal),
+            Ok(_) => return,
+            Err(Errno::NOSYS) if Process::is_still(self) => kill_process(pid, signal),
+            Err(error) => Err(error),
+        };
+        match sent {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => log::warn!("cannot send {signal:?} to process {}: {error}", self.pid),
+        }
+    }
+
+    fn is_still(&self) -> bool {
+        Process::read(self.pid).is_some_and(|now| now.start_time == self.start_time)
+    }
+
+    /// The name, in parentheses, may itself hold blanks, parentheses and any other bytes: what
+    /// counts begins behind the last closing one, with field 3.
+    fn parse(pid: i32, stat: &[u8]) -> Option<Process> {
+        let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+        let fields = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
+        let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
+        let field = |number: usize| fields.get(number - 3).copied();
+        Some(Process {
+            pid,
+            state: *field(3)?.as_bytes().first()?,
+            parent: field(4)?.parse().ok()?,
+            pgid: field(5)?.parse().ok()?,
+            session: field(6)?.parse().ok()?,
+            start_time: field(22)?.parse().ok()?,
+            env_end: field(51).map_or(Some(1), |end| end.parse().ok())?,
+        })
+    }
+}
+
+/// All processes that do something; zombies and the kernel's own are left out.
+#[cfg(target_os = "linux")]
+pub(crate) fn living() -> Vec<Process> {
+    const KERNEL: i32 = 2;
+    all()
+        .filter(|process| process.is_alive() && process.parent != KERNEL && process.pid != KERNEL)
+        .collect()
+}
+
+/// The children of a process, zombies as well.
+#[cfg(target_os = "linux")]
+pub(crate) fn with_parent(parent: i32) -> Vec<i32> {
+    let children = all().filter(|process| process.parent == parent);
+    children.map(|process| process.pid).collect()
+}
+
+#[cfg(target_os = "linux")]
+fn all() -> impl Iterator<Item = Process> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(Process::read)
+}
+
+/// When this process was started.
+#[cfg(target_os = "linux")]
+pub(crate) fn own_start_time() -> Option<u64> {
+    Process::read(own_pid()).map(|process| process.start_time)
+}
+
+/// Nobody asks for it where processes cannot be listed.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn own_start_time() -> Option<u64> {
+    None
+}
+
+#[cfg(target_os = "linux")]
+pub(crate) fn own_pid() -> i32 {
+    rustix::process::getpid().as_raw_nonzero().get()
+}
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_anything_in_it_confuses_nobody() {
+        let rest = "S 1 77 66 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2";
+        for name in ["sh", "a b", "x) R 1 2 3", "((", "\n) Z"] {
+            let process = Process::parse(5, format!("5 ({name}) {rest}\n").as_bytes()).unwrap();
+            let expected = Process {
+                pid: 5,
+                state: b'S',
+                parent: 1,
+                pgid: 77,
+                session: 66,
+                start_time: 98765,
+                env_end: 1,
+            };
+            assert_eq!(process, expected, "{name}");
+        }
+        assert!(Process::parse(5, b"5 (\xff) S 1 77 66 0").is_none());
+        assert!(Process::parse(5, b"").is_none());
+    }
+
+    #[test]
+    fn this_process_is_among_the_living_with_its_environment() {
+        let living = living();
+        let own = living.iter().find(|process| process.pid == own_pid());
+        let own = own.unwrap();
+        assert_eq!(Some(own.start_time), own_start_time());
+        assert!(own.is_still());
+        let path = std::env::var("PATH").unwrap();
+        let environ = String::from_utf8(own.environ().unwrap()).unwrap();
+        assert!(environ.contains(&format!("PATH={path}\0")));
+    }
+
+    #[test]
+    fn a_signal_is_not_sent_to_a_process_that_was_started_at_another_time() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("600")
+            .spawn()
+            .unwrap();
+        let process = Process::read(child.id() as i32).unwrap();
+        let other = Process {
+            start_time: process.start_time + 1,
+            ..process.clone()
+        };
+        other.signal(Signal::KILL);
+        assert!(child.try_wait().unwrap().is_none());
+        process.signal(Signal::KILL);
+        assert!(!child.wait().unwrap().success());
+    }
+}

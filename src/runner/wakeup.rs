@@ -1,0 +1,98 @@
+//! Between two turns: how long there is nothing to do, and what wakes the dispatcher before that.
+
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use crate::runner::dispatcher::Dispatcher;
+use crate::runner::handle::StopAsked;
+use crate::runner::in_flight::ENFORCE_EVERY;
+use crate::runner::shutdown::Phase;
+use crate::store::{FileWatch, LOOK_AGAIN, SAFETY_POLL};
+use crate::{clock, store};
+
+impl Dispatcher {
+    /// Sleeps until a report, a command, another process's change, a lost runner or a moment of the
+    /// agenda.
+    pub(crate) fn sleep(&mut self) {
+        let timeout = self.time_to_next();
+        self.lease.bell.fall_asleep();
+        if self.pool.reports().is_empty()
+            && (self.lease.outbox.is_empty() || self.room_for_commands() == 0)
+            && !timeout.is_zero()
+            && !self.stop_is_news()
+        {
+            let mut on = vec![self.lease.bell.as_fd()];
+            on.extend(self.watch.iter().map(AsFd::as_fd));
+            store::sleep_on(&on, timeout);
+        }
+        self.lease.bell.wake_up();
+        self.pending.looks = self.pending.looks.saturating_add(1);
+        if let Some(happened) = self.watch.as_ref().map(FileWatch::drain) {
+            self.pending.closed_lately |= happened.lock_closed;
+            if happened.log_written || happened.lock_closed || happened.file_gone {
+                self.pending.looks = 0;
+            }
+            self.pending.closed_lately &= self.pending.looks < LOOK_AGAIN.len();
+            self.pending.probe_locks |= self.pending.closed_lately;
+        } else {
+            self.pending.probe_locks = true;
+        }
+    }
+
+    fn stop_is_news(&self) -> bool {
+        match self.phase {
+            Phase::Running => self.signals.stop_asked() != StopAsked::No,
+            Phase::Stopping { .. } => self.signals.stop_asked() == StopAsked::Hurriedly,
+            _ => false,
+        }
+    }
+
+    /// How long there is nothing to do unless something happens.
+    fn time_to_next(&self) -> Duration {
+        let now = clock::instant();
+        let mut next = now
+            + LOOK_AGAIN
+                .get(self.pending.looks)
+                .copied()
+                .unwrap_or(SAFETY_POLL);
+        let mut at = |moment: Instant| next = next.min(moment);
+        if let Some(not_before) = self.pending.not_before {
+            at(not_before);
+        } else {
+            if self.pending.version.is_none()
+                || self.pending.has_writes()
+                || self.pending.more && self.has_room()
+            {
+                return Duration::ZERO;
+            }
+            at(self.pending.next_heartbeat);
+            if let Some(again) = self.scarcity.next(now) {
+                at(again);
+            }
+            if let Some(again) = self.aside.next() {
+                at(again);
+            }
+            if self.phase == Phase::Running {
+                at(self.pending.next_prune);
+            }
+        }
+        if let Phase::Stopping { until, end } | Phase::Cancelling { until, end } = self.phase {
+            at(if now < until { until } else { end });
+        }
+        if let Some(due_ms) = self
+            .pending
+            .next_due_ms
+            .filter(|_| self.pending.not_before.is_none())
+        {
+            let left_ms = due_ms - self.store.config.clock.now_ms();
+            at(now + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)));
+        }
+        let looked_at = self.enforced_at.unwrap_or(now);
+        for attempt in self.in_flight.values().chain(&self.orphans) {
+            at(self
+                .next_moment(attempt, now)
+                .max(looked_at + ENFORCE_EVERY));
+        }
+        next.saturating_duration_since(now)
+    }
+}

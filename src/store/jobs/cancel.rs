@@ -1,0 +1,94 @@
+//! Cancelling a job: by hand, or by a rule.
+
+use crate::model::event::EventKind;
+use crate::model::id::JobId;
+use crate::model::outcome::Cancelled;
+use crate::model::state::State;
+use crate::store::jobs::job_row;
+use crate::store::jobs::job_row::JobRow;
+use crate::store::jobs::transition::{OUTCOME_FORGET, OUTCOME_SET_ERROR, because, forget_error};
+use crate::store::sqlite::params;
+use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
+use crate::{Error, Result};
+
+statements! {
+    hot JOB_CANCEL_IF_NOT_RUNNING = "UPDATE jobq_job SET state = 7, finished_at = ?2, updated_at = ?2
+        WHERE id = ?1 AND state IN (0, 1, 2, 4)";
+    hot JOB_REQUEST_CANCEL_IF_RUNNING = "UPDATE jobq_job SET cancel = 1, updated_at = ?2 WHERE id = ?1 AND state = 3";
+    /// The result of an attempt that may yet complete stays.
+    hot OUTCOME_SET_REASON = "INSERT INTO jobq_outcome (job_id, error) VALUES (?1, ?2)
+        ON CONFLICT (job_id) DO UPDATE SET error = excluded.error";
+}
+
+/// Cancels a job because somebody asks for it.
+pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
+    let head = job_row::get(tx.conn, id)?;
+    if head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {} already",
+            head.state
+        )));
+    }
+    if head.state == State::Running {
+        request_cancel(tx, id, None)?;
+        return Ok(Cancelled::Requested);
+    }
+    cancel_now(tx, (id, &head), None)?;
+    Ok(Cancelled::Now)
+}
+
+/// Cancels a live job because of a rule: at once, or by asking its running attempt to stop.
+pub(crate) fn cancel_by_rule(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Result<()> {
+    let Some(head) = job_row::find(tx.conn, job)? else {
+        return Ok(());
+    };
+    if head.state == State::Running {
+        return request_cancel(tx, job, Some(reason));
+    }
+    if !head.state.is_final() {
+        tx.run(OUTCOME_SET_ERROR, params![job.0, reason])?;
+        cancel_now(tx, (job, &head), Some(reason))?;
+    }
+    Ok(())
+}
+
+/// Asks a running attempt to stop. Why is what the job is cancelled for; where somebody asks by hand
+/// that is no error, and neither is what an earlier attempt has failed by.
+pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId, reason: Option<&str>) -> Result<()> {
+    tx.asked_to_stop = true;
+    match reason {
+        Some(reason) => {
+            let mut set = tx.conn.prepare_cached(OUTCOME_SET_REASON)?;
+            set.execute(params![job.0, reason])?;
+        }
+        None => forget_error(tx, job)?,
+    }
+    tx.run(JOB_REQUEST_CANCEL_IF_RUNNING, params![job.0, tx.now_ms])?;
+    tx.append(NewEvent::job(EventKind::CancelRequested, job))
+}
+
+/// Cancels a live job that does not run.
+pub(crate) fn cancel_now(
+    tx: &mut Tx<'_>,
+    (job, head): (JobId, &JobRow),
+    reason: Option<&str>,
+) -> Result<()> {
+    tx.run(JOB_CANCEL_IF_NOT_RUNNING, params![job.0, tx.now_ms])?;
+    if head.state == State::Waiting {
+        tx.run(OUTCOME_FORGET, [job.0])?;
+    }
+    if reason.is_none() {
+        forget_error(tx, job)?;
+    }
+    tx.append(NewEvent::job(EventKind::Cancelled, job).text(because(reason)))?;
+    tx.counts.moved(head.queue, head.state, State::Cancelled);
+    tx.pending.ended(Ended {
+        job,
+        to: State::Cancelled,
+        flags: head.flags,
+        parent: head.parent,
+        children: ChildAction::Cancel,
+    });
+    Ok(())
+}

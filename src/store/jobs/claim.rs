@@ -1,0 +1,412 @@
+//! Claiming: which pending jobs go next, and taking them.
+
+use std::time::Duration;
+
+use crate::error::{Kind, Of};
+use crate::model::event::EventKind;
+use crate::model::family::Stage;
+use crate::model::flags::JobFlags;
+use crate::model::id::JobId;
+use crate::model::outcome::Budget;
+use crate::model::part::{Part, Parts};
+use crate::model::retry::{Backoff, Jitter, RetryPolicy};
+use crate::model::state::State;
+use crate::store::jobs::claim_queues::queues;
+use crate::store::jobs::fair_share::{FairShares, QueueShare};
+use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::jobs::{deadlines, families};
+use crate::store::sqlite::statement::{Statements, statements};
+use crate::store::sqlite::tx::{CountChanges, NewEvent, Tx};
+use crate::store::sqlite::types::ValueRef;
+use crate::store::sqlite::{CachedStatement, Connection, Row, params};
+use crate::{Error, Result};
+
+statements! {
+    hot QUEUE_IS_PAUSED = "SELECT paused_at IS NOT NULL FROM jobq_queue WHERE id = ?1";
+    hot JOB_PLACE_IF_PENDING = "SELECT queue_id, kind_id FROM jobq_job WHERE id = ?1 AND state = 2";
+    /// Read from the index alone, in its order.
+    hot JOBS_CLAIMABLE = "SELECT id, priority FROM jobq_job WHERE state = 2 AND queue_id = ?1 AND kind_id = ?2
+        ORDER BY priority DESC, id LIMIT ?3";
+    /// Looks at the rows as well: jobs that a lost runner had claimed ahead are few.
+    hot JOBS_CLAIMABLE_AHEAD = "SELECT id, priority FROM jobq_job WHERE state = 2 AND queue_id = ?1 AND kind_id = ?2
+        AND no_ahead = 0 ORDER BY priority DESC, id LIMIT ?3";
+    /// What the worker needs, read before the row changes: RETURNING would cost an ephemeral table and
+    /// a statement journal for each job.
+    hot JOB_TO_CLAIM = "SELECT j.attempt + 1, j.retries, j.crashes, j.max_retries, j.backoff, j.retry_delay_ms, j.jitter,
+            j.timeout_ms, p.payload, j.links, j.parent_id
+        FROM jobq_job j LEFT JOIN jobq_payload p ON p.job_id = j.id WHERE j.id = ?1 AND j.state = 2";
+    /// Every claim raises the attempt: the fence for whatever its worker reports.
+    hot JOB_CLAIM_IF_PENDING = "UPDATE jobq_job SET state = 3, attempt = attempt + 1, claim = ?2, runner_id = ?3,
+            worker = NULL, started_at = ?4, updated_at = ?4
+        WHERE id = ?1 AND state = 2";
+}
+
+/// Payloads that wait in the channel may take this much memory, and as much again in one claim.
+pub(crate) const PREFETCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// For whom a job is claimed. A crash charges only what was claimed for a free worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ClaimFor {
+    FreeWorker,
+    Prefetch,
+    /// To be failed at once, because nobody here has a handler: it never runs, and no limit holds.
+    NoWorker,
+}
+
+impl ClaimFor {
+    pub(crate) const fn code(self) -> i64 {
+        match self {
+            ClaimFor::FreeWorker | ClaimFor::NoWorker => 0,
+            ClaimFor::Prefetch => 1,
+        }
+    }
+}
+
+/// A kind that is wanted, and how many jobs of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KindCapacity {
+    pub(crate) kind: i64,
+    pub(crate) jobs: usize,
+}
+
+impl KindCapacity {
+    /// As many as there are.
+    pub(crate) const fn any(kind: i64) -> KindCapacity {
+        KindCapacity {
+            kind,
+            jobs: usize::MAX,
+        }
+    }
+}
+
+/// What a runner can take.
+#[derive(Clone, Debug)]
+pub(crate) struct ClaimRequest<'a> {
+    pub(crate) runner: i64,
+    /// The queues it serves; none: all.
+    pub(crate) queues: Option<&'a [i64]>,
+    /// The kinds it has handlers for.
+    pub(crate) kinds: &'a [KindCapacity],
+    pub(crate) claim_for: ClaimFor,
+    pub(crate) jobs: usize,
+    /// What is left alone.
+    pub(crate) aside: &'a Parts,
+}
+
+/// A job that this runner now holds.
+#[derive(Debug)]
+pub(crate) struct ClaimedJob {
+    pub(crate) id: JobId,
+    pub(crate) attempt: u32,
+    pub(crate) queue: i64,
+    pub(crate) kind: i64,
+    pub(crate) budget: Budget,
+    /// None where it cannot be read as text: the attempt fails alone.
+    pub(crate) payload: Option<String>,
+    pub(crate) flags: JobFlags,
+    pub(crate) parent: Option<JobId>,
+    /// Which part of a parent is due.
+    pub(crate) stage: Stage,
+}
+
+impl ClaimedJob {
+    pub(crate) fn held(&self, runner: i64) -> ClaimToken {
+        ClaimToken {
+            job: self.id,
+            attempt: self.attempt,
+            queue: self.queue,
+            runner,
+            flags: self.flags,
+            parent: self.parent,
+        }
+    }
+}
+
+/// Whether there is has_claimable that the request could take now: looks, and writes nothing.
+pub(crate) fn has_claimable(
+    conn: &Connection,
+    request: &ClaimRequest<'_>,
+    now_ms: i64,
+) -> Result<bool> {
+    for queue in queues(conn, request, &CountChanges::default())? {
+        if queue.contender(conn, request, now_ms)?.room == 0 {
+            continue;
+        }
+        for kind in request.kinds.iter().filter(|kind| kind.jobs > 0) {
+            if is_any_of(conn, request.aside, (queue.id, kind.kind)).of(Part::Queue(queue.id))? {
+                return Ok(true);
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn is_any_of(conn: &Connection, aside: &Parts, (queue, kind): (i64, i64)) -> Result<bool> {
+    let mut statement = conn.prepare_cached(JOBS_CLAIMABLE)?;
+    let mut rows = statement.query(params![queue, kind, 1 + aside.len() as i64])?;
+    while let Some(row) = rows.next()? {
+        if !aside.has(Part::Job(JobId(row.get(0)?))) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Whether there is has_claimable that the counters do not tell of: they are wrong then.
+pub(crate) fn has_uncounted(
+    conn: &Connection,
+    request: &ClaimRequest<'_>,
+    now_ms: i64,
+) -> Result<bool> {
+    let parts = request.aside.and(Part::Counters);
+    Ok(has_claimable(conn, request, now_ms)?
+        != has_claimable(
+            conn,
+            &ClaimRequest {
+                aside: &parts,
+                ..request.clone()
+            },
+            now_ms,
+        )?)
+}
+
+/// Takes as many jobs as the request says, or as there are and their queues' limits allow: by priority
+/// and age within a queue, by weight between queues.
+pub(crate) fn claim(
+    tx: &mut Tx<'_>,
+    request: &ClaimRequest<'_>,
+    shares: &mut FairShares,
+) -> Result<Vec<ClaimedJob>> {
+    let queues = queues(tx.conn, request, &tx.counts)?;
+    let mut contenders = Vec::with_capacity(queues.len());
+    for queue in &queues {
+        contenders.push(queue.contender(tx.conn, request, tx.now_ms)?);
+    }
+    let mut claiming = Claiming {
+        request,
+        taking: Taking::new(tx.conn, request)?,
+        kinds: request.kinds.to_vec(),
+        claimed: Vec::with_capacity(request.jobs.min(1024)),
+        bytes: 0,
+    };
+    while !contenders.is_empty() && !claiming.is_full() {
+        let split = shares.split(request.jobs - claiming.claimed.len(), &contenders);
+        let mut taken = Vec::with_capacity(contenders.len());
+        let mut left = Vec::with_capacity(contenders.len());
+        for (contender, share) in contenders.into_iter().zip(split) {
+            let jobs = claiming.take_from(tx, contender.queue, share)?;
+            taken.push((contender, jobs));
+            // Who had fewer than its share has no more; the others share what that leaves.
+            let room = contender.room - jobs;
+            if jobs == share && room > 0 {
+                left.push(QueueShare { room, ..contender });
+            }
+        }
+        shares.charge(&taken);
+        contenders = left;
+    }
+    if request.claim_for == ClaimFor::FreeWorker && !claiming.is_full() {
+        shares.rest();
+    }
+    let claimed = claiming.claimed;
+    for ring in queues.iter().filter_map(|queue| queue.ring) {
+        let starts = claimed.iter().filter(|job| job.queue == ring.queue);
+        ring.note(tx, starts.count()).of(Part::Queue(ring.queue))?;
+    }
+    Ok(claimed)
+}
+
+/// Takes this one job, whatever comes before it; none where it is not pending.
+pub(crate) fn claim_this(
+    tx: &mut Tx<'_>,
+    request: &ClaimRequest<'_>,
+    id: JobId,
+) -> Result<Option<ClaimedJob>> {
+    let place = tx.optional(JOB_PLACE_IF_PENDING, [id.0], |row| {
+        Ok(Candidate {
+            id: id.0,
+            queue: row.get(0)?,
+            kind: row.get(1)?,
+        })
+    })?;
+    match place {
+        Some(candidate) => Taking::new(tx.conn, request)?.take(tx, candidate),
+        None => Ok(None),
+    }
+}
+
+/// A claim under way.
+struct Claiming<'a, 'c> {
+    request: &'a ClaimRequest<'a>,
+    taking: Taking<'a, 'c>,
+    /// How many more of each kind it may take.
+    kinds: Vec<KindCapacity>,
+    claimed: Vec<ClaimedJob>,
+    /// Of payloads.
+    bytes: usize,
+}
+
+impl<'c> Claiming<'_, 'c> {
+    fn is_full(&self) -> bool {
+        let heavy = self.request.claim_for == ClaimFor::Prefetch && self.bytes >= PREFETCH_BYTES;
+        heavy || self.claimed.len() >= self.request.jobs
+    }
+
+    /// Takes the next jobs of a queue; how many there were.
+    fn take_from(&mut self, tx: &mut Tx<'c>, queue: i64, jobs: usize) -> Result<usize> {
+        let mut taken = 0;
+        let next = self.next_of(tx.conn, queue, jobs).of(Part::Queue(queue))?;
+        for (id, kind) in next {
+            if self.is_full() {
+                break;
+            }
+            taken += 1;
+            let part = Part::Job(JobId(id));
+            let job = self
+                .taking
+                .take(tx, Candidate { id, queue, kind })
+                .of(part)?;
+            let Some(job) = job else {
+                let error = "the index of what may run names it, and its row does not agree";
+                return Err(Error::new(Kind::Sqlite, error).of(part));
+            };
+            let payload = job.payload.as_ref();
+            self.bytes += payload.map_or(0, String::len);
+            self.claimed.push(job);
+            if let Some(room) = self.kinds.iter_mut().find(|room| room.kind == kind) {
+                room.jobs = room.jobs.saturating_sub(1);
+            }
+        }
+        Ok(taken)
+    }
+
+    /// The next jobs of a queue over all kinds of the request: each kind's are in order already.
+    fn next_of(&self, conn: &Connection, queue: i64, jobs: usize) -> Result<Vec<(i64, i64)>> {
+        if jobs == 0 {
+            return Ok(Vec::new());
+        }
+        let sql = match self.request.claim_for {
+            ClaimFor::Prefetch => JOBS_CLAIMABLE_AHEAD,
+            ClaimFor::FreeWorker | ClaimFor::NoWorker => JOBS_CLAIMABLE,
+        };
+        let mut statement = conn.prepare_cached(sql)?;
+        let mut found: Vec<(i64, i64, i64)> = Vec::with_capacity(jobs.min(1024));
+        for room in self.kinds.iter().filter(|room| room.jobs > 0) {
+            let aside = self.request.aside;
+            let limit = room.jobs.min(jobs).saturating_add(aside.len()) as i64;
+            let mut rows = statement.query(params![queue, room.kind, limit])?;
+            while let Some(row) = rows.next()? {
+                let id = row.get(0)?;
+                if !aside.has(Part::Job(JobId(id))) {
+                    found.push((-row.get::<_, i64>(1)?, id, room.kind));
+                }
+            }
+        }
+        if self.kinds.len() > 1 {
+            found.sort_unstable();
+        }
+        found.truncate(jobs);
+        Ok(found.into_iter().map(|(_, id, kind)| (id, kind)).collect())
+    }
+}
+
+pub(crate) fn is_paused(conn: &Connection, queue: i64) -> Result<bool> {
+    Ok(conn
+        .optional(QUEUE_IS_PAUSED, [queue], |row| row.get(0))?
+        .unwrap_or(false))
+}
+
+struct Candidate {
+    id: i64,
+    queue: i64,
+    kind: i64,
+}
+
+/// What is done for each job that is taken. It holds its statements: looking one up costs as much as
+/// a few columns.
+struct Taking<'a, 'c> {
+    request: &'a ClaimRequest<'a>,
+    read: CachedStatement<'c>,
+    write: CachedStatement<'c>,
+}
+
+impl<'a, 'c> Taking<'a, 'c> {
+    fn new(conn: &'c Connection, request: &'a ClaimRequest<'a>) -> Result<Taking<'a, 'c>> {
+        Ok(Taking {
+            request,
+            read: conn.prepare_cached(JOB_TO_CLAIM)?,
+            write: conn.prepare_cached(JOB_CLAIM_IF_PENDING)?,
+        })
+    }
+
+    fn take(&mut self, tx: &mut Tx<'_>, candidate: Candidate) -> Result<Option<ClaimedJob>> {
+        let Candidate { id, queue, kind } = candidate;
+        let request = self.request;
+        let mut rows = self.read.query([id])?;
+        let Some(row) = rows.next()? else {
+            return Ok(None);
+        };
+        let (attempt, budget) = (row.get(0)?, budget(row, 1));
+        let payload = match row.get_ref(8)? {
+            ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
+            _ => None,
+        };
+        let flags: JobFlags = row.get(9)?;
+        let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
+        drop(rows);
+        let is_late = request.aside.has(Part::Deadlines) && flags.has(JobFlags::DEADLINE);
+        if is_late && deadlines::is_over_by_row(tx, JobId(id))? {
+            return Ok(None);
+        }
+        let claim = params![id, request.claim_for.code(), request.runner, tx.now_ms];
+        if self.write.execute(claim)? == 0 {
+            return Ok(None);
+        }
+        let job = JobId(id);
+        let started = NewEvent {
+            attempt: Some(attempt),
+            runner: Some(request.runner),
+            ..NewEvent::job(EventKind::Started, job)
+        };
+        tx.append(started)?;
+        tx.counts.moved(queue, State::Pending, State::Running);
+        Ok(Some(ClaimedJob {
+            id: job,
+            attempt,
+            queue,
+            kind,
+            budget,
+            payload,
+            flags,
+            parent,
+            stage: families::stage(tx.conn, job, flags)?,
+        }))
+    }
+}
+
+/// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.
+pub(crate) fn budget(row: &Row<'_>, at: usize) -> Budget {
+    // What somebody else has written there may be has_claimable; one such row must block nobody.
+    let number = |column| row.get::<_, i64>(column).ok();
+    let count = |column| {
+        let count = number(column).unwrap_or(0).max(0);
+        u32::try_from(count).unwrap_or(u32::MAX)
+    };
+    let duration = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs());
+    Budget {
+        policy: RetryPolicy {
+            max_retries: count(at + 2),
+            backoff: number(at + 3)
+                .and_then(Backoff::from_code)
+                .unwrap_or_default(),
+            delay: duration(number(at + 4).unwrap_or(0)),
+            jitter: match number(at + 5) {
+                Some(0) => Jitter::Off,
+                _ => Jitter::Tenth,
+            },
+        },
+        retries: count(at),
+        crashes: count(at + 1),
+        timeout: number(at + 6).map(duration),
+    }
+}

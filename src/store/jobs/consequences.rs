@@ -1,0 +1,54 @@
+//! What follows when a job ends: its unique key and its concurrency slot become free, the jobs that need it
+//! are released or cancelled, its children end with it, its parent counts it.
+//!
+//! A job that ends is put on a list; the list is worked off in the same transaction, without recursion,
+//! however long the chain. So a change of state and all that follows from it is one commit.
+
+use crate::Result;
+use crate::error::Of;
+use crate::model::flags::JobFlags;
+use crate::model::part::Part;
+use crate::store::jobs::{concurrency_slots, deadlines, dependencies, families, unique};
+use crate::store::sqlite::tx::{ChildAction, Ended, Tx};
+
+/// Works off what has ended, and what ends by that.
+pub(crate) fn follow(tx: &mut Tx<'_>) -> Result<()> {
+    loop {
+        while let Some(ended) = tx.pending.next_ended() {
+            let part = Part::Job(ended.job);
+            if !tx.is_aside(part) {
+                after(tx, ended).of(part)?;
+            }
+        }
+        let Some((parent, change)) = tx.pending.next_family() else {
+            return Ok(());
+        };
+        let part = Part::Job(parent);
+        if !tx.is_aside(part) {
+            families::apply(tx, parent, change).of(part)?;
+        }
+    }
+}
+
+fn after(tx: &mut Tx<'_>, ended: Ended) -> Result<()> {
+    let Ended { job, to, flags, .. } = ended;
+    if flags.has(JobFlags::UNIQUE) {
+        unique::release(tx, job)?;
+    }
+    if flags.has(JobFlags::KEY) {
+        concurrency_slots::leave(tx, job)?;
+    }
+    if flags.has(JobFlags::DEADLINE) {
+        deadlines::disarm(tx, job)?;
+    }
+    if flags.has(JobFlags::NEEDED) {
+        dependencies::ended(tx, job, to)?;
+    }
+    if flags.has(JobFlags::FAMILY) && ended.children == ChildAction::Cancel {
+        families::cancel_children(tx, job, to)?;
+    }
+    if let Some(parent) = ended.parent {
+        tx.pending.child_ended(parent, job, to);
+    }
+    Ok(())
+}

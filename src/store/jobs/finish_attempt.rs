@@ -1,0 +1,469 @@
+//! Ending an attempt: what becomes of the job, fenced by (job, running, attempt).
+
+use std::time::Duration;
+
+use crate::fault::Fault;
+use crate::model::due::Due;
+use crate::model::event::{AttemptEnd, EventKind};
+use crate::model::family::Stage;
+use crate::model::flags::JobFlags;
+use crate::model::id::JobId;
+use crate::model::job::When;
+use crate::model::outcome::{Snooze, Verdict};
+use crate::model::state::{State, WaitReason};
+use crate::store::jobs::enqueue::Spawned;
+use crate::store::jobs::transition::{OUTCOME_FORGET, OUTCOME_SET_ERROR};
+use crate::store::jobs::{
+    cancel, concurrency_slots, deadlines, dependencies, families, job_row, transition,
+};
+use crate::store::sqlite::params;
+use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
+use crate::{Result, fault};
+
+statements! {
+    hot JOB_FINISH_IF_HELD = "UPDATE jobq_job SET state = ?3, finished_at = ?4, updated_at = ?4,
+            worker = coalesce(?5, worker), cancel = NULL
+        WHERE id = ?1 AND state = 3 AND attempt = ?2 AND links = ?6";
+    /// A parent's own part is done.
+    hot JOB_WAIT_IF_HELD = "UPDATE jobq_job SET state = 4, updated_at = ?3, worker = coalesce(?4, worker)
+        WHERE id = ?1 AND state = 3 AND attempt = ?2";
+    hot JOB_CANCEL_TAKE = "UPDATE jobq_job SET cancel = NULL WHERE id = ?1 AND cancel = 1";
+    /// Not where somebody has asked to cancel: that request must not be lost in a retry.
+    hot JOB_SCHEDULE_IF_HELD = "UPDATE jobq_job SET state = 0, wait_reason = ?3, run_at = ?4, wait_fixed = ?5,
+            retries = retries + ?6, updated_at = ?7, worker = coalesce(?8, worker)
+        WHERE id = ?1 AND state = 3 AND attempt = ?2 AND cancel IS NULL";
+    /// Back to pending; see [`JOB_SCHEDULE_IF_HELD`] for the last term.
+    hot JOB_RETURN_IF_HELD = "UPDATE jobq_job SET state = 2, crashes = crashes + ?3, no_ahead = max(no_ahead, ?4),
+            updated_at = ?5
+        WHERE id = ?1 AND state = 3 AND attempt = ?2 AND cancel IS NULL";
+    /// What `jobq result` stored during the attempt stays.
+    hot OUTCOME_SET_RESULT = "INSERT INTO jobq_outcome (job_id, result) VALUES (?1, ?2)
+        ON CONFLICT (job_id) DO UPDATE SET result = coalesce(result, excluded.result), error = NULL";
+    cold JOB_ATTEMPT = "SELECT attempt FROM jobq_job WHERE id = ?1";
+}
+
+/// The attempt that is to be ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ClaimToken {
+    pub(crate) job: JobId,
+    pub(crate) attempt: u32,
+    pub(crate) queue: i64,
+    pub(crate) runner: i64,
+    /// The rules it is under, as the claim found them.
+    pub(crate) flags: JobFlags,
+    pub(crate) parent: Option<JobId>,
+}
+
+/// What is known of the attempt besides its verdict.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AttemptMeasures {
+    pub(crate) worker: Option<u32>,
+    pub(crate) took: Option<Duration>,
+    pub(crate) exit_code: Option<i32>,
+    pub(crate) cpu_ms: Option<u64>,
+    pub(crate) max_rss_bytes: Option<u64>,
+}
+
+/// Whether a job that comes back may be claimed ahead again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PrefetchAgain {
+    Yes,
+    Never,
+}
+
+/// Ends an attempt; the state that its job went to. Where the attempt no longer holds the job, an
+/// event says so and nothing else happens.
+pub(crate) fn finish(
+    tx: &mut Tx<'_>,
+    held: &ClaimToken,
+    verdict: &Verdict,
+    measured: &AttemptMeasures,
+) -> Result<Option<State>> {
+    finish_with(tx, held, (verdict, &Spawned::default()), measured)
+}
+
+/// The same for an attempt that has spawned jobs: they are added if it has completed.
+pub(crate) fn finish_with(
+    tx: &mut Tx<'_>,
+    held: &ClaimToken,
+    (verdict, spawned): (&Verdict, &Spawned),
+    measured: &AttemptMeasures,
+) -> Result<Option<State>> {
+    let held = &unfenced(tx, *held)?;
+    let due = due_of(verdict, tx.now_ms);
+    let Some((to, flags)) = change(tx, held, measured, (verdict, due.as_ref(), spawned))? else {
+        return not_held(tx, held, measured);
+    };
+    // A request to cancel wins over another try.
+    let is_cancelled = to == State::Cancelled;
+    let kind = match to {
+        State::Cancelled => EventKind::Cancelled,
+        State::Waiting => EventKind::Waiting,
+        _ => kind_of(verdict),
+    };
+    let error = error_of(verdict);
+    let end = AttemptEnd {
+        error: error.map(str::to_owned),
+        exit_code: measured.exit_code,
+        cpu_ms: measured.cpu_ms,
+        max_rss_bytes: measured.max_rss_bytes,
+        run_at_ms: due.filter(|_| !is_cancelled).map(|due| due.run_at_ms),
+    };
+    let is_error = !matches!(verdict, Verdict::GiveBack { .. });
+    clear_result(tx, held, to, error.filter(|_| is_error))?;
+    append_end(tx, held, measured, (kind, &end))?;
+    tx.counts.moved(held.queue, State::Running, to);
+    let left = ClaimToken { flags, ..*held };
+    match to {
+        State::Waiting => return own_part_done(tx, &left, spawned).map(Some),
+        State::Completed => spawned.add(tx)?,
+        State::Scheduled | State::Pending => tried(tx, &left, to)?,
+        _ => {}
+    }
+    if to.is_final() {
+        has_ended(tx, &left, to);
+    }
+    Ok(Some(to))
+}
+
+/// For what is written before the job's row, which names the attempt itself, has changed.
+fn is_held(tx: &Tx<'_>, held: &ClaimToken) -> Result<bool> {
+    let head = job_row::find(tx.conn, held.job)?;
+    Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
+}
+
+/// Changes the job's row; none where it is not held. Else where it went, and the bits it had.
+fn change(
+    tx: &mut Tx<'_>,
+    held: &ClaimToken,
+    measured: &AttemptMeasures,
+    (verdict, due, spawned): (&Verdict, Option<&Due>, &Spawned),
+) -> Result<Option<(State, JobFlags)>> {
+    let state = match (verdict, due) {
+        (Verdict::Complete { result }, _) => {
+            if spawned.founds_family && is_held(tx, held)? {
+                families::create(tx, held.job, held.parent, spawned.family)?;
+            }
+            return complete(tx, held, measured, result.as_deref());
+        }
+        (Verdict::Fail { .. }, _) => return finish_row(tx, held, measured, State::Failed),
+        (Verdict::Retry { .. }, Some(due)) => {
+            schedule(tx, held, measured, (WaitReason::Retry, due))?
+        }
+        (Verdict::Snooze(_), Some(due)) => schedule(tx, held, measured, (WaitReason::Snooze, due))?,
+        (Verdict::GiveBack { .. }, _) => give_back(tx, held, PrefetchAgain::Yes, 0)?,
+        (Verdict::Recover { .. }, _) => give_back(tx, held, PrefetchAgain::Yes, 1)?,
+        (Verdict::Cancel | Verdict::Retry { .. } | Verdict::Snooze(_), _) => None,
+    };
+    match state {
+        // While the attempt ran others may have begun to wait for it.
+        Some(state) => Ok(Some((state, job_row::get(tx.conn, held.job)?.flags))),
+        None => finish_row(tx, held, measured, State::Cancelled),
+    }
+}
+
+/// The job is under rules and has ended: what follows is done before the transaction is.
+fn has_ended(tx: &mut Tx<'_>, held: &ClaimToken, to: State) {
+    tx.pending.ended(Ended {
+        job: held.job,
+        to,
+        flags: held.flags,
+        parent: held.parent,
+        children: if to == State::Completed {
+            ChildAction::LeaveAlone
+        } else {
+            ChildAction::Cancel
+        },
+    });
+}
+
+/// An attempt that had begun has ended, and the job will be tried again.
+fn tried(tx: &mut Tx<'_>, held: &ClaimToken, to: State) -> Result<()> {
+    if held.flags.has(JobFlags::DEADLINE) {
+        deadlines::begun(tx, held.job)?;
+    }
+    if held.flags.has(JobFlags::NEEDED) {
+        dependencies::attempt_undone(tx, held.job)?;
+    }
+    if held.flags.has(JobFlags::KEY) && to == State::Scheduled {
+        concurrency_slots::leave(tx, held.job)?;
+    }
+    Ok(())
+}
+
+/// A parent's own part is done: its children may run. Where somebody has asked to cancel it meanwhile
+/// that comes afterwards: what it has done is done, and a retry does it no second time.
+fn own_part_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Result<State> {
+    families::set_stage(tx, held.job, Stage::Children)?;
+    if held.flags.has(JobFlags::DEADLINE) {
+        deadlines::begun(tx, held.job)?;
+    }
+    if held.flags.has(JobFlags::KEY) {
+        concurrency_slots::leave(tx, held.job)?;
+    }
+    if held.flags.has(JobFlags::NEEDED) {
+        dependencies::own_part_done(tx, held.job)?;
+    }
+    spawned.add(tx)?;
+    tx.pending.family(held.job);
+    let is_asked = tx.run(JOB_CANCEL_TAKE, [held.job.0])? == 1;
+    if !is_asked {
+        return Ok(State::Waiting);
+    }
+    let head = job_row::get(tx.conn, held.job)?;
+    cancel::cancel_now(tx, (held.job, &head), None)?;
+    Ok(State::Cancelled)
+}
+
+/// When the next attempt is due, where one has to wait.
+fn due_of(verdict: &Verdict, now_ms: i64) -> Option<Due> {
+    match verdict {
+        Verdict::Retry { after, .. } => Some(due_at(When::In(*after), now_ms)),
+        Verdict::Snooze(snooze) => Some(snoozed_until(*snooze, now_ms)),
+        _ => None,
+    }
+}
+
+fn kind_of(verdict: &Verdict) -> EventKind {
+    match verdict {
+        Verdict::Complete { .. } => EventKind::Completed,
+        Verdict::Fail { .. } => EventKind::Failed,
+        Verdict::Cancel => EventKind::Cancelled,
+        Verdict::Retry { .. } => EventKind::Retry,
+        Verdict::Snooze(_) => EventKind::Snoozed,
+        Verdict::GiveBack { .. } => EventKind::Returned,
+        Verdict::Recover { .. } => EventKind::Recovered,
+    }
+}
+
+fn error_of(verdict: &Verdict) -> Option<&str> {
+    match verdict {
+        Verdict::Fail { error } | Verdict::Retry { error, .. } | Verdict::Recover { error } => {
+            Some(error)
+        }
+        Verdict::GiveBack { why } => Some(why),
+        Verdict::Complete { .. } | Verdict::Cancel | Verdict::Snooze(_) => None,
+    }
+}
+
+/// What an attempt that did not complete had stored as its result is nobody's.
+fn clear_result(tx: &Tx<'_>, held: &ClaimToken, to: State, error: Option<&str>) -> Result<()> {
+    if let Some(error) = error {
+        tx.run(OUTCOME_SET_ERROR, params![held.job.0, error])?;
+    } else if !matches!(to, State::Completed | State::Waiting) {
+        tx.run(OUTCOME_FORGET, [held.job.0])?;
+    }
+    Ok(())
+}
+
+/// The attempt as it is, unless a test has taken the fence away.
+fn unfenced(tx: &Tx<'_>, held: ClaimToken) -> Result<ClaimToken> {
+    if !fault::is_on(Fault::NoFence) {
+        return Ok(held);
+    }
+    let attempt = tx
+        .conn
+        .query_row(JOB_ATTEMPT, [held.job.0], |row| row.get(0))?;
+    Ok(ClaimToken { attempt, ..held })
+}
+
+/// Gives back what was claimed ahead and never begun: free of charge.
+pub(crate) fn return_unbegun(
+    tx: &mut Tx<'_>,
+    held: &ClaimToken,
+    again: PrefetchAgain,
+) -> Result<Option<State>> {
+    let (to, flags) = match give_back(tx, held, again, 0)? {
+        Some(to) => (to, job_row::get(tx.conn, held.job)?.flags),
+        None => match finish_row(tx, held, &AttemptMeasures::default(), State::Cancelled)? {
+            Some(ended) => ended,
+            None => return not_held(tx, held, &AttemptMeasures::default()),
+        },
+    };
+    let kind = if to == State::Cancelled {
+        EventKind::Cancelled
+    } else {
+        EventKind::Returned
+    };
+    append_end(
+        tx,
+        held,
+        &AttemptMeasures::default(),
+        (kind, &AttemptEnd::default()),
+    )?;
+    tx.counts.moved(held.queue, State::Running, to);
+    if to.is_final() {
+        has_ended(tx, &ClaimToken { flags, ..*held }, to);
+        return Ok(Some(to));
+    }
+    if flags.has(JobFlags::DEADLINE) {
+        deadlines::arm_again(tx, held.job)?;
+    }
+    // Of what a lost runner had claimed ahead nobody knows whether it had just begun.
+    tx.run(OUTCOME_FORGET, [held.job.0])?;
+    if flags.has(JobFlags::NEEDED) {
+        dependencies::attempt_undone(tx, held.job)?;
+    }
+    Ok(Some(to))
+}
+
+fn complete(
+    tx: &mut Tx<'_>,
+    held: &ClaimToken,
+    measured: &AttemptMeasures,
+    result: Option<&str>,
+) -> Result<Option<(State, JobFlags)>> {
+    let ended = finish_row(tx, held, measured, State::Completed)?;
+    // A first attempt without a result has left nothing to clear either.
+    let is_done = matches!(ended, Some((State::Completed | State::Waiting, _)));
+    if is_done && (result.is_some() || held.attempt > 1) {
+        tx.run(OUTCOME_SET_RESULT, params![held.job.0, result])?;
+    } else if is_done && held.parent.is_some() {
+        // A rule has asked it to stop, perhaps.
+        transition::forget_error(tx, held.job)?;
+    }
+    Ok(ended)
+}
+
+/// Ends the job. What the claim knew of its rules is checked by the same statement, which costs a job
+/// without any nothing; others may have begun to wait for it, or become its children, since.
+fn finish_row(
+    tx: &Tx<'_>,
+    held: &ClaimToken,
+    measured: &AttemptMeasures,
+    to: State,
+) -> Result<Option<(State, JobFlags)>> {
+    if !held.flags.has(JobFlags::FAMILY) && finish_if_linked(tx, held, measured, (to, held.flags))?
+    {
+        return Ok(Some((to, held.flags)));
+    }
+    let Some(head) = job_row::find(tx.conn, held.job)? else {
+        return Ok(None);
+    };
+    if head.state != State::Running || head.attempt != held.attempt {
+        return Ok(None);
+    }
+    let flags = head.flags;
+    if to == State::Completed && families::goes_on(tx, held.job, flags)? {
+        let waits = wait(tx, held, measured)?;
+        return Ok(waits.then_some((State::Waiting, flags)));
+    }
+    let ended = finish_if_linked(tx, held, measured, (to, flags))?;
+    Ok(ended.then_some((to, flags)))
+}
+
+fn finish_if_linked(
+    tx: &Tx<'_>,
+    held: &ClaimToken,
+    measured: &AttemptMeasures,
+    (to, flags): (State, JobFlags),
+) -> Result<bool> {
+    let changed = tx.run(
+        JOB_FINISH_IF_HELD,
+        params![
+            held.job.0,
+            held.attempt,
+            to.code(),
+            tx.now_ms,
+            measured.worker,
+            flags
+        ],
+    )?;
+    Ok(changed == 1)
+}
+
+fn wait(tx: &Tx<'_>, held: &ClaimToken, measured: &AttemptMeasures) -> Result<bool> {
+    let waits = params![held.job.0, held.attempt, tx.now_ms, measured.worker];
+    Ok(tx.run(JOB_WAIT_IF_HELD, waits)? == 1)
+}
+
+/// Whether it was held and nobody has asked to cancel it.
+fn schedule(
+    tx: &Tx<'_>,
+    held: &ClaimToken,
+    measured: &AttemptMeasures,
+    (reason, due): (WaitReason, &Due),
+) -> Result<Option<State>> {
+    let changed = tx.run(
+        JOB_SCHEDULE_IF_HELD,
+        params![
+            held.job.0,
+            held.attempt,
+            reason.code(),
+            due.run_at_ms,
+            due.fixed,
+            reason == WaitReason::Retry,
+            tx.now_ms,
+            measured.worker
+        ],
+    )?;
+    Ok((changed == 1).then_some(State::Scheduled))
+}
+
+/// Whether it was held and nobody has asked to cancel it.
+fn give_back(
+    tx: &Tx<'_>,
+    held: &ClaimToken,
+    again: PrefetchAgain,
+    crashes: u32,
+) -> Result<Option<State>> {
+    let changed = tx.run(
+        JOB_RETURN_IF_HELD,
+        params![
+            held.job.0,
+            held.attempt,
+            crashes,
+            again == PrefetchAgain::Never,
+            tx.now_ms
+        ],
+    )?;
+    Ok((changed == 1).then_some(State::Pending))
+}
+
+fn snoozed_until(snooze: Snooze, now_ms: i64) -> Due {
+    let when = match snooze {
+        Snooze::For(duration) => When::In(duration),
+        Snooze::Until(at) => When::At(at),
+    };
+    due_at(when, now_ms)
+}
+
+/// What is due already is due now: it goes through `scheduled` all the same.
+fn due_at(when: When, now_ms: i64) -> Due {
+    Due::of(when, now_ms).unwrap_or(Due {
+        run_at_ms: now_ms,
+        fixed: false,
+    })
+}
+
+fn append_end(
+    tx: &mut Tx<'_>,
+    held: &ClaimToken,
+    measured: &AttemptMeasures,
+    (kind, end): (EventKind, &AttemptEnd),
+) -> Result<()> {
+    let data = end.to_json();
+    let event = NewEvent {
+        attempt: Some(held.attempt),
+        runner: Some(held.runner),
+        worker: measured.worker,
+        took: measured.took,
+        ..NewEvent::job(kind, held.job).text(data)
+    };
+    tx.append(event)
+}
+
+fn not_held(
+    tx: &mut Tx<'_>,
+    held: &ClaimToken,
+    measured: &AttemptMeasures,
+) -> Result<Option<State>> {
+    append_end(
+        tx,
+        held,
+        measured,
+        (EventKind::ReportDropped, &AttemptEnd::default()),
+    )?;
+    Ok(None)
+}

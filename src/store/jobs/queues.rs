@@ -1,0 +1,175 @@
+//! Queues: pausing, resuming, listing.
+
+use std::time::Duration;
+
+use crate::clock::{millis, timestamp};
+use crate::model::counts::Counts;
+use crate::model::event::EventKind;
+use crate::model::limits::{QueueLimitsUpdate, Rate};
+use crate::model::name::check_name;
+use crate::model::queue::{QueueLimits, QueueRecord, QueueSelector};
+use crate::model::state::State;
+use crate::store::jobs::rate;
+use crate::store::sqlite::names::find_queue;
+use crate::store::sqlite::statement::{Statements, statements};
+use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::{Connection, Row, RowResult, params};
+use crate::{Error, Result};
+
+statements! {
+    hot QUEUE_PAUSE_IF_RESUMED = "UPDATE jobq_queue SET paused_at = ?2 WHERE id = ?1 AND paused_at IS NULL";
+    hot QUEUE_RESUME_IF_PAUSED = "UPDATE jobq_queue SET paused_at = NULL WHERE id = ?1 AND paused_at IS NOT NULL";
+    hot ALL_PAUSE_IF_RESUMED = "INSERT INTO jobq_meta (key, value) VALUES ('paused_at', ?1) ON CONFLICT (key) DO NOTHING";
+    hot ALL_RESUME = "DELETE FROM jobq_meta WHERE key = 'paused_at'";
+    hot ALL_IS_PAUSED = "SELECT 1 FROM jobq_meta WHERE key = 'paused_at'";
+    hot ALL_PAUSED_SINCE = "SELECT value FROM jobq_meta WHERE key = 'paused_at'";
+    hot QUEUE_LIMITS = "SELECT concurrency, rate_jobs, rate_ms, max_size, weight FROM jobq_queue WHERE id = ?1";
+    hot QUEUE_LIMIT = "UPDATE jobq_queue SET concurrency = ?2, rate_jobs = ?3, rate_ms = ?4, max_size = ?5, weight = ?6
+        WHERE id = ?1";
+    /// A row per queue and state: small whatever the number of jobs.
+    cold QUEUES_LIST = "SELECT q.name, q.paused_at, c.state, coalesce(c.jobs, 0),
+            q.concurrency, q.rate_jobs, q.rate_ms, q.max_size, q.weight
+        FROM jobq_queue q LEFT JOIN jobq_count c ON c.queue_id = q.id ORDER BY q.name";
+}
+
+/// Whether anything changed.
+pub(crate) fn pause(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
+    let changed = match which {
+        QueueSelector::All => tx.run(ALL_PAUSE_IF_RESUMED, [tx.now_ms])?,
+        QueueSelector::Named(name) => {
+            check_name("queue's name", name)?;
+            let queue = tx.names.queue_id(tx.conn, name)?;
+            tx.run(QUEUE_PAUSE_IF_RESUMED, params![queue, tx.now_ms])?
+        }
+    };
+    record(tx, EventKind::QueuePaused, which, changed)
+}
+
+/// Whether anything changed. A queue that was paused by name stays so when all are resumed.
+pub(crate) fn resume(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
+    let changed = match which {
+        QueueSelector::All => tx.run(ALL_RESUME, [])?,
+        QueueSelector::Named(name) => {
+            let queue = find_queue(tx.conn, name)?.ok_or_else(|| {
+                Error::not_found(format!("no queue '{name}'"))
+                    .with_hint("`jobq queue list` shows them")
+            })?;
+            tx.run(QUEUE_RESUME_IF_PAUSED, [queue])?
+        }
+    };
+    record(tx, EventKind::QueueResumed, which, changed)
+}
+
+/// Whether anything changed. A queue that is not there yet is made.
+pub(crate) fn set_limits(tx: &mut Tx<'_>, name: &str, change: &QueueLimitsUpdate) -> Result<bool> {
+    let queue = tx.names.queue_id(tx.conn, name)?;
+    let before = limits(tx.conn, queue)?;
+    let after = QueueLimits {
+        concurrency: change.concurrency.of(before.concurrency),
+        rate: change.rate.of(before.rate),
+        max_size: change.max_size.of(before.max_size),
+        weight: change.weight.of(Some(before.weight)).unwrap_or(1),
+    };
+    if after == before {
+        return Ok(false);
+    }
+    if after.rate != before.rate {
+        rate::forget(tx, queue)?;
+    }
+    let rate_ms = after.rate.map(|rate| millis(rate.per));
+    tx.run(
+        QUEUE_LIMIT,
+        params![
+            queue,
+            after.concurrency,
+            after.rate.map(|rate| rate.jobs),
+            rate_ms,
+            after
+                .max_size
+                .map(|size| i64::try_from(size).unwrap_or(i64::MAX)),
+            after.weight
+        ],
+    )?;
+    // What was looked up of it does not hold any more.
+    tx.flush_counts()?;
+    let data = serde_json::json!({
+        "queue": name,
+        "concurrency": after.concurrency,
+        "rate_jobs": after.rate.map(|rate| rate.jobs),
+        "rate_ms": rate_ms,
+        "max_size": after.max_size,
+        "weight": after.weight,
+    });
+    tx.append(NewEvent::new(EventKind::QueueLimited).text(Some(data.to_string())))?;
+    Ok(true)
+}
+
+pub(crate) fn limits(conn: &Connection, queue: i64) -> Result<QueueLimits> {
+    conn.one(QUEUE_LIMITS, [queue], |row| read_limits(row, 0))
+}
+
+fn record(tx: &mut Tx<'_>, kind: EventKind, which: &QueueSelector, changed: usize) -> Result<bool> {
+    if changed == 0 {
+        return Ok(false);
+    }
+    let data = match which {
+        QueueSelector::All => None,
+        QueueSelector::Named(name) => Some(serde_json::json!({ "queue": name }).to_string()),
+    };
+    tx.append(NewEvent::new(kind).text(data))?;
+    Ok(true)
+}
+
+pub(crate) fn is_all_paused(conn: &Connection) -> Result<bool> {
+    conn.has_row(ALL_IS_PAUSED, [])
+}
+
+/// Since when all queues are paused.
+pub(crate) fn all_paused_since(conn: &Connection) -> Result<Option<jiff::Timestamp>> {
+    let mut statement = conn.prepare_cached(ALL_PAUSED_SINCE)?;
+    let mut rows = statement.query([])?;
+    Ok(rows
+        .next()?
+        .map(|row| row.get(0))
+        .transpose()?
+        .map(timestamp))
+}
+
+pub(crate) fn list(conn: &Connection) -> Result<Vec<QueueRecord>> {
+    let mut statement = conn.prepare_cached(QUEUES_LIST)?;
+    let mut rows = statement.query([])?;
+    let mut queues: Vec<QueueRecord> = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(0)?;
+        if queues.last().is_none_or(|queue| queue.name != name) {
+            let paused_at = row.get::<_, Option<i64>>(1)?.map(timestamp);
+            queues.push(QueueRecord {
+                name,
+                paused_at,
+                counts: Counts::default(),
+                limits: read_limits(row, 4)?,
+            });
+        }
+        let state = row.get::<_, Option<i64>>(2)?.and_then(State::from_code);
+        if let (Some(state), Some(queue)) = (state, queues.last_mut()) {
+            queue.counts.add(state, row.get(3)?);
+        }
+    }
+    Ok(queues)
+}
+
+/// Reads `concurrency, rate_jobs, rate_ms, max_size, weight` from column `at` on.
+fn read_limits(row: &Row<'_>, at: usize) -> RowResult<QueueLimits> {
+    // What somebody else has written there may be out of range; one such row must hide no other.
+    let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    let rate: Option<(i64, i64)> = row.get::<_, Option<_>>(at + 1)?.zip(row.get(at + 2)?);
+    Ok(QueueLimits {
+        concurrency: row.get::<_, Option<i64>>(at)?.map(count),
+        rate: rate.map(|(jobs, ms)| Rate {
+            jobs: count(jobs),
+            per: Duration::from_millis(ms.unsigned_abs()),
+        }),
+        max_size: row.get(at + 3)?,
+        weight: count(row.get(at + 4)?),
+    })
+}

@@ -1,0 +1,147 @@
+//! Putting final jobs back by hand.
+
+use std::collections::BTreeMap;
+
+use crate::model::event::EventKind;
+use crate::model::family::Stage;
+use crate::model::flags::JobFlags;
+use crate::model::id::JobId;
+use crate::model::state::State;
+use crate::store::jobs::job_row::JobRow;
+use crate::store::jobs::transition::OUTCOME_FORGET;
+use crate::store::jobs::{
+    concurrency_slots, deadlines, dependencies, families, job_row, transition, unique,
+};
+use crate::store::sqlite::params;
+use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
+use crate::{Error, Result};
+
+statements! {
+    /// The attempt stays, for the fence and the history; what was spent is forgiven.
+    hot JOB_REQUEUE_IF_FINAL = "UPDATE jobq_job SET state = ?3, finished_at = NULL, retries = 0, crashes = 0, no_ahead = 0,
+            run_at = NULL, wait_reason = NULL, wait_fixed = NULL, updated_at = ?2
+        WHERE id = ?1 AND state >= 5";
+    /// A job that was cancelled before its first attempt: its error is nobody's.
+    hot OUTCOME_CLEAR = "DELETE FROM jobq_outcome WHERE job_id = ?1";
+}
+
+/// Puts a final job back: a parent with all its children that did not complete, and without its own
+/// part where that has been done.
+pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
+    let head = job_row::get(tx.conn, id)?;
+    if !head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {}; only final jobs can be retried",
+            head.state
+        )));
+    }
+    // By age: parents and prerequisites before those that may have to wait for them.
+    let mut back = BTreeMap::from([(id, head)]);
+    while let Some((id, head)) = back.pop_first() {
+        put_back(tx, id, &head)?;
+        if head.flags.has(JobFlags::FAMILY) && head.state != State::Completed {
+            let Undone {
+                children,
+                any_removed,
+            } = undone_children(tx, id)?;
+            if children.is_empty() && any_removed {
+                end_if_empty_group(tx, id)?;
+            }
+            for child in children {
+                back.insert(child, job_row::get(tx.conn, child)?);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A group of which all children have been removed has nothing left to run, and gets no first child
+/// again: it is done.
+fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
+    let head = job_row::get(tx.conn, id)?;
+    if head.state != State::Waiting || !families::is_group(tx, id)? {
+        return Ok(());
+    }
+    let counted = families::get(tx.conn, id)?.map_or(0, |family| family.children.total as i64);
+    if counted + tx.pending.family(id).total > 0 {
+        return Ok(());
+    }
+    let ended = Ended {
+        job: id,
+        to: State::Completed,
+        flags: head.flags,
+        parent: head.parent,
+        children: ChildAction::LeaveAlone,
+    };
+    transition::finish_waiting(tx, ended, head.queue, None)
+}
+
+/// The children of a parent that did not complete.
+struct Undone {
+    children: Vec<JobId>,
+    /// Some have been removed since. They cannot be run again, and no longer count.
+    any_removed: bool,
+}
+
+fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Undone> {
+    if let Some(child) = families::child_being_stopped(tx.conn, parent)? {
+        return Err(Error::wrong_state(format!(
+            "job {child}, a child of job {parent}, has been asked to stop and still runs"
+        ))
+        .with_hint(format!("try again when it has: `jobq wait {child}`")));
+    }
+    let mut children = families::children(tx.conn, parent)?;
+    children.retain(|(_, state)| matches!(state, State::Failed | State::Cancelled));
+    let any_removed = families::forget_removed(tx, parent, children.len())?;
+    let children = children.into_iter().map(|(child, _)| child).collect();
+    Ok(Undone {
+        children,
+        any_removed,
+    })
+}
+
+fn put_back(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<()> {
+    if head.flags.has(JobFlags::UNIQUE) {
+        unique::take_again(tx, id)?;
+    }
+    deadlines::forget(tx, id)?;
+    let to = becomes(tx, id, head)?;
+    tx.run(JOB_REQUEUE_IF_FINAL, params![id.0, tx.now_ms, to.code()])?;
+    if head.attempt == 0 {
+        tx.run(OUTCOME_CLEAR, [id.0])?;
+    } else if to != State::Waiting {
+        tx.run(OUTCOME_FORGET, [id.0])?;
+    }
+    tx.append(NewEvent::job(EventKind::Requeued, id))?;
+    tx.counts.moved(head.queue, head.state, to);
+    if let Some(parent) = head.parent {
+        families::child_is_back(tx, (parent, id), head.state)?;
+    }
+    if to == State::Waiting {
+        // Without children that were put back its fate is decided at once.
+        tx.pending.family(id);
+    }
+    Ok(())
+}
+
+fn becomes(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<State> {
+    if head.flags.has(JobFlags::FAMILY) && families::is_own_part_done(tx, id, head.state)? {
+        return waits_for_children(tx, id);
+    }
+    if head.flags.has(JobFlags::WAITS) && dependencies::count_anew(tx, id)? > 0 {
+        return Ok(State::Blocked);
+    }
+    if head.flags.has(JobFlags::FAMILY) && families::is_group(tx, id)? {
+        return waits_for_children(tx, id);
+    }
+    if head.flags.has(JobFlags::KEY) && !concurrency_slots::take(tx, id)? {
+        return Ok(State::Blocked);
+    }
+    Ok(State::Pending)
+}
+
+fn waits_for_children(tx: &Tx<'_>, id: JobId) -> Result<State> {
+    families::set_stage(tx, id, Stage::Children)?;
+    Ok(State::Waiting)
+}

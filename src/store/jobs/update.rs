@@ -1,0 +1,228 @@
+//! What people do to jobs: cancel, edit, remove.
+
+use crate::clock::millis;
+use crate::model::due::Due;
+use crate::model::event::EventKind;
+use crate::model::id::JobId;
+use crate::model::job::update::JobUpdate;
+use crate::model::job::{NewJob, When};
+use crate::model::json::object::with_field;
+use crate::model::limits::{EnqueueLimits, Update};
+use crate::model::name::check_name;
+use crate::model::priority::Priority;
+use crate::model::retry::{Backoff, Jitter};
+use crate::model::state::State;
+use crate::store::jobs::job_row::JobRow;
+use crate::store::jobs::quota::QuotaLimits;
+use crate::store::jobs::validate::{Rules, ValidatedJob, check_payload, derived_key};
+use crate::store::jobs::{
+    concurrency_slots, deadlines, enqueue, families, job_row, quota, release, unique, update_rules,
+};
+use crate::store::sqlite::params;
+use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::{Error, Result};
+
+statements! {
+    hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
+            backoff = ?6, retry_delay_ms = ?7, jitter = ?8, timeout_ms = ?9, unique_for_ms = ?10, tenant = ?11,
+            deadline = ?12, links = (links & ~352) | ?13, updated_at = ?14
+        WHERE id = ?1 AND state IN (0, 1, 2)";
+    hot JOB_RESCHEDULE_DELAY = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3 WHERE id = ?1 AND state IN (0, 1)
+        AND (state = 1 OR ?2 IS NOT NULL)";
+    hot PAYLOAD_DELETE = "DELETE FROM jobq_payload WHERE job_id = ?1";
+    hot TAGS_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1";
+
+    hot JOB_EDIT_IF_NOT_RUNNING = "UPDATE jobq_job SET queue_id = coalesce(?2, queue_id), priority = coalesce(?3, priority),
+            max_retries = coalesce(?4, max_retries), backoff = coalesce(?5, backoff),
+            retry_delay_ms = coalesce(?6, retry_delay_ms), jitter = coalesce(?7, jitter),
+            timeout_ms = iif(?8, ?9, timeout_ms), updated_at = ?10
+        WHERE id = ?1 AND state <> 3";
+    hot JOB_RESCHEDULE_IF_SCHEDULED = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3, updated_at = ?4
+        WHERE id = ?1 AND state = 0";
+    hot PAYLOAD_GET = "SELECT payload FROM jobq_payload WHERE job_id = ?1";
+    hot PAYLOAD_REPLACE = "UPDATE jobq_payload SET payload = ?2 WHERE job_id = ?1";
+}
+
+pub(crate) fn edit(
+    tx: &mut Tx<'_>,
+    id: JobId,
+    edit: &JobUpdate,
+    limits: &EnqueueLimits,
+) -> Result<()> {
+    let head = job_row::get(tx.conn, id)?;
+    let JobRow { state, queue, .. } = head;
+    if state == State::Running {
+        return Err(
+            Error::wrong_state(format!("job {id} is running and cannot be edited")).with_hint(
+                format!("cancel it (`jobq cancel {id}`) or wait until it has ended"),
+            ),
+        );
+    }
+    if edit.when.is_some() && state != State::Scheduled {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {state}; only a scheduled job can be given another time"
+        ))
+        .with_hint(format!(
+            "cancel it (`jobq cancel {id}`) and enqueue it anew with --in or --at"
+        )));
+    }
+    if let Some(name) = &edit.queue {
+        check_name("queue's name", name)?;
+    }
+    let to_queue = edit
+        .queue
+        .as_deref()
+        .map(|name| tx.names.queue_id(tx.conn, name))
+        .transpose()?;
+    if let Some(to_queue) = to_queue.filter(|to_queue| *to_queue != queue && !state.is_final()) {
+        quota::check(tx, to_queue, Some(&QuotaLimits::default()))?;
+    }
+    tx.run(
+        JOB_EDIT_IF_NOT_RUNNING,
+        params![
+            id.0,
+            to_queue,
+            edit.priority.map(Priority::code),
+            edit.max_retries,
+            edit.backoff.map(Backoff::code),
+            edit.retry_delay.map(millis),
+            edit.jitter.map(|jitter| jitter == Jitter::Tenth),
+            edit.timeout != Update::Keep,
+            edit.timeout.of(None).map(millis),
+            tx.now_ms
+        ],
+    )?;
+    if edit.priority.is_some() {
+        concurrency_slots::reorder(tx, id)?;
+    }
+    if let Some(to_queue) = to_queue {
+        tx.counts.add(queue, state, -1);
+        tx.counts.add(to_queue, state, 1);
+    }
+    update_rules::edit(tx, (id, &head), edit)?;
+    edit_payload(tx, (id, &head), (edit, limits))?;
+    if let Some(when) = edit.when {
+        reschedule(tx, id, when)?;
+    }
+    tx.append(NewEvent::job(EventKind::Edited, id))
+}
+
+/// A unique key that was derived from the payload follows it.
+fn edit_payload(
+    tx: &mut Tx<'_>,
+    (id, head): (JobId, &JobRow),
+    (edit, limits): (&JobUpdate, &EnqueueLimits),
+) -> Result<()> {
+    if edit.payload.is_none() && edit.payload_fields.is_empty() {
+        return Ok(());
+    }
+    let old: String = {
+        let mut get = tx.conn.prepare_cached(PAYLOAD_GET)?;
+        get.query_row([id.0], |row| row.get(0))?
+    };
+    let mut new = edit.payload.clone().unwrap_or_else(|| old.clone());
+    for (path, value) in &edit.payload_fields {
+        new = with_field(&new, path, value.as_deref()).ok_or_else(|| {
+            Error::invalid(format!(
+                "the payload of job {id} is not an object with fields"
+            ))
+        })?;
+    }
+    let new = NewJob::new("edit").payload_json(new).payload;
+    let new = check_payload("the payload", new, limits)?;
+    tx.run(PAYLOAD_REPLACE, params![id.0, new])?;
+    if let Some(kind) = unique::derived_from(tx, id, &old)?
+        && edit.unique == Update::Keep
+        && !head.state.is_final()
+    {
+        update_rules::set_unique(tx, (id, head), Some(&derived_key(&kind, &new)))?;
+    }
+    Ok(())
+}
+
+/// Gives a scheduled job another time.
+pub(crate) fn reschedule(tx: &mut Tx<'_>, id: JobId, when: When) -> Result<()> {
+    let Some(due) = Due::of(when, tx.now_ms) else {
+        return release::due(tx, id);
+    };
+    tx.run(
+        JOB_RESCHEDULE_IF_SCHEDULED,
+        params![id.0, due.run_at_ms, due.fixed, tx.now_ms],
+    )?;
+    Ok(())
+}
+
+/// Payload and options of the new job take the place of the old one's. What ties it to other jobs
+/// stays, and so does its concurrency key.
+pub(crate) fn replace(
+    tx: &mut Tx<'_>,
+    job: &ValidatedJob,
+    (id, head): (JobId, &JobRow),
+) -> Result<()> {
+    let none = Rules::default();
+    let rules = job.rules.as_deref().unwrap_or(&none);
+    let ids = enqueue::ids(tx, job)?;
+    if ids.0 != head.queue {
+        quota::check(tx, ids.0, job.bounds.as_ref())?;
+    }
+    let deadline = rules.deadline_ms(tx.now_ms);
+    let unique = rules.unique.as_ref();
+    tx.run(
+        JOB_REPLACE_IF_NOT_BEGUN,
+        params![
+            id.0,
+            ids.0,
+            ids.1,
+            job.priority.code(),
+            job.retry.max_retries,
+            job.retry.backoff.code(),
+            millis(job.retry.delay),
+            job.retry.jitter == Jitter::Tenth,
+            job.timeout_ms,
+            unique.and_then(|unique| unique.for_ms),
+            rules.tenant,
+            deadline,
+            rules.options_bits(),
+            tx.now_ms
+        ],
+    )?;
+    tx.counts.add(head.queue, head.state, -1);
+    tx.counts.add(ids.0, head.state, 1);
+    tx.run(PAYLOAD_DELETE, [id.0])?;
+    tx.run(enqueue::PAYLOAD_INSERT, params![id.0, job.payload])?;
+    tx.run(TAGS_DELETE, [id.0])?;
+    for (name, value) in &rules.tags {
+        tx.run(enqueue::TAG_INSERT, params![name, value, id.0])?;
+    }
+    deadlines::disarm(tx, id)?;
+    if let Some(deadline) = deadline {
+        deadlines::arm(tx, id, deadline)?;
+    }
+    concurrency_slots::reorder(tx, id)?;
+    families::set_rules(tx, (id, head), rules.family)?;
+    tx.append(NewEvent::job(EventKind::Edited, id))?;
+    delay_anew(tx, job, (id, head.state))
+}
+
+/// A job that waits for its time waits for the new one's, and so does one that is in line for a place;
+/// one that may run stays so.
+fn delay_anew(tx: &mut Tx<'_>, job: &ValidatedJob, (id, state): (JobId, State)) -> Result<()> {
+    if state == State::Scheduled && Due::of(job.when, tx.now_ms).is_none() {
+        return reschedule(tx, id, job.when);
+    }
+    let due = Due::of(job.when, tx.now_ms);
+    tx.run(
+        JOB_RESCHEDULE_DELAY,
+        params![
+            id.0,
+            due.as_ref().map(|due| due.run_at_ms),
+            due.as_ref().map(|due| due.fixed)
+        ],
+    )?;
+    if state == State::Blocked && due.is_some() {
+        concurrency_slots::leave(tx, id)?;
+        release::release_if_met(tx, id)?;
+    }
+    Ok(())
+}

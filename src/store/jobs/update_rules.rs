@@ -1,0 +1,184 @@
+//! What an edit changes of the rules that a job is under.
+
+use crate::clock::millis;
+use crate::model::due::Due;
+use crate::model::family::{GROUP_KIND, Stage};
+use crate::model::flags::JobFlags;
+use crate::model::id::JobId;
+use crate::model::job::When;
+use crate::model::job::update::JobUpdate;
+use crate::model::limits::Update;
+use crate::model::state::State;
+use crate::store::jobs::enqueue::TAG_INSERT;
+use crate::store::jobs::job_row::JobRow;
+use crate::store::jobs::{concurrency_slots, deadlines, families, job_row, release, unique};
+use crate::store::sqlite::params;
+use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::tx::Tx;
+use crate::{Error, Result};
+
+statements! {
+    hot JOB_SET_KEY_IF_NOT_RUNNING = "UPDATE jobq_job SET key = ?2, links = (links & ~8) | (?2 IS NOT NULL) * 8
+        WHERE id = ?1 AND state <> 3";
+    hot JOB_SET_UNIQUE_IF_NOT_RUNNING = "UPDATE jobq_job SET unique_key = ?2, links = (links & ~16) | (?2 IS NOT NULL) * 16
+        WHERE id = ?1 AND state <> 3";
+    hot JOB_SET_UNIQUE_FOR_IF_NOT_RUNNING = "UPDATE jobq_job SET unique_for_ms = ?2 WHERE id = ?1 AND state <> 3";
+    hot JOB_SET_DEADLINE_IF_NOT_BEGUN = "UPDATE jobq_job SET deadline = ?2, links = (links & ~288) | ?3
+        WHERE id = ?1 AND attempt = 0 AND state IN (0, 1, 2)";
+    hot JOB_SET_TENANT_IF_NOT_RUNNING = "UPDATE jobq_job SET tenant = ?2 WHERE id = ?1 AND state <> 3";
+    hot TAG_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1 AND name = ?2";
+    hot JOB_NOTE_TAGS = "UPDATE jobq_job SET links = (links & ~64) |
+            (EXISTS (SELECT 1 FROM jobq_tag WHERE job_id = ?1)) * 64
+        WHERE id = ?1";
+}
+
+/// Changes what the edit names; a job that is `head` before.
+pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), edit: &JobUpdate) -> Result<()> {
+    match &edit.tenant {
+        Update::Keep => {}
+        tenant => {
+            let mut set = tx.conn.prepare_cached(JOB_SET_TENANT_IF_NOT_RUNNING)?;
+            set.execute(params![id.0, text(tenant)])?;
+        }
+    }
+    set_tags(tx, id, &edit.tags)?;
+    match &edit.unique {
+        Update::Keep => {}
+        unique => set_unique(tx, (id, head), text(unique))?,
+    }
+    if edit.unique_for != Update::Keep {
+        set_unique_for(tx, id, edit.unique_for)?;
+    }
+    if edit.deadline != Update::Keep {
+        set_deadline(tx, (id, head), edit.deadline)?;
+    }
+    match &edit.key {
+        Update::Keep => {}
+        key => set_key(tx, (id, head), text(key))?,
+    }
+    if let Some(number) = edit.key_limit {
+        let (key, _) = concurrency_slots::key_of(tx.conn, id)?.ok_or_else(|| {
+            Error::invalid(format!(
+                "job {id} has no concurrency key that could have a limit"
+            ))
+            .with_hint("give it one: --key KEY")
+        })?;
+        concurrency_slots::set_number(tx, &key, number)?;
+    }
+    Ok(())
+}
+
+fn text(change: &Update<String>) -> Option<&str> {
+    match change {
+        Update::Set(text) => Some(text),
+        Update::Keep | Update::Clear => None,
+    }
+}
+
+fn set_tags(tx: &Tx<'_>, id: JobId, tags: &[(String, Option<String>)]) -> Result<()> {
+    for (name, value) in tags {
+        tx.run(TAG_DELETE, params![id.0, name])?;
+        if let Some(value) = value {
+            tx.run(TAG_INSERT, params![name, value, id.0])?;
+        }
+    }
+    if !tags.is_empty() {
+        tx.run(JOB_NOTE_TAGS, [id.0])?;
+    }
+    Ok(())
+}
+
+/// Another unique key, which must be free, or none.
+pub(super) fn set_unique(
+    tx: &mut Tx<'_>,
+    (id, head): (JobId, &JobRow),
+    key: Option<&str>,
+) -> Result<()> {
+    if head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is {}; only a job that has not ended has a unique key to change",
+            head.state
+        )));
+    }
+    unique::exchange(tx, id, key)?;
+    tx.run(JOB_SET_UNIQUE_IF_NOT_RUNNING, params![id.0, key])?;
+    Ok(())
+}
+
+fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Update<std::time::Duration>) -> Result<()> {
+    if matches!(window, Update::Set(_)) && !unique::has_key(tx, id)? {
+        return Err(
+            Error::invalid(format!("job {id} has no unique key that could stay taken"))
+                .with_hint("give it one: --unique KEY"),
+        );
+    }
+    tx.run(
+        JOB_SET_UNIQUE_FOR_IF_NOT_RUNNING,
+        params![id.0, window.of(None).map(millis)],
+    )?;
+    Ok(())
+}
+
+fn set_deadline(
+    tx: &mut Tx<'_>,
+    (id, head): (JobId, &JobRow),
+    deadline: Update<When>,
+) -> Result<()> {
+    let waits = matches!(
+        head.state,
+        State::Scheduled | State::Blocked | State::Pending
+    );
+    if !waits || head.attempt > 0 {
+        return Err(Error::wrong_state(format!(
+            "job {id} has begun or ended; a deadline is for jobs that have not"
+        )));
+    }
+    let at_ms = deadline
+        .of(None)
+        .map(|deadline| Due::moment(deadline, tx.now_ms).run_at_ms);
+    let flags = JobFlags::NONE.and(JobFlags::DEADLINE, at_ms.is_some()).and(
+        JobFlags::DEADLINE_MOVES,
+        matches!(deadline, Update::Set(When::In(_))),
+    );
+    tx.run(JOB_SET_DEADLINE_IF_NOT_BEGUN, params![id.0, at_ms, flags])?;
+    deadlines::disarm(tx, id)?;
+    match at_ms {
+        Some(at_ms) => deadlines::arm(tx, id, at_ms),
+        None => Ok(()),
+    }
+}
+
+/// Another concurrency key, or none: a job that may run needs a free place under it.
+fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), key: Option<&str>) -> Result<()> {
+    if families::is_of_kind(tx, id, GROUP_KIND)? {
+        return Err(Error::invalid(
+            "a group has no work of its own that a concurrency key could limit",
+        )
+        .with_hint("give the key to its children"));
+    }
+    if families::stage(tx.conn, id, head.flags)? == Stage::Finalize && !head.state.is_final() {
+        return Err(Error::wrong_state(format!(
+            "job {id} is about to finalize; its concurrency key cannot be changed now"
+        )));
+    }
+    let before = job_row::get(tx.conn, id)?.state;
+    concurrency_slots::leave(tx, id)?;
+    tx.run(JOB_SET_KEY_IF_NOT_RUNNING, params![id.0, key])?;
+    match before {
+        State::Pending => {
+            if !concurrency_slots::take(tx, id)? {
+                let key = key.unwrap_or_default();
+                return Err(Error::wrong_state(format!(
+                    "job {id} may run already, and the concurrency key '{key}' has no free place"
+                ))
+                .with_hint(
+                    "cancel it and enqueue it anew with --key, or edit it when the key is free",
+                ));
+            }
+            Ok(())
+        }
+        // It was in line, perhaps.
+        State::Blocked => release::release_if_met(tx, id),
+        _ => Ok(()),
+    }
+}

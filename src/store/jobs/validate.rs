@@ -1,0 +1,388 @@
+//! New jobs, checked: what the file is asked to take lacks nothing and contradicts nothing.
+
+use std::collections::BTreeMap;
+
+use crate::clock::millis;
+use crate::model::digest::Digest;
+use crate::model::due::Due;
+use crate::model::family::{ChildPolicy, GROUP_KIND, PrerequisiteRule};
+use crate::model::flags::JobFlags;
+use crate::model::id::JobId;
+use crate::model::job::{NewJob, OnDuplicate, Parent, UniqueKey, When};
+use crate::model::json;
+use crate::model::limits::EnqueueLimits;
+use crate::model::name::check_name;
+use crate::model::priority::Priority;
+use crate::model::retry::RetryPolicy;
+use crate::store::jobs::quota::QuotaLimits;
+use crate::{Error, Result};
+
+/// Keys, tenants and tags are at most this long, in bytes: they stand in indexes.
+const MAX_KEY_BYTES: usize = 1000;
+
+/// Who takes a place counts those that are taken: there is no counter that could be wrong.
+pub(crate) const MAX_PLACES: u32 = 1000;
+
+/// A job that has been checked and lacks nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct ValidatedJob {
+    pub(crate) kind: String,
+    pub(crate) queue: String,
+    pub(crate) payload: String,
+    pub(crate) priority: Priority,
+    pub(crate) when: When,
+    pub(crate) retry: RetryPolicy,
+    pub(crate) timeout_ms: Option<i64>,
+    /// None: it goes in however full its queue and the file are.
+    pub(crate) bounds: Option<QuotaLimits>,
+    /// None for a job that stands alone.
+    pub(crate) rules: Option<Box<Rules>>,
+}
+
+/// What ties a job to others and to time.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Rules {
+    pub(crate) deadline: Option<When>,
+    pub(crate) unique: Option<UniqueRule>,
+    pub(crate) prerequisites: BTreeMap<JobId, PrerequisiteRule>,
+    pub(crate) parent: Option<Parent>,
+    pub(crate) family: Option<FamilyRules>,
+    pub(crate) key: Option<String>,
+    pub(crate) key_limit: Option<u32>,
+    pub(crate) tenant: Option<String>,
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct UniqueRule {
+    pub(crate) key: String,
+    pub(crate) for_ms: Option<i64>,
+    pub(crate) on_duplicate: OnDuplicate,
+    /// The job that has the key and has begun: this one gets it afterwards.
+    pub(crate) rerun_of: Option<JobId>,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FamilyRules {
+    pub(crate) policy: ChildPolicy,
+    pub(crate) finalize: bool,
+}
+
+impl ValidatedJob {
+    pub(crate) fn new(job: NewJob, limits: &EnqueueLimits) -> Result<ValidatedJob> {
+        let job = job.alone()?;
+        check_name("kind", &job.kind)?;
+        check_name("queue's name", &job.queue)?;
+        let rules = Rules::of(&job)?;
+        let name = format!("the payload of the '{}' job", job.kind);
+        let payload = check_payload(&name, job.payload, limits)?;
+        if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(Error::invalid("a timeout of zero leaves no time to run"));
+        }
+        let backoff = job.backoff.unwrap_or(limits.retry.backoff);
+        let own_delay = job.backoff.map(|_| backoff.default_delay());
+        let retry = RetryPolicy {
+            max_retries: job.max_retries.unwrap_or(limits.retry.max_retries),
+            backoff,
+            delay: job.retry_delay.or(own_delay).unwrap_or(limits.retry.delay),
+            jitter: job.jitter.unwrap_or(limits.retry.jitter),
+        };
+        Ok(ValidatedJob {
+            kind: job.kind,
+            queue: job.queue,
+            payload,
+            priority: job.priority,
+            when: job.when,
+            retry,
+            timeout_ms: job.timeout.map(millis),
+            bounds: Some(QuotaLimits::of(limits)),
+            rules,
+        })
+    }
+
+    /// The same, to be added with the completion of the attempt that spawns it: what has been done
+    /// must not be lost because there is no room for what follows.
+    pub(crate) fn spawned(self) -> ValidatedJob {
+        ValidatedJob {
+            bounds: None,
+            ..self
+        }
+    }
+
+    pub(crate) fn is_group(&self) -> bool {
+        self.kind == GROUP_KIND
+    }
+}
+
+impl Rules {
+    fn of(job: &NewJob) -> Result<Option<Box<Rules>>> {
+        let mut prerequisites = BTreeMap::new();
+        for id in &job.after_any {
+            prerequisites.insert(*id, PrerequisiteRule::Final);
+        }
+        // Who is named twice must complete.
+        for id in &job.after {
+            prerequisites.insert(*id, PrerequisiteRule::Completed);
+        }
+        let is_parent = job.kind == GROUP_KIND || job.child_policy.is_some() || job.finalize;
+        let rules = Rules {
+            deadline: job.deadline,
+            unique: unique(job)?,
+            prerequisites,
+            parent: job.parent,
+            family: is_parent.then(|| FamilyRules {
+                policy: job.child_policy.unwrap_or_default(),
+                finalize: job.finalize,
+            }),
+            key: job.key.clone(),
+            key_limit: job.key_limit,
+            tenant: job.tenant.clone(),
+            tags: job.tags.clone(),
+        };
+        rules.check(job)?;
+        Ok(Some(rules).filter(Rules::is_any).map(Box::new))
+    }
+
+    fn is_any(&self) -> bool {
+        self.flags() != JobFlags::NONE || self.tenant.is_some()
+    }
+
+    /// The same for a job that runs once more after the one that has its unique key.
+    pub(crate) fn once_more_after(&self, holder: JobId) -> Rules {
+        let mut rules = self.clone();
+        let prerequisites = &mut rules.prerequisites;
+        prerequisites
+            .entry(holder)
+            .or_insert(PrerequisiteRule::Final);
+        if let Some(unique) = &mut rules.unique {
+            unique.rerun_of = Some(holder);
+        }
+        rules
+    }
+
+    /// The bits of a new job under these rules.
+    pub(crate) fn flags(&self) -> JobFlags {
+        JobFlags::NONE
+            .and(JobFlags::CHILD, self.parent.is_some())
+            .and(JobFlags::FAMILY, self.family.is_some())
+            .and(JobFlags::KEY, self.key.is_some())
+            .and(JobFlags::UNIQUE, self.unique.is_some())
+            .and(JobFlags::WAITS, !self.prerequisites.is_empty())
+            .with(self.options_bits())
+    }
+
+    /// The moment of the deadline, for a job that is enqueued now.
+    pub(crate) fn deadline_ms(&self, now_ms: i64) -> Option<i64> {
+        Some(Due::moment(self.deadline?, now_ms).run_at_ms)
+    }
+
+    /// The bits that a job takes over with the options of a duplicate.
+    pub(crate) fn options_bits(&self) -> JobFlags {
+        JobFlags::NONE
+            .and(JobFlags::DEADLINE, self.deadline.is_some())
+            .and(
+                JobFlags::DEADLINE_MOVES,
+                matches!(self.deadline, Some(When::In(_))),
+            )
+            .and(JobFlags::TAGS, !self.tags.is_empty())
+    }
+
+    fn check(&self, job: &NewJob) -> Result<()> {
+        let texts = [
+            ("concurrency key", self.key.as_deref()),
+            ("tenant", self.tenant.as_deref()),
+        ];
+        for (what, text) in texts {
+            check_key(what, text)?;
+        }
+        for (name, value) in &self.tags {
+            check_key("tag's name", Some(name))?;
+            check_key(
+                "tag's value",
+                Some(value)
+                    .filter(|value| !value.is_empty())
+                    .map(String::as_str),
+            )?;
+        }
+        if job.unique_for.is_some() && self.unique.is_none() {
+            return Err(
+                Error::invalid("a time for which the job stays unique needs a unique key")
+                    .with_hint("give it one: unique(…) or --unique KEY"),
+            );
+        }
+        if self.key_limit == Some(0) {
+            return Err(Error::invalid(
+                "a key limit of 0 would block its jobs for ever",
+            ));
+        }
+        if let Some(places) = self.key_limit.filter(|places| *places > MAX_PLACES) {
+            return Err(Error::invalid(format!(
+                "a key limit is at most {MAX_PLACES}, not {places}"
+            ))
+            .with_hint("without a key only the workers limit how many jobs run at once"));
+        }
+        if self.key_limit.is_some() && self.key.is_none() {
+            return Err(Error::invalid("a key limit belongs to a concurrency key")
+                .with_hint("name one: key(…) or --key KEY"));
+        }
+        if job.kind == GROUP_KIND && self.key.is_some() {
+            return Err(Error::invalid(
+                "a group has no work of its own that a concurrency key could limit",
+            )
+            .with_hint("give the key to its children"));
+        }
+        Ok(())
+    }
+}
+
+fn unique(job: &NewJob) -> Result<Option<UniqueRule>> {
+    let key = match &job.unique {
+        None => return Ok(None),
+        Some(UniqueKey::Named(key)) => {
+            check_key("unique key", Some(key))?;
+            key.clone()
+        }
+        Some(UniqueKey::KindAndPayload) => {
+            derived_key(&job.kind, job.payload.as_deref().unwrap_or_default())
+        }
+    };
+    Ok(Some(UniqueRule {
+        key,
+        for_ms: job.unique_for.map(millis),
+        on_duplicate: job.on_duplicate,
+        rerun_of: None,
+    }))
+}
+
+/// Stable for ever: the file remembers it. A payload that is no JSON is refused elsewhere.
+pub(crate) fn derived_key(kind: &str, payload: &str) -> String {
+    let canonical = json::canonical(payload).unwrap_or_else(|_| payload.to_owned());
+    let mut digest = Digest::new();
+    digest.update(canonical.as_bytes());
+    format!("{kind}:{digest}")
+}
+
+/// JSON text that is not too long.
+pub(crate) fn check_payload(
+    name: &str,
+    json: Result<String, String>,
+    limits: &EnqueueLimits,
+) -> Result<String> {
+    let json = json.map_err(|error| Error::invalid(format!("{name} is not JSON: {error}")))?;
+    if json.len() > limits.max_payload_bytes {
+        return Err(Error::invalid(format!(
+            "{name} is {} bytes long, at most {} are allowed",
+            json.len(),
+            limits.max_payload_bytes
+        ))
+        .with_hint("put the data into a file and its path into the payload"));
+    }
+    Ok(json)
+}
+
+fn check_key(what: &str, text: Option<&str>) -> Result<()> {
+    let Some(text) = text else { return Ok(()) };
+    if text.is_empty() {
+        return Err(Error::invalid(format!("the {what} is empty")));
+    }
+    if text.len() > MAX_KEY_BYTES {
+        return Err(Error::invalid(format!(
+            "the {what} is {} bytes long, at most {MAX_KEY_BYTES} are allowed",
+            text.len()
+        )));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "the {what} {text:?} holds a control character"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rules(job: NewJob) -> Rules {
+        *ValidatedJob::new(job, &EnqueueLimits::default())
+            .unwrap()
+            .rules
+            .unwrap()
+    }
+
+    #[test]
+    fn a_job_that_stands_alone_has_no_rules() {
+        let job = ValidatedJob::new(NewJob::new("send").queue("mail"), &EnqueueLimits::default())
+            .unwrap();
+        assert!(job.rules.is_none());
+    }
+
+    #[test]
+    fn a_derived_key_tells_kinds_and_payloads_apart_and_not_their_spelling() {
+        let key = |kind: &str, payload: &str| {
+            let job = NewJob::new(kind).payload_json(payload).unique_by_payload();
+            rules(job).unique.unwrap().key
+        };
+        assert_eq!(
+            key("send", r#"{"to":"a", "n": 1}"#),
+            key("send", r#"{"n":1,"to":"a"}"#)
+        );
+        assert_eq!(
+            key("send", r#"[{"b":1,"a":{"d":2,"c":3}}]"#),
+            key("send", r#"[{"a":{"c":3,"d":2},"b":1}]"#)
+        );
+        assert_eq!(key("send", r#""\u0061""#), key("send", r#""a""#));
+        for (one, other) in [
+            ("1", "2"),
+            (
+                r#"{"id":123456789012345678901}"#,
+                r#"{"id":123456789012345678902}"#,
+            ),
+            ("0.1234567890123456789", "0.1234567890123456788"),
+            (r#"{"a":1,"a":2}"#, r#"{"a":2}"#),
+        ] {
+            assert_ne!(key("send", one), key("send", other));
+        }
+        assert_ne!(key("send", "1"), key("fetch", "1"));
+        assert_eq!(
+            key("send", "1"),
+            "send:fnv1a128:d228cb693f1a8caf78912b704e4a4e54:1",
+            "it is in files"
+        );
+    }
+
+    #[test]
+    fn who_is_named_in_both_ways_must_complete() {
+        let job = NewJob::new("send")
+            .after([JobId(3)])
+            .after_any([JobId(3), JobId(4)]);
+        let found = rules(job).prerequisites;
+        assert_eq!(found[&JobId(3)], PrerequisiteRule::Completed);
+        assert_eq!(found[&JobId(4)], PrerequisiteRule::Final);
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_refused() {
+        let bad = [
+            NewJob::new("send").unique(""),
+            NewJob::new("send").unique("k".repeat(1001)),
+            NewJob::new("send").unique_for(std::time::Duration::from_secs(1)),
+            NewJob::new("send").key(""),
+            NewJob::new("send").key_limit(2),
+            NewJob::new("send").key("k").key_limit(0),
+            NewJob::new("send").key("k").key_limit(MAX_PLACES + 1),
+            NewJob::new("send").tenant(""),
+            NewJob::new("send").tag("", "x"),
+            NewJob::new("send").unique("k\u{1b}[31m"),
+            NewJob::new("send").key("k\n"),
+            NewJob::new("send").tenant("t\u{9b}"),
+            NewJob::new("send").tag("n\t", "x"),
+            NewJob::new("send").tag("n", "\0"),
+            NewJob::new(GROUP_KIND).key("k"),
+        ];
+        for job in bad {
+            let error = ValidatedJob::new(job.clone(), &EnqueueLimits::default()).unwrap_err();
+            assert!(error.is_invalid_input(), "{job:?}: {error}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! A write that waits for its transaction.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crossbeam_channel::Sender;
+
+use crate::error::Kind;
+use crate::store::sqlite::backlog::Room;
+use crate::store::sqlite::tx::Tx;
+use crate::{Error, JobId, Result};
+
+/// A write that waits for its transaction.
+pub(crate) trait Command: Send {
+    /// Runs inside a savepoint; may run a second time where the first transaction was lost.
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()>;
+    /// Called once, after COMMIT, or with the reason why nothing was changed.
+    fn reply(self: Box<Self>, committed: Result<()>);
+    /// Whose it is, where nobody waits for the reply: then it can be written later as well.
+    fn posted(&self) -> Option<Posted>;
+}
+
+/// Answers all of them with an error of their transaction, but for those that can be written later.
+pub(crate) fn refuse(commands: &mut Vec<Box<dyn Command>>, error: &Error) {
+    for command in std::mem::take(commands) {
+        if command.posted().is_some() && may_be_written_later(error) {
+            commands.push(command);
+        } else {
+            command.reply(Err(error.duplicate()));
+        }
+    }
+}
+
+/// Whether nothing was changed for certain, and the same file may take it the next time.
+fn may_be_written_later(error: &Error) -> bool {
+    use Kind::{NewerSchema, NotADatabase, Replaced, UnknownOutcome};
+    !matches!(
+        error.kind(),
+        NewerSchema | NotADatabase | Replaced | UnknownOutcome
+    )
+}
+
+/// Gives up what nobody waits for: each job is named once.
+pub(crate) fn lose(commands: &mut Vec<Box<dyn Command>>, error: &Error) {
+    let mut lost: Vec<Posted> = Vec::new();
+    for command in commands.drain(..) {
+        match command.posted() {
+            Some(posted) if !lost.contains(&posted) => lost.push(posted),
+            Some(_) => {}
+            None => command.reply(Err(error.duplicate())),
+        }
+    }
+    for posted in lost {
+        posted.lost(error);
+    }
+}
+
+/// A command made of a closure, whose caller waits for the answer.
+pub(crate) struct Call<F, T> {
+    body: F,
+    answer: Option<T>,
+    reply: ReplyTo<T>,
+}
+
+/// Who hears what became of a write.
+pub(crate) enum ReplyTo<T> {
+    Caller(Sender<Result<T>>),
+    /// The log, and only where it was lost.
+    Log {
+        posted: Posted,
+        _room: Room,
+    },
+}
+
+/// A write that no caller waits for, by the name it is given where it is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Posted {
+    pub(crate) job: JobId,
+    /// `output`, `progress`.
+    pub(crate) what: &'static str,
+}
+
+impl Posted {
+    pub(crate) fn lost(self, error: &Error) {
+        log::warn!("{} of job {} was lost: {error}", self.what, self.job);
+    }
+}
+
+impl<F, T> Call<F, T>
+where
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    pub(crate) fn new(body: F, reply: ReplyTo<T>) -> Call<F, T> {
+        Call {
+            body,
+            answer: None,
+            reply,
+        }
+    }
+}
+
+impl<F, T> Command for Call<F, T>
+where
+    F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
+    T: Send,
+{
+    /// A body may hold a caller's code: its panic must not take down the thread that writes for all.
+    fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()> {
+        let answer = catch_unwind(AssertUnwindSafe(|| (self.body)(tx)));
+        self.answer = Some(answer.unwrap_or_else(|_| {
+            Err(Error::invalid(
+                "what was to be written panicked; nothing was changed",
+            ))
+        })?);
+        Ok(())
+    }
+
+    fn reply(self: Box<Self>, committed: Result<()>) {
+        let Call { answer, reply, .. } = *self;
+        let reply = match reply {
+            ReplyTo::Caller(reply) => reply,
+            ReplyTo::Log { posted, .. } => {
+                if let Err(error) = committed {
+                    posted.lost(&error);
+                }
+                return;
+            }
+        };
+        let answer = committed.and_then(|()| answer.ok_or_else(not_saved));
+        // Who no longer listens has gone away.
+        let _ = reply.send(answer);
+    }
+
+    fn posted(&self) -> Option<Posted> {
+        match &self.reply {
+            ReplyTo::Log { posted, .. } => Some(*posted),
+            ReplyTo::Caller(_) => None,
+        }
+    }
+}
+
+pub(crate) fn not_saved() -> Error {
+    Error::new(Kind::Io, "the write was not carried out")
+}

@@ -1,0 +1,114 @@
+//! What SQLite's errors mean to a person and to a caller.
+
+use std::io;
+use std::io::ErrorKind;
+
+use rusqlite::ErrorCode;
+use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE};
+use rustix::process::{Resource, getrlimit};
+
+use crate::error::{Error, Kind};
+
+impl From<rusqlite::Error> for Error {
+    fn from(error: rusqlite::Error) -> Error {
+        let code = error.sqlite_error_code();
+        let told = match code {
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => Error::new(
+                Kind::Busy,
+                "the database is busy: another process kept it locked",
+            )
+            .with_hint("try again"),
+            Some(ErrorCode::DiskFull) => disk_full(),
+            Some(ErrorCode::SystemIoFailure) => {
+                cannot_grow(&error).unwrap_or_else(|| failed(&error))
+            }
+            Some(ErrorCode::ReadOnly) => Error::new(Kind::ReadOnly, "the database is read-only"),
+            Some(ErrorCode::NotADatabase) => {
+                Error::new(Kind::NotADatabase, "the file is not a SQLite database")
+                    .with_hint("it is some other file: name the right one")
+            }
+            Some(ErrorCode::DatabaseCorrupt) => {
+                Error::new(Kind::Corrupt, format!("the database is damaged: {error}")).with_hint(
+                    "see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place",
+                )
+            }
+            Some(ErrorCode::TooBig) => {
+                Error::invalid("the value is larger than a row may be (256 MiB)")
+            }
+            Some(ErrorCode::OutOfMemory) => Error::new(Kind::Io, "there is not enough memory")
+                .with_hint("see `ulimit -v` and what else runs on the machine"),
+            Some(ErrorCode::CannotOpen) => failed(&error),
+            _ => Error::new(Kind::Sqlite, error.to_string()),
+        };
+        told.with_source(error)
+    }
+}
+
+fn disk_full() -> Error {
+    Error::new(Kind::Full, "the disk is full; nothing was changed")
+        .with_hint("free some space (`jobq prune` removes old jobs) and try again")
+}
+
+/// A file that may not grow. To SQLite a quota and a `ulimit -f` are errors of the disk; to who waits they
+/// are a full one. What the system said last to this thread is why the write has failed.
+fn cannot_grow(error: &rusqlite::Error) -> Option<Error> {
+    let is_index = is_code(error, SQLITE_IOERR_SHMSIZE);
+    let is_file = is_code(error, SQLITE_IOERR_WRITE) || is_code(error, SQLITE_IOERR_TRUNCATE);
+    let limit = getrlimit(Resource::Fsize).current;
+    match (io::Error::last_os_error().kind(), limit) {
+        _ if !is_index && !is_file => None,
+        (ErrorKind::FileTooLarge, Some(limit)) => Some(limit_reached(limit)),
+        (ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge, _) => Some(
+            Error::new(Kind::Full, "the disk quota is reached; nothing was changed").with_hint(
+                "free some space (`jobq prune` removes old jobs) or raise the quota, and try again",
+            ),
+        ),
+        // SQLite does not say why it cannot make the index of its log any larger, and hardly anything but a
+        // full disk or a limit can be.
+        (_, Some(limit)) if is_index => Some(limit_reached(limit)),
+        _ => is_index.then(disk_full),
+    }
+}
+
+fn limit_reached(limit_bytes: u64) -> Error {
+    Error::new(
+        Kind::Full,
+        format!("the file may not become larger than {limit_bytes} bytes; nothing was changed"),
+    )
+    .with_hint("raise the limit of this process (`ulimit -f unlimited`) and try again")
+}
+
+fn failed(error: &rusqlite::Error) -> Error {
+    if let Some(why) = no_descriptors() {
+        return Error::io("the database cannot be opened", why);
+    }
+    Error::new(
+        Kind::Io,
+        format!("the database cannot be read or written: {error}"),
+    )
+}
+
+/// SQLite does not say why a file cannot be opened. What the system said last to this thread does, or the
+/// next descriptor that is asked for.
+fn no_descriptors() -> Option<io::Error> {
+    let last = io::Error::last_os_error();
+    let one_more = || rustix::io::fcntl_dupfd_cloexec(io::stderr(), 0).err();
+    let errors = [Some(last), one_more().map(io::Error::from)];
+    let mut errors = errors.into_iter().flatten();
+    errors.find(|error| Error::of_limit(error).is_some())
+}
+
+fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {
+    let of_sqlite = error.sqlite_error();
+    of_sqlite.is_some_and(|error| error.extended_code == extended_code)
+}
+
+/// Whether the connection can no longer be trusted: it is to be closed and opened anew.
+pub(crate) fn breaks_connection(error: &Error) -> bool {
+    use Kind::{Corrupt, Io, NotADatabase, Stuck};
+    matches!(error.kind(), Io | Corrupt | NotADatabase | Stuck)
+}

@@ -1,0 +1,35 @@
+//! SQLite: the file and its connections, the one writer, the read pool, and the transaction that the rules work in.
+
+pub(crate) mod backlog;
+pub(crate) mod command;
+pub(crate) mod connection;
+pub(crate) mod connection_setup;
+pub(crate) mod error;
+pub(crate) mod file;
+pub(crate) mod file_identity;
+pub(crate) mod file_watch;
+pub(crate) mod foreign_log;
+pub(crate) mod names;
+pub(crate) mod new_file;
+pub(crate) mod ownership;
+pub(crate) mod process_locks;
+pub(crate) mod read_pool;
+pub(crate) mod row_ids;
+pub(crate) mod schema;
+pub(crate) mod statement;
+pub(crate) mod stuck_lock;
+pub(crate) mod tables;
+pub(crate) mod tx;
+pub(crate) mod user_transactions;
+pub(crate) mod write_lock;
+pub(crate) mod writer;
+pub(crate) mod writer_handle;
+
+#[cfg(feature = "cli")]
+pub(crate) use rusqlite::StatementStatus;
+/// What the rest of the store uses of the crate that binds SQLite.
+pub(crate) use rusqlite::config::DbConfig;
+pub(crate) use rusqlite::{
+    CachedStatement, Connection, OpenFlags, OptionalExtension, Result as RowResult, Row, params,
+    params_from_iter, types,
+};

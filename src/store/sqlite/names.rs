@@ -1,0 +1,149 @@
+//! Kinds and queues are numbers in the hot rows; this finds the number of a name.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use crate::Result;
+use crate::model::filter::KindFilter;
+use crate::store::sqlite::statement::statements;
+
+statements! {
+    hot KIND_ID = "SELECT id FROM jobq_kind WHERE name = ?1";
+    hot KIND_ADD = "INSERT INTO jobq_kind (name) VALUES (?1)";
+    hot KIND_NAME = "SELECT name FROM jobq_kind WHERE id = ?1";
+    cold KINDS_ALL = "SELECT id FROM jobq_kind";
+    cold KINDS_NAMED = "SELECT id, name FROM jobq_kind";
+    hot QUEUE_ID = "SELECT id FROM jobq_queue WHERE name = ?1";
+    hot QUEUE_ADD = "INSERT INTO jobq_queue (name) VALUES (?1)";
+    hot QUEUE_NAME = "SELECT name FROM jobq_queue WHERE id = ?1";
+}
+
+/// What a writer has looked up so far. Names are never renamed or deleted, so a found number stays true.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    kinds: Table,
+    queues: Table,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    ids: HashMap<Arc<str>, i64>,
+    names: HashMap<i64, Arc<str>>,
+}
+
+/// The three statements of one table of names.
+struct Sql {
+    id: &'static str,
+    add: &'static str,
+    name: &'static str,
+}
+
+const KIND: Sql = Sql {
+    id: KIND_ID,
+    add: KIND_ADD,
+    name: KIND_NAME,
+};
+const QUEUE: Sql = Sql {
+    id: QUEUE_ID,
+    add: QUEUE_ADD,
+    name: QUEUE_NAME,
+};
+
+impl Names {
+    pub(crate) fn kind_id(&mut self, conn: &Connection, name: &str) -> Result<i64> {
+        self.kinds.id_or_add(conn, &KIND, name)
+    }
+
+    pub(crate) fn queue_id(&mut self, conn: &Connection, name: &str) -> Result<i64> {
+        self.queues.id_or_add(conn, &QUEUE, name)
+    }
+
+    pub(crate) fn kind_name(&mut self, conn: &Connection, id: i64) -> Result<Arc<str>> {
+        self.kinds.name(conn, &KIND, id)
+    }
+
+    pub(crate) fn queue_name(&mut self, conn: &Connection, id: i64) -> Result<Arc<str>> {
+        self.queues.name(conn, &QUEUE, id)
+    }
+
+    /// After a rollback, of a savepoint too: what was added is not there, and neither what was found
+    /// because it had just been added.
+    pub(crate) fn forget(&mut self) {
+        *self = Names::default();
+    }
+}
+
+impl Table {
+    fn id_or_add(&mut self, conn: &Connection, sql: &Sql, name: &str) -> Result<i64> {
+        if let Some(id) = self.ids.get(name) {
+            return Ok(*id);
+        }
+        let found = conn
+            .prepare_cached(sql.id)?
+            .query_row([name], |row| row.get(0))
+            .optional()?;
+        let name: Arc<str> = name.into();
+        let id = match found {
+            Some(id) => id,
+            None => conn.prepare_cached(sql.add)?.insert([&*name])?,
+        };
+        self.ids.insert(Arc::clone(&name), id);
+        self.names.insert(id, name);
+        Ok(id)
+    }
+
+    fn name(&mut self, conn: &Connection, sql: &Sql, id: i64) -> Result<Arc<str>> {
+        if let Some(name) = self.names.get(&id) {
+            return Ok(Arc::clone(name));
+        }
+        let name: String = conn
+            .prepare_cached(sql.name)?
+            .query_row([id], |row| row.get(0))?;
+        let name: Arc<str> = name.into();
+        self.names.insert(id, Arc::clone(&name));
+        self.ids.insert(Arc::clone(&name), id);
+        Ok(name)
+    }
+}
+
+/// The number of a queue, where it was ever named.
+pub(crate) fn find_queue(conn: &Connection, name: &str) -> Result<Option<i64>> {
+    Ok(conn
+        .prepare_cached(QUEUE_ID)?
+        .query_row([name], |row| row.get(0))
+        .optional()?)
+}
+
+/// How a queue is called, where that can be read.
+pub(crate) fn queue_called(conn: &Connection, id: i64) -> Option<String> {
+    let mut statement = conn.prepare_cached(QUEUE_NAME).ok()?;
+    statement.query_row([id], |row| row.get(0)).ok()
+}
+
+/// The numbers of all kinds: few, however many jobs there are.
+pub(crate) fn kind_ids(conn: &Connection) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(KINDS_ALL)?;
+    let rows = statement.query_map([], |row| row.get(0))?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+/// The numbers of those kinds that there are.
+pub(crate) fn kinds_of(conn: &Connection, which: &KindFilter) -> Result<Vec<i64>> {
+    let mut statement = conn.prepare_cached(KINDS_NAMED)?;
+    let mut rows = statement.query([])?;
+    let mut kinds = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(1)?;
+        let is_meant = match which {
+            KindFilter::All => true,
+            KindFilter::Only(names) => names.contains(&name),
+            KindFilter::AllBut(names) => !names.contains(&name),
+        };
+        if is_meant {
+            kinds.push(row.get(0)?);
+        }
+    }
+    Ok(kinds)
+}

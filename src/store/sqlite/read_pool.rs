@@ -1,0 +1,242 @@
+//! The pool of connections for reading.
+
+use std::ops::Deref;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use r2d2::{ManageConnection, Pool, PooledConnection};
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+use scheduled_thread_pool::ScheduledThreadPool;
+
+use crate::error::Kind;
+use crate::store::sqlite::connection;
+use crate::store::sqlite::connection::Access;
+use crate::store::sqlite::file_identity::OpenFile;
+use crate::{Error, Result, clock};
+
+const READERS: u32 = 4;
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Where connections cannot be opened, that is tried for so long.
+const OPEN_AGAIN: Duration = Duration::from_millis(500);
+
+/// Connections are opened when somebody first reads.
+pub(crate) struct ReadPool {
+    file: Arc<OpenFile>,
+    access: Access,
+    open: Arc<Open>,
+    pool: Mutex<Option<Pool<Manager>>>,
+}
+
+/// A connection out of the pool.
+pub(crate) type ReadConnection = PooledConnection<Manager>;
+
+impl ReadPool {
+    pub(crate) fn new(file: Arc<OpenFile>, access: Access) -> ReadPool {
+        ReadPool {
+            file,
+            access,
+            open: Arc::default(),
+            pool: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Result<ReadConnection> {
+        self.file.check_lately()?;
+        let pool = self.pool()?;
+        let began = clock::instant();
+        loop {
+            if let Ok(reader) = pool.get_timeout(OPEN_AGAIN) {
+                return Ok(reader);
+            }
+            self.file.check()?;
+            if let Some(error) = self.open.take_error() {
+                return Err(error);
+            }
+            if began.elapsed() >= PATIENCE {
+                let error = "all connections for reading are in use";
+                return Err(Error::new(Kind::Busy, error).with_hint("try again"));
+            }
+        }
+    }
+
+    /// Closes all connections that nobody uses now; others when they are returned.
+    pub(crate) fn close(&self) {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.take().is_some() {
+            self.open.wait_until_none();
+        }
+    }
+
+    fn pool(&self) -> Result<Pool<Manager>> {
+        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(started) = &*pool {
+            return Ok(started.clone());
+        }
+        Ok(pool.insert(self.start()?).clone())
+    }
+
+    /// Starts the pool's one thread, which opens connections.
+    fn start(&self) -> Result<Pool<Manager>> {
+        // The pool panics where its thread cannot be started.
+        let probe = thread::Builder::new().spawn(|| {});
+        let probe = probe.map_err(|error| Error::no_thread("reading", error))?;
+        let _ended = probe.join();
+        let threads = ScheduledThreadPool::builder()
+            .num_threads(1)
+            .thread_name_pattern("jobq-readers")
+            .build();
+        let manager = Manager {
+            inner: SqliteConnectionManager::file(self.file.path()),
+            file: Arc::clone(&self.file),
+            access: self.access,
+            open: Arc::clone(&self.open),
+        };
+        // Without idle and life times the pool has nothing to do in the background.
+        Ok(Pool::builder()
+            .max_size(READERS)
+            .min_idle(Some(0))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .thread_pool(Arc::new(threads))
+            .error_handler(Box::new(r2d2::NopErrorHandler))
+            .build_unchecked(manager))
+    }
+}
+
+impl Drop for ReadPool {
+    /// Returns when the connections are closed: a thread of the pool may hold on to them for a moment,
+    /// and the writer, which comes after, removes the log only where it is the last.
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// How many connections of a pool are open.
+#[derive(Default)]
+struct Open {
+    connections: Mutex<usize>,
+    closed: Condvar,
+    /// Why the last one could not be opened.
+    error: Mutex<Option<Error>>,
+}
+
+impl Open {
+    fn change(&self, by: isize) {
+        let mut open = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *open = open.saturating_add_signed(by);
+        self.closed.notify_all();
+    }
+
+    fn take_error(&self) -> Option<Error> {
+        let mut error = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        error.take()
+    }
+
+    fn note(&self, error: &Error) {
+        let mut noted = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        *noted = Some(error.duplicate());
+    }
+
+    /// One that is lent to somebody who does not return it is not waited for.
+    fn wait_until_none(&self) {
+        const PATIENCE: Duration = Duration::from_secs(1);
+        let open = self
+            .connections
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let _ = self
+            .closed
+            .wait_timeout_while(open, PATIENCE, |open| *open > 0);
+    }
+}
+
+/// A connection that is counted as long as it is open: of the fields, the connection goes first.
+pub(crate) struct Counted {
+    conn: Connection,
+    _one: One,
+}
+
+impl Deref for Counted {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        &self.conn
+    }
+}
+
+struct One(Arc<Open>);
+
+impl One {
+    fn more(open: &Arc<Open>) -> One {
+        open.change(1);
+        One(Arc::clone(open))
+    }
+}
+
+impl Drop for One {
+    fn drop(&mut self) {
+        self.0.change(-1);
+    }
+}
+
+/// r2d2_sqlite's manager says of no connection that it is broken, so that one which was returned
+/// inside a transaction would be handed out in it. This one looks.
+pub(crate) struct Manager {
+    inner: SqliteConnectionManager,
+    file: Arc<OpenFile>,
+    access: Access,
+    open: Arc<Open>,
+}
+
+impl ManageConnection for Manager {
+    type Connection = Counted;
+    type Error = Error;
+
+    fn connect(&self) -> Result<Counted> {
+        let one = One::more(&self.open);
+        let conn = connection::open_reader(&self.file, self.access);
+        let conn = conn.inspect_err(|error| self.open.note(error))?;
+        Ok(Counted { conn, _one: one })
+    }
+
+    fn is_valid(&self, counted: &mut Counted) -> Result<()> {
+        // SQLite opens the log with the first statement.
+        let is_valid = self.inner.is_valid(&mut counted.conn).map_err(Error::from);
+        is_valid.inspect_err(|error| self.open.note(error))
+    }
+
+    fn has_broken(&self, conn: &mut Counted) -> bool {
+        !conn.is_autocommit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::sqlite::file_identity::FoundFile;
+
+    #[test]
+    fn a_connection_returned_inside_a_transaction_is_not_handed_out_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pool.db");
+        Connection::open(&path)
+            .unwrap()
+            .execute_batch("CREATE TABLE t (x)")
+            .unwrap();
+        let file = OpenFile::just_opened(&path, FoundFile::at(&path)).unwrap();
+        let pool = ReadPool::new(Arc::new(file), Access::ReadWrite);
+        let taken: Vec<_> = (0..READERS).map(|_| pool.get().unwrap()).collect();
+        for conn in &taken {
+            conn.execute_batch("BEGIN; SELECT * FROM t").unwrap();
+        }
+        drop(taken);
+        for _ in 0..READERS {
+            assert!(pool.get().unwrap().is_autocommit());
+        }
+    }
+}

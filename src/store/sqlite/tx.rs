@@ -1,0 +1,280 @@
+//! A write transaction under way, as the store's operations see it: its connection, its moment, and what
+//! it has still to write before COMMIT.
+
+pub(crate) mod counts;
+pub(crate) mod history;
+mod pending;
+
+use std::fmt;
+
+use rusqlite::{Connection, Params};
+
+use crate::clock::{Clock, ClockReading, UNKNOWN_BOOT};
+use crate::error::Of;
+use crate::model::id::JobId;
+use crate::model::part::{Part, Parts};
+use crate::store::sqlite::command::not_saved;
+use crate::store::sqlite::names::Names;
+use crate::store::sqlite::schema;
+use crate::store::sqlite::statement::{Read, Statements, statements};
+use crate::store::sqlite::tx::counts::QuotaSeen;
+use crate::store::sqlite::tx::history::EventBuffer;
+use crate::store::sqlite::tx::pending::Pending;
+use crate::{Error, Result};
+
+pub(crate) use crate::store::sqlite::tx::counts::{COUNT_ADD, CountChanges, QueueQuota};
+pub(crate) use crate::store::sqlite::tx::history::NewEvent;
+pub(crate) use crate::store::sqlite::tx::pending::{ChildAction, Ended, FamilyChange};
+
+statements! {
+    /// Three seeks on one page. The clock's reading must be the file's own: another process may have followed
+    /// a step that this one has not seen.
+    hot TX_BEGIN = "SELECT value, (SELECT value FROM jobq_meta WHERE key = 'clock_boot'),
+            (SELECT value FROM jobq_meta WHERE key = 'clock_offset_ms')
+        FROM jobq_meta WHERE key = 'schema_version'";
+}
+
+/// The rules of jobs at the two ends of a write transaction. The layer of the rules gives them, so that this
+/// one need not know it.
+#[derive(Clone, Copy)]
+pub(crate) struct Hooks {
+    /// The clock stands differently than the file knows: keeps what is left of waits that were given as
+    /// durations.
+    pub(crate) follow_clock: fn(&mut Tx<'_>, ClockReading<'_>) -> Result<usize>,
+    /// Works off what follows from jobs that have ended.
+    pub(crate) consequences: fn(&mut Tx<'_>) -> Result<()>,
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hooks")
+    }
+}
+
+/// One IMMEDIATE transaction.
+pub(crate) struct Tx<'c> {
+    pub(crate) conn: &'c Connection,
+    pub(crate) names: &'c mut Names,
+    /// The transaction's one "now".
+    pub(crate) now_ms: i64,
+    pub(crate) counts: CountChanges,
+    pub(crate) quota: QuotaSeen,
+    /// What follows from what was changed.
+    pub(crate) pending: Pending,
+    /// A running attempt has been asked to stop: its runner may be the one that writes this.
+    pub(crate) asked_to_stop: bool,
+    /// What is left alone, because it could not be read or written.
+    pub(crate) aside: Parts,
+    /// So many cancelled jobs have never been: what spawned them did not complete.
+    pub(crate) discarded: i64,
+    events: EventBuffer,
+    /// Which start of the machine this is; none where that is unknown.
+    pub(crate) boot: Option<&'c str>,
+    hooks: Hooks,
+    /// Why a step of the clock could not be followed.
+    clock_error: Option<Error>,
+}
+
+impl<'c> Tx<'c> {
+    /// To be called behind BEGIN: refuses a file that was upgraded since it was opened, and follows a step of
+    /// the clock before anything is written that waits for a duration.
+    pub(crate) fn begin(
+        (conn, names): (&'c Connection, &'c mut Names),
+        clock: &'c Clock,
+        hooks: Hooks,
+    ) -> Result<Tx<'c>> {
+        // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
+        let mut tx = Tx::new((conn, names), clock.now_ms(), hooks);
+        tx.boot = Some(clock.boot()).filter(|boot| *boot != UNKNOWN_BOOT);
+        let now = clock.reading();
+        let mut begin = conn.prepare_cached(TX_BEGIN)?;
+        let (version, is_followed) = begin.query_row([], |row| {
+            let (boot, offset) = (row.get_ref(1)?, row.get_ref(2)?);
+            let known = boot.as_str().ok().zip(offset.as_i64().ok());
+            let known = known.map(|(boot, offset_ms)| ClockReading { boot, offset_ms });
+            Ok((row.get(0)?, !now.has_stepped_since(known)))
+        })?;
+        schema::check_unchanged(version)?;
+        if !is_followed {
+            tx.follow_clock(now)?;
+        }
+        Ok(tx)
+    }
+
+    /// One without a clock.
+    pub(crate) fn new(
+        (conn, names): (&'c Connection, &'c mut Names),
+        now_ms: i64,
+        hooks: Hooks,
+    ) -> Tx<'c> {
+        Tx {
+            conn,
+            names,
+            now_ms,
+            counts: CountChanges::default(),
+            quota: QuotaSeen::default(),
+            pending: Pending::default(),
+            asked_to_stop: false,
+            aside: Parts::default(),
+            discarded: 0,
+            events: EventBuffer::default(),
+            boot: None,
+            hooks,
+            clock_error: None,
+        }
+    }
+
+    /// What cannot be read of the file must not keep everything else from being written.
+    fn follow_clock(&mut self, now: ClockReading<'_>) -> Result<()> {
+        let follow = self.hooks.follow_clock;
+        match self.savepoint(|tx| follow(tx, now)) {
+            Err(error) if self.conn.is_autocommit() || !error.blames_data() => Err(error),
+            followed => {
+                self.clock_error = followed.of(Part::Clock).err();
+                Ok(())
+            }
+        }
+    }
+
+    /// Why a step of the clock could not be followed at BEGIN.
+    pub(crate) fn clock_followed(&mut self) -> Result<()> {
+        self.clock_error.take().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn is_aside(&self, part: Part) -> bool {
+        self.aside.has(part)
+    }
+
+    /// Appends to the history.
+    pub(crate) fn append(&mut self, event: NewEvent) -> Result<()> {
+        self.events.push(event);
+        if self.events.is_full() {
+            self.events.flush(self.conn, self.now_ms)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Writes the events that are held back, for a statement that looks at the table of events.
+    pub(crate) fn flush_events(&mut self) -> Result<()> {
+        self.events.flush(self.conn, self.now_ms)
+    }
+
+    /// Writes what the counters are owed, for a statement that looks at them.
+    pub(crate) fn flush_counts(&mut self) -> Result<()> {
+        self.quota = QuotaSeen::default();
+        self.counts.flush(self.conn, &self.aside)
+    }
+
+    /// Does all that follows from what was changed so far.
+    pub(crate) fn follow(&mut self) -> Result<()> {
+        let consequences = self.hooks.consequences;
+        consequences(self)
+    }
+
+    /// Writes what has been held back: to be called before COMMIT.
+    pub(crate) fn finish(&mut self) -> Result<()> {
+        self.follow()?;
+        self.events.flush(self.conn, self.now_ms)?;
+        self.counts.flush(self.conn, &self.aside)
+    }
+
+    /// Runs `body` whole or not at all. An error that ended the whole transaction is left to the
+    /// writer, which sees it by autocommit.
+    pub(crate) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
+        self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
+        // What others have left to be written is theirs, whatever of it is written in here.
+        let (counts, events) = (self.counts.clone(), self.events.clone());
+        let (pending, discarded) = (self.pending.clone(), self.discarded);
+        match body(self).and_then(|done| self.follow().map(|()| done)) {
+            Ok(done) => {
+                self.conn.prepare_cached("RELEASE command")?.execute([])?;
+                Ok(done)
+            }
+            Err(error) => {
+                if !self.conn.is_autocommit() {
+                    self.conn
+                        .execute_batch("ROLLBACK TO command; RELEASE command")?;
+                    self.counts = counts;
+                    self.quota = QuotaSeen::default();
+                    self.events = events;
+                    self.pending = pending;
+                    self.discarded = discarded;
+                    self.names.forget();
+                }
+                Err(error)
+            }
+        }
+    }
+
+    /// Runs `body` for each of these jobs, for each whole or not at all. The error is one that ended
+    /// the whole transaction.
+    pub(crate) fn for_each<T>(
+        &mut self,
+        jobs: &[JobId],
+        mut body: impl FnMut(&mut Self, JobId) -> Result<T>,
+    ) -> Result<Vec<Result<T>>> {
+        let mut answers = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            let answer = self.savepoint(|tx| body(tx, *job));
+            if self.conn.is_autocommit() {
+                return Err(answer.err().unwrap_or_else(not_saved));
+            }
+            answers.push(answer);
+        }
+        Ok(answers)
+    }
+
+    /// Runs an application's code. Nothing may be written after it where it has ended the
+    /// transaction.
+    pub(crate) fn entrust<T, E: From<Error>>(
+        &mut self,
+        body: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.run_cached("SAVEPOINT application")?;
+        let answer = body(self)?;
+        // It went with the transaction, even where another one was begun since.
+        self.run_cached("RELEASE application").map_err(|_| {
+            Error::wrong_state("the transaction was ended from inside of its closure").with_hint(
+                "leave COMMIT and ROLLBACK to jobq, and return an error of SQLite's as an error",
+            )
+        })?;
+        Ok(answer)
+    }
+
+    /// As [`Statements::run`] of its connection, and so do the others.
+    pub(crate) fn run(&self, sql: &str, params: impl Params) -> Result<usize> {
+        self.conn.run(sql, params)
+    }
+
+    pub(crate) fn one<T>(&self, sql: &str, params: impl Params, read: impl Read<T>) -> Result<T> {
+        self.conn.one(sql, params, read)
+    }
+
+    pub(crate) fn optional<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl Read<T>,
+    ) -> Result<Option<T>> {
+        self.conn.optional(sql, params, read)
+    }
+
+    pub(crate) fn all<T>(
+        &self,
+        sql: &str,
+        params: impl Params,
+        read: impl Read<T>,
+    ) -> Result<Vec<T>> {
+        self.conn.all(sql, params, read)
+    }
+
+    pub(crate) fn has_row(&self, sql: &str, params: impl Params) -> Result<bool> {
+        self.conn.has_row(sql, params)
+    }
+
+    fn run_cached(&self, sql: &str) -> Result<()> {
+        self.conn.prepare_cached(sql)?.execute([])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,105 @@
+//! What a write transaction owes the state counters, and what it has looked up of quotas.
+
+use std::collections::HashMap;
+
+use rusqlite::{Connection, params};
+
+use crate::Result;
+use crate::error::Of;
+use crate::model::part::{Part, Parts};
+use crate::model::state::State;
+use crate::store::sqlite::statement::statements;
+
+statements! {
+    /// One upsert per (queue, state) and transaction.
+    hot COUNT_ADD = "INSERT INTO jobq_count (queue_id, state, jobs) VALUES (?1, ?2, ?3)
+        ON CONFLICT (queue_id, state) DO UPDATE SET jobs = jobs + excluded.jobs";
+}
+
+/// What a transaction has changed so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct CountChanges(Vec<(i64, State, i64)>);
+
+impl CountChanges {
+    pub(crate) fn add(&mut self, queue: i64, state: State, jobs: i64) {
+        match self
+            .0
+            .iter_mut()
+            .find(|change| change.0 == queue && change.1 == state)
+        {
+            Some(change) => change.2 += jobs,
+            None => self.0.push((queue, state, jobs)),
+        }
+    }
+
+    /// A job of `queue` went from one state to another.
+    pub(crate) fn moved(&mut self, queue: i64, from: State, to: State) {
+        debug_assert!(from.may_become(to), "{from} → {to}");
+        self.add(queue, from, -1);
+        self.add(queue, to, 1);
+    }
+
+    /// How many jobs have come to `state`, less those that have left it.
+    pub(crate) fn change(&self, state: State) -> i64 {
+        self.0
+            .iter()
+            .filter(|change| change.1 == state)
+            .map(|change| change.2)
+            .sum()
+    }
+
+    /// The same for one queue.
+    pub(crate) fn change_in(&self, queue: i64, state: State) -> i64 {
+        let change = self
+            .0
+            .iter()
+            .find(|change| (change.0, change.1) == (queue, state));
+        change.map_or(0, |change| change.2)
+    }
+
+    /// How many more live jobs `queue` has, or fewer.
+    pub(crate) fn live_change(&self, queue: i64) -> i64 {
+        let changes = self.0.iter();
+        changes
+            .filter(|change| change.0 == queue && !change.1.is_final())
+            .map(|change| change.2)
+            .sum()
+    }
+
+    /// The queues that have gained jobs in `state`.
+    pub(crate) fn grown(&self, state: State) -> Vec<i64> {
+        self.0
+            .iter()
+            .filter(|change| change.1 == state && change.2 > 0)
+            .map(|change| change.0)
+            .collect()
+    }
+
+    /// Writes what has changed and forgets it.
+    pub(crate) fn flush(&mut self, conn: &Connection, aside: &Parts) -> Result<()> {
+        for (queue, state, jobs) in self.0.drain(..).filter(|change| change.2 != 0) {
+            if aside.has(Part::CountersOf(queue)) {
+                continue;
+            }
+            let mut add = conn.prepare_cached(COUNT_ADD)?;
+            add.execute(params![queue, state.code(), jobs])
+                .of(Part::CountersOf(queue))?;
+        }
+        Ok(())
+    }
+}
+
+/// The quotas that a transaction has looked up so far.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct QuotaSeen {
+    pub(crate) queues: HashMap<i64, QueueQuota>,
+    /// The file's size, and for how many inserts it is good.
+    pub(crate) file: Option<(u64, u32)>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct QueueQuota {
+    pub(crate) own_limit: Option<u64>,
+    /// The live jobs that the counters had; what the transaction owes them comes on top.
+    pub(crate) live: Option<i64>,
+}

@@ -1,0 +1,72 @@
+//! What follows from the changes of a write transaction and is still to be done in it: jobs that have
+//! ended, and parents whose children have changed.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::model::flags::JobFlags;
+use crate::model::id::JobId;
+use crate::model::state::State;
+
+/// A job that has ended and is under rules.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) job: JobId,
+    pub(crate) to: State,
+    pub(crate) flags: JobFlags,
+    pub(crate) parent: Option<JobId>,
+    pub(crate) children: ChildAction,
+}
+
+/// What becomes of the live children of a parent that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildAction {
+    Cancel,
+    LeaveAlone,
+}
+
+/// How the counts of a parent's children change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FamilyChange {
+    pub(crate) total: i64,
+    pub(crate) done: i64,
+    pub(crate) failed: i64,
+    pub(crate) first_failed: Option<JobId>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pending {
+    ended: VecDeque<Ended>,
+    families: BTreeMap<JobId, FamilyChange>,
+}
+
+impl Pending {
+    /// Notes that a job has ended; a job without rules has no consequences.
+    pub(crate) fn ended(&mut self, ended: Ended) {
+        if ended.flags != JobFlags::NONE {
+            self.ended.push_back(ended);
+        }
+    }
+
+    /// The change of a parent's counts so far, to be added to.
+    pub(crate) fn family(&mut self, parent: JobId) -> &mut FamilyChange {
+        self.families.entry(parent).or_default()
+    }
+
+    pub(crate) fn child_ended(&mut self, parent: JobId, child: JobId, state: State) {
+        let change = self.family(parent);
+        if state == State::Completed {
+            change.done += 1;
+        } else {
+            change.failed += 1;
+            change.first_failed.get_or_insert(child);
+        }
+    }
+
+    pub(crate) fn next_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+
+    pub(crate) fn next_family(&mut self) -> Option<(JobId, FamilyChange)> {
+        self.families.pop_first()
+    }
+}

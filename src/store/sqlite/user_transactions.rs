@@ -1,0 +1,53 @@
+//! The application's own writes: one transaction at a time, alone, on a connection of their own.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::store::sqlite::connection::OpenConfig;
+use crate::store::sqlite::tx::{Hooks, Tx};
+use crate::store::sqlite::write_lock::WriteLock;
+use crate::store::sqlite::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
+use crate::{Error, Result};
+
+/// The connection that is lent to applications, opened when one first needs it.
+pub(crate) struct UserTransactions {
+    /// Where those who want the connection wait; a mutex would let them overtake each other.
+    line: WriteLock,
+    /// Shared with the writer of the process.
+    write_lock: Arc<WriteLock>,
+    writer: Mutex<Writer>,
+}
+
+impl UserTransactions {
+    pub(crate) fn new(config: OpenConfig, hooks: Hooks) -> UserTransactions {
+        let write_lock = Arc::new(WriteLock::default());
+        UserTransactions {
+            line: WriteLock::default(),
+            writer: Mutex::new(Writer::for_user_code(
+                (config, hooks),
+                Arc::clone(&write_lock),
+            )),
+            write_lock,
+        }
+    }
+
+    pub(crate) fn write_lock(&self) -> Arc<WriteLock> {
+        Arc::clone(&self.write_lock)
+    }
+
+    pub(crate) fn is_user_code_here(&self) -> bool {
+        self.write_lock.is_user_code_here()
+    }
+
+    pub(crate) fn write<T, E: From<Error>>(
+        &self,
+        body: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        self.write_lock.refuse_inside()?;
+        let _pass = self.line.enter();
+        // A panic in a body has been dealt with where the body ran.
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = writer.run_user_code(body);
+        writer.tidy_log(OTHERS_CHECKPOINT_PAGES);
+        done
+    }
+}

@@ -1,0 +1,311 @@
+//! Removing old final jobs, in steps so small that nobody waits for them.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use crate::Result;
+use crate::clock::millis;
+use crate::model::id::JobId;
+use crate::model::state::State;
+use crate::store::jobs::remove;
+use crate::store::sqlite::names::Names;
+use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::tx::Tx;
+use crate::store::sqlite::{Connection, Row, RowResult, names, params};
+use crate::store::upkeep::batches;
+use crate::store::upkeep::runners::RUNNERS_FORGET;
+
+statements! {
+    /// The index is read on from where the last step ended, so what had to be kept is not read again:
+    /// first the others that ended in the same millisecond, a hundred thousand where a family was
+    /// cancelled, and then those that ended later. In one term that would be read by the time alone.
+    /// For the likelihood see [`JOBS_ENDED_LAST`](crate::store::read::jobs::JOBS_ENDED_LAST).
+    hot JOBS_FINAL_AT = "SELECT id, finished_at, parent_id FROM jobq_job
+        WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5 AND finished_at = ?3 AND id > ?4
+        ORDER BY id LIMIT ?5";
+    hot JOBS_FINAL_BETWEEN = "SELECT id, finished_at, parent_id FROM jobq_job
+        WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5 AND finished_at > ?3 AND finished_at < ?4
+        ORDER BY finished_at, id LIMIT ?5";
+    cold JOBS_FINAL_BEFORE_COUNT = "SELECT count(*) FROM jobq_job j
+        WHERE j.kind_id = ?1 AND j.state = ?2 AND j.state >= 5 AND j.finished_at < ?3
+            AND NOT EXISTS (SELECT 1 FROM jobq_job p WHERE p.id = j.parent_id AND p.state < 5)";
+    /// Unique keys whose window is over, by the index of those that have one.
+    hot EVENTS_OF_NO_JOB_FORGET = "DELETE FROM jobq_event
+        WHERE id IN (SELECT id FROM jobq_event WHERE job_id IS NULL AND at < ?1 LIMIT ?2)";
+    hot UNIQUE_KEYS_FORGET_EXPIRED = "DELETE FROM jobq_unique
+        WHERE key IN (SELECT key FROM jobq_unique WHERE until IS NOT NULL AND until < ?1 ORDER BY until LIMIT ?2)";
+}
+
+/// So many jobs are looked at in one transaction, so many keys and so many batches.
+pub(crate) const STEP: usize = 200;
+/// A transaction in which so many events were removed is large enough, and so is one that has made so
+/// many pages free: large payloads, results and logs are many pages each.
+pub(crate) const EVENTS: usize = 1000;
+const PAGES: i64 = 1000;
+/// So many pages are given back to the file system after each.
+const VACUUM_PAGES: usize = 500;
+
+/// Which final jobs are to go, and how far that has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sweep {
+    kind: i64,
+    state: State,
+    before_ms: i64,
+    /// When the last one that was looked at ended, and its number.
+    seen: (i64, i64),
+}
+
+impl Sweep {
+    pub(crate) fn new(kind: i64, state: State, before_ms: i64) -> Sweep {
+        Sweep {
+            kind,
+            state,
+            before_ms,
+            seen: (i64::MIN, i64::MIN),
+        }
+    }
+
+    pub(crate) fn before_ms(&self) -> i64 {
+        self.before_ms
+    }
+}
+
+/// How long the final jobs of a kind are kept, by their state; none: for ever.
+pub(crate) type Keeps = [(State, Option<Duration>); 3];
+
+/// One look at everything that may be old.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PrunePass {
+    pub(crate) sweeps: Vec<Sweep>,
+    /// Runners that ended before this are forgotten.
+    pub(crate) runners_before_ms: Option<i64>,
+    /// Events of no job, as those of runners and schedules, are forgotten where they are older.
+    pub(crate) events_before_ms: Option<i64>,
+    /// After the jobs, batches of which none is left, from this digest on; none: no batch is looked at.
+    pub(crate) batches_from: Option<String>,
+    /// After a step that failed: one sweep at a time, so that what cannot be removed holds up no other.
+    pub(crate) one_by_one: bool,
+}
+
+impl PrunePass {
+    /// Over these jobs, and whatever goes with the last of them.
+    pub(crate) fn of(sweeps: Vec<Sweep>) -> PrunePass {
+        PrunePass {
+            sweeps,
+            batches_from: Some(String::new()),
+            ..PrunePass::default()
+        }
+    }
+
+    /// Over all kinds, each of which is kept as long as `keep` says.
+    pub(crate) fn over(
+        conn: &Connection,
+        names: &mut Names,
+        now_ms: i64,
+        keep: &dyn Fn(&str) -> Keeps,
+    ) -> Result<PrunePass> {
+        let mut pass = PrunePass::of(Vec::new());
+        for kind in names::kind_ids(conn)? {
+            for (state, keep) in keep(&names.kind_name(conn, kind)?) {
+                let Some(keep) = keep else { continue };
+                let before_ms = now_ms.saturating_sub(millis(keep));
+                pass.sweeps.push(Sweep::new(kind, state, before_ms));
+                pass.runners_before_ms = pass.runners_before_ms.max(Some(before_ms));
+                let events_before_ms = pass.events_before_ms.unwrap_or(before_ms);
+                pass.events_before_ms = Some(events_before_ms.min(before_ms));
+            }
+        }
+        Ok(pass)
+    }
+
+    /// What is left of it after a step that failed.
+    pub(crate) fn after_failure(&self) -> Option<PrunePass> {
+        let to_blame = usize::from(self.one_by_one || self.sweeps.len() == 1);
+        let sweeps: Vec<Sweep> = self.sweeps.iter().copied().skip(to_blame).collect();
+        // Where no job was left to remove, it was the batches.
+        let batches_from = self.batches_from.clone();
+        let batches_from = batches_from.filter(|_| !self.sweeps.is_empty());
+        (!sweeps.is_empty() || batches_from.is_some()).then_some(PrunePass {
+            sweeps,
+            batches_from,
+            one_by_one: true,
+            ..PrunePass::default()
+        })
+    }
+}
+
+/// What one transaction may still remove.
+#[derive(Debug)]
+pub(crate) struct Allowance {
+    events: usize,
+    /// The file may have so many free pages.
+    free_pages: i64,
+}
+
+impl Allowance {
+    pub(crate) fn new(conn: &Connection) -> Result<Allowance> {
+        Ok(Allowance {
+            events: EVENTS,
+            free_pages: free_pages(conn)? + PAGES,
+        })
+    }
+
+    pub(crate) fn is_spent(&self, conn: &Connection) -> Result<bool> {
+        Ok(self.events == 0 || free_pages(conn)? >= self.free_pages)
+    }
+}
+
+/// Removes a final job with its history, or as much of it as the transaction may; whether it is gone.
+/// Else another transaction has to go on.
+pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId, allowance: &mut Allowance) -> Result<bool> {
+    while !allowance.is_spent(tx.conn)? {
+        let removed = remove::remove(tx, id)?;
+        allowance.events = allowance.events.saturating_sub(removed.events);
+        if removed.is_gone {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// What a step came to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stepped {
+    pub(crate) removed: u64,
+    /// What is left of the pass; none: it is done.
+    pub(crate) next: Option<PrunePass>,
+}
+
+/// Looks at no more than [`STEP`] jobs and removes those that may go, as far as the transaction may. The
+/// children of a parent that is live stay: their results are its own.
+pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
+    if let Some(before_ms) = pass.runners_before_ms {
+        tx.run(RUNNERS_FORGET, [before_ms])?;
+    }
+    let mut stepped = Stepped::default();
+    let mut left = STEP;
+    let mut allowance = Allowance::new(tx.conn)?;
+    let mut parents = HashMap::new();
+    let mut sweeps = pass.sweeps.iter().copied();
+    let mut unfinished: Vec<Sweep> = Vec::new();
+    for mut sweep in sweeps.by_ref() {
+        let seen = look(tx.conn, &sweep, left)?;
+        let mut looked_at = 0;
+        for old in &seen {
+            if may_go(tx.conn, old, &mut parents)? {
+                if !remove(tx, JobId(old.id), &mut allowance)? {
+                    break;
+                }
+                stepped.removed += 1;
+            }
+            sweep.seen = (old.finished_at, old.id);
+            looked_at += 1;
+        }
+        if seen.len() == left || looked_at < seen.len() {
+            unfinished.push(sweep);
+            break;
+        }
+        // A look that finds nothing counts as well.
+        left -= seen.len().max(1);
+        if left == 0 || pass.one_by_one {
+            break;
+        }
+    }
+    unfinished.extend(sweeps);
+    let keys = tx.run(UNIQUE_KEYS_FORGET_EXPIRED, params![tx.now_ms, STEP as i64])?;
+    let events_before_ms = forget_events(tx, pass.events_before_ms)?;
+    let batches_from = match &pass.batches_from {
+        Some(from) if unfinished.is_empty() => batches::forget_gone(tx, from, STEP)?,
+        later => later.clone(),
+    };
+    let is_more = !unfinished.is_empty() || keys == STEP;
+    if is_more || events_before_ms.is_some() || batches_from.is_some() {
+        stepped.next = Some(PrunePass {
+            sweeps: unfinished,
+            runners_before_ms: None,
+            events_before_ms,
+            batches_from,
+            one_by_one: pass.one_by_one,
+        });
+    }
+    Ok(stepped)
+}
+
+/// Some of the old events that belong to no job; before when there are more.
+fn forget_events(tx: &mut Tx<'_>, before_ms: Option<i64>) -> Result<Option<i64>> {
+    let Some(before_ms) = before_ms else {
+        return Ok(None);
+    };
+    tx.flush_events()?;
+    let mut forget = tx.conn.prepare_cached(EVENTS_OF_NO_JOB_FORGET)?;
+    let forgotten = forget.execute(params![before_ms, EVENTS as i64])?;
+    Ok((forgotten == EVENTS).then_some(before_ms))
+}
+
+struct OldJob {
+    id: i64,
+    finished_at: i64,
+    parent: Option<i64>,
+}
+
+fn look(conn: &Connection, sweep: &Sweep, jobs: usize) -> Result<Vec<OldJob>> {
+    let (at, id) = sweep.seen;
+    let (kind, state) = (sweep.kind, sweep.state.code());
+    let old = |row: &Row<'_>| {
+        Ok(OldJob {
+            id: row.get(0)?,
+            finished_at: row.get(1)?,
+            parent: row.get(2)?,
+        })
+    };
+    let mut found: Vec<OldJob> = conn
+        .prepare_cached(JOBS_FINAL_AT)?
+        .query_map(params![kind, state, at, id, jobs as i64], old)?
+        .collect::<RowResult<_>>()?;
+    let left = (jobs - found.len()) as i64;
+    let mut later = conn.prepare_cached(JOBS_FINAL_BETWEEN)?;
+    for job in later.query_map(params![kind, state, at, sweep.before_ms, left], old)? {
+        found.push(job?);
+    }
+    Ok(found)
+}
+
+fn may_go(conn: &Connection, old: &OldJob, parents: &mut HashMap<i64, bool>) -> Result<bool> {
+    let Some(parent) = old.parent else {
+        return Ok(true);
+    };
+    if let Some(is_over) = parents.get(&parent) {
+        return Ok(*is_over);
+    }
+    let is_over =
+        crate::store::jobs::job_row::state(conn, JobId(parent))?.is_none_or(State::is_final);
+    parents.insert(parent, is_over);
+    Ok(is_over)
+}
+
+/// How many jobs a sweep would remove.
+pub(crate) fn count(conn: &Connection, sweep: &Sweep) -> Result<u64> {
+    Ok(conn.query_row(
+        JOBS_FINAL_BEFORE_COUNT,
+        params![sweep.kind, sweep.state.code(), sweep.before_ms],
+        |row| row.get(0),
+    )?)
+}
+
+/// Gives free pages back to the file system, where the file is of that mode; whether there are more.
+pub(crate) fn give_back_space(conn: &Connection) -> Result<bool> {
+    let before = free_pages(conn)?;
+    if before == 0 {
+        return Ok(false);
+    }
+    let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+    let mut rows = statement.query([])?;
+    while rows.next()?.is_some() {}
+    let left = free_pages(conn)?;
+    // A file of another mode keeps its free pages, however often it is asked.
+    Ok(left > 0 && left < before)
+}
+
+fn free_pages(conn: &Connection) -> Result<i64> {
+    Ok(conn.pragma_query_value(None, "freelist_count", |row| row.get(0))?)
+}

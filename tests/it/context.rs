@@ -1,0 +1,100 @@
+//! What a handler sees of its attempt, from several threads.
+
+use std::thread;
+
+use jobq::testing::TestQueue;
+use jobq::{Context, EventKind, Failure, Job, Level, NewJob, Progress, State};
+use serde::{Deserialize, Serialize};
+
+use crate::support::place::events;
+
+const _: () = {
+    const fn is_sync<T: Sync>() {}
+    is_sync::<Context>();
+};
+
+#[derive(Serialize, Deserialize)]
+struct Many;
+
+impl Job for Many {
+    const KIND: &'static str = "many";
+    type Output = ();
+}
+
+const THREADS: u64 = 8;
+const EACH: u64 = 50;
+
+/// Logs and reports from threads of its own.
+fn log_from_threads(ctx: &Context) {
+    thread::scope(|scope| {
+        for thread in 0..THREADS {
+            scope.spawn(move || {
+                for entry in 0..EACH {
+                    ctx.log(Level::Info, format!("{thread} {entry}"));
+                    ctx.progress(Progress::of(entry + 1, EACH));
+                }
+            });
+        }
+    });
+}
+
+fn assert_all_is_logged_in_order(queue: &TestQueue, id: jobq::JobId) {
+    let mut next = [0; THREADS as usize];
+    for event in events(queue, Some(id)) {
+        if event.kind != EventKind::Log {
+            continue;
+        }
+        let data: serde_json::Value =
+            serde_json::from_slice(event.data.as_ref().unwrap().as_bytes()).unwrap();
+        let (thread, entry) = data["message"].as_str().unwrap().split_once(' ').unwrap();
+        let next = &mut next[thread.parse::<usize>().unwrap()];
+        assert_eq!(entry.parse::<u64>().unwrap(), *next);
+        *next += 1;
+    }
+    assert_eq!(next, [EACH; THREADS as usize]);
+}
+
+#[test]
+fn scoped_threads_log_each_in_its_order_and_report_progress() {
+    let queue = TestQueue::new();
+    let job = queue.perform(Many, |runner| {
+        runner.job(|_: Many, ctx| {
+            log_from_threads(ctx);
+            Ok(())
+        })
+    });
+    assert_eq!(job.state, State::Completed);
+    assert_eq!(job.progress, Some(Progress::of(EACH, EACH)));
+    assert_all_is_logged_in_order(&queue, job.id);
+}
+
+#[test]
+fn what_threads_log_inside_a_completion_is_saved_with_it() {
+    let queue = TestQueue::new();
+    let job = queue.perform(Many, |runner| {
+        runner.job(|_: Many, ctx| {
+            ctx.complete_in(|_| -> Result<(), Failure> {
+                log_from_threads(ctx);
+                Ok(())
+            })
+        })
+    });
+    assert_eq!(job.state, State::Completed);
+    assert_all_is_logged_in_order(&queue, job.id);
+}
+
+#[test]
+fn scoped_threads_spawn_jobs() {
+    let queue = TestQueue::new();
+    queue.perform(Many, |runner| {
+        runner.job(|_: Many, ctx| {
+            thread::scope(|scope| {
+                for _ in 0..THREADS {
+                    scope.spawn(|| ctx.spawn(NewJob::new("next")).unwrap());
+                }
+            });
+            Ok(())
+        })
+    });
+    assert_eq!(queue.enqueued_of_kind("next").len(), THREADS as usize);
+}
