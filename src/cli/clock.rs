@@ -5,7 +5,7 @@ use std::time::Instant;
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, Zoned};
 
-/// The wall clock of whoever looks: relative times are relative to it.
+/// The wall clock of this process: relative times are relative to it.
 pub(crate) fn now() -> Timestamp {
     Timestamp::now()
 }
@@ -15,7 +15,7 @@ pub(crate) fn local_now() -> Zoned {
     now().to_zoned(TimeZone::system())
 }
 
-/// Whether the system's time zone has an IANA name. One that has none, or that nobody knows, cannot be
+/// Whether the system's time zone has an IANA name. One without a name, or an unknown one, cannot be
 /// kept for later: UTC is meant then.
 pub(crate) fn local_zone_has_name() -> bool {
     let zone = TimeZone::system();

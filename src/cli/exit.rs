@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use jobq::JobId;
 
-use super::output::text::block;
+use crate::cli::render::text::block;
 
 /// What a verb returns: how the process is to end, or another value on the way there.
 pub(crate) type CliResult<T = Exit> = Result<T, CliError>;
@@ -61,10 +61,10 @@ impl From<Exit> for ExitCode {
 
 /// What went wrong, what to do next, and the exit code for it.
 #[derive(Debug)]
-pub(crate) struct CliError(Box<Told>);
+pub(crate) struct CliError(Box<ErrorParts>);
 
 #[derive(Debug)]
-struct Told {
+struct ErrorParts {
     exit: Exit,
     what: What,
     hint: Option<String>,
@@ -75,13 +75,13 @@ enum What {
     Message(String),
     /// Worded and laid out by clap, help and version texts included.
     Clap(clap::Error),
-    /// Whoever read the output has gone: nothing more is to be said.
+    /// The reader of the output has gone: nothing more is printed.
     ReaderGone,
 }
 
 impl CliError {
     fn new(exit: Exit, what: What) -> CliError {
-        CliError(Box::new(Told {
+        CliError(Box::new(ErrorParts {
             exit,
             what,
             hint: None,
@@ -119,7 +119,7 @@ impl CliError {
     }
 
     /// Of a verb whose exit code says how a job has ended: where its reader has gone, it does not know.
-    pub(crate) fn says_no_end(mut self) -> CliError {
+    pub(crate) fn with_unknown_end(mut self) -> CliError {
         if matches!(self.0.what, What::ReaderGone) {
             self.0.exit = Exit::ReaderGone;
         }
@@ -285,7 +285,7 @@ mod tests {
         let error = CliError::from(io::Error::from(ErrorKind::BrokenPipe));
         assert_eq!(error.exit(), Exit::Done);
         assert_eq!(error.message(), "");
-        assert_eq!(error.says_no_end().exit(), Exit::ReaderGone);
+        assert_eq!(error.with_unknown_end().exit(), Exit::ReaderGone);
         let full = CliError::from(io::Error::from(ErrorKind::StorageFull));
         assert_eq!(full.exit(), Exit::Failed);
         assert!(

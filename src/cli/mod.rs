@@ -1,70 +1,29 @@
-//! The command line: one file for each verb, `args` for what can be typed, `output` for how it shows.
+//! The command line: `verbs` has a file for each command, `input` reads what is typed or written in
+//! files, `render` shows records as tables, tab-separated fields or JSON.
 
 mod args;
-mod backup;
-mod batch;
-mod bench;
-mod cancel;
+mod bulk;
 mod clock;
-mod completions;
-mod config;
-mod doctor;
-mod each;
-mod edit;
-mod enqueue;
-mod enqueued;
-mod environ;
-mod events;
 mod exit;
-mod gone;
-mod help;
-mod in_full;
-mod interrupt;
-mod limits;
-mod lines;
-mod list;
-mod logs;
-mod man;
-mod mode;
-mod nearest;
-mod options;
-mod origin;
-mod output;
-mod overview;
-mod parse;
-mod pause;
-mod prune;
-mod queue;
-mod reader_gone;
-mod remove;
-mod report;
-mod restore;
-mod retry;
-mod run;
-mod schedule;
-mod screen;
+mod history;
+mod input;
+mod render;
 mod session;
-mod signal;
-mod status;
-mod wait;
-mod what;
-mod why;
-mod wording;
+mod signals;
+mod verbs;
 
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
-
-use args::{Cli, Verb};
 use exit::{CliError, CliResult};
-use output::Output;
-use screen::Screen;
-use session::Session;
+use render::screen::Screen;
+use render::text::shell_word;
+use verbs::{Cli, Verb};
 
 /// Does what was typed.
 pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
-    signal::outlive_file_limit()?;
+    signals::outlive_file_limit()?;
     let words: Vec<OsString> = words.into_iter().collect();
     let cli = parse_words(words.clone()).map_err(|error| usage_error(error, &words))?;
     let output = session::decide_output(&cli.global);
@@ -76,47 +35,9 @@ pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
     if has_log || cli.global.verbose > 0 {
         screen.take_logs(cli.global.verbose);
     }
-    let ended = run_verb(&cli, output, &screen);
+    let ended = verbs::run(&cli, output, &screen);
     screen.flush();
     ended
-}
-
-fn run_verb(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
-    let session = || Session::new(cli, output, screen.clone());
-    match &cli.verb {
-        Verb::Enqueue(args) => {
-            let session = session()?.keeping_short_log();
-            let ended = enqueue::run(args, &session);
-            session.leave_to_the_system();
-            ended
-        }
-        Verb::Run(args) => run::run(args, &session()?),
-        Verb::Status(args) => status::run(args, &session()?),
-        Verb::List(args) => list::run(args, &session()?),
-        Verb::Logs(args) => logs::run(args, &session()?),
-        Verb::Wait(args) => wait::run(args, &session()?),
-        Verb::Why(args) => why::run(args, &session()?),
-        Verb::Events(args) => events::run(args, &session()?),
-        Verb::Cancel(args) => cancel::run(args, &session()?),
-        Verb::Retry(args) => retry::run(args, &session()?),
-        Verb::Edit(args) => edit::run(args, &session()?),
-        Verb::Remove(args) => remove::run(args, &session()?),
-        Verb::Pause(args) => pause::pause(args, &session()?),
-        Verb::Resume(args) => pause::resume(args, &session()?),
-        Verb::Queue(args) => queue::run(args, &session()?),
-        Verb::Schedule(args) => schedule::run(args, &session()?),
-        Verb::Prune(args) => prune::run(args, &session()?),
-        Verb::Backup(args) => backup::run(args, &session()?),
-        Verb::Restore(args) => restore::run(args, &session()?),
-        Verb::Doctor(args) => doctor::run(args, &session()?),
-        Verb::Bench(args) => bench::run(args, &session()?),
-        Verb::Progress(args) => report::progress(args, &session()?),
-        Verb::Log(args) => report::log(args, &session()?),
-        Verb::Result(args) => report::result(args, &session()?),
-        Verb::Completions(args) => completions::run(args),
-        Verb::Man(args) => man::run(args),
-        Verb::Help(args) => help::run(args),
-    }
 }
 
 /// clap takes what the environment says for typed, and would show it in the usage after an error.
@@ -149,7 +70,7 @@ fn usage_error(error: clap::Error, words: &[OsString]) -> CliError {
     let Some(at) = at.filter(|_| !bare.starts_with('-')) else {
         return error.into();
     };
-    let typed = words.iter().map(|word| why::word(&word.to_string_lossy()));
+    let typed = words.iter().map(|word| shell_word(&word.to_string_lossy()));
     let mut typed: Vec<String> = typed.collect();
     typed[0] = "jobq".to_owned();
     typed.insert(at, "--".to_owned());

@@ -1,23 +1,20 @@
 //! What every verb works with: the resolved options, the config, the queue.
 
 use std::cell::OnceCell;
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jobq::{
-    Durability, EnqueueLimits, Filter, JobId, LogAtClose, NetworkFs, OpenMode, Queue, QueueOptions,
-    RunnerRecord,
+    Durability, EnqueueLimits, LogAtClose, NetworkFs, OpenMode, Queue, QueueOptions, RunnerRecord,
 };
 
-use super::args::{Cli, Global, JobFilter};
-use super::config::{Config, Sources};
-use super::exit::{CliError, CliResult};
-use super::mode;
-use super::output::{Asked, Output};
-use super::parse::{self, Ids};
-use super::screen::Screen;
+use crate::cli::args::GlobalOptions;
+use crate::cli::exit::{CliError, CliResult};
+use crate::cli::input::config::source::{ConfigSources, xdg_folder};
+use crate::cli::input::config::{Config, tables};
+use crate::cli::render::screen::Screen;
+use crate::cli::render::{Asked, Output};
 
 /// One run of the command line.
 pub(crate) struct Session {
@@ -26,16 +23,20 @@ pub(crate) struct Session {
     pub(crate) config: Arc<Config>,
     db: PathBuf,
     mode: OpenMode,
-    global: Global,
+    global: GlobalOptions,
     log_at_close: LogAtClose,
     queue: OnceCell<Queue>,
 }
 
 impl Session {
     /// Reads the config file and decides where the database is. Opens nothing yet.
-    pub(crate) fn new(cli: &Cli, output: Output, screen: Screen) -> CliResult<Session> {
-        let global = &cli.global;
-        let config = Config::load(global.config.as_deref())?;
+    pub(crate) fn new(
+        global: &GlobalOptions,
+        mode: OpenMode,
+        output: Output,
+        screen: Screen,
+    ) -> CliResult<Session> {
+        let config = ConfigSources::new(global.config.as_deref()).load()?;
         check_given(global.db.as_deref(), std::env::var_os("JOBQ_DB").as_deref())?;
         let given = [global.db.as_deref(), config.db.as_deref()];
         let db = match given.into_iter().flatten().find(|path| is_given(path)) {
@@ -47,7 +48,7 @@ impl Session {
             screen,
             config: Arc::new(config),
             db,
-            mode: mode::of_verb(&cli.verb),
+            mode,
             global: global.clone(),
             log_at_close: LogAtClose::Remove,
             queue: OnceCell::new(),
@@ -55,8 +56,8 @@ impl Session {
     }
 
     /// Where a config file is looked for.
-    pub(crate) fn config_sources(&self) -> Sources {
-        Sources::new(self.global.config.as_deref())
+    pub(crate) fn config_sources(&self) -> ConfigSources {
+        ConfigSources::new(self.global.config.as_deref())
     }
 
     /// For a verb that is called often and ends at once: the removal of the log would cost it as much
@@ -112,6 +113,15 @@ impl Session {
         Ok(self.queue.get_or_init(|| queue).clone())
     }
 
+    /// Brings the limits of the config file into the database, before jobs are held to them. Where the
+    /// file limits no queue, the database is not even read.
+    pub(crate) fn sync_limits(&self) -> CliResult<()> {
+        match self.config.queues.is_empty() {
+            true => Ok(()),
+            false => tables::sync_limits(&self.queue()?, &self.config.queues),
+        }
+    }
+
     /// What a reply means for power cuts.
     pub(crate) fn durability(&self) -> Durability {
         let asked = self.global.durability.or(self.config.durability());
@@ -138,86 +148,6 @@ impl Session {
             .limits(limits)
     }
 
-    /// The jobs that these words name: `42`, `3,5`, `8-12`, `@last`. Each once, in the order given.
-    pub(crate) fn resolve_ids(&self, words: &[String]) -> CliResult<Vec<JobId>> {
-        let mut seen = HashSet::new();
-        let mut ids = Vec::new();
-        for word in words {
-            for part in parse::ids(word)? {
-                let (first, last) = match part {
-                    Ids::Range(first, last) => (first, last),
-                    Ids::Last => {
-                        let last = self.last_id()?.0;
-                        (last, last)
-                    }
-                };
-                ids.extend((first..=last).map(JobId).filter(|id| seen.insert(*id)));
-            }
-        }
-        Ok(ids)
-    }
-
-    /// As [`Session::resolve_ids`], but of a range only the jobs that there are. What is missing of ranges
-    /// is one error for all.
-    pub(crate) fn resolve_existing(&self, words: &[String]) -> CliResult<Existing> {
-        let mut seen = HashSet::new();
-        let mut found = Existing::default();
-        for word in words {
-            for part in parse::ids(word)? {
-                match part {
-                    Ids::Last => found.ids.push(self.last_id()?),
-                    Ids::Range(id, last) if id == last => found.ids.push(JobId(id)),
-                    Ids::Range(first, last) => {
-                        let there = self.queue()?.ids_between(JobId(first), JobId(last))?;
-                        found.note_missing(first, last, &there);
-                        found.ids.extend(there);
-                    }
-                }
-            }
-        }
-        found.ids.retain(|id| seen.insert(*id));
-        Ok(found)
-    }
-
-    /// The one job that this word names.
-    pub(crate) fn resolve_id(&self, word: &str) -> CliResult<JobId> {
-        match parse::ids(word)?[..] {
-            [Ids::Last] => self.last_id(),
-            [Ids::Range(first, last)] if first == last => Ok(JobId(first)),
-            _ => Err(CliError::usage(format!(
-                "'{word}' names several jobs; one is wanted"
-            ))),
-        }
-    }
-
-    /// What the options of a verb ask for.
-    pub(crate) fn filter(&self, of: &JobFilter) -> CliResult<Filter> {
-        let parent = of.parent.as_deref().map(|word| self.resolve_parent(word));
-        Ok(Filter {
-            queues: of.queues.clone(),
-            kinds: of.kinds.clone(),
-            tenant: of.tenant.clone(),
-            tags: of.tags.clone(),
-            parent: parent.transpose()?,
-            ..Filter::default()
-        })
-    }
-
-    /// A job whose children are asked for. It may have been removed before them.
-    fn resolve_parent(&self, word: &str) -> CliResult<JobId> {
-        let id = self.resolve_id(word)?;
-        let children = Filter {
-            parent: Some(id),
-            limit: Some(1),
-            ..Filter::default()
-        };
-        let queue = self.queue()?;
-        match queue.state(id)?.is_none() && queue.list(&children)?.is_empty() {
-            true => Err(CliError::no_job(id)),
-            false => Ok(id),
-        }
-    }
-
     /// Tells what to type where no runner is active. It is no reason to fail.
     pub(crate) fn hint_at_run(&self) {
         if self.output.quiet {
@@ -238,63 +168,10 @@ impl Session {
             Some(_) => {}
         }
     }
-
-    fn last_id(&self) -> CliResult<JobId> {
-        self.queue()?.last_id()?.ok_or_else(|| {
-            CliError::not_found(format!("@last: there is no job in {}", self.db.display()))
-                .with_hint("add one: jobq enqueue -- CMD ARG…")
-        })
-    }
-}
-
-/// The jobs that words name, and what is missing of the ranges among them.
-#[derive(Default)]
-pub(crate) struct Existing {
-    pub(crate) ids: Vec<JobId>,
-    /// From a number to another.
-    missing: Vec<(i64, i64)>,
-}
-
-impl Existing {
-    fn note_missing(&mut self, first: i64, last: i64, there: &[JobId]) {
-        let mut next = first;
-        for id in there {
-            if id.0 > next {
-                self.missing.push((next, id.0 - 1));
-            }
-            next = id.0 + 1;
-        }
-        if next <= last {
-            self.missing.push((next, last));
-        }
-    }
-
-    /// `no such jobs: 4-1000000 (999997 of them)`; none where nothing is missing.
-    pub(crate) fn error(&self) -> Option<CliError> {
-        /// So many ranges are named.
-        const NAMED: usize = 5;
-        let jobs: i64 = self.missing.iter().map(|(a, b)| b - a + 1).sum();
-        let ranges = self.missing.iter().take(NAMED);
-        let mut named: Vec<String> = ranges
-            .map(|(first, last)| match first == last {
-                true => first.to_string(),
-                false => format!("{first}-{last}"),
-            })
-            .collect();
-        if self.missing.len() > NAMED {
-            named.push("…".to_owned());
-        }
-        let message = match jobs {
-            0 => return None,
-            1 => format!("no job {}", named.join(" ")),
-            jobs => format!("no such jobs: {} ({jobs} of them)", named.join(" ")),
-        };
-        Some(CliError::not_found(message).with_hint("`jobq list` shows the jobs in the file"))
-    }
 }
 
 /// How things are shown: decided once, before anything is said.
-pub(crate) fn decide_output(global: &Global) -> Output {
+pub(crate) fn decide_output(global: &GlobalOptions) -> Output {
     Output::decide(Asked {
         json: global.json,
         quiet: global.quiet,
@@ -330,37 +207,10 @@ fn default_db(env: &dyn Fn(&str) -> Option<OsString>) -> CliResult<PathBuf> {
     )
 }
 
-/// A folder of the XDG base directories. Relative ones do not count: that is their rule.
-pub(crate) fn xdg_folder(
-    env: &dyn Fn(&str) -> Option<OsString>,
-    name: &str,
-    below_home: &str,
-) -> Option<PathBuf> {
-    let absolute = |name: &str| {
-        env(name)
-            .map(PathBuf::from)
-            .filter(|path| path.is_absolute())
-    };
-    absolute(name).or_else(|| absolute("HOME").map(|home| home.join(below_home)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::cli::exit::Exit;
-
-    #[test]
-    fn what_is_missing_of_a_range_is_told_once() {
-        let mut found = Existing::default();
-        assert!(found.error().is_none());
-        found.note_missing(3, 3, &[]);
-        assert_eq!(found.error().unwrap().message(), "no job 3");
-        found.note_missing(4, 1_000_000, &[JobId(5), JobId(9)]);
-        assert_eq!(
-            found.error().unwrap().message(),
-            "no such jobs: 3 4 6-8 10-1000000 (999996 of them)"
-        );
-    }
 
     fn db(vars: &[(&str, &str)]) -> CliResult<PathBuf> {
         default_db(&|name| {

@@ -1,0 +1,165 @@
+//! Options that every verb takes, and those of every verb that makes jobs.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{OsStringValueParser, TypedValueParser};
+use clap::{ArgAction, Args, ColorChoice};
+use jobq::{Backoff, ChildPolicy, Durability, Jitter, OnDuplicate, Priority};
+
+use crate::cli::input::options::{Options, UniqueBy};
+use crate::cli::input::values;
+
+/// Options that every verb takes, before or after it.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct GlobalOptions {
+    /// The database [default: db in the config file, else $XDG_STATE_HOME/jobq/jobq.db, else
+    /// ~/.local/state/jobq/jobq.db]
+    #[arg(long, global = true, value_name = "PATH", env = "JOBQ_DB", hide_env_values = true, value_parser = os_path())]
+    pub(crate) db: Option<PathBuf>,
+    /// The config file [default: ./jobq.toml, else $XDG_CONFIG_HOME/jobq/jobq.toml, else
+    /// ~/.config/jobq/jobq.toml]
+    #[arg(long, global = true, value_name = "PATH", value_parser = os_path())]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON Lines: one object a line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub(crate) color: ColorChoice,
+    /// Say more on stderr; twice for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Say nothing on stderr but errors
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+    /// What survives a power cut: all that was acknowledged, or all but the last moments (faster)
+    /// [default: full]
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        env = "JOBQ_DURABILITY",
+        hide_env_values = true,
+        value_parser = values::durability(),
+        hide_short_help = true
+    )]
+    pub(crate) durability: Option<Durability>,
+    /// Accept a network file system: only if no other machine uses the file
+    #[arg(long, global = true, hide_short_help = true)]
+    pub(crate) allow_network_fs: bool,
+}
+
+/// A path as the system has it. An empty one, as from `JOBQ_DB=`, counts as not given.
+fn os_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().map(PathBuf::from)
+}
+
+/// Where the help text lists what ties jobs to each other.
+pub(crate) const RULES: &str = "Rules between jobs";
+
+/// Options of a job that hold each time it is enqueued.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct JobArgs {
+    /// The queue [default: default]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) queue: Option<String>,
+    /// Which jobs of the queue go first [default: normal]
+    #[arg(long, value_parser = values::priority())]
+    pub(crate) priority: Option<Priority>,
+    /// Maximum retries [default: 3]
+    #[arg(long, value_name = "N")]
+    pub(crate) retries: Option<u32>,
+    /// How the wait between retries grows [default: exponential]
+    #[arg(long, value_name = "HOW", value_parser = values::backoff())]
+    pub(crate) backoff: Option<Backoff>,
+    /// The first wait between retries [default: 5s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) retry_delay: Option<Duration>,
+    #[command(flatten)]
+    pub(crate) jitter: JitterArgs,
+    /// Time limit of each attempt [default: none]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Tenant that owns the job
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tenant: Option<String>,
+    /// A tag to find it by; may be given more than once
+    #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = values::tag)]
+    pub(crate) tags: Vec<(String, String)>,
+    /// At most one live job has this key: a second one is not added
+    #[arg(long, value_name = "KEY", conflicts_with = "unique_by_payload", help_heading = RULES)]
+    pub(crate) unique: Option<String>,
+    /// At most one live job of this kind has this payload; of a command that is what is run, where,
+    /// and its environment
+    #[arg(long, help_heading = RULES)]
+    pub(crate) unique_by_payload: bool,
+    /// How long the unique key stays taken after the job has ended [default: not at all]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = RULES)]
+    pub(crate) unique_for: Option<Duration>,
+    /// When the unique key is taken: keep the job that has it, replace its payload and options if it
+    /// does not run yet, or reject this one [default: keep]
+    #[arg(long, value_name = "HOW", value_parser = values::on_duplicate(), help_heading = RULES)]
+    pub(crate) on_duplicate: Option<OnDuplicate>,
+    /// Concurrency key: one job with this key runs at a time, or as many as --key-limit says
+    #[arg(long, value_name = "KEY", help_heading = RULES)]
+    pub(crate) key: Option<String>,
+    /// How many jobs of the concurrency key run at a time from now on, 1 to 1000 [default: 1]
+    #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
+    pub(crate) key_limit: Option<u32>,
+    /// What a child's failure means for this job: it fails when all children are final, fails at once,
+    /// fails at once and cancels the others, or goes on [default: fail-at-end]
+    #[arg(long, value_name = "HOW", value_parser = values::child_policy(), help_heading = RULES)]
+    pub(crate) child_policy: Option<ChildPolicy>,
+    /// Run it once more when all its children are final, with JOBQ_PHASE=finalize
+    #[arg(long, help_heading = RULES)]
+    pub(crate) finalize: bool,
+}
+
+/// Whether the waits between retries are lengthened at random.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub(crate) struct JitterArgs {
+    /// Lengthen the waits between retries at random, by up to a tenth
+    #[arg(long, conflicts_with = "no_jitter")]
+    jitter: bool,
+    /// Keep the waits between retries exactly as given
+    #[arg(long)]
+    no_jitter: bool,
+}
+
+impl JitterArgs {
+    pub(crate) fn given(self) -> Option<Jitter> {
+        match (self.jitter, self.no_jitter) {
+            (true, _) => Some(Jitter::Tenth),
+            (false, true) => Some(Jitter::Off),
+            (false, false) => None,
+        }
+    }
+}
+
+impl JobArgs {
+    /// The same, apart from the command line.
+    pub(crate) fn options(&self) -> Options {
+        let by_payload = self.unique_by_payload.then_some(UniqueBy::KindAndPayload);
+        Options {
+            queue: self.queue.clone(),
+            priority: self.priority,
+            retries: self.retries,
+            backoff: self.backoff,
+            retry_delay: self.retry_delay,
+            jitter: self.jitter.given(),
+            timeout: self.timeout,
+            unique: self.unique.clone().map(UniqueBy::Key).or(by_payload),
+            unique_for: self.unique_for,
+            on_duplicate: self.on_duplicate,
+            key: self.key.clone(),
+            key_limit: self.key_limit,
+            child_policy: self.child_policy,
+            finalize: self.finalize.then_some(true),
+            tenant: self.tenant.clone(),
+            tags: self.tags.iter().cloned().collect(),
+            ..Options::default()
+        }
+    }
+}

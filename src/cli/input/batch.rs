@@ -1,0 +1,497 @@
+//! Many jobs from one file: checked whole, then added, with flat memory.
+
+mod added;
+mod input;
+mod line;
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use indicatif::ProgressBar;
+use jobq::digest::Digest;
+use jobq::{BatchDedup, BatchSource, JobId, NewJob, Queue};
+
+use self::input::{BatchInput, BatchLines, LinePlace};
+use self::line::LineLabels;
+use crate::cli::exit::{CliError, CliResult};
+use crate::cli::input::origin::{JobRequest, Origin};
+use crate::cli::render::screen::Screen;
+
+pub(crate) use self::added::Added;
+
+/// A batch that has been checked: every line is a job that can be added.
+pub(crate) struct CheckedBatch {
+    file: BatchFile,
+    jobs: u64,
+    digest: String,
+    bar: ProgressBar,
+}
+
+/// A file of jobs, one a line.
+struct BatchFile {
+    input: BatchInput,
+    name: String,
+    origin: Arc<Origin>,
+}
+
+/// Labels of lines that have been added.
+type KnownLabels = HashMap<String, JobId>;
+
+/// Number of lines after which the bar moves.
+const LINES_A_STEP: u64 = 256;
+
+const BAR: &str = "{msg} {wide_bar} {percent:>3}%";
+
+impl CheckedBatch {
+    /// Reads the whole batch and checks every line; `-` is stdin. Adds nothing.
+    pub(crate) fn read(
+        path: &Path,
+        origin: Origin,
+        queue: &Queue,
+        screen: &Screen,
+    ) -> CliResult<CheckedBatch> {
+        let name = match path.to_str() {
+            Some("-") => "stdin".to_owned(),
+            _ => path.display().to_string(),
+        };
+        let input = BatchInput::open(path).map_err(|error| CliError::io(&name, &error))?;
+        let bar = screen.bar(2 * input.length(), BAR).with_message("checking");
+        let file = BatchFile {
+            input,
+            name,
+            origin: Arc::new(origin),
+        };
+        let (jobs, digest) = file.check(queue, &bar)?;
+        Ok(CheckedBatch {
+            file,
+            jobs,
+            digest,
+            bar,
+        })
+    }
+
+    /// How many jobs it has.
+    pub(crate) fn jobs(&self) -> u64 {
+        self.jobs
+    }
+
+    /// What the file remembers it by: its content, and where its commands would run.
+    pub(crate) fn digest(&self) -> &str {
+        &self.digest
+    }
+
+    /// What it is called in messages.
+    pub(crate) fn name(&self) -> &str {
+        &self.file.name
+    }
+
+    /// Adds all of it in one transaction.
+    pub(crate) fn add(&self, queue: &Queue, remember: BatchDedup) -> CliResult<Added> {
+        self.bar.set_message("adding");
+        let source = self.source(LinePlace::default(), u64::MAX, Arc::default())?;
+        let added = self.add_from(source, queue, remember);
+        self.bar.finish_and_clear();
+        added
+    }
+
+    /// Adds it in transactions of this number of jobs, and calls `tell` after each commit.
+    pub(crate) fn add_in_chunks(
+        &self,
+        queue: &Queue,
+        jobs: u64,
+        mut tell: impl FnMut(&Added) -> CliResult<()>,
+    ) -> CliResult<()> {
+        self.bar.set_message("adding");
+        let mut from = LinePlace::default();
+        let mut known = Arc::new(KnownLabels::new());
+        loop {
+            let source = self.source(from, jobs, Arc::clone(&known))?;
+            let added = self
+                .add_from(source, queue, BatchDedup::No)
+                .map_err(|error| match from.lines {
+                    0 => error,
+                    lines => error.context(format_args!(
+                        "lines 1 to {lines} have been added, the rest has not"
+                    )),
+                })?;
+            if added.is_empty() {
+                self.bar.finish_and_clear();
+                return Ok(());
+            }
+            self.bar.suspend(|| tell(&added))?;
+            Arc::make_mut(&mut known).extend(added.labels);
+            from = added.end;
+        }
+    }
+
+    fn source(
+        &self,
+        from: LinePlace,
+        at_most: u64,
+        known: Arc<KnownLabels>,
+    ) -> CliResult<BatchPart> {
+        Ok(BatchPart {
+            file: self.file.share()?,
+            from,
+            at_most,
+            known,
+            added: Arc::default(),
+            bar: self.bar.clone(),
+        })
+    }
+
+    fn add_from(&self, source: BatchPart, queue: &Queue, remember: BatchDedup) -> CliResult<Added> {
+        let added = Arc::clone(&source.added);
+        let tell = {
+            let added = Arc::clone(&added);
+            move |job| lock(&added).record(job)
+        };
+        let start = queue
+            .enqueue_batch_each(source, remember, tell)
+            .map_err(|error| self.refused(error, &lock(&added)))?;
+        let mut added = std::mem::take(&mut *lock(&added));
+        added.start = start;
+        Ok(added)
+    }
+
+    /// What the file has against the line that was read last is told by its number; and so is a job
+    /// that was added by a line before and is rolled back.
+    fn refused(&self, error: jobq::Error, added: &Added) -> CliError {
+        let is_the_lines = error.is_invalid_input()
+            || error.is_wrong_state()
+            || error.is_not_found()
+            || error.is_duplicate()
+            || error.is_queue_full();
+        let line = error.job().and_then(|job| added.line_of(job));
+        let error = CliError::from(match line {
+            Some(line) => error.with_job_called(&format!("the job of line {line}")),
+            None => error,
+        });
+        match is_the_lines && !error.message().starts_with(&self.file.name) {
+            true => self.file.at_line(added.end.lines, error),
+            false => error,
+        }
+    }
+}
+
+impl Drop for CheckedBatch {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+impl BatchFile {
+    fn share(&self) -> CliResult<BatchFile> {
+        Ok(BatchFile {
+            input: self
+                .input
+                .share()
+                .map_err(|error| CliError::io(&self.name, &error))?,
+            name: self.name.clone(),
+            origin: Arc::clone(&self.origin),
+        })
+    }
+
+    fn check(&self, queue: &Queue, bar: &ProgressBar) -> CliResult<(u64, String)> {
+        let failed = |error| CliError::io(&self.name, &error);
+        let mut lines = self.input.lines(LinePlace::default()).map_err(failed)?;
+        let mut digest = Digest::new();
+        let mut labels = LineLabels::default();
+        let mut jobs = 0;
+        while let Some(line) = self.next_line(&mut lines)? {
+            digest.update(line);
+            let number = lines.place().lines;
+            if let Some(wanted) = self.wanted(lines.line(), number)? {
+                labels
+                    .check(&wanted.options, number)
+                    .and_then(|()| Ok(queue.check_job(self.origin.job(wanted)?)?))
+                    .map_err(|error| self.at_line(number, error))?;
+                jobs += 1;
+            }
+            if number.is_multiple_of(LINES_A_STEP) {
+                bar.set_position(lines.place().offset);
+            }
+        }
+        // The same commands in another directory are another batch.
+        digest.update(b"\0");
+        digest.update(self.origin.cwd().as_bytes());
+        Ok((jobs, digest.to_string()))
+    }
+
+    fn next_line<'a>(&self, lines: &'a mut BatchLines<'_>) -> CliResult<Option<&'a [u8]>> {
+        let number = lines.place().lines + 1;
+        let name = &self.name;
+        lines
+            .next()
+            .map_err(|error| CliError::io(format_args!("{name} line {number}"), &error))
+    }
+
+    /// What a line asks for; none where it is blank.
+    fn wanted(&self, line: &[u8], number: u64) -> CliResult<Option<JobRequest>> {
+        line::parse_line(line).map_err(|error| self.at_line(number, error))
+    }
+
+    fn at_line(&self, number: u64, error: CliError) -> CliError {
+        error.context(format_args!("{} line {number}", self.name))
+    }
+}
+
+/// A part of a batch for one transaction.
+struct BatchPart {
+    file: BatchFile,
+    from: LinePlace,
+    at_most: u64,
+    /// From the parts before.
+    known: Arc<KnownLabels>,
+    /// What has been read and added so far; begun anew when the transaction is.
+    added: Arc<Mutex<Added>>,
+    bar: ProgressBar,
+}
+
+impl BatchSource for BatchPart {
+    fn jobs(&mut self) -> jobq::Result<Box<dyn Iterator<Item = jobq::Result<NewJob>> + '_>> {
+        let lines = self
+            .file
+            .input
+            .lines(self.from)
+            .map_err(|error| jobq::Error::io(&self.file.name, error))?;
+        *lock(&self.added) = Added::from(self.from);
+        Ok(Box::new(JobsOfPart {
+            source: self,
+            lines,
+            left: self.at_most,
+        }))
+    }
+}
+
+struct JobsOfPart<'a> {
+    source: &'a BatchPart,
+    lines: BatchLines<'a>,
+    left: u64,
+}
+
+impl JobsOfPart<'_> {
+    fn next_job(&mut self) -> CliResult<Option<NewJob>> {
+        let BatchPart { file, bar, .. } = self.source;
+        while self.left > 0 && file.next_line(&mut self.lines)?.is_some() {
+            let place = self.lines.place();
+            if place.lines.is_multiple_of(LINES_A_STEP) {
+                bar.set_position(file.input.length() + place.offset);
+            }
+            if let Some(mut wanted) = file.wanted(self.lines.line(), place.lines)? {
+                let options = &mut wanted.options;
+                options.resolve(|label| self.source.known.get(label).copied());
+                let said = (options.label.clone(), file.origin.on_duplicate(options));
+                lock(&self.source.added).read(said, place);
+                self.left -= 1;
+                let job = file.origin.job(wanted);
+                return job
+                    .map(Some)
+                    .map_err(|error| file.at_line(place.lines, error));
+            }
+        }
+        Ok(None)
+    }
+}
+
+impl Iterator for JobsOfPart<'_> {
+    type Item = jobq::Result<NewJob>;
+
+    fn next(&mut self) -> Option<jobq::Result<NewJob>> {
+        // The lines have been checked: only a file that was changed since can fail here.
+        self.next_job()
+            .map_err(|error| jobq::Error::invalid(error.message()))
+            .transpose()
+    }
+}
+
+fn lock(added: &Mutex<Added>) -> MutexGuard<'_, Added> {
+    added.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+
+    use jobq::State;
+
+    use super::*;
+    use crate::cli::exit::Exit;
+
+    struct Folder {
+        queue: Queue,
+        folder: tempfile::TempDir,
+    }
+
+    impl Folder {
+        fn new() -> Folder {
+            let folder = tempfile::tempdir().unwrap();
+            let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
+            Folder { queue, folder }
+        }
+
+        fn file(&self, text: impl AsRef<[u8]>) -> PathBuf {
+            let path = self.folder.path().join("jobs.jsonl");
+            fs::write(&path, text).unwrap();
+            path
+        }
+
+        fn read(&self, text: impl AsRef<[u8]>) -> CliResult<CheckedBatch> {
+            let origin = Origin::here(Arc::default()).unwrap();
+            let path = self.file(text);
+            CheckedBatch::read(&path, origin, &self.queue, &Screen::new(true))
+        }
+    }
+
+    const THREE: &str = concat!(
+        "{\"shell\":\"true\"}\n\n",
+        "{\"kind\":\"k\",\"in\":\"1h\"}\n",
+        "{\"kind\":\"k\"}"
+    );
+
+    #[test]
+    fn a_batch_is_added_whole() {
+        let folder = Folder::new();
+        let batch = folder.read(THREE).unwrap();
+        assert_eq!(batch.jobs(), 3);
+        let added = batch.add(&folder.queue, BatchDedup::No).unwrap();
+        let each: Vec<_> = added.each().map(|job| (job.id.0, job.state)).collect();
+        assert_eq!(
+            each,
+            [
+                (1, State::Pending),
+                (2, State::Scheduled),
+                (3, State::Pending)
+            ]
+        );
+        assert_eq!(folder.queue.counts().unwrap().total(), 3);
+    }
+
+    #[test]
+    fn a_bad_line_is_named_and_nothing_is_added() {
+        let folder = Folder::new();
+        let too_long = format!("{{\"kind\":\"{}\"}}", "k".repeat(300));
+        for (bad, why) in [
+            (
+                "{\"kind\":\"k\",\"retires\":1}",
+                "line 5: unknown key 'retires'",
+            ),
+            ("{\"kind\":\"\"}", "line 5: the kind is empty"),
+            (&too_long, "line 5: the kind is 30"),
+            ("{\"shell\":\"x\",\"fail_on\":\"999\"}", "line 5: fail_on"),
+            (
+                "{\"kind\":\"exec\",\"payload\":{}}",
+                "line 5: the payload of kind exec",
+            ),
+        ] {
+            let Err(error) = folder.read(format!("{THREE}\n{bad}\n{{\"kind\":\"k\"}}")) else {
+                panic!("{bad} was accepted");
+            };
+            assert_eq!(error.exit(), Exit::Usage, "{bad}");
+            assert!(error.message().contains(why), "{}", error.message());
+        }
+        assert_eq!(folder.queue.counts().unwrap().total(), 0);
+    }
+
+    #[test]
+    fn chunks_are_committed_one_by_one() {
+        let folder = Folder::new();
+        let text = "{\"kind\":\"k\"}\n\n".repeat(5);
+        let batch = folder.read(text).unwrap();
+        let mut chunks = Vec::new();
+        let tell = |added: &Added| {
+            let ids: Vec<_> = added.each().map(|job| job.id.0).collect();
+            chunks.push((ids, folder.queue.counts()?.total()));
+            Ok(())
+        };
+        batch.add_in_chunks(&folder.queue, 2, tell).unwrap();
+        assert_eq!(chunks, [(vec![1, 2], 2), (vec![3, 4], 4), (vec![5], 5)]);
+    }
+
+    #[test]
+    fn a_label_that_no_line_before_has_or_that_two_have_is_named_with_its_line() {
+        let folder = Folder::new();
+        let labelled = "{\"kind\":\"k\",\"label\":\"a\"}\n\n";
+        for (line, why) in [
+            (
+                "{\"kind\":\"k\",\"after\":[\"b\"]}",
+                "no line before has the label 'b'",
+            ),
+            ("{\"kind\":\"k\",\"after_any\":[1,\"b\"]}", "'b'"),
+            ("{\"kind\":\"k\",\"parent\":\"b\"}", "'b'"),
+            ("{\"kind\":\"k\",\"label\":\"b\",\"after\":[\"b\"]}", "'b'"),
+            (
+                "{\"kind\":\"k\",\"label\":\"a\"}",
+                "label 'a' is that of line 1 already",
+            ),
+        ] {
+            let later = "{\"kind\":\"k\",\"label\":\"b\"}\n";
+            let Err(error) = folder.read(format!("{labelled}{line}\n{later}")) else {
+                panic!("{line} was accepted");
+            };
+            assert_eq!(error.exit(), Exit::Usage, "{line}");
+            let message = error.message();
+            assert!(
+                message.contains("line 3: ") && message.contains(why),
+                "{message}"
+            );
+        }
+        assert_eq!(folder.queue.counts().unwrap().total(), 0);
+    }
+
+    #[test]
+    fn a_label_is_known_in_later_chunks_too() {
+        let folder = Folder::new();
+        let text = concat!(
+            "{\"kind\":\"k\",\"label\":\"a\"}\n",
+            "{\"kind\":\"k\",\"label\":\"b\",\"after\":[\"a\"]}\n",
+            "{\"kind\":\"k\",\"after\":[\"a\",\"b\"]}\n",
+        );
+        let batch = folder.read(text).unwrap();
+        batch.add_in_chunks(&folder.queue, 1, |_| Ok(())).unwrap();
+        assert_eq!(folder.queue.counts().unwrap().total(), 3);
+    }
+
+    #[test]
+    fn a_batch_is_recognised_by_its_content() {
+        let folder = Folder::new();
+        let digest = |text: &str| folder.read(text).unwrap().digest().to_owned();
+        assert_eq!(digest(THREE), digest(THREE));
+        assert_ne!(digest(THREE), digest(&THREE.replace("true", "TRUE")));
+        let batch = folder.read(THREE).unwrap();
+        let added = batch
+            .add(&folder.queue, BatchDedup::Once(batch.digest().to_owned()))
+            .unwrap();
+        assert_eq!(
+            folder.queue.batch(batch.digest()).unwrap(),
+            added.start.batch()
+        );
+    }
+
+    #[test]
+    fn a_file_that_changes_between_the_passes_adds_nothing() {
+        let folder = Folder::new();
+        let batch = folder.read(THREE).unwrap();
+        folder.file(THREE.replace("\"kind\"", "\"kidn\""));
+        let error = batch.add(&folder.queue, BatchDedup::No).unwrap_err();
+        assert!(error.message().contains("line 3"), "{}", error.message());
+        assert_eq!(folder.queue.counts().unwrap().total(), 0);
+    }
+
+    #[test]
+    fn an_empty_batch_adds_nothing() {
+        let folder = Folder::new();
+        let batch = folder.read("\n\n").unwrap();
+        assert_eq!(batch.jobs(), 0);
+        assert!(
+            batch
+                .add(&folder.queue, BatchDedup::No)
+                .unwrap()
+                .start
+                .batch()
+                .is_none()
+        );
+    }
+}

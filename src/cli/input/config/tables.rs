@@ -1,0 +1,343 @@
+//! The tables of `jobq.toml` and their keys.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use jobq::{
+    Backoff, Missed, OnDuplicate, Overlap, Priority, Queue, QueueLimits, QueueLimitsUpdate, Rate,
+    RetryPolicy, Update,
+};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+
+use crate::cli::exit::{CliError, CliResult};
+use crate::cli::input::environ::EnvItem;
+use crate::cli::input::{limits, options, values};
+use crate::cli::render::text::{shell_word, toml_key};
+
+/// What becomes of jobs that this runner has no handler for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum OnUnknownKind {
+    /// They wait for a runner that has one
+    Keep,
+    /// They fail
+    Fail,
+}
+
+/// How many jobs a runner may run at a time.
+pub(crate) const WORKERS: RangeInclusive<usize> = 1..=1024;
+
+/// How long final jobs are kept, and how often the old ones are removed.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RetentionTable {
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) completed: Option<Duration>,
+    /// Cancelled ones too.
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) failed: Option<Duration>,
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) every: Option<Duration>,
+}
+
+/// For jobs that do not say it themselves.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DefaultsTable {
+    pub(crate) retries: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) retry_delay: Option<Duration>,
+    pub(crate) jitter: Option<bool>,
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) timeout: Option<Duration>,
+    /// Variables for commands, from the environment of the process that enqueues; for the commands of kinds,
+    /// from the runner's.
+    #[serde(default)]
+    pub(crate) env: Vec<EnvItem>,
+    /// How much of a command's output is kept.
+    #[serde(default, deserialize_with = "limits::output_limit")]
+    pub(crate) output_limit: Option<u64>,
+    /// For queues without a limit of their own.
+    pub(crate) max_queue_size: Option<u64>,
+}
+
+impl DefaultsTable {
+    /// The library's defaults where these say nothing.
+    pub(crate) fn retry(&self) -> RetryPolicy {
+        let usual = RetryPolicy::default();
+        let backoff = self.backoff.unwrap_or(usual.backoff);
+        RetryPolicy {
+            max_retries: self.retries.unwrap_or(usual.max_retries),
+            backoff,
+            delay: self.retry_delay.unwrap_or(backoff.default_delay()),
+            jitter: self.jitter.map_or(usual.jitter, options::jitter),
+        }
+    }
+}
+
+/// Options of all jobs of a kind.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KindTable {
+    /// The handler: this command, with the payload on its stdin.
+    pub(crate) command: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) timeout: Option<Duration>,
+    pub(crate) retries: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) retry_delay: Option<Duration>,
+    pub(crate) jitter: Option<bool>,
+    /// Variables for the command, from the runner's environment.
+    #[serde(default)]
+    pub(crate) env: Vec<EnvItem>,
+    /// How much of the command's output is kept.
+    #[serde(default, deserialize_with = "limits::output_limit")]
+    pub(crate) output_limit: Option<u64>,
+    /// Maximum number of its jobs that run at once in a runner.
+    pub(crate) concurrency: Option<usize>,
+    pub(crate) retention: Option<KindRetentionTable>,
+}
+
+/// How long final jobs of a kind are kept, where that is not what `[retention]` says.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct KindRetentionTable {
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) completed: Option<Duration>,
+    /// Cancelled ones too.
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) failed: Option<Duration>,
+}
+
+/// What a `[queues.NAME]` section of the config file says; what it leaves out stays as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct QueueTable {
+    concurrency: Option<u32>,
+    #[serde(default, deserialize_with = "limits::rate_of_config")]
+    rate: Option<Rate>,
+    max_size: Option<u64>,
+    weight: Option<u32>,
+}
+
+impl QueueTable {
+    pub(crate) fn change(&self) -> QueueLimitsUpdate {
+        QueueLimitsUpdate {
+            concurrency: change(self.concurrency),
+            rate: change(self.rate),
+            max_size: change(self.max_size),
+            weight: change(self.weight),
+        }
+    }
+
+    /// The error names the table and the key.
+    pub(crate) fn check(&self, name: &str) -> CliResult<()> {
+        let table = format!("[queues.{}]", toml_key(name));
+        let keep = QueueLimitsUpdate::default();
+        keep.check(name)
+            .map_err(|error| CliError::from(error).context(&table))?;
+        let QueueLimitsUpdate {
+            concurrency,
+            rate,
+            max_size,
+            weight,
+        } = self.change();
+        for (key, alone) in [
+            (
+                "concurrency",
+                QueueLimitsUpdate {
+                    concurrency,
+                    ..keep
+                },
+            ),
+            ("rate", QueueLimitsUpdate { rate, ..keep }),
+            ("max_size", QueueLimitsUpdate { max_size, ..keep }),
+            ("weight", QueueLimitsUpdate { weight, ..keep }),
+        ] {
+            alone.check(name).map_err(|error| {
+                CliError::from(error).context(&table).with_hint(format!(
+                    "leave {key} out to set none; `jobq pause {}` lets nothing of the queue start",
+                    shell_word(name)
+                ))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whether the database has another value for something that is said here.
+    pub(crate) fn differs_from(&self, now: &QueueLimits) -> bool {
+        // The database knows milliseconds.
+        let in_ms = |rate: Rate| (rate.jobs, rate.per.as_millis());
+        let differs = |said: Option<u64>, now: Option<u64>| said.is_some() && said != now;
+        differs(
+            self.concurrency.map(u64::from),
+            now.concurrency.map(u64::from),
+        ) || self.rate.is_some() && self.rate.map(in_ms) != now.rate.map(in_ms)
+            || differs(self.max_size, now.max_size)
+            || differs(self.weight.map(u64::from), Some(u64::from(now.weight)))
+    }
+}
+
+/// Brings the limits of the config file into the database. Where they are there already it only reads.
+pub(crate) fn sync_limits(queue: &Queue, declared: &BTreeMap<String, QueueTable>) -> CliResult<()> {
+    let known = queue.queues()?;
+    for (name, limits) in declared {
+        let known = known.iter().find(|known| known.name == *name);
+        if known.is_none_or(|known| limits.differs_from(&known.limits)) {
+            queue.set_limits(name, limits.change())?;
+        }
+    }
+    Ok(())
+}
+
+fn change<T>(value: Option<T>) -> Update<T> {
+    value.map_or(Update::Keep, Update::Set)
+}
+
+/// A schedule with its job, as the file has it.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ScheduleTable {
+    pub(crate) cron: String,
+    pub(crate) timezone: Option<String>,
+    #[serde(default)]
+    pub(crate) missed: Missed,
+    #[serde(default)]
+    pub(crate) overlap: Overlap,
+    /// One of these three says what the job is.
+    pub(crate) kind: Option<String>,
+    pub(crate) command: Option<Vec<String>>,
+    pub(crate) shell: Option<String>,
+    /// What the command reads from stdin.
+    pub(crate) input: Option<String>,
+    /// Variables for the command, from the environment of the runner that declares the schedule.
+    #[serde(default)]
+    pub(crate) env: Vec<EnvItem>,
+    /// How much of the command's output is kept.
+    #[serde(default, deserialize_with = "limits::output_limit")]
+    pub(crate) output_limit: Option<u64>,
+    /// Of a kind's job; null where nothing is said.
+    #[serde(default, deserialize_with = "payload")]
+    pub(crate) payload: Option<serde_json::Value>,
+    pub(crate) queue: Option<String>,
+    pub(crate) priority: Option<Priority>,
+    pub(crate) retries: Option<u32>,
+    pub(crate) backoff: Option<Backoff>,
+    pub(crate) jitter: Option<bool>,
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) retry_delay: Option<Duration>,
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) timeout: Option<Duration>,
+    /// Each job is cancelled unless it has begun so long after it was enqueued.
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) deadline: Option<Duration>,
+    pub(crate) unique: Option<String>,
+    #[serde(default, deserialize_with = "values::duration_field")]
+    pub(crate) unique_for: Option<Duration>,
+    pub(crate) on_duplicate: Option<OnDuplicate>,
+    pub(crate) key: Option<String>,
+    pub(crate) key_limit: Option<u32>,
+    pub(crate) tenant: Option<String>,
+    #[serde(default)]
+    pub(crate) tags: BTreeMap<String, String>,
+}
+
+fn payload<'de, D: Deserializer<'de>>(value: D) -> Result<Option<serde_json::Value>, D::Error> {
+    let value = toml::Value::deserialize(value)?;
+    json(value, "payload").map(Some).map_err(D::Error::custom)
+}
+
+/// A value as a handler gets it. JSON has no dates, which become text, and knows finite numbers only.
+fn json(value: toml::Value, at: &str) -> Result<serde_json::Value, String> {
+    Ok(match value {
+        toml::Value::String(text) => text.into(),
+        toml::Value::Integer(number) => number.into(),
+        toml::Value::Float(number) if number.is_finite() => number.into(),
+        toml::Value::Float(number) => {
+            return Err(format!("{at}: {number} is not a number in JSON"));
+        }
+        toml::Value::Boolean(is) => is.into(),
+        toml::Value::Datetime(date) => date.to_string().into(),
+        toml::Value::Array(values) => {
+            let values = values.into_iter().enumerate();
+            let values = values.map(|(number, value)| json(value, &format!("{at}[{number}]")));
+            values.collect::<Result<Vec<_>, _>>()?.into()
+        }
+        toml::Value::Table(table) => {
+            let fields = table.into_iter().map(|(key, value)| {
+                let value = json(value, &format!("{at}.{key}"))?;
+                Ok((key, value))
+            });
+            serde_json::Value::Object(fields.collect::<Result<_, String>>()?)
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(payload: &str) -> Result<Option<serde_json::Value>, toml::de::Error> {
+        let table = format!("cron = '@daily'\nkind = 'k'\npayload = {payload}");
+        toml::from_str::<ScheduleTable>(&table).map(|table| table.payload)
+    }
+
+    #[test]
+    fn a_date_in_a_payload_is_text() {
+        for (date, text) in [
+            ("2026-01-01", "2026-01-01"),
+            ("07:32:00", "07:32:00"),
+            ("2026-01-01T07:32:00Z", "2026-01-01T07:32:00Z"),
+        ] {
+            assert_eq!(read(date).unwrap(), Some(json!(text)));
+        }
+        assert_eq!(
+            read("{ from = 2026-01-01, days = [1, 2.5, true, 'x'] }").unwrap(),
+            Some(json!({ "from": "2026-01-01", "days": [1, 2.5, true, "x"] }))
+        );
+    }
+
+    #[test]
+    fn a_number_that_json_has_not_is_named_by_its_key() {
+        for (payload, why) in [
+            ("nan", "payload: NaN is not a number"),
+            (
+                "{ most = [1.0, inf] }",
+                "payload.most[1]: inf is not a number",
+            ),
+            ("{ a = { b = -inf } }", "payload.a.b: -inf is not a number"),
+        ] {
+            let error = read(payload).unwrap_err();
+            assert!(error.message().contains(why), "{}", error.message());
+        }
+    }
+
+    #[test]
+    fn a_limit_that_the_file_does_not_mention_does_not_differ() {
+        let now = QueueLimits {
+            concurrency: Some(2),
+            rate: Some(limits::rate("10/1ms").unwrap()),
+            max_size: None,
+            weight: 3,
+        };
+        let said = |text: &str| toml::from_str::<QueueTable>(text).unwrap();
+        for same in ["", "concurrency = 2", "rate = '10/1500us'", "weight = 3"] {
+            assert!(!said(same).differs_from(&now), "{same}");
+        }
+        for other in [
+            "concurrency = 1",
+            "rate = '10/1s'",
+            "max_size = 4",
+            "weight = 1",
+        ] {
+            assert!(said(other).differs_from(&now), "{other}");
+        }
+    }
+}

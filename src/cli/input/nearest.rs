@@ -1,0 +1,170 @@
+//! The known name that a misspelt one may stand for.
+
+/// The known name closest to a misspelt one, where one is close enough.
+pub(crate) fn nearest<'a>(
+    wrong: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<&'a str> {
+    let bound = (wrong.chars().count() / 3).max(1) + 1;
+    known
+        .into_iter()
+        .map(|name| (distance(wrong, name), name))
+        .filter(|(distance, _)| *distance <= bound)
+        .min_by_key(|(distance, _)| *distance)
+        .map(|(_, name)| name)
+}
+
+/// How many letters must be put in, left out, replaced or swapped with their neighbour.
+fn distance(from: &str, to: &str) -> usize {
+    let from: Vec<char> = from.chars().take(64).collect();
+    let to: Vec<char> = to.chars().take(64).collect();
+    let mut rows = vec![(0..=to.len()).collect::<Vec<_>>()];
+    for i in 1..=from.len() {
+        let mut row = vec![i];
+        for j in 1..=to.len() {
+            let replaced = usize::from(from[i - 1] != to[j - 1]);
+            let mut best = (rows[i - 1][j] + 1)
+                .min(row[j - 1] + 1)
+                .min(rows[i - 1][j - 1] + replaced);
+            if i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] {
+                best = best.min(rows[i - 2][j - 2] + 1);
+            }
+            row.push(best);
+        }
+        rows.push(row);
+    }
+    rows[from.len()][to.len()]
+}
+
+/// What serde says of an unknown key: the key and those it knows.
+pub(crate) struct UnknownKey<'a> {
+    pub(crate) key: &'a str,
+    known: Vec<&'a str>,
+}
+
+impl<'a> UnknownKey<'a> {
+    /// Reads `unknown field `wokers`, expected one of `db`, `workers``. None where it says
+    /// something else.
+    pub(crate) fn of(message: &'a str) -> Option<UnknownKey<'a>> {
+        let (key, rest) = message.strip_prefix("unknown field `")?.split_once("`, ")?;
+        let known = rest.split('`').skip(1).step_by(2).collect();
+        Some(UnknownKey { key, known })
+    }
+
+    /// All that is known.
+    #[cfg(test)]
+    pub(crate) fn known(&self) -> impl Iterator<Item = &'a str> {
+        self.known.iter().copied()
+    }
+
+    /// `did you mean 'workers'?`, or all that is known.
+    pub(crate) fn hint(&self) -> String {
+        let nearest = || nearest(self.key, self.known.iter().copied());
+        match self.called_elsewhere().or_else(nearest) {
+            Some(name) => format!("did you mean '{name}'?"),
+            None => format!("known keys are {}", self.known.join(", ")),
+        }
+    }
+}
+
+impl<'a> UnknownKey<'a> {
+    /// The known key for what others call by this name.
+    fn called_elsewhere(&self) -> Option<&'a str> {
+        let key = self.key.to_lowercase().replace('-', "_");
+        let mut names = ELSEWHERE
+            .iter()
+            .filter(|(_, names)| names.split(' ').any(|name| name == key));
+        names.find_map(|(name, _)| self.known.iter().find(|known| *known == name).copied())
+    }
+}
+
+/// What jobq's keys are called elsewhere: by other queues, shells and unit files.
+const ELSEWHERE: [(&str, &str); 20] = [
+    (
+        "command",
+        "cmd argv args exec run program cmdline execstart",
+    ),
+    ("shell", "sh bash script cmd_line"),
+    ("kind", "type name task job class handler"),
+    ("payload", "data body params arguments kwargs input message"),
+    (
+        "cwd",
+        "dir directory folder workdir working_dir working_directory chdir",
+    ),
+    ("env", "environment envs vars variables environ"),
+    ("in", "delay wait after_delay countdown"),
+    ("at", "run_at when eta start_at scheduled_at not_before"),
+    ("retries", "max_retries attempts max_attempts tries retry"),
+    (
+        "retry_delay",
+        "backoff_delay retry_after retry_interval delay_ms",
+    ),
+    ("timeout", "time_limit timeout_ms ttr max_runtime"),
+    ("deadline", "expires expires_at ttl expire"),
+    ("unique", "unique_key dedup dedupe idempotency_key id uniq"),
+    ("after", "depends_on needs requires dependencies depends"),
+    ("parent", "parent_id"),
+    ("key", "concurrency_key lock mutex group"),
+    ("tags", "tag labels metadata meta"),
+    ("tenant", "owner user account customer"),
+    ("cron", "schedule rule every crontab"),
+    ("timezone", "tz zone time_zone"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_others_call_a_key_finds_it_before_what_is_spelt_alike() {
+        let hint = |message: &str| UnknownKey::of(message).unwrap().hint();
+        for (key, name) in [
+            ("cmd", "command"),
+            ("max-retries", "retries"),
+            ("Directory", "cwd"),
+        ] {
+            let message =
+                format!("unknown field `{key}`, expected one of `cwd`, `command`, `retries`");
+            assert_eq!(hint(&message), format!("did you mean '{name}'?"));
+        }
+        let message = "unknown field `cmd`, expected one of `cwd`, `env`";
+        assert_eq!(hint(message), "did you mean 'cwd'?");
+    }
+
+    #[test]
+    fn a_misspelt_name_finds_the_one_that_was_meant() {
+        let known = ["db", "workers", "durability", "retention", "defaults"];
+        assert_eq!(nearest("wokers", known), Some("workers"));
+        assert_eq!(nearest("wrokers", known), Some("workers"));
+        assert_eq!(nearest("retnetion", known), Some("retention"));
+        assert_eq!(nearest("dbs", known), Some("db"));
+        assert_eq!(nearest("colour", known), None);
+    }
+
+    #[test]
+    fn a_swap_counts_once() {
+        assert_eq!(distance("ab", "ba"), 1);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("kitten", "sitting"), 3);
+    }
+
+    #[test]
+    fn serdes_words_are_understood() {
+        #[derive(Debug, serde::Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Known {
+            #[serde(rename = "retries")]
+            _retries: Option<u32>,
+            #[serde(rename = "queue")]
+            _queue: Option<u32>,
+        }
+        let error = serde_json::from_str::<Known>(r#"{"retires":1}"#).unwrap_err();
+        let message = error.to_string();
+        let unknown = UnknownKey::of(&message).unwrap();
+        assert_eq!(unknown.key, "retires");
+        assert_eq!(unknown.hint(), "did you mean 'retries'?");
+        let error = serde_json::from_str::<Known>(r#"{"x`y":1}"#).unwrap_err();
+        assert_eq!(UnknownKey::of(&error.to_string()).unwrap().key, "x`y");
+        assert!(UnknownKey::of("EOF while parsing").is_none());
+    }
+}

@@ -1,0 +1,261 @@
+//! Where jobs come from: what a job gets from the directory, the environment and the config of the
+//! process that enqueues it.
+
+use std::env;
+use std::sync::Arc;
+
+use jobq::handlers::exec::{ExecPayload, Program, Umask};
+use jobq::{AttemptRef, NewJob, OnDuplicate};
+
+use crate::cli::exit::{CliError, CliResult};
+use crate::cli::input::config::Config;
+use crate::cli::input::environ::{EnvItem, Environ, Unset, Variables};
+use crate::cli::input::options::Options;
+use crate::cli::render::screen::Screen;
+
+/// The kind of jobs that are commands.
+pub(crate) const EXEC: &str = "exec";
+
+/// A job to enqueue, from options or from a line of a batch.
+#[derive(Clone, Debug)]
+pub(crate) struct JobRequest {
+    pub(crate) work: Work,
+    pub(crate) options: Options,
+}
+
+/// The work of a job.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// A command line.
+    Exec(CommandRequest),
+    /// JSON text for a handler of its own.
+    Kind { kind: String, payload: String },
+}
+
+/// A command line and what goes with it.
+#[derive(Clone, Debug)]
+pub(crate) struct CommandRequest {
+    pub(crate) program: Program,
+    /// Another directory than this process's; relative to it.
+    pub(crate) cwd: Option<String>,
+    /// Further variables.
+    pub(crate) env: EnvRequest,
+    /// What it reads from stdin.
+    pub(crate) input: Option<Vec<u8>>,
+    pub(crate) output_limit: Option<u64>,
+    pub(crate) fail_on: Option<String>,
+}
+
+/// Further variables that are asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct EnvRequest {
+    pub(crate) items: Vec<EnvItem>,
+    pub(crate) unset: Unset,
+}
+
+impl Default for EnvRequest {
+    /// None.
+    fn default() -> EnvRequest {
+        EnvRequest {
+            items: Vec::new(),
+            unset: Unset::Refuse,
+        }
+    }
+}
+
+/// What this process gives to the jobs that it enqueues.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    cwd: String,
+    environ: Environ,
+    /// Variables for all commands.
+    env: Variables,
+    umask: Option<Umask>,
+    config: Arc<Config>,
+    /// What jobs say that do not say otherwise.
+    usual: Options,
+    /// The attempt that this process belongs to.
+    inside: Option<AttemptRef>,
+}
+
+impl Origin {
+    /// This process's working directory and environment.
+    pub(crate) fn here(config: Arc<Config>) -> CliResult<Origin> {
+        let cwd = env::current_dir()
+            .map_err(|error| CliError::io("the working directory", &error))?
+            .into_os_string()
+            .into_string()
+            .map_err(|cwd| {
+                CliError::failed(format!("the working directory {cwd:?} is not UTF-8"))
+                    .with_hint("a job can remember only a directory whose name is UTF-8")
+            })?;
+        let environ = Environ::here();
+        let mut env = environ.remembered();
+        env.extend(environ.pick(&config.defaults.env, Unset::LeaveOut)?);
+        Ok(Origin {
+            cwd,
+            environ,
+            env,
+            umask: Umask::of_this_process(),
+            config,
+            usual: Options::default(),
+            inside: None,
+        })
+    }
+
+    /// What jobs say that do not say otherwise.
+    #[must_use]
+    pub(crate) fn usual(mut self, usual: Options) -> Origin {
+        self.usual = usual;
+        self
+    }
+
+    /// Variables for all commands, besides what every command remembers.
+    pub(crate) fn env(mut self, items: &[EnvItem], screen: &Screen) -> CliResult<Origin> {
+        for note in self.environ.notes(items) {
+            screen.hint(note);
+        }
+        self.env.extend(self.environ.pick(items, Unset::Refuse)?);
+        Ok(self)
+    }
+
+    /// The attempt that this process belongs to: the children it enqueues are committed with it.
+    #[must_use]
+    pub(crate) fn inside(mut self, attempt: Option<AttemptRef>) -> Origin {
+        self.inside = attempt;
+        self
+    }
+
+    /// The directory that commands remember.
+    pub(crate) fn cwd(&self) -> &str {
+        &self.cwd
+    }
+
+    /// What is done where the unique key of a job with these options is taken.
+    pub(crate) fn on_duplicate(&self, options: &Options) -> Option<OnDuplicate> {
+        options.on_duplicate.or(self.usual.on_duplicate)
+    }
+
+    /// The job, with everything filled in that it does not say itself.
+    pub(crate) fn job(&self, wanted: JobRequest) -> CliResult<NewJob> {
+        let (kind, payload) = match wanted.work {
+            Work::Exec(command) => (EXEC.to_owned(), self.payload(command)?.to_json()?),
+            Work::Kind { kind, payload } => {
+                if kind == EXEC {
+                    ExecPayload::parse(&payload)?;
+                }
+                (kind, payload)
+            }
+        };
+        let options = wanted.options.or(self.usual.clone());
+        let options = options.or(self.config.usual_of(&kind));
+        options.apply(NewJob::new(kind).payload_json(payload), self.inside)
+    }
+
+    fn payload(&self, command: CommandRequest) -> CliResult<ExecPayload> {
+        let cwd = match &command.cwd {
+            None => self.cwd.clone(),
+            Some(cwd) if cwd.starts_with('/') => cwd.clone(),
+            Some(cwd) => format!("{}/{cwd}", self.cwd.trim_end_matches('/')),
+        };
+        let mut payload = ExecPayload::new(command.program)?.with_cwd(cwd)?;
+        for (name, value) in &self.env {
+            payload = payload.with_env(name, value)?;
+        }
+        let own = self.environ.pick(&command.env.items, command.env.unset)?;
+        for (name, value) in own {
+            payload = payload.with_env(name, value)?;
+        }
+        if let Some(umask) = self.umask {
+            payload = payload.with_umask(umask);
+        }
+        if let Some(bytes) = command.output_limit {
+            payload = payload.with_output_limit(bytes)?;
+        }
+        if let Some(input) = command.input {
+            payload = payload.with_input(input)?;
+        }
+        Ok(match &command.fail_on {
+            Some(codes) => payload.with_fail_on(codes.parse()?),
+            None => payload,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin() -> Origin {
+        Origin {
+            cwd: "/srv".to_owned(),
+            environ: Environ::default(),
+            env: [("PATH", "/bin"), ("LANG", "C")]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            umask: Some("22".parse().unwrap()),
+            config: Arc::default(),
+            usual: Options::default(),
+            inside: None,
+        }
+    }
+
+    fn ls() -> CommandRequest {
+        CommandRequest {
+            program: Program::Argv(vec!["ls".to_owned()]),
+            cwd: None,
+            env: EnvRequest::default(),
+            input: None,
+            output_limit: None,
+            fail_on: None,
+        }
+    }
+
+    fn json(command: CommandRequest) -> String {
+        origin().payload(command).unwrap().to_json().unwrap()
+    }
+
+    #[test]
+    fn a_command_remembers_where_it_came_from() {
+        assert_eq!(
+            json(ls()),
+            r#"{"command":["ls"],"cwd":"/srv","env":{"LANG":"C","PATH":"/bin"},"umask":"0022"}"#
+        );
+    }
+
+    #[test]
+    fn what_a_command_asks_for_wins() {
+        let asked = CommandRequest {
+            cwd: Some("sub/dir".to_owned()),
+            env: EnvRequest {
+                items: ["LANG=de", "A="].map(|item| item.parse().unwrap()).into(),
+                ..EnvRequest::default()
+            },
+            output_limit: Some(10),
+            fail_on: Some("2,64-78".to_owned()),
+            ..ls()
+        };
+        assert_eq!(
+            json(asked),
+            r#"{"command":["ls"],"cwd":"/srv/sub/dir","env":{"A":"","LANG":"de","PATH":"/bin"},"umask":"0022","output_limit":10,"fail_on":"2,64-78"}"#
+        );
+        let absolute = CommandRequest {
+            cwd: Some("/opt".to_owned()),
+            ..ls()
+        };
+        assert!(json(absolute).contains(r#""cwd":"/opt""#));
+    }
+
+    #[test]
+    fn an_exec_payload_given_as_json_is_checked() {
+        let wanted = |payload: &str| JobRequest {
+            work: Work::Kind {
+                kind: EXEC.to_owned(),
+                payload: payload.to_owned(),
+            },
+            options: Options::default(),
+        };
+        assert!(origin().job(wanted(r#"{"shell":"true"}"#)).is_ok());
+        assert!(origin().job(wanted(r#"{"shel":"true"}"#)).is_err());
+    }
+}

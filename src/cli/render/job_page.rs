@@ -1,0 +1,337 @@
+//! One job in full: what `jobq status ID` shows.
+
+use std::io::Write;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use jobq::{
+    AttemptRecord, Backoff, EventKind, Jitter, JobId, JobRecord, PrerequisiteRule, Queue, State,
+    WaitReason,
+};
+use serde::Serialize;
+
+use crate::cli::clock::now;
+use crate::cli::exit::{CliError, CliResult};
+use crate::cli::history::{Piece, last_lines};
+use crate::cli::render::job::{
+    self, JobJson, asked_for, bar, folder, is_plain_group, percent, task,
+};
+use crate::cli::render::json::{Time, json_fields, write_line};
+use crate::cli::render::style::Look;
+use crate::cli::render::table::{Cell, Column, Facts, Fit, aligned};
+use crate::cli::render::text::{bytes, for_tabs, for_terminal};
+use crate::cli::render::time::{duration, millis, relative, rfc3339};
+use crate::cli::render::why::{Explanation, WhyJson, explain};
+use crate::cli::render::{Format, Output};
+
+/// Number of lines of output shown.
+const LINES: usize = 3;
+
+/// Maximum number of prerequisites named on a terminal.
+const OTHERS: usize = 10;
+
+const ATTEMPTS: [Column; 7] = [
+    ("TRY", Fit::Number),
+    ("OUTCOME", Fit::Whole),
+    ("STARTED", Fit::Whole),
+    ("TOOK", Fit::Number),
+    ("CPU", Fit::Number),
+    ("MEMORY", Fit::Number),
+    ("ERROR", Fit::Shrinks),
+];
+
+/// Everything that is known of a job.
+pub(crate) struct InFull {
+    job: JobRecord,
+    /// Where the jobs are that it was told to wait for; none for those that have been removed.
+    others: Vec<(JobId, PrerequisiteRule, Option<State>)>,
+    attempts: Vec<AttemptRecord>,
+    why: Explanation,
+    lines: Vec<Piece>,
+}
+
+impl InFull {
+    /// Fails where there is no such job.
+    pub(crate) fn read(queue: &Queue, id: JobId, output: &Output) -> CliResult<InFull> {
+        let job = queue.get(id)?.ok_or_else(|| CliError::no_job(id))?;
+        let lines = match output.format {
+            Format::Table => last_lines(queue, id, LINES)?,
+            Format::Tabs | Format::Json => Vec::new(),
+        };
+        let others = match output.format {
+            Format::Json => Vec::new(),
+            Format::Table | Format::Tabs => others(queue, &job)?,
+        };
+        Ok(InFull {
+            others,
+            attempts: queue.attempts(id)?,
+            why: explain(id, &queue.why(id)?, now()),
+            job,
+            lines,
+        })
+    }
+
+    pub(crate) fn write(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        match output.format {
+            Format::Json => write_line(out, &self.json())?,
+            Format::Tabs => self.write_tabs(output, out)?,
+            Format::Table => self.write_page(output, out)?,
+        }
+        Ok(())
+    }
+
+    fn json(&self) -> JobInFullJson<'_> {
+        JobInFullJson {
+            job: JobJson(&self.job),
+            attempts: self.attempts.iter().map(AttemptJson).collect(),
+            why: self.why.json(),
+        }
+    }
+
+    fn write_tabs(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        let mut facts = Facts::new(output, 0);
+        facts.add("id", Cell::new(self.job.id));
+        facts.add("state", Cell::state(self.job.state));
+        facts.add("kind", Cell::new(&self.job.kind));
+        self.add_facts(&mut facts, now());
+        facts.add("why", Cell::new(&self.why.message));
+        facts.write(out)?;
+        for attempt in &self.attempts {
+            let row = row(attempt, now());
+            let fields: Vec<_> = row.iter().map(|cell| for_tabs(cell.full())).collect();
+            writeln!(out, "attempt\t{}", fields.join("\t"))?;
+        }
+        Ok(())
+    }
+
+    fn write_page(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        let now = now();
+        let state = output.paint(Look::State(self.job.state), self.job.state);
+        let name = output.paint(Look::Bold, format!("job {}", self.job.id));
+        writeln!(out, "{name}  {state}  {}", self.job.kind)?;
+        let why = for_terminal(&self.why.message);
+        writeln!(out, "{}", output.paint(self.why.look, why))?;
+        if let Some(hint) = &self.why.hint {
+            writeln!(out, "{}", output.paint(Look::Dim, for_terminal(hint)))?;
+        }
+        writeln!(out)?;
+        let mut facts = Facts::new(output, 9);
+        self.add_facts(&mut facts, now);
+        facts.write(out)?;
+        if !self.attempts.is_empty() {
+            writeln!(out)?;
+            let rows = self.attempts.iter().map(|attempt| row(attempt, now));
+            for line in aligned(output, &ATTEMPTS, rows.collect()) {
+                writeln!(out, "{line}")?;
+            }
+        }
+        self.write_output(output, out)
+    }
+
+    fn write_output(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let more = format!("its last lines; `jobq logs {}` shows all", self.job.id);
+        writeln!(out, "\n{}", output.paint(Look::Dim, more))?;
+        for line in &self.lines {
+            let text = String::from_utf8_lossy(&line.text);
+            writeln!(out, "  {}", for_terminal(&text))?;
+        }
+        Ok(())
+    }
+
+    fn add_facts(&self, facts: &mut Facts<'_>, now: Timestamp) {
+        let job = &self.job;
+        let what = if job.kind == "exec" {
+            "command"
+        } else {
+            "payload"
+        };
+        if !is_plain_group(job) {
+            facts.add(what, Cell::new(task(job)));
+        }
+        facts.add_some("folder", folder(job));
+        facts.add("queue", Cell::new(&job.queue));
+        facts.add("priority", Cell::new(job.priority));
+        facts.add("retries", self.retries());
+        facts.add_some("timeout", job.timeout.map(duration));
+        let mut time = |name: &str, at: Option<Timestamp>| {
+            if let Some(at) = at {
+                let short = format!("{} ({})", relative(at, now), rfc3339(at));
+                facts.add(name, Cell::either(short, rfc3339(at)));
+            }
+        };
+        time("created", Some(job.created_at));
+        time(self.due_is(), job.run_at);
+        time("deadline", job.deadline);
+        time("started", job.started_at);
+        time("finished", job.finished_at);
+        if let (Some(runner), Some(worker)) = (job.runner, job.worker) {
+            facts.add("worker", Cell::new(format!("{worker} of runner {runner}")));
+        }
+        self.add_rules(facts);
+        if let Some(progress) = &job.progress {
+            let text = percent(progress);
+            let drawn = progress
+                .percent
+                .map(|percent| format!("{} {text}", bar(percent)));
+            facts.add(
+                "progress",
+                Cell::either(drawn.unwrap_or_else(|| text.clone()), text),
+            );
+        }
+        facts.add_some("result", job.result.as_ref().map(|result| result.get()));
+        if let Some(error) = &job.error {
+            facts.add("error", Cell::new(error).look(Look::Bad));
+        }
+    }
+
+    /// Whose it is, and what ties it to others.
+    fn add_rules(&self, facts: &mut Facts<'_>) {
+        let job = &self.job;
+        facts.add_some("tenant", job.tenant.as_ref());
+        let tags = job.tags.iter();
+        let tags: Vec<_> = tags
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect();
+        facts.add_some(
+            "tags",
+            Some(tags.join(", ")).filter(|tags| !tags.is_empty()),
+        );
+        facts.add_some("unique", job.unique_key.as_ref());
+        facts.add_some("key", job.key.as_ref());
+        for (name, of) in [
+            ("after", PrerequisiteRule::Completed),
+            ("after any", PrerequisiteRule::Final),
+        ] {
+            let others = self.others.iter().filter(|(_, rule, _)| *rule == of);
+            let named = others.map(|(id, _, state)| match state {
+                Some(state) => format!("{id} {state}"),
+                None => format!("{id} removed"),
+            });
+            let named: Vec<_> = named.collect();
+            let most = named.len().min(OTHERS);
+            let short = match named.len() - most {
+                0 => named.join(", "),
+                more => format!("{}, and {more} more", named[..most].join(", ")),
+            };
+            if !named.is_empty() {
+                facts.add(name, Cell::either(short, named.join(", ")));
+            }
+        }
+        facts.add_some("parent", job.parent);
+        if let Some(children) = job.children.filter(|children| children.total > 0) {
+            let of = job::children(&children);
+            let short = format!("{of}: `jobq list --parent {}`", job.id);
+            facts.add("children", Cell::either(short, of));
+        }
+    }
+
+    fn retries(&self) -> Cell {
+        let job = &self.job;
+        let (left, of) = (job.retries_left(), job.retry.max_retries);
+        let backoff = match job.retry.backoff {
+            Backoff::None => "without a wait".to_owned(),
+            backoff => {
+                let exactly = match job.retry.jitter {
+                    Jitter::Off => " without jitter",
+                    Jitter::Tenth => "",
+                };
+                format!(
+                    "{backoff} backoff from {}{exactly}",
+                    duration(job.retry.delay)
+                )
+            }
+        };
+        let short = if of == 0 {
+            "none".to_owned()
+        } else {
+            format!("{left} of {of} left, {backoff}")
+        };
+        Cell::either(short, format!("{left} of {of} left, {backoff}"))
+    }
+
+    fn due_is(&self) -> &'static str {
+        match self.job.wait_reason {
+            Some(WaitReason::Retry) => "retry",
+            _ => "due",
+        }
+    }
+}
+
+/// A job in full: what `status ID` shows.
+#[derive(Serialize)]
+pub(crate) struct JobInFullJson<'a> {
+    #[serde(flatten)]
+    pub(crate) job: JobJson<'a>,
+    pub(crate) attempts: Vec<AttemptJson<'a>>,
+    pub(crate) why: WhyJson<'a>,
+}
+
+json_fields! {
+    /// One attempt of a job.
+    AttemptJson(attempt: &'a AttemptRecord) {
+        attempt: attempt.attempt,
+        outcome: attempt.outcome.map(outcome),
+        error: attempt.end.error.as_deref(),
+        started_at: attempt.started_at.map(Time),
+        finished_at: attempt.finished_at.map(Time),
+        duration_ms: attempt.took.map(millis),
+        cpu_ms: attempt.end.cpu_ms,
+        max_rss_bytes: attempt.end.max_rss_bytes,
+        exit_code: attempt.end.exit_code,
+        runner: attempt.runner,
+        worker: attempt.worker,
+    }
+}
+
+/// How an attempt ended, in one word: `completed`, `failed`, `retry`, `cancelled`, `snoozed`,
+/// `returned`, `recovered`.
+pub(crate) fn outcome(end: EventKind) -> &'static str {
+    let name = end.as_str();
+    name.strip_prefix("job_").unwrap_or(name)
+}
+
+fn others(
+    queue: &Queue,
+    job: &JobRecord,
+) -> CliResult<Vec<(JobId, PrerequisiteRule, Option<State>)>> {
+    let mut others = Vec::new();
+    for other in asked_for(job) {
+        let state = queue.get(other.job)?.map(|job| job.state);
+        others.push((other.job, other.rule, state));
+    }
+    Ok(others)
+}
+
+fn row(attempt: &AttemptRecord, now: Timestamp) -> Vec<Cell> {
+    let end = &attempt.end;
+    let ended = attempt.outcome.map_or("running", outcome);
+    let look = match ended {
+        "completed" => Look::Good,
+        "failed" | "retry" | "recovered" => Look::Bad,
+        _ => Look::Plain,
+    };
+    let error = end.error.as_deref().unwrap_or_default();
+    vec![
+        Cell::new(attempt.attempt),
+        Cell::new(ended).look(look),
+        Cell::time(attempt.started_at, now),
+        span(attempt.took),
+        span(end.cpu_ms.map(Duration::from_millis)),
+        match end.max_rss_bytes {
+            Some(peak) => Cell::either(bytes(peak), peak.to_string()),
+            None => Cell::new(""),
+        },
+        Cell::new(error),
+    ]
+}
+
+/// For a program in milliseconds.
+fn span(took: Option<Duration>) -> Cell {
+    match took {
+        Some(took) => Cell::either(duration(took), millis(took).to_string()),
+        None => Cell::new(""),
+    }
+}

@@ -1,0 +1,87 @@
+//! `jobq cancel`.
+
+use std::collections::HashMap;
+
+use jobq::{Cancelled, Filter, JobId, Queue, RunnerFilter, RunnerId, State};
+
+use crate::cli::bulk::{BulkAction, BulkWords, Changed, each, each_matching, states};
+use crate::cli::exit::CliResult;
+use crate::cli::input::selection::JobSelection;
+use crate::cli::session::Session;
+
+pub(crate) fn run(args: &JobSelection, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let cancel = CancelAction {
+        gone: gone_holders(&queue)?,
+        queue,
+    };
+    if !cancel.gone.is_empty() {
+        session.hint_at_run();
+    }
+    if !args.ids.is_empty() {
+        return each(session, &args.ids, &cancel);
+    }
+    let filter = Filter {
+        states: states(&args.state.states, "cancelled", |state| !state.is_final())?,
+        ..session.filter(&args.filter)?
+    };
+    let summary = BulkWords {
+        done: "cancelled or asked to stop",
+        none: "no live job matches",
+    };
+    each_matching(session, filter, summary, &cancel)
+}
+
+struct CancelAction {
+    queue: Queue,
+    /// The jobs whose runners are gone, and so cannot stop them.
+    gone: HashMap<JobId, RunnerId>,
+}
+
+impl BulkAction for CancelAction {
+    fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Changed>> {
+        let answers = self.queue.cancel_many(ids).into_iter();
+        let each = ids.iter().zip(answers);
+        each.map(|(id, cancelled)| Ok(self.done(*id, cancelled?)))
+            .collect()
+    }
+
+    /// With its parent, or because of what it waits for.
+    fn already(&self, id: JobId, was: State, is: State) -> Option<Changed> {
+        (!was.is_final() && is == State::Cancelled).then(|| Changed {
+            result: "cancelled",
+            said: format!("job {id} is cancelled"),
+        })
+    }
+}
+
+impl CancelAction {
+    fn done(&self, id: JobId, cancelled: Cancelled) -> Changed {
+        match (cancelled, self.gone.get(&id)) {
+            (Cancelled::Now, _) => Changed {
+                result: "cancelled",
+                said: format!("job {id} cancelled"),
+            },
+            (Cancelled::Requested, None) => Changed {
+                result: "cancel_requested",
+                said: format!("job {id} is running: asked to stop"),
+            },
+            (Cancelled::Requested, Some(runner)) => Changed {
+                result: "cancel_requested",
+                said: format!(
+                    "job {id} is asked to stop, but runner {runner} is gone; the next runner to start cancels it"
+                ),
+            },
+        }
+    }
+}
+
+/// The jobs that are held by runners that are gone, and by which.
+fn gone_holders(queue: &Queue) -> jobq::Result<HashMap<JobId, RunnerId>> {
+    let mut runners = queue.runners(RunnerFilter::Now)?;
+    runners.retain(|runner| !runner.is_alive());
+    let held = runners
+        .iter()
+        .flat_map(|runner| runner.jobs.iter().map(|job| (job.job, runner.id)));
+    Ok(held.collect())
+}

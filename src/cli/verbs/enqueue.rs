@@ -1,0 +1,356 @@
+//! `jobq enqueue`.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::num::NonZeroU64;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{ArgGroup, Args};
+use jiff::Timestamp;
+use jobq::handlers::exec::Program;
+use jobq::{BatchDedup, JobId, State, When};
+
+use crate::cli::args::{JobArgs, RULES};
+use crate::cli::clock::now;
+use crate::cli::exit::{CliError, CliResult, Exit};
+use crate::cli::input::batch::{Added, CheckedBatch};
+use crate::cli::input::options::{JobRef, Options};
+use crate::cli::input::origin::{CommandRequest, EnvRequest, JobRequest, Origin, Work};
+use crate::cli::input::payload::{argv, as_text, input, payload, variables};
+use crate::cli::input::{limits, values};
+use crate::cli::render::enqueued::{self, Warnings};
+use crate::cli::render::{Format, json, text};
+use crate::cli::session::Session;
+use crate::cli::verbs::{logs, report, wait};
+
+#[derive(Debug, Args)]
+#[command(
+    group(ArgGroup::new("what").required(true).args(["command", "shell", "kind", "batch"])),
+    override_usage = "\
+jobq enqueue [OPTIONS] -- CMD ARG...
+       jobq enqueue [OPTIONS] --shell TEXT
+       jobq enqueue [OPTIONS] --kind KIND [--payload JSON|@FILE|-]
+       jobq enqueue [OPTIONS] --batch FILE|- [--chunk N]   (OPTIONS are defaults for every line)",
+    after_help = "\
+Examples:
+  jobq enqueue -- ffmpeg -i in.mkv out.mp4
+  jobq enqueue --shell 'pg_dump shop | gzip > shop.gz' --timeout 1h
+  jobq enqueue --kind thumbnail --payload '{\"photo\":\"cat.jpg\"}' --in '2 days'
+  jobq enqueue --input @shop.sql -- psql shop
+  jobq enqueue --after @last --key backup -- ./upload shop.gz
+  jobq enqueue --batch jobs.jsonl"
+)]
+pub(crate) struct EnqueueArgs {
+    /// The command and its arguments, run as given, without a shell
+    #[arg(last = true, value_name = "CMD ARG")]
+    pub(crate) command: Vec<OsString>,
+    /// A command line, run by /bin/sh
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) shell: Option<OsString>,
+    /// A job of this kind, for the handler of that kind
+    #[arg(long)]
+    pub(crate) kind: Option<String>,
+    /// The payload of a --kind job: JSON, @FILE with JSON in it, or - for stdin [default: null]
+    #[arg(long, value_name = "JSON|@FILE|-", allow_hyphen_values = true,
+        conflicts_with_all = ["command", "shell", "batch"])]
+    pub(crate) payload: Option<OsString>,
+    /// Many jobs: JSON Lines in a file, or - for stdin. All or none are added
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = OF_ONE_JOB)]
+    pub(crate) batch: Option<PathBuf>,
+    /// Commit every N lines of a very large batch [default: all lines in one transaction]
+    #[arg(long, value_name = "N", conflicts_with_all = ["command", "shell", "kind"])]
+    pub(crate) chunk: Option<NonZeroU64>,
+    /// A variable for the command, kept with the job: with this value, with the one it has here, or
+    /// all whose names fit a pattern ('AWS_*'); may be given more than once. Commands get PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER,
+    /// LOGNAME and SHELL without being asked
+    #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "kind")]
+    pub(crate) env: Vec<OsString>,
+    /// All variables that are set here, for the command; they are kept with the job, in the file
+    #[arg(long, conflicts_with = "kind")]
+    pub(crate) env_all: bool,
+    #[command(flatten)]
+    pub(crate) job: JobArgs,
+    #[command(flatten)]
+    pub(crate) start: StartOptions,
+    #[command(flatten)]
+    pub(crate) one: OneJobOptions,
+}
+
+/// These are nothing for all lines of a batch; a key that is unique would leave one of them.
+const OF_ONE_JOB: [&str; 7] = [
+    "unique",
+    "fail_on",
+    "input",
+    "output_limit",
+    "wait",
+    "follow",
+    "wait_timeout",
+];
+
+/// When it may start, and after what.
+#[derive(Debug, Args)]
+pub(crate) struct StartOptions {
+    /// Not before this time has passed: 90s, 1h30m, '2 days'
+    #[arg(long = "in", value_name = "DURATION", value_parser = values::duration, conflicts_with = "at")]
+    pub(crate) delay: Option<Duration>,
+    /// Not before this time: RFC 3339, HH:MM, or 'YYYY-MM-DD HH:MM'
+    #[arg(long, value_name = "TIME", value_parser = values::time)]
+    pub(crate) at: Option<Timestamp>,
+    /// Cancel it if it has not begun by then: a time as for --at, or a duration from now
+    #[arg(long, value_name = "TIME", value_parser = values::deadline)]
+    pub(crate) deadline: Option<When>,
+    /// Run after all these jobs have completed; cancelled when one fails or is cancelled: 42, 3 5
+    /// 8-12, 3,5, @last
+    #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
+    pub(crate) after: Vec<String>,
+    /// Run after all these jobs have ended, however they ended: ids as for --after
+    #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
+    pub(crate) after_any: Vec<String>,
+    /// Make it a child of this job, which completes once its children have. From inside a running job
+    /// it begins once the attempt has completed
+    #[arg(long, value_name = "ID", help_heading = RULES)]
+    pub(crate) parent: Option<String>,
+}
+
+impl StartOptions {
+    pub(crate) fn when(&self) -> Option<When> {
+        self.delay.map(When::In).or(self.at.map(When::At))
+    }
+}
+
+/// Options that make sense for a single job only.
+#[derive(Debug, Args)]
+pub(crate) struct OneJobOptions {
+    /// Exit codes of the command that fail it for good, like 2,64-78 [default: 126,127]
+    #[arg(long, value_name = "CODES", conflicts_with = "kind")]
+    pub(crate) fail_on: Option<String>,
+    /// How much of the command's output is kept, up to 64MiB: 100KiB, 0 for nothing; of what is more
+    /// the beginning and the end [default: 1MiB, or as the config file says]
+    #[arg(long, value_name = "SIZE", conflicts_with = "kind", value_parser = limits::bytes_given)]
+    pub(crate) output_limit: Option<u64>,
+    /// What the command reads from stdin: this text, what is in @FILE now, or - for this command's
+    /// own stdin; at most 8 MiB [default: nothing, /dev/null]
+    #[arg(
+        long,
+        value_name = "TEXT|@FILE|-",
+        conflicts_with = "kind",
+        allow_hyphen_values = true
+    )]
+    pub(crate) input: Option<OsString>,
+    /// Wait until it has ended: exit code 0 or 4
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Print its output as it comes, until it has ended: exit code 0 or 4
+    #[arg(long, conflicts_with = "wait")]
+    pub(crate) follow: bool,
+    /// How long to wait at most [default: forever]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "wait")]
+    pub(crate) wait_timeout: Option<Duration>,
+}
+
+pub(crate) fn run(args: &EnqueueArgs, session: &Session) -> CliResult {
+    let options = options(args, session)?;
+    let inside = report::attempt_in(session.db_path());
+    let is_spawned = inside.is_some() && args.start.parent.is_some();
+    if is_spawned && (args.one.wait || args.one.follow) {
+        return Err(CliError::usage(
+            "a child of a running job begins when the attempt that adds it has completed: this one cannot wait for it",
+        )
+        .with_hint("leave --wait and --follow out; a parent with --finalize is run again when its children are final"));
+    }
+    let origin = Origin::here(Arc::clone(&session.config))?
+        .usual(options)
+        .env(&variables(&args.env, args.env_all)?, &session.screen)?
+        .inside(inside);
+    match &args.batch {
+        Some(path) => add_batch(args, path, origin, session),
+        None => add_one(args, &origin, session),
+    }
+}
+
+fn add_one(args: &EnqueueArgs, origin: &Origin, session: &Session) -> CliResult {
+    let job = origin.job(wanted(args)?)?;
+    session.sync_limits()?;
+    let enqueued = session.queue()?.enqueue(job)?;
+    let id = enqueued.id;
+    enqueued::print(&enqueued, session)?;
+    let exit = enqueued::print_warning(&enqueued, args.job.on_duplicate, session)?;
+    if exit != Exit::Done {
+        return Ok(exit);
+    }
+    hint_at_deadline(&args.start, session);
+    if args.one.wait {
+        return wait::until_final(&[id], args.one.wait_timeout, session);
+    }
+    session.hint_at_run();
+    if args.one.follow {
+        return follow(id, session);
+    }
+    Ok(Exit::Done)
+}
+
+/// A job that will miss its deadline whatever happens may not be what was meant.
+fn hint_at_deadline(start: &StartOptions, session: &Session) {
+    let now = now();
+    let moment = |when| match when {
+        When::Now => Some(now),
+        When::In(wait) => now.checked_add(wait).ok(),
+        When::At(at) => Some(at),
+    };
+    let Some(deadline) = start.deadline.and_then(moment) else {
+        return;
+    };
+    if deadline <= now {
+        session
+            .screen
+            .hint("its deadline has already passed; the next active runner will cancel it");
+    } else if start
+        .when()
+        .and_then(moment)
+        .is_some_and(|due| deadline <= due)
+    {
+        session
+            .screen
+            .hint("it is due only after its deadline, so it will be cancelled");
+    }
+}
+
+fn follow(id: JobId, session: &Session) -> CliResult {
+    Ok(match logs::follow(session, id)? {
+        State::Completed => Exit::Done,
+        _ => Exit::JobFailed,
+    })
+}
+
+pub(crate) fn wanted(args: &EnqueueArgs) -> CliResult<JobRequest> {
+    let work = match (&args.kind, &args.shell) {
+        (Some(kind), _) => Work::Kind {
+            kind: kind.clone(),
+            payload: payload(args.payload.as_deref())?,
+        },
+        (None, shell) => {
+            let program = match shell {
+                Some(text) => Program::Shell(as_text("--shell", text)?),
+                None => Program::Argv(argv(&args.command)?),
+            };
+            Work::Exec(CommandRequest {
+                program,
+                cwd: None,
+                env: EnvRequest::default(),
+                output_limit: args.one.output_limit,
+                input: args.one.input.as_deref().map(input).transpose()?,
+                fail_on: args.one.fail_on.clone(),
+            })
+        }
+    };
+    Ok(JobRequest {
+        work,
+        options: Options::default(),
+    })
+}
+
+pub(crate) fn options(args: &EnqueueArgs, session: &Session) -> CliResult<Options> {
+    let named = |words: &[String]| -> CliResult<Vec<JobRef>> {
+        let ids = session.resolve_ids(words)?.into_iter();
+        Ok(ids.map(JobRef::Id).collect())
+    };
+    let parent = args.start.parent.as_deref();
+    let parent = parent.map(|word| session.resolve_id(word)).transpose()?;
+    Ok(Options {
+        when: args.start.when(),
+        deadline: args.start.deadline,
+        after: named(&args.start.after)?,
+        after_any: named(&args.start.after_any)?,
+        parent: parent.map(JobRef::Id),
+        ..args.job.options()
+    })
+}
+
+fn add_batch(args: &EnqueueArgs, path: &Path, origin: Origin, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let batch = CheckedBatch::read(path, origin, &queue, &session.screen)?;
+    session.sync_limits()?;
+    let mut told = BatchReport::default();
+    match args.chunk {
+        None => told.add(&batch.add(&queue, BatchDedup::No)?, session)?,
+        Some(jobs) => {
+            batch.add_in_chunks(&queue, jobs.get(), |added| told.add(added, session))?;
+        }
+    }
+    if batch.jobs() == 0 {
+        session
+            .screen
+            .say(format_args!("{} holds no jobs", batch.name()));
+    } else if session.output.format == Format::Table {
+        let mut out = session.output.stdout();
+        writeln!(out, "{}", told.summary(batch.jobs()))?;
+        out.flush()?;
+    }
+    let exit = told.warnings.print(session)?;
+    session.hint_at_run();
+    Ok(exit)
+}
+
+fn print_added(added: &Added, session: &Session) -> io::Result<()> {
+    let mut out = session.output.stdout();
+    match session.output.format {
+        Format::Table => {}
+        Format::Tabs => {
+            for job in added.each() {
+                writeln!(out, "{}", job.id)?;
+            }
+        }
+        Format::Json => {
+            for enqueued in added.each() {
+                json::write_line(&mut out, &enqueued)?;
+            }
+        }
+    }
+    out.flush()
+}
+
+/// What has been added so far.
+#[derive(Default)]
+struct BatchReport {
+    /// The first new job and the last.
+    ids: Option<(JobId, JobId)>,
+    /// How many were there already.
+    duplicates: u64,
+    warnings: Warnings,
+}
+
+impl BatchReport {
+    /// For programs: each job, as soon as it is durable.
+    fn add(&mut self, added: &Added, session: &Session) -> CliResult<()> {
+        if let Some(batch) = added.start.batch() {
+            let first = self.ids.map_or(batch.first, |(first, _)| first);
+            self.ids = Some((first, batch.last));
+        }
+        self.duplicates += added.duplicates();
+        self.warnings.and(added.warnings);
+        let printed = print_added(added, session);
+        // The hint keeps a script from enqueuing them twice after this error.
+        printed.map_err(|error| match self.ids {
+            Some((first, last)) => CliError::from(error).with_hint(format!(
+                "jobs {first} to {last} are in the queue all the same"
+            )),
+            None => CliError::from(error),
+        })
+    }
+
+    /// `3 jobs enqueued (7–9), 1 was there already`.
+    fn summary(&self, jobs: u64) -> String {
+        let new = text::count(jobs - self.duplicates, "job");
+        let new = match self.ids {
+            None => format!("{new} enqueued"),
+            Some((first, last)) => format!("{new} enqueued ({})", text::span(first, last)),
+        };
+        match self.duplicates {
+            0 => new,
+            1 => format!("{new}, 1 was there already"),
+            many => format!("{new}, {many} were there already"),
+        }
+    }
+}

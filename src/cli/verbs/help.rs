@@ -1,0 +1,224 @@
+//! `jobq help`.
+
+use std::io::Write;
+
+use clap::{Args, Command};
+
+use crate::cli::exit::{CliError, CliResult, Exit};
+use crate::cli::input::nearest::nearest;
+
+#[derive(Debug, Args)]
+pub(crate) struct HelpArgs {
+    /// A command, or one of: config, environment, exit-codes, files
+    #[arg(value_name = "TOPIC")]
+    pub(crate) topic: Vec<String>,
+}
+
+/// What `jobq help config` says: each key with what it is for, what it takes, and its default.
+pub(crate) const CONFIG: &str = include_str!("../input/config/reference.txt");
+
+/// What `jobq help exit-codes` says.
+pub(crate) const EXIT_CODES: &str = "\
+How jobq exits:
+
+  0   done
+  1   failed
+  2   wrong usage: an option, a name or a value that jobq does not take
+  3   no such job, queue or schedule
+  4   a job that was waited for or drained failed or was cancelled
+ 75   try again: the database is busy or full, and nothing was changed
+124   timed out waiting
+130   interrupted
+141   the reader of the output has gone, so that the end of the job was not waited for (wait, --follow)
+
+With `jobq wait --exit-code` the exit code is that of the command that was waited for.
+";
+
+/// What `jobq help environment` says.
+pub(crate) const ENVIRONMENT: &str = "\
+Environment variables:
+
+  JOBQ_DB           the database, where --db does not say; an empty one counts as not set
+  JOBQ_DURABILITY   full or normal, where --durability does not say
+  XDG_STATE_HOME    its folder jobq/ holds the database that is used where nothing else is said;
+                    ~/.local/state where it is not set
+  XDG_CONFIG_HOME   its folder jobq/ holds the jobq.toml that is read where there is none in the
+                    working directory; ~/.config where it is not set
+  NO_COLOR          no colours, as with --color never
+  RUST_LOG          what is logged on stderr, as env_logger reads it; wins over -v and -q
+
+A command that runs as a job finds:
+
+  JOBQ_DB, JOBQ_JOB_ID, JOBQ_ATTEMPT        its database, its job and which attempt it is
+  JOBQ_PHASE=finalize                       all children of this parent have ended
+";
+
+/// What `jobq help files` says.
+pub(crate) const FILES: &str = "\
+Files:
+
+  jobs.db                   the database: whatever --db names
+  jobs.db-wal, jobs.db-shm  the newest part of it while it is in use; they belong to the database and
+                            must not be removed or copied without it: use `jobq backup`
+  jobs.db-runners/          a lock file for each runner that is alive
+  ./jobq.toml               the config file of a project
+  ~/.config/jobq/jobq.toml  the config file of a user
+";
+
+type Topic = (&'static str, &'static str);
+
+/// What there is help on besides commands.
+const TOPICS: [Topic; 4] = [
+    ("exit-codes", EXIT_CODES),
+    ("config", CONFIG),
+    ("environment", ENVIRONMENT),
+    ("files", FILES),
+];
+
+pub(crate) fn run(args: &HelpArgs, mut found: Command) -> CliResult {
+    let mut out = anstream::stdout().lock();
+    if let [topic] = &args.topic[..]
+        && let Some((_, text)) = TOPICS.iter().find(|(name, _)| name == topic)
+    {
+        out.write_all(text.as_bytes())?;
+        return Ok(Exit::Done);
+    }
+    found.build();
+    for word in &args.topic {
+        let verb = found.find_subcommand(word).cloned();
+        found = verb.ok_or_else(|| no_help(&found, word))?;
+    }
+    write!(out, "{}", found.render_long_help().ansi())?;
+    Ok(Exit::Done)
+}
+
+fn no_help(command: &Command, word: &str) -> CliError {
+    let names = command.get_subcommands().map(Command::get_name);
+    let error = CliError::usage(format!("there is no help on '{word}'"));
+    match nearest(word, names.chain(TOPICS.map(|(name, _)| name))) {
+        Some(name) => error.with_hint(format!("did you mean '{name}'?")),
+        None => error.with_hint("`jobq help` lists the commands"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::input::config::Config;
+    use crate::cli::input::nearest::UnknownKey;
+    use crate::cli::verbs::Cli;
+    use clap::CommandFactory;
+    use std::path::Path;
+
+    #[test]
+    fn every_exit_code_of_the_contract_is_explained() {
+        use Exit::*;
+        for exit in [
+            Done,
+            Failed,
+            Usage,
+            NotFound,
+            JobFailed,
+            TryAgain,
+            TimedOut,
+            Interrupted,
+        ] {
+            let code = format!("{:>3}   ", exit.code());
+            assert!(
+                EXIT_CODES.lines().any(|line| line.starts_with(&code)),
+                "{exit:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_unknown_topic_is_an_error_that_names_the_nearest() {
+        let topic = vec!["enqeue".to_owned()];
+        let error = run(&HelpArgs { topic }, Cli::command()).unwrap_err();
+        assert_eq!(error.exit(), Exit::Usage);
+        assert!(format!("{error:?}").contains("'enqueue'"));
+    }
+
+    /// The tables: the line that begins each, and the examples of its keys.
+    fn tables() -> Vec<(&'static str, Vec<&'static str>)> {
+        let mut tables = vec![("", Vec::new())];
+        for line in CONFIG.lines().skip_while(|line| !line.starts_with('#')) {
+            match line.chars().next() {
+                Some('[') => tables.push((line, Vec::new())),
+                Some('a'..='z') => tables.last_mut().unwrap().1.push(line),
+                _ => {}
+            }
+        }
+        tables
+    }
+
+    fn named(example: &str) -> &str {
+        example.split(' ').next().unwrap()
+    }
+
+    /// What the table accepts, by what it says of a key that it does not know.
+    fn accepted(header: &str) -> Vec<String> {
+        let text = format!("{header}\nno_such_key = 1\n");
+        let error = toml::from_str::<Config>(&text).unwrap_err();
+        let message = error.message().to_owned();
+        let unknown = UnknownKey::of(&message).unwrap();
+        unknown.known().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn every_key_that_is_accepted_is_in_the_reference_and_no_other() {
+        let names = ["retention", "defaults", "kinds", "schedules", "queues"];
+        for (header, examples) in tables() {
+            let mut told: Vec<&str> = examples.into_iter().map(named).collect();
+            let mut accepted = accepted(header);
+            if header.is_empty() {
+                accepted.retain(|key| !names.contains(&&**key));
+            }
+            told.sort_unstable();
+            accepted.sort_unstable();
+            assert_eq!(told, accepted, "{header}");
+        }
+        for name in names {
+            let is_told = |header: &str| header.trim_start_matches('[').starts_with(name);
+            assert!(tables().iter().any(|(header, _)| is_told(header)), "{name}");
+        }
+        assert_eq!(accepted("[kinds.k.retention]"), ["completed", "failed"]);
+    }
+
+    #[test]
+    fn every_example_can_be_written() {
+        for (header, examples) in tables() {
+            for example in examples {
+                // One way to say what the job is, of three.
+                let around = match (header, named(example)) {
+                    ("[schedules.nightly]", "cron") => "kind = 'k'",
+                    ("[schedules.nightly]", _) => "cron = '@daily'",
+                    ("[kinds.thumbnail]", "command") => "",
+                    ("[kinds.thumbnail]", _) => "command = ['x']",
+                    _ => "",
+                };
+                let text = format!("{header}\n{around}\n{example}\n");
+                let read = Config::parse(&text, Path::new("jobq.toml"));
+                assert!(read.is_ok(), "{text}: {:?}", read.err());
+            }
+        }
+    }
+
+    #[test]
+    fn each_key_is_told_with_what_it_is_for_and_what_it_takes() {
+        let lines: Vec<&str> = CONFIG.lines().collect();
+        for (_, examples) in tables() {
+            for example in examples {
+                let at = lines.iter().position(|line| *line == example).unwrap();
+                assert!(lines[at + 1].ends_with('.'), "{example}");
+                assert!(
+                    lines[at + 1..=at + 2]
+                        .iter()
+                        .all(|line| line.starts_with("    # ")),
+                    "{example}"
+                );
+            }
+        }
+        assert!(lines.iter().all(|line| line.chars().count() <= 120));
+    }
+}

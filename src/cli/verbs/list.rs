@@ -1,0 +1,254 @@
+//! `jobq list`.
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use jiff::Timestamp;
+use jobq::{Filter, JobRecord, Queue, Sort, State};
+
+use crate::cli::clock::now;
+use crate::cli::exit::{CliError, CliResult, Exit};
+use crate::cli::input::selection::{JobFilter, StateFilter};
+use crate::cli::input::values;
+use crate::cli::render::Format;
+use crate::cli::render::job::{COLUMNS, JobJson, row};
+use crate::cli::render::table::Rows;
+use crate::cli::session::Session;
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) state: StateFilter,
+    #[command(flatten)]
+    pub(crate) filter: JobFilter,
+    /// Only jobs enqueued in this time: 1h, '2 days'
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) since: Option<Duration>,
+    /// The order of the jobs
+    #[arg(long, value_name = "ORDER", default_value = "newest")]
+    pub(crate) sort: SortBy,
+    /// Show at most N (0: all) [default: 50 on a terminal, else all]
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<usize>,
+}
+
+/// The order of a listing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SortBy {
+    /// The newest job first
+    Newest,
+    /// The oldest job first
+    Oldest,
+    /// What changed last first
+    Updated,
+    /// What started last first
+    Started,
+    /// What became final last first
+    Finished,
+    /// What is due next first
+    Due,
+    /// The most urgent first
+    Priority,
+}
+
+impl From<SortBy> for Sort {
+    fn from(by: SortBy) -> Sort {
+        match by {
+            SortBy::Newest => Sort::Newest,
+            SortBy::Oldest => Sort::Oldest,
+            SortBy::Updated => Sort::Updated,
+            SortBy::Started => Sort::Started,
+            SortBy::Finished => Sort::Finished,
+            SortBy::Due => Sort::Due,
+            SortBy::Priority => Sort::Priority,
+        }
+    }
+}
+
+/// What a terminal shows where nothing else is asked for.
+const TERMINAL_LIMIT: usize = 50;
+
+/// Number of jobs read at a time where the order allows it: no reader of a pipe, however slow,
+/// keeps a read transaction open.
+const PAGE: usize = 500;
+
+/// A page ends after so much of payloads, results and errors.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+pub(crate) fn run(args: &ListArgs, session: &Session) -> CliResult {
+    let queue = session.queue()?;
+    let filter = Filter {
+        states: args.state.states.clone(),
+        since: args
+            .since
+            .map(|span| now().checked_sub(span).unwrap_or(Timestamp::MIN)),
+        sort: args.sort.into(),
+        ..session.filter(&args.filter)?
+    };
+    let limit = match (args.limit, session.output.format) {
+        (Some(0), _) | (None, Format::Tabs | Format::Json) => None,
+        (Some(limit), _) => Some(limit),
+        (None, Format::Table) => Some(TERMINAL_LIMIT),
+    };
+    let (mut rows, now) = (Rows::new(&session.output, &COLUMNS), now());
+    let mut shown = 0;
+    let more = walk(&queue, filter.clone(), limit, &mut |job| {
+        shown += 1;
+        Ok(rows.push(&JobJson(job), || row(job, now))?)
+    })?;
+    rows.finish()?;
+    if more && session.output.format == Format::Table {
+        let of = matching(&queue, &filter)?.map_or_else(
+            || format!("the first {shown} are shown"),
+            |all| format!("{shown} of {all} shown"),
+        );
+        session
+            .screen
+            .say(format_args!("{of}; --limit 0 shows all"));
+    }
+    Ok(Exit::Done)
+}
+
+/// Calls `each` for the jobs that pass the filter, at most `limit`; whether there are more.
+fn walk(
+    queue: &Queue,
+    mut filter: Filter,
+    limit: Option<usize>,
+    each: &mut dyn FnMut(&JobRecord) -> CliResult<()>,
+) -> CliResult<bool> {
+    if !matches!(filter.sort, Sort::Newest | Sort::Oldest) {
+        return walk_sorted(queue, filter, limit, each);
+    }
+    let mut left = limit;
+    loop {
+        filter.limit = Some(left.map_or(PAGE, |left| (left + 1).min(PAGE)));
+        let page = read_page(queue, &filter)?;
+        for job in &page.jobs {
+            if left == Some(0) {
+                return Ok(true);
+            }
+            each(job)?;
+            left = left.map(|left| left - 1);
+            filter.after = Some(job.id);
+        }
+        if !page.is_cut && Some(page.jobs.len()) < filter.limit {
+            return Ok(false);
+        }
+    }
+}
+
+struct JobsPage {
+    jobs: Vec<JobRecord>,
+    /// It ends before the filter's limit because it is large.
+    is_cut: bool,
+}
+
+/// Jobs up to the filter's limit, and at least one: many large ones do not fit into memory.
+fn read_page(queue: &Queue, filter: &Filter) -> CliResult<JobsPage> {
+    let mut page = JobsPage {
+        jobs: Vec::new(),
+        is_cut: false,
+    };
+    let mut bytes = 0;
+    let read = queue.for_each(filter, |job| {
+        bytes += size(&job);
+        page.jobs.push(job);
+        page.is_cut = bytes > PAGE_BYTES;
+        match page.is_cut {
+            // Only an error ends the reading.
+            true => Err(jobq::Error::invalid("the page is full")),
+            false => Ok(()),
+        }
+    });
+    match read {
+        Err(error) if !page.is_cut => Err(error.into()),
+        _ => Ok(page),
+    }
+}
+
+fn size(job: &JobRecord) -> usize {
+    let result = job.result.as_ref().map_or(0, |result| result.get().len());
+    let error = job.error.as_ref().map_or(0, String::len);
+    job.payload.get().len() + result + error
+}
+
+/// The other orders cannot be taken up again where a page ended: one read for all.
+fn walk_sorted(
+    queue: &Queue,
+    mut filter: Filter,
+    limit: Option<usize>,
+    each: &mut dyn FnMut(&JobRecord) -> CliResult<()>,
+) -> CliResult<bool> {
+    filter.limit = limit.map(|limit| limit + 1);
+    let mut met = 0;
+    // The library's callback cannot carry this error: after one the rest is read and dropped.
+    let mut failed: Option<CliError> = None;
+    queue.for_each(&filter, |job| {
+        if failed.is_none() && limit.is_none_or(|limit| met < limit) {
+            failed = each(&job).err();
+        }
+        met += 1;
+        Ok(())
+    })?;
+    match failed {
+        Some(error) => Err(error),
+        None => Ok(limit.is_some_and(|limit| met > limit)),
+    }
+}
+
+/// How many jobs pass the filter, where the counters say so.
+fn matching(queue: &Queue, filter: &Filter) -> CliResult<Option<u64>> {
+    let is_counted = filter.kinds.is_empty()
+        && filter.tenant.is_none()
+        && filter.tags.is_empty()
+        && filter.parent.is_none()
+        && filter.since.is_none();
+    if !is_counted {
+        return Ok(None);
+    }
+    let wanted = |state: &State| filter.states.is_empty() || filter.states.contains(state);
+    let named = |name: &String| filter.queues.is_empty() || filter.queues.contains(name);
+    let queues = queue.queues()?;
+    let counts = queues
+        .iter()
+        .filter(|queue| named(&queue.name))
+        .flat_map(|queue| queue.counts.iter());
+    Ok(Some(
+        counts
+            .filter(|(state, _)| wanted(state))
+            .map(|(_, jobs)| jobs)
+            .sum(),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use jobq::NewJob;
+
+    use super::*;
+
+    #[test]
+    fn pages_of_large_jobs_are_short_and_none_is_left_out() {
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
+        let large = NewJob::new("k").payload(&"x".repeat(PAGE_BYTES / 2));
+        let ids: Vec<_> = (0..5)
+            .map(|_| queue.enqueue(large.clone()).unwrap().id)
+            .collect();
+        let filter = Filter {
+            sort: Sort::Oldest,
+            limit: Some(PAGE),
+            ..Filter::default()
+        };
+        let page = read_page(&queue, &filter).unwrap();
+        assert!(page.is_cut);
+        assert_eq!(page.jobs.len(), 2, "it ends with the job that fills it");
+        let mut met = Vec::new();
+        let more = walk(&queue, filter, None, &mut |job| {
+            met.push(job.id);
+            Ok(())
+        });
+        assert!(!more.unwrap());
+        assert_eq!(met, ids);
+    }
+}

@@ -1,0 +1,140 @@
+//! `jobq progress`, `jobq log`, `jobq result`: what a command says from inside its job.
+
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use clap::Args;
+use jobq::{AttemptRef, JobId, Level};
+
+use crate::cli::exit::{CliError, CliResult, Exit};
+use crate::cli::input::values;
+use crate::cli::session::Session;
+
+#[derive(Debug, Args)]
+pub(crate) struct ProgressArgs {
+    /// How far the job is: 40, 40%, or 3/10
+    #[arg(value_parser = how_far, allow_negative_numbers = true)]
+    pub(crate) percent: jobq::Progress,
+    /// What the job is doing
+    pub(crate) message: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
+    /// How important it is
+    #[arg(long, value_parser = values::level(), default_value = "info")]
+    pub(crate) level: Level,
+    /// What to say
+    #[arg(allow_hyphen_values = true)]
+    pub(crate) message: String,
+}
+
+/// `jobq result`; the plain name is taken by the language.
+#[derive(Debug, Args)]
+pub(crate) struct ResultArgs {
+    /// The result: JSON, or - for stdin
+    #[arg(value_name = "JSON|-", allow_hyphen_values = true)]
+    pub(crate) value: String,
+}
+
+fn how_far(text: &str) -> Result<jobq::Progress, String> {
+    if let Some((done, of)) = text.split_once('/') {
+        return match (done.trim().parse(), of.trim().parse()) {
+            (Ok(done), Ok(of)) if done <= of => Ok(jobq::Progress::of(done, of)),
+            _ => Err("fractions look like 3/10: 3 of 10 done".to_owned()),
+        };
+    }
+    match text.strip_suffix('%').unwrap_or(text).parse() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(jobq::Progress::percent(percent)),
+        _ => Err("progress must be 0 to 100, or like 3/10".to_owned()),
+    }
+}
+
+pub(crate) fn progress(args: &ProgressArgs, session: &Session) -> CliResult {
+    let attempt = this_attempt(&|name| std::env::var(name).ok())?;
+    let mut progress = args.percent.clone();
+    progress.message.clone_from(&args.message);
+    session.queue()?.set_progress(attempt, progress)?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn log(args: &LogArgs, session: &Session) -> CliResult {
+    let attempt = this_attempt(&|name| std::env::var(name).ok())?;
+    session
+        .queue()?
+        .append_log(attempt, args.level, &args.message)?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn result(args: &ResultArgs, session: &Session) -> CliResult {
+    let attempt = this_attempt(&|name| std::env::var(name).ok())?;
+    let mut piped = String::new();
+    let json = if args.value == "-" {
+        std::io::stdin()
+            .read_to_string(&mut piped)
+            .map_err(|error| CliError::io("stdin", &error))?;
+        &piped
+    } else {
+        &args.value
+    };
+    session.queue()?.set_result(attempt, json.trim())?;
+    Ok(Exit::Done)
+}
+
+/// The attempt that this process belongs to, where its job is in this file.
+pub(crate) fn attempt_in(db: &Path) -> Option<AttemptRef> {
+    let attempt = this_attempt(&|name| std::env::var(name).ok()).ok()?;
+    let own = std::env::var_os("JOBQ_DB")?;
+    let file = |path: &Path| {
+        let found = std::fs::metadata(path).ok()?;
+        Some((found.dev(), found.ino()))
+    };
+    (file(Path::new(&own))? == file(db)?).then_some(attempt)
+}
+
+/// The attempt that this process belongs to, as its runner has told it.
+fn this_attempt(env: &dyn Fn(&str) -> Option<String>) -> CliResult<AttemptRef> {
+    let number = |name: &str| env(name).and_then(|text| text.parse::<i64>().ok());
+    let job = number("JOBQ_JOB_ID");
+    let attempt = number("JOBQ_ATTEMPT").and_then(|attempt| u32::try_from(attempt).ok());
+    match (job, attempt, env("JOBQ_DB")) {
+        (Some(job), Some(attempt), Some(_)) => Ok(AttemptRef {
+            job: JobId(job),
+            attempt,
+        }),
+        _ => Err(CliError::usage("this only works inside a running job").with_hint(
+            "a command that `jobq run` runs finds JOBQ_DB, JOBQ_JOB_ID and JOBQ_ATTEMPT in its environment",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn attempt(vars: &[(&str, &str)]) -> CliResult<AttemptRef> {
+        this_attempt(&|name| {
+            let var = vars.iter().find(|var| var.0 == name)?;
+            Some(var.1.to_owned())
+        })
+    }
+
+    #[test]
+    fn the_environment_names_the_attempt() {
+        let (db, job, number) = (
+            ("JOBQ_DB", "/x"),
+            ("JOBQ_JOB_ID", "7"),
+            ("JOBQ_ATTEMPT", "2"),
+        );
+        let found = attempt(&[db, job, number]).unwrap();
+        assert_eq!((found.job, found.attempt), (JobId(7), 2));
+        for vars in [
+            &[db, job][..],
+            &[job, number],
+            &[db, ("JOBQ_JOB_ID", "x"), number],
+        ] {
+            assert_eq!(attempt(vars).unwrap_err().exit(), Exit::Usage);
+        }
+    }
+}

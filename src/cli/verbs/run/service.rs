@@ -1,0 +1,55 @@
+//! Running under systemd: says when it is ready, that it still works, and when it stops.
+
+use std::sync::Once;
+use std::time::{Duration, Instant};
+
+use jobq::Runner;
+use sd_notify::NotifyState;
+
+use crate::cli::clock;
+
+/// The connection to the service manager, where there is one.
+pub(super) struct Service {
+    /// It wants to hear this often that the runner works.
+    watchdog: Option<Duration>,
+    fed_at: Instant,
+}
+
+impl Service {
+    /// Jobs are being run.
+    pub(super) fn ready() -> Service {
+        notify(NotifyState::Ready);
+        Service {
+            // Half the time, as systemd recommends.
+            watchdog: sd_notify::watchdog_enabled().map(|timeout| timeout / 2),
+            fed_at: clock::instant(),
+        }
+    }
+
+    pub(super) fn has_watchdog(&self) -> bool {
+        self.watchdog.is_some()
+    }
+
+    /// Tells the watchdog that all is well; says nothing while the runner is stuck.
+    pub(super) fn feed_watchdog(&mut self, runner: &Runner) {
+        let Some(every) = self.watchdog else {
+            return;
+        };
+        if self.fed_at.elapsed() >= every && runner.is_alive() {
+            notify(NotifyState::Watchdog);
+            self.fed_at = clock::instant();
+        }
+    }
+}
+
+/// No more jobs are started. Told once, however often it is said.
+pub(super) fn stopping() {
+    static TOLD: Once = Once::new();
+    TOLD.call_once(|| notify(NotifyState::Stopping));
+}
+
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        log::warn!("the service manager cannot be told: {error}");
+    }
+}

@@ -1,0 +1,171 @@
+//! The settings of a runner, from its options and the config file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::Args;
+use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
+use jobq::handlers::sleep::{Sleep, SleepHandler};
+use jobq::{Job, KindOptions, KindRetention, Queue, Retention, RunnerBuilder, UnknownKinds, Until};
+
+use crate::cli::exit::CliResult;
+use crate::cli::input::config::Config;
+use crate::cli::input::config::tables::{KindTable, OnUnknownKind, WORKERS};
+use crate::cli::input::environ::{Environ, Unset};
+use crate::cli::input::values;
+use crate::cli::verbs::run::output::Sink;
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = "\
+The first Ctrl-C or SIGTERM stops it once the running jobs have ended, the second stops them now.
+
+Examples:
+  jobq run
+  jobq run --drain -f jobs.jsonl     a durable xargs -P5
+  jobq run --drain --output          and its output, as xargs shows it")]
+pub(crate) struct RunArgs {
+    /// How many jobs run at a time [default: workers in the config file, else 5]
+    #[arg(short = 'j', long, value_name = "N", value_parser = workers)]
+    pub(crate) workers: Option<usize>,
+    /// Only jobs of this queue; may be given more than once [default: all queues]
+    #[arg(long = "queue", value_name = "NAME")]
+    pub(crate) queues: Vec<String>,
+    /// After a stop, this long until everything is over. Until the last 12 s of it, or its second half
+    /// where that is less, jobs may go on; then they get SIGTERM, and SIGKILL in time [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) stop_timeout: Option<Duration>,
+    /// Stop when nothing is left that could run, now or after a retry; schedules do not fire
+    #[arg(long)]
+    pub(crate) drain: bool,
+    /// Add the jobs of this batch first: JSON Lines in a file, or - for stdin. While a job of the
+    /// same batch is unfinished, go on with it instead
+    #[arg(short = 'f', long = "file", value_name = "FILE|-")]
+    pub(crate) file: Option<PathBuf>,
+    /// Print what the jobs' commands print, as it comes: whole lines, each with its job's id in front,
+    /// stdout to stdout and stderr to stderr. It is kept in the file all the same
+    #[arg(long)]
+    pub(crate) output: bool,
+    /// Add the batch once more all the same
+    #[arg(long, requires = "file")]
+    pub(crate) again: bool,
+    /// What happens to jobs of a kind that has no handler here [default: unknown_kinds in the config
+    /// file, else keep]
+    #[arg(long, value_name = "WHAT")]
+    pub(crate) unknown_kinds: Option<OnUnknownKind>,
+}
+
+fn workers(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(workers) if WORKERS.contains(&workers) => Ok(workers),
+        _ => Err(format!(
+            "workers must be {} to {}",
+            WORKERS.start(),
+            WORKERS.end()
+        )),
+    }
+}
+
+/// A runner as the options and the config file want it.
+pub(super) fn builder(
+    args: &RunArgs,
+    config: &Config,
+    queue: &Queue,
+    sink: Option<Arc<Sink>>,
+) -> CliResult<RunnerBuilder> {
+    let usual = Retention::default();
+    let mut exec = ExecHandler::default();
+    if let Some(bytes) = config.defaults.output_limit {
+        exec = exec.output_limit(bytes)?;
+    }
+    if let Some(sink) = &sink {
+        exec = exec.output_sink(Arc::clone(sink) as _);
+    }
+    let mut builder = queue
+        .runner()
+        .kind(EXEC, exec)
+        .kind(Sleep::KIND, SleepHandler)
+        .until(match args.drain {
+            true => Until::Drained,
+            false => Until::Stopped,
+        })
+        .retention(Retention {
+            completed: config.retention.completed.or(usual.completed),
+            failed: config.retention.failed.or(usual.failed),
+            every: config.retention.every.unwrap_or(usual.every),
+        });
+    if let Some(workers) = args.workers.or(config.workers) {
+        builder = builder.workers(workers);
+    }
+    if let Some(timeout) = args.stop_timeout.or(config.stop_timeout) {
+        builder = builder.stop_timeout(timeout);
+    }
+    if !args.queues.is_empty() {
+        builder = builder.queues(&args.queues);
+    }
+    if let Some(timeout) = config.defaults.timeout {
+        builder = builder.default_timeout(timeout);
+    }
+    if let Some(unknown) = args.unknown_kinds.or(config.unknown_kinds) {
+        builder = builder.unknown_kinds(match unknown {
+            OnUnknownKind::Keep => UnknownKinds::Keep,
+            OnUnknownKind::Fail => UnknownKinds::Fail,
+        });
+    }
+    kinds(builder, config, sink.as_ref())
+}
+
+/// What the config file says of each kind.
+fn kinds(
+    mut builder: RunnerBuilder,
+    config: &Config,
+    sink: Option<&Arc<Sink>>,
+) -> CliResult<RunnerBuilder> {
+    let usual = Retention::default();
+    for (name, kind) in &config.kinds {
+        let mut options = KindOptions::new();
+        if let Some(timeout) = kind.timeout {
+            options = options.timeout(timeout);
+        }
+        if let Some(jobs) = kind.concurrency {
+            options = options.limit(jobs);
+        }
+        if kind.retention.is_some() {
+            let own = config.retention_of(Some(name));
+            options = options.retention(KindRetention {
+                completed: own.completed.or(usual.completed),
+                failed: own.failed.or(usual.failed),
+            });
+        }
+        builder = builder.kind_options(name, options);
+        if let Some(argv) = &kind.command {
+            let handler = command_handler(argv, kind, config)?;
+            builder = builder.kind(
+                name,
+                match sink {
+                    Some(sink) => handler.output_sink(Arc::clone(sink) as _),
+                    None => handler,
+                },
+            );
+        }
+    }
+    Ok(builder)
+}
+
+/// The handler of a kind that has a command.
+fn command_handler(
+    argv: &[String],
+    kind: &KindTable,
+    config: &Config,
+) -> CliResult<CommandHandler> {
+    let env = [&config.defaults.env[..], &kind.env[..]].concat();
+    let env = Environ::here().pick(&env, Unset::LeaveOut)?;
+    let mut handler = CommandHandler::new(argv.to_vec())?.env(env)?;
+    if let Some(bytes) = kind.output_limit.or(config.defaults.output_limit) {
+        handler = handler.output_limit(bytes)?;
+    }
+    if let Some(folder) = &config.folder {
+        handler = handler.cwd(folder);
+    }
+    Ok(handler)
+}
