@@ -94,7 +94,7 @@ CREATE TABLE jobq_job (
     links          INTEGER NOT NULL DEFAULT 0, -- bits: what else changes with it, so that a job without rules costs nothing:
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
-        -- duration and follows steps of the clock until the machine is started again
+        -- duration and follows steps of the clock until the machine is started again, 512 a schedule
     unmet          INTEGER NOT NULL DEFAULT 0, -- so many of its prerequisites are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_place
@@ -102,6 +102,8 @@ CREATE TABLE jobq_job (
     unique_for_ms  INTEGER,     -- how long the unique key stays taken after the job has ended
     deadline       INTEGER,     -- cancelled unless an attempt has begun by then
     tenant         TEXT,        -- whose it is
+    schedule       TEXT,        -- the schedule that enqueued it, by name
+    slot           INTEGER,     -- the slot that it is for; null: somebody asked the schedule for a job
     CHECK (state <> 0 OR (run_at IS NOT NULL AND wait_reason IS NOT NULL AND wait_fixed IS NOT NULL)),
     CHECK (state <> 3 OR (runner_id IS NOT NULL AND started_at IS NOT NULL AND claim IS NOT NULL)),
     CHECK ((state >= 5) = (finished_at IS NOT NULL))
@@ -123,6 +125,7 @@ CREATE INDEX jobq_job_final ON jobq_job (kind_id, state, finished_at) WHERE stat
 -- None of these mentions the state: a change of state does not touch them.
 CREATE INDEX jobq_job_children ON jobq_job (parent_id, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX jobq_job_tenant ON jobq_job (tenant, id) WHERE tenant IS NOT NULL;
+CREATE INDEX jobq_job_schedule ON jobq_job (schedule, id) WHERE schedule IS NOT NULL;
 
 -- What the handler gets: JSON.
 CREATE TABLE jobq_payload (
@@ -298,7 +301,8 @@ SELECT j.id, k.name AS kind, q.name AS queue,
        strftime('%Y-%m-%dT%H:%M:%fZ', j.created_at / 1000.0, 'unixepoch') AS created_at,
        strftime('%Y-%m-%dT%H:%M:%fZ', j.started_at / 1000.0, 'unixepoch') AS started_at,
        strftime('%Y-%m-%dT%H:%M:%fZ', j.finished_at / 1000.0, 'unixepoch') AS finished_at,
-       j.runner_id AS runner, j.worker, j.tenant, j.parent_id AS parent, j.key, j.unique_key
+       j.runner_id AS runner, j.worker, j.tenant, j.parent_id AS parent, j.key, j.unique_key, j.schedule,
+       strftime('%Y-%m-%dT%H:%M:%fZ', j.slot / 1000.0, 'unixepoch') AS slot
 FROM jobq_job j
 JOIN jobq_kind k ON k.id = j.kind_id
 JOIN jobq_queue q ON q.id = j.queue_id

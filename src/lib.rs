@@ -34,7 +34,7 @@
 //! ```
 //!
 //! Delivery is at least once: a handler may run again after a crash, so let it be safe to repeat, or
-//! let its effect carry [`Context::job_id`] and [`Context::attempt`]. An effect on the same file happens
+//! give its effect [`Context::idempotency_key`], which is the same in every attempt. An effect on the same file happens
 //! exactly once where the handler commits it with the job's completion: [`Context::complete_in`].
 //!
 //! # The code map

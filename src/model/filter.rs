@@ -31,6 +31,8 @@ pub struct Filter {
     pub tags: Vec<(String, String)>,
     /// Children of this job.
     pub parent: Option<JobId>,
+    /// Enqueued by this schedule.
+    pub schedule: Option<String>,
     /// Enqueued at or after this moment.
     pub since: Option<jiff::Timestamp>,
     /// The order.
@@ -41,7 +43,6 @@ pub struct Filter {
     pub limit: Option<usize>,
 }
 
-/// The error for a job that is not there.
 /// The order of a listing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]

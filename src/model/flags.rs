@@ -24,6 +24,8 @@ impl JobFlags {
     pub(crate) const WAITS: JobFlags = JobFlags(128);
     /// Its deadline was given as a duration: it follows steps of the clock.
     pub(crate) const DEADLINE_MOVES: JobFlags = JobFlags(256);
+    /// A schedule has enqueued it.
+    pub(crate) const SCHEDULED: JobFlags = JobFlags(512);
 
     pub(crate) const fn has(self, other: JobFlags) -> bool {
         self.0 & other.0 == other.0

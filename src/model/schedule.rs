@@ -19,6 +19,16 @@ use crate::model::job::NewJob;
 use crate::model::schedule::rule::Rule;
 use crate::{Error, Result, clock};
 
+/// Where a job of a schedule comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct JobOrigin {
+    /// The schedule's name.
+    pub(crate) schedule: String,
+    /// The slot that the job is for, in milliseconds since 1970; none where somebody asked the schedule for a
+    /// job.
+    pub(crate) slot_ms: Option<i64>,
+}
+
 /// What becomes of slots that passed while no runner was there: those that are more than a minute
 /// late, and those that a later one has overtaken.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -10,6 +10,7 @@ use crate::model::family::Stage;
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::outcome::{Budget, Ending};
+use crate::model::schedule::JobOrigin;
 use crate::model::state::State;
 use crate::runner::cancellation::Cancellation;
 use crate::store::{AttemptMeasures, ClaimToken, Spawned};
@@ -24,6 +25,7 @@ pub(crate) struct Attempt {
     /// None where the file's bytes are no text.
     pub(crate) payload: Option<String>,
     pub(crate) stage: Stage,
+    pub(crate) origin: Option<Box<JobOrigin>>,
     pub(crate) claimed_at: Instant,
     begin_by: Instant,
     pub(crate) cancellation: Cancellation,
@@ -55,6 +57,7 @@ impl Attempt {
             budget: claimed.budget,
             payload: claimed.payload,
             stage: claimed.stage,
+            origin: claimed.origin,
             claimed_at: claimed.claimed_at,
             begin_by: claimed.begin_by,
             cancellation: Cancellation::default(),
@@ -164,6 +167,7 @@ pub(crate) struct ClaimedParts {
     pub(crate) budget: Budget,
     pub(crate) payload: Option<String>,
     pub(crate) stage: Stage,
+    pub(crate) origin: Option<Box<JobOrigin>>,
     pub(crate) claimed_at: Instant,
     /// No worker takes it up after this.
     pub(crate) begin_by: Instant,

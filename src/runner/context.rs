@@ -1,5 +1,6 @@
 //! What a handler sees of the world: its job, whether it is to stop, and where to report.
 
+use jiff::Timestamp;
 use std::any::TypeId;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
 
+use crate::clock::timestamp;
 use crate::error::{Error, Kind};
 use crate::model::attempt::Usage;
 use crate::model::event::{EventKind, Level, LogEntry};
@@ -130,6 +132,33 @@ impl Context {
     /// The number of this attempt, from 1. With the job's number it names the attempt for ever.
     pub fn attempt(&self) -> u32 {
         self.attempt.held.attempt
+    }
+
+    /// The schedule that enqueued the job.
+    pub fn schedule(&self) -> Option<&str> {
+        Some(&self.attempt.origin.as_ref()?.schedule)
+    }
+
+    /// The slot of the schedule that the job is for; none where somebody asked the schedule for a job.
+    pub fn slot(&self) -> Option<Timestamp> {
+        self.attempt.origin.as_ref()?.slot_ms.map(timestamp)
+    }
+
+    /// A key for effects outside of the file that must happen once, as a payment or an e-mail: the same in every
+    /// attempt of this job, and another for every other job and in every copy of the file.
+    ///
+    /// ```
+    /// # fn charge(ctx: &jobq::Context) -> Result<(), jobq::Failure> {
+    /// let header = ("Idempotency-Key", ctx.idempotency_key()?);
+    /// # let _ = header;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn idempotency_key(&self) -> Result<String, Failure> {
+        Ok(format!("{}-{}", self.queue.store.file_id()?, self.job_id()))
     }
 
     /// How many retries are left after this attempt.

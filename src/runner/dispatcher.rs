@@ -72,6 +72,7 @@ impl Settings {
             budget,
             payload: job.payload,
             stage: job.stage,
+            origin: job.origin,
             claimed_at: now,
             begin_by: clock::after(now, self.pulse.begin_within()),
         };

@@ -9,7 +9,7 @@ use crate::store::sqlite::schema;
 use crate::store::sqlite::tx;
 use crate::store::upkeep::clock_step;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use crate::error::Kind;
 use crate::{Error, Result};
@@ -136,6 +136,7 @@ pub(crate) struct Store {
     pub(crate) writer: WriterHandle,
     /// Where a log that belonged to another file lies now.
     pub(crate) foreign_log: Option<PathBuf>,
+    file_id: OnceLock<String>,
 }
 
 impl Store {
@@ -161,6 +162,7 @@ impl Store {
             schema,
             config,
             foreign_log,
+            file_id: OnceLock::new(),
         })
     }
 
@@ -239,6 +241,15 @@ impl Store {
             Schema::Older(found) => Err(schema::older(found).context(self.path().display())),
             Schema::Current | Schema::UpgradedFrom(_) => Ok(()),
         }
+    }
+
+    /// The file's own id: a copy that is put in place has another.
+    pub(crate) fn file_id(&self) -> Result<&str> {
+        if let Some(id) = self.file_id.get() {
+            return Ok(id);
+        }
+        let id = schema::file_id(&*self.reader()?)?;
+        Ok(self.file_id.get_or_init(|| id))
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,11 +1,14 @@
 //! What a handler sees of its attempt, from several threads.
 
+use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use jobq::testing::TestQueue;
-use jobq::{Context, EventKind, Failure, Job, Level, NewJob, Progress, State};
+use jobq::{Context, EventKind, Failure, Job, Level, NewJob, Outcome, Progress, State};
 use serde::{Deserialize, Serialize};
 
+use crate::support::by;
 use crate::support::place::events;
 
 const _: () = {
@@ -81,6 +84,45 @@ fn what_threads_log_inside_a_completion_is_saved_with_it() {
     });
     assert_eq!(job.state, State::Completed);
     assert_all_is_logged_in_order(&queue, job.id);
+}
+
+#[test]
+fn a_job_has_one_idempotency_key_over_its_attempts_and_another_file_another() {
+    let key_of = |queue: &TestQueue| {
+        let keys = Arc::new(Mutex::new(Vec::new()));
+        let seen = Arc::clone(&keys);
+        let job = queue.perform(NewJob::new("pay").retry_delay(Duration::ZERO), |runner| {
+            runner.kind(
+                "pay",
+                by(move |ctx| {
+                    seen.lock().unwrap().push(ctx.idempotency_key().unwrap());
+                    match ctx.attempt() {
+                        1 => Failure::retry("the bank did not answer").into(),
+                        _ => Outcome::Done(None),
+                    }
+                }),
+            )
+        });
+        assert_eq!(job.attempt, 1);
+        queue.run_due(|runner| {
+            let seen = Arc::clone(&keys);
+            runner.kind(
+                "pay",
+                by(move |ctx| {
+                    seen.lock().unwrap().push(ctx.idempotency_key().unwrap());
+                    Outcome::Done(None)
+                }),
+            )
+        });
+        let keys = keys.lock().unwrap();
+        assert_eq!(keys.len(), 2);
+        assert_eq!(keys[0], keys[1]);
+        keys[0].clone()
+    };
+    let (one, other) = (TestQueue::new(), TestQueue::new());
+    let (first, second) = (key_of(&one), key_of(&one));
+    assert_ne!(first, second, "two jobs");
+    assert_ne!(first, key_of(&other), "the first jobs of two files");
 }
 
 #[test]

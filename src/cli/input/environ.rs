@@ -75,7 +75,7 @@ pub(crate) struct Environ(BTreeMap<OsString, OsString>);
 
 /// What tells of this process or of the job around it, and is wrong for any other: patterns leave it
 /// out; named, it is taken.
-const OF_THIS_PROCESS: [&str; 18] = [
+const OF_THIS_PROCESS: [&str; 19] = [
     "_",
     "SHLVL",
     "PWD",
@@ -86,6 +86,7 @@ const OF_THIS_PROCESS: [&str; 18] = [
     "JOBQ_PHASE",
     "JOBQ_SCHEDULE",
     "JOBQ_SLOT",
+    "JOBQ_IDEMPOTENCY_KEY",
     "NOTIFY_SOCKET",
     "WATCHDOG_PID",
     "WATCHDOG_USEC",

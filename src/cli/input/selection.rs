@@ -27,6 +27,9 @@ pub(crate) struct JobFilter {
     /// Only children of this job
     #[arg(long, value_name = "ID")]
     pub(crate) parent: Option<String>,
+    /// Only jobs that this schedule has enqueued
+    #[arg(long, value_name = "NAME")]
+    pub(crate) schedule: Option<String>,
 }
 
 /// In which state they are.
@@ -38,11 +41,12 @@ pub(crate) struct StateFilter {
 }
 
 /// The arguments of [`JobFilter`], for verbs that take it in place of numbers.
-pub(crate) const FILTERS: [&str; 5] = ["queues", "kinds", "tenant", "tags", "parent"];
+pub(crate) const FILTERS: [&str; 6] = ["queues", "kinds", "tenant", "tags", "parent", "schedule"];
 
 /// Those of [`JobFilter`] and [`StateFilter`].
-pub(crate) const FILTERS_AND_STATE: [&str; 6] =
-    ["queues", "kinds", "tenant", "tags", "parent", "states"];
+pub(crate) const FILTERS_AND_STATE: [&str; 7] = [
+    "queues", "kinds", "tenant", "tags", "parent", "schedule", "states",
+];
 
 /// Jobs by their numbers, or all that the options describe.
 #[derive(Debug, Args)]
@@ -119,6 +123,7 @@ impl Session {
             tenant: of.tenant.clone(),
             tags: of.tags.clone(),
             parent: parent.transpose()?,
+            schedule: of.schedule.clone(),
             ..Filter::default()
         })
     }

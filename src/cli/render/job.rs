@@ -138,6 +138,8 @@ json_fields! {
         parent_id: job.parent,
         children: job.children,
         depends_on: depends_on(job),
+        schedule: job.schedule.as_deref(),
+        slot: job.slot.map(Time),
         run_at: job.run_at.map(Time),
         deadline: job.deadline.map(Time),
         created_at: Time(job.created_at),

@@ -191,6 +191,8 @@ impl InFull {
     fn add_rules(&self, facts: &mut Facts<'_>) {
         let job = &self.job;
         facts.add_some("tenant", job.tenant.as_ref());
+        facts.add_some("schedule", job.schedule.as_ref());
+        facts.add_some("slot", job.slot.map(rfc3339));
         let tags = job.tags.iter();
         let tags: Vec<_> = tags
             .map(|(name, value)| format!("{name}={value}"))

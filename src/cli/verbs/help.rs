@@ -50,7 +50,9 @@ Environment variables:
 A command that runs as a job finds:
 
   JOBQ_DB, JOBQ_JOB_ID, JOBQ_ATTEMPT        its database, its job and which attempt it is
+  JOBQ_IDEMPOTENCY_KEY                      the same in every attempt of its job
   JOBQ_PHASE=finalize                       all children of this parent have ended
+  JOBQ_SCHEDULE, JOBQ_SLOT                  the schedule that enqueued it, and the slot it is for
 ";
 
 /// What `jobq help files` says.

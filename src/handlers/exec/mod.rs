@@ -201,6 +201,19 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
     spec.env.set(DATABASE_VARIABLE, ctx.queue().path());
     spec.env.set(JOB_VARIABLE, ctx.job_id().to_string());
     spec.env.set(ATTEMPT_VARIABLE, ctx.attempt().to_string());
+    let key = ctx.idempotency_key().ok();
+    let slot = ctx.slot().map(|slot| format!("{slot:.3}"));
+    for (name, value) in [
+        ("JOBQ_IDEMPOTENCY_KEY", key.as_deref()),
+        ("JOBQ_SCHEDULE", ctx.schedule()),
+        ("JOBQ_SLOT", slot.as_deref()),
+    ] {
+        match value {
+            Some(value) => spec.env.set(name, value),
+            // It may be remembered from inside of another job.
+            None => spec.env.remove(name),
+        }
+    }
     match ctx.phase() {
         Phase::Finalize => spec.env.set("JOBQ_PHASE", "finalize"),
         // It may be remembered from inside of another job's finalize phase.

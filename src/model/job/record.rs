@@ -109,6 +109,10 @@ pub struct JobRecord {
     pub children: Option<Children>,
     /// The jobs that it waits or waited for.
     pub depends_on: Vec<Prerequisite>,
+    /// The schedule that enqueued it.
+    pub schedule: Option<String>,
+    /// The slot of the schedule that it is for; none where somebody asked the schedule for a job.
+    pub slot: Option<Timestamp>,
 }
 
 impl JobRecord {

@@ -10,6 +10,7 @@ use crate::model::id::JobId;
 use crate::model::outcome::Budget;
 use crate::model::part::{Part, Parts};
 use crate::model::retry::{Backoff, Jitter, RetryPolicy};
+use crate::model::schedule::JobOrigin;
 use crate::model::state::State;
 use crate::store::jobs::claim_queues::queues;
 use crate::store::jobs::fair_share::{FairShares, QueueShare};
@@ -35,6 +36,8 @@ statements! {
     hot JOB_TO_CLAIM = "SELECT j.attempt + 1, j.retries, j.crashes, j.max_retries, j.backoff, j.retry_delay_ms, j.jitter,
             j.timeout_ms, p.payload, j.links, j.parent_id
         FROM jobq_job j LEFT JOIN jobq_payload p ON p.job_id = j.id WHERE j.id = ?1 AND j.state = 2";
+    /// For a job whose flag says that a schedule has enqueued it.
+    hot JOB_ORIGIN = "SELECT schedule, slot FROM jobq_job WHERE id = ?1 AND schedule IS NOT NULL";
     /// Every claim raises the attempt: the fence for whatever its worker reports.
     hot JOB_CLAIM_IF_PENDING = "UPDATE jobq_job SET state = 3, attempt = attempt + 1, claim = ?2, runner_id = ?3,
             worker = NULL, started_at = ?4, updated_at = ?4
@@ -107,6 +110,8 @@ pub(crate) struct ClaimedJob {
     pub(crate) parent: Option<JobId>,
     /// Which part of a parent is due.
     pub(crate) stage: Stage,
+    /// The schedule that enqueued it.
+    pub(crate) origin: Option<Box<JobOrigin>>,
 }
 
 impl ClaimedJob {
@@ -380,8 +385,20 @@ impl<'a, 'c> Taking<'a, 'c> {
             flags,
             parent,
             stage: families::stage(tx.conn, job, flags)?,
+            origin: origin(tx, job, flags)?,
         }))
     }
+}
+
+fn origin(tx: &Tx<'_>, job: JobId, flags: JobFlags) -> Result<Option<Box<JobOrigin>>> {
+    if !flags.has(JobFlags::SCHEDULED) {
+        return Ok(None);
+    }
+    tx.optional(JOB_ORIGIN, [job.0], |row| {
+        let schedule = row.get(0)?;
+        let slot_ms = row.get(1)?;
+        Ok(Box::new(JobOrigin { schedule, slot_ms }))
+    })
 }
 
 /// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.

@@ -26,8 +26,9 @@ statements! {
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13)";
     hot JOB_INSERT_WITH_RULES = "INSERT INTO jobq_job (queue_id, kind_id, state, priority, max_retries, backoff,
             retry_delay_ms, jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at, updated_at,
-            links, unmet, parent_id, key, unique_key, unique_for_ms, deadline, tenant)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)";
+            links, unmet, parent_id, key, unique_key, unique_for_ms, deadline, tenant, schedule, slot)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+            ?23)";
     hot PAYLOAD_INSERT = "INSERT INTO jobq_payload (job_id, payload) VALUES (?1, ?2)";
     hot TAG_INSERT = "INSERT INTO jobq_tag (name, value, job_id) VALUES (?1, ?2, ?3)";
 }
@@ -172,7 +173,9 @@ fn insert_with(
         rules.unique.as_ref().map(|unique| &unique.key),
         rules.unique.as_ref().and_then(|unique| unique.for_ms),
         deadline_ms,
-        rules.tenant
+        rules.tenant,
+        rules.origin.as_ref().map(|origin| &origin.schedule),
+        rules.origin.as_ref().and_then(|origin| origin.slot_ms)
     ));
     let id = JobId(row_ids::inserted(tx.conn, id)?);
     drop(insert);

@@ -26,7 +26,7 @@ use crate::{Error, Result};
 statements! {
     hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
             backoff = ?6, retry_delay_ms = ?7, jitter = ?8, timeout_ms = ?9, unique_for_ms = ?10, tenant = ?11,
-            deadline = ?12, links = (links & ~352) | ?13, updated_at = ?14
+            deadline = ?12, links = (links & ~864) | ?13, updated_at = ?14, schedule = ?15, slot = ?16
         WHERE id = ?1 AND state IN (0, 1, 2)";
     hot JOB_RESCHEDULE_DELAY = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3 WHERE id = ?1 AND state IN (0, 1)
         AND (state = 1 OR ?2 IS NOT NULL)";
@@ -184,7 +184,9 @@ pub(crate) fn replace(
             rules.tenant,
             deadline,
             rules.options_bits(),
-            tx.now_ms
+            tx.now_ms,
+            rules.origin.as_ref().map(|origin| &origin.schedule),
+            rules.origin.as_ref().and_then(|origin| origin.slot_ms)
         ],
     )?;
     tx.counts.add(head.queue, head.state, -1);

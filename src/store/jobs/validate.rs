@@ -14,6 +14,7 @@ use crate::model::limits::EnqueueLimits;
 use crate::model::name::check_name;
 use crate::model::priority::Priority;
 use crate::model::retry::RetryPolicy;
+use crate::model::schedule::JobOrigin;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::{Error, Result};
 
@@ -51,6 +52,8 @@ pub(crate) struct Rules {
     pub(crate) key_limit: Option<u32>,
     pub(crate) tenant: Option<String>,
     pub(crate) tags: BTreeMap<String, String>,
+    /// The schedule that enqueues it.
+    pub(crate) origin: Option<JobOrigin>,
 }
 
 #[derive(Clone, Debug)]
@@ -109,6 +112,12 @@ impl ValidatedJob {
         }
     }
 
+    /// The same, enqueued by a schedule.
+    pub(crate) fn of_schedule(mut self, origin: JobOrigin) -> ValidatedJob {
+        self.rules.get_or_insert_default().origin = Some(origin);
+        self
+    }
+
     pub(crate) fn is_group(&self) -> bool {
         self.kind == GROUP_KIND
     }
@@ -138,6 +147,7 @@ impl Rules {
             key_limit: job.key_limit,
             tenant: job.tenant.clone(),
             tags: job.tags.clone(),
+            origin: None,
         };
         rules.check(job)?;
         Ok(Some(rules).filter(Rules::is_any).map(Box::new))
@@ -185,6 +195,7 @@ impl Rules {
                 matches!(self.deadline, Some(When::In(_))),
             )
             .and(JobFlags::TAGS, !self.tags.is_empty())
+            .and(JobFlags::SCHEDULED, self.origin.is_some())
     }
 
     fn check(&self, job: &NewJob) -> Result<()> {

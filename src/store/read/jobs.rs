@@ -32,7 +32,8 @@ macro_rules! select_jobs {
                 CASE WHEN j.links & 64 THEN (SELECT json_group_object(t.name, t.value) FROM jobq_tag t
                     WHERE t.job_id = j.id) END,
                 CASE WHEN j.links & 128 THEN (SELECT json_group_array(json_array(n.needs_id, n.rule, n.met))
-                    FROM jobq_prerequisite n WHERE n.job_id = j.id) END
+                    FROM jobq_prerequisite n WHERE n.job_id = j.id) END,
+                j.schedule, j.slot
             FROM ", $from, "
             JOIN jobq_kind k ON k.id = j.kind_id
             JOIN jobq_queue q ON q.id = j.queue_id
@@ -132,7 +133,7 @@ impl Conditions {
 }
 
 /// The statement of a listing. It walks the jobs of the parent, else those of the first tag, else
-/// those of the tenant, else all, by an index that has them in the order of ids.
+/// those of the tenant or of the schedule, else all, by an index that has them in the order of ids.
 pub(crate) fn compose(filter: &Filter) -> (String, Vec<Value>) {
     let text = |names: &[String]| names.iter().cloned().map(Value::Text).collect();
     let mut conditions = Conditions::default();
@@ -160,6 +161,9 @@ pub(crate) fn compose(filter: &Filter) -> (String, Vec<Value>) {
     }
     if let Some(tenant) = &filter.tenant {
         conditions.add("j.tenant = ?", [Value::Text(tenant.clone())]);
+    }
+    if let Some(schedule) = &filter.schedule {
+        conditions.add("j.schedule = ?", [Value::Text(schedule.clone())]);
     }
     let states = filter.states.iter();
     let states = states.map(|state| Value::Integer(state.code())).collect();
@@ -256,6 +260,8 @@ fn decode(row: &Row<'_>) -> Result<JobRecord> {
             .and_then(|json| serde_json::from_str(&json).ok())
             .unwrap_or_default(),
         depends_on: text(row.get_ref(38)?).map_or_else(Vec::new, |json| prerequisites(&json)),
+        schedule: text(row.get_ref(39)?),
+        slot: time(40)?,
     })
 }
 
@@ -296,13 +302,15 @@ pub(crate) fn is_of_ended_last(filter: &Filter) -> bool {
         tenant,
         tags,
         parent,
+        schedule,
     } = filter;
     let nothing_else = queues.is_empty()
         && since.is_none()
         && after.is_none()
         && tenant.is_none()
         && tags.is_empty()
-        && parent.is_none();
+        && parent.is_none()
+        && schedule.is_none();
     let all_final = !states.is_empty() && states.iter().all(|state| state.is_final());
     *sort == Sort::Finished && limit.is_some() && nothing_else && all_final
 }

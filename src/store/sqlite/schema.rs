@@ -11,7 +11,7 @@ use crate::store::sqlite::tables::SCHEMA;
 use crate::{Error, Result};
 
 /// The schema that this jobq reads and writes.
-pub(crate) const VERSION: i64 = 4;
+pub(crate) const VERSION: i64 = 5;
 
 /// One step from a version to the next.
 pub(crate) struct Upgrade {
@@ -33,6 +33,10 @@ const UPGRADES: &[Upgrade] = &[
     Upgrade {
         to: 4,
         sql: include_str!("upgrade_4.sql"),
+    },
+    Upgrade {
+        to: 5,
+        sql: include_str!("upgrade_5.sql"),
     },
 ];
 

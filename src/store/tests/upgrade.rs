@@ -134,12 +134,14 @@ fn an_upgraded_file_has_the_schema_of_a_fresh_one() {
 }
 
 #[test]
-fn a_file_of_schema_2_or_3_gets_the_schema_of_a_fresh_one_and_a_file_id() {
+fn a_file_of_schema_2_3_or_4_becomes_as_a_fresh_one_with_a_file_id() {
     let schema_2 = include_str!("../../../tests/data/schema_2.sql");
     let schema_3 = include_str!("../../../tests/data/schema_3.sql");
     assert_becomes_current(2, schema_2);
     let id = "INSERT INTO jobq_meta (key, value) VALUES ('file_id', lower(hex(randomblob(16))))";
     assert_becomes_current(3, &format!("{schema_3}; {id}"));
+    let schema_4 = include_str!("../../../tests/data/schema_4.sql");
+    assert_becomes_current(4, &format!("{schema_4}; {id}"));
 }
 
 fn assert_becomes_current(number: i64, schema_then: &str) {

@@ -11,7 +11,7 @@ use crate::model::limits::EnqueueLimits;
 use crate::model::part::Part;
 use crate::model::schedule::firing::{Firing, Stand};
 use crate::model::schedule::rule::{Rule, is_readable_here};
-use crate::model::schedule::{Overlap, firing};
+use crate::model::schedule::{JobOrigin, Overlap, firing};
 use crate::model::state::State;
 use crate::store::jobs::enqueue;
 use crate::store::jobs::quota::QuotaLimits;
@@ -223,7 +223,12 @@ fn enqueue_slot(
 ) -> Result<JobId> {
     let record = &schedule.record;
     tx.savepoint(|tx| {
-        let enqueued = enqueue::enqueue(tx, &job(record.job.get(), bounds)?)?;
+        let origin = JobOrigin {
+            schedule: record.name.clone(),
+            slot_ms: Some(slot_ms),
+        };
+        let job = job(record.job.get(), bounds)?.of_schedule(origin);
+        let enqueued = enqueue::enqueue(tx, &job)?;
         tx.run(SCHEDULE_FIRED, params![schedule.id, enqueued.id.0])?;
         record_fired(tx, &record.name, Some(slot_ms), &enqueued)?;
         Ok(enqueued.id)

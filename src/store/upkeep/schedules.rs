@@ -11,8 +11,8 @@ use crate::model::limits::EnqueueLimits;
 use crate::model::name::check_name;
 use crate::model::schedule::rule::Rule;
 use crate::model::schedule::{
-    Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced,
-    zone_or_local,
+    JobOrigin, Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord,
+    SchedulesSynced, zone_or_local,
 };
 use crate::store::jobs::enqueue;
 use crate::store::jobs::quota::QuotaLimits;
@@ -239,7 +239,12 @@ pub(crate) fn resume(tx: &mut Tx<'_>, name: &str) -> Result<bool> {
 /// Enqueues its job now, also while it is paused or its last job lives; its slots stay as they are.
 pub(crate) fn run_now(tx: &mut Tx<'_>, name: &str, bounds: QuotaLimits) -> Result<Enqueued> {
     let known = find(tx.conn, name)?.ok_or_else(|| unknown(name))?.record;
-    let enqueued = enqueue::enqueue(tx, &fire::job(known.job.get(), bounds)?)?;
+    let origin = JobOrigin {
+        schedule: name.to_owned(),
+        slot_ms: None,
+    };
+    let job = fire::job(known.job.get(), bounds)?.of_schedule(origin);
+    let enqueued = enqueue::enqueue(tx, &job)?;
     tx.run(SCHEDULE_NOTE_JOB, params![name, enqueued.id.0])?;
     fire::record_fired(tx, name, None, &enqueued)?;
     Ok(enqueued)

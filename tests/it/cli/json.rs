@@ -6,7 +6,7 @@ use super::support::{Jobq, text};
 use crate::support::{PATIENCE, wait_until};
 
 /// A job as JSON, in the order of the contract.
-const JOB: [&str; 30] = [
+const JOB: [&str; 32] = [
     "id",
     "kind",
     "queue",
@@ -29,6 +29,8 @@ const JOB: [&str; 30] = [
     "parent_id",
     "children",
     "depends_on",
+    "schedule",
+    "slot",
     "run_at",
     "deadline",
     "created_at",
@@ -131,6 +133,8 @@ fn a_job_has_every_field_of_the_contract_in_every_state() {
             "parent_id",
             "children",
             "depends_on",
+            "schedule",
+            "slot",
         ];
         assert_times(&job, &["created_at", "updated_at"], &for_later);
     }

@@ -250,6 +250,47 @@ fn a_schedule_is_run_paused_resumed_and_removed_by_hand() {
     assert_eq!(jobq.state(1), "completed", "its job stays");
 }
 
+/// The name stays when the schedule is gone.
+#[test]
+fn a_job_knows_its_schedule_and_slot_and_so_does_its_command() {
+    let jobq = Jobq::new();
+    let note = "echo ${JOBQ_SCHEDULE-none} ${JOBQ_SLOT-none} >>told";
+    add(&jobq, &["tick", "* * * * * *", "--shell", note]).exits(0);
+    let runner = jobq.runner(&[]);
+    wait_until("a slot has come", PATIENCE, || !fired(&jobq).is_empty());
+    jobq.run(&["schedule", "remove", "tick"]).exits(0);
+    runner.stop();
+    jobq.drain(&[]).exits(0);
+    let job = jobq.job(1);
+    assert_eq!(job["schedule"], "tick");
+    let slot: jiff::Timestamp = job["slot"].as_str().unwrap().parse().unwrap();
+    assert_eq!(slot.as_millisecond(), fired(&jobq)[0]);
+    let told = jobq.read("told");
+    let first = told.lines().next().unwrap();
+    assert_eq!(first, format!("tick {}", job["slot"].as_str().unwrap()));
+    let page = jobq.stdout(&["status", "1"]);
+    assert!(page.lines().any(|line| line == "schedule\ttick"), "{page}");
+
+    let by_hand = jobq.total() + 1;
+    add(&jobq, &["tock", "@yearly", "--shell", note]).exits(0);
+    jobq.run(&["schedule", "run", "tock"]).exits(0);
+    jobq.enqueue(&["--shell", note]);
+    jobq.drain(&[]).exits(0);
+    let job = jobq.job(by_hand as i64);
+    assert_eq!(job["schedule"], "tock");
+    assert!(job["slot"].is_null(), "nobody asked for a slot");
+    assert!(jobq.job(by_hand as i64 + 1)["schedule"].is_null());
+    let told = jobq.read("told");
+    let mut last: Vec<&str> = told.lines().rev().take(2).collect();
+    last.sort_unstable();
+    assert_eq!(last, ["none none", "tock none"]);
+    let listed = jobq.stdout(&["list", "--schedule", "tock"]);
+    assert_eq!(listed.lines().count(), 1, "{listed}");
+    assert!(listed.starts_with(&format!("{by_hand}\t")), "{listed}");
+    jobq.run(&["remove", "--schedule", "tock"]).exits(0);
+    assert_eq!(jobq.stdout(&["list", "--schedule", "tock"]), "");
+}
+
 #[test]
 fn one_job_for_each_slot_with_two_runners_of_which_one_is_killed() {
     let jobq = Jobq::new();

@@ -210,7 +210,7 @@ fn a_log_entry_of_several_lines_is_one_entry() {
 }
 
 #[test]
-fn a_verbose_run_tells_of_each_attempt_and_very_verbose_of_turns() {
+fn a_verbose_run_tells_of_each_attempt_and_very_verbose_of_ticks() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     let said = jobq.drain(&["-v"]).exits(0).stderr;
@@ -222,14 +222,14 @@ fn a_verbose_run_tells_of_each_attempt_and_very_verbose_of_turns() {
         said.contains("job 1 (exec): attempt 1 completed after "),
         "{said}"
     );
-    assert!(!said.contains("turn written"), "{said}");
+    assert!(!said.contains("tick written"), "{said}");
     jobq.enqueue(&["--retries", "0", "--shell", "exit 3"]);
     let said = jobq.drain(&["-vv"]).exits(4).stderr;
     assert!(
         said.contains("attempt 1 failed: exit code 3 after "),
         "{said}"
     );
-    assert!(said.contains("turn written: "), "{said}");
+    assert!(said.contains("tick written: "), "{said}");
     jobq.enqueue(&["--", "true"]);
     let said = jobq.drain(&[]).exits(0).stderr;
     assert!(!said.contains("started on worker"), "{said}");
