@@ -44,6 +44,14 @@ impl<T: Copy> Update<T> {
         }
     }
 
+    pub(crate) fn map<U>(self, change: impl FnOnce(T) -> U) -> Update<U> {
+        match self {
+            Update::Keep => Update::Keep,
+            Update::Set(value) => Update::Set(change(value)),
+            Update::Clear => Update::Clear,
+        }
+    }
+
     fn value(self) -> Option<T> {
         self.of(None)
     }

@@ -1,4 +1,6 @@
-//! What people do to jobs: cancel, edit, remove.
+//! Updating a job that does not run: by hand, or because a new one with its unique key replaces its options.
+
+use std::time::Duration;
 
 use crate::clock::millis;
 use crate::model::due::Due;
@@ -16,7 +18,7 @@ use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::{Rules, ValidatedJob, check_payload, derived_key};
 use crate::store::jobs::{
-    concurrency_slots, deadlines, enqueue, families, job_row, quota, release, unique, update_rules,
+    concurrency_slots, enqueue, families, job_row, quota, release, unique, update_rules,
 };
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
@@ -24,24 +26,59 @@ use crate::store::sqlite::tx::{NewEvent, Tx};
 use crate::{Error, Result};
 
 statements! {
-    hot JOB_REPLACE_IF_NOT_BEGUN = "UPDATE jobq_job SET queue_id = ?2, kind_id = ?3, priority = ?4, max_retries = ?5,
-            backoff = ?6, retry_delay_ms = ?7, jitter = ?8, timeout_ms = ?9, unique_for_ms = ?10, tenant = ?11,
-            deadline = ?12, links = (links & ~864) | ?13, updated_at = ?14, schedule = ?15, slot = ?16
-        WHERE id = ?1 AND state IN (0, 1, 2)";
+    /// What is null stays.
+    hot JOB_UPDATE_IF_NOT_RUNNING = "UPDATE jobq_job SET queue_id = coalesce(?2, queue_id), kind_id = coalesce(?3, kind_id),
+            priority = coalesce(?4, priority), max_retries = coalesce(?5, max_retries), backoff = coalesce(?6, backoff),
+            retry_delay_ms = coalesce(?7, retry_delay_ms), jitter = coalesce(?8, jitter),
+            timeout_ms = iif(?9, ?10, timeout_ms), updated_at = ?11
+        WHERE id = ?1 AND state <> 3";
     hot JOB_RESCHEDULE_DELAY = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3 WHERE id = ?1 AND state IN (0, 1)
         AND (state = 1 OR ?2 IS NOT NULL)";
-    hot PAYLOAD_DELETE = "DELETE FROM jobq_payload WHERE job_id = ?1";
-    hot TAGS_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1";
-
-    hot JOB_EDIT_IF_NOT_RUNNING = "UPDATE jobq_job SET queue_id = coalesce(?2, queue_id), priority = coalesce(?3, priority),
-            max_retries = coalesce(?4, max_retries), backoff = coalesce(?5, backoff),
-            retry_delay_ms = coalesce(?6, retry_delay_ms), jitter = coalesce(?7, jitter),
-            timeout_ms = iif(?8, ?9, timeout_ms), updated_at = ?10
-        WHERE id = ?1 AND state <> 3";
     hot JOB_RESCHEDULE_IF_SCHEDULED = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3, updated_at = ?4
         WHERE id = ?1 AND state = 0";
     hot PAYLOAD_GET = "SELECT payload FROM jobq_payload WHERE job_id = ?1";
     hot PAYLOAD_REPLACE = "UPDATE jobq_payload SET payload = ?2 WHERE job_id = ?1";
+}
+
+/// Columns of a job's row that change together; what is none stays.
+#[derive(Default)]
+struct Columns {
+    queue: Option<i64>,
+    kind: Option<i64>,
+    priority: Option<Priority>,
+    max_retries: Option<u32>,
+    backoff: Option<Backoff>,
+    retry_delay: Option<Duration>,
+    jitter: Option<Jitter>,
+    timeout_ms: Update<i64>,
+}
+
+/// Writes them, with the counters of the queues and the job's place in the line of its concurrency key.
+fn write_columns(tx: &mut Tx<'_>, (id, row): (JobId, &JobRow), columns: &Columns) -> Result<()> {
+    tx.run(
+        JOB_UPDATE_IF_NOT_RUNNING,
+        params![
+            id.0,
+            columns.queue,
+            columns.kind,
+            columns.priority.map(Priority::code),
+            columns.max_retries,
+            columns.backoff.map(Backoff::code),
+            columns.retry_delay.map(millis),
+            columns.jitter.map(|jitter| jitter == Jitter::Tenth),
+            columns.timeout_ms != Update::Keep,
+            columns.timeout_ms.of(None),
+            tx.now_ms
+        ],
+    )?;
+    if columns.priority.is_some() {
+        concurrency_slots::reorder(tx, id)?;
+    }
+    if let Some(queue) = columns.queue {
+        tx.counts.add(row.queue, row.state, -1);
+        tx.counts.add(queue, row.state, 1);
+    }
+    Ok(())
 }
 
 pub(crate) fn edit(
@@ -78,28 +115,17 @@ pub(crate) fn edit(
     if let Some(to_queue) = to_queue.filter(|to_queue| *to_queue != queue && !state.is_final()) {
         quota::check(tx, to_queue, Some(&QuotaLimits::default()))?;
     }
-    tx.run(
-        JOB_EDIT_IF_NOT_RUNNING,
-        params![
-            id.0,
-            to_queue,
-            edit.priority.map(Priority::code),
-            edit.max_retries,
-            edit.backoff.map(Backoff::code),
-            edit.retry_delay.map(millis),
-            edit.jitter.map(|jitter| jitter == Jitter::Tenth),
-            edit.timeout != Update::Keep,
-            edit.timeout.of(None).map(millis),
-            tx.now_ms
-        ],
-    )?;
-    if edit.priority.is_some() {
-        concurrency_slots::reorder(tx, id)?;
-    }
-    if let Some(to_queue) = to_queue {
-        tx.counts.add(queue, state, -1);
-        tx.counts.add(to_queue, state, 1);
-    }
+    let columns = Columns {
+        queue: to_queue,
+        kind: None,
+        priority: edit.priority,
+        max_retries: edit.max_retries,
+        backoff: edit.backoff,
+        retry_delay: edit.retry_delay,
+        jitter: edit.jitter,
+        timeout_ms: edit.timeout.map(millis),
+    };
+    write_columns(tx, (id, &head), &columns)?;
     update_rules::edit(tx, (id, &head), edit)?;
     edit_payload(tx, (id, &head), (edit, limits))?;
     if let Some(when) = edit.when {
@@ -166,42 +192,19 @@ pub(crate) fn replace(
     if ids.0 != head.queue {
         quota::check(tx, ids.0, job.bounds.as_ref())?;
     }
-    let deadline = rules.deadline_ms(tx.now_ms);
-    let unique = rules.unique.as_ref();
-    tx.run(
-        JOB_REPLACE_IF_NOT_BEGUN,
-        params![
-            id.0,
-            ids.0,
-            ids.1,
-            job.priority.code(),
-            job.retry.max_retries,
-            job.retry.backoff.code(),
-            millis(job.retry.delay),
-            job.retry.jitter == Jitter::Tenth,
-            job.timeout_ms,
-            unique.and_then(|unique| unique.for_ms),
-            rules.tenant,
-            deadline,
-            rules.options_bits(),
-            tx.now_ms,
-            rules.origin.as_ref().map(|origin| &origin.schedule),
-            rules.origin.as_ref().and_then(|origin| origin.slot_ms)
-        ],
-    )?;
-    tx.counts.add(head.queue, head.state, -1);
-    tx.counts.add(ids.0, head.state, 1);
-    tx.run(PAYLOAD_DELETE, [id.0])?;
-    tx.run(enqueue::PAYLOAD_INSERT, params![id.0, job.payload])?;
-    tx.run(TAGS_DELETE, [id.0])?;
-    for (name, value) in &rules.tags {
-        tx.run(enqueue::TAG_INSERT, params![name, value, id.0])?;
-    }
-    deadlines::disarm(tx, id)?;
-    if let Some(deadline) = deadline {
-        deadlines::arm(tx, id, deadline)?;
-    }
-    concurrency_slots::reorder(tx, id)?;
+    let columns = Columns {
+        queue: Some(ids.0),
+        kind: Some(ids.1),
+        priority: Some(job.priority),
+        max_retries: Some(job.retry.max_retries),
+        backoff: Some(job.retry.backoff),
+        retry_delay: Some(job.retry.delay),
+        jitter: Some(job.retry.jitter),
+        timeout_ms: job.timeout_ms.map_or(Update::Clear, Update::Set),
+    };
+    write_columns(tx, (id, head), &columns)?;
+    update_rules::replace(tx, id, rules)?;
+    tx.run(PAYLOAD_REPLACE, params![id.0, job.payload])?;
     families::set_rules(tx, (id, head), rules.family)?;
     tx.append(NewEvent::job(EventKind::Edited, id))?;
     delay_anew(tx, job, (id, head.state))

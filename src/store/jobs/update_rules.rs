@@ -11,6 +11,7 @@ use crate::model::limits::Update;
 use crate::model::state::State;
 use crate::store::jobs::enqueue::TAG_INSERT;
 use crate::store::jobs::job_row::JobRow;
+use crate::store::jobs::validate::Rules;
 use crate::store::jobs::{concurrency_slots, deadlines, families, job_row, release, unique};
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
@@ -23,8 +24,11 @@ statements! {
     hot JOB_SET_UNIQUE_IF_NOT_RUNNING = "UPDATE jobq_job SET unique_key = ?2, links = (links & ~16) | (?2 IS NOT NULL) * 16
         WHERE id = ?1 AND state <> 3";
     hot JOB_SET_UNIQUE_FOR_IF_NOT_RUNNING = "UPDATE jobq_job SET unique_for_ms = ?2 WHERE id = ?1 AND state <> 3";
-    hot JOB_SET_DEADLINE_IF_NOT_BEGUN = "UPDATE jobq_job SET deadline = ?2, links = (links & ~288) | ?3
-        WHERE id = ?1 AND attempt = 0 AND state IN (0, 1, 2)";
+    hot JOB_SET_DEADLINE_IF_WAITS = "UPDATE jobq_job SET deadline = ?2, links = (links & ~288) | ?3
+        WHERE id = ?1 AND state IN (0, 1, 2)";
+    hot JOB_SET_ORIGIN_IF_WAITS = "UPDATE jobq_job SET schedule = ?2, slot = ?3, links = (links & ~512) | (?2 IS NOT NULL) * 512
+        WHERE id = ?1 AND state IN (0, 1, 2)";
+    hot TAGS_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1";
     hot JOB_SET_TENANT_IF_NOT_RUNNING = "UPDATE jobq_job SET tenant = ?2 WHERE id = ?1 AND state <> 3";
     hot TAG_DELETE = "DELETE FROM jobq_tag WHERE job_id = ?1 AND name = ?2";
     hot JOB_NOTE_TAGS = "UPDATE jobq_job SET links = (links & ~64) |
@@ -66,6 +70,29 @@ pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), edit: &JobUpda
         concurrency_slots::set_number(tx, &key, number)?;
     }
     Ok(())
+}
+
+/// Gives a job that has not begun the rules of a new one. What ties it to other jobs stays, and so does its
+/// concurrency key.
+pub(super) fn replace(tx: &mut Tx<'_>, id: JobId, rules: &Rules) -> Result<()> {
+    tx.run(JOB_SET_TENANT_IF_NOT_RUNNING, params![id.0, rules.tenant])?;
+    tx.run(TAGS_DELETE, [id.0])?;
+    for (name, value) in &rules.tags {
+        tx.run(TAG_INSERT, params![name, value, id.0])?;
+    }
+    tx.run(JOB_NOTE_TAGS, [id.0])?;
+    let window = rules.unique.as_ref().and_then(|unique| unique.for_ms);
+    tx.run(JOB_SET_UNIQUE_FOR_IF_NOT_RUNNING, params![id.0, window])?;
+    let origin = rules.origin.as_ref();
+    tx.run(
+        JOB_SET_ORIGIN_IF_WAITS,
+        params![
+            id.0,
+            origin.map(|origin| &origin.schedule),
+            origin.and_then(|origin| origin.slot_ms)
+        ],
+    )?;
+    write_deadline(tx, id, rules.deadline)
 }
 
 fn text(change: &Update<String>) -> Option<&str> {
@@ -133,14 +160,16 @@ fn set_deadline(
             "job {id} has begun or ended; a deadline is for jobs that have not"
         )));
     }
-    let at_ms = deadline
-        .of(None)
-        .map(|deadline| Due::moment(deadline, tx.now_ms).run_at_ms);
+    write_deadline(tx, id, deadline.of(None))
+}
+
+fn write_deadline(tx: &Tx<'_>, id: JobId, deadline: Option<When>) -> Result<()> {
+    let at_ms = deadline.map(|deadline| Due::moment(deadline, tx.now_ms).run_at_ms);
     let flags = JobFlags::NONE.and(JobFlags::DEADLINE, at_ms.is_some()).and(
         JobFlags::DEADLINE_MOVES,
-        matches!(deadline, Update::Set(When::In(_))),
+        matches!(deadline, Some(When::In(_))),
     );
-    tx.run(JOB_SET_DEADLINE_IF_NOT_BEGUN, params![id.0, at_ms, flags])?;
+    tx.run(JOB_SET_DEADLINE_IF_WAITS, params![id.0, at_ms, flags])?;
     deadlines::disarm(tx, id)?;
     match at_ms {
         Some(at_ms) => deadlines::arm(tx, id, at_ms),

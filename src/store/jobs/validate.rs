@@ -178,17 +178,6 @@ impl Rules {
             .and(JobFlags::KEY, self.key.is_some())
             .and(JobFlags::UNIQUE, self.unique.is_some())
             .and(JobFlags::WAITS, !self.prerequisites.is_empty())
-            .with(self.options_bits())
-    }
-
-    /// The moment of the deadline, for a job that is enqueued now.
-    pub(crate) fn deadline_ms(&self, now_ms: i64) -> Option<i64> {
-        Some(Due::moment(self.deadline?, now_ms).run_at_ms)
-    }
-
-    /// The bits that a job takes over with the options of a duplicate.
-    pub(crate) fn options_bits(&self) -> JobFlags {
-        JobFlags::NONE
             .and(JobFlags::DEADLINE, self.deadline.is_some())
             .and(
                 JobFlags::DEADLINE_MOVES,
@@ -196,6 +185,11 @@ impl Rules {
             )
             .and(JobFlags::TAGS, !self.tags.is_empty())
             .and(JobFlags::SCHEDULED, self.origin.is_some())
+    }
+
+    /// The moment of the deadline, for a job that is enqueued now.
+    pub(crate) fn deadline_ms(&self, now_ms: i64) -> Option<i64> {
+        Some(Due::moment(self.deadline?, now_ms).run_at_ms)
     }
 
     fn check(&self, job: &NewJob) -> Result<()> {
