@@ -74,7 +74,7 @@ impl Error {
         error
     }
 
-    /// Input that cannot be used, as a [`BatchSource`](crate::BatchSource) reports it.
+    /// Input that cannot be used, as the source of a [batch](crate::Queue::enqueue_batch) reports it.
     pub fn invalid(message: impl Into<String>) -> Error {
         Error::new(Kind::Invalid, message)
     }

@@ -216,8 +216,8 @@ pub use model::why::Why;
 #[doc(hidden)]
 pub use model::{digest, json, plural};
 pub use queue::{
-    BatchDedup, BatchProgress, BatchSource, BatchStart, BulkReport, Enqueue, JobHandle,
-    PruneFilter, Queue, QueueOptions, Repaired, ResumedBatch, Transaction,
+    BatchDedup, BatchProgress, BatchStart, BulkReport, Enqueue, JobHandle, PruneFilter, Queue,
+    QueueOptions, Repaired, ResumedBatch, Transaction,
 };
 pub use runner::builder::{
     DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindOptions, KindRetention, Retention, RunnerBuilder,

@@ -18,7 +18,6 @@ use rusqlite::Connection;
 
 pub use crate::queue::batch::BatchDedup;
 pub use crate::queue::batch::BatchProgress;
-pub use crate::queue::batch::BatchSource;
 pub use crate::queue::batch::BatchStart;
 pub use crate::queue::batch::ResumedBatch;
 pub use crate::queue::bulk::BulkReport;

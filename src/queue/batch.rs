@@ -1,6 +1,4 @@
-//! Batches of any size: read twice, never in memory as a whole.
-
-use std::sync::Arc;
+//! Batches of any size, never in memory as a whole.
 
 use crate::model::batch::Batch;
 use crate::model::id::JobId;
@@ -9,16 +7,6 @@ use crate::model::limits::EnqueueLimits;
 use crate::queue::Queue;
 use crate::store::{Tx, ValidatedJob};
 use crate::{Error, Result, store};
-
-/// Where a very large batch comes from: it is read twice, once to check it and once to add it, and
-/// is never in memory as a whole.
-pub trait BatchSource: Send + 'static {
-    /// The jobs from the first on.
-    ///
-    /// # Errors
-    /// The source cannot be read again.
-    fn jobs(&mut self) -> Result<Box<dyn Iterator<Item = Result<NewJob>> + '_>>;
-}
 
 /// Whether a batch is remembered by a digest of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,12 +20,6 @@ pub enum BatchDedup {
     Once(String),
     /// It is, and it is added in any case: it takes the place of the earlier one.
     Again(String),
-}
-
-impl BatchSource for Vec<NewJob> {
-    fn jobs(&mut self) -> Result<Box<dyn Iterator<Item = Result<NewJob>> + '_>> {
-        Ok(Box::new(self.iter().cloned().map(Ok)))
-    }
 }
 
 /// What became of a batch that was to be added.
@@ -87,34 +69,20 @@ pub struct BatchProgress {
 }
 
 impl Queue {
-    /// Adds a batch of any size in one transaction with flat memory: only
-    /// [labels](NewJob::label) are kept. One that is remembered [`Once`](BatchDedup::Once) is not added
-    /// while it is not done: what failed of it or was cancelled is put back in the same transaction.
+    /// Adds a batch of any size in one transaction, with flat memory: the jobs are read as they are added, and
+    /// only [labels](NewJob::label) are kept. `each` gets each job in the order of the source, before the
+    /// COMMIT. A batch that is remembered [`Once`](BatchDedup::Once) is not added while it is not done: what
+    /// failed of it or was cancelled is put back in the same transaction.
     ///
     /// # Errors
-    /// As [`Queue::enqueue`], and what the source reports; nothing is added then.
+    /// As [`Queue::enqueue`], and what the source reports. Nothing is added then, and what `each` got is void.
     pub fn enqueue_batch(
         &self,
-        source: impl BatchSource,
+        jobs: impl IntoIterator<Item = Result<NewJob>>,
         remember: BatchDedup,
+        mut each: impl FnMut(Enqueued),
     ) -> Result<BatchStart> {
-        self.enqueue_batch_each(source, remember, |_| {})
-    }
-
-    /// [`Queue::enqueue_batch`], which tells of each job in the order of the source, before the
-    /// COMMIT. Where the transaction has to be run again, the source is read again and all is told
-    /// anew.
-    ///
-    /// # Errors
-    /// As [`Queue::enqueue_batch`]; what was told is void then.
-    pub fn enqueue_batch_each(
-        &self,
-        mut source: impl BatchSource,
-        remember: BatchDedup,
-        mut each: impl FnMut(Enqueued) + Send + 'static,
-    ) -> Result<BatchStart> {
-        let limits = Arc::clone(&self.limits);
-        self.store.write(move |tx| {
+        self.store.write_alone(|tx| {
             if let BatchDedup::Once(digest) = &remember
                 && let Some(resumed) = resume(tx, digest)?
             {
@@ -122,8 +90,8 @@ impl Queue {
             }
             let mut batch: Option<Batch> = None;
             let mut labels = Labels::default();
-            for job in source.jobs()? {
-                let added = add(tx, job?, &limits, &mut labels)?;
+            for job in jobs {
+                let added = add(tx, job?, &self.limits, &mut labels)?;
                 if added.is_new() {
                     batch = Some(Batch {
                         first: batch.map_or(added.id, |batch| batch.first),

@@ -4,13 +4,13 @@ mod added;
 mod input;
 mod line;
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::ProgressBar;
 use jobq::digest::Digest;
-use jobq::{BatchDedup, BatchSource, JobId, NewJob, Queue};
+use jobq::{BatchDedup, JobId, NewJob, Queue};
 
 use self::input::{BatchInput, BatchLines, LinePlace};
 use self::line::LineLabels;
@@ -32,7 +32,7 @@ pub(crate) struct CheckedBatch {
 struct BatchFile {
     input: BatchInput,
     name: String,
-    origin: Arc<Origin>,
+    origin: Origin,
 }
 
 /// Labels of lines that have been added.
@@ -60,7 +60,7 @@ impl CheckedBatch {
         let file = BatchFile {
             input,
             name,
-            origin: Arc::new(origin),
+            origin,
         };
         let (jobs, digest) = file.check(queue, &bar)?;
         Ok(CheckedBatch {
@@ -89,8 +89,12 @@ impl CheckedBatch {
     /// Adds all of it in one transaction.
     pub(crate) fn add(&self, queue: &Queue, remember: BatchDedup) -> CliResult<Added> {
         self.bar.set_message("adding");
-        let source = self.source(LinePlace::default(), u64::MAX, Arc::default())?;
-        let added = self.add_from(source, queue, remember);
+        let whole = BatchPart {
+            from: LinePlace::default(),
+            at_most: u64::MAX,
+            known: &KnownLabels::new(),
+        };
+        let added = self.add_part(&whole, queue, remember);
         self.bar.finish_and_clear();
         added
     }
@@ -104,11 +108,15 @@ impl CheckedBatch {
     ) -> CliResult<()> {
         self.bar.set_message("adding");
         let mut from = LinePlace::default();
-        let mut known = Arc::new(KnownLabels::new());
+        let mut known = KnownLabels::new();
         loop {
-            let source = self.source(from, jobs, Arc::clone(&known))?;
+            let part = BatchPart {
+                from,
+                at_most: jobs,
+                known: &known,
+            };
             let added = self
-                .add_from(source, queue, BatchDedup::No)
+                .add_part(&part, queue, BatchDedup::No)
                 .map_err(|error| match from.lines {
                     0 => error,
                     lines => error.context(format_args!(
@@ -120,39 +128,64 @@ impl CheckedBatch {
                 return Ok(());
             }
             self.bar.suspend(|| tell(&added))?;
-            Arc::make_mut(&mut known).extend(added.labels);
+            known.extend(added.labels);
             from = added.end;
         }
     }
 
-    fn source(
+    fn add_part(
         &self,
-        from: LinePlace,
-        at_most: u64,
-        known: Arc<KnownLabels>,
-    ) -> CliResult<BatchPart> {
-        Ok(BatchPart {
-            file: self.file.share()?,
-            from,
-            at_most,
-            known,
-            added: Arc::default(),
-            bar: self.bar.clone(),
-        })
-    }
-
-    fn add_from(&self, source: BatchPart, queue: &Queue, remember: BatchDedup) -> CliResult<Added> {
-        let added = Arc::clone(&source.added);
-        let tell = {
-            let added = Arc::clone(&added);
-            move |job| lock(&added).record(job)
-        };
+        part: &BatchPart<'_>,
+        queue: &Queue,
+        remember: BatchDedup,
+    ) -> CliResult<Added> {
+        let file = &self.file;
+        let mut lines =
+            (file.input.lines(part.from)).map_err(|error| CliError::io(&file.name, &error))?;
+        let mut left = part.at_most;
+        let added = RefCell::new(Added::from(part.from));
+        let jobs = std::iter::from_fn(|| {
+            if left == 0 {
+                return None;
+            }
+            left -= 1;
+            // The lines have been checked: only a file that was changed since can fail here.
+            self.next_job(&mut lines, part.known, &added)
+                .map_err(|error| jobq::Error::invalid(error.message()))
+                .transpose()
+        });
         let start = queue
-            .enqueue_batch_each(source, remember, tell)
-            .map_err(|error| self.refused(error, &lock(&added)))?;
-        let mut added = std::mem::take(&mut *lock(&added));
+            .enqueue_batch(jobs, remember, |job| added.borrow_mut().record(job))
+            .map_err(|error| self.refused(error, &added.borrow()))?;
+        let mut added = added.into_inner();
         added.start = start;
         Ok(added)
+    }
+
+    fn next_job(
+        &self,
+        lines: &mut BatchLines<'_>,
+        known: &KnownLabels,
+        added: &RefCell<Added>,
+    ) -> CliResult<Option<NewJob>> {
+        let file = &self.file;
+        while file.next_line(lines)?.is_some() {
+            let place = lines.place();
+            if place.lines.is_multiple_of(LINES_A_STEP) {
+                self.bar.set_position(file.input.length() + place.offset);
+            }
+            if let Some(mut wanted) = file.wanted(lines.line(), place.lines)? {
+                let options = &mut wanted.options;
+                options.resolve(|label| known.get(label).copied());
+                let said = (options.label.clone(), file.origin.on_duplicate(options));
+                added.borrow_mut().read(said, place);
+                let job = file.origin.job(wanted);
+                return job
+                    .map(Some)
+                    .map_err(|error| file.at_line(place.lines, error));
+            }
+        }
+        Ok(None)
     }
 
     /// What the file has against the line that was read last is told by its number; and so is a job
@@ -182,17 +215,6 @@ impl Drop for CheckedBatch {
 }
 
 impl BatchFile {
-    fn share(&self) -> CliResult<BatchFile> {
-        Ok(BatchFile {
-            input: self
-                .input
-                .share()
-                .map_err(|error| CliError::io(&self.name, &error))?,
-            name: self.name.clone(),
-            origin: Arc::clone(&self.origin),
-        })
-    }
-
     fn check(&self, queue: &Queue, bar: &ProgressBar) -> CliResult<(u64, String)> {
         let failed = |error| CliError::io(&self.name, &error);
         let mut lines = self.input.lines(LinePlace::default()).map_err(failed)?;
@@ -238,82 +260,18 @@ impl BatchFile {
 }
 
 /// A part of a batch for one transaction.
-struct BatchPart {
-    file: BatchFile,
+struct BatchPart<'a> {
     from: LinePlace,
     at_most: u64,
-    /// From the parts before.
-    known: Arc<KnownLabels>,
-    /// What has been read and added so far; begun anew when the transaction is.
-    added: Arc<Mutex<Added>>,
-    bar: ProgressBar,
-}
-
-impl BatchSource for BatchPart {
-    fn jobs(&mut self) -> jobq::Result<Box<dyn Iterator<Item = jobq::Result<NewJob>> + '_>> {
-        let lines = self
-            .file
-            .input
-            .lines(self.from)
-            .map_err(|error| jobq::Error::io(&self.file.name, error))?;
-        *lock(&self.added) = Added::from(self.from);
-        Ok(Box::new(JobsOfPart {
-            source: self,
-            lines,
-            left: self.at_most,
-        }))
-    }
-}
-
-struct JobsOfPart<'a> {
-    source: &'a BatchPart,
-    lines: BatchLines<'a>,
-    left: u64,
-}
-
-impl JobsOfPart<'_> {
-    fn next_job(&mut self) -> CliResult<Option<NewJob>> {
-        let BatchPart { file, bar, .. } = self.source;
-        while self.left > 0 && file.next_line(&mut self.lines)?.is_some() {
-            let place = self.lines.place();
-            if place.lines.is_multiple_of(LINES_A_STEP) {
-                bar.set_position(file.input.length() + place.offset);
-            }
-            if let Some(mut wanted) = file.wanted(self.lines.line(), place.lines)? {
-                let options = &mut wanted.options;
-                options.resolve(|label| self.source.known.get(label).copied());
-                let said = (options.label.clone(), file.origin.on_duplicate(options));
-                lock(&self.source.added).read(said, place);
-                self.left -= 1;
-                let job = file.origin.job(wanted);
-                return job
-                    .map(Some)
-                    .map_err(|error| file.at_line(place.lines, error));
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl Iterator for JobsOfPart<'_> {
-    type Item = jobq::Result<NewJob>;
-
-    fn next(&mut self) -> Option<jobq::Result<NewJob>> {
-        // The lines have been checked: only a file that was changed since can fail here.
-        self.next_job()
-            .map_err(|error| jobq::Error::invalid(error.message()))
-            .transpose()
-    }
-}
-
-fn lock(added: &Mutex<Added>) -> MutexGuard<'_, Added> {
-    added.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The labels of the parts before.
+    known: &'a KnownLabels,
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
     use std::path::PathBuf;
+    use std::sync::Arc;
 
     use jobq::State;
 

@@ -64,14 +64,6 @@ impl BatchInput {
         self.length
     }
 
-    /// The same input for another owner; only one of them may read at a time.
-    pub(super) fn share(&self) -> io::Result<BatchInput> {
-        Ok(BatchInput {
-            file: self.file.try_clone()?,
-            ..*self
-        })
-    }
-
     /// The lines from this place on.
     pub(super) fn lines(&self, from: LinePlace) -> io::Result<BatchLines<'_>> {
         let mut file = &self.file;
