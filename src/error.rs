@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::Range;
 
 use crate::model::part::Part;
+use crate::model::remedy::Remedy;
 
 /// What went wrong, on what, and what to do next.
 ///
@@ -16,6 +17,7 @@ struct Inner {
     kind: Kind,
     message: String,
     hint: Option<String>,
+    remedy: Option<Remedy>,
     /// A job that stands in the way, and where the message names it.
     job: Option<(JobId, Range<usize>)>,
     /// What of the file it belongs to, where the data are at fault.
@@ -60,6 +62,7 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            remedy: None,
             job: None,
             part: None,
             source: None,
@@ -84,7 +87,7 @@ impl Error {
     }
 
     pub(crate) fn no_such_job(id: JobId) -> Error {
-        Error::not_found(format!("no job {id}")).with_hint("`jobq list` shows the jobs in the file")
+        Error::not_found(format!("no job {id}")).with_remedy(Remedy::ListJobs)
     }
 
     pub(crate) fn wrong_state(message: impl Into<String>) -> Error {
@@ -128,6 +131,12 @@ impl Error {
     }
 
     #[must_use]
+    pub(crate) fn with_remedy(mut self, remedy: Remedy) -> Error {
+        self.0.remedy = Some(remedy);
+        self
+    }
+
+    #[must_use]
     pub(crate) fn with_source(mut self, source: impl StdError + Send + Sync + 'static) -> Error {
         self.0.source = Some(Box::new(source));
         self
@@ -151,6 +160,7 @@ impl Error {
         if let Some((_, at)) = self.0.job.take() {
             self.0.message.replace_range(at, name);
             self.0.hint = None;
+            self.0.remedy = None;
         }
         self
     }
@@ -188,6 +198,7 @@ impl Error {
     pub(crate) fn duplicate(&self) -> Error {
         let mut copy = Error::new(self.0.kind, self.0.message.clone());
         copy.0.hint.clone_from(&self.0.hint);
+        copy.0.remedy.clone_from(&self.0.remedy);
         copy.0.job.clone_from(&self.0.job);
         copy.0.part = self.0.part;
         copy
@@ -197,9 +208,14 @@ impl Error {
         self.0.kind
     }
 
-    /// What to do next, where there is something.
+    /// Advice in words, besides the [remedy](Error::remedy).
     pub fn hint(&self) -> Option<&str> {
         self.0.hint.as_deref()
+    }
+
+    /// What can be done about it, where jobq has something for it.
+    pub fn remedy(&self) -> Option<&Remedy> {
+        self.0.remedy.as_ref()
     }
 
     /// The job that stands in the way of a new one, where the message names it: it has the unique key,

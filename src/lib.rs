@@ -205,6 +205,7 @@ pub use model::name::DEFAULT_QUEUE;
 pub use model::outcome::{CancelReason, Cancelled, MAX_CRASHES, Outcome, Snooze};
 pub use model::priority::Priority;
 pub use model::queue::{QueueLimits, QueueRecord, QueueSelector};
+pub use model::remedy::Remedy;
 pub use model::retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
 pub use model::runner::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
 pub use model::schedule::{

@@ -11,6 +11,13 @@ pub struct Finding {
     pub message: String,
 }
 
+impl Finding {
+    /// Whether [`Queue::repair`](crate::Queue::repair) mends it.
+    pub fn is_repairable(&self) -> bool {
+        self.severity == Severity::Error && matches!(self.check, "counters" | "rules")
+    }
+}
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::model::name::check_name;
+use crate::model::remedy::Remedy;
 use crate::model::retry::RetryPolicy;
 use crate::{Error, Result};
 
@@ -95,7 +96,8 @@ impl QueueLimitsUpdate {
         check_name("queue's name", queue)?;
         if self.concurrency.value() == Some(0) {
             return Err(Error::invalid("concurrency must be at least 1")
-                .with_hint("pause the queue (`jobq pause NAME`), or clear the limit with 'none'"));
+                .with_hint("pause the queue instead, or clear the limit")
+                .with_remedy(Remedy::PauseQueue(queue.to_owned())));
         }
         if self.max_size.value() == Some(0) {
             return Err(Error::invalid("a queue's size must be at least 1")

@@ -21,6 +21,7 @@ pub(crate) mod part;
 pub mod plural;
 pub(crate) mod priority;
 pub(crate) mod queue;
+pub(crate) mod remedy;
 pub(crate) mod retry;
 pub(crate) mod runner;
 pub(crate) mod schedule;

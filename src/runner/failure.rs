@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::error::Kind;
 use crate::model::part::Part;
+use crate::model::remedy::Remedy;
 use crate::runner::dispatcher::Dispatcher;
 use crate::runner::set_aside::Judgement;
 use crate::{Error, Result, clock, store};
@@ -96,7 +97,9 @@ impl Dispatcher {
             Judgement::Hopeless => {
                 self.end_unsaved(error);
                 let error = error.duplicate().context("the runner cannot go on");
-                return Err(error.with_hint("`jobq doctor` says what is damaged; restore a backup"));
+                return Err(error
+                    .with_hint("restore a backup")
+                    .with_remedy(Remedy::Check));
             }
         }
         // What was reported of a job that is set aside can be saved nowhere.

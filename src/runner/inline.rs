@@ -11,6 +11,7 @@ use crate::error::Kind;
 use crate::model::id::JobId;
 use crate::model::outcome::Verdict;
 use crate::model::part::Parts;
+use crate::model::remedy::Remedy;
 use crate::runner::attempt::{Attempt, Report};
 use crate::runner::builder::{RunnerBuilder, UnknownKinds};
 use crate::runner::dispatcher::{FIRE, REPORTS, Settings};
@@ -107,7 +108,7 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: InlineBounds) -> Result<Ru
         .with_hint("give follow-ups, snoozes and retries a wait; after a real backlog call it again"));
     }
     match first_aside {
-        Some(error) => Err(Error::new(Kind::Sqlite, error).with_hint("`jobq doctor` says more")),
+        Some(error) => Err(Error::new(Kind::Sqlite, error).with_remedy(Remedy::Check)),
         None => Ok(stats),
     }
 }

@@ -53,6 +53,12 @@ pub(crate) fn run(args: &DoctorArgs, session: &Session) -> CliResult {
         }
     }
     let mut findings = queue.check().map_err(with_remedy)?;
+    for finding in findings
+        .iter_mut()
+        .filter(|finding| finding.is_repairable())
+    {
+        finding.message.push_str("; `jobq doctor --fix` repairs it");
+    }
     findings.extend(on_disk(&queue.path()));
     findings.extend(on_runners(&queue)?);
     let schedules = queue.schedules()?;

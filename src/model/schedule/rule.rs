@@ -8,6 +8,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{Span, SpanRelativeTo, Timestamp};
 
+use crate::model::remedy::Remedy;
 use crate::model::schedule::fields;
 use crate::model::schedule::wall::Wall;
 use crate::{Error, Result};
@@ -42,7 +43,7 @@ const NICKNAMES: [(&str, &str); 7] = [
 ];
 
 const LOOKS_LIKE: &str = "rules look like '0 2 * * *' (minute hour day month weekday), '*/10 * * * * *' \
-     (with seconds in front), @daily, or '@every 10m'; `jobq schedule next RULE` shows what one means";
+     (with seconds in front), @daily, or '@every 10m'";
 
 impl Rule {
     /// Reads a rule: five or six fields, a nickname, or `@every` with a duration. The zone is an IANA
@@ -160,10 +161,9 @@ fn time_zone(name: &str) -> Result<TimeZone> {
             ))
             .with_hint("install it (the package tzdata, or the folder /usr/share/zoneinfo); UTC works without it");
         }
-        Error::invalid(format!("there is no time zone '{name}'")).with_hint(
-            "zones are named like Europe/Berlin or UTC; \
-             `jobq schedule next '0 2 * * *' --tz ZONE` tries one",
-        )
+        Error::invalid(format!("there is no time zone '{name}'"))
+            .with_hint("zones are named like Europe/Berlin or UTC")
+            .with_remedy(Remedy::PreviewRule)
     })
 }
 
@@ -198,7 +198,9 @@ fn step_ms(text: &str) -> Result<i64> {
 
 fn cron(text: &str, zone: TimeZone) -> Result<Timetable> {
     let invalid = |why: String| {
-        Error::invalid(format!("'{text}' is not a rule: {why}")).with_hint(LOOKS_LIKE)
+        Error::invalid(format!("'{text}' is not a rule: {why}"))
+            .with_hint(LOOKS_LIKE)
+            .with_remedy(Remedy::PreviewRule)
     };
     fields::check(text).map_err(invalid)?;
     let parser = CronParser::builder()

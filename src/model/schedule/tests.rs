@@ -8,6 +8,7 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{Timestamp, ToSpan};
 use proptest::prelude::*;
 
+use crate::model::remedy::Remedy;
 use crate::model::schedule::firing::{MOST_MISSED, Stand};
 use crate::model::schedule::rule::Rule;
 use crate::model::schedule::{Missed, firing};
@@ -137,7 +138,7 @@ fn a_rule_that_cannot_be_read_is_told_why() {
     }
     let error = Rule::parse("0 0 * * *", "Europe/Berln").unwrap_err();
     assert!(error.to_string().contains("Europe/Berln"), "{error}");
-    assert!(error.hint().unwrap().contains("--tz"));
+    assert_eq!(error.remedy(), Some(&Remedy::PreviewRule));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use crate::error::{Kind, Of};
 use crate::model::part::Part;
+use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::claim::{ClaimFor, ClaimRequest};
 use crate::store::jobs::fair_share::QueueShare;
@@ -52,7 +53,7 @@ pub(crate) fn has_capacity(conn: &Connection, request: &ClaimRequest<'_>) -> Res
         if rows.next().of(part)?.is_some() {
             let error = "more of its jobs run by the state counters than by themselves";
             return Err(Error::new(Kind::Sqlite, error)
-                .with_hint("`jobq doctor --fix` counts them anew")
+                .with_remedy(Remedy::Repair)
                 .of(part));
         }
     }

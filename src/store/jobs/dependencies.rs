@@ -7,6 +7,7 @@ use crate::model::family::{PrerequisiteRule, Release, Stage};
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::part::Part;
+use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::families::ValidatedParent;
 use crate::store::jobs::job_row::JobRow;
@@ -134,7 +135,8 @@ impl Needed {
         });
         needed.ok_or_else(|| {
             Error::not_found(format!("there is no job {id} to wait for"))
-                .with_hint("it may have been removed; `jobq list` shows the jobs in the file")
+                .with_hint("it may have been removed")
+                .with_remedy(Remedy::ListJobs)
         })
     }
 

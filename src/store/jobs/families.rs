@@ -12,6 +12,7 @@ use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::job::{AttemptRef, Parent};
 use crate::model::part::Part;
+use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::validate::{FamilyRules, ValidatedJob};
@@ -66,7 +67,7 @@ pub(crate) fn validate_parent(tx: &Tx<'_>, parent: Parent) -> Result<ValidatedPa
     let id = parent.job;
     let head = job_row::find(tx.conn, id)?.ok_or_else(|| {
         Error::not_found(format!("there is no job {id} to be the parent"))
-            .with_hint("`jobq list` shows the jobs in the file")
+            .with_remedy(Remedy::ListJobs)
     })?;
     if head.state.is_final() {
         return Err(Error::wrong_state(format!(

@@ -8,6 +8,7 @@ use crate::model::event::EventKind;
 use crate::model::limits::{QueueLimitsUpdate, Rate};
 use crate::model::name::check_name;
 use crate::model::queue::{QueueLimits, QueueRecord, QueueSelector};
+use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::rate;
 use crate::store::sqlite::names::find_queue;
@@ -51,8 +52,7 @@ pub(crate) fn resume(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
         QueueSelector::All => tx.run(ALL_RESUME, [])?,
         QueueSelector::Named(name) => {
             let queue = find_queue(tx.conn, name)?.ok_or_else(|| {
-                Error::not_found(format!("no queue '{name}'"))
-                    .with_hint("`jobq queue list` shows them")
+                Error::not_found(format!("no queue '{name}'")).with_remedy(Remedy::ListQueues)
             })?;
             tx.run(QUEUE_RESUME_IF_PAUSED, [queue])?
         }

@@ -3,6 +3,7 @@
 use crate::error::Kind;
 use crate::model::limits::EnqueueLimits;
 use crate::model::plural::count;
+use crate::model::remedy::Remedy;
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::{QueueQuota, Tx};
 use crate::store::sqlite::{Connection, params};
@@ -69,10 +70,8 @@ fn check_queue(tx: &mut Tx<'_>, queue: i64, bounds: &QuotaLimits) -> Result<()> 
     }
     let name = tx.names.queue_name(tx.conn, queue)?;
     let raise = match own_limit {
-        Some(_) => format!("raise it: `jobq queue set {name} --max-size N`"),
-        None => format!(
-            "give it a limit of its own, `jobq queue set {name} --max-size N`, or raise max_queue_size"
-        ),
+        Some(_) => "raise it",
+        None => "give it a limit of its own, or raise max_queue_size",
     };
     Err(Error::new(
         Kind::QueueFull,
@@ -83,7 +82,8 @@ fn check_queue(tx: &mut Tx<'_>, queue: i64, bounds: &QuotaLimits) -> Result<()> 
     )
     .with_hint(format!(
         "try again when some of them have ended, or {raise}"
-    )))
+    ))
+    .with_remedy(Remedy::RaiseQueueLimit(name.to_string())))
 }
 
 fn look_up(conn: &Connection, queue: i64, bounds: &QuotaLimits) -> Result<QueueQuota> {
@@ -115,7 +115,8 @@ fn check_file(tx: &mut Tx<'_>, budget: u64) -> Result<()> {
             mebibytes(budget)
         ),
     )
-    .with_hint("`jobq prune --older-than 1h` removes old jobs, or raise max_file_size in jobq.toml"))
+    .with_hint("raise the limit of the file's size, or remove old jobs")
+    .with_remedy(Remedy::Prune))
 }
 
 /// What is in use of the database file: pages that are free are not.

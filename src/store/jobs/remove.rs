@@ -1,6 +1,7 @@
 //! Removing a final job, with its history.
 
 use crate::model::id::JobId;
+use crate::model::remedy::Remedy;
 use crate::store::jobs::job_row;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::sqlite::params;
@@ -33,7 +34,8 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<Removed> {
         return Err(Error::wrong_state(format!(
             "job {id} is {state}; only final jobs can be removed"
         ))
-        .with_hint(format!("cancel it first: `jobq cancel {id}`")));
+        .with_hint("cancel it first")
+        .with_remedy(Remedy::CancelJob(id)));
     }
     tx.flush_events()?;
     let events = tx.run(

@@ -6,6 +6,7 @@ use crate::model::event::EventKind;
 use crate::model::family::Stage;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
+use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::transition::OUTCOME_FORGET;
@@ -89,7 +90,8 @@ fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Undone> {
         return Err(Error::wrong_state(format!(
             "job {child}, a child of job {parent}, has been asked to stop and still runs"
         ))
-        .with_hint(format!("try again when it has: `jobq wait {child}`")));
+        .with_hint("try again when it has")
+        .with_remedy(Remedy::WaitForJob(child)));
     }
     let mut children = families::children(tx.conn, parent)?;
     children.retain(|(_, state)| matches!(state, State::Failed | State::Cancelled));

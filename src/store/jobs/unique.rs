@@ -6,6 +6,7 @@ use crate::model::due;
 use crate::model::family::Stage;
 use crate::model::id::JobId;
 use crate::model::job::{Enqueued, OnDuplicate};
+use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::validate::{UniqueRule, derived_key};
@@ -100,7 +101,7 @@ fn taken_by(unique: &UniqueRule, (holder, state): (JobId, State)) -> Result<Take
     if unique.on_duplicate == OnDuplicate::Reject {
         let has = format!(" already has the unique key '{}' ({state})", unique.key);
         return Err(Error::because_of(Kind::Duplicate, ("", holder, &has))
-            .with_hint(format!("`jobq status {holder}` shows it")));
+            .with_remedy(Remedy::ShowJob(holder)));
     }
     Ok(Taken::By(Enqueued {
         id: holder,

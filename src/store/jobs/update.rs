@@ -12,6 +12,7 @@ use crate::model::json::object::with_field;
 use crate::model::limits::{EnqueueLimits, Update};
 use crate::model::name::check_name;
 use crate::model::priority::Priority;
+use crate::model::remedy::Remedy;
 use crate::model::retry::{Backoff, Jitter};
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
@@ -91,18 +92,17 @@ pub(crate) fn edit(
     let JobRow { state, queue, .. } = head;
     if state == State::Running {
         return Err(
-            Error::wrong_state(format!("job {id} is running and cannot be edited")).with_hint(
-                format!("cancel it (`jobq cancel {id}`) or wait until it has ended"),
-            ),
+            Error::wrong_state(format!("job {id} is running and cannot be edited"))
+                .with_hint("cancel it, or wait until it has ended")
+                .with_remedy(Remedy::CancelJob(id)),
         );
     }
     if edit.when.is_some() && state != State::Scheduled {
         return Err(Error::wrong_state(format!(
             "job {id} is {state}; only a scheduled job can be given another time"
         ))
-        .with_hint(format!(
-            "cancel it (`jobq cancel {id}`) and enqueue it anew with --in or --at"
-        )));
+        .with_hint("cancel it, and enqueue it anew with another time")
+        .with_remedy(Remedy::CancelJob(id)));
     }
     if let Some(name) = &edit.queue {
         check_name("queue's name", name)?;

@@ -8,6 +8,7 @@ use crate::model::id::JobId;
 use crate::model::job::When;
 use crate::model::job::update::JobUpdate;
 use crate::model::limits::Update;
+use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::enqueue::TAG_INSERT;
 use crate::store::jobs::job_row::JobRow;
@@ -65,7 +66,7 @@ pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), edit: &JobUpda
             Error::invalid(format!(
                 "job {id} has no concurrency key that could have a limit"
             ))
-            .with_hint("give it one: --key KEY")
+            .with_remedy(Remedy::GiveKey)
         })?;
         concurrency_slots::set_number(tx, &key, number)?;
     }
@@ -136,7 +137,7 @@ fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Update<std::time::Duration>) -
     if matches!(window, Update::Set(_)) && !unique::has_key(tx, id)? {
         return Err(
             Error::invalid(format!("job {id} has no unique key that could stay taken"))
-                .with_hint("give it one: --unique KEY"),
+                .with_remedy(Remedy::GiveUniqueKey),
         );
     }
     tx.run(
@@ -201,7 +202,7 @@ fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), key: Option<&str>) -> 
                     "job {id} may run already, and the concurrency key '{key}' has no free place"
                 ))
                 .with_hint(
-                    "cancel it and enqueue it anew with --key, or edit it when the key is free",
+                    "cancel it and enqueue it anew with that key, or edit it when the key is free",
                 ));
             }
             Ok(())

@@ -13,6 +13,7 @@ use crate::model::json;
 use crate::model::limits::EnqueueLimits;
 use crate::model::name::check_name;
 use crate::model::priority::Priority;
+use crate::model::remedy::Remedy;
 use crate::model::retry::RetryPolicy;
 use crate::model::schedule::JobOrigin;
 use crate::store::jobs::quota::QuotaLimits;
@@ -212,7 +213,7 @@ impl Rules {
         if job.unique_for.is_some() && self.unique.is_none() {
             return Err(
                 Error::invalid("a time for which the job stays unique needs a unique key")
-                    .with_hint("give it one: unique(…) or --unique KEY"),
+                    .with_remedy(Remedy::GiveUniqueKey),
             );
         }
         if self.key_limit == Some(0) {
@@ -228,7 +229,7 @@ impl Rules {
         }
         if self.key_limit.is_some() && self.key.is_none() {
             return Err(Error::invalid("a key limit belongs to a concurrency key")
-                .with_hint("name one: key(…) or --key KEY"));
+                .with_remedy(Remedy::GiveKey));
         }
         if job.kind == GROUP_KIND && self.key.is_some() {
             return Err(Error::invalid(

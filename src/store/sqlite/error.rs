@@ -8,6 +8,7 @@ use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WR
 use rustix::process::{Resource, getrlimit};
 
 use crate::error::{Error, Kind};
+use crate::model::remedy::Remedy;
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
@@ -32,9 +33,8 @@ impl From<rusqlite::Error> for Error {
                     .with_hint("it is some other file: name the right one")
             }
             Some(ErrorCode::DatabaseCorrupt) => {
-                Error::new(Kind::Corrupt, format!("the database is damaged: {error}")).with_hint(
-                    "see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place",
-                )
+                Error::new(Kind::Corrupt, format!("the database is damaged: {error}"))
+                    .with_remedy(Remedy::Restore)
             }
             Some(ErrorCode::TooBig) => {
                 Error::invalid("the value is larger than a row may be (256 MiB)")
@@ -50,7 +50,8 @@ impl From<rusqlite::Error> for Error {
 
 fn disk_full() -> Error {
     Error::new(Kind::Full, "the disk is full; nothing was changed")
-        .with_hint("free some space (`jobq prune` removes old jobs) and try again")
+        .with_hint("free some space and try again")
+        .with_remedy(Remedy::Prune)
 }
 
 /// A file that may not grow. To SQLite a quota and a `ulimit -f` are errors of the disk; to who waits they
@@ -63,9 +64,9 @@ fn cannot_grow(error: &rusqlite::Error) -> Option<Error> {
         _ if !is_index && !is_file => None,
         (ErrorKind::FileTooLarge, Some(limit)) => Some(limit_reached(limit)),
         (ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge, _) => Some(
-            Error::new(Kind::Full, "the disk quota is reached; nothing was changed").with_hint(
-                "free some space (`jobq prune` removes old jobs) or raise the quota, and try again",
-            ),
+            Error::new(Kind::Full, "the disk quota is reached; nothing was changed")
+                .with_hint("free some space or raise the quota, and try again")
+                .with_remedy(Remedy::Prune),
         ),
         // SQLite does not say why it cannot make the index of its log any larger, and hardly anything but a
         // full disk or a limit can be.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::Kind;
 use crate::model::file_options::{NetworkFs, OpenMode};
+use crate::model::remedy::Remedy;
 use crate::store::sqlite::ownership;
 use crate::{Error, Result};
 
@@ -224,9 +225,13 @@ pub(crate) fn check_file_system(path: &Path, network_fs: NetworkFs) -> Result<()
         None => Ok(()),
         Some(name) => Err(Error::new(
             Kind::Unsupported,
-            format!("{} is on a network file system ({name}), where SQLite's locks cannot be trusted", path.display()),
+            format!(
+                "{} is on a network file system ({name}), where SQLite's locks cannot be trusted",
+                path.display()
+            ),
         )
-        .with_hint("put the file on a local disk, or allow it with --allow-network-fs if only one machine uses it")),
+        .with_hint("put the file on a local disk")
+        .with_remedy(Remedy::AllowNetworkFs)),
     }
 }
 

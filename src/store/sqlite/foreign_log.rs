@@ -14,6 +14,7 @@ use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 
 use crate::clock::Clock;
 use crate::error::Kind;
+use crate::model::remedy::Remedy;
 use crate::store::sqlite::connection_setup;
 use crate::store::sqlite::file::with_suffix;
 use crate::store::sqlite::file_identity::leads_to;
@@ -212,7 +213,7 @@ fn in_use(path: &Path) -> Error {
         format!("{name} was replaced while a process works with the file that was there before"),
     )
     .with_hint(
-        "end that process (`jobq run`, or a program that has the queue open), then try again",
+        "end that process, a runner or another program that has the queue open, then try again",
     )
 }
 
@@ -225,5 +226,8 @@ fn refused(path: &Path, log: &Path, error: &std::io::Error) -> Error {
             path.display()
         ),
     )
-    .with_hint("a copy was put in the file's place while its log stayed: move the log away, or use `jobq restore`")
+    .with_hint(
+        "a copy was put in the file's place while its log stayed: move the log away, or restore",
+    )
+    .with_remedy(Remedy::Restore)
 }

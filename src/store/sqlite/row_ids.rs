@@ -4,6 +4,7 @@
 use rusqlite::Connection;
 
 use crate::error::Kind;
+use crate::model::remedy::Remedy;
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::{Error, Result};
 
@@ -37,7 +38,7 @@ pub(crate) fn inserted<T>(conn: &Connection, inserted: Result<T, impl Into<Error
         }
         match used_up(conn) {
             Ok(Some(what)) => Error::new(Kind::Corrupt, format!("the database is damaged: {what}"))
-                .with_hint("see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place"),
+                .with_remedy(Remedy::Restore),
             _ => error,
         }
     })

@@ -4,6 +4,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
 use crate::error::Kind;
 use crate::model::file_options::OpenMode;
+use crate::model::remedy::Remedy;
 use crate::store::sqlite::connection_setup::wait_while_busy;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tables;
@@ -143,7 +144,8 @@ pub(crate) fn older(found: i64) -> Error {
         Kind::OlderSchema,
         format!("the database has schema {found}, this jobq reads {VERSION}; looking does not upgrade it"),
     )
-    .with_hint("stop runners of the older jobq, save the file with `jobq backup FILE`, then `jobq run` (or `jobq resume`) upgrades it")
+    .with_hint("stop runners of the older jobq first")
+    .with_remedy(Remedy::Upgrade)
 }
 
 /// Refuses a file that no upgrade could bring to this version.

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use rusqlite::types::ValueRef;
 
 use crate::error::Kind;
+use crate::model::remedy::Remedy;
 use crate::store::sqlite::statement::statements;
 use crate::{Error, Result};
 
@@ -125,9 +126,8 @@ fn refused(name: &str, what: &str) -> Error {
         Kind::Corrupt,
         format!("'{name}' in the database is {what}: jobq has not made this file like that"),
     )
-    .with_hint(
-        "do not use it unless you know who changed it; `jobq restore` puts a backup in its place",
-    )
+    .with_hint("do not use it unless you know who changed it")
+    .with_remedy(Remedy::Restore)
 }
 
 #[cfg(test)]

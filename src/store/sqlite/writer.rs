@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Kind;
 use crate::model::file_options::LogAtClose;
+use crate::model::remedy::Remedy;
 use crate::store::sqlite::command::{Command, not_saved};
 use crate::store::sqlite::connection::OpenConfig;
 use crate::store::sqlite::error::breaks_connection;
@@ -441,7 +442,8 @@ fn unknown(error: &Error) -> Error {
         Kind::UnknownOutcome,
         format!("the commit failed and it cannot be told whether it landed: {error}"),
     )
-    .with_hint("look before trying again; `jobq doctor` checks the file")
+    .with_hint("look before trying again")
+    .with_remedy(Remedy::Check)
 }
 
 enum Group<T> {

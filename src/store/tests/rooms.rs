@@ -4,6 +4,7 @@ use crate::error::Kind;
 use crate::model::job::NewJob;
 use crate::model::job::update::JobUpdate;
 use crate::model::limits::{EnqueueLimits, QueueLimitsUpdate, Update};
+use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::quota::file_bytes;
 use crate::store::jobs::validate::ValidatedJob;
@@ -36,11 +37,9 @@ fn a_full_queue_takes_no_more_and_a_batch_goes_in_whole_or_not_at_all() {
         refused.to_string(),
         "queue 'images' is full: it holds 3 jobs that have not ended, its limit is 3"
     );
-    assert!(
-        refused
-            .hint()
-            .unwrap()
-            .contains("jobq queue set images --max-size")
+    assert_eq!(
+        refused.remedy(),
+        Some(&Remedy::RaiseQueueLimit("images".to_owned()))
     );
     assert_eq!(
         sandbox.number("SELECT count(*) FROM jobq_job"),
@@ -105,7 +104,7 @@ fn the_usual_size_holds_where_a_queue_has_none_of_its_own() {
         assert!(enqueue::enqueue(tx, &own).unwrap_err().is_queue_full());
         let refused = enqueue::enqueue(tx, &other).unwrap_err();
         assert!(refused.is_queue_full());
-        assert!(refused.hint().unwrap().contains("max_queue_size"));
+        assert!(refused.hint().unwrap().contains("a limit of its own"));
         Ok(())
     });
 }
@@ -127,7 +126,7 @@ fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
     let refused = refused.unwrap_err();
     assert_eq!(refused.kind(), Kind::OverBudget);
     assert!(refused.to_string().contains("size budget"), "{refused}");
-    assert!(refused.hint().unwrap().contains("prune"));
+    assert_eq!(refused.remedy(), Some(&Remedy::Prune));
     let running = sandbox.claim_one(one);
     complete(&mut sandbox, &running);
     sandbox.write(|tx| enqueue::enqueue(tx, &with(size * 2)));

@@ -127,7 +127,10 @@ fn counters(conn: &Connection) -> Result<Finding> {
     let kept = counts::table(&read, COUNTS_ALL)?;
     let counted = counts::table(&read, COUNTS_RECOUNT)?;
     let problem = (kept != counted).then(|| {
-        (Severity::Error, format!("the state counters say {kept:?}, a recount says {counted:?}; `jobq doctor --fix` rewrites them"))
+        (
+            Severity::Error,
+            format!("the state counters say {kept:?}, a recount says {counted:?}"),
+        )
     });
     Ok(finding(
         "counters",
@@ -142,11 +145,7 @@ fn rules(conn: &Connection) -> Result<Finding> {
     let worst = faults.iter().map(|(severity, _)| *severity).max();
     let problem = worst.map(|worst| {
         let messages: Vec<String> = faults.into_iter().map(|(_, message)| message).collect();
-        let remedy = match worst {
-            Severity::Error => "; `jobq doctor --fix` repairs it",
-            _ => "",
-        };
-        (worst, format!("{}{remedy}", messages.join("; ")))
+        (worst, messages.join("; "))
     });
     Ok(finding(
         "rules",
@@ -203,7 +202,7 @@ pub(crate) fn locks(conn: &Connection, folder: &Path) -> Result<Finding> {
     }
     let problem = (!without.is_empty()).then(|| {
         let message = format!(
-            "{}; if its process is gone, the next `jobq run` takes over within a minute",
+            "{}; if its process is gone, the next runner takes over within a minute",
             without.join("; ")
         );
         (Severity::Warning, message)

@@ -15,6 +15,7 @@ use rustix::fs::{Gid, Mode, Uid, fchmod, fchown};
 
 use crate::error::Kind;
 use crate::model::file_options::{InUse, Replaced, Restored};
+use crate::model::remedy::Remedy;
 use crate::store::sqlite::connection::OpenConfig;
 use crate::store::sqlite::file::with_suffix;
 use crate::store::sqlite::file_identity::FoundFile;
@@ -47,7 +48,7 @@ pub(crate) fn restore(config: &OpenConfig, from: &Path, in_use: InUse) -> Result
     if matches!(found, FoundFile::File(_)) && found == FoundFile::at(&to) {
         return Err(
             Error::invalid(format!("{} is the database itself", from.display()))
-                .with_hint("name a backup: a file that `jobq backup` has made"),
+                .with_hint("name a backup, not the database"),
         );
     }
     let (new, jobs, last_id) = checked_copy(&from, &to)?;
@@ -242,7 +243,8 @@ fn alone(to: &Path) -> Result<Connection> {
             Kind::Busy,
             format!("another process has {} open", to.display()),
         )
-        .with_hint("end it and try again; --force replaces the file under it"),
+        .with_hint("end it and try again")
+        .with_remedy(Remedy::ReplaceInUse),
         _ => error,
     })?;
     let busy: i64 = conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
@@ -271,7 +273,7 @@ fn open_old(to: &Path) -> Result<Connection> {
             Kind::Unsupported,
             "it is a database with other tables than jobq's",
         )
-        .with_hint("name the right file with --db"));
+        .with_hint("name the right file"));
     }
     schema::known(&conn)?;
     refuse_applications(&conn)?;
@@ -291,7 +293,8 @@ fn refuse_runners(conn: &Connection, to: &Path) -> Result<()> {
     };
     Err(
         Error::wrong_state(format!("{them} running jobs from {}", to.display()))
-            .with_hint("stop it first (Ctrl-C, or SIGTERM); --force replaces the file under it"),
+            .with_hint("stop it first (Ctrl-C, or SIGTERM)")
+            .with_remedy(Remedy::ReplaceInUse),
     )
 }
 

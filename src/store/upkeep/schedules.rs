@@ -9,6 +9,7 @@ use crate::model::job::Enqueued;
 use crate::model::job::template::JobTemplate;
 use crate::model::limits::EnqueueLimits;
 use crate::model::name::check_name;
+use crate::model::remedy::Remedy;
 use crate::model::schedule::rule::Rule;
 use crate::model::schedule::{
     JobOrigin, Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord,
@@ -80,7 +81,7 @@ impl ValidatedSchedule {
                 "a schedule cannot be called '{}': rules like @daily begin so",
                 schedule.name
             ))
-            .with_hint("the name comes first: `jobq schedule add NAME '@daily' -- CMD`"));
+            .with_hint("the name comes first, then the rule"));
         }
         let checked = || -> Result<ValidatedSchedule> {
             ValidatedJob::new(schedule.job.clone(), limits)?;
@@ -275,7 +276,7 @@ fn record(tx: &mut Tx<'_>, kind: EventKind, name: &str) -> Result<()> {
 }
 
 fn unknown(name: &str) -> Error {
-    Error::not_found(format!("no schedule '{name}'")).with_hint("`jobq schedule list` shows them")
+    Error::not_found(format!("no schedule '{name}'")).with_remedy(Remedy::ListSchedules)
 }
 
 /// A row that somebody has spoilt is shown as far as it can be: it must not hide the others.

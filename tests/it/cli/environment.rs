@@ -55,7 +55,12 @@ fn a_command_gets_what_was_set_where_it_was_enqueued() {
     }
     run.run().exits(0);
     let mut found = environment(&jobq, id);
-    for name in ["JOBQ_DB", "JOBQ_JOB_ID", "JOBQ_ATTEMPT"] {
+    for name in [
+        "JOBQ_DB",
+        "JOBQ_JOB_ID",
+        "JOBQ_ATTEMPT",
+        "JOBQ_IDEMPOTENCY_KEY",
+    ] {
         assert!(found.remove(name).is_some(), "{name}");
     }
     let expected = set.map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -173,6 +173,7 @@ fn nothing_of_the_runner_is_handed_down_to_a_command() {
             "HOME",
             "JOBQ_ATTEMPT",
             "JOBQ_DB",
+            "JOBQ_IDEMPOTENCY_KEY",
             "JOBQ_JOB_ID",
             "PATH",
             "TMPDIR",
