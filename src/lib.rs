@@ -207,7 +207,12 @@ pub use model::priority::Priority;
 pub use model::queue::{QueueLimits, QueueRecord, QueueSelector};
 pub use model::remedy::Remedy;
 pub use model::retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
+pub use model::run_report::{Remaining, RunReport, RunStats, SetAside};
 pub use model::runner::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
+pub use model::runner_options::{
+    DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindOptions, KindRetention, Retention, UnknownKinds,
+    Until,
+};
 pub use model::schedule::{
     Missed, Overlap, Schedule, ScheduleChange, ScheduleOrigin, ScheduleRecord, SchedulesSynced,
     next_slots,
@@ -220,15 +225,13 @@ pub use queue::{
     BatchDedup, BatchProgress, BatchStart, BulkReport, Enqueue, JobHandle, PruneFilter, Queue,
     QueueOptions, Repaired, ResumedBatch, Transaction,
 };
-pub use runner::builder::{
-    DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindOptions, KindRetention, Retention, RunnerBuilder,
-    UnknownKinds, Until,
-};
+pub use runner::builder::RunnerBuilder;
 pub use runner::cancellation::Cancellation;
 pub use runner::context::Context;
-pub use runner::handle::{FailureWatch, Remaining, RunReport, RunStats, Runner, SetAside, Stopper};
+pub use runner::handle::Runner;
 pub use runner::handler::{Failure, Handler};
 pub use runner::reload::Reloader;
+pub use runner::signals::{FailureWatch, Stopper};
 pub use rusqlite;
 pub use serde_json;
 pub use store::Changes;

@@ -116,12 +116,12 @@ use crate::model::job::Job;
 use crate::model::job::JobRecord;
 use crate::model::job::NewJob;
 use crate::model::job::When;
+use crate::model::run_report::RunStats;
+use crate::model::runner_options::Retention;
 use crate::model::state::State;
 use crate::queue::Queue;
 use crate::queue::QueueOptions;
-use crate::runner::builder::Retention;
 use crate::runner::builder::RunnerBuilder;
-use crate::runner::handle::RunStats;
 use crate::runner::inline;
 use crate::runner::inline::InlineBounds;
 

@@ -150,7 +150,7 @@ impl LineAssembler {
 /// The streams of an attempt whose rest its runner holds in memory until the end: an empty piece says so.
 /// Where the attempt ends and no piece has followed, the rest was lost.
 #[derive(Debug, Default)]
-pub(crate) struct HeldBack([Rest; 2]);
+pub(crate) struct PostponedOutput([Rest; 2]);
 
 /// How far a stream has come.
 #[derive(Debug, Default)]
@@ -160,7 +160,7 @@ struct Rest {
     is_mid_line: bool,
 }
 
-impl HeldBack {
+impl PostponedOutput {
     pub(crate) fn saw(&mut self, piece: &Piece) {
         let rest = match piece.source {
             LineSource::Stdout => &mut self.0[0],
@@ -271,7 +271,7 @@ pub(crate) struct JobLog {
     pub(crate) queue: Queue,
     pub(crate) filter: EventFilter,
     pub(crate) wanted: LineFilter,
-    pub(crate) held_back: HeldBack,
+    pub(crate) held_back: PostponedOutput,
 }
 
 /// The kinds of events that end an attempt.
@@ -299,7 +299,7 @@ impl JobLog {
             queue,
             filter,
             wanted,
-            held_back: HeldBack::default(),
+            held_back: PostponedOutput::default(),
         }
     }
 
@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn a_rest_that_was_held_back_and_does_not_follow_is_marked_at_the_end_of_its_attempt() {
         let at = |second| Timestamp::from_second(second).unwrap();
-        let mut held = HeldBack::default();
+        let mut held = PostponedOutput::default();
         held.saw(&piece(LineSource::Stdout, 1, 1, "half"));
         held.saw(&piece(LineSource::Stdout, 2, 1, ""));
         held.saw(&piece(LineSource::Stderr, 2, 1, ""));

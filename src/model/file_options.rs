@@ -43,10 +43,10 @@ pub enum OpenMode {
     /// It is made, with its folder, where there is none; one of an older schema is upgraded.
     #[default]
     Create,
-    /// It must be there ([`Error::is_no_database`]); one of an older schema is upgraded.
+    /// It must be there ([`Error::is_no_database`](crate::Error::is_no_database)); one of an older schema is upgraded.
     Existing,
     /// It must be there, and one of an older schema stays as it is: it can be backed up, and whatever
-    /// else is wanted of it is refused ([`Error::is_older_schema`]).
+    /// else is wanted of it is refused ([`Error::is_older_schema`](crate::Error::is_older_schema)).
     AsIs,
 }
 

@@ -60,7 +60,7 @@ impl std::error::Error for JsonError {}
 /// # Errors
 /// What is wrong with it, and where.
 pub fn check(text: &str) -> Result<(), JsonError> {
-    let mut reader = Reader::of(text);
+    let mut reader = JsonReader::of(text);
     reader.document().map_err(|why| reader.error(why))
 }
 
@@ -72,7 +72,7 @@ pub fn check(text: &str) -> Result<(), JsonError> {
 pub fn canonical(text: &str) -> Result<String, JsonError> {
     check(text)?;
     let mut out = String::with_capacity(text.len());
-    let mut reader = Reader::of(text);
+    let mut reader = JsonReader::of(text);
     let written = reader.write_canonical(&mut out);
     written.map_err(|why| reader.error(why))?;
     Ok(out)
@@ -89,15 +89,15 @@ pub fn fields(text: &str) -> Option<Vec<(String, String)>> {
     )
 }
 
-struct Reader<'a> {
+struct JsonReader<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
 }
 
-impl<'a> Reader<'a> {
-    fn of(text: &'a str) -> Reader<'a> {
-        Reader {
+impl<'a> JsonReader<'a> {
+    fn of(text: &'a str) -> JsonReader<'a> {
+        JsonReader {
             text,
             at: 0,
             depth: 0,
@@ -156,7 +156,7 @@ impl<'a> Reader<'a> {
                 reader.key()?;
                 reader.value()
             }),
-            Some(b'[') => self.items(b']', Reader::value),
+            Some(b'[') => self.items(b']', JsonReader::value),
             Some(b'"') => self.string(),
             Some(b'-' | b'0'..=b'9') => self.number(),
             _ => self.word(),
@@ -334,7 +334,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-impl Reader<'_> {
+impl JsonReader<'_> {
     /// Of a text that has been checked.
     fn write_canonical(&mut self, out: &mut String) -> Result<(), String> {
         self.skip_space();

@@ -81,15 +81,15 @@ pub(crate) enum Ending {
     /// The handler returned, on its own or after it was told to stop.
     Returned {
         outcome: Outcome,
-        told: Option<CancelReason>,
+        reason: Option<CancelReason>,
     },
     /// The handler panicked.
     Panicked {
         message: String,
-        told: Option<CancelReason>,
+        reason: Option<CancelReason>,
     },
     /// The handler did not return in the grace time after it was told to stop.
-    Abandoned { told: CancelReason },
+    Abandoned { reason: CancelReason },
     /// The runner went away while the attempt ran; the excuse is what explains that without the job.
     RunnerLost { excuse: Option<&'static str> },
 }
@@ -97,13 +97,13 @@ pub(crate) enum Ending {
 impl Ending {
     /// How the attempt ended, for the log of its runner: `failed: exit code 3`.
     pub(crate) fn said(&self) -> String {
-        let (what, told) = match self {
-            Ending::Returned { outcome, told } => (outcome.said(), *told),
-            Ending::Panicked { message, told } => (format!("panicked: {message}"), *told),
-            Ending::Abandoned { told } => ("did not stop".to_owned(), Some(*told)),
+        let (what, reason) = match self {
+            Ending::Returned { outcome, reason } => (outcome.said(), *reason),
+            Ending::Panicked { message, reason } => (format!("panicked: {message}"), *reason),
+            Ending::Abandoned { reason } => ("did not stop".to_owned(), Some(*reason)),
             Ending::RunnerLost { .. } => ("was lost with its runner".to_owned(), None),
         };
-        match told {
+        match reason {
             Some(reason) => format!("was told to stop ({reason:?}) and {what}"),
             None => what,
         }
@@ -167,43 +167,43 @@ pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
         } => Verdict::Complete { result },
         Ending::Returned {
             outcome: Outcome::Fail { error },
-            told,
-        } => match told {
+            reason,
+        } => match reason {
             Some(CancelReason::Requested) => Verdict::Cancel,
             _ => Verdict::Fail { error },
         },
         Ending::Returned {
             outcome: Outcome::Snooze(snooze),
-            told,
-        } => match told {
+            reason,
+        } => match reason {
             Some(CancelReason::Requested) => Verdict::Cancel,
             _ => Verdict::Snooze(snooze),
         },
         Ending::Returned {
             outcome: Outcome::Retry { error, after },
-            told,
-        } => stopped(told, budget, chance).unwrap_or_else(|| retry(error, after, budget, chance)),
+            reason,
+        } => stopped(reason, budget, chance).unwrap_or_else(|| retry(error, after, budget, chance)),
         Ending::Returned {
             outcome: Outcome::Cancelled,
-            told,
-        } => stopped(told, budget, chance).unwrap_or(Verdict::Cancel),
-        Ending::Panicked { message, told } => stopped(told, budget, chance)
+            reason,
+        } => stopped(reason, budget, chance).unwrap_or(Verdict::Cancel),
+        Ending::Panicked { message, reason } => stopped(reason, budget, chance)
             .unwrap_or_else(|| retry(format!("panicked: {message}"), None, budget, chance)),
-        Ending::Abandoned { told } => {
-            stopped(Some(told), budget, chance).unwrap_or(Verdict::Cancel)
+        Ending::Abandoned { reason } => {
+            stopped(Some(reason), budget, chance).unwrap_or(Verdict::Cancel)
         }
         Ending::Returned {
             outcome: Outcome::OutOfResources { error },
-            told,
-        } => stopped(told, budget, chance).unwrap_or(Verdict::GiveBack { why: error.into() }),
+            reason,
+        } => stopped(reason, budget, chance).unwrap_or(Verdict::GiveBack { why: error.into() }),
         Ending::RunnerLost { excuse: Some(why) } => Verdict::GiveBack { why: why.into() },
         Ending::RunnerLost { excuse: None } => runner_lost(budget),
     }
 }
 
 /// The verdict on an attempt that ended because it was told to.
-fn stopped(told: Option<CancelReason>, budget: &Budget, chance: f64) -> Option<Verdict> {
-    Some(match told? {
+fn stopped(reason: Option<CancelReason>, budget: &Budget, chance: f64) -> Option<Verdict> {
+    Some(match reason? {
         CancelReason::Requested => Verdict::Cancel,
         CancelReason::Timeout => {
             let limit = budget.timeout.unwrap_or_default();
@@ -297,13 +297,13 @@ mod tests {
         }
     }
 
-    fn failed(told: Option<CancelReason>) -> Ending {
+    fn failed(reason: Option<CancelReason>) -> Ending {
         Ending::Returned {
             outcome: Outcome::Retry {
                 error: "no".into(),
                 after: None,
             },
-            told,
+            reason,
         }
     }
 
@@ -330,7 +330,7 @@ mod tests {
         let verdict = judge(
             Ending::Returned {
                 outcome,
-                told: None,
+                reason: None,
             },
             &budget(0, 0),
             0.5,
@@ -349,11 +349,11 @@ mod tests {
         for ending in [
             failed(Some(CancelReason::Shutdown)),
             Ending::Abandoned {
-                told: CancelReason::Shutdown,
+                reason: CancelReason::Shutdown,
             },
             Ending::Returned {
                 outcome: Outcome::Cancelled,
-                told: Some(CancelReason::Shutdown),
+                reason: Some(CancelReason::Shutdown),
             },
         ] {
             assert!(matches!(
@@ -365,26 +365,26 @@ mod tests {
 
     #[test]
     fn an_attempt_that_found_too_little_of_something_costs_nothing_unless_it_was_told_to_stop() {
-        let ending = |told| Ending::Returned {
+        let ending = |reason| Ending::Returned {
             outcome: Outcome::OutOfResources {
                 error: "no descriptors".into(),
             },
-            told,
+            reason,
         };
         let why = "no descriptors".into();
         assert_eq!(
             judge(ending(None), &budget(2, 2), 0.5),
             Verdict::GiveBack { why }
         );
-        let told = Some(CancelReason::Requested);
-        assert_eq!(judge(ending(told), &budget(2, 2), 0.5), Verdict::Cancel);
+        let reason = Some(CancelReason::Requested);
+        assert_eq!(judge(ending(reason), &budget(2, 2), 0.5), Verdict::Cancel);
     }
 
     #[test]
     fn what_was_done_counts_even_when_it_was_told_to_stop() {
         let ending = Ending::Returned {
             outcome: Outcome::Done(None),
-            told: Some(CancelReason::Requested),
+            reason: Some(CancelReason::Requested),
         };
         assert_eq!(
             judge(ending, &budget(0, 0), 0.5),
@@ -394,19 +394,19 @@ mod tests {
 
     #[test]
     fn a_cancelled_attempt_is_cancelled_however_it_ends() {
-        let told = Some(CancelReason::Requested);
+        let reason = Some(CancelReason::Requested);
         for ending in [
-            failed(told),
+            failed(reason),
             Ending::Panicked {
                 message: "x".into(),
-                told,
+                reason,
             },
             Ending::Returned {
                 outcome: Outcome::Fail { error: "x".into() },
-                told,
+                reason,
             },
             Ending::Abandoned {
-                told: CancelReason::Requested,
+                reason: CancelReason::Requested,
             },
         ] {
             assert_eq!(judge(ending, &budget(0, 0), 0.5), Verdict::Cancel);
@@ -416,7 +416,7 @@ mod tests {
     #[test]
     fn a_timeout_is_a_failed_try_that_names_the_limit() {
         let ending = Ending::Abandoned {
-            told: CancelReason::Timeout,
+            reason: CancelReason::Timeout,
         };
         let Verdict::Retry { error, .. } = judge(ending, &budget(0, 0), 0.5) else {
             panic!("not retried")

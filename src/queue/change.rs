@@ -369,7 +369,7 @@ impl Queue {
     pub fn repair(&self) -> Result<Repaired> {
         self.store.write(store::recount_jobs)?;
         let locks =
-            store::remove_stray_locks(&*self.store.reader()?, &self.store.runners_folder())?;
+            store::remove_unused_locks(&*self.store.reader()?, &self.store.runners_folder())?;
         let folder = self.store.path().parent();
         Ok(Repaired {
             stray_files: locks + folder.map_or(0, store::remove_stray_files),

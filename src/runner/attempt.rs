@@ -13,70 +13,72 @@ use crate::model::outcome::{Budget, Ending};
 use crate::model::schedule::JobOrigin;
 use crate::model::state::State;
 use crate::runner::cancellation::Cancellation;
-use crate::store::{AttemptMeasures, ClaimToken, Spawned};
+use crate::store::{AttemptMeasures, ClaimToken, ClaimedJob, Spawned};
 
 /// A claimed job as dispatcher and worker share it.
 pub(crate) struct Attempt {
-    pub(crate) held: ClaimToken,
+    pub(crate) claim: ClaimToken,
     pub(crate) kind: Arc<str>,
     pub(crate) kind_id: i64,
     pub(crate) queue: Arc<str>,
     pub(crate) budget: Budget,
-    /// None where the file's bytes are no text.
+    /// None if the bytes in the file are not text.
     pub(crate) payload: Option<String>,
     pub(crate) stage: Stage,
     pub(crate) origin: Option<Box<JobOrigin>>,
     pub(crate) claimed_at: Instant,
+    /// No worker begins it after this.
     begin_by: Instant,
     pub(crate) cancellation: Cancellation,
     pub(crate) usage: Mutex<Usage>,
-    /// The number of the worker that runs it, or one of the two below.
+    /// The worker that runs it, or one of the two constants below.
     worker: AtomicU32,
     began_at: OnceLock<Instant>,
-    /// Its worker has been noted in the file.
+    /// Its worker has been recorded in the file.
     noted: AtomicBool,
-    /// Where its handler has brought the job to by itself, in a transaction of its own.
-    settled: OnceLock<State>,
+    /// The state that its handler has brought the job to, in a transaction of its own.
+    finished: OnceLock<State>,
 }
 
 const IN_CHANNEL: u32 = 0;
 const WITHDRAWN: u32 = u32::MAX;
 
 impl Attempt {
+    /// The job as this runner has claimed it, with the names of its kind and queue, and the moments of
+    /// the claim and by which it has to begin.
     pub(crate) fn new(
-        held: ClaimToken,
-        names: (Arc<str>, Arc<str>),
-        claimed: ClaimedParts,
+        (job, runner): (ClaimedJob, i64),
+        (kind, queue): (Arc<str>, Arc<str>),
+        (claimed_at, begin_by): (Instant, Instant),
     ) -> Attempt {
-        let (kind, queue) = names;
         Attempt {
-            held,
+            claim: job.token(runner),
             kind,
-            kind_id: claimed.kind_id,
+            kind_id: job.kind,
             queue,
-            budget: claimed.budget,
-            payload: claimed.payload,
-            stage: claimed.stage,
-            origin: claimed.origin,
-            claimed_at: claimed.claimed_at,
-            begin_by: claimed.begin_by,
+            budget: job.budget,
+            payload: job.payload,
+            stage: job.stage,
+            origin: job.origin,
+            claimed_at,
+            begin_by,
             cancellation: Cancellation::default(),
             usage: Mutex::default(),
             worker: AtomicU32::new(IN_CHANNEL),
             began_at: OnceLock::new(),
             noted: AtomicBool::new(false),
-            settled: OnceLock::new(),
+            finished: OnceLock::new(),
         }
     }
 
     pub(crate) fn job(&self) -> JobId {
-        self.held.job
+        self.claim.job
     }
 
     pub(crate) fn reference(&self) -> AttemptRef {
         AttemptRef {
-            job: self.held.job,
-            attempt: self.held.attempt,
+            job: self.claim.job,
+            attempt: self.claim.attempt,
         }
     }
 
@@ -84,7 +86,7 @@ impl Attempt {
         self.payload.as_ref().map_or(0, String::len)
     }
 
-    /// A worker takes it out of the channel; false where it was withdrawn meanwhile.
+    /// A worker takes the attempt out of the channel; false if it was withdrawn meanwhile.
     pub(crate) fn begin(&self, worker: u32, now: Instant) -> bool {
         let _ = self.began_at.set(now);
         self.worker
@@ -92,14 +94,14 @@ impl Attempt {
             .is_ok()
     }
 
-    /// Whether it has been in the channel for so long that another runner may have it by now, as when
-    /// this process stood still. Then it is left for the dispatcher, which gives it back or learns that it
+    /// Whether the attempt has been in the channel for so long that another runner may have taken the
+    /// job over, as when this process stood still. The dispatcher then gives it back, or learns that it
     /// is lost.
     pub(crate) fn is_overdue(&self, now: Instant) -> bool {
         now >= self.begin_by
     }
 
-    /// The dispatcher takes it back; false where a worker was faster.
+    /// The dispatcher takes the attempt back; false if a worker was faster.
     pub(crate) fn withdraw(&self) -> bool {
         self.worker
             .compare_exchange(IN_CHANNEL, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire)
@@ -126,23 +128,23 @@ impl Attempt {
         self.noted.load(Ordering::Relaxed)
     }
 
-    /// Whether its handler was told to stop so long ago that its slot is given up.
+    /// Whether the handler has ignored cancellation for the grace time.
     pub(crate) fn is_past_grace(&self, now: Instant, grace: Duration) -> bool {
         self.running_on().is_some()
             && self
                 .cancellation
-                .told_at()
-                .is_some_and(|told_at| now >= clock::after(told_at, grace))
+                .cancelled_at()
+                .is_some_and(|cancelled_at| now >= clock::after(cancelled_at, grace))
     }
 
-    /// Its handler has committed what becomes of the job.
-    pub(crate) fn set_settled(&self, state: State) {
-        let _ = self.settled.set(state);
+    /// The handler has committed the final state of the job.
+    pub(crate) fn set_finished(&self, state: State) {
+        let _ = self.finished.set(state);
     }
 
-    /// Where the job is already: nothing is left to write of this attempt, whatever it reports.
-    pub(crate) fn settled(&self) -> Option<State> {
-        self.settled.get().copied()
+    /// The state that the handler has committed: nothing is left to write for this attempt.
+    pub(crate) fn finished(&self) -> Option<State> {
+        self.finished.get().copied()
     }
 
     pub(crate) fn measured(&self, worker: u32, took: Duration) -> AttemptMeasures {
@@ -161,24 +163,12 @@ impl Attempt {
     }
 }
 
-/// What a claim found, besides who holds it.
-pub(crate) struct ClaimedParts {
-    pub(crate) kind_id: i64,
-    pub(crate) budget: Budget,
-    pub(crate) payload: Option<String>,
-    pub(crate) stage: Stage,
-    pub(crate) origin: Option<Box<JobOrigin>>,
-    pub(crate) claimed_at: Instant,
-    /// No worker takes it up after this.
-    pub(crate) begin_by: Instant,
-}
-
 /// What a worker sends back.
 pub(crate) struct Report {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) worker: u32,
     pub(crate) ending: Ending,
     pub(crate) took: Duration,
-    /// What it has spawned, to be added if it has completed.
+    /// The jobs it has spawned, to be added if it has completed.
     pub(crate) spawned: Option<Box<Spawned>>,
 }

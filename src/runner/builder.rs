@@ -9,162 +9,24 @@ use std::time::Duration;
 use crate::model::batch::Batch;
 use crate::model::job::Job;
 use crate::model::name::check_name;
+use crate::model::runner_options::{
+    DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindOptions, Retention, UnknownKinds, Until,
+};
 use crate::queue::Queue;
 use crate::runner::context::Context;
-use crate::runner::handle::Runner;
 use crate::runner::handler::{Failure, Handler, Registry, Typed};
-use crate::runner::liveness::{HEARTBEAT, HUNG_AFTER};
+use crate::runner::settings::{HeartbeatSettings, Settings};
+use crate::store::QuotaLimits;
 use crate::{Error, Result};
 
-/// Workers of a runner that is not told otherwise.
-pub const DEFAULT_WORKERS: usize = 5;
 /// More workers than this are a mistake.
 const MAX_WORKERS: usize = 1024;
 
-/// What happens to jobs of a kind without a handler.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum UnknownKinds {
-    /// They stay pending for another runner.
-    #[default]
-    Keep,
-    /// They fail.
-    Fail,
-}
-
-/// When a runner ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Until {
-    /// When it is stopped.
-    #[default]
-    Stopped,
-    /// When nothing is left that it could run, now or after a retry.
-    Drained,
-}
-
-/// How long final jobs are kept. None keeps them for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Completed jobs.
-    pub completed: Option<Duration>,
-    /// Failed and cancelled jobs.
-    pub failed: Option<Duration>,
-    /// How often a runner looks for old ones.
-    pub every: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Retention {
-        const HOUR: u64 = 60 * 60;
-        Retention {
-            completed: Some(Duration::from_secs(24 * HOUR)),
-            failed: Some(Duration::from_secs(7 * 24 * HOUR)),
-            every: Duration::from_secs(HOUR),
-        }
-    }
-}
-
-/// How long final jobs of one kind are kept. None keeps them for ever.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct KindRetention {
-    /// Completed jobs.
-    pub completed: Option<Duration>,
-    /// Failed and cancelled jobs.
-    pub failed: Option<Duration>,
-}
-
-impl From<Retention> for KindRetention {
-    fn from(retention: Retention) -> KindRetention {
-        KindRetention {
-            completed: retention.completed,
-            failed: retention.failed,
-        }
-    }
-}
-
-impl Default for KindRetention {
-    fn default() -> KindRetention {
-        Retention::default().into()
-    }
-}
-
-/// Settings for the jobs of one kind in a runner: see [`RunnerBuilder::kind_options`].
-///
-/// ```
-/// use std::time::Duration;
-/// use jobq::{KindOptions, Queue};
-///
-/// # let folder = tempfile::tempdir()?;
-/// let queue = Queue::open(folder.path().join("jobs.db"))?;
-/// let export = KindOptions::new().timeout(Duration::from_secs(120)).limit(2);
-/// let runner = queue.runner().kind_options("export", export).start()?;
-/// # runner.stop()?;
-/// # Ok::<(), Box<dyn std::error::Error>>(())
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[must_use]
-pub struct KindOptions {
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) limit: Option<usize>,
-    pub(crate) retention: Option<KindRetention>,
-}
-
-impl KindOptions {
-    /// What the runner has for all kinds.
-    pub fn new() -> KindOptions {
-        KindOptions::default()
-    }
-
-    /// How long an attempt may take where the job does not say so.
-    pub fn timeout(mut self, timeout: Duration) -> KindOptions {
-        self.timeout = Some(timeout);
-        self
-    }
-
-    /// Maximum number of jobs of this kind at once in this runner; as many as it has workers unless set.
-    /// For a limit over all runners give the jobs a queue and limit that: [`Queue::set_limits`].
-    pub fn limit(mut self, jobs: usize) -> KindOptions {
-        self.limit = Some(jobs);
-        self
-    }
-
-    /// How long final jobs are kept, where that is not what [`RunnerBuilder::retention`] says. All
-    /// runners of a file should agree.
-    pub fn retention(mut self, retention: KindRetention) -> KindOptions {
-        self.retention = Some(retention);
-        self
-    }
-}
-
-/// How a runner hears of the others, and how long it waits when it ends.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Pulse {
-    pub(crate) every: Duration,
-    pub(crate) hung_after: Duration,
-    /// After so long a stop is over, whatever still runs.
-    pub(crate) stop_timeout: Duration,
-    /// How long a job that was told to stop may take to do so.
-    pub(crate) grace: Duration,
-}
-
-impl Pulse {
-    /// What was claimed longer ago is not begun any more: others may have taken it over. A claim is at
-    /// most one heartbeat younger than the last beat that they have seen; the half of what is left
-    /// makes up for a claim that waited for the write lock. The time is that of the process's own clock,
-    /// by which the others judge as well.
-    pub(crate) fn begin_within(&self) -> Duration {
-        match self.hung_after.saturating_sub(self.every) {
-            Duration::ZERO => self.hung_after,
-            left => left / 2,
-        }
-    }
-}
-
-/// How long a stop may take that is not told otherwise.
-pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(60);
-
-/// Commands have 10 s between TERM and KILL; a slot is given up a little later.
+/// How often a runner writes a heartbeat.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// A runner without a new heartbeat for this long hangs.
+const HUNG_AFTER: Duration = Duration::from_secs(30);
+/// Commands have 10 s between TERM and KILL; their slot is given up a little later.
 const GRACE: Duration = Duration::from_secs(12);
 
 /// Sets up a runner: its workers, its handlers, its queues. Made by [`Queue::runner`].
@@ -179,7 +41,9 @@ pub struct RunnerBuilder {
     pub(crate) default_timeout: Option<Duration>,
     pub(crate) retention: Retention,
     pub(crate) kinds: HashMap<String, KindOptions>,
-    pub(crate) pulse: Pulse,
+    pub(crate) heartbeat: HeartbeatSettings,
+    pub(crate) stop_timeout: Duration,
+    pub(crate) grace: Duration,
     pub(crate) batch: Option<Batch>,
 }
 
@@ -197,12 +61,12 @@ impl Queue {
             default_timeout: None,
             retention: Retention::default(),
             kinds: HashMap::new(),
-            pulse: Pulse {
+            heartbeat: HeartbeatSettings {
                 every: HEARTBEAT,
                 hung_after: HUNG_AFTER,
-                stop_timeout: DEFAULT_STOP_TIMEOUT,
-                grace: GRACE,
             },
+            stop_timeout: DEFAULT_STOP_TIMEOUT,
+            grace: GRACE,
             batch: None,
         }
     }
@@ -265,67 +129,57 @@ impl RunnerBuilder {
         self
     }
 
-    /// A runner that [drains](Until::Drained) stays until no job of this batch runs, by whatever runner: so
-    /// it can take over their retries, and knows at its end how the batch went.
+    /// A runner that [drains](Until::Drained) stays until no runner runs a job of this batch any more,
+    /// so that it can take over their retries and knows the result of the batch at its end.
     pub fn drain_batch(mut self, batch: Batch) -> RunnerBuilder {
         self.batch = Some(batch);
         self
     }
 
-    /// How long an attempt may take where neither the job nor its kind says so; no limit unless set.
+    /// How long an attempt may take if neither the job nor its kind says so; no limit unless set.
     pub fn default_timeout(mut self, timeout: Duration) -> RunnerBuilder {
         self.default_timeout = Some(timeout);
         self
     }
 
-    /// Settings for the jobs of this kind, in place of earlier ones.
+    /// Settings for the jobs of this kind; they replace earlier ones.
     pub fn kind_options(mut self, kind: impl Into<String>, options: KindOptions) -> RunnerBuilder {
         self.kinds.insert(kind.into(), options);
         self
     }
 
-    /// How long final jobs are kept; a day, and a week where they failed, unless set.
+    /// How long final jobs are kept; a day, and a week if they failed, unless set.
     pub fn retention(mut self, retention: Retention) -> RunnerBuilder {
         self.retention = retention;
         self
     }
 
-    /// After so long a stop is over, whatever still runs; 60 s unless set. Whoever starts the runner and
-    /// kills it when it has not ended in time (Docker after 10 s, Kubernetes after 30 s, systemd after
-    /// 90 s) wants a little less here.
+    /// The maximum duration of a stop; 60 s unless set. A supervisor kills a process that has not ended
+    /// in time (Docker after 10 s, Kubernetes after 30 s, systemd after 90 s): choose a little less
+    /// than that.
     ///
-    /// Until the last 12 s, or the last half where that is less, running jobs may go on. Then they are
-    /// told to stop: a command gets SIGTERM, and SIGKILL in time before the end. What did not end by then
-    /// goes back free of charge.
+    /// Running jobs may go on until the last 12 s, or the last half if that is less. Then they are told
+    /// to stop: a command gets SIGTERM, and SIGKILL in time before the end. Jobs that have not ended by
+    /// then go back free of charge.
     pub fn stop_timeout(mut self, timeout: Duration) -> RunnerBuilder {
-        self.pulse.stop_timeout = timeout;
+        self.stop_timeout = timeout;
         self
     }
 
-    /// How long a handler that was told to stop may take before its slot is given to a fresh thread;
-    /// 12 s unless set, so that a command has its 10 s between TERM and KILL.
+    /// How long a handler that was told to stop may take before a fresh thread replaces its own; 12 s
+    /// unless set, so that a command has its 10 s between TERM and KILL.
     pub fn grace(mut self, grace: Duration) -> RunnerBuilder {
-        self.pulse.grace = grace;
+        self.grace = grace;
         self
     }
 
-    /// Beats this often, and takes runners for hung that have not beaten for so long. All runners of
-    /// a file must agree; 10 s and 30 s unless set.
+    /// Writes heartbeats this often, and declares runners hung that have written none for so long. All
+    /// runners of a file must agree; 10 s and 30 s unless set.
     #[doc(hidden)]
     pub fn heartbeat(mut self, every: Duration, hung_after: Duration) -> RunnerBuilder {
-        self.pulse.every = every;
-        self.pulse.hung_after = hung_after;
+        self.heartbeat.every = every;
+        self.heartbeat.hung_after = hung_after;
         self
-    }
-
-    /// Starts the threads.
-    ///
-    /// # Errors
-    /// A setting is not usable, a runner is already started on this queue, the file is read-only or
-    /// cannot be written, or the system has no more threads.
-    pub fn start(self) -> Result<Runner> {
-        self.check()?;
-        Runner::start(self)
     }
 
     pub(super) fn check(&self) -> Result<()> {
@@ -356,5 +210,23 @@ impl RunnerBuilder {
             check_name("queue's name", queue)?;
         }
         Ok(())
+    }
+
+    /// The settings of the runner.
+    pub(super) fn settings(self) -> Settings {
+        Settings {
+            queues: self.queues,
+            unknown_kinds: self.unknown_kinds,
+            until: self.until,
+            default_timeout: self.default_timeout,
+            retention: self.retention,
+            kinds: self.kinds,
+            heartbeat: self.heartbeat,
+            stop_timeout: self.stop_timeout,
+            grace: self.grace,
+            batch: self.batch,
+            quota: QuotaLimits::of(&self.queue.limits),
+            registry: Arc::new(self.registry),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! How a running attempt learns that it is to stop.
 
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
@@ -9,17 +9,21 @@ use crate::model::outcome::CancelReason;
 
 /// Tells a handler that it is to stop, and why. Clones share one state.
 #[derive(Clone, Default)]
-pub struct Cancellation(Arc<Shared>);
+pub struct Cancellation(Arc<CancellationState>);
 
 #[derive(Default)]
-struct Shared {
+struct CancellationState {
     /// 0, or the code of the first reason.
     reason: AtomicU8,
-    told_at: OnceLock<Instant>,
-    /// By then it is to have stopped; none: in its own time.
+    cancelled_at: OnceLock<Instant>,
+    /// When the attempt must have stopped; none: no deadline.
     stop_by: Mutex<Option<Instant>>,
     callback: Mutex<Option<Box<dyn FnOnce() + Send>>>,
-    told: Condvar,
+    cancelled: Condvar,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Cancellation {
@@ -33,32 +37,24 @@ impl Cancellation {
         CancelReason::from_code(self.0.reason.load(Ordering::Acquire))
     }
 
-    /// When it was told so.
-    pub(crate) fn told_at(&self) -> Option<Instant> {
-        self.0.told_at.get().copied()
+    /// When the attempt was told to stop.
+    pub(crate) fn cancelled_at(&self) -> Option<Instant> {
+        self.0.cancelled_at.get().copied()
     }
 
-    /// By when it is to have stopped, where whoever told it cannot wait any longer. It may come after
-    /// the reason, and become sooner.
+    /// When the attempt must have stopped, if the runner cannot wait any longer. It may be set after
+    /// the reason, and become earlier.
     #[cfg_attr(
         not(feature = "exec"),
         allow(dead_code, reason = "commands are a feature")
     )]
     pub(crate) fn stop_by(&self) -> Option<Instant> {
-        *self
-            .0
-            .stop_by
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.0.stop_by)
     }
 
-    /// Tells the attempt to stop, and by when; one that was told before has no longer than that either.
+    /// Tells the attempt to stop by this moment; an earlier deadline stays.
     pub(crate) fn cancel_by(&self, reason: CancelReason, stop_by: Instant) {
-        let mut known = self
-            .0
-            .stop_by
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut known = lock(&self.0.stop_by);
         *known = Some(known.map_or(stop_by, |known| known.min(stop_by)));
         drop(known);
         self.cancel(reason);
@@ -67,33 +63,25 @@ impl Cancellation {
     /// Waits at most `timeout`; true as soon as the attempt is to stop. Use it in place of a sleep.
     pub fn wait(&self, timeout: Duration) -> bool {
         let deadline = clock::after(clock::instant(), timeout);
-        let mut callback = self
-            .0
-            .callback
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut callback = lock(&self.0.callback);
         while !self.is_cancelled() {
             let Some(left) = deadline.checked_duration_since(clock::instant()) else {
                 return false;
             };
-            let waited = self.0.told.wait_timeout(callback, left);
+            let waited = self.0.cancelled.wait_timeout(callback, left);
             callback = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
 
-    /// Calls `callback` once, on the dispatcher's thread, when the attempt is to stop, or now if it already is. One at a time:
-    /// a second call replaces the first.
+    /// Calls `callback` once when the attempt is to stop, on the dispatcher's thread, or now if it
+    /// already is. A second call replaces the callback of the first.
     #[cfg_attr(
         not(feature = "exec"),
         allow(dead_code, reason = "commands are a feature")
     )]
     pub(crate) fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) {
-        let mut slot = self
-            .0
-            .callback
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut slot = lock(&self.0.callback);
         if self.is_cancelled() {
             drop(slot);
             callback();
@@ -104,20 +92,16 @@ impl Cancellation {
 
     /// Tells the attempt to stop. Only the first reason counts.
     pub(crate) fn cancel(&self, reason: CancelReason) {
-        let mut slot = self
-            .0
-            .callback
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        // Before the reason: whoever sees that one also sees since when.
-        let _ = self.0.told_at.set(clock::instant());
+        let mut slot = lock(&self.0.callback);
+        // Set before the reason: a reader that sees the reason also sees the time.
+        let _ = self.0.cancelled_at.set(clock::instant());
         let first =
             self.0
                 .reason
                 .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
         let callback = if first.is_ok() { slot.take() } else { None };
         drop(slot);
-        self.0.told.notify_all();
+        self.0.cancelled.notify_all();
         if let Some(callback) = callback {
             callback();
         }
@@ -139,12 +123,12 @@ mod tests {
             seen.fetch_add(1, Ordering::SeqCst);
         });
         assert!(!cancellation.wait(Duration::from_millis(1)));
-        assert_eq!(cancellation.told_at(), None);
+        assert_eq!(cancellation.cancelled_at(), None);
         cancellation.cancel(CancelReason::Timeout);
         cancellation.cancel(CancelReason::Requested);
         assert_eq!(cancellation.reason(), Some(CancelReason::Timeout));
         assert!(
-            cancellation.told_at().is_some(),
+            cancellation.cancelled_at().is_some(),
             "the grace time runs from there"
         );
         assert_eq!(calls.load(Ordering::SeqCst), 1);

@@ -1,108 +1,92 @@
-//! What a runner could take now: how many jobs, of which kinds, and whether there are any.
+//! What a runner can take now: how many jobs, of which kinds, and whether there are any.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
-use crate::runner::attempt::Attempt;
-use crate::runner::builder::UnknownKinds;
-use crate::runner::dispatcher::Dispatcher;
-use crate::runner::shutdown::Phase;
+use crate::model::outcome::{Ending, Outcome};
+use crate::runner::attempt::{Attempt, Report};
+use crate::runner::dispatcher::{Dispatcher, StopPhase};
 use crate::store::{ClaimFor, ClaimRequest, KindCapacity, PREFETCH_BYTES};
 use crate::{Result, clock, store};
 
 impl Dispatcher {
-    /// The kinds it has handlers for, each with how many more jobs of it may be held once what was
-    /// reported is settled.
-    pub(crate) fn kind_rooms(&self) -> Vec<KindCapacity> {
-        let mut rooms: Vec<KindCapacity> = self
-            .identity
-            .kinds
-            .iter()
-            .copied()
-            .map(KindCapacity::any)
-            .collect();
+    /// The kinds with handlers, each with how many more of its jobs may be claimed once the reported
+    /// ones are finished.
+    pub(crate) fn kind_capacities(&self) -> Vec<KindCapacity> {
+        let mut capacities = self.identity.any_of_its_kinds();
         if self.identity.kind_limits.is_empty() {
-            return rooms;
+            return capacities;
         }
-        let settled = self
-            .pending
-            .tick
-            .finished
-            .iter()
-            .map(|finished| &finished.attempt);
-        let settled = count_kinds(settled);
-        let held = count_kinds(self.in_flight.values().chain(&self.orphans));
+        let finished = self.pending.tick.finished.iter();
+        let finished = count_kinds(finished.map(|finished| &finished.attempt));
+        let in_flight = count_kinds(self.in_flight.values().chain(&self.abandoned));
         let of = |counts: &HashMap<i64, usize>, kind| counts.get(&kind).copied().unwrap_or(0);
-        for room in &mut rooms {
-            if let Some(limit) = self.identity.kind_limits.get(&room.kind) {
-                let held = of(&held, room.kind).saturating_sub(of(&settled, room.kind));
-                room.jobs = limit.saturating_sub(held);
+        for capacity in &mut capacities {
+            if let Some(limit) = self.identity.kind_limits.get(&capacity.kind) {
+                let in_flight =
+                    of(&in_flight, capacity.kind).saturating_sub(of(&finished, capacity.kind));
+                capacity.jobs = limit.saturating_sub(in_flight);
             }
         }
-        rooms
+        capacities
     }
 
-    /// The kinds whose jobs may be claimed ahead. One with a limit is none of them: what waits in the
-    /// channel would take up places in which nothing runs.
-    pub(crate) fn short_kinds(&self) -> Vec<KindCapacity> {
+    /// The kinds whose jobs may be prefetched. Kinds with a limit are left out: jobs waiting in the
+    /// channel would use up the limit while nothing runs.
+    pub(crate) fn prefetch_kinds(&self) -> Vec<KindCapacity> {
         let kinds = self.identity.kinds.iter().copied();
         kinds
-            .filter(|kind| self.pace.is_short(*kind))
+            .filter(|kind| self.run_times.is_short(*kind))
             .filter(|kind| !self.identity.kind_limits.contains_key(kind))
             .map(KindCapacity::any)
             .collect()
     }
 
-    /// How many jobs there is room for once what was reported is settled.
+    /// The free capacity once the reported attempts are finished.
     pub(crate) fn capacity(&mut self) -> Capacity {
-        let allowance = self.pace.allowance(self.pool.workers());
+        let allowance = self.run_times.allowance(self.pool.workers());
         self.capacity_with(allowance)
     }
 
-    /// Whether there is room for anything, with as much claimed ahead as was last allowed.
-    pub(crate) fn has_room(&self) -> bool {
-        self.capacity_with(self.pace.allowed()).is_some()
+    /// Whether there is any capacity, with as many jobs prefetched as was last allowed.
+    pub(crate) fn has_capacity(&self) -> bool {
+        self.capacity_with(self.run_times.allowed()).is_some()
     }
 
     fn capacity_with(&self, allowance: usize) -> Capacity {
-        if self.phase != Phase::Running {
-            return Capacity { free: 0, ahead: 0 };
+        let is_paused = self.scarcity.not_before(clock::instant()).is_some();
+        if self.phase != StopPhase::Running || is_paused {
+            return Capacity::default();
         }
-        let now = clock::instant();
         let all = self.pool.workers();
         let workers = self.scarcity.jobs(all);
-        if self.scarcity.not_before(now).is_some() {
-            return Capacity { free: 0, ahead: 0 };
-        }
-        // What is ahead of the busy workers would begin on one that is to be left free.
+        // A prefetched job would begin on a worker that is to be left free.
         let allowance = if workers < all { 0 } else { allowance };
-        let held = (self.in_flight.len() + self.orphans.len())
+        let in_flight = (self.in_flight.len() + self.abandoned.len())
             .saturating_sub(self.pending.tick.finished.len());
-        let room = self.pool.room();
-        let free = workers.saturating_sub(held).min(room);
-        let held_bytes: usize = self
+        let space = self.pool.space();
+        let free = workers.saturating_sub(in_flight).min(space);
+        let in_flight_bytes: usize = self
             .in_flight
             .values()
             .map(|attempt| attempt.payload_bytes())
             .sum();
-        let ahead = (workers + allowance)
-            .saturating_sub(held + free)
-            .min(room - free);
-        let ahead = if held_bytes < PREFETCH_BYTES {
-            ahead
-        } else {
-            0
+        let prefetch = match in_flight_bytes < PREFETCH_BYTES {
+            true => (workers + allowance).saturating_sub(in_flight + free),
+            false => 0,
         };
-        Capacity { free, ahead }
+        let prefetch = prefetch.min(space - free);
+        Capacity { free, prefetch }
     }
 
-    /// Looks, before a transaction is opened for nothing else, whether there is anything to claim.
+    /// Checks whether there is anything to claim, before a transaction is opened for that alone.
     pub(crate) fn finds_work(&mut self, capacity: Capacity) -> Result<bool> {
         if !self.pending.more || !capacity.is_some() {
             return Ok(false);
         }
         let unknown = self.unknown_kinds()?;
-        let (kinds, short) = (self.kind_rooms(), self.short_kinds());
+        let (kinds, short) = (self.kind_capacities(), self.prefetch_kinds());
         let aside = self.aside.parts();
         let request = self.identity.claim_request(&kinds, aside);
         let now_ms = self.store.config.clock.now_ms();
@@ -112,34 +96,53 @@ impl Dispatcher {
             found |= store::has_claimable(conn, &request, now_ms)?;
         }
         if let Some(kinds) = &unknown {
-            found |= store::has_claimable(
-                conn,
-                &ClaimRequest {
-                    kinds,
-                    claim_for: ClaimFor::NoWorker,
-                    jobs: 1,
-                    ..request
-                },
-                now_ms,
-            )?;
+            found |= store::has_claimable(conn, &request.for_no_worker(kinds, 1), now_ms)?;
         }
         self.pending.more = found;
         Ok(found)
     }
 
-    /// The kinds whose jobs are to fail, where that is wanted and something may be claimed.
+    /// The kinds whose jobs are to fail for want of a handler, if anything may be claimed.
     pub(crate) fn unknown_kinds(&mut self) -> Result<Option<Vec<KindCapacity>>> {
-        if self.settings.unknown_kinds == UnknownKinds::Keep || self.phase != Phase::Running {
+        if self.phase != StopPhase::Running {
             return Ok(None);
         }
-        let kinds = crate::store::kind_ids(self.lease.writer.conn()?)?;
-        Ok(Some(
-            kinds
-                .into_iter()
-                .filter(|kind| !self.identity.kinds.contains(kind))
-                .map(KindCapacity::any)
-                .collect(),
-        ))
+        let writer = &mut self.lease.writer;
+        (self.identity).failing_kinds(self.settings.unknown_kinds, || {
+            store::kind_ids(writer.conn()?)
+        })
+    }
+
+    /// Notes whether a handler lacked resources to run.
+    pub(crate) fn heed_resources(&mut self, report: &Report) {
+        let Ending::Returned {
+            outcome: Outcome::OutOfResources { error },
+            ..
+        } = &report.ending
+        else {
+            if let Some((_, began)) = report.attempt.running_on() {
+                self.scarcity.has_run(began);
+            }
+            return;
+        };
+        // The attempt itself is in flight, unless it has lost its job.
+        let running = self.busy_workers().len();
+        let ended = self.pending.tick.finished.len() + 1;
+        let others = running.saturating_sub(ended);
+        if self.scarcity.refused(others, error, clock::instant()) {
+            log::warn!(
+                "{error}: jobs that find too little go back free of charge, and fewer run at a time"
+            );
+            self.pending.tick.short_of = Some(error.clone());
+        }
+    }
+
+    /// Lets more jobs run at a time after some while without refusals.
+    pub(crate) fn relax(&mut self, now: Instant) {
+        if self.scarcity.relax(self.pool.workers(), now) {
+            log::info!("as many jobs as there are workers run again");
+            self.pending.tick.short_of = Some(String::new());
+        }
     }
 }
 
@@ -152,7 +155,17 @@ fn count_kinds<'a>(attempts: impl Iterator<Item = &'a Arc<Attempt>>) -> HashMap<
 }
 
 impl<'a> ClaimRequest<'a> {
-    /// For the free workers any kind, ahead of them only short ones.
+    /// The same for jobs of these kinds that fail instead of running.
+    pub(super) fn for_no_worker(&self, kinds: &'a [KindCapacity], jobs: usize) -> ClaimRequest<'a> {
+        ClaimRequest {
+            kinds,
+            claim_for: ClaimFor::NoWorker,
+            jobs,
+            ..self.clone()
+        }
+    }
+
+    /// A request for the free workers with all kinds, and one for prefetching with short kinds.
     pub(crate) fn both(
         &self,
         capacity: Capacity,
@@ -162,25 +175,26 @@ impl<'a> ClaimRequest<'a> {
             jobs: capacity.free,
             ..self.clone()
         };
-        let ahead = ClaimRequest {
-            jobs: capacity.ahead,
+        let prefetch = ClaimRequest {
+            jobs: capacity.prefetch,
             kinds: short,
             claim_for: ClaimFor::Prefetch,
             ..self.clone()
         };
-        [free, ahead]
+        [free, prefetch]
     }
 }
 
-#[derive(Clone, Copy, Debug)]
+/// How many jobs a runner can take.
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Capacity {
     free: usize,
-    ahead: usize,
+    prefetch: usize,
 }
 
 impl Capacity {
-    /// Whether there is room for anything.
+    /// Whether there is any capacity.
     pub(crate) fn is_some(self) -> bool {
-        self.free + self.ahead > 0
+        self.free + self.prefetch > 0
     }
 }

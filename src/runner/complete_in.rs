@@ -20,9 +20,9 @@ enum Refused {
 }
 
 impl Context {
-    /// Completes the job in the very transaction in which `body` writes its effect to the
-    /// application's own tables in the same file: both are committed, or neither is. However often
-    /// the job is tried and whoever is killed when, the effect happens exactly once.
+    /// Completes the job in the same transaction in which `body` writes its effect to the application's
+    /// own tables in the same file: both are committed, or neither is. However often the job is tried
+    /// and whatever crashes, the effect happens exactly once.
     ///
     /// What `body` returns is the job's result. Return it from the handler as it is:
     ///
@@ -58,11 +58,11 @@ impl Context {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
-    /// What the attempt has logged and reported until then is saved before; what it logs inside is
-    /// saved with the effect, and without it should it fail. After it the job is completed, also where
-    /// somebody has asked to cancel it (a parent is cancelled with its children then, and its own part
-    /// is done): whatever else the handler does or returns, a panic included,
-    /// no longer counts, and its log takes no more.
+    /// Logs and progress of the attempt up to then are saved before; what it logs inside is saved with
+    /// the effect, and without it if the effect fails. Afterwards the job is completed, even if
+    /// somebody has asked to cancel it (a parent is cancelled with its children then, and its own phase
+    /// is done): whatever else the handler does or returns, a panic included, no longer counts, and its
+    /// log takes no more entries.
     ///
     /// # Errors
     /// Nothing was written and the job is not completed: pass the failure on, or try once more.
@@ -77,7 +77,7 @@ impl Context {
         &self,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<T, Failure> {
-        if self.attempt.settled().is_some() {
+        if self.attempt.finished().is_some() {
             return Err(Failure::permanent(
                 "complete_in was called again although it has completed the job",
             ));
@@ -91,7 +91,7 @@ impl Context {
             .write_alone(|tx| self.complete_with(tx, &completing, body));
         match completed {
             Ok((answer, state)) => {
-                self.attempt.set_settled(state);
+                self.attempt.set_finished(state);
                 completing.forget();
                 Ok(answer)
             }
@@ -103,7 +103,7 @@ impl Context {
         }
     }
 
-    /// The job's history has it that what was logged before it completed comes before that.
+    /// Saves earlier log entries first, so that the history has them before the completion.
     fn save_posted(&self) -> crate::Result<()> {
         if self.posted.swap(false, Ordering::SeqCst)
             && let Err(error) = self.queue.store.write(|_| Ok(()))
@@ -114,7 +114,7 @@ impl Context {
         Ok(())
     }
 
-    /// What is written in the one transaction.
+    /// Writes everything in the one transaction.
     fn complete_with<T: Serialize>(
         &self,
         tx: &mut Tx<'_>,
@@ -122,7 +122,7 @@ impl Context {
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, Failure>,
     ) -> Result<(T, State), Refused> {
         let attempt = self.attempt.reference();
-        // It stays so to the end: nobody else writes meanwhile.
+        // It stays held to the end: nobody else writes meanwhile.
         if !attempt.is_held(tx)? {
             return Err(Refused::ClaimLost);
         }
@@ -135,7 +135,7 @@ impl Context {
         self.flush_progress();
         completing.write(tx)?;
         let ended = (&verdict, &*self.spawned());
-        let state = store::finish_attempt_with(tx, &self.attempt.held, ended, &self.measured())?;
+        let state = store::finish_attempt_with(tx, &self.attempt.claim, ended, &self.measured())?;
         Ok((answer, state.ok_or(Refused::ClaimLost)?))
     }
 

@@ -1,15 +1,16 @@
-//! What a handler sees of the world: its job, whether it is to stop, and where to report.
+//! A handler's view: its job, whether it is to stop, and where to report.
 
-use jiff::Timestamp;
 use std::any::TypeId;
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 
 use crate::clock::timestamp;
+use crate::doorbell::Doorbell;
 use crate::error::{Error, Kind};
 use crate::model::attempt::Usage;
 use crate::model::event::{EventKind, Level, LogEntry};
@@ -22,7 +23,7 @@ use crate::runner::handler::{Failure, Registry};
 use crate::store::{Backlog, Posted, Room, Spawned, Tx};
 use crate::{clock, store};
 
-/// Progress is saved at most this often; the last word always is.
+/// Progress is saved at most this often; the last report is always saved.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
 /// A handler's view of its attempt. It lives as long as the handler runs. Scoped threads that the handler
@@ -47,28 +48,44 @@ pub struct Context {
     pub(super) worker: u32,
     progress: Mutex<Throttle>,
     spawned: Mutex<Spawned>,
-    /// Something was posted, and it is not known whether it is written.
+    /// An entry was posted and may not be written yet.
     pub(super) posted: AtomicBool,
     outbox: Mutex<Outbox>,
-    /// Nobody sends from the outbox any more.
+    /// Signalled when no thread sends from the outbox any more.
     sent: Condvar,
 }
 
-/// What was posted and is not sent to the writer yet. One thread sends at a time, so that entries keep
-/// their order, and without the lock, as the writer may have to wait for a transaction of the handler's.
+/// The state that all workers share.
+pub(crate) struct SharedContext {
+    pub(crate) queue: Queue,
+    pub(crate) registry: Mutex<Arc<Registry>>,
+    pub(crate) bell: Arc<Doorbell>,
+}
+
+impl SharedContext {
+    /// The current handlers.
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&registry)
+    }
+}
+
+/// Entries that were posted and not yet sent to the writer. One thread sends at a time, so that entries
+/// keep their order, and without the lock, as the writer may have to wait for a transaction of the
+/// handler.
 #[derive(Default)]
 struct Outbox {
     entries: VecDeque<((Posted, Room), Post)>,
     is_sending: bool,
-    /// [`Context::complete_in`] is under way: what is posted is saved with the effect.
+    /// [`Context::complete_in`] is under way: posted entries are saved in its transaction.
     is_completing: bool,
 }
 
-/// Holds back what is posted until it is dropped.
+/// Holds posted entries back until it is dropped.
 pub(super) struct Completing<'c>(&'c Context);
 
 impl Completing<'_> {
-    /// Writes what was held back.
+    /// Writes the entries held back.
     pub(super) fn write(&self, tx: &mut Tx<'_>) -> crate::Result<()> {
         for (_, post) in &mut lock(&self.0.outbox).entries {
             post(tx)?;
@@ -76,7 +93,7 @@ impl Completing<'_> {
         Ok(())
     }
 
-    /// Forgets what was held back: it is saved, or comes too late.
+    /// Drops the entries held back: they are saved, or too late.
     pub(super) fn forget(&self) {
         lock(&self.0.outbox).entries.clear();
     }
@@ -102,11 +119,7 @@ struct Throttle {
 }
 
 impl Context {
-    pub(crate) fn new(
-        attempt: Arc<Attempt>,
-        shared: &crate::runner::pool::Shared,
-        worker: u32,
-    ) -> Context {
+    pub(crate) fn new(attempt: Arc<Attempt>, shared: &SharedContext, worker: u32) -> Context {
         Context {
             attempt,
             queue: shared.queue.clone(),
@@ -124,14 +137,14 @@ impl Context {
         lock(&self.spawned)
     }
 
-    /// The job's number.
+    /// The job's id.
     pub fn job_id(&self) -> JobId {
         self.attempt.job()
     }
 
-    /// The number of this attempt, from 1. With the job's number it names the attempt for ever.
+    /// The number of this attempt, from 1. With the job's id it identifies the attempt forever.
     pub fn attempt(&self) -> u32 {
-        self.attempt.held.attempt
+        self.attempt.claim.attempt
     }
 
     /// The schedule that enqueued the job.
@@ -185,7 +198,7 @@ impl Context {
         self.attempt.payload.as_deref().unwrap_or("null")
     }
 
-    /// The payload as a type. What does not fit fails the job for good.
+    /// The payload as a type. A payload that does not fit fails the job for good.
     ///
     /// # Errors
     /// The JSON does not fit the type.
@@ -204,15 +217,15 @@ impl Context {
         self.attempt.cancellation.is_cancelled()
     }
 
-    /// How long this attempt may still take; none where it has no timeout.
+    /// How much time this attempt has left; none if it has no timeout.
     pub fn time_left(&self) -> Option<Duration> {
         let (_, began) = self.attempt.running_on()?;
         let timeout = self.attempt.budget.timeout?;
         Some(clock::after(began, timeout).saturating_duration_since(clock::instant()))
     }
 
-    /// Tells how far the job is. Cheap to call often: what comes too fast is held back, and the last
-    /// word is always saved.
+    /// Reports progress. Cheap to call often: updates that come too fast are held back, and the last
+    /// one is always saved.
     pub fn progress(&self, progress: Progress) {
         let now = clock::instant();
         let mut throttle = lock(&self.progress);
@@ -229,7 +242,7 @@ impl Context {
         self.save_progress(progress);
     }
 
-    /// Posts whatever is held back.
+    /// Posts everything held back.
     pub(crate) fn flush(&self) {
         self.flush_progress();
         self.send();
@@ -297,7 +310,7 @@ impl Context {
         &self.queue
     }
 
-    /// Records what the kernel says of the attempt's process.
+    /// Records the kernel's figures for the attempt's process.
     pub fn record_usage(&self, usage: Usage) {
         *self
             .attempt
@@ -306,7 +319,7 @@ impl Context {
             .unwrap_or_else(PoisonError::into_inner) = usage;
     }
 
-    /// Appends a piece of a command's output, for which there is this room.
+    /// Appends a piece of a command's output, with its reserved space.
     #[cfg_attr(
         not(feature = "exec"),
         allow(dead_code, reason = "commands are a feature")
@@ -319,7 +332,7 @@ impl Context {
         }
     }
 
-    /// What waits to be written.
+    /// The entries that wait to be written.
     pub(crate) fn backlog(&self) -> &Arc<Backlog> {
         self.queue.store.writer.backlog()
     }
@@ -330,8 +343,8 @@ impl Context {
         body: impl FnMut(&mut Tx<'_>) -> crate::Result<()> + Send + 'static,
     ) {
         let posted = self.posted_as(what);
-        // Nothing else is written before a transaction of the handler's is over: there is no room to
-        // wait for.
+        // Nothing else is written before a transaction of the handler is over, so waiting for space
+        // would never end.
         let room = match self.queue.store.is_user_code_here() || lock(&self.outbox).is_completing {
             true => Some(self.backlog().room_anyway(bytes)),
             false => self.backlog().room(bytes),
@@ -352,7 +365,8 @@ impl Context {
         }
     }
 
-    /// Sends what is in the outbox, unless another thread does or it has to wait for a transaction.
+    /// Sends the entries of the outbox, unless another thread does or a transaction of the handler is
+    /// open.
     fn send(&self) {
         if self.queue.store.is_user_code_here() {
             return;
@@ -376,7 +390,7 @@ impl Context {
         self.sent.notify_all();
     }
 
-    /// From here on what is posted waits for the end of a completion.
+    /// Holds back what is posted from now on until the end of a completion.
     pub(super) fn begin_completing(&self) -> Completing<'_> {
         let mut outbox = lock(&self.outbox);
         outbox.is_completing = true;

@@ -1,82 +1,61 @@
 //! The dispatcher: the runner's one thread that claims, hands out, takes reports back and writes.
 //!
-//! A turn looks first. With nothing to write it opens no write transaction, or runners would wake
-//! each other for ever. Otherwise everything it has to write is one transaction; what was claimed is
-//! sent after its COMMIT. Then it sleeps until something happens.
+//! Each tick looks first. With nothing to write it opens no write transaction; otherwise runners would
+//! wake each other forever. Everything it has to write goes into one transaction, and claimed jobs are
+//! sent to the workers after its COMMIT. Then the dispatcher sleeps until something happens.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::error::Of;
-use crate::model::batch::Batch;
 use crate::model::id::JobId;
 use crate::model::part::Part;
-use crate::runner::attempt::{Attempt, ClaimedParts, Report};
-use crate::runner::builder::{KindOptions, Pulse, Retention, UnknownKinds, Until};
-use crate::runner::handle::{RunReport, Signals};
-use crate::runner::handler::Registry;
-use crate::runner::liveness::{DeadLock, Observer, OwnLock};
+use crate::model::run_report::RunReport;
+use crate::model::runner_options::Until;
+use crate::runner::attempt::{Attempt, Report};
+use crate::runner::liveness::{DeadLock, LivenessMonitor, OwnLock};
 use crate::runner::pending_work::PendingWork;
 use crate::runner::pool::Pool;
-use crate::runner::prefetch::Pace;
-use crate::runner::registration::Identity;
+use crate::runner::prefetch::RunTimeEstimate;
+use crate::runner::registration::RunnerIdentity;
 use crate::runner::scarcity::Scarcity;
 use crate::runner::set_aside::Aside;
-use crate::runner::shutdown::Phase;
-use crate::runner::tick::{FinishedAttempt, Grouping, PROMOTE, Tick, TickContext, TickResult};
+use crate::runner::settings::Settings;
+use crate::runner::signals::Signals;
+use crate::runner::tick::{
+    FIRE, FinishedAttempt, Grouping, PROMOTE, REPORTS, Tick, TickContext, TickResult,
+};
 use crate::store::{
-    ClaimFor, ClaimRequest, ClaimedJob, FairShares, FileWatch, GROUP, Message, QuotaLimits,
-    RUNNER_CHECKPOINT_PAGES, Schedules, Store, WriterLease,
+    ClaimedJob, FairShares, FileWatch, GROUP, Message, RUNNER_CHECKPOINT_PAGES, Schedules, Store,
+    WriterLease,
 };
 use crate::{Result, clock, store};
 
-/// So many reports are settled in one transaction.
-pub(super) const REPORTS: usize = 4096;
-/// So many schedules fire in one transaction.
-pub(super) const FIRE: usize = 100;
-/// What is due and did not move is looked at again after so long.
+/// Due work that did not move is looked at again after this long.
 const STALLED_MS: i64 = 500;
 
-/// What a runner was told, for all its life.
-pub(crate) struct Settings {
-    pub(crate) queues: Option<Vec<String>>,
-    pub(crate) unknown_kinds: UnknownKinds,
-    pub(crate) until: Until,
-    pub(crate) default_timeout: Option<Duration>,
-    pub(crate) retention: Retention,
-    pub(crate) kinds: HashMap<String, KindOptions>,
-    pub(crate) pulse: Pulse,
-    /// A drain stays while a job of it runs anywhere.
-    pub(crate) batch: Option<Batch>,
-    pub(crate) registry: Arc<Registry>,
-    /// How large queues and the file may become by what schedules enqueue.
-    pub(crate) quota: QuotaLimits,
+/// How far a runner is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StopPhase {
+    /// It claims and runs.
+    Running,
+    /// It claims no more and waits for running jobs until it is told to stop; the whole stop is over by
+    /// `end`.
+    Stopping { until: Instant, end: Instant },
+    /// Running jobs have been told to stop; they are abandoned at `until`.
+    Cancelling { until: Instant, end: Instant },
+    /// Nothing runs any more, and the file says so.
+    Ended,
+    /// Nothing could be saved until the end: the lock is released, and other runners take over what the
+    /// file still lists as in flight here.
+    GaveUp,
 }
 
-impl Settings {
-    /// A job as this runner has claimed it, with the names of its kind and queue.
-    pub(crate) fn attempt(
-        &self,
-        job: ClaimedJob,
-        names: (Arc<str>, Arc<str>),
-        (runner, now): (i64, Instant),
-    ) -> Attempt {
-        let held = job.held(runner);
-        let mut budget = job.budget;
-        let of_kind = self.kinds.get(&*names.0).and_then(|kind| kind.timeout);
-        budget.timeout = budget.timeout.or(of_kind).or(self.default_timeout);
-        let parts = ClaimedParts {
-            kind_id: job.kind,
-            budget,
-            payload: job.payload,
-            stage: job.stage,
-            origin: job.origin,
-            claimed_at: now,
-            begin_by: clock::after(now, self.pulse.begin_within()),
-        };
-        Attempt::new(held, names, parts)
+impl StopPhase {
+    pub(crate) fn is_over(self) -> bool {
+        matches!(self, StopPhase::Ended | StopPhase::GaveUp)
     }
 }
 
@@ -84,28 +63,28 @@ pub(crate) struct Dispatcher {
     pub(crate) store: Arc<Store>,
     pub(crate) lease: WriterLease,
     pub(crate) settings: Settings,
-    pub(crate) identity: Identity,
+    pub(crate) identity: RunnerIdentity,
     pub(crate) folder: PathBuf,
     pub(crate) lock: OwnLock,
     pub(crate) pool: Pool,
     pub(crate) watch: Option<FileWatch>,
     pub(crate) signals: Arc<Signals>,
     pub(crate) in_flight: HashMap<JobId, Arc<Attempt>>,
-    /// Handlers that still run although another runner has taken their jobs over.
-    pub(crate) orphans: Vec<Arc<Attempt>>,
+    /// Handlers that still run although another runner has taken over their jobs.
+    pub(crate) abandoned: Vec<Arc<Attempt>>,
     /// The locks of dead runners, held until their jobs are taken over.
     pub(crate) dead_locks: Vec<(i64, DeadLock)>,
-    pub(crate) pace: Pace,
-    pub(crate) observer: Observer,
-    pub(crate) phase: Phase,
+    pub(crate) run_times: RunTimeEstimate,
+    pub(crate) liveness: LivenessMonitor,
+    pub(crate) phase: StopPhase,
     pub(crate) pending: PendingWork,
-    /// When the held jobs were last looked at for timeouts.
+    /// When the jobs in flight were last checked for timeouts.
     pub(crate) enforced_at: Option<Instant>,
-    /// What the queues have had of this runner.
+    /// What this runner has claimed from each queue.
     pub(crate) shares: FairShares,
-    /// What the data of the file keep from being done.
+    /// Parts of the file that are left alone because their data cannot be read or written.
     pub(crate) aside: Aside,
-    /// What the system has too little of.
+    /// How far the runner limits itself because the system lacks resources.
     pub(crate) scarcity: Scarcity,
 }
 
@@ -114,12 +93,12 @@ impl Dispatcher {
         self.identity.id
     }
 
-    /// Makes turns until the runner has ended.
+    /// Runs ticks until the runner has ended.
     pub(crate) fn run(&mut self) -> Result<RunReport> {
         while !self.phase.is_over() {
-            self.signals.turned(self.store.config.clock.boot_ms());
+            self.signals.ticked(self.store.config.clock.boot_ms());
             self.collect();
-            if let Err(error) = self.take_reload().and_then(|()| self.turn()) {
+            if let Err(error) = self.take_reload().and_then(|()| self.tick()) {
                 self.failed(error)?;
             }
             self.signals.set_running(self.in_flight.len());
@@ -133,25 +112,25 @@ impl Dispatcher {
         Ok(RunReport {
             stats: self.signals.stats(),
             left: self.left()?,
-            set_aside: self.told_aside(),
+            set_aside: self.parts_set_aside(),
         })
     }
 
-    fn turn(&mut self) -> Result<()> {
+    fn tick(&mut self) -> Result<()> {
         let looked = self.look();
         self.enforce();
         let written = looked.and_then(|()| self.write());
-        // Whatever came of it: a runner that can save nothing must hear of a stop, too.
+        // Independent of the result: a runner that can save nothing must still notice a stop.
         let followed = self.follow_phase();
         written.and(followed)
     }
 
-    /// Takes what has come in. Reports first: what a worker wrote before its report is in the inbox
-    /// then, and goes into the same transaction before it.
+    /// Takes reports and commands. Reports first: what a worker wrote before its report is in the inbox
+    /// by then and goes into the same transaction, before the report.
     pub(crate) fn collect(&mut self) {
         let room = REPORTS.saturating_sub(self.pending.tick.finished.len());
         let reports: Vec<Report> = self.pool.reports().try_iter().take(room).collect();
-        // Counted after the reports were taken: whatever their workers wrote is among these.
+        // Counted after the reports were taken: everything that their workers wrote is included.
         let owed = match reports.is_empty() {
             true => 0,
             false => self.lease.outbox.len(),
@@ -159,21 +138,22 @@ impl Dispatcher {
         for report in reports {
             self.judge(report);
         }
-        let room = self.room_for_commands().max(owed);
+        let room = self.command_capacity().max(owed);
         for message in self.lease.outbox.try_iter().take(room) {
             match message {
                 Message::Write(command) => self.pending.commands.push(command),
-                // Only an idle writer's thread is ever asked to; the asker sees its channel closed.
+                // Only the thread of an idle writer is asked to hand over; the sender sees its channel
+                // closed.
                 Message::HandOver(_) => {}
             }
         }
         self.pending.more |= !self.pending.commands.is_empty();
     }
 
-    /// How many more commands are taken from the inbox: as many as go into the next transaction. While
-    /// nothing can be written all of them are, or workers would wait for room in the inbox and could not
-    /// be told to stop; what may wait is bounded by the backlog.
-    pub(crate) fn room_for_commands(&self) -> usize {
+    /// How many more commands to take from the inbox: as many as fit into the next transaction. While
+    /// nothing can be written, all are taken: otherwise workers would wait for space in the inbox and
+    /// could not be told to stop. The backlog bounds what may wait.
+    pub(crate) fn command_capacity(&self) -> usize {
         match self.pending.failures {
             0 => GROUP.saturating_sub(self.pending.commands.len()),
             _ => GROUP,
@@ -182,32 +162,32 @@ impl Dispatcher {
 
     fn judge(&mut self, report: Report) {
         let attempt = &report.attempt;
-        self.pace.saw(attempt.kind_id, report.took);
-        if let Some(state) = attempt.settled() {
+        self.run_times.saw(attempt.kind_id, report.took);
+        if let Some(state) = attempt.finished() {
             return self.let_go(attempt, state);
         }
         self.heed_resources(&report);
         if self.holds(attempt) {
-            let settlement = FinishedAttempt::of(report, fastrand::f64());
-            self.pending.tick.finished.push(settlement);
+            let finished = FinishedAttempt::of(report, fastrand::f64());
+            self.pending.tick.finished.push(finished);
         } else {
-            self.orphans.retain(|orphan| !Arc::ptr_eq(orphan, attempt));
+            self.abandoned.retain(|other| !Arc::ptr_eq(other, attempt));
             log::warn!(
                 "job {}: attempt {} reported after it had lost the job; dropped",
                 attempt.job(),
-                attempt.held.attempt
+                attempt.claim.attempt
             );
         }
     }
 
-    /// Whether the attempt is the one that this runner holds the job with.
+    /// Whether the job is in flight with this very attempt.
     pub(crate) fn holds(&self, attempt: &Attempt) -> bool {
         self.in_flight
             .get(&attempt.job())
-            .is_some_and(|held| held.held.attempt == attempt.held.attempt)
+            .is_some_and(|current| current.claim.attempt == attempt.claim.attempt)
     }
 
-    /// Looks whether others have changed anything, without a transaction.
+    /// Checks without a transaction whether other processes have changed anything.
     fn look(&mut self) -> Result<()> {
         self.store.file.check_lately()?;
         if self.pending.reconcile {
@@ -229,7 +209,7 @@ impl Dispatcher {
                 if let Some(attempt) = self
                     .in_flight
                     .get(&job)
-                    .filter(|attempt| attempt.held.attempt == number)
+                    .filter(|attempt| attempt.claim.attempt == number)
                 {
                     attempt
                         .cancellation
@@ -240,7 +220,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Writes the turn, where there is something to write, and hands out what it claimed.
+    /// Writes the tick, if there is anything to write, and hands out the claimed jobs.
     fn write(&mut self) -> Result<()> {
         let now = clock::instant();
         if self
@@ -258,7 +238,7 @@ impl Dispatcher {
             return Ok(());
         }
         self.write_piled_up()?;
-        let (kinds, short) = (self.kind_rooms(), self.short_kinds());
+        let (kinds, short) = (self.kind_capacities(), self.prefetch_kinds());
         let unknown = self.unknown_kinds()?;
         let aside = self.aside.parts().clone();
         let request = self.identity.claim_request(&kinds, &aside);
@@ -278,12 +258,9 @@ impl Dispatcher {
             quota: self.settings.quota,
             requests: &requests,
             shares: &self.shares,
-            fail_kinds: unknown.as_deref().map(|kinds| ClaimRequest {
-                kinds,
-                claim_for: ClaimFor::NoWorker,
-                jobs: REPORTS,
-                ..request.clone()
-            }),
+            fail_kinds: unknown
+                .as_deref()
+                .map(|kinds| request.for_no_worker(kinds, REPORTS)),
         };
         let mut tick = std::mem::take(&mut self.pending.tick);
         tick.heartbeat = heartbeat;
@@ -298,15 +275,14 @@ impl Dispatcher {
                 return Err(error);
             }
         };
-        // Without free capacity it did not look for work, so there may be some.
+        // Without free capacity the dispatcher did not look for work, so there may be some.
         written.more |= !capacity.is_some();
         self.follow(tick, written)?;
         self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
         Ok(())
     }
 
-    /// What has piled up while nothing could be written goes first, in groups, so that nobody else waits
-    /// long for the lock.
+    /// Writes accumulated commands first, in groups, so that no other process waits long for the lock.
     fn write_piled_up(&mut self) -> Result<()> {
         while self.pending.commands.len() > GROUP {
             let rest = self.pending.commands.split_off(GROUP);
@@ -318,7 +294,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// One that drains is to come to an end.
+    /// A draining runner fires no schedules: it has to come to an end.
     fn schedules(&self) -> Schedules {
         match self.settings.until {
             Until::Drained => Schedules::Leave,
@@ -326,7 +302,7 @@ impl Dispatcher {
         }
     }
 
-    /// Whether the time of a job or a schedule has come, as far as is known.
+    /// Whether a job or a schedule is due, as far as is known.
     pub(crate) fn is_due(&self) -> bool {
         let now_ms = self.store.config.clock.now_ms();
         self.pending
@@ -334,10 +310,10 @@ impl Dispatcher {
             .is_some_and(|due_ms| due_ms <= now_ms)
     }
 
-    /// What follows from a committed tick.
+    /// Applies the results of a committed tick.
     fn follow(&mut self, tick: Tick, mut written: TickResult) -> Result<()> {
         log::debug!(
-            "tick written: {} finished, {} given back, {} claimed, {} held",
+            "tick written: {} finished, {} given back, {} claimed, {} in flight",
             tick.finished.len(),
             tick.returns.len(),
             written.claimed.len(),
@@ -347,8 +323,8 @@ impl Dispatcher {
         self.pending.kept_of.clear();
         self.store.writer.backlog().set_stuck(false);
         if self.pending.had_commands || written.asked_to_stop {
-            // A command of this process, or a rule, may have changed what is looked at, and its own
-            // commits do not move the version.
+            // A command of this process, or a rule, may have changed what `look` reads; commits of this
+            // connection do not change the version.
             self.pending.version = None;
         }
         self.pending.not_before = None;
@@ -366,8 +342,9 @@ impl Dispatcher {
             self.shares = shares;
         }
         if tick.heartbeat {
-            self.pending.next_heartbeat = clock::after(clock::instant(), self.settings.pulse.every);
-            self.observer.beaten();
+            self.pending.next_heartbeat =
+                clock::after(clock::instant(), self.settings.heartbeat.every);
+            self.liveness.heartbeat_written();
         }
         self.hand_out(written.claimed)?;
         if !written.alive {
@@ -376,8 +353,8 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// When something is due next. What is due and does not move is looked at again a little later:
-    /// it is set aside, or its index does not agree with its row.
+    /// When something is due next. Due work that does not move is looked at again a little later: it is
+    /// set aside, or its index does not agree with its row.
     fn not_stalled(&self, written: &TickResult) -> Option<i64> {
         let now_ms = self.store.config.clock.now_ms();
         let is_stalled = |due_ms: &i64| *due_ms <= now_ms && written.saw_due && !written.has_moved;
@@ -387,7 +364,7 @@ impl Dispatcher {
         }
     }
 
-    /// Sends what was claimed to the workers.
+    /// Sends the claimed jobs to the workers.
     fn hand_out(&mut self, claimed: Vec<ClaimedJob>) -> Result<()> {
         let now = clock::instant();
         for job in claimed {

@@ -1,26 +1,26 @@
-//! What this runner holds: ending what takes too long, taking back what has not begun.
+//! The jobs in flight: ending those that take too long, taking back those that have not begun.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::model::outcome::{CancelReason, Ending, judge};
+use crate::model::run_report::RunStats;
 use crate::model::state::State;
 use crate::runner::attempt::Attempt;
 use crate::runner::dispatcher::Dispatcher;
-use crate::runner::handle::RunStats;
 use crate::runner::tick::FinishedAttempt;
 use crate::store::{AttemptMeasures, SAFETY_POLL};
 
-/// What has sat in the channel for this long goes back, for runners that are free.
+/// A job that has waited in the channel for this long goes back, for runners that are free.
 const STALE: Duration = Duration::from_secs(1);
-/// With a thousand jobs in the channel a look at each costs as much as a small transaction.
+/// With a thousand jobs in the channel, checking each costs as much as a small transaction.
 pub(crate) const ENFORCE_EVERY: Duration = Duration::from_millis(5);
-/// A job that still runs after this long has its worker noted in the file.
+/// A job that still runs after this long has its worker recorded in the file.
 const NOTE_WORKER_AFTER: Duration = Duration::from_millis(100);
 
 impl Dispatcher {
-    /// Looks at what this runner holds: ends what takes too long, takes back what has not begun.
+    /// Checks the jobs in flight: ends those that take too long, takes back those that have not begun.
     pub(crate) fn enforce(&mut self) {
         let now = clock::instant();
         if self
@@ -42,7 +42,7 @@ impl Dispatcher {
             {
                 attempt.cancellation.cancel(CancelReason::Timeout);
             }
-            if attempt.is_past_grace(now, self.settings.pulse.grace) {
+            if attempt.is_past_grace(now, self.settings.grace) {
                 hung.push((Arc::clone(attempt), worker));
             }
             let long = now.duration_since(began) >= NOTE_WORKER_AFTER;
@@ -56,11 +56,11 @@ impl Dispatcher {
         for (attempt, worker) in hung {
             self.abandon(&attempt, worker);
         }
-        self.free_orphans_slots(now);
+        self.free_abandoned_slots(now);
         self.withdraw_unbegun(STALE);
     }
 
-    /// Takes back what has waited in the channel for at least `waited`.
+    /// Takes back jobs that have waited in the channel for at least `waited`.
     pub(crate) fn withdraw_unbegun(&mut self, waited: Duration) {
         let now = clock::instant();
         let stale: Vec<Arc<Attempt>> = self
@@ -73,38 +73,42 @@ impl Dispatcher {
             .cloned()
             .collect();
         for attempt in stale {
-            self.pace.stalled();
+            self.run_times.stalled();
             self.in_flight.remove(&attempt.job());
             self.pending.tick.returns.push(attempt);
         }
     }
 
-    /// A handler was told to stop and did not: its slot goes to a fresh thread, its job on its way.
+    /// Abandons a handler that ignored cancellation: replaces its thread and finishes its attempt.
     fn abandon(&mut self, attempt: &Arc<Attempt>, worker: u32) {
         if self
             .pending
             .tick
             .finished
             .iter()
-            .any(|settlement| Arc::ptr_eq(&settlement.attempt, attempt))
+            .any(|finished| Arc::ptr_eq(&finished.attempt, attempt))
         {
             return;
         }
-        let Some(told) = attempt.cancellation.reason() else {
+        let Some(reason) = attempt.cancellation.reason() else {
             return;
         };
         log::error!(
-            "job {} does not stop although it was told to ({told:?}); worker {worker} goes on with a fresh thread",
+            "job {} does not stop although it was told to ({reason:?}); worker {worker} goes on with a fresh thread",
             attempt.job()
         );
         self.pool.replace(worker);
-        if let Some(state) = attempt.settled() {
+        if let Some(state) = attempt.finished() {
             return self.let_go(attempt, state);
         }
         let took = attempt
             .running_on()
             .map(|(_, began)| clock::instant().duration_since(began));
-        let verdict = judge(Ending::Abandoned { told }, &attempt.budget, fastrand::f64());
+        let verdict = judge(
+            Ending::Abandoned { reason },
+            &attempt.budget,
+            fastrand::f64(),
+        );
         let measured = AttemptMeasures {
             worker: Some(worker),
             took,
@@ -118,31 +122,32 @@ impl Dispatcher {
         });
     }
 
-    /// Frees the slot of an attempt whose handler has settled it: there is nothing to write.
+    /// Frees the slot of an attempt whose handler has finished it: there is nothing to write.
     pub(crate) fn let_go(&mut self, attempt: &Arc<Attempt>, state: State) {
-        self.orphans.retain(|orphan| !Arc::ptr_eq(orphan, attempt));
+        self.abandoned.retain(|other| !Arc::ptr_eq(other, attempt));
         if !self.holds(attempt) {
             return;
         }
         self.in_flight.remove(&attempt.job());
-        // It may have been given up just before.
+        // The attempt may have been abandoned just before.
         self.pending
             .tick
             .finished
-            .retain(|settlement| !Arc::ptr_eq(&settlement.attempt, attempt));
+            .retain(|finished| !Arc::ptr_eq(&finished.attempt, attempt));
         let mut stats = RunStats::default();
         stats.count(state);
         self.signals.add(&stats);
     }
 
-    /// Handlers whose jobs are others' now have their grace time as well.
-    fn free_orphans_slots(&mut self, now: Instant) {
-        let grace = self.settings.pulse.grace;
-        for orphan in self
-            .orphans
-            .extract_if(.., |orphan| orphan.is_past_grace(now, grace))
+    /// Replaces the threads of handlers that lost their jobs and ignored cancellation for the grace
+    /// time.
+    fn free_abandoned_slots(&mut self, now: Instant) {
+        let grace = self.settings.grace;
+        for other in self
+            .abandoned
+            .extract_if(.., |other| other.is_past_grace(now, grace))
         {
-            if let Some((worker, _)) = orphan.running_on() {
+            if let Some((worker, _)) = other.running_on() {
                 self.pool.replace(worker);
             }
         }
@@ -165,25 +170,25 @@ impl Dispatcher {
 
     /// The workers whose handlers still run.
     pub(crate) fn busy_workers(&self) -> Vec<u32> {
-        let running = self.in_flight.values().chain(&self.orphans);
+        let running = self.in_flight.values().chain(&self.abandoned);
         running
             .filter_map(|attempt| attempt.running_on())
             .map(|(worker, _)| worker)
             .collect()
     }
 
-    /// When an attempt needs to be looked at next.
+    /// When an attempt needs to be checked next.
     pub(crate) fn next_moment(&self, attempt: &Attempt, now: Instant) -> Instant {
         let Some((_, began)) = attempt.running_on() else {
-            // It may begin at any moment, and its time counts from then.
+            // It may begin at any moment, and its timeout counts from then.
             let soonest = attempt
                 .budget
                 .timeout
                 .map_or(STALE, |timeout| timeout.min(STALE));
             return (attempt.claimed_at + STALE).min(now + soonest);
         };
-        if let Some(told_at) = attempt.cancellation.told_at() {
-            return clock::after(told_at, self.settings.pulse.grace);
+        if let Some(cancelled_at) = attempt.cancellation.cancelled_at() {
+            return clock::after(cancelled_at, self.settings.grace);
         }
         let never = now + SAFETY_POLL;
         let noted = if attempt.is_noted() {

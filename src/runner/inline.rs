@@ -1,8 +1,8 @@
-//! Working off what is due in the calling thread: a runner without threads of its own.
+//! Runs what is due in the calling thread: a runner without threads of its own.
 //!
-//! It writes through the queue's writer and holds no writer while a handler runs, so that handlers may
-//! enqueue through the same queue. Where it cannot go on it lets go of its lock and leaves its row:
-//! whoever looks next takes over what the file says is held here, as from a runner that was killed.
+//! It writes through the queue's writer and does not hold the writer while a handler runs, so that
+//! handlers may enqueue through the same queue. If it cannot go on, it releases its lock and leaves its
+//! row: the next active runner takes over its jobs, as from a runner that was killed.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -12,53 +12,55 @@ use crate::model::id::JobId;
 use crate::model::outcome::Verdict;
 use crate::model::part::Parts;
 use crate::model::remedy::Remedy;
+use crate::model::run_report::RunStats;
 use crate::runner::attempt::{Attempt, Report};
-use crate::runner::builder::{RunnerBuilder, UnknownKinds};
-use crate::runner::dispatcher::{FIRE, REPORTS, Settings};
-use crate::runner::handle::RunStats;
+use crate::runner::builder::RunnerBuilder;
+use crate::runner::context::SharedContext;
 use crate::runner::liveness::{DeadLock, OwnLock};
 use crate::runner::maintenance::find_dead;
-use crate::runner::pool::Shared;
-use crate::runner::registration::Identity;
+use crate::runner::registration::RunnerIdentity;
 use crate::runner::set_aside::{Aside, Judgement};
+use crate::runner::settings::Settings;
 use crate::runner::shutdown::write_end;
-use crate::runner::tick::{FinishedAttempt, Grouping, Lost, PROMOTE, Tick, TickContext};
+use crate::runner::tick::{
+    FIRE, FinishedAttempt, Grouping, Lost, PROMOTE, REPORTS, Tick, TickContext,
+};
 use crate::runner::{pool, registration};
 use crate::store::{
-    Beats, ClaimFor, ClaimRequest, ClaimedJob, FairShares, KindCapacity, Names, PrunePass,
-    Schedules, Store, Tx,
+    ClaimRequest, ClaimedJob, FairShares, HeartbeatMode, Names, PrunePass, Schedules, Store, Tx,
 };
 use crate::{Error, Result, clock, store};
 
-/// More runs than there are live jobs at the start, and this many, are taken for an endless chain.
+/// A run is taken for an endless chain after as many jobs as were live at the start, and this many
+/// more.
 const SPARE_RUNS: u64 = 100_000;
 /// The one worker is the calling thread.
 const WORKER: u32 = 1;
 
-/// What bounds a run, and where its chance comes from.
+/// The bounds of a run, and its source of randomness.
 #[derive(Clone, Copy)]
 pub(crate) struct InlineBounds {
-    /// So many runs beyond the live jobs at the start.
+    /// Maximum number of runs beyond the jobs that were live at the start.
     pub(crate) spare_runs: u64,
-    /// A number in `0.0..1.0` for the jitter of each retry.
+    /// Returns a number in `0.0..1.0` for the jitter of each retry.
     pub(crate) chance: fn() -> f64,
 }
 
 impl RunnerBuilder {
-    /// Runs everything that is due now in the calling thread, and returns when nothing is left that
-    /// is due: what handlers enqueue meanwhile runs too, unless it is for later, and so do retries
-    /// without a wait. Takes over from runners that were killed, and removes old jobs at the end.
+    /// Runs all due jobs in the calling thread and returns when none is left. Jobs that handlers
+    /// enqueue meanwhile run too, unless they are for later, and so do retries without a delay. It
+    /// takes over from runners that were killed, and removes old jobs at the end.
     ///
-    /// For a program that is started by cron or a systemd timer, works off what there is and exits,
-    /// and for tests, where nothing runs behind one's back: see [`testing`](crate::testing). It may
-    /// be called while other runners work on the file, and from inside a handler.
+    /// Use it in a program that cron or a systemd timer starts, and in tests, where nothing should run
+    /// in the background: see [`testing`](crate::testing). It may be called while other runners use the
+    /// file, and from inside a handler.
     ///
-    /// Each job is a transaction of its own here, and a wait is not waited for: for a long backlog, or
+    /// Each job is a transaction of its own here, and delays are not waited for: for a long backlog, or
     /// to see retries through, start a runner [until it is drained](crate::Until::Drained).
     ///
-    /// There is one worker, whatever [`workers`](RunnerBuilder::workers) says, and while a handler
-    /// runs nobody looks after it: it is not told of its timeout or that somebody wants it
-    /// cancelled. For jobs that must be stopped, [start](RunnerBuilder::start) a runner.
+    /// There is one worker, whatever [`workers`](RunnerBuilder::workers) says, and nothing supervises a
+    /// running handler: it does not learn of its timeout or of a request to cancel it. For jobs that must
+    /// be stopped, [start](RunnerBuilder::start) a runner.
     ///
     /// ```
     /// # use jobq::{Failure, NewJob, Outcome, Queue};
@@ -76,9 +78,9 @@ impl RunnerBuilder {
     ///
     /// # Errors
     /// A setting is not usable, the file is read-only or cannot be written, or jobs follow each other
-    /// without an end: more have run than were live at the start and a hundred thousand more. What
-    /// has run until then is saved; a job whose outcome could not be is taken over by whoever looks
-    /// next, as from a runner that was killed.
+    /// without an end: as many jobs have run as were live at the start and a hundred thousand more.
+    /// What has run until then is saved; a job whose outcome could not be saved is taken over by the
+    /// next active runner, as from a runner that was killed.
     pub fn run_due(self) -> Result<RunStats> {
         let usual = InlineBounds {
             spare_runs: SPARE_RUNS,
@@ -88,17 +90,17 @@ impl RunnerBuilder {
     }
 }
 
-/// [`RunnerBuilder::run_due`] within bounds of the caller's.
+/// Runs [`RunnerBuilder::run_due`] within the given bounds.
 pub(crate) fn run_due(builder: RunnerBuilder, bounds: InlineBounds) -> Result<RunStats> {
     let mut inline = Inline::register(builder, bounds.chance)?;
     let most = store::counts(&*inline.store.reader()?)?.live() + bounds.spare_runs;
     let is_endless = inline.work_off(most)?;
-    // By a clock that has just been set nothing is old.
+    // After the clock was set, the age of jobs is not known.
     let (clock, every) = (&inline.store.config.clock, inline.settings.retention.every);
     if !store::clock_was_set_within(&*inline.store.reader()?, clock, every)? {
         inline.prune()?;
     }
-    let first_aside = inline.aside.told().iter().next();
+    let first_aside = inline.aside.reasons().iter().next();
     let first_aside = first_aside.map(|(part, why)| format!("{part} was set aside: {why}"));
     let stats = inline.end()?;
     if is_endless {
@@ -117,12 +119,12 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: InlineBounds) -> Result<Ru
 pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -> Result<()> {
     let mut inline = Inline::register(builder, chance)?;
     let claimed = loop {
-        let turned = inline.write(Step {
+        let written = inline.write(Step {
             claim: Claim::This(job),
             ..Step::default()
         })?;
-        if !turned.late_left {
-            break turned.claimed;
+        if !written.late_left {
+            break written.claimed;
         }
     };
     let is_claimed = claimed.is_some();
@@ -146,13 +148,13 @@ pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -
 struct Inline {
     store: Arc<Store>,
     settings: Arc<Settings>,
-    identity: Arc<Identity>,
+    identity: Arc<RunnerIdentity>,
     lock: OwnLock,
-    shared: Shared,
+    shared: SharedContext,
     chance: fn() -> f64,
     stats: RunStats,
     shares: FairShares,
-    /// What the data of the file keep from being done.
+    /// Parts of the file that are left alone because their data cannot be read or written.
     aside: Aside,
 }
 
@@ -161,15 +163,15 @@ impl Inline {
         builder.check()?;
         let queue = builder.queue.clone();
         let store = Arc::clone(&queue.store);
-        let settings = Arc::new(Settings::of(builder));
+        let settings = Arc::new(builder.settings());
         let lock = OwnLock::default();
         let folder = store.runners_folder();
         let identity = registration::register_by((&folder, &lock), |name| {
-            let row = registration::registration(name, &settings, (1, Beats::Never));
+            let row = registration::registration(name, &settings, (1, HeartbeatMode::None));
             let limits = settings.kind_limits();
             store.write(move |tx| registration::insert(tx, &row, &limits))
         })?;
-        let shared = Shared {
+        let shared = SharedContext {
             queue,
             registry: Mutex::new(Arc::clone(&settings.registry)),
             bell: store.writer.bell(),
@@ -187,7 +189,8 @@ impl Inline {
         })
     }
 
-    /// Runs one job after the other until none is due, or `most` have run; whether there were more.
+    /// Runs one job after the other until none is due, or `most` have run; returns whether there were
+    /// more.
     fn work_off(&mut self, most: u64) -> Result<bool> {
         let (lost, locks) = self.find_dead()?;
         let tick = Tick {
@@ -199,18 +202,18 @@ impl Inline {
         let mut step = Step { tick, claim };
         let (mut runs, mut is_short) = (0, false);
         loop {
-            let turned = self.write(step)?;
-            step = match turned.claimed {
+            let written = self.write(step)?;
+            step = match written.claimed {
                 Some(attempt) => {
                     runs += 1;
                     let finished = self.run(attempt);
                     is_short = matches!(finished.verdict, Verdict::GiveBack { .. });
                     Step::of(Tick::of(finished))
                 }
-                None if turned.more => Step::default(),
+                None if written.more => Step::default(),
                 None => break,
             };
-            // Where the system has too little for one job now, it has for none.
+            // If the system lacks the resources for one job, it lacks them for all.
             if runs < most && !is_short {
                 step.claim = Claim::Next;
             } else if step.tick.finished.is_empty() {
@@ -223,7 +226,7 @@ impl Inline {
         if runs < most {
             return Ok(false);
         }
-        let kinds = any_of(&self.identity.kinds);
+        let kinds = self.identity.any_of_its_kinds();
         let request = ClaimRequest {
             jobs: 1,
             ..self.identity.claim_request(&kinds, self.aside.parts())
@@ -235,15 +238,15 @@ impl Inline {
         )
     }
 
-    /// The runners that are gone, with their locks: held until their jobs are taken over.
+    /// Finds the dead runners, with their locks: held until their jobs are taken over.
     fn find_dead(&self) -> Result<(Vec<Lost>, Vec<DeadLock>)> {
         let conn = self.store.reader()?;
         let mut others = store::alive_runners(&conn)?;
         others.retain(|runner| runner.id != self.identity.id);
         let mut found = Vec::new();
         for runner in &others {
-            let held = || store::attempts_of_runner(&conn, runner.id);
-            found.extend(find_dead(&self.store, runner, held)?);
+            let attempts = || store::attempts_of_runner(&conn, runner.id);
+            found.extend(find_dead(&self.store, runner, attempts)?);
         }
         Ok(found.into_iter().unzip())
     }
@@ -282,19 +285,19 @@ impl Inline {
         Ok(())
     }
 
-    /// Writes a step, and once more with care where its outcome could not be saved.
-    fn write(&mut self, step: Step) -> Result<Turned> {
+    /// Writes a step; once more one by one if its outcome could not be saved.
+    fn write(&mut self, step: Step) -> Result<StepResult> {
         let step = Arc::new(step);
-        let mut turned = self.transact(&step, Grouping::Together);
-        if let Err(error) = &turned
+        let mut written = self.transact(&step, Grouping::Together);
+        if let Err(error) = &written
             && !step.tick.finished.is_empty()
             && !error.is_unknown_outcome()
         {
             log::error!("a tick could not be saved, trying again: {error}");
-            turned = self.transact(&step, Grouping::OneByOne);
+            written = self.transact(&step, Grouping::OneByOne);
         }
-        // What the data keep from being done is left out, and the rest goes on.
-        while let Err(error) = &turned
+        // Parts whose data cannot be read or written are left alone, and the rest goes on.
+        while let Err(error) = &written
             && error.blames_data()
         {
             match self.aside.failed(error, clock::instant()) {
@@ -308,14 +311,14 @@ impl Inline {
                 }
                 Judgement::Unclear | Judgement::Hopeless => break,
             }
-            turned = self.transact(&step, Grouping::OneByOne);
+            written = self.transact(&step, Grouping::OneByOne);
         }
-        let mut turned = turned?;
-        if let Some(shares) = turned.shares.take() {
+        let mut written = written?;
+        if let Some(shares) = written.shares.take() {
             self.shares = shares;
         }
-        self.stats.add(&turned.stats);
-        if !turned.is_alive {
+        self.stats.add(&written.stats);
+        if !written.is_alive {
             if let Some(lock) = self.lock.change(None) {
                 lock.remove();
             }
@@ -324,10 +327,10 @@ impl Inline {
                 self.identity.id
             )));
         }
-        Ok(turned)
+        Ok(written)
     }
 
-    fn transact(&self, step: &Arc<Step>, grouping: Grouping) -> Result<Turned> {
+    fn transact(&self, step: &Arc<Step>, grouping: Grouping) -> Result<StepResult> {
         let (step, shares) = (Arc::clone(step), self.shares.clone());
         let aside = self.aside.parts().clone();
         let (settings, identity) = (Arc::clone(&self.settings), Arc::clone(&self.identity));
@@ -355,7 +358,7 @@ impl Inline {
     }
 }
 
-/// What is claimed at the end of a step.
+/// What to claim at the end of a step.
 #[derive(Clone, Copy, Default)]
 enum Claim {
     #[default]
@@ -372,22 +375,22 @@ struct Step {
     claim: Claim,
 }
 
-/// Whose step it is, and when.
+/// The runner that a step is for, and its conditions.
 struct Place<'a> {
     database: &'a Path,
     settings: &'a Settings,
-    identity: &'a Identity,
+    identity: &'a RunnerIdentity,
     shares: &'a FairShares,
     aside: &'a Parts,
 }
 
-/// What a step has written.
-struct Turned {
+/// The result of a step.
+struct StepResult {
     claimed: Option<Arc<Attempt>>,
     stats: RunStats,
     prune_left: Option<PrunePass>,
     shares: Option<FairShares>,
-    /// As in [`Written`](crate::runner::tick::TickResult).
+    /// As in [`TickResult`](crate::runner::tick::TickResult).
     late_left: bool,
     /// More is due than one step takes, and this one has moved some of it.
     more: bool,
@@ -402,14 +405,19 @@ impl Step {
         }
     }
 
-    fn write(&self, tx: &mut Tx<'_>, place: &Place<'_>, grouping: Grouping) -> Result<Turned> {
-        // There is one at a time: the limit of a kind leaves room for it.
-        let kinds = any_of(&place.identity.kinds);
+    fn write(&self, tx: &mut Tx<'_>, place: &Place<'_>, grouping: Grouping) -> Result<StepResult> {
+        // Only one job runs at a time, so the limit of a kind always permits it.
+        let kinds = place.identity.any_of_its_kinds();
         let request = ClaimRequest {
             jobs: usize::from(matches!(self.claim, Claim::Next)),
             ..place.identity.claim_request(&kinds, place.aside)
         };
-        let unknown = self.unknown_kinds(tx, place)?;
+        let unknown = match self.claim {
+            Claim::Next => place
+                .identity
+                .failing_kinds(place.settings.unknown_kinds, || store::kind_ids(tx.conn))?,
+            Claim::Nothing | Claim::This(_) => None,
+        };
         let context = TickContext {
             database: place.database,
             runner: place.identity.id,
@@ -421,12 +429,9 @@ impl Step {
             quota: place.settings.quota,
             requests: std::slice::from_ref(&request),
             shares: place.shares,
-            fail_kinds: unknown.as_deref().map(|kinds| ClaimRequest {
-                kinds,
-                claim_for: ClaimFor::NoWorker,
-                jobs: REPORTS,
-                ..request.clone()
-            }),
+            fail_kinds: unknown
+                .as_deref()
+                .map(|kinds| request.for_no_worker(kinds, REPORTS)),
         };
         let mut written = self.tick.write(tx, &context)?;
         let stats = written.stats(&self.tick.finished);
@@ -440,7 +445,7 @@ impl Step {
         let is_due = written
             .next_due_ms
             .is_some_and(|due_ms| due_ms <= tx.now_ms);
-        Ok(Turned {
+        Ok(StepResult {
             claimed,
             stats,
             prune_left: written.pruned.next,
@@ -450,21 +455,6 @@ impl Step {
             is_alive: written.alive,
         })
     }
-
-    /// The kinds whose jobs are to fail, where that is wanted.
-    fn unknown_kinds(&self, tx: &Tx<'_>, place: &Place<'_>) -> Result<Option<Vec<KindCapacity>>> {
-        if place.settings.unknown_kinds == UnknownKinds::Keep || !matches!(self.claim, Claim::Next)
-        {
-            return Ok(None);
-        }
-        let mut kinds = store::kind_ids(tx.conn)?;
-        kinds.retain(|kind| !place.identity.kinds.contains(kind));
-        Ok(Some(any_of(&kinds)))
-    }
-}
-
-fn any_of(kinds: &[i64]) -> Vec<KindCapacity> {
-    kinds.iter().copied().map(KindCapacity::any).collect()
 }
 
 fn attempt(tx: &mut Tx<'_>, place: &Place<'_>, job: ClaimedJob) -> Result<Arc<Attempt>> {

@@ -22,7 +22,7 @@ pub(crate) const DATABASE_VARIABLE: &str = "JOBQ_DB";
 pub(crate) enum Leftover {
     /// There was nothing that is surely the attempt's.
     Nothing,
-    /// There was something, and it is gone.
+    /// There was something, and it has ended.
     Ended,
     /// There is something that could not be ended in time.
     Survives,
@@ -72,8 +72,8 @@ impl Attempts {
         Some(Attempts::of(database, vec![attempt], None))
     }
 
-    /// Kills what is left of them, after their runner is gone: nobody can wait for it any more, and
-    /// their jobs are about to run anew. Waits up to a second until it is gone.
+    /// Kills what is left of them, after their runner died: nobody can wait for it any more, and
+    /// their jobs are about to run anew. Waits up to a second for its end.
     ///
     /// A process is touched only where its own environment says that it belongs to one of them, and
     /// what such a process has started.
@@ -123,8 +123,7 @@ impl Remains {
 mod portable {
     use rustix::process::{Signal, kill_process_group, test_kill_process_group};
 
-    use super::Leftover;
-    use super::Remains;
+    use super::{Leftover, Remains};
 
     impl Remains {
         /// Whether nothing of it is alive: zombies get no signals here.
@@ -163,18 +162,12 @@ mod linux {
     use rustix::io::Errno;
     use rustix::process::{Pid, Signal, kill_process_group};
 
-    use super::ATTEMPT_VARIABLE;
-    use super::Attempts;
-    use super::DATABASE_VARIABLE;
-    use super::JOB_VARIABLE;
-    use super::Leftover;
-    use super::OBEYED_WITHIN;
-    use super::Remains;
+    use super::{
+        ATTEMPT_VARIABLE, Attempts, DATABASE_VARIABLE, JOB_VARIABLE, Leftover, OBEYED_WITHIN,
+        Remains,
+    };
     use crate::clock;
-    use crate::runner::processes::Identity;
-    use crate::runner::processes::Process;
-    use crate::runner::processes::living;
-    use crate::runner::processes::own_pid;
+    use crate::runner::processes::{Process, ProcessIdentity, living, own_pid};
 
     /// The time between two looks whether SIGKILL has been obeyed.
     const LOOK_EVERY: Timespec = Timespec {
@@ -185,18 +178,18 @@ mod linux {
     /// What is known from earlier looks.
     #[derive(Debug, Default)]
     pub(crate) struct Found {
-        /// Once found, always the attempt's: its parent may be gone the next time.
-        members: HashSet<Identity>,
+        /// Once found, always the attempt's: its parent may have ended the next time.
+        members: HashSet<ProcessIdentity>,
         /// Whether the command's group has had SIGTERM.
         is_group_told: bool,
         /// Those outside of it that have had SIGTERM.
-        told: HashSet<Identity>,
+        terminated: HashSet<ProcessIdentity>,
     }
 
     /// What one look has found.
     struct Look {
         members: Vec<Process>,
-        /// Of some processes it cannot be told yet whose they are.
+        /// Of some processes it is not known yet whose they are.
         is_unsure: bool,
     }
 
@@ -208,7 +201,7 @@ mod linux {
         }
 
         /// SIGTERM to all of it that has not had one; SIGCONT, so that what is stopped hears it. Not to
-        /// another attempt's command, of a runner that this one has started: its own runner is told.
+        /// another attempt's command, of a runner that this one has started: its own runner gets one.
         pub(crate) fn tell_to_stop(&mut self) {
             // Before the first of them ends, for it is by their parents that some are found.
             let members = self.look().members;
@@ -217,12 +210,12 @@ mod linux {
                 self.signal_group(Signal::CONT);
             }
             for process in members {
-                let is_told =
-                    self.is_in_group(&process) || self.found.told.contains(&process.identity());
+                let is_told = self.is_in_group(&process)
+                    || self.found.terminated.contains(&process.identity());
                 if !is_told && !self.is_anothers(&process) {
                     process.signal(Signal::TERM);
                     process.signal(Signal::CONT);
-                    self.found.told.insert(process.identity());
+                    self.found.terminated.insert(process.identity());
                 }
             }
         }
@@ -238,7 +231,7 @@ mod linux {
             }
         }
 
-        /// SIGKILL to all of it, until it is gone or a second is over.
+        /// SIGKILL to all of it, until it has ended or a second is over.
         pub(crate) fn kill(&mut self) -> Leftover {
             let deadline = clock::after(clock::instant(), OBEYED_WITHIN);
             let mut came_of_it = Leftover::Nothing;

@@ -1,5 +1,5 @@
-//! What a runner does for the file besides jobs: taking over from lost runners, steps of the clock,
-//! old jobs, and bringing itself and the file together again.
+//! What a runner does for the file besides running jobs: taking over from lost runners, following steps
+//! of the clock, removing old jobs, and reconciling what is in flight with the file.
 
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
@@ -9,44 +9,43 @@ use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::outcome::CancelReason;
 use crate::model::part::Part;
-use crate::model::state::State;
-use crate::runner::dispatcher::{Dispatcher, Settings};
+use crate::runner::dispatcher::{Dispatcher, StopPhase};
 use crate::runner::liveness::{DeadLock, started_at};
 use crate::runner::registration;
-use crate::runner::registration::Identity;
-use crate::runner::shutdown::Phase;
+use crate::runner::registration::RunnerIdentity;
 use crate::runner::tick::{Lost, TickResult, end_leftovers};
-use crate::store::{Alive, Keeps, Loss, PrunePass, Stepped, Store};
+use crate::store::{Alive, Loss, PrunePass, Stepped, Store};
 use crate::{Result, clock, store};
 
-/// So long a process that was killed may take to let go of its lock.
+/// A killed process may take this long to release its lock.
 const DYING: Duration = Duration::from_millis(500);
 
 impl Dispatcher {
-    /// Before a turn: which runners are lost, which jobs are old, whether the clock has stepped.
+    /// Before a tick: finds lost runners, old jobs and steps of the clock.
     pub(crate) fn prepare_upkeep(&mut self, now: Instant) -> Result<()> {
-        let beat_due = now >= self.pending.next_heartbeat;
+        let heartbeat_due = now >= self.pending.next_heartbeat;
         self.relax(now);
         if self.aside.try_again(now) {
             self.pending.reconcile = true;
             self.pending.version = None;
             self.pending.more = true;
         }
-        if std::mem::take(&mut self.pending.probe_locks) || beat_due {
-            self.find_lost(now, beat_due)?;
+        if std::mem::take(&mut self.pending.probe_locks) || heartbeat_due {
+            self.find_lost(now, heartbeat_due)?;
             self.check_clock()?;
         } else if self.is_due() {
-            // It may be the clock that has stepped, and nothing of it due.
+            // The clock may have stepped, and nothing may be due.
             self.check_clock()?;
         }
-        if now >= self.pending.next_prune && self.phase == Phase::Running {
+        if now >= self.pending.next_prune && self.phase == StopPhase::Running {
             self.find_old()?;
         }
         Ok(())
     }
 
-    /// The next step of the pass over old jobs, or a new pass. By a clock that was set since the last one
-    /// was due nothing is old: should it be wrong, and be set right before the next, nothing is lost.
+    /// Prepares the next step of the retention pass, or a new pass. If the clock was set since the last
+    /// pass was due, nothing counts as old: should the clock be wrong and be corrected before the next
+    /// pass, no job is lost.
     fn find_old(&mut self) -> Result<()> {
         let every = self.settings.retention.every;
         self.pending.next_prune = clock::after(clock::instant(), every);
@@ -66,7 +65,7 @@ impl Dispatcher {
         Ok(())
     }
 
-    fn find_lost(&mut self, now: Instant, beat_due: bool) -> Result<()> {
+    fn find_lost(&mut self, now: Instant, heartbeat_due: bool) -> Result<()> {
         let own = self.identity.id;
         let parts = self.aside.parts();
         self.pending.tick.unowned = store::find_unowned(self.lease.writer.conn()?)?;
@@ -83,18 +82,18 @@ impl Dispatcher {
                 continue;
             }
             let conn = self.lease.writer.conn()?;
-            let held = || store::attempts_of_runner(conn, runner.id);
-            if let Some((lost, lock)) = find_dead(&self.store, runner, held)? {
+            let attempts = || store::attempts_of_runner(conn, runner.id);
+            if let Some((lost, lock)) = find_dead(&self.store, runner, attempts)? {
                 self.pending.tick.lost.push(lost);
                 self.dead_locks.push((runner.id, lock));
             }
         }
-        if !beat_due {
+        if !heartbeat_due {
             return Ok(());
         }
         for (id, loss) in self
-            .observer
-            .hung(&others, now, self.settings.pulse.hung_after)
+            .liveness
+            .hung(&others, now, self.settings.heartbeat.hung_after)
         {
             if self.pending.tick.lost.iter().any(|lost| lost.runner == id)
                 || self.aside.parts().has(Part::Runner(id))
@@ -112,20 +111,23 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Whether a job that this runner could run is held by one that may be gone: without a lock file, as
-    /// in a copy of the database, until it is seen to beat or found to hang; or with one at the beginning,
-    /// as a process that was just killed holds its lock for some milliseconds more.
+    /// Whether a job that this runner could run is held by a runner that may be dead. Without a lock
+    /// file, as in a copy of the database, that is open until a heartbeat is seen or the runner is
+    /// found to hang; with one, during the first moments, as a process that was just killed holds its
+    /// lock for some milliseconds more.
     pub(crate) fn awaits_verdict(&mut self) -> Result<bool> {
         let is_early = self.pending.began.elapsed() < DYING;
-        let Identity { kinds, queues, .. } = &self.identity;
+        let RunnerIdentity { kinds, queues, .. } = &self.identity;
         let conn = self.lease.writer.conn()?;
         for other in store::alive_runners(conn)? {
             let is_known = other.id == self.identity.id
                 || self.aside.parts().has(Part::Runner(other.id))
-                || self.observer.has_seen_beat(other.id)
+                || self.liveness.has_seen_heartbeat(other.id)
                 || (store::has_lock_file(&self.folder, &other.name) && !is_early);
-            let held = (kinds.as_slice(), queues.as_deref());
-            if !is_known && store::holds_any_job(conn, other.id, held).of(Part::Runner(other.id))? {
+            let served = (kinds.as_slice(), queues.as_deref());
+            if !is_known
+                && store::holds_any_job(conn, other.id, served).of(Part::Runner(other.id))?
+            {
                 return Ok(true);
             }
         }
@@ -172,7 +174,7 @@ impl Dispatcher {
         PrunePass::over(conn, names, now_ms, &|kind| self.settings.keeps(kind))
     }
 
-    /// After a step of the retention: the next one soon where the pass goes on, or there is space yet
+    /// After a step of retention: the next one follows soon if the pass goes on or there is still space
     /// to be given back.
     pub(crate) fn finish_prune(&mut self, stepped: Stepped) {
         let space_left = self.lease.writer.conn().and_then(store::give_back_space);
@@ -186,8 +188,8 @@ impl Dispatcher {
         }
     }
 
-    /// Another runner has taken this one for lost: nothing it holds is its own any more. It cancels
-    /// that work, which the fence keeps harmless, and registers anew.
+    /// Another runner has declared this one lost: it no longer holds any job. It cancels its running
+    /// attempts, whose reports the fence refuses, and registers anew.
     pub(crate) fn start_over(&mut self) -> Result<()> {
         log::error!(
             "runner {} was taken for lost while it hung; its jobs are others' now, it registers anew",
@@ -198,9 +200,10 @@ impl Dispatcher {
         self.pending.tick.returns.clear();
         self.pending.tick.finished.clear();
         self.pending.tick.workers.clear();
-        let held = std::mem::take(&mut self.in_flight);
-        self.orphans.extend(
-            held.into_values()
+        let in_flight = std::mem::take(&mut self.in_flight);
+        self.abandoned.extend(
+            in_flight
+                .into_values()
                 .filter(|attempt| attempt.running_on().is_some()),
         );
         let places = (self.folder.as_path(), &self.lock);
@@ -215,31 +218,31 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// After a turn that failed, perhaps with its commit landed: what the file says is held here and
-    /// is not goes back. Reports are settled once more; the fence makes that harmless.
+    /// After a failed tick, whose commit may have landed: claims in the file that are not in flight go
+    /// back. Reports are written once more; the fence makes that harmless.
     pub(crate) fn reconcile(&mut self) -> Result<()> {
-        let held = store::held_by(self.lease.writer.conn()?, self.identity.id)?;
+        let claims = store::claims_of_runner(self.lease.writer.conn()?, self.identity.id)?;
         let returns = self.pending.tick.returns.iter();
         let known: HashSet<(JobId, u32)> = returns
             .chain(self.in_flight.values())
-            .map(|attempt| (attempt.job(), attempt.held.attempt))
+            .map(|attempt| (attempt.job(), attempt.claim.attempt))
             .collect();
-        self.pending.tick.unknown_claims = held
+        self.pending.tick.unknown_claims = claims
             .into_iter()
-            .map(|job| job.held)
-            .filter(|held| !known.contains(&(held.job, held.attempt)))
-            .filter(|held| !self.aside.parts().has(Part::Job(held.job)))
+            .map(|job| job.claim)
+            .filter(|claim| !known.contains(&(claim.job, claim.attempt)))
+            .filter(|claim| !self.aside.parts().has(Part::Job(claim.job)))
             .collect();
         Ok(())
     }
 }
 
-/// Where a runner is gone, its loss and that lock; what its commands left running is ended. `held` are its
-/// attempts.
+/// If a runner is dead: ends what its commands left, and returns its loss and its lock. `attempts` reads
+/// those that it has claimed.
 pub(super) fn find_dead(
     store: &Store,
     runner: &Alive,
-    held: impl FnOnce() -> Result<Vec<AttemptRef>>,
+    attempts: impl FnOnce() -> Result<Vec<AttemptRef>>,
 ) -> Result<Option<(Lost, DeadLock)>> {
     let Some(lock) = DeadLock::probe(&store.runners_folder(), runner) else {
         return Ok(None);
@@ -249,18 +252,6 @@ pub(super) fn find_dead(
         loss: Loss::Dead,
         started: lock.started_at(),
     };
-    end_leftovers(store.path(), held()?, lost.started);
+    end_leftovers(store.path(), attempts()?, lost.started);
     Ok(Some((lost, lock)))
-}
-
-impl Settings {
-    pub(super) fn keeps(&self, kind: &str) -> Keeps {
-        let own = self.kinds.get(kind).and_then(|kind| kind.retention);
-        let keep = own.unwrap_or(self.retention.into());
-        [
-            (State::Completed, keep.completed),
-            (State::Failed, keep.failed),
-            (State::Cancelled, keep.failed),
-        ]
-    }
 }

@@ -1,4 +1,4 @@
-//! Running jobs: the dispatcher, the pool of workers, who lives, and how it all ends.
+//! Running jobs: dispatcher, worker pool, liveness and shutdown.
 
 pub(crate) mod attempt;
 pub(crate) mod builder;
@@ -7,7 +7,6 @@ mod capacity;
 mod complete_in;
 pub(crate) mod context;
 pub(crate) mod dispatcher;
-mod failure;
 pub(crate) mod handle;
 pub(crate) mod handler;
 mod in_flight;
@@ -25,8 +24,11 @@ mod registration;
 pub(crate) mod reload;
 mod scarcity;
 pub(crate) mod set_aside;
+pub(crate) mod settings;
 mod setup;
 mod shutdown;
+pub(crate) mod signals;
 pub(crate) mod spawn;
 mod tick;
 mod wakeup;
+mod write_failure;

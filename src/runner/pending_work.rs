@@ -1,4 +1,4 @@
-//! What the next transaction has to write, and when to look for what.
+//! The work for the next transaction, and the timers.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -8,43 +8,43 @@ use crate::model::id::JobId;
 use crate::runner::tick::Tick;
 use crate::store::{Command, PrunePass};
 
-/// What is to be written in the next transaction, and when to look for what.
+/// The work for the next transaction, and when to check for what.
 pub(crate) struct PendingWork {
     pub(crate) began: Instant,
-    /// What this runner has to write.
+    /// The runner's own writes.
     pub(crate) tick: Tick,
-    /// What other threads of the process have.
+    /// Commands of other threads of the process.
     pub(crate) commands: Vec<Box<dyn Command>>,
-    /// The jobs whose writes are kept in memory, as was logged.
+    /// The jobs whose writes are kept in memory and were logged so.
     pub(crate) kept_of: BTreeSet<JobId>,
-    /// What is left of a pass over old jobs, for when [`PendingWork::next_prune`] comes.
+    /// The rest of a pass over old jobs, for when [`PendingWork::next_prune`] comes.
     pub(crate) prune_left: Option<PrunePass>,
     /// The transaction under way carries commands of other threads.
     pub(crate) had_commands: bool,
     /// There may be something to claim.
     pub(crate) more: bool,
-    /// The file's version when it was last looked at; none: look whatever it is.
+    /// The file's version at the last check; none: check in any case.
     pub(crate) version: Option<i64>,
     pub(crate) probe_locks: bool,
     pub(crate) next_due_ms: Option<i64>,
     pub(crate) next_heartbeat: Instant,
     pub(crate) next_prune: Instant,
-    /// After a write that failed: not before.
+    /// Not to be written before this, after a failed write.
     pub(crate) not_before: Option<Instant>,
     pub(crate) failures: u32,
-    /// Of the last of them.
+    /// The last failure.
     pub(crate) last_error: Option<String>,
-    /// What is in flight is to be compared with the file, as soon as that can be read.
+    /// Jobs in flight are to be compared with the file, as soon as it can be read.
     pub(crate) reconcile: bool,
-    /// How often an event was followed by another look. A change that shows does not end it: the event
-    /// may have been that of the next one, by another process.
+    /// How many checks have followed an event. A change that is found does not end them: the event may
+    /// have been that of the next change, by another process.
     pub(crate) looks: usize,
-    /// The event was that a lock file was closed: it comes before the kernel lets go of the lock.
+    /// The event was the closing of a lock file, which comes before the kernel releases the lock.
     pub(crate) closed_lately: bool,
 }
 
 impl PendingWork {
-    /// Everything is to be looked at, and the first heartbeat is a while away: registering was one.
+    /// Everything is to be checked. The first heartbeat is due later, as registering was one.
     pub(crate) fn new(now: Instant, heartbeat_every: Duration) -> PendingWork {
         PendingWork {
             began: now,

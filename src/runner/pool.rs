@@ -2,41 +2,24 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::thread;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 
-use crate::doorbell::Doorbell;
 use crate::model::outcome::{Ending, Outcome, Spelled};
-use crate::queue::Queue;
 use crate::runner::attempt::{Attempt, Report};
-use crate::runner::context::Context;
+use crate::runner::context::{Context, SharedContext};
 use crate::runner::handler::Registry;
-use crate::runner::prefetch::MAX_AHEAD;
+use crate::runner::prefetch::MAX_PREFETCH;
 use crate::runner::spawn::take_spawned;
 use crate::store::Spawned;
 use crate::{Error, Result, clock};
 
-/// What all workers share.
-pub(crate) struct Shared {
-    pub(crate) queue: Queue,
-    pub(crate) registry: Mutex<Arc<Registry>>,
-    pub(crate) bell: Arc<Doorbell>,
-}
-
-impl Shared {
-    /// The handlers as they are now.
-    pub(super) fn registry(&self) -> Arc<Registry> {
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(&registry)
-    }
-}
-
 /// The workers' threads and the channels to and from them.
 pub(crate) struct Pool {
-    shared: Arc<Shared>,
+    shared: Arc<SharedContext>,
     jobs: Option<Sender<Arc<Attempt>>>,
     taken: Receiver<Arc<Attempt>>,
     report: Sender<Report>,
@@ -46,13 +29,13 @@ pub(crate) struct Pool {
 
 struct Slot {
     thread: Option<JoinHandle<()>>,
-    /// Set when the slot was given to a fresh thread: the old one ends after its job.
+    /// Set when a fresh thread has replaced this one, which ends after its job.
     replaced: Arc<AtomicBool>,
 }
 
 impl Pool {
-    pub(crate) fn start(workers: usize, shared: Shared) -> Result<Pool> {
-        let (jobs, taken) = bounded(workers + MAX_AHEAD);
+    pub(crate) fn start(workers: usize, shared: SharedContext) -> Result<Pool> {
+        let (jobs, taken) = bounded(workers + MAX_PREFETCH);
         let (report, reports) = unbounded();
         let mut pool = Pool {
             shared: Arc::new(shared),
@@ -87,7 +70,7 @@ impl Pool {
         })
     }
 
-    /// What begins from now on is done by these handlers.
+    /// Jobs that begin from now on use these handlers.
     pub(crate) fn use_registry(&self, registry: Arc<Registry>) {
         let shared = &self.shared.registry;
         *shared.lock().unwrap_or_else(PoisonError::into_inner) = registry;
@@ -97,8 +80,8 @@ impl Pool {
         self.slots.len()
     }
 
-    /// Puts a claimed job into the channel; gives it back where the channel is full, which the
-    /// bounds on claiming rule out.
+    /// Puts a claimed job into the channel; returns it if the channel is full, which the bounds on
+    /// claiming rule out.
     pub(crate) fn send(&self, attempt: Arc<Attempt>) -> Result<(), Arc<Attempt>> {
         let Some(jobs) = &self.jobs else {
             return Err(attempt);
@@ -108,8 +91,9 @@ impl Pool {
         })
     }
 
-    /// How many more jobs the channel can hold; those taken back are in it until a worker comes by.
-    pub(crate) fn room(&self) -> usize {
+    /// How many more jobs the channel can hold. Withdrawn jobs stay in it until a worker takes them
+    /// out.
+    pub(crate) fn space(&self) -> usize {
         let capacity = self.taken.capacity().unwrap_or_default();
         capacity.saturating_sub(self.taken.len())
     }
@@ -118,8 +102,8 @@ impl Pool {
         &self.reports
     }
 
-    /// Gives the slot of a worker that hangs to a fresh thread. The old one's late report falls to
-    /// the fence, and it ends.
+    /// Replaces the thread of a worker that hangs. The fence refuses the old thread's late report, and
+    /// the thread ends.
     pub(crate) fn replace(&mut self, worker: u32) {
         let fresh = match self.start_worker(worker) {
             Ok(fresh) => fresh,
@@ -133,7 +117,7 @@ impl Pool {
         }
     }
 
-    /// Ends the workers that are free and waits for them; one that still runs a job is left behind.
+    /// Ends the free workers and waits for them; a worker that still runs a job is left behind.
     pub(crate) fn close(&mut self, is_busy: impl Fn(u32) -> bool) {
         self.jobs = None;
         for (worker, slot) in (1u32..).zip(&mut self.slots) {
@@ -146,7 +130,7 @@ impl Pool {
 
 fn work(
     worker: u32,
-    shared: &Arc<Shared>,
+    shared: &Arc<SharedContext>,
     (taken, report): (&Receiver<Arc<Attempt>>, &Sender<Report>),
     replaced: &AtomicBool,
 ) {
@@ -155,20 +139,20 @@ fn work(
         if attempt.is_overdue(began) || !attempt.begin(worker, began) {
             continue;
         }
-        let (job, number) = (attempt.job(), attempt.held.attempt);
+        let (job, number) = (attempt.job(), attempt.claim.attempt);
         let kind = &attempt.kind;
         log::info!("job {job} ({kind}): attempt {number} started on worker {worker}");
         let (ending, spawned) = run(&attempt, shared, worker);
         let (how, took) = (ending.said(), Spelled(began.elapsed()));
         log::info!("job {job} ({kind}): attempt {number} {how} after {took}");
-        let told = Report {
+        let finished = Report {
             attempt,
             worker,
             ending,
             took: began.elapsed(),
             spawned,
         };
-        if report.send(told).is_err() {
+        if report.send(finished).is_err() {
             return;
         }
         shared.bell.ring();
@@ -181,16 +165,16 @@ fn work(
 /// Runs a claimed job's handler on this thread.
 pub(super) fn run(
     attempt: &Arc<Attempt>,
-    shared: &Shared,
+    shared: &SharedContext,
     worker: u32,
 ) -> (Ending, Option<Box<Spawned>>) {
-    let told = || attempt.cancellation.reason();
+    let reason = || attempt.cancellation.reason();
     let failed = |error: String| {
         let outcome = Outcome::Fail { error };
         (
             Ending::Returned {
                 outcome,
-                told: None,
+                reason: None,
             },
             None,
         )
@@ -208,11 +192,11 @@ pub(super) fn run(
     let ending = match ran {
         Ok(outcome) => Ending::Returned {
             outcome,
-            told: told(),
+            reason: reason(),
         },
         Err(panic) => Ending::Panicked {
             message: panic_message(panic.as_ref()),
-            told: told(),
+            reason: reason(),
         },
     };
     (ending, take_spawned(context))

@@ -1,19 +1,10 @@
 //! The processes of this machine, as far as the system shows them.
 
 #[cfg(target_os = "linux")]
-use rustix::io::Errno;
-#[cfg(target_os = "linux")]
-use rustix::process::Pid;
-#[cfg(target_os = "linux")]
-use rustix::process::PidfdFlags;
-#[cfg(target_os = "linux")]
-use rustix::process::Signal;
-#[cfg(target_os = "linux")]
-use rustix::process::kill_process;
-#[cfg(target_os = "linux")]
-use rustix::process::pidfd_open;
-#[cfg(target_os = "linux")]
-use rustix::process::pidfd_send_signal;
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
+};
 
 /// A process, as `/proc/PID/stat` shows it.
 #[cfg(target_os = "linux")]
@@ -30,10 +21,10 @@ pub(crate) struct Process {
     env_end: u64,
 }
 
-/// What distinguishes a process from all others since the machine was started: numbers are given
-/// again, but not with the same start.
+/// Identifies a process among all since the machine was started: process ids are reused, but not with
+/// the same start time.
 #[cfg(target_os = "linux")]
-pub(crate) type Identity = (i32, u64);
+pub(crate) type ProcessIdentity = (i32, u64);
 
 #[cfg(target_os = "linux")]
 impl Process {
@@ -42,17 +33,17 @@ impl Process {
         Process::parse(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Whether it still does something: it is no zombie.
+    /// Whether it is alive and not a zombie.
     pub(crate) fn is_alive(&self) -> bool {
         !matches!(self.state, b'Z' | b'X' | b'x')
     }
 
-    pub(crate) fn identity(&self) -> Identity {
+    pub(crate) fn identity(&self) -> ProcessIdentity {
         (self.pid, self.start_time)
     }
 
-    /// What its program was started with, each entry ended by a NUL; nothing where it may not be
-    /// looked at. None where that cannot be told yet: it is just becoming another program.
+    /// The environment its program was started with, each entry ended by a NUL; empty if it may not be
+    /// read. None if that is not known yet: the process is just becoming another program.
     pub(crate) fn environ(&self) -> Option<Vec<u8>> {
         let path = format!("/proc/{}/environ", self.pid);
         // Twice: it may have become that program between the two looks.
@@ -69,12 +60,13 @@ impl Process {
         Some(Vec::new())
     }
 
-    /// Sends a signal to this process and to no other that has got its number meanwhile.
+    /// Sends a signal to this process, and to no other that has got its process id meanwhile.
     pub(crate) fn signal(&self, signal: Signal) {
         let Some(pid) = Pid::from_raw(self.pid).filter(|_| self.pid > 1) else {
             return;
         };
-        // From here on the descriptor means whoever has the number now; so it is looked at again.
+        // From here on the descriptor refers to the process with that id now, so the start time is
+        // checked again.
         let sent = match pidfd_open(pid, PidfdFlags::empty()) {
             Ok(process) if Process::is_still(self) => pidfd_send_signal(process, signal),
             Ok(_) => return,
@@ -110,7 +102,7 @@ impl Process {
     }
 }
 
-/// All processes that do something; zombies and the kernel's own are left out.
+/// All living processes, without zombies and the kernel's own.
 #[cfg(target_os = "linux")]
 pub(crate) fn living() -> Vec<Process> {
     const KERNEL: i32 = 2;

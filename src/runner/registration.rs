@@ -1,29 +1,51 @@
-//! Becoming a runner: the lock file first, then the row that names it.
+//! Registering a runner: the lock file first, then the row that names it.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use crate::model::part::Parts;
-use crate::runner::dispatcher::Settings;
-use crate::runner::liveness::{Lock, OwnLock};
-use crate::store::{Beats, ClaimFor, ClaimRequest, KindCapacity, Registration, Tx, WriterLease};
+use crate::model::runner_options::UnknownKinds;
+use crate::runner::liveness::{OwnLock, RunnerLock};
+use crate::runner::settings::Settings;
+use crate::store::{
+    ClaimFor, ClaimRequest, HeartbeatMode, KindCapacity, Registration, Tx, WriterLease,
+};
 use crate::{Result, store};
 
-/// Who a runner is in the file.
+/// A runner's identity in the file.
 #[derive(Clone, Debug)]
-pub(crate) struct Identity {
+pub(crate) struct RunnerIdentity {
     pub(crate) id: i64,
     pub(crate) workers: usize,
     /// The kinds it has handlers for.
     pub(crate) kinds: Vec<i64>,
-    /// How many jobs of a kind it may hold; a kind that is not here: any number.
+    /// Maximum number of jobs in flight, for kinds with a limit.
     pub(crate) kind_limits: HashMap<i64, usize>,
-    /// The queues it serves; none: all.
+    /// The ids of the queues it serves; none: all.
     pub(crate) queues: Option<Vec<i64>>,
 }
 
-impl Identity {
-    /// A request for jobs for a free worker; their number is yet to be set.
+impl RunnerIdentity {
+    /// Its kinds without their limits.
+    pub(super) fn any_of_its_kinds(&self) -> Vec<KindCapacity> {
+        self.kinds.iter().copied().map(KindCapacity::any).collect()
+    }
+
+    /// The kinds without a handler, if their jobs are to fail; `all` reads the kinds of the file.
+    pub(super) fn failing_kinds(
+        &self,
+        unknown_kinds: UnknownKinds,
+        all: impl FnOnce() -> Result<Vec<i64>>,
+    ) -> Result<Option<Vec<KindCapacity>>> {
+        if unknown_kinds == UnknownKinds::Keep {
+            return Ok(None);
+        }
+        let mut kinds = all()?;
+        kinds.retain(|kind| !self.kinds.contains(kind));
+        Ok(Some(kinds.into_iter().map(KindCapacity::any).collect()))
+    }
+
+    /// A request for jobs for a free worker; the number of jobs is yet to be set.
     pub(crate) fn claim_request<'a>(
         &'a self,
         kinds: &'a [KindCapacity],
@@ -40,31 +62,31 @@ impl Identity {
     }
 }
 
-/// Registers under a fresh name. A lock that was held before is released afterwards, so that there
-/// is no moment without one.
+/// Registers under a fresh name. A lock that was held before is released afterwards, so that the runner
+/// is never without one.
 pub(crate) fn register(
     lease: &mut WriterLease,
     settings: &Settings,
     workers: usize,
     places: (&Path, &OwnLock),
-) -> Result<Identity> {
+) -> Result<RunnerIdentity> {
     let limits = settings.kind_limits();
     let identity = register_by(places, |name| {
-        let registration = registration(name, settings, (workers, Beats::Regularly));
+        let registration = registration(name, settings, (workers, HeartbeatMode::Regular));
         lease.writer.transact(&mut Vec::new(), &mut |tx| {
             insert(tx, &registration, &limits)
         })
     })?;
-    crate::store::remove_stray_locks(lease.writer.conn()?, places.0)?;
+    store::remove_unused_locks(lease.writer.conn()?, places.0)?;
     Ok(identity)
 }
 
-/// The same through whatever writes the row: `write` gets the name of the lock.
+/// Registers through `write`, which gets the name of the lock and writes the row.
 pub(crate) fn register_by(
     (folder, own): (&Path, &OwnLock),
-    write: impl FnOnce(String) -> Result<Identity>,
-) -> Result<Identity> {
-    let (lock, name) = Lock::create(folder)?;
+    write: impl FnOnce(String) -> Result<RunnerIdentity>,
+) -> Result<RunnerIdentity> {
+    let (lock, name) = RunnerLock::create(folder)?;
     match write(name) {
         Ok(identity) => {
             if let Some(lost) = own.change(Some(lock)) {
@@ -82,7 +104,7 @@ pub(crate) fn register_by(
 pub(crate) fn registration(
     name: String,
     settings: &Settings,
-    (workers, beats): (usize, Beats),
+    (workers, heartbeat_mode): (usize, HeartbeatMode),
 ) -> Registration {
     Registration {
         name,
@@ -94,11 +116,11 @@ pub(crate) fn registration(
         workers,
         kinds: settings.registry.kinds(),
         queues: settings.queues.clone(),
-        beats,
+        heartbeat_mode,
     }
 }
 
-/// The kinds by their numbers, and the limits of those that have one.
+/// The ids of the kinds, and the limits of those that have one.
 pub(crate) fn kinds(
     tx: &mut Tx<'_>,
     names: &[String],
@@ -116,19 +138,19 @@ pub(crate) fn kinds(
     Ok((kinds, kind_limits))
 }
 
-/// `limits` are those of kinds, in this runner.
+/// `limits` are the limits of kinds in this runner.
 pub(crate) fn insert(
     tx: &mut Tx<'_>,
     registration: &Registration,
     limits: &HashMap<String, usize>,
-) -> Result<Identity> {
+) -> Result<RunnerIdentity> {
     let (kinds, kind_limits) = kinds(tx, &registration.kinds, limits)?;
     let mut queues = registration.queues.as_ref().map(|_| Vec::new());
     for queue in registration.queues.iter().flatten() {
         let id = tx.names.queue_id(tx.conn, queue)?;
         queues.get_or_insert_default().push(id);
     }
-    Ok(Identity {
+    Ok(RunnerIdentity {
         id: store::register_runner(tx, registration, limits)?,
         workers: registration.workers,
         kinds,

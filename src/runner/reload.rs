@@ -1,12 +1,13 @@
-//! Other settings for a runner that runs.
+//! Reloading the settings of a started runner.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use crate::doorbell::Doorbell;
 use crate::runner::builder::RunnerBuilder;
-use crate::runner::dispatcher::{Dispatcher, Settings};
-use crate::runner::handle::Signals;
+use crate::runner::dispatcher::Dispatcher;
 use crate::runner::registration;
+use crate::runner::settings::Settings;
+use crate::runner::signals::Signals;
 use crate::{Result, store};
 
 /// Gives a started runner other settings; from any thread, any number of times.
@@ -21,35 +22,27 @@ impl Reloader {
         Reloader { signals, bell }
     }
 
-    /// From its next turn on the runner goes by these handlers, with their timeouts, limits, data and
-    /// retention, by this default timeout and stop timeout, and by what is said of unknown kinds. What
-    /// runs already goes on as it began. The number of workers, the queues and
-    /// [`until`](RunnerBuilder::until) stay as they were when the runner was started.
+    /// From its next tick on the runner uses these handlers with their timeouts, limits, data and
+    /// retention, this default timeout and stop timeout, and this setting for unknown kinds. Running
+    /// jobs go on as they began. The number of workers, the queues and [`until`](RunnerBuilder::until)
+    /// stay as they were when the runner was started.
     ///
     /// # Errors
-    /// A setting is not usable; then nothing is changed.
+    /// A setting is not usable; then nothing changes.
     pub fn reload(&self, builder: RunnerBuilder) -> Result<()> {
         builder.check()?;
-        let mut next = self
-            .signals
-            .reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *next = Some(Settings::of(builder));
+        *self.signals.reload() = Some(builder.settings());
         self.bell.ring();
         Ok(())
     }
 }
 
 impl Dispatcher {
-    /// Takes on what [`Reloader::reload`] has left, where it has. Where it cannot be written it is left
-    /// for the next turn.
+    /// Uses the settings that [`Reloader::reload`] has left, if any. If they cannot be written they are
+    /// left for the next tick.
     pub(super) fn take_reload(&mut self) -> Result<()> {
         let signals = Arc::clone(&self.signals);
-        let mut next = signals
-            .reload
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut next = signals.reload();
         let Some(new) = next.take() else {
             return Ok(());
         };
@@ -75,7 +68,7 @@ impl Dispatcher {
             until: self.settings.until,
             ..new
         };
-        // There may be work for a kind that is new.
+        // There may be jobs of a new kind.
         self.pending.more = true;
         self.pending.version = None;
         Ok(())

@@ -1,74 +1,39 @@
-//! Taking fewer jobs at a time while the system has too little for more.
+//! Running fewer jobs at a time while the system lacks resources for more.
 //!
 //! A handler that found no descriptors, processes or memory gives its attempt back
-//! ([`Outcome::OutOfResources`](crate::Outcome::OutOfResources)). Then no more jobs run at a time than were
-//! running beside it, and none is claimed for a moment. After a while without such a report one more is tried.
+//! ([`Outcome::OutOfResources`](crate::Outcome::OutOfResources)). Then no more jobs run at a time than
+//! were running beside it, and none is claimed for a moment. After a while without such a report the
+//! limit grows by one.
 
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::model::outcome::{Ending, Outcome};
-use crate::runner::attempt::Report;
-use crate::runner::dispatcher::Dispatcher;
 
-/// After a refusal nothing is claimed for so long; each further one doubles it.
+/// The pause in claiming after a refusal; each further one doubles it.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// After so long without a refusal one job more is run at a time.
+/// The limit grows by one after this long without a refusal.
 const MORE_AFTER: Duration = Duration::from_secs(10);
 
-impl Dispatcher {
-    /// Whether a handler has found too little to run.
-    pub(crate) fn heed_resources(&mut self, report: &Report) {
-        let Ending::Returned {
-            outcome: Outcome::OutOfResources { error },
-            ..
-        } = &report.ending
-        else {
-            if let Some((_, began)) = report.attempt.running_on() {
-                self.scarcity.has_run(began);
-            }
-            return;
-        };
-        // It is one of those in flight itself, unless it has lost its job.
-        let running = self.busy_workers().len();
-        let ended = self.pending.tick.finished.len() + 1;
-        let others = running.saturating_sub(ended);
-        if self.scarcity.refused(others, error, clock::instant()) {
-            log::warn!(
-                "{error}: jobs that find too little go back free of charge, and fewer run at a time"
-            );
-            self.pending.tick.short_of = Some(error.clone());
-        }
-    }
-
-    /// As many jobs run again as there are workers, once it has been long enough.
-    pub(crate) fn relax(&mut self, now: Instant) {
-        if self.scarcity.relax(self.pool.workers(), now) {
-            log::info!("as many jobs as there are workers run again");
-            self.pending.tick.short_of = Some(String::new());
-        }
-    }
-}
-
-/// How many jobs may run at a time, while that is fewer than there are workers.
+/// The limit on running jobs, while it is below the number of workers.
 #[derive(Debug, Default)]
 pub(crate) struct Scarcity(Option<Limited>);
 
 #[derive(Debug)]
 struct Limited {
     jobs: usize,
-    /// What a handler has said.
+    /// The handler's error message.
     reason: String,
     pause: Duration,
     /// Nothing is claimed before.
     not_before: Instant,
-    /// Then one more is run at a time.
+    /// Then the limit grows by one.
     more_at: Instant,
 }
 
 impl Scarcity {
-    /// A handler has found too little while so many others were running; whether that is news.
+    /// Notes that a handler lacked resources while this many others were running; returns whether that
+    /// is news.
     pub(crate) fn refused(&mut self, others: usize, reason: &str, now: Instant) -> bool {
         let pause = self.0.as_ref().map_or(FIRST_PAUSE, |limited| {
             // Reports of the same moment are one refusal.
@@ -87,7 +52,7 @@ impl Scarcity {
         before.is_none()
     }
 
-    /// An attempt has found enough to run.
+    /// Notes that an attempt had the resources to run.
     pub(crate) fn has_run(&mut self, began: Instant) {
         if let Some(limited) = self
             .0
@@ -98,7 +63,7 @@ impl Scarcity {
         }
     }
 
-    /// Lets one more run where its time has come; whether as many as there are workers may run again.
+    /// Raises the limit when its time has come; returns whether there is no limit any more.
     pub(crate) fn relax(&mut self, workers: usize, now: Instant) -> bool {
         let Some(limited) = self.0.as_mut().filter(|limited| now >= limited.more_at) else {
             return false;
@@ -125,12 +90,12 @@ impl Scarcity {
         not_before.filter(|not_before| *not_before > now)
     }
 
-    /// What the system has too little of, in a handler's words.
+    /// The resource that the system lacks, in a handler's words.
     pub(crate) fn reason(&self) -> Option<&str> {
         self.0.as_ref().map(|limited| &*limited.reason)
     }
 
-    /// When to look again.
+    /// When to check again.
     pub(crate) fn next(&self, now: Instant) -> Option<Instant> {
         let more_at = self.0.as_ref().map(|limited| limited.more_at);
         self.not_before(now).or(more_at)

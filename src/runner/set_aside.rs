@@ -1,8 +1,8 @@
-//! What a runner leaves alone, because the file's data keep it from being read or written.
+//! Parts of the file that a runner leaves alone because their data cannot be read or written.
 //!
-//! What is busy or full is tried again until it is not. What is damaged stays so: where the same part of
-//! the file fails twice it is set aside, told of once, and tried again after a minute, in case somebody
-//! has repaired it. Everything else goes on.
+//! A busy or full file is tried again until it works. Damage stays: a part that fails twice is set
+//! aside, logged once, and tried again after a minute, in case somebody has repaired it. Everything
+//! else goes on.
 
 use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
@@ -10,21 +10,21 @@ use std::time::{Duration, Instant};
 use crate::model::part::{Part, Parts};
 use crate::{Error, clock};
 
-/// So long a part is left alone before it is tried again.
+/// A part is left alone for this long before it is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
-/// More parts than these are no single rows any more.
+/// More parts than this are no longer single rows.
 const MAX_PARTS: usize = 2000;
-/// So many failures that nothing could be set aside for, in the time of [`TRY_AGAIN`], end the runner.
+/// This many failures without a known part within [`TRY_AGAIN`] end the runner.
 const HOPELESS: u32 = 4;
 
-/// What comes of a failure.
+/// The consequence of a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Judgement {
-    /// It is tried once more, at once.
+    /// Try once more, at once.
     Again,
-    /// The part is left alone from now on; whether that is news.
+    /// The part is left alone from now on; `is_news` the first time.
     SetAside { is_news: bool },
-    /// Nothing is found that could be left alone: it is tried again after a while.
+    /// No part is known to be the cause: try again after a while.
     Unclear,
     /// That has happened too often.
     Hopeless,
@@ -36,8 +36,8 @@ pub(crate) struct Aside {
     parts: Parts,
     until: HashMap<Part, Instant>,
     suspects: HashMap<Part, u32>,
-    /// What was ever set aside, with the reason.
-    told: BTreeMap<Part, String>,
+    /// Every part that was ever set aside, with the reason.
+    reasons: BTreeMap<Part, String>,
     unclear: Vec<Instant>,
 }
 
@@ -54,12 +54,12 @@ impl Aside {
         self.until.keys().any(|part| matches!(part, Part::Job(_)))
     }
 
-    /// What was set aside at any time, with the reasons.
-    pub(crate) fn told(&self) -> &BTreeMap<Part, String> {
-        &self.told
+    /// Every part that was ever set aside, with the reason.
+    pub(crate) fn reasons(&self) -> &BTreeMap<Part, String> {
+        &self.reasons
     }
 
-    /// Something has failed for what the file holds.
+    /// Judges a failure that the data of the file have caused.
     pub(crate) fn failed(&mut self, error: &Error, now: Instant) -> Judgement {
         let known = error.part().filter(|part| !self.parts.has(*part));
         let Some(part) = known.filter(|_| self.until.len() < MAX_PARTS) else {
@@ -77,13 +77,13 @@ impl Aside {
             return Judgement::Again;
         }
         self.until.insert(part, clock::after(now, TRY_AGAIN));
-        let is_news = self.told.insert(part, error.to_string()).is_none();
+        let is_news = self.reasons.insert(part, error.to_string()).is_none();
         self.parts = self.until.keys().copied().collect();
         Judgement::SetAside { is_news }
     }
 
-    /// Lets those be tried again whose time has come: one more failure sets them aside once more.
-    /// Whether there are any.
+    /// Ends the time of parts that have been left alone long enough: one more failure sets them aside
+    /// again. Returns whether there are any.
     pub(crate) fn try_again(&mut self, now: Instant) -> bool {
         if self.until.values().all(|until| *until > now) {
             return false;
@@ -93,7 +93,7 @@ impl Aside {
         true
     }
 
-    /// When the next of them is tried again.
+    /// When the next part is tried again.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.until.values().min().copied()
     }

@@ -19,7 +19,7 @@ impl Context {
 
     /// The job's parent.
     pub fn parent(&self) -> Option<JobId> {
-        self.attempt.held.parent
+        self.attempt.claim.parent
     }
 
     /// Adds a child. It is committed with this attempt's completion, or not at all, so a retry
@@ -66,8 +66,8 @@ impl Context {
         self.spawn(sibling.into().parent(parent))
     }
 
-    /// Adds a job of its own, committed with this attempt's completion. Should it be refused then, as a
-    /// duplicate that is to be rejected or for a prerequisite that is gone, this job fails and names why;
+    /// Adds an independent job, committed with this attempt's completion. Should it be refused then, as a
+    /// duplicate that is to be rejected or for a prerequisite that does not exist, this job fails and names why;
     /// what else it spawned is not added.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! One tick of a runner inside its transaction: everything it writes, in order.
 //!
-//! A tick may be run a second time where its first transaction was lost, so it changes nothing
-//! outside the transaction; what follows from it happens after the COMMIT.
+//! A tick may run a second time after its first transaction was lost, so it changes nothing outside the
+//! transaction; its consequences in memory follow after the COMMIT.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,16 +11,16 @@ use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::outcome::{Verdict, judge};
 use crate::model::part::{Part, Parts};
+use crate::model::run_report::RunStats;
 use crate::model::state::State;
 use crate::runner::attempt::{Attempt, Report};
-use crate::runner::handle::RunStats;
 use crate::store::{
     AttemptMeasures, ClaimRequest, ClaimToken, ClaimedJob, FairShares, Loss, PrefetchAgain,
     PrunePass, QuotaLimits, Schedules, Spawned, Stepped, Tx,
 };
 use crate::{Error, Result, store};
 
-/// An attempt that has ended, with what becomes of its job.
+/// An attempt that has ended, with the verdict on its job.
 pub(crate) struct FinishedAttempt {
     pub(crate) attempt: Arc<Attempt>,
     pub(crate) verdict: Verdict,
@@ -29,7 +29,7 @@ pub(crate) struct FinishedAttempt {
 }
 
 impl FinishedAttempt {
-    /// What a report means; `chance` is a random number in `0.0..1.0`.
+    /// Judges a report; `chance` is a random number in `0.0..1.0`.
     pub(crate) fn of(report: Report, chance: f64) -> FinishedAttempt {
         let Report { attempt, .. } = report;
         FinishedAttempt {
@@ -45,7 +45,7 @@ impl FinishedAttempt {
 pub(crate) struct Lost {
     pub(crate) runner: i64,
     pub(crate) loss: Loss,
-    /// When its process was started, if that is known: none of its commands was before.
+    /// When its process was started, if known: none of its commands is older.
     pub(crate) started: Option<u64>,
 }
 
@@ -53,43 +53,48 @@ pub(crate) struct Lost {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Grouping {
     Together,
-    /// After a failure: each on its own; one that cannot be saved as it is fails its job.
+    /// After a failure: each in its own savepoint. An attempt whose outcome cannot be saved fails its
+    /// job.
     OneByOne,
 }
 
 /// Maximum number of due jobs that one tick promotes.
 pub(crate) const PROMOTE: usize = 1000;
+/// Maximum number of schedules that one tick fires.
+pub(crate) const FIRE: usize = 100;
+/// Maximum number of reports that one tick writes.
+pub(crate) const REPORTS: usize = 4096;
 
-/// What a runner writes in one transaction. It is taken out of what is pending, and put back where the
-/// transaction failed.
+/// What a runner writes in one transaction. It is taken out of the pending work, and put back if the
+/// transaction fails.
 #[derive(Default)]
 pub(crate) struct Tick {
     pub(crate) finished: Vec<FinishedAttempt>,
-    /// Taken back from the channel.
+    /// Attempts taken back from the channel.
     pub(crate) returns: Vec<Arc<Attempt>>,
-    /// Claims that the file says this runner holds, and that are not in flight.
+    /// Claims of this runner, according to the file, that are not in flight.
     pub(crate) unknown_claims: Vec<ClaimToken>,
-    /// Workers to be noted on their jobs.
+    /// Workers to be recorded with their jobs.
     pub(crate) workers: Vec<(Arc<Attempt>, u32)>,
     pub(crate) lost: Vec<Lost>,
-    /// Jobs that run according to the file, and whose runners have ended without them.
+    /// Jobs that run according to the file although their runners have ended.
     pub(crate) unowned: Vec<JobId>,
     pub(crate) prune: Option<PrunePass>,
     pub(crate) heartbeat: bool,
     pub(crate) stopping: bool,
-    /// What the file is to say that this runner is short of; nothing of an empty text.
+    /// The resource that this runner lacks, for its row; an empty text clears it.
     pub(crate) short_of: Option<String>,
-    /// Any transaction follows a step of the clock.
+    /// Opens the transaction, which then follows the step of the clock.
     pub(crate) clock_stepped: bool,
 }
 
-/// What a tick goes by.
+/// The conditions of a tick.
 pub(crate) struct TickContext<'a> {
     /// The path of the file.
     pub(crate) database: &'a Path,
     pub(crate) runner: i64,
     pub(crate) grouping: Grouping,
-    /// What is left alone.
+    /// Parts of the file that are left alone.
     pub(crate) aside: &'a Parts,
     /// Maximum number of due jobs to promote.
     pub(crate) promote: usize,
@@ -103,7 +108,7 @@ pub(crate) struct TickContext<'a> {
     pub(crate) fail_kinds: Option<ClaimRequest<'a>>,
 }
 
-/// How many jobs have come to each end.
+/// How many jobs have ended, by final state.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct EndedJobs {
     pub(crate) completed: u64,
@@ -112,7 +117,7 @@ pub(crate) struct EndedJobs {
 }
 
 impl EndedJobs {
-    /// What a transaction has ended since it had ended `before` of them.
+    /// Jobs that the transaction has ended since the counts were `before`.
     fn since(tx: &Tx<'_>, before: [i64; 3]) -> EndedJobs {
         let [completed, failed, cancelled] = EndedJobs::so_far(tx);
         let more = |now: i64, before: i64| u64::try_from(now - before).unwrap_or(0);
@@ -133,42 +138,42 @@ impl EndedJobs {
 /// What a tick has written.
 #[derive(Debug, Default)]
 pub(crate) struct TickResult {
-    /// For each settlement the state its job went to; none where the claim was lost.
-    pub(crate) settled: Vec<Option<State>>,
+    /// For each finished attempt the state of its job; none if the claim was lost.
+    pub(crate) states: Vec<Option<State>>,
     pub(crate) claimed: Vec<ClaimedJob>,
-    /// As they are after these claims; none where nothing could be claimed.
+    /// The shares after these claims; none if nothing could be claimed.
     pub(crate) shares: Option<FairShares>,
-    /// Whether each request was granted in full: then there may be more.
+    /// Whether a request was granted in full: then there may be more.
     pub(crate) more: bool,
-    /// Jobs are late that this turn has not cancelled yet: nothing was claimed, or one of them might
-    /// have been.
+    /// Jobs are past their deadlines that this tick has not cancelled yet: nothing was claimed, as one
+    /// of them might have been.
     pub(crate) late_left: bool,
-    /// False where another runner has taken this one for lost.
+    /// False if another runner has declared this one lost.
     pub(crate) alive: bool,
-    /// The lost runners that this turn took over from, with the number of their jobs.
+    /// The lost runners that this tick took over from, with their numbers of jobs.
     pub(crate) taken_over: Vec<(i64, usize)>,
-    /// The jobs that this turn took over from runners that had ended before.
+    /// The jobs that this tick took over from runners that had ended before.
     pub(crate) owned_again: Vec<JobId>,
-    /// The jobs that this turn has ended, by whatever rule.
+    /// The jobs that this tick has ended, by any rule.
     pub(crate) ended: EndedJobs,
     pub(crate) pruned: Stepped,
     pub(crate) failed_unknown: usize,
     /// Any job has changed its state, was added or was removed.
     pub(crate) has_moved: bool,
-    /// Running attempts were asked to stop, perhaps some of this runner's.
+    /// Running attempts were asked to stop; some may be this runner's.
     pub(crate) asked_to_stop: bool,
     pub(crate) next_due_ms: Option<i64>,
-    /// What was due has been looked at: what still is did not move.
+    /// Everything due was looked at: what is still due did not move.
     pub(crate) saw_due: bool,
 }
 
 impl TickResult {
-    /// What a turn with these settlements has done.
+    /// The statistics of a tick with these finished attempts.
     pub(crate) fn stats(&self, finished: &[FinishedAttempt]) -> RunStats {
-        let is_retry = |(settlement, state): &(&FinishedAttempt, &Option<State>)| {
-            **state == Some(State::Scheduled) && matches!(settlement.verdict, Verdict::Retry { .. })
+        let is_retry = |(finished, state): &(&FinishedAttempt, &Option<State>)| {
+            **state == Some(State::Scheduled) && matches!(finished.verdict, Verdict::Retry { .. })
         };
-        let retried = finished.iter().zip(&self.settled).filter(is_retry);
+        let retried = finished.iter().zip(&self.states).filter(is_retry);
         let mut stats = RunStats {
             completed: self.ended.completed,
             failed: self.ended.failed + self.failed_unknown as u64,
@@ -176,10 +181,10 @@ impl TickResult {
             retried: retried.count() as u64,
             ..RunStats::default()
         };
-        // Completed by their handlers, in transactions of their own.
+        // Jobs completed by their handlers, in transactions of their own.
         for state in finished
             .iter()
-            .filter_map(|settlement| settlement.attempt.settled())
+            .filter_map(|finished| finished.attempt.finished())
         {
             stats.count(state);
         }
@@ -220,7 +225,7 @@ impl Tick {
             && !(*heartbeat || *stopping || *clock_stepped)
     }
 
-    /// May run a second time where its first transaction was lost.
+    /// May run a second time if its first transaction was lost.
     pub(crate) fn write(&self, tx: &mut Tx<'_>, context: &TickContext<'_>) -> Result<TickResult> {
         let mut written = TickResult {
             alive: true,
@@ -232,7 +237,7 @@ impl Tick {
             tx.clock_followed()?;
         }
         self.attempts(tx, context, &mut written)?;
-        // Looked at in every turn: this one may have waited long for the lock.
+        // Checked in every tick: this one may have waited long for the lock.
         store::cancel_late(tx, PROMOTE)?;
         if context.promote > 0 {
             store::promote_due(tx, context.promote)?;
@@ -241,11 +246,11 @@ impl Tick {
             store::fire_schedules(tx, context.fire, context.quota)?;
         }
         self.take_over(tx, context, &mut written)?;
-        // What has ended releases others, which may be claimed at once.
+        // Jobs that ended release others, which may be claimed at once.
         tx.follow()?;
         written.ended = EndedJobs::since(tx, before);
         written.alive = if self.heartbeat {
-            store::beat(tx, context.runner)?
+            store::write_heartbeat(tx, context.runner)?
         } else {
             store::is_runner_alive(tx, context.runner)?
         };
@@ -255,37 +260,17 @@ impl Tick {
         if self.stopping {
             store::mark_stopping(tx, context.runner)?;
         }
-        if let Some(pass) = self
-            .prune
-            .as_ref()
-            .filter(|_| !tx.is_aside(Part::Retention))
-        {
-            // What cannot be removed holds up nothing else.
-            let stepped = tx.savepoint(|tx| store::prune_step(tx, pass));
-            written.pruned = match stepped {
-                Err(error) if tx.conn.is_autocommit() || error.is_corrupt() => {
-                    return Err(error.of(Part::Retention));
-                }
-                Err(error) if error.blames_data() => {
-                    log::error!("old jobs cannot be removed: {error}");
-                    Stepped {
-                        removed: 0,
-                        next: pass.after_failure(),
-                    }
-                }
-                stepped => stepped?,
-            };
-        }
-        // Those that are left are cancelled by the next turn, which follows at once.
+        self.prune(tx, &mut written)?;
+        // The rest is cancelled by the next tick, which follows at once.
         written.late_left = store::has_late(tx)?;
         if written.alive && !written.late_left {
             claim(tx, context, &mut written)?;
         }
-        // What failed for want of a handler has followers, too.
+        // Jobs that failed for want of a handler have dependents, too.
         tx.follow()?;
         written.asked_to_stop = tx.asked_to_stop;
         written.has_moved = State::ALL.iter().any(|state| tx.counts.change(*state) != 0);
-        // What waits for a rate is found by the counters.
+        // The search for jobs that wait for a rate uses the counters.
         tx.flush_counts()?;
         written.saw_due = context.promote > 0 && context.fire > 0;
         written.next_due_ms =
@@ -293,31 +278,54 @@ impl Tick {
         Ok(written)
     }
 
-    /// What has become of this runner's own attempts.
+    /// Removes old jobs. Jobs that cannot be removed hold up nothing else.
+    fn prune(&self, tx: &mut Tx<'_>, written: &mut TickResult) -> Result<()> {
+        let due = self.prune.as_ref();
+        let Some(pass) = due.filter(|_| !tx.is_aside(Part::Retention)) else {
+            return Ok(());
+        };
+        let stepped = tx.savepoint(|tx| store::prune_step(tx, pass));
+        written.pruned = match stepped {
+            Err(error) if tx.conn.is_autocommit() || error.is_corrupt() => {
+                return Err(error.of(Part::Retention));
+            }
+            Err(error) if error.blames_data() => {
+                log::error!("old jobs cannot be removed: {error}");
+                Stepped {
+                    removed: 0,
+                    next: pass.after_failure(),
+                }
+            }
+            stepped => stepped?,
+        };
+        Ok(())
+    }
+
+    /// Writes what became of this runner's own attempts.
     fn attempts(
         &self,
         tx: &mut Tx<'_>,
         context: &TickContext<'_>,
         written: &mut TickResult,
     ) -> Result<()> {
-        for settlement in &self.finished {
-            let part = Part::Job(settlement.attempt.job());
-            written.settled.push(match tx.is_aside(part) {
+        for finished in &self.finished {
+            let part = Part::Job(finished.attempt.job());
+            written.states.push(match tx.is_aside(part) {
                 true => None,
-                false => finish(tx, settlement, context.grouping).of(part)?,
+                false => finish(tx, finished, context.grouping).of(part)?,
             });
         }
-        let returned = self.returns.iter().map(|attempt| &attempt.held);
-        for held in returned.chain(&self.unknown_claims) {
-            let part = Part::Job(held.job);
+        let returned = self.returns.iter().map(|attempt| &attempt.claim);
+        for claim in returned.chain(&self.unknown_claims) {
+            let part = Part::Job(claim.job);
             if !tx.is_aside(part) {
-                store::return_unbegun(tx, held, PrefetchAgain::Yes).of(part)?;
+                store::return_unbegun(tx, claim, PrefetchAgain::Yes).of(part)?;
             }
         }
         for (attempt, worker) in &self.workers {
             let part = Part::Job(attempt.job());
             if !tx.is_aside(part) {
-                let number = attempt.held.attempt;
+                let number = attempt.claim.attempt;
                 store::note_worker(tx, attempt.job(), number, *worker).of(part)?;
             }
         }
@@ -335,14 +343,15 @@ impl Tick {
             if tx.is_aside(part) {
                 continue;
             }
-            let held = store::attempts_of_runner(tx.conn, lost.runner).of(part)?;
+            let attempts = store::attempts_of_runner(tx.conn, lost.runner).of(part)?;
             let taken = store::take_over(tx, lost.runner, lost.loss).of(part)?;
             let Some(jobs) = taken else {
                 continue;
             };
             if matches!(lost.loss, Loss::Hung { .. }) {
-                // Only now is it sure that it hangs, and this transaction keeps it from beating.
-                end_leftovers(context.database, held, lost.started);
+                // Only now is it certain that the runner hangs; this transaction keeps it from writing
+                // a heartbeat.
+                end_leftovers(context.database, attempts, lost.started);
             }
             written.taken_over.push((lost.runner, jobs));
         }
@@ -370,11 +379,11 @@ fn claim(tx: &mut Tx<'_>, context: &TickContext<'_>, written: &mut TickResult) -
     for job in store::claim(tx, request, &mut FairShares::default())? {
         let part = Part::Job(job.id);
         let kind = tx.names.kind_name(tx.conn, job.kind).of(part)?;
-        let held = job.held(context.runner);
+        let token = job.token(context.runner);
         let verdict = Verdict::Fail {
             error: format!("no handler for kind '{kind}' on this runner"),
         };
-        store::finish_attempt(tx, &held, &verdict, &AttemptMeasures::default()).of(part)?;
+        store::finish_attempt(tx, &token, &verdict, &AttemptMeasures::default()).of(part)?;
         written.failed_unknown += 1;
     }
     Ok(())
@@ -382,7 +391,7 @@ fn claim(tx: &mut Tx<'_>, context: &TickContext<'_>, written: &mut TickResult) -
 
 fn finish(
     tx: &mut Tx<'_>,
-    settlement: &FinishedAttempt,
+    finished: &FinishedAttempt,
     grouping: Grouping,
 ) -> Result<Option<State>> {
     let FinishedAttempt {
@@ -390,18 +399,18 @@ fn finish(
         verdict,
         measured,
         spawned,
-    } = settlement;
-    // Given up while its handler was at it.
-    if let Some(state) = attempt.settled() {
+    } = finished;
+    // The handler completed the job after its attempt was abandoned.
+    if let Some(state) = attempt.finished() {
         return Ok(Some(state));
     }
     let nothing = Spawned::default();
     let ended = (verdict, spawned.as_deref().unwrap_or(&nothing));
-    // What is spawned may be refused, and that is nobody else's trouble.
+    // A spawned job may be refused, which must not affect other attempts.
     if grouping == Grouping::Together && spawned.is_none() {
-        return store::finish_attempt_with(tx, &attempt.held, ended, measured);
+        return store::finish_attempt_with(tx, &attempt.claim, ended, measured);
     }
-    let own = tx.savepoint(|tx| store::finish_attempt_with(tx, &attempt.held, ended, measured));
+    let own = tx.savepoint(|tx| store::finish_attempt_with(tx, &attempt.claim, ended, measured));
     let Err(error) = own else { return own };
     let own_part = Part::Job(attempt.job());
     let again = grouping == Grouping::Together && !is_refusal(&error)
@@ -416,21 +425,22 @@ fn finish(
     let verdict = Verdict::Fail {
         error: format!("its outcome could not be saved: {error}"),
     };
-    store::finish_attempt(tx, &attempt.held, &verdict, &AttemptMeasures::default())
+    store::finish_attempt(tx, &attempt.claim, &verdict, &AttemptMeasures::default())
 }
 
-/// Whether it is what was spawned that could not be added, and would not be the next time either.
+/// Whether a spawned job was refused for a reason that a second try would not change.
 fn is_refusal(error: &Error) -> bool {
     use Kind::{Duplicate, Invalid, NotFound, WrongState};
     matches!(error.kind(), Duplicate | Invalid | NotFound | WrongState)
 }
 
-/// Ends what the commands of these attempts, of a lost runner, have left running, before they run again.
+/// Ends the processes that commands of these attempts of a lost runner have left, before the jobs run
+/// again.
 #[cfg(feature = "exec")]
 pub(crate) fn end_leftovers(database: &Path, which: Vec<AttemptRef>, started: Option<u64>) {
     crate::runner::leftovers::Attempts::of(database, which, started).end();
 }
 
-/// Without commands there is nothing.
+/// Without commands there are no leftovers.
 #[cfg(not(feature = "exec"))]
 pub(crate) fn end_leftovers(_: &Path, _: Vec<AttemptRef>, _: Option<u64>) {}

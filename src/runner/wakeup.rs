@@ -1,23 +1,21 @@
-//! Between two turns: how long there is nothing to do, and what wakes the dispatcher before that.
+//! Between two ticks: how long the dispatcher sleeps, and what wakes it before that.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use crate::runner::dispatcher::Dispatcher;
-use crate::runner::handle::StopAsked;
+use crate::runner::dispatcher::{Dispatcher, StopPhase};
 use crate::runner::in_flight::ENFORCE_EVERY;
-use crate::runner::shutdown::Phase;
+use crate::runner::signals::StopAsked;
 use crate::store::{FileWatch, LOOK_AGAIN, SAFETY_POLL};
 use crate::{clock, store};
 
 impl Dispatcher {
-    /// Sleeps until a report, a command, another process's change, a lost runner or a moment of the
-    /// agenda.
+    /// Sleeps until a report, a command, another process's change, a lost runner or the next timer.
     pub(crate) fn sleep(&mut self) {
         let timeout = self.time_to_next();
         self.lease.bell.fall_asleep();
         if self.pool.reports().is_empty()
-            && (self.lease.outbox.is_empty() || self.room_for_commands() == 0)
+            && (self.lease.outbox.is_empty() || self.command_capacity() == 0)
             && !timeout.is_zero()
             && !self.stop_is_news()
         {
@@ -41,13 +39,13 @@ impl Dispatcher {
 
     fn stop_is_news(&self) -> bool {
         match self.phase {
-            Phase::Running => self.signals.stop_asked() != StopAsked::No,
-            Phase::Stopping { .. } => self.signals.stop_asked() == StopAsked::Hurriedly,
+            StopPhase::Running => self.signals.stop_asked() != StopAsked::No,
+            StopPhase::Stopping { .. } => self.signals.stop_asked() == StopAsked::Hurriedly,
             _ => false,
         }
     }
 
-    /// How long there is nothing to do unless something happens.
+    /// How long there is nothing to do unless an event comes.
     fn time_to_next(&self) -> Duration {
         let now = clock::instant();
         let mut next = now
@@ -61,7 +59,7 @@ impl Dispatcher {
         } else {
             if self.pending.version.is_none()
                 || self.pending.has_writes()
-                || self.pending.more && self.has_room()
+                || self.pending.more && self.has_capacity()
             {
                 return Duration::ZERO;
             }
@@ -72,11 +70,13 @@ impl Dispatcher {
             if let Some(again) = self.aside.next() {
                 at(again);
             }
-            if self.phase == Phase::Running {
+            if self.phase == StopPhase::Running {
                 at(self.pending.next_prune);
             }
         }
-        if let Phase::Stopping { until, end } | Phase::Cancelling { until, end } = self.phase {
+        if let StopPhase::Stopping { until, end } | StopPhase::Cancelling { until, end } =
+            self.phase
+        {
             at(if now < until { until } else { end });
         }
         if let Some(due_ms) = self
@@ -88,7 +88,7 @@ impl Dispatcher {
             at(now + Duration::from_millis(u64::try_from(left_ms).unwrap_or(0)));
         }
         let looked_at = self.enforced_at.unwrap_or(now);
-        for attempt in self.in_flight.values().chain(&self.orphans) {
+        for attempt in self.in_flight.values().chain(&self.abandoned) {
             at(self
                 .next_moment(attempt, now)
                 .max(looked_at + ENFORCE_EVERY));

@@ -97,10 +97,11 @@ pub(crate) use upkeep::prune::{
 };
 pub(crate) use upkeep::restore::restore;
 pub(crate) use upkeep::runners::{
-    Alive, Beats, Loss, Registration, alive as alive_runners, attempts_of as attempts_of_runner,
-    beat, held_by, is_alive as is_runner_alive, note_worker, register as register_runner,
-    remove_stray_locks, set_kinds as set_runner_kinds, set_short_of, stopped as mark_stopped,
-    stopping as mark_stopping, take_over, to_cancel as attempts_to_cancel,
+    Alive, HeartbeatMode, Loss, Registration, alive as alive_runners,
+    attempts_of as attempts_of_runner, claims_of as claims_of_runner, is_alive as is_runner_alive,
+    note_worker, register as register_runner, remove_unused_locks, set_kinds as set_runner_kinds,
+    set_short_of, stopped as mark_stopped, stopping as mark_stopping, take_over,
+    to_cancel as attempts_to_cancel, write_heartbeat,
 };
 pub(crate) use upkeep::schedules::{
     ValidatedSchedule, add as add_schedule, called as schedule_name, get as get_schedule,

@@ -56,7 +56,7 @@ pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result
             return Err(Error::wrong_state("there are not so many jobs to claim"));
         }
         for job in claimed {
-            let held = job.held(RUNNER);
+            let held = job.token(RUNNER);
             finish_attempt::return_unbegun(tx, &held, PrefetchAgain::Yes)?;
         }
         Ok((vm_steps, took))

@@ -228,14 +228,14 @@ fn change(set: Option<&String>, clear: bool) -> Update<String> {
 }
 
 /// A field of a command's payload by its path, and its JSON; none takes it away.
-type Field = (Vec<String>, Option<String>);
+type FieldChange = (Vec<String>, Option<String>);
 
 struct EditAction {
     queue: Queue,
     edit: JobUpdate,
     payload: Option<String>,
     /// Of a command.
-    command: Vec<Field>,
+    command: Vec<FieldChange>,
 }
 
 impl BulkAction for EditAction {
@@ -287,13 +287,13 @@ impl EditAction {
 }
 
 /// The fields that a payload names, and those that they take the place of.
-fn named_in(payload: &str) -> jobq::Result<Vec<Field>> {
+fn named_in(payload: &str) -> jobq::Result<Vec<FieldChange>> {
     let Some(named) = json::fields(payload) else {
         // Says what is wrong with it.
         ExecPayload::parse(payload)?;
         return Ok(Vec::new());
     };
-    let mut fields: Vec<Field> = Vec::new();
+    let mut fields: Vec<FieldChange> = Vec::new();
     for (key, value) in named {
         for pair in [["command", "shell"], ["input", "input_base64"]] {
             let other = pair.into_iter().find(|other| *other != key);
@@ -314,7 +314,7 @@ fn named_in(payload: &str) -> jobq::Result<Vec<Field>> {
 }
 
 /// A command that could not be enqueued is not edited into a job either.
-fn check(job: &JobRecord, fields: &[Field]) -> jobq::Result<()> {
+fn check(job: &JobRecord, fields: &[FieldChange]) -> jobq::Result<()> {
     let mut payload = job.payload.get().to_owned();
     for (path, value) in fields {
         if let Some(with) = json::with_field(&payload, path, value.as_deref()) {
@@ -325,7 +325,7 @@ fn check(job: &JobRecord, fields: &[Field]) -> jobq::Result<()> {
 }
 
 /// What is to be changed of a command.
-fn command(args: &EditArgs) -> CliResult<Vec<Field>> {
+fn command(args: &EditArgs) -> CliResult<Vec<FieldChange>> {
     let text = |text: &str| Some(serde_json::Value::from(text).to_string());
     let field = |name: &str, value| (vec![name.to_owned()], value);
     let mut fields = Vec::new();
@@ -362,7 +362,7 @@ fn command(args: &EditArgs) -> CliResult<Vec<Field>> {
 }
 
 /// As a command's payload has it: text, or the base64 of what is not.
-fn input(given: Option<&OsStr>) -> CliResult<[Field; 2]> {
+fn input(given: Option<&OsStr>) -> CliResult<[FieldChange; 2]> {
     let mut payload = ExecPayload::new(Program::Shell(":".to_owned()))?;
     if let Some(given) = given {
         payload = payload.with_input(payload::input(given)?)?;

@@ -71,13 +71,13 @@ pub(super) struct Buffers([Vec<u8>; 2]);
 /// The order is that of reading, where a line counts when it is complete. So at most one stream
 /// holds complete lines: they are handed on before the other stream's.
 pub(super) struct Capture {
-    held: [HeldBack; 2],
+    held: [UnsentOutput; 2],
     kept: Kept,
     stderr_tail: Vec<u8>,
 }
 
 /// What has been read of one stream and not been handed on.
-struct HeldBack {
+struct UnsentOutput {
     bytes: Vec<u8>,
     /// How many of `bytes` are complete lines.
     lines_len: usize,
@@ -90,7 +90,10 @@ struct HeldBack {
 impl Capture {
     pub(super) fn new(buffers: Buffers, limit_bytes: usize, now: Instant) -> Capture {
         let [stdout, stderr] = buffers.0;
-        let held = [HeldBack::new(stdout, now), HeldBack::new(stderr, now)];
+        let held = [
+            UnsentOutput::new(stdout, now),
+            UnsentOutput::new(stderr, now),
+        ];
         let stderr_tail = Vec::new();
         Capture {
             held,
@@ -118,7 +121,7 @@ impl Capture {
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.held
             .iter()
-            .filter_map(HeldBack::since)
+            .filter_map(UnsentOutput::since)
             .min()
             .map(|since| since + HOLD)
     }
@@ -206,11 +209,11 @@ impl Capture {
     }
 }
 
-impl HeldBack {
-    fn new(mut bytes: Vec<u8>, now: Instant) -> HeldBack {
+impl UnsentOutput {
+    fn new(mut bytes: Vec<u8>, now: Instant) -> UnsentOutput {
         bytes.clear();
         let (lines_since, partial_since) = (now, now);
-        HeldBack {
+        UnsentOutput {
             bytes,
             lines_len: 0,
             lines_since,

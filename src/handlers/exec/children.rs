@@ -14,7 +14,7 @@ use crate::handlers::exec::launch::Reaped;
 use crate::handlers::exec::spawn::{CommandSpec, Started, spawn};
 use crate::runner::leftovers::{Attempts, Remains};
 
-/// HeldBack for reading while a command is started and entered in the list: whoever holds it for writing
+/// Held for reading while a command is started and entered in the list: whoever holds it for writing
 /// knows of all there are.
 static STARTING: RwLock<()> = RwLock::new(());
 

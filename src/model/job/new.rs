@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::family::ChildPolicy;
 use crate::model::id::JobId;
-use crate::model::job::{AttemptRef, Job, LabelRefs};
+use crate::model::job::{AttemptRef, LabelRefs};
 use crate::model::json;
 use crate::model::name::DEFAULT_QUEUE;
 use crate::model::priority::Priority;
@@ -152,11 +152,6 @@ impl NewJob {
             tags: BTreeMap::new(),
             labels: None,
         }
-    }
-
-    /// A typed job with the [options](Job::options) of its type. A payload that cannot be written as JSON is reported when the job is enqueued.
-    pub fn of<J: Job>(job: &J) -> NewJob {
-        job.options(NewJob::new(J::KIND).payload(job))
     }
 
     /// The payload, from anything that serde can write as JSON. What cannot be written is reported when the

@@ -9,11 +9,9 @@ use serde_json::value::RawValue;
 
 use crate::model::family::{Children, PrerequisiteRule};
 use crate::model::id::{JobId, RunnerId, WorkerId};
-use crate::model::job::Job;
 use crate::model::priority::Priority;
 use crate::model::retry::RetryPolicy;
 use crate::model::state::{State, WaitReason};
-use crate::{Error, Result};
 
 /// What enqueuing a job gave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -119,23 +117,6 @@ impl JobRecord {
     /// How many retries are left.
     pub fn retries_left(&self) -> u32 {
         self.retry.max_retries.saturating_sub(self.retries)
-    }
-
-    /// The payload as a typed job.
-    ///
-    /// # Errors
-    /// The kind is another, or the payload does not fit the type.
-    pub fn decode<J: Job>(&self) -> Result<J> {
-        if self.kind != J::KIND {
-            return Err(Error::invalid(format!(
-                "job {} is of kind '{}', not '{}'",
-                self.id,
-                self.kind,
-                J::KIND
-            )));
-        }
-        serde_json::from_str(self.payload.get())
-            .map_err(|error| Error::invalid(format!("the payload of job {}: {error}", self.id)))
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::model::schedule::wall::Follows;
 
 /// A field: what it holds, and the least and the greatest number.
-struct Field {
+struct CronField {
     title: &'static str,
     least: u32,
     greatest: u32,
@@ -16,7 +16,7 @@ const MONTHS: [&str; 12] = [
 ];
 const WEEKDAYS: [&str; 7] = ["SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT"];
 
-const FIELDS: [Field; 6] = [
+const FIELDS: [CronField; 6] = [
     field("second", (0, 59), &[]),
     field("minute", (0, 59), &[]),
     field("hour", (0, 23), &[]),
@@ -29,8 +29,8 @@ const fn field(
     title: &'static str,
     (least, greatest): (u32, u32),
     names: &'static [&'static str],
-) -> Field {
-    Field {
+) -> CronField {
+    CronField {
         title,
         least,
         greatest,
@@ -63,7 +63,7 @@ pub(super) fn follows(text: &str) -> Follows {
     }
 }
 
-impl Field {
+impl CronField {
     /// One part of a list: `*`, a value, a range, with or without a step, or one of the letters.
     fn check(&self, part: &str) -> Result<(), String> {
         let (range, step) = match part.split_once('/') {
@@ -126,7 +126,7 @@ impl Field {
         number
             .filter(|number| (self.least..=self.greatest).contains(number))
             .ok_or_else(|| {
-                let Field {
+                let CronField {
                     title,
                     least,
                     greatest,
@@ -137,7 +137,7 @@ impl Field {
     }
 
     fn check_step(&self, step: &str) -> Result<(), String> {
-        let Field {
+        let CronField {
             title, greatest, ..
         } = self;
         match step.parse::<u32>() {

@@ -115,7 +115,7 @@ pub(crate) struct ClaimedJob {
 }
 
 impl ClaimedJob {
-    pub(crate) fn held(&self, runner: i64) -> ClaimToken {
+    pub(crate) fn token(&self, runner: i64) -> ClaimToken {
         ClaimToken {
             job: self.id,
             attempt: self.attempt,
@@ -127,7 +127,7 @@ impl ClaimedJob {
     }
 }
 
-/// Whether there is has_claimable that the request could take now: looks, and writes nothing.
+/// Whether there is any job that the request could claim now; writes nothing.
 pub(crate) fn has_claimable(
     conn: &Connection,
     request: &ClaimRequest<'_>,

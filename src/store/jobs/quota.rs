@@ -115,7 +115,7 @@ fn check_file(tx: &mut Tx<'_>, budget: u64) -> Result<()> {
             mebibytes(budget)
         ),
     )
-    .with_hint("raise the limit of the file's size, or remove old jobs")
+    .with_hint("raise max_file_size")
     .with_remedy(Remedy::Prune))
 }
 

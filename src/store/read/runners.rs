@@ -8,7 +8,7 @@ use crate::model::id::{JobId, RunnerId, WorkerId};
 use crate::model::runner::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
 use crate::store::sqlite::Connection;
 use crate::store::sqlite::statement::{Statements, statements};
-use crate::store::upkeep::runners::{gone, read_kinds};
+use crate::store::upkeep::runners::{find_dead, read_kinds};
 
 statements! {
     cold RUNNERS_RECENT = "SELECT id, name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at,
@@ -21,7 +21,7 @@ statements! {
 
 /// `locks` is the folder of the runners' lock files.
 pub(crate) fn list(conn: &Connection, of: RunnerFilter, locks: &Path) -> Result<Vec<RunnerRecord>> {
-    let gone = gone(conn, locks)?;
+    let dead = find_dead(conn, locks)?;
     let mut statement = conn.prepare_cached(RUNNERS_RECENT)?;
     let mut rows = statement.query([of == RunnerFilter::AllTimes])?;
     let mut runners = Vec::new();
@@ -29,7 +29,7 @@ pub(crate) fn list(conn: &Connection, of: RunnerFilter, locks: &Path) -> Result<
         let id = row.get(0)?;
         let jobs = running_on(conn, id)?;
         let state = match row.get::<_, i64>(7)? {
-            1 | 2 if gone.contains(&id) => RunnerState::Offline,
+            1 | 2 if dead.contains(&id) => RunnerState::Offline,
             1 if jobs.is_empty() => RunnerState::Idle,
             1 => RunnerState::Busy,
             2 => RunnerState::Stopping,

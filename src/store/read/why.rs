@@ -76,7 +76,7 @@ fn running(conn: &Connection, job: &JobRecord, locks: &Path) -> Result<Why> {
     let runner = job.runner.unwrap_or_default();
     let cancel_requested = job.cancel_requested;
     let is_gone =
-        runners::gone(conn, locks)?.contains(&runner.0) || unowned::is_unowned(conn, job.id)?;
+        runners::find_dead(conn, locks)?.contains(&runner.0) || unowned::is_unowned(conn, job.id)?;
     Ok(match is_gone {
         true => Why::RunnerGone {
             runner,

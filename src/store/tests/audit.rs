@@ -141,7 +141,7 @@ fn every_break_is_mended(place: fn() -> (Sandbox, Vec<JobId>), breaks: &[(&str, 
         assert_eq!(ailments(&sandbox), [] as [String; 0], "after {sql}");
         let runner = sandbox.runner("one");
         while let [job] = &sandbox.claim(runner, 1)[..] {
-            sandbox.settle(&job.held(runner), &Verdict::Complete { result: None });
+            sandbox.settle(&job.token(runner), &Verdict::Complete { result: None });
         }
         for id in jobs {
             assert_eq!(

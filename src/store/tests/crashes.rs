@@ -91,19 +91,19 @@ fn only_one_of_two_observers_takes_over() {
     let id = sandbox.enqueue(NewJob::new("send"));
     let runner = sandbox.runner("one");
     sandbox.claim_one(runner);
-    let beat = runners::alive(&sandbox.conn).unwrap()[0].beat;
+    let heartbeat = runners::alive(&sandbox.conn).unwrap()[0].heartbeat;
     assert_eq!(
-        sandbox.write(|tx| runners::take_over(tx, runner, Loss::Hung { beat })),
+        sandbox.write(|tx| runners::take_over(tx, runner, Loss::Hung { heartbeat })),
         Some(1)
     );
-    for loss in [Loss::Hung { beat }, Loss::Dead] {
+    for loss in [Loss::Hung { heartbeat }, Loss::Dead] {
         assert_eq!(
             sandbox.write(|tx| runners::take_over(tx, runner, loss)),
             None
         );
     }
     assert_eq!(sandbox.job(id).crashes, 1);
-    assert!(!sandbox.write(|tx| runners::beat(tx, runner)));
+    assert!(!sandbox.write(|tx| runners::write_heartbeat(tx, runner)));
 }
 
 #[test]
@@ -112,14 +112,14 @@ fn a_runner_that_has_beaten_since_is_not_taken_for_hung() {
     let id = sandbox.enqueue(NewJob::new("send"));
     let runner = sandbox.runner("one");
     sandbox.claim_one(runner);
-    let beat = runners::alive(&sandbox.conn).unwrap()[0].beat;
-    assert!(sandbox.write(|tx| runners::beat(tx, runner)));
+    let heartbeat = runners::alive(&sandbox.conn).unwrap()[0].heartbeat;
+    assert!(sandbox.write(|tx| runners::write_heartbeat(tx, runner)));
     assert_eq!(
-        sandbox.write(|tx| runners::take_over(tx, runner, Loss::Hung { beat })),
+        sandbox.write(|tx| runners::take_over(tx, runner, Loss::Hung { heartbeat })),
         None
     );
     assert_eq!(sandbox.job(id).state, State::Running);
-    assert!(sandbox.write(|tx| runners::beat(tx, runner)));
+    assert!(sandbox.write(|tx| runners::write_heartbeat(tx, runner)));
 }
 
 #[test]

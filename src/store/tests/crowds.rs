@@ -179,7 +179,7 @@ fn a_fan_of_ten_thousand_opens_and_closes_in_linear_time() {
             assert_eq!(sandbox.state(last), Blocked);
             let claimed = sandbox.claim(1, 100);
             for job in &claimed {
-                sandbox.settle(&job.held(1), &Verdict::Complete { result: None });
+                sandbox.settle(&job.token(1), &Verdict::Complete { result: None });
             }
             left -= claimed.len();
         }
@@ -210,7 +210,7 @@ fn a_hundred_thousand_children_cost_one_update_of_their_parent_for_each_transact
         sandbox.write(|tx| {
             for job in &claimed {
                 let done = Verdict::Complete { result: None };
-                finish_attempt::finish(tx, &job.held(1), &done, &AttemptMeasures::default())?;
+                finish_attempt::finish(tx, &job.token(1), &done, &AttemptMeasures::default())?;
             }
             Ok(())
         });

@@ -172,7 +172,7 @@ fn what_was_claimed_ahead_and_comes_back_unbegun_can_still_be_late() {
             let mut sandbox = Sandbox::new();
             sandbox.runner("one");
             let id = sandbox.enqueue(urgent());
-            let held = sandbox.claim_for(1, 1, ClaimFor::Prefetch)[0].held(1);
+            let held = sandbox.claim_for(1, 1, ClaimFor::Prefetch)[0].token(1);
             if looked_meanwhile {
                 look(&mut sandbox, DEADLINE_MS);
                 assert_eq!(sandbox.state(id), Running);

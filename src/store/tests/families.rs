@@ -54,7 +54,7 @@ fn a_parents_own_part_comes_first_and_then_it_waits_without_a_worker() {
     assert_eq!(claimed.len(), 1, "its children wait for it");
     sandbox.assert_books_are_right();
     let done = Verdict::Complete { result: None };
-    assert_eq!(sandbox.settle(&claimed[0].held(1), &done), Some(Waiting));
+    assert_eq!(sandbox.settle(&claimed[0].token(1), &done), Some(Waiting));
     assert_eq!(sandbox.states(&[id, one, two]), [Waiting, Pending, Pending]);
     assert_eq!(
         sandbox.number("SELECT count(*) FROM jobq_job WHERE state = 3"),

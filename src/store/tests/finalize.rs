@@ -36,7 +36,7 @@ fn begin_final(sandbox: &mut Sandbox, id: JobId) -> ClaimToken {
     let claimed = sandbox.claim(1, 10);
     assert_eq!(claimed.len(), 1);
     assert_eq!((claimed[0].id, claimed[0].stage), (id, Stage::Finalize));
-    claimed[0].held(1)
+    claimed[0].token(1)
 }
 
 fn done() -> Verdict {

@@ -66,7 +66,7 @@ fn a_key_with_places_runs_that_many() {
     let claimed = sandbox.claim(1, 10);
     assert_eq!(claimed.len(), 3);
     let done = Verdict::Complete { result: None };
-    sandbox.settle(&claimed[1].held(1), &done);
+    sandbox.settle(&claimed[1].token(1), &done);
     assert_eq!(sandbox.states(&ids[3..]), [Pending, Blocked]);
     sandbox.assert_books_are_right();
 }
@@ -82,7 +82,7 @@ fn the_line_goes_by_priority_and_then_by_age() {
     let mut order = Vec::new();
     while let Some(job) = sandbox.claim(1, 10).pop() {
         order.push(job.id);
-        sandbox.settle(&job.held(1), &Verdict::Complete { result: None });
+        sandbox.settle(&job.token(1), &Verdict::Complete { result: None });
         sandbox.assert_books_are_right();
     }
     assert_eq!(order, [first, urgent, high, normal, later, low]);
@@ -251,7 +251,7 @@ fn a_job_that_fails_with_its_third_lost_runner_gives_its_place_back() {
 fn what_was_claimed_ahead_and_comes_back_keeps_its_place() {
     let mut sandbox = Sandbox::new();
     let [one, two] = jobs(&mut sandbox, &keyed());
-    let held = sandbox.claim_for(1, 1, ClaimFor::Prefetch)[0].held(1);
+    let held = sandbox.claim_for(1, 1, ClaimFor::Prefetch)[0].token(1);
     sandbox.write(|tx| finish_attempt::return_unbegun(tx, &held, PrefetchAgain::Yes));
     assert_eq!(sandbox.states(&[one, two]), [Pending, Blocked]);
     sandbox.assert_books_are_right();

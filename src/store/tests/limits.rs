@@ -18,7 +18,7 @@ use crate::store::jobs::{claim, queues};
 use crate::store::read::runners::list as list_runners;
 use crate::store::read::why;
 use crate::store::tests::sandbox::{START_MS, Sandbox, held};
-use crate::store::upkeep::runners::{Beats, Loss, Registration};
+use crate::store::upkeep::runners::{HeartbeatMode, Loss, Registration};
 use crate::store::upkeep::{doctor, runners};
 
 pub(super) fn limit(
@@ -301,7 +301,7 @@ fn a_runner_tells_the_limits_of_its_kinds_and_an_older_row_has_none() {
         workers: 5,
         kinds: vec!["send".to_owned(), "resize".to_owned()],
         queues: None,
-        beats: Beats::Regularly,
+        heartbeat_mode: HeartbeatMode::Regular,
     };
     let limits = HashMap::from([("resize".to_owned(), 2), ("unknown".to_owned(), 1)]);
     sandbox.write(|tx| runners::register(tx, &registration, &limits));

@@ -393,8 +393,11 @@ fn pausing_and_resuming_touch_one_queue() {
 
 #[test]
 fn a_runner_writes_its_own_row_alone() {
-    touches(|tx| runners::beat(tx, 1).map(|_| ()), &["~ runner 1"]);
-    touches(|tx| runners::beat(tx, 3).map(|_| ()), &[]);
+    touches(
+        |tx| runners::write_heartbeat(tx, 1).map(|_| ()),
+        &["~ runner 1"],
+    );
+    touches(|tx| runners::write_heartbeat(tx, 3).map(|_| ()), &[]);
     touches(|tx| runners::stopping(tx, 1), &["~ runner 1"]);
     touches(
         |tx| runners::stopped(tx, 1),
@@ -408,7 +411,7 @@ fn a_runner_writes_its_own_row_alone() {
         workers: 5,
         kinds: Vec::new(),
         queues: None,
-        beats: runners::Beats::Regularly,
+        heartbeat_mode: runners::HeartbeatMode::Regular,
     };
     touches(
         |tx| runners::register(tx, &registration, &HashMap::new()).map(|_| ()),

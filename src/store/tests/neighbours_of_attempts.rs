@@ -154,7 +154,7 @@ fn giving_back_an_unbegun_job_touches_it_alone() {
 
 #[test]
 fn taking_over_from_a_runner_touches_its_own_jobs_alone() {
-    for loss in [Loss::Dead, Loss::Hung { beat: 7 }] {
+    for loss in [Loss::Dead, Loss::Hung { heartbeat: 7 }] {
         touches(
             |tx| {
                 assert_eq!(runners::take_over(tx, 1, loss)?, Some(2));
@@ -179,7 +179,7 @@ fn taking_over_from_a_runner_touches_its_own_jobs_alone() {
 #[test]
 fn a_runner_that_lives_or_has_ended_is_not_taken_over() {
     for (runner, loss) in [
-        (1, Loss::Hung { beat: 6 }),
+        (1, Loss::Hung { heartbeat: 6 }),
         (3, Loss::Dead),
         (4, Loss::Dead),
         (9, Loss::Dead),

@@ -93,7 +93,7 @@ fn released(town: &mut Sandbox) -> JobId {
     group(town);
     let id = town.enqueue(ruled());
     let target = pending_target();
-    let held = town.claim(1, 1)[0].held(1);
+    let held = town.claim(1, 1)[0].token(1);
     assert_eq!(held.job, target);
     town.settle(&held, &Verdict::Complete { result: None });
     assert_eq!(town.state(id), State::Pending);
@@ -105,7 +105,7 @@ fn the_end_of_a_prerequisite_releases_its_own_dependents_alone() {
     let mut town = town();
     group(&mut town);
     town.enqueue(ruled());
-    let held = town.claim(1, 1)[0].held(1);
+    let held = town.claim(1, 1)[0].token(1);
     touches_in(
         &mut town,
         |tx| finish(tx, &held),
@@ -134,7 +134,7 @@ fn the_end_of_a_job_under_rules_frees_what_it_had_and_counts_in_its_family() {
     let line = town.enqueue(mail().key("own"));
     assert_eq!(town.states(&[next, line]), [State::Blocked; 2]);
     town.sql("UPDATE jobq_job SET priority = 3 WHERE id = 26");
-    let held = town.claim(1, 1)[0].held(1);
+    let held = town.claim(1, 1)[0].token(1);
     assert_eq!(held.job, id);
     touches_in(
         &mut town,

@@ -123,7 +123,7 @@ fn fail_once(sandbox: &mut Sandbox, id: JobId, runner: i64) -> State {
             error: "not now".to_owned(),
             after: None,
         },
-        told: None,
+        reason: None,
     };
     let verdict = judge(ending, &claimed.budget, 0.0);
     let held = crate::store::tests::sandbox::held(&claimed, runner);

@@ -114,7 +114,7 @@ impl Sandbox {
             workers: 5,
             kinds: vec!["send".to_owned()],
             queues: None,
-            beats: runners::Beats::Regularly,
+            heartbeat_mode: runners::HeartbeatMode::Regular,
         };
         self.write(|tx| runners::register(tx, &registration, &HashMap::new()))
     }
@@ -179,7 +179,7 @@ impl Sandbox {
         let claimed = self.write(|tx| claim::claim(tx, &request, &mut FairShares::default()));
         let ids: Vec<JobId> = claimed.iter().map(|job| job.id).collect();
         assert_eq!(ids, [id]);
-        claimed[0].held(1)
+        claimed[0].token(1)
     }
 
     /// Runs this job, which is the next of its kind, to its completion.
@@ -251,7 +251,7 @@ impl Sandbox {
 }
 
 pub(super) fn held(job: &ClaimedJob, runner: i64) -> ClaimToken {
-    job.held(runner)
+    job.token(runner)
 }
 
 /// One verdict of each sort.

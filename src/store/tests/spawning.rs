@@ -210,7 +210,7 @@ fn the_children_of_an_attempt_are_called_off_with_its_lost_runner_however_it_was
         let mut sandbox = Sandbox::new();
         sandbox.runner("one");
         let id = sandbox.enqueue(NewJob::new("parent"));
-        let held = sandbox.claim_for(1, 1, claim_for)[0].held(1);
+        let held = sandbox.claim_for(1, 1, claim_for)[0].token(1);
         let first = sandbox.enqueue(by(id, &held));
         sandbox.write(|tx| runners::take_over(tx, 1, Loss::Dead));
         assert_eq!(

@@ -191,7 +191,7 @@ pub(crate) fn locks(conn: &Connection, folder: &Path) -> Result<Finding> {
             continue;
         }
         // Only now: one that ends lets go of its jobs before it removes its file.
-        let jobs = runners::held_by(conn, runner.id)?.len();
+        let jobs = runners::claims_of(conn, runner.id)?.len();
         if jobs > 0 {
             without.push(format!(
                 "runner {} has no lock file and {}",

@@ -1,4 +1,4 @@
-//! The runners in the file: registering, beating, ending, and taking over from those that are lost.
+//! The rows of runners: registration, heartbeats, stopping, and taking over from lost runners.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
@@ -28,30 +28,30 @@ statements! {
     hot RUNNER_SET_KINDS = "UPDATE jobq_runner SET kinds = ?2 WHERE id = ?1";
     hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at, beat, boot)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, ?8, ?9)";
-    /// No row changed: another runner has taken this one for lost.
-    hot RUNNER_BEAT_IF_ALIVE = "UPDATE jobq_runner SET beat = beat + 1, heartbeat_at = ?2 WHERE id = ?1 AND state <= 2";
+    /// No row changed: another runner has declared this one lost.
+    hot RUNNER_HEARTBEAT_IF_ALIVE = "UPDATE jobq_runner SET beat = beat + 1, heartbeat_at = ?2 WHERE id = ?1 AND state <= 2";
     hot RUNNER_IS_ALIVE = "SELECT 1 FROM jobq_runner WHERE id = ?1 AND state <= 2";
     hot RUNNER_SET_SHORT_OF = "UPDATE jobq_runner SET short_of = nullif(?2, '') WHERE id = ?1";
     hot RUNNER_STOPPING_IF_ALIVE = "UPDATE jobq_runner SET state = 2 WHERE id = ?1 AND state = 1";
     hot RUNNER_STOPPED_IF_ALIVE = "UPDATE jobq_runner SET state = 3, ended_at = ?2 WHERE id = ?1 AND state <= 2";
-    /// How far it was when it was lost, and in which start of the machine.
+    /// Its state when it was lost, and the boot id of the machine at its start.
     hot RUNNER_CIRCUMSTANCES = "SELECT state, boot FROM jobq_runner WHERE id = ?1";
-    /// Its lock is free: the process is gone whatever its beat says.
+    /// Its lock is free: the process is dead whatever its heartbeat is.
     hot RUNNER_LOSE_IF_ALIVE = "UPDATE jobq_runner SET state = 4, ended_at = ?2 WHERE id = ?1 AND state <= 2";
-    /// It hangs, unless its beat is no longer the one that was seen.
-    hot RUNNER_LOSE_IF_BEAT = "UPDATE jobq_runner SET state = 4, ended_at = ?2 WHERE id = ?1 AND state <= 2 AND beat = ?3";
-    /// The index of the living holds but a few.
+    /// It hangs, unless its heartbeat is no longer the one that was seen.
+    hot RUNNER_LOSE_IF_HEARTBEAT = "UPDATE jobq_runner SET state = 4, ended_at = ?2 WHERE id = ?1 AND state <= 2 AND beat = ?3";
+    /// The partial index holds only runners that have not ended.
     hot RUNNERS_ALIVE = "SELECT id, name, beat FROM jobq_runner WHERE state <= 2 ORDER BY id";
-    hot JOBS_HELD_BY = "SELECT id, queue_id, attempt, claim, retries, crashes, max_retries, backoff, retry_delay_ms,
+    hot JOBS_CLAIMED_BY = "SELECT id, queue_id, attempt, claim, retries, crashes, max_retries, backoff, retry_delay_ms,
             jitter, timeout_ms, cancel, links, parent_id
         FROM jobq_job WHERE state = 3 AND runner_id = ?1";
     hot JOBS_TO_CANCEL = "SELECT id, attempt FROM jobq_job WHERE cancel = 1 AND runner_id = ?1";
-    /// A job that was claimed ahead has begun and goes on for a while: from now on a crash charges it.
+    /// A prefetched job has begun and goes on for a while: from now on a crash counts against it.
     hot JOB_WORKER_IF_HELD = "UPDATE jobq_job SET worker = ?3, claim = 0 WHERE id = ?1 AND state = 3 AND attempt = ?2";
     cold RUNNERS_FORGET = "DELETE FROM jobq_runner WHERE state >= 3 AND ended_at < ?1";
 }
 
-/// What a runner says of itself when it registers.
+/// The registration of a runner.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
     pub(crate) name: String,
@@ -60,25 +60,25 @@ pub(crate) struct Registration {
     pub(crate) workers: usize,
     pub(crate) kinds: Vec<String>,
     pub(crate) queues: Option<Vec<String>>,
-    pub(crate) beats: Beats,
+    pub(crate) heartbeat_mode: HeartbeatMode,
 }
 
-/// Whether a runner beats.
+/// Whether a runner writes heartbeats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Beats {
-    Regularly,
-    /// Its one thread is its handlers': only its lock tells that it lives, and it cannot be taken
-    /// for hung.
-    Never,
+pub(crate) enum HeartbeatMode {
+    Regular,
+    /// Its one thread runs its handlers: only its lock shows that it lives, and it cannot be declared
+    /// hung.
+    None,
 }
 
-/// The state of a runner that was asked to end.
+/// The state of a runner that was asked to stop.
 const STOPPING: i64 = 2;
 
-/// What stands in place of a beat where there never is one.
-const NO_BEAT: i64 = -1;
+/// The value of the heartbeat column for a runner without heartbeats.
+const NO_HEARTBEAT: i64 = -1;
 
-/// `limits` are those of kinds, in this runner.
+/// `limits` are the limits of kinds in this runner.
 pub(crate) fn register(
     tx: &mut Tx<'_>,
     registration: &Registration,
@@ -92,9 +92,9 @@ pub(crate) fn register(
         kinds_json(&registration.kinds, limits),
         registration.queues.as_deref().map(json_array),
         tx.now_ms,
-        match registration.beats {
-            Beats::Regularly => 0,
-            Beats::Never => NO_BEAT,
+        match registration.heartbeat_mode {
+            HeartbeatMode::Regular => 0,
+            HeartbeatMode::None => NO_HEARTBEAT,
         },
         tx.boot
     ]);
@@ -106,7 +106,7 @@ pub(crate) fn register(
     Ok(id)
 }
 
-/// A runner that runs has other handlers from now on.
+/// Replaces the kinds of a runner.
 pub(crate) fn set_kinds(
     tx: &mut Tx<'_>,
     runner: i64,
@@ -130,7 +130,7 @@ fn kinds_json(kinds: &[String], limits: &HashMap<String, usize>) -> String {
     kinds.collect::<Value>().to_string()
 }
 
-/// The kinds, and the limits of those that have one.
+/// Parses the kinds, and the limits of those that have one.
 pub(crate) fn read_kinds(json: &str) -> (Vec<String>, BTreeMap<String, u64>) {
     let entries: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
     let (mut kinds, mut limits) = (Vec::new(), BTreeMap::new());
@@ -146,19 +146,19 @@ pub(crate) fn read_kinds(json: &str) -> (Vec<String>, BTreeMap<String, u64>) {
     (kinds, limits)
 }
 
-/// Whether the runner still counts as alive.
-pub(crate) fn beat(tx: &Tx<'_>, runner: i64) -> Result<bool> {
-    Ok(tx.run(RUNNER_BEAT_IF_ALIVE, params![runner, tx.now_ms])? == 1)
+/// Writes a heartbeat; false if the runner was declared lost.
+pub(crate) fn write_heartbeat(tx: &Tx<'_>, runner: i64) -> Result<bool> {
+    Ok(tx.run(RUNNER_HEARTBEAT_IF_ALIVE, params![runner, tx.now_ms])? == 1)
 }
 
-/// The same without a beat, for a turn that claims: from a runner that was taken for lost nobody
-/// would ever take a job over.
+/// Whether a runner that claims in this tick without a heartbeat still counts as alive: nobody would
+/// ever take over jobs that a lost runner claims.
 pub(crate) fn is_alive(tx: &Tx<'_>, runner: i64) -> Result<bool> {
     tx.has_row(RUNNER_IS_ALIVE, [runner])
 }
 
-/// What the system has too little of for as many jobs at a time as the runner has workers; an empty text:
-/// nothing any more.
+/// Notes the resource that the system lacks for as many jobs at a time as the runner has workers; an
+/// empty text clears it.
 pub(crate) fn set_short_of(tx: &Tx<'_>, runner: i64, short_of: &str) -> Result<()> {
     tx.run(RUNNER_SET_SHORT_OF, params![runner, short_of])?;
     Ok(())
@@ -184,14 +184,14 @@ pub(crate) fn stopped(tx: &mut Tx<'_>, runner: i64) -> Result<()> {
 pub(crate) struct Alive {
     pub(crate) id: i64,
     pub(crate) name: String,
-    pub(crate) beat: i64,
+    pub(crate) heartbeat: i64,
 }
 
 impl Alive {
-    pub(crate) fn beats(&self) -> Beats {
-        match self.beat {
-            NO_BEAT => Beats::Never,
-            _ => Beats::Regularly,
+    pub(crate) fn heartbeat_mode(&self) -> HeartbeatMode {
+        match self.heartbeat {
+            NO_HEARTBEAT => HeartbeatMode::None,
+            _ => HeartbeatMode::Regular,
         }
     }
 }
@@ -200,80 +200,83 @@ pub(crate) fn alive(conn: &Connection) -> Result<Vec<Alive>> {
     conn.all(RUNNERS_ALIVE, [], |row| {
         Ok(Alive {
             id: row.get(0)?,
-            // Without a name there is no lock to look at: its beat tells, or that there is none.
+            // Without a name there is no lock to look at: only the heartbeat shows whether it lives.
             name: text(row.get_ref(1)?).unwrap_or_default(),
-            beat: row.get_ref(2)?.as_i64().unwrap_or(0),
+            heartbeat: row.get_ref(2)?.as_i64().unwrap_or(0),
         })
     })
 }
 
-/// Why a runner is taken for lost.
+/// Why a runner is lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Loss {
     /// Its lock is free.
     Dead,
-    /// It has not beaten since this beat.
-    Hung { beat: i64 },
+    /// Its heartbeat is still this one.
+    Hung { heartbeat: i64 },
 }
 
-/// Takes over what a lost runner held; none where somebody else was faster or it lives after all.
+/// Takes over the jobs of a lost runner; none if another runner was faster or it lives after all.
 pub(crate) fn take_over(tx: &mut Tx<'_>, runner: i64, loss: Loss) -> Result<Option<usize>> {
     let excuse = excuse(tx, runner)?;
     let lost = match loss {
         Loss::Dead => tx.run(RUNNER_LOSE_IF_ALIVE, params![runner, tx.now_ms])?,
-        Loss::Hung { beat } => tx.run(RUNNER_LOSE_IF_BEAT, params![runner, tx.now_ms, beat])?,
+        Loss::Hung { heartbeat } => tx.run(
+            RUNNER_LOSE_IF_HEARTBEAT,
+            params![runner, tx.now_ms, heartbeat],
+        )?,
     };
     if lost == 0 {
         return Ok(None);
     }
-    let held = held_by(tx.conn, runner)?;
-    for job in &held {
-        let part = Part::Job(job.held.job);
+    let claims = claims_of(tx.conn, runner)?;
+    for job in &claims {
+        let part = Part::Job(job.claim.job);
         if !tx.is_aside(part) {
             recover(tx, job, excuse).of(part)?;
         }
     }
     let why = if loss == Loss::Dead { "dead" } else { "hung" };
-    let data = format!(r#"{{"why":"{why}","jobs":{}}}"#, held.len());
+    let data = format!(r#"{{"why":"{why}","jobs":{}}}"#, claims.len());
     let event = NewEvent {
         runner: Some(runner),
         ..NewEvent::new(EventKind::RunnerLost)
     };
     tx.append(event.text(Some(data)))?;
-    Ok(Some(held.len()))
+    Ok(Some(claims.len()))
 }
 
-/// A job that a runner holds according to the file.
+/// A claim of a runner, according to the file.
 #[derive(Clone, Debug)]
-pub(crate) struct HeldJob {
-    pub(crate) held: ClaimToken,
+pub(crate) struct RunningClaim {
+    pub(crate) claim: ClaimToken,
     claimed_for: ClaimFor,
     budget: Budget,
     cancel: bool,
 }
 
-pub(crate) fn held_by(conn: &Connection, runner: i64) -> Result<Vec<HeldJob>> {
-    conn.all(JOBS_HELD_BY, [runner], |row| decode_held(row, runner))
+pub(crate) fn claims_of(conn: &Connection, runner: i64) -> Result<Vec<RunningClaim>> {
+    conn.all(JOBS_CLAIMED_BY, [runner], |row| decode_claim(row, runner))
 }
 
-/// What a runner holds, begun or not.
+/// The attempts that a runner has claimed, begun or not.
 pub(crate) fn attempts_of(conn: &Connection, runner: i64) -> Result<Vec<AttemptRef>> {
-    let held = held_by(conn, runner)?.into_iter();
-    let attempts = held.map(|job| AttemptRef {
-        job: job.held.job,
-        attempt: job.held.attempt,
+    let claims = claims_of(conn, runner)?.into_iter();
+    let attempts = claims.map(|job| AttemptRef {
+        job: job.claim.job,
+        attempt: job.claim.attempt,
     });
     Ok(attempts.collect())
 }
 
-pub(super) fn decode_held(row: &Row<'_>, runner: i64) -> RowResult<HeldJob> {
+pub(super) fn decode_claim(row: &Row<'_>, runner: i64) -> RowResult<RunningClaim> {
     let claimed_for = if row.get_ref(3)?.as_i64().unwrap_or(0) == 0 {
         ClaimFor::FreeWorker
     } else {
         ClaimFor::Prefetch
     };
-    Ok(HeldJob {
-        held: ClaimToken {
+    Ok(RunningClaim {
+        claim: ClaimToken {
             job: JobId(row.get(0)?),
             attempt: row.get(2).unwrap_or(0),
             queue: row.get(1).unwrap_or(0),
@@ -287,13 +290,14 @@ pub(super) fn decode_held(row: &Row<'_>, runner: i64) -> RowResult<HeldJob> {
     })
 }
 
-/// What explains the loss of a runner without its jobs: they are not charged for it.
+/// A reason for the loss of a runner that is not its jobs' fault: the crash does not count against
+/// them.
 ///
-/// It was stopping: whoever asked it to end did not wait until it had (Docker waits for 10 s), or the
-/// machine was shut down. Or the machine has been started again since: its power was cut.
+/// It was stopping, and whoever asked it to stop did not wait (Docker waits for 10 s), or the machine
+/// was shut down; or the machine was started again since, as after a power cut.
 fn excuse(tx: &Tx<'_>, runner: i64) -> Result<Option<&'static str>> {
     let found = tx.optional(RUNNER_CIRCUMSTANCES, [runner], |row| {
-        // Another type than text there says nothing.
+        // A value of another type tells nothing.
         let boot = row.get_ref(1)?.as_str().ok().map(str::to_owned);
         Ok((row.get::<_, i64>(0)?, boot))
     })?;
@@ -308,24 +312,29 @@ fn excuse(tx: &Tx<'_>, runner: i64) -> Result<Option<&'static str>> {
     })
 }
 
-pub(super) fn recover(tx: &mut Tx<'_>, job: &HeldJob, excuse: Option<&'static str>) -> Result<()> {
+pub(super) fn recover(
+    tx: &mut Tx<'_>,
+    job: &RunningClaim,
+    excuse: Option<&'static str>,
+) -> Result<()> {
     let verdict = match (job.cancel, job.claimed_for) {
         (true, _) => Verdict::Cancel,
         (false, ClaimFor::Prefetch) => {
-            return finish_attempt::return_unbegun(tx, &job.held, PrefetchAgain::Never).map(|_| ());
+            return finish_attempt::return_unbegun(tx, &job.claim, PrefetchAgain::Never)
+                .map(|_| ());
         }
         (false, ClaimFor::FreeWorker | ClaimFor::NoWorker) => {
             judge(Ending::RunnerLost { excuse }, &job.budget, 0.0)
         }
     };
-    finish_attempt::finish(tx, &job.held, &verdict, &AttemptMeasures::default())?;
+    finish_attempt::finish(tx, &job.claim, &verdict, &AttemptMeasures::default())?;
     Ok(())
 }
 
-/// The jobs of a runner that somebody wants cancelled.
+/// The jobs of a runner that are to be cancelled.
 pub(crate) fn to_cancel(conn: &Connection, runner: i64) -> Result<Vec<(JobId, u32)>> {
     let mut statement = conn.prepare_cached(JOBS_TO_CANCEL)?;
-    // An attempt that is no number is nobody's.
+    // An attempt number of another type matches no attempt.
     let rows = statement.query_map([runner], |row| {
         Ok((JobId(row.get(0)?), row.get(1).unwrap_or(0)))
     })?;
@@ -337,25 +346,25 @@ pub(crate) fn note_worker(tx: &Tx<'_>, job: JobId, attempt: u32, worker: u32) ->
     Ok(())
 }
 
-/// The runners that have not ended and are gone, as their locks tell in the folder `locks`. A missing
-/// file proves nothing, but of a runner that never beats: of that there is nothing else.
-pub(crate) fn gone(conn: &Connection, locks: &Path) -> Result<Vec<i64>> {
+/// The runners that have not ended and are dead, according to their locks in the folder `locks`. A
+/// missing file proves nothing, unless the runner writes no heartbeats.
+pub(crate) fn find_dead(conn: &Connection, locks: &Path) -> Result<Vec<i64>> {
     let mut runners = alive(conn)?;
     runners.retain(|runner| match process_locks::look(locks, &runner.name) {
         Lock::Free => true,
-        Lock::Missing => runner.beats() == Beats::Never,
+        Lock::Missing => runner.heartbeat_mode() == HeartbeatMode::None,
         Lock::Held => false,
     });
     Ok(runners.into_iter().map(|runner| runner.id).collect())
 }
 
 /// A file that is younger may belong to a runner that is not in the database yet.
-const STRAY_AFTER_MS: i64 = 60_000;
+const UNUSED_AFTER_MS: i64 = 60_000;
 const NAME_CHARS: usize = 32;
 
-/// Removes the lock files that no runner of the database is behind: of one that was killed before it was
-/// in there, or of which somebody has taken over. How many.
-pub(crate) fn remove_stray_locks(conn: &Connection, folder: &Path) -> Result<usize> {
+/// Removes lock files without a runner in the database: of a runner that was killed before it was
+/// registered, or whose jobs were taken over. Returns how many.
+pub(crate) fn remove_unused_locks(conn: &Connection, folder: &Path) -> Result<usize> {
     let alive = alive(conn)?;
     let Ok(entries) = std::fs::read_dir(folder) else {
         return Ok(0);
@@ -385,7 +394,7 @@ fn is_old_and_free(path: &Path) -> bool {
         .open(path);
     let Ok(file) = opened else { return false };
     let is_old = file.metadata().is_ok_and(|found| {
-        found.is_file() && Clock::default().now_ms() - found.mtime() * 1000 > STRAY_AFTER_MS
+        found.is_file() && Clock::default().now_ms() - found.mtime() * 1000 > UNUSED_AFTER_MS
     });
     is_old && file.try_lock().is_ok()
 }

@@ -6,7 +6,7 @@ use crate::model::id::JobId;
 use crate::store::sqlite::Connection;
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::Tx;
-use crate::store::upkeep::runners::{decode_held, recover};
+use crate::store::upkeep::runners::{decode_claim, recover};
 use crate::{Error, Result};
 
 statements! {
@@ -34,7 +34,7 @@ pub(crate) fn is_unowned(conn: &Connection, job: JobId) -> Result<bool> {
 pub(crate) fn take_over(tx: &mut Tx<'_>, job: JobId) -> Result<bool> {
     let held = tx.optional(JOB_UNOWNED, [job.0], |row| {
         let runner = row.get_ref(14)?.as_i64().unwrap_or(0);
-        decode_held(row, runner)
+        decode_claim(row, runner)
     })?;
     let Some(held) = held else {
         return Ok(false);

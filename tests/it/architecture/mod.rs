@@ -91,7 +91,7 @@ fn only_one_folder_of_the_store_knows_sqlite() {
         path.starts_with("store/sqlite/")
             || is_yardstick(path)
             || (path, line) == ("lib.rs", "pub use rusqlite;")
-            || (path == "queue/transaction.rs" || path == "queue.rs")
+            || (path == "queue/transaction.rs" || path == "queue/enqueue.rs")
                 && line == "use rusqlite::Connection;"
     };
     assert_eq!(trespassers(&sources(), &["rusqlite"], may), NONE);

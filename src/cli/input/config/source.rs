@@ -208,11 +208,11 @@ impl Caller {
 
     /// Why the file is not to be obeyed.
     fn distrust(self, file: &Metadata, folder: &Metadata) -> Option<String> {
-        self.judge(Access::of(file), Access::of(folder))
+        self.judge(FileAccess::of(file), FileAccess::of(folder))
     }
 
-    fn judge(self, file: Access, folder: Access) -> Option<String> {
-        let kept = Access {
+    fn judge(self, file: FileAccess, folder: FileAccess) -> Option<String> {
+        let kept = FileAccess {
             // Of a sticky folder only the owner of a file can remove it.
             mode: match folder.mode & STICKY {
                 0 => folder.mode,
@@ -225,7 +225,7 @@ impl Caller {
             .or_else(|| self.fault(kept).map(|fault| format!("its folder {fault}")))
     }
 
-    fn fault(self, of: Access) -> Option<String> {
+    fn fault(self, of: FileAccess) -> Option<String> {
         if !self.trusts(of.owner) {
             return Some(format!("belongs to user {}", of.owner));
         }
@@ -240,15 +240,15 @@ impl Caller {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Access {
+struct FileAccess {
     owner: u32,
     group: u32,
     mode: u32,
 }
 
-impl Access {
-    fn of(found: &Metadata) -> Access {
-        Access {
+impl FileAccess {
+    fn of(found: &Metadata) -> FileAccess {
+        FileAccess {
             owner: found.uid(),
             group: found.gid(),
             mode: found.mode() & 0o7777,
@@ -266,11 +266,11 @@ mod tests {
         behind_sudo: None,
     };
 
-    const fn access(owner: u32, group: u32, mode: u32) -> Access {
-        Access { owner, group, mode }
+    const fn access(owner: u32, group: u32, mode: u32) -> FileAccess {
+        FileAccess { owner, group, mode }
     }
 
-    const OWN_FOLDER: Access = access(1000, 1000, 0o755);
+    const OWN_FOLDER: FileAccess = access(1000, 1000, 0o755);
 
     #[test]
     fn a_file_of_the_user_or_of_root_that_nobody_else_writes_is_obeyed() {

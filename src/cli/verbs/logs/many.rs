@@ -10,7 +10,7 @@ use jobq::{Batch, Event, EventFilter, EventId, EventKind, Filter, JobId, Queue, 
 
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::history::{
-    HeldBack, LastOf, LineAssembler, LineFilter, Piece, WAIT, ends, read_events,
+    LastOf, LineAssembler, LineFilter, Piece, PostponedOutput, WAIT, ends, read_events,
 };
 use crate::cli::input::batch::CheckedBatch;
 use crate::cli::input::origin::Origin;
@@ -160,7 +160,7 @@ struct MergedLog {
 #[derive(Default)]
 struct OpenOutput {
     lines: LineAssembler,
-    held_back: HeldBack,
+    held_back: PostponedOutput,
 }
 
 impl OpenOutput {

@@ -23,7 +23,7 @@ const WAITING_MAX_BYTES: usize = 4 * 1024 * 1024;
 /// A line that has become so long is written without its end.
 const LINE_MAX_BYTES: usize = 64 * 1024;
 
-enum Message {
+enum OutputMessage {
     Piece {
         job: JobId,
         attempt: u32,
@@ -36,7 +36,7 @@ enum Message {
 
 /// Takes what commands print; a thread of its own writes it.
 pub(super) struct Sink {
-    messages: Sender<Message>,
+    messages: Sender<OutputMessage>,
     waiting_bytes: Arc<AtomicUsize>,
 }
 
@@ -44,7 +44,7 @@ impl OutputSink for Sink {
     fn printed(&self, printed: Printed<'_>) {
         let bytes = printed.bytes.len();
         self.waiting_bytes.fetch_add(bytes, Ordering::Relaxed);
-        let piece = Message::Piece {
+        let piece = OutputMessage::Piece {
             job: printed.job,
             attempt: printed.attempt,
             stream: printed.stream,
@@ -57,7 +57,7 @@ impl OutputSink for Sink {
     }
 
     fn ended(&self, job: JobId, _: u32) {
-        let _nobody_prints = self.messages.send(Message::AttemptEnded(job));
+        let _nobody_prints = self.messages.send(OutputMessage::AttemptEnded(job));
     }
 
     fn is_ready(&self) -> bool {
@@ -75,7 +75,7 @@ impl OutputPrinter {
     pub(super) fn start(format: Format, screen: &Screen) -> CliResult<OutputPrinter> {
         let (messages, from_jobs) = channel();
         let waiting_bytes = Arc::new(AtomicUsize::new(0));
-        let mut writer = Writer {
+        let mut writer = OutputWriter {
             lines: OpenLines::default(),
             format,
             screen: screen.clone(),
@@ -100,13 +100,13 @@ impl OutputPrinter {
 
     /// Returns when all that has been printed is written.
     pub(super) fn end(self) {
-        if self.sink.messages.send(Message::End).is_ok() && self.thread.join().is_err() {
+        if self.sink.messages.send(OutputMessage::End).is_ok() && self.thread.join().is_err() {
             log::warn!("the output of the last jobs was not shown");
         }
     }
 }
 
-struct Writer {
+struct OutputWriter {
     lines: OpenLines,
     format: Format,
     screen: Screen,
@@ -117,14 +117,14 @@ struct Writer {
     has_reader: [bool; 2],
 }
 
-impl Writer {
-    fn follow(&mut self, messages: &Receiver<Message>) {
+impl OutputWriter {
+    fn follow(&mut self, messages: &Receiver<OutputMessage>) {
         while let Ok(first) = messages.recv() {
             let mut taken_bytes = 0;
             let mut is_over = false;
             for message in [first].into_iter().chain(messages.try_iter()) {
                 match message {
-                    Message::Piece {
+                    OutputMessage::Piece {
                         job,
                         attempt,
                         stream,
@@ -135,8 +135,8 @@ impl Writer {
                             self.prepare(job, Some(attempt), stream, &line);
                         }
                     }
-                    Message::AttemptEnded(job) => self.end_lines_of(job),
-                    Message::End => is_over = true,
+                    OutputMessage::AttemptEnded(job) => self.end_lines_of(job),
+                    OutputMessage::End => is_over = true,
                 }
                 if taken_bytes >= LINE_MAX_BYTES {
                     break;

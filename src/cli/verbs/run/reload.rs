@@ -35,7 +35,7 @@ struct WatchState {
     changes: Mutex<Option<Arc<OwnedFd>>>,
 }
 
-struct Watcher {
+struct ConfigWatcher {
     args: RunArgs,
     config: Arc<Config>,
     sources: ConfigSources,
@@ -61,7 +61,7 @@ impl Watched {
         let sources = session.config_sources().up_to(config);
         let shared = Arc::new(WatchState::default());
         shared.follow(changes(&sources, config));
-        let watcher = Watcher {
+        let watcher = ConfigWatcher {
             args: args.clone(),
             seen: sources.state_of(config),
             config: Arc::clone(config),
@@ -102,7 +102,7 @@ impl WatchState {
     }
 }
 
-impl Watcher {
+impl ConfigWatcher {
     fn watch(mut self) {
         loop {
             let mut state = self.sources.state();

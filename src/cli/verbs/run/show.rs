@@ -191,9 +191,9 @@ impl RunSummary<'_> {
 }
 
 /// Reads the history from where it was before the runner started.
-pub(super) struct Failures(Option<Reader>);
+pub(super) struct Failures(Option<FailureReader>);
 
-struct Reader {
+struct FailureReader {
     queue: Queue,
     screen: Screen,
     filter: EventFilter,
@@ -214,7 +214,7 @@ impl Failures {
         if session.screen.talk() == Talk::Quiet {
             return Ok(Failures(None));
         }
-        Ok(Failures(Some(Reader {
+        Ok(Failures(Some(FailureReader {
             filter: EventFilter {
                 since: queue.last_event()?,
                 kinds: vec![EventKind::Failed, EventKind::Retry],
@@ -256,7 +256,7 @@ impl Following {
     }
 }
 
-impl Reader {
+impl FailureReader {
     fn read(mut self, runner: RunnerId, mut failures: FailureWatch) -> jobq::Result<()> {
         let mut goes_on = true;
         while goes_on {

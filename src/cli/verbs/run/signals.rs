@@ -46,7 +46,7 @@ const REAP_AGAIN: Duration = Duration::from_millis(20);
 pub(super) struct Caught(SignalDelivery<UnixStream, SignalOnly>);
 
 /// Listens until it is ended.
-pub(super) struct Signals {
+pub(super) struct SignalThread {
     handle: Handle,
     thread: JoinHandle<bool>,
 }
@@ -69,9 +69,9 @@ impl Caught {
     }
 
     /// Does what the signals say, and what they have said meanwhile.
-    pub(super) fn listen(self, stopper: Stopper, screen: &Screen) -> jobq::Result<Signals> {
+    pub(super) fn listen(self, stopper: Stopper, screen: &Screen) -> jobq::Result<SignalThread> {
         let handle = self.0.handle();
-        let mut listener = Listener::new(self.0, stopper, screen.clone());
+        let mut listener = SignalListener::new(self.0, stopper, screen.clone());
         let thread = thread::Builder::new()
             .name("jobq-signals".to_owned())
             .spawn(move || {
@@ -81,11 +81,11 @@ impl Caught {
                 listener.was_interrupted
             })
             .map_err(|error| Error::no_thread("signals", error))?;
-        Ok(Signals { handle, thread })
+        Ok(SignalThread { handle, thread })
     }
 }
 
-impl Signals {
+impl SignalThread {
     /// Stops listening. Whether one of the signals was Ctrl-C.
     pub(super) fn end(self) -> bool {
         self.handle.close();
@@ -104,7 +104,7 @@ fn caught() -> Vec<i32> {
     caught
 }
 
-struct Listener {
+struct SignalListener {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
     stopper: Stopper,
     screen: Screen,
@@ -116,13 +116,13 @@ struct Listener {
     reap_at: Option<Instant>,
 }
 
-impl Listener {
+impl SignalListener {
     fn new(
         delivery: SignalDelivery<UnixStream, SignalOnly>,
         stopper: Stopper,
         screen: Screen,
-    ) -> Listener {
-        Listener {
+    ) -> SignalListener {
+        SignalListener {
             delivery,
             stopper,
             screen,

@@ -232,7 +232,7 @@ impl Model {
     }
 
     fn lose(&mut self, lost: Lost) -> Answer {
-        if matches!(lost.loss, Loss::Hung { beat } if beat != 0) {
+        if matches!(lost.loss, Loss::Hung { heartbeat } if heartbeat != 0) {
             return Ok("it lives".to_owned());
         }
         let held: Vec<i64> = self

@@ -39,7 +39,7 @@ use crate::store::tests::model::slots::{Fired, SCHEDULES};
 use crate::store::tests::model::{settings, slots};
 use crate::store::tests::sandbox::{SCHEMA, START_MS};
 use crate::store::upkeep::prune::{PrunePass, Sweep};
-use crate::store::upkeep::runners::{Beats, Registration};
+use crate::store::upkeep::runners::{HeartbeatMode, Registration};
 use crate::store::upkeep::schedules::ValidatedSchedule;
 use crate::store::upkeep::{fire, promote, prune, runners, schedules};
 
@@ -143,7 +143,7 @@ fn registration(name: String) -> Registration {
         workers: 3,
         kinds: Vec::new(),
         queues: None,
-        beats: Beats::Regularly,
+        heartbeat_mode: HeartbeatMode::Regular,
     }
 }
 
@@ -336,7 +336,7 @@ fn claim(tx: &mut Tx<'_>, runner: i64, (jobs, ahead): (usize, bool)) -> Result<V
         ahead || jobs == 0 || seen != claimed.is_empty(),
         "it was seen and not claimed"
     );
-    Ok(claimed.iter().map(|job| job.held(runner)).collect())
+    Ok(claimed.iter().map(|job| job.token(runner)).collect())
 }
 
 fn verdict(end: &End, now_ms: i64) -> Verdict {

@@ -1,4 +1,4 @@
-//! What a dispatcher does when a turn could not be written.
+//! What a dispatcher does when a tick could not be written.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,14 +10,14 @@ use crate::runner::dispatcher::Dispatcher;
 use crate::runner::set_aside::Judgement;
 use crate::{Error, Result, clock, store};
 
-/// After a write that failed the next try waits so long, growing to 5 s.
+/// The first wait after a failed write; it grows to 5 s.
 const WRITE_AGAIN: Duration = Duration::from_millis(100);
 
 impl Dispatcher {
-    /// A turn could not be written. Nothing is lost: what it had to write waits for the next try.
+    /// A tick could not be written. Nothing is lost: it stays pending until the next try.
     pub(crate) fn failed(&mut self, error: Error) -> Result<()> {
         self.store.let_go_after(&error);
-        // Who waits for a command hears of it; what workers have reported and printed is tried again.
+        // Callers that wait for a command get the error; reports and output of workers are tried again.
         store::refuse_commands(&mut self.pending.commands, &error);
         if matches!(
             error.kind(),
@@ -34,14 +34,14 @@ impl Dispatcher {
         let wait =
             (WRITE_AGAIN * 2u32.pow(self.pending.failures.min(6))).min(Duration::from_secs(5));
         if self.pending.failures == 0 {
-            log::error!("a turn could not be saved, trying again: {error}");
+            log::error!("a tick could not be saved, trying again: {error}");
         }
         self.pending.failures = self.pending.failures.saturating_add(1);
         self.pending.not_before = Some(clock::instant() + wait);
         self.store.writer.backlog().set_stuck(true);
         self.say_what_is_kept();
         if error.is_disk_full() {
-            self.beat_alone();
+            self.write_heartbeat();
         }
         Ok(())
     }
@@ -55,23 +55,24 @@ impl Dispatcher {
         }
     }
 
-    /// A full disk may have room for a beat and none for what has piled up here: without one, others would
-    /// take this runner for hung.
-    fn beat_alone(&mut self) {
+    /// A full disk may have space for a heartbeat but not for all pending work. Without a heartbeat,
+    /// others would declare this runner hung.
+    fn write_heartbeat(&mut self) {
         let now = clock::instant();
         if now < self.pending.next_heartbeat {
             return;
         }
         let runner = self.identity.id;
         let nothing = &mut Vec::new();
-        let beaten = (self.lease.writer).transact(nothing, &mut |tx| store::beat(tx, runner));
-        if let Ok(true) = beaten {
-            self.pending.next_heartbeat = clock::after(now, self.settings.pulse.every);
-            self.observer.beaten();
+        let written =
+            (self.lease.writer).transact(nothing, &mut |tx| store::write_heartbeat(tx, runner));
+        if let Ok(true) = written {
+            self.pending.next_heartbeat = clock::after(now, self.settings.heartbeat.every);
+            self.liveness.heartbeat_written();
         }
     }
 
-    /// What nobody waits for and could not be written to the end is lost.
+    /// Drops output and log entries that could not be written before the runner ended.
     pub(crate) fn lose_posted(&mut self) {
         if self.pending.commands.is_empty() {
             return;
@@ -81,8 +82,8 @@ impl Dispatcher {
         store::lose_commands(&mut self.pending.commands, &why);
     }
 
-    /// What the file's data keep from being done is left out of the next turns. False where that is
-    /// not known to be any single thing: then it is tried again after a while.
+    /// Leaves out the part of the file whose data made the tick fail. False if no single part is known
+    /// to be the cause: then the tick is tried again after a while.
     fn leaves_out(&mut self, error: &Error) -> Result<bool> {
         match self.aside.failed(error, clock::instant()) {
             Judgement::Again => {}
@@ -102,16 +103,16 @@ impl Dispatcher {
                     .with_remedy(Remedy::Check));
             }
         }
-        // What was reported of a job that is set aside can be saved nowhere.
+        // Reports of a job that is set aside cannot be saved anywhere.
         let parts = self.aside.parts();
         self.in_flight.retain(|job, attempt| {
-            let is_gone = parts.has(Part::Job(*job))
+            let is_lost = parts.has(Part::Job(*job))
                 && (self.pending.tick.finished.iter())
-                    .any(|settlement| Arc::ptr_eq(&settlement.attempt, attempt));
-            !is_gone
+                    .any(|finished| Arc::ptr_eq(&finished.attempt, attempt));
+            !is_lost
         });
         let keeps = |job| !parts.has(Part::Job(job));
-        (self.pending.tick.finished).retain(|settlement| keeps(settlement.attempt.job()));
+        (self.pending.tick.finished).retain(|finished| keeps(finished.attempt.job()));
         self.pending
             .tick
             .returns
@@ -125,7 +126,7 @@ impl Dispatcher {
         self.pending.version = None;
         self.pending.more = true;
         self.pending.not_before = None;
-        // With more care from the second try on.
+        // One by one from the second try on.
         self.pending.failures = self.pending.failures.max(1);
         Ok(true)
     }

@@ -1,49 +1,13 @@
-//! The public face of a file: opening it and enqueuing; the rest by what one wants of it.
+//! Opening a file, and what it is.
 
-mod batch;
-mod bulk;
-mod change;
-mod handle;
-mod look;
-mod report;
-mod schedules;
-mod transaction;
-
-use crate::store;
-use std::path::Path;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rusqlite::Connection;
-
-pub use crate::queue::batch::BatchDedup;
-pub use crate::queue::batch::BatchProgress;
-pub use crate::queue::batch::BatchStart;
-pub use crate::queue::batch::ResumedBatch;
-pub use crate::queue::bulk::BulkReport;
-pub use crate::queue::change::{PruneFilter, Repaired};
-pub use crate::queue::handle::{Enqueue, JobHandle};
-pub use crate::queue::transaction::Transaction;
-
-use crate::Error;
-use crate::Result;
 use crate::clock::Clock;
-use crate::model::file_options::Durability;
-use crate::model::file_options::InUse;
-use crate::model::file_options::LogAtClose;
-use crate::model::file_options::NetworkFs;
-use crate::model::file_options::OpenMode;
-use crate::model::file_options::Restored;
-use crate::model::job::Enqueued;
-use crate::model::job::NewJob;
+use crate::model::file_options::{Durability, InUse, LogAtClose, NetworkFs, OpenMode, Restored};
 use crate::model::limits::EnqueueLimits;
-use crate::store::Access;
-use crate::store::Names;
-use crate::store::OpenConfig;
-use crate::store::Schema;
-use crate::store::Store;
-use crate::store::Tx;
-use crate::store::ValidatedJob;
+use crate::store::{Access, OpenConfig, Schema, Store};
+use crate::{Result, store};
 
 /// How a queue's file is opened. Start from [`Queue::options`].
 #[derive(Clone, Debug, Default)]
@@ -196,67 +160,5 @@ impl Queue {
     /// copy had been put in that file's place. What was in it alone is not in this file.
     pub fn foreign_log(&self) -> Option<&Path> {
         self.store.foreign_log.as_deref()
-    }
-
-    /// Adds one job: a typed one, or a [`NewJob`]. When this returns the job is durable. The handle waits for
-    /// the job, reads its output and cancels it.
-    ///
-    /// # Errors
-    /// The payload is no JSON or too large, the queue is full ([`Error::is_queue_full`]), the file's size
-    /// budget or the disk is ([`Error::is_full`]), the file is busy or read-only. Of its rules: a
-    /// prerequisite or the parent is not there ([`Error::is_not_found`]), the parent has ended
-    /// ([`Error::is_wrong_state`]), the jobs would wait for each other ([`Error::is_invalid_input`]), or
-    /// the unique key is taken and a duplicate is to be rejected ([`Error::is_duplicate`]).
-    pub fn enqueue<J: Enqueue>(&self, job: J) -> Result<JobHandle<J>> {
-        let job = ValidatedJob::new(job.into(), &self.limits)?;
-        let added = self.store.write(move |tx| store::enqueue(tx, &job))?;
-        Ok(JobHandle::new(self, added))
-    }
-
-    /// Adds many jobs in one transaction: all or none. Their numbers are consecutive.
-    ///
-    /// # Errors
-    /// As [`Queue::enqueue`]; the message names the job by its place.
-    pub fn enqueue_many(&self, jobs: impl IntoIterator<Item = NewJob>) -> Result<Vec<Enqueued>> {
-        let jobs = batch::prepare(jobs, &self.limits)?;
-        let limits = Arc::clone(&self.limits);
-        self.store
-            .write_large(move |tx| batch::add_all(tx, &jobs, &limits))
-    }
-
-    pub(crate) fn checked(&self, job: NewJob) -> Result<ValidatedJob> {
-        ValidatedJob::new(job, &self.limits)
-    }
-
-    /// Checks a job as enqueuing would, without adding it. Labels of others are not looked up.
-    ///
-    /// # Errors
-    /// What [`Queue::enqueue`] would say.
-    pub fn check_job(&self, job: NewJob) -> Result<()> {
-        ValidatedJob::new(job.without_labels(), &self.limits).map(|_| ())
-    }
-
-    /// Adds a job inside the caller's own transaction on a connection to the same file, of rusqlite 0.40
-    /// ([`jobq::rusqlite`](crate::rusqlite)). Nothing is
-    /// visible until the caller commits; runners wake when it does. Begin the transaction IMMEDIATE:
-    /// a deferred one that reads first can fail with "busy" at once.
-    ///
-    /// # Errors
-    /// As [`Queue::enqueue`]; roll the transaction back then.
-    pub fn enqueue_in(&self, conn: &Connection, job: impl Into<NewJob>) -> Result<Enqueued> {
-        if conn.is_autocommit() {
-            return Err(
-                Error::invalid("enqueue_in needs an open transaction").with_hint(
-                    "begin one with `transaction_with_behavior(TransactionBehavior::Immediate)`",
-                ),
-            );
-        }
-        let job = ValidatedJob::new(job.into(), &self.limits)?;
-        let mut names = Names::default();
-        let clock = &self.store.config.clock;
-        let mut tx = Tx::begin((conn, &mut names), clock, crate::store::HOOKS)?;
-        let enqueued = store::enqueue(&mut tx, &job)?;
-        tx.finish()?;
-        Ok(enqueued)
     }
 }

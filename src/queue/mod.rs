@@ -1,0 +1,19 @@
+//! The public face of a file, by what one wants of it: opening, enqueuing, changing, reading.
+
+mod batch;
+mod bulk;
+mod change;
+mod enqueue;
+mod handle;
+mod open;
+mod read;
+mod report;
+mod schedules;
+mod transaction;
+
+pub use batch::{BatchDedup, BatchProgress, BatchStart, ResumedBatch};
+pub use bulk::BulkReport;
+pub use change::{PruneFilter, Repaired};
+pub use handle::{Enqueue, JobHandle};
+pub use open::{Queue, QueueOptions};
+pub use transaction::Transaction;
