@@ -1,11 +1,11 @@
--- jobq's tables, indexes and views: schema version 3.
+-- jobq's tables, indexes and views: schema version 4.
 --
 -- Everything is named jobq_…, so that it can live inside an application's own database file.
 -- Times are milliseconds since 1970, UTC; durations say their unit in their name.
 -- Codes are small integers, because they are in every row and in the hot indexes; the views at the
 -- end give names and RFC 3339 times to a person with any SQLite shell.
 
--- What the file as a whole knows.
+-- Values of the file as a whole.
 CREATE TABLE jobq_meta (
     key   TEXT PRIMARY KEY,     -- schema_version · file_id (random; another one once a copy is put in place) · created_by · created_at · paused_at · clock_boot · clock_offset_ms · clock_set_boot_ms
     value ANY NOT NULL
@@ -16,11 +16,11 @@ CREATE TABLE jobq_queue (
     id        INTEGER PRIMARY KEY,
     name      TEXT NOT NULL UNIQUE,
     paused_at INTEGER,          -- since when nothing of it is claimed; null: it is not paused
-    concurrency INTEGER CHECK (concurrency > 0), -- so many of its jobs run at once, over all runners; null: no limit
-    rate_jobs INTEGER CHECK (rate_jobs > 0), -- so many of its jobs may start ...
+    concurrency INTEGER CHECK (concurrency > 0), -- maximum number of its jobs that run at once, over all runners; null: no limit
+    rate_jobs INTEGER CHECK (rate_jobs > 0), -- maximum number of its jobs that start ...
     rate_ms   INTEGER CHECK (rate_ms > 0),   -- ... in any span of this length
     rate_at   INTEGER NOT NULL DEFAULT 0,    -- how many have started under the rate: the next one's place in jobq_rate
-    max_size  INTEGER CHECK (max_size > 0),  -- so many live jobs it takes; null: no limit
+    max_size  INTEGER CHECK (max_size > 0),  -- maximum number of its jobs that are not final; null: no limit
     weight    INTEGER NOT NULL DEFAULT 1 CHECK (weight > 0) -- its share of a runner among the queues with work
 ) STRICT;
 
@@ -95,7 +95,7 @@ CREATE TABLE jobq_job (
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
         -- duration and follows steps of the clock until the machine is started again, 512 a schedule
-    unmet          INTEGER NOT NULL DEFAULT 0, -- so many of its prerequisites are not met yet
+    unmet          INTEGER NOT NULL DEFAULT 0, -- number of its prerequisites that are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_place
     unique_key     TEXT,        -- see jobq_unique
@@ -180,14 +180,14 @@ CREATE TABLE jobq_family (
 
 CREATE INDEX jobq_family_parent ON jobq_family (parent_id) WHERE parent_id IS NOT NULL;
 
--- Concurrency keys that have another number of places than one.
+-- Concurrency keys with a limit other than one.
 CREATE TABLE jobq_key (
     name   TEXT PRIMARY KEY,
     places INTEGER NOT NULL CHECK (places > 0)
 ) STRICT, WITHOUT ROWID;
 
--- Who holds a place under a concurrency key (pending and running jobs), and who waits for one, in the
--- order in which they get it. There is no counter that could leak.
+-- The jobs that hold a slot under a concurrency key (pending and running ones), and those that wait for
+-- one, in the order in which they get it. There is no counter that could leak.
 CREATE TABLE jobq_place (
     key     TEXT NOT NULL,
     held    INTEGER NOT NULL CHECK (held IN (0, 1)),
@@ -229,7 +229,7 @@ CREATE TABLE jobq_schedule (
     name        TEXT NOT NULL UNIQUE,
     cron        TEXT NOT NULL,  -- five or six fields, @daily and the like, or @every with a duration
     timezone    TEXT NOT NULL,  -- IANA name
-    missed      INTEGER NOT NULL CHECK (missed BETWEEN 0 AND 2), -- slots that passed while nobody looked: 0 skip, 1 once, 2 all
+    missed      INTEGER NOT NULL CHECK (missed BETWEEN 0 AND 2), -- slots missed while no runner was active: 0 skip, 1 once, 2 all
     overlap     INTEGER NOT NULL CHECK (overlap IN (0, 1)), -- while its last job is live: 0 allow, 1 skip the slot
     job         TEXT NOT NULL,  -- JSON: what is enqueued
     origin      INTEGER NOT NULL CHECK (origin IN (0, 1)), -- 0 added by hand, 1 by a configuration file
@@ -285,7 +285,7 @@ CREATE TABLE jobq_batch (
 
 -- What each writer's last transaction was, so that it can tell after a failed COMMIT whether it landed.
 CREATE TABLE jobq_commit (
-    slot  INTEGER PRIMARY KEY,  -- 0 to 63, a writer picks one by chance; 64: the file's own
+    slot  INTEGER PRIMARY KEY,  -- 0 to 63, a writer picks one at random; 64: the file's own
     token INTEGER NOT NULL,
     file_id TEXT                -- of slot 64: 'jobq file ' and the file_id; as each commit writes this page, each log says whose it is
 ) STRICT;

@@ -1,4 +1,4 @@
-//! Where time comes from. Nothing else in the crate reads a clock.
+//! Clocks. No other file of the crate reads one.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -50,18 +50,18 @@ impl ManualClock {
         }))
     }
 
-    /// What the clock says.
+    /// The clock's time.
     pub fn now(&self) -> Timestamp {
         timestamp(self.0.wall_ms.load(Ordering::SeqCst))
     }
 
-    /// Lets time pass.
+    /// Moves the clock forward.
     pub fn advance(&self, by: Duration) {
         self.0.wall_ms.fetch_add(millis(by), Ordering::SeqCst);
         self.0.boot_ms.fetch_add(millis(by), Ordering::SeqCst);
     }
 
-    /// Sets the clock to `to` although no time has passed, as a user or NTP would.
+    /// Sets the clock to `to` without time passing, as a user or NTP would.
     pub fn step(&self, to: Timestamp) {
         self.0.wall_ms.store(to.as_millisecond(), Ordering::SeqCst);
     }
@@ -88,7 +88,7 @@ impl Clock {
         }
     }
 
-    /// How it stands now.
+    /// Its reading now.
     pub(crate) fn reading(&self) -> ClockReading<'_> {
         ClockReading {
             boot: self.boot(),
@@ -96,7 +96,7 @@ impl Clock {
         }
     }
 
-    /// Which start of the machine this is: times since another one cannot be compared with it.
+    /// The id of the machine's start: times since another start cannot be compared.
     pub(crate) fn boot(&self) -> &str {
         match &self.0 {
             Source::System => system_boot(),
@@ -120,10 +120,10 @@ impl Clock {
     }
 }
 
-/// How the wall clock stands to the time since the machine was started.
+/// A reading of the wall clock and of the time since the machine was started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ClockReading<'a> {
-    /// Which start of the machine: after another one the two cannot be compared.
+    /// The id of the machine's start: readings of different starts cannot be compared.
     pub(crate) boot: &'a str,
     pub(crate) offset_ms: i64,
 }
@@ -132,8 +132,8 @@ pub(crate) struct ClockReading<'a> {
 pub(crate) const STEP_MS: i64 = 1000;
 
 impl ClockReading<'_> {
-    /// How far the clock has stepped since then; none where the machine may have been started again, as
-    /// it may at any time where the system does not tell.
+    /// How far the clock has stepped since then; none if the machine may have been restarted, or if the
+    /// system does not tell.
     pub(crate) fn step_since(self, known: ClockReading<'_>) -> Option<i64> {
         let is_same = self.boot == known.boot && self.boot != UNKNOWN_BOOT;
         is_same.then(|| self.offset_ms - known.offset_ms)
@@ -168,19 +168,19 @@ pub(crate) fn process_cpu_time() -> Duration {
     nanos(used.tv_sec * 1_000_000_000 + used.tv_nsec)
 }
 
-/// A duration of whole nanoseconds; what is negative is none.
+/// A duration of whole nanoseconds; negative values are zero.
 #[cfg(feature = "cli")]
 pub(crate) fn nanos(nanos: i64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
 }
 
-/// `wait` after `from`; what lies beyond a lifetime is cut, as an `Instant` cannot hold it.
+/// `wait` after `from`, clamped to a lifetime, as an `Instant` cannot hold more.
 pub(crate) fn after(from: Instant, wait: Duration) -> Instant {
     const LIFETIME: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
     from + wait.min(LIFETIME)
 }
 
-/// Where a system does not tell which start of the machine this is.
+/// The id where the system does not tell which start of the machine this is.
 pub(crate) const UNKNOWN_BOOT: &str = "unknown";
 
 fn system_boot() -> &'static str {
@@ -191,19 +191,19 @@ fn system_boot() -> &'static str {
     })
 }
 
-/// The IANA name of the system's time zone, or UTC where it has none.
+/// The IANA name of the system's time zone, or UTC if it has none.
 pub(crate) fn local_zone() -> String {
     let zone = jiff::tz::TimeZone::system();
     let name = zone.iana_name().filter(|_| !zone.is_unknown());
     name.unwrap_or("UTC").to_owned()
 }
 
-/// A duration in whole milliseconds, cut at what an SQLite integer holds.
+/// A duration in whole milliseconds, clamped to an SQLite integer.
 pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// The timestamp for `ms` since 1970; what lies outside jiff's range is cut to it.
+/// The timestamp for `ms` since 1970, clamped to jiff's range.
 pub(crate) fn timestamp(ms: i64) -> Timestamp {
     Timestamp::from_millisecond(ms).unwrap_or(if ms < 0 {
         Timestamp::MIN

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering, fence};
 
 use crate::{Error, Result};
 
-/// A bell that is rung only while somebody sleeps on it.
+/// A bell that is rung only while a thread sleeps on it.
 #[derive(Debug)]
 pub(crate) struct Doorbell {
     asleep: AtomicBool,
@@ -23,7 +23,7 @@ impl Doorbell {
         })
     }
 
-    /// To be called after the news is in its channel.
+    /// Call it after the message is in its channel.
     pub(crate) fn ring(&self) {
         // Pairs with the fence in `fall_asleep`: either the sleeper sees the news or we see it asleep.
         fence(Ordering::SeqCst);

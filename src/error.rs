@@ -10,7 +10,7 @@ use crate::model::remedy::Remedy;
 
 /// What went wrong, on what, and what to do next.
 ///
-/// It is opaque: its text is for people, its predicates (`is_not_found`, `is_busy` …) are for programs.
+/// It is opaque: the text is for people, the predicates (`is_not_found`, `is_busy` …) are for programs.
 pub struct Error(Box<Inner>);
 
 struct Inner {
@@ -18,14 +18,14 @@ struct Inner {
     message: String,
     hint: Option<String>,
     remedy: Option<Remedy>,
-    /// A job that stands in the way, and where the message names it.
+    /// The conflicting job, and where the message names it.
     job: Option<(JobId, Range<usize>)>,
-    /// What of the file it belongs to, where the data are at fault.
+    /// The part of the file it belongs to, if its data are at fault.
     part: Option<Part>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
-/// The closed set of things that a caller may want to tell apart.
+/// The kinds of errors that a caller may distinguish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Invalid,
@@ -34,22 +34,22 @@ pub(crate) enum Kind {
     Duplicate,
     QueueFull,
     Busy,
-    /// This process holds the lock itself that it waits for: another thread does, or nobody, and it was
-    /// not let go.
+    /// This process itself holds the lock it waits for: in another thread, or because it was never
+    /// released.
     Stuck,
     Full,
-    /// The file's size budget is reached, not the disk's.
+    /// The file is at its maximum size; the disk is not full.
     OverBudget,
     ReadOnly,
     NotADatabase,
-    /// There is no file, or no table of jobq's in it.
+    /// There is no file, or it has no jobq tables.
     NoDatabase,
     Corrupt,
     NewerSchema,
     OlderSchema,
     Unsupported,
     UnknownOutcome,
-    /// The path leads to another file than the one that is open.
+    /// The path leads to a different file than the open one.
     Replaced,
     TimedOut,
     Io,
@@ -69,7 +69,7 @@ impl Error {
         }))
     }
 
-    /// One whose message names the job that stands in the way, between two pieces of text.
+    /// An error whose message names the conflicting job between two pieces of text.
     pub(crate) fn because_of(kind: Kind, (before, job, after): (&str, JobId, &str)) -> Error {
         let name = format!("job {job}");
         let mut error = Error::new(kind, format!("{before}{name}{after}"));
@@ -77,7 +77,7 @@ impl Error {
         error
     }
 
-    /// Input that cannot be used, as the source of a [batch](crate::Queue::enqueue_batch) reports it.
+    /// Invalid input, for the source of a [batch](crate::Queue::enqueue_batch) to report.
     pub fn invalid(message: impl Into<String>) -> Error {
         Error::new(Kind::Invalid, message)
     }
@@ -94,7 +94,7 @@ impl Error {
         Error::new(Kind::WrongState, message)
     }
 
-    /// What could not be done, and the system's reason.
+    /// A failed system call: what could not be done, and the system's reason.
     pub fn io(action: impl fmt::Display, source: std::io::Error) -> Error {
         let kind = match source.kind() {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => Kind::Full,
@@ -107,13 +107,13 @@ impl Error {
         error
     }
 
-    /// A thread that could not be started, and what to do about it.
+    /// A thread could not be started.
     pub fn no_thread(thread: &str, source: std::io::Error) -> Error {
         Error::io(format_args!("the {thread} thread cannot be started"), source)
             .with_hint("use fewer workers, or raise the limits of this process on processes (`ulimit -u`) and memory (`ulimit -v`)")
     }
 
-    /// What to do about an error that is a limit of this process, or of the system.
+    /// The hint for an error that is a limit of this process or of the system.
     pub fn of_limit(source: &std::io::Error) -> Option<&'static str> {
         use rustix::io::Errno;
         match Errno::from_io_error(source)? {
@@ -123,7 +123,7 @@ impl Error {
         }
     }
 
-    /// Adds what to do next.
+    /// Adds a hint: what to do next.
     #[must_use]
     pub fn with_hint(mut self, hint: impl Into<String>) -> Error {
         self.0.hint = Some(hint.into());
@@ -142,7 +142,7 @@ impl Error {
         self
     }
 
-    /// Puts what was being done in front of the message.
+    /// Prepends what was being done to the message.
     #[must_use]
     pub(crate) fn context(mut self, action: impl fmt::Display) -> Error {
         let action = format!("{action}: ");
@@ -153,8 +153,8 @@ impl Error {
         self
     }
 
-    /// Calls the job that stands in the way otherwise: one that is rolled back has no number by which
-    /// it could be looked at. The hint, which names it too, goes.
+    /// Renames the conflicting job in the message: a job that is rolled back has no id. Removes the hint,
+    /// which names it too.
     #[must_use]
     pub fn with_job_called(mut self, name: &str) -> Error {
         if let Some((_, at)) = self.0.job.take() {
@@ -165,8 +165,8 @@ impl Error {
         self
     }
 
-    /// Whether it is what the file holds that is at fault, and not a lock, a full disk or the like: then
-    /// another try meets the same.
+    /// Whether the data of the file are at fault, not a lock, a full disk or the like: another try fails the
+    /// same way.
     pub(crate) fn blames_data(&self) -> bool {
         use Kind::{Corrupt, Duplicate, Invalid, NotFound, Sqlite, WrongState};
         matches!(
@@ -175,13 +175,13 @@ impl Error {
         )
     }
 
-    /// Whether nothing was changed for a reason that may be gone the next time, whatever is written.
+    /// Whether nothing was changed, and the same call may work later.
     pub(crate) fn may_pass(&self) -> bool {
         use Kind::{Busy, Full, Io, ReadOnly};
         matches!(self.0.kind, Busy | Full | Io | ReadOnly)
     }
 
-    /// Says what of the file it belongs to, where the data are at fault. The first word stays.
+    /// Sets the part of the file it belongs to, if its data are at fault. The first setting stays.
     #[must_use]
     pub(crate) fn of(mut self, part: Part) -> Error {
         if self.0.part.is_none() && self.blames_data() {
@@ -218,63 +218,63 @@ impl Error {
         self.0.remedy.as_ref()
     }
 
-    /// The job that stands in the way of a new one, where the message names it: it has the unique key,
-    /// or would be waited for in a circle. It may be one of the same batch, which was not added.
+    /// The job that conflicts with a new one, if the message names it: it has the unique key, or would close
+    /// a circle of dependencies. It may be a job of the same batch, which was not added.
     pub fn job(&self) -> Option<JobId> {
         self.0.job.as_ref().map(|(job, _)| *job)
     }
 
-    /// The input was not usable: bad JSON, an unknown name, a payload over the limit.
+    /// The input is invalid: bad JSON, an unknown name, a payload over the limit.
     pub fn is_invalid_input(&self) -> bool {
         self.0.kind == Kind::Invalid
     }
 
-    /// There is no such job, queue or runner.
+    /// The job, queue, runner or schedule does not exist.
     pub fn is_not_found(&self) -> bool {
         self.0.kind == Kind::NotFound
     }
 
-    /// The job is there, but its state does not allow this.
+    /// The job's state does not allow the operation.
     pub fn is_wrong_state(&self) -> bool {
         self.0.kind == Kind::WrongState
     }
 
-    /// The job's unique key is taken, and a second job with it was to be rejected.
+    /// The job's unique key is taken, and duplicates are rejected.
     pub fn is_duplicate(&self) -> bool {
         self.0.kind == Kind::Duplicate
     }
 
-    /// The queue has as many live jobs as it takes: try again when some of them have ended.
+    /// The queue is at its size limit: try again when some of its jobs have ended.
     pub fn is_queue_full(&self) -> bool {
         self.0.kind == Kind::QueueFull
     }
 
-    /// Other processes held the file for too long: nothing was changed, try again.
+    /// Other processes held the file's lock for too long: nothing was changed, try again.
     pub fn is_busy(&self) -> bool {
         matches!(self.0.kind, Kind::Busy | Kind::Stuck)
     }
 
-    /// The disk or the file's size budget is full: nothing was changed.
+    /// The disk is full, or the file is at its maximum size: nothing was changed.
     pub fn is_full(&self) -> bool {
         matches!(self.0.kind, Kind::Full | Kind::OverBudget)
     }
 
-    /// The disk is full: nothing can be written, whatever it is.
+    /// The disk is full: nothing can be written.
     pub(crate) fn is_disk_full(&self) -> bool {
         self.0.kind == Kind::Full
     }
 
-    /// The file could be opened only for reading.
+    /// The file is open only for reading.
     pub fn is_read_only(&self) -> bool {
         self.0.kind == Kind::ReadOnly
     }
 
-    /// The file is no SQLite database.
+    /// The file is not an SQLite database.
     pub fn is_not_a_database(&self) -> bool {
         self.0.kind == Kind::NotADatabase
     }
 
-    /// There is no database where one has to be, or there is one without jobq's tables.
+    /// The database does not exist, or has no jobq tables.
     pub fn is_no_database(&self) -> bool {
         self.0.kind == Kind::NoDatabase
     }
@@ -289,23 +289,23 @@ impl Error {
         self.0.kind == Kind::NewerSchema
     }
 
-    /// The file was written by an older jobq, and is not to be upgraded by whoever only looks, or cannot be.
+    /// The file has an older schema, and reading does not upgrade it or it cannot be upgraded.
     pub fn is_older_schema(&self) -> bool {
         self.0.kind == Kind::OlderSchema
     }
 
-    /// The commit failed in a way that leaves open whether it happened: look before trying again.
+    /// The commit failed, and it is unknown whether it landed: check before trying again.
     pub fn is_unknown_outcome(&self) -> bool {
         self.0.kind == Kind::UnknownOutcome
     }
 
-    /// The file, or its log, was removed or replaced by another one while it was open. Nothing more is
-    /// read from the old one or written to it: open the queue anew.
+    /// The file or its log was removed or replaced while it was open. The old file is neither read nor
+    /// written any more: open the queue anew.
     pub fn is_replaced(&self) -> bool {
         self.0.kind == Kind::Replaced
     }
 
-    /// What was waited for did not happen in time.
+    /// The time to wait has passed.
     pub fn is_timed_out(&self) -> bool {
         self.0.kind == Kind::TimedOut
     }
@@ -339,9 +339,9 @@ impl StdError for Error {
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// Says what of the file a failure belongs to.
+/// Names the part of the file that a failure belongs to.
 pub(crate) trait Of<T> {
-    /// The first word stays: it is the closest.
+    /// The first setting stays: it is the closest.
     fn of(self, part: Part) -> Result<T>;
 }
 

@@ -8,27 +8,23 @@
 //! use serde::{Deserialize, Serialize};
 //!
 //! #[derive(Serialize, Deserialize)]
-//! struct Thumbnail { photo: String, width: u32 }
+//! struct Thumbnail { photo: String }
 //!
 //! impl Job for Thumbnail {
 //!     const KIND: &'static str = "thumbnail";
 //!     type Output = String; // the path of the small picture
 //! }
 //!
-//! fn make_small(job: Thumbnail, ctx: &Context) -> Result<String, Failure> {
-//!     if ctx.is_cancelled() {
-//!         return Err(Failure::cancelled());
-//!     }
-//!     Ok(format!("{}.{}px.jpg", job.photo, job.width))
+//! fn shrink(job: Thumbnail, _ctx: &Context) -> Result<String, Failure> {
+//!     Ok(format!("small/{}", job.photo))
 //! }
 //!
 //! # let folder = tempfile::tempdir()?;
 //! let queue = Queue::open(folder.path().join("jobs.db"))?;
-//! let runner = queue.runner().job(make_small).start()?; // five workers
-//!
-//! let job = queue.enqueue(Thumbnail { photo: "cat".into(), width: 200 })?;
+//! let runner = queue.runner().job(shrink).start()?; // five workers
+//! let job = queue.enqueue(Thumbnail { photo: "cat.jpg".into() })?;
 //! job.wait(None)?;
-//! assert_eq!(job.output()?.as_deref(), Some("cat.200px.jpg"));
+//! assert_eq!(job.output()?.as_deref(), Some("small/cat.jpg"));
 //! runner.stop()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
@@ -37,13 +33,13 @@
 //! give its effect [`Context::idempotency_key`], which is the same in every attempt. An effect on the same file happens
 //! exactly once where the handler commits it with the job's completion: [`Context::complete_in`].
 //!
-//! # The code map
+//! # For maintainers
 //!
 //! **Bird's eye.** Any thread of any process enqueues. A process that runs jobs is a *runner*: one
-//! *dispatcher* thread claims jobs in a transaction and sends them over a bounded channel to a fixed
-//! pool of *workers*, and takes their reports back over another. Every write of a process goes
-//! through one *writer* that commits what has queued up as one transaction; in a runner the
-//! dispatcher is that writer. Nothing polls.
+//! *dispatcher* thread claims jobs in a transaction, sends them over a bounded channel to a fixed pool
+//! of *workers*, and receives their reports over another. Every write of a process goes through one
+//! *writer*, which commits all queued commands as one transaction; in a runner the dispatcher is that
+//! writer. Nothing polls.
 //!
 //! ```text
 //! any thread / any process              runner
@@ -54,110 +50,132 @@
 //!                           └── one SQLite file (WAL) ── read pool (r2d2) ───┘
 //! ```
 //!
-//! **One job's way.** `Queue::enqueue` checks it (`store/enqueue.rs`) and posts a command to the
-//! writer's inbox (`store/seat.rs`). The writer applies what is there, a savepoint each, commits, and
-//! replies (`store/writer.rs`). Whoever writes alone in a process applies it himself; a thread does where
-//! several write at once. What nobody waits for (output, log entries) is kept in memory while the file
-//! cannot be written (`store/backlog.rs`, `store/writer/group.rs`). In a runner the same transaction goes on with the dispatcher's turn
-//! (`runner/turn.rs`): settle reports, promote what is due, take over from lost runners, beat, claim
-//! (`store/claim.rs`). After the COMMIT the claimed jobs go down the channel; a worker runs the
-//! handler (`runner/pool.rs`) and reports; one pure function judges what becomes of the job
-//! (`outcome.rs`), and the next turn settles it, fenced by (job, running, attempt) (`store/settle.rs`).
+//! **The way of a job.**
+//! 1. [`Queue::enqueue`] validates it (`store/jobs/validate.rs`) and sends a command to the writer's inbox
+//!    (`store/sqlite/writer_handle.rs`). A lone caller applies the command in its own thread; when several
+//!    threads write at once, a writer thread does.
+//! 2. The writer applies each command in a savepoint, commits, and replies (`store/sqlite/writer.rs`). Output
+//!    and log entries have no caller that waits: they stay in memory while the file cannot be written
+//!    (`store/sqlite/backlog.rs`).
+//! 3. `store/jobs/enqueue.rs` decides the first state. A job without rules is pending or scheduled. A job with
+//!    rules may be a duplicate (`unique`), exceed a quota (`quota`), or be blocked by prerequisites
+//!    (`dependencies`), its parent (`families`) or its concurrency key (`concurrency_slots`).
+//! 4. The dispatcher's tick (`runner/tick.rs`) is one transaction: it finishes reported attempts, promotes due
+//!    jobs, fires schedules, takes over from lost runners, writes the heartbeat, and claims
+//!    (`store/jobs/claim.rs`). The claim applies the limits of queues (`claim_queues`, `rate`, `fair_share`).
+//! 5. After the COMMIT the claimed jobs go down the channel. A worker runs the handler (`runner/pool.rs`) and
+//!    reports; a pure function decides what the ending means (`model/outcome.rs`).
+//! 6. The next tick finishes the attempt, fenced by (job, running, attempt)
+//!    (`store/jobs/finish_attempt.rs`), and adds the jobs it spawned. At the end of the transaction
+//!    `store/jobs/consequences.rs` frees keys and slots, releases or cancels dependent jobs, and counts the
+//!    child at its parent.
 //!
-//! **A job under rules.** Its row has a bit for each tie (`store/links.rs`); a job without bits goes the
-//! way above and touches nothing else. `store/enqueue.rs` decides where it begins: it may be the job
-//! that has its unique key already (`uniques`), find no room (`room`), be blocked by prerequisites
-//! (`prerequisites`) or by its concurrency key (`places`), or be a child (`families`). What its attempt
-//! spawns (`runner/family.rs`) is added where its end is settled. When it ends, `store/ended.rs` works
-//! off what follows: keys, places and deadlines become free, who needs it is released or cancelled, its
-//! parent counts it and may end in turn. `family.rs` has the judgements as pure functions. A queue's
-//! limits are looked at by the claim (`store/claim.rs`, `rate`, `shares`), deadlines (`deadlines`) and
-//! schedules (`fire`, by `schedule/firing.rs`) by each turn that finds one due, a final job that is put
-//! back goes through `requeue`, and `why_blocked` says what keeps it. `complete_in` does all of a
-//! completion behind the gate with the application's code (`runner/effects.rs`, `store/effects.rs`,
-//! `store/gate.rs`).
+//! [`Context::complete_in`] does step 6 in the handler's thread, behind the write lock, together with the
+//! application's own writes (`runner/complete_in.rs`, `store/sqlite/user_transactions.rs`). A final job that is
+//! retried by hand goes through `store/jobs/requeue.rs`.
 //!
-//! **Time.** `schedule/fields.rs` says what is wrong with a cron rule, `schedule/wall.rs` what it means
-//! where a zone changes its clock. A schedule that a config file declares notes the file
-//! (`declared_by`), and only that file's runners remove it (`store/schedules.rs`). A running runner takes
-//! on other handlers and times at its next turn (`runner/reload.rs`); `jobq run` does so when its config
-//! file changes (`cli/run/reload.rs`).
+//! **The tree.** The SQL schema is `schema.sql`; the tests are in `tests/it/` and `src/store/tests/`.
 //!
-//! **What the file may do to a process.** Whether the path still leads to the file that is open is asked
-//! before each transaction and read (`store/identity.rs`); what a file holds in place of jobq's tables is
-//! looked at when it is opened (`store/tables.rs`); folder and lock files follow its owner, group and mode
-//! (`store/ownership.rs`). A log says whose it is: each commit writes a page that names the file, and a
-//! log that names another one is put aside (`store/foreign_log.rs`). A new file gets its place by a
-//! rename that replaces nothing, after it was synced (`store/new_file.rs`, `store/backup.rs`,
-//! `store/restore.rs`). A row or page that cannot be read or written twice is set aside with the job,
-//! queue or schedule it belongs to (`part.rs`, `runner/aside.rs`); a job that was set aside while it ran goes
-//! back once its row is mended (`store/unowned.rs`). JSON is checked and made canonical as
-//! text (`json.rs`).
-//!
-//! **What the system may lack.** A command that finds no descriptor, process or memory gives its attempt back;
-//! `runner/scarcity.rs` says how many run at a time then, and the runner's row what there is too little of. A
-//! lock that the system does not take back is let go by closing all connections (`store/lock_holder.rs`).
-//!
-//! **Modules**, each may use those above it:
-//!
-//! | module | is |
+//! | folder of `src/` | holds |
 //! |---|---|
-//! | `job` `state` `retry` `limit` `outcome` `schedule` `family` `event` `error` `clock` `cancel` | the domain: no I/O; time and chance come in as arguments |
-//! | `wake` `doorbell` `fault` `part` | what ends a wait in poll(2), and wakes the dispatcher by it; protections that tests take away; which part of a file an error belongs to |
-//! | `store/` | the only place that knows SQLite: file, connections, writer, readers, one file per noun with its SQL as named constants |
-//! | `queue` | the public face of a file |
-//! | `runner/` | `dispatcher` makes `turn`s of what is on its `agenda`; `appetite` what it can take, `held` what it holds, `upkeep` what it does for the file, `sleep` what wakes it; `pool`, `ahead`, `liveness`, `shutdown`; `inline` is a runner without threads |
-//! | [`handlers`] | `exec` and `sleep`; they see the domain and their [`Context`], never the store |
-//! | [`testing`] | a temporary queue on a manual clock, for the tests of applications and its own |
-//! | `measure/` | what `jobq bench` and `benches/` share; not part of the API |
-//! | `cli/` (the binary) | one file per verb, `args`, `output` |
+//! | `model/` | every public data type and every pure rule; no I/O, time and randomness are arguments |
+//! | `store/mod.rs` | the storage vocabulary on one page: all that `queue/` and `runner/` may call |
+//! | `store/sqlite/` | file, connections, schema, writer, write lock, read pool, and the write transaction, `Tx` |
+//! | `store/jobs/` | what is done to jobs: one operation or rule a file, with its SQL |
+//! | `store/upkeep/` | what is done for the file: promote, schedules, runners, prune, doctor, backup, restore |
+//! | `store/read/` | reading jobs, attempts, events, runners, and why a job does not run |
+//! | `queue/` | the public face of a file: [`Queue`] |
+//! | `runner/` | the dispatcher, its workers and its shutdown; `runner/inline.rs`: `run_due`, without threads |
+//! | [`handlers`] | `exec` and `sleep`; they see the model and their [`Context`], never the store |
+//! | [`testing`] | a temporary queue on a manual clock |
+//! | `cli/verbs/` | one file a command: its arguments, what it does and what it says |
+//! | `cli/input/` | reads what is typed, piped or configured: options, batches, payloads, `jobq.toml` |
+//! | `cli/render/` | shows each record as a table, tab-separated fields or JSON |
+//! | `bench/` | what `jobq bench` and `benches/` share; not part of the API |
+//!
+//! **Layers**, lowest first: `error`, `model` · `store/sqlite` · `store/jobs` · `store/upkeep` · `store/read` ·
+//! `store` · `queue` · `runner` · `handlers`. A file uses only its own layer and lower ones; files that are in
+//! none, such as `clock.rs` and `doorbell.rs`, may be used by all. `tests/it/architecture/` enforces that, and
+//! more: only `store/sqlite/` names rusqlite, only `store/` has SQL, `handlers/` and `cli/` do not name the store,
+//! only `clock.rs` reads a clock, only `store/`, `runner/`, `cli/` and `bench/` start threads, `unsafe` is in one
+//! file, no circle of imports has more than three files, no type name occurs twice, no file has more than 500
+//! lines.
 //!
 //! **Invariants.**
-//! - `State::leaves_to` owns the transitions; `outcome::judge` owns what an ending means.
-//! - A reply means the COMMIT has succeeded. After one that failed, a mark tells whether it landed.
-//! - Every claim raises the attempt; whatever an attempt changes names it. No row changed means the
-//!   claim was lost, and nothing else happens.
-//! - A runner's process lives exactly as long as the lock on its file in `….db-runners/` is held. No
-//!   pid and no wall clock is ever asked. A missing file proves nothing, but of a runner that never beats
-//!   (`run_due`): of that there is nothing else to see. Who only looks asks the lock, too
-//!   (`store/locks.rs`): no row of a runner that is gone passes for a living one.
-//! - A turn with nothing to write opens no transaction, and one that changed nothing commits nothing:
-//!   else runners would wake each other for ever.
+//! - `State::leaves_to` owns the transitions between states; `model/outcome.rs` owns what an ending means.
+//! - A reply means that the COMMIT has succeeded. After a COMMIT that failed, a mark in the file tells whether
+//!   it landed.
+//! - Every claim raises the attempt, and every change by an attempt names it. When no row changes, the claim
+//!   was lost, and nothing else happens.
+//! - A runner's process is alive exactly as long as the lock on its file in `….db-runners/` is held. No pid and
+//!   no wall clock decides. A missing lock file proves nothing, except for a runner without heartbeats
+//!   (`run_due`), which has no other sign of life. Readers check the lock too
+//!   (`store/sqlite/process_locks.rs`): the row of a dead runner never counts as a living one.
+//! - A tick with nothing to write opens no transaction, and one that changed nothing commits nothing; otherwise
+//!   runners would wake each other forever.
 //! - Counters, history and rows change in one transaction.
-//! - What follows from the end of a job is worked off a list in the same transaction, without recursion,
-//!   however long the chain: nobody ever sees a job that has ended and one that still waits for it.
-//! - Places under a concurrency key and unique keys that are taken are rows that name their job: they
-//!   go with it, and `doctor` compares them with the jobs (`store/audit.rs`).
-//! - A slot of a schedule is passed in the transaction that enqueues its job, on condition that it is
+//! - The consequences of a job's end are worked off a list in the same transaction, without recursion, however
+//!   long the chain: no reader sees a job that has ended and another that still waits for it.
+//! - Taken unique keys and concurrency slots are rows that name their job. They are removed with the job, and
+//!   `doctor` compares them with the jobs (`store/upkeep/doctor/audit.rs`).
+//! - A schedule moves past a slot in the transaction that enqueues the slot's job, on condition that the slot is
 //!   still the next one: one job for each slot.
-//! - What a limit leaves free is read off what is there: the running jobs of a queue are its places
-//!   (`store/claim.rs`), its last starts its rate (`store/rate.rs`). No permit is handed out, so none leaks.
-//! - A claim leaves out what a limit or a pause keeps back by query; it never takes a job to put it back.
-//! - A claim takes nothing while jobs are past their deadlines that have not been cancelled yet.
-//! - What was given as a duration follows steps of the clock until the machine is started again; from then
-//!   on it is a moment (`store/due.rs`).
-//! - In a file that jobq did not create it changes no mode.
-//! - Whoever has a write transaction open is behind the gate (`store/gate.rs`); an application's code runs
-//!   there alone (`store/effects.rs`), and on that thread nothing may wait for another writer.
+//! - Free capacity is computed from the rows: a queue's running jobs are its taken slots, its last starts are its
+//!   rate (`store/jobs/rate.rs`). No permit is handed out, so none can leak.
+//! - A claim excludes in its query what a limit or a pause holds back; it never takes a job to put it back.
+//! - A claim takes nothing while jobs are past their deadline and not yet cancelled.
+//! - A wait given as a duration follows steps of the wall clock until the machine is restarted; after that it
+//!   is a fixed moment (`store/upkeep/clock_step.rs`).
+//! - Only the holder of a queue's write lock has a write transaction open (`store/sqlite/write_lock.rs`). Application
+//!   code runs there alone, and its thread must not wait for another writer.
+//! - In a file that jobq did not create, jobq changes no mode. New files beside the database take its owner,
+//!   group and mode (`store/sqlite/ownership.rs`).
+//! - Before each transaction and each read the path must still lead to the open file
+//!   (`store/sqlite/file_identity.rs`). Each commit writes a page that names the file, so a log that belongs to
+//!   another file is recognised and put aside (`store/sqlite/foreign_log.rs`).
+//! - A file's tables are compared with the schema before anything is read from them (`store/sqlite/tables.rs`).
+//! - A new file takes its name by a rename that replaces nothing, after a sync (`store/sqlite/new_file.rs`).
+//! - A row or page that fails twice is set aside with its job, queue or schedule (`model/part.rs`,
+//!   `runner/set_aside.rs`); everything else goes on.
+//! - A schedule that a config file declares is removed only by runners of that file
+//!   (`store/upkeep/schedules.rs`).
 //!
-//! **Where it departs from the first design**, because measurement or the code showed something better:
-//! - What a lost runner's commands left running is found by the attempts that the file says it held and by
-//!   the environment of the processes (`handlers/exec/leftover.rs`). No process is noted anywhere: a note
-//!   could come too late, or be forged.
-//! - Events are appended sixteen to a statement, and a claim reads its row before it updates it: with
-//!   RETURNING, SQLite opened an ephemeral table and a statement journal for every job.
-//! - The order within a queue is priority, then number: numbers are the age, and no clock can turn them.
-//! - A final job that is put back may go to blocked or waiting besides pending: a retry must not break
-//!   the limit of its key, nor run again the own part of a parent that has done it.
-//! - A waiting parent holds no place under its key: its children may have the same one and would never
-//!   run. It takes one for its finalize phase.
-//! - The ties of a job are bits in its row rather than looked up: jobs without rules cost no query more
-//!   than in the spine.
-//! - The log is checkpointed by the writer after it has answered, not by SQLite inside of COMMIT, and
-//!   at 8 MB: that took the p99 of a start from 1.9 to 0.5 ms. A runner does it before others would.
-//! - What waits in the channel is bounded in bytes (16 MiB) as well as in time and number.
-//! - The dispatcher waits in one `poll(2)` on an eventfd and the inotify descriptor; a ring of the
-//!   doorbell while it is awake costs one load.
+//! **Reasons** for shapes that look odd:
+//! - The processes of a lost runner's commands are found by their environment and by the attempts that the
+//!   file names (`runner/leftovers.rs`), not by a recorded pid: a record could come too late, or be forged.
+//! - Events are appended sixteen to a statement, and a claim reads its row before it updates it: RETURNING
+//!   makes SQLite open an ephemeral table and a statement journal for every job.
+//! - Within a queue the order is priority, then id: an id is the age, and no clock can change it.
+//! - A retried final job may become blocked or waiting instead of pending: it must not exceed the limit of its
+//!   key, and a parent whose own part is done must not repeat it.
+//! - A waiting parent holds no concurrency slot, since its children may have the same key. It takes one for its
+//!   finalize phase.
+//! - The rules of a job are bits in its row (`model/flags.rs`): a job without rules costs no extra query.
+//! - The writer checkpoints the log after it has replied, at 8 MB, not SQLite inside COMMIT: that keeps the
+//!   latency of a start low. A runner does it before other processes would.
+//! - The dispatcher waits in one `poll(2)` on an eventfd and the inotify descriptor (`runner/wakeup.rs`); ringing
+//!   the doorbell while it is awake costs one atomic operation.
+//! - JSON is checked and compared as text (`model/json.rs`): digits and duplicate keys stay as they are written.
+//! - Jobs claimed ahead are limited by time and number (`runner/prefetch.rs`) and by bytes
+//!   (`store/jobs/claim.rs`).
+//! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
+//!   lowers how many run at a time.
+//!
+//! **How to add**
+//! - *a job option*: field and setter in `model/job/new.rs`, its JSON in `model/job/template.rs`, its check in
+//!   `store/jobs/validate.rs`, its column in `store/jobs/enqueue.rs`, its spelling on the command line and in
+//!   batches in `cli/input/options.rs`; for `edit` also `model/job/update.rs` and `store/jobs/update.rs`.
+//!   `JOBQ_GOLDEN=write cargo test --test it golden` shows how the JSON changes.
+//! - *a command*: a file in `cli/verbs/`, a variant of `Verb` in `cli/verbs/mod.rs` and its arm in `run`.
+//! - *a handler*: a folder or file in `handlers/` that implements [`Handler`], with a cargo feature; `jobq run`
+//!   registers it in `cli/verbs/run/settings.rs`.
+//! - *a statement*: a constant in the `statements!` of the file that uses it, with a comment that gives the
+//!   reason for its shape; `hot` if it must not scan or sort. `store/tests/plans.rs` lists the files with
+//!   statements and checks the query plans.
+//! - *a schema version*: change `schema.sql`, raise `VERSION` in `store/sqlite/schema.rs`, add `upgrade_N.sql` to
+//!   `UPGRADES`, and keep the schema before it as `tests/data/schema_N.sql` for the test of upgrades. The frozen
+//!   copy in `bench/floor.sql` stays.
+//! - *a public item*: re-export it here; `JOBQ_PUBLIC_API=write cargo test --test it public_api` updates the list.
 //!
 //! **Deliberately absent**: an async runtime, a server, a second process, polling, leases by wall
 //! clock, configuration in the database, a plug-in ABI, Windows.

@@ -1,12 +1,12 @@
-//! Help for testing what enqueues jobs, and what runs them.
+//! Testing code that enqueues jobs, and handlers.
 //!
-//! A [`TestQueue`] is a queue in a folder of its own that goes with it. Its clock stands still until
-//! the test moves it, nothing runs until the test says so, and then it runs in the test's own thread:
-//! no waiting, no sleeping, no chance. It is a whole queue, with the SQL, the transactions and the
-//! rules of one that serves an application.
+//! A [`TestQueue`] is a queue in a temporary folder that is removed with it. Its clock stands still until
+//! the test moves it, and jobs run only when the test calls [`TestQueue::run_due`], in the test's own
+//! thread: no waiting, no sleeping, no randomness. It is a real queue, with the same SQL, transactions and
+//! rules as in an application.
 //!
-//! **I want to test that something enqueues a job.** Give it the queue and ask what is there. A test
-//! that fails lists all jobs with their states and payloads.
+//! **I want to test that something enqueues a job.** Give it the queue and assert what it
+//! enqueued. A failed assertion lists all jobs with their states and payloads.
 //!
 //! ```
 //! use jobq::testing::TestQueue;
@@ -27,7 +27,7 @@
 //! ```
 //!
 //! **I want to test that a handler enqueues a follow-up in an hour**, and that it runs then and not
-//! before. Run what is due, look, move the clock, run again.
+//! before. Run due jobs, assert, move the clock, run again.
 //!
 //! ```
 //! use std::time::Duration;
@@ -66,7 +66,7 @@
 //! ```
 //!
 //! **I want to test one handler by itself**: [`TestQueue::perform`] runs one job through it once and
-//! gives its record back, whatever else the queue holds.
+//! returns its record, whatever other jobs the queue has.
 //!
 //! ```
 //! use jobq::testing::TestQueue;
@@ -91,9 +91,9 @@
 //! # Ok::<(), jobq::Error>(())
 //! ```
 //!
-//! **I want to test that a job gives up after its retries**: [`TestQueue::advance_to_next`] moves the
-//! clock to the next moment at which something is due, so `while queue.advance_to_next()` with
-//! [`TestQueue::run_due`] in it goes through all of them in no time.
+//! **I want to test that a job fails after its retries**: [`TestQueue::advance_to_next`] moves the
+//! clock to the next due moment, so `while queue.advance_to_next()` with [`TestQueue::run_due`] in it
+//! goes through all retries at once.
 //!
 //! **I want threads, timeouts, cancelling**: start a [`runner`](Queue::runner) on the queue, as in
 //! the application. It sees the same manual clock.
@@ -125,29 +125,28 @@ use crate::runner::builder::RunnerBuilder;
 use crate::runner::inline;
 use crate::runner::inline::InlineBounds;
 
-/// A failed assertion lists at most so many jobs.
+/// Maximum number of jobs that a failed assertion lists.
 const LISTED: usize = 50;
 
-/// Retries wait exactly as long as their policy says, and what follows itself is stopped soon.
+/// Maximum number of attempts in one call, to stop jobs that enqueue themselves.
 const BOUNDS: InlineBounds = InlineBounds {
     spare_runs: 1_000,
     chance: || 0.0,
 };
 
-/// A queue for one test: in a temporary folder that goes with it, on a clock that the test moves.
+/// A queue for one test: in a temporary folder that is removed with it, on a clock that the test moves.
 ///
-/// Its methods that can fail do so by panicking, as a test does. It is a [`Queue`] besides: give
-/// `&queue` to what takes one, or a clone of it to what wants its own. See the
-/// [module](crate::testing) for what to do with it.
+/// Its methods panic on errors. It derefs to [`Queue`]: pass `&queue`, or a clone of it. See the
+/// [module](crate::testing) for examples.
 pub struct TestQueue {
-    /// Closed before the folder goes.
+    /// Closed before the folder is removed.
     queue: Queue,
     clock: ManualClock,
     _folder: Folder,
 }
 
 impl TestQueue {
-    /// What the clock says at first: noon of the first day of 2030, UTC.
+    /// The clock's first time: noon of the first day of 2030, UTC.
     pub const START: Timestamp = Timestamp::constant(1_893_499_200, 0);
 
     /// An empty queue.
@@ -159,7 +158,7 @@ impl TestQueue {
         TestQueue::with(|options| options)
     }
 
-    /// An empty queue with options of the application's, as limits.
+    /// An empty queue with the application's options, such as limits.
     ///
     /// # Panics
     /// As [`TestQueue::new`].
@@ -177,22 +176,22 @@ impl TestQueue {
         }
     }
 
-    /// The clock, to be stepped or to be given to what needs the time.
+    /// The clock, to set it or to share it.
     pub fn clock(&self) -> &ManualClock {
         &self.clock
     }
 
-    /// What the clock says.
+    /// The clock's time.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
 
-    /// Lets time pass. Nothing runs by that; [`TestQueue::run_due`] does.
+    /// Moves the clock forward. It runs no job; [`TestQueue::run_due`] does.
     pub fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
 
-    /// Lets time pass until the next scheduled job is due; false where none is scheduled.
+    /// Moves the clock to the moment the next scheduled job is due; false if none is scheduled.
     ///
     /// # Panics
     /// The file cannot be read.
@@ -206,23 +205,22 @@ impl TestQueue {
         true
     }
 
-    /// Runs everything that is due now, in this thread, with the handlers that `set_up` gives the
-    /// runner: see [`RunnerBuilder::run_due`]. Old jobs are kept, and retries wait without jitter.
+    /// Runs all due jobs in this thread, with the handlers that `set_up` registers: see
+    /// [`RunnerBuilder::run_due`]. Old jobs are kept, and retries have no jitter.
     ///
-    /// A handler that panics fails its attempt, as always: look at what the runner tells, or at the
-    /// job.
+    /// A handler that panics fails its attempt, as always: assert on the returned counts, or on the job.
     ///
     /// # Panics
-    /// The runner's settings are not usable, or jobs follow each other without an end: a thousand more
-    /// than there were have run.
+    /// The runner's settings are invalid, or jobs enqueue each other endlessly: a thousand more have run
+    /// than were there.
     #[track_caller]
     pub fn run_due(&self, set_up: impl FnOnce(RunnerBuilder) -> RunnerBuilder) -> RunStats {
         ok(inline::run_due(set_up(self.patient_runner()), BOUNDS))
     }
 
     /// Enqueues one job, due now, and runs it once in this thread with the handler that `set_up`
-    /// gives the runner. What it left behind is in its record, and a typed job's output is what
-    /// [`Queue::output`] says. A job that is to be tried again waits for that like any other.
+    /// registers. Returns the job's record; [`Queue::output`] reads a typed job's output. A job that is to
+    /// be retried waits like any other.
     ///
     /// # Panics
     /// The job cannot be enqueued, or must wait for others first.
@@ -238,7 +236,7 @@ impl TestQueue {
         ok(ok(self.queue.get(id)).ok_or_else(|| Error::not_found(format!("job {id} is gone"))))
     }
 
-    /// The live jobs of this type, in the order in which they were enqueued.
+    /// The jobs of this type that are not final, oldest first.
     ///
     /// # Panics
     /// A payload does not fit the type.
@@ -248,7 +246,7 @@ impl TestQueue {
         ok(jobs.iter().map(JobRecord::decode).collect())
     }
 
-    /// The live jobs of this kind, in the order in which they were enqueued.
+    /// The jobs of this kind that are not final, oldest first.
     ///
     /// # Panics
     /// The file cannot be read.
@@ -263,11 +261,11 @@ impl TestQueue {
         }))
     }
 
-    /// Asserts that there is a live job of this type that is as wanted; the record of the first, to
-    /// look at when it is due, at its queue and its options.
+    /// Asserts that a job of this type that is not final satisfies the condition. Returns the record of the
+    /// first, for further assertions on its due time, queue and options.
     ///
     /// # Panics
-    /// There is none: the message lists what there is.
+    /// There is none; the message lists all jobs.
     #[track_caller]
     pub fn assert_enqueued<J: Job>(&self, is_wanted: impl Fn(&J) -> bool) -> JobRecord {
         for job in self.enqueued_of_kind(J::KIND) {
@@ -276,16 +274,16 @@ impl TestQueue {
             }
         }
         panic!(
-            "no live job of kind '{}' is as wanted; {}",
+            "no live job of kind '{}' matches; {}",
             J::KIND,
             self.listing()
         )
     }
 
-    /// Asserts that there is a live job of this kind; the record of the first.
+    /// Asserts that there is a job of this kind that is not final. Returns the record of the first.
     ///
     /// # Panics
-    /// There is none: the message lists what there is.
+    /// There is none; the message lists all jobs.
     #[track_caller]
     pub fn assert_enqueued_of_kind(&self, kind: &str) -> JobRecord {
         match self.enqueued_of_kind(kind).into_iter().next() {
@@ -294,10 +292,10 @@ impl TestQueue {
         }
     }
 
-    /// Asserts that there is no live job of this type.
+    /// Asserts that all jobs of this type are final.
     ///
     /// # Panics
-    /// There is one: the message lists what there is.
+    /// One is not; the message lists all jobs.
     #[track_caller]
     pub fn assert_none_enqueued<J: Job>(&self) {
         let live = self.enqueued_of_kind(J::KIND).len();
@@ -318,7 +316,7 @@ impl TestQueue {
         })
     }
 
-    /// All that there is, for the message of a test that fails.
+    /// All jobs, for the message of a failed assertion.
     #[track_caller]
     fn listing(&self) -> String {
         let mut jobs = ok(self.queue.list(&Filter {
@@ -326,7 +324,7 @@ impl TestQueue {
             ..Filter::default()
         }));
         if jobs.is_empty() {
-            return "the queue has no jobs at all".to_owned();
+            return "the queue has no jobs".to_owned();
         }
         jobs.reverse();
         let all = ok(self.queue.counts()).total();
@@ -390,7 +388,7 @@ impl Drop for Folder {
     }
 }
 
-/// What a test needs has failed: so does the test, with what to do next.
+/// Fails the test with the error and its hint.
 #[track_caller]
 fn ok<T>(result: Result<T>) -> T {
     match result {

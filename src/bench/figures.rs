@@ -46,7 +46,7 @@ impl Spread {
         Spread(times)
     }
 
-    /// The time that so many of a hundred do not exceed; zero where nothing was measured.
+    /// A percentile of the times; zero if nothing was measured.
     pub fn percentile(&self, percent: f64) -> Duration {
         let rank = (percent / 100.0 * self.0.len() as f64).ceil() as usize;
         let last = self.0.len().saturating_sub(1);

@@ -87,7 +87,7 @@ impl Floor {
         Ok(Floor { conn })
     }
 
-    /// Adds so many jobs; how long it took.
+    /// Adds jobs; returns how long it took.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -48,7 +48,7 @@ impl Listener {
         Ok(Listener { runner, heard })
     }
 
-    /// The latencies of so many jobs of [`enqueue_stamped`], whoever enqueues them; then it ends.
+    /// The latencies of a number of jobs of [`enqueue_stamped`], from any process.
     ///
     /// # Errors
     /// They did not begin.
@@ -71,7 +71,7 @@ impl Listener {
     }
 }
 
-/// Enqueues so many jobs for a [`Listener`] in another process, with a pause before each.
+/// Enqueues jobs for a [`Listener`] in another process, with a pause before each.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -83,7 +83,7 @@ pub fn enqueue_stamped(queue: &Queue, samples: usize) -> Result<()> {
     Ok(())
 }
 
-/// The latency within one process, of so many jobs, each enqueued when the one before has begun and
+/// The latencies of jobs within one process, each enqueued when the one before has begun and
 /// the runner sleeps.
 ///
 /// # Errors

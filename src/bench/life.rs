@@ -12,11 +12,11 @@ use crate::{Error, Queue, Result, Until, clock};
 pub struct Load {
     /// In all.
     pub jobs: usize,
-    /// Jobs enqueued in one transaction; raw SQLite also takes so many at once when it drains.
+    /// Jobs enqueued in one transaction; raw SQLite also takes this many at once when it drains.
     pub chunk: usize,
 }
 
-/// What so many jobs cost from their first moment to their last.
+/// The cost of a number of jobs from enqueue to end.
 #[derive(Clone, Copy, Debug)]
 pub struct Life {
     /// To enqueue them all.
@@ -64,7 +64,7 @@ pub fn life_of_floor(setup: &Setup, load: Load) -> Result<Life> {
     })
 }
 
-/// Drains so many jobs that do nothing; from before the runner's start until after its end.
+/// Drains jobs that do nothing; from before the runner's start until after its end.
 ///
 /// # Errors
 /// The file cannot be written, or not all of them were completed.

@@ -50,7 +50,7 @@ impl Scratch {
         &self.path
     }
 
-    /// Removes such a folder although somebody may still be making files in it.
+    /// Removes such a folder although another process may still be creating files in it.
     pub fn remove(path: &Path) {
         for _ in 0..10 {
             if fs::remove_dir_all(path).is_ok() || !path.exists() {
@@ -67,7 +67,7 @@ impl Drop for Scratch {
     }
 }
 
-/// Removes what measurements have left that were killed: old folders of this user that nobody holds.
+/// Removes what killed measurements have left: old folders of this user that are not locked.
 fn remove_strays(parent: &Path) {
     let now_ms = crate::clock::Clock::default().now_ms();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {

@@ -51,7 +51,7 @@ pub fn payload(bytes: usize) -> String {
     format!("\"{}\"", "x".repeat(bytes.saturating_sub(2)))
 }
 
-/// Adds so many jobs of a kind that does nothing, in transactions of a thousand.
+/// Adds jobs of a kind that does nothing, in transactions of a thousand.
 ///
 /// # Errors
 /// As [`Queue::enqueue_many`].

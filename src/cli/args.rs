@@ -22,19 +22,19 @@ pub(crate) struct GlobalOptions {
     /// ~/.config/jobq/jobq.toml]
     #[arg(long, global = true, value_name = "PATH", value_parser = os_path())]
     pub(crate) config: Option<PathBuf>,
-    /// Print JSON Lines: one object a line
+    /// Print JSON Lines: one object per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// When to use colour
     #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub(crate) color: ColorChoice,
-    /// Say more on stderr; twice for still more
+    /// Print more on stderr; give it twice for still more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Say nothing on stderr but errors
+    /// Print only errors on stderr
     #[arg(short, long, global = true)]
     pub(crate) quiet: bool,
-    /// What survives a power cut: all that was acknowledged, or all but the last moments (faster)
+    /// What survives a power cut: all acknowledged writes, or all but the last moments (faster)
     /// [default: full]
     #[arg(
         long,
@@ -56,10 +56,10 @@ fn os_path() -> impl TypedValueParser<Value = PathBuf> {
     OsStringValueParser::new().map(PathBuf::from)
 }
 
-/// Where the help text lists what ties jobs to each other.
+/// The heading of the help text for options that tie jobs to each other.
 pub(crate) const RULES: &str = "Rules between jobs";
 
-/// Options of a job that hold each time it is enqueued.
+/// Options of a job that apply each time it is enqueued.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct JobArgs {
     /// The queue [default: default]
@@ -71,10 +71,10 @@ pub(crate) struct JobArgs {
     /// Maximum retries [default: 3]
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
-    /// How the wait between retries grows [default: exponential]
+    /// How the delay between retries grows [default: exponential]
     #[arg(long, value_name = "HOW", value_parser = values::backoff())]
     pub(crate) backoff: Option<Backoff>,
-    /// The first wait between retries [default: 5s]
+    /// The first delay between retries [default: 5s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) retry_delay: Option<Duration>,
     #[command(flatten)]
@@ -85,27 +85,27 @@ pub(crate) struct JobArgs {
     /// Tenant that owns the job
     #[arg(long, value_name = "NAME")]
     pub(crate) tenant: Option<String>,
-    /// A tag to find it by; may be given more than once
+    /// A tag to select it by; may be given more than once
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = values::tag)]
     pub(crate) tags: Vec<(String, String)>,
-    /// At most one live job has this key: a second one is not added
+    /// At most one unfinished job has this key: a second one is not added
     #[arg(long, value_name = "KEY", conflicts_with = "unique_by_payload", help_heading = RULES)]
     pub(crate) unique: Option<String>,
-    /// At most one live job of this kind has this payload; of a command that is what is run, where,
-    /// and its environment
+    /// At most one unfinished job of this kind has this payload; for a command: the command, its
+    /// folder and its environment
     #[arg(long, help_heading = RULES)]
     pub(crate) unique_by_payload: bool,
     /// How long the unique key stays taken after the job has ended [default: not at all]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, help_heading = RULES)]
     pub(crate) unique_for: Option<Duration>,
     /// When the unique key is taken: keep the job that has it, replace its payload and options if it
-    /// does not run yet, or reject this one [default: keep]
+    /// is not running yet, run this one after it, or reject this one [default: keep]
     #[arg(long, value_name = "HOW", value_parser = values::on_duplicate(), help_heading = RULES)]
     pub(crate) on_duplicate: Option<OnDuplicate>,
-    /// Concurrency key: one job with this key runs at a time, or as many as --key-limit says
+    /// Concurrency key: one job with this key runs at a time, or up to --key-limit
     #[arg(long, value_name = "KEY", help_heading = RULES)]
     pub(crate) key: Option<String>,
-    /// How many jobs of the concurrency key run at a time from now on, 1 to 1000 [default: 1]
+    /// How many jobs with the concurrency key run at once from now on, 1 to 1000 [default: 1]
     #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
     pub(crate) key_limit: Option<u32>,
     /// What a child's failure means for this job: it fails when all children are final, fails at once,
@@ -117,13 +117,13 @@ pub(crate) struct JobArgs {
     pub(crate) finalize: bool,
 }
 
-/// Whether the waits between retries are lengthened at random.
+/// Whether delays between retries are lengthened at random.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct JitterArgs {
-    /// Lengthen the waits between retries at random, by up to a tenth
+    /// Lengthen delays between retries at random, by up to a tenth
     #[arg(long, conflicts_with = "no_jitter")]
     jitter: bool,
-    /// Keep the waits between retries exactly as given
+    /// Keep delays between retries exactly as given
     #[arg(long)]
     no_jitter: bool,
 }

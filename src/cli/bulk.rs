@@ -16,14 +16,14 @@ pub(crate) struct Changed {
     pub(crate) said: String,
 }
 
-/// What was done to one job.
+/// The result of a change to one job.
 #[derive(Serialize)]
 pub(crate) struct ChangedJobJson<'a> {
     pub(crate) id: JobId,
     pub(crate) result: &'a str,
 }
 
-/// What is done to jobs.
+/// A change to jobs.
 pub(crate) trait BulkAction {
     /// Number of jobs at a time.
     const AT_ONCE: usize = PAGE;
@@ -105,7 +105,7 @@ impl Before {
     }
 }
 
-/// What is said when many jobs have been gone through.
+/// The messages after a change to many jobs.
 pub(crate) struct BulkWords {
     /// After the number of those that it was done to.
     pub(crate) done: &'static str,

@@ -26,11 +26,11 @@ pub(crate) enum Exit {
     JobFailed,
     /// The database is busy or full: try again.
     TryAgain,
-    /// What was waited for did not happen in time.
+    /// The time to wait has passed.
     TimedOut,
     /// Ctrl-C.
     Interrupted,
-    /// Nobody reads what is waited for any more: as after SIGPIPE, which is no success.
+    /// The reader of a followed output has gone away: as after SIGPIPE, which is not a success.
     ReaderGone,
     /// The exit code of the command that was waited for.
     Code(u8),
@@ -76,7 +76,7 @@ enum What {
     Message(String),
     /// Worded and laid out by clap, help and version texts included.
     Clap(clap::Error),
-    /// The reader of the output has gone: nothing more is printed.
+    /// The reader of the output has gone away: nothing more is printed.
     ReaderGone,
 }
 
@@ -127,14 +127,14 @@ impl CliError {
         self
     }
 
-    /// Adds what to do next.
+    /// Adds a hint: what to do next.
     #[must_use]
     pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> CliError {
         self.0.hint = Some(hint.into());
         self
     }
 
-    /// Puts what was being done in front of the message.
+    /// Prepends what was being done to the message.
     #[must_use]
     pub(crate) fn context(mut self, action: impl std::fmt::Display) -> CliError {
         if let What::Message(message) = &mut self.0.what {

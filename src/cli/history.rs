@@ -12,7 +12,7 @@ use crate::cli::exit::CliResult;
 /// How long one wait for a change lasts; another follows.
 pub(crate) const WAIT: Duration = Duration::from_secs(3600);
 
-/// Gives the events that have been added since the last time; the filter says where to go on.
+/// Returns the events added since the last call; the filter holds the position.
 pub(crate) fn read_events<E: From<jobq::Error>>(
     queue: &Queue,
     filter: &mut EventFilter,
@@ -266,7 +266,7 @@ impl LineFilter {
     }
 }
 
-/// A place in a job's history.
+/// A position in a job's history.
 pub(crate) struct JobLog {
     pub(crate) queue: Queue,
     pub(crate) filter: EventFilter,

@@ -21,7 +21,7 @@ use render::screen::Screen;
 use render::text::shell_word;
 use verbs::{Cli, Verb};
 
-/// Does what was typed.
+/// Runs the command line.
 pub(crate) fn run(words: impl IntoIterator<Item = OsString>) -> CliResult {
     signals::outlive_file_limit()?;
     let words: Vec<OsString> = words.into_iter().collect();

@@ -122,7 +122,7 @@ impl Session {
         }
     }
 
-    /// What a reply means for power cuts.
+    /// What acknowledged writes survive.
     pub(crate) fn durability(&self) -> Durability {
         let asked = self.global.durability.or(self.config.durability());
         asked.unwrap_or_default()
@@ -148,7 +148,7 @@ impl Session {
             .limits(limits)
     }
 
-    /// Tells what to type where no runner is active. It is no reason to fail.
+    /// Hints at `jobq run` if no runner is active. It is not an error.
     pub(crate) fn hint_at_run(&self) {
         if self.output.quiet {
             return;
@@ -162,7 +162,7 @@ impl Session {
             Some(gone) if !runners.iter().any(RunnerRecord::is_alive) => {
                 let id = gone.id;
                 self.screen.hint(format_args!(
-                    "runner {id} is gone and no other is active; start one with `jobq run`"
+                    "runner {id} is dead and no other is active; start one with `jobq run`"
                 ));
             }
             Some(_) => {}

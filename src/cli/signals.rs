@@ -1,5 +1,4 @@
-//! Signals that concern every verb, how this process was told to treat them when it was started, and a
-//! reader of stdout that goes away.
+//! Signals of every verb, their inherited settings, and a reader of stdout that goes away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};

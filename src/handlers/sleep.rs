@@ -1,4 +1,4 @@
-//! The kind `sleep`: waits for `{"delay_ms": …}`, for tests and for trying things out.
+//! The kind `sleep`: waits for `{"delay_ms": …}`, for tests and experiments.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::runner::handler::Handler;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Sleep {
-    /// For so many milliseconds.
+    /// How long to wait, in milliseconds.
     pub delay_ms: u64,
 }
 
@@ -26,7 +26,7 @@ impl Job for Sleep {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SleepHandler;
 
-/// How often a sleeping job says how far it is.
+/// How often a sleeping job reports its progress.
 const STEP: Duration = Duration::from_millis(500);
 
 impl Handler for SleepHandler {

@@ -1,4 +1,4 @@
-//! What is known of one attempt of a job.
+//! The record of one attempt of a job.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub struct AttemptRecord {
     pub attempt: u32,
     /// How it ended; none while it runs.
     pub outcome: Option<EventKind>,
-    /// What it said when it failed, and how its process did.
+    /// Its error if it failed, and how its process ended.
     pub end: AttemptEnd,
     /// When it was claimed, or, once it has ended, when its handler began.
     pub started_at: Option<Timestamp>,
@@ -29,10 +29,10 @@ pub struct AttemptRecord {
     pub worker: Option<WorkerId>,
 }
 
-/// What the kernel says an attempt's process used, and how it ended.
+/// Resource usage of an attempt's process as the kernel reports it, and how it ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// The exit code, where the process was not ended by a signal.
+    /// The exit code, unless a signal ended the process.
     pub exit_code: Option<i32>,
     /// Processor time, user and system.
     pub cpu_ms: Option<u64>,

@@ -1,8 +1,8 @@
-//! How many jobs there are in each state.
+//! Numbers of jobs by state.
 
 use crate::model::state::State;
 
-/// How many jobs there are in each state.
+/// The number of jobs in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts([u64; State::ALL.len()]);
 

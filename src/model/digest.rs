@@ -1,8 +1,8 @@
-//! How batches and payloads are recognised: stable for ever, as the file remembers them.
+//! Digests of batches and payloads. They are stored in the file, so they must never change.
 
 use std::fmt;
 
-/// FNV-1a with 128 bits. It tells texts apart that nobody has forged.
+/// FNV-1a with 128 bits: it tells texts apart unless they were forged.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Digest {
     hash: u128,
@@ -19,7 +19,7 @@ impl Default for Digest {
 }
 
 impl Digest {
-    /// Of nothing yet.
+    /// The digest of no bytes.
     pub fn new() -> Digest {
         Digest {
             hash: OFFSET_BASIS,
@@ -27,7 +27,7 @@ impl Digest {
         }
     }
 
-    /// Goes on with these bytes.
+    /// Adds these bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         for byte in bytes {
             self.hash = (self.hash ^ u128::from(*byte)).wrapping_mul(PRIME);

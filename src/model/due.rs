@@ -10,12 +10,12 @@ pub(crate) struct Due {
 }
 
 impl Due {
-    /// None where it is due already.
+    /// None if it is due already.
     pub(crate) fn of(when: When, now_ms: i64) -> Option<Due> {
         Some(Due::moment(when, now_ms)).filter(|due| due.run_at_ms > now_ms)
     }
 
-    /// The same where it has passed, too.
+    /// The same, also for a moment that has passed.
     pub(crate) fn moment(when: When, now_ms: i64) -> Due {
         let run_at_ms = match when {
             When::Now => now_ms,
@@ -29,7 +29,8 @@ impl Due {
     }
 }
 
-/// So long after now. The year 9999 is never, and still fits when a step of the clock moves it.
+/// The moment `delay` from now. The year 9999 stands for never, and still fits when a step of the clock
+/// moves it.
 pub(crate) fn after(wait_ms: i64, now_ms: i64) -> i64 {
     const NEVER_MS: i64 = 253_402_300_799_999;
     now_ms.saturating_add(wait_ms).min(NEVER_MS)

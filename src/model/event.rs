@@ -1,4 +1,4 @@
-//! The append-only history: what can happen, and how it is called.
+//! The append-only history: events and their kinds.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::id::{JobId, RunnerId, WorkerId};
 use crate::{Error, Result};
 
-/// The number of an event. Numbers grow and are never reused.
+/// The id of an event. Ids grow and are never reused.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
@@ -18,7 +18,7 @@ pub struct EventId(pub i64);
 
 macro_rules! event_kinds {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal;)*) => {
-        /// What happened.
+        /// The kind of an event.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[repr(u8)]
@@ -41,39 +41,39 @@ event_kinds! {
     Enqueued = 1, "job_enqueued";
     /// A runner claimed it: an attempt began.
     Started = 2, "job_started";
-    /// Its handler told how far it is.
+    /// Its handler reported progress.
     Progress = 3, "job_progress";
     /// It succeeded.
     Completed = 4, "job_completed";
-    /// It gave up.
+    /// It failed for good, or its retries were used up.
     Failed = 5, "job_failed";
-    /// An attempt failed, another will follow.
+    /// An attempt failed and will be retried.
     Retry = 6, "job_retry";
-    /// It was called off.
+    /// It was cancelled.
     Cancelled = 7, "job_cancelled";
-    /// Its handler asked to be called again later.
+    /// Its handler snoozed it.
     Snoozed = 8, "job_snoozed";
-    /// An attempt was given back unused or was interrupted by a shutdown; it costs nothing.
+    /// An attempt was returned before it began, or interrupted by a shutdown; it costs no retry.
     Returned = 9, "job_returned";
     /// Its runner was lost; it is pending again.
     Recovered = 10, "job_recovered";
-    /// Somebody asked a running attempt to stop.
+    /// A running attempt was asked to stop.
     CancelRequested = 11, "job_cancel_requested";
     /// A final job was retried by hand.
     Requeued = 12, "job_requeued";
     /// Its options were changed.
     Edited = 13, "job_edited";
-    /// An attempt that no longer held the job reported; nothing else happened.
+    /// A report of an attempt that no longer held the job was ignored.
     ReportDropped = 14, "job_report_dropped";
-    /// What it waited for is over: it is pending or scheduled now.
+    /// It no longer waits for other jobs or for a slot: it is pending or scheduled now.
     Released = 15, "job_released";
     /// Its own part is done; it waits for its children.
     Waiting = 16, "job_waiting";
     /// A log entry of a handler.
     Log = 20, "job_log";
-    /// What a command wrote to its standard output.
+    /// Standard output of a command.
     Stdout = 21, "job_stdout";
-    /// What a command wrote to its standard error.
+    /// Standard error of a command.
     Stderr = 22, "job_stderr";
     /// A queue was paused.
     QueuePaused = 30, "queue_paused";
@@ -83,13 +83,13 @@ event_kinds! {
     QueueLimited = 32, "queue_limited";
     /// A runner registered.
     RunnerStarted = 40, "runner_started";
-    /// A runner ended as it should.
+    /// A runner stopped normally.
     RunnerStopped = 41, "runner_stopped";
-    /// A runner was found dead or hung and its jobs were taken over.
+    /// A runner was dead or hung, and its jobs were taken over.
     RunnerLost = 42, "runner_lost";
     /// A schedule enqueued the job of a slot.
     ScheduleFired = 50, "schedule_fired";
-    /// A schedule let a slot pass.
+    /// A schedule skipped a slot.
     ScheduleSkipped = 51, "schedule_skipped";
     /// A schedule was added or changed.
     ScheduleAdded = 52, "schedule_added";
@@ -113,7 +113,7 @@ impl EventKind {
             .find(|kind| kind.code() == code)
     }
 
-    /// Whether it is a line that a handler or its command wrote, as `logs` shows them.
+    /// Whether it is output or a log entry, as `logs` shows them.
     pub const fn is_output(self) -> bool {
         matches!(self, EventKind::Log | EventKind::Stdout | EventKind::Stderr)
     }
@@ -156,36 +156,36 @@ impl FromStr for EventKind {
     }
 }
 
-/// One line of the history.
+/// An event of the history.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {
-    /// Its number.
+    /// Its id.
     pub id: EventId,
     /// When it happened.
     pub at: Timestamp,
-    /// What happened.
+    /// Its kind.
     pub kind: EventKind,
     /// The job it is about.
     pub job: Option<JobId>,
     /// The job's attempt.
     pub attempt: Option<u32>,
-    /// The runner that was there.
+    /// The runner involved.
     pub runner: Option<RunnerId>,
     /// The worker of that runner.
     pub worker: Option<WorkerId>,
-    /// How long the attempt took, where this ended it.
+    /// How long the attempt took, if the event ended it.
     pub took: Option<std::time::Duration>,
     /// The rest: JSON for most kinds, the bytes themselves for stdout and stderr.
     pub data: Option<EventData>,
 }
 
-/// What an event carries besides its columns.
+/// The data of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventData {
     /// JSON or output text.
     Text(String),
-    /// Output that is no UTF-8.
+    /// Output that is not UTF-8.
     Bytes(Vec<u8>),
 }
 
@@ -205,12 +205,12 @@ impl EventData {
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// For the developer.
+    /// Details for developers.
     Debug,
-    /// What happened.
+    /// Normal operation.
     #[default]
     Info,
-    /// Something to look at.
+    /// Something that may need attention.
     Warn,
     /// Something went wrong.
     Error,
@@ -254,21 +254,21 @@ impl FromStr for Level {
 pub struct LogEntry {
     /// How important it is.
     pub level: Level,
-    /// What it says.
+    /// Its text.
     pub message: String,
-    /// Fields of the handler's choice.
+    /// Fields that the handler set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fields: Option<serde_json::Value>,
 }
 
-/// What the end of an attempt records besides the event's columns.
+/// What the end of an attempt records in an event's data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct AttemptEnd {
     /// What went wrong.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// How a command ended, where it was not by a signal.
+    /// The exit code of a command, unless a signal ended it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
     /// Processor time, user and system, from the kernel.
@@ -292,7 +292,7 @@ impl AttemptEnd {
     }
 }
 
-/// Which events are asked for.
+/// A selection of events.
 #[derive(Clone, Debug, Default)]
 pub struct EventFilter {
     /// Only events after this one.
@@ -301,23 +301,22 @@ pub struct EventFilter {
     pub job: Option<JobId>,
     /// Only these kinds; empty means all but log entries and output.
     pub kinds: Vec<EventKind>,
-    /// Only events of this tenant's jobs, as far as those have not been removed.
+    /// Only events of this tenant's jobs, except removed jobs.
     pub tenant: Option<String>,
-    /// Only events of jobs with all of these tags (name and value), as far as those have not been
-    /// removed.
+    /// Only events of jobs with all of these tags (name and value), except removed jobs.
     pub tags: Vec<(String, String)>,
-    /// At most so many are read; 1,000 where it is zero.
+    /// Maximum number of events; 0 means 1,000.
     pub limit: usize,
 }
 
-/// What a read of the history gave.
+/// A page of the history.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct EventPage {
-    /// The events asked for, oldest first.
+    /// The selected events, oldest first.
     pub events: Vec<Event>,
-    /// Where to go on: the last event that was looked at, asked for or not.
+    /// Where to continue: the last event that was read, selected or not.
     pub next: EventId,
-    /// Whether there was nothing more to look at.
+    /// Whether the end of the history was reached.
     pub at_end: bool,
 }

@@ -9,19 +9,19 @@ use crate::Error;
 use crate::model::id::JobId;
 use crate::model::state::State;
 
-/// The built-in kind of a job that has no work of its own: it is there for its children.
+/// The built-in kind of a parent that has no work of its own.
 pub const GROUP_KIND: &str = "group";
 
-/// What a prerequisite has to come to before the job that waits for it may run.
+/// How a prerequisite must end before the dependent job may run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum PrerequisiteRule {
-    /// It must complete; where it fails or is cancelled, the job that waits is cancelled.
+    /// It must complete; if it fails or is cancelled, the dependent job is cancelled.
     Completed = 0,
     /// It must be final, however it ended.
     Final = 1,
-    /// The attempt of it that spawned the job must complete; else the job is called off.
+    /// Its attempt that spawned the job must complete; otherwise the job is discarded.
     Spawned = 2,
     /// It is the parent, and its own part must be done.
     OwnPart = 3,
@@ -45,7 +45,7 @@ impl PrerequisiteRule {
             .find(|rule| rule.code() == code)
     }
 
-    /// What a prerequisite that became final means for the job that waits for it.
+    /// What the end of a prerequisite means for the dependent job.
     pub(crate) fn on_end(self, state: State) -> Release {
         match (self, state) {
             (PrerequisiteRule::Final, _) | (_, State::Completed) => Release::Met,
@@ -55,10 +55,10 @@ impl PrerequisiteRule {
     }
 }
 
-/// What becomes of a job that waited.
+/// What happens to a dependent job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Release {
-    /// One prerequisite less.
+    /// It has one prerequisite less.
     Met,
     /// It is cancelled.
     Cancel,
@@ -75,11 +75,11 @@ pub enum ChildPolicy {
     /// The parent fails once all children are final.
     #[default]
     FailAtEnd = 0,
-    /// The parent fails at the first failure; the other children run on.
+    /// The parent fails at the first failure; the other children go on.
     FailFast = 1,
     /// The parent fails at the first failure and the other children are cancelled.
     CancelOthers = 2,
-    /// The parent goes on: it completes, or finalizes, whatever its children came to.
+    /// The parent completes or finalizes, however its children ended.
     Tolerate = 3,
 }
 
@@ -135,24 +135,24 @@ impl FromStr for ChildPolicy {
     }
 }
 
-/// Which call of a job's handler this is.
+/// The phase of a job that its handler is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// The job's own work: the only call of a job that does not finalize.
+    /// The job's own part: the only phase of a job that does not finalize.
     Run,
-    /// The call of a parent after all of its children are final.
+    /// The call after all children are final.
     Finalize,
 }
 
-/// How far a parent has come.
+/// The progress of a parent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
-    /// Its own part is ahead: all there is to a job without children.
+    /// Its own part is not done: the only phase of a job without children.
     #[default]
     Run = 0,
-    /// Its own part is done and its children are at work.
+    /// Its own part is done, its children are not.
     Children = 1,
     /// Its children are final and its handler is called once more.
     Finalize = 2,
@@ -170,25 +170,25 @@ impl Stage {
     }
 }
 
-/// How far a job's children are.
+/// The children of a job, counted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Children {
-    /// All of them.
+    /// Their number.
     pub total: u64,
-    /// Those that have completed.
+    /// How many have completed.
     pub done: u64,
-    /// Those that have failed or were cancelled.
+    /// How many have failed or were cancelled.
     pub failed: u64,
 }
 
 impl Children {
-    /// Those that are not final.
+    /// How many are not final.
     pub fn live(&self) -> u64 {
         self.total.saturating_sub(self.done + self.failed)
     }
 }
 
-/// A parent whose own part is done, as its fate is decided.
+/// A parent whose own part is done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     pub(crate) policy: ChildPolicy,
@@ -198,7 +198,7 @@ pub(crate) struct Family {
     pub(crate) first_failed: Option<JobId>,
 }
 
-/// What becomes of a waiting parent.
+/// What happens to a waiting parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ParentOutcome {
     /// Its children are not final yet.
@@ -206,14 +206,14 @@ pub(crate) enum ParentOutcome {
     Complete,
     /// Its handler is called once more.
     Finalize,
-    /// It fails; its live children run on.
+    /// It fails; its children that are not final go on.
     Fail,
-    /// It fails, and its live children are cancelled.
+    /// It fails, and its children that are not final are cancelled.
     FailAndCancel,
 }
 
 impl Family {
-    /// What becomes of the parent, now that its own part is done or a child has ended.
+    /// What happens to the parent after its own part is done or a child has ended.
     pub(crate) fn outcome(&self) -> ParentOutcome {
         let failed = self.children.failed > 0;
         match self.policy {

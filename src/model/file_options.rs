@@ -2,14 +2,14 @@
 
 use std::path::PathBuf;
 
-/// What a reply means for power cuts.
+/// What an acknowledged write survives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Durability {
-    /// What was acknowledged survives a power cut.
+    /// Acknowledged writes survive a power cut.
     #[default]
     Full,
-    /// What was acknowledged survives the end of any process; a power cut may take the last
-    /// moments. Never corrupt, and several times faster for single writes.
+    /// Acknowledged writes survive the end of any process; a power cut may lose the last moments. The
+    /// file is never corrupted, and single writes are several times faster.
     Normal,
 }
 
@@ -17,11 +17,10 @@ pub enum Durability {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LogAtClose {
-    /// It is moved into the file, synced, and removed: the file alone is then all there is.
+    /// It is moved into the file, synced, and removed: the file alone then holds everything.
     #[default]
     Remove,
-    /// A short one stays: the next process reads it, which costs that process less than the syncs
-    /// would cost this one.
+    /// A short log stays: reading it costs the next process less than the syncs would cost this one.
     KeepShort,
 }
 
@@ -32,15 +31,15 @@ pub enum NetworkFs {
     /// NFS, SMB, 9p and the like are refused.
     #[default]
     Refuse,
-    /// Whoever opens the file vouches for its locks and shared memory.
+    /// They are accepted: the caller vouches for the file's locks and shared memory.
     Allow,
 }
 
-/// What opening a file may do to it.
+/// What opening may do to a file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OpenMode {
-    /// It is made, with its folder, where there is none; one of an older schema is upgraded.
+    /// Creates a missing file, with its folder; upgrades an older schema.
     #[default]
     Create,
     /// It must be there ([`Error::is_no_database`](crate::Error::is_no_database)); one of an older schema is upgraded.
@@ -50,35 +49,35 @@ pub enum OpenMode {
     AsIs,
 }
 
-/// Whether a file that processes work with is replaced.
+/// Whether to replace a file that processes have open.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum InUse {
     /// It is left as it is.
     #[default]
     Refuse,
-    /// It is replaced all the same: those processes notice and end, and what they have written to the
-    /// old file since stays there.
+    /// It is replaced all the same: those processes notice and end, and their later writes stay in the
+    /// old file.
     Replace,
 }
 
-/// A file that another one has been put in the place of.
+/// A file that was replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Replaced {
     /// Where it is now.
     pub kept: PathBuf,
-    /// Its jobs; none where it could not be read.
+    /// The number of its jobs; none if it could not be read.
     pub jobs: Option<u64>,
-    /// Those of them that were added after the backup was made.
+    /// How many of them were added after the backup was made.
     pub newer: Option<u64>,
 }
 
-/// What a restored file holds, and what was there before.
+/// The result of a restore: the new file, and the file it replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restored {
-    /// The jobs in the file now.
+    /// The number of jobs in the file now.
     pub jobs: u64,
     /// The file that was in its place.
     pub replaced: Option<Replaced>,

@@ -1,22 +1,22 @@
-//! Which jobs are meant.
+//! Selections of jobs.
 
 use crate::model::id::JobId;
 use crate::model::state::State;
 
-/// Which kinds of jobs are meant.
+/// A selection of kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum KindFilter {
     /// Every kind.
     #[default]
     All,
-    /// These alone.
+    /// Only these.
     Only(Vec<String>),
     /// All but these.
     AllBut(Vec<String>),
 }
 
-/// Which jobs are asked for. What is empty or none does not filter.
+/// A selection of jobs. Fields that are empty or none do not filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     /// In one of these states.
@@ -39,7 +39,7 @@ pub struct Filter {
     pub sort: Sort,
     /// The page after this job, for [`Sort::Newest`] and [`Sort::Oldest`].
     pub after: Option<JobId>,
-    /// At most so many; none: all.
+    /// Maximum number of jobs; none: all.
     pub limit: Option<usize>,
 }
 
@@ -52,13 +52,13 @@ pub enum Sort {
     Newest,
     /// The oldest job first; can be paged as well.
     Oldest,
-    /// What changed last first.
+    /// The most recently changed first.
     Updated,
-    /// What started last first.
+    /// The most recently started first.
     Started,
-    /// What became final last first.
+    /// The most recently finished first.
     Finished,
-    /// What is due next first.
+    /// The next due first.
     Due,
     /// The most urgent first.
     Priority,

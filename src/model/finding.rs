@@ -1,13 +1,13 @@
-//! What an examination of a file has found.
+//! Findings of the doctor.
 
-/// What the doctor found.
+/// A finding of the doctor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
     /// How bad it is.
     pub severity: Severity,
-    /// What was looked at.
+    /// What was checked.
     pub check: &'static str,
-    /// What it is like.
+    /// What was found.
     pub message: String,
 }
 
@@ -22,9 +22,9 @@ impl Finding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Severity {
-    /// As it should be.
+    /// Nothing is wrong.
     Ok,
-    /// Worth a look.
+    /// Something may need attention.
     Warning,
     /// Something is broken.
     Error,

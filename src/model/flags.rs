@@ -1,4 +1,4 @@
-//! What else changes when a job does, as bits in its row: a job without rules costs nothing.
+//! The rules of a job, as bits in its row: a job without rules costs no extra query.
 
 /// A set of rules that a job is under.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,10 +1,10 @@
-//! Ids of what a file holds.
+//! Ids of jobs, runners and workers.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// A job's number in its file. Numbers are never reused.
+/// A job's id in its file. Ids are never reused.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
 )]
@@ -17,7 +17,7 @@ impl fmt::Display for JobId {
     }
 }
 
-/// A runner's number in its file. Numbers are never reused.
+/// A runner's id in its file. Ids are never reused.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
 )]
@@ -30,7 +30,7 @@ impl fmt::Display for RunnerId {
     }
 }
 
-/// The number of a worker within its runner, from 1.
+/// A worker's id within its runner, from 1.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
 )]

@@ -1,4 +1,4 @@
-//! A job: what is asked for ([`NewJob`]), and what the file says of it ([`JobRecord`]).
+//! A job: the request ([`NewJob`]) and its record in the file ([`JobRecord`]).
 
 mod label;
 mod new;

@@ -1,7 +1,7 @@
-//! JSON as text: what every reader understands, and one spelling for what means the same.
+//! JSON as text: checked, and in one canonical spelling.
 //!
-//! A payload is kept letter for letter, so nothing here goes through numbers or maps: digits stay as
-//! they are written, and keys that occur twice stay two.
+//! A payload is stored unchanged, so nothing here converts to numbers or maps: digits stay as they are
+//! written, and duplicate keys stay.
 
 pub(crate) mod object;
 mod words;
@@ -13,11 +13,11 @@ pub use crate::model::json::object::with_field;
 pub use crate::model::json::words::{explain, plain};
 pub(crate) use crate::model::json::write::write;
 
-/// Arrays and objects may lie so deep in each other. Readers differ: serde_json ends at 128, jq 1.6 at
-/// 256, and what jobq prints wraps a payload a few levels deeper.
+/// Maximum depth of nested arrays and objects. Readers differ: serde_json ends at 128, jq 1.6 at 256, and
+/// jobq prints a payload a few levels deeper.
 pub const MAX_DEPTH: usize = 100;
 
-/// Longer numbers may be too large for a double, whatever their digits are.
+/// Maximum length of a number; a longer one may be too large for a double.
 const SURELY_FINITE_DIGITS: usize = 300;
 
 /// Why a text is not JSON that other programs can read, and where.
@@ -29,7 +29,7 @@ pub struct JsonError {
 }
 
 impl JsonError {
-    /// What is wrong, without the place.
+    /// What is wrong, without the position.
     pub fn why(&self) -> &str {
         &self.why
     }
@@ -54,7 +54,7 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Checks that the text is one JSON value which other JSON readers can read as well: no half of a
+/// Checks that the text is one JSON value that other JSON readers accept too: no half of a
 /// surrogate pair, no number beyond a double, at most [`MAX_DEPTH`] levels.
 ///
 /// # Errors
@@ -78,7 +78,8 @@ pub fn canonical(text: &str) -> Result<String, JsonError> {
     Ok(out)
 }
 
-/// The fields of an object in their order, values as they are written. None where the text is no object.
+/// The fields of an object in their order, with values as they are written. None if the text is not an
+/// object.
 pub fn fields(text: &str) -> Option<Vec<(String, String)>> {
     let object = object::Object::of(text)?;
     let fields = object.fields();
@@ -126,7 +127,7 @@ impl<'a> JsonReader<'a> {
         }
     }
 
-    /// What stands here, as a person would point at it.
+    /// What is found here, in words.
     fn found(&self) -> String {
         match self.text[self.at..].chars().next() {
             None => "the end".to_owned(),

@@ -1,4 +1,4 @@
-//! The limits of a queue: what they are, and what of them is to be changed.
+//! Limits of queues and changes to them.
 
 use std::time::Duration;
 
@@ -7,31 +7,31 @@ use crate::model::remedy::Remedy;
 use crate::model::retry::RetryPolicy;
 use crate::{Error, Result};
 
-/// The ring of a rate has a place for each start, so there is an end to how many it can tell apart.
+/// Maximum number of jobs of a rate: its ring has an entry for each start.
 const MAX_RATE_JOBS: u32 = 1_000_000;
 const MAX_RATE_SPAN: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 const MAX_WEIGHT: u32 = 1_000_000;
 
-/// At most so many starts in any span of so long. A job starts when it is claimed; its handler is
-/// called once that is committed. A step of the wall clock of less than a second is not told from its
-/// drift, and lengthens or shortens one span by that much.
+/// At most `jobs` starts in any span of length `per`. A job starts when it is claimed; its handler is
+/// called once the claim is committed. A step of the wall clock of less than a second counts as drift: it
+/// lengthens or shortens one span by that much.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// So many jobs may start.
+    /// Maximum number of jobs that start.
     pub jobs: u32,
-    /// In any span of this length; milliseconds count.
+    /// The length of the span, to the millisecond.
     pub per: Duration,
 }
 
-/// What is to become of a setting.
+/// A change to a setting.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Update<T> {
-    /// It stays as it is.
+    /// Keep the setting.
     #[default]
     Keep,
-    /// It becomes this.
+    /// Set it to this value.
     Set(T),
-    /// It goes.
+    /// Remove the setting.
     Clear,
 }
 
@@ -58,7 +58,7 @@ impl<T: Copy> Update<T> {
     }
 }
 
-/// What is to be changed of a queue's limits, over all runners; what is not named stays.
+/// Changes to a queue's limits, which apply over all runners.
 ///
 /// ```
 /// use std::time::Duration;
@@ -77,21 +77,21 @@ impl<T: Copy> Update<T> {
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueLimitsUpdate {
-    /// So many of its jobs run at once. Claimed ones count, also those that wait for their worker.
+    /// Maximum number of its jobs that run at once. Claimed jobs that wait for a worker count.
     pub concurrency: Update<u32>,
-    /// So many of its jobs start in any span. Another rate begins with an empty record of starts.
+    /// Maximum number of its jobs that start within a span. A new rate begins with no recorded starts.
     pub rate: Update<Rate>,
-    /// So many jobs that have not ended it takes; more are refused when they are enqueued.
+    /// Maximum number of its jobs that are not final; further ones are refused when they are enqueued.
     pub max_size: Update<u64>,
     /// Its share of a runner among the queues with work; cleared, it is 1.
     pub weight: Update<u32>,
 }
 
 impl QueueLimitsUpdate {
-    /// Checks what [`Queue::set_limits`](crate::Queue::set_limits) is given, without setting it.
+    /// Checks the arguments of [`Queue::set_limits`](crate::Queue::set_limits) without setting them.
     ///
     /// # Errors
-    /// What it would say of the queue's name or of a value.
+    /// The queue's name or a value is invalid.
     pub fn check(&self, queue: &str) -> Result<()> {
         check_name("queue's name", queue)?;
         if self.concurrency.value() == Some(0) {
@@ -101,7 +101,7 @@ impl QueueLimitsUpdate {
         }
         if self.max_size.value() == Some(0) {
             return Err(Error::invalid("a queue's size must be at least 1")
-                .with_hint("give it room for one job, or clear the limit with 'none'"));
+                .with_hint("allow at least one job, or clear the limit with 'none'"));
         }
         if self
             .max_size
@@ -129,7 +129,7 @@ impl Rate {
                 "a rate's number of jobs must be 1 to {MAX_RATE_JOBS}, not {}",
                 self.jobs
             ))
-            .with_hint("pause a queue to let nothing of it start; say 'none' for no limit"));
+            .with_hint("pause a queue to start none of its jobs; 'none' removes the limit"));
         }
         if self.per < Duration::from_millis(1) || self.per > MAX_RATE_SPAN {
             return Err(Error::invalid(format!(
@@ -141,18 +141,18 @@ impl Rate {
     }
 }
 
-/// What a queue holds new jobs to, and what it fills in where they say nothing.
+/// Limits and defaults for new jobs.
 #[derive(Clone, Debug)]
 pub struct EnqueueLimits {
-    /// A payload's JSON text may be so long, in bytes.
+    /// Maximum length of a payload's JSON text, in bytes.
     pub max_payload_bytes: usize,
-    /// For jobs that do not say how they are retried.
+    /// The retry policy of jobs that set none.
     pub retry: RetryPolicy,
-    /// So many jobs that have not ended a queue takes where it has no limit of its own; none: any
-    /// number. More are refused: [`Error::is_queue_full`].
+    /// Maximum number of jobs that are not final in a queue without a limit of its own; none: no limit.
+    /// Further ones are refused: [`Error::is_queue_full`].
     pub max_queue_size: Option<u64>,
-    /// How much of the database file may be in use, in bytes; none: any size. The log beside it comes
-    /// on top. Once that is reached new jobs are refused ([`Error::is_full`]), and everything else goes on.
+    /// Maximum used size of the database file, in bytes, without its log; none: no limit. At the limit new
+    /// jobs are refused ([`Error::is_full`]), and everything else goes on.
     pub max_file_bytes: Option<u64>,
 }
 
@@ -167,7 +167,7 @@ impl Default for EnqueueLimits {
     }
 }
 
-/// 16 MiB: larger things belong into files, with their path in the payload.
+/// Maximum length of a payload: 16 MiB. Put larger data in files, with their paths in the payload.
 pub const MAX_PAYLOAD_BYTES: usize = 16 * 1024 * 1024;
 
 #[cfg(test)]

@@ -2,10 +2,10 @@
 
 use crate::{Error, Result};
 
-/// The queue of jobs that name none.
+/// The queue of jobs that do not name one.
 pub const DEFAULT_QUEUE: &str = "default";
 
-/// Names of kinds and queues are at most this long, in bytes.
+/// Maximum length of the name of a kind or a queue, in bytes.
 pub(crate) const MAX_NAME_BYTES: usize = 200;
 
 /// Checks the name of a kind or a queue: 1 to [`MAX_NAME_BYTES`] bytes, no control characters.

@@ -1,4 +1,4 @@
-//! What an attempt ends with, and what then becomes of the job: one pure function for all endings.
+//! How attempts end, and what that means for the job: one pure function for all endings.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -8,40 +8,40 @@ use jiff::Timestamp;
 
 use crate::model::retry::RetryPolicy;
 
-/// A job that has taken down its runner this often fails.
+/// A job whose runner was lost this many times fails.
 pub const MAX_CRASHES: u32 = 3;
 
-/// What a handler's attempt ended with.
+/// The outcome of a handler's attempt.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It worked; the JSON text is the job's result.
+    /// It succeeded; the JSON text is the job's result.
     Done(Option<String>),
-    /// It did not work, another try may. `after` overrides the job's own backoff.
+    /// It failed and may be retried. `after` overrides the job's own backoff.
     Retry {
         /// What went wrong.
         error: String,
-        /// How long to wait before the next try.
+        /// The delay before the retry.
         after: Option<Duration>,
     },
-    /// It did not work and never will.
+    /// It failed for good.
     Fail {
         /// What went wrong.
         error: String,
     },
-    /// Not now: call again later. Costs no retry.
+    /// Run again later. Costs no retry.
     Snooze(Snooze),
-    /// It stopped because it was asked to.
+    /// It stopped because it was cancelled.
     Cancelled,
-    /// The system had too little for it just now: no descriptors, processes or memory. The job goes back
-    /// free of charge, and its runner takes fewer jobs at a time for a while.
+    /// The system lacks descriptors, processes or memory at the moment. The job becomes pending again
+    /// without a retry, and its runner runs fewer jobs at once for a while.
     OutOfResources {
-        /// What there was too little of.
+        /// What is lacking.
         error: String,
     },
 }
 
-/// Until when a job sleeps.
+/// How long a job is snoozed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Snooze {
@@ -51,18 +51,18 @@ pub enum Snooze {
     Until(Timestamp),
 }
 
-/// Why a running attempt was told to stop.
+/// Why a running attempt is to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum CancelReason {
-    /// Somebody cancelled the job.
+    /// The job was cancelled.
     Requested = 1,
-    /// The attempt took longer than it may.
+    /// The attempt exceeded its timeout.
     Timeout = 2,
     /// The runner shuts down.
     Shutdown = 3,
-    /// Another runner has taken the job over; nothing that this attempt reports counts any more.
+    /// Another runner has taken the job over; reports of this attempt are ignored.
     ClaimLost = 4,
 }
 
@@ -75,10 +75,10 @@ impl CancelReason {
     }
 }
 
-/// How an attempt came to its end.
+/// How an attempt ended.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Ending {
-    /// The handler returned, on its own or after it was told to stop.
+    /// The handler returned, by itself or after it was asked to stop.
     Returned {
         outcome: Outcome,
         reason: Option<CancelReason>,
@@ -88,9 +88,9 @@ pub(crate) enum Ending {
         message: String,
         reason: Option<CancelReason>,
     },
-    /// The handler did not return in the grace time after it was told to stop.
+    /// The handler did not return within the grace time after it was asked to stop.
     Abandoned { reason: CancelReason },
-    /// The runner went away while the attempt ran; the excuse is what explains that without the job.
+    /// The runner was lost while the attempt ran; the excuse is a cause other than the job.
     RunnerLost { excuse: Option<&'static str> },
 }
 
@@ -123,7 +123,7 @@ impl Outcome {
     }
 }
 
-/// What is left of a job's tries.
+/// The retries and crashes that a job has left.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     pub(crate) policy: RetryPolicy,
@@ -132,7 +132,7 @@ pub(crate) struct Budget {
     pub(crate) timeout: Option<Duration>,
 }
 
-/// What becomes of the job.
+/// What happens to the job.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Verdict {
     Complete {
@@ -141,24 +141,24 @@ pub(crate) enum Verdict {
     Fail {
         error: String,
     },
-    /// Try again after the wait; one retry is spent.
+    /// Retry after the delay; costs a retry.
     Retry {
         error: String,
         after: Duration,
     },
     Snooze(Snooze),
     Cancel,
-    /// Back to pending, as if it had not been claimed. Costs nothing.
+    /// Pending again, as if it had not been claimed. Costs no retry.
     GiveBack {
         why: Cow<'static, str>,
     },
-    /// Back to pending after its runner was lost; one crash is spent.
+    /// Pending again after its runner was lost; costs a crash.
     Recover {
         error: String,
     },
 }
 
-/// Decides what becomes of a job whose attempt ended so. `chance` is a random number in `0.0..1.0`.
+/// Decides what happens to a job whose attempt has ended. `chance` is a random number in `0.0..1.0`.
 pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
     match ending {
         Ending::Returned {
@@ -201,7 +201,7 @@ pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
     }
 }
 
-/// The verdict on an attempt that ended because it was told to.
+/// The verdict on an attempt that ended because it was asked to stop.
 fn stopped(reason: Option<CancelReason>, budget: &Budget, chance: f64) -> Option<Verdict> {
     Some(match reason? {
         CancelReason::Requested => Verdict::Cancel,
@@ -268,12 +268,12 @@ impl fmt::Display for Spelled {
     }
 }
 
-/// What cancelling a job did.
+/// The result of cancelling a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cancelled {
-    /// It did not run: it is cancelled.
+    /// It was not running and is cancelled.
     Now,
-    /// It runs: its attempt has been asked to stop.
+    /// It is running: its attempt was asked to stop.
     Requested,
 }
 

@@ -1,4 +1,4 @@
-//! What of a file an error belongs to, so that one bad row need not stop the rest.
+//! The part of a file that an error belongs to, so that one bad row does not stop the rest.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -20,7 +20,7 @@ pub(crate) enum Part {
     Runner(i64),
     /// When scheduled jobs are due.
     DueTimes,
-    /// Making many due jobs pending at once.
+    /// Promoting many due jobs at once.
     DueJobs,
     Deadlines,
     Rates,
@@ -39,7 +39,7 @@ impl fmt::Display for Part {
             Part::Schedules => f.write_str("the schedules"),
             Part::Runner(id) => write!(f, "the jobs of lost runner {id}"),
             Part::DueTimes => f.write_str("the times of scheduled jobs"),
-            Part::DueJobs => f.write_str("making due jobs pending together"),
+            Part::DueJobs => f.write_str("promoting due jobs together"),
             Part::Deadlines => f.write_str("the deadlines"),
             Part::Rates => f.write_str("the rates of queues"),
             Part::Clock => f.write_str("following steps of the clock"),
@@ -48,7 +48,7 @@ impl fmt::Display for Part {
     }
 }
 
-/// Parts that are set aside: nothing of them is read or written until they are tried again.
+/// Parts that are set aside: they are neither read nor written until the next try.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Parts(Option<Arc<HashSet<Part>>>);
 
@@ -67,7 +67,7 @@ impl Parts {
         known.chain([part]).collect()
     }
 
-    /// So many more rows have to be asked for than are wanted.
+    /// How many more rows to read than are wanted, since those set aside are skipped.
     pub(crate) fn len(&self) -> usize {
         self.0.as_ref().map_or(0, |parts| parts.len())
     }

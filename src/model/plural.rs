@@ -1,4 +1,4 @@
-//! Numbers of things in messages.
+//! Counted nouns in messages.
 
 /// `1 job`, `2 jobs`: the noun is regular.
 ///

@@ -1,4 +1,4 @@
-//! How urgent a job is.
+//! The priority of a job.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, Result};
 
-/// Which of the pending jobs of a queue goes first. Among equals the oldest does.
+/// The priority of a job within its queue. Jobs of equal priority run oldest first.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
 )]
@@ -16,7 +16,7 @@ use crate::{Error, Result};
 pub enum Priority {
     /// After everything else.
     Low = 0,
-    /// The usual.
+    /// The default.
     #[default]
     Normal = 1,
     /// Before normal.

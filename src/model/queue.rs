@@ -1,15 +1,15 @@
-//! What is known of a queue.
+//! Records of queues.
 
 use crate::model::counts::Counts;
 use crate::model::limits::Rate;
 
-/// A queue as the file has it.
+/// A queue as stored in the file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct QueueRecord {
     /// Its name.
     pub name: String,
-    /// Since when nothing of it is claimed.
+    /// Since when it is paused; none: it is not paused.
     pub paused_at: Option<jiff::Timestamp>,
     /// Its jobs by state.
     pub counts: Counts,
@@ -17,24 +17,24 @@ pub struct QueueRecord {
     pub limits: QueueLimits,
 }
 
-/// Which queues are to be paused or resumed.
+/// A selection of queues to pause or resume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum QueueSelector {
-    /// Every queue, also those that are yet to come.
+    /// Every queue, including future ones.
     All,
     /// The queue of this name.
     Named(String),
 }
 
-/// The limits that a queue has.
+/// The limits of a queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueLimits {
-    /// So many of its jobs run at once; none: any number.
+    /// Maximum number of its jobs that run at once; none: no limit.
     pub concurrency: Option<u32>,
-    /// So many of its jobs start in any span; none: any number.
+    /// Maximum number of its jobs that start within a span; none: no limit.
     pub rate: Option<Rate>,
-    /// So many jobs that have not ended it takes; none: as many as [`EnqueueLimits`](crate::EnqueueLimits) says.
+    /// Maximum number of its jobs that are not final; none: that of [`EnqueueLimits`](crate::EnqueueLimits).
     pub max_size: Option<u64>,
     /// Its share of a runner among the queues with work.
     pub weight: u32,

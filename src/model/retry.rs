@@ -1,4 +1,4 @@
-//! How long a job waits before its next try.
+//! Retry policies: how long a job waits before its next attempt.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// No wait between tries is longer than this.
+/// Maximum delay between retries.
 pub const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
 
-/// How the wait grows with the number of retries.
+/// How the delay grows with the number of retries.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Backoff {
-    /// No wait at all.
+    /// No delay.
     None = 0,
-    /// The same wait each time.
+    /// The same delay each time.
     Fixed = 1,
     /// 1, 2, 3 … times the retry delay.
     Linear = 2,
@@ -40,7 +40,7 @@ impl Backoff {
         Backoff::Exponential,
     ];
 
-    /// The retry delay used where none is given: 5 s, and 1 s for quadratic (1, 4, 9 s).
+    /// The default retry delay: 5 s, and 1 s for quadratic (1, 4, 9 s).
     pub const fn default_delay(self) -> Duration {
         match self {
             Backoff::Quadratic => Duration::from_secs(1),
@@ -48,7 +48,7 @@ impl Backoff {
         }
     }
 
-    /// The wait before retry number `retry` (from 1), without jitter, at most [`MAX_DELAY`].
+    /// The delay before retry number `retry` (from 1), without jitter, at most [`MAX_DELAY`].
     pub fn delay(self, retry: u32, base: Duration) -> Duration {
         let retry = retry.max(1);
         let factor = match self {
@@ -105,26 +105,26 @@ impl FromStr for Backoff {
     }
 }
 
-/// When and how often a job is tried again.
+/// When and how often a job is retried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// How many tries may follow the first.
+    /// Maximum number of retries after the first attempt.
     pub max_retries: u32,
-    /// How the wait grows.
+    /// How the delay grows.
     pub backoff: Backoff,
-    /// The first wait; zero retries at once.
+    /// The first delay; zero retries at once.
     pub delay: Duration,
-    /// How much of a wait is left to chance.
+    /// How much of a delay is random.
     pub jitter: Jitter,
 }
 
-/// Spreads retries out, so that jobs which failed together do not all come back together.
+/// Randomness of delays, so that jobs that failed together are not retried together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Jitter {
-    /// The wait is exactly what the backoff says.
+    /// The delay is exactly that of the backoff.
     Off,
-    /// Up to a tenth is added.
+    /// Up to a tenth of the delay is added.
     #[default]
     Tenth,
 }
@@ -142,7 +142,7 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The wait before retry number `retry` (from 1). `chance` is a random number in `0.0..1.0`.
+    /// The delay before retry number `retry` (from 1). `chance` is a random number in `0.0..1.0`.
     pub fn delay(&self, retry: u32, chance: f64) -> Duration {
         let delay = self.backoff.delay(retry, self.delay);
         match self.jitter {

@@ -1,62 +1,62 @@
-//! What is known of a runner.
+//! Records of runners.
 
 use std::collections::BTreeMap;
 
 use crate::model::id::{JobId, RunnerId, WorkerId};
 
-/// Which runners are asked for.
+/// A selection of runners.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RunnerFilter {
-    /// Those that have not ended, and those that are gone from which nobody has taken over yet:
-    /// they are [`RunnerState::Offline`].
+    /// Those that have not ended, and dead ones whose jobs were not taken over yet
+    /// ([`RunnerState::Offline`]).
     Now,
-    /// All that the file remembers.
+    /// All that the file records.
     AllTimes,
 }
 
-/// A runner as the file has it.
+/// A runner as stored in the file.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct RunnerRecord {
-    /// Its number in the file.
+    /// Its id.
     pub id: RunnerId,
-    /// What it does.
+    /// Its state.
     pub state: RunnerState,
-    /// Its process.
+    /// The id of its process.
     pub pid: u32,
-    /// The machine it is or was on.
+    /// The name of its machine.
     pub host: String,
     /// How many jobs it runs at once.
     pub worker_count: u32,
     /// The kinds it has handlers for.
     pub kinds: Vec<String>,
-    /// How many jobs of a kind it runs at once; a kind that is not here: as many as it has workers.
+    /// Maximum number of jobs of a kind that it runs at once; a kind that is missing has no limit.
     pub kind_limits: BTreeMap<String, u64>,
     /// The queues it serves; none: all.
     pub queues: Option<Vec<String>>,
     /// When it registered.
     pub started_at: jiff::Timestamp,
-    /// When it last beat.
+    /// When it last wrote its heartbeat.
     pub heartbeat_at: jiff::Timestamp,
-    /// What the system has too little of, so that it runs fewer jobs at a time than it has workers.
+    /// The resource that the system lacks, so that the runner runs fewer jobs at once than it has workers.
     pub short_of: Option<String>,
-    /// What it holds.
+    /// The jobs that it holds.
     pub jobs: Vec<RunningJob>,
 }
 
 impl RunnerRecord {
-    /// Whether it lives, as far as anybody can tell who looks at its lock.
+    /// Whether it is alive, judged by its lock.
     pub fn is_alive(&self) -> bool {
         self.state != RunnerState::Offline
     }
 }
 
-/// What a runner does.
+/// The state of a runner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunnerState {
-    /// It lives and holds no job.
+    /// It is alive and holds no job.
     Idle,
     /// It holds jobs.
     Busy,
@@ -76,6 +76,6 @@ pub struct RunningJob {
     pub job: JobId,
     /// Its kind.
     pub kind: String,
-    /// Since when.
+    /// Since when it holds it.
     pub since: jiff::Timestamp,
 }

@@ -29,19 +29,19 @@ pub(crate) struct JobOrigin {
     pub(crate) slot_ms: Option<i64>,
 }
 
-/// What becomes of slots that passed while no runner was there: those that are more than a minute
-/// late, and those that a later one has overtaken.
+/// What happens to missed slots: those more than a minute late because no runner was active, and those
+/// before a later slot that has come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Missed {
-    /// They are let pass.
+    /// They are skipped.
     Skip = 0,
-    /// One job makes up for all of them, in the name of the last.
+    /// One job is enqueued for all of them, at the last one.
     #[default]
     Once = 1,
-    /// Each gets its job, but no more than the last 100.
+    /// Each gets a job, at most the last 100.
     All = 2,
 }
 
@@ -51,10 +51,10 @@ pub enum Missed {
 #[repr(u8)]
 #[non_exhaustive]
 pub enum Overlap {
-    /// The next one is enqueued all the same.
+    /// The next job is enqueued all the same.
     #[default]
     Allow = 0,
-    /// The slot is let pass.
+    /// The slot is skipped.
     Skip = 1,
 }
 
@@ -147,19 +147,19 @@ impl FromStr for Overlap {
 ///
 /// The rule has five fields (minute, hour, day of the month, month, weekday) or six (a second in
 /// front), with names (`MON-FRI`), lists, ranges and steps, `L` (the last day, or `FRIL` the last
-/// Friday), `15W` (the weekday nearest to the 15th) and `MON#2` (the second Monday). Where both a day
-/// of the month and a weekday are given, either will do. Or it is one of `@yearly`, `@monthly`,
+/// Friday), `15W` (the weekday nearest to the 15th) and `MON#2` (the second Monday). If both a day
+/// of the month and a weekday are given, either matches. Or it is one of `@yearly`, `@monthly`,
 /// `@weekly`, `@daily`, `@midnight` and `@hourly`, or an interval from one second to ten years:
 /// `@every 10m`.
 ///
-/// **Where clocks are changed.** A rule with one second, one minute and one hour is a fixed time:
-/// where the hour is left out, it comes at the first moment after it, if that is a day that the rule
-/// names; where the hour comes twice, it comes the first time. Any other rule follows the clock on the wall: what is left out it leaves
-/// out, what comes twice comes twice. Intervals know no time zone.
+/// **Summer time.** A rule with a wildcard (`*`, `*/n`) in its minute or hour follows the wall clock: it
+/// skips times that the clock skips, and fires twice at times that occur twice. Any other rule names
+/// fixed times, also by lists and ranges: a skipped time fires at the first moment after the gap, and a
+/// time that occurs twice fires the first time. Intervals have no time zone.
 ///
-/// **When the clock is set.** Forward: the slots between were missed. Back: a slot that has come does
-/// not come again, unless the schedule would be silent for more than two of its slots; then it goes
-/// on from the new time.
+/// **When the clock is set.** Forward: the slots between were missed. Back: slots do not fire again,
+/// unless the schedule would be silent for more than two of its slots; then it continues from the new
+/// time.
 #[derive(Clone, Debug)]
 pub struct Schedule {
     pub(crate) name: String,
@@ -171,7 +171,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    /// A schedule in the system's time zone, or UTC where that has no name.
+    /// A schedule in the system's time zone, or in UTC if that has no name.
     pub fn new(
         name: impl Into<String>,
         rule: impl Into<String>,
@@ -187,21 +187,21 @@ impl Schedule {
         }
     }
 
-    /// The time zone in which the rule is meant, by its IANA name, like `Europe/Berlin`.
+    /// The time zone of the rule, by its IANA name, like `Europe/Berlin`.
     #[must_use]
     pub fn timezone(mut self, name: impl Into<String>) -> Schedule {
         self.timezone = Some(name.into());
         self
     }
 
-    /// What becomes of slots that passed while no runner was there; one job for all unless set.
+    /// What happens to missed slots; default: one job for all of them.
     #[must_use]
     pub fn missed(mut self, missed: Missed) -> Schedule {
         self.missed = missed;
         self
     }
 
-    /// What happens at a slot while the last job is not final; allowed unless set.
+    /// What happens at a slot while the last job is not final; default: the next job is enqueued.
     #[must_use]
     pub fn overlap(mut self, overlap: Overlap) -> Schedule {
         self.overlap = overlap;
@@ -209,11 +209,11 @@ impl Schedule {
     }
 }
 
-/// The next `n` slots of a rule after `from`, in the zone's own time; fewer where the rule ends. For
-/// `timezone` none means what it does for a [`Schedule`].
+/// The next `n` slots of a rule after `from`, in the zone's own time; fewer if the rule ends. Without a
+/// `timezone` the zone is the default of a [`Schedule`].
 ///
 /// # Errors
-/// The rule cannot be read or never comes, or there is no such zone; the message says which.
+/// The rule is invalid or never fires, or the zone is unknown; the message says which.
 pub fn next_slots(
     rule: &str,
     timezone: Option<&str>,
@@ -236,14 +236,14 @@ pub(crate) fn zone_or_local(timezone: Option<&str>) -> String {
     timezone.map_or_else(clock::local_zone, str::to_owned)
 }
 
-/// Who says what a schedule is.
+/// Where a schedule is defined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum ScheduleOrigin {
-    /// It was added by hand or by a program.
+    /// By hand or by a program.
     Added = 0,
-    /// A configuration file: it goes when that file no longer names it.
+    /// In a configuration file: it is removed when the file no longer names it.
     Config = 1,
 }
 
@@ -267,22 +267,22 @@ pub struct ScheduleRecord {
     pub name: String,
     /// Its rule.
     pub rule: String,
-    /// The zone in which the rule is meant.
+    /// The time zone of the rule.
     pub timezone: String,
-    /// What becomes of missed slots.
+    /// What happens to missed slots.
     pub missed: Missed,
-    /// What happens while its last job is not final.
+    /// What happens at a slot while its last job is not final.
     pub overlap: Overlap,
-    /// What it enqueues: an object with `kind`, `payload` and the options, durations as `…_ms`.
+    /// The job that it enqueues: an object with `kind`, `payload` and the options, durations as `…_ms`.
     pub job: Box<RawValue>,
-    /// Who says what it is.
+    /// Where it is defined.
     pub origin: ScheduleOrigin,
-    /// The configuration file that declares it, where [`origin`](Self::origin) says that one does. None:
-    /// it was declared before jobq noted the file.
+    /// The configuration file that declares it, if [`origin`](Self::origin) is one. None if it was declared
+    /// before jobq recorded the file.
     pub declared_by: Option<String>,
-    /// Its next slot. None: there is no further one, or the rule can no longer be read.
+    /// Its next slot. None: the rule has no further one, or can no longer be read.
     pub next_at: Option<Timestamp>,
-    /// The last slot that was enqueued or let pass.
+    /// The last slot that was enqueued or skipped.
     pub last_at: Option<Timestamp>,
     /// The last job that it enqueued.
     pub last_job: Option<JobId>,
@@ -295,7 +295,7 @@ pub struct ScheduleRecord {
 }
 
 impl ScheduleRecord {
-    /// Its next `n` slots, in its own zone's time; fewer where the rule ends.
+    /// Its next `n` slots, in its own zone's time; fewer if the rule ends.
     ///
     /// # Errors
     /// The rule can no longer be read.
@@ -305,27 +305,27 @@ impl ScheduleRecord {
     }
 }
 
-/// What adding a schedule came to.
+/// The result of adding a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ScheduleChange {
     /// It is new.
     Added,
-    /// There was one of this name, and it was another.
+    /// A schedule of this name existed and was changed.
     Changed,
-    /// It is there already, as it is.
+    /// The same schedule existed already.
     Unchanged,
 }
 
-/// What bringing the schedules of a configuration file into a queue's file came to, by name.
+/// The result of applying a configuration file's schedules to the database, by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SchedulesSynced {
-    /// Those that were not there.
+    /// New schedules.
     pub added: Vec<String>,
-    /// Those that were there and are another now.
+    /// Schedules that existed and were changed.
     pub changed: Vec<String>,
-    /// Those that the configuration no longer names.
+    /// Schedules that the configuration no longer names.
     pub removed: Vec<String>,
-    /// Those that another configuration file had declared, with its name: they belong to this one now.
+    /// Schedules that another configuration file had declared, with its name; they now belong to this file.
     pub taken_over: Vec<(String, String)>,
 }

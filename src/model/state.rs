@@ -1,4 +1,4 @@
-//! The states of a job and the one function that owns how they follow each other.
+//! The states of a job and the transitions between them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::Error;
 
-/// Where a job is now.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
 pub enum State {
     /// Not due yet: delayed, waiting to be retried, or snoozed.
     Scheduled = 0,
-    /// Waits for other jobs or for a free place under its concurrency key.
+    /// Waits for other jobs, or for a free slot under its concurrency key.
     Blocked = 1,
     /// May be claimed now.
     Pending = 2,
@@ -24,9 +24,9 @@ pub enum State {
     Waiting = 4,
     /// Final: it succeeded.
     Completed = 5,
-    /// Final: it gave up.
+    /// Final: it failed for good, or its retries are used up.
     Failed = 6,
-    /// Final: somebody called it off.
+    /// Final: a user or a rule cancelled it.
     Cancelled = 7,
 }
 
@@ -43,8 +43,8 @@ impl State {
         State::Cancelled,
     ];
 
-    /// The states a job may go to from here. Final states are left only by an explicit retry: to where
-    /// the job's rules put it.
+    /// The states that may follow this one. A job leaves a final state only by an explicit retry, to the
+    /// state that its rules require.
     pub const fn leaves_to(self) -> &'static [State] {
         use State::*;
         match self {
@@ -81,7 +81,7 @@ impl State {
         }
     }
 
-    /// The code that the file holds.
+    /// The code in the file.
     pub(crate) const fn code(self) -> i64 {
         self as i64
     }
@@ -113,7 +113,7 @@ impl FromStr for State {
     }
 }
 
-/// Why a scheduled job waits.
+/// Why a job is scheduled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[repr(u8)]
@@ -122,7 +122,7 @@ pub enum WaitReason {
     Delay = 1,
     /// Its last attempt failed.
     Retry = 2,
-    /// Its handler asked to be called again later.
+    /// Its handler snoozed it.
     Snooze = 3,
 }
 

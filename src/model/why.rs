@@ -1,61 +1,61 @@
-//! Why a job does not run.
+//! Why a job is not running.
 
 use crate::model::family::Children;
 use crate::model::id::{JobId, RunnerId};
 use crate::model::limits::Rate;
 use crate::model::state::{State, WaitReason};
 
-/// Why a job does not run now, and what would change that.
+/// Why a job is not running now, and what would change that.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
-    /// It runs.
+    /// It is running.
     Running {
-        /// On this runner.
+        /// Its runner.
         runner: RunnerId,
-        /// It has been asked to stop.
+        /// Whether it was asked to stop.
         cancel_requested: bool,
     },
-    /// It was running, and its runner is gone. The next runner that looks takes it over.
+    /// It was running, and its runner is dead. The next active runner takes it over.
     RunnerGone {
         /// The runner.
         runner: RunnerId,
-        /// It had been asked to stop: it will be cancelled.
+        /// Whether it had been asked to stop; it will then be cancelled.
         cancel_requested: bool,
     },
     /// It has ended.
     Final {
-        /// How.
+        /// Its final state.
         state: State,
-        /// What went wrong, or which rule cancelled it.
+        /// Its error, or the rule that cancelled it.
         error: Option<String>,
     },
     /// Other jobs have to end first.
     WaitsFor {
-        /// These, with their states.
+        /// The first of them, with their states.
         jobs: Vec<(JobId, State)>,
-        /// And so many more.
+        /// The number of further ones.
         more: u64,
     },
-    /// It is a child, and its parent's own part has to be done first.
+    /// It is a child, and its parent's own part must be done first.
     ParentFirst {
         /// The parent.
         parent: JobId,
-        /// What it does.
+        /// The parent's state.
         state: State,
     },
-    /// The attempt that spawned it has to complete first.
+    /// The attempt that spawned it must complete first.
     SpawnerFirst {
         /// The job of that attempt.
         spawner: JobId,
     },
-    /// Other jobs hold all places of its concurrency key.
+    /// Other jobs hold all slots of its concurrency key.
     KeyTaken {
         /// The key.
         key: String,
-        /// How many places it has.
+        /// The limit of the key.
         places: u64,
-        /// Who holds them, with their states: the first ten.
+        /// The first ten jobs that hold slots, with their states.
         holders: Vec<(JobId, State)>,
     },
     /// Its own part is done, its children are not.
@@ -64,14 +64,14 @@ pub enum Why {
     NoChildYet,
     /// It is not due yet.
     NotDue {
-        /// Because of this.
+        /// Why it is scheduled.
         reason: WaitReason,
-        /// Until then.
+        /// When it is due.
         until: jiff::Timestamp,
     },
-    /// It had not begun by its deadline: the next runner to start cancels it.
+    /// It has not begun by its deadline; the next active runner cancels it.
     DeadlineOver {
-        /// What it is until then.
+        /// Its state until then.
         state: State,
         /// Its deadline.
         deadline: jiff::Timestamp,
@@ -80,46 +80,46 @@ pub enum Why {
     AllPaused,
     /// Its queue is paused.
     QueuePaused(String),
-    /// No runner is alive.
+    /// No runner is active.
     NoRunner,
-    /// Runners are alive, but none has a handler for its kind.
+    /// No active runner has a handler for its kind.
     NoHandler(String),
-    /// Runners are alive, but none of those with a handler serves its queue.
+    /// No active runner with a handler for its kind serves its queue.
     QueueNotServed(String),
-    /// Every runner that could run it is about to stop.
+    /// Every runner that could run it is stopping.
     RunnersStopping,
-    /// The system has too little for another job: each runner that could run it runs fewer at a time.
+    /// The system lacks resources: each runner that could run it runs fewer jobs at once for now.
     OutOfResources {
         /// The first of them.
         runner: RunnerId,
-        /// What there is too little of, in a handler's words.
+        /// What is lacking, in a handler's words.
         reason: String,
-        /// How many jobs run on these runners.
+        /// The number of jobs running on these runners.
         running: u64,
     },
-    /// So many jobs of its queue run as may run at once.
+    /// Its queue is at its concurrency limit.
     QueueAtLimit {
         /// Its queue.
         queue: String,
         /// The limit.
         limit: u32,
-        /// How many run: more than the limit where that was lowered.
+        /// The number of running jobs: more than the limit if that was lowered.
         running: u64,
-        /// The first ten of them.
+        /// The first ten running jobs.
         jobs: Vec<JobId>,
     },
-    /// Each runner that could run it runs as many jobs of its kind as it may at once.
+    /// Its kind is at its limit in each runner that could run it.
     KindAtLimit {
         /// Its kind.
         kind: String,
         /// The limits of the kind in these runners, each once.
         limits: Vec<u64>,
-        /// How many run.
+        /// The number of running jobs.
         running: u64,
-        /// The first ten of them.
+        /// The first ten running jobs.
         jobs: Vec<JobId>,
     },
-    /// So many jobs of its queue have started as may start in the span.
+    /// Its queue is at its rate limit.
     QueueRate {
         /// Its queue.
         queue: String,
@@ -130,20 +130,20 @@ pub enum Why {
     },
     /// It waits for its turn.
     InLine {
-        /// So many jobs of its queue go first.
+        /// The number of jobs of its queue that go first.
         ahead: u64,
-        /// So many jobs run on the runners that could run it.
+        /// The number of jobs running on the runners that could run it.
         running: u64,
-        /// With so many workers.
+        /// The number of workers of these runners.
         workers: u64,
     },
-    /// What the file holds of it, or of its queue, is damaged: a runner sets it aside.
+    /// Its data or its queue's are damaged in the file: a runner sets it aside.
     Damaged {
-        /// What it is, as far as that can be told.
+        /// The job's state, if it can be read.
         state: State,
         /// What is wrong.
         what: String,
     },
-    /// None of the above is found: `jobq doctor` looks whether the file is sound.
+    /// None of the above was found: `jobq doctor` checks whether the file is sound.
     Other(State),
 }

@@ -8,47 +8,47 @@ use crate::queue::Queue;
 use crate::store::{Tx, ValidatedJob};
 use crate::{Error, Result, store};
 
-/// Whether a batch is remembered by a digest of its content.
+/// Whether a batch is recognised by a digest of its content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BatchDedup {
-    /// It is not.
+    /// It is not recognised.
     No,
-    /// It is. While a job of the same batch is unfinished, failed or was cancelled, nothing is added:
-    /// what is unfinished goes on, and the others are put back. Once all have completed, or are gone,
-    /// it is added anew.
+    /// It is recognised. While a job of the same batch is not final, failed or was cancelled, nothing is
+    /// added; failed and cancelled jobs are retried. Once all have completed or were removed, the batch is
+    /// added anew.
     Once(String),
-    /// It is, and it is added in any case: it takes the place of the earlier one.
+    /// It is recognised later, and always added now: it replaces the earlier one.
     Again(String),
 }
 
-/// What became of a batch that was to be added.
+/// The result of enqueuing a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BatchStart {
-    /// It added no job: it is empty, or holds duplicates only.
+    /// No job was added: the batch is empty or has only duplicates.
     Nothing,
-    /// Its jobs are new.
+    /// Its jobs were added.
     Added(Batch),
-    /// It was there already and is not done.
+    /// It exists already and is resumed.
     Resumed(ResumedBatch),
 }
 
-/// A batch that goes on where it was.
+/// A batch that is resumed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ResumedBatch {
     /// Its jobs.
     pub batch: Batch,
-    /// So many were not final.
+    /// How many jobs were not final.
     pub unfinished: u64,
-    /// So many had failed or were cancelled, and have been put back.
+    /// How many failed or cancelled jobs are retried.
     pub retried: u64,
-    /// Those that could not be put back, each with the reason.
+    /// Jobs that could not be retried, each with the reason.
     pub refused: Vec<(JobId, String)>,
 }
 
 impl BatchStart {
-    /// The jobs of the batch; none where it added none.
+    /// The jobs of the batch; none if it added none.
     pub fn batch(&self) -> Option<Batch> {
         match self {
             BatchStart::Nothing => None,
@@ -58,13 +58,13 @@ impl BatchStart {
     }
 }
 
-/// How far a batch is.
+/// The progress of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BatchProgress {
-    /// Jobs that are not final.
+    /// Number of jobs that are not final.
     pub unfinished: u64,
-    /// Jobs that failed or were cancelled.
+    /// Number of jobs that failed or were cancelled.
     pub ended_badly: u64,
 }
 
@@ -109,7 +109,7 @@ impl Queue {
         })
     }
 
-    /// The batch that was added with this digest, while a job of it is left.
+    /// The batch that was added with this digest, while one of its jobs exists.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -130,8 +130,8 @@ impl Queue {
     }
 }
 
-/// Goes on with the batch of this digest where it is not done: puts back what failed or was
-/// cancelled, each job for itself.
+/// Resumes the batch of this digest if it is not done: retries its failed and cancelled jobs, each on its
+/// own.
 fn resume(tx: &mut Tx<'_>, digest: &str) -> Result<Option<ResumedBatch>> {
     let Some(batch) = store::find_batch(tx.conn, digest)? else {
         return Ok(None);
@@ -189,7 +189,7 @@ pub(super) fn add_all(
     Ok(added)
 }
 
-/// A job of the same call has no number any more once that has failed: it is named by its place.
+/// A job of a failed call has no id any more: it is named by its position.
 fn rolled_back(error: Error, added: &[Enqueued]) -> Error {
     let is_it = |added: &Enqueued| Some(added.id) == error.job() && added.is_new();
     match added.iter().position(is_it) {

@@ -1,4 +1,4 @@
-//! Changes to all jobs that pass a filter.
+//! Changes to all jobs that match a filter.
 
 use super::Queue;
 use crate::model::filter::{Filter, Sort};
@@ -6,24 +6,24 @@ use crate::model::id::JobId;
 use crate::model::state::State;
 use crate::{Error, Result};
 
-/// So many jobs are read, and changed in one transaction, at a time.
+/// Number of jobs read, and changed in one transaction, at a time.
 const PAGE: usize = 256;
 
-/// The result of a change to all jobs that pass a filter.
+/// The result of a change to all jobs that match a filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkReport {
     /// How many jobs were changed.
     pub jobs: u64,
-    /// The jobs that could not be put back because another job has their unique key, each with the reason.
+    /// The jobs that could not be retried because another job has their unique key, each with the reason.
     pub refused: Vec<(JobId, String)>,
 }
 
 type Is = fn(&State) -> bool;
 
 impl Queue {
-    /// Cancels the live jobs that pass the filter, as [`Queue::cancel`]: oldest first, a few hundred to a
-    /// commit, up to the newest job of the start. One that has ended meanwhile is left alone.
+    /// Cancels the jobs that match the filter and are not final, as [`Queue::cancel`]: oldest first, a few
+    /// hundred per commit, up to the job that is newest at the start. Jobs that end meanwhile are skipped.
     ///
     /// ```
     /// # use jobq::{Filter, NewJob, Queue};
@@ -36,14 +36,14 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// The file cannot be read or written; what was cancelled until then stays so.
+    /// The file cannot be read or written; jobs cancelled before the error stay cancelled.
     pub fn cancel_where(&self, filter: &Filter) -> Result<BulkReport> {
         let live = |state: &State| !state.is_final();
         self.change_where(filter, (live, live), Queue::cancel_many)
     }
 
-    /// Puts the final jobs that pass the filter back, as [`Queue::retry`]; those that failed, where the
-    /// filter names no state. Otherwise as [`Queue::cancel_where`].
+    /// Retries the final jobs that match the filter, as [`Queue::retry`]; if the filter names no state, the
+    /// failed ones. Otherwise as [`Queue::cancel_where`].
     ///
     /// # Errors
     /// As [`Queue::cancel_where`].
@@ -56,7 +56,7 @@ impl Queue {
         )
     }
 
-    /// Removes the final jobs that pass the filter with their histories, as [`Queue::remove`]. Otherwise as
+    /// Removes the final jobs that match the filter with their histories, as [`Queue::remove`]. Otherwise as
     /// [`Queue::cancel_where`].
     ///
     /// # Errors
@@ -66,12 +66,12 @@ impl Queue {
         self.change_where(filter, (is_final, is_final), Queue::remove_many)
     }
 
-    /// Calls `each` with the jobs that pass the filter, oldest first, a few hundred at a time. No read lasts
-    /// longer than for one page, so `each` may change them. It meets no job twice, and none that is
-    /// enqueued after the start. [`Filter::after`] is the job to begin after; [`Filter::sort`] does not count.
+    /// Calls `each` with the jobs that match the filter, oldest first, a few hundred at a time. A read lasts
+    /// for one page, so `each` may change the jobs. No job occurs twice, and none that is enqueued after the
+    /// start. [`Filter::after`] is the job to begin after; [`Filter::sort`] is ignored.
     ///
     /// # Errors
-    /// The file cannot be read, or what `each` returns.
+    /// The file cannot be read, or `each` returns an error.
     pub fn for_each_page<E: From<Error>>(
         &self,
         filter: &Filter,
@@ -85,7 +85,7 @@ impl Queue {
         };
         loop {
             page.limit = Some(left.min(PAGE));
-            // Their numbers alone: the jobs of a page may be larger than memory.
+            // Only the ids: the jobs of a page may be larger than memory.
             let mut ids = Vec::new();
             self.for_each(&page, |job| {
                 ids.push(job.id);
@@ -124,7 +124,7 @@ impl Queue {
                     Err(error) if error.is_duplicate() => {
                         report.refused.push((*id, error.to_string()));
                     }
-                    // It has moved on since its page was read.
+                    // Its state has changed since its page was read.
                     Err(error) if error.is_not_found() || error.is_wrong_state() => {}
                     Err(error) => return Err(error),
                 }

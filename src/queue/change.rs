@@ -1,4 +1,4 @@
-//! What people do to jobs, queues and the file.
+//! Changes to jobs, queues and the file.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -18,10 +18,10 @@ use crate::queue::Queue;
 use crate::store::{Allowance, PrunePass, Sweep, Tx};
 use crate::{Error, Result, store};
 
-/// So many jobs are changed in one transaction: others wait no longer than for a few jobs that end.
+/// Maximum number of jobs changed in one transaction, so that other writers wait only briefly.
 const AT_ONCE: usize = 256;
 
-/// Which jobs are removed by [`Queue::prune`]: those of a final state that ended longer ago than a time.
+/// Which jobs [`Queue::prune`] removes: those of a final state that ended longer ago than a duration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct PruneFilter {
@@ -40,7 +40,7 @@ impl PruneFilter {
         }
     }
 
-    /// Jobs of these kinds alone.
+    /// Only jobs of these kinds.
     pub fn kinds(mut self, kinds: KindFilter) -> PruneFilter {
         self.kinds = kinds;
         self
@@ -51,12 +51,12 @@ impl PruneFilter {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Repaired {
-    /// How many files beside the database were removed.
+    /// The number of files removed beside the database.
     pub stray_files: usize,
 }
 
 impl Queue {
-    /// Cancels a live job; a running one is asked to stop, within a second wherever it runs.
+    /// Cancels a job that is not final. A running attempt is asked to stop, within a second in any process.
     ///
     /// # Errors
     /// There is no such job, or it is final.
@@ -64,10 +64,10 @@ impl Queue {
         self.store.write(move |tx| store::cancel_job(tx, id))
     }
 
-    /// [`Queue::cancel`] for many jobs, a few hundred to a commit. Each is cancelled for itself; the
-    /// answers are in the order of `ids`. The jobs are gone through by number: parents and
-    /// prerequisites come before those that wait for them, and a job that has been cancelled because
-    /// of one before it is an error ([`Error::is_wrong_state`]).
+    /// [`Queue::cancel`] for many jobs, a few hundred per commit. Each succeeds or fails alone; the results
+    /// are in the order of `ids`. Jobs are cancelled in the order of their ids, so parents and
+    /// prerequisites come before the jobs that wait for them. A job that was already cancelled because of an
+    /// earlier one is an error ([`Error::is_wrong_state`]).
     ///
     /// ```
     /// # use jobq::{NewJob, Queue, State};
@@ -86,17 +86,17 @@ impl Queue {
         self.for_each_of(ids, |_| Ok(store::cancel_job))
     }
 
-    /// Puts a final job back: to pending, or to where its rules have it wait. Its history stays. A
-    /// parent is put back with those of its children that did not complete, and goes on where it was.
+    /// Retries a final job: it becomes pending, or waits where its rules require it. Its history stays. A
+    /// parent is retried with its children that have not completed, and continues where it was.
     ///
     /// # Errors
-    /// There is no such job, it is not final, or another job has its unique key by now.
+    /// The job does not exist, is not final, or another job has its unique key.
     pub fn retry(&self, id: JobId) -> Result<State> {
         self.store.write(move |tx| retry(tx, id))
     }
 
-    /// [`Queue::retry`] for many jobs, a few hundred to a commit, as [`Queue::cancel_many`]: a job
-    /// that has been put back with its parent is an error.
+    /// [`Queue::retry`] for many jobs, a few hundred per commit, as [`Queue::cancel_many`]. A job that was
+    /// already retried with its parent is an error.
     ///
     /// # Errors
     /// For each job as [`Queue::retry`].
@@ -104,13 +104,13 @@ impl Queue {
         self.for_each_of(ids, |_| Ok(retry))
     }
 
-    /// Changes options of a job that does not run.
+    /// Changes options of a job that is not running.
     ///
     /// # Errors
-    /// There is no such job, its state does not allow it, a value is not usable, the other queue is full by
-    /// a limit of its own, or another job has the unique key ([`Error::is_duplicate`]).
+    /// The job does not exist, its state does not allow the change, a value is invalid, the new queue is at
+    /// its own size limit, or another job has the unique key ([`Error::is_duplicate`]).
     pub fn edit(&self, id: JobId, change: JobUpdate) -> Result<()> {
-        // What no job may be enqueued with, none may be given later.
+        // A value that enqueuing refuses is refused here too.
         let mut edited = NewJob::new("edited");
         if let Update::Set(timeout) = change.timeout {
             edited = edited.timeout(timeout);
@@ -148,16 +148,16 @@ impl Queue {
             .write(move |tx| store::update_job(tx, id, &change, &limits))
     }
 
-    /// Removes a final job and its history: a long one in several small transactions, its oldest events
+    /// Removes a final job and its history; a long history in several small transactions, oldest events
     /// first.
     ///
     /// # Errors
-    /// There is no such job, or it is not final; what was removed of its history until then is gone.
+    /// The job does not exist or is not final; events removed before the error stay removed.
     pub fn remove(&self, id: JobId) -> Result<()> {
         self.remove_many(&[id]).into_iter().collect()
     }
 
-    /// [`Queue::remove`] for many jobs, a few hundred to a commit, as [`Queue::cancel_many`].
+    /// [`Queue::remove`] for many jobs, a few hundred per commit, as [`Queue::cancel_many`].
     ///
     /// # Errors
     /// For each job as [`Queue::remove`].
@@ -174,7 +174,7 @@ impl Queue {
             let rest: Vec<JobId> = left.iter().map(|at| ids[*at]).collect();
             for (at, is_gone) in left.into_iter().zip(self.remove_parts(&rest)) {
                 are_gone[at] = match is_gone {
-                    // Somebody else, perhaps a runner that prunes, has removed what was left of it.
+                    // Another process, such as a runner that prunes, has removed the rest of it.
                     Err(error) if error.is_not_found() => Ok(true),
                     is_gone => is_gone,
                 };
@@ -182,8 +182,8 @@ impl Queue {
         }
     }
 
-    /// Removes so much of the jobs and their histories as one transaction may, some hundred of them in
-    /// each; whether each job is gone.
+    /// Removes as much of the jobs and their histories as one transaction may; returns whether each job is
+    /// removed.
     fn remove_parts(&self, ids: &[JobId]) -> Vec<Result<bool>> {
         self.for_each_of(ids, |tx| {
             let mut allowance = Allowance::new(tx.conn)?;
@@ -191,14 +191,14 @@ impl Queue {
                 if allowance.is_spent(tx.conn)? {
                     return Ok(false);
                 }
-                // Who removes it by hand wants to be rid of it, and of the key that it may still have.
+                // A removal by hand also frees the unique key that the job may still have.
                 store::forget_unique_key(tx, id)?;
                 store::remove_job(tx, id, &mut allowance)
             })
         })
     }
 
-    /// Does to each of the jobs, for itself, what `begin` gives for each transaction. What ends a whole
+    /// Applies to each job the change that `begin` creates for each transaction. An error of a whole
     /// transaction ends the walk.
     fn for_each_of<T: Send + 'static, B>(
         &self,
@@ -233,9 +233,9 @@ impl Queue {
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
-    /// Removes final jobs in small transactions, and gives their space back; with them events that belong to
-    /// no job, where the filter is for all kinds. Children of a parent that is live stay. How many jobs
-    /// were removed.
+    /// Removes final jobs in small transactions and returns their space to the disk; if the filter is for
+    /// all kinds, also events without a job. Children stay until their parent is final. Returns the number
+    /// of removed jobs.
     ///
     /// ```
     /// use std::time::Duration;
@@ -250,7 +250,7 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// The state is not final, or the file cannot be written; what was removed until then is gone.
+    /// The state is not final, or the file cannot be written; jobs removed before the error stay removed.
     pub fn prune(&self, filter: &PruneFilter) -> Result<u64> {
         let sweeps = self.sweeps(filter)?;
         let before_ms = sweeps.iter().map(Sweep::before_ms).min();
@@ -268,7 +268,7 @@ impl Queue {
         Ok(removed)
     }
 
-    /// How many jobs [`Queue::prune`] would remove; removes none.
+    /// The number of jobs that [`Queue::prune`] would remove; removes none.
     ///
     /// # Errors
     /// The state is not final, or the file cannot be read.
@@ -295,11 +295,11 @@ impl Queue {
         Ok(kinds.into_iter().map(sweep).collect())
     }
 
-    /// Changes limits of a queue, over all runners; running jobs go on. A queue that is not there yet
-    /// is made. Whether it changed anything.
+    /// Changes limits of a queue, over all runners; running jobs go on. Creates a missing queue. Returns
+    /// whether anything changed.
     ///
     /// # Errors
-    /// The name or a value is not usable, or the file cannot be written.
+    /// The name or a value is invalid, or the file cannot be written.
     pub fn set_limits(&self, name: &str, limits: QueueLimitsUpdate) -> Result<bool> {
         limits.check(name)?;
         let name = name.to_owned();
@@ -307,7 +307,7 @@ impl Queue {
             .write(move |tx| store::set_queue_limits(tx, &name, &limits))
     }
 
-    /// Stops claims from a queue, or from all; running jobs go on. Whether it changed anything.
+    /// Stops claims from a queue, or from all; running jobs go on. Returns whether anything changed.
     ///
     /// # Errors
     /// The file cannot be written.
@@ -315,17 +315,17 @@ impl Queue {
         self.store.write(move |tx| store::pause_queue(tx, &which))
     }
 
-    /// Allows claims again. Whether it changed anything.
+    /// Allows claims again. Returns whether anything changed.
     ///
     /// # Errors
-    /// There is no such queue.
+    /// The queue does not exist.
     pub fn resume(&self, which: QueueSelector) -> Result<bool> {
         self.store.write(move |tx| store::resume_queue(tx, &which))
     }
 
-    /// Writes a consistent copy of the live file to a new file, which has an id of its own. When this
-    /// returns the copy is whole and on the disk; [`QueueOptions::restore`](crate::QueueOptions::restore)
-    /// puts it in a file's place.
+    /// Writes a consistent copy of the live file to a new file, which has its own file id. When this
+    /// returns, the copy is complete and on the disk; [`QueueOptions::restore`](crate::QueueOptions::restore)
+    /// puts it in place of a file.
     ///
     /// # Errors
     /// The target exists or cannot be written.
@@ -333,10 +333,10 @@ impl Queue {
         self.backup_while(to, || true)
     }
 
-    /// As [`Queue::backup`], for as long as `goes_on` says so: it is asked many times a second.
+    /// As [`Queue::backup`], while `goes_on` returns true; it is called many times a second.
     ///
     /// # Errors
-    /// As [`Queue::backup`], and where it was stopped. Nothing is left of it then.
+    /// As [`Queue::backup`], or it was stopped; then no copy is left.
     pub fn backup_while(
         &self,
         to: impl AsRef<Path>,
@@ -360,9 +360,8 @@ impl Queue {
         Ok(findings)
     }
 
-    /// Repairs what can be derived anew: replaces the state counters by a recount, and removes the files
-    /// beside the database that killed processes have left and nobody needs, which are locks of runners
-    /// that are gone and copies that were not finished.
+    /// Repairs derived data: replaces the state counters by a recount, and removes files that killed
+    /// processes left beside the database: locks of dead runners and unfinished copies.
     ///
     /// # Errors
     /// The file cannot be written.

@@ -14,21 +14,21 @@ impl Queue {
     /// the job, reads its output and cancels it.
     ///
     /// # Errors
-    /// The payload is no JSON or too large, the queue is full ([`Error::is_queue_full`]), the file's size
-    /// budget or the disk is ([`Error::is_full`]), the file is busy or read-only. Of its rules: a
-    /// prerequisite or the parent is not there ([`Error::is_not_found`]), the parent has ended
-    /// ([`Error::is_wrong_state`]), the jobs would wait for each other ([`Error::is_invalid_input`]), or
-    /// the unique key is taken and a duplicate is to be rejected ([`Error::is_duplicate`]).
+    /// The payload is not JSON or too large, the queue is full ([`Error::is_queue_full`]), the file is at its
+    /// maximum size or the disk is full ([`Error::is_full`]), or the file is busy or read-only. Rules: a
+    /// prerequisite or the parent does not exist ([`Error::is_not_found`]), the parent has ended
+    /// ([`Error::is_wrong_state`]), the jobs would wait for each other ([`Error::is_invalid_input`]), or the
+    /// unique key is taken and duplicates are rejected ([`Error::is_duplicate`]).
     pub fn enqueue<J: Enqueue>(&self, job: J) -> Result<JobHandle<J>> {
         let job = ValidatedJob::new(job.into(), &self.limits)?;
         let added = self.store.write(move |tx| store::enqueue(tx, &job))?;
         Ok(JobHandle::new(self, added))
     }
 
-    /// Adds many jobs in one transaction: all or none. Their numbers are consecutive.
+    /// Adds many jobs in one transaction: all or none. Their ids are consecutive.
     ///
     /// # Errors
-    /// As [`Queue::enqueue`]; the message names the job by its place.
+    /// As [`Queue::enqueue`]; the message names the job by its position.
     pub fn enqueue_many(&self, jobs: impl IntoIterator<Item = NewJob>) -> Result<Vec<Enqueued>> {
         let jobs = batch::prepare(jobs, &self.limits)?;
         let limits = Arc::clone(&self.limits);
@@ -40,21 +40,21 @@ impl Queue {
         ValidatedJob::new(job, &self.limits)
     }
 
-    /// Checks a job as enqueuing would, without adding it. Labels of others are not looked up.
+    /// Checks a job as [`Queue::enqueue`] does, without adding it. Labels of other jobs are not resolved.
     ///
     /// # Errors
-    /// What [`Queue::enqueue`] would say.
+    /// The job is invalid.
     pub fn check_job(&self, job: NewJob) -> Result<()> {
         ValidatedJob::new(job.without_labels(), &self.limits).map(|_| ())
     }
 
     /// Adds a job inside the caller's own transaction on a connection to the same file, of rusqlite 0.40
-    /// ([`jobq::rusqlite`](crate::rusqlite)). Nothing is
-    /// visible until the caller commits; runners wake when it does. Begin the transaction IMMEDIATE:
-    /// a deferred one that reads first can fail with "busy" at once.
+    /// ([`jobq::rusqlite`](crate::rusqlite)). The job is visible once the caller commits, and runners wake
+    /// then. Begin the transaction IMMEDIATE: a deferred one that reads first can fail with "busy" at
+    /// once.
     ///
     /// # Errors
-    /// As [`Queue::enqueue`]; roll the transaction back then.
+    /// As [`Queue::enqueue`]; then roll the transaction back.
     pub fn enqueue_in(&self, conn: &Connection, job: impl Into<NewJob>) -> Result<Enqueued> {
         if conn.is_autocommit() {
             return Err(

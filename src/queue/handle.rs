@@ -1,4 +1,4 @@
-//! A job that was enqueued: waiting for it, its output, cancelling it.
+//! Handles of enqueued jobs: waiting, output, cancelling.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use crate::{Error, Result};
 
 /// What can be enqueued: a typed job, or a [`NewJob`].
 pub trait Enqueue: Into<NewJob> {
-    /// What the job leaves behind when it has completed; any JSON for a [`NewJob`].
+    /// The type of the job's result; any JSON for a [`NewJob`].
     type Output: DeserializeOwned;
 }
 
@@ -26,8 +26,8 @@ impl Enqueue for NewJob {
     type Output = serde_json::Value;
 }
 
-/// A job that was enqueued, in the file that it was enqueued in. It is the [`Enqueued`] of that moment
-/// by `Deref`: its `id`, whether it was a `duplicate`.
+/// An enqueued job with its queue. It derefs to the [`Enqueued`] that the call returned: its `id`, whether
+/// it was a `duplicate`.
 ///
 /// ```
 /// # use jobq::{Job, Queue, State};
@@ -62,12 +62,12 @@ impl<J: Enqueue> JobHandle<J> {
     /// Waits until the job is final, and returns it.
     ///
     /// # Errors
-    /// The job was removed, or the time is up ([`Error::is_timed_out`](crate::Error::is_timed_out)).
+    /// The job was removed, or the time has passed ([`Error::is_timed_out`](crate::Error::is_timed_out)).
     pub fn wait(&self, timeout: Option<Duration>) -> Result<JobRecord> {
         Ok(self.queue.wait(&[self.id], timeout)?.remove(0))
     }
 
-    /// What the job returned; none while it has not completed.
+    /// The job's result; none until it has completed.
     ///
     /// # Errors
     /// The job was removed, or its result does not fit the type.
@@ -75,7 +75,7 @@ impl<J: Enqueue> JobHandle<J> {
         self.queue.output_of(self.id)
     }
 
-    /// The job as the file has it now.
+    /// The job's current record.
     ///
     /// # Errors
     /// The job was removed, or the file cannot be read.

@@ -21,28 +21,28 @@ pub struct QueueOptions {
 }
 
 impl QueueOptions {
-    /// What a reply means for power cuts; [`Durability::Full`] unless set.
+    /// What acknowledged writes survive; default: [`Durability::Full`].
     #[must_use]
     pub fn durability(mut self, durability: Durability) -> QueueOptions {
         self.durability = durability;
         self
     }
 
-    /// Whether network file systems are accepted; refused unless set.
+    /// Whether network file systems are accepted; default: refused.
     #[must_use]
     pub fn network_fs(mut self, network_fs: NetworkFs) -> QueueOptions {
         self.network_fs = network_fs;
         self
     }
 
-    /// What becomes of the file's log when the last process closes it; removed unless set.
+    /// What becomes of the file's log when the last process closes it; default: removed.
     #[must_use]
     pub fn log_at_close(mut self, log_at_close: LogAtClose) -> QueueOptions {
         self.log_at_close = log_at_close;
         self
     }
 
-    /// What opening the file may do to it; [`OpenMode::Create`] unless set.
+    /// What opening may do to the file; default: [`OpenMode::Create`].
     #[must_use]
     pub fn mode(mut self, mode: OpenMode) -> QueueOptions {
         self.mode = mode;
@@ -56,19 +56,19 @@ impl QueueOptions {
         self
     }
 
-    /// What new jobs are held to, and their defaults.
+    /// Limits and defaults for new jobs.
     #[must_use]
     pub fn limits(mut self, limits: EnqueueLimits) -> QueueOptions {
         self.limits = limits;
         self
     }
 
-    /// Opens the file; makes it, with its folder, where there is none, and upgrades an older one, unless
+    /// Opens the file; creates a missing one, with its folder, and upgrades an older one, unless
     /// [`QueueOptions::mode`] says otherwise.
     ///
     /// # Errors
-    /// The file is no database, is damaged, is of a newer jobq, lies on a network file system, or
-    /// cannot be made.
+    /// The file is not a database, is damaged, comes from a newer jobq, is on a network file system, or
+    /// cannot be created.
     pub fn open(self, path: impl AsRef<Path>) -> Result<Queue> {
         let limits = Arc::new(self.limits.clone());
         Ok(Queue {
@@ -77,13 +77,15 @@ impl QueueOptions {
         })
     }
 
-    /// Puts a copy of a backup in the place of `path`, or makes that file of it. The backup is checked
-    /// before anything is changed, and stays as it is. A crash at any moment leaves the old file whole,
-    /// or the new one. The old one is kept beside it, and [`Restored`] tells where.
+    /// Replaces the file at `path` by a copy of a backup, or creates it. The backup is checked before
+    /// anything is changed, and stays as it is. A crash at any moment leaves the old file or the new one
+    /// whole. The old file is kept beside the new one; see [`Restored`].
     ///
     /// # Errors
-    /// The backup is damaged, no file of jobq's, or of a newer one; the file in the place is in use
-    /// ([`Error::is_wrong_state`] where a runner lives, else [`Error::is_busy`]), or is an application's.
+    /// The backup is damaged, is not a jobq file, or comes from a newer jobq; the file to replace is in use
+    /// ([`Error::is_wrong_state`](crate::Error::is_wrong_state) if a runner is alive, else
+    /// [`Error::is_busy`](crate::Error::is_busy)), or belongs to an
+    /// application.
     pub fn restore(
         self,
         backup: impl AsRef<Path>,
@@ -125,7 +127,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    /// Opens the file with the defaults; makes it where there is none.
+    /// Opens the file with the defaults; creates a missing one.
     ///
     /// # Errors
     /// See [`QueueOptions::open`].
@@ -133,7 +135,7 @@ impl Queue {
         Queue::options().open(path)
     }
 
-    /// The options to open a file with.
+    /// Options for opening a file.
     pub fn options() -> QueueOptions {
         QueueOptions::default()
     }
@@ -143,7 +145,7 @@ impl Queue {
         self.store.path().to_owned()
     }
 
-    /// The version of the schema that the file had before it was upgraded by being opened here.
+    /// The version of the file's schema before this process upgraded it; none if it did not.
     pub fn upgraded_from(&self) -> Option<i64> {
         match self.store.schema {
             Schema::UpgradedFrom(found) => Some(found),
@@ -151,13 +153,13 @@ impl Queue {
         }
     }
 
-    /// Whether the file could be opened only for reading.
+    /// Whether the file is open only for reading.
     pub fn is_read_only(&self) -> bool {
         self.store.access != Access::ReadWrite
     }
 
-    /// Where the log lies that was found beside the file when it was opened, and belonged to another: a
-    /// copy had been put in that file's place. What was in it alone is not in this file.
+    /// Where a log was put aside that lay beside the file and belonged to another one, because a copy had
+    /// replaced that file. Writes that were only in that log are not in this file.
     pub fn foreign_log(&self) -> Option<&Path> {
         self.store.foreign_log.as_deref()
     }

@@ -1,4 +1,4 @@
-//! Looking: jobs, counts, queues, runners, history, and waiting for a change.
+//! Reading: jobs, counts, queues, runners, history, and waiting for a change.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::store::Changes;
 use crate::{Error, Result, clock, store};
 
 impl Queue {
-    /// The job of this number.
+    /// The job with this id.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -28,7 +28,7 @@ impl Queue {
         store::get_job(&*self.store.reader()?, id)
     }
 
-    /// The state of the job of this number; without its payload and all else that [`Queue::get`] reads.
+    /// The state of the job with this id; cheaper than [`Queue::get`].
     ///
     /// # Errors
     /// The file cannot be read.
@@ -36,7 +36,7 @@ impl Queue {
         crate::store::job_state(&*self.store.reader()?, id)
     }
 
-    /// The numbers of the jobs that there are from one number to another, both included, by age.
+    /// The ids of existing jobs from one id to another, both included, oldest first.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -44,7 +44,7 @@ impl Queue {
         store::jobs_between(&*self.store.reader()?, first, last)
     }
 
-    /// The number of the newest job.
+    /// The id of the newest job.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -52,10 +52,10 @@ impl Queue {
         store::last_job(&*self.store.reader()?)
     }
 
-    /// What a completed typed job returned; none while it has not completed.
+    /// The result of a typed job; none until it has completed.
     ///
     /// # Errors
-    /// There is no such job, or its result does not fit the type.
+    /// The job does not exist, or its result does not fit the type.
     pub fn output<J: Job>(&self, id: JobId) -> Result<Option<J::Output>> {
         self.output_of(id)
     }
@@ -71,7 +71,7 @@ impl Queue {
         Ok(Some(output))
     }
 
-    /// The jobs that pass the filter. Page through many with [`Filter::after`] and [`Filter::limit`].
+    /// The jobs that match the filter. Page through many with [`Filter::after`] and [`Filter::limit`].
     ///
     /// # Errors
     /// The file cannot be read.
@@ -84,10 +84,10 @@ impl Queue {
         Ok(jobs)
     }
 
-    /// Calls `each` for every job that passes the filter, with flat memory.
+    /// Calls `each` for every job that matches the filter, with flat memory.
     ///
     /// # Errors
-    /// The file cannot be read, or what `each` returns.
+    /// The file cannot be read, or `each` returns an error.
     pub fn for_each(
         &self,
         filter: &Filter,
@@ -96,7 +96,7 @@ impl Queue {
         store::list_jobs(&*self.store.reader()?, filter, &mut each)
     }
 
-    /// How many jobs there are in each state: instant at any size.
+    /// The number of jobs in each state: instant at any size.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -104,7 +104,7 @@ impl Queue {
         store::counts(&*self.store.reader()?)
     }
 
-    /// The queues and how many jobs each has in each state.
+    /// The queues with their numbers of jobs by state.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -112,7 +112,7 @@ impl Queue {
         store::list_queues(&*self.store.reader()?)
     }
 
-    /// Since when all queues are paused.
+    /// Since when all queues are paused; none if they are not.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -120,8 +120,8 @@ impl Queue {
         store::all_paused_since(&*self.store.reader()?)
     }
 
-    /// The runners and what they do. One whose process is gone is [offline](crate::RunnerState::Offline)
-    /// at once, whether or not somebody has taken over from it.
+    /// The runners and their states. A runner whose process is dead is
+    /// [offline](crate::RunnerState::Offline) at once, also before another runner has taken over its jobs.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -129,9 +129,9 @@ impl Queue {
         store::list_runners(&*self.store.reader()?, of, &self.store.runners_folder())
     }
 
-    /// [`Queue::runners`] that have not ended, for a process that has written and is about to exit: read by the
-    /// writer's connection, as a second one would cost more than all else it did. No runner can be started
-    /// on this queue meanwhile.
+    /// The active [`Queue::runners`], for a process that has written and is about to exit: read through the
+    /// writer's connection, since opening a second one would dominate its run time. No runner can be
+    /// started on this queue meanwhile.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -165,7 +165,7 @@ impl Queue {
         store::read_events(&*self.store.reader()?, filter)
     }
 
-    /// The number of the newest event.
+    /// The id of the newest event.
     ///
     /// # Errors
     /// The file cannot be read.
@@ -173,19 +173,19 @@ impl Queue {
         store::last_event(&*self.store.reader()?)
     }
 
-    /// Which rule keeps a job from running.
+    /// The rule that keeps a job from running.
     ///
     /// # Errors
-    /// There is no such job.
+    /// The job does not exist.
     pub fn why(&self, id: JobId) -> Result<Why> {
         let locks = self.store.runners_folder();
         let now_ms = self.store.config.clock.now_ms();
         store::why(&*self.store.reader()?, id, (now_ms, &locks))
     }
 
-    /// The jobs that were cancelled because one of these did not complete, or because one that was
-    /// cancelled for that did not: the first `most` that are found. They stay cancelled when these
-    /// are [put back](Queue::retry).
+    /// The jobs that were cancelled because one of these did not complete, directly or through other
+    /// cancelled jobs: the first `most` found. They stay cancelled when these are
+    /// [retried](Queue::retry).
     ///
     /// ```
     /// # use jobq::{NewJob, Queue};
@@ -207,7 +207,7 @@ impl Queue {
     /// Waits until all of the jobs are final and returns them.
     ///
     /// # Errors
-    /// One of them is not there, or the time is up ([`Error::is_timed_out`]).
+    /// One of them does not exist, or the time has passed ([`Error::is_timed_out`]).
     pub fn wait(&self, ids: &[JobId], timeout: Option<Duration>) -> Result<Vec<JobRecord>> {
         let deadline = timeout.map(|timeout| clock::after(clock::instant(), timeout));
         let mut changes = self.changes()?;
@@ -217,7 +217,7 @@ impl Queue {
         for id in ids {
             state(&changes, *id)?;
         }
-        // All are waited for, so only the first that is not final needs to be looked at.
+        // All are waited for, so only the first that is not final needs to be checked.
         let mut waiting = ids;
         loop {
             while let Some(id) = waiting.first()

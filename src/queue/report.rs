@@ -1,4 +1,4 @@
-//! What a running attempt reports through the file, on its own behalf or from inside its command.
+//! Reports of running attempts, by handlers and from inside commands.
 
 use crate::model::event::{EventKind, Level, LogEntry};
 use crate::model::job::{AttemptRef, NewJob, Progress};
@@ -7,7 +7,7 @@ use crate::store::{Posted, Room};
 use crate::{Error, Result, store};
 
 impl Queue {
-    /// Stores how far a running attempt is, on its behalf.
+    /// Stores the progress of a running attempt.
     ///
     /// # Errors
     /// The attempt no longer holds the job.
@@ -16,7 +16,7 @@ impl Queue {
             .write(move |tx| store::write_progress(tx, attempt, &progress))
     }
 
-    /// Appends to the log of a running attempt, on its behalf.
+    /// Appends to the log of a running attempt.
     ///
     /// # Errors
     /// The attempt no longer holds the job.
@@ -35,10 +35,10 @@ impl Queue {
             .write(move |tx| store::write_log(tx, attempt, &entry))
     }
 
-    /// Stores the result of a running attempt, on its behalf: JSON text.
+    /// Stores the result of a running attempt: JSON text.
     ///
     /// # Errors
-    /// It is no JSON, or the attempt no longer holds the job.
+    /// It is not JSON, or the attempt no longer holds the job.
     pub fn set_result(&self, attempt: AttemptRef, json: &str) -> Result<()> {
         let json = NewJob::new("result").payload_json(json).payload;
         let json =

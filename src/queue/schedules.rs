@@ -7,10 +7,9 @@ use crate::store::{QuotaLimits, ValidatedSchedule};
 use crate::{Result, store};
 
 impl Queue {
-    /// Adds a schedule, or makes the one of this name what is given here; runners see it at once. One
-    /// that is there as it is keeps its next slot, so that a program can add its schedules whenever it
-    /// starts. One of the same rule and zone keeps it, too. There is one job for each schedule and
-    /// slot, however many runners there are.
+    /// Adds a schedule, or changes the one of this name; runners see it at once. A schedule with the same
+    /// rule and zone keeps its next slot, so a program can add its schedules whenever it starts. Each slot
+    /// gets one job, however many runners there are.
     ///
     /// ```
     /// use jobq::{Missed, NewJob, Queue, Schedule};
@@ -27,28 +26,28 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// The name begins with `@`, the rule cannot be read or never comes, there is no such time zone, or
-    /// the job could not be enqueued or makes sense only once: one with a deadline at one moment, a
-    /// delay, a parent or prerequisites.
+    /// The name begins with `@`, the rule is invalid or never fires, the time zone is unknown, or the job
+    /// could not be enqueued or makes sense only once: it has a deadline at one moment, a delay, a parent
+    /// or prerequisites.
     pub fn add_schedule(&self, schedule: Schedule) -> Result<ScheduleChange> {
         let schedule = ValidatedSchedule::new(schedule, None, &self.limits)?;
         self.store
             .write(move |tx| store::add_schedule(tx, &schedule))
     }
 
-    /// Checks a schedule as adding would, without adding it.
+    /// Checks a schedule as [`Queue::add_schedule`] does, without adding it.
     ///
     /// # Errors
-    /// What [`Queue::add_schedule`] would say.
+    /// The schedule is invalid.
     pub fn check_schedule(&self, schedule: Schedule) -> Result<()> {
         ValidatedSchedule::new(schedule, None, &self.limits).map(|_| ())
     }
 
-    /// Makes the schedules that a configuration file declares those that are given: adds and changes as
+    /// Sets the schedules that a configuration file declares: adds and changes schedules as
     /// [`Queue::add_schedule`] does, and removes those of an earlier call for the same file that are no
-    /// longer given. What was added otherwise, or is declared by another file, stays, unless a schedule
-    /// of the same name is given. All or nothing. `file` is any name that tells one configuration from
-    /// another, such as its canonical path.
+    /// longer given. Schedules that were added otherwise or that another file declares stay, unless one of
+    /// the same name is given. All or nothing. `file` is any name that identifies the configuration, such
+    /// as its canonical path.
     ///
     /// # Errors
     /// As [`Queue::add_schedule`]; the message names the schedule.
@@ -66,41 +65,41 @@ impl Queue {
             .write(move |tx| store::sync_schedules(tx, &file, &checked))
     }
 
-    /// Removes a schedule. The jobs that it has enqueued stay.
+    /// Removes a schedule. Jobs that it has enqueued stay.
     ///
     /// # Errors
-    /// There is no such schedule.
+    /// The schedule does not exist.
     pub fn remove_schedule(&self, name: impl Into<String>) -> Result<()> {
         let name = name.into();
         self.store
             .write(move |tx| store::remove_schedule(tx, &name))
     }
 
-    /// Stops a schedule from enqueuing. Whether it changed anything.
+    /// Pauses a schedule. Returns whether anything changed.
     ///
     /// # Errors
-    /// There is no such schedule.
+    /// The schedule does not exist.
     pub fn pause_schedule(&self, name: impl Into<String>) -> Result<bool> {
         let name = name.into();
         self.store.write(move |tx| store::pause_schedule(tx, &name))
     }
 
-    /// Lets a schedule go on with its next slot; those of the pause do not count as missed. Whether it
-    /// changed anything.
+    /// Resumes a schedule with its next slot; slots during the pause do not count as missed. Returns whether
+    /// anything changed.
     ///
     /// # Errors
-    /// There is no such schedule, or its rule can no longer be read.
+    /// The schedule does not exist, or its rule can no longer be read.
     pub fn resume_schedule(&self, name: impl Into<String>) -> Result<bool> {
         let name = name.into();
         self.store
             .write(move |tx| store::resume_schedule(tx, &name))
     }
 
-    /// Enqueues a schedule's job now, also while it is paused or its last job lives. Its slots stay
-    /// as they are.
+    /// Enqueues a schedule's job now, also while it is paused or its last job is not final. Its slots do not
+    /// change.
     ///
     /// # Errors
-    /// There is no such schedule, or the job cannot be enqueued.
+    /// The schedule does not exist, or the job cannot be enqueued.
     pub fn run_schedule(&self, name: impl Into<String>) -> Result<Enqueued> {
         let name = name.into();
         let bounds = QuotaLimits::of(&self.limits);
@@ -116,7 +115,7 @@ impl Queue {
         store::list_schedules(&*self.store.reader()?)
     }
 
-    /// The schedule of this name.
+    /// The schedule with this name.
     ///
     /// # Errors
     /// The file cannot be read.

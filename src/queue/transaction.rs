@@ -1,4 +1,4 @@
-//! The application's own writes and jobs in one transaction.
+//! Application writes and jobs in one transaction.
 
 use rusqlite::Connection;
 
@@ -8,15 +8,15 @@ use crate::queue::{Queue, batch};
 use crate::store::{Tx, ValidatedJob};
 use crate::{Error, Result, store};
 
-/// A write transaction under way on the queue's file, to which the application adds what is its own.
+/// An open write transaction on the queue's file, for the application's own writes.
 ///
-/// SQL runs on its [`connection`](Transaction::connection). When the closure that has it returns `Ok`, everything is committed; when it returns an
-/// error or panics, nothing has happened. COMMIT and ROLLBACK by hand are refused.
+/// SQL runs on its [`connection`](Transaction::connection). When the closure returns `Ok`, everything is
+/// committed; when it returns an error or panics, nothing is changed. COMMIT and ROLLBACK by hand are
+/// refused.
 ///
-/// While it is open nobody else writes to the file, and a runner of this process stands still: compute
-/// first, then write, and wait for nothing in between. Foreign keys are
-/// enforced, `trusted_schema` is off, and functions and collations of the application's own have to be
-/// added to the connection before they are used.
+/// While it is open nothing else can write to the file, and a runner of this process stands still: compute
+/// first, then write, and wait for nothing in between. Foreign keys are enforced, and `trusted_schema` is
+/// off. Add the application's own functions and collations to the connection before using them.
 pub struct Transaction<'t> {
     tx: &'t mut (dyn UnderWay + 't),
     limits: &'t EnqueueLimits,
@@ -24,10 +24,9 @@ pub struct Transaction<'t> {
 }
 
 impl Queue {
-    /// Runs `body` in a write transaction on a connection of the queue's own: what it writes to the
-    /// application's tables and the jobs that it adds are committed together or not at all. Other
-    /// threads of this process that write wait in line meanwhile, and the closure must not: what
-    /// it adds it adds by the [`Transaction`], not by the queue.
+    /// Runs `body` in a write transaction on the queue's own connection: its writes to the application's
+    /// tables and the jobs it adds are committed together or not at all. Other writers of this process
+    /// wait meanwhile, so the closure must add jobs through the [`Transaction`], not through the queue.
     ///
     /// ```
     /// # let folder = tempfile::tempdir()?;
@@ -44,8 +43,8 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// What the closure returns. As [`Queue::enqueue`] for the transaction itself; where it
-    /// [cannot be told](Error::is_unknown_outcome) whether the commit landed, look before trying again.
+    /// The closure's error, or as [`Queue::enqueue`] for the transaction itself. If it is
+    /// [unknown](Error::is_unknown_outcome) whether the commit landed, check before trying again.
     pub fn transaction<T, E: From<Error>>(
         &self,
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
@@ -62,7 +61,7 @@ impl Transaction<'_> {
         self.tx.connection()
     }
 
-    /// Adds one job. On an error nothing of it is left, and the transaction may go on.
+    /// Adds one job. After an error the job is not added, and the transaction may continue.
     ///
     /// # Errors
     /// As [`Queue::enqueue`].
@@ -71,7 +70,7 @@ impl Transaction<'_> {
         self.write(|tx| tx.savepoint(|tx| store::enqueue(tx, &job)))
     }
 
-    /// Adds many jobs: all or none. Their numbers are consecutive.
+    /// Adds many jobs: all or none. Their ids are consecutive.
     ///
     /// # Errors
     /// As [`Queue::enqueue_many`].
@@ -89,7 +88,7 @@ impl Transaction<'_> {
         self.attempt
     }
 
-    /// Lends `tx` to an application's code. Nothing may be written after it on an error.
+    /// Lends `tx` to application code. After an error nothing more may be written.
     pub(crate) fn run<T, E: From<Error>>(
         tx: &mut Tx<'_>,
         limits: &EnqueueLimits,
@@ -109,8 +108,8 @@ impl Transaction<'_> {
         let (mut body, mut written) = (Some(body), None);
         self.tx.write(&mut |tx| {
             let body = body.take().ok_or_else(store::not_saved)?;
-            // The application may go back to a savepoint of its own: then nothing of what it takes
-            // back may be known or owed here.
+            // The application may roll back to its own savepoint: then nothing that it undoes may stay
+            // cached or pending here.
             tx.names.forget();
             written = Some(body(tx)?);
             tx.flush_events()?;

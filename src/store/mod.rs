@@ -1,5 +1,5 @@
-//! The only place that knows SQLite: connections, the one writer, the read pool, and one file per
-//! noun with its SQL as named constants.
+//! The storage vocabulary on one page: what `queue` and `runner` may call, by subject. Only the store knows
+//! SQLite; its SQL is in named constants.
 
 use crate::store::jobs::consequences;
 use crate::store::sqlite::connection;
@@ -23,34 +23,83 @@ pub(crate) mod steps;
 mod tests;
 mod upkeep;
 
-pub(crate) use jobs::attempt_reports::{
-    log as write_log, output as write_output, progress as write_progress, result as write_result,
-};
+// Enqueuing and changing jobs.
 pub(crate) use jobs::cancel::cancel as cancel_job;
-pub(crate) use jobs::claim::{
-    ClaimFor, ClaimRequest, ClaimedJob, KindCapacity, PREFETCH_BYTES, claim, claim_this,
-    has_claimable, has_uncounted,
-};
-pub(crate) use jobs::claim_queues::has_capacity;
-pub(crate) use jobs::counts::by_state as counts;
-pub(crate) use jobs::deadlines::{cancel_late, is_any_late as has_late};
-pub(crate) use jobs::dependencies::cancelled_because_of;
 pub(crate) use jobs::enqueue::{Spawned, enqueue};
-pub(crate) use jobs::fair_share::FairShares;
-pub(crate) use jobs::finish_attempt::{
-    AttemptMeasures, ClaimToken, PrefetchAgain, finish as finish_attempt,
-    finish_with as finish_attempt_with, return_unbegun,
-};
 pub(crate) use jobs::job_row::{get as job_row, state as job_state};
-pub(crate) use jobs::queues::{
-    all_paused_since, list as list_queues, pause as pause_queue, resume as resume_queue,
-    set_limits as set_queue_limits,
-};
 pub(crate) use jobs::quota::QuotaLimits;
 pub(crate) use jobs::requeue::requeue as requeue_job;
 pub(crate) use jobs::unique::forget as forget_unique_key;
 pub(crate) use jobs::update::edit as update_job;
 pub(crate) use jobs::validate::{FamilyRules, ValidatedJob, check_payload};
+
+// Claiming jobs, and the limits and deadlines that a claim observes.
+pub(crate) use jobs::claim::{
+    ClaimFor, ClaimRequest, ClaimedJob, KindCapacity, PREFETCH_BYTES, claim, claim_this,
+    has_claimable, has_uncounted,
+};
+pub(crate) use jobs::claim_queues::has_capacity;
+pub(crate) use jobs::deadlines::{cancel_late, is_any_late as has_late};
+pub(crate) use jobs::fair_share::FairShares;
+
+// Attempts: their reports and their end.
+pub(crate) use jobs::attempt_reports::{
+    log as write_log, output as write_output, progress as write_progress, result as write_result,
+};
+pub(crate) use jobs::finish_attempt::{
+    AttemptMeasures, ClaimToken, PrefetchAgain, finish as finish_attempt,
+    finish_with as finish_attempt_with, return_unbegun,
+};
+
+// Queues and the state counters.
+pub(crate) use jobs::counts::by_state as counts;
+pub(crate) use jobs::queues::{
+    all_paused_since, list as list_queues, pause as pause_queue, resume as resume_queue,
+    set_limits as set_queue_limits,
+};
+
+// Schedules, and promoting due jobs.
+pub(crate) use upkeep::clock_step::{Known as KnownClock, was_set_within as clock_was_set_within};
+pub(crate) use upkeep::fire::{
+    fire_due as fire_schedules, unreadable_here as unreadable_schedules,
+};
+pub(crate) use upkeep::promote::{Schedules, next_due, next_moment, promote_due};
+pub(crate) use upkeep::schedules::{
+    ValidatedSchedule, add as add_schedule, called as schedule_name, get as get_schedule,
+    list as list_schedules, pause as pause_schedule, remove as remove_schedule,
+    resume as resume_schedule, run_now as run_schedule, sync as sync_schedules,
+};
+
+// Runners: registration, liveness, takeover.
+pub(crate) use sqlite::process_locks::{has_lock_file, lock_file, open as open_lock_file};
+pub(crate) use upkeep::runners::{
+    Alive, HeartbeatMode, Loss, Registration, alive as alive_runners,
+    attempts_of as attempts_of_runner, claims_of as claims_of_runner, is_alive as is_runner_alive,
+    note_worker, register as register_runner, remove_unused_locks, set_kinds as set_runner_kinds,
+    set_short_of, stopped as mark_stopped, stopping as mark_stopping, take_over,
+    to_cancel as attempts_to_cancel, write_heartbeat,
+};
+pub(crate) use upkeep::unowned::{find as find_unowned, take_over as take_over_unowned};
+
+// Batches.
+pub(crate) use upkeep::batches::{
+    ended_badly as batch_ended_badly, find as find_batch, is_running as is_batch_running,
+    remember as remember_batch, undone as batch_undone, unfinished as batch_unfinished,
+};
+
+// Removing old jobs.
+pub(crate) use upkeep::prune::{
+    Allowance, Keeps, PrunePass, Stepped, Sweep, count as count_prunable, give_back_space,
+    remove as remove_job, step as prune_step,
+};
+
+// The file: its health and its copies.
+pub(crate) use upkeep::backup::backup;
+pub(crate) use upkeep::doctor::{examine, locks as examine_locks, recount as recount_jobs};
+pub(crate) use upkeep::restore::restore;
+
+// Reading.
+pub(crate) use jobs::dependencies::cancelled_because_of;
 pub(crate) use read::attempts::of_job as attempts_of_job;
 pub(crate) use read::drain::{
     holds_any as holds_any_job, left as jobs_left, nameless as job_without_name, retries_left,
@@ -61,54 +110,28 @@ pub(crate) use read::jobs::{
 };
 pub(crate) use read::runners::list as list_runners;
 pub(crate) use read::why::why;
+pub(crate) use sqlite::names::{
+    Names, kind_ids, kinds_of as kind_ids_of, queue_called as queue_name,
+};
+
+// The write transaction and the writer.
 pub(crate) use sqlite::backlog::{Backlog, Room};
 pub(crate) use sqlite::command::{
     Command, Posted, lose as lose_commands, not_saved, refuse as refuse_commands,
 };
+pub(crate) use sqlite::tx::Tx;
+pub(crate) use sqlite::writer::RUNNER_CHECKPOINT_PAGES;
+pub(crate) use sqlite::writer_handle::{GROUP, Message, WriterLease};
+
+// Opening the file and watching it.
 pub(crate) use sqlite::connection::{Access, OpenConfig};
 pub use sqlite::file_watch::Changes;
 pub(crate) use sqlite::file_watch::{FileWatch, LOOK_AGAIN, SAFETY_POLL, data_version, sleep_on};
-pub(crate) use sqlite::names::{
-    Names, kind_ids, kinds_of as kind_ids_of, queue_called as queue_name,
-};
 pub(crate) use sqlite::new_file::remove_strays as remove_stray_files;
 pub(crate) use sqlite::ownership::{
     explain as explain_denied, give_lock_file, make_runners_folder,
 };
-pub(crate) use sqlite::process_locks::{has_lock_file, lock_file, open as open_lock_file};
 pub(crate) use sqlite::schema::Schema;
-pub(crate) use sqlite::tx::Tx;
-pub(crate) use sqlite::writer::RUNNER_CHECKPOINT_PAGES;
-pub(crate) use sqlite::writer_handle::{GROUP, Message, WriterLease};
-pub(crate) use upkeep::backup::backup;
-pub(crate) use upkeep::batches::{
-    ended_badly as batch_ended_badly, find as find_batch, is_running as is_batch_running,
-    remember as remember_batch, undone as batch_undone, unfinished as batch_unfinished,
-};
-pub(crate) use upkeep::clock_step::{Known as KnownClock, was_set_within as clock_was_set_within};
-pub(crate) use upkeep::doctor::{examine, locks as examine_locks, recount as recount_jobs};
-pub(crate) use upkeep::fire::{
-    fire_due as fire_schedules, unreadable_here as unreadable_schedules,
-};
-pub(crate) use upkeep::promote::{Schedules, next_due, next_moment, promote_due};
-pub(crate) use upkeep::prune::{
-    Allowance, Keeps, PrunePass, Stepped, Sweep, count as count_prunable, give_back_space,
-    remove as remove_job, step as prune_step,
-};
-pub(crate) use upkeep::restore::restore;
-pub(crate) use upkeep::runners::{
-    Alive, HeartbeatMode, Loss, Registration, alive as alive_runners,
-    attempts_of as attempts_of_runner, claims_of as claims_of_runner, is_alive as is_runner_alive,
-    note_worker, register as register_runner, remove_unused_locks, set_kinds as set_runner_kinds,
-    set_short_of, stopped as mark_stopped, stopping as mark_stopping, take_over,
-    to_cancel as attempts_to_cancel, write_heartbeat,
-};
-pub(crate) use upkeep::schedules::{
-    ValidatedSchedule, add as add_schedule, called as schedule_name, get as get_schedule,
-    list as list_schedules, pause as pause_schedule, remove as remove_schedule,
-    resume as resume_schedule, run_now as run_schedule, sync as sync_schedules,
-};
-pub(crate) use upkeep::unowned::{find as find_unowned, take_over as take_over_unowned};
 
 use crate::store::sqlite::Connection;
 use crate::store::sqlite::connection::Opened;
@@ -118,24 +141,24 @@ use crate::store::sqlite::user_transactions::UserTransactions;
 use crate::store::sqlite::writer::Writer;
 use crate::store::sqlite::writer_handle::WriterHandle;
 
-/// What the rules of jobs do at the two ends of each write transaction.
+/// What the rules of jobs do at the beginning and the end of each write transaction.
 pub(crate) const HOOKS: tx::Hooks = tx::Hooks {
     follow_clock: clock_step::follow,
     consequences: consequences::follow,
 };
 
-/// An open file: its one writer, its readers, and the connection that is lent to applications.
+/// An open file: its writer, its readers, and the connection for user transactions.
 pub(crate) struct Store {
     pub(crate) config: OpenConfig,
     pub(crate) access: Access,
-    /// Which file it is.
+    /// The identity of the open file.
     pub(crate) file: Arc<OpenFile>,
     pub(crate) schema: Schema,
-    /// Closed before the writer, which looks after the log.
+    /// Closed before the writer, which removes the log.
     readers: ReadPool,
     effects: UserTransactions,
     pub(crate) writer: WriterHandle,
-    /// Where a log that belonged to another file lies now.
+    /// Where a log of another file was put aside.
     pub(crate) foreign_log: Option<PathBuf>,
     file_id: OnceLock<String>,
 }
@@ -187,16 +210,16 @@ impl Store {
         written.inspect_err(|error| self.let_go_after(error))
     }
 
-    /// A lock that this process holds and does not use goes when all of its connections are closed. The
-    /// writer has closed its own.
+    /// Closing all connections releases a lock that this process holds and does not use. The writer has
+    /// closed its own.
     pub(crate) fn let_go_after(&self, error: &Error) {
         if error.kind() == Kind::Stuck {
             self.readers.close();
         }
     }
 
-    /// Runs an application's `body` as a transaction alone, on this thread, and once. On an error or
-    /// a panic of the body nothing is changed.
+    /// Runs an application's `body` as a transaction of its own, on this thread, once. If it fails or
+    /// panics, nothing is changed.
     pub(crate) fn write_alone<T, E: From<Error>>(
         &self,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
@@ -210,7 +233,7 @@ impl Store {
         Ok(done)
     }
 
-    /// Whether an application's code runs on this thread, inside of [`Store::write_alone`].
+    /// Whether application code is running on this thread, inside [`Store::write_alone`].
     pub(crate) fn is_user_code_here(&self) -> bool {
         self.effects.is_user_code_here()
     }
@@ -220,7 +243,7 @@ impl Store {
         self.readers.get()
     }
 
-    /// Reads once by the writer's connection; by a reader's where that is in use.
+    /// Reads through the writer's connection, or through a reader if that is in use.
     pub(crate) fn look<T>(&self, read: impl Fn(&Connection) -> Result<T>) -> Result<T> {
         self.refuse_older()?;
         let Ok(mut lease) = self.writer.lease() else {
@@ -232,7 +255,7 @@ impl Store {
         found
     }
 
-    /// For a copy, which is of the schema that the file is of.
+    /// A reader for a copy, which keeps the file's schema.
     pub(crate) fn reader_for_copy(&self) -> Result<ReadConnection> {
         self.readers.get()
     }

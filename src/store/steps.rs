@@ -1,4 +1,4 @@
-//! What single operations of the store cost, for the benchmarks.
+//! The cost of single operations of the store, for the benchmarks.
 
 use std::time::Duration;
 
@@ -30,11 +30,10 @@ const CLAIM: [&str; 7] = [
     tx::history::EVENTS_APPEND_16,
 ];
 
-/// A runner that is in no file.
+/// The id of a runner that is not in the file.
 const RUNNER: i64 = i64::MAX;
 
-/// Claims so many jobs and gives them back: the steps of SQLite's virtual machine, and the time, that
-/// the claim took.
+/// Claims jobs and returns them; measures the claim in steps of SQLite's virtual machine and in time.
 pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result<(i64, Duration)> {
     store.write(move |tx| {
         let kinds = [KindCapacity::any(tx.names.kind_id(tx.conn, kind)?)];
@@ -75,8 +74,8 @@ fn take_vm_steps(tx: &Tx<'_>) -> Result<i64> {
 /// What [`of_changes`] does to each job: claim, finish, put back.
 pub(crate) const CHANGES: usize = 3;
 
-/// Takes pending jobs through a whole round of states, without reading their payloads; how long it
-/// took, COMMIT included.
+/// Takes pending jobs through a whole round of states, without reading their payloads; returns the time, with
+/// COMMIT.
 pub(crate) fn of_changes(store: &Store, jobs: &[JobId]) -> Result<Duration> {
     let jobs = jobs.to_vec();
     let began = clock::instant();

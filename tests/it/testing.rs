@@ -176,7 +176,7 @@ fn a_failed_assertion_lists_what_there_is() {
     let said = complaint(|| queue.assert_enqueued(|_: &Mail| true));
     assert_eq!(
         said,
-        "no live job of kind 'mail' is as wanted; the queue has no jobs at all"
+        "no live job of kind 'mail' matches; the queue has no jobs"
     );
     queue.perform(mail("ann"), |runner| runner.job(send));
     queue.enqueue(NewJob::of(&mail("bob")).delay(HOUR)).unwrap();
@@ -188,7 +188,7 @@ fn a_failed_assertion_lists_what_there_is() {
     let ann = |mail: &Mail| mail.to == "ann";
     assert_eq!(
         complaint(|| queue.assert_enqueued(ann)),
-        format!("no live job of kind 'mail' is as wanted; {there}"),
+        format!("no live job of kind 'mail' matches; {there}"),
         "one that has run is not live"
     );
     assert_eq!(

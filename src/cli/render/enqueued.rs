@@ -1,4 +1,4 @@
-//! What became of a job that was enqueued, and what may not be what was meant.
+//! The result of enqueuing a job, with hints about likely mistakes.
 
 use jobq::{Enqueued, JobId, OnDuplicate, State};
 
@@ -6,7 +6,7 @@ use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::render::{Format, text};
 use crate::cli::session::Session;
 
-/// The number alone where a program reads it.
+/// Only the id if a program reads it.
 pub(crate) fn print(enqueued: &Enqueued, session: &Session) -> CliResult<()> {
     let Enqueued { id, state, .. } = enqueued;
     let text = match (session.output.format, enqueued.rerun_of) {
@@ -58,7 +58,7 @@ pub(crate) fn is_cancelled(enqueued: &Enqueued) -> bool {
     enqueued.is_new() && enqueued.state == State::Cancelled
 }
 
-/// Its payload was to take the place of another's, and did not.
+/// Its payload should have replaced another's, and did not.
 pub(crate) fn is_not_taken(enqueued: &Enqueued, on_duplicate: Option<OnDuplicate>) -> bool {
     let takes_over = matches!(
         on_duplicate,

@@ -1,4 +1,4 @@
-//! What an event says to a person.
+//! The words of events.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub(crate) fn sentence(event: &Event) -> String {
     }
 }
 
-/// What happens to queues, runners and schedules.
+/// Events of queues, runners and schedules.
 fn without_job(event: &Event) -> String {
     match event.kind {
         EventKind::QueuePaused | EventKind::QueueResumed => {

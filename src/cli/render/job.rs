@@ -1,4 +1,4 @@
-//! A job: its JSON, its row in a list, and what it is about, in a line.
+//! A job: its JSON, its row in a list, and a summary in a line.
 
 use jiff::Timestamp;
 use jobq::{
@@ -151,7 +151,7 @@ json_fields! {
     }
 }
 
-/// What `jobq list` shows of a job.
+/// The row of `jobq list`.
 pub(crate) const COLUMNS: [Column; 8] = [
     ("ID", Fit::Number),
     ("STATE", Fit::Whole),
@@ -194,7 +194,7 @@ fn depends_on(job: &JobRecord) -> Option<Vec<JobId>> {
     Some(others).filter(|others| !others.is_empty())
 }
 
-/// The jobs that it was told to wait for; what binds a child to its parent is not among them.
+/// The prerequisites it was enqueued with, without the ties of a child to its parent.
 pub(crate) fn asked_for(job: &JobRecord) -> impl Iterator<Item = &Prerequisite> {
     job.depends_on.iter().filter(|other| {
         matches!(

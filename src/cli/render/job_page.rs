@@ -43,7 +43,7 @@ const ATTEMPTS: [Column; 7] = [
 /// Everything that is known of a job.
 pub(crate) struct InFull {
     job: JobRecord,
-    /// Where the jobs are that it was told to wait for; none for those that have been removed.
+    /// The states of its prerequisites; none for removed ones.
     others: Vec<(JobId, PrerequisiteRule, Option<State>)>,
     attempts: Vec<AttemptRecord>,
     why: Explanation,
@@ -51,7 +51,7 @@ pub(crate) struct InFull {
 }
 
 impl InFull {
-    /// Fails where there is no such job.
+    /// Fails if the job does not exist.
     pub(crate) fn read(queue: &Queue, id: JobId, output: &Output) -> CliResult<InFull> {
         let job = queue.get(id)?.ok_or_else(|| CliError::no_job(id))?;
         let lines = match output.format {
@@ -187,7 +187,7 @@ impl InFull {
         }
     }
 
-    /// Whose it is, and what ties it to others.
+    /// Its tenant, tags, keys and ties to other jobs.
     fn add_rules(&self, facts: &mut Facts<'_>) {
         let job = &self.job;
         facts.add_some("tenant", job.tenant.as_ref());

@@ -1,4 +1,4 @@
-//! How things are shown: decided once, from what was asked for and what stdout is.
+//! Output: its format is decided once, from the options and the kind of stdout.
 
 pub(crate) mod enqueued;
 pub(crate) mod event;
@@ -23,7 +23,7 @@ use anstream::{AutoStream, ColorChoice};
 use serde::Serialize;
 use style::{Look, Painted};
 
-/// The shape of what goes to stdout.
+/// The format of stdout.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Format {
     /// For a person at a terminal: fitted to its width, relative times.
@@ -34,7 +34,7 @@ pub(crate) enum Format {
     Json,
 }
 
-/// What the command line asks of the output.
+/// The output options of the command line.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) json: bool,
@@ -93,7 +93,7 @@ impl Output {
         self.format == Format::Json
     }
 
-    /// Locks stdout. What is written ends up there when it is flushed.
+    /// Locks stdout, buffered until it is flushed.
     pub(crate) fn stdout(&self) -> Stdout {
         BufWriter::with_capacity(32 * 1024, io::stdout().lock())
     }

@@ -51,7 +51,7 @@ const FAILED: [Column; 5] = [
     ("WHAT", Fit::Shrinks),
 ];
 
-/// What is known of the whole file.
+/// The state of the whole file.
 pub(crate) struct Overview {
     counts: Counts,
     queues: Vec<QueueRecord>,
@@ -328,9 +328,9 @@ fn failure_row(job: &JobRecord, now: Timestamp) -> Vec<Cell> {
     ]
 }
 
-/// `runner 1 is gone; the next runner to start takes over its 2 jobs`.
+/// `runner 1 is dead; the next runner to start takes over its 2 jobs`.
 pub(crate) fn gone_runner_text(runner: &RunnerRecord) -> String {
-    let gone = format!("runner {} is gone", runner.id);
+    let gone = format!("runner {} is dead", runner.id);
     match runner.jobs.len() {
         0 => gone,
         1 => format!("{gone}; the next runner to start takes over its job"),

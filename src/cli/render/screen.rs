@@ -1,4 +1,4 @@
-//! What is said to a person on stderr while something goes on, and never tears a progress bar.
+//! Messages on stderr that do not tear a progress bar.
 
 mod background;
 
@@ -71,14 +71,14 @@ impl Screen {
         self.talk
     }
 
-    /// Says one line, unless told to be quiet.
+    /// Prints one line, unless `--quiet`.
     pub(crate) fn say(&self, line: impl Display) {
         if self.talk != Talk::Quiet {
             self.write(&[line.to_string().as_bytes(), b"\n"].concat());
         }
     }
 
-    /// Says what to type next.
+    /// Prints a hint.
     pub(crate) fn hint(&self, line: impl Display) {
         let line = line.to_string();
         let line = for_terminal(&line);

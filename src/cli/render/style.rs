@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use clap::builder::styling::{AnsiColor, Effects, Style};
 use jobq::{Level, Severity, State};
 
-/// What a piece of text is like.
+/// The style of a piece of text.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Look {
     #[default]

@@ -1,4 +1,4 @@
-//! Listings: aligned columns for a terminal, tab-separated fields for a pipe, JSON where that is asked for.
+//! Listings: aligned columns for a terminal, tab-separated fields for a pipe, JSON with `--json`.
 
 use std::io::{self, Write};
 
@@ -26,7 +26,7 @@ const PADDING: u16 = 2;
 /// A narrower terminal has no room for spare columns.
 const SPARE_WIDTH: u16 = 80;
 
-/// What happens to a column where the terminal is too narrow.
+/// What happens to a column if the terminal is too narrow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fit {
     /// It stays whole.
@@ -142,7 +142,7 @@ impl<'a> Rows<'a> {
         self.out.write_all(b"\n")
     }
 
-    /// Writes what is left.
+    /// Writes the rest.
     pub(crate) fn finish(mut self) -> io::Result<()> {
         self.write_piece()?;
         self.out.flush()

@@ -16,10 +16,10 @@ use crate::cli::render::time::rfc3339;
 pub(crate) struct Explanation {
     /// The name that programs see.
     pub(crate) rule: &'static str,
-    /// The state that the rule goes with.
+    /// The state that the rule belongs to.
     pub(crate) state: State,
     pub(crate) message: String,
-    /// What to type to change it.
+    /// The command that would change it.
     pub(crate) hint: Option<String>,
     /// How it is coloured: a rule that calls for action stands out.
     pub(crate) look: Look,
@@ -68,7 +68,7 @@ pub(crate) struct WhyJson<'a> {
     pub(crate) hint: Option<&'a str>,
 }
 
-/// The words of a rule. Every rule has an arm of its own: what is not known here gets no other's words.
+/// The words of a rule. Every rule has its own arm, so a new rule cannot get the words of another.
 pub(crate) fn explain(id: JobId, why: &Why, now: Timestamp) -> Explanation {
     match why {
         Why::Running {
@@ -144,7 +144,7 @@ fn runner_gone(id: JobId, runner: RunnerId, cancel_requested: bool) -> Explanati
         true => "cancels it",
         false => "takes it over",
     };
-    let gone = format!("runner {runner} is gone; the next runner to start {then}");
+    let gone = format!("runner {runner} is dead; the next runner to start {then}");
     let message = format!("job {id} is running, but {gone}");
     Explanation::new("runner_gone", State::Running, message)
         .with_hint("start one with `jobq run`")
@@ -301,7 +301,7 @@ pub(crate) fn gone_behind(why: &Why, queue: &Queue) -> jobq::Result<Option<Strin
     };
     for (id, _) in jobs.iter().filter(|(_, state)| *state == State::Running) {
         if let Why::RunnerGone { runner, .. } = queue.why(*id)? {
-            let what = format!("runner {runner}, which ran job {id}, is gone");
+            let what = format!("runner {runner}, which ran job {id}, is dead");
             return Ok(Some(format!("{what}; start one with `jobq run`")));
         }
     }

@@ -34,7 +34,7 @@ pub(crate) fn run(args: &JobSelection, session: &Session) -> CliResult {
 
 struct CancelAction {
     queue: Queue,
-    /// The jobs whose runners are gone, and so cannot stop them.
+    /// The jobs whose runners are dead, and so cannot stop them.
     gone: HashMap<JobId, RunnerId>,
 }
 
@@ -69,14 +69,14 @@ impl CancelAction {
             (Cancelled::Requested, Some(runner)) => Changed {
                 result: "cancel_requested",
                 said: format!(
-                    "job {id} is asked to stop, but runner {runner} is gone; the next runner to start cancels it"
+                    "job {id} is asked to stop, but runner {runner} is dead; the next runner to start cancels it"
                 ),
             },
         }
     }
 }
 
-/// The jobs that are held by runners that are gone, and by which.
+/// The jobs held by dead runners, with the runners.
 fn gone_holders(queue: &Queue) -> jobq::Result<HashMap<JobId, RunnerId>> {
     let mut runners = queue.runners(RunnerFilter::Now)?;
     runners.retain(|runner| !runner.is_alive());

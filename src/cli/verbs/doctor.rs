@@ -18,7 +18,7 @@ use crate::cli::session::Session;
 
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// Repair what can be repaired: recount the jobs, rebuild what follows from them
+    /// Repair derived data: recount the jobs, rebuild the rows of their rules
     #[arg(long)]
     pub(crate) fix: bool,
 }

@@ -24,7 +24,7 @@ use crate::cli::session::Session;
 jobq edit [OPTIONS] <ID>...
        jobq edit [OPTIONS] <ID>... -- CMD ARG...",
     after_help = "\
-Of a command what is not named stays: its folder, its environment, its input.
+Parts of a command that are not named stay: its folder, its environment, its input.
 
 Examples:
   jobq edit 7 --priority urgent --timeout none
@@ -50,10 +50,10 @@ pub(crate) struct EditArgs {
     /// Maximum retries
     #[arg(long, value_name = "N")]
     pub(crate) retries: Option<u32>,
-    /// How the wait between retries grows
+    /// How the delay between retries grows
     #[arg(long, value_name = "HOW", value_parser = values::backoff())]
     pub(crate) backoff: Option<Backoff>,
-    /// The first wait between retries
+    /// The first delay between retries
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) retry_delay: Option<Duration>,
     #[command(flatten)]
@@ -73,7 +73,7 @@ pub(crate) struct EditArgs {
     /// A tag to add or to change; may be given more than once
     #[arg(long = "tag", value_name = "NAME=VALUE", value_parser = values::tag)]
     pub(crate) tags: Vec<(String, String)>,
-    /// A tag to take away; may be given more than once
+    /// A tag to remove; may be given more than once
     #[arg(long = "remove-tag", value_name = "NAME")]
     pub(crate) remove_tags: Vec<String>,
     /// Another concurrency key
@@ -82,7 +82,7 @@ pub(crate) struct EditArgs {
     /// No concurrency key
     #[arg(long, conflicts_with = "key_limit", help_heading = RULES)]
     pub(crate) no_key: bool,
-    /// How many jobs of its concurrency key run at a time from now on
+    /// How many jobs with its concurrency key run at once from now on
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
     pub(crate) key_limit: Option<u32>,
     /// Another unique key, which must be free
@@ -134,7 +134,7 @@ pub(crate) struct EditArgs {
     pub(crate) fixed: FixedOptions,
 }
 
-/// What a job keeps for its life: told with the reason, rather than as unknown.
+/// Options that an edit cannot change: refused with the reason, rather than as unknown.
 #[derive(Debug, Args)]
 pub(crate) struct FixedOptions {
     #[arg(long, hide = true)]
@@ -324,7 +324,7 @@ fn check(job: &JobRecord, fields: &[FieldChange]) -> jobq::Result<()> {
     ExecPayload::parse(&payload).map(|_| ())
 }
 
-/// What is to be changed of a command.
+/// Changes to a command.
 fn command(args: &EditArgs) -> CliResult<Vec<FieldChange>> {
     let text = |text: &str| Some(serde_json::Value::from(text).to_string());
     let field = |name: &str, value| (vec![name.to_owned()], value);

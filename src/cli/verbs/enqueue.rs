@@ -62,12 +62,12 @@ pub(crate) struct EnqueueArgs {
     /// Commit every N lines of a very large batch [default: all lines in one transaction]
     #[arg(long, value_name = "N", conflicts_with_all = ["command", "shell", "kind"])]
     pub(crate) chunk: Option<NonZeroU64>,
-    /// A variable for the command, kept with the job: with this value, with the one it has here, or
-    /// all whose names fit a pattern ('AWS_*'); may be given more than once. Commands get PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER,
-    /// LOGNAME and SHELL without being asked
+    /// A variable for the command, stored with the job: with this value, with its current value, or
+    /// all whose names match a pattern ('AWS_*'); may be given more than once. Commands always get
+    /// PATH, HOME, LANG, LC_*, TZ, TMPDIR, USER, LOGNAME and SHELL
     #[arg(long, value_name = "NAME[=VALUE]", conflicts_with = "kind")]
     pub(crate) env: Vec<OsString>,
-    /// All variables that are set here, for the command; they are kept with the job, in the file
+    /// All variables that are set here, for the command; they are stored with the job in the file
     #[arg(long, conflicts_with = "kind")]
     pub(crate) env_all: bool,
     #[command(flatten)]
@@ -108,8 +108,8 @@ pub(crate) struct StartOptions {
     /// Run after all these jobs have ended, however they ended: ids as for --after
     #[arg(long, value_name = "ID", num_args = 1.., value_delimiter = ',', help_heading = RULES)]
     pub(crate) after_any: Vec<String>,
-    /// Make it a child of this job, which completes once its children have. From inside a running job
-    /// it begins once the attempt has completed
+    /// Make it a child of this job, which completes once its children have. Added from inside that
+    /// job, it begins once the attempt has completed
     #[arg(long, value_name = "ID", help_heading = RULES)]
     pub(crate) parent: Option<String>,
 }
@@ -126,8 +126,8 @@ pub(crate) struct OneJobOptions {
     /// Exit codes of the command that fail it for good, like 2,64-78 [default: 126,127]
     #[arg(long, value_name = "CODES", conflicts_with = "kind")]
     pub(crate) fail_on: Option<String>,
-    /// How much of the command's output is kept, up to 64MiB: 100KiB, 0 for nothing; of what is more
-    /// the beginning and the end [default: 1MiB, or as the config file says]
+    /// How much of the command's output is kept, up to 64MiB: 100KiB, or 0 for nothing; of a longer
+    /// output the beginning and the end [default: that of the config file, else 1MiB]
     #[arg(long, value_name = "SIZE", conflicts_with = "kind", value_parser = limits::bytes_given)]
     pub(crate) output_limit: Option<u64>,
     /// What the command reads from stdin: this text, what is in @FILE now, or - for this command's

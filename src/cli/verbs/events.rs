@@ -24,7 +24,7 @@ pub(crate) struct EventsArgs {
     /// Go on as more comes
     #[arg(short, long)]
     pub(crate) follow: bool,
-    /// Only events after the one of this number
+    /// Only events after the one with this id
     #[arg(long, value_name = "EVENT")]
     pub(crate) since: Option<i64>,
     /// Only events of this kind; may be given more than once

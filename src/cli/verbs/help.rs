@@ -14,10 +14,10 @@ pub(crate) struct HelpArgs {
     pub(crate) topic: Vec<String>,
 }
 
-/// What `jobq help config` says: each key with what it is for, what it takes, and its default.
+/// The text of `jobq help config`: each key with its purpose, its values, and its default.
 pub(crate) const CONFIG: &str = include_str!("../input/config/reference.txt");
 
-/// What `jobq help exit-codes` says.
+/// The text of `jobq help exit-codes`.
 pub(crate) const EXIT_CODES: &str = "\
 How jobq exits:
 
@@ -29,12 +29,12 @@ How jobq exits:
  75   try again: the database is busy or full, and nothing was changed
 124   timed out waiting
 130   interrupted
-141   the reader of the output has gone, so that the end of the job was not waited for (wait, --follow)
+141   the reader of the output has gone away, so the end of the job is unknown (wait, --follow)
 
 With `jobq wait --exit-code` the exit code is that of the command that was waited for.
 ";
 
-/// What `jobq help environment` says.
+/// The text of `jobq help environment`.
 pub(crate) const ENVIRONMENT: &str = "\
 Environment variables:
 
@@ -55,7 +55,7 @@ A command that runs as a job finds:
   JOBQ_SCHEDULE, JOBQ_SLOT                  the schedule that enqueued it, and the slot it is for
 ";
 
-/// What `jobq help files` says.
+/// The text of `jobq help files`.
 pub(crate) const FILES: &str = "\
 Files:
 
@@ -69,7 +69,7 @@ Files:
 
 type Topic = (&'static str, &'static str);
 
-/// What there is help on besides commands.
+/// The help topics besides commands.
 const TOPICS: [Topic; 4] = [
     ("exit-codes", EXIT_CODES),
     ("config", CONFIG),

@@ -21,7 +21,7 @@ pub(crate) struct ListArgs {
     pub(crate) state: StateFilter,
     #[command(flatten)]
     pub(crate) filter: JobFilter,
-    /// Only jobs enqueued in this time: 1h, '2 days'
+    /// Only jobs enqueued within this time: 1h, '2 days'
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) since: Option<Duration>,
     /// The order of the jobs
@@ -39,15 +39,15 @@ pub(crate) enum SortBy {
     Newest,
     /// The oldest job first
     Oldest,
-    /// What changed last first
+    /// The most recently changed first
     Updated,
-    /// What started last first
+    /// The most recently started first
     Started,
-    /// What became final last first
+    /// The most recently finished first
     Finished,
-    /// What is due next first
+    /// The next due first
     Due,
-    /// The most urgent first
+    /// The highest priority first
     Priority,
 }
 
@@ -65,14 +65,14 @@ impl From<SortBy> for Sort {
     }
 }
 
-/// What a terminal shows where nothing else is asked for.
+/// Default limit on a terminal.
 const TERMINAL_LIMIT: usize = 50;
 
-/// Number of jobs read at a time where the order allows it: no reader of a pipe, however slow,
-/// keeps a read transaction open.
+/// Number of jobs read at a time if the order allows it, so that a slow reader of a pipe keeps no read
+/// transaction open.
 const PAGE: usize = 500;
 
-/// A page ends after so much of payloads, results and errors.
+/// Maximum size of the payloads, results and errors of a page.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 pub(crate) fn run(args: &ListArgs, session: &Session) -> CliResult {
@@ -109,7 +109,7 @@ pub(crate) fn run(args: &ListArgs, session: &Session) -> CliResult {
     Ok(Exit::Done)
 }
 
-/// Calls `each` for the jobs that pass the filter, at most `limit`; whether there are more.
+/// Calls `each` for the jobs that match the filter, at most `limit`; returns whether there are more.
 fn walk(
     queue: &Queue,
     mut filter: Filter,
@@ -196,7 +196,7 @@ fn walk_sorted(
     }
 }
 
-/// How many jobs pass the filter, where the counters say so.
+/// The number of jobs that match the filter, if the counters have it.
 fn matching(queue: &Queue, filter: &Filter) -> CliResult<Option<u64>> {
     let is_counted = filter.kinds.is_empty()
         && filter.tenant.is_none()

@@ -98,7 +98,7 @@ struct Tail<'a> {
 }
 
 impl<'a> Tail<'a> {
-    /// Fails where there is no such job.
+    /// Fails if the job does not exist.
     fn new(session: &'a Session, id: JobId, wanted: LineFilter) -> CliResult<Tail<'a>> {
         let queue = session.queue()?;
         let tail = Tail {

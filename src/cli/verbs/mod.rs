@@ -1,4 +1,4 @@
-//! The verbs: one file each, with its arguments, what it does and what it says.
+//! The verbs: one file each, with its arguments, its work and its messages.
 
 mod backup;
 mod bench;
@@ -57,7 +57,7 @@ pub(crate) struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Add a job, or many
+    /// Add one job or many
     Enqueue(Box<enqueue::EnqueueArgs>),
     /// Run jobs in the foreground
     Run(run::RunArgs),
@@ -71,7 +71,7 @@ pub(crate) enum Verb {
     Wait(wait::WaitArgs),
     /// Explain why a job is not running
     Why(why::WhyArgs),
-    /// Show what happened, as a stream
+    /// Show the history as a stream of events
     Events(events::EventsArgs),
     /// Cancel jobs, running ones too
     Cancel(JobSelection),
@@ -81,9 +81,9 @@ pub(crate) enum Verb {
     Edit(Box<edit::EditArgs>),
     /// Remove ended jobs and their history
     Remove(JobSelection),
-    /// Start nothing more from a queue, or from all
+    /// Stop starting jobs of a queue, or of all queues
     Pause(pause::PauseArgs),
-    /// Start jobs again after a pause
+    /// Resume a paused queue, or all queues
     Resume(pause::PauseArgs),
     /// List queues and limit them
     Queue(queue::QueueArgs),
@@ -93,7 +93,7 @@ pub(crate) enum Verb {
     Prune(prune::PruneArgs),
     /// Copy the live database to a new file
     Backup(backup::BackupArgs),
-    /// Put a backup in the place of the database
+    /// Replace the database by a backup
     Restore(restore::RestoreArgs),
     /// Examine the database
     Doctor(doctor::DoctorArgs),
@@ -113,7 +113,7 @@ pub(crate) enum Verb {
     Help(help::HelpArgs),
 }
 
-/// Does what was typed.
+/// Runs the verb.
 pub(crate) fn run(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
     let session = || Session::new(&cli.global, cli.verb.open_mode(), output, screen.clone());
     match &cli.verb {

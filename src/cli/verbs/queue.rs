@@ -16,12 +16,12 @@ pub(crate) struct QueueArgs {
     pub(crate) verb: QueueVerb,
 }
 
-/// What is to be done with queues.
+/// The commands on queues.
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueVerb {
     /// List the queues
     List,
-    /// Limit a queue, over all runners; what is not named stays as it is
+    /// Set limits of a queue, over all runners; limits that are not named stay
     Set(QueueSetArgs),
 }
 

@@ -1,4 +1,4 @@
-//! `jobq progress`, `jobq log`, `jobq result`: what a command says from inside its job.
+//! `jobq progress`, `jobq log`, `jobq result`: reports of a command from inside its job.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -25,7 +25,7 @@ pub(crate) struct LogArgs {
     /// How important it is
     #[arg(long, value_parser = values::level(), default_value = "info")]
     pub(crate) level: Level,
-    /// What to say
+    /// The message
     #[arg(allow_hyphen_values = true)]
     pub(crate) message: String,
 }
@@ -93,7 +93,7 @@ pub(crate) fn attempt_in(db: &Path) -> Option<AttemptRef> {
     (file(Path::new(&own))? == file(db)?).then_some(attempt)
 }
 
-/// The attempt that this process belongs to, as its runner has told it.
+/// The attempt that this process belongs to, by its environment.
 fn this_attempt(env: &dyn Fn(&str) -> Option<String>) -> CliResult<AttemptRef> {
     let number = |name: &str| env(name).and_then(|text| text.parse::<i64>().ok());
     let job = number("JOBQ_JOB_ID");

@@ -57,7 +57,7 @@ pub(crate) fn run(args: &RestoreArgs, session: &Session) -> CliResult {
     Ok(Exit::Done)
 }
 
-/// What is not in the file any more, and where it is.
+/// The jobs that the restored file lacks, and where they are.
 fn of_replaced(replaced: &Replaced) -> String {
     let kept = replaced.kept.display();
     let jobs = match (replaced.jobs, replaced.newer) {

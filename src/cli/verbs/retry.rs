@@ -38,7 +38,7 @@ pub(crate) fn run(args: &RetryArgs, session: &Session) -> CliResult {
 
 struct RetryAction {
     queue: Queue,
-    /// What has been put back.
+    /// The retried jobs.
     back: RefCell<Vec<JobId>>,
 }
 
@@ -93,7 +93,7 @@ impl RetryAction {
         each_matching(session, filter, summary, self)
     }
 
-    /// What was cancelled because of a job is not put back with it, and would be missed.
+    /// Jobs that were cancelled because of a job are not retried with it; the hint names them.
     fn hint(&self, session: &Session) -> CliResult<()> {
         let back = self.back.borrow();
         let left = self.queue.cancelled_because_of(&back, LEFT)?;

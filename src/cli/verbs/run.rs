@@ -105,7 +105,7 @@ pub(crate) fn run(args: &RunArgs, session: &Session) -> CliResult {
     })
 }
 
-/// What had to be left alone, because the file is damaged there.
+/// The parts that were set aside because the file is damaged there.
 fn set_aside(ended: &RunReport) -> Option<CliError> {
     let first = ended.set_aside.first()?;
     let more = match ended.set_aside.len() - 1 {

@@ -26,7 +26,7 @@ pub(crate) struct ScheduleArgs {
     pub(crate) verb: ScheduleVerb,
 }
 
-/// What is to be done with schedules.
+/// The commands on schedules.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ScheduleVerb {
     /// Add a schedule, or change the one of this name
@@ -56,8 +56,9 @@ jobq schedule add [OPTIONS] NAME CRON -- CMD ARG...
     after_help = "\
 CRON has five fields (minute, hour, day of the month, month, weekday) or six (a second in front),
 with names, lists, ranges, steps, L, 15W and MON#2; or it is @yearly, @monthly, @weekly, @daily,
-@midnight, @hourly, or '@every 10m'. A time of day that a change of the clock leaves out comes right
-after it, and one that comes twice comes once; other rules follow the clock on the wall.
+@midnight, @hourly, or '@every 10m'. When summer time begins or ends, a skipped time of day
+fires right after the gap, and a repeated one fires once; rules with a wildcard in the minute or the
+hour follow the wall clock.
 
 Examples:
   jobq schedule add nightly '0 2 * * *' --tz Europe/Berlin -- ./backup.sh
@@ -83,8 +84,7 @@ pub(crate) struct ScheduleAddArgs {
     pub(crate) job: EnqueueArgs,
 }
 
-/// A schedule's job comes again and again: what makes sense only once is no option of it, and refused
-/// where it is given.
+/// Options that make sense only once, which a schedule's recurring job cannot have; they are refused.
 fn hide_what_comes_once(arg: Arg) -> Arg {
     const ONCE: [&str; 10] = [
         "batch",
@@ -166,7 +166,7 @@ fn still_declared_by(schedule: &ScheduleRecord) -> Option<&str> {
     declared::lost(schedule).is_none().then_some(file)
 }
 
-/// What was done to a schedule.
+/// The result of a change to a schedule.
 #[derive(Serialize)]
 struct ChangedScheduleJson<'a> {
     name: &'a str,

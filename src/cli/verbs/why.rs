@@ -1,4 +1,4 @@
-//! `jobq why`: which rule keeps a job from running now, and what would change that.
+//! `jobq why`: the rule that keeps a job from running, and what would change that.
 
 use clap::Args;
 use jobq::{JobId, State};

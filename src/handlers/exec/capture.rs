@@ -1,4 +1,4 @@
-//! What a command prints, on its way from the pipes to whoever keeps it.
+//! A command's output on its way from the pipes to the history.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -9,10 +9,10 @@ use rustix::buffer::spare_capacity;
 use crate::handlers::exec::exit::last_words;
 use crate::handlers::exec::kept::Kept;
 
-/// The longest piece that is handed on at once.
+/// Maximum size of a piece that is handed on at once.
 pub(crate) const CHUNK_MAX_BYTES: usize = 64 * 1024;
 
-/// How long output is held back for more of it to come.
+/// How long output is held back so that more can join it.
 const HOLD: Duration = Duration::from_millis(100);
 
 /// How much of the end of stderr is remembered for the error message.
@@ -21,9 +21,9 @@ const TAIL_BYTES: usize = 1024;
 /// One of the two streams that a command prints to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stream {
-    /// What it has to say.
+    /// Standard output.
     Stdout,
-    /// What it says about itself.
+    /// Standard error.
     Stderr,
 }
 
@@ -39,7 +39,7 @@ impl Stream {
     }
 }
 
-/// Who follows a command from its start to its end.
+/// Follows a command from its start to its end.
 pub(crate) trait Watcher {
     /// It has been started, as the leader of the process group `pid`.
     fn spawned(&mut self, _pid: i32) {}

@@ -18,26 +18,26 @@ use crate::model::outcome::CancelReason;
 use crate::runner::cancellation::Cancellation;
 use crate::runner::leftovers::{Leftover, Remains};
 
-/// How long a command may take to end after SIGTERM, unless told otherwise.
+/// Default grace time of a command after SIGTERM.
 pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
-/// The most that is written to a command's stdin at once.
+/// Maximum number of bytes written to a command's stdin at once.
 const FEED_BYTES: usize = 64 * 1024;
 
-/// So often a command that was told to stop is looked at for having less time than it was given.
+/// How often to check whether a stopping command's grace time was shortened.
 const CUT_SHORT_EVERY: Duration = Duration::from_millis(250);
 
-/// A command to run, and under which conditions.
+/// A command to run, and its conditions.
 pub(crate) struct Run<'a> {
     /// What to start.
     pub(crate) spec: &'a CommandSpec,
-    /// What it reads from stdin, if it likes to; none: nothing, from `/dev/null`.
+    /// Its stdin; none: `/dev/null`.
     pub(crate) stdin: Option<&'a [u8]>,
     /// Ends it.
     pub(crate) cancellation: &'a Cancellation,
     /// How long it may take to end after SIGTERM, before SIGKILL.
     pub(crate) grace: Duration,
-    /// How many bytes of output, both streams together, are kept.
+    /// Maximum number of bytes of output that are kept, of both streams together.
     pub(crate) output_limit_bytes: usize,
 }
 
@@ -196,7 +196,7 @@ struct Supervision<'a> {
     cancellation: &'a Cancellation,
     grace: Duration,
     stage: StopStage,
-    /// Why it was told to stop, if it was before it had ended.
+    /// Why it was stopped, if it was before it had ended.
     told: Option<CancelReason>,
     pause: Pause,
 }
@@ -215,7 +215,7 @@ impl Pause {
     }
 }
 
-/// The places of the descriptors in a call of poll(2).
+/// The positions of the descriptors in a call of poll(2).
 const WAKE: usize = 0;
 const LEADER: usize = 1;
 const FEED: usize = 2;
@@ -304,7 +304,7 @@ impl<'a> Supervision<'a> {
         }
     }
 
-    /// When it is killed: after its grace time, or sooner where whoever told it to stop cannot wait.
+    /// When it is killed: after its grace time, or sooner if the stop has a deadline.
     fn soonest(&self, kill_at: Instant) -> Instant {
         self.cancellation
             .stop_by()
@@ -313,7 +313,7 @@ impl<'a> Supervision<'a> {
 
     /// Sleeps until there is something to do, and says where.
     ///
-    /// Without somebody who `can_take` what is printed, it is left in the pipes.
+    /// Unless the watcher `can_take` output, it is left in the pipes.
     fn wait(&mut self, can_take: bool) -> [PollFlags; 5] {
         let timeout = self.timeout(can_take);
         let wake = self.wake.as_fd();

@@ -14,8 +14,8 @@ use crate::handlers::exec::launch::Reaped;
 use crate::handlers::exec::spawn::{CommandSpec, Started, spawn};
 use crate::runner::leftovers::{Attempts, Remains};
 
-/// Held for reading while a command is started and entered in the list: whoever holds it for writing
-/// knows of all there are.
+/// Held for reading while a command is started and entered in the list: holding it for writing
+/// means that the list is complete.
 static STARTING: RwLock<()> = RwLock::new(());
 
 /// The commands by number, with what else is known of their processes.

@@ -33,7 +33,7 @@ pub(crate) struct CommandEnd {
     pub(crate) usage: Option<ResourceUsage>,
     /// The last line it wrote to stderr, ready to be shown.
     pub(crate) last_words: Option<String>,
-    /// Why it was told to stop, if it was before it had ended.
+    /// Why it was stopped, if it was before it had ended.
     pub(crate) told: Option<CancelReason>,
 }
 
@@ -44,7 +44,7 @@ pub(crate) enum End {
     Exited(i32),
     /// This signal ended it.
     Signaled(i32),
-    /// It ended, but somebody else took its exit status.
+    /// It ended, but other code has taken its exit status.
     Lost(String),
     /// There is no such command. Says so and names it.
     NotFound(String),
@@ -54,7 +54,7 @@ pub(crate) enum End {
     NotNow(String),
     /// The machine had no room for it just then. Says what was short.
     NoRoom(String),
-    /// It was told to stop before it had begun.
+    /// It was stopped before it had begun.
     NotBegun,
 }
 
@@ -93,8 +93,8 @@ impl CommandEnd {
         }
     }
 
-    /// What it means for the job. One that was told to stop has been interrupted, whatever it ends
-    /// with: many programs end with 0 on SIGTERM, with half of their work done.
+    /// What it means for the job. A command that was stopped counts as interrupted, whatever its exit
+    /// code: many programs end with 0 on SIGTERM, with half of their work done.
     pub(crate) fn outcome(&self, fail_on: &FailOn) -> Outcome {
         match (&self.end, self.told) {
             (End::NotBegun, _) | (_, Some(_)) => Outcome::Cancelled,

@@ -61,7 +61,7 @@ impl Launch<'_> {
 /// Waits until a child of this process has ended, and takes its exit status.
 ///
 /// # Errors
-/// It is not a child of this process, or somebody else has reaped it.
+/// It is not a child of this process, or was already reaped.
 pub(super) fn reap(pid: Pid) -> io::Result<Reaped> {
     let mut status = 0;
     // SAFETY: all fields of `rusage` are numbers, for which zero is a value.

@@ -1,5 +1,5 @@
-//! The kind `exec`, and kinds that are one command (with the payload on stdin): the output in the
-//! history, the exit code as the outcome, and nothing of it left running when it was told to stop.
+//! The kind `exec`, and kinds that run one command with the payload on stdin. The output goes to the
+//! history, the exit code decides the outcome, and a stopped command leaves no process behind.
 
 mod base64;
 mod capture;
@@ -55,24 +55,23 @@ use crate::runner::handler::Handler;
 /// The kind under which commands are enqueued.
 pub const EXEC: &str = "exec";
 
-/// Runs the kind `exec`: each job says its command. See [`ExecPayload`].
+/// Runs the kind `exec`: each job has its command. See [`ExecPayload`].
 #[derive(Clone, Debug, Default)]
 pub struct ExecHandler {
     output: OutputOptions,
 }
 
 impl ExecHandler {
-    /// Keeps so much of an attempt's output where the job does not say otherwise:
-    /// [`DEFAULT_OUTPUT_LIMIT_BYTES`] without, at most [`MAX_OUTPUT_LIMIT_BYTES`].
+    /// Maximum output kept of an attempt, unless the job sets one; default: [`DEFAULT_OUTPUT_LIMIT_BYTES`].
     ///
     /// # Errors
-    /// More is asked for.
+    /// The limit is over [`MAX_OUTPUT_LIMIT_BYTES`].
     pub fn output_limit(mut self, bytes: u64) -> Result<ExecHandler> {
         self.output.limit(bytes)?;
         Ok(self)
     }
 
-    /// Shows all that commands print to `sink` as well.
+    /// Also passes all output of commands to `sink`.
     #[must_use]
     pub fn output_sink(mut self, sink: Arc<dyn OutputSink>) -> ExecHandler {
         self.output.sink = Some(sink);
@@ -100,7 +99,7 @@ impl Handler for ExecHandler {
     }
 }
 
-/// Runs every job of a kind by one command, with the payload on its stdin: a handler in any language.
+/// Runs every job of a kind with one command and the payload on its stdin: a handler in any language.
 #[derive(Clone, Debug)]
 pub struct CommandHandler {
     argv: Vec<String>,
@@ -110,7 +109,7 @@ pub struct CommandHandler {
 }
 
 impl CommandHandler {
-    /// The program and its arguments; no shell looks at them.
+    /// The program and its arguments, without a shell.
     ///
     /// # Errors
     /// There is no program, or a NUL byte in an argument.
@@ -131,24 +130,23 @@ impl CommandHandler {
         self
     }
 
-    /// Keeps so much of an attempt's output: [`DEFAULT_OUTPUT_LIMIT_BYTES`] without, at most
-    /// [`MAX_OUTPUT_LIMIT_BYTES`].
+    /// Maximum output kept of an attempt; default: [`DEFAULT_OUTPUT_LIMIT_BYTES`].
     ///
     /// # Errors
-    /// More is asked for.
+    /// The limit is over [`MAX_OUTPUT_LIMIT_BYTES`].
     pub fn output_limit(mut self, bytes: u64) -> Result<CommandHandler> {
         self.output.limit(bytes)?;
         Ok(self)
     }
 
-    /// Shows all that the commands print to `sink` as well.
+    /// Also passes all output of the commands to `sink`.
     #[must_use]
     pub fn output_sink(mut self, sink: Arc<dyn OutputSink>) -> CommandHandler {
         self.output.sink = Some(sink);
         self
     }
 
-    /// Gives it these variables besides what every command gets ([`is_remembered`]).
+    /// Adds environment variables to those that every command gets ([`is_remembered`]).
     ///
     /// # Errors
     /// A name is empty or has a `=` in it, or there is a NUL byte.
@@ -186,7 +184,7 @@ impl Handler for CommandHandler {
     }
 }
 
-/// What an attempt has to do.
+/// The work of an attempt.
 struct Task<'a> {
     spec: CommandSpec,
     stdin: Option<&'a [u8]>,

@@ -1,4 +1,4 @@
-//! What becomes of what commands print.
+//! Where the output of commands goes.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,10 +9,10 @@ use crate::model::id::JobId;
 
 pub use crate::handlers::exec::capture::Stream;
 
-/// How much of an attempt's output is kept where nothing else is said.
+/// Default maximum of output kept of an attempt.
 pub const DEFAULT_OUTPUT_LIMIT_BYTES: usize = 1024 * 1024;
 
-/// A piece of what a command prints, as it comes.
+/// A piece of a command's output, as it arrives.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Printed<'a> {
@@ -20,25 +20,24 @@ pub struct Printed<'a> {
     pub job: JobId,
     /// Its attempt.
     pub attempt: u32,
-    /// Where it was printed to.
+    /// The stream it was printed to.
     pub stream: Stream,
-    /// Any bytes: whole lines and whole characters where that is possible.
+    /// Any bytes: whole lines and whole characters where possible.
     pub bytes: &'a [u8],
 }
 
-/// Sees what commands print, all of it, besides what is kept in the file.
+/// Receives all output of commands, also what the file does not keep.
 ///
-/// It is called by the threads of the workers, for several jobs at a time, and must not block: while
-/// it does, nobody looks after its command. While it is not ready, commands wait for it as for a pipe
-/// that is full.
+/// Worker threads call it, for several jobs at a time, and it must not block: its command is unattended
+/// meanwhile. While it is not ready, commands wait as for a full pipe.
 pub trait OutputSink: Send + Sync + 'static {
-    /// A command has printed something.
+    /// A command printed something.
     fn printed(&self, printed: Printed<'_>);
 
-    /// An attempt has ended: nothing goes on with its lines.
+    /// An attempt has ended: its lines are complete.
     fn ended(&self, _job: JobId, _attempt: u32) {}
 
-    /// Whether it has room for more.
+    /// Whether it can take more.
     fn is_ready(&self) -> bool {
         true
     }
@@ -52,7 +51,7 @@ pub(super) struct OutputOptions {
 }
 
 impl OutputOptions {
-    /// Keeps so much of an attempt's output where the job does not say otherwise.
+    /// Maximum output kept of an attempt, unless the job sets one.
     pub(super) fn limit(&mut self, bytes: u64) -> Result<()> {
         self.limit_bytes = Some(check_output_limit(bytes)?);
         Ok(())

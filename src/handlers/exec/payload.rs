@@ -1,4 +1,4 @@
-//! What a job of kind `exec` carries.
+//! The payload of kind `exec`.
 
 use std::collections::BTreeMap;
 
@@ -11,13 +11,13 @@ use crate::handlers::exec::spawn::CommandSpec;
 use crate::handlers::exec::umask::Umask;
 use crate::{Error, Result};
 
-/// The longest input that a job can carry for its command's stdin.
+/// Maximum length of a command's stdin in the payload.
 pub const MAX_INPUT_BYTES: usize = 8 * 1024 * 1024;
 
-/// The most of an attempt's output that can be kept.
+/// Maximum output that can be kept of an attempt.
 pub const MAX_OUTPUT_LIMIT_BYTES: usize = 64 * 1024 * 1024;
 
-/// A command line as a job carries it: what to run, where, with which environment and which input.
+/// A command to run: its program, folder, environment and input.
 ///
 /// As JSON: `{"command":["ls","-l"],"cwd":"/srv","env":{"LANG":"C"},"fail_on":"2,64-78"}`, or with
 /// `"shell":"a | b"` in place of `command`. `"input":"text"` is what the command reads from stdin, or
@@ -38,7 +38,7 @@ pub struct ExecPayload {
 /// What a job of kind `exec` runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Program {
-    /// This argv, as given: no shell looks at it.
+    /// This argv as it is, without a shell.
     Argv(Vec<String>),
     /// This text, by `/bin/sh -c`.
     Shell(String),
@@ -69,9 +69,10 @@ struct PayloadField {
 }
 
 impl ExecPayload {
-    /// A payload that runs `program` and leaves everything else open.
+    /// A payload that runs `program`, with defaults for everything else.
     ///
-    /// Invalid where there is no command, or a NUL byte in it.
+    /// # Errors
+    /// The command is empty or has a NUL byte.
     pub fn new(program: Program) -> Result<ExecPayload> {
         match &program {
             Program::Argv(argv) => check_argv(argv)?,
@@ -104,7 +105,7 @@ impl ExecPayload {
         Ok(self)
     }
 
-    /// Remembers an environment variable for it.
+    /// Adds an environment variable.
     pub fn with_env(
         mut self,
         name: impl Into<String>,
@@ -122,14 +123,14 @@ impl ExecPayload {
         self
     }
 
-    /// Keeps so much of its output, at most [`MAX_OUTPUT_LIMIT_BYTES`] an attempt: of what is more,
-    /// the beginning and the end.
+    /// Maximum output kept of an attempt, at most [`MAX_OUTPUT_LIMIT_BYTES`]: of more, the beginning and the
+    /// end.
     pub fn with_output_limit(mut self, bytes: u64) -> Result<ExecPayload> {
         self.output_limit_bytes = Some(check_output_limit(bytes)?);
         Ok(self)
     }
 
-    /// Gives it these bytes on stdin, at most [`MAX_INPUT_BYTES`]. Without, its stdin is `/dev/null`.
+    /// Its stdin, at most [`MAX_INPUT_BYTES`]; default: `/dev/null`.
     pub fn with_input(mut self, input: impl Into<Vec<u8>>) -> Result<ExecPayload> {
         let input = input.into();
         if input.len() > MAX_INPUT_BYTES {
@@ -149,13 +150,13 @@ impl ExecPayload {
             .ok_or_else(|| Error::invalid("input_base64: it is not base64, or lacks its padding"))
     }
 
-    /// Fails for good with these exit codes.
+    /// The exit codes that fail it for good.
     pub fn with_fail_on(mut self, fail_on: FailOn) -> ExecPayload {
         self.fail_on = fail_on;
         self
     }
 
-    /// Reads and checks a job's payload. The error says what is wrong with it.
+    /// Reads and checks a job's payload.
     pub fn parse(json: &str) -> Result<ExecPayload> {
         let what = "the payload of kind exec";
         let fields: PayloadField = serde_json::from_str(json).map_err(|error| {
@@ -182,7 +183,7 @@ impl ExecPayload {
         self.input.as_deref()
     }
 
-    /// How much of its output is kept, where the job says so.
+    /// Maximum output kept of an attempt, if the job sets one.
     pub fn output_limit_bytes(&self) -> Option<usize> {
         self.output_limit_bytes
     }
@@ -286,7 +287,7 @@ pub(crate) fn check_variable(name: &str, value: &str) -> Result<()> {
     check_text(&format!("env: {name}"), value)
 }
 
-/// Whether an attempt's output may be limited to so many bytes.
+/// Checks a limit of an attempt's output.
 pub(crate) fn check_output_limit(bytes: u64) -> Result<usize> {
     let limit = usize::try_from(bytes).ok();
     limit
@@ -463,7 +464,7 @@ mod tests {
             (r#"{"command":["a"],"env":{"A":"\u0000"}}"#, "env: A"),
             (r#"{"command":["a"],"fail_on":"2,999"}"#, "`999`"),
             (r#"{"comand":["a"]}"#, "unknown field `comand`"),
-            (r#"{"command":"ls -l"}"#, "wanted is a list of texts"),
+            (r#"{"command":"ls -l"}"#, "expected a list of texts"),
         ] {
             assert!(error(json).contains(part), "{json}: {}", error(json));
         }

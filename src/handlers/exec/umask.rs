@@ -1,4 +1,4 @@
-//! Which permissions a command's new files lack.
+//! The umask of a command.
 
 use std::fmt;
 use std::str::FromStr;

@@ -87,7 +87,7 @@ impl NewJob {
 pub(crate) struct Labels(HashMap<String, JobId>);
 
 impl Labels {
-    /// The job with numbers in place of labels, and without a label of its own.
+    /// The job with ids in place of labels, and without its own label.
     pub(crate) fn resolve(&self, mut job: NewJob) -> Result<NewJob> {
         let Some(refs) = job.labels.take() else {
             return Ok(job);

@@ -20,8 +20,8 @@ pub enum When {
     /// As soon as a worker is free.
     #[default]
     Now,
-    /// After this long, whatever the wall clock does meanwhile. Once the machine has been started again
-    /// it is the moment that this was by the wall clock.
+    /// After this duration, whatever the wall clock does meanwhile. After a restart of the machine it is
+    /// a fixed moment of the wall clock.
     In(Duration),
     /// From this moment of the wall clock on.
     At(Timestamp),
@@ -39,7 +39,7 @@ impl From<Timestamp> for When {
     }
 }
 
-/// A job to be enqueued: kind, payload and options. What is not set takes its default.
+/// A job to be enqueued: kind, payload and options. Options that are not set take their defaults.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     pub(crate) kind: String,
@@ -79,7 +79,7 @@ pub(crate) enum UniqueKey {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Parent {
     pub(crate) job: JobId,
-    /// The attempt that spawns it: it must complete, or the child is called off.
+    /// The attempt that spawns it: it must complete, or the child is discarded.
     pub(crate) spawned_by: Option<AttemptRef>,
 }
 
@@ -88,23 +88,21 @@ pub(crate) struct Parent {
 #[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum OnDuplicate {
-    /// The job that has it stays as it is, and its number is returned.
+    /// Keeps the job that has the key and returns its id.
     #[default]
     Keep,
-    /// Where that job does not run yet, payload and options of the new one take the place of its own;
-    /// its number is returned. One that has begun keeps its own, and the new ones are dropped:
-    /// [`Enqueued::replaced`](crate::Enqueued) tells.
+    /// Gives that job the new payload and options if it is not running yet, and returns its id. A job
+    /// that has begun keeps its own: see [`Enqueued::replaced`](crate::Enqueued).
     Replace,
-    /// Where that job does not run yet, as `Replace`. Where it has begun, the new one runs once more
-    /// after it, however it ends. At most one waits for that: as long as it waits, payload and options
-    /// of the latest take the place of its own.
+    /// As `Replace` if that job is not running yet. If it has begun, the new job runs after it, however
+    /// it ends. At most one job waits this way; it takes the payload and options of the latest.
     Rerun,
-    /// It is an error: [`Error::is_duplicate`](crate::Error::is_duplicate).
+    /// Returns an error: [`Error::is_duplicate`](crate::Error::is_duplicate).
     Reject,
 }
 
 impl OnDuplicate {
-    /// All there are, the usual first.
+    /// Every policy, the default first.
     pub const ALL: [OnDuplicate; 4] = [
         OnDuplicate::Keep,
         OnDuplicate::Replace,
@@ -154,8 +152,8 @@ impl NewJob {
         }
     }
 
-    /// The payload, from anything that serde can write as JSON. What cannot be written is reported when the
-    /// job is enqueued, and so is a number that JSON has not: NaN or an infinity.
+    /// The payload, from anything that serde can write as JSON. A value that cannot be
+    /// written, such as NaN or an infinity, is reported when the job is enqueued.
     #[must_use]
     pub fn payload(mut self, payload: &impl Serialize) -> NewJob {
         let json = json::write(payload).map_err(|error| error.to_string());
@@ -163,9 +161,9 @@ impl NewJob {
         self
     }
 
-    /// The payload as JSON text, kept letter for letter. Text that is no JSON is reported when the
-    /// job is enqueued, and so is what other JSON readers refuse: half of a surrogate pair (`"\ud800"`),
-    /// a number beyond a double (`1e400`), more than 100 arrays and objects in each other.
+    /// The payload as JSON text, stored unchanged. Enqueuing reports text that is not JSON, and text that
+    /// other JSON readers refuse: half of a surrogate pair (`"\ud800"`), a number beyond a double
+    /// (`1e400`), more than 100 nested arrays and objects.
     #[must_use]
     pub fn payload_json(mut self, json: impl Into<String>) -> NewJob {
         self.payload = checked(json.into());
@@ -206,50 +204,50 @@ impl NewJob {
         self
     }
 
-    /// How the wait between tries grows; exponential unless set.
+    /// How the delay between retries grows; default: exponential.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> NewJob {
         self.backoff = Some(backoff);
         self
     }
 
-    /// The first wait between tries; zero retries at once.
+    /// The first delay between retries; zero retries at once.
     #[must_use]
     pub fn retry_delay(mut self, delay: Duration) -> NewJob {
         self.retry_delay = Some(delay);
         self
     }
 
-    /// Whether chance lengthens the waits a little.
+    /// Whether delays between retries are lengthened at random.
     #[must_use]
     pub fn jitter(mut self, jitter: Jitter) -> NewJob {
         self.jitter = Some(jitter);
         self
     }
 
-    /// How long one attempt may take; without it the kind's or the runner's default holds.
+    /// Maximum duration of one attempt; default: that of the kind or the runner.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> NewJob {
         self.timeout = Some(timeout);
         self
     }
 
-    /// Cancelled unless an attempt has begun by this moment, or within this duration of being enqueued,
-    /// whatever the wall clock does meanwhile; a group has begun once nothing keeps its children.
+    /// Cancels the job unless an attempt has begun by this moment, or within this duration after the job
+    /// was enqueued, whatever the wall clock does. A group has begun once its children may run.
     #[must_use]
     pub fn deadline(mut self, deadline: impl Into<When>) -> NewJob {
         self.deadline = Some(deadline.into());
         self
     }
 
-    /// At most one live job has this key; see [`NewJob::on_duplicate`] for what happens to a second.
+    /// At most one job that is not final has this key; see [`NewJob::on_duplicate`] for what happens to a second.
     #[must_use]
     pub fn unique(mut self, key: impl Into<String>) -> NewJob {
         self.unique = Some(UniqueKey::Named(key.into()));
         self
     }
 
-    /// At most one live job of this kind has this payload. The order of the payload's keys, its white
+    /// At most one job of this kind that is not final has this payload. The order of the payload's keys, its white
     /// space and its escapes do not matter; numbers are compared as they are written: `1`, `1.0` and
     /// `1e0` are three.
     #[must_use]
@@ -265,14 +263,15 @@ impl NewJob {
         self
     }
 
-    /// What happens when the unique key is taken; the job that has it is kept unless set.
+    /// What happens when the unique key is taken; default: the job that has it is kept.
     #[must_use]
     pub fn on_duplicate(mut self, on_duplicate: OnDuplicate) -> NewJob {
         self.on_duplicate = on_duplicate;
         self
     }
 
-    /// Runs once all of these jobs have completed. When one of them fails or is cancelled, so is this.
+    /// Runs once all of these jobs have completed. When one of them fails or is cancelled, this job is
+    /// cancelled.
     #[must_use]
     pub fn after(mut self, jobs: impl IntoIterator<Item = JobId>) -> NewJob {
         self.after.extend(jobs);
@@ -286,9 +285,9 @@ impl NewJob {
         self
     }
 
-    /// The job is a child of this live one, which completes once all its children have. Children run
-    /// when their parent's own part is done. See [`Context::spawn_child`](crate::Context::spawn_child)
-    /// for a parent's own handler.
+    /// Makes the job a child of this job, which must not be final and completes once all its children
+    /// have. Children run when their parent's own part is done. A parent's handler uses
+    /// [`Context::spawn_child`](crate::Context::spawn_child).
     #[must_use]
     pub fn parent(mut self, parent: JobId) -> NewJob {
         self.parent = Some(Parent {
@@ -298,9 +297,9 @@ impl NewJob {
         self
     }
 
-    /// A child that a running attempt spawns: it runs once that attempt has completed, and is called
-    /// off where the attempt ends otherwise, so that a retry doubles nothing. It cannot name the
-    /// attempt's job among those it runs [after](NewJob::after) besides.
+    /// A child that a running attempt spawns: it runs once that attempt has completed, and is discarded
+    /// if the attempt ends otherwise, so a retry adds no child twice. It cannot also run
+    /// [after](NewJob::after) the attempt's job.
     #[must_use]
     pub fn spawned(mut self, parent: JobId, by: AttemptRef) -> NewJob {
         self.parent = Some(Parent {
@@ -310,30 +309,30 @@ impl NewJob {
         self
     }
 
-    /// What a child's failure means for this job; it fails once all are final unless set.
+    /// What a child's failure means for this job; default: it fails once all children are final.
     #[must_use]
     pub fn child_policy(mut self, policy: ChildPolicy) -> NewJob {
         self.child_policy = Some(policy);
         self
     }
 
-    /// The handler is called once more when all children are final:
-    /// [`Context::phase`](crate::Context::phase) tells it.
+    /// Calls the handler once more when all children are final; see
+    /// [`Context::phase`](crate::Context::phase).
     #[must_use]
     pub fn finalize(mut self) -> NewJob {
         self.finalize = true;
         self
     }
 
-    /// The concurrency key: of the jobs with the same one, only so many run at once as it has
-    /// [key_limit](NewJob::key_limit); the others are blocked and follow in order.
+    /// The concurrency key: at most [key_limit](NewJob::key_limit) jobs with the same key run at once;
+    /// the others are blocked and follow in order.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> NewJob {
         self.key = Some(key.into());
         self
     }
 
-    /// How many jobs of the concurrency key run at once, from now on, at most 1000; 1 where nobody has said.
+    /// How many jobs with the concurrency key run at once from now on, at most 1000; default: 1.
     #[must_use]
     pub fn key_limit(mut self, key_limit: u32) -> NewJob {
         self.key_limit = Some(key_limit);
@@ -347,7 +346,7 @@ impl NewJob {
         self
     }
 
-    /// A tag to find it by.
+    /// Adds a tag, by which jobs can be selected.
     #[must_use]
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> NewJob {
         self.tags.insert(name.into(), value.into());

@@ -1,4 +1,4 @@
-//! What the file says of a job.
+//! Records of jobs as the file has them.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,29 +13,27 @@ use crate::model::priority::Priority;
 use crate::model::retry::RetryPolicy;
 use crate::model::state::{State, WaitReason};
 
-/// What enqueuing a job gave.
+/// The result of enqueuing a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Enqueued {
-    /// The job's number.
+    /// The job's id.
     pub id: JobId,
-    /// `pending`, or `scheduled` where it is for later.
+    /// Its state after the call: usually `pending`, or `scheduled` if it is delayed.
     pub state: State,
-    /// Whether an equal job was there already and this is its number.
+    /// Whether the unique key was taken; `id` is then the job that has it.
     pub duplicate: bool,
-    /// Whether that job has taken over the payload and options of this one:
-    /// [`OnDuplicate::Replace`](crate::OnDuplicate::Replace), and it did not run. Left out of JSON
-    /// where it has not.
+    /// Whether that job has got the payload and options of this one, by
+    /// [`OnDuplicate::Replace`](crate::OnDuplicate::Replace). Omitted in JSON if false.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub replaced: bool,
-    /// The job after which this one runs once more: [`OnDuplicate::Rerun`](crate::OnDuplicate::Rerun),
-    /// and that one has begun. The number is then that of the job that waits, which is new unless it
-    /// was `replaced`. Left out of JSON where there is none.
+    /// The running job after which this one runs, by [`OnDuplicate::Rerun`](crate::OnDuplicate::Rerun).
+    /// `id` is then the waiting job, which is new unless it was `replaced`. Omitted in JSON if none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rerun_of: Option<JobId>,
 }
 
 impl Enqueued {
-    /// Whether the call has added the job.
+    /// Whether the call added a job.
     pub fn is_new(&self) -> bool {
         !self.duplicate || (self.rerun_of.is_some() && !self.replaced)
     }
@@ -45,43 +43,43 @@ impl Enqueued {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct JobRecord {
-    /// Its number.
+    /// Its id.
     pub id: JobId,
     /// Which handler it is for.
     pub kind: String,
     /// Its queue.
     pub queue: String,
-    /// Where it is now.
+    /// Its state.
     pub state: State,
-    /// Why it waits, while it is scheduled.
+    /// Why it is scheduled.
     pub wait_reason: Option<WaitReason>,
     /// Its priority within its queue.
     pub priority: Priority,
     /// The payload.
     pub payload: Box<RawValue>,
-    /// What it left behind.
+    /// Its result.
     pub result: Option<Box<RawValue>>,
-    /// What its last failed attempt said.
+    /// The error of its last failed attempt.
     pub error: Option<String>,
-    /// How far its handler says it is.
+    /// The progress that its handler reported.
     pub progress: Option<Progress>,
     /// The number of its latest attempt; 0 before the first.
     pub attempt: u32,
     /// How many retries it has used.
     pub retries: u32,
-    /// How many runners went down with it.
+    /// How many runners crashed while they ran it.
     pub crashes: u32,
-    /// When and how often it is tried again.
+    /// When and how often it is retried.
     pub retry: RetryPolicy,
-    /// How long one attempt may take, where the job says so itself.
+    /// Maximum duration of one attempt, if the job sets one.
     pub timeout: Option<Duration>,
     /// When it is due, while it is scheduled.
     pub run_at: Option<Timestamp>,
-    /// Whether somebody has asked a running attempt to stop.
+    /// Whether the running attempt was asked to stop.
     pub cancel_requested: bool,
     /// When it was enqueued.
     pub created_at: Timestamp,
-    /// When anything of it last changed.
+    /// When it last changed.
     pub updated_at: Timestamp,
     /// When its latest attempt was claimed.
     pub started_at: Option<Timestamp>,
@@ -101,9 +99,9 @@ pub struct JobRecord {
     pub key: Option<String>,
     /// By when an attempt must have begun.
     pub deadline: Option<Timestamp>,
-    /// Whose child it is.
+    /// Its parent.
     pub parent: Option<JobId>,
-    /// Its children, where it has or had any.
+    /// Its children, if it has or had any.
     pub children: Option<Children>,
     /// The jobs that it waits or waited for.
     pub depends_on: Vec<Prerequisite>,
@@ -120,7 +118,7 @@ impl JobRecord {
     }
 }
 
-/// An attempt as it names itself.
+/// The identity of an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct AttemptRef {
     /// The job.
@@ -135,13 +133,13 @@ pub struct AttemptRef {
 pub struct Prerequisite {
     /// The job.
     pub job: JobId,
-    /// What it has to come to.
+    /// The end that it must come to.
     pub rule: PrerequisiteRule,
-    /// Whether it has.
+    /// Whether it has come to that end.
     pub met: bool,
 }
 
-/// How far a running job is.
+/// The progress of a running job.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// 0 to 100.
@@ -155,7 +153,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// A percentage, cut to 0..=100.
+    /// A percentage, clamped to 0..=100.
     pub fn percent(percent: f64) -> Progress {
         Progress {
             percent: Some(percent.clamp(0.0, 100.0)),
@@ -163,7 +161,7 @@ impl Progress {
         }
     }
 
-    /// So many units of so many; the percentage follows.
+    /// `processed` of `total` units; the percentage is computed.
     pub fn of(processed: u64, total: u64) -> Progress {
         let percent = if total == 0 {
             100.0
@@ -177,7 +175,7 @@ impl Progress {
         }
     }
 
-    /// Adds what the job is doing.
+    /// Adds a message: what the job is doing.
     #[must_use]
     pub fn message(mut self, message: impl Into<String>) -> Progress {
         self.message = Some(message.into());

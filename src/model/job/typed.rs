@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use crate::model::job::{JobRecord, NewJob};
 use crate::{Error, Result};
 
-/// A typed job: a serde type is the payload, `KIND` finds its handler, `Output` is what it leaves behind.
+/// A typed job: the type is the payload, `KIND` selects the handler, `Output` is the type of the result.
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -25,8 +25,8 @@ pub trait Job: Serialize + DeserializeOwned {
     /// What a successful attempt returns; read it back with [`Queue::output`](crate::Queue::output).
     type Output: Serialize + DeserializeOwned;
 
-    /// The options that a job of this type has unless whoever enqueues it says otherwise: how it is
-    /// retried, its timeout, its queue, whose it is. None unless this is written.
+    /// Default options of this type's jobs: retries, timeout, queue, tenant and so on. The caller that
+    /// enqueues a job may override them. Sets none by default.
     ///
     /// ```
     /// use std::time::Duration;

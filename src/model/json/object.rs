@@ -5,12 +5,12 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// An object's fields in their order, values letter for letter.
+/// An object's fields in their order, with values as they are written.
 #[derive(Clone, Debug)]
 pub(crate) struct Object<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Object<'a> {
-    /// None where the text is no object.
+    /// None if the text is not an object.
     pub(crate) fn of(text: &'a str) -> Option<Object<'a>> {
         serde_json::from_str(text).ok()
     }
@@ -44,9 +44,9 @@ impl<'de: 'a, 'a> Deserialize<'de> for Object<'a> {
     }
 }
 
-/// The object with one field set to JSON text, or without it; a longer path names a field of an object in
-/// it, which is made where it is not there. Everything else stays as it is written. None where the text
-/// is no object.
+/// The object with one field set to JSON text, or removed. A longer path names a field of a nested
+/// object, which is created if it is missing. Everything else stays as it is written. None if the text is
+/// not an object.
 pub fn with_field(text: &str, path: &[String], value: Option<&str>) -> Option<String> {
     let object = Object::of(text)?;
     let (key, rest) = path.split_first()?;

@@ -1,9 +1,9 @@
-//! What a JSON or TOML reader has against a text, in plain words.
+//! Errors of JSON and TOML readers in plain words.
 
 use crate::model::json::object::Object;
 
-/// What is wrong with a text that serde has refused with `error`: the key, what was found there, and
-/// what is wanted. `probe` reads a text as serde did.
+/// Explains why serde refused a text with `error`: the key, the value found, and what is expected. `probe`
+/// reads a text as serde did.
 pub fn explain(
     text: &str,
     error: &serde_json::Error,
@@ -22,14 +22,12 @@ pub fn explain(
     match culprit {
         Some((_, message)) if message.starts_with("unknown field") => message,
         Some((key, message)) => format!("'{key}': {}", plain(&message)),
-        None if text.trim_start().starts_with('[') => {
-            "it is a list; wanted is an object".to_owned()
-        }
+        None if text.trim_start().starts_with('[') => "found a list, expected an object".to_owned(),
         None => plain(&message_of(error)),
     }
 }
 
-/// Without the place, which counts within the text that was read.
+/// Without the position, which is relative to the text that was read.
 fn message_of(error: &serde_json::Error) -> String {
     let text = error.to_string();
     let message = text.rsplit_once(" at line ");
@@ -42,7 +40,7 @@ pub fn plain(message: &str) -> String {
         .strip_prefix("invalid type: ")
         .or_else(|| message.strip_prefix("invalid value: "));
     if let Some((found, wanted)) = typed.and_then(|rest| rest.rsplit_once(", expected ")) {
-        return format!("it is {}; wanted is {}", found_as(found), wanted_as(wanted));
+        return format!("found {}, expected {}", found_as(found), wanted_as(wanted));
     }
     if let Some(rest) = message.strip_prefix("unknown variant ")
         && let Some((found, wanted)) = rest.split_once(", expected ")
@@ -59,7 +57,7 @@ pub fn plain(message: &str) -> String {
         name.strip_suffix('`')
     };
     if let Some(key) = quoted("duplicate field ") {
-        return format!("the key '{key}' is there twice");
+        return format!("the key '{key}' occurs twice");
     }
     if let Some(key) = quoted("missing field ") {
         return format!("the key '{key}' is missing");
@@ -144,23 +142,23 @@ mod tests {
         for (text, words) in [
             (
                 r#"{"kind":"k","command":"ls -l"}"#,
-                r#"'command': it is the text "ls -l"; wanted is a list of texts, like ["ls", "-l"]"#,
+                r#"'command': found the text "ls -l", expected a list of texts, like ["ls", "-l"]"#,
             ),
             (
                 r#"{"kind":"k","command":["ls",7]}"#,
-                "'command': it is the number 7; wanted is a text in quotes",
+                "'command': found the number 7, expected a text in quotes",
             ),
             (
                 r#"{"kind":7}"#,
-                "'kind': it is the number 7; wanted is a text in quotes",
+                "'kind': found the number 7, expected a text in quotes",
             ),
             (
                 r#"{"kind":"k","retries":-1}"#,
-                "'retries': it is the number -1; wanted is a whole number, not negative",
+                "'retries': found the number -1, expected a whole number, not negative",
             ),
             (
                 r#"{"kind":"k","retries":1.5}"#,
-                "'retries': it is the number 1.5; wanted is a whole number, not negative",
+                "'retries': found the number 1.5, expected a whole number, not negative",
             ),
             (
                 r#"{"kind":"k","how":"top"}"#,
@@ -168,22 +166,19 @@ mod tests {
             ),
             (
                 r#"{"kind":"k","env":[]}"#,
-                r#"'env': it is a list; wanted is an object, like {"NAME": "value"}"#,
+                r#"'env': found a list, expected an object, like {"NAME": "value"}"#,
             ),
             (
                 r#"{"kind":"k","on":"yes"}"#,
-                "'on': it is the text \"yes\"; wanted is true or false",
+                "'on': found the text \"yes\", expected true or false",
             ),
             (
                 r#"{"kind":null}"#,
-                "'kind': it is null; wanted is a text in quotes",
+                "'kind': found null, expected a text in quotes",
             ),
-            (
-                r#"{"kind":"k","kind":"k"}"#,
-                "the key 'kind' is there twice",
-            ),
+            (r#"{"kind":"k","kind":"k"}"#, "the key 'kind' occurs twice"),
             ("{}", "the key 'kind' is missing"),
-            ("[]", "it is a list; wanted is an object"),
+            ("[]", "found a list, expected an object"),
         ] {
             assert!(told(text).starts_with(words), "{text}: {}", told(text));
         }

@@ -1,5 +1,4 @@
-//! Writing a value as JSON without a silent loss: serde_json writes `null` for NaN and the infinities, and
-//! whoever reads that back has something else.
+//! Writing a value as JSON without silent loss: serde_json writes `null` for NaN and the infinities.
 
 use std::fmt::Display;
 
@@ -9,8 +8,8 @@ use serde::ser::{Serialize, Serializer};
 /// The value as JSON.
 ///
 /// # Errors
-/// It cannot be written: a number is not finite, a key is not a text, its own code refuses. The fields that
-/// lead to what is wrong are named.
+/// The value cannot be written: a number is not finite, a key is not a text, or its own code fails. The
+/// message names the path of fields to the fault.
 pub(crate) fn write(value: &(impl Serialize + ?Sized)) -> Result<String, serde_json::Error> {
     serde_json::to_string(&Finite(value))
 }

@@ -1,5 +1,4 @@
-//! The fields of a cron rule: what is wrong with one is said before the parser sees it, which says less
-//! and takes more.
+//! The fields of a cron rule, checked before the parser sees them: it explains less and accepts more.
 
 use crate::model::schedule::wall::Follows;
 
@@ -115,11 +114,8 @@ impl CronField {
         let is_number = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number {
             return Err(match part {
-                "" => format!(
-                    "there is nothing between two commas in the field of the {}",
-                    self.title
-                ),
-                part => format!("'{part}' in the field of the {}", self.title),
+                "" => format!("nothing between two commas in the {} field", self.title),
+                part => format!("'{part}' in the {} field", self.title),
             });
         }
         let number = word.parse().ok();
@@ -191,10 +187,10 @@ mod tests {
             ("0 17-9 * * *", "hour 17-9 runs backwards"),
             (
                 "1,,2 * * * *",
-                "there is nothing between two commas in the field of the minute",
+                "nothing between two commas in the minute field",
             ),
-            ("1- * * * *", "'1-' in the field of the minute"),
-            ("0 0 1JAN * *", "'1JAN' in the field of the day"),
+            ("1- * * * *", "'1-' in the minute field"),
+            ("0 0 1JAN * *", "'1JAN' in the day field"),
         ] {
             assert_eq!(check(rule), Err(said.to_owned()), "{rule}");
         }

@@ -1,20 +1,20 @@
-//! Which slots of a schedule are enqueued when somebody looks, as pure rules of time.
+//! Which slots of a schedule to enqueue now, as pure rules of time.
 
 use crate::model::schedule::Missed;
 use crate::model::schedule::rule::Rule;
 
-/// At most so many missed slots are made up for; older ones are let pass.
+/// Maximum number of missed slots that get a job; older ones are skipped.
 pub(crate) const MOST_MISSED: usize = 100;
 
-/// A slot that is later than this was missed; so was every slot that a later one has overtaken.
+/// A slot that is later than this was missed, and so was every slot before a later one that has come.
 pub(crate) const LATE_MS: i64 = 60_000;
 
-/// What is to be done at a look.
+/// What to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Firing {
     /// Slots to enqueue a job for, oldest first.
     pub(crate) slots: Vec<i64>,
-    /// Slots that are let pass, by the first and the last of them: all of them before `slots`.
+    /// Slots that are skipped, by the first and the last of them: all of them before `slots`.
     pub(crate) passed: Option<(i64, i64)>,
     /// The last slot that has come.
     pub(crate) last_at: i64,
@@ -22,7 +22,7 @@ pub(crate) struct Firing {
     pub(crate) next_at: Option<i64>,
 }
 
-/// What `next_at`, which has come, means at `now`. It never walks through what was missed: it goes
+/// What to do at `now` for `next_at`, which has come. It never walks through all missed slots: it goes
 /// backwards from now, a bounded number of steps.
 ///
 /// `next_at` counts as a slot even where the rule has no slot there any more, because the time zone's
@@ -71,7 +71,7 @@ pub(crate) struct Stand {
     pub(crate) last_at: Option<i64>,
 }
 
-/// Where the schedule goes on after a step of the clock; none: where it stands.
+/// Where the schedule continues after a step of the clock; none: where it is.
 ///
 /// After a step back, the slots up to `next_at` have been fired once and are not fired again. But
 /// where the schedule would be silent for more than two of its slots, it goes on from now. When such a

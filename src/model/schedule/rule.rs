@@ -73,12 +73,12 @@ impl Rule {
         })
     }
 
-    /// A rule that was checked when it was added: what an interval's zone is does not matter.
+    /// A rule that was checked when it was added. The zone of an interval does not matter.
     pub(crate) fn stored(text: &str, zone: &str) -> Result<Rule> {
         Rule::parse(text, if is_interval(text) { "UTC" } else { zone })
     }
 
-    /// As it was written, with single blanks.
+    /// As it was written, with single spaces.
     pub(crate) fn text(&self) -> &str {
         &self.text
     }
@@ -157,7 +157,7 @@ fn time_zone(name: &str) -> Result<TimeZone> {
     TimeZone::get(name).map_err(|_| {
         if jiff::tz::db().available().next().is_none() {
             return Error::invalid(format!(
-                "the time zone '{name}' cannot be read: this machine has no database of time zones"
+                "the time zone '{name}' cannot be read: this machine has no time zone data"
             ))
             .with_hint("install it (the package tzdata, or the folder /usr/share/zoneinfo); UTC works without it");
         }
@@ -210,7 +210,7 @@ fn cron(text: &str, zone: TimeZone) -> Result<Timetable> {
     let cron = parser.parse(text).map_err(|error| invalid(plain(&error)))?;
     if !has_a_day(&cron) {
         return Err(
-            Error::invalid(format!("'{text}' never comes: no year has such a day")).with_hint(
+            Error::invalid(format!("'{text}' never fires: no year has such a day")).with_hint(
                 "no month has a 32nd, and February no 30th; L is the last day of a month",
             ),
         );

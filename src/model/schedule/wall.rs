@@ -1,15 +1,15 @@
-//! From the clock on the wall to moments: what a cron rule means where a zone changes its clock.
+//! From wall clock times to moments: the slots of a cron rule when summer time begins or ends.
 //!
-//! The rule is that of Vixie cron. One with a wildcard (`*`, `*/n`) in its minute or hour follows the
-//! clock on the wall. Any other names fixed times of day, also by lists and ranges.
+//! jobq follows Vixie cron. A rule with a wildcard (`*`, `*/n`) in its minute or hour follows the wall clock.
+//! Any other names fixed times of day, also by lists and ranges.
 //!
-//! | | the time is left out | the time comes twice |
+//! | | the time is skipped | the time occurs twice |
 //! |---|---|---|
 //! | fixed times | at the first moment after the gap | the first time |
 //! | wildcard | not at all | both times |
 //!
 //! So `0 * * * *` fires every hour that passes, and `0 2,14 * * *` twice a day, whatever the clock does.
-//! Fixed times that one gap leaves out come together, as one slot.
+//! All fixed times in one gap fire together, as one slot.
 //!
 //! `croner` sees wall clock times only, as if they were UTC, where no clock is ever changed.
 

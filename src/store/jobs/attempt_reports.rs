@@ -1,5 +1,5 @@
-//! What a running attempt writes: progress, log entries, output, its result. All of it is fenced: an
-//! attempt that has lost its job changes nothing.
+//! Reports of a running attempt: progress, log entries, output, its result. All are fenced: an attempt that
+//! has lost its job changes nothing.
 
 use crate::model::event::{EventKind, LogEntry};
 use crate::model::job::{AttemptRef, Progress};
@@ -69,7 +69,7 @@ pub(crate) fn log(tx: &mut Tx<'_>, attempt: AttemptRef, entry: &LogEntry) -> Res
     tx.append(attempt.event(EventKind::Log).text(data))
 }
 
-/// A piece of a command's output; text where it is UTF-8, else the bytes.
+/// A piece of a command's output: as text if it is UTF-8, else as bytes.
 pub(crate) fn output(
     tx: &mut Tx<'_>,
     attempt: AttemptRef,

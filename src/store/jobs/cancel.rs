@@ -21,7 +21,7 @@ statements! {
         ON CONFLICT (job_id) DO UPDATE SET error = excluded.error";
 }
 
-/// Cancels a job because somebody asks for it.
+/// Cancels a job by hand.
 pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
     let head = job_row::get(tx.conn, id)?;
     if head.state.is_final() {
@@ -38,7 +38,7 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
     Ok(Cancelled::Now)
 }
 
-/// Cancels a live job because of a rule: at once, or by asking its running attempt to stop.
+/// Cancels a job that is not final by a rule: at once, or by asking its running attempt to stop.
 pub(crate) fn cancel_by_rule(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Result<()> {
     let Some(head) = job_row::find(tx.conn, job)? else {
         return Ok(());
@@ -53,8 +53,8 @@ pub(crate) fn cancel_by_rule(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Resul
     Ok(())
 }
 
-/// Asks a running attempt to stop. Why is what the job is cancelled for; where somebody asks by hand
-/// that is no error, and neither is what an earlier attempt has failed by.
+/// Asks a running attempt to stop. The reason of a rule becomes the job's error; a cancel by hand clears the
+/// error of an earlier attempt.
 pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId, reason: Option<&str>) -> Result<()> {
     tx.asked_to_stop = true;
     match reason {
@@ -68,7 +68,7 @@ pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId, reason: Option<&str>) 
     tx.append(NewEvent::job(EventKind::CancelRequested, job))
 }
 
-/// Cancels a live job that does not run.
+/// Cancels a job that is neither running nor final.
 pub(crate) fn cancel_now(
     tx: &mut Tx<'_>,
     (job, head): (JobId, &JobRow),

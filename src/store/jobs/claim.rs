@@ -1,4 +1,4 @@
-//! Claiming: which pending jobs go next, and taking them.
+//! Claiming: selects the next pending jobs and takes them.
 
 use std::time::Duration;
 
@@ -28,7 +28,7 @@ statements! {
     /// Read from the index alone, in its order.
     hot JOBS_CLAIMABLE = "SELECT id, priority FROM jobq_job WHERE state = 2 AND queue_id = ?1 AND kind_id = ?2
         ORDER BY priority DESC, id LIMIT ?3";
-    /// Looks at the rows as well: jobs that a lost runner had claimed ahead are few.
+    /// Reads the rows too: jobs that a lost runner had claimed ahead are few.
     hot JOBS_CLAIMABLE_AHEAD = "SELECT id, priority FROM jobq_job WHERE state = 2 AND queue_id = ?1 AND kind_id = ?2
         AND no_ahead = 0 ORDER BY priority DESC, id LIMIT ?3";
     /// What the worker needs, read before the row changes: RETURNING would cost an ephemeral table and
@@ -38,21 +38,21 @@ statements! {
         FROM jobq_job j LEFT JOIN jobq_payload p ON p.job_id = j.id WHERE j.id = ?1 AND j.state = 2";
     /// For a job whose flag says that a schedule has enqueued it.
     hot JOB_ORIGIN = "SELECT schedule, slot FROM jobq_job WHERE id = ?1 AND schedule IS NOT NULL";
-    /// Every claim raises the attempt: the fence for whatever its worker reports.
+    /// Every claim raises the attempt: the fence for all reports of its worker.
     hot JOB_CLAIM_IF_PENDING = "UPDATE jobq_job SET state = 3, attempt = attempt + 1, claim = ?2, runner_id = ?3,
             worker = NULL, started_at = ?4, updated_at = ?4
         WHERE id = ?1 AND state = 2";
 }
 
-/// Payloads that wait in the channel may take this much memory, and as much again in one claim.
+/// Maximum size of the payloads that wait in the channel, and of those in one claim.
 pub(crate) const PREFETCH_BYTES: usize = 16 * 1024 * 1024;
 
-/// For whom a job is claimed. A crash charges only what was claimed for a free worker.
+/// What a job is claimed for. A crash counts only for jobs claimed for a free worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClaimFor {
     FreeWorker,
     Prefetch,
-    /// To be failed at once, because nobody here has a handler: it never runs, and no limit holds.
+    /// To fail it at once, because this runner has no handler: it never runs, and no limit applies.
     NoWorker,
 }
 
@@ -65,7 +65,7 @@ impl ClaimFor {
     }
 }
 
-/// A kind that is wanted, and how many jobs of it.
+/// A kind to claim, and how many of its jobs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct KindCapacity {
     pub(crate) kind: i64,
@@ -73,7 +73,7 @@ pub(crate) struct KindCapacity {
 }
 
 impl KindCapacity {
-    /// As many as there are.
+    /// No limit.
     pub(crate) const fn any(kind: i64) -> KindCapacity {
         KindCapacity {
             kind,
@@ -82,7 +82,7 @@ impl KindCapacity {
     }
 }
 
-/// What a runner can take.
+/// The jobs that a runner can take.
 #[derive(Clone, Debug)]
 pub(crate) struct ClaimRequest<'a> {
     pub(crate) runner: i64,
@@ -92,7 +92,7 @@ pub(crate) struct ClaimRequest<'a> {
     pub(crate) kinds: &'a [KindCapacity],
     pub(crate) claim_for: ClaimFor,
     pub(crate) jobs: usize,
-    /// What is left alone.
+    /// Parts that are set aside.
     pub(crate) aside: &'a Parts,
 }
 
@@ -104,11 +104,11 @@ pub(crate) struct ClaimedJob {
     pub(crate) queue: i64,
     pub(crate) kind: i64,
     pub(crate) budget: Budget,
-    /// None where it cannot be read as text: the attempt fails alone.
+    /// None if it cannot be read as text: then only this attempt fails.
     pub(crate) payload: Option<String>,
     pub(crate) flags: JobFlags,
     pub(crate) parent: Option<JobId>,
-    /// Which part of a parent is due.
+    /// The phase of a parent that is due.
     pub(crate) stage: Stage,
     /// The schedule that enqueued it.
     pub(crate) origin: Option<Box<JobOrigin>>,
@@ -127,7 +127,7 @@ impl ClaimedJob {
     }
 }
 
-/// Whether there is any job that the request could claim now; writes nothing.
+/// Whether there is a job that the request could take now. Writes nothing.
 pub(crate) fn has_claimable(
     conn: &Connection,
     request: &ClaimRequest<'_>,
@@ -157,7 +157,7 @@ fn is_any_of(conn: &Connection, aside: &Parts, (queue, kind): (i64, i64)) -> Res
     Ok(false)
 }
 
-/// Whether there is has_claimable that the counters do not tell of: they are wrong then.
+/// Whether there is a claimable job that the counters do not count: then they are wrong.
 pub(crate) fn has_uncounted(
     conn: &Connection,
     request: &ClaimRequest<'_>,
@@ -175,8 +175,8 @@ pub(crate) fn has_uncounted(
         )?)
 }
 
-/// Takes as many jobs as the request says, or as there are and their queues' limits allow: by priority
-/// and age within a queue, by weight between queues.
+/// Takes up to the requested number of jobs, as far as their queues' limits allow: by priority and age
+/// within a queue, by weight between queues.
 pub(crate) fn claim(
     tx: &mut Tx<'_>,
     request: &ClaimRequest<'_>,
@@ -201,7 +201,7 @@ pub(crate) fn claim(
         for (contender, share) in contenders.into_iter().zip(split) {
             let jobs = claiming.take_from(tx, contender.queue, share)?;
             taken.push((contender, jobs));
-            // Who had fewer than its share has no more; the others share what that leaves.
+            // A queue with fewer jobs than its share has no more; the others share the rest.
             let room = contender.room - jobs;
             if jobs == share && room > 0 {
                 left.push(QueueShare { room, ..contender });
@@ -221,7 +221,7 @@ pub(crate) fn claim(
     Ok(claimed)
 }
 
-/// Takes this one job, whatever comes before it; none where it is not pending.
+/// Takes this job, whatever is before it; none if it is not pending.
 pub(crate) fn claim_this(
     tx: &mut Tx<'_>,
     request: &ClaimRequest<'_>,
@@ -244,7 +244,7 @@ pub(crate) fn claim_this(
 struct Claiming<'a, 'c> {
     request: &'a ClaimRequest<'a>,
     taking: Taking<'a, 'c>,
-    /// How many more of each kind it may take.
+    /// How many more jobs of each kind it may take.
     kinds: Vec<KindCapacity>,
     claimed: Vec<ClaimedJob>,
     /// Of payloads.
@@ -257,7 +257,7 @@ impl<'c> Claiming<'_, 'c> {
         heavy || self.claimed.len() >= self.request.jobs
     }
 
-    /// Takes the next jobs of a queue; how many there were.
+    /// Takes the next jobs of a queue; returns how many there were.
     fn take_from(&mut self, tx: &mut Tx<'c>, queue: i64, jobs: usize) -> Result<usize> {
         let mut taken = 0;
         let next = self.next_of(tx.conn, queue, jobs).of(Part::Queue(queue))?;
@@ -285,7 +285,7 @@ impl<'c> Claiming<'_, 'c> {
         Ok(taken)
     }
 
-    /// The next jobs of a queue over all kinds of the request: each kind's are in order already.
+    /// The next jobs of a queue over all kinds of the request; those of each kind are already in order.
     fn next_of(&self, conn: &Connection, queue: i64, jobs: usize) -> Result<Vec<(i64, i64)>> {
         if jobs == 0 {
             return Ok(Vec::new());
@@ -327,8 +327,7 @@ struct Candidate {
     kind: i64,
 }
 
-/// What is done for each job that is taken. It holds its statements: looking one up costs as much as
-/// a few columns.
+/// The statements for each taken job, prepared once: looking one up costs as much as a few columns.
 struct Taking<'a, 'c> {
     request: &'a ClaimRequest<'a>,
     read: CachedStatement<'c>,
@@ -403,7 +402,7 @@ fn origin(tx: &Tx<'_>, job: JobId, flags: JobFlags) -> Result<Option<Box<JobOrig
 
 /// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.
 pub(crate) fn budget(row: &Row<'_>, at: usize) -> Budget {
-    // What somebody else has written there may be has_claimable; one such row must block nobody.
+    // Another program may have written any value there; one such row must block no other job.
     let number = |column| row.get::<_, i64>(column).ok();
     let count = |column| {
         let count = number(column).unwrap_or(0).max(0);

@@ -1,4 +1,4 @@
-//! Which queues have something to claim, and how much of it their limits allow.
+//! The queues with jobs to claim, and how many their limits allow.
 
 use crate::error::{Kind, Of};
 use crate::model::part::Part;
@@ -14,8 +14,8 @@ use crate::store::sqlite::{Connection, OptionalExtension, Row};
 use crate::{Error, Result};
 
 statements! {
-    /// A partial index holds just the queues with pending jobs. How many of a queue's jobs run is
-    /// looked up only where that is limited.
+    /// A partial index holds just the queues with pending jobs. The running jobs of a queue are counted
+    /// only if its concurrency is limited.
     hot QUEUES_CLAIMABLE = "SELECT q.id, q.weight, q.concurrency, CASE WHEN q.concurrency IS NOT NULL
                 THEN (SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3) END,
             q.rate_jobs, q.rate_ms, q.rate_at
@@ -34,8 +34,8 @@ statements! {
         AND c.jobs > (SELECT count(*) FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1)";
 }
 
-/// For who waits: whether a queue has a place, so that it is time alone that passes. Where one has none,
-/// the counters, which say so, have to agree with the jobs.
+/// Whether a queue with pending jobs has free capacity, so that only its rate holds them back. For a
+/// queue without any, the counters must agree with the jobs.
 pub(crate) fn has_capacity(conn: &Connection, request: &ClaimRequest<'_>) -> Result<bool> {
     let limited = ClaimRequest {
         claim_for: ClaimFor::FreeWorker,
@@ -60,20 +60,20 @@ pub(crate) fn has_capacity(conn: &Connection, request: &ClaimRequest<'_>) -> Res
     Ok(has_capacity)
 }
 
-/// A queue with something pending, and its limits.
+/// A queue with pending jobs, and its limits.
 #[derive(Clone, Debug)]
 pub(super) struct Claimable {
     pub(super) id: i64,
     weight: u32,
-    /// So many more of its jobs may run at once, over all runners.
+    /// How many more of its jobs may run at once, over all runners.
     pub(super) places: usize,
     /// None: no rate.
     pub(super) ring: Option<Ring>,
 }
 
 impl Claimable {
-    /// `changes` are those of this transaction, which are not in the counters yet: what runs is
-    /// counted by the rows themselves, so no place can leak.
+    /// `changes` are those of this transaction, which are not in the counters yet. Running jobs are counted
+    /// by their rows, so no slot can leak.
     fn read(row: &Row<'_>, changes: &CountChanges) -> Result<Claimable> {
         let id = row.get(0)?;
         let weight: i64 = row.get(1)?;
@@ -125,8 +125,8 @@ impl Claimable {
     }
 }
 
-/// The queues with something pending. Those in which this transaction made jobs pending are looked
-/// at too: their counters are not written yet.
+/// The queues with pending jobs, including those in which this transaction made jobs pending: their
+/// counters are not written yet.
 pub(super) fn queues(
     conn: &Connection,
     request: &ClaimRequest<'_>,
@@ -168,7 +168,7 @@ pub(super) fn queues(
     });
     match request.claim_for {
         ClaimFor::FreeWorker => {}
-        // What waits in the channel starts later than it was claimed, and the rate is of starts.
+        // Jobs in the channel start later than they were claimed, and the rate counts starts.
         ClaimFor::Prefetch => found.retain(|queue| queue.ring.is_none()),
         ClaimFor::NoWorker => found.iter_mut().for_each(|queue| {
             queue.places = usize::MAX;
@@ -178,7 +178,7 @@ pub(super) fn queues(
     Ok(found)
 }
 
-/// The queues with something pending by the jobs themselves.
+/// The queues with pending jobs, by the jobs themselves.
 fn uncounted(conn: &Connection) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(QUEUE_PENDING_AFTER)?;
     let mut queues = Vec::new();

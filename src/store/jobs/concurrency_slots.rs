@@ -1,9 +1,9 @@
-//! Concurrency keys: who holds a place under a key, and who waits for one.
+//! Concurrency keys: the jobs that hold a slot under a key, and those that wait for one.
 //!
-//! A pending or running job with a key holds a place: it takes it before it becomes pending and gives
-//! it back when it becomes final, has to wait for another try, or waits for its children. Who finds
-//! none is blocked, and follows by priority and age. Places are rows, one for each job: there is no
-//! counter that a crash could leave wrong.
+//! A pending or running job with a key holds a slot. It takes the slot before it becomes pending, and gives
+//! it back when it becomes final, waits for a retry, or waits for its children. A job that finds no free
+//! slot is blocked, and follows by priority and age. Slots are rows, one for each job: there is no counter
+//! that a crash could leave wrong.
 
 use crate::Result;
 use crate::error::Of;
@@ -15,11 +15,11 @@ use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, params};
 
 statements! {
-    /// Keys without a row have one place.
+    /// Keys without a row have one slot.
     hot KEY_NUMBER = "SELECT places FROM jobq_key WHERE name = ?1";
     hot KEY_SET = "INSERT INTO jobq_key (name, places) VALUES (?1, ?2)
         ON CONFLICT (name) DO UPDATE SET places = excluded.places WHERE places <> excluded.places";
-    /// A range of the primary key, with as many entries as the key has places: see
+    /// A range of the primary key, with as many entries as the key has slots: see
     /// [`MAX_PLACES`](crate::store::jobs::validate::MAX_PLACES).
     hot PLACES_HELD = "SELECT count(*) FROM jobq_place WHERE key = ?1 AND held = 1";
     hot PLACE_NEXT = "SELECT job_id, urgency FROM jobq_place WHERE key = ?1 AND held = 0 ORDER BY urgency, job_id LIMIT 1";
@@ -30,13 +30,12 @@ statements! {
     hot PLACE_OF = "SELECT held FROM jobq_place WHERE job_id = ?1";
 }
 
-/// The order in a key's line: the most urgent first.
+/// The order of waiting jobs of a key: the highest priority first.
 pub(crate) const fn urgency(priority: i64) -> i64 {
     3 - priority
 }
 
-/// How many jobs of the key run at once from now on; those who have waited for a place that is there
-/// now get it.
+/// Sets how many jobs of the key run at once; new slots go to waiting jobs.
 pub(crate) fn set_number(tx: &mut Tx<'_>, key: &str, number: u32) -> Result<()> {
     let before = self::number(tx.conn, key)?;
     if before == i64::from(number) {
@@ -51,33 +50,33 @@ pub(crate) fn number(conn: &Connection, key: &str) -> Result<i64> {
     Ok(found.unwrap_or(1))
 }
 
-/// Whether a place is free. While somebody is in line none is: what frees a place, or makes more of them,
-/// gives it to the first in line in the same transaction. So nobody is passed over, and the places of a key
-/// with a line need not be counted.
+/// Whether a slot is free. While a job waits none is: whatever frees or adds a slot gives it to the first
+/// waiting job in the same transaction. So no job is passed over, and the slots of a key with waiting jobs
+/// need not be counted.
 pub(crate) fn is_free(tx: &Tx<'_>, key: &str) -> Result<bool> {
     Ok(next(tx, key)?.is_none() && free(tx, key)? > 0)
 }
 
-/// Who is first in line, and how urgent.
+/// The first waiting job, and its priority.
 fn next(tx: &Tx<'_>, key: &str) -> Result<Option<(i64, i64)>> {
     tx.optional(PLACE_NEXT, [key], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// How many places are free; none where more are held than there are.
+/// The number of free slots; 0 if more are held than the limit.
 fn free(tx: &Tx<'_>, key: &str) -> Result<i64> {
     let number = number(tx.conn, key)?;
     let held: i64 = tx.one(PLACES_HELD, [key], |row| row.get(0))?;
     Ok((number - held).max(0))
 }
 
-/// Notes a job that holds a place, or waits for one.
+/// Records a job that holds a slot or waits for one.
 pub(crate) fn add(tx: &Tx<'_>, key: &str, (held, urgency): (bool, i64), job: JobId) -> Result<()> {
     tx.run(PLACE_INSERT, params![key, held, urgency, job.0])?;
     Ok(())
 }
 
-/// Takes a place for a job that could be pending, where it has a key; whether it may be. Else it
-/// waits in line.
+/// Takes a slot for a job that could be pending, if it has a key; returns whether it may be pending.
+/// Otherwise it waits.
 pub(crate) fn take(tx: &Tx<'_>, job: JobId) -> Result<bool> {
     let Some((key, priority)) = key_of(tx.conn, job)? else {
         return Ok(true);
@@ -91,7 +90,7 @@ pub(crate) fn key_of(conn: &Connection, job: JobId) -> Result<Option<(String, i6
     conn.optional(JOB_KEY, [job.0], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
-/// A job gives back its place, or leaves the line; the next in line gets what is free.
+/// A job gives back its slot or stops waiting; the next waiting job gets a free slot.
 pub(crate) fn leave(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let left: Option<(String, bool)> =
         tx.optional(PLACE_DELETE, [job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -101,7 +100,7 @@ pub(crate) fn leave(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     }
 }
 
-/// After the priority of a job has changed: its place in the line does, too.
+/// Updates the position of a waiting job after its priority has changed.
 pub(crate) fn reorder(tx: &Tx<'_>, job: JobId) -> Result<()> {
     let held: Option<bool> = tx.optional(PLACE_OF, [job.0], |row| row.get(0))?;
     let (Some(held), Some((key, priority))) = (held, key_of(tx.conn, job)?) else {
@@ -111,7 +110,7 @@ pub(crate) fn reorder(tx: &Tx<'_>, job: JobId) -> Result<()> {
     add(tx, &key, (held, urgency(priority)), job)
 }
 
-/// A job that runs or may run has a place, whatever was kept of it.
+/// Restores the slot of a job that is running or pending.
 pub(crate) fn hold(tx: &Tx<'_>, job: JobId) -> Result<()> {
     let Some((key, priority)) = key_of(tx.conn, job)? else {
         return Ok(());
@@ -120,8 +119,8 @@ pub(crate) fn hold(tx: &Tx<'_>, job: JobId) -> Result<()> {
     add(tx, &key, (true, urgency(priority)), job)
 }
 
-/// Gives free places to those who wait, in order. Counted once, many may have become free, and only where
-/// somebody waits.
+/// Gives free slots to waiting jobs, in order. Slots are counted once, as many may be free, and only if a job
+/// waits.
 pub(crate) fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
     if next(tx, key)?.is_none() {
         return Ok(());
@@ -132,7 +131,7 @@ pub(crate) fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
         };
         let job = JobId(job);
         if tx.is_aside(Part::Job(job)) {
-            // Nobody is passed over.
+            // No job is passed over.
             return Ok(());
         }
         grant_to(tx, (key, urgency), job).of(Part::Job(job))?;
@@ -146,7 +145,7 @@ fn grant_to(tx: &mut Tx<'_>, (key, urgency): (&str, i64), job: JobId) -> Result<
     transition::granted(tx, job)
 }
 
-/// The jobs that hold a place, at most so many.
+/// The jobs that hold a slot, up to a limit.
 pub(crate) fn holders(conn: &Connection, key: &str, limit: usize) -> Result<Vec<JobId>> {
     conn.all(PLACE_HOLDERS, params![key, limit as i64], |row| {
         row.get(0).map(JobId)

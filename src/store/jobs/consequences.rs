@@ -1,8 +1,8 @@
-//! What follows when a job ends: its unique key and its concurrency slot become free, the jobs that need it
-//! are released or cancelled, its children end with it, its parent counts it.
+//! The consequences of a job's end: its unique key and its concurrency slot become free, dependent jobs are
+//! released or cancelled, its children end with it, its parent counts it.
 //!
-//! A job that ends is put on a list; the list is worked off in the same transaction, without recursion,
-//! however long the chain. So a change of state and all that follows from it is one commit.
+//! A job that ends is put on a list. The list is worked off in the same transaction, without recursion,
+//! however long the chain, so a change of state and all its consequences are one commit.
 
 use crate::Result;
 use crate::error::Of;
@@ -11,7 +11,7 @@ use crate::model::part::Part;
 use crate::store::jobs::{concurrency_slots, deadlines, dependencies, families, unique};
 use crate::store::sqlite::tx::{ChildAction, Ended, Tx};
 
-/// Works off what has ended, and what ends by that.
+/// Works off the jobs that have ended, and those that end because of them.
 pub(crate) fn follow(tx: &mut Tx<'_>) -> Result<()> {
     loop {
         while let Some(ended) = tx.pending.next_ended() {

@@ -1,4 +1,4 @@
-//! The state counters: how many jobs each queue has in each state.
+//! The state counters: the number of jobs by queue and state.
 
 use std::collections::BTreeMap;
 
@@ -28,8 +28,8 @@ pub(crate) fn by_state(conn: &Connection) -> Result<Counts> {
     Ok(counts)
 }
 
-/// The counters by queue and state code, as kept or as counted anew. Codes that no state has are kept,
-/// so that `doctor` can name them.
+/// The counters by queue and state code, as stored or as recounted. Unknown codes are included, so that
+/// `doctor` can name them.
 pub(crate) fn table(conn: &Connection, sql: &str) -> Result<BTreeMap<(i64, i64), i64>> {
     let mut statement = conn.prepare(sql)?;
     let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;

@@ -14,12 +14,12 @@ use crate::{Error, Result};
 statements! {
     hot DEADLINE_INSERT = "INSERT INTO jobq_deadline (at, job_id) VALUES (?1, ?2)";
     hot DEADLINE_DELETE = "DELETE FROM jobq_deadline WHERE job_id = ?1";
-    /// The bit goes: an attempt has begun, the deadline can no longer be missed.
+    /// Clears the bit: an attempt has begun, so the deadline can no longer be missed.
     hot JOB_DEADLINE_MET = "UPDATE jobq_job SET links = links & ~32 WHERE id = ?1 AND links & 32";
     hot DEADLINE_FORGET = "UPDATE jobq_job SET links = links & ~32, deadline = NULL WHERE id = ?1 AND deadline IS NOT NULL";
     hot DEADLINE_NEXT = "SELECT min(at) FROM jobq_deadline";
     hot DEADLINES_PAST = "SELECT job_id, at FROM jobq_deadline WHERE at <= ?1 ORDER BY at, job_id LIMIT ?2";
-    /// Rare, after a step of the clock: every deadline that can still be missed is looked at.
+    /// Rare, after a step of the clock: reads every deadline that can still be missed.
     cold JOBS_SHIFT_DEADLINES = "UPDATE jobq_job SET deadline = deadline + ?1
         WHERE id IN (SELECT job_id FROM jobq_deadline) AND links & 256";
     cold DEADLINES_SHIFT = "UPDATE jobq_deadline SET at = at + ?1
@@ -35,19 +35,19 @@ pub(crate) fn arm(tx: &Tx<'_>, job: JobId, at_ms: i64) -> Result<()> {
     Ok(())
 }
 
-/// The job has ended: nothing is left to miss.
+/// The job has ended: its deadline can no longer be missed.
 pub(crate) fn disarm(tx: &Tx<'_>, job: JobId) -> Result<()> {
     tx.run(DEADLINE_DELETE, [job.0])?;
     Ok(())
 }
 
-/// An attempt has begun: the job may take its further tries whenever they come.
+/// An attempt has begun: the deadline does not apply to retries.
 pub(crate) fn begun(tx: &Tx<'_>, job: JobId) -> Result<()> {
     tx.run(JOB_DEADLINE_MET, [job.0])?;
     disarm(tx, job)
 }
 
-/// Somebody puts the job back by hand: that is later than its deadline asked for.
+/// The job is retried by hand: its deadline no longer applies.
 pub(crate) fn forget(tx: &Tx<'_>, job: JobId) -> Result<()> {
     tx.run(DEADLINE_FORGET, [job.0])?;
     Ok(())
@@ -64,15 +64,14 @@ pub(crate) fn arm_again(tx: &Tx<'_>, job: JobId) -> Result<()> {
     }
 }
 
-/// The wall clock has stepped by so much: what is left until a deadline that was given as a duration
-/// stays.
+/// After a step of the wall clock: a deadline given as a duration keeps its remaining time.
 pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
     conn.run(JOBS_SHIFT_DEADLINES, [step_ms])?;
     conn.run(DEADLINES_SHIFT, [step_ms])?;
     Ok(())
 }
 
-/// The machine has been started again: a deadline that was given before stays where it is.
+/// After a restart of the machine: earlier deadlines stay where they are.
 pub(crate) fn fix(conn: &Connection) -> Result<()> {
     conn.run(DEADLINES_FIX, [])?;
     Ok(())
@@ -94,7 +93,7 @@ pub(crate) fn is_any_late(tx: &mut Tx<'_>) -> Result<bool> {
     Ok(is_late && (tx.aside.len() == 0 || !past(tx, 1).of(Part::Deadlines)?.is_empty()))
 }
 
-/// At most so many jobs whose deadlines have passed, with these.
+/// Jobs whose deadlines have passed, with the deadlines, up to a limit.
 fn past(tx: &Tx<'_>, limit: usize) -> Result<Vec<(JobId, i64)>> {
     let mut statement = tx.conn.prepare_cached(DEADLINES_PAST)?;
     let wanted = limit + tx.aside.len();
@@ -109,7 +108,7 @@ fn past(tx: &Tx<'_>, limit: usize) -> Result<Vec<(JobId, i64)>> {
     Ok(past)
 }
 
-/// While the deadlines are set aside a job tells its own: whether that is over.
+/// Whether the job's own deadline has passed, for when the deadlines are set aside.
 pub(crate) fn is_over_by_row(tx: &Tx<'_>, job: JobId) -> Result<bool> {
     let mut statement = tx.conn.prepare_cached(DEADLINE_OF)?;
     let mut rows = statement.query([job.0])?;
@@ -117,8 +116,8 @@ pub(crate) fn is_over_by_row(tx: &Tx<'_>, job: JobId) -> Result<bool> {
     Ok(deadline.flatten().is_some_and(|at_ms| at_ms <= tx.now_ms))
 }
 
-/// Cancels at most `limit` jobs whose deadlines have passed. One that is claimed at this moment is
-/// taken to have begun; it is looked at again should it come back unbegun.
+/// Cancels at most `limit` jobs whose deadlines have passed. A claimed job counts as begun; it is checked
+/// again if it comes back unbegun.
 pub(crate) fn cancel_late(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
     if !is_any_late(tx)? {
         return Ok(());
@@ -132,7 +131,7 @@ pub(crate) fn cancel_late(tx: &mut Tx<'_>, limit: usize) -> Result<()> {
 fn miss(tx: &mut Tx<'_>, job: JobId, at_ms: i64) -> Result<()> {
     let removed = tx.run(DEADLINE_DELETE, [job.0])?;
     if removed == 0 {
-        // It would be late for ever.
+        // It would stay late forever.
         let error = format!("the deadline of job {job} cannot be removed: its index is damaged");
         return Err(Error::new(Kind::Sqlite, error));
     }

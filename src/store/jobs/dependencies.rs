@@ -1,4 +1,4 @@
-//! What blocked jobs wait for: edges from a prerequisite to the job that needs it.
+//! Dependencies: edges from a prerequisite to the job that needs it.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 
@@ -20,7 +20,7 @@ use crate::store::sqlite::{Connection, params};
 use crate::{Error, Result};
 
 statements! {
-    /// Who has nothing unmet and no children waits for nobody.
+    /// A job without unmet prerequisites and without children waits for no job.
     hot PREREQUISITE = "SELECT state, parent_id, unmet > 0 OR links & 2 FROM jobq_job WHERE id = ?1";
     hot EDGE_INSERT = "INSERT INTO jobq_prerequisite (needs_id, job_id, rule, attempt, met) VALUES (?1, ?2, ?3, ?4, ?5)";
     /// A range of the primary key: the jobs that wait for one by some of the rules.
@@ -35,14 +35,14 @@ statements! {
         WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3 AND met = 1";
     hot JOB_SET_UNMET = "UPDATE jobq_job SET unmet = ?2 WHERE id = ?1";
     /// A range of the primary key: those that need a job to complete, were not released by it, and
-    /// are cancelled. Each with its reason: somebody may have called it off by hand.
+    /// are cancelled. Each with its reason: it may have been cancelled by hand.
     hot CANCELLED_THAT_NEED = "SELECT p.job_id, o.error FROM jobq_prerequisite p
         CROSS JOIN jobq_job j ON j.id = p.job_id
         CROSS JOIN jobq_outcome o ON o.job_id = p.job_id
         WHERE p.needs_id = ?1 AND p.rule = 0 AND p.met = 0 AND j.state = 7 AND o.error IS NOT NULL";
 }
 
-/// The first and the last of the rules that are meant, in the order of their codes.
+/// The first and the last rule of a range, in the order of their codes.
 type RuleRange = (PrerequisiteRule, PrerequisiteRule);
 
 const ANY_RULE: RuleRange = (PrerequisiteRule::Completed, PrerequisiteRule::OwnPart);
@@ -56,7 +56,7 @@ pub(crate) struct Edge {
     rule: PrerequisiteRule,
     attempt: Option<u32>,
     pub(crate) met: bool,
-    /// Why the job can never run: its prerequisite has ended otherwise.
+    /// Why the job can never run: its prerequisite has already ended otherwise.
     pub(crate) unsatisfiable: Option<String>,
 }
 
@@ -77,7 +77,7 @@ pub(crate) fn edges(
         edges.push(edge);
     }
     let Some(admitted) = admitted else {
-        // Nobody waits for a job that is not there yet: without a parent it closes no circle.
+        // No job waits for one that does not exist yet: without a parent it closes no circle.
         return Ok(edges);
     };
     if !outside.is_empty()
@@ -113,7 +113,7 @@ pub(crate) fn edges(
     Ok(edges)
 }
 
-/// A job that a new one is to wait for.
+/// A prerequisite of a new job.
 struct Needed {
     state: State,
     parent: Option<JobId>,
@@ -152,8 +152,7 @@ impl Needed {
         }
     }
 
-    /// Whether it may wait for the new job's parent. A sibling was let in without: it need not be
-    /// looked at again.
+    /// Whether it may wait for the new job's parent. A sibling does not: it was checked when it was added.
     fn may_wait_for(&self, id: JobId, admitted: &ValidatedParent) -> bool {
         id == admitted.parent || (self.waits && self.parent != Some(admitted.parent))
     }
@@ -168,21 +167,21 @@ fn unsatisfiable(needs: JobId, state: State) -> String {
     format!("{} {verb}", reason(needs))
 }
 
-/// How the reason begins for which a job is cancelled that waited for this one.
+/// The beginning of the reason with which a dependent job is cancelled.
 pub(crate) fn reason(needs: JobId) -> String {
     format!("job {needs}, which it waits for,")
 }
 
-/// What of a job cannot come before the new one.
+/// The part of a job that cannot come before the new one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum HeldUp {
-    /// Its end. Its own part may be done, and what waits for no more than that runs.
+    /// Its end. Its own part may be done, and jobs that wait only for that part run.
     End,
     /// Its beginning, and with it everything that waits for any part of it.
     Beginning,
 }
 
-/// A child that waits for its parent, or for somebody who waits for that parent, would wait for ever.
+/// A child that waits for its parent, or for a job that waits for that parent, would wait forever.
 fn cycle(job: JobId, parent: JobId) -> Error {
     let why = match job == parent {
         true => ", which is its parent: a cycle, neither would ever run",
@@ -192,8 +191,8 @@ fn cycle(job: JobId, parent: JobId) -> Error {
         .with_hint("leave out the prerequisite or the parent")
 }
 
-/// The first of `among` that cannot come before a part of a job, itself included. Looks upwards: who
-/// waits for its end, or for any part of it. A parent's other children wait for its own part only.
+/// The first of `among` that cannot come before a part of a job, itself included. Searches upwards: jobs
+/// that wait for its end or for any part of it. A parent's other children wait only for its own part.
 fn held_up_by(tx: &Tx<'_>, from: (JobId, HeldUp), among: &HashSet<JobId>) -> Result<Option<JobId>> {
     let mut seen = HashMap::from([from]);
     let mut waiting = VecDeque::from([from]);
@@ -271,7 +270,7 @@ pub(crate) fn own_part_done(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
     Ok(())
 }
 
-/// An attempt has ended without completing: what it spawned is called off.
+/// An attempt has ended without completing: the jobs it spawned are discarded.
 pub(crate) fn attempt_undone(tx: &mut Tx<'_>, spawner: JobId) -> Result<()> {
     for (job, _) in unmet_from(tx, spawner, FOR_AN_ATTEMPT)? {
         if !tx.is_aside(Part::Job(job)) {
@@ -281,8 +280,8 @@ pub(crate) fn attempt_undone(tx: &mut Tx<'_>, spawner: JobId) -> Result<()> {
     Ok(())
 }
 
-/// Cancels what an attempt spawned that did not complete: it was never a child, not even where
-/// something else has cancelled it before.
+/// Discards the jobs spawned by an attempt that did not complete: they were never children, even if
+/// something else has cancelled them before.
 fn discard(tx: &mut Tx<'_>, job: JobId, spawner: JobId) -> Result<()> {
     let Some(head) = job_row::find(tx.conn, job)? else {
         return Ok(());
@@ -306,7 +305,7 @@ fn discard(tx: &mut Tx<'_>, job: JobId, spawner: JobId) -> Result<()> {
     cancel::cancel_now(tx, (job, &orphan), Some(&reason))
 }
 
-/// Who waits for a job by these rules, by age.
+/// The jobs that wait for a job by these rules, oldest first.
 fn unmet_from(
     tx: &Tx<'_>,
     needs: JobId,
@@ -333,9 +332,8 @@ fn meet(tx: &mut Tx<'_>, (needs, rule): (JobId, PrerequisiteRule), job: JobId) -
     Ok(())
 }
 
-/// How many prerequisites a job has to wait for, as it is retried by hand: those that are live, put
-/// back themselves perhaps. What has ended no longer keeps it, and neither does an own part or an
-/// attempt that is over, or who would wait for the job itself by now.
+/// How many prerequisites a job that is retried by hand must wait for: those that are not final. Ended
+/// prerequisites, own parts and attempts do not count, nor do jobs that now wait for this one.
 pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
     let edges: Vec<(i64, i64, Option<u32>, bool)> = {
         tx.all(EDGES_OF, [job.0], |row| {
@@ -365,7 +363,7 @@ pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
     Ok(unmet)
 }
 
-/// Whether the end of one job waits for another, by what was added since that has ended.
+/// Whether the end of one job waits for another, by edges added since that one has ended.
 fn waits_for(
     tx: &Tx<'_>,
     needs: JobId,
@@ -398,8 +396,8 @@ fn can_be_met(
     })
 }
 
-/// The jobs that were cancelled because one of these ended otherwise than they needed, or because one
-/// of them did: the first `most` that are found.
+/// The jobs that were cancelled because one of these did not end as needed, directly or through other
+/// cancelled jobs: the first `most` found.
 pub(crate) fn cancelled_because_of(
     conn: &Connection,
     jobs: &[JobId],

@@ -1,4 +1,4 @@
-//! Putting jobs into the file.
+//! Enqueuing: adds jobs to the file.
 
 use crate::Result;
 use crate::clock::millis;
@@ -201,7 +201,7 @@ fn insert_with(
     let Some(reason) = unsatisfiable else {
         return Ok(enqueued);
     };
-    // Those whom it unsatisfiable are gone, and so is everybody it could have waited for.
+    // A prerequisite has already ended otherwise, so it can never run.
     cancel::cancel_by_rule(tx, id, &reason)?;
     Ok(Enqueued {
         state: State::Cancelled,
@@ -253,7 +253,7 @@ fn tie(
     Ok(())
 }
 
-/// The jobs that an attempt has spawned, to be added with its completion.
+/// The jobs that an attempt has spawned, added when it completes.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Spawned {
     pub(crate) jobs: Vec<ValidatedJob>,

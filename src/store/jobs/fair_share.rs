@@ -1,27 +1,27 @@
-//! How queues share a runner: in proportion to their weights, by stride.
+//! Fair sharing: queues share a runner in proportion to their weights, by stride scheduling.
 //!
-//! Each queue has a mark that moves on by `STRIDE / weight` for every job of it that is taken, and a
-//! place goes to the queue whose mark is the least. Marks are kept as a lead over the mark that went
-//! last, so they never grow without bound; a queue that had nothing to take has no lead, and can
-//! neither hog the runner afterwards nor is it owed anything.
+//! Each queue has a mark that advances by `STRIDE / weight` for every job taken from it, and the next slot
+//! goes to the queue with the least mark. Marks are stored as a lead over the last one taken, so they never
+//! grow without bound. A queue without jobs has no lead: afterwards it can neither hog the runner nor claim
+//! missed slots.
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap};
 
-/// What a queue of weight 1 moves on by. A multiple of every weight would be needed for exact shares;
-/// this many parts are near enough for weights up to a million.
+/// The step of a queue of weight 1. Exact shares would need a multiple of every weight; this is near enough
+/// for weights up to a million.
 const STRIDE: u64 = 1 << 40;
 
-/// How far each queue is ahead of the others. A queue that is not here is not ahead.
+/// How far each queue is ahead of the others; a queue without an entry is not ahead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct FairShares(HashMap<i64, u64>);
 
-/// A queue that has something to take.
+/// A queue with jobs to take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct QueueShare {
     pub(crate) queue: i64,
     pub(crate) weight: u32,
-    /// It may be given so many places, whatever its weight.
+    /// Maximum number of slots it may get, whatever its weight.
     pub(crate) room: usize,
 }
 
@@ -32,7 +32,7 @@ impl QueueShare {
 }
 
 impl FairShares {
-    /// How many of so many places each contender gets.
+    /// How many of the slots each contender gets.
     pub(crate) fn split(&self, places: usize, contenders: &[QueueShare]) -> Vec<usize> {
         let mut shares = vec![0; contenders.len()];
         if let [only] = contenders {
@@ -57,7 +57,7 @@ impl FairShares {
         shares
     }
 
-    /// So many jobs of each were taken, as [`FairShares::split`] had said or fewer.
+    /// Records how many jobs of each were taken: as [`FairShares::split`] said, or fewer.
     pub(crate) fn charge(&mut self, taken: &[(QueueShare, usize)]) {
         let mut last = 0;
         for (contender, jobs) in taken.iter().filter(|(_, jobs)| *jobs > 0) {
@@ -72,7 +72,7 @@ impl FairShares {
         });
     }
 
-    /// Everything that could be taken was: nobody waits, so nobody is ahead of anybody.
+    /// Resets all leads: every job that could be taken was, so no queue waits.
     pub(crate) fn rest(&mut self) {
         self.0.clear();
     }
@@ -96,7 +96,7 @@ mod tests {
         }
     }
 
-    /// Gives away so many places; how many each got.
+    /// Distributes the slots; returns how many each got.
     fn serve(shares: &mut FairShares, places: usize, contenders: &[QueueShare]) -> Vec<usize> {
         let got = shares.split(places, contenders);
         let taken: Vec<_> = contenders.iter().copied().zip(got.clone()).collect();

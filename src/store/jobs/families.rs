@@ -1,8 +1,8 @@
-//! Parents and children: who may join, and what becomes of a parent as its children end.
+//! Parents and children: adding children, and what happens to a parent as its children end.
 //!
-//! A parent's own part comes first; until it is done its children are blocked. Then the parent is
-//! waiting, without a worker, and each child that ends is counted. What children of one parent end in
-//! one transaction is one update of its row, and the parent's fate is decided once.
+//! A parent's own part comes first; until it is done its children are blocked. Then the parent is waiting,
+//! without a worker, and each child that ends is counted. All children of a parent that end in one
+//! transaction are one update of its row, and the parent's outcome is decided once.
 
 use crate::error::Of;
 use crate::model::family::{
@@ -46,12 +46,12 @@ statements! {
         WHERE f.parent_id = ?1 AND j.state IN (2, 4) AND f.stage > 0";
 }
 
-/// How a child was let into a family.
+/// How a child was added to a family.
 pub(crate) struct ValidatedParent {
     pub(crate) parent: JobId,
     founds: bool,
     grandparent: Option<JobId>,
-    /// What it has to wait for first: the parent's own part.
+    /// The rule it waits by first: the parent's own part.
     pub(crate) held_by: Option<WaitsFor>,
     pub(crate) spawned_by: Option<AttemptRef>,
 }
@@ -62,7 +62,7 @@ pub(crate) struct WaitsFor {
     pub(crate) attempt: Option<u32>,
 }
 
-/// Lets a new child in, where its parent lives and can still take one.
+/// Validates the parent of a new child: it must not be final, and must still take children.
 pub(crate) fn validate_parent(tx: &Tx<'_>, parent: Parent) -> Result<ValidatedParent> {
     let id = parent.job;
     let head = job_row::find(tx.conn, id)?.ok_or_else(|| {
@@ -100,7 +100,7 @@ pub(crate) fn validate_parent(tx: &Tx<'_>, parent: Parent) -> Result<ValidatedPa
     })
 }
 
-/// Whether the parent that a spawned job names, where it names one, is still live.
+/// Whether the parent of a spawned job, if it has one, is not final.
 pub(crate) fn takes_children_of(tx: &Tx<'_>, job: &ValidatedJob) -> Result<bool> {
     let Some(parent) = job.rules.as_ref().and_then(|rules| rules.parent) else {
         return Ok(true);
@@ -123,8 +123,8 @@ pub(crate) fn add_child(tx: &mut Tx<'_>, admitted: &ValidatedParent) -> Result<(
     Ok(())
 }
 
-/// Whether a job whose own attempt has completed is not done with that: it has children, or may get
-/// some. Once it has finalized it is, unless a child was put back meanwhile that is live or has failed.
+/// Whether a job whose own attempt has completed must still wait: it has children, or may get some. After
+/// its finalize phase it is done, unless a retried child is not final or has failed.
 pub(crate) fn goes_on(tx: &Tx<'_>, job: JobId, flags: JobFlags) -> Result<bool> {
     if !flags.has(JobFlags::FAMILY) {
         return Ok(false);
@@ -154,7 +154,7 @@ pub(crate) fn create(
     job_row::set_flags(tx.conn, job, JobFlags::FAMILY)
 }
 
-/// Gives a job that has not begun the rules of another for its children, and takes away its own.
+/// Replaces the child rules of a job that has not begun by those of another.
 pub(crate) fn set_rules(
     tx: &Tx<'_>,
     (job, head): (JobId, &JobRow),
@@ -181,8 +181,8 @@ pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, stage: Stage) -> Result<()> {
     Ok(())
 }
 
-/// Whether a final parent that is put back has nothing of its own to do again. One that completed
-/// begins from the start, but for a group.
+/// Whether a final parent that is retried need not repeat its own part. A parent that completed begins from
+/// the start, except a group.
 pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<bool> {
     if state == State::Completed && !is_group(tx, job)? {
         set_stage(tx, job, Stage::Run)?;
@@ -192,7 +192,7 @@ pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<
     Ok(family.is_some_and(|family| family.stage != Stage::Run))
 }
 
-/// Which part of the job is due.
+/// The phase of the job that is due.
 pub(crate) fn stage(conn: &Connection, job: JobId, flags: JobFlags) -> Result<Stage> {
     if !flags.has(JobFlags::FAMILY) {
         return Ok(Stage::Run);
@@ -216,7 +216,7 @@ pub(crate) fn get(conn: &Connection, job: JobId) -> Result<Option<Family>> {
     })
 }
 
-/// Counts what has changed, and decides the parent's fate where it waits.
+/// Counts the changes of children, and decides the parent's outcome if it waits.
 pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Result<()> {
     tx.run(
         FAMILY_COUNT,
@@ -236,7 +236,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
         return Ok(());
     };
     if family.stage == Stage::Finalize || (family.children.total == 0 && is_group(tx, parent)?) {
-        // It is in line to finalize; or it is a group that waits for its first child.
+        // It waits to finalize, or it is a group that waits for its first child.
         return Ok(());
     }
     let ended = Ended {
@@ -316,8 +316,8 @@ pub(crate) fn child_being_stopped(conn: &Connection, parent: JobId) -> Result<Op
     conn.optional(CHILD_BEING_STOPPED, [parent.0], |row| row.get(0).map(JobId))
 }
 
-/// The parent is put back with its children that did not complete, so many: what it has counted
-/// besides was removed. Whether any was.
+/// Adjusts the counts of a parent that is retried with this many uncompleted children: other counted ones
+/// were removed. Returns whether any was.
 pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> Result<bool> {
     let Some(family) = get(tx.conn, parent)? else {
         return Ok(false);
@@ -333,7 +333,7 @@ pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> R
     Ok(removed > 0)
 }
 
-/// Ends the live children of a parent that has ended.
+/// Cancels the children of a parent that has ended.
 pub(crate) fn cancel_children(tx: &mut Tx<'_>, parent: JobId, state: State) -> Result<()> {
     let verb = if state == State::Failed {
         "failed"
@@ -349,7 +349,7 @@ pub(crate) fn cancel_children(tx: &mut Tx<'_>, parent: JobId, state: State) -> R
     Ok(())
 }
 
-/// A child that is called off has never been one.
+/// Removes a discarded child: it has never been one.
 pub(crate) fn remove_child(
     tx: &mut Tx<'_>,
     (parent, child): (JobId, JobId),
@@ -363,7 +363,7 @@ pub(crate) fn remove_child(
     Ok(())
 }
 
-/// A final child no longer counts as ended: it is retried by hand, or leaves.
+/// A final child no longer counts as ended: it is retried by hand, or removed.
 pub(crate) fn child_is_back(
     tx: &mut Tx<'_>,
     (parent, child): (JobId, JobId),
@@ -379,10 +379,10 @@ pub(crate) fn child_is_back(
     Ok(())
 }
 
-/// Families deeper than this are counted, not looked into.
+/// Maximum depth to which the progress of children is computed; deeper ones are only counted.
 const PROGRESS_DEPTH: usize = 8;
 
-/// The mean of the children's progress in percent: what is final counts as whole.
+/// The mean progress of the children in percent; final ones count as 100.
 pub(crate) fn progress(conn: &Connection, parent: JobId, children: Children) -> Result<f64> {
     progress_to(conn, (parent, children), PROGRESS_DEPTH)
 }

@@ -1,4 +1,4 @@
-//! Ending an attempt: what becomes of the job, fenced by (job, running, attempt).
+//! Finishing an attempt: what happens to the job, fenced by (job, running, attempt).
 
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ statements! {
     hot JOB_WAIT_IF_HELD = "UPDATE jobq_job SET state = 4, updated_at = ?3, worker = coalesce(?4, worker)
         WHERE id = ?1 AND state = 3 AND attempt = ?2";
     hot JOB_CANCEL_TAKE = "UPDATE jobq_job SET cancel = NULL WHERE id = ?1 AND cancel = 1";
-    /// Not where somebody has asked to cancel: that request must not be lost in a retry.
+    /// Not if a cancel was requested: the request must not be lost in a retry.
     hot JOB_SCHEDULE_IF_HELD = "UPDATE jobq_job SET state = 0, wait_reason = ?3, run_at = ?4, wait_fixed = ?5,
             retries = retries + ?6, updated_at = ?7, worker = coalesce(?8, worker)
         WHERE id = ?1 AND state = 3 AND attempt = ?2 AND cancel IS NULL";
@@ -37,13 +37,13 @@ statements! {
     hot JOB_RETURN_IF_HELD = "UPDATE jobq_job SET state = 2, crashes = crashes + ?3, no_ahead = max(no_ahead, ?4),
             updated_at = ?5
         WHERE id = ?1 AND state = 3 AND attempt = ?2 AND cancel IS NULL";
-    /// What `jobq result` stored during the attempt stays.
+    /// Keeps the result that `jobq result` stored during the attempt.
     hot OUTCOME_SET_RESULT = "INSERT INTO jobq_outcome (job_id, result) VALUES (?1, ?2)
         ON CONFLICT (job_id) DO UPDATE SET result = coalesce(result, excluded.result), error = NULL";
     cold JOB_ATTEMPT = "SELECT attempt FROM jobq_job WHERE id = ?1";
 }
 
-/// The attempt that is to be ended.
+/// The attempt to finish.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ClaimToken {
     pub(crate) job: JobId,
@@ -55,7 +55,7 @@ pub(crate) struct ClaimToken {
     pub(crate) parent: Option<JobId>,
 }
 
-/// What is known of the attempt besides its verdict.
+/// Measurements of the attempt.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct AttemptMeasures {
     pub(crate) worker: Option<u32>,
@@ -65,15 +65,15 @@ pub(crate) struct AttemptMeasures {
     pub(crate) max_rss_bytes: Option<u64>,
 }
 
-/// Whether a job that comes back may be claimed ahead again.
+/// Whether a returned job may be claimed ahead again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PrefetchAgain {
     Yes,
     Never,
 }
 
-/// Ends an attempt; the state that its job went to. Where the attempt no longer holds the job, an
-/// event says so and nothing else happens.
+/// Finishes an attempt; returns the new state of its job. If the attempt no longer holds the job, an event
+/// records that and nothing else happens.
 pub(crate) fn finish(
     tx: &mut Tx<'_>,
     held: &ClaimToken,
@@ -83,7 +83,7 @@ pub(crate) fn finish(
     finish_with(tx, held, (verdict, &Spawned::default()), measured)
 }
 
-/// The same for an attempt that has spawned jobs: they are added if it has completed.
+/// The same for an attempt that has spawned jobs: they are added if it completes.
 pub(crate) fn finish_with(
     tx: &mut Tx<'_>,
     held: &ClaimToken,
@@ -95,7 +95,7 @@ pub(crate) fn finish_with(
     let Some((to, flags)) = change(tx, held, measured, (verdict, due.as_ref(), spawned))? else {
         return not_held(tx, held, measured);
     };
-    // A request to cancel wins over another try.
+    // A request to cancel wins over a retry.
     let is_cancelled = to == State::Cancelled;
     let kind = match to {
         State::Cancelled => EventKind::Cancelled,
@@ -127,13 +127,13 @@ pub(crate) fn finish_with(
     Ok(Some(to))
 }
 
-/// For what is written before the job's row, which names the attempt itself, has changed.
+/// Checks the claim before the job's row changes; the row's own update checks it too.
 fn is_held(tx: &Tx<'_>, held: &ClaimToken) -> Result<bool> {
     let head = job_row::find(tx.conn, held.job)?;
     Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
 }
 
-/// Changes the job's row; none where it is not held. Else where it went, and the bits it had.
+/// Changes the job's row; returns its new state and its flags, or none if the attempt does not hold it.
 fn change(
     tx: &mut Tx<'_>,
     held: &ClaimToken,
@@ -157,13 +157,13 @@ fn change(
         (Verdict::Cancel | Verdict::Retry { .. } | Verdict::Snooze(_), _) => None,
     };
     match state {
-        // While the attempt ran others may have begun to wait for it.
+        // While the attempt ran, other jobs may have begun to wait for it.
         Some(state) => Ok(Some((state, job_row::get(tx.conn, held.job)?.flags))),
         None => finish_row(tx, held, measured, State::Cancelled),
     }
 }
 
-/// The job is under rules and has ended: what follows is done before the transaction is.
+/// Queues the consequences of the end of a job with rules; they are worked off before the COMMIT.
 fn has_ended(tx: &mut Tx<'_>, held: &ClaimToken, to: State) {
     tx.pending.ended(Ended {
         job: held.job,
@@ -192,8 +192,8 @@ fn tried(tx: &mut Tx<'_>, held: &ClaimToken, to: State) -> Result<()> {
     Ok(())
 }
 
-/// A parent's own part is done: its children may run. Where somebody has asked to cancel it meanwhile
-/// that comes afterwards: what it has done is done, and a retry does it no second time.
+/// A parent's own part is done: its children may run. A cancel request takes effect afterwards, so a retry
+/// does not repeat the part.
 fn own_part_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Result<State> {
     families::set_stage(tx, held.job, Stage::Children)?;
     if held.flags.has(JobFlags::DEADLINE) {
@@ -216,7 +216,7 @@ fn own_part_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Resul
     Ok(State::Cancelled)
 }
 
-/// When the next attempt is due, where one has to wait.
+/// When the next attempt is due, if it must wait.
 fn due_of(verdict: &Verdict, now_ms: i64) -> Option<Due> {
     match verdict {
         Verdict::Retry { after, .. } => Some(due_at(When::In(*after), now_ms)),
@@ -247,7 +247,7 @@ fn error_of(verdict: &Verdict) -> Option<&str> {
     }
 }
 
-/// What an attempt that did not complete had stored as its result is nobody's.
+/// Discards the result of an attempt that did not complete.
 fn clear_result(tx: &Tx<'_>, held: &ClaimToken, to: State, error: Option<&str>) -> Result<()> {
     if let Some(error) = error {
         tx.run(OUTCOME_SET_ERROR, params![held.job.0, error])?;
@@ -257,7 +257,7 @@ fn clear_result(tx: &Tx<'_>, held: &ClaimToken, to: State, error: Option<&str>) 
     Ok(())
 }
 
-/// The attempt as it is, unless a test has taken the fence away.
+/// The attempt to compare with, unless a test has disabled the fence.
 fn unfenced(tx: &Tx<'_>, held: ClaimToken) -> Result<ClaimToken> {
     if !fault::is_on(Fault::NoFence) {
         return Ok(held);
@@ -268,7 +268,7 @@ fn unfenced(tx: &Tx<'_>, held: ClaimToken) -> Result<ClaimToken> {
     Ok(ClaimToken { attempt, ..held })
 }
 
-/// Gives back what was claimed ahead and never begun: free of charge.
+/// Returns a job that was claimed ahead and never begun; it costs no retry.
 pub(crate) fn return_unbegun(
     tx: &mut Tx<'_>,
     held: &ClaimToken,
@@ -300,7 +300,7 @@ pub(crate) fn return_unbegun(
     if flags.has(JobFlags::DEADLINE) {
         deadlines::arm_again(tx, held.job)?;
     }
-    // Of what a lost runner had claimed ahead nobody knows whether it had just begun.
+    // A job that a lost runner had claimed ahead may have just begun.
     tx.run(OUTCOME_FORGET, [held.job.0])?;
     if flags.has(JobFlags::NEEDED) {
         dependencies::attempt_undone(tx, held.job)?;
@@ -315,19 +315,19 @@ fn complete(
     result: Option<&str>,
 ) -> Result<Option<(State, JobFlags)>> {
     let ended = finish_row(tx, held, measured, State::Completed)?;
-    // A first attempt without a result has left nothing to clear either.
+    // A first attempt without a result has nothing to clear.
     let is_done = matches!(ended, Some((State::Completed | State::Waiting, _)));
     if is_done && (result.is_some() || held.attempt > 1) {
         tx.run(OUTCOME_SET_RESULT, params![held.job.0, result])?;
     } else if is_done && held.parent.is_some() {
-        // A rule has asked it to stop, perhaps.
+        // A rule may have asked it to stop.
         transition::forget_error(tx, held.job)?;
     }
     Ok(ended)
 }
 
-/// Ends the job. What the claim knew of its rules is checked by the same statement, which costs a job
-/// without any nothing; others may have begun to wait for it, or become its children, since.
+/// Ends the job. The same statement checks the flags that the claim read, at no cost for a job without
+/// rules: since then other jobs may have begun to wait for it, or become its children.
 fn finish_row(
     tx: &Tx<'_>,
     held: &ClaimToken,
@@ -378,7 +378,7 @@ fn wait(tx: &Tx<'_>, held: &ClaimToken, measured: &AttemptMeasures) -> Result<bo
     Ok(tx.run(JOB_WAIT_IF_HELD, waits)? == 1)
 }
 
-/// Whether it was held and nobody has asked to cancel it.
+/// Whether it was held and no cancel was requested.
 fn schedule(
     tx: &Tx<'_>,
     held: &ClaimToken,
@@ -401,7 +401,7 @@ fn schedule(
     Ok((changed == 1).then_some(State::Scheduled))
 }
 
-/// Whether it was held and nobody has asked to cancel it.
+/// Whether it was held and no cancel was requested.
 fn give_back(
     tx: &Tx<'_>,
     held: &ClaimToken,
@@ -429,7 +429,7 @@ fn snoozed_until(snooze: Snooze, now_ms: i64) -> Due {
     due_at(when, now_ms)
 }
 
-/// What is due already is due now: it goes through `scheduled` all the same.
+/// A moment that has passed becomes now: the job goes through `scheduled` all the same.
 fn due_at(when: When, now_ms: i64) -> Due {
     Due::of(when, now_ms).unwrap_or(Due {
         run_at_ms: now_ms,

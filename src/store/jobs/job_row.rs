@@ -1,4 +1,4 @@
-//! What a change of state needs to know of a job's row.
+//! The columns of a job's row that a change of state needs.
 
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
@@ -23,7 +23,7 @@ pub(crate) struct JobRow {
     pub(crate) attempt: u32,
 }
 
-/// None where there is no such job.
+/// None if the job does not exist.
 pub(crate) fn find(conn: &Connection, id: JobId) -> Result<Option<JobRow>> {
     let found = conn.optional(JOB_HEAD, [id.0], |row| {
         let parent: Option<i64> = row.get(3)?;
@@ -61,7 +61,7 @@ pub(crate) fn state(conn: &Connection, id: JobId) -> Result<Option<State>> {
     Ok(code.and_then(State::from_code))
 }
 
-/// Sets bits of a job's row that it has not.
+/// Sets missing bits of a job's row.
 pub(crate) fn set_flags(conn: &Connection, job: JobId, flags: JobFlags) -> Result<()> {
     conn.run(JOB_LINK_IF_NOT, params![job.0, flags])?;
     Ok(())

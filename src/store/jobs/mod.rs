@@ -1,4 +1,4 @@
-//! What is done to jobs, one operation or rule a file, each with its SQL.
+//! Operations on jobs: one operation or rule a file, each with its SQL.
 
 pub(crate) mod attempt_reports;
 pub(crate) mod cancel;

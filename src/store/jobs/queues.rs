@@ -33,7 +33,7 @@ statements! {
         FROM jobq_queue q LEFT JOIN jobq_count c ON c.queue_id = q.id ORDER BY q.name";
 }
 
-/// Whether anything changed.
+/// Returns whether anything changed.
 pub(crate) fn pause(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
     let changed = match which {
         QueueSelector::All => tx.run(ALL_PAUSE_IF_RESUMED, [tx.now_ms])?,
@@ -46,7 +46,7 @@ pub(crate) fn pause(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
     record(tx, EventKind::QueuePaused, which, changed)
 }
 
-/// Whether anything changed. A queue that was paused by name stays so when all are resumed.
+/// Returns whether anything changed. A queue that was paused by name stays paused when all are resumed.
 pub(crate) fn resume(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
     let changed = match which {
         QueueSelector::All => tx.run(ALL_RESUME, [])?,
@@ -60,7 +60,7 @@ pub(crate) fn resume(tx: &mut Tx<'_>, which: &QueueSelector) -> Result<bool> {
     record(tx, EventKind::QueueResumed, which, changed)
 }
 
-/// Whether anything changed. A queue that is not there yet is made.
+/// Creates a missing queue. Returns whether anything changed.
 pub(crate) fn set_limits(tx: &mut Tx<'_>, name: &str, change: &QueueLimitsUpdate) -> Result<bool> {
     let queue = tx.names.queue_id(tx.conn, name)?;
     let before = limits(tx.conn, queue)?;
@@ -90,7 +90,7 @@ pub(crate) fn set_limits(tx: &mut Tx<'_>, name: &str, change: &QueueLimitsUpdate
             after.weight
         ],
     )?;
-    // What was looked up of it does not hold any more.
+    // Cached limits of the queue are no longer valid.
     tx.flush_counts()?;
     let data = serde_json::json!({
         "queue": name,
@@ -160,7 +160,7 @@ pub(crate) fn list(conn: &Connection) -> Result<Vec<QueueRecord>> {
 
 /// Reads `concurrency, rate_jobs, rate_ms, max_size, weight` from column `at` on.
 fn read_limits(row: &Row<'_>, at: usize) -> RowResult<QueueLimits> {
-    // What somebody else has written there may be out of range; one such row must hide no other.
+    // Another program may have written a value out of range; one such row must hide no other.
     let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
     let rate: Option<(i64, i64)> = row.get::<_, Option<_>>(at + 1)?.zip(row.get(at + 2)?);
     Ok(QueueLimits {

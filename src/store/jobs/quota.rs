@@ -1,4 +1,4 @@
-//! Whether there is room for a new job: in its queue, and in the file.
+//! Quotas: whether a queue and the file can take a new job.
 
 use crate::error::Kind;
 use crate::model::limits::EnqueueLimits;
@@ -10,16 +10,16 @@ use crate::store::sqlite::{Connection, params};
 use crate::{Error, Result};
 
 statements! {
-    /// The live jobs are counted, a row per state, only where there is a limit.
+    /// The jobs that are not final, a row per state, counted only if there is a limit.
     hot QUEUE_ROOM = "SELECT q.max_size, CASE WHEN coalesce(q.max_size, ?2) IS NOT NULL
             THEN (SELECT coalesce(sum(c.jobs), 0) FROM jobq_count c WHERE c.queue_id = q.id AND c.state < 5) END
         FROM jobq_queue q WHERE q.id = ?1";
 }
 
-/// So many inserts of one transaction lie between two looks at the file's size.
+/// Number of inserts of one transaction between two checks of the file's size.
 const LOOK_EVERY: u32 = 1000;
 
-/// How large a queue and the file may become, as the one who enqueues was told.
+/// The size limits of queues and the file that apply to the caller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct QuotaLimits {
     /// For queues without a limit of their own.
@@ -36,8 +36,7 @@ impl QuotaLimits {
     }
 }
 
-/// Before a job is put into `queue`. Where the queue or the file is full nothing else is refused:
-/// what is there goes on.
+/// Checks the quotas before a job is added to `queue`. A full queue or file refuses only new jobs.
 pub(crate) fn check(tx: &mut Tx<'_>, queue: i64, bounds: Option<&QuotaLimits>) -> Result<()> {
     let Some(bounds) = bounds else { return Ok(()) };
     check_queue(tx, queue, bounds)?;
@@ -59,7 +58,7 @@ fn check_queue(tx: &mut Tx<'_>, queue: i64, bounds: &QuotaLimits) -> Result<()> 
         return Ok(());
     };
     let Some(counted) = known.live else {
-        // Somebody else's job of this transaction was held to no limit here.
+        // Another job of this transaction was added without these limits.
         tx.quota.queues.remove(&queue);
         return check_queue(tx, queue, bounds);
     };
@@ -119,7 +118,7 @@ fn check_file(tx: &mut Tx<'_>, budget: u64) -> Result<()> {
     .with_remedy(Remedy::Prune))
 }
 
-/// What is in use of the database file: pages that are free are not.
+/// The used size of the database file, without free pages.
 pub(crate) fn file_bytes(conn: &Connection) -> Result<u64> {
     let pragma = |name| conn.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let pages = pragma("page_count")? - pragma("freelist_count")?;

@@ -1,7 +1,7 @@
-//! Rates: at most so many jobs of a queue start in any span of so long.
+//! Rate limits: at most N jobs of a queue start in any span of a given length.
 //!
-//! A queue with a rate of N jobs keeps a ring of its last N starts. The next start takes the place of
-//! the oldest, and is allowed when that one is at least the span ago: so no span holds more than N.
+//! A queue with a rate of N jobs keeps a ring of its last N starts. The next start replaces the oldest, and
+//! is allowed when that one is at least the span ago: so no span holds more than N.
 
 use crate::Result;
 use crate::store::sqlite::statement::{Statements, moment, statements};
@@ -13,19 +13,17 @@ statements! {
     hot RATE_SLOT_SET = "INSERT INTO jobq_rate (queue_id, slot, started_at) VALUES (?1, ?2, ?3)
         ON CONFLICT (queue_id, slot) DO UPDATE SET started_at = excluded.started_at";
     hot QUEUE_RATE_MOVE_ON = "UPDATE jobq_queue SET rate_at = rate_at + ?2 WHERE id = ?1";
-    /// The queues with pending jobs and a rate, each with the start that the next one has to keep its
-    /// distance from: one row of the ring for each of them.
+    /// The queues with pending jobs and a rate, each with its oldest start: one row of the ring each.
     hot RATES_WAITED_FOR = "SELECT r.started_at, q.rate_ms FROM jobq_count c JOIN jobq_queue q ON q.id = c.queue_id
         JOIN jobq_rate r ON r.queue_id = q.id AND r.slot = q.rate_at % q.rate_jobs
         WHERE c.state = 2 AND c.jobs > 0 AND q.rate_jobs IS NOT NULL AND q.rate_ms IS NOT NULL AND q.paused_at IS NULL";
     hot RATE_FORGET = "DELETE FROM jobq_rate WHERE queue_id = ?1";
-    /// Rare, when the clock stands differently: as many rows as the rates of all queues allow starts. One
-    /// that lies in the future, by a clock that was ahead of this one, would keep its queue from starting
-    /// until then.
+    /// Rare, after a step of the clock: as many rows as the rates of all queues allow starts. A start in the
+    /// future, by a clock that was ahead, would hold back its queue until then.
     cold RATES_FOLLOW = "UPDATE jobq_rate SET started_at = min(started_at + ?1, ?2)";
 }
 
-/// A queue's rate, and where its ring stands.
+/// A queue's rate, and the position of its ring.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ring {
     pub(crate) queue: i64,
@@ -40,7 +38,7 @@ impl Ring {
         self.at.wrapping_add(ahead) % self.jobs.max(1)
     }
 
-    /// How many may start now; the ring is read no further than `at_most`.
+    /// How many may start now; reads at most `at_most` entries of the ring.
     pub(crate) fn room(&self, conn: &Connection, now_ms: i64, at_most: usize) -> Result<usize> {
         let at_most = at_most.min(usize::try_from(self.jobs).unwrap_or(usize::MAX));
         let mut statement = conn.prepare_cached(RATE_SLOT)?;
@@ -57,7 +55,7 @@ impl Ring {
         Ok(at_most)
     }
 
-    /// Notes that so many start now.
+    /// Records starts at this moment.
     pub(crate) fn note(&self, tx: &Tx<'_>, starts: usize) -> Result<()> {
         if starts == 0 {
             return Ok(());
@@ -70,7 +68,7 @@ impl Ring {
         Ok(())
     }
 
-    /// When the next one may start, where that is not now.
+    /// When the next one may start, unless it may start now.
     pub(crate) fn next_start(&self, conn: &Connection, now_ms: i64) -> Result<Option<i64>> {
         let started_at: Option<i64> =
             conn.optional(RATE_SLOT, params![self.queue, self.slot(0)], |row| {
@@ -81,14 +79,13 @@ impl Ring {
     }
 }
 
-/// A start in the future, after which the clock was put back, counts as one of now until somebody
-/// follows the clock.
+/// A start in the future, before a step back of the clock, counts as one of now until the step is followed.
 fn next_after(started_at: i64, span_ms: i64, now_ms: i64) -> i64 {
     started_at.min(now_ms).saturating_add(span_ms)
 }
 
-/// When the next job that waits for a rate may start, where that is not now: what may start now is
-/// claimed as soon as there is room for it.
+/// When the next job that waits for a rate may start; none if it may start now: then it is claimed as soon
+/// as there is capacity.
 pub(crate) fn next_start(conn: &Connection, now_ms: i64) -> Result<Option<i64>> {
     let mut statement = conn.prepare_cached(RATES_WAITED_FOR)?;
     let mut rows = statement.query([])?;
@@ -105,14 +102,14 @@ pub(crate) fn next_start(conn: &Connection, now_ms: i64) -> Result<Option<i64>> 
     Ok(soonest)
 }
 
-/// The queue's next starts are allowed as if there had been none.
+/// Forgets the queue's starts.
 pub(crate) fn forget(tx: &Tx<'_>, queue: i64) -> Result<()> {
     tx.run(RATE_FORGET, [queue])?;
     Ok(())
 }
 
-/// The wall clock has stepped by so much, or is another one: past starts stay as long ago as they are,
-/// and one that lies in the future counts as one of now.
+/// After a step of the wall clock or a restart: past starts stay as long ago as they are, and starts in the
+/// future count as starts of now.
 pub(crate) fn follow_clock(conn: &Connection, step_ms: i64, now_ms: i64) -> Result<()> {
     conn.run(RATES_FOLLOW, [step_ms, now_ms])?;
     Ok(())

@@ -1,5 +1,5 @@
-//! What keeps a job from being pending is gone: it is released, where its time has come and its
-//! concurrency key has a free slot.
+//! Releasing a job that nothing blocks any more: it becomes pending if it is due and its concurrency key has
+//! a free slot.
 
 use crate::Result;
 use crate::model::event::EventKind;
@@ -21,7 +21,7 @@ statements! {
         WHERE id = ?1 AND state = 0";
 }
 
-/// Releases a blocked job that nothing keeps, and leaves any other.
+/// Releases a blocked job that waits for nothing, and leaves any other.
 pub(crate) fn release_if_met(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let met = tx.has_row(JOB_IS_MET, [job.0])?;
     if met { release(tx, job) } else { Ok(()) }
@@ -42,8 +42,8 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// A parent's children are final, and its handler is to be called once more. Its result is what that
-/// leaves.
+/// A parent's children are final, and its handler is called once more. The result of that call is the job's
+/// result.
 pub(crate) fn finalize(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
     tx.run(OUTCOME_FORGET, [parent.0])?;
     if concurrency_slots::take(tx, parent)? {
@@ -52,7 +52,7 @@ pub(crate) fn finalize(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
     Ok(())
 }
 
-/// A scheduled job with a concurrency key is due: it is pending where a place is free, else blocked.
+/// A scheduled job with a concurrency key is due: it becomes pending if a slot is free, else blocked.
 pub(crate) fn due(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     if concurrency_slots::take(tx, job)? {
         return transition::granted(tx, job);

@@ -16,18 +16,18 @@ statements! {
         WHERE id IN (SELECT id FROM jobq_event WHERE job_id = ?1 ORDER BY id LIMIT ?2)";
 }
 
-/// So many events are removed at once: up to 64 KiB each.
+/// Maximum number of events removed at once, of up to 64 KiB each.
 pub(crate) const EVENTS_AT_ONCE: usize = 100;
 
-/// What one part of a removal took away.
+/// The result of one part of a removal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Removed {
     pub(crate) events: usize,
-    /// The job itself went with the last of its events. Else it has some yet, and is still there.
+    /// Whether the job was removed with the last of its events; otherwise it has more.
     pub(crate) is_gone: bool,
 }
 
-/// Removes the oldest events of a final job, and the job once it has no more of them.
+/// Removes the oldest events of a final job, and the job once it has none.
 pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<Removed> {
     let JobRow { state, queue, .. } = job_row::get(tx.conn, id)?;
     if !state.is_final() {

@@ -1,4 +1,4 @@
-//! Putting final jobs back by hand.
+//! Retrying final jobs by hand.
 
 use std::collections::BTreeMap;
 
@@ -19,16 +19,16 @@ use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
 use crate::{Error, Result};
 
 statements! {
-    /// The attempt stays, for the fence and the history; what was spent is forgiven.
+    /// The attempt stays, for the fence and the history; used retries and crashes are reset.
     hot JOB_REQUEUE_IF_FINAL = "UPDATE jobq_job SET state = ?3, finished_at = NULL, retries = 0, crashes = 0, no_ahead = 0,
             run_at = NULL, wait_reason = NULL, wait_fixed = NULL, updated_at = ?2
         WHERE id = ?1 AND state >= 5";
-    /// A job that was cancelled before its first attempt: its error is nobody's.
+    /// A job that was cancelled before its first attempt has no error of an attempt.
     hot OUTCOME_CLEAR = "DELETE FROM jobq_outcome WHERE job_id = ?1";
 }
 
-/// Puts a final job back: a parent with all its children that did not complete, and without its own
-/// part where that has been done.
+/// Requeues a final job: a parent with all children that have not completed, and without its own part if
+/// that is done.
 pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     let head = job_row::get(tx.conn, id)?;
     if !head.state.is_final() {
@@ -37,7 +37,7 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
             head.state
         )));
     }
-    // By age: parents and prerequisites before those that may have to wait for them.
+    // Oldest first: parents and prerequisites before the jobs that may wait for them.
     let mut back = BTreeMap::from([(id, head)]);
     while let Some((id, head)) = back.pop_first() {
         put_back(tx, id, &head)?;
@@ -57,8 +57,7 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     Ok(())
 }
 
-/// A group of which all children have been removed has nothing left to run, and gets no first child
-/// again: it is done.
+/// A group whose children were all removed has nothing to run, and gets no first child again: it is done.
 fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     let head = job_row::get(tx.conn, id)?;
     if head.state != State::Waiting || !families::is_group(tx, id)? {
@@ -78,10 +77,10 @@ fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     transition::finish_waiting(tx, ended, head.queue, None)
 }
 
-/// The children of a parent that did not complete.
+/// The children of a parent that have not completed.
 struct Undone {
     children: Vec<JobId>,
-    /// Some have been removed since. They cannot be run again, and no longer count.
+    /// Whether some were removed since: they cannot run again and no longer count.
     any_removed: bool,
 }
 
@@ -121,7 +120,7 @@ fn put_back(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<()> {
         families::child_is_back(tx, (parent, id), head.state)?;
     }
     if to == State::Waiting {
-        // Without children that were put back its fate is decided at once.
+        // Without requeued children its outcome is decided at once.
         tx.pending.family(id);
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! Changes of a job's state that more than one rule asks for, each with its event, its counters, and the
-//! note of what follows from it.
+//! Transitions of a job's state that several rules use, each with its event, its counters, and its pending
+//! consequences.
 
 use crate::Result;
 use crate::model::event::{AttemptEnd, EventKind};
@@ -16,15 +16,15 @@ statements! {
     hot JOB_GRANT_IF_WAITS = "UPDATE jobq_job SET state = 2, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,
             updated_at = ?2
         WHERE id = ?1 AND state = ?3 AND state IN (0, 1, 4)";
-    /// What an earlier attempt had failed by, or why this one was to stop.
+    /// Clears the error of an earlier attempt, or the reason for stopping this one.
     hot OUTCOME_FORGET_ERROR = "UPDATE jobq_outcome SET error = NULL WHERE job_id = ?1 AND error IS NOT NULL";
     hot OUTCOME_FORGET = "UPDATE jobq_outcome SET result = NULL WHERE job_id = ?1";
-    /// A failed attempt's result is nobody's.
+    /// Discards the result of a failed attempt.
     hot OUTCOME_SET_ERROR = "INSERT INTO jobq_outcome (job_id, error) VALUES (?1, ?2)
         ON CONFLICT (job_id) DO UPDATE SET result = NULL, error = excluded.error";
 }
 
-/// Ends a waiting parent: through its children, or because there are none.
+/// Ends a waiting parent, by its children or because it has none.
 pub(crate) fn finish_waiting(
     tx: &mut Tx<'_>,
     ended: Ended,
@@ -51,7 +51,7 @@ pub(crate) fn finish_waiting(
     Ok(())
 }
 
-/// Nothing keeps a blocked or scheduled job, or a parent before its finalize phase, from being pending.
+/// Makes a blocked or scheduled job, or a parent before its finalize phase, pending.
 pub(crate) fn granted(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let head = job_row::get(tx.conn, job)?;
     let changed = tx.run(

@@ -1,5 +1,5 @@
-//! UniqueRule keys: each is taken by at most one live job, or for a while after it has ended. One more may
-//! wait for the end of a job that has begun, and gets the key with it.
+//! Unique keys: each is taken by at most one job that is not final, or for a while after its end. One more
+//! job may wait for the end of a job that has begun, and then gets the key.
 
 use crate::error::Kind;
 use crate::model::due;
@@ -17,7 +17,7 @@ use crate::store::sqlite::{Connection, params};
 use crate::{Error, Result};
 
 statements! {
-    /// The primary key: whoever comes second finds the first, in whatever process.
+    /// The primary key: a second job finds the first, in whatever process.
     hot UNIQUE_GET = "SELECT job_id, until, rerun_id FROM jobq_unique WHERE key = ?1";
     hot UNIQUE_TAKE = "INSERT INTO jobq_unique (key, job_id) VALUES (?1, ?2)
         ON CONFLICT (key) DO UPDATE SET job_id = excluded.job_id, until = NULL, rerun_id = NULL";
@@ -25,9 +25,8 @@ statements! {
     hot UNIQUE_PASS_ON = "UPDATE jobq_unique SET job_id = rerun_id, rerun_id = NULL, until = NULL
         WHERE key = ?1 AND job_id = ?2 AND rerun_id IS NOT NULL";
     hot UNIQUE_KEEP_UNTIL = "UPDATE jobq_unique SET until = ?3 WHERE key = ?1 AND job_id = ?2";
-    /// Rare, when the clock stands differently. No window becomes longer than it was asked for, though it
-    /// may have been begun by a clock that was years ahead. How long that of a removed job is nobody knows:
-    /// it stays where it is.
+    /// Rare, after a step of the clock. No window becomes longer than requested, even if it began by a clock
+    /// that was years ahead. The length of a removed job's window is unknown: it stays where it is.
     cold UNIQUES_FOLLOW = "UPDATE jobq_unique
         SET until = coalesce(min(until + ?1, ?2 + (SELECT unique_for_ms FROM jobq_job WHERE id = job_id)), until)
         WHERE until IS NOT NULL";
@@ -36,26 +35,26 @@ statements! {
     hot JOB_KIND_NAME = "SELECT k.name FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id WHERE j.id = ?1";
 }
 
-/// Whether a unique key can be had.
+/// Whether a unique key is free.
 pub(crate) enum Taken {
     Free,
-    /// By this job, whose number is the answer.
+    /// By this job, whose id is returned.
     By(Enqueued),
-    /// By this one, which has begun: the new job runs once more after it.
+    /// By this job, which has begun: the new job runs after it.
     ByRunning(JobId),
-    /// By this one, whose payload and options are to be replaced.
+    /// By this job, whose payload and options are replaced.
     ByReplaceable(Replaceable),
 }
 
-/// A job that has not begun and gives way to a new one with its unique key.
+/// A job that has not begun and takes the payload and options of a new one.
 pub(crate) struct Replaceable {
     pub(crate) job: JobId,
     pub(crate) row: JobRow,
-    /// The job that has begun, where it runs once more after that.
+    /// The job that has begun, if this one runs after it.
     pub(crate) rerun_of: Option<JobId>,
 }
 
-/// Whether a new job gets the key, by what it wants done with a duplicate.
+/// Whether a new job gets the key, by its policy for duplicates.
 pub(crate) fn look_up(tx: &Tx<'_>, unique: &UniqueRule) -> Result<Taken> {
     let Some(holder) = holder(tx, &unique.key)? else {
         return Ok(Taken::Free);
@@ -64,7 +63,7 @@ pub(crate) fn look_up(tx: &Tx<'_>, unique: &UniqueRule) -> Result<Taken> {
         unique.on_duplicate,
         OnDuplicate::Replace | OnDuplicate::Rerun
     );
-    // The one that waits for its end has the latest word.
+    // The job that waits for its end has the latest payload.
     let candidates = [holder.rerun, Some(holder.job)];
     for candidate in candidates.into_iter().flatten().filter(|_| takes_over) {
         if holder.until.is_none()
@@ -79,7 +78,7 @@ pub(crate) fn look_up(tx: &Tx<'_>, unique: &UniqueRule) -> Result<Taken> {
         }
     }
     let Some(head) = job_row::find(tx.conn, holder.job)? else {
-        // Removed, and the key kept for a while: nothing can be told of the job but its number.
+        // The job was removed and its key kept for a while: only its id is known.
         return taken_by(unique, (holder.job, State::Completed));
     };
     if unique.on_duplicate == OnDuplicate::Rerun && holder.until.is_none() {
@@ -88,7 +87,7 @@ pub(crate) fn look_up(tx: &Tx<'_>, unique: &UniqueRule) -> Result<Taken> {
     taken_by(unique, (holder.job, head.state))
 }
 
-/// Not once it has begun: nor a parent whose finalize phase is ahead.
+/// False once it has begun; also for a parent before its finalize phase.
 fn can_be_replaced(tx: &Tx<'_>, (job, head): (JobId, &JobRow)) -> Result<bool> {
     let waits = matches!(
         head.state,
@@ -112,7 +111,7 @@ fn taken_by(unique: &UniqueRule, (holder, state): (JobId, State)) -> Result<Take
     }))
 }
 
-/// Who has the key, and until when where the job has ended.
+/// The job that has the key, and until when if the job has ended.
 fn holder(tx: &Tx<'_>, key: &str) -> Result<Option<KeyHolder>> {
     let is_over = |found: &KeyHolder| found.until.is_some_and(|until| until <= tx.now_ms);
     Ok(find(tx, key)?.filter(|found| !is_over(found)))
@@ -121,9 +120,9 @@ fn holder(tx: &Tx<'_>, key: &str) -> Result<Option<KeyHolder>> {
 #[derive(Clone, Copy)]
 struct KeyHolder {
     job: JobId,
-    /// The key is its own until then, where it has ended.
+    /// Until when it keeps the key, if it has ended.
     until: Option<i64>,
-    /// The job that runs once more after it, and then has the key.
+    /// The job that runs after it and then has the key.
     rerun: Option<JobId>,
 }
 
@@ -143,8 +142,8 @@ pub(crate) fn take_after(tx: &Tx<'_>, key: &str, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// A job that has ended no longer waits for its key; where another waits for the end of this one, that
-/// has the key now. Whether there was such a one.
+/// A job that has ended no longer waits for its key; a job that waits for the end of this one gets the key.
+/// Returns whether there was one.
 fn pass_on(tx: &Tx<'_>, key: &str, job: JobId) -> Result<bool> {
     let Some(holder) = find(tx, key)? else {
         return Ok(false);
@@ -161,7 +160,7 @@ pub(crate) fn take(tx: &Tx<'_>, key: &str, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// A final job is put back: it needs its key again.
+/// A final job is requeued: it needs its key again.
 pub(crate) fn take_again(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let Some((key, _)) = of_job(tx, job)? else {
         return Ok(());
@@ -175,7 +174,7 @@ pub(crate) fn take_again(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     }
 }
 
-/// The job has ended: the key is free, now or when the time has passed for which it stays taken.
+/// The job has ended: the key becomes free, now or after its window.
 pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let Some((key, for_ms)) = of_job(tx, job)? else {
         return Ok(());
@@ -193,13 +192,13 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// The wall clock has stepped by so much, or is another one: what is left of each window stays.
+/// After a step of the wall clock or a restart: each window keeps its remaining time.
 pub(crate) fn follow_clock(conn: &Connection, step_ms: i64, now_ms: i64) -> Result<()> {
     conn.run(UNIQUES_FOLLOW, [step_ms, now_ms])?;
     Ok(())
 }
 
-/// The job was never there: its key is free, whatever window it asked for.
+/// The job was discarded: its key is free, whatever its window.
 pub(crate) fn forget(tx: &Tx<'_>, job: JobId) -> Result<()> {
     let Some((key, _)) = of_job(tx, job)? else {
         return Ok(());
@@ -211,8 +210,8 @@ pub(crate) fn forget(tx: &Tx<'_>, job: JobId) -> Result<()> {
     Ok(())
 }
 
-/// A live job gets another key, or none; a key that is taken is an error. A job that another waits for by
-/// its key, or that waits so itself, keeps its own.
+/// Changes or removes the key of a job that is not final; a taken key is an error. A job that another waits
+/// for by its key, or that itself waits for one, keeps its key.
 pub(crate) fn exchange(tx: &mut Tx<'_>, job: JobId, key: Option<&str>) -> Result<()> {
     let old = of_job(tx, job)?.map(|(key, _)| key);
     if old.as_deref() == key {
@@ -249,7 +248,7 @@ pub(crate) fn has_key(tx: &Tx<'_>, job: JobId) -> Result<bool> {
     Ok(of_job(tx, job)?.is_some())
 }
 
-/// The kind of a job whose unique key is the one of this payload.
+/// The kind of a job whose unique key was derived from this payload.
 pub(crate) fn derived_from(tx: &Tx<'_>, job: JobId, payload: &str) -> Result<Option<String>> {
     let Some((key, _)) = of_job(tx, job)? else {
         return Ok(None);

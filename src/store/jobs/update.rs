@@ -179,7 +179,7 @@ pub(crate) fn reschedule(tx: &mut Tx<'_>, id: JobId, when: When) -> Result<()> {
     Ok(())
 }
 
-/// Payload and options of the new job take the place of the old one's. What ties it to other jobs
+/// Replaces payload and options by those of the new job. What ties it to other jobs
 /// stays, and so does its concurrency key.
 pub(crate) fn replace(
     tx: &mut Tx<'_>,

@@ -1,4 +1,4 @@
-//! What an edit changes of the rules that a job is under.
+//! Changes to the rules of a job.
 
 use crate::clock::millis;
 use crate::model::due::Due;
@@ -178,7 +178,7 @@ fn write_deadline(tx: &Tx<'_>, id: JobId, deadline: Option<When>) -> Result<()> 
     }
 }
 
-/// Another concurrency key, or none: a job that may run needs a free place under it.
+/// Changes or removes the concurrency key: a job that may run needs a free slot under the new one.
 fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), key: Option<&str>) -> Result<()> {
     if families::is_of_kind(tx, id, GROUP_KIND)? {
         return Err(Error::invalid(

@@ -1,4 +1,4 @@
-//! New jobs, checked: what the file is asked to take lacks nothing and contradicts nothing.
+//! Validation of new jobs: they are complete and consistent.
 
 use std::collections::BTreeMap;
 
@@ -19,13 +19,13 @@ use crate::model::schedule::JobOrigin;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::{Error, Result};
 
-/// Keys, tenants and tags are at most this long, in bytes: they stand in indexes.
+/// Maximum length of keys, tenants and tags, in bytes: they are in indexes.
 const MAX_KEY_BYTES: usize = 1000;
 
-/// Who takes a place counts those that are taken: there is no counter that could be wrong.
+/// Maximum number of slots of a key: taking one counts those that are taken.
 pub(crate) const MAX_PLACES: u32 = 1000;
 
-/// A job that has been checked and lacks nothing.
+/// A validated job.
 #[derive(Clone, Debug)]
 pub(crate) struct ValidatedJob {
     pub(crate) kind: String,
@@ -41,7 +41,7 @@ pub(crate) struct ValidatedJob {
     pub(crate) rules: Option<Box<Rules>>,
 }
 
-/// What ties a job to others and to time.
+/// The rules that tie a job to other jobs and to time.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Rules {
     pub(crate) deadline: Option<When>,
@@ -218,7 +218,7 @@ impl Rules {
         }
         if self.key_limit == Some(0) {
             return Err(Error::invalid(
-                "a key limit of 0 would block its jobs for ever",
+                "a key limit of 0 would block its jobs forever",
             ));
         }
         if let Some(places) = self.key_limit.filter(|places| *places > MAX_PLACES) {
@@ -260,7 +260,7 @@ fn unique(job: &NewJob) -> Result<Option<UniqueRule>> {
     }))
 }
 
-/// Stable for ever: the file remembers it. A payload that is no JSON is refused elsewhere.
+/// It must never change: it is stored in the file. A payload that is not JSON is refused elsewhere.
 pub(crate) fn derived_key(kind: &str, payload: &str) -> String {
     let canonical = json::canonical(payload).unwrap_or_else(|_| payload.to_owned());
     let mut digest = Digest::new();

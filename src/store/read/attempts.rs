@@ -30,7 +30,7 @@ pub(crate) fn of_job(conn: &Connection, job: JobId) -> Result<Vec<AttemptRecord>
     }
 }
 
-/// Adds what one event says.
+/// Applies one event.
 fn apply(attempts: &mut Vec<AttemptRecord>, event: &Event) {
     let Some(number) = event.attempt else { return };
     if event.kind == EventKind::Started {

@@ -1,4 +1,4 @@
-//! What a runner that drains has to wait for, and what it leaves.
+//! What a draining runner must wait for, and the jobs it leaves.
 
 use crate::Result;
 use crate::model::id::JobId;
@@ -80,12 +80,12 @@ fn is_served(conn: &Connection, queue: i64, queues: Option<&[i64]>) -> Result<bo
     Ok(queues.is_none_or(|queues| queues.contains(&queue)) && !is_paused(conn, queue)?)
 }
 
-/// A job that may run, of a kind or a queue that the file does not know.
+/// A pending job of a kind or a queue that the file does not have.
 pub(crate) fn nameless(conn: &Connection) -> Result<Option<JobId>> {
     conn.optional(NAMELESS, [], |row| row.get(0).map(JobId))
 }
 
-/// How many jobs are left for which reason, each told once.
+/// The number of remaining jobs by reason.
 pub(crate) fn left(
     conn: &Connection,
     kinds: &[i64],

@@ -64,7 +64,7 @@ pub(crate) fn read(conn: &Connection, filter: &EventFilter) -> Result<EventPage>
     Ok(page)
 }
 
-/// Whether the event's job is of the tenant and has the tags that are asked for.
+/// Whether the event's job matches the filter's tenant and tags.
 fn is_of(conn: &Connection, job: Option<i64>, filter: &EventFilter) -> Result<bool> {
     if let Some(tenant) = &filter.tenant
         && !conn.has_row(JOB_IS_OF_TENANT, params![job, tenant])?

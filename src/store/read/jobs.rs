@@ -69,7 +69,7 @@ pub(crate) fn get(conn: &Connection, id: JobId) -> Result<Option<JobRecord>> {
     job.map(|job| with_progress(conn, job)).transpose()
 }
 
-/// A parent that waits is as far as its children are.
+/// A waiting parent has the progress of its children.
 fn with_progress(conn: &Connection, mut job: JobRecord) -> Result<JobRecord> {
     if let Some(children) = job.children.filter(|_| job.state == State::Waiting) {
         let percent = families::progress(conn, job.id, children)?;
@@ -82,18 +82,18 @@ fn with_progress(conn: &Connection, mut job: JobRecord) -> Result<JobRecord> {
     Ok(job)
 }
 
-/// The jobs from one number to another, both included, by age.
+/// The jobs from one id to another, both included, oldest first.
 pub(crate) fn between(conn: &Connection, first: JobId, last: JobId) -> Result<Vec<JobId>> {
     conn.all(JOBS_BETWEEN, [first.0, last.0], |row| row.get(0).map(JobId))
 }
 
-/// The newest job's number, where there is one.
+/// The newest job's id, if there is one.
 pub(crate) fn last(conn: &Connection) -> Result<Option<JobId>> {
     let id: Option<i64> = conn.one(JOB_LAST, [], |row| row.get(0))?;
     Ok(id.map(JobId))
 }
 
-/// Calls `each` for every job that passes the filter, one at a time: memory stays flat.
+/// Calls `each` for every job that matches the filter, one at a time: memory stays flat.
 pub(crate) fn list(
     conn: &Connection,
     filter: &Filter,
@@ -191,8 +191,7 @@ pub(crate) fn compose(filter: &Filter) -> (String, Vec<Value>) {
     (format!("{start}{filters} ORDER BY {order} LIMIT ?"), values)
 }
 
-/// JSON as it stands; what is no JSON that every reader can read is shown as a JSON string, so that one
-/// bad row hides no other.
+/// JSON as it is; invalid JSON is shown as a JSON string, so that one bad row hides no other.
 fn json(value: ValueRef<'_>) -> Option<Box<RawValue>> {
     Some(readable_json(text(value)?))
 }
@@ -288,9 +287,9 @@ fn prerequisites(json: &str) -> Vec<Prerequisite> {
     edges.into_iter().filter_map(decode).collect()
 }
 
-/// Whether a listing is of the last few that ended, and nothing else is asked of them.
+/// Whether a listing is of the last jobs that ended, without any other filter.
 pub(crate) fn is_of_ended_last(filter: &Filter) -> bool {
-    // Named one by one: what is asked of jobs besides must not be passed over here.
+    // Every field is named: a new filter must not be ignored here.
     let Filter {
         states,
         queues,
@@ -315,13 +314,13 @@ pub(crate) fn is_of_ended_last(filter: &Filter) -> bool {
     *sort == Sort::Finished && limit.is_some() && nothing_else && all_final
 }
 
-/// Calls `each` for the last of these states and kinds that ended, the latest first.
+/// Calls `each` for the last jobs of these states and kinds that ended, latest first.
 pub(crate) fn list_ended_last(
     conn: &Connection,
     filter: &Filter,
     each: &mut dyn FnMut(JobRecord) -> Result<()>,
 ) -> Result<()> {
-    // One read transaction: none of them may be removed between the two looks.
+    // One read transaction: no job may be removed between the two reads.
     let read = conn.unchecked_transaction()?;
     let limit = filter.limit.unwrap_or_default();
     let kinds = match filter.kinds.as_slice() {

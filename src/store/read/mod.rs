@@ -1,4 +1,4 @@
-//! Reading: jobs, attempts, events, queues and runners, and why a job does not run.
+//! Reading: jobs, attempts, events and runners, and why a job is not running.
 
 pub(crate) mod attempts;
 pub(crate) mod drain;

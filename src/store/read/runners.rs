@@ -1,4 +1,4 @@
-//! The runners as others see them.
+//! Reading runners.
 
 use std::path::Path;
 

@@ -26,7 +26,7 @@ statements! {
     /// By the index of what runs, over all runners: as many rows as there are workers, and some ahead.
     cold JOBS_RUNNING_IN = "SELECT id FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1
         ORDER BY id LIMIT ?2";
-    /// Its deadline is over and it has not begun: whoever looks next cancels it.
+    /// Its deadline has passed and it has not begun: the next active runner cancels it.
     cold DEADLINE_MISSED = "SELECT at FROM jobq_deadline WHERE job_id = ?1 AND at <= ?2";
     cold QUEUE_USE = "SELECT q.rate_at, coalesce((SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3), 0)
         FROM jobq_queue q WHERE q.id = ?1";
@@ -105,7 +105,7 @@ fn late(conn: &Connection, job: &JobRecord, now_ms: i64) -> Result<Option<Why>> 
     }))
 }
 
-/// The limit of its queue that keeps any job of it from starting now.
+/// The limit of its queue that keeps its jobs from starting now.
 fn limited(conn: &Connection, queue: i64, (name, now_ms): (&str, i64)) -> Result<Option<Why>> {
     let limits = queues::limits(conn, queue)?;
     let (rate_at, running): (i64, u64) =
@@ -141,7 +141,7 @@ fn limited(conn: &Connection, queue: i64, (name, now_ms): (&str, i64)) -> Result
     }))
 }
 
-/// The limit of a kind that keeps any job of it from starting now, in each runner that could claim it.
+/// The limit of a kind that keeps its jobs from starting now, in each runner that could claim it.
 fn kind_limited(kind: &str, able: &[&RunnerRecord]) -> Option<Why> {
     let (mut limits, mut jobs) = (Vec::new(), Vec::new());
     let claiming = able
@@ -170,7 +170,7 @@ fn kind_limited(kind: &str, able: &[&RunnerRecord]) -> Option<Why> {
     })
 }
 
-/// What the system has too little of, where that keeps each runner that could claim it from more.
+/// The resource that the system lacks, if that keeps each runner that could claim it from more jobs.
 fn short_of(able: &[&RunnerRecord]) -> Option<Why> {
     let mut claiming = able
         .iter()
@@ -241,7 +241,7 @@ fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) ->
     })
 }
 
-/// So many jobs are named.
+/// Maximum number of jobs that are named.
 const NAMED: usize = 10;
 
 pub(crate) fn blocked(conn: &Connection, job: &JobRecord) -> Result<Why> {
@@ -274,7 +274,7 @@ pub(crate) fn blocked(conn: &Connection, job: &JobRecord) -> Result<Why> {
     })
 }
 
-/// Its concurrency key has no free place.
+/// Its concurrency key has no free slot.
 fn in_line(conn: &Connection, job: &JobRecord) -> Result<Why> {
     let Some(key) = job.key.clone() else {
         return Ok(Why::Other(job.state));

@@ -1,14 +1,14 @@
-//! How much waits to be written without anybody waiting for it: output, log entries, progress.
+//! The backlog: writes that no caller waits for, such as output, log entries and progress.
 //!
-//! While the file can be written whoever has more waits for room. While it cannot, because the disk is full
-//! or another process keeps the lock, it is kept in memory, and what finds no room is lost: its sender
+//! While the file can be written, a sender waits for capacity. While it cannot, because the disk is full or
+//! another process keeps the lock, writes stay in memory; beyond the capacity they are lost, and the sender
 //! says so.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-/// So much may wait in one process.
+/// Maximum size of the backlog of a process.
 pub(crate) const BACKLOG_BYTES: usize = 64 * 1024 * 1024;
-/// What a write costs besides its bytes.
+/// Overhead of a write besides its bytes.
 const EACH_BYTES: usize = 256;
 
 #[derive(Debug)]
@@ -25,7 +25,7 @@ struct FillLevel {
     is_stuck: bool,
 }
 
-/// Room in the backlog, until it is dropped.
+/// Reserved capacity of the backlog, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Room {
     backlog: Arc<Backlog>,
@@ -41,8 +41,8 @@ impl Backlog {
         })
     }
 
-    /// Room for a write of so many bytes; waits for it while the file can be written. None: it cannot be,
-    /// and too much waits already.
+    /// Reserves capacity for a write; waits for it while the file can be written. None: the file cannot be
+    /// written, and the backlog is full.
     pub(crate) fn room(self: &Arc<Backlog>, bytes: usize) -> Option<Room> {
         let bytes = bytes + EACH_BYTES;
         let is_full =
@@ -57,12 +57,12 @@ impl Backlog {
         Some(self.take(level, bytes))
     }
 
-    /// Room for something small that has to be said whatever waits, or that cannot wait for room.
+    /// Reserves capacity without waiting, for small writes that must not be lost or cannot wait.
     pub(crate) fn room_anyway(self: &Arc<Backlog>, bytes: usize) -> Room {
         self.take(self.lock(), bytes + EACH_BYTES)
     }
 
-    /// Whether what waits could not be written.
+    /// Whether the backlog could not be written.
     pub(crate) fn set_stuck(&self, is_stuck: bool) {
         self.lock().is_stuck = is_stuck;
         self.changed.notify_all();

@@ -11,15 +11,15 @@ use crate::{Error, JobId, Result};
 
 /// A write that waits for its transaction.
 pub(crate) trait Command: Send {
-    /// Runs inside a savepoint; may run a second time where the first transaction was lost.
+    /// Runs inside a savepoint; may run again if the first transaction was lost.
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()>;
-    /// Called once, after COMMIT, or with the reason why nothing was changed.
+    /// Called once: after COMMIT, or with the reason why nothing was changed.
     fn reply(self: Box<Self>, committed: Result<()>);
-    /// Whose it is, where nobody waits for the reply: then it can be written later as well.
+    /// Its job, if no caller waits for the reply: then it can be written later.
     fn posted(&self) -> Option<Posted>;
 }
 
-/// Answers all of them with an error of their transaction, but for those that can be written later.
+/// Replies to all of them with an error of their transaction, except those that can be written later.
 pub(crate) fn refuse(commands: &mut Vec<Box<dyn Command>>, error: &Error) {
     for command in std::mem::take(commands) {
         if command.posted().is_some() && may_be_written_later(error) {
@@ -30,7 +30,7 @@ pub(crate) fn refuse(commands: &mut Vec<Box<dyn Command>>, error: &Error) {
     }
 }
 
-/// Whether nothing was changed for certain, and the same file may take it the next time.
+/// Whether certainly nothing was changed, and a later try may succeed.
 fn may_be_written_later(error: &Error) -> bool {
     use Kind::{NewerSchema, NotADatabase, Replaced, UnknownOutcome};
     !matches!(
@@ -39,7 +39,7 @@ fn may_be_written_later(error: &Error) -> bool {
     )
 }
 
-/// Gives up what nobody waits for: each job is named once.
+/// Discards writes that no caller waits for; names each job once.
 pub(crate) fn lose(commands: &mut Vec<Box<dyn Command>>, error: &Error) {
     let mut lost: Vec<Posted> = Vec::new();
     for command in commands.drain(..) {
@@ -61,17 +61,17 @@ pub(crate) struct Call<F, T> {
     reply: ReplyTo<T>,
 }
 
-/// Who hears what became of a write.
+/// The receiver of a write's result.
 pub(crate) enum ReplyTo<T> {
     Caller(Sender<Result<T>>),
-    /// The log, and only where it was lost.
+    /// The log, only if the write was lost.
     Log {
         posted: Posted,
         _room: Room,
     },
 }
 
-/// A write that no caller waits for, by the name it is given where it is lost.
+/// A write that no caller waits for, with the name for a message that it was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Posted {
     pub(crate) job: JobId,
@@ -104,7 +104,7 @@ where
     F: FnMut(&mut Tx<'_>) -> Result<T> + Send,
     T: Send,
 {
-    /// A body may hold a caller's code: its panic must not take down the thread that writes for all.
+    /// A body may hold a caller's code: its panic must not end the thread that writes for all.
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()> {
         let answer = catch_unwind(AssertUnwindSafe(|| (self.body)(tx)));
         self.answer = Some(answer.unwrap_or_else(|_| {
@@ -127,7 +127,7 @@ where
             }
         };
         let answer = committed.and_then(|()| answer.ok_or_else(not_saved));
-        // Who no longer listens has gone away.
+        // The receiver has gone away.
         let _ = reply.send(answer);
     }
 

@@ -1,4 +1,4 @@
-//! Opening a connection: what every one of them is set to.
+//! Opening connections to the file.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub(crate) struct OpenConfig {
     pub(crate) log_at_close: LogAtClose,
     pub(crate) mode: OpenMode,
     pub(crate) clock: Clock,
-    /// The file that this process has open already: no other one is opened in its place.
+    /// The file that this process has open already: no other file is opened instead.
     pub(crate) opened: Option<Arc<OpenFile>>,
 }
 
@@ -32,24 +32,24 @@ pub(crate) struct OpenConfig {
 pub(crate) enum Access {
     ReadWrite,
     ReadOnly,
-    /// Read-only, in a folder where not even SQLite's shared memory can be made. Nobody writes.
+    /// Read-only, in a folder where not even SQLite's shared memory can be made: no process writes.
     Immutable,
 }
 
-/// A file that has been opened, and which one that is.
+/// An opened file and its identity.
 pub(crate) struct Opened {
     pub(crate) conn: Connection,
     pub(crate) access: Access,
     pub(crate) file: Arc<OpenFile>,
-    /// Where a log lies now that belonged to another file.
+    /// Where a log of another file was put aside.
     pub(crate) foreign_log: Option<PathBuf>,
     pub(crate) schema: Schema,
 }
 
-/// So often a file may be replaced while it is being opened.
+/// How often a file may be replaced while it is being opened.
 const OPEN_TRIES: u32 = 5;
 
-/// Opens the file for the first time in this process, making it as needed, and notes which one it is.
+/// Opens the file for the first time in this process, creates it if needed, and records its identity.
 pub(crate) fn open_first(config: &OpenConfig) -> Result<Opened> {
     for _ in 0..OPEN_TRIES {
         file::find_or_make(&config.path, config.mode)?;
@@ -74,7 +74,7 @@ pub(crate) fn open_first(config: &OpenConfig) -> Result<Opened> {
     ))
 }
 
-/// Opens the file for writing where that is possible, upgrading it as needed.
+/// Opens the file for writing if possible, and upgrades it if needed.
 pub(crate) fn open(config: &OpenConfig) -> Result<(Connection, Access)> {
     if let Some(opened) = &config.opened {
         opened.check_file()?;
@@ -91,7 +91,7 @@ fn open_unchecked(config: &OpenConfig) -> Result<(Connection, Access, Schema)> {
     match open_for_writing(config) {
         Err(error) if may_be_read_only(&error) => match open_for_reading(&config.path) {
             Ok((conn, access)) => Ok((conn, access, Schema::Current)),
-            // What is in the file is more of a reason than that it cannot be written.
+            // A fault of the file's content explains more than that it cannot be written.
             Err(told) if told.is_older_schema() || told.is_newer_schema() || told.is_corrupt() => {
                 Err(told.context(config.path.display()))
             }
@@ -127,7 +127,7 @@ fn open_for_reading(path: &Path) -> Result<(Connection, Access)> {
     configure_reader(&conn)?;
     match schema::check(&conn) {
         Ok(()) => return Ok((conn, Access::ReadOnly)),
-        // Without a log nobody writes, and the file alone is the whole truth.
+        // Without a log no process writes, and the file alone holds everything.
         Err(error) if may_be_read_only(&error) && !file::with_suffix(path, "-wal").exists() => {}
         Err(error) => return Err(error),
     }
@@ -136,7 +136,7 @@ fn open_for_reading(path: &Path) -> Result<(Connection, Access)> {
     Ok((conn, Access::Immutable))
 }
 
-/// One more connection for reading, to a file that has been opened before.
+/// A further connection for reading, to a file that was opened before.
 pub(crate) fn open_reader(file: &OpenFile, access: Access) -> Result<Connection> {
     file.check()?;
     let conn = open_reader_unchecked(file.path(), access)?;

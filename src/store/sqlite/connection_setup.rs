@@ -1,4 +1,4 @@
-//! How each connection is set up: its pragmas, its limits, and how it waits for a lock.
+//! Setting up connections: pragmas, limits, and waiting for a lock.
 
 use std::path::Path;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(crate) fn configure_reader(conn: &Connection) -> Result<()> {
     conn.busy_handler(Some(wait_while_busy))?;
     // The checkpoint at the last close costs a short-lived process several syncs: see `Writer::drop`.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    // Without it, a statement with `LIMIT ?` is prepared anew whenever it is bound.
+    // Without it, SQLite prepares a statement with `LIMIT ?` anew whenever it is bound.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENT_CACHE);
     conn.pragma_update(None, "trusted_schema", false)?;
@@ -59,15 +59,15 @@ pub(crate) fn configure_reader(conn: &Connection) -> Result<()> {
     bound(conn)
 }
 
-/// The longest value or row, in bytes. A payload is far smaller; a damaged or hostile file does not make
-/// this process ask for more.
+/// Maximum size of a value or row, in bytes. A payload is far smaller; a damaged or hostile file cannot make
+/// this process allocate more.
 const MAX_VALUE_BYTES: i32 = 256 * 1024 * 1024;
-/// A compiled statement of jobq's has a few hundred operations.
+/// Maximum operations of a compiled statement; jobq's have a few hundred.
 const MAX_OPERATIONS: i32 = 100_000;
 /// What a pattern is compared with may be long: the time is their product.
 const MAX_PATTERN_BYTES: i32 = 1000;
 
-/// What the schema of a file that others have made can cost. [`unbound`] takes it back.
+/// Limits the cost of a schema that others have made. [`unbound`] removes the limits.
 pub(crate) fn bound(conn: &Connection) -> Result<()> {
     conn.set_limit(Limit::SQLITE_LIMIT_LENGTH, MAX_VALUE_BYTES)?;
     conn.set_limit(Limit::SQLITE_LIMIT_VDBE_OP, MAX_OPERATIONS)?;
@@ -81,8 +81,8 @@ pub(crate) fn bound(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// For a connection that is lent to an application, whose schema has what it has. The tables of jobq's
-/// have been looked at when the file was opened.
+/// For a connection that is lent to an application, which may use its whole schema. jobq's tables were
+/// checked when the file was opened.
 pub(crate) fn unbound(conn: &Connection) -> Result<()> {
     for limit in [
         Limit::SQLITE_LIMIT_LENGTH,
@@ -90,7 +90,7 @@ pub(crate) fn unbound(conn: &Connection) -> Result<()> {
         Limit::SQLITE_LIMIT_LIKE_PATTERN_LENGTH,
         Limit::SQLITE_LIMIT_ATTACHED,
     ] {
-        // SQLite takes the most that it was built for in place of what is too much.
+        // SQLite clamps it to the maximum that it was built for.
         conn.set_limit(limit, i32::MAX)?;
     }
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_VIEW, true)?;
@@ -98,12 +98,12 @@ pub(crate) fn unbound(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// After this long in all a busy database is reported.
+/// After this time in total a busy database is reported.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 const LONGEST_BUSY_WAIT_US: u64 = 5_000;
 
 /// SQLite's own handler sleeps 1, 2, 5, 10 … 100 ms, which makes a few writers wait for seconds.
-/// This one starts at 50 µs, doubles to 5 ms and leaves some of each wait to chance.
+/// This one starts at 50 µs, doubles up to 5 ms, and makes part of each wait random.
 pub(crate) fn wait_while_busy(tries: i32) -> bool {
     let tries = u32::try_from(tries).unwrap_or(0);
     let wait_us = LONGEST_BUSY_WAIT_US.min(50 << tries.min(10));

@@ -1,4 +1,4 @@
-//! What SQLite's errors mean to a person and to a caller.
+//! Translates SQLite's errors for people and for callers.
 
 use std::io;
 use std::io::ErrorKind;
@@ -108,7 +108,7 @@ fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {
     of_sqlite.is_some_and(|error| error.extended_code == extended_code)
 }
 
-/// Whether the connection can no longer be trusted: it is to be closed and opened anew.
+/// Whether the connection can no longer be trusted and must be opened anew.
 pub(crate) fn breaks_connection(error: &Error) -> bool {
     use Kind::{Corrupt, Io, NotADatabase, Stuck};
     matches!(error.kind(), Io | Corrupt | NotADatabase | Stuck)

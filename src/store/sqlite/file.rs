@@ -39,8 +39,8 @@ fn spell_version(version: i32) -> String {
     )
 }
 
-/// The absolute path, with its folder made where it was missing. Of a link it is the file that it leads
-/// to, as for SQLite: whoever opens that by its own name finds the same log and the same runners.
+/// The absolute path, after creating a missing folder. Links are resolved, as SQLite does, so that opening
+/// the target by its own name finds the same log and the same runners.
 pub(crate) fn prepare_folder(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
         .map_err(|error| Error::io(format_args!("{}", path.display()), error))?;
@@ -78,11 +78,11 @@ fn make_folder(path: &Path) -> Result<()> {
     })
 }
 
-/// So many links may follow each other.
+/// Maximum number of links to follow.
 const MAX_LINKS: u32 = 40;
 
-/// The file that `path` names: absolute, and of links the file that they lead to, so that whoever opens
-/// that by its own name finds the same log and the same runners. A link may lead to a file that is not
+/// The file that `path` names: absolute and with links resolved, so that opening the target by its own name
+/// finds the same log and the same runners. A link may lead to a file that is not
 /// made yet.
 pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     let named = path;
@@ -123,8 +123,8 @@ pub(crate) fn locate(path: &Path) -> Result<PathBuf> {
     .with_hint("name the file itself"))
 }
 
-/// Makes the file where there is none and that is wanted; refuses what is no ordinary file before
-/// anybody opens it, and waits.
+/// Creates a missing file if asked to. Refuses anything but an ordinary file before opening it, which could
+/// block.
 pub(crate) fn find_or_make(path: &Path, mode: OpenMode) -> Result<()> {
     match std::fs::metadata(path) {
         Ok(found) if found.is_file() => {}
@@ -191,8 +191,8 @@ fn no_file(path: &Path, kind: std::fs::FileType) -> Error {
     .with_hint("name another file as the database")
 }
 
-/// Makes an empty file that only its owner can read, unless there is a file already. SQLite would
-/// make it readable to everybody; its `-wal` and `-shm` take the mode from it.
+/// Creates an empty file that only its owner can read, unless it exists. SQLite would make it readable to
+/// everybody; its `-wal` and `-shm` take its mode.
 pub(crate) fn create_private(path: &Path) -> Result<()> {
     match OpenOptions::new()
         .write(true)
@@ -263,7 +263,7 @@ pub(crate) fn runners_folder(path: &Path) -> PathBuf {
     with_suffix(path, "-runners")
 }
 
-/// The database that such a folder is beside.
+/// The database of such a folder.
 pub(crate) fn database_of(runners_folder: &Path) -> Option<PathBuf> {
     let name = runners_folder.file_name()?.as_encoded_bytes();
     let name = name.strip_suffix(b"-runners")?;

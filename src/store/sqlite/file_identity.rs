@@ -1,4 +1,4 @@
-//! Which file a process has open, and whether its path still leads there.
+//! The identity of the open file, and whether its path still leads to it.
 //!
 //! Only by `stat`: closing a descriptor of the database would drop SQLite's locks on it.
 
@@ -13,10 +13,10 @@ use crate::error::Kind;
 use crate::store::sqlite::file::with_suffix;
 use crate::{Error, Result, clock};
 
-/// Looks that are not more than this apart are one: they cost a microsecond each.
+/// Checks less than this apart count as one: each costs a microsecond.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// A file of this machine, whatever it is called.
+/// The identity of a file on this machine, independent of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileId {
     device: u64,
@@ -28,7 +28,7 @@ pub(crate) struct FileId {
 pub(crate) enum FoundFile {
     File(FileId),
     Nothing,
-    /// It may be there; this process cannot see it just now.
+    /// It may be there, but this process cannot see it now.
     Hidden,
 }
 
@@ -71,8 +71,8 @@ struct Beside {
 }
 
 impl OpenFile {
-    /// Right after a connection has opened the file and read from it. `before` is where the path led
-    /// before that: where it leads elsewhere now, nobody knows which one the connection has.
+    /// Call it right after a connection has opened the file and read from it. `before` is where the path led
+    /// before that: if it leads elsewhere now, it is unknown which file the connection has.
     pub(crate) fn just_opened(path: &Path, before: FoundFile) -> Option<OpenFile> {
         let file = FoundFile::at(path);
         (file == before).then(|| OpenFile {
@@ -93,17 +93,17 @@ impl OpenFile {
         &self.path
     }
 
-    /// Fails where the path no longer leads to the file that is open.
+    /// Fails if the path no longer leads to the open file.
     pub(crate) fn check(&self) -> Result<()> {
         self.look(&mut self.beside())
     }
 
-    /// Only the database itself: for one who opens it anew, when the log may be another one.
+    /// Checks only the database itself, for reopening, when the log may be another one.
     pub(crate) fn check_file(&self) -> Result<()> {
         compare(&self.path, self.file, "database")
     }
 
-    /// The same as [`OpenFile::check`], unless somebody has looked just now.
+    /// As [`OpenFile::check`], unless it was checked just now.
     pub(crate) fn check_lately(&self) -> Result<()> {
         let mut beside = self.beside();
         if clock::instant().duration_since(beside.looked_at) < LOOK_EVERY {

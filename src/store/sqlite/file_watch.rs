@@ -1,4 +1,4 @@
-//! Notices that somebody has changed the file, without asking it all the time.
+//! Notices changes of the file without polling.
 
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
@@ -16,9 +16,8 @@ use crate::store::sqlite::file_identity::OpenFile;
 use crate::store::sqlite::{connection, file};
 use crate::{Error, Result, clock};
 
-/// Another process's change shows as an event on the log before its commit is visible, nearly half
-/// the time: so after an event one looks again after these waits, growing from 0.1 ms. The last ones
-/// are for a disk whose sync takes that long.
+/// Delays after which to check again following an event. Nearly half the time the event on the log comes
+/// before the other process's commit is visible. The last delays are for a disk with slow syncs.
 pub(crate) const LOOK_AGAIN: [Duration; 14] = {
     let tenths_of_ms = [
         1, 2, 4, 8, 16, 32, 64, 128, 256, 500, 1000, 2000, 4000, 8000,
@@ -32,14 +31,14 @@ pub(crate) const LOOK_AGAIN: [Duration; 14] = {
     waits
 };
 
-/// Between two looks where no event comes: in case one was lost, or where there are none.
+/// Interval of checks without an event, in case one was lost or the system has none.
 pub(crate) const SAFETY_POLL: Duration = if cfg!(target_os = "linux") {
     Duration::from_secs(2)
 } else {
     Duration::from_millis(50)
 };
 
-/// The file's version as one connection sees it: moves with every commit of another connection.
+/// The file's version as one connection sees it: it changes with every commit of another connection.
 pub(crate) fn data_version(conn: &Connection) -> Result<i64> {
     Ok(conn
         .prepare_cached("PRAGMA data_version")?
@@ -84,7 +83,7 @@ impl FileWatch {
         Ok(FileWatch { inotify })
     }
 
-    /// Also wakes when a file of the folder that was open for writing is closed: a runner has gone.
+    /// Also wakes when a file of the folder that was open for writing is closed: a runner has ended.
     pub(crate) fn add_folder(&self, folder: &Path) -> Result<()> {
         use rustix::fs::inotify::{WatchFlags, add_watch};
         add_watch(&self.inotify, folder, WatchFlags::CLOSE_WRITE)
@@ -97,7 +96,7 @@ impl FileWatch {
             })
     }
 
-    /// Takes what has happened since the last call.
+    /// Takes the events since the last call.
     pub(crate) fn drain(&self) -> Happened {
         use std::mem::MaybeUninit;
 
@@ -141,10 +140,10 @@ impl AsFd for FileWatch {
     }
 }
 
-/// What a watch has seen.
+/// The events of a watch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Happened {
-    /// Somebody, perhaps this process, has written to the log.
+    /// A process, perhaps this one, has written to the log.
     pub(crate) log_written: bool,
     /// A runner's lock file was closed.
     pub(crate) lock_closed: bool,
@@ -152,7 +151,7 @@ pub(crate) struct Happened {
     pub(crate) file_gone: bool,
 }
 
-/// Sleeps until one of the descriptors is readable or the time is up.
+/// Sleeps until one of the descriptors is readable or the time has passed.
 pub(crate) fn sleep_on(descriptors: &[BorrowedFd<'_>], timeout: Duration) {
     let mut polled: Vec<_> = descriptors
         .iter()
@@ -162,13 +161,13 @@ pub(crate) fn sleep_on(descriptors: &[BorrowedFd<'_>], timeout: Duration) {
         tv_sec: i64::try_from(timeout.as_secs()).unwrap_or(i64::MAX),
         tv_nsec: timeout.subsec_nanos().into(),
     };
-    // An interrupted sleep is a short one; the caller looks and sleeps again.
+    // An interrupted sleep is a short one; the caller checks and sleeps again.
     let _ = poll(&mut polled, Some(&timeout));
 }
 
-/// Waits for changes of the file by anybody, this process included.
+/// Waits for changes of the file by any process, including this one.
 pub struct Changes {
-    /// Not out of the pool: whoever waits for long would keep others from reading.
+    /// Not from the pool: a long wait would keep others from reading.
     conn: Connection,
     file: Arc<OpenFile>,
     watch: Option<FileWatch>,
@@ -180,7 +179,7 @@ impl Changes {
     pub(crate) fn new(file: &Arc<OpenFile>, access: Access) -> Result<Changes> {
         let conn = connection::open_reader(file, access)?;
         let version = data_version(&conn)?;
-        // Where the file cannot be watched the safety poll alone notices.
+        // If the file cannot be watched, only the safety poll notices.
         let watch = FileWatch::new(file.path()).ok();
         Ok(Changes {
             conn,
@@ -190,12 +189,12 @@ impl Changes {
         })
     }
 
-    /// The connection that watches, for looking at what has changed.
+    /// The watching connection, for reading what has changed.
     pub(crate) fn conn(&self) -> &Connection {
         &self.conn
     }
 
-    /// Waits at most `timeout`; true when the file has changed since the last true.
+    /// Waits at most `timeout`; returns true if the file has changed since it last returned true.
     ///
     /// # Errors
     /// The file can no longer be read, or it was replaced ([`Error::is_replaced`]).

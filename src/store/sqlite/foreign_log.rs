@@ -1,8 +1,8 @@
-//! A log that lies beside the file but belongs to another one: a copy was put in the file's place, and
-//! the log of the file before it has stayed. SQLite would take that log's pages for the copy's own.
+//! A log that lies beside the file but belongs to another one: a copy has replaced the file, and the log of
+//! the old file has stayed. SQLite would take that log's pages for the copy's own.
 //!
-//! Every commit of jobq writes the page of `jobq_commit`, which names the file: so each log says whose it
-//! is. What the file says of itself, read without the log, has to be the same.
+//! Every commit of jobq writes the page of `jobq_commit`, which names the file, so each log names its file.
+//! It must be the name that the file has when it is read without the log.
 
 use std::fs;
 use std::fs::{File, Metadata, OpenOptions};
@@ -25,12 +25,12 @@ const HEADER_BYTES: usize = 32;
 const FRAME_HEADER_BYTES: usize = 24;
 const FILE_ID_CHARS: usize = 32;
 
-/// Puts a log aside that belongs to another file, and tells where it is then.
+/// Puts a log aside that belongs to another file, and returns its new path.
 ///
-/// Nobody may work with the two meanwhile: their owners would go on with a log that has lost its name.
+/// No process may have the two open meanwhile: it would go on with a log that has lost its name.
 pub(crate) fn put_aside(path: &Path) -> Result<Option<PathBuf>> {
     let log = with_suffix(path, "-wal");
-    // Whoever is faster has put it aside already, and another log may be there by now.
+    // Another process may have put it aside already, and a new log may be there.
     for _ in 0..5 {
         let Some(foreign) = Foreign::find(path, &log)? else {
             return Ok(None);
@@ -64,12 +64,12 @@ pub(crate) fn refuse(path: &Path) -> Result<()> {
     }
 }
 
-/// Refuses a file, or what was there before it, that a process works with.
+/// Refuses a file if a process has it, or the file before it, open.
 pub(crate) fn refuse_in_use(path: &Path) -> Result<()> {
     Unused::take(path).map(drop)
 }
 
-/// A log, and the file that it says it belongs to.
+/// A log, and the file that it names.
 struct Foreign {
     file: File,
     owner: String,
@@ -110,14 +110,14 @@ fn is_untouched_since(main: &Metadata, log: &Metadata) -> bool {
     changed < written && log.mtime() <= Clock::default().now_ms() / 1000
 }
 
-/// What the file says of itself without its log. A file that cannot be read so was not put there whole:
-/// a checkpoint of its own log may have been cut short.
+/// The file's id, read without its log. A file that cannot be read so may be in the middle of a checkpoint
+/// of its own log.
 fn own_id(path: &Path) -> Option<String> {
     let conn = connection_setup::open_immutable(path).ok()?;
     file_id(&conn).optional().ok().flatten()
 }
 
-/// Whose log it is; None where no commit of jobq is in it.
+/// The file that the log belongs to; none if it has no commit of jobq.
 fn owner(log: &File) -> std::io::Result<Option<String>> {
     let mut header = [0; HEADER_BYTES];
     log.read_exact_at(&mut header, 0)?;
@@ -134,7 +134,7 @@ fn owner(log: &File) -> std::io::Result<Option<String>> {
     let mut at = HEADER_BYTES as u64;
     while log.read_exact_at(&mut frame, at).is_ok() {
         let (head, page) = frame.split_at(FRAME_HEADER_BYTES);
-        // What comes behind is left of an earlier use of the log.
+        // The rest is left from an earlier use of the log.
         if &head[8..16] != salts {
             break;
         }
@@ -174,8 +174,8 @@ fn named_on(page: &[u8]) -> Option<String> {
     })
 }
 
-/// No other process has the file or its log open: everyone holds a lock on the log's index as long as it
-/// has. Nobody can come in while this lives.
+/// Proof that no other process has the file or its log open: each holds a lock on the log's index while it
+/// has. No process can open them while this exists.
 struct Unused {
     _index: Option<File>,
 }

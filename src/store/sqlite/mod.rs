@@ -1,4 +1,4 @@
-//! SQLite: the file and its connections, the one writer, the read pool, and the transaction that the rules work in.
+//! SQLite: the file and its connections, the writer, the read pool, and the write transaction.
 
 pub(crate) mod backlog;
 pub(crate) mod command;
@@ -27,7 +27,7 @@ pub(crate) mod writer_handle;
 
 #[cfg(feature = "cli")]
 pub(crate) use rusqlite::StatementStatus;
-/// What the rest of the store uses of the crate that binds SQLite.
+/// The parts of rusqlite that the rest of the store uses.
 pub(crate) use rusqlite::config::DbConfig;
 pub(crate) use rusqlite::{
     CachedStatement, Connection, OpenFlags, OptionalExtension, Result as RowResult, Row, params,

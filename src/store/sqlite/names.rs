@@ -1,4 +1,4 @@
-//! Kinds and queues are numbers in the hot rows; this finds the number of a name.
+//! Ids of kinds and queues: the hot rows have ids in place of names.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ statements! {
     hot QUEUE_NAME = "SELECT name FROM jobq_queue WHERE id = ?1";
 }
 
-/// What a writer has looked up so far. Names are never renamed or deleted, so a found number stays true.
+/// The names that a writer has looked up. Names are never changed or deleted, so ids stay valid.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     kinds: Table,
@@ -68,8 +68,8 @@ impl Names {
         self.queues.name(conn, &QUEUE, id)
     }
 
-    /// After a rollback, of a savepoint too: what was added is not there, and neither what was found
-    /// because it had just been added.
+    /// Call it after a rollback, also of a savepoint: added names do not exist, nor names found because they
+    /// had just been added.
     pub(crate) fn forget(&mut self) {
         *self = Names::default();
     }
@@ -108,7 +108,7 @@ impl Table {
     }
 }
 
-/// The number of a queue, where it was ever named.
+/// The id of a queue, if it exists.
 pub(crate) fn find_queue(conn: &Connection, name: &str) -> Result<Option<i64>> {
     Ok(conn
         .prepare_cached(QUEUE_ID)?
@@ -116,20 +116,20 @@ pub(crate) fn find_queue(conn: &Connection, name: &str) -> Result<Option<i64>> {
         .optional()?)
 }
 
-/// How a queue is called, where that can be read.
+/// The name of a queue, if it can be read.
 pub(crate) fn queue_called(conn: &Connection, id: i64) -> Option<String> {
     let mut statement = conn.prepare_cached(QUEUE_NAME).ok()?;
     statement.query_row([id], |row| row.get(0)).ok()
 }
 
-/// The numbers of all kinds: few, however many jobs there are.
+/// The ids of all kinds: few, however many jobs there are.
 pub(crate) fn kind_ids(conn: &Connection) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(KINDS_ALL)?;
     let rows = statement.query_map([], |row| row.get(0))?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
-/// The numbers of those kinds that there are.
+/// The ids of those of the kinds that exist.
 pub(crate) fn kinds_of(conn: &Connection, which: &KindFilter) -> Result<Vec<i64>> {
     let mut statement = conn.prepare_cached(KINDS_NAMED)?;
     let mut rows = statement.query([])?;

@@ -1,5 +1,4 @@
-//! A file in the making: under a name of chance beside its place, and in its place only when it is whole
-//! and on the disk.
+//! Creating files: under a random name beside the target, and renamed only when complete and on the disk.
 
 use std::fs;
 use std::fs::{File, OpenOptions};
@@ -18,22 +17,22 @@ use crate::{Error, Result};
 const PREFIX: &str = ".jobq-new-";
 const CHANCE_CHARS: usize = 16;
 
-/// What SQLite may make beside a database.
+/// Files that SQLite may create beside a database.
 const COMPANIONS: [&str; 3] = ["-wal", "-shm", "-journal"];
 
-/// A file that is younger belongs to somebody who has not locked it yet.
+/// A younger file may belong to a process that has not locked it yet.
 const STRAY_AFTER_MS: i64 = 60_000;
 
-/// Removed when it is dropped, unless it has got its place.
+/// A file under its temporary name; removed when dropped, unless it was renamed.
 pub(crate) struct NewFile {
-    /// Locked as long as somebody works on it, so that a stray one is known.
+    /// Locked while a process works on it, so that strays are recognised.
     file: File,
     path: PathBuf,
     is_in_place: bool,
 }
 
 impl NewFile {
-    /// An empty one that only its owner can read, in the folder of its later place.
+    /// An empty file that only its owner can read, in the target's folder.
     pub(crate) fn beside(place: &Path) -> Result<NewFile> {
         let folder = folder_of(place);
         remove_strays(folder);
@@ -56,7 +55,7 @@ impl NewFile {
         Ok(new)
     }
 
-    /// Its name for now.
+    /// Its temporary path.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -65,12 +64,12 @@ impl NewFile {
         &self.file
     }
 
-    /// Gives it its place, unless something is there: that stays, and the answer is false.
+    /// Renames it to its target; returns false if that exists, which then stays.
     pub(crate) fn publish(mut self, place: &Path) -> Result<bool> {
         self.sync()?;
         let moved = renameat_with(CWD, &self.path, CWD, place, RenameFlags::NOREPLACE);
         let moved = match moved {
-            // A file system that knows no such renaming.
+            // The file system does not support this kind of rename.
             Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
                 fs::hard_link(&self.path, place).and_then(|()| fs::remove_file(&self.path))
             }
@@ -85,14 +84,14 @@ impl NewFile {
         Ok(true)
     }
 
-    /// Gives it its place; what was there loses its name in the same instant.
+    /// Renames it to its target, which is replaced atomically.
     pub(crate) fn replace(mut self, place: &Path) -> Result<()> {
         fs::rename(&self.path, place).map_err(|error| at(place, error))?;
         self.is_in_place = true;
         Ok(())
     }
 
-    /// All of it is on the disk, and it is still the file that was made.
+    /// Syncs it, and checks that it is still the file that was created.
     pub(crate) fn sync(&self) -> Result<()> {
         self.file
             .sync_all()
@@ -122,7 +121,7 @@ fn remove_with_companions(path: &Path) {
     let _ = fs::remove_file(path);
 }
 
-/// After this a name in the folder survives a power cut.
+/// Syncs a folder: its names then survive a power cut.
 pub(crate) fn sync_folder(of: &Path) -> Result<()> {
     let folder = folder_of(of);
     File::open(folder)
@@ -137,7 +136,7 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Removes what processes have left in the folder that were killed while they made a file. How many.
+/// Removes files that killed processes have left unfinished in the folder. Returns how many.
 pub(crate) fn remove_strays(folder: &Path) -> usize {
     let Ok(entries) = fs::read_dir(folder) else {
         return 0;
@@ -157,7 +156,7 @@ pub(crate) fn remove_strays(folder: &Path) -> usize {
     strays.len()
 }
 
-/// The name of the file in the making that this one is, or accompanies.
+/// The name of the unfinished file that this one is, or accompanies.
 fn new_name(name: &str) -> Option<String> {
     let companion = COMPANIONS.iter().find_map(|end| name.strip_suffix(end));
     let name = companion.unwrap_or(name);
@@ -167,7 +166,7 @@ fn new_name(name: &str) -> Option<String> {
     is_ours.then(|| name.to_owned())
 }
 
-/// It is ours, old, and nobody holds its lock. Of companions alone it is their maker that is missing.
+/// Whether it is ours, old, and not locked. Companions without their file count too.
 fn is_stray(path: &Path) -> bool {
     let now_ms = Clock::default().now_ms();
     let old = |path: &Path| {

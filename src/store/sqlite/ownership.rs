@@ -1,8 +1,8 @@
-//! Whose the files are that jobq makes beside a database, and what to say where somebody else's stand in
-//! the way.
+//! The owner, group and mode of the files that jobq creates beside a database, and messages about files of
+//! other users.
 //!
-//! They take owner, group and mode after the database, as SQLite's `-wal` and `-shm` do: after one run by
-//! root the user's own runners go on, and who shares the database through a group shares them.
+//! The files take owner, group and mode from the database, as SQLite's `-wal` and `-shm` do: after a run by
+//! root the user's own runners still work, and a group that shares the database shares them.
 
 use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
 use std::io;
@@ -21,7 +21,7 @@ const OWNERS: u32 = 0o700;
 const GROUPS: u32 = 0o070;
 const SET_GROUP: u32 = 0o2000;
 
-/// Who may do what with the database.
+/// The access rights of the database.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Rights {
     uid: u32,
@@ -38,13 +38,13 @@ impl Rights {
         }
     }
 
-    /// Without a database: what is made is for its maker alone.
+    /// Without a database: new files are for their creator alone.
     fn of_database(runners_folder: &Path) -> Option<Rights> {
         let database = database_of(runners_folder)?;
         Some(Rights::of(&database.metadata().ok()?))
     }
 
-    /// Whoever can read the database can look at the lock files, and whoever can write it can make one.
+    /// Users who can read the database can check the lock files; users who can write it can create one.
     fn of_folder(self) -> Rights {
         let class = |shift: u32| match self.mode >> shift & 0o6 {
             0o6 => 0o7 << shift,
@@ -52,7 +52,7 @@ impl Rights {
             _ => 0,
         };
         let group = class(3);
-        // What is made in it belongs to the group, too.
+        // New files in it belong to the group, too.
         let set_group = if group == GROUPS { SET_GROUP } else { 0 };
         Rights {
             mode: OWNERS | group | class(0) | set_group,
@@ -67,20 +67,20 @@ impl Rights {
         }
     }
 
-    /// Gives a file that this process has just made to whom it is for.
+    /// Sets the owner, group and mode of a file that this process has just created.
     fn give(mut self, file: &File) -> io::Result<()> {
         let made = Rights::of(&file.metadata()?);
         if geteuid().is_root() && made.uid != self.uid {
             fchown(file, Some(self.uid), Some(self.gid))?;
         } else if made.gid != self.gid && fchown(file, None, Some(self.gid)).is_err() {
-            // Not a member of that group: the rights would be another group's.
+            // Not a member of that group: the rights would go to another group.
             self.mode &= !(GROUPS | SET_GROUP);
         }
         file.set_permissions(Permissions::from_mode(self.mode))
     }
 }
 
-/// Makes the folder for lock files where there is none.
+/// Creates a missing folder for lock files.
 pub(crate) fn make_runners_folder(folder: &Path) -> io::Result<()> {
     let made = match DirBuilder::new().mode(OWNERS).create(folder) {
         Ok(()) => true,
@@ -107,13 +107,13 @@ pub(crate) fn make_runners_folder(folder: &Path) -> io::Result<()> {
         && found.uid == rights.uid
         && found.mode != rights.mode
     {
-        // The database was opened to a group since, or is its owner's alone again.
+        // The database was shared with a group since, or is its owner's alone again.
         rights.give(&opened)?;
     }
     Ok(())
 }
 
-/// A lock file that was just made there.
+/// Sets the rights of a lock file that was just created there.
 pub(crate) fn give_lock_file(file: &File, folder: &Path) -> io::Result<()> {
     match Rights::of_database(folder) {
         Some(rights) => rights.of_lock_file().give(file),
@@ -121,7 +121,7 @@ pub(crate) fn give_lock_file(file: &File, folder: &Path) -> io::Result<()> {
     }
 }
 
-/// The name of a user, as the system's own list of them has it.
+/// The name of a user, from the system's list.
 pub(crate) fn user_name(uid: u32) -> String {
     let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let known = users.lines().find_map(|line| {
@@ -133,7 +133,7 @@ pub(crate) fn user_name(uid: u32) -> String {
     known.unwrap_or_else(|| format!("user {uid}"))
 }
 
-/// Adds to an error who owns what stands in the way, and what to do, where it is a matter of rights.
+/// Adds to an error of access rights who owns the file, and what to do.
 pub(crate) fn explain(error: Error, path: &Path) -> Error {
     match what_denies(path) {
         Some(hint) => error.with_hint(hint),
@@ -169,7 +169,7 @@ fn what_denies(path: &Path) -> Option<String> {
     None
 }
 
-/// For whatever is to be written into a file that could be opened only for reading.
+/// The error for a write to a file that is open only for reading.
 pub(crate) fn read_only(path: &Path) -> Error {
     let error = Error::new(
         Kind::ReadOnly,

@@ -1,5 +1,4 @@
-//! The lock files of runners, as those see them who only look; `runner/liveness.rs` holds them and
-//! takes them over.
+//! The lock files of runners, for readers; `runner/liveness.rs` holds and takes over the locks.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Error, ErrorKind};
@@ -18,7 +17,7 @@ pub(crate) fn lock_file(folder: &Path, name: &str) -> Option<PathBuf> {
     is_name.then(|| folder.join(format!("{name}.lock")))
 }
 
-/// Whether that is there, as far as can be seen.
+/// Whether the file exists, as far as can be seen.
 pub(crate) fn has_lock_file(folder: &Path, name: &str) -> bool {
     let Some(path) = lock_file(folder, name) else {
         return false;
@@ -27,8 +26,8 @@ pub(crate) fn has_lock_file(folder: &Path, name: &str) -> bool {
     found.map_or_else(|error| error.kind() != ErrorKind::NotFound, |_| true)
 }
 
-/// Opens a lock file. What stands in its place does not hold up whoever looks (a FIFO), leads nowhere
-/// else (a link), and does nothing (a device).
+/// Opens a lock file. Something else in its place does not block (a FIFO), leads nowhere (a link), and does
+/// nothing (a device).
 pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, Error> {
     let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let flags = i32::try_from(flags.bits()).map_err(Error::other)?;
@@ -39,22 +38,22 @@ pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> Result<File, Error
     Err(Error::other("it is not an ordinary file"))
 }
 
-/// What a look at a runner's lock tells.
+/// The state of a runner's lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// Its process is gone.
+    /// Its process is dead.
     Free,
     /// There is no file.
     Missing,
-    /// Somebody holds it, or it cannot be looked at.
+    /// It is held, or it cannot be checked.
     Held,
 }
 
-/// Looks at a runner's lock.
+/// Checks a runner's lock.
 ///
-/// For the instant of the look it is held, shared with others that look. A runner that tries it in
-/// that instant takes the dead one for alive; so that it tries once more, whoever has found a free
-/// lock closes the file as a writer, which is what runners watch for.
+/// The check holds it for an instant, shared with other checks. A runner that tries it in that instant takes
+/// the dead one for alive; so after finding a free lock the check closes the file as a writer, which runners
+/// watch for, and they try again.
 pub(crate) fn look(folder: &Path, name: &str) -> Lock {
     let Some(path) = lock_file(folder, name) else {
         return Lock::Missing;

@@ -18,10 +18,10 @@ use crate::{Error, Result, clock};
 
 const READERS: u32 = 4;
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Where connections cannot be opened, that is tried for so long.
+/// How long to retry when connections cannot be opened.
 const OPEN_AGAIN: Duration = Duration::from_millis(500);
 
-/// Connections are opened when somebody first reads.
+/// Connections are opened at the first read.
 pub(crate) struct ReadPool {
     file: Arc<OpenFile>,
     access: Access,
@@ -29,7 +29,7 @@ pub(crate) struct ReadPool {
     pool: Mutex<Option<Pool<Manager>>>,
 }
 
-/// A connection out of the pool.
+/// A connection from the pool.
 pub(crate) type ReadConnection = PooledConnection<Manager>;
 
 impl ReadPool {
@@ -61,7 +61,7 @@ impl ReadPool {
         }
     }
 
-    /// Closes all connections that nobody uses now; others when they are returned.
+    /// Closes all idle connections now, and the others when they are returned.
     pub(crate) fn close(&self) {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         if pool.take().is_some() {
@@ -79,7 +79,7 @@ impl ReadPool {
 
     /// Starts the pool's one thread, which opens connections.
     fn start(&self) -> Result<Pool<Manager>> {
-        // The pool panics where its thread cannot be started.
+        // The pool panics if its thread cannot be started.
         let probe = thread::Builder::new().spawn(|| {});
         let probe = probe.map_err(|error| Error::no_thread("reading", error))?;
         let _ended = probe.join();
@@ -142,7 +142,7 @@ impl Open {
         *noted = Some(error.duplicate());
     }
 
-    /// One that is lent to somebody who does not return it is not waited for.
+    /// Does not wait for a connection that is not returned.
     fn wait_until_none(&self) {
         const PATIENCE: Duration = Duration::from_secs(1);
         let open = self
@@ -184,8 +184,8 @@ impl Drop for One {
     }
 }
 
-/// r2d2_sqlite's manager says of no connection that it is broken, so that one which was returned
-/// inside a transaction would be handed out in it. This one looks.
+/// r2d2_sqlite's manager reports no connection as broken, so one that was returned inside a transaction would
+/// be handed out in it. This one checks.
 pub(crate) struct Manager {
     inner: SqliteConnectionManager,
     file: Arc<OpenFile>,

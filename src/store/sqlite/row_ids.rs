@@ -1,5 +1,5 @@
-//! Rows whose numbers are never used again, and the end of those numbers. Nobody comes there by counting, but a
-//! damaged row may have the last one.
+//! Row ids that are never reused, and their exhaustion. Counting never gets there, but a damaged row may have
+//! the last id.
 
 use rusqlite::Connection;
 
@@ -9,7 +9,7 @@ use crate::store::sqlite::statement::{Statements, statements};
 use crate::{Error, Result};
 
 statements! {
-    /// By the rows and by what SQLite remembers of them: it adds none behind either.
+    /// By the rows and by what SQLite remembers: it adds none behind either.
     cold NUMBERS_USED_UP = "SELECT what FROM (
             SELECT 'an event' AS what, max(id) AS last FROM jobq_event
             UNION ALL SELECT 'a job', max(id) FROM jobq_job
@@ -21,7 +21,7 @@ statements! {
         WHERE last = 9223372036854775807 LIMIT 1";
 }
 
-/// What has no number left to be added with, in words.
+/// Which tables have no id left, in words.
 pub(crate) fn used_up(conn: &Connection) -> Result<Option<String>> {
     let found = conn.optional(NUMBERS_USED_UP, [], |row| row.get::<_, String>(0))?;
     Ok(found.map(|what| {
@@ -29,7 +29,7 @@ pub(crate) fn used_up(conn: &Connection) -> Result<Option<String>> {
     }))
 }
 
-/// What an insert came to. Where no number is left SQLite says that the disk is full.
+/// The result of an insert. SQLite reports exhausted ids as a full disk.
 pub(crate) fn inserted<T>(conn: &Connection, inserted: Result<T, impl Into<Error>>) -> Result<T> {
     inserted.map_err(|error| {
         let error = error.into();

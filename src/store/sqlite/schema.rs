@@ -1,4 +1,4 @@
-//! The schema's version: making it, checking it, upgrading it.
+//! The schema: creating, checking and upgrading it.
 
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -16,7 +16,7 @@ pub(crate) const VERSION: i64 = 5;
 
 /// One step from a version to the next.
 pub(crate) struct Upgrade {
-    /// The version that the step makes.
+    /// The version after the step.
     pub(crate) to: i64,
     pub(crate) sql: &'static str,
 }
@@ -65,7 +65,7 @@ statements! {
 /// What the row of `jobq_commit` that names the file begins with.
 pub(crate) const FILE_ID_PREFIX: &str = "jobq file ";
 
-/// What opening a file found of its schema.
+/// The schema of an opened file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Schema {
     Current,
@@ -75,14 +75,14 @@ pub(crate) enum Schema {
     Older(i64),
 }
 
-/// Whose file it is: jobq sets modes only in its own.
+/// Whether the file is jobq's own: jobq sets modes only in its own files.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Owner {
     Jobq,
     Application,
 }
 
-/// Makes the schema in an empty file or in an application's, upgrades an older one, refuses a newer one.
+/// Creates the schema in an empty file or in an application's, upgrades an older one, refuses a newer one.
 pub(crate) fn ensure(conn: &mut Connection, mode: OpenMode, now_ms: i64) -> Result<Schema> {
     tables::check(conn)?;
     match version(conn)? {
@@ -108,7 +108,7 @@ pub(crate) fn ensure(conn: &mut Connection, mode: OpenMode, now_ms: i64) -> Resu
     }
 }
 
-/// A copy that SQLite's own tools have made is without a write-ahead log.
+/// A copy made by SQLite's own tools has no write-ahead log.
 fn keep_wal(conn: &Connection) -> Result<()> {
     let Err(error) = require_wal(conn) else {
         return Ok(());
@@ -138,7 +138,7 @@ fn no_tables() -> Error {
     Error::new(Kind::NoDatabase, "the database holds no jobq tables")
 }
 
-/// For whoever only looks: an older jobq may be at work on the file, and would have to stop.
+/// The error for reading an older file: an older jobq may be using it, and an upgrade would stop it.
 pub(crate) fn older(found: i64) -> Error {
     Error::new(
         Kind::OlderSchema,
@@ -157,13 +157,13 @@ pub(crate) fn known(conn: &Connection) -> Result<()> {
     }
 }
 
-/// Whether it is somebody's database, without anything of jobq's.
+/// Whether it is a database without any jobq tables.
 pub(crate) fn has_only_other_tables(conn: &Connection) -> Result<bool> {
     let tables: i64 = conn.query_row(TABLES_COUNT, [], |row| row.get(0))?;
     Ok(tables > 0 && version(conn)?.is_none())
 }
 
-/// Whether the file is jobq's own, rather than an application's that has jobq's tables, too.
+/// Whether the file is jobq's own, not an application's file with jobq's tables.
 pub(crate) fn is_of_jobq(conn: &Connection) -> Result<bool> {
     let created_by: Option<String> = conn
         .query_row(CREATED_BY, [], |row| row.get(0))
@@ -219,7 +219,7 @@ fn create(conn: &mut Connection, now_ms: i64) -> Result<()> {
         Owner::Application => require_wal(conn)?,
     }
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Another process may have been faster.
+    // Another process may have done it already.
     if version(&tx)?.is_none() {
         tx.execute_batch(SCHEMA)?;
         tx.execute(SCHEMA_VERSION_SET, [VERSION])?;
@@ -250,8 +250,7 @@ pub(crate) fn upgrade_copy(conn: &mut Connection) -> Result<()> {
     }
 }
 
-/// Gives the file an id of its own: a new file, and a copy, are not the file that they came from.
-/// One of an older schema gets its id by the upgrade.
+/// Gives a new file or a copy its own id. A file of an older schema gets its id by the upgrade.
 pub(crate) fn renew_file_id(conn: &Connection) -> Result<()> {
     if version(conn)? != Some(VERSION) {
         return Ok(());
@@ -261,8 +260,8 @@ pub(crate) fn renew_file_id(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// The modes of a file of jobq's own. Switching to WAL needs the file alone for a moment and does
-/// not call the busy handler, so several processes that make one file at once go round.
+/// Sets the modes of jobq's own file. Switching to WAL needs exclusive access for a moment and does not call
+/// the busy handler, so processes that create the same file at once retry.
 fn set_modes(conn: &Connection) -> Result<()> {
     conn.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     for tries in 0.. {

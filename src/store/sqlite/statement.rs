@@ -1,4 +1,4 @@
-//! How the store declares its SQL: named constants, each with the reason for its shape.
+//! The store's SQL: named constants, each with the reason for its shape.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
@@ -25,12 +25,12 @@ macro_rules! statements {
 
 pub(crate) use statements;
 
-/// The store's statements by a connection that keeps them prepared.
+/// Running the store's statements on a connection that keeps them prepared.
 pub(crate) trait Statements {
-    /// How many rows it changed.
+    /// Runs it; returns the number of changed rows.
     fn run(&self, sql: &str, params: impl Params) -> Result<usize>;
 
-    /// Its only row, which must be there.
+    /// Its only row, which must exist.
     fn one<T>(&self, sql: &str, params: impl Params, read: impl Read<T>) -> Result<T>;
 
     /// Its first row.
@@ -72,7 +72,7 @@ impl Statements for Connection {
     }
 }
 
-/// Text as it stands, also where somebody else has written bytes that are no UTF-8.
+/// Text as it is, also if another program has written bytes that are not UTF-8.
 pub(crate) fn text(value: ValueRef<'_>) -> Option<String> {
     match value {
         ValueRef::Text(bytes) | ValueRef::Blob(bytes) => {
@@ -90,7 +90,7 @@ pub(crate) fn readable_json(text: String) -> Box<RawValue> {
     }
 }
 
-/// A moment in a row. What is no number is none: it comes after all numbers, so where it is the least
+/// A moment in a row. A value that is not a number is none: it sorts after all numbers, so if it is the least
 /// there are no others.
 pub(crate) fn moment(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<i64>> {
     Ok(match row.get_ref(at)? {
@@ -100,7 +100,7 @@ pub(crate) fn moment(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<i64>> 
     })
 }
 
-/// How often a statement runs: what is hot may never scan a table that grows.
+/// How often a statement runs: a hot statement must never scan a growing table.
 #[cfg(test)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Heat {

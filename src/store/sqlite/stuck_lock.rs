@@ -1,7 +1,7 @@
-//! Who holds the lock that every write waits for.
+//! Finds the process that holds the write lock.
 //!
-//! It is read from `/proc/locks`, as text: whoever opens and closes a file of the database itself gives
-//! up all locks that the process has on it.
+//! It reads `/proc/locks`, as text: opening and closing a file of the database itself would release all locks
+//! that this process has on it.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -15,7 +15,7 @@ use crate::{Error, Result};
 /// The byte of the `-shm` file that a writer locks (SQLite's `WAL_WRITE_LOCK`).
 const WRITE_LOCK_BYTE: u64 = 120;
 
-/// Begins a write transaction. Where the lock is not to be had, the error says who has it.
+/// Begins a write transaction. If the lock is not available, the error names its holder.
 pub(crate) fn begin(conn: &Connection, path: &Path) -> Result<()> {
     let begun = conn
         .prepare_cached("BEGIN IMMEDIATE")
@@ -33,8 +33,8 @@ pub(crate) fn begin(conn: &Connection, path: &Path) -> Result<()> {
     }
 }
 
-/// Another thread has a transaction open, or the system has refused to take back a lock: SQLite does not
-/// tell of that, and such a lock stays until all connections of the process are closed.
+/// Another thread has a transaction open, or the system has refused to release a lock: SQLite does not report
+/// that, and such a lock stays until all connections of the process are closed.
 fn stuck() -> Error {
     let message = "the database is busy: this process kept it locked itself";
     Error::new(Kind::Stuck, message)

@@ -1,7 +1,7 @@
-//! Whether the tables of a file are the ones that jobq makes, before anything is read from them.
+//! Checks that the tables of a file are jobq's, before anything is read from them.
 //!
-//! Anybody may have made the file. A view in a table's place computes what it likes for as long as it
-//! likes; so does a virtual table, a computed column, and a trigger at every write.
+//! Anybody may have made the file. A view in place of a table can compute anything for any time; so can a
+//! virtual table, a computed column, and a trigger at every write.
 
 use rusqlite::Connection;
 use rusqlite::types::ValueRef;
@@ -20,7 +20,7 @@ statements! {
     cold COLUMNS_NOT_PLAIN = "SELECT name FROM pragma_table_xinfo(?1) WHERE hidden <> 0 LIMIT 1";
 }
 
-/// What jobq shows to people; it never reads from them itself.
+/// The views for people; jobq never reads from them itself.
 const VIEWS: [&str; 5] = [
     "jobq_jobs",
     "jobq_schedules",
@@ -29,7 +29,7 @@ const VIEWS: [&str; 5] = [
     "jobq_queues",
 ];
 
-/// Fails where something named as jobq's is not what jobq makes.
+/// Fails if something named like jobq's is not made by jobq.
 pub(crate) fn check(conn: &Connection) -> Result<()> {
     let mut statement = conn.prepare(SCHEMA_OTHER_THAN_INDEXES)?;
     let mut rows = statement.query([])?;
@@ -59,7 +59,7 @@ pub(crate) fn check(conn: &Connection) -> Result<()> {
     Ok(())
 }
 
-/// Whether the schema makes a table in these words.
+/// Whether the schema creates a table with this text.
 fn is_in_schema(sql: &str) -> bool {
     let is_one_of_them = |at: &usize| SCHEMA[*at..].starts_with(sql);
     !sql.is_empty() && TABLES.iter().any(is_one_of_them)
@@ -67,8 +67,8 @@ fn is_in_schema(sql: &str) -> bool {
 
 const CREATE_TABLE: &[u8] = b"CREATE TABLE jobq_";
 
-/// Where the schema makes its tables, known when jobq is built: to look for their texts would cost more than
-/// all else that opening a file does.
+/// The positions of the tables in the schema, computed at build time: searching for their texts would cost
+/// more than all else in opening a file.
 const TABLES: [usize; TABLES_COUNT] = {
     let mut tables = [0; TABLES_COUNT];
     let (mut at, mut found) = (0, 0);
@@ -103,7 +103,7 @@ const fn begins_table(at: usize) -> bool {
     length == CREATE_TABLE.len()
 }
 
-/// A table of another version, which was upgraded: its text is not the schema's.
+/// Checks a table of an upgraded file, whose text differs from the schema's.
 fn check_columns(conn: &Connection, table: &str) -> Result<()> {
     match conn.prepare(COLUMNS_NOT_PLAIN)?.exists([table])? {
         false => Ok(()),

@@ -1,5 +1,5 @@
-//! A write transaction under way, as the store's operations see it: its connection, its moment, and what
-//! it has still to write before COMMIT.
+//! The write transaction of the store's operations: its connection, its time, and what it must still write
+//! before COMMIT.
 
 pub(crate) mod counts;
 pub(crate) mod history;
@@ -34,14 +34,13 @@ statements! {
         FROM jobq_meta WHERE key = 'schema_version'";
 }
 
-/// The rules of jobs at the two ends of a write transaction. The layer of the rules gives them, so that this
-/// one need not know it.
+/// Calls into the rules of jobs at the beginning and the end of a write transaction. The higher layer supplies
+/// them, so that this one need not know it.
 #[derive(Clone, Copy)]
 pub(crate) struct Hooks {
-    /// The clock stands differently than the file knows: keeps what is left of waits that were given as
-    /// durations.
+    /// After a step of the clock: waits that were given as durations keep their remaining time.
     pub(crate) follow_clock: fn(&mut Tx<'_>, ClockReading<'_>) -> Result<usize>,
-    /// Works off what follows from jobs that have ended.
+    /// Works off the consequences of jobs that have ended.
     pub(crate) consequences: fn(&mut Tx<'_>) -> Result<()>,
 }
 
@@ -59,16 +58,16 @@ pub(crate) struct Tx<'c> {
     pub(crate) now_ms: i64,
     pub(crate) counts: CountChanges,
     pub(crate) quota: QuotaSeen,
-    /// What follows from what was changed.
+    /// Consequences that are still to be worked off.
     pub(crate) pending: Pending,
-    /// A running attempt has been asked to stop: its runner may be the one that writes this.
+    /// A running attempt was asked to stop: its runner may be this writer.
     pub(crate) asked_to_stop: bool,
-    /// What is left alone, because it could not be read or written.
+    /// Parts that are set aside, because they could not be read or written.
     pub(crate) aside: Parts,
-    /// So many cancelled jobs have never been: what spawned them did not complete.
+    /// Number of discarded jobs: the attempt that spawned them did not complete.
     pub(crate) discarded: i64,
     events: EventBuffer,
-    /// Which start of the machine this is; none where that is unknown.
+    /// The id of the machine's start; none if unknown.
     pub(crate) boot: Option<&'c str>,
     hooks: Hooks,
     /// Why a step of the clock could not be followed.
@@ -76,8 +75,8 @@ pub(crate) struct Tx<'c> {
 }
 
 impl<'c> Tx<'c> {
-    /// To be called behind BEGIN: refuses a file that was upgraded since it was opened, and follows a step of
-    /// the clock before anything is written that waits for a duration.
+    /// Call it after BEGIN: refuses a file that was upgraded since it was opened, and follows a step of the
+    /// clock before any wait for a duration is written.
     pub(crate) fn begin(
         (conn, names): (&'c Connection, &'c mut Names),
         clock: &'c Clock,
@@ -101,7 +100,7 @@ impl<'c> Tx<'c> {
         Ok(tx)
     }
 
-    /// One without a clock.
+    /// A transaction without a clock.
     pub(crate) fn new(
         (conn, names): (&'c Connection, &'c mut Names),
         now_ms: i64,
@@ -124,7 +123,7 @@ impl<'c> Tx<'c> {
         }
     }
 
-    /// What cannot be read of the file must not keep everything else from being written.
+    /// A part of the file that cannot be read must not stop all other writes.
     fn follow_clock(&mut self, now: ClockReading<'_>) -> Result<()> {
         let follow = self.hooks.follow_clock;
         match self.savepoint(|tx| follow(tx, now)) {
@@ -155,24 +154,24 @@ impl<'c> Tx<'c> {
         }
     }
 
-    /// Writes the events that are held back, for a statement that looks at the table of events.
+    /// Writes the buffered events, for a statement that reads the table of events.
     pub(crate) fn flush_events(&mut self) -> Result<()> {
         self.events.flush(self.conn, self.now_ms)
     }
 
-    /// Writes what the counters are owed, for a statement that looks at them.
+    /// Writes the pending changes of the counters, for a statement that reads them.
     pub(crate) fn flush_counts(&mut self) -> Result<()> {
         self.quota = QuotaSeen::default();
         self.counts.flush(self.conn, &self.aside)
     }
 
-    /// Does all that follows from what was changed so far.
+    /// Works off all consequences so far.
     pub(crate) fn follow(&mut self) -> Result<()> {
         let consequences = self.hooks.consequences;
         consequences(self)
     }
 
-    /// Writes what has been held back: to be called before COMMIT.
+    /// Writes everything that was held back; call it before COMMIT.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.follow()?;
         self.events.flush(self.conn, self.now_ms)?;
@@ -183,7 +182,7 @@ impl<'c> Tx<'c> {
     /// writer, which sees it by autocommit.
     pub(crate) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
-        // What others have left to be written is theirs, whatever of it is written in here.
+        // What is already pending belongs to others, even if it is written in here.
         let (counts, events) = (self.counts.clone(), self.events.clone());
         let (pending, discarded) = (self.pending.clone(), self.discarded);
         match body(self).and_then(|done| self.follow().map(|()| done)) {
@@ -225,15 +224,14 @@ impl<'c> Tx<'c> {
         Ok(answers)
     }
 
-    /// Runs an application's code. Nothing may be written after it where it has ended the
-    /// transaction.
+    /// Runs application code. If it has ended the transaction, nothing may be written afterwards.
     pub(crate) fn entrust<T, E: From<Error>>(
         &mut self,
         body: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
         self.run_cached("SAVEPOINT application")?;
         let answer = body(self)?;
-        // It went with the transaction, even where another one was begun since.
+        // It was lost with the transaction, even if another one was begun since.
         self.run_cached("RELEASE application").map_err(|_| {
             Error::wrong_state("the transaction was ended from inside of its closure").with_hint(
                 "leave COMMIT and ROLLBACK to jobq, and return an error of SQLite's as an error",

@@ -1,4 +1,4 @@
-//! The application's own writes: one transaction at a time, alone, on a connection of their own.
+//! The application's own write transactions: one at a time, on their own connection.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -10,7 +10,7 @@ use crate::{Error, Result};
 
 /// The connection that is lent to applications, opened when one first needs it.
 pub(crate) struct UserTransactions {
-    /// Where those who want the connection wait; a mutex would let them overtake each other.
+    /// Where callers wait for the connection in order; a mutex would let them overtake each other.
     line: WriteLock,
     /// Shared with the writer of the process.
     write_lock: Arc<WriteLock>,
@@ -44,7 +44,7 @@ impl UserTransactions {
     ) -> Result<T, E> {
         self.write_lock.refuse_inside()?;
         let _pass = self.line.enter();
-        // A panic in a body has been dealt with where the body ran.
+        // A panic in a body was handled where the body ran.
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         let done = writer.run_user_code(body);
         writer.tidy_log(OTHERS_CHECKPOINT_PAGES);

@@ -1,14 +1,14 @@
-//! Whose turn it is to write within this process: first come, first served.
+//! The write lock of a process: first come, first served.
 //!
-//! SQLite lets writers that wait sleep and try again, and whoever tries at the right moment goes
-//! first. Behind the write_lock those of one process wait in line instead and are woken in order.
+//! SQLite lets waiting writers sleep and try again, and the first to try at the right moment wins. With this
+//! lock the writers of a process wait in line and are woken in order.
 
 use std::cell::RefCell;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::{Error, Result};
 
-/// Lets one in at a time, in the order in which they came.
+/// A lock with one holder at a time, granted in order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct WriteLock {
     line: Mutex<WaitingLine>,
@@ -17,20 +17,20 @@ pub(crate) struct WriteLock {
 
 #[derive(Debug, Default)]
 struct WaitingLine {
-    /// The ticket of whoever comes next.
+    /// The ticket of the next to arrive.
     next: u64,
-    /// The ticket of who is in, or may go in.
+    /// The ticket of the holder, or of the next to hold it.
     serving: u64,
 }
 
-/// Being inside; ends when it is dropped, by a panic too.
+/// Holds the lock until it is dropped, also by a panic.
 pub(crate) struct WriteGuard<'g>(&'g WriteLock);
 
-/// The application's code runs inside, on this thread.
+/// Marks that application code runs on this thread under the lock.
 pub(crate) struct Lent<'g>(&'g WriteLock);
 
 thread_local! {
-    /// The gates that this thread is behind with an application's code, innermost last.
+    /// The locks that this thread holds for application code, innermost last.
     static LENT: RefCell<Vec<*const WriteLock>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -48,13 +48,13 @@ impl WriteLock {
         WriteGuard(self)
     }
 
-    /// To be held by whoever is inside while the application's code runs there.
+    /// Hold it while application code runs under the lock.
     pub(crate) fn run_user_code(&self) -> Lent<'_> {
         LENT.with_borrow_mut(|lent| lent.push(self));
         Lent(self)
     }
 
-    /// Whether this thread runs an application's code inside.
+    /// Whether this thread runs application code under the lock.
     pub(crate) fn is_user_code_here(&self) -> bool {
         LENT.with_borrow(|lent| {
             lent.iter()
@@ -62,7 +62,7 @@ impl WriteLock {
         })
     }
 
-    /// For whatever waits for another who has to pass: from inside that would be for ever.
+    /// Refuses to wait for another writer under the lock: it would wait forever.
     pub(crate) fn refuse_inside(&self) -> Result<()> {
         if !self.is_user_code_here() {
             return Ok(());
@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
 
-    /// Starts threads that want to go in, one after the other, while `first` is inside.
+    /// Starts threads that want the lock, one after the other, while `first` holds it.
     fn go_in_after<'s>(
         scope: &'s thread::Scope<'s, '_>,
         (write_lock, order): (&'s WriteLock, &'s Mutex<Vec<&'static str>>),

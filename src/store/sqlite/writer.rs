@@ -1,4 +1,4 @@
-//! The one writer of a process: it commits what has queued up as one transaction.
+//! The writer of a process: it commits all queued commands as one transaction.
 
 mod group;
 mod user_code;
@@ -31,7 +31,7 @@ statements! {
     hot COMMIT_MARKED = "SELECT token FROM jobq_commit WHERE slot = ?1";
 }
 
-/// What became of a COMMIT that reported an error.
+/// The result of a COMMIT that reported an error.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Landed {
     Yes,
@@ -43,16 +43,16 @@ enum Landed {
 pub(crate) struct Writer {
     config: OpenConfig,
     hooks: Hooks,
-    /// Shared with the other writers of this process: whoever has a transaction open is inside.
+    /// Shared with the other writers of this process: held while a transaction is open.
     write_lock: Arc<WriteLock>,
     /// None before the first use, and after an error that makes the connection untrustworthy, until
     /// it is open again.
     conn: Option<Connection>,
     names: Names,
     mark: CommitMark,
-    /// Whether the connection is lent to an application's code.
+    /// Whether the connection is lent to application code.
     use_for: UseFor,
-    /// The log is checkpointed when it has so many pages.
+    /// The number of pages in the log at which it is checkpointed.
     checkpoint_at_pages: i32,
     /// After a lost connection nothing is acknowledged before a checkpoint has succeeded.
     needs_checkpoint: bool,
@@ -61,17 +61,17 @@ pub(crate) struct Writer {
 /// What a writer's connection is for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum UseFor {
-    /// jobq's own statements alone.
+    /// Only jobq's own statements.
     Own,
-    /// An application's as well: its schema may have views and triggers.
+    /// Also an application's: its schema may have views and triggers.
     Lending,
 }
 
-/// So many pages in the log make a runner checkpoint it: 8 MB. At SQLite's own 1,000 every fortieth
-/// job of a busy runner met a checkpoint; much more, and one of them is felt.
+/// Number of pages in the log at which a runner checkpoints it: 8 MB. At SQLite's default of 1,000 every
+/// fortieth job of a busy runner meets a checkpoint; with many more, a checkpoint takes noticeable time.
 pub(crate) const RUNNER_CHECKPOINT_PAGES: i32 = 2000;
 
-/// Other processes leave it to the runner, where there is one.
+/// Other processes leave it to a runner, if there is one.
 pub(crate) const OTHERS_CHECKPOINT_PAGES: i32 = 2 * RUNNER_CHECKPOINT_PAGES;
 
 thread_local! {
@@ -84,12 +84,12 @@ fn note_log_pages(_: &Wal, pages: i32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// This writer's place in `jobq_commit`.
+/// This writer's row in `jobq_commit`.
 struct CommitMark {
     slot: i64,
-    /// What the slot held before the transaction under way.
+    /// The slot's value before the current transaction.
     last: Option<i64>,
-    /// What the transaction under way has put there.
+    /// The slot's value by the current transaction.
     pending: Option<i64>,
 }
 
@@ -105,7 +105,7 @@ impl Writer {
         writer
     }
 
-    /// One that opens its connection when it is first used, to be lent.
+    /// A writer for user transactions, which opens its connection at first use.
     pub(crate) fn for_user_code(
         (config, hooks): (OpenConfig, Hooks),
         write_lock: Arc<WriteLock>,
@@ -134,9 +134,9 @@ impl Writer {
         }
     }
 
-    /// Checkpoints a log that has grown: after everybody has been answered and what was claimed is
-    /// at work, where SQLite would do it inside of COMMIT. What a reader holds back is tried again
-    /// when the log has grown as much once more.
+    /// Checkpoints a log that has grown: after all replies and after claimed jobs are sent, not inside COMMIT
+    /// as SQLite would. A checkpoint that a reader holds back is tried again when the log has grown as much
+    /// again.
     pub(crate) fn tidy_log(&mut self, at_pages: i32) {
         let pages = LOG_PAGES.get();
         if pages < at_pages {
@@ -155,7 +155,7 @@ impl Writer {
         }
     }
 
-    /// The connection, for looking without a transaction; opened anew where it was lost.
+    /// The connection, for reading without a transaction; opened anew if it was lost.
     pub(crate) fn conn(&mut self) -> Result<&Connection> {
         self.reopen()?;
         self.conn.as_ref().ok_or_else(not_saved)
@@ -173,7 +173,7 @@ impl Writer {
         body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
     ) -> Group<T> {
         let single = commands.is_empty();
-        // Until after COMMIT or ROLLBACK, and until it is known what became of it.
+        // Held until after COMMIT or ROLLBACK, and until its result is known.
         let write_lock = Arc::clone(&self.write_lock);
         let _pass = write_lock.enter();
         let (outcomes, answer) = match self.run(commands, body) {
@@ -257,14 +257,14 @@ impl Writer {
             return Ok((outcomes, answer));
         }
         if let Err(error) = tx.finish() {
-            // One command's trouble may be all there is to it: the group is taken apart.
+            // One command may be the cause: run the commands of the group one by one.
             if !conn.is_autocommit() {
                 conn.execute_batch("ROLLBACK")?;
             }
             return Ok((outcomes, Err(error)));
         }
         if conn.total_changes() == before {
-            // Nothing to commit: the log stays as it is, and nobody else wakes.
+            // Nothing to commit: the log stays as it is, and no other process wakes.
             return Ok((outcomes, answer));
         }
         conn.prepare_cached(COMMIT_MARK)?
@@ -285,7 +285,7 @@ impl Writer {
             Err(error) => Error::from(error),
         };
         if !breaks_connection(&error) {
-            // As by a full disk: the frame that makes it a commit is the last to be written.
+            // As on a full disk: the frame that makes it a commit is written last.
             self.abandon(&error);
             return Err(error);
         }
@@ -318,7 +318,7 @@ impl Writer {
     }
 
     fn look_for_mark(&mut self) -> Landed {
-        // A disk that has failed may take a moment; a longer wait would hold up everybody.
+        // A disk that has failed may need a moment; a longer wait would hold up all writers.
         for tries in 0..5 {
             match self.reopen() {
                 Ok(()) => break,
@@ -390,7 +390,7 @@ impl Writer {
         Ok(())
     }
 
-    /// After a panic a transaction may be open: it would hold the lock that all others wait for.
+    /// After a panic a transaction may be open: it would hold the lock that all other writers need.
     pub(crate) fn roll_back_rest(&mut self) {
         let open = self.conn.as_ref().filter(|conn| !conn.is_autocommit());
         if open.is_some_and(|conn| conn.execute_batch("ROLLBACK").is_err()) {
@@ -398,7 +398,7 @@ impl Writer {
         }
     }
 
-    /// Moves what the log holds into the database file, and syncs it.
+    /// Moves the log's content into the database file, and syncs it.
     fn checkpoint(&self) -> Result<()> {
         let Some(conn) = self.conn.as_ref() else {
             return Ok(());
@@ -414,13 +414,13 @@ impl Writer {
     }
 }
 
-/// A longer log than this is never left behind. A shorter one costs the next process that opens the file
-/// less to read than its removal would cost this one.
+/// Maximum size of a log that is left behind. Reading a shorter one costs the next process less than removing
+/// it would cost this one.
 const LONGEST_KEPT_LOG_BYTES: u64 = 512 * 1024;
 
 impl Drop for Writer {
-    /// Lets SQLite move the log into the file and remove it, where nobody else has the file open. SQLite
-    /// removes it by its name: where another file is in the place of this one, that is its log.
+    /// Lets SQLite move the log into the file and remove it, if no other process has the file open. SQLite
+    /// removes it by name: if another file has replaced this one, the log is that file's.
     fn drop(&mut self) {
         let Some(conn) = self.conn.as_ref() else {
             return;
@@ -452,7 +452,7 @@ enum Group<T> {
         outcomes: Vec<Result<()>>,
         body: Result<T>,
     },
-    /// Nothing was changed, or nothing is known, for the one reason.
+    /// Nothing was changed, or the result is unknown, for one reason.
     Lost(Error),
     /// An error inside a savepoint ended the transaction: nothing was changed.
     Ended,

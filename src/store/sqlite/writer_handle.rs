@@ -1,4 +1,4 @@
-//! Who writes for this process: nobody yet, a thread of its own, or the dispatcher of a runner.
+//! The handle to a process's writer: it is idle, in a writer thread, or in the dispatcher of a runner.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
@@ -17,43 +17,43 @@ use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::sqlite::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
 use crate::{Error, Result};
 
-/// So many commands may wait before callers do.
+/// Maximum number of commands in the inbox before callers wait.
 const INBOX: usize = 4096;
-/// So many commands go into one transaction.
+/// Maximum number of commands per transaction.
 pub(crate) const GROUP: usize = 1024;
 
 pub(crate) enum Message {
     Write(Box<dyn Command>),
-    /// The writing thread is to end and to hand the writer over.
+    /// Asks the writer thread to end and to hand over the writer.
     HandOver(Sender<Writer>),
 }
 
-/// The inbox of the process's writer, and the seat that the writer sits on.
+/// The inbox of the process's writer, and where the writer is.
 pub(crate) struct WriterHandle {
     database: PathBuf,
-    /// None where the file is read-only: nobody would ever empty it.
+    /// None if the file is read-only: nothing would empty it.
     inbox: Option<Sender<Message>>,
     outbox: Receiver<Message>,
-    /// What waits in the inbox, and behind it, without anybody waiting for it.
+    /// Writes in the inbox and beyond that no caller waits for.
     backlog: Arc<Backlog>,
     bell: Arc<Doorbell>,
-    /// What the writer has to pass, and whoever waits for it must not hold.
+    /// The writer needs it; a caller that waits for the writer must not hold it.
     write_lock: Arc<WriteLock>,
     seat: Mutex<Seat>,
 }
 
 enum Seat {
-    /// Whoever writes does so himself.
+    /// A caller writes in its own thread.
     Idle(Box<Writer>),
-    /// Several threads have written at once: a thread of its own commits what comes in.
+    /// Several threads have written at once: a writer thread commits the inbox.
     Thread(JoinHandle<()>),
-    /// A runner's dispatcher does.
+    /// The dispatcher of a runner writes.
     Runner,
     /// The file is read-only.
     Closed,
 }
 
-/// What a runner takes with it: the writer and where its commands come in.
+/// The writer and its inbox, on loan to a runner.
 pub(crate) struct WriterLease {
     pub(crate) writer: Box<Writer>,
     pub(crate) outbox: Receiver<Message>,
@@ -94,7 +94,8 @@ impl WriterHandle {
         answer.recv().map_err(|_| gone())?
     }
 
-    /// The same by the thread in any case, which frees what a large write holds while the caller goes on.
+    /// The same, always by the writer thread, which frees the memory of a large write while the caller goes
+    /// on.
     pub(crate) fn write_by_thread<T: Send + 'static>(
         &self,
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
@@ -104,8 +105,8 @@ impl WriterHandle {
         answer.recv().map_err(|_| gone())?
     }
 
-    /// Where nobody else in this process writes the caller does: a thread would have to be started, and
-    /// waited for. Gives the command back where somebody else writes.
+    /// Writes in the caller's thread if no other writes in this process, which saves starting a thread.
+    /// Returns the command if another does.
     fn write_here(&self, command: Box<dyn Command>) -> Result<Option<Box<dyn Command>>> {
         self.write_lock.refuse_inside()?;
         let mut seat = match self.seat.try_lock() {
@@ -122,8 +123,8 @@ impl WriterHandle {
         }
     }
 
-    /// Puts `body` into the next transaction and does not wait. What cannot be written is tried again
-    /// with what comes next; what is lost is logged.
+    /// Adds `body` to the next transaction and does not wait. A failed write is tried again with the next one;
+    /// a lost one is logged.
     pub(crate) fn post(
         &self,
         (posted, room): (Posted, Room),
@@ -150,22 +151,22 @@ impl WriterHandle {
         };
         self.write_lock.refuse_inside()?;
         inbox.send(Message::Write(command)).map_err(|_| gone())?;
-        // After the send: a runner that ends meanwhile either sees the command or leaves the seat idle.
+        // After the send: a runner that ends meanwhile either sees the command or leaves the writer idle.
         self.sit(&mut self.lock())?;
         self.bell.ring();
         Ok(())
     }
 
-    /// Tells a runner that something was written past its writer.
+    /// Notifies a runner of a write that did not go through its writer.
     pub(crate) fn ring(&self) {
         self.bell.ring();
     }
 
-    /// Sees to it that somebody writes.
+    /// Ensures that a thread writes the inbox.
     fn sit(&self, seat: &mut Seat) -> Result<()> {
         match std::mem::replace(seat, Seat::Closed) {
             Seat::Idle(writer) => {
-                // The thread first: a writer that went into one that cannot be started would be lost.
+                // Start the thread first: a writer moved into one that cannot be started would be lost.
                 let (hand, take) = bounded::<Writer>(1);
                 let (outbox, backlog) = (self.outbox.clone(), Arc::clone(&self.backlog));
                 let started =
@@ -246,7 +247,7 @@ impl WriterHandle {
 }
 
 impl Drop for WriterHandle {
-    /// What was sent is written before the process goes on.
+    /// Everything sent is written before it is dropped.
     fn drop(&mut self) {
         drop(self.inbox.take());
         if let Seat::Thread(thread) = std::mem::replace(&mut *self.lock(), Seat::Closed) {
@@ -260,7 +261,7 @@ fn gone() -> Error {
 }
 
 fn write_what_comes(mut writer: Writer, outbox: &Receiver<Message>, backlog: &Backlog) {
-    // What could not be written stays in here, before what comes next.
+    // Failed writes stay in here, before later ones.
     let mut commands: Vec<Box<dyn Command>> = Vec::new();
     while let Ok(first) = outbox.recv() {
         let mut next = Some(first);

@@ -288,7 +288,7 @@ fn a_transaction_alone_goes_before_what_is_sent_to_the_writer_after_it() {
     );
 }
 
-/// None ends before all have come so far: one that starved would keep the others here for ever.
+/// None ends before all have come so far: one that starved would keep the others here forever.
 #[test]
 fn writers_that_never_rest_and_users_of_transactions_all_get_on() {
     const ROUNDS: usize = 40;

@@ -330,7 +330,7 @@ fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
     }
 }
 
-/// A schedule that found its queue full told it at each slot, for ever.
+/// A schedule that found its queue full told it at each slot, forever.
 #[test]
 fn old_events_of_no_job_are_forgotten_in_small_steps_and_no_others() {
     let mut sandbox = Sandbox::new();

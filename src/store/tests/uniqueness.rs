@@ -1,4 +1,4 @@
-//! UniqueRule jobs: a key is taken by one live job, and for a while after it.
+//! Unique jobs: a key is taken by one job that is not final, and for a while after its end.
 
 use std::sync::Barrier;
 use std::time::Duration;

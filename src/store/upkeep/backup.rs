@@ -1,4 +1,4 @@
-//! Copies of the file: whole, on the disk, and of a name that was free.
+//! Backups: complete copies of the file, synced, under a new name.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,10 +7,10 @@ use crate::store::sqlite::new_file::NewFile;
 use crate::store::sqlite::{Connection, OpenFlags, schema};
 use crate::{Error, Result};
 
-/// Whether a copy under way goes on: asked for many times a second.
+/// Whether a copy goes on; called many times a second.
 pub(crate) type GoesOn = Box<dyn FnMut() -> bool + Send>;
 
-/// Writes a consistent copy of the live file: one read transaction, nobody waits.
+/// Writes a consistent copy of the live file in one read transaction, which blocks no writer.
 pub(crate) fn backup(conn: &Connection, to: &Path, goes_on: GoesOn) -> Result<()> {
     let to = &absolute(to)?;
     let taken = || {
@@ -28,9 +28,9 @@ pub(crate) fn backup(conn: &Connection, to: &Path, goes_on: GoesOn) -> Result<()
     }
 }
 
-/// A copy that is to have this place.
+/// The copy while it is being made.
 pub(crate) fn copy(conn: &Connection, place: &Path, goes_on: GoesOn) -> Result<NewFile> {
-    /// Steps of SQLite's machine between two looks: a row takes a few, however large it is.
+    /// Steps of SQLite's virtual machine between two checks: a row takes a few, however large it is.
     const LOOK_EVERY: i32 = 100;
     let goes_on = Arc::new(Mutex::new(goes_on));
     let asked = Arc::clone(&goes_on);
@@ -56,7 +56,7 @@ pub(crate) fn copy(conn: &Connection, place: &Path, goes_on: GoesOn) -> Result<N
     Ok(new)
 }
 
-/// What becomes of a copy of an older schema.
+/// What to do with a copy of an older schema.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum CopySchema {
     /// The older jobq can still open it.
@@ -64,12 +64,11 @@ pub(crate) enum CopySchema {
     Current,
 }
 
-/// Makes a copy a file of its own: with an id that no log but its own names, and with a write-ahead log,
-/// which VACUUM leaves its target without.
+/// Makes a copy a separate file: gives it its own file id and a write-ahead log, which VACUUM does not set.
 pub(crate) fn make_own(new: &NewFile, wanted: CopySchema) -> Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(new.path(), flags)?;
-    // Nobody else knows the file, and it is synced as a whole at the end.
+    // No other process knows the file, and it is synced as a whole at the end.
     conn.pragma_update(None, "synchronous", "OFF")?;
     conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;
     if wanted == CopySchema::Current {

@@ -1,4 +1,4 @@
-//! Batches by their content: the same batch goes on where it was left.
+//! Batches, recognised by their content: the same batch is resumed.
 
 use crate::Result;
 use crate::model::batch::Batch;
@@ -15,7 +15,7 @@ statements! {
             added_at = excluded.added_at";
     hot BATCHES_FROM = "SELECT digest, first_job_id, last_job_id FROM jobq_batch WHERE digest >= ?1
         ORDER BY digest LIMIT ?2";
-    /// The first job that is left, in a range of the primary key.
+    /// The first remaining job, in a range of the primary key.
     hot BATCH_IS_THERE = "SELECT 1 FROM jobq_job WHERE id BETWEEN ?1 AND ?2";
     hot BATCH_FORGET = "DELETE FROM jobq_batch WHERE digest = ?1";
     /// The jobs of one batch: a range of the primary key, no more.
@@ -45,8 +45,8 @@ pub(crate) fn remember(tx: &Tx<'_>, digest: &str, batch: Batch) -> Result<()> {
     Ok(())
 }
 
-/// Looks at some batches, in the order of their digests, and forgets those of which no job is left:
-/// their content begins anew in any case. Where to go on; none: that was the last.
+/// Checks some batches, in the order of their digests, and forgets those without remaining jobs. Returns
+/// where to continue; none after the last.
 pub(crate) fn forget_gone(tx: &Tx<'_>, from: &str, limit: usize) -> Result<Option<String>> {
     let mut found: Vec<(String, i64, i64)> = {
         tx.all(BATCHES_FROM, params![from, limit as i64 + 1], |row| {
@@ -66,7 +66,7 @@ pub(crate) fn forget_gone(tx: &Tx<'_>, from: &str, limit: usize) -> Result<Optio
     Ok(next.map(|(digest, ..)| digest))
 }
 
-/// Whether any runner runs a job of the batch. What is set aside may say so for ever.
+/// Whether any runner runs a job of the batch. A job that is set aside may stay running forever.
 pub(crate) fn is_running(conn: &Connection, batch: Batch, aside: &Parts) -> Result<bool> {
     let mut statement = conn.prepare_cached(BATCH_RUNS)?;
     let mut rows = statement.query([batch.first.0, batch.last.0])?;
@@ -78,7 +78,7 @@ pub(crate) fn is_running(conn: &Connection, batch: Batch, aside: &Parts) -> Resu
     Ok(false)
 }
 
-/// How many jobs of the batch are not final.
+/// The number of jobs of the batch that are not final.
 pub(crate) fn unfinished(conn: &Connection, batch: Batch) -> Result<u64> {
     Ok(conn.query_row(
         BATCH_UNFINISHED,
@@ -87,7 +87,7 @@ pub(crate) fn unfinished(conn: &Connection, batch: Batch) -> Result<u64> {
     )?)
 }
 
-/// How many jobs of the batch failed or were cancelled.
+/// The number of jobs of the batch that failed or were cancelled.
 pub(crate) fn ended_badly(conn: &Connection, batch: Batch) -> Result<u64> {
     Ok(conn.query_row(
         BATCH_ENDED_BADLY,
@@ -96,7 +96,7 @@ pub(crate) fn ended_badly(conn: &Connection, batch: Batch) -> Result<u64> {
     )?)
 }
 
-/// The jobs of the batch that failed or were cancelled, by age.
+/// The jobs of the batch that failed or were cancelled, oldest first.
 pub(crate) fn undone(conn: &Connection, batch: Batch) -> Result<Vec<JobId>> {
     conn.all(BATCH_UNDONE, params![batch.first.0, batch.last.0], |row| {
         row.get(0).map(JobId)

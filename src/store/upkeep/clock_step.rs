@@ -1,4 +1,4 @@
-//! Steps of the wall clock: waits that were given as durations keep what is left of them.
+//! Steps of the wall clock: waits that were given as durations keep their remaining time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ statements! {
     hot META_GET = "SELECT value FROM jobq_meta WHERE key = ?1";
     cold META_PUT = "INSERT INTO jobq_meta (key, value) VALUES (?1, ?2)
         ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-    /// Rare, and every job that waits for a duration is meant.
+    /// Rare; it updates every job that waits for a duration.
     cold JOBS_SHIFT_WAITS = "UPDATE jobq_job SET run_at = run_at + ?1 WHERE state = 0 AND wait_fixed = 0";
     /// The same for those whose delay is counted although they are blocked.
     cold JOBS_SHIFT_BLOCKED = "UPDATE jobq_job SET run_at = run_at + ?1 WHERE state = 1 AND wait_fixed = 0
@@ -25,7 +25,7 @@ statements! {
         AND id IN (SELECT job_id FROM jobq_prerequisite WHERE met = 0)";
 }
 
-/// What the file knows of the clock: which start of the machine it was, and how the clock stood to it.
+/// The file's reading of the clock: the id of the machine's start, and the clock's offset to it.
 pub(crate) struct Known {
     boot: String,
     offset_ms: i64,
@@ -51,8 +51,8 @@ impl Known {
     }
 }
 
-/// Whether the clock has become another, by a step or by a start of the machine, in the last `span` of
-/// time that has really passed, whoever has noticed.
+/// Whether the clock was set, or the machine restarted, within the last `span` of time that has really
+/// passed.
 pub(crate) fn was_set_within(conn: &Connection, clock: &Clock, span: Duration) -> Result<bool> {
     let Some(known) = Known::read(conn)? else {
         return Ok(false);
@@ -67,12 +67,11 @@ pub(crate) fn was_set_within(conn: &Connection, clock: &Clock, span: Duration) -
     Ok(set_at.is_some_and(|set_at| (0..millis(span)).contains(&(clock.boot_ms() - set_at))))
 }
 
-/// After a step of the clock keeps what is left of every wait that was given as a duration, and keeps
-/// schedules going, once for all runners. How many jobs moved.
+/// After a step of the clock, keeps the remaining time of every wait that was given as a duration, and keeps
+/// schedules going, once for all runners. Returns the number of changed jobs.
 ///
-/// Between two starts of the machine only the wall clock tells how long it was off, and what it says
-/// first may be years off the mark until somebody sets it. So what was given before is due when the
-/// wall clock says so, and the steps to come move only what is given from now on.
+/// After a restart only the wall clock tells how long the machine was off, and it may be years wrong until it
+/// is set. So earlier waits are due when the wall clock says so, and later steps move only later waits.
 pub(crate) fn follow(tx: &mut Tx<'_>, now: ClockReading<'_>) -> Result<usize> {
     let known = Known::read(tx.conn)?;
     let known = known.as_ref().map(Known::reading);

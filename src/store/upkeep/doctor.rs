@@ -1,4 +1,4 @@
-//! The doctor.
+//! The doctor: checks the file, and repairs derived data.
 
 pub(crate) mod audit;
 pub(crate) mod damage;
@@ -16,7 +16,7 @@ use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, RowResult, params, process_locks, row_ids, tx};
 use crate::store::upkeep::{fire, runners};
 
-/// Looks at the file's structure, its references and its counters. Changes nothing.
+/// Checks the file's structure, its references and its counters. Changes nothing.
 pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>> {
     type Examination = fn(&Connection) -> Result<Finding>;
     let mut looks: Vec<(&'static str, Examination)> = vec![
@@ -47,7 +47,7 @@ pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>>
     Ok(findings)
 }
 
-/// A runner sets aside what these belong to.
+/// A runner sets aside the jobs and queues that these belong to.
 fn damaged_rows(conn: &Connection) -> Result<Finding> {
     let mut found = damage::find(conn)?;
     found.extend(row_ids::used_up(conn)?);
@@ -154,7 +154,7 @@ fn rules(conn: &Connection) -> Result<Finding> {
     ))
 }
 
-/// More may run than the limit of a queue says for as long as what ran when it was lowered goes on.
+/// More jobs may run than a queue's limit while those go on that were running when it was lowered.
 fn limits(conn: &Connection) -> Result<Finding> {
     let mut over = Vec::new();
     for queue in queues::list(conn)? {
@@ -182,8 +182,8 @@ fn limits(conn: &Connection) -> Result<Finding> {
     ))
 }
 
-/// A runner that lives has a lock file. In a copy of the database there are none, and its jobs stay with
-/// the runners of the original until somebody takes them over.
+/// A runner that is alive has a lock file. A copy of the database has none, and its jobs stay with the runners
+/// of the original until they are taken over.
 pub(crate) fn locks(conn: &Connection, folder: &Path) -> Result<Finding> {
     let mut without = Vec::new();
     for runner in runners::alive(conn)? {
@@ -229,9 +229,9 @@ fn journal(conn: &Connection) -> Result<Finding> {
     ))
 }
 
-/// Replaces by a recount what is kept besides the jobs.
+/// Recounts the derived data.
 pub(crate) fn recount(tx: &mut Tx<'_>) -> Result<()> {
-    // What earlier commands of this transaction owe the counters is in the rows already.
+    // The rows already include the pending counter changes of this transaction.
     tx.flush_counts()?;
     let counted = counts::table(tx.conn, COUNTS_RECOUNT)?;
     tx.conn.execute(COUNTS_CLEAR, [])?;

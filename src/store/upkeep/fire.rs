@@ -1,5 +1,5 @@
-//! Schedules whose slot has come: enqueuing their jobs and moving on to the next slot, in one
-//! transaction, so that there is one job for each slot however many runners there are.
+//! Firing due schedules: enqueues the job and moves on to the next slot in one transaction, so each slot gets
+//! one job, however many runners there are.
 
 use crate::clock::timestamp;
 use crate::error::Of;

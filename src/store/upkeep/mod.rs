@@ -1,4 +1,4 @@
-//! What is done for the file as a whole: due jobs, schedules, runners, old jobs, its health and its copies.
+//! Upkeep of the file as a whole: due jobs, schedules, runners, old jobs, health and copies.
 
 pub(crate) mod backup;
 pub(crate) mod batches;

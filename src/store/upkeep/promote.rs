@@ -1,4 +1,4 @@
-//! Promoting scheduled jobs: what is due next, and making it pending.
+//! Promoting due jobs: scheduled jobs become pending when they are due.
 
 use crate::Result;
 use crate::error::Of;
@@ -19,7 +19,7 @@ statements! {
         WHERE id IN (SELECT id FROM jobq_job WHERE state = 0 AND run_at <= ?1 ORDER BY run_at LIMIT ?2)
             AND links & 8 = 0
         RETURNING queue_id";
-    /// What the other statement has left: jobs with a concurrency key, which may find their places taken.
+    /// The jobs that the other statement leaves: those with a concurrency key, which need a free slot.
     hot JOBS_DUE = "SELECT id FROM jobq_job WHERE state = 0 AND run_at <= ?1 ORDER BY run_at, id LIMIT ?2";
 }
 
@@ -32,12 +32,12 @@ pub(crate) fn next_due(conn: &Connection) -> Result<Option<i64>> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Schedules {
     Fire,
-    /// It drains: what it finds is to come to an end.
+    /// It drains: only existing jobs must end.
     Leave,
 }
 
-/// When there is something to do next that nobody announces, in milliseconds since 1970: a scheduled
-/// job, a deadline, a slot, or a start that a queue's rate allows only then.
+/// The next moment with something to do, in milliseconds since 1970: a due job, a deadline, a slot of a
+/// schedule, or a start that a queue's rate allows.
 pub(crate) fn next_moment(
     conn: &Connection,
     now_ms: i64,
@@ -60,12 +60,12 @@ pub(crate) fn next_moment(
     Ok(moments.into_iter().flatten().min())
 }
 
-/// Makes at most `limit` due jobs pending; how many it were.
+/// Promotes at most `limit` due jobs; returns how many.
 pub(crate) fn promote_due(tx: &mut Tx<'_>, limit: usize) -> Result<usize> {
     if tx.is_aside(Part::DueTimes) {
         return Ok(0);
     }
-    // Where they cannot be moved together, each is on its own.
+    // If they cannot be promoted together, promote them one by one.
     let promoted = match tx.is_aside(Part::DueJobs) {
         true => 0,
         false => promote_together(tx, limit).of(Part::DueJobs)?,

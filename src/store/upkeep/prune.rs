@@ -1,4 +1,4 @@
-//! Removing old final jobs, in steps so small that nobody waits for them.
+//! Pruning: removes old final jobs, in steps too small to hold up other writers.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -29,29 +29,29 @@ statements! {
     cold JOBS_FINAL_BEFORE_COUNT = "SELECT count(*) FROM jobq_job j
         WHERE j.kind_id = ?1 AND j.state = ?2 AND j.state >= 5 AND j.finished_at < ?3
             AND NOT EXISTS (SELECT 1 FROM jobq_job p WHERE p.id = j.parent_id AND p.state < 5)";
-    /// Unique keys whose window is over, by the index of those that have one.
+    /// Unique keys whose window has passed, by the index of those that have one.
     hot EVENTS_OF_NO_JOB_FORGET = "DELETE FROM jobq_event
         WHERE id IN (SELECT id FROM jobq_event WHERE job_id IS NULL AND at < ?1 LIMIT ?2)";
     hot UNIQUE_KEYS_FORGET_EXPIRED = "DELETE FROM jobq_unique
         WHERE key IN (SELECT key FROM jobq_unique WHERE until IS NOT NULL AND until < ?1 ORDER BY until LIMIT ?2)";
 }
 
-/// So many jobs are looked at in one transaction, so many keys and so many batches.
+/// Maximum number of jobs, of keys and of batches checked in one transaction.
 pub(crate) const STEP: usize = 200;
-/// A transaction in which so many events were removed is large enough, and so is one that has made so
-/// many pages free: large payloads, results and logs are many pages each.
+/// Maximum number of events removed, and of pages freed, in one transaction: large payloads, results and logs
+/// are many pages each.
 pub(crate) const EVENTS: usize = 1000;
 const PAGES: i64 = 1000;
-/// So many pages are given back to the file system after each.
+/// Number of pages returned to the file system after each transaction.
 const VACUUM_PAGES: usize = 500;
 
-/// Which final jobs are to go, and how far that has come.
+/// The final jobs to remove, and the progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Sweep {
     kind: i64,
     state: State,
     before_ms: i64,
-    /// When the last one that was looked at ended, and its number.
+    /// When the last checked job ended, and its id.
     seen: (i64, i64),
 }
 
@@ -70,25 +70,25 @@ impl Sweep {
     }
 }
 
-/// How long the final jobs of a kind are kept, by their state; none: for ever.
+/// How long the final jobs of a kind are kept, by their state; none: forever.
 pub(crate) type Keeps = [(State, Option<Duration>); 3];
 
-/// One look at everything that may be old.
+/// One pass over everything that may be old.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct PrunePass {
     pub(crate) sweeps: Vec<Sweep>,
     /// Runners that ended before this are forgotten.
     pub(crate) runners_before_ms: Option<i64>,
-    /// Events of no job, as those of runners and schedules, are forgotten where they are older.
+    /// Events without a job, such as those of runners and schedules, are removed if they are older.
     pub(crate) events_before_ms: Option<i64>,
-    /// After the jobs, batches of which none is left, from this digest on; none: no batch is looked at.
+    /// After the jobs, batches without remaining jobs, from this digest on; none: no batches.
     pub(crate) batches_from: Option<String>,
-    /// After a step that failed: one sweep at a time, so that what cannot be removed holds up no other.
+    /// After a failed step: one sweep at a time, so that a job that cannot be removed holds up no other.
     pub(crate) one_by_one: bool,
 }
 
 impl PrunePass {
-    /// Over these jobs, and whatever goes with the last of them.
+    /// A pass over these jobs, and what is removed with the last of them.
     pub(crate) fn of(sweeps: Vec<Sweep>) -> PrunePass {
         PrunePass {
             sweeps,
@@ -97,7 +97,7 @@ impl PrunePass {
         }
     }
 
-    /// Over all kinds, each of which is kept as long as `keep` says.
+    /// A pass over all kinds, each kept as long as `keep` says.
     pub(crate) fn over(
         conn: &Connection,
         names: &mut Names,
@@ -118,7 +118,7 @@ impl PrunePass {
         Ok(pass)
     }
 
-    /// What is left of it after a step that failed.
+    /// The rest of the pass after a failed step.
     pub(crate) fn after_failure(&self) -> Option<PrunePass> {
         let to_blame = usize::from(self.one_by_one || self.sweeps.len() == 1);
         let sweeps: Vec<Sweep> = self.sweeps.iter().copied().skip(to_blame).collect();
@@ -134,11 +134,11 @@ impl PrunePass {
     }
 }
 
-/// What one transaction may still remove.
+/// The amount that one transaction may still remove.
 #[derive(Debug)]
 pub(crate) struct Allowance {
     events: usize,
-    /// The file may have so many free pages.
+    /// Maximum number of free pages in the file.
     free_pages: i64,
 }
 
@@ -155,8 +155,8 @@ impl Allowance {
     }
 }
 
-/// Removes a final job with its history, or as much of it as the transaction may; whether it is gone.
-/// Else another transaction has to go on.
+/// Removes a final job with its history, or as much of it as the transaction may. Returns whether it is
+/// removed; otherwise another transaction must continue.
 pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId, allowance: &mut Allowance) -> Result<bool> {
     while !allowance.is_spent(tx.conn)? {
         let removed = remove::remove(tx, id)?;
@@ -168,16 +168,16 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId, allowance: &mut Allowance) -> R
     Ok(false)
 }
 
-/// What a step came to.
+/// The result of a step.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stepped {
     pub(crate) removed: u64,
-    /// What is left of the pass; none: it is done.
+    /// The rest of the pass; none: it is done.
     pub(crate) next: Option<PrunePass>,
 }
 
-/// Looks at no more than [`STEP`] jobs and removes those that may go, as far as the transaction may. The
-/// children of a parent that is live stay: their results are its own.
+/// Checks at most [`STEP`] jobs and removes those that are old, as far as the transaction may. Children of a
+/// parent that is not final stay: the parent may read their results.
 pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
     if let Some(before_ms) = pass.runners_before_ms {
         tx.run(RUNNERS_FORGET, [before_ms])?;
@@ -205,7 +205,7 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
             unfinished.push(sweep);
             break;
         }
-        // A look that finds nothing counts as well.
+        // A check that finds nothing counts too.
         left -= seen.len().max(1);
         if left == 0 || pass.one_by_one {
             break;
@@ -231,7 +231,7 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
     Ok(stepped)
 }
 
-/// Some of the old events that belong to no job; before when there are more.
+/// Removes some of the old events without a job; returns `before_ms` if there are more.
 fn forget_events(tx: &mut Tx<'_>, before_ms: Option<i64>) -> Result<Option<i64>> {
     let Some(before_ms) = before_ms else {
         return Ok(None);
@@ -283,7 +283,7 @@ fn may_go(conn: &Connection, old: &OldJob, parents: &mut HashMap<i64, bool>) -> 
     Ok(is_over)
 }
 
-/// How many jobs a sweep would remove.
+/// The number of jobs that a sweep would remove.
 pub(crate) fn count(conn: &Connection, sweep: &Sweep) -> Result<u64> {
     Ok(conn.query_row(
         JOBS_FINAL_BEFORE_COUNT,
@@ -292,7 +292,7 @@ pub(crate) fn count(conn: &Connection, sweep: &Sweep) -> Result<u64> {
     )?)
 }
 
-/// Gives free pages back to the file system, where the file is of that mode; whether there are more.
+/// Returns free pages to the file system, if the file's mode allows it. Returns whether there are more.
 pub(crate) fn give_back_space(conn: &Connection) -> Result<bool> {
     let before = free_pages(conn)?;
     if before == 0 {
@@ -302,7 +302,7 @@ pub(crate) fn give_back_space(conn: &Connection) -> Result<bool> {
     let mut rows = statement.query([])?;
     while rows.next()?.is_some() {}
     let left = free_pages(conn)?;
-    // A file of another mode keeps its free pages, however often it is asked.
+    // A file of another mode keeps its free pages.
     Ok(left > 0 && left < before)
 }
 

@@ -1,9 +1,9 @@
-//! Puts a backup in the place of the file: checked before, in one step, and without the file's old log.
+//! Restore: replaces the file by a checked backup in one step, and removes the old log.
 //!
-//! A crash at any moment leaves the old file whole, or the new one. The new one is made beside the old and
-//! takes its name by one rename. Before that the log's content is moved into the old file and the log is
-//! removed. Where processes still work with the old file that cannot be done, and its log stays until
-//! after the rename: it names another file than the new one, so that nobody takes it for the new one's.
+//! A crash at any moment leaves the old file or the new one whole. The new file is created beside the old one
+//! and takes its name by one rename. Before that the log's content is moved into the old file and the log is
+//! removed. If processes still have the old file open, its log stays until after the rename: it names the old
+//! file, so no process takes it for the new one's.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -35,12 +35,12 @@ statements! {
     cold REPLACED_JOBS = "SELECT count(*), coalesce(sum(id > ?1), 0) FROM jobq_job";
 }
 
-/// Others may hold the old file for so long.
+/// How long to wait for other processes that have the old file.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn restore(config: &OpenConfig, from: &Path, in_use: InUse) -> Result<Restored> {
     let from = absolute(from)?;
-    // Nothing is made for a backup that is not there.
+    // A missing backup creates nothing.
     drop(open_backup(&from).map_err(|error| of_backup(error, &from))?);
     let to = file::prepare_folder(&config.path)?;
     file::check_file_system(&to, config.network_fs)?;
@@ -71,7 +71,7 @@ fn of_backup(error: Error, from: &Path) -> Error {
     error.context(format_args!("the backup {}", from.display()))
 }
 
-/// A whole copy of a sound backup, with its log's content, of this schema, with an id of its own.
+/// Creates a complete copy of a sound backup with its log's content, of this schema, with its own file id.
 fn checked_copy(from: &Path, to: &Path) -> Result<(NewFile, u64, i64)> {
     let of_backup = |error| of_backup(error, from);
     let conn = open_backup(from).map_err(of_backup)?;
@@ -135,14 +135,14 @@ fn refuse_applications(conn: &Connection) -> Result<()> {
     .with_hint("restore it as the application restores its own file"))
 }
 
-/// What is in the place of the new file, held so that nobody else changes it.
+/// The file to replace, locked against changes.
 enum Old {
     Absent,
-    /// Nobody else has it open, and its log is empty.
+    /// No other process has it open, and its log is empty.
     Alone(Connection),
-    /// Others have it open; nobody commits to it.
+    /// Other processes have it open; none commits to it.
     Shared(Connection),
-    /// It is damaged, and nobody has it open.
+    /// It is damaged, and no process has it open.
     Unreadable,
 }
 
@@ -176,7 +176,7 @@ impl Old {
                 if in_use == InUse::Refuse {
                     foreign_log::refuse_in_use(to)?;
                 }
-                // An application's file is none of ours, whatever was said.
+                // An application's file is never replaced.
                 match error.kind() {
                     Kind::Unsupported => Err(error),
                     _ => Ok(Old::Unreadable),
@@ -186,7 +186,7 @@ impl Old {
         }
     }
 
-    /// Its jobs, and those of them with later numbers than the last of the backup.
+    /// The number of its jobs, and of those with ids after the last one of the backup.
     fn count(&self, last_id: i64) -> Option<(u64, u64)> {
         let (Old::Alone(conn) | Old::Shared(conn)) = self else {
             return None;
@@ -197,7 +197,7 @@ impl Old {
         .ok()
     }
 
-    /// Gives the new file the place of this one, which gets another name.
+    /// Replaces this file by the new one, after giving it another name.
     fn replace_by(self, new: NewFile, to: &Path) -> Result<Option<PathBuf>> {
         let [log, index] = ["-wal", "-shm"].map(|end| with_suffix(to, end));
         let kept = match &self {

@@ -1,4 +1,4 @@
-//! The rows of runners: registration, heartbeats, stopping, and taking over from lost runners.
+//! The runners in the file: registration, heartbeats, their end, and taking over from lost ones.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
@@ -46,12 +46,12 @@ statements! {
             jitter, timeout_ms, cancel, links, parent_id
         FROM jobq_job WHERE state = 3 AND runner_id = ?1";
     hot JOBS_TO_CANCEL = "SELECT id, attempt FROM jobq_job WHERE cancel = 1 AND runner_id = ?1";
-    /// A prefetched job has begun and goes on for a while: from now on a crash counts against it.
+    /// A job that was claimed ahead has begun and runs for a while: from now on a crash counts against it.
     hot JOB_WORKER_IF_HELD = "UPDATE jobq_job SET worker = ?3, claim = 0 WHERE id = ?1 AND state = 3 AND attempt = ?2";
     cold RUNNERS_FORGET = "DELETE FROM jobq_runner WHERE state >= 3 AND ended_at < ?1";
 }
 
-/// The registration of a runner.
+/// What a runner registers with.
 #[derive(Clone, Debug)]
 pub(crate) struct Registration {
     pub(crate) name: String,
@@ -106,7 +106,7 @@ pub(crate) fn register(
     Ok(id)
 }
 
-/// Replaces the kinds of a runner.
+/// Changes the handlers of a running runner.
 pub(crate) fn set_kinds(
     tx: &mut Tx<'_>,
     runner: i64,
@@ -157,8 +157,8 @@ pub(crate) fn is_alive(tx: &Tx<'_>, runner: i64) -> Result<bool> {
     tx.has_row(RUNNER_IS_ALIVE, [runner])
 }
 
-/// Notes the resource that the system lacks for as many jobs at a time as the runner has workers; an
-/// empty text clears it.
+/// Sets the resource that the system lacks for as many jobs at once as the runner has workers; an empty text
+/// clears it.
 pub(crate) fn set_short_of(tx: &Tx<'_>, runner: i64, short_of: &str) -> Result<()> {
     tx.run(RUNNER_SET_SHORT_OF, params![runner, short_of])?;
     Ok(())
@@ -200,7 +200,7 @@ pub(crate) fn alive(conn: &Connection) -> Result<Vec<Alive>> {
     conn.all(RUNNERS_ALIVE, [], |row| {
         Ok(Alive {
             id: row.get(0)?,
-            // Without a name there is no lock to look at: only the heartbeat shows whether it lives.
+            // Without a name there is no lock to check: only its beat counts.
             name: text(row.get_ref(1)?).unwrap_or_default(),
             heartbeat: row.get_ref(2)?.as_i64().unwrap_or(0),
         })
@@ -259,7 +259,7 @@ pub(crate) fn claims_of(conn: &Connection, runner: i64) -> Result<Vec<RunningCla
     conn.all(JOBS_CLAIMED_BY, [runner], |row| decode_claim(row, runner))
 }
 
-/// The attempts that a runner has claimed, begun or not.
+/// The jobs that a runner holds, begun or not.
 pub(crate) fn attempts_of(conn: &Connection, runner: i64) -> Result<Vec<AttemptRef>> {
     let claims = claims_of(conn, runner)?.into_iter();
     let attempts = claims.map(|job| AttemptRef {

@@ -1,5 +1,5 @@
-//! Jobs that run according to the file, while the runner that held them has ended: it had set them aside,
-//! because their rows could not be written. Once that is mended they run again.
+//! Unowned jobs: running by the file, although the runner that held them has ended. It had set them aside,
+//! because their rows could not be written. Once the rows are repaired the jobs run again.
 
 use crate::error::Kind;
 use crate::model::id::JobId;
@@ -19,7 +19,7 @@ statements! {
         (SELECT 1 FROM jobq_runner r WHERE r.id = j.runner_id AND r.state <= 2)";
 }
 
-/// Why it is not charged for the attempt.
+/// Why the attempt does not count against the job.
 const EXCUSE: &str = "its runner had set it aside, as its row was damaged";
 
 pub(crate) fn find(conn: &Connection) -> Result<Vec<JobId>> {
@@ -30,7 +30,7 @@ pub(crate) fn is_unowned(conn: &Connection, job: JobId) -> Result<bool> {
     conn.has_row(JOB_UNOWNED, [job.0])
 }
 
-/// Ends the attempt of such a job; false where it is none, or no longer.
+/// Ends the attempt of an unowned job; returns false if it is not one.
 pub(crate) fn take_over(tx: &mut Tx<'_>, job: JobId) -> Result<bool> {
     let held = tx.optional(JOB_UNOWNED, [job.0], |row| {
         let runner = row.get_ref(14)?.as_i64().unwrap_or(0);

@@ -223,7 +223,7 @@ fn mend(jobq: &Jobq) {
     let change = "UPDATE jobq_job SET priority = 1";
     assert!(unchecked(&jobq.db(), "jobq_job", change));
     let why = jobq.run(&["why", "1"]).exits(0);
-    assert!(why.stdout.contains("runner 1 is gone"), "{why:#?}");
+    assert!(why.stdout.contains("runner 1 is dead"), "{why:#?}");
     let doctor = jobq.run(&["doctor"]).exits(1);
     for words in [
         "job 1 is running, and its runner has ended",

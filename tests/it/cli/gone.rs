@@ -34,7 +34,7 @@ fn a_runner_that_was_killed_is_offline_at_once_for_all_who_look() {
     let row = plain.rows().into_iter().find(|row| row[0] == "runner");
     assert_eq!(row.unwrap()[1..3], ["1", "offline"]);
     let added = jobq.run(&["enqueue", "--", "true"]).exits(0);
-    let hint = "runner 1 is gone and no other is active; start one with `jobq run`";
+    let hint = "runner 1 is dead and no other is active; start one with `jobq run`";
     assert_eq!(added.hint(), hint);
     let waiting = jobq.run(&["wait", "2", "--timeout", "0s"]);
     assert_eq!(waiting.exits(124).hint(), hint);
@@ -45,7 +45,7 @@ fn a_runner_that_was_killed_is_offline_at_once_for_all_who_look() {
     assert_eq!(
         messages,
         [
-            "runner 1 is gone; the next runner to start takes over its job",
+            "runner 1 is dead; the next runner to start takes over its job",
             "no runner is active, but 3 jobs wait for one; start one with `jobq run`"
         ]
     );
@@ -59,7 +59,7 @@ fn why_says_that_the_runner_is_gone_and_cancel_that_nobody_is_there_to_be_asked(
     let running = why("1");
     assert_eq!(
         running.stdout,
-        "job 1 is running, but runner 1 is gone; the next runner to start takes it over\n"
+        "job 1 is running, but runner 1 is dead; the next runner to start takes it over\n"
     );
     assert_eq!(running.hint(), "start one with `jobq run`");
     let json = jobq.json(&["why", "1"]);
@@ -71,14 +71,14 @@ fn why_says_that_the_runner_is_gone_and_cancel_that_nobody_is_there_to_be_asked(
     let after = jobq.enqueue(&["--after", "1", "--", "true"]).to_string();
     assert_eq!(
         why(&after).hint(),
-        "runner 1, which ran job 1, is gone; start one with `jobq run`"
+        "runner 1, which ran job 1, is dead; start one with `jobq run`"
     );
     let following = jobq.spawn(&["logs", "-f", "1"]);
-    following.wait_until_said("runner 1 is gone");
+    following.wait_until_said("runner 1 is dead");
     let asked = jobq.run(&["cancel", "1"]).exits(0);
     assert_eq!(
         asked.stdout,
-        "job 1 is asked to stop, but runner 1 is gone; the next runner to start cancels it\n"
+        "job 1 is asked to stop, but runner 1 is dead; the next runner to start cancels it\n"
     );
     assert!(asked.hint().ends_with("`jobq run`"));
     assert!(why("1").stdout.ends_with("to start cancels it\n"));

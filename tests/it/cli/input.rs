@@ -90,7 +90,7 @@ fn a_line_of_a_batch_has_an_input_of_its_own() {
             r#"{"shell":"x","input":"","input_base64":""}"#,
             "both 'input'",
         ),
-        (r#"{"shell":"x","input":1}"#, "wanted is a text"),
+        (r#"{"shell":"x","input":1}"#, "expected a text"),
     ] {
         let call = jobq.call(&["enqueue", "--batch", "-"]).stdin(line);
         call.run().fails(2, &["line 1", why]);

@@ -72,7 +72,7 @@ fn run_output_goes_on_without_a_reader_and_is_json_when_asked() {
         .unwrap();
     assert_eq!(cut.stdout, format!("[{late}] 1\n").as_bytes());
     let said = String::from_utf8(cut.stderr).unwrap();
-    let gone = "nobody reads the jobs' output any more: the runner goes on";
+    let gone = "the reader of the jobs' output has gone away: the runner goes on";
     assert_eq!(said.matches(gone).count(), 1, "{said}");
     assert_eq!(jobq.state(late), "completed");
     let kept = jobq.stdout(&["logs", &late.to_string()]);

@@ -132,15 +132,15 @@ fn a_mistake_in_a_batch_is_told_with_its_key_in_plain_words() {
     for (line, words) in [
         (
             r#"{"command":"ls -l"}"#,
-            r#"'command': it is the text "ls -l"; wanted is a list of texts"#,
+            r#"'command': found the text "ls -l", expected a list of texts"#,
         ),
         (
             r#"{"kind":7}"#,
-            "'kind': it is the number 7; wanted is a text",
+            "'kind': found the number 7, expected a text",
         ),
         (
             r#"{"kind":"k","retries":-1}"#,
-            "'retries': it is the number -1",
+            "'retries': found the number -1",
         ),
         (
             r#"{"kind":"k","priority":"top"}"#,
@@ -152,16 +152,16 @@ fn a_mistake_in_a_batch_is_told_with_its_key_in_plain_words() {
         ),
         (
             r#"{"kind":"k","tags":["a"]}"#,
-            "'tags': it is a list; wanted is an object",
+            "'tags': found a list, expected an object",
         ),
         (
             r#"{"kind":"exec","payload":{"command":"ls"}}"#,
-            r#"'command': it is the text "ls""#,
+            r#"'command': found the text "ls""#,
         ),
     ] {
         let batch = jobq.call(&["enqueue", "--batch", "-"]).stdin(line);
         let refused = batch.run().fails(2, &["stdin line 1: ", words]);
-        for serde in ["expected", "invalid type", "variant", "sequence"] {
+        for serde in ["invalid type", "invalid value", "variant", "sequence"] {
             assert!(!refused.stderr.contains(serde), "{refused:?}");
         }
     }
@@ -173,7 +173,7 @@ fn a_mistake_in_a_batch_is_told_with_its_key_in_plain_words() {
     jobq.write("jobq.toml", "[kinds.k]\ncommand = \"./x\"\n");
     jobq.run(&["status"]).fails(
         2,
-        &["jobq.toml line 2: 'command': it is the text \"./x\"; wanted is a list"],
+        &["jobq.toml line 2: 'command': found the text \"./x\", expected a list"],
     );
 }
 

@@ -96,7 +96,7 @@ fn a_file_that_comes_while_a_runner_runs_is_used_where_a_start_would_use_it() {
 fn a_file_that_is_removed_changes_nothing_and_one_that_is_renamed_into_place_does() {
     let (jobq, runner) = running("[schedules.old]\ncron = '@yearly'\nkind = 'k'");
     std::fs::remove_file(jobq.path("jobq.toml")).unwrap();
-    runner.wait_until_said("jobq.toml is gone: what it said goes on");
+    runner.wait_until_said("jobq.toml is missing: its settings stay");
     assert_eq!(jobq.json_lines(&["schedule", "list"]).len(), 1);
     let new = jobq.write("new.toml", "[schedules.new]\ncron = '@yearly'\nkind = 'k'");
     std::fs::rename(new, jobq.path("jobq.toml")).unwrap();

@@ -125,10 +125,10 @@ fn what_is_enqueued_after_a_copy_was_put_in_place_runs() {
     put_backup_in_place(&jobq);
     let added = jobq.enqueue(&["--", "true"]);
     ends_and_says(runner, "replaced", "a copy");
-    // In the copy the runner still holds its job: everybody sees that it is gone, and it is taken over.
+    // In the copy the runner still holds its job: it is reported as dead, and its job is taken over.
     let found = jobq.run(&["doctor"]).exits(0).stdout;
     assert!(
-        found.contains("is gone") && found.contains("no runner"),
+        found.contains("is dead") && found.contains("no runner"),
         "{found}"
     );
     jobq.write("again", "");

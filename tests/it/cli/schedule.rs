@@ -128,7 +128,7 @@ fn a_bad_rule_zone_or_job_is_refused_and_named() {
         ),
         (&["n", "@dialy", "--", "true"], &["@dialy", "@daily"]),
         (&["n", "@every 0s", "--", "true"], &["shortest"]),
-        (&["n", "0 0 31 2 *", "--", "true"], &["never comes"]),
+        (&["n", "0 0 31 2 *", "--", "true"], &["never fires"]),
         (
             &["n", "@daily", "--tz", "Europe/Berln", "--", "true"],
             &["Europe/Berln", "schedule next"],
@@ -189,7 +189,7 @@ fn the_next_slots_are_shown_without_a_database() {
         5
     );
     jobq.run(&["schedule", "next", "0 0 30 2 *"])
-        .fails(2, &["never comes"]);
+        .fails(2, &["never fires"]);
     assert!(!jobq.db().exists());
 }
 

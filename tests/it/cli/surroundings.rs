@@ -62,8 +62,7 @@ fn without_a_database_of_zones_jobs_run_and_what_needs_a_zone_says_so() {
     let Some(said) = with_own_mounts(&jobq, &script) else {
         return;
     };
-    let error =
-        "the time zone 'Europe/Berlin' cannot be read: this machine has no database of time zones";
+    let error = "the time zone 'Europe/Berlin' cannot be read: this machine has no time zone data";
     assert!(said.stderr.contains(error), "{said:#?}");
     assert!(said.stderr.contains("hint: install it"), "{said:#?}");
     let told = "1 schedule is not fired on this machine, which does not know the time zone 'Europe/Berlin' of 'n'";

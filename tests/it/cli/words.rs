@@ -80,7 +80,7 @@ fn help_says_what_a_verb_does() {
         ("enqueue", "--retries <N> Maximum retries [default: 3]"),
         ("enqueue", "--tenant <NAME> Tenant that owns the job"),
         ("list", "--limit <N> Show at most N (0: all)"),
-        ("doctor", "--fix Repair what can be repaired"),
+        ("doctor", "--fix Repair derived data"),
     ] {
         let help = words(verb);
         assert!(help.contains(line), "{line}\n{help}");

@@ -426,7 +426,7 @@ mod tests {
                 b"{\"kind\":\"k\",\"priority\":\"top\"}",
                 "'priority': there is no 'top'",
             ),
-            (b"{\"kind\":\"k\",\"kind\":\"k\"}", "there twice"),
+            (b"{\"kind\":\"k\",\"kind\":\"k\"}", "occurs twice"),
             (b"{\"kind\":\"k\"} {}", "after the end"),
             (b"{\"kind\":\"k\",\"after\":[0]}", "no job has this id"),
             (

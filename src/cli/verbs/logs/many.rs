@@ -147,7 +147,7 @@ fn batch_of(given: &Path, queue: &Queue, session: &Session) -> CliResult<Batch> 
     })
 }
 
-/// A place in the history of all jobs.
+/// A position in the history of all jobs.
 struct MergedLog {
     queue: Queue,
     filter: EventFilter,

@@ -1,4 +1,4 @@
-//! `run --output`: what the jobs' commands print, line by line.
+//! `run --output`: prints the output of the jobs' commands, line by line.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, Write};
@@ -207,7 +207,7 @@ impl OutputWriter {
         err.clear();
         if is_reader_gone(&written) && std::mem::take(&mut self.has_reader[0]) {
             self.screen.say(
-                "nobody reads the jobs' output any more: the runner goes on, and `jobq logs` has the output",
+                "the reader of the jobs' output has gone away: the runner goes on, and `jobq logs` has the output",
             );
         }
     }

@@ -1,4 +1,5 @@
-//! A config file that comes or changes while a runner runs: what can be taken on without a restart is.
+//! Reloading: applies a config file that appears or changes while a runner runs, as far as that is possible
+//! without a restart.
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -145,14 +146,14 @@ impl ConfigWatcher {
         !self.shared.has_ended.load(Ordering::SeqCst)
     }
 
-    /// Uses what the file says now. One that has a mistake, or is gone, changes nothing.
+    /// Applies the file. A file with a mistake, or a missing one, changes nothing.
     fn take_on(&mut self) {
         let new = match self.sources.read() {
             Ok(Some(new)) => Arc::new(new),
             Ok(None) if self.config.canonical.is_none() => return,
             Ok(None) => {
                 return self.screen.say(format_args!(
-                    "{} is gone: what it said goes on until this runner ends",
+                    "{} is missing: its settings stay until this runner ends",
                     self.config.path.display()
                 ));
             }

@@ -25,28 +25,28 @@ Examples:
   jobq run --drain -f jobs.jsonl     a durable xargs -P5
   jobq run --drain --output          and its output, as xargs shows it")]
 pub(crate) struct RunArgs {
-    /// How many jobs run at a time [default: workers in the config file, else 5]
+    /// How many jobs run at once [default: workers in the config file, else 5]
     #[arg(short = 'j', long, value_name = "N", value_parser = workers)]
     pub(crate) workers: Option<usize>,
     /// Only jobs of this queue; may be given more than once [default: all queues]
     #[arg(long = "queue", value_name = "NAME")]
     pub(crate) queues: Vec<String>,
-    /// After a stop, this long until everything is over. Until the last 12 s of it, or its second half
-    /// where that is less, jobs may go on; then they get SIGTERM, and SIGKILL in time [default: 60s]
+    /// How long a stop may take. Running jobs may go on until the last 12 s, or for the first half if that
+    /// is longer; then they get SIGTERM, and SIGKILL before the end [default: 60s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) stop_timeout: Option<Duration>,
-    /// Stop when nothing is left that could run, now or after a retry; schedules do not fire
+    /// Stop when no job is left that could run, now or after a retry; schedules do not fire
     #[arg(long)]
     pub(crate) drain: bool,
     /// Add the jobs of this batch first: JSON Lines in a file, or - for stdin. While a job of the
-    /// same batch is unfinished, go on with it instead
+    /// same batch is unfinished, resume that batch instead
     #[arg(short = 'f', long = "file", value_name = "FILE|-")]
     pub(crate) file: Option<PathBuf>,
-    /// Print what the jobs' commands print, as it comes: whole lines, each with its job's id in front,
-    /// stdout to stdout and stderr to stderr. It is kept in the file all the same
+    /// Print the output of the jobs' commands as it comes, also to the file: whole lines, each after its
+    /// job's id, stdout to stdout and stderr to stderr
     #[arg(long)]
     pub(crate) output: bool,
-    /// Add the batch once more all the same
+    /// Add the batch again even if it is known
     #[arg(long, requires = "file")]
     pub(crate) again: bool,
     /// What happens to jobs of a kind that has no handler here [default: unknown_kinds in the config

@@ -1,4 +1,4 @@
-//! What a runner shows: a bar while it runs, which jobs fail, a summary at the end.
+//! Messages of a runner: a bar while it runs, failed jobs, a summary at the end.
 
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::cli::render::{event, job, time};
 use crate::cli::session::Session;
 use crate::cli::verbs::run::settings::RunArgs;
 
-/// A bar for a batch or a drain, where a person looks.
+/// A bar for a batch or a drain on a terminal.
 pub(super) struct Show {
     bar: Option<ProgressBar>,
     total: Total,
@@ -143,7 +143,7 @@ fn some_of(parts: &[(u64, &str)]) -> String {
 }
 
 json_fields! {
-    /// What a runner has done, at its end.
+    /// The summary of a runner.
     RunSummary(ended: &'a RunReport, elapsed: Duration) {
         completed: ended.stats.completed,
         failed: ended.stats.failed,

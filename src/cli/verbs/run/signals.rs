@@ -1,4 +1,4 @@
-//! What a runner does on signals.
+//! Signals of a runner.
 //!
 //! | signal | does |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What a write transaction owes the state counters, and what it has looked up of quotas.
+//! Pending changes of the state counters in a write transaction, and cached quotas.
 
 use std::collections::HashMap;
 
@@ -16,7 +16,7 @@ statements! {
         ON CONFLICT (queue_id, state) DO UPDATE SET jobs = jobs + excluded.jobs";
 }
 
-/// What a transaction has changed so far.
+/// The changes of a transaction so far.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CountChanges(Vec<(i64, State, i64)>);
 
@@ -39,7 +39,7 @@ impl CountChanges {
         self.add(queue, to, 1);
     }
 
-    /// How many jobs have come to `state`, less those that have left it.
+    /// The net change of the number of jobs in `state`.
     pub(crate) fn change(&self, state: State) -> i64 {
         self.0
             .iter()
@@ -57,7 +57,7 @@ impl CountChanges {
         change.map_or(0, |change| change.2)
     }
 
-    /// How many more live jobs `queue` has, or fewer.
+    /// The net change of the number of jobs of `queue` that are not final.
     pub(crate) fn live_change(&self, queue: i64) -> i64 {
         let changes = self.0.iter();
         changes
@@ -75,7 +75,7 @@ impl CountChanges {
             .collect()
     }
 
-    /// Writes what has changed and forgets it.
+    /// Writes the changes and clears them.
     pub(crate) fn flush(&mut self, conn: &Connection, aside: &Parts) -> Result<()> {
         for (queue, state, jobs) in self.0.drain(..).filter(|change| change.2 != 0) {
             if aside.has(Part::CountersOf(queue)) {
@@ -93,13 +93,13 @@ impl CountChanges {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct QuotaSeen {
     pub(crate) queues: HashMap<i64, QueueQuota>,
-    /// The file's size, and for how many inserts it is good.
+    /// The file's size, and for how many inserts it is valid.
     pub(crate) file: Option<(u64, u32)>,
 }
 
 #[derive(Clone, Debug)]
 pub(crate) struct QueueQuota {
     pub(crate) own_limit: Option<u64>,
-    /// The live jobs that the counters had; what the transaction owes them comes on top.
+    /// The number of jobs that are not final by the counters, without this transaction's changes.
     pub(crate) live: Option<i64>,
 }

@@ -28,7 +28,7 @@ statements! {
     hot EVENTS_APPEND_16 = append!("" "," "," "," "," "," "," "," "," "," "," "," "," "," "," ",");
 }
 
-/// An event to be appended. What does not apply stays none.
+/// An event to append. Fields that do not apply are none.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEvent {
     pub(crate) kind: EventKind,
@@ -66,7 +66,7 @@ impl NewEvent {
     }
 }
 
-/// What a transaction has to append, in order.
+/// The events that a transaction must append, in order.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct EventBuffer(Vec<NewEvent>);
 
@@ -82,7 +82,7 @@ impl EventBuffer {
         self.0.len() >= ROWS
     }
 
-    /// Writes what is there.
+    /// Writes the buffered events.
     pub(crate) fn flush(&mut self, conn: &Connection, now_ms: i64) -> Result<()> {
         let (many, few) = self.0.as_chunks::<ROWS>();
         for (events, sql) in many

@@ -1,5 +1,5 @@
-//! What follows from the changes of a write transaction and is still to be done in it: jobs that have
-//! ended, and parents whose children have changed.
+//! Pending consequences of a write transaction: jobs that have ended, and parents whose children have
+//! changed.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,7 +7,7 @@ use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::state::State;
 
-/// A job that has ended and is under rules.
+/// A job with rules that has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
     pub(crate) job: JobId,
@@ -17,7 +17,7 @@ pub(crate) struct Ended {
     pub(crate) children: ChildAction,
 }
 
-/// What becomes of the live children of a parent that has ended.
+/// What happens to the unfinished children of a parent that has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ChildAction {
     Cancel,
@@ -40,7 +40,7 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
-    /// Notes that a job has ended; a job without rules has no consequences.
+    /// Records that a job has ended; a job without rules has no consequences.
     pub(crate) fn ended(&mut self, ended: Ended) {
         if ended.flags != JobFlags::NONE {
             self.ended.push_back(ended);

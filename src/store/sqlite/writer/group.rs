@@ -1,4 +1,4 @@
-//! Many commands in one transaction, and what becomes of each of them.
+//! Many commands in one transaction, each with its own result.
 
 use crate::Result;
 use crate::store::sqlite::command::{Command, refuse};

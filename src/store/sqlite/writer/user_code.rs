@@ -1,4 +1,4 @@
-//! A transaction that is lent to an application's code.
+//! Transactions that are lent to application code.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -11,15 +11,15 @@ use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::writer::{COMMIT_MARK, Writer, not_saved};
 use crate::{Error, Result};
 
-/// What a body left in place of an answer.
+/// The error or panic of a body.
 enum Left<E> {
     Error(E),
     Panic(Box<dyn Any + Send>),
 }
 
 impl Writer {
-    /// Runs `body` once, as one transaction on the calling thread. On its error and on its panic,
-    /// which goes on, nothing is changed.
+    /// Runs `body` once, as one transaction on the calling thread. If it fails or panics, nothing is changed; a
+    /// panic continues.
     pub(crate) fn run_user_code<T, E: From<Error>>(
         &mut self,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,

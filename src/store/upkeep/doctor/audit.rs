@@ -1,4 +1,4 @@
-//! Whether what the file keeps of the rules between jobs equals what the jobs say, and putting it right.
+//! The audit: compares the rows of rules between jobs with the jobs, and repairs them.
 
 use crate::Result;
 use crate::model::family::PrerequisiteRule;
@@ -11,13 +11,13 @@ use crate::store::sqlite::{Connection, RowResult};
 use crate::store::upkeep::unowned;
 
 statements! {
-    /// Pending and running jobs with a key hold a place; a blocked one whose prerequisites are met, or
-    /// a parent before its finalize phase, waits for one; nobody else is in line.
+    /// Pending and running jobs with a key hold a slot; a blocked job whose prerequisites are met, or a parent
+    /// before its finalize phase, waits for one; no other job does.
     cold PLACES_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state IN (2, 3)
         AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 1 AND p.key = j.key)";
     cold LINE_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state = 1 AND j.unmet = 0
         AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
-    /// Without a key nothing keeps it.
+    /// A job without a key is blocked by nothing.
     cold FINAL_STEPS_MISSED = "SELECT j.id FROM jobq_family f JOIN jobq_job j ON j.id = f.job_id
         WHERE f.stage = 2 AND j.state = 4
         AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
@@ -29,7 +29,7 @@ statements! {
         LEFT JOIN jobq_key k ON k.name = p.key WHERE p.held = 1 GROUP BY p.key HAVING count(*) > number";
     cold KEYS_IDLE = "SELECT p.key, sum(p.held) AS taken, coalesce(k.places, 1) AS number FROM jobq_place p
         LEFT JOIN jobq_key k ON k.name = p.key GROUP BY p.key HAVING taken < count(*) AND taken < number";
-    /// Children may have been removed since: the kept numbers may be larger, never smaller.
+    /// Children may have been removed since: the stored counts may be larger, never smaller.
     cold FAMILIES_WRONG = "SELECT f.job_id FROM jobq_family f WHERE f.total < f.done + f.failed
         OR f.total - f.done - f.failed <>
             (SELECT count(*) FROM jobq_job c WHERE c.parent_id = f.job_id AND c.state < 5)";
@@ -62,7 +62,7 @@ statements! {
     cold UNIQUES_PASS_ON = "UPDATE jobq_unique SET job_id = rerun_id, rerun_id = NULL, until = NULL
         WHERE rerun_id IS NOT NULL AND NOT EXISTS
         (SELECT 1 FROM jobq_job j WHERE j.id = jobq_unique.job_id AND j.unique_key = jobq_unique.key AND j.state < 5)";
-    /// The oldest live job of a key has it, the next one waits for its end.
+    /// The oldest unfinished job of a key has it, the next one waits for its end.
     cold UNIQUES_SET_RERUNS = "UPDATE jobq_unique SET rerun_id = (SELECT min(j.id) FROM jobq_job j
             WHERE j.unique_key = jobq_unique.key AND j.state < 5 AND j.id <> jobq_unique.job_id)
         WHERE rerun_id IS NULL AND until IS NULL";
@@ -74,7 +74,7 @@ statements! {
     cold EDGE_FORGET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3";
 }
 
-/// What does not hold, in words; empty where everything does.
+/// The violations, in words; empty if there are none.
 pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
     let mut faults = Vec::new();
     for (sql, what) in [
@@ -173,8 +173,7 @@ fn names(conn: &Connection, sql: &str) -> Result<Vec<String>> {
     Ok(rows.collect::<RowResult<_>>()?)
 }
 
-/// Makes what is kept equal to what the jobs say. Nothing is lost by it: a job that nothing keeps any
-/// more is released.
+/// Rewrites the rows of rules from the jobs, and releases jobs that nothing blocks any more.
 pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
     for sql in [
         UNIQUES_FORGET_RERUNS,

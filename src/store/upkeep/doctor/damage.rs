@@ -1,5 +1,5 @@
-//! Which rows hold what their columns cannot mean: a text where a number belongs, nothing where something
-//! has to be. A strict table takes none of it from SQLite, but a damaged page or another program may.
+//! Damaged rows: values that their columns cannot have, such as a text in place of a number, or null. SQLite
+//! does not write them into a strict table, but a damaged page or another program may.
 
 use crate::Result;
 use crate::model::id::JobId;
@@ -24,10 +24,10 @@ const TABLES: [(&str, &str, &str); 14] = [
     ("jobq_schedule", "id", "schedule number"),
 ];
 
-/// So many rows are named.
+/// Maximum number of rows that are named.
 const NAMED: usize = 20;
 
-/// A table's columns with what may be in them, as `schema.sql` has it and not as the file says.
+/// A table's columns and their possible values, by `schema.sql`, not by the file.
 struct ColumnShape {
     model: Connection,
 }
@@ -64,7 +64,7 @@ impl ColumnShape {
     }
 }
 
-/// The rows of the whole file, in words.
+/// The damaged rows of the whole file, in words.
 pub(crate) fn find(conn: &Connection) -> Result<Vec<String>> {
     let shape = ColumnShape::new()?;
     let mut found = Vec::new();
@@ -81,7 +81,7 @@ pub(crate) fn find(conn: &Connection) -> Result<Vec<String>> {
     Ok(found)
 }
 
-/// What of a job, or of the queue that it is in, cannot be what it is; none where nothing is found.
+/// The damage of a job or its queue; none if nothing is found.
 pub(crate) fn of_job(conn: &Connection, job: JobId) -> Result<Option<String>> {
     let shape = ColumnShape::new()?;
     for (table, key, whose) in TABLES {
@@ -112,7 +112,7 @@ pub(crate) fn of_job(conn: &Connection, job: JobId) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// A row that is wrong.
+/// A damaged row.
 struct Wrong {
     key: String,
     column: String,
