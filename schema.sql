@@ -156,7 +156,7 @@ CREATE TABLE jobq_prerequisite (
     job_id   INTEGER NOT NULL REFERENCES jobq_job (id) ON DELETE CASCADE, -- the job that waits
     rule     INTEGER NOT NULL CHECK (rule BETWEEN 0 AND 3),
         -- 0 it must complete, 1 it must be final, 2 the attempt of it that spawned the job must complete,
-        -- 3 it is the parent, whose own part must be done
+        -- 3 it is the parent, whose run phase must be done
     attempt  INTEGER,           -- rule 2: which attempt
     met      INTEGER NOT NULL DEFAULT 0 CHECK (met IN (0, 1)),
     PRIMARY KEY (needs_id, rule, job_id) -- the rule before the job: who waits for an end alone is found among any number of children
@@ -171,7 +171,7 @@ CREATE TABLE jobq_family (
     policy     INTEGER NOT NULL DEFAULT 0 CHECK (policy BETWEEN 0 AND 3),
         -- when a child fails: 0 fail when all are final, 1 fail at once, 2 fail at once and cancel the others, 3 go on
     final_step INTEGER NOT NULL DEFAULT 0 CHECK (final_step IN (0, 1)), -- 1: it runs once more when its children are final
-    stage      INTEGER NOT NULL DEFAULT 0 CHECK (stage BETWEEN 0 AND 2), -- 0 its own part, 1 its children, 2 its final step
+    stage      INTEGER NOT NULL DEFAULT 0 CHECK (stage BETWEEN 0 AND 2), -- 0 its run phase, 1 its children, 2 its finalize phase
     total      INTEGER NOT NULL DEFAULT 0,
     done       INTEGER NOT NULL DEFAULT 0, -- completed
     failed     INTEGER NOT NULL DEFAULT 0, -- failed or cancelled

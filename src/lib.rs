@@ -147,7 +147,7 @@
 //!   makes SQLite open an ephemeral table and a statement journal for every job.
 //! - Within a queue the order is priority, then id: an id is the age, and no clock can change it.
 //! - A retried final job may become blocked or waiting instead of pending: it must not exceed the limit of its
-//!   key, and a parent whose own part is done must not repeat it.
+//!   key, and a parent whose run phase is done must not repeat it.
 //! - A waiting parent holds no concurrency slot, since its children may have the same key. It takes one for its
 //!   finalize phase.
 //! - The rules of a job are bits in its row (`model/flags.rs`): a job without rules costs no extra query.

@@ -1,13 +1,9 @@
 //! The append-only history: events and their kinds.
 
-use std::fmt;
-use std::str::FromStr;
-
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::model::id::{JobId, RunnerId, WorkerId};
-use crate::{Error, Result};
 
 /// The id of an event. Ids grow and are never reused.
 #[derive(
@@ -16,103 +12,111 @@ use crate::{Error, Result};
 #[serde(transparent)]
 pub struct EventId(pub i64);
 
-macro_rules! event_kinds {
-    ($($(#[$doc:meta])* $variant:ident = $code:literal, $name:literal;)*) => {
-        /// The kind of an event.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        #[repr(u8)]
-        pub enum EventKind { $($(#[$doc])* $variant = $code,)* }
-
-        impl EventKind {
-            /// Every kind.
-            pub const ALL: &'static [EventKind] = &[$(EventKind::$variant),*];
-
-            /// The name used in JSON, on the command line and in the views.
-            pub const fn as_str(self) -> &'static str {
-                match self { $(EventKind::$variant => $name),* }
-            }
-        }
-    };
-}
-
-event_kinds! {
+/// The kind of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u8)]
+pub enum EventKind {
     /// A job was enqueued.
-    Enqueued = 1, "job_enqueued";
+    Enqueued = 1,
     /// A runner claimed it: an attempt began.
-    Started = 2, "job_started";
+    Started = 2,
     /// Its handler reported progress.
-    Progress = 3, "job_progress";
+    Progress = 3,
     /// It succeeded.
-    Completed = 4, "job_completed";
+    Completed = 4,
     /// It failed for good, or its retries were used up.
-    Failed = 5, "job_failed";
+    Failed = 5,
     /// An attempt failed and will be retried.
-    Retry = 6, "job_retry";
+    Retry = 6,
     /// It was cancelled.
-    Cancelled = 7, "job_cancelled";
+    Cancelled = 7,
     /// Its handler snoozed it.
-    Snoozed = 8, "job_snoozed";
+    Snoozed = 8,
     /// An attempt was returned before it began, or interrupted by a shutdown; it costs no retry.
-    Returned = 9, "job_returned";
+    Returned = 9,
     /// Its runner was lost; it is pending again.
-    Recovered = 10, "job_recovered";
+    Recovered = 10,
     /// A running attempt was asked to stop.
-    CancelRequested = 11, "job_cancel_requested";
+    CancelRequested = 11,
     /// A final job was retried by hand.
-    Requeued = 12, "job_requeued";
+    Requeued = 12,
     /// Its options were changed.
-    Edited = 13, "job_edited";
+    Edited = 13,
     /// A report of an attempt that no longer held the job was ignored.
-    ReportDropped = 14, "job_report_dropped";
+    ReportDropped = 14,
     /// It no longer waits for other jobs or for a slot: it is pending or scheduled now.
-    Released = 15, "job_released";
-    /// Its own part is done; it waits for its children.
-    Waiting = 16, "job_waiting";
+    Released = 15,
+    /// Its run phase is done; it waits for its children.
+    Waiting = 16,
     /// A log entry of a handler.
-    Log = 20, "job_log";
+    Log = 20,
     /// Standard output of a command.
-    Stdout = 21, "job_stdout";
+    Stdout = 21,
     /// Standard error of a command.
-    Stderr = 22, "job_stderr";
+    Stderr = 22,
     /// A queue was paused.
-    QueuePaused = 30, "queue_paused";
+    QueuePaused = 30,
     /// A queue was resumed.
-    QueueResumed = 31, "queue_resumed";
+    QueueResumed = 31,
     /// A queue's limits were set.
-    QueueLimited = 32, "queue_limited";
+    QueueLimited = 32,
     /// A runner registered.
-    RunnerStarted = 40, "runner_started";
+    RunnerStarted = 40,
     /// A runner stopped normally.
-    RunnerStopped = 41, "runner_stopped";
+    RunnerStopped = 41,
     /// A runner was dead or hung, and its jobs were taken over.
-    RunnerLost = 42, "runner_lost";
+    RunnerLost = 42,
     /// A schedule enqueued the job of a slot.
-    ScheduleFired = 50, "schedule_fired";
+    ScheduleFired = 50,
     /// A schedule skipped a slot.
-    ScheduleSkipped = 51, "schedule_skipped";
+    ScheduleSkipped = 51,
     /// A schedule was added or changed.
-    ScheduleAdded = 52, "schedule_added";
+    ScheduleAdded = 52,
     /// A schedule was removed.
-    ScheduleRemoved = 53, "schedule_removed";
+    ScheduleRemoved = 53,
     /// A schedule was paused.
-    SchedulePaused = 54, "schedule_paused";
+    SchedulePaused = 54,
     /// A schedule was resumed.
-    ScheduleResumed = 55, "schedule_resumed";
+    ScheduleResumed = 55,
 }
+
+words!(EventKind, "event kind", "event kinds" {
+    Enqueued = "job_enqueued",
+    Started = "job_started",
+    Progress = "job_progress",
+    Completed = "job_completed",
+    Failed = "job_failed",
+    Retry = "job_retry",
+    Cancelled = "job_cancelled",
+    Snoozed = "job_snoozed",
+    Returned = "job_returned",
+    Recovered = "job_recovered",
+    CancelRequested = "job_cancel_requested",
+    Requeued = "job_requeued",
+    Edited = "job_edited",
+    ReportDropped = "job_report_dropped",
+    Released = "job_released",
+    Waiting = "job_waiting",
+    Log = "job_log",
+    Stdout = "job_stdout",
+    Stderr = "job_stderr",
+    QueuePaused = "queue_paused",
+    QueueResumed = "queue_resumed",
+    QueueLimited = "queue_limited",
+    RunnerStarted = "runner_started",
+    RunnerStopped = "runner_stopped",
+    RunnerLost = "runner_lost",
+    ScheduleFired = "schedule_fired",
+    ScheduleSkipped = "schedule_skipped",
+    ScheduleAdded = "schedule_added",
+    ScheduleRemoved = "schedule_removed",
+    SchedulePaused = "schedule_paused",
+    ScheduleResumed = "schedule_resumed",
+});
+codes!(EventKind);
 
 impl EventKind {
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
-
-    pub(crate) fn from_code(code: i64) -> Option<EventKind> {
-        EventKind::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.code() == code)
-    }
-
     /// Whether it is output or a log entry, as `logs` shows them.
     pub const fn is_output(self) -> bool {
         matches!(self, EventKind::Log | EventKind::Stdout | EventKind::Stderr)
@@ -128,31 +132,9 @@ impl EventKind {
     }
 }
 
-impl fmt::Display for EventKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
 impl Serialize for EventKind {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.as_str())
-    }
-}
-
-impl FromStr for EventKind {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<EventKind> {
-        EventKind::ALL
-            .iter()
-            .copied()
-            .find(|kind| kind.as_str() == name)
-            .ok_or_else(|| {
-                let names: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
-                Error::invalid(format!("unknown event kind '{name}'"))
-                    .with_hint(format!("event kinds are {}", names.join(", ")))
-            })
     }
 }
 
@@ -216,37 +198,12 @@ pub enum Level {
     Error,
 }
 
-impl Level {
-    /// The lower-case name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Level::Debug => "debug",
-            Level::Info => "info",
-            Level::Warn => "warn",
-            Level::Error => "error",
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Level {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Level> {
-        [Level::Debug, Level::Info, Level::Warn, Level::Error]
-            .into_iter()
-            .find(|level| level.as_str() == name)
-            .ok_or_else(|| {
-                Error::invalid(format!("unknown level '{name}'"))
-                    .with_hint("levels are debug, info, warn, error")
-            })
-    }
-}
+words!(Level, "level", "levels" {
+    Debug = "debug",
+    Info = "info",
+    Warn = "warn",
+    Error = "error",
+});
 
 /// An entry of a job's log, as the `data` of a [`EventKind::Log`] event holds it.
 #[derive(Clone, Debug, Serialize, Deserialize)]

@@ -1,11 +1,7 @@
 //! How jobs depend on each other: prerequisites, parents and children, as pure rules.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::model::id::JobId;
 use crate::model::state::State;
 
@@ -23,34 +19,26 @@ pub enum PrerequisiteRule {
     Final = 1,
     /// Its attempt that spawned the job must complete; otherwise the job is discarded.
     Spawned = 2,
-    /// It is the parent, and its own part must be done.
-    OwnPart = 3,
+    /// It is the parent, and its run phase must be done.
+    RunPhase = 3,
 }
+
+codes!(PrerequisiteRule);
 
 impl PrerequisiteRule {
     pub(crate) const ALL: [PrerequisiteRule; 4] = [
         PrerequisiteRule::Completed,
         PrerequisiteRule::Final,
         PrerequisiteRule::Spawned,
-        PrerequisiteRule::OwnPart,
+        PrerequisiteRule::RunPhase,
     ];
-
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
-
-    pub(crate) fn from_code(code: i64) -> Option<PrerequisiteRule> {
-        PrerequisiteRule::ALL
-            .into_iter()
-            .find(|rule| rule.code() == code)
-    }
 
     /// What the end of a prerequisite means for the dependent job.
     pub(crate) fn on_end(self, state: State) -> Release {
         match (self, state) {
             (PrerequisiteRule::Final, _) | (_, State::Completed) => Release::Met,
             (PrerequisiteRule::Spawned, _) => Release::Discard,
-            (PrerequisiteRule::Completed | PrerequisiteRule::OwnPart, _) => Release::Cancel,
+            (PrerequisiteRule::Completed | PrerequisiteRule::RunPhase, _) => Release::Cancel,
         }
     }
 }
@@ -83,63 +71,19 @@ pub enum ChildPolicy {
     Tolerate = 3,
 }
 
-impl ChildPolicy {
-    /// Every policy.
-    pub const ALL: [ChildPolicy; 4] = [
-        ChildPolicy::FailAtEnd,
-        ChildPolicy::FailFast,
-        ChildPolicy::CancelOthers,
-        ChildPolicy::Tolerate,
-    ];
-
-    /// The name used in JSON and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            ChildPolicy::FailAtEnd => "fail-at-end",
-            ChildPolicy::FailFast => "fail-fast",
-            ChildPolicy::CancelOthers => "cancel-others",
-            ChildPolicy::Tolerate => "tolerate",
-        }
-    }
-
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
-
-    pub(crate) fn from_code(code: i64) -> Option<ChildPolicy> {
-        ChildPolicy::ALL
-            .into_iter()
-            .find(|policy| policy.code() == code)
-    }
-}
-
-impl fmt::Display for ChildPolicy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for ChildPolicy {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<ChildPolicy, Error> {
-        ChildPolicy::ALL
-            .into_iter()
-            .find(|policy| policy.as_str() == name)
-            .ok_or_else(|| {
-                Error::invalid(format!("unknown policy '{name}'")).with_hint(format!(
-                    "policies are {}",
-                    ChildPolicy::ALL.map(ChildPolicy::as_str).join(", ")
-                ))
-            })
-    }
-}
+words!(ChildPolicy, "policy", "policies" {
+    FailAtEnd = "fail-at-end",
+    FailFast = "fail-fast",
+    CancelOthers = "cancel-others",
+    Tolerate = "tolerate",
+});
+codes!(ChildPolicy);
 
 /// The phase of a job that its handler is called for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Phase {
-    /// The job's own part: the only phase of a job that does not finalize.
+    /// The job's run phase: the only phase of a job that does not finalize.
     Run,
     /// The call after all children are final.
     Finalize,
@@ -149,25 +93,19 @@ pub enum Phase {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
-    /// Its own part is not done: the only phase of a job without children.
+    /// Its run phase is not done: the only phase of a job without children.
     #[default]
     Run = 0,
-    /// Its own part is done, its children are not.
+    /// Its run phase is done, its children are not.
     Children = 1,
     /// Its children are final and its handler is called once more.
     Finalize = 2,
 }
 
-impl Stage {
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
+codes!(Stage);
 
-    pub(crate) fn from_code(code: i64) -> Option<Stage> {
-        [Stage::Run, Stage::Children, Stage::Finalize]
-            .into_iter()
-            .find(|stage| stage.code() == code)
-    }
+impl Stage {
+    const ALL: [Stage; 3] = [Stage::Run, Stage::Children, Stage::Finalize];
 }
 
 /// The children of a job, counted.
@@ -188,7 +126,7 @@ impl Children {
     }
 }
 
-/// A parent whose own part is done.
+/// A parent whose run phase is done.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Family {
     pub(crate) policy: ChildPolicy,
@@ -213,7 +151,7 @@ pub(crate) enum ParentOutcome {
 }
 
 impl Family {
-    /// What happens to the parent after its own part is done or a child has ended.
+    /// What happens to the parent after its run phase is done or a child has ended.
     pub(crate) fn outcome(&self) -> ParentOutcome {
         let failed = self.children.failed > 0;
         match self.policy {

@@ -2,6 +2,8 @@
 
 pub(crate) mod attempt;
 pub(crate) mod batch;
+#[macro_use]
+pub(crate) mod codes;
 pub(crate) mod counts;
 pub mod digest;
 pub(crate) mod due;

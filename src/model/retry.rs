@@ -1,12 +1,8 @@
 //! Retry policies: how long a job waits before its next attempt.
 
-use std::fmt;
-use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-
-use crate::Error;
 
 /// Maximum delay between retries.
 pub const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
@@ -30,16 +26,16 @@ pub enum Backoff {
     Exponential = 4,
 }
 
-impl Backoff {
-    /// Every backoff.
-    pub const ALL: [Backoff; 5] = [
-        Backoff::None,
-        Backoff::Fixed,
-        Backoff::Linear,
-        Backoff::Quadratic,
-        Backoff::Exponential,
-    ];
+words!(Backoff, "backoff", "backoffs" {
+    None = "none",
+    Fixed = "fixed",
+    Linear = "linear",
+    Quadratic = "quadratic",
+    Exponential = "exponential",
+});
+codes!(Backoff);
 
+impl Backoff {
     /// The default retry delay: 5 s, and 1 s for quadratic (1, 4, 9 s).
     pub const fn default_delay(self) -> Duration {
         match self {
@@ -59,49 +55,6 @@ impl Backoff {
             Backoff::Exponential => 1u32.checked_shl(retry - 1).unwrap_or(u32::MAX),
         };
         base.saturating_mul(factor).min(MAX_DELAY)
-    }
-
-    /// The lower-case name used in JSON and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Backoff::None => "none",
-            Backoff::Fixed => "fixed",
-            Backoff::Linear => "linear",
-            Backoff::Quadratic => "quadratic",
-            Backoff::Exponential => "exponential",
-        }
-    }
-
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
-
-    pub(crate) fn from_code(code: i64) -> Option<Backoff> {
-        Backoff::ALL
-            .into_iter()
-            .find(|backoff| backoff.code() == code)
-    }
-}
-
-impl fmt::Display for Backoff {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Backoff {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Backoff, Error> {
-        Backoff::ALL
-            .into_iter()
-            .find(|backoff| backoff.as_str() == name)
-            .ok_or_else(|| {
-                Error::invalid(format!("unknown backoff '{name}'")).with_hint(format!(
-                    "backoffs are {}",
-                    Backoff::ALL.map(Backoff::as_str).join(", ")
-                ))
-            })
     }
 }
 

@@ -7,9 +7,6 @@ pub(crate) mod rule;
 mod tests;
 mod wall;
 
-use std::fmt;
-use std::str::FromStr;
-
 use jiff::{Timestamp, Zoned};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -17,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
 use crate::model::schedule::rule::Rule;
-use crate::{Error, Result, clock};
+use crate::{Result, clock};
 
 /// Where a job of a schedule comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,90 +55,18 @@ pub enum Overlap {
     Skip = 1,
 }
 
-impl Missed {
-    /// Every policy.
-    pub const ALL: [Missed; 3] = [Missed::Skip, Missed::Once, Missed::All];
+words!(Missed, "policy for missed slots", "policies for missed slots" {
+    Skip = "skip",
+    Once = "once",
+    All = "all",
+});
+codes!(Missed);
 
-    /// The lower-case name used in JSON and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Missed::Skip => "skip",
-            Missed::Once => "once",
-            Missed::All => "all",
-        }
-    }
-
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
-
-    pub(crate) fn from_code(code: i64) -> Option<Missed> {
-        Missed::ALL.into_iter().find(|missed| missed.code() == code)
-    }
-}
-
-impl Overlap {
-    /// Every policy.
-    pub const ALL: [Overlap; 2] = [Overlap::Allow, Overlap::Skip];
-
-    /// The lower-case name used in JSON and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Overlap::Allow => "allow",
-            Overlap::Skip => "skip",
-        }
-    }
-
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
-
-    pub(crate) fn from_code(code: i64) -> Option<Overlap> {
-        Overlap::ALL
-            .into_iter()
-            .find(|overlap| overlap.code() == code)
-    }
-}
-
-impl fmt::Display for Missed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl fmt::Display for Overlap {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for Missed {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Missed> {
-        let found = Missed::ALL
-            .into_iter()
-            .find(|missed| missed.as_str() == name);
-        found.ok_or_else(|| {
-            Error::invalid(format!("unknown policy for missed slots '{name}'"))
-                .with_hint("there are skip, once and all")
-        })
-    }
-}
-
-impl FromStr for Overlap {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<Overlap> {
-        let found = Overlap::ALL
-            .into_iter()
-            .find(|overlap| overlap.as_str() == name);
-        found.ok_or_else(|| {
-            Error::invalid(format!("unknown policy for overlaps '{name}'"))
-                .with_hint("there are allow and skip")
-        })
-    }
-}
+words!(Overlap, "policy for overlaps", "policies for overlaps" {
+    Allow = "allow",
+    Skip = "skip",
+});
+codes!(Overlap);
 
 /// A schedule to be added: a name, a rule, and the job that each slot of the rule enqueues.
 ///
@@ -247,16 +172,10 @@ pub enum ScheduleOrigin {
     Config = 1,
 }
 
-impl ScheduleOrigin {
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
+codes!(ScheduleOrigin);
 
-    pub(crate) fn from_code(code: i64) -> Option<ScheduleOrigin> {
-        [ScheduleOrigin::Added, ScheduleOrigin::Config]
-            .into_iter()
-            .find(|origin| origin.code() == code)
-    }
+impl ScheduleOrigin {
+    const ALL: [ScheduleOrigin; 2] = [ScheduleOrigin::Added, ScheduleOrigin::Config];
 }
 
 /// A schedule as the file has it.

@@ -1,11 +1,6 @@
 //! The states of a job and the transitions between them.
 
-use std::fmt;
-use std::str::FromStr;
-
 use serde::{Deserialize, Serialize};
-
-use crate::Error;
 
 /// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -20,7 +15,7 @@ pub enum State {
     Pending = 2,
     /// An attempt holds it.
     Running = 3,
-    /// Its own part is done, its children are not.
+    /// Its run phase is done, its children are not.
     Waiting = 4,
     /// Final: it succeeded.
     Completed = 5,
@@ -30,19 +25,19 @@ pub enum State {
     Cancelled = 7,
 }
 
-impl State {
-    /// Every state, in the order a job usually goes through them.
-    pub const ALL: [State; 8] = [
-        State::Scheduled,
-        State::Blocked,
-        State::Pending,
-        State::Running,
-        State::Waiting,
-        State::Completed,
-        State::Failed,
-        State::Cancelled,
-    ];
+words!(State, "state", "states" {
+    Scheduled = "scheduled",
+    Blocked = "blocked",
+    Pending = "pending",
+    Running = "running",
+    Waiting = "waiting",
+    Completed = "completed",
+    Failed = "failed",
+    Cancelled = "cancelled",
+});
+codes!(State);
 
+impl State {
     /// The states that may follow this one. A job leaves a final state only by an explicit retry, to the
     /// state that its rules require.
     pub const fn leaves_to(self) -> &'static [State] {
@@ -66,51 +61,6 @@ impl State {
     pub const fn is_final(self) -> bool {
         matches!(self, State::Completed | State::Failed | State::Cancelled)
     }
-
-    /// The lower-case name used in JSON, on the command line and in the views.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            State::Scheduled => "scheduled",
-            State::Blocked => "blocked",
-            State::Pending => "pending",
-            State::Running => "running",
-            State::Waiting => "waiting",
-            State::Completed => "completed",
-            State::Failed => "failed",
-            State::Cancelled => "cancelled",
-        }
-    }
-
-    /// The code in the file.
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
-
-    pub(crate) fn from_code(code: i64) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.code() == code)
-    }
-}
-
-impl fmt::Display for State {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-impl FromStr for State {
-    type Err = Error;
-
-    fn from_str(name: &str) -> Result<State, Error> {
-        State::ALL
-            .into_iter()
-            .find(|state| state.as_str() == name)
-            .ok_or_else(|| {
-                Error::invalid(format!("unknown state '{name}'")).with_hint(format!(
-                    "states are {}",
-                    State::ALL.map(State::as_str).join(", ")
-                ))
-            })
-    }
 }
 
 /// Why a job is scheduled.
@@ -126,16 +76,10 @@ pub enum WaitReason {
     Snooze = 3,
 }
 
-impl WaitReason {
-    pub(crate) const fn code(self) -> i64 {
-        self as i64
-    }
+codes!(WaitReason);
 
-    pub(crate) fn from_code(code: i64) -> Option<WaitReason> {
-        [WaitReason::Delay, WaitReason::Retry, WaitReason::Snooze]
-            .into_iter()
-            .find(|reason| reason.code() == code)
-    }
+impl WaitReason {
+    const ALL: [WaitReason; 3] = [WaitReason::Delay, WaitReason::Retry, WaitReason::Snooze];
 }
 
 #[cfg(test)]

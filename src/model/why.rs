@@ -37,7 +37,7 @@ pub enum Why {
         /// The number of further ones.
         more: u64,
     },
-    /// It is a child, and its parent's own part must be done first.
+    /// It is a child, and its parent's run phase must be done first.
     ParentFirst {
         /// The parent.
         parent: JobId,
@@ -54,11 +54,11 @@ pub enum Why {
         /// The key.
         key: String,
         /// The limit of the key.
-        places: u64,
+        limit: u64,
         /// The first ten jobs that hold slots, with their states.
         holders: Vec<(JobId, State)>,
     },
-    /// Its own part is done, its children are not.
+    /// Its run phase is done, its children are not.
     ChildrenFirst(Children),
     /// It is a group without children.
     NoChildYet,

@@ -206,12 +206,12 @@ impl Dispatcher {
                 .into_values()
                 .filter(|attempt| attempt.running_on().is_some()),
         );
-        let places = (self.folder.as_path(), &self.lock);
+        let lock_files = (self.folder.as_path(), &self.lock);
         self.identity = registration::register(
             &mut self.lease,
             &self.settings,
             self.identity.workers,
-            places,
+            lock_files,
         )?;
         self.pending.tick.short_of = self.scarcity.reason().map(str::to_owned);
         self.pending.more = true;

@@ -68,16 +68,16 @@ pub(crate) fn register(
     lease: &mut WriterLease,
     settings: &Settings,
     workers: usize,
-    places: (&Path, &OwnLock),
+    lock_files: (&Path, &OwnLock),
 ) -> Result<RunnerIdentity> {
     let limits = settings.kind_limits();
-    let identity = register_by(places, |name| {
+    let identity = register_by(lock_files, |name| {
         let registration = registration(name, settings, (workers, HeartbeatMode::Regular));
         lease.writer.transact(&mut Vec::new(), &mut |tx| {
             insert(tx, &registration, &limits)
         })
     })?;
-    store::remove_unused_locks(lease.writer.conn()?, places.0)?;
+    store::remove_unused_locks(lease.writer.conn()?, lock_files.0)?;
     Ok(identity)
 }
 

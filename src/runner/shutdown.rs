@@ -168,8 +168,8 @@ impl Dispatcher {
         let conn = self.lease.writer.conn()?;
         if store::has_claimable(conn, &held_up, now_ms)? {
             // Jobs that were set aside while they ran still count against the limits.
-            let has_places = store::has_capacity(conn, &held_up)?;
-            return Ok(!has_places && self.aside.has_jobs());
+            let has_capacity = store::has_capacity(conn, &held_up)?;
+            return Ok(!has_capacity && self.aside.has_jobs());
         }
         if store::has_uncounted(conn, &held_up, now_ms)? {
             let error = "jobs may run that the state counters do not tell of";

@@ -75,7 +75,7 @@ fn a_parent_sees_its_childrens_results_and_holds_no_worker_meanwhile() {
     assert_eq!(queue.output::<Sum>(id).unwrap(), Some(14));
     let children = parent.children.unwrap();
     assert_eq!((children.total, children.done, children.failed), (3, 3, 0));
-    assert_eq!(parent.attempt, 2, "its own part and its finalize phase");
+    assert_eq!(parent.attempt, 2, "its run phase and its finalize phase");
     runner.stop().unwrap();
     assert_eq!(ailments(&queue), [] as [String; 0]);
 }

@@ -7,26 +7,26 @@
 )]
 
 mod architecture;
-mod at_once;
+mod bulk_changes;
 mod cancel;
 #[cfg(feature = "cli")]
 mod cli;
 mod clock;
+mod complete_in;
 mod context;
 mod crash;
 mod disk;
-mod due_run;
-mod effects;
 mod families;
-#[cfg(feature = "fault-injection")]
-mod faults;
 mod handlers;
 #[cfg(feature = "exec")]
 mod leftovers;
-mod many;
+mod many_processes;
+#[cfg(feature = "fault-injection")]
+mod negative_controls;
 mod public_api;
 mod regressions;
 mod review;
+mod run_due;
 mod schedules;
 mod shutdown;
 mod support;
@@ -34,5 +34,5 @@ mod sync_errors;
 mod testing;
 #[cfg(feature = "cli")]
 mod upgrade;
-mod wake;
-mod zombie;
+mod wakeups;
+mod zombie_runners;

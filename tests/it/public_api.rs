@@ -41,8 +41,12 @@ fn listing(sources: &Path) -> String {
     krate.list_module("crate", "jobq", &mut list);
     for (module, items) in &krate.modules {
         for item in items {
-            if let Item::Impl(block) = item {
-                krate.list_impl(module, block, &mut list);
+            match item {
+                Item::Impl(block) => krate.list_impl(module, block, &mut list),
+                Item::Macro(made) if made.mac.path.is_ident("words") => {
+                    krate.list_words(module, made, &mut list);
+                }
+                _ => {}
             }
         }
     }
@@ -119,10 +123,6 @@ impl Crate {
                     }
                 }
                 Item::Mod(_) => {}
-                // What a macro makes is listed by what the macro is given.
-                Item::Macro(made) if mentions(&made.mac.tokens, name) && made.ident.is_some() => {
-                    return Some((module.to_owned(), name.to_owned()));
-                }
                 item if ident(item).is_some_and(|ident| ident == name) => {
                     return Some((module.to_owned(), name.to_owned()));
                 }
@@ -195,24 +195,30 @@ impl Crate {
             .find(|item| ident(item).is_some_and(|ident| ident == name));
         match item {
             Some(item) => item_lines(item, public, list),
-            None => {
-                let macros = items.iter().filter_map(|item| match item {
-                    Item::Macro(made) => Some(made),
-                    _ => None,
-                });
-                let (makers, made): (Vec<_>, Vec<_>) = macros.partition(|it| it.ident.is_some());
-                let maker = makers.iter().find(|it| mentions(&it.mac.tokens, &name));
-                for made in made {
-                    if made.mac.path.get_ident() == maker.and_then(|maker| maker.ident.as_ref()) {
-                        let given = text(without_docs(made.mac.tokens.clone()));
-                        for line in given.trim_end_matches(';').split("; ") {
-                            list.add(public, format!("pub {public}: {line}"));
-                        }
-                    }
-                }
-            }
+            None => panic!("{public} is not in {module}"),
         }
         list.public.insert((module, name), public.to_owned());
+    }
+
+    /// What `words!` adds to an enum.
+    fn list_words(&self, module: &str, made: &syn::ItemMacro, list: &mut List) {
+        let tokens: Vec<_> = made.mac.tokens.clone().into_iter().collect();
+        let name = tokens[0].to_string();
+        let of = self.find(module, &name);
+        let Some(public) = of.and_then(|of| list.public.get(&of).cloned()) else {
+            return;
+        };
+        let words = text(tokens[tokens.len() - 1].clone().into());
+        let count = words.matches(" = ").count();
+        list.add(&public, format!("impl Display for {public}"));
+        list.add(
+            &public,
+            format!("impl FromStr for {public}, type Err = Error"),
+        );
+        let line = format!("pub const {public}::ALL: [{name}; {count}]");
+        list.add(&format!("{public}::ALL"), line);
+        let line = format!("pub const fn {public}::as_str(self) -> &'static str");
+        list.add(&format!("{public}::as_str"), line);
     }
 
     fn list_impl(&self, module: &str, block: &syn::ItemImpl, list: &mut List) {

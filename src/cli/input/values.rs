@@ -131,11 +131,8 @@ pub(crate) fn child_policy() -> impl TypedValueParser<Value = ChildPolicy> {
 }
 
 pub(crate) fn on_duplicate() -> impl TypedValueParser<Value = OnDuplicate> {
-    let all = OnDuplicate::ALL;
-    PossibleValuesParser::new(all.map(OnDuplicate::as_str)).map(move |name| {
-        let named = all.into_iter().find(|choice| choice.as_str() == name);
-        named.unwrap_or_default()
-    })
+    PossibleValuesParser::new(OnDuplicate::ALL.map(OnDuplicate::as_str))
+        .try_map(|name| name.parse())
 }
 
 pub(crate) fn missed() -> impl TypedValueParser<Value = Missed> {

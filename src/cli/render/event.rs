@@ -65,7 +65,7 @@ pub(crate) fn sentence(event: &Event) -> String {
         }
         EventKind::Released => "released: what it waited for is over".to_owned(),
         EventKind::Waiting => format!(
-            "its own part is done{}; it waits for its children",
+            "its run phase is done{}; it waits for its children",
             after(event)
         ),
         EventKind::Log => details_of_log(event),
@@ -364,7 +364,7 @@ mod tests {
             (
                 "job_waiting",
                 None,
-                "its own part is done; it waits for its children",
+                "its run phase is done; it waits for its children",
             ),
             (
                 "schedule_fired",

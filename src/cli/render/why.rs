@@ -85,9 +85,9 @@ pub(crate) fn explain(id: JobId, why: &Why, now: Timestamp) -> Explanation {
         Why::SpawnerFirst { spawner } => spawner_first(id, *spawner),
         Why::KeyTaken {
             key,
-            places,
+            limit,
             holders,
-        } => limits::of_key(id, (key, *places), holders),
+        } => limits::of_key(id, (key, *limit), holders),
         Why::ChildrenFirst(children) => children_first(id, children),
         Why::NoChildYet => no_child_yet(id),
         Why::NotDue { reason, until } => not_due(id, *reason, (*until, now)),
@@ -169,7 +169,7 @@ fn waits_for(id: JobId, jobs: &[(JobId, State)], more: u64) -> Explanation {
 }
 
 fn parent_first(id: JobId, parent: JobId, state: State) -> Explanation {
-    let reason = format!("the own part of its parent {parent} ({state}) comes first");
+    let reason = format!("the run phase of its parent {parent} ({state}) comes first");
     Explanation::because("parent_first", (id, State::Blocked), &reason)
         .with_hint(format!("`jobq why {parent}` says what keeps the parent"))
 }

@@ -197,7 +197,7 @@ struct Supervision<'a> {
     grace: Duration,
     stage: StopStage,
     /// Why it was stopped, if it was before it had ended.
-    told: Option<CancelReason>,
+    stop_reason: Option<CancelReason>,
     pause: Pause,
 }
 
@@ -233,7 +233,7 @@ impl<'a> Supervision<'a> {
             cancellation: run.cancellation,
             grace: run.grace,
             stage: StopStage::Running,
-            told: None,
+            stop_reason: None,
             pause: Pause(Pause::FIRST),
         }
     }
@@ -269,16 +269,16 @@ impl<'a> Supervision<'a> {
     fn advance(&mut self, now: Instant, ready: &[PollFlags]) {
         match self.stage {
             StopStage::Running => {
-                let told = self.cancellation.reason();
-                if told.is_some() && !self.leader.has_ended {
+                let stop_reason = self.cancellation.reason();
+                if stop_reason.is_some() && !self.leader.has_ended {
                     // What has ended before the signal is sent has not ended because of it.
                     self.leader.look();
                 }
                 if !self.leader.has_ended {
-                    self.told = told;
+                    self.stop_reason = stop_reason;
                 }
                 let has_failed = self.leader.has_ended && !self.leader.is_done;
-                if self.told.is_some() || has_failed && !self.leader.remains.is_empty() {
+                if self.stop_reason.is_some() || has_failed && !self.leader.remains.is_empty() {
                     self.leader.remains.tell_to_stop();
                     let kill_at = now + self.grace;
                     self.stage = StopStage::Terminating { kill_at };
@@ -329,20 +329,20 @@ impl<'a> Supervision<'a> {
             .map(|pipe| pipe.as_ref().filter(|_| can_take));
         let asked = [leader, feed, stdout, stderr];
         let [leader, feed, stdout, stderr] = asked.map(|fd| fd.map(AsFd::as_fd));
-        // A place without a descriptor is taken by one that nothing is asked about.
-        let place = |fd: Option<_>, flags| match fd {
+        // An entry without a descriptor gets one for which no event is asked.
+        let entry = |fd: Option<_>, flags| match fd {
             Some(fd) => PollFd::from_borrowed_fd(fd, flags),
             None => PollFd::from_borrowed_fd(wake, PollFlags::empty()),
         };
-        let mut places = [
-            place(Some(wake), PollFlags::IN),
-            place(leader, PollFlags::IN),
-            place(feed, PollFlags::OUT),
-            place(stdout, PollFlags::IN),
-            place(stderr, PollFlags::IN),
+        let mut polled = [
+            entry(Some(wake), PollFlags::IN),
+            entry(leader, PollFlags::IN),
+            entry(feed, PollFlags::OUT),
+            entry(stdout, PollFlags::IN),
+            entry(stderr, PollFlags::IN),
         ];
-        match poll(&mut places, timeout.as_ref()) {
-            Ok(_) => places.map(|place| place.revents()),
+        match poll(&mut polled, timeout.as_ref()) {
+            Ok(_) => polled.map(|entry| entry.revents()),
             Err(_) => [PollFlags::empty(); 5],
         }
     }
@@ -426,7 +426,7 @@ impl<'a> Supervision<'a> {
             end,
             usage,
             last_words,
-            told: self.told,
+            stop_reason: self.stop_reason,
         }
     }
 }

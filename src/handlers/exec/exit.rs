@@ -34,7 +34,7 @@ pub(crate) struct CommandEnd {
     /// The last line it wrote to stderr, ready to be shown.
     pub(crate) last_words: Option<String>,
     /// Why it was stopped, if it was before it had ended.
-    pub(crate) told: Option<CancelReason>,
+    pub(crate) stop_reason: Option<CancelReason>,
 }
 
 /// How a command came to its end.
@@ -77,7 +77,7 @@ impl CommandEnd {
             end,
             usage: None,
             last_words: None,
-            told: None,
+            stop_reason: None,
         }
     }
 
@@ -96,7 +96,7 @@ impl CommandEnd {
     /// What it means for the job. A command that was stopped counts as interrupted, whatever its exit
     /// code: many programs end with 0 on SIGTERM, with half of their work done.
     pub(crate) fn outcome(&self, fail_on: &FailOn) -> Outcome {
-        match (&self.end, self.told) {
+        match (&self.end, self.stop_reason) {
             (End::NotBegun, _) | (_, Some(_)) => Outcome::Cancelled,
             (End::Exited(0), None) => Outcome::Done(Some(DONE.to_owned())),
             (End::Exited(code), None) => {
@@ -229,12 +229,12 @@ fn signal_name(number: i32) -> String {
 mod tests {
     use super::*;
 
-    fn outcome(end: End, last_words: Option<&str>, told: Option<CancelReason>) -> Outcome {
+    fn outcome(end: End, last_words: Option<&str>, stop_reason: Option<CancelReason>) -> Outcome {
         let ended = CommandEnd {
             end,
             usage: None,
             last_words: last_words.map(str::to_owned),
-            told,
+            stop_reason,
         };
         ended.outcome(&"2,64-78".parse().unwrap())
     }
@@ -318,8 +318,8 @@ mod tests {
             End::Lost("c".into()),
             End::NotBegun,
         ] {
-            for told in [ClaimLost, Requested, Shutdown, Timeout] {
-                let outcome = outcome(end.clone(), None, Some(told));
+            for stop_reason in [ClaimLost, Requested, Shutdown, Timeout] {
+                let outcome = outcome(end.clone(), None, Some(stop_reason));
                 assert_eq!(outcome, Outcome::Cancelled);
             }
         }

@@ -101,25 +101,12 @@ pub enum OnDuplicate {
     Reject,
 }
 
-impl OnDuplicate {
-    /// Every policy, the default first.
-    pub const ALL: [OnDuplicate; 4] = [
-        OnDuplicate::Keep,
-        OnDuplicate::Replace,
-        OnDuplicate::Rerun,
-        OnDuplicate::Reject,
-    ];
-
-    /// The lower-case name used in JSON and on the command line.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            OnDuplicate::Keep => "keep",
-            OnDuplicate::Replace => "replace",
-            OnDuplicate::Rerun => "rerun",
-            OnDuplicate::Reject => "reject",
-        }
-    }
-}
+words!(OnDuplicate, "policy for duplicates", "policies for duplicates" {
+    Keep = "keep",
+    Replace = "replace",
+    Rerun = "rerun",
+    Reject = "reject",
+});
 
 impl NewJob {
     /// A job of this kind with the payload `null`.
@@ -286,7 +273,7 @@ impl NewJob {
     }
 
     /// Makes the job a child of this job, which must not be final and completes once all its children
-    /// have. Children run when their parent's own part is done. A parent's handler uses
+    /// have. Children run when their parent's run phase is done. A parent's handler uses
     /// [`Context::spawn_child`](crate::Context::spawn_child).
     #[must_use]
     pub fn parent(mut self, parent: JobId) -> NewJob {

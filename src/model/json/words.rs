@@ -130,7 +130,7 @@ mod tests {
         on: Option<bool>,
     }
 
-    fn told(text: &str) -> String {
+    fn explained(text: &str) -> String {
         let error = serde_json::from_str::<LineFormatter>(text).unwrap_err();
         explain(text, &error, |text| {
             serde_json::from_str::<LineFormatter>(text).map(drop)
@@ -180,8 +180,12 @@ mod tests {
             ("{}", "the key 'kind' is missing"),
             ("[]", "found a list, expected an object"),
         ] {
-            assert!(told(text).starts_with(words), "{text}: {}", told(text));
+            assert!(
+                explained(text).starts_with(words),
+                "{text}: {}",
+                explained(text)
+            );
         }
-        assert!(told(r#"{"kind":"k","x":1}"#).starts_with("unknown field `x`"));
+        assert!(explained(r#"{"kind":"k","x":1}"#).starts_with("unknown field `x`"));
     }
 }

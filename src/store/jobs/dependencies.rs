@@ -45,10 +45,10 @@ statements! {
 /// The first and the last rule of a range, in the order of their codes.
 type RuleRange = (PrerequisiteRule, PrerequisiteRule);
 
-const ANY_RULE: RuleRange = (PrerequisiteRule::Completed, PrerequisiteRule::OwnPart);
+const ANY_RULE: RuleRange = (PrerequisiteRule::Completed, PrerequisiteRule::RunPhase);
 const FOR_THE_END: RuleRange = (PrerequisiteRule::Completed, PrerequisiteRule::Final);
 const FOR_AN_ATTEMPT: RuleRange = (PrerequisiteRule::Spawned, PrerequisiteRule::Spawned);
-const FOR_THE_OWN_PART: RuleRange = (PrerequisiteRule::Spawned, PrerequisiteRule::OwnPart);
+const FOR_THE_OWN_PART: RuleRange = (PrerequisiteRule::Spawned, PrerequisiteRule::RunPhase);
 
 /// An edge of a new job.
 pub(crate) struct Edge {
@@ -175,7 +175,7 @@ pub(crate) fn reason(needs: JobId) -> String {
 /// The part of a job that cannot come before the new one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum HeldUp {
-    /// Its end. Its own part may be done, and jobs that wait only for that part run.
+    /// Its end. Its run phase may be done, and jobs that wait only for that part run.
     End,
     /// Its beginning, and with it everything that waits for any part of it.
     Beginning,
@@ -192,7 +192,7 @@ fn cycle(job: JobId, parent: JobId) -> Error {
 }
 
 /// The first of `among` that cannot come before a part of a job, itself included. Searches upwards: jobs
-/// that wait for its end or for any part of it. A parent's other children wait only for its own part.
+/// that wait for its end or for any part of it. A parent's other children wait only for its run phase.
 fn held_up_by(tx: &Tx<'_>, from: (JobId, HeldUp), among: &HashSet<JobId>) -> Result<Option<JobId>> {
     let mut seen = HashMap::from([from]);
     let mut waiting = VecDeque::from([from]);
@@ -260,8 +260,8 @@ pub(crate) fn ended(tx: &mut Tx<'_>, needs: JobId, state: State) -> Result<()> {
     Ok(())
 }
 
-/// A parent's own part is done, by an attempt that has completed.
-pub(crate) fn own_part_done(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
+/// A parent's run phase is done, by an attempt that has completed.
+pub(crate) fn run_phase_done(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
     for (job, rule) in unmet_from(tx, parent, FOR_THE_OWN_PART)? {
         if !tx.is_aside(Part::Job(job)) {
             meet(tx, (parent, rule), job).of(Part::Job(job))?;
@@ -333,7 +333,7 @@ fn meet(tx: &mut Tx<'_>, (needs, rule): (JobId, PrerequisiteRule), job: JobId) -
 }
 
 /// How many prerequisites a job that is retried by hand must wait for: those that are not final. Ended
-/// prerequisites, own parts and attempts do not count, nor do jobs that now wait for this one.
+/// prerequisites, run phases and attempts do not count, nor do jobs that now wait for this one.
 pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
     let edges: Vec<(i64, i64, Option<u32>, bool)> = {
         tx.all(EDGES_OF, [job.0], |row| {
@@ -369,8 +369,8 @@ fn waits_for(
     needs: JobId,
     (job, rule): (JobId, Option<PrerequisiteRule>),
 ) -> Result<bool> {
-    use PrerequisiteRule::{OwnPart, Spawned};
-    if matches!(rule, Some(OwnPart | Spawned)) || !Needed::find(tx, needs)?.waits {
+    use PrerequisiteRule::{RunPhase, Spawned};
+    if matches!(rule, Some(RunPhase | Spawned)) || !Needed::find(tx, needs)?.waits {
         return Ok(false);
     }
     let found = held_up_by(tx, (job, HeldUp::Beginning), &HashSet::from([needs]))?;
@@ -389,7 +389,7 @@ fn can_be_met(
         Some(PrerequisiteRule::Spawned) => {
             head.state == State::Running && Some(head.attempt) == attempt
         }
-        Some(PrerequisiteRule::OwnPart) => {
+        Some(PrerequisiteRule::RunPhase) => {
             families::stage(tx.conn, needs, head.flags)? == Stage::Run
         }
         _ => true,

@@ -1,6 +1,6 @@
 //! Parents and children: adding children, and what happens to a parent as its children end.
 //!
-//! A parent's own part comes first; until it is done its children are blocked. Then the parent is waiting,
+//! A parent's run phase comes first; until it is done its children are blocked. Then the parent is waiting,
 //! without a worker, and each child that ends is counted. All children of a parent that end in one
 //! transaction are one update of its row, and the parent's outcome is decided once.
 
@@ -51,7 +51,7 @@ pub(crate) struct ValidatedParent {
     pub(crate) parent: JobId,
     founds: bool,
     grandparent: Option<JobId>,
-    /// The rule it waits by first: the parent's own part.
+    /// The rule it waits by first: the parent's run phase.
     pub(crate) held_by: Option<WaitsFor>,
     pub(crate) spawned_by: Option<AttemptRef>,
 }
@@ -84,11 +84,11 @@ pub(crate) fn validate_parent(tx: &Tx<'_>, parent: Parent) -> Result<ValidatedPa
             "job {id} finalizes; it can get no more children"
         )));
     }
-    let own_part_ahead = stage == Stage::Run;
+    let run_phase_ahead = stage == Stage::Run;
     let by_parent_itself = parent.spawned_by.is_some_and(|by| by.job == id);
-    let held_by = (own_part_ahead && !by_parent_itself).then_some(WaitsFor {
+    let held_by = (run_phase_ahead && !by_parent_itself).then_some(WaitsFor {
         job: id,
-        rule: PrerequisiteRule::OwnPart,
+        rule: PrerequisiteRule::RunPhase,
         attempt: None,
     });
     Ok(ValidatedParent {
@@ -181,9 +181,9 @@ pub(crate) fn set_stage(tx: &Tx<'_>, job: JobId, stage: Stage) -> Result<()> {
     Ok(())
 }
 
-/// Whether a final parent that is retried need not repeat its own part. A parent that completed begins from
+/// Whether a final parent that is retried need not repeat its run phase. A parent that completed begins from
 /// the start, except a group.
-pub(crate) fn is_own_part_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<bool> {
+pub(crate) fn is_run_phase_done(tx: &Tx<'_>, job: JobId, state: State) -> Result<bool> {
     if state == State::Completed && !is_group(tx, job)? {
         set_stage(tx, job, Stage::Run)?;
         return Ok(false);

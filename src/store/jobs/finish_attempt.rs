@@ -25,7 +25,7 @@ statements! {
     hot JOB_FINISH_IF_HELD = "UPDATE jobq_job SET state = ?3, finished_at = ?4, updated_at = ?4,
             worker = coalesce(?5, worker), cancel = NULL
         WHERE id = ?1 AND state = 3 AND attempt = ?2 AND links = ?6";
-    /// A parent's own part is done.
+    /// A parent's run phase is done.
     hot JOB_WAIT_IF_HELD = "UPDATE jobq_job SET state = 4, updated_at = ?3, worker = coalesce(?4, worker)
         WHERE id = ?1 AND state = 3 AND attempt = ?2";
     hot JOB_CANCEL_TAKE = "UPDATE jobq_job SET cancel = NULL WHERE id = ?1 AND cancel = 1";
@@ -91,12 +91,9 @@ pub(crate) fn finish_with(
     measured: &AttemptMeasures,
 ) -> Result<Option<State>> {
     let held = &unfenced(tx, *held)?;
-    let due = due_of(verdict, tx.now_ms);
-    let Some((to, flags)) = change(tx, held, measured, (verdict, due.as_ref(), spawned))? else {
+    let Some((to, flags)) = change(tx, held, measured, (verdict, spawned))? else {
         return not_held(tx, held, measured);
     };
-    // A request to cancel wins over a retry.
-    let is_cancelled = to == State::Cancelled;
     let kind = match to {
         State::Cancelled => EventKind::Cancelled,
         State::Waiting => EventKind::Waiting,
@@ -108,7 +105,7 @@ pub(crate) fn finish_with(
         exit_code: measured.exit_code,
         cpu_ms: measured.cpu_ms,
         max_rss_bytes: measured.max_rss_bytes,
-        run_at_ms: due.filter(|_| !is_cancelled).map(|due| due.run_at_ms),
+        run_at_ms: next_run_at_ms(verdict, tx.now_ms).filter(|_| to == State::Scheduled),
     };
     let is_error = !matches!(verdict, Verdict::GiveBack { .. });
     clear_result(tx, held, to, error.filter(|_| is_error))?;
@@ -116,7 +113,7 @@ pub(crate) fn finish_with(
     tx.counts.moved(held.queue, State::Running, to);
     let left = ClaimToken { flags, ..*held };
     match to {
-        State::Waiting => return own_part_done(tx, &left, spawned).map(Some),
+        State::Waiting => return run_phase_done(tx, &left, spawned).map(Some),
         State::Completed => spawned.add(tx)?,
         State::Scheduled | State::Pending => tried(tx, &left, to)?,
         _ => {}
@@ -138,27 +135,32 @@ fn change(
     tx: &mut Tx<'_>,
     held: &ClaimToken,
     measured: &AttemptMeasures,
-    (verdict, due, spawned): (&Verdict, Option<&Due>, &Spawned),
+    (verdict, spawned): (&Verdict, &Spawned),
 ) -> Result<Option<(State, JobFlags)>> {
-    let state = match (verdict, due) {
-        (Verdict::Complete { result }, _) => {
+    let tried_again = match verdict {
+        Verdict::Complete { result } => {
             if spawned.founds_family && is_held(tx, held)? {
                 families::create(tx, held.job, held.parent, spawned.family)?;
             }
             return complete(tx, held, measured, result.as_deref());
         }
-        (Verdict::Fail { .. }, _) => return finish_row(tx, held, measured, State::Failed),
-        (Verdict::Retry { .. }, Some(due)) => {
-            schedule(tx, held, measured, (WaitReason::Retry, due))?
+        Verdict::Fail { .. } => return finish_row(tx, held, measured, State::Failed),
+        Verdict::Cancel => return finish_row(tx, held, measured, State::Cancelled),
+        Verdict::Retry { after, .. } => {
+            let due = due_at(When::In(*after), tx.now_ms);
+            schedule(tx, held, measured, (WaitReason::Retry, &due))?
         }
-        (Verdict::Snooze(_), Some(due)) => schedule(tx, held, measured, (WaitReason::Snooze, due))?,
-        (Verdict::GiveBack { .. }, _) => give_back(tx, held, PrefetchAgain::Yes, 0)?,
-        (Verdict::Recover { .. }, _) => give_back(tx, held, PrefetchAgain::Yes, 1)?,
-        (Verdict::Cancel | Verdict::Retry { .. } | Verdict::Snooze(_), _) => None,
+        Verdict::Snooze(snooze) => {
+            let due = snoozed_until(*snooze, tx.now_ms);
+            schedule(tx, held, measured, (WaitReason::Snooze, &due))?
+        }
+        Verdict::GiveBack { .. } => give_back(tx, held, PrefetchAgain::Yes, 0)?,
+        Verdict::Recover { .. } => give_back(tx, held, PrefetchAgain::Yes, 1)?,
     };
-    match state {
+    match tried_again {
         // While the attempt ran, other jobs may have begun to wait for it.
         Some(state) => Ok(Some((state, job_row::get(tx.conn, held.job)?.flags))),
+        // A request to cancel wins over another attempt.
         None => finish_row(tx, held, measured, State::Cancelled),
     }
 }
@@ -192,9 +194,9 @@ fn tried(tx: &mut Tx<'_>, held: &ClaimToken, to: State) -> Result<()> {
     Ok(())
 }
 
-/// A parent's own part is done: its children may run. A cancel request takes effect afterwards, so a retry
+/// A parent's run phase is done: its children may run. A cancel request takes effect afterwards, so a retry
 /// does not repeat the part.
-fn own_part_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Result<State> {
+fn run_phase_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Result<State> {
     families::set_stage(tx, held.job, Stage::Children)?;
     if held.flags.has(JobFlags::DEADLINE) {
         deadlines::begun(tx, held.job)?;
@@ -203,7 +205,7 @@ fn own_part_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Resul
         concurrency_slots::leave(tx, held.job)?;
     }
     if held.flags.has(JobFlags::NEEDED) {
-        dependencies::own_part_done(tx, held.job)?;
+        dependencies::run_phase_done(tx, held.job)?;
     }
     spawned.add(tx)?;
     tx.pending.family(held.job);
@@ -217,10 +219,10 @@ fn own_part_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Resul
 }
 
 /// When the next attempt is due, if it must wait.
-fn due_of(verdict: &Verdict, now_ms: i64) -> Option<Due> {
+fn next_run_at_ms(verdict: &Verdict, now_ms: i64) -> Option<i64> {
     match verdict {
-        Verdict::Retry { after, .. } => Some(due_at(When::In(*after), now_ms)),
-        Verdict::Snooze(snooze) => Some(snoozed_until(*snooze, now_ms)),
+        Verdict::Retry { after, .. } => Some(due_at(When::In(*after), now_ms).run_at_ms),
+        Verdict::Snooze(snooze) => Some(snoozed_until(*snooze, now_ms).run_at_ms),
         _ => None,
     }
 }

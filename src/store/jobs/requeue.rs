@@ -27,7 +27,7 @@ statements! {
     hot OUTCOME_CLEAR = "DELETE FROM jobq_outcome WHERE job_id = ?1";
 }
 
-/// Requeues a final job: a parent with all children that have not completed, and without its own part if
+/// Requeues a final job: a parent with all children that have not completed, and without its run phase if
 /// that is done.
 pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     let head = job_row::get(tx.conn, id)?;
@@ -127,7 +127,7 @@ fn put_back(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<()> {
 }
 
 fn becomes(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<State> {
-    if head.flags.has(JobFlags::FAMILY) && families::is_own_part_done(tx, id, head.state)? {
+    if head.flags.has(JobFlags::FAMILY) && families::is_run_phase_done(tx, id, head.state)? {
         return waits_for_children(tx, id);
     }
     if head.flags.has(JobFlags::WAITS) && dependencies::count_anew(tx, id)? > 0 {

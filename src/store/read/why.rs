@@ -254,7 +254,7 @@ pub(crate) fn blocked(conn: &Connection, job: &JobRecord) -> Result<Why> {
             continue;
         };
         match PrerequisiteRule::from_code(row.get(1)?) {
-            Some(PrerequisiteRule::OwnPart) => {
+            Some(PrerequisiteRule::RunPhase) => {
                 return Ok(Why::ParentFirst {
                     parent: needs,
                     state,
@@ -279,7 +279,7 @@ fn in_line(conn: &Connection, job: &JobRecord) -> Result<Why> {
     let Some(key) = job.key.clone() else {
         return Ok(Why::Other(job.state));
     };
-    let places = concurrency_slots::number(conn, &key)?;
+    let limit = concurrency_slots::number(conn, &key)?;
     let mut holders = Vec::new();
     for holder in concurrency_slots::holders(conn, &key, NAMED)? {
         holders
@@ -287,7 +287,7 @@ fn in_line(conn: &Connection, job: &JobRecord) -> Result<Why> {
     }
     Ok(Why::KeyTaken {
         holders,
-        places: places.unsigned_abs(),
+        limit: limit.unsigned_abs(),
         key,
     })
 }

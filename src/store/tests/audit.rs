@@ -33,7 +33,7 @@ fn ailments(sandbox: &Sandbox) -> Vec<String> {
     sick.map(|finding| finding.message).collect()
 }
 
-/// A parent that waits with two children, one that was there before its own part was done and one that
+/// A parent that waits with two children, one that was there before its run phase was done and one that
 /// its attempt has spawned, and a job that has taken its key meanwhile. In the order of their numbers.
 fn hamlet() -> (Sandbox, Vec<JobId>) {
     let mut sandbox = Sandbox::new();
@@ -95,7 +95,7 @@ const BREAKS: &[(&str, &str)] = &[
 const BREAKS_OF_PARENTS: &[(&str, &str)] = &[
     (
         "UPDATE jobq_prerequisite SET met = 0 WHERE rule = 3; UPDATE jobq_job SET state = 1, unmet = 1 WHERE id = 2",
-        "job 2 waits for job 1's own part, which is done",
+        "job 2 waits for job 1's run phase, which is done",
     ),
     (
         "UPDATE jobq_prerequisite SET met = 0 WHERE rule = 2; UPDATE jobq_job SET state = 1, unmet = 1 WHERE id = 3",

@@ -216,7 +216,7 @@ fn a_retry_by_hand_forgets_the_deadline_that_was_missed() {
 }
 
 #[test]
-fn a_parent_whose_own_part_is_done_has_met_it() {
+fn a_parent_whose_run_phase_is_done_has_met_it() {
     let mut sandbox = Sandbox::new();
     let parent = sandbox.enqueue(urgent().finalize());
     let child = sandbox.enqueue(NewJob::new("child").parent(parent));

@@ -317,7 +317,7 @@ fn a_grandchild_that_would_wait_for_its_grandparent_is_refused() {
 }
 
 #[test]
-fn children_may_wait_for_each_other_before_and_after_their_parents_own_part() {
+fn children_may_wait_for_each_other_before_and_after_their_parents_run_phase() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let one = sandbox.enqueue(new().parent(id));

@@ -21,7 +21,7 @@ fn child(of: JobId) -> NewJob {
     NewJob::new("child").parent(of)
 }
 
-/// A parent whose own part is done, and its children.
+/// A parent whose run phase is done, and its children.
 pub(super) fn family<const N: usize>(
     sandbox: &mut Sandbox,
     policy: ChildPolicy,
@@ -45,7 +45,7 @@ fn counted(total: u64, done: u64, failed: u64) -> Children {
 }
 
 #[test]
-fn a_parents_own_part_comes_first_and_then_it_waits_without_a_worker() {
+fn a_parents_run_phase_comes_first_and_then_it_waits_without_a_worker() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(parent(ChildPolicy::FailAtEnd));
     let [one, two] = [(); 2].map(|()| sandbox.enqueue(child(id)));
@@ -205,7 +205,7 @@ fn with_tolerate_the_parent_completes_whatever_its_children_came_to() {
 }
 
 #[test]
-fn a_parent_without_children_completes_with_its_own_part() {
+fn a_parent_without_children_completes_with_its_run_phase() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(parent(ChildPolicy::FailAtEnd));
     sandbox.complete(id);
@@ -272,7 +272,7 @@ fn the_children_of_a_delayed_or_blocked_group_wait_for_it() {
     sandbox.assert_books_are_right();
 }
 
-/// A group, a parent in it whose own part is done, and that one's two children.
+/// A group, a parent in it whose run phase is done, and that one's two children.
 fn three_generations(sandbox: &mut Sandbox) -> [JobId; 4] {
     let old = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let middle = sandbox.enqueue(parent(ChildPolicy::FailAtEnd).parent(old));
@@ -329,7 +329,7 @@ fn cancelling_a_parent_cancels_all_its_descendants_and_asks_the_running_ones() {
 }
 
 #[test]
-fn cancelling_a_parent_before_its_own_part_is_done_cancels_its_children() {
+fn cancelling_a_parent_before_its_run_phase_is_done_cancels_its_children() {
     for running in [false, true] {
         let mut sandbox = Sandbox::new();
         let id = sandbox.enqueue(parent(ChildPolicy::FailAtEnd));

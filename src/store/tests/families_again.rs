@@ -62,7 +62,7 @@ fn a_retry_reaches_through_all_generations() {
 }
 
 #[test]
-fn a_retry_of_a_parent_whose_own_part_failed_begins_with_that() {
+fn a_retry_of_a_parent_whose_run_phase_failed_begins_with_that() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let one = sandbox.enqueue(child(id));
@@ -207,7 +207,7 @@ fn done(result: &str) -> Verdict {
 }
 
 #[test]
-fn the_result_of_a_parents_own_part_is_the_parents() {
+fn the_result_of_a_parents_run_phase_is_the_parents() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let one = sandbox.enqueue(child(id));

@@ -23,7 +23,7 @@ fn child(of: JobId) -> NewJob {
     NewJob::new("child").parent(of)
 }
 
-/// A parent whose own part is done, and its children.
+/// A parent whose run phase is done, and its children.
 fn family<const N: usize>(sandbox: &mut Sandbox, rules: NewJob) -> (JobId, [JobId; N]) {
     let id = sandbox.enqueue(rules);
     let children = std::array::from_fn(|_| sandbox.enqueue(child(id)));

@@ -88,10 +88,10 @@ fn what_an_attempt_spawns_is_committed_with_its_completion_and_not_otherwise() {
     }
 }
 
-/// It was cancelled with its own part undone, although an effect of it had been committed: a retry
+/// It was cancelled with its run phase undone, although an effect of it had been committed: a retry
 /// had that happen twice.
 #[test]
-fn a_parent_that_somebody_has_asked_to_cancel_has_done_its_own_part_once() {
+fn a_parent_that_somebody_has_asked_to_cancel_has_done_its_run_phase_once() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let held = sandbox.start(id);

@@ -69,7 +69,7 @@ fn a_table_that_disagrees_is_noticed() {
 | blocked | waits for other jobs, or for a free place under its concurrency key | pending, scheduled, cancelled |
 | `pending` | may be claimed now | `running`, `cancelled` |
 | running | an attempt holds it | completed, failed, scheduled (retry, snooze), pending (given back), waiting, cancelled |
-| waiting | its own part is done, its children are not; holds no worker | pending (its finalize phase), completed, failed, cancelled |
+| waiting | its run phase is done, its children are not; holds no worker | pending (its finalize phase), completed, failed, cancelled |
 | completed, failed, cancelled | final | pending, blocked or waiting, only by an explicit retry |
 
 Text that follows.";

@@ -2,8 +2,8 @@
 
 use jobq::rusqlite::Connection;
 
+use super::host_environment::unshared;
 use super::support::{Jobq, Running};
-use super::surroundings::unshared;
 use crate::support::{PATIENCE, wait_until};
 
 /// Prints what the second part says once there is a file `gate`, and leaves a file `printed`.

@@ -150,7 +150,7 @@ mod tests {
         let taken = |state| {
             words(&Why::KeyTaken {
                 key: "disk-1".into(),
-                places: 1,
+                limit: 1,
                 holders: vec![(JobId(1), state)],
             })
         };

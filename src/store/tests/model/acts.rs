@@ -190,7 +190,7 @@ impl Model {
         self.family(id).stage = Stage::Children;
         self.leave_place(id);
         for (waiter, edge) in self.waiters(id) {
-            if matches!(edge.rule, Rule::Spawned | Rule::OwnPart) {
+            if matches!(edge.rule, Rule::Spawned | Rule::RunPhase) {
                 self.meet(id, waiter);
             }
         }

@@ -152,7 +152,7 @@ impl Model {
         let family = self.jobs[&parent].family;
         let by_itself = wanted.by.is_some_and(|(by, _)| by == parent);
         if family.is_none_or(|family| family.stage == Stage::Run) && !by_itself {
-            add(parent, Rule::OwnPart, None);
+            add(parent, Rule::RunPhase, None);
         }
         if let Some((by, attempt)) = wanted.by {
             add(by, Rule::Spawned, Some(attempt));
@@ -173,10 +173,10 @@ impl Model {
                 .into_iter()
                 .collect();
             for (waiter, edge) in self.waiters(id) {
-                // Who waits for a parent's own part does not wait for its children, unless the
+                // Who waits for a parent's run phase does not wait for its children, unless the
                 // parent itself begins late.
-                if why == Rule::OwnPart || matches!(edge.rule, Rule::Completed | Rule::Final) {
-                    then.push((waiter, Rule::OwnPart));
+                if why == Rule::RunPhase || matches!(edge.rule, Rule::Completed | Rule::Final) {
+                    then.push((waiter, Rule::RunPhase));
                 }
             }
             for next in then {
@@ -334,7 +334,7 @@ impl Model {
             }
             self.family(id).stage = Stage::Run;
         }
-        let late = self.late_with(id, Rule::OwnPart);
+        let late = self.late_with(id, Rule::RunPhase);
         let keeps = |(needs, edge): (&i64, &Edge)| {
             let is_end = matches!(edge.rule, Rule::Completed | Rule::Final);
             self.keeps(*needs, edge) && !(is_end && late.contains(needs))
@@ -372,7 +372,7 @@ impl Model {
         match edge.rule {
             Rule::Completed | Rule::Final => true,
             Rule::Spawned => self.is_held(needs, edge.attempt.unwrap_or_default()),
-            Rule::OwnPart => {
+            Rule::RunPhase => {
                 let family = self.jobs[&needs].family;
                 family.is_none_or(|family| family.stage == Stage::Run)
             }

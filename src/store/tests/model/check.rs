@@ -84,7 +84,7 @@ const RULES: [(&str, &str); 19] = [
                 (SELECT 1 FROM jobq_job n WHERE n.id = p.needs_id AND n.state < 5 AND n.links & 4)",
     ),
     (
-        "nobody waits for an own part that is done, or for an attempt that is over",
+        "nobody waits for a run phase that is done, or for an attempt that is over",
         "SELECT j.id FROM jobq_job j JOIN jobq_prerequisite p ON p.job_id = j.id AND p.met = 0
             JOIN jobq_job n ON n.id = p.needs_id
             WHERE j.state = 1 AND (p.rule = 3 AND n.id IN (SELECT job_id FROM jobq_family WHERE stage > 0)

@@ -238,7 +238,7 @@ impl Model {
                 (_, State::Completed) => self.meet(id, waiter),
                 (Rule::Spawned, _) => self.call_off(waiter),
                 (Rule::Final, _) => self.meet(id, waiter),
-                (Rule::Completed | Rule::OwnPart, _) => self.cancel_by_rule(waiter),
+                (Rule::Completed | Rule::RunPhase, _) => self.cancel_by_rule(waiter),
             }
         }
         if children == Children::Cancelled {

@@ -92,7 +92,7 @@ fn what_an_attempt_that_was_claimed_ahead_has_spawned_is_called_off_with_its_run
     ]);
 }
 
-/// Siblings wait for their parent's own part, which was taken for waiting for the parent: a chain of
+/// Siblings wait for their parent's run phase, which was taken for waiting for the parent: a chain of
 /// children under a parent that had not begun, or was at work, was refused as a cycle.
 #[test]
 fn a_child_may_wait_for_its_sibling_before_their_parent_has_done_its_part() {
@@ -141,7 +141,7 @@ fn what_an_attempt_spawns_cannot_wait_for_its_job_besides() {
 /// A group that was cancelled before it had begun went on with its children when it was put back, and
 /// they waited for it to begin.
 #[test]
-fn children_of_a_group_that_is_put_back_do_not_wait_for_its_own_part() {
+fn children_of_a_group_that_is_put_back_do_not_wait_for_its_run_phase() {
     holds(&[
         Enqueue(New {
             kind: Group,

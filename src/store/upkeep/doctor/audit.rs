@@ -44,7 +44,7 @@ statements! {
     cold UNMET_RECOUNT = "UPDATE jobq_job SET unmet =
             (SELECT count(*) FROM jobq_prerequisite n WHERE n.job_id = jobq_job.id AND n.met = 0)
         WHERE id = ?1";
-    /// What a prerequisite has not released that is final or gone, or of which the attempt or the own part
+    /// What a prerequisite has not released that is final or gone, or of which the attempt or the run phase
     /// is over that is waited for.
     cold BLOCKED_BY_NOTHING = "SELECT n.needs_id, n.rule, n.job_id, coalesce(j.state >= 5, 1) AS ended
         FROM jobq_prerequisite n JOIN jobq_job w ON w.id = n.job_id
@@ -143,7 +143,7 @@ impl Stale {
             Some(PrerequisiteRule::Spawned) => {
                 format!("job {job} waits for an attempt of job {needs} that is over")
             }
-            _ => format!("job {job} waits for job {needs}'s own part, which is done"),
+            _ => format!("job {job} waits for job {needs}'s run phase, which is done"),
         }
     }
 }

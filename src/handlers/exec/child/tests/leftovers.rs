@@ -62,7 +62,7 @@ fn what_a_failed_command_has_left_is_ended_before_it_is_tried_again() {
         let (_folder, bench) = escaping(escape, "exit 3", job);
         let mut seen = Seen::default();
         let ended = bench.run(&mut seen);
-        assert_eq!((ended.end, ended.told), (End::Exited(3), None));
+        assert_eq!((ended.end, ended.stop_reason), (End::Exited(3), None));
         assert!(!is_running(escaped(&seen)), "{escape}");
     }
 }
@@ -114,9 +114,12 @@ fn a_command_has_a_session_of_its_own_and_no_terminal() {
 fn an_exit_after_the_signal_is_told_apart_from_one_before() {
     let text = "trap 'exit 0' TERM; echo ready; while :; do :; done";
     let (_, ended, _) = Bench::shell(text).cancelled_when_ready();
-    let told = Some(CancelReason::Requested);
-    assert_eq!((ended.end, ended.told), (End::Exited(0), told));
+    let stop_reason = Some(CancelReason::Requested);
+    assert_eq!(
+        (ended.end, ended.stop_reason),
+        (End::Exited(0), stop_reason)
+    );
     let bench = Bench::shell("exit 0");
     let ended = bench.run(&mut Seen::default());
-    assert_eq!((ended.end, ended.told), (End::Exited(0), None));
+    assert_eq!((ended.end, ended.stop_reason), (End::Exited(0), None));
 }

@@ -9,7 +9,7 @@ use crate::support::place::{Place, Scene};
 use crate::support::process::Spawn;
 use crate::support::task::Task;
 use crate::support::{PATIENCE, wait_until};
-use crate::zombie::report_late;
+use crate::zombie_runners::report_late;
 
 fn tells(wrong: &[String], what: &str) -> bool {
     wrong.iter().any(|wrong| wrong.contains(what))
