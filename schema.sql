@@ -1,4 +1,4 @@
--- jobq's tables, indexes and views: schema version 4.
+-- jobq's tables, indexes and views: schema version 5.
 --
 -- Everything is named jobq_…, so that it can live inside an application's own database file.
 -- Times are milliseconds since 1970, UTC; durations say their unit in their name.
@@ -24,8 +24,8 @@ CREATE TABLE jobq_queue (
     weight    INTEGER NOT NULL DEFAULT 1 CHECK (weight > 0) -- its share of a runner among the queues with work
 ) STRICT;
 
--- When the latest jobs of a queue with a rate started: a ring of rate_jobs moments, so that no span of
--- that length ever holds more.
+-- When the latest jobs of a queue with a rate started: a ring of rate_jobs moments, so that no more
+-- start in any span of rate_ms.
 CREATE TABLE jobq_rate (
     queue_id   INTEGER NOT NULL,
     slot       INTEGER NOT NULL, -- rate_at modulo rate_jobs
@@ -40,7 +40,7 @@ CREATE TABLE jobq_kind (
 ) STRICT;
 
 -- One row per process that runs or ran jobs.
--- A beat of -1: a runner without a thread to beat; its lock alone tells that it lives.
+-- A beat of -1 belongs to a runner without a heartbeat thread: only its lock shows that it is alive.
 CREATE TABLE jobq_runner (
     id           INTEGER PRIMARY KEY AUTOINCREMENT,
     name         TEXT NOT NULL UNIQUE, -- of its lock file beside the database; never reused
@@ -59,7 +59,7 @@ CREATE TABLE jobq_runner (
     CHECK ((state >= 3) = (ended_at IS NOT NULL))
 ) STRICT;
 
--- The runners that are alive are few, those that were are many.
+-- Few runners are alive; many have been.
 CREATE INDEX jobq_runner_alive ON jobq_runner (id) WHERE state <= 2;
 
 -- The hot row: small, rewritten at every change of state. Text of any size lives elsewhere.
@@ -101,7 +101,7 @@ CREATE TABLE jobq_job (
     unique_key     TEXT,        -- see jobq_unique
     unique_for_ms  INTEGER,     -- how long the unique key stays taken after the job has ended
     deadline       INTEGER,     -- cancelled unless an attempt has begun by then
-    tenant         TEXT,        -- whose it is
+    tenant         TEXT,        -- the tenant that it belongs to
     schedule       TEXT,        -- the schedule that enqueued it, by name
     slot           INTEGER,     -- the slot that it is for; null: somebody asked the schedule for a job
     CHECK (state <> 0 OR (run_at IS NOT NULL AND wait_reason IS NOT NULL AND wait_fixed IS NOT NULL)),
@@ -109,16 +109,16 @@ CREATE TABLE jobq_job (
     CHECK ((state >= 5) = (finished_at IS NOT NULL))
 ) STRICT;
 
--- The claim: only what may run now, in the order in which it goes. Kind comes before priority, so
--- that kinds without a handler are left out by the index and not by reading and skipping.
+-- The jobs that may be claimed now, in the order of claims. Kind comes before priority, so that the
+-- index leaves out kinds without a handler, instead of reading and skipping them.
 CREATE INDEX jobq_job_pending ON jobq_job (queue_id, kind_id, priority DESC, id) WHERE state = 2;
--- What is due next. A million delayed jobs cost the claim nothing.
+-- The jobs that are due next. A million delayed jobs cost the claim nothing.
 CREATE INDEX jobq_job_due ON jobq_job (run_at) WHERE state = 0;
--- What waits for another try: a drain stays for it.
+-- Jobs that wait for a retry: a drain waits for them.
 CREATE INDEX jobq_job_retrying ON jobq_job (kind_id, queue_id) WHERE state = 0 AND wait_reason = 2;
--- What a runner holds, for taking over.
+-- The jobs that a runner holds, for taking over.
 CREATE INDEX jobq_job_running ON jobq_job (runner_id) WHERE state = 3;
--- Which running jobs are asked to stop.
+-- The running jobs that are asked to stop.
 CREATE INDEX jobq_job_cancel ON jobq_job (runner_id) WHERE cancel = 1;
 -- Retention, by kind, and the last failures.
 CREATE INDEX jobq_job_final ON jobq_job (kind_id, state, finished_at) WHERE state >= 5;
@@ -127,20 +127,20 @@ CREATE INDEX jobq_job_children ON jobq_job (parent_id, id) WHERE parent_id IS NO
 CREATE INDEX jobq_job_tenant ON jobq_job (tenant, id) WHERE tenant IS NOT NULL;
 CREATE INDEX jobq_job_schedule ON jobq_job (schedule, id) WHERE schedule IS NOT NULL;
 
--- What the handler gets: JSON.
+-- The payloads: JSON.
 CREATE TABLE jobq_payload (
     job_id  INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
     payload TEXT NOT NULL
 ) STRICT;
 
--- What attempts left behind.
+-- The results and errors of attempts.
 CREATE TABLE jobq_outcome (
     job_id INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
     result TEXT,                -- JSON, of a successful attempt
     error  TEXT                 -- of the last failed one
 ) STRICT;
 
--- How far a job's handler says it is. A new attempt starts without.
+-- The progress that a job's handler reports. A new attempt starts without any.
 CREATE TABLE jobq_progress (
     job_id    INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
     attempt   INTEGER NOT NULL,
@@ -164,7 +164,7 @@ CREATE TABLE jobq_prerequisite (
 
 CREATE INDEX jobq_prerequisite_of ON jobq_prerequisite (job_id);
 
--- The parents: how far their children are. Changed with the children, one update per transaction.
+-- Parents, and the progress of their children: changed with the children, by one update per transaction.
 CREATE TABLE jobq_family (
     job_id     INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE, -- the parent
     parent_id  INTEGER,         -- of the parent itself, for the progress of its own parent
@@ -233,7 +233,7 @@ CREATE TABLE jobq_schedule (
     overlap     INTEGER NOT NULL CHECK (overlap IN (0, 1)), -- while its last job is live: 0 allow, 1 skip the slot
     job         TEXT NOT NULL,  -- JSON: what is enqueued
     origin      INTEGER NOT NULL CHECK (origin IN (0, 1)), -- 0 added by hand, 1 by a configuration file
-    next_at     INTEGER,        -- the next slot; changed in the transaction that enqueues; null: never again
+    next_at     INTEGER,        -- the next slot; changed in the transaction that enqueues; null: there is no further one
     last_at     INTEGER,        -- the latest slot that was enqueued or skipped
     last_job_id INTEGER,
     paused_at   INTEGER,
@@ -254,8 +254,8 @@ CREATE TABLE jobq_event (
     attempt   INTEGER,
     runner_id INTEGER,
     worker    INTEGER,
-    took_us   INTEGER,          -- how long the attempt took, where this ended it
-    data      ANY               -- JSON for most kinds; the text itself (a blob where it is no UTF-8) for stdout and stderr
+    took_us   INTEGER,          -- how long the attempt took, if this event ended it
+    data      ANY               -- JSON for most kinds; the text itself (a blob if it is not UTF-8) for stdout and stderr
 ) STRICT;
 
 CREATE INDEX jobq_event_job ON jobq_event (job_id) WHERE job_id IS NOT NULL;
@@ -274,8 +274,8 @@ CREATE TABLE jobq_count (
 -- Which queues have something to claim, however many queues there are.
 CREATE INDEX jobq_count_claimable ON jobq_count (queue_id) WHERE state = 2 AND jobs > 0;
 
--- Batches by their content, so that the same `jobq run -f` goes on with what it began. One is dropped
--- when none of its jobs is left.
+-- Batches by their content, so that the same `jobq run -f` continues its batch. A row is
+-- removed when none of its jobs is left.
 CREATE TABLE jobq_batch (
     digest       TEXT PRIMARY KEY,
     first_job_id INTEGER NOT NULL,
@@ -283,7 +283,7 @@ CREATE TABLE jobq_batch (
     added_at     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What each writer's last transaction was, so that it can tell after a failed COMMIT whether it landed.
+-- The last transaction of each writer, so that it can tell after a failed COMMIT whether it was committed.
 CREATE TABLE jobq_commit (
     slot  INTEGER PRIMARY KEY,  -- 0 to 63, a writer picks one at random; 64: the file's own
     token INTEGER NOT NULL,

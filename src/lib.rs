@@ -219,8 +219,9 @@ pub use model::job::{
     AttemptRef, Enqueued, Job, JobRecord, NewJob, OnDuplicate, Prerequisite, Progress, When,
 };
 pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
+pub use model::lost_runner::MAX_CRASHES;
 pub use model::name::DEFAULT_QUEUE;
-pub use model::outcome::{CancelReason, Cancelled, MAX_CRASHES, Outcome, Snooze};
+pub use model::outcome::{CancelReason, Cancelled, Outcome, Snooze};
 pub use model::priority::Priority;
 pub use model::queue::{QueueLimits, QueueRecord, QueueSelector};
 pub use model::remedy::Remedy;

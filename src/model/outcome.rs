@@ -6,10 +6,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::lost_runner;
 use crate::model::retry::RetryPolicy;
-
-/// A job whose runner was lost this many times fails.
-pub const MAX_CRASHES: u32 = 3;
 
 /// The outcome of a handler's attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,8 +194,7 @@ pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
             outcome: Outcome::OutOfResources { error },
             reason,
         } => stopped(reason, budget, chance).unwrap_or(Verdict::GiveBack { why: error.into() }),
-        Ending::RunnerLost { excuse: Some(why) } => Verdict::GiveBack { why: why.into() },
-        Ending::RunnerLost { excuse: None } => runner_lost(budget),
+        Ending::RunnerLost { excuse } => lost_runner::verdict(budget.crashes, excuse),
     }
 }
 
@@ -229,20 +226,6 @@ fn retry(error: String, after: Option<Duration>, budget: &Budget, chance: f64) -
     }
     let after = after.unwrap_or_else(|| budget.policy.delay(budget.retries + 1, chance));
     Verdict::Retry { error, after }
-}
-
-fn runner_lost(budget: &Budget) -> Verdict {
-    let crashes = budget.crashes + 1;
-    if crashes >= MAX_CRASHES {
-        return Verdict::Fail {
-            error: format!(
-                "its runner was lost {crashes} times while it ran; this job may be the cause"
-            ),
-        };
-    }
-    Verdict::Recover {
-        error: format!("its runner was lost while it ran ({crashes} of {MAX_CRASHES})"),
-    }
 }
 
 /// A duration as people write it: `1h 30m`, `2.5s`, `40ms`.
@@ -422,31 +405,6 @@ mod tests {
             panic!("not retried")
         };
         assert_eq!(error, "timed out after 1m 30s");
-    }
-
-    #[test]
-    fn the_third_crash_fails_the_job_and_the_first_two_cost_no_retry() {
-        assert!(matches!(
-            judge(Ending::RunnerLost { excuse: None }, &budget(2, 0), 0.5),
-            Verdict::Recover { .. }
-        ));
-        assert!(matches!(
-            judge(Ending::RunnerLost { excuse: None }, &budget(2, 1), 0.5),
-            Verdict::Recover { .. }
-        ));
-        assert!(matches!(
-            judge(Ending::RunnerLost { excuse: None }, &budget(0, 2), 0.5),
-            Verdict::Fail { .. }
-        ));
-    }
-
-    #[test]
-    fn a_crash_that_something_else_explains_costs_nothing_however_often_it_comes() {
-        let excuse = Some("the machine was restarted while it ran");
-        assert!(matches!(
-            judge(Ending::RunnerLost { excuse }, &budget(2, 2), 0.5),
-            Verdict::GiveBack { .. }
-        ));
     }
 
     #[test]

@@ -48,6 +48,7 @@ impl Dispatcher {
         let workers = builder.workers;
         let settings = builder.settings();
         let identity = registration::register(lease, &settings, workers, (&folder, &lock))?;
+        store.read_file_id(lease.writer.conn()?)?;
         let watch = watch(&store, &folder);
         if settings.until == Until::Stopped {
             tell_of_schedules(&store);

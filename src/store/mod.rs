@@ -269,10 +269,16 @@ impl Store {
 
     /// The file's own id: a copy that is put in place has another.
     pub(crate) fn file_id(&self) -> Result<&str> {
-        if let Some(id) = self.file_id.get() {
-            return Ok(id);
+        match self.file_id.get() {
+            Some(id) => Ok(id),
+            None => self.read_file_id(&*self.reader()?),
         }
-        let id = schema::file_id(&*self.reader()?)?;
+    }
+
+    /// The same through this connection. A runner does so before it starts: its workers would each open a
+    /// reader for it at the same moment, and keep the descriptors.
+    pub(crate) fn read_file_id(&self, conn: &Connection) -> Result<&str> {
+        let id = schema::file_id(conn)?;
         Ok(self.file_id.get_or_init(|| id))
     }
 

@@ -358,6 +358,15 @@ mod tests {
     }
 
     #[test]
+    fn the_schema_names_its_version() {
+        let first = SCHEMA.lines().next().unwrap();
+        assert!(
+            first.ends_with(&format!("schema version {VERSION}.")),
+            "{first}"
+        );
+    }
+
+    #[test]
     fn an_older_schema_is_upgraded_step_by_step_and_keeps_its_rows() {
         let mut conn = fresh();
         upgrade(&mut conn, STEPS, 3, 1).unwrap();
