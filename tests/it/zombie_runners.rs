@@ -131,16 +131,19 @@ fn what_a_zombie_had_claimed_ahead_begins_on_its_heir_only() {
     let ids: Vec<_> = ids.iter().map(|added| added.id).collect();
     let zombie = Spawn::new(&scene, "zombie", role()).start_runner(&queue);
     scene.wait_until_begun(ids[300], 1);
-    zombie.freeze();
-    let begun = scene.effects();
-    let has_begun = |id| begun.iter().any(|effect| effect.job == id);
-    let running = |id: &jobq::JobId| job(&queue, *id).state == State::Running;
-    let ahead: Vec<_> = ids
-        .iter()
-        .copied()
-        .filter(|id| !has_begun(*id) && running(id))
-        .collect();
-    assert!(!ahead.is_empty(), "nothing was claimed ahead");
+    let mut ahead = Vec::new();
+    wait_until("jobs are claimed ahead", PATIENCE, || {
+        zombie.freeze();
+        let begun = scene.effects();
+        let has_begun = |id| begun.iter().any(|effect| effect.job == id);
+        let running = |id: &jobq::JobId| job(&queue, *id).state == State::Running;
+        let not_begun = ids.iter().copied().filter(|id| !has_begun(*id));
+        ahead = not_begun.filter(running).collect::<Vec<_>>();
+        if ahead.is_empty() {
+            zombie.thaw();
+        }
+        !ahead.is_empty()
+    });
 
     let heir = Spawn::new(&scene, "heir", role()).start_runner(&queue);
     scene.wait_until_begun(ids[300], 2);
