@@ -175,7 +175,7 @@ mod linux {
         tv_nsec: 5_000_000,
     };
 
-    /// What is known from earlier looks.
+    /// What is known from earlier scans.
     #[derive(Debug, Default)]
     pub(crate) struct Found {
         /// Once found, always the attempt's: its parent may have ended the next time.
@@ -186,8 +186,8 @@ mod linux {
         terminated: HashSet<ProcessIdentity>,
     }
 
-    /// What one look has found.
-    struct Look {
+    /// What one scan of the processes has found.
+    struct Scan {
         members: Vec<Process>,
         /// Of some processes it is not known yet whose they are.
         is_unsure: bool,
@@ -196,15 +196,15 @@ mod linux {
     impl Remains {
         /// Whether nothing of it is alive, the command itself included.
         pub(crate) fn is_empty(&mut self) -> bool {
-            let look = self.look();
-            look.members.is_empty() && !look.is_unsure
+            let scan = self.scan();
+            scan.members.is_empty() && !scan.is_unsure
         }
 
         /// SIGTERM to all of it that has not had one; SIGCONT, so that what is stopped hears it. Not to
         /// another attempt's command, of a runner that this one has started: its own runner gets one.
         pub(crate) fn tell_to_stop(&mut self) {
             // Before the first of them ends, for it is by their parents that some are found.
-            let members = self.look().members;
+            let members = self.scan().members;
             if !std::mem::replace(&mut self.found.is_group_told, true) {
                 self.signal_group(Signal::TERM);
                 self.signal_group(Signal::CONT);
@@ -220,14 +220,27 @@ mod linux {
             }
         }
 
-        /// A signal to all of it.
+        /// A signal to all of it, and to what it starts meanwhile: until nothing new is found, or a second
+        /// is over.
         pub(crate) fn signal(&mut self, signal: Signal) {
-            let members = self.look().members;
-            self.signal_group(signal);
-            for process in members {
-                if !self.is_in_group(&process) {
-                    process.signal(signal);
+            let deadline = clock::after(clock::instant(), OBEYED_WITHIN);
+            let mut signalled = HashSet::new();
+            loop {
+                let mut scan = self.scan();
+                self.signal_group(signal);
+                scan.members
+                    .retain(|process| signalled.insert(process.identity()));
+                for process in &scan.members {
+                    if !self.is_in_group(process) {
+                        process.signal(signal);
+                    }
                 }
+                let is_all = scan.members.is_empty() && !scan.is_unsure;
+                if is_all || clock::instant() >= deadline {
+                    return;
+                }
+                // No descriptor: a sleep.
+                let _slept = poll(&mut [], Some(&LOOK_EVERY));
             }
         }
 
@@ -236,18 +249,18 @@ mod linux {
             let deadline = clock::after(clock::instant(), OBEYED_WITHIN);
             let mut came_of_it = Leftover::Nothing;
             loop {
-                let look = self.look();
-                if look.members.is_empty() && !look.is_unsure {
+                let scan = self.scan();
+                if scan.members.is_empty() && !scan.is_unsure {
                     return came_of_it;
                 }
                 if clock::instant() >= deadline {
-                    return match look.members.is_empty() {
+                    return match scan.members.is_empty() {
                         true => came_of_it,
                         false => Leftover::Survives,
                     };
                 }
                 self.signal_group(Signal::KILL);
-                for process in &look.members {
+                for process in &scan.members {
                     came_of_it = Leftover::Ended;
                     process.signal(Signal::KILL);
                 }
@@ -271,11 +284,11 @@ mod linux {
         /// All of it that is alive: what is in the command's session or group, what has the attempt in its
         /// environment, and what these have started. Never this process, and what it has started as a
         /// runner of its own inside of that attempt.
-        fn look(&mut self) -> Look {
+        fn scan(&mut self) -> Scan {
             let (own, since) = (own_pid(), self.since());
             let mut rest = living();
             rest.retain(|process| process.pid != own);
-            let mut look = Look {
+            let mut scan = Scan {
                 members: Vec::new(),
                 is_unsure: false,
             };
@@ -286,7 +299,7 @@ mod linux {
                     || self.is_in_session(&process)
                     || process.start_time >= since
                         && self.is_named_by(&process).unwrap_or_else(|| {
-                            look.is_unsure = true;
+                            scan.is_unsure = true;
                             false
                         });
                 match is_member {
@@ -307,8 +320,8 @@ mod linux {
             self.found
                 .members
                 .extend(members.iter().map(Process::identity));
-            look.members = members;
-            look
+            scan.members = members;
+            scan
         }
 
         fn since(&self) -> u64 {

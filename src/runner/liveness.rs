@@ -157,13 +157,13 @@ fn read_start(file: &File) -> Option<u64> {
 /// The heartbeats of other runners as this one has seen them, by its own monotonic clock.
 #[derive(Debug, Default)]
 pub(crate) struct LivenessMonitor {
-    seen: HashMap<i64, Seen>,
+    seen: HashMap<i64, ObservedRunner>,
     own_heartbeats: u64,
     looked_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Seen {
+struct ObservedRunner {
     heartbeat: i64,
     since: Instant,
     own_heartbeats: u64,
@@ -202,7 +202,7 @@ impl LivenessMonitor {
             .iter()
             .filter(|runner| runner.heartbeat_mode() == HeartbeatMode::Regular)
         {
-            let fresh = Seen {
+            let fresh = ObservedRunner {
                 heartbeat: runner.heartbeat,
                 since: now,
                 own_heartbeats,
@@ -210,7 +210,7 @@ impl LivenessMonitor {
             };
             let seen = self.seen.entry(runner.id).or_insert(fresh);
             if seen.heartbeat != runner.heartbeat {
-                *seen = Seen {
+                *seen = ObservedRunner {
                     has_changed: true,
                     ..fresh
                 };

@@ -1,6 +1,9 @@
 //! The processes of this machine, as far as the system shows them.
 
 #[cfg(target_os = "linux")]
+use std::{fs::File, io::Read};
+
+#[cfg(target_os = "linux")]
 use rustix::{
     io::Errno,
     process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal},
@@ -17,8 +20,9 @@ pub(crate) struct Process {
     pub(crate) session: i32,
     /// When it was started: clock ticks since the machine was.
     pub(crate) start_time: u64,
-    /// Where its environment ends in its memory: 0 while it is between two programs.
-    env_end: u64,
+    /// Not while it is becoming another program.
+    is_loaded: bool,
+    is_environ_empty: bool,
 }
 
 /// Identifies a process among all since the machine was started: process ids are reused, but not with
@@ -46,18 +50,19 @@ impl Process {
     /// read. None if that is not known yet: the process is just becoming another program.
     pub(crate) fn environ(&self) -> Option<Vec<u8>> {
         let path = format!("/proc/{}/environ", self.pid);
-        // Twice: it may have become that program between the two looks.
-        for _ in 0..2 {
-            match std::fs::read(&path) {
+        for _ in 0..3 {
+            match read_at_once(&path) {
                 Ok(environ) if environ.is_empty() => {}
                 Ok(environ) => return Some(environ),
                 Err(_) => return Some(Vec::new()),
             }
-            if Process::read(self.pid)?.env_end == 0 {
-                return None;
+            // It may have become that program between the two reads.
+            let now = Process::read(self.pid)?;
+            if now.is_environ_empty || !now.is_loaded {
+                return now.is_loaded.then(Vec::new);
             }
         }
-        Some(Vec::new())
+        None
     }
 
     /// Sends a signal to this process, and to no other that has got its process id meanwhile.
@@ -90,6 +95,7 @@ impl Process {
         let fields = std::str::from_utf8(&stat[name_end + 1..]).ok()?;
         let fields: Vec<&str> = fields.split_ascii_whitespace().collect();
         let field = |number: usize| fields.get(number - 3).copied();
+        let address = |number: usize| field(number)?.parse::<u64>().ok();
         Some(Process {
             pid,
             state: *field(3)?.as_bytes().first()?,
@@ -97,8 +103,25 @@ impl Process {
             pgid: field(5)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             start_time: field(22)?.parse().ok()?,
-            env_end: field(51).map_or(Some(1), |end| end.parse().ok())?,
+            // Where its code ends: the last that the kernel sets of a new program.
+            is_loaded: address(27)? != 0,
+            is_environ_empty: address(50) == address(51),
         })
+    }
+}
+
+/// A file in one call: in what a process shows of itself, a second call may find another program.
+#[cfg(target_os = "linux")]
+fn read_at_once(path: &str) -> std::io::Result<Vec<u8>> {
+    let mut size = 64 << 10;
+    loop {
+        let mut bytes = vec![0; size];
+        let count = File::open(path)?.read(&mut bytes)?;
+        if count < size {
+            bytes.truncate(count);
+            return Ok(bytes);
+        }
+        size *= 4;
     }
 }
 
@@ -149,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_name_with_anything_in_it_confuses_nobody() {
-        let rest = "S 1 77 66 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2";
+        let rest = "S 1 77 66 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 98765 1 2 3 4 5";
         for name in ["sh", "a b", "x) R 1 2 3", "((", "\n) Z"] {
             let process = Process::parse(5, format!("5 ({name}) {rest}\n").as_bytes()).unwrap();
             let expected = Process {
@@ -159,7 +182,8 @@ mod tests {
                 pgid: 77,
                 session: 66,
                 start_time: 98765,
-                env_end: 1,
+                is_loaded: true,
+                is_environ_empty: true,
             };
             assert_eq!(process, expected, "{name}");
         }

@@ -1,5 +1,7 @@
 //! `jobq run` under a service manager: signals, readiness, the watchdog.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::time::{Duration, Instant};
 
@@ -7,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::support::Jobq;
-use crate::support::{PATIENCE, wait_for};
+use crate::support::{PATIENCE, assert_stays, wait_for, wait_until};
 
 /// A job that runs until the file `gate` is there.
 const GATED: &str = "echo begun >begun; while [ ! -e gate ]; do sleep 0.02; done; echo done >done";
@@ -22,7 +24,7 @@ fn sigterm_lets_what_runs_finish_starts_nothing_more_and_exits_with_0() {
     runner.signal(Signal::TERM);
     runner.wait_until_said("stopping: waiting for running jobs");
     let mut seen = || jobq.json(&["status"])["runners"][0]["state"] == "stopping";
-    crate::support::wait_until("others see it stopping", PATIENCE, &mut seen);
+    wait_until("others see it stopping", PATIENCE, &mut seen);
     assert!(!runner.has_ended());
     jobq.write("gate", "");
     let ended = runner.wait().exits(0);
@@ -75,7 +77,7 @@ fn a_wait_and_a_follow_end_by_their_interrupt_and_hurt_nothing() {
     jobq.enqueue(&["--", "true"]);
     for line in [&["wait", "1"][..], &["logs", "-f", "1"], &["events", "-f"]] {
         let mut waiting = jobq.spawn(line);
-        crate::support::assert_stays("it waits", Duration::from_millis(100), || {
+        assert_stays("it waits", Duration::from_millis(100), || {
             waiting.has_ended()
         });
         waiting.signal(Signal::INT);
@@ -245,11 +247,13 @@ fn a_runner_that_is_stopped_from_the_keyboard_stops_its_commands_and_continues_t
     let pids = ["begun", "daemon"].map(|name| pid(&jobq.wait_for_line(name)));
     runner.signal(Signal::TSTP);
     let all = [runner.pid(), pids[0], pids[1]];
-    crate::support::wait_until("all of it is stopped", PATIENCE, || {
-        all.iter().all(|pid| process_state(*pid) == 'T')
+    // D: a shell waits for the child that is to become a `sleep`, and that one is stopped.
+    wait_until("all of it is stopped", PATIENCE, || {
+        all.iter()
+            .all(|pid| matches!(process_state(*pid), 'T' | 'D'))
     });
     runner.signal(Signal::CONT);
-    crate::support::wait_until("all of it goes on", PATIENCE, || {
+    wait_until("all of it goes on", PATIENCE, || {
         all.iter().all(|pid| process_state(*pid) != 'T')
     });
     jobq.write("gate", "");
@@ -261,6 +265,42 @@ fn a_runner_that_is_stopped_from_the_keyboard_stops_its_commands_and_continues_t
         Signal::KILL,
     )
     .unwrap();
+}
+
+/// Becomes itself anew all the time, in a session of its own: while it does, its environment is empty.
+const ANEW: &str = "#!/bin/sh
+[ ! -e gate ] || exit 0
+echo x >>times
+exec ./anew";
+
+#[test]
+fn a_stop_from_the_keyboard_reaches_a_process_that_becomes_another_program() {
+    let jobq = Jobq::new();
+    jobq.write("anew", ANEW);
+    fs::set_permissions(jobq.path("anew"), Permissions::from_mode(0o755)).unwrap();
+    jobq.enqueue(&[
+        "--shell",
+        "(setsid ./anew &); while [ ! -e gate ]; do sleep 0.02; done",
+    ]);
+    let runner = jobq.runner(&[]);
+    let times = || fs::read(jobq.path("times")).map_or(0, |lines| lines.len());
+    for _ in 0..20 {
+        let before = times();
+        wait_until("it goes on", PATIENCE, || times() > before + 4);
+        runner.signal(Signal::TSTP);
+        wait_until("the runner is stopped", PATIENCE, || {
+            process_state(runner.pid()) == 'T'
+        });
+        assert_stays(
+            "what a stopped one has done",
+            Duration::from_millis(50),
+            times,
+        );
+        runner.signal(Signal::CONT);
+    }
+    jobq.write("gate", "");
+    jobq.run(&["wait", "1"]).exits(0);
+    runner.stop().exits(0);
 }
 
 #[test]
@@ -288,7 +328,7 @@ fn what_commands_leave_behind_is_reaped_by_their_runner() {
     jobq.run(&["wait", "1"]).exits(0);
     let left = jobq.read("left");
     assert_eq!(left.lines().count(), 3);
-    crate::support::wait_until("no zombie is left", PATIENCE, || {
+    wait_until("no zombie is left", PATIENCE, || {
         left.lines().all(|line| {
             let exists = std::path::Path::new("/proc").join(line).exists();
             !exists

@@ -19,13 +19,14 @@ use std::time::{Duration, Instant};
 use jobq::handlers::exec;
 use jobq::{Error, Stopper};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, getpid, kill_process};
+use rustix::process::Signal;
 use signal_hook::consts::{
-    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGTERM, SIGTSTP, SIGUSR1, SIGUSR2,
-    SIGVTALRM, SIGXCPU,
+    SIGALRM, SIGCHLD, SIGHUP, SIGINT, SIGIO, SIGPROF, SIGQUIT, SIGSTOP, SIGTERM, SIGTSTP, SIGUSR1,
+    SIGUSR2, SIGVTALRM, SIGXCPU,
 };
 use signal_hook::iterator::backend::{Handle, SignalDelivery};
 use signal_hook::iterator::exfiltrator::SignalOnly;
+use signal_hook::low_level::raise;
 
 use crate::cli::clock;
 use crate::cli::render::screen::Screen;
@@ -173,9 +174,10 @@ impl SignalListener {
                 self.stop_now();
             }
             // Until SIGCONT comes. A process that cannot be stopped (the first one of a container)
-            // goes on at once.
+            // goes on at once. To this thread: if another one took the signal, this one would go on
+            // for a moment, and continue the commands.
             SIGTSTP => exec::suspend(|| {
-                let _goes_on = kill_process(getpid(), Signal::STOP);
+                let _goes_on = raise(SIGSTOP);
             }),
             _ => {
                 self.was_interrupted |= signal == SIGINT;
