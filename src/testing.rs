@@ -142,7 +142,7 @@ pub struct TestQueue {
     /// Closed before the folder is removed.
     queue: Queue,
     clock: ManualClock,
-    _folder: Folder,
+    _folder: TempFolder,
 }
 
 impl TestQueue {
@@ -168,7 +168,7 @@ impl TestQueue {
         let options = Queue::options()
             .durability(Durability::Normal)
             .clock(&clock);
-        let folder = ok(Folder::make());
+        let folder = ok(TempFolder::make());
         TestQueue {
             queue: ok(set_up(options).open(folder.0.join("jobs.db"))),
             clock,
@@ -362,10 +362,10 @@ impl Deref for TestQueue {
 }
 
 /// A folder that is removed with its contents.
-struct Folder(PathBuf);
+struct TempFolder(PathBuf);
 
-impl Folder {
-    fn make() -> Result<Folder> {
+impl TempFolder {
+    fn make() -> Result<TempFolder> {
         let path = std::env::temp_dir().join(format!("jobq-test-{:032x}", fastrand::u128(..)));
         std::fs::DirBuilder::new()
             .mode(0o700)
@@ -376,11 +376,11 @@ impl Folder {
                     error,
                 )
             })?;
-        Ok(Folder(path))
+        Ok(TempFolder(path))
     }
 }
 
-impl Drop for Folder {
+impl Drop for TempFolder {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
             log::warn!("{} was not removed: {error}", self.0.display());

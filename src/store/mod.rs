@@ -59,7 +59,7 @@ pub(crate) use jobs::queues::{
 };
 
 // Schedules, and promoting due jobs.
-pub(crate) use upkeep::clock_step::{Known as KnownClock, was_set_within as clock_was_set_within};
+pub(crate) use upkeep::clock_step::{KnownClock, was_set_within as clock_was_set_within};
 pub(crate) use upkeep::fire::{
     fire_due as fire_schedules, unreadable_here as unreadable_schedules,
 };

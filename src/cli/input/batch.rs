@@ -278,16 +278,16 @@ mod tests {
     use super::*;
     use crate::cli::exit::Exit;
 
-    struct Folder {
+    struct Fixture {
         queue: Queue,
         folder: tempfile::TempDir,
     }
 
-    impl Folder {
-        fn new() -> Folder {
+    impl Fixture {
+        fn new() -> Fixture {
             let folder = tempfile::tempdir().unwrap();
             let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
-            Folder { queue, folder }
+            Fixture { queue, folder }
         }
 
         fn file(&self, text: impl AsRef<[u8]>) -> PathBuf {
@@ -311,7 +311,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_added_whole() {
-        let folder = Folder::new();
+        let folder = Fixture::new();
         let batch = folder.read(THREE).unwrap();
         assert_eq!(batch.jobs(), 3);
         let added = batch.add(&folder.queue, BatchDedup::No).unwrap();
@@ -329,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_bad_line_is_named_and_nothing_is_added() {
-        let folder = Folder::new();
+        let folder = Fixture::new();
         let too_long = format!("{{\"kind\":\"{}\"}}", "k".repeat(300));
         for (bad, why) in [
             (
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn chunks_are_committed_one_by_one() {
-        let folder = Folder::new();
+        let folder = Fixture::new();
         let text = "{\"kind\":\"k\"}\n\n".repeat(5);
         let batch = folder.read(text).unwrap();
         let mut chunks = Vec::new();
@@ -370,7 +370,7 @@ mod tests {
 
     #[test]
     fn a_label_that_no_line_before_has_or_that_two_have_is_named_with_its_line() {
-        let folder = Folder::new();
+        let folder = Fixture::new();
         let labelled = "{\"kind\":\"k\",\"label\":\"a\"}\n\n";
         for (line, why) in [
             (
@@ -401,7 +401,7 @@ mod tests {
 
     #[test]
     fn a_label_is_known_in_later_chunks_too() {
-        let folder = Folder::new();
+        let folder = Fixture::new();
         let text = concat!(
             "{\"kind\":\"k\",\"label\":\"a\"}\n",
             "{\"kind\":\"k\",\"label\":\"b\",\"after\":[\"a\"]}\n",
@@ -414,7 +414,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_recognised_by_its_content() {
-        let folder = Folder::new();
+        let folder = Fixture::new();
         let digest = |text: &str| folder.read(text).unwrap().digest().to_owned();
         assert_eq!(digest(THREE), digest(THREE));
         assert_ne!(digest(THREE), digest(&THREE.replace("true", "TRUE")));
@@ -430,7 +430,7 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_between_the_passes_adds_nothing() {
-        let folder = Folder::new();
+        let folder = Fixture::new();
         let batch = folder.read(THREE).unwrap();
         folder.file(THREE.replace("\"kind\"", "\"kidn\""));
         let error = batch.add(&folder.queue, BatchDedup::No).unwrap_err();
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn an_empty_batch_adds_nothing() {
-        let folder = Folder::new();
+        let folder = Fixture::new();
         let batch = folder.read("\n\n").unwrap();
         assert_eq!(batch.jobs(), 0);
         assert!(

@@ -152,18 +152,18 @@ mod tests {
     fn serdes_words_are_understood() {
         #[derive(Debug, serde::Deserialize)]
         #[serde(deny_unknown_fields)]
-        struct Known {
+        struct TwoKeys {
             #[serde(rename = "retries")]
             _retries: Option<u32>,
             #[serde(rename = "queue")]
             _queue: Option<u32>,
         }
-        let error = serde_json::from_str::<Known>(r#"{"retires":1}"#).unwrap_err();
+        let error = serde_json::from_str::<TwoKeys>(r#"{"retires":1}"#).unwrap_err();
         let message = error.to_string();
         let unknown = UnknownKey::of(&message).unwrap();
         assert_eq!(unknown.key, "retires");
         assert_eq!(unknown.hint(), "did you mean 'retries'?");
-        let error = serde_json::from_str::<Known>(r#"{"x`y":1}"#).unwrap_err();
+        let error = serde_json::from_str::<TwoKeys>(r#"{"x`y":1}"#).unwrap_err();
         assert_eq!(UnknownKey::of(&error.to_string()).unwrap().key, "x`y");
         assert!(UnknownKey::of("EOF while parsing").is_none());
     }

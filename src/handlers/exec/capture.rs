@@ -263,16 +263,16 @@ mod tests {
     use crate::clock;
 
     #[derive(Default)]
-    struct Seen(Vec<(Stream, Vec<u8>)>);
+    struct CapturedOutput(Vec<(Stream, Vec<u8>)>);
 
-    impl Watcher for Seen {
+    impl Watcher for CapturedOutput {
         fn output(&mut self, stream: Stream, bytes: &[u8]) {
             assert!((1..=CHUNK_MAX_BYTES).contains(&bytes.len()));
             self.0.push((stream, bytes.to_vec()));
         }
     }
 
-    impl Seen {
+    impl CapturedOutput {
         fn take(&mut self) -> Vec<(Stream, String)> {
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
             self.0
@@ -285,7 +285,7 @@ mod tests {
     /// A capture, its watcher, and a time that passes when the test says so.
     struct Bench {
         capture: Capture,
-        seen: Seen,
+        seen: CapturedOutput,
         now: Instant,
     }
 
@@ -294,7 +294,7 @@ mod tests {
             let now = clock::instant();
             Bench {
                 capture: Capture::new(Buffers::default(), limit, now),
-                seen: Seen::default(),
+                seen: CapturedOutput::default(),
                 now,
             }
         }

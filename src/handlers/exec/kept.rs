@@ -230,12 +230,12 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Seen {
+    struct KeptPieces {
         text: [Vec<u8>; 2],
         order: Vec<Stream>,
     }
 
-    impl Watcher for Seen {
+    impl Watcher for KeptPieces {
         fn output(&mut self, stream: Stream, bytes: &[u8]) {
             assert!((1..=CHUNK_MAX_BYTES).contains(&bytes.len()));
             self.text[stream as usize].extend_from_slice(bytes);
@@ -245,14 +245,14 @@ mod tests {
         }
     }
 
-    impl Seen {
+    impl KeptPieces {
         fn text(&self, stream: Stream) -> String {
             String::from_utf8_lossy(&self.text[stream as usize]).into_owned()
         }
     }
 
-    fn kept(limit: usize, output: &[(Stream, &str)]) -> Seen {
-        let mut seen = Seen::default();
+    fn kept(limit: usize, output: &[(Stream, &str)]) -> KeptPieces {
+        let mut seen = KeptPieces::default();
         let mut kept = Kept::new(limit);
         for (stream, text) in output {
             kept.take(*stream, text.as_bytes(), &mut seen);

@@ -158,27 +158,7 @@ fn insert_with(
     };
     let state = begins_in(job, unmet, (due.is_some(), place));
     let flags = rules.flags().and(JobFlags::WAITS, !edges.is_empty());
-    let deadline_ms = rules.deadline_ms(tx.now_ms);
-    let mut insert = tx.conn.prepare_cached(JOB_INSERT_WITH_RULES)?;
-    let id = insert.insert(columns!(
-        tx,
-        job,
-        ids,
-        state,
-        due,
-        flags,
-        unmet as i64,
-        rules.parent.map(|parent| parent.job.0),
-        rules.key,
-        rules.unique.as_ref().map(|unique| &unique.key),
-        rules.unique.as_ref().and_then(|unique| unique.for_ms),
-        deadline_ms,
-        rules.tenant,
-        rules.origin.as_ref().map(|origin| &origin.schedule),
-        rules.origin.as_ref().and_then(|origin| origin.slot_ms)
-    ));
-    let id = JobId(row_ids::inserted(tx.conn, id)?);
-    drop(insert);
+    let id = insert_row(tx, (job, rules), ids, (state, due, flags, unmet))?;
     let rerun_of = rules.unique.as_ref().and_then(|unique| unique.rerun_of);
     let enqueued = Enqueued {
         duplicate: rerun_of.is_some(),
@@ -207,6 +187,33 @@ fn insert_with(
         state: State::Cancelled,
         ..enqueued
     })
+}
+
+fn insert_row(
+    tx: &Tx<'_>,
+    (job, rules): (&ValidatedJob, &Rules),
+    ids: (i64, i64),
+    (state, due, flags, unmet): (State, Option<Due>, JobFlags, usize),
+) -> Result<JobId> {
+    let mut insert = tx.conn.prepare_cached(JOB_INSERT_WITH_RULES)?;
+    let id = insert.insert(columns!(
+        tx,
+        job,
+        ids,
+        state,
+        due,
+        flags,
+        unmet as i64,
+        rules.parent.map(|parent| parent.job.0),
+        rules.key,
+        rules.unique.as_ref().map(|unique| &unique.key),
+        rules.unique.as_ref().and_then(|unique| unique.for_ms),
+        rules.deadline_ms(tx.now_ms),
+        rules.tenant,
+        rules.origin.as_ref().map(|origin| &origin.schedule),
+        rules.origin.as_ref().and_then(|origin| origin.slot_ms)
+    ));
+    Ok(JobId(row_ids::inserted(tx.conn, id)?))
 }
 
 /// Where a new job begins. `place` is whether there is a free one under its key, where it needs one now.

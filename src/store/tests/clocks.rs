@@ -215,8 +215,8 @@ fn where_the_system_does_not_tell_its_starts_nothing_is_moved_and_each_change_is
     for (boot, offset_ms, is_followed) in to {
         let now = ClockReading { boot, offset_ms };
         let has_stepped = |sandbox: &Sandbox| {
-            let known = clock_step::Known::read(&sandbox.conn).unwrap();
-            now.has_stepped_since(known.as_ref().map(clock_step::Known::reading))
+            let known = clock_step::KnownClock::read(&sandbox.conn).unwrap();
+            now.has_stepped_since(known.as_ref().map(clock_step::KnownClock::reading))
         };
         assert_eq!(has_stepped(&sandbox), is_followed, "{now:?}");
         let id = sandbox.enqueue(NewJob::new("send").delay(HOUR).deadline(HOUR * 2));

@@ -26,13 +26,13 @@ statements! {
 }
 
 /// The file's reading of the clock: the id of the machine's start, and the clock's offset to it.
-pub(crate) struct Known {
+pub(crate) struct KnownClock {
     boot: String,
     offset_ms: i64,
 }
 
-impl Known {
-    pub(crate) fn read(conn: &Connection) -> Result<Option<Known>> {
+impl KnownClock {
+    pub(crate) fn read(conn: &Connection) -> Result<Option<KnownClock>> {
         let mut get = conn.prepare_cached(META_GET)?;
         let boot = get.query_row(["clock_boot"], |row| row.get(0)).optional()?;
         let offset = get
@@ -40,7 +40,7 @@ impl Known {
             .optional()?;
         Ok(boot
             .zip(offset)
-            .map(|(boot, offset_ms)| Known { boot, offset_ms }))
+            .map(|(boot, offset_ms)| KnownClock { boot, offset_ms }))
     }
 
     pub(crate) fn reading(&self) -> ClockReading<'_> {
@@ -54,7 +54,7 @@ impl Known {
 /// Whether the clock was set, or the machine restarted, within the last `span` of time that has really
 /// passed.
 pub(crate) fn was_set_within(conn: &Connection, clock: &Clock, span: Duration) -> Result<bool> {
-    let Some(known) = Known::read(conn)? else {
+    let Some(known) = KnownClock::read(conn)? else {
         return Ok(false);
     };
     if clock.reading().has_stepped_since(Some(known.reading())) {
@@ -73,8 +73,8 @@ pub(crate) fn was_set_within(conn: &Connection, clock: &Clock, span: Duration) -
 /// After a restart only the wall clock tells how long the machine was off, and it may be years wrong until it
 /// is set. So earlier waits are due when the wall clock says so, and later steps move only later waits.
 pub(crate) fn follow(tx: &mut Tx<'_>, now: ClockReading<'_>) -> Result<usize> {
-    let known = Known::read(tx.conn)?;
-    let known = known.as_ref().map(Known::reading);
+    let known = KnownClock::read(tx.conn)?;
+    let known = known.as_ref().map(KnownClock::reading);
     if !now.has_stepped_since(known) {
         return Ok(0);
     }

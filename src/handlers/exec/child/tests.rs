@@ -16,17 +16,17 @@ type Act = Box<dyn FnMut(i32)>;
 
 /// Keeps what a command prints, and does something when it says a word.
 #[derive(Default)]
-struct Seen {
+struct Spy {
     chunks: Vec<(Stream, Vec<u8>)>,
     pids: Vec<i32>,
     on_word: Option<(&'static str, Act)>,
 }
 
-impl Seen {
-    fn on(word: &'static str, act: impl FnMut(i32) + 'static) -> Seen {
-        Seen {
+impl Spy {
+    fn on(word: &'static str, act: impl FnMut(i32) + 'static) -> Spy {
+        Spy {
             on_word: Some((word, Box::new(act))),
-            ..Seen::default()
+            ..Spy::default()
         }
     }
 
@@ -37,7 +37,7 @@ impl Seen {
     }
 }
 
-impl Watcher for Seen {
+impl Watcher for Spy {
     fn spawned(&mut self, pid: i32) {
         let group = rustix::process::getpgid(Pid::from_raw(pid)).unwrap();
         assert_eq!(
@@ -103,13 +103,13 @@ impl Bench {
     }
 
     fn end(&self) -> End {
-        self.run(&mut Seen::default()).end
+        self.run(&mut Spy::default()).end
     }
 
     /// Cancels it as soon as it says `ready`.
-    fn cancelled_when_ready(&self) -> (Seen, CommandEnd, Duration) {
+    fn cancelled_when_ready(&self) -> (Spy, CommandEnd, Duration) {
         let cancellation = self.cancellation.clone();
-        let mut seen = Seen::on("ready", move |_| {
+        let mut seen = Spy::on("ready", move |_| {
             cancellation.cancel(CancelReason::Requested)
         });
         let started = clock::instant();
@@ -152,13 +152,13 @@ fn exit_codes_and_signals_are_told_apart() {
 #[test]
 fn the_end_of_stderr_is_kept_for_the_error() {
     let ended = Bench::shell("echo first >&2; echo out; echo No such file >&2; exit 3")
-        .run(&mut Seen::default());
+        .run(&mut Spy::default());
     assert_eq!(ended.last_words.as_deref(), Some("No such file"));
 }
 
 #[test]
 fn the_watcher_sees_the_start_once() {
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     Bench::shell("echo $$").run(&mut seen);
     assert_eq!(seen.pids.len(), 1);
     assert_eq!(seen.text(Stream::Stdout).trim(), seen.pids[0].to_string());
@@ -167,7 +167,7 @@ fn the_watcher_sees_the_start_once() {
 #[test]
 fn a_command_that_cannot_be_started_is_never_announced() {
     let payload = ExecPayload::new(Program::Argv(vec!["/nowhere/tool".into()])).unwrap();
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     let ended = Bench::new(&payload).run(&mut seen);
     assert_eq!(
         ended.end,
@@ -187,7 +187,7 @@ fn a_command_gets_its_own_environment_directory_and_stdin() {
     let mut bench = Bench::new(&payload);
     bench.stdin = Some(br#"{"a":1}"#.to_vec());
     bench.spec.env.set("JOBQ_JOB_ID", "42");
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     assert_eq!(bench.run(&mut seen).end, End::Exited(0));
     let out = seen.text(Stream::Stdout);
     let lines: Vec<&str> = out.lines().collect();
@@ -243,7 +243,7 @@ fn output_comes_in_the_order_in_which_it_was_written() {
 
 #[test]
 fn a_line_without_end_shows_up_while_the_command_runs() {
-    let mut seen = Seen::on("10%", kill);
+    let mut seen = Spy::on("10%", kill);
     let ended = Bench::shell("printf 10%%; exec sleep 600").run(&mut seen);
     assert_eq!(ended.end, End::Signaled(9));
     assert_eq!(seen.text(Stream::Stdout), "10%");
@@ -253,7 +253,7 @@ fn a_line_without_end_shows_up_while_the_command_runs() {
 fn megabytes_pass_through_a_command_and_the_limit_leaves_both_ends() {
     let mut bench = Bench::shell("cat");
     bench.stdin = Some("0123456789abcde\n".repeat(5 * 65_536).into_bytes());
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     assert_eq!(bench.run(&mut seen).end, End::Exited(0));
     let out = seen.text(Stream::Stdout);
     let whole = str::from_utf8(bench.stdin.as_deref().unwrap()).unwrap();
@@ -265,7 +265,7 @@ fn megabytes_pass_through_a_command_and_the_limit_leaves_both_ends() {
     assert!((1_048_000..=1_048_576).contains(&(head.len() + tail.len())));
 
     bench.limit = usize::MAX;
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     assert_eq!(bench.run(&mut seen).end, End::Exited(0));
     assert!(
         Some(seen.text(Stream::Stdout).as_bytes()) == bench.stdin.as_deref(),
@@ -278,7 +278,7 @@ fn a_command_need_not_read_what_it_is_given() {
     for len in [100, 5_000_000] {
         let mut bench = Bench::shell("exec 0<&-; echo fine");
         bench.stdin = Some(vec![b'x'; len]);
-        let mut seen = Seen::default();
+        let mut seen = Spy::default();
         assert_eq!(bench.run(&mut seen).end, End::Exited(0));
         assert_eq!(seen.text(Stream::Stdout), "fine\n");
     }
@@ -286,7 +286,7 @@ fn a_command_need_not_read_what_it_is_given() {
 
 #[test]
 fn bytes_that_are_no_text_arrive_as_they_are() {
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     Bench::shell(r"printf '\377\000\303'").run(&mut seen);
     assert_eq!(seen.chunks, [(Stream::Stdout, vec![0xff, 0, 0xc3])]);
 }
@@ -295,7 +295,7 @@ fn bytes_that_are_no_text_arrive_as_they_are() {
 fn a_process_in_the_background_holds_nobody_up_and_lives_on() {
     for text in ["sleep 600 & echo $!", "setsid sleep 600 & echo $!"] {
         let started = clock::instant();
-        let mut seen = Seen::default();
+        let mut seen = Spy::default();
         let ended = Bench::shell(text).run(&mut seen);
         assert_eq!(ended.end, End::Exited(0));
         assert!(
@@ -312,7 +312,7 @@ fn a_process_in_the_background_holds_nobody_up_and_lives_on() {
 fn a_background_process_that_never_stops_printing_holds_nobody_up() {
     let mut bench = Bench::shell("yes & echo $! >&2");
     bench.limit = usize::MAX;
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     assert_eq!(bench.run(&mut seen).end, End::Exited(0));
     // Its pipe is closed now: the next line ends it.
     let left: i32 = seen
@@ -401,7 +401,7 @@ fn a_cancellation_from_another_thread_wakes_the_wait() {
 fn a_command_that_was_cancelled_before_it_began_never_begins() {
     let bench = Bench::shell("echo ready");
     bench.cancellation.cancel(CancelReason::Shutdown);
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     assert_eq!(bench.run(&mut seen).end, End::NotBegun);
     assert_eq!((seen.pids.len(), seen.chunks.len()), (0, 0));
 }
@@ -416,7 +416,7 @@ fn a_cancellation_after_the_end_rings_for_nobody() {
 
 #[test]
 fn without_a_pidfd_the_end_is_found_by_asking() {
-    let run_without = |bench: &Bench, seen: &mut Seen| {
+    let run_without = |bench: &Bench, seen: &mut Spy| {
         let request = bench.request();
         let Ok(started) = Child::start(&bench.spec, None) else {
             panic!("not started")
@@ -426,7 +426,7 @@ fn without_a_pidfd_the_end_is_found_by_asking() {
         supervision.follow(seen);
         supervision.finish(seen).end
     };
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     assert_eq!(
         run_without(&Bench::shell("echo out; exit 3"), &mut seen),
         End::Exited(3)
@@ -459,7 +459,7 @@ fn a_panic_of_the_watcher_leaves_no_process_behind() {
 #[test]
 fn what_a_command_used_is_measured() {
     let text = "i=0; while test $i -lt 100000; do i=$((i+1)); done";
-    let usage = Bench::shell(text).run(&mut Seen::default()).usage.unwrap();
+    let usage = Bench::shell(text).run(&mut Spy::default()).usage.unwrap();
     assert!(usage.cpu_ms > 0, "{usage:?}");
     assert!(usage.max_rss_bytes > 100_000, "{usage:?}");
 }
@@ -476,7 +476,7 @@ fn neither_descriptors_nor_zombies_are_left_over() {
     let mut pids = Vec::new();
     let before = highest();
     for _ in 0..200 {
-        let mut seen = Seen::default();
+        let mut seen = Spy::default();
         assert_eq!(bench.run(&mut seen).end, End::Exited(0));
         pids.extend(seen.pids);
     }
@@ -492,7 +492,7 @@ fn neither_descriptors_nor_zombies_are_left_over() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_command_inherits_no_descriptor_of_its_supervision() {
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     Bench::shell("for fd in /proc/$$/fd/*; do readlink $fd; done").run(&mut seen);
     let out = seen.text(Stream::Stdout);
     assert!(out.contains("pipe:"), "{out}");

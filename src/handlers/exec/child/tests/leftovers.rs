@@ -37,7 +37,7 @@ fn escaping(escape: &str, then: &str, job: u32) -> (tempfile::TempDir, Bench) {
     (folder, of_attempt(&text, job))
 }
 
-fn escaped(seen: &Seen) -> i32 {
+fn escaped(seen: &Spy) -> i32 {
     let said = seen.text(Stream::Stdout);
     let pid = said.split_whitespace().nth(1);
     pid.unwrap_or_else(|| panic!("{said}")).parse().unwrap()
@@ -60,7 +60,7 @@ fn what_a_failed_command_has_left_is_ended_before_it_is_tried_again() {
     // Of the last one nothing is left to know it by.
     for (job, escape) in (10..).zip(&ESCAPES[..4]) {
         let (_folder, bench) = escaping(escape, "exit 3", job);
-        let mut seen = Seen::default();
+        let mut seen = Spy::default();
         let ended = bench.run(&mut seen);
         assert_eq!((ended.end, ended.stop_reason), (End::Exited(3), None));
         assert!(!is_running(escaped(&seen)), "{escape}");
@@ -99,7 +99,7 @@ fn neither_a_cancel_nor_a_failure_ends_what_is_anothers() {
 
 #[test]
 fn a_command_has_a_session_of_its_own_and_no_terminal() {
-    let mut seen = Seen::default();
+    let mut seen = Spy::default();
     let text = "cut -d' ' -f1,5,6,7 /proc/$$/stat; : </dev/tty";
     let ended = Bench::shell(text).run(&mut seen);
     let shown = seen.text(Stream::Stdout);
@@ -120,6 +120,6 @@ fn an_exit_after_the_signal_is_told_apart_from_one_before() {
         (End::Exited(0), stop_reason)
     );
     let bench = Bench::shell("exit 0");
-    let ended = bench.run(&mut Seen::default());
+    let ended = bench.run(&mut Spy::default());
     assert_eq!((ended.end, ended.stop_reason), (End::Exited(0), None));
 }
