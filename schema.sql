@@ -103,7 +103,7 @@ CREATE TABLE jobq_job (
     deadline       INTEGER,     -- cancelled unless an attempt has begun by then
     tenant         TEXT,        -- the tenant that it belongs to
     schedule       TEXT,        -- the schedule that enqueued it, by name
-    slot           INTEGER,     -- the slot that it is for; null: somebody asked the schedule for a job
+    slot           INTEGER,     -- the slot of the schedule that it is for; null: none, or somebody asked the schedule for a job
     CHECK (state <> 0 OR (run_at IS NOT NULL AND wait_reason IS NOT NULL AND wait_fixed IS NOT NULL)),
     CHECK (state <> 3 OR (runner_id IS NOT NULL AND started_at IS NOT NULL AND claim IS NOT NULL)),
     CHECK ((state >= 5) = (finished_at IS NOT NULL))

@@ -102,19 +102,21 @@ impl Error {
             _ => Kind::Io,
         };
         let mut error = Error::new(kind, format!("{action}: {source}"));
-        error.0.hint = Error::of_limit(&source).map(str::to_owned);
+        error.0.hint = Error::hint_for_io(&source).map(str::to_owned);
         error.0.source = Some(Box::new(source));
         error
     }
 
     /// A thread could not be started.
+    #[doc(hidden)]
     pub fn no_thread(thread: &str, source: std::io::Error) -> Error {
         Error::io(format_args!("the {thread} thread cannot be started"), source)
             .with_hint("use fewer workers, or raise the limits of this process on processes (`ulimit -u`) and memory (`ulimit -v`)")
     }
 
     /// The hint for an error that is a limit of this process or of the system.
-    pub fn of_limit(source: &std::io::Error) -> Option<&'static str> {
+    #[doc(hidden)]
+    pub fn hint_for_io(source: &std::io::Error) -> Option<&'static str> {
         use rustix::io::Errno;
         match Errno::from_io_error(source)? {
             Errno::MFILE => Some("raise the limit of this process on open files (`ulimit -n`)"),
@@ -156,6 +158,7 @@ impl Error {
     /// Renames the conflicting job in the message: a job that is rolled back has no id. Removes the hint,
     /// which names it too.
     #[must_use]
+    #[doc(hidden)]
     pub fn with_job_called(mut self, name: &str) -> Error {
         if let Some((_, at)) = self.0.job.take() {
             self.0.message.replace_range(at, name);

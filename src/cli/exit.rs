@@ -271,7 +271,7 @@ impl From<io::Error> for CliError {
             }
             _ => {
                 let failed = CliError::failed(error.to_string());
-                match jobq::Error::of_limit(&error) {
+                match jobq::Error::hint_for_io(&error) {
                     Some(hint) => failed.with_hint(hint),
                     None => failed,
                 }

@@ -164,6 +164,7 @@ pub struct Event {
 
 /// The data of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum EventData {
     /// JSON or output text.
     Text(String),
@@ -262,8 +263,8 @@ pub struct EventFilter {
     pub tenant: Option<String>,
     /// Only events of jobs with all of these tags (name and value), except removed jobs.
     pub tags: Vec<(String, String)>,
-    /// Maximum number of events; 0 means 1,000.
-    pub limit: usize,
+    /// Maximum number of events; none: 1,000.
+    pub limit: Option<usize>,
 }
 
 /// A page of the history.

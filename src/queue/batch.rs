@@ -74,15 +74,18 @@ impl Queue {
     /// COMMIT. A batch that is remembered [`Once`](BatchDedup::Once) is not added while it is not done: what
     /// failed of it or was cancelled is put back in the same transaction.
     ///
+    /// The file is locked for writing while `jobs` is read, so a slow source holds up all other writers.
+    ///
     /// # Errors
     /// As [`Queue::enqueue`], and what the source reports. Nothing is added then, and what `each` got is void.
+    /// `jobs` and `each` may read from this queue, but not write to it ([`Error::is_wrong_state`]).
     pub fn enqueue_batch(
         &self,
         jobs: impl IntoIterator<Item = Result<NewJob>>,
         remember: BatchDedup,
         mut each: impl FnMut(Enqueued),
     ) -> Result<BatchStart> {
-        self.store.write_alone(|tx| {
+        let added = self.store.write_alone(|tx| {
             if let BatchDedup::Once(digest) = &remember
                 && let Some(resumed) = resume(tx, digest)?
             {
@@ -106,7 +109,8 @@ impl Queue {
                 store::remember_batch(tx, digest, batch)?;
             }
             Ok(batch.map_or(BatchStart::Nothing, BatchStart::Added))
-        })
+        });
+        added.inspect_err(|error| self.store.let_go_after(error))
     }
 
     /// The batch that was added with this digest, while one of its jobs exists.

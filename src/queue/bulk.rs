@@ -13,7 +13,8 @@ const PAGE: usize = 256;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BulkReport {
-    /// How many jobs were changed.
+    /// How many jobs were changed; without those that were changed as a consequence, as children are
+    /// cancelled with their parent.
     pub jobs: u64,
     /// The jobs that could not be retried because another job has their unique key, each with the reason.
     pub refused: Vec<(JobId, String)>,
@@ -108,6 +109,8 @@ impl Queue {
         (unless_named, may): (Is, Is),
         change: fn(&Queue, &[JobId]) -> Vec<Result<T>>,
     ) -> Result<BulkReport> {
+        // Its error would look like that of a job whose state has changed.
+        self.store.refuse_inside()?;
         let mut report = BulkReport::default();
         let mut filter = filter.clone();
         if filter.states.is_empty() {

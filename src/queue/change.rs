@@ -124,7 +124,7 @@ impl Queue {
         let key = match &change.key {
             Update::Set(key) => Some(key.as_str()),
             Update::Clear if change.key_limit.is_some() => {
-                return Err(Error::invalid("key_limit belong to a concurrency key"));
+                return Err(Error::invalid("a key limit belongs to a concurrency key"));
             }
             // Of the one that it has.
             _ => change.key_limit.map(|_| "key"),
@@ -164,8 +164,8 @@ impl Queue {
     pub fn remove_many(&self, ids: &[JobId]) -> Vec<Result<()>> {
         let mut are_gone = self.remove_parts(ids);
         loop {
-            let key_limit = 0..ids.len();
-            let left: Vec<usize> = key_limit
+            let positions = 0..ids.len();
+            let left: Vec<usize> = positions
                 .filter(|at| matches!(are_gone[*at], Ok(false)))
                 .collect();
             if left.is_empty() {
@@ -212,8 +212,8 @@ impl Queue {
         by_number.sort_by_key(|at| ids[*at]);
         let mut answers: Vec<(usize, Result<T>)> = Vec::with_capacity(ids.len());
         let mut ended = None;
-        for key_limit in by_number.chunks(AT_ONCE) {
-            let part: Vec<JobId> = key_limit.iter().map(|at| ids[*at]).collect();
+        for chunk in by_number.chunks(AT_ONCE) {
+            let part: Vec<JobId> = chunk.iter().map(|at| ids[*at]).collect();
             let done = match ended.take() {
                 None => self.store.write(move |tx| {
                     let body = begin(tx)?;
@@ -222,9 +222,9 @@ impl Queue {
                 Some(error) => Err(error),
             };
             match done {
-                Ok(done) => answers.extend(key_limit.iter().copied().zip(done)),
+                Ok(done) => answers.extend(chunk.iter().copied().zip(done)),
                 Err(error) => {
-                    answers.extend(key_limit.iter().map(|at| (*at, Err(error.duplicate()))));
+                    answers.extend(chunk.iter().map(|at| (*at, Err(error.duplicate()))));
                     ended = Some(error);
                 }
             }

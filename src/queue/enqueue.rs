@@ -66,7 +66,7 @@ impl Queue {
         let job = ValidatedJob::new(job.into(), &self.limits)?;
         let mut names = Names::default();
         let clock = &self.store.config.clock;
-        let mut tx = Tx::begin((conn, &mut names), clock, crate::store::HOOKS)?;
+        let mut tx = Tx::begin((conn, &mut names), clock, store::HOOKS, &mut None)?;
         let enqueued = store::enqueue(&mut tx, &job)?;
         tx.finish()?;
         Ok(enqueued)

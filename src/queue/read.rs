@@ -135,6 +135,7 @@ impl Queue {
     ///
     /// # Errors
     /// The file cannot be read.
+    #[doc(hidden)]
     pub fn runners_before_exit(&self) -> Result<Vec<RunnerRecord>> {
         let locks = self.store.runners_folder();
         self.store

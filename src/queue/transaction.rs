@@ -15,7 +15,8 @@ use crate::{Error, Result, store};
 /// refused.
 ///
 /// While it is open nothing else can write to the file, and a runner of this process stands still: compute
-/// first, then write, and wait for nothing in between. Foreign keys are enforced, and `trusted_schema` is
+/// first, then write, and wait for nothing in between, also not for another thread that writes or logs to the
+/// queue: it waits for this transaction. Foreign keys are enforced, and `trusted_schema` is
 /// off. Add the application's own functions and collations to the connection before using them.
 pub struct Transaction<'t> {
     tx: &'t mut (dyn UnderWay + 't),

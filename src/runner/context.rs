@@ -18,7 +18,7 @@ use crate::model::id::JobId;
 use crate::model::job::Progress;
 use crate::queue::Queue;
 use crate::runner::attempt::Attempt;
-use crate::runner::cancellation::Cancellation;
+use crate::runner::cancellation::{Cancellation, lock};
 use crate::runner::handler::{Failure, Registry};
 use crate::store::{Backlog, Posted, Room, Spawned, Tx};
 use crate::{clock, store};
@@ -103,10 +103,6 @@ impl Drop for Completing<'_> {
     fn drop(&mut self) {
         lock(&self.0.outbox).is_completing = false;
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A write that the handler does not wait for.

@@ -24,9 +24,7 @@ use crate::runner::scarcity::Scarcity;
 use crate::runner::set_aside::Aside;
 use crate::runner::settings::Settings;
 use crate::runner::signals::Signals;
-use crate::runner::tick::{
-    FIRE, FinishedAttempt, Grouping, PROMOTE, REPORTS, Tick, TickContext, TickResult,
-};
+use crate::runner::tick::{FinishedAttempt, Grouping, REPORTS, Tick, TickContext, TickResult};
 use crate::store::{
     ClaimedJob, FairShares, FileWatch, GROUP, Message, RUNNER_CHECKPOINT_PAGES, Schedules, Store,
     WriterLease,
@@ -252,9 +250,8 @@ impl Dispatcher {
                 _ => Grouping::OneByOne,
             },
             aside: &aside,
-            promote: if due { PROMOTE } else { 0 },
+            is_due: due,
             schedules: self.schedules(),
-            fire: if due { FIRE } else { 0 },
             quota: self.settings.quota,
             requests: &requests,
             shares: &self.shares,

@@ -110,7 +110,7 @@ impl Runner {
     /// Waits until it has ended: drained, or stopped.
     ///
     /// # Errors
-    /// It ended because the file could no longer be used.
+    /// It ended because the file could no longer be used, or its thread has panicked.
     pub fn wait(mut self) -> Result<RunReport> {
         self.join()
     }

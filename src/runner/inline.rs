@@ -22,9 +22,7 @@ use crate::runner::registration::RunnerIdentity;
 use crate::runner::set_aside::{Aside, Judgement};
 use crate::runner::settings::Settings;
 use crate::runner::shutdown::write_end;
-use crate::runner::tick::{
-    FIRE, FinishedAttempt, Grouping, Lost, PROMOTE, REPORTS, Tick, TickContext,
-};
+use crate::runner::tick::{FinishedAttempt, Grouping, Lost, REPORTS, Tick, TickContext};
 use crate::runner::{pool, registration};
 use crate::store::{
     ClaimRequest, ClaimedJob, FairShares, HeartbeatMode, Names, PrunePass, Schedules, Store, Tx,
@@ -423,9 +421,8 @@ impl Step {
             runner: place.identity.id,
             grouping,
             aside: place.aside,
-            promote: PROMOTE,
+            is_due: true,
             schedules: Schedules::Fire,
-            fire: FIRE,
             quota: place.settings.quota,
             requests: std::slice::from_ref(&request),
             shares: place.shares,

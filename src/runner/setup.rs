@@ -47,8 +47,12 @@ impl Dispatcher {
         let lock = OwnLock::default();
         let workers = builder.workers;
         let settings = builder.settings();
+        // Before there is anything to undo. A failed read is tried again where the id is needed.
+        let file_id = lease.writer.conn();
+        if let Err(error) = file_id.and_then(|conn| store.read_file_id(conn).map(|_| ())) {
+            log::warn!("the file's id cannot be read: {error}");
+        }
         let identity = registration::register(lease, &settings, workers, (&folder, &lock))?;
-        store.read_file_id(lease.writer.conn()?)?;
         let watch = watch(&store, &folder);
         if settings.until == Until::Stopped {
             tell_of_schedules(&store);

@@ -59,9 +59,9 @@ pub(crate) enum Grouping {
 }
 
 /// Maximum number of due jobs that one tick promotes.
-pub(crate) const PROMOTE: usize = 1000;
+const PROMOTE: usize = 1000;
 /// Maximum number of schedules that one tick fires.
-pub(crate) const FIRE: usize = 100;
+const FIRE: usize = 100;
 /// Maximum number of reports that one tick writes.
 pub(crate) const REPORTS: usize = 4096;
 
@@ -96,11 +96,9 @@ pub(crate) struct TickContext<'a> {
     pub(crate) grouping: Grouping,
     /// Parts of the file that are left alone.
     pub(crate) aside: &'a Parts,
-    /// Maximum number of due jobs to promote.
-    pub(crate) promote: usize,
+    /// Whether due jobs are promoted and due schedules fired.
+    pub(crate) is_due: bool,
     pub(crate) schedules: Schedules,
-    /// Maximum number of schedules to fire.
-    pub(crate) fire: usize,
     pub(crate) quota: QuotaLimits,
     pub(crate) requests: &'a [ClaimRequest<'a>],
     pub(crate) shares: &'a FairShares,
@@ -239,11 +237,11 @@ impl Tick {
         self.attempts(tx, context, &mut written)?;
         // Checked in every tick: this one may have waited long for the lock.
         store::cancel_late(tx, PROMOTE)?;
-        if context.promote > 0 {
-            store::promote_due(tx, context.promote)?;
-        }
-        if context.fire > 0 && context.schedules == Schedules::Fire {
-            store::fire_schedules(tx, context.fire, context.quota)?;
+        if context.is_due {
+            store::promote_due(tx, PROMOTE)?;
+            if context.schedules == Schedules::Fire {
+                store::fire_schedules(tx, FIRE, context.quota)?;
+            }
         }
         self.take_over(tx, context, &mut written)?;
         // Jobs that ended release others, which may be claimed at once.
@@ -272,7 +270,7 @@ impl Tick {
         written.has_moved = State::ALL.iter().any(|state| tx.counts.change(*state) != 0);
         // The search for jobs that wait for a rate uses the counters.
         tx.flush_counts()?;
-        written.saw_due = context.promote > 0 && context.fire > 0;
+        written.saw_due = context.is_due;
         written.next_due_ms =
             store::next_moment(tx.conn, tx.now_ms, (context.schedules, context.aside))?;
         Ok(written)

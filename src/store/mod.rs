@@ -238,6 +238,11 @@ impl Store {
         self.effects.is_user_code_here()
     }
 
+    /// Refuses what writes from inside [`Store::write_alone`], on its thread.
+    pub(crate) fn refuse_inside(&self) -> Result<()> {
+        self.effects.refuse_inside()
+    }
+
     pub(crate) fn reader(&self) -> Result<ReadConnection> {
         self.refuse_older()?;
         self.readers.get()

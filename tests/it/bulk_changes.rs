@@ -110,3 +110,22 @@ fn jobs_with_long_histories_are_removed_and_a_live_one_behind_them_loses_nothing
     assert_eq!(queue.counts().unwrap().total(), 1);
     assert_eq!(ailments(&queue), [] as [String; 0]);
 }
+
+/// Each job's own error would look like that of a job that has ended meanwhile, and nothing would be said.
+#[test]
+fn a_change_of_all_from_inside_of_a_transaction_is_refused_as_one_of_a_single_job_is() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let job = queue.enqueue(NewJob::new("k")).unwrap();
+    let all = jobq::Filter::default();
+    queue
+        .transaction(|_| -> jobq::Result<()> {
+            assert!(is_wrong_state(&queue.cancel(job.id)));
+            assert!(is_wrong_state(&queue.cancel_where(&all)));
+            assert!(is_wrong_state(&queue.retry_where(&all)));
+            assert!(is_wrong_state(&queue.remove_where(&all)));
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(queue.cancel_where(&all).unwrap().jobs, 1);
+}

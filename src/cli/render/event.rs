@@ -245,8 +245,7 @@ pub(crate) fn data_json(kind: EventKind, data: &EventData) -> DataJson<'_> {
         EventData::Text(json) if jobq::json::check(json).is_ok() => {
             serde_json::from_str(json).map_or(DataJson::Text(text), DataJson::Json)
         }
-        EventData::Text(_) => DataJson::Text(text),
-        EventData::Bytes(_) => DataJson::Text(text),
+        _ => DataJson::Text(text),
     }
 }
 

@@ -199,6 +199,7 @@ fn not_due(id: JobId, reason: WaitReason, (until, now): (Timestamp, Timestamp)) 
         WaitReason::Delay => ("delayed", "it was enqueued for later and"),
         WaitReason::Retry => ("retrying", "its last attempt failed; the next one"),
         WaitReason::Snooze => ("snoozed", "its handler snoozed it; it"),
+        _ => ("scheduled", "it"),
     };
     let reason = format!("{because} {} ({})", due(until, now), rfc3339(until));
     Explanation::because(rule, (id, State::Scheduled), &reason)

@@ -50,7 +50,7 @@ use crate::model::attempt::Usage;
 use crate::model::family::Phase;
 use crate::model::outcome::Outcome;
 use crate::runner::context::Context;
-use crate::runner::handler::Handler;
+use crate::runner::handler::{Failure, Handler};
 
 /// The kind under which commands are enqueued.
 pub const EXEC: &str = "exec";
@@ -199,10 +199,14 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
     spec.env.set(DATABASE_VARIABLE, ctx.queue().path());
     spec.env.set(JOB_VARIABLE, ctx.job_id().to_string());
     spec.env.set(ATTEMPT_VARIABLE, ctx.attempt().to_string());
-    let key = ctx.idempotency_key().ok();
+    // Without it an outside effect could happen twice.
+    let key = match ctx.idempotency_key() {
+        Ok(key) => key,
+        Err(error) => return Outcome::from(Failure::from(error)),
+    };
     let slot = ctx.slot().map(|slot| format!("{slot:.3}"));
     for (name, value) in [
-        ("JOBQ_IDEMPOTENCY_KEY", key.as_deref()),
+        ("JOBQ_IDEMPOTENCY_KEY", Some(key.as_str())),
         ("JOBQ_SCHEDULE", ctx.schedule()),
         ("JOBQ_SLOT", slot.as_deref()),
     ] {

@@ -16,7 +16,7 @@ use crate::store::jobs::claim_queues::queues;
 use crate::store::jobs::fair_share::{FairShares, QueueShare};
 use crate::store::jobs::finish_attempt::ClaimToken;
 use crate::store::jobs::{deadlines, families};
-use crate::store::sqlite::statement::{Statements, statements};
+use crate::store::sqlite::statement::{Statements, statements, text};
 use crate::store::sqlite::tx::{CountChanges, NewEvent, Tx};
 use crate::store::sqlite::types::ValueRef;
 use crate::store::sqlite::{CachedStatement, Connection, Row, params};
@@ -393,11 +393,14 @@ fn origin(tx: &Tx<'_>, job: JobId, flags: JobFlags) -> Result<Option<Box<JobOrig
     if !flags.has(JobFlags::SCHEDULED) {
         return Ok(None);
     }
-    tx.optional(JOB_ORIGIN, [job.0], |row| {
-        let schedule = row.get(0)?;
-        let slot_ms = row.get(1)?;
-        Ok(Box::new(JobOrigin { schedule, slot_ms }))
-    })
+    // Another program may have written any value there, too.
+    let read = |row: &Row<'_>| {
+        Ok(JobOrigin {
+            schedule: text(row.get_ref(0)?).unwrap_or_default(),
+            slot_ms: row.get(1).ok(),
+        })
+    };
+    Ok(tx.optional(JOB_ORIGIN, [job.0], read)?.map(Box::new))
 }
 
 /// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.

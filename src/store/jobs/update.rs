@@ -38,7 +38,8 @@ statements! {
     hot JOB_RESCHEDULE_IF_SCHEDULED = "UPDATE jobq_job SET run_at = ?2, wait_fixed = ?3, updated_at = ?4
         WHERE id = ?1 AND state = 0";
     hot PAYLOAD_GET = "SELECT payload FROM jobq_payload WHERE job_id = ?1";
-    hot PAYLOAD_REPLACE = "UPDATE jobq_payload SET payload = ?2 WHERE job_id = ?1";
+    hot PAYLOAD_REPLACE = "INSERT INTO jobq_payload (job_id, payload) VALUES (?1, ?2)
+        ON CONFLICT (job_id) DO UPDATE SET payload = excluded.payload";
 }
 
 /// Columns of a job's row that change together; what is none stays.

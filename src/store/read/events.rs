@@ -23,11 +23,7 @@ statements! {
 const PAGE: usize = 1000;
 
 pub(crate) fn read(conn: &Connection, filter: &EventFilter) -> Result<EventPage> {
-    let limit = if filter.limit == 0 {
-        PAGE
-    } else {
-        filter.limit
-    };
+    let limit = filter.limit.unwrap_or(PAGE);
     let sql = if filter.job.is_some() {
         EVENTS_OF_JOB
     } else {

@@ -100,7 +100,7 @@ fn no_descriptors() -> Option<io::Error> {
     let one_more = || rustix::io::fcntl_dupfd_cloexec(io::stderr(), 0).err();
     let errors = [Some(last), one_more().map(io::Error::from)];
     let mut errors = errors.into_iter().flatten();
-    errors.find(|error| Error::of_limit(error).is_some())
+    errors.find(|error| Error::hint_for_io(error).is_some())
 }
 
 fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {

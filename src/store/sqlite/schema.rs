@@ -42,8 +42,7 @@ const UPGRADES: &[Upgrade] = &[
 ];
 
 statements! {
-    /// Read in each transaction: a table of one page, found by its key.
-    hot SCHEMA_VERSION = "SELECT value FROM jobq_meta WHERE key = 'schema_version'";
+    cold SCHEMA_VERSION = "SELECT value FROM jobq_meta WHERE key = 'schema_version'";
     cold SCHEMA_VERSION_SET = "INSERT INTO jobq_meta (key, value) VALUES ('schema_version', ?1)
         ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     cold META_SET = "INSERT INTO jobq_meta (key, value) VALUES (?1, ?2)

@@ -6,10 +6,11 @@ pub(crate) mod history;
 mod pending;
 
 use std::fmt;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Params};
 
-use crate::clock::{Clock, ClockReading, UNKNOWN_BOOT};
+use crate::clock::{self, Clock, ClockReading, UNKNOWN_BOOT};
 use crate::error::Of;
 use crate::model::id::JobId;
 use crate::model::part::{Part, Parts};
@@ -50,6 +51,30 @@ impl fmt::Debug for Hooks {
     }
 }
 
+/// A step of the clock that could not be followed, because of damaged data.
+#[derive(Debug)]
+pub(crate) struct UnfollowedStep {
+    error: Error,
+    /// It is tried again then, and not by each transaction.
+    again_at: Instant,
+}
+
+/// As long as a runner leaves a damaged part alone.
+const FOLLOW_AGAIN_AFTER: Duration = Duration::from_secs(60);
+
+impl UnfollowedStep {
+    fn new(error: &Error) -> UnfollowedStep {
+        UnfollowedStep {
+            error: error.duplicate(),
+            again_at: clock::after(clock::instant(), FOLLOW_AGAIN_AFTER),
+        }
+    }
+
+    fn is_tried_again(&self) -> bool {
+        clock::instant() >= self.again_at
+    }
+}
+
 /// One IMMEDIATE transaction.
 pub(crate) struct Tx<'c> {
     pub(crate) conn: &'c Connection,
@@ -81,6 +106,7 @@ impl<'c> Tx<'c> {
         (conn, names): (&'c Connection, &'c mut Names),
         clock: &'c Clock,
         hooks: Hooks,
+        unfollowed: &mut Option<UnfollowedStep>,
     ) -> Result<Tx<'c>> {
         // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
         let mut tx = Tx::new((conn, names), clock.now_ms(), hooks);
@@ -94,8 +120,10 @@ impl<'c> Tx<'c> {
             Ok((row.get(0)?, !now.has_stepped_since(known)))
         })?;
         schema::check_unchanged(version)?;
-        if !is_followed {
-            tx.follow_clock(now)?;
+        match unfollowed {
+            _ if is_followed => *unfollowed = None,
+            Some(step) if !step.is_tried_again() => tx.clock_error = Some(step.error.duplicate()),
+            _ => tx.follow_clock(now, unfollowed)?,
         }
         Ok(tx)
     }
@@ -123,16 +151,29 @@ impl<'c> Tx<'c> {
         }
     }
 
-    /// A part of the file that cannot be read must not stop all other writes.
-    fn follow_clock(&mut self, now: ClockReading<'_>) -> Result<()> {
+    /// What is wrong with the waits must not stop all other writes.
+    fn follow_clock(
+        &mut self,
+        now: ClockReading<'_>,
+        unfollowed: &mut Option<UnfollowedStep>,
+    ) -> Result<()> {
         let follow = self.hooks.follow_clock;
-        match self.savepoint(|tx| follow(tx, now)) {
-            Err(error) if self.conn.is_autocommit() || !error.blames_data() => Err(error),
-            followed => {
-                self.clock_error = followed.of(Part::Clock).err();
-                Ok(())
+        let followed = self.savepoint(|tx| follow(tx, now)).of(Part::Clock);
+        let Err(error) = followed else {
+            *unfollowed = None;
+            return Ok(());
+        };
+        if self.conn.is_autocommit() {
+            return Err(error);
+        }
+        if error.blames_data() {
+            let is_news = unfollowed.replace(UnfollowedStep::new(&error)).is_none();
+            if is_news {
+                log::error!("waits could not follow a step of the clock: {error}");
             }
         }
+        self.clock_error = Some(error);
+        Ok(())
     }
 
     /// Why a step of the clock could not be followed at BEGIN.

@@ -38,11 +38,16 @@ impl UserTransactions {
         self.write_lock.is_user_code_here()
     }
 
+    /// Refuses what writes from inside a lent transaction, on its thread.
+    pub(crate) fn refuse_inside(&self) -> Result<()> {
+        self.write_lock.refuse_inside()
+    }
+
     pub(crate) fn write<T, E: From<Error>>(
         &self,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
-        self.write_lock.refuse_inside()?;
+        self.refuse_inside()?;
         let _pass = self.line.enter();
         // A panic in a body was handled where the body ran.
         let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);

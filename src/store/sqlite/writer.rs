@@ -19,7 +19,7 @@ use crate::store::sqlite::connection::OpenConfig;
 use crate::store::sqlite::error::breaks_connection;
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::statement::statements;
-use crate::store::sqlite::tx::{Hooks, Tx};
+use crate::store::sqlite::tx::{Hooks, Tx, UnfollowedStep};
 use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::sqlite::{connection, connection_setup, file, stuck_lock};
 use crate::{Error, Result};
@@ -50,6 +50,7 @@ pub(crate) struct Writer {
     conn: Option<Connection>,
     names: Names,
     mark: CommitMark,
+    unfollowed: Option<UnfollowedStep>,
     /// Whether the connection is lent to application code.
     use_for: UseFor,
     /// The number of pages in the log at which it is checkpointed.
@@ -128,6 +129,7 @@ impl Writer {
             conn: None,
             names: Names::default(),
             mark,
+            unfollowed: None,
             use_for: UseFor::Own,
             checkpoint_at_pages: RUNNER_CHECKPOINT_PAGES,
             needs_checkpoint: false,
@@ -224,6 +226,7 @@ impl Writer {
             mark,
             config,
             hooks,
+            unfollowed,
             ..
         } = self;
         let conn = conn.as_ref().ok_or_else(not_saved)?;
@@ -236,7 +239,7 @@ impl Writer {
             .query_row([mark.slot], |row| row.get(0))
             .optional()?;
         let before = conn.total_changes();
-        let mut tx = Tx::begin((conn, names), &config.clock, *hooks)?;
+        let mut tx = Tx::begin((conn, names), &config.clock, *hooks, unfollowed)?;
 
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {

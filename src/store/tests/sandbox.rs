@@ -232,7 +232,7 @@ impl Sandbox {
     pub(super) fn history(&self, id: JobId) -> Vec<EventKind> {
         let filter = EventFilter {
             job: Some(id),
-            limit: 10_000,
+            limit: Some(10_000),
             ..EventFilter::default()
         };
         let page = events::read(&self.conn, &filter).unwrap();

@@ -69,7 +69,7 @@ fn jobs(sandbox: &Sandbox) -> i64 {
 fn told(sandbox: &Sandbox, kind: EventKind) -> Vec<serde_json::Value> {
     let filter = EventFilter {
         kinds: vec![kind],
-        limit: 100_000,
+        limit: Some(100_000),
         ..EventFilter::default()
     };
     let page = events::read(&sandbox.conn, &filter).unwrap();

@@ -68,7 +68,6 @@ pub(crate) fn unreadable_here(conn: &Connection) -> Result<Vec<(String, String)>
 /// is told and does not stop the others. One whose zone is unknown here is left to a machine that
 /// knows it.
 pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize, bounds: QuotaLimits) -> Result<()> {
-    // What is due by a clock that has just stepped may not be.
     if tx.is_aside(Part::Schedules) {
         return Ok(());
     }

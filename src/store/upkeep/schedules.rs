@@ -137,7 +137,7 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &ValidatedSchedule) -> Result<Sched
     }
     let next_at_ms = match next_at_ms {
         Some(next_at) => Some(next_at.as_millisecond()),
-        None => first_slot(tx, rule)?,
+        None => rule.first(tx.now_ms),
     };
     let (change, sql) = match known {
         Some(_) => (ScheduleChange::Changed, SCHEDULE_CHANGE),
@@ -228,7 +228,7 @@ pub(crate) fn resume(tx: &mut Tx<'_>, name: &str) -> Result<bool> {
         return Ok(false);
     }
     let rule = Rule::parse(&known.rule, &known.timezone)?;
-    let next_at_ms = first_slot(tx, &rule)?;
+    let next_at_ms = rule.first(tx.now_ms);
     tx.run(
         SCHEDULE_RESUME_IF_PAUSED,
         params![name, next_at_ms, tx.now_ms],
@@ -263,11 +263,6 @@ pub(crate) fn list(conn: &Connection) -> Result<Vec<ScheduleRecord>> {
 
 fn find(conn: &Connection, name: &str) -> Result<Option<Stored>> {
     conn.optional(SCHEDULE_GET, [name], decode)
-}
-
-/// The file knows by which clock it begins: should that prove wrong, it goes on by the right one.
-fn first_slot(tx: &mut Tx<'_>, rule: &Rule) -> Result<Option<i64>> {
-    Ok(rule.first(tx.now_ms))
 }
 
 fn record(tx: &mut Tx<'_>, kind: EventKind, name: &str) -> Result<()> {

@@ -259,7 +259,7 @@ fn start(queue: &Queue, first: Option<JobId>) -> CliResult<EventId> {
     let filter = EventFilter {
         job: Some(job),
         kinds: EventKind::ALL.to_vec(),
-        limit: 1,
+        limit: Some(1),
         ..EventFilter::default()
     };
     let page = queue.events(&filter)?;

@@ -10,6 +10,7 @@ use super::*;
 use crate::model::file_options::Durability;
 use crate::model::job::NewJob;
 use crate::model::limits::EnqueueLimits;
+use crate::model::part::Part;
 use crate::store::jobs::enqueue;
 use crate::store::jobs::validate::ValidatedJob;
 use crate::store::sqlite::command::{Call, ReplyTo};
@@ -229,4 +230,45 @@ fn fail_at_commit(folder: &Path) {
     assert_eq!(jobs(&mut writer), 1);
     writer.transact(&mut Vec::new(), &mut |tx| add(tx)).unwrap();
     assert_eq!(jobs(&mut writer), 2);
+}
+
+thread_local! {
+    static FOLLOWED: Cell<u32> = const { Cell::new(0) };
+}
+
+fn cannot_follow(tx: &mut Tx<'_>, kind: Kind) -> Result<usize> {
+    FOLLOWED.set(FOLLOWED.get() + 1);
+    tx.run("INSERT INTO jobq_meta (key, value) VALUES ('half', 1)", [])?;
+    Err(Error::new(kind, "a wait cannot be read"))
+}
+
+fn is_half_followed(writer: &mut Writer) -> bool {
+    let half = "SELECT EXISTS (SELECT 1 FROM jobq_meta WHERE key = 'half')";
+    let conn = writer.conn().unwrap();
+    conn.query_row(half, [], |row| row.get(0)).unwrap()
+}
+
+/// Each transaction would read the damage again.
+#[test]
+fn a_step_of_the_clock_that_damage_keeps_from_being_followed_is_tried_once_a_minute() {
+    let (_folder, mut writer) = writer();
+    writer.hooks.follow_clock = |tx, _| cannot_follow(tx, Kind::Corrupt);
+    for _ in 0..3 {
+        writer.transact(&mut Vec::new(), &mut |tx| add(tx)).unwrap();
+        let error = writer.transact(&mut Vec::new(), &mut |tx| tx.clock_followed());
+        let error = error.unwrap_err();
+        assert_eq!(error.part(), Some(Part::Clock));
+        assert_eq!(error.to_string(), "a wait cannot be read");
+    }
+    assert_eq!(FOLLOWED.get(), 1);
+    assert_eq!(jobs(&mut writer), 3);
+    assert!(!is_half_followed(&mut writer));
+    writer.unfollowed = None;
+    writer.hooks.follow_clock = |tx, _| cannot_follow(tx, Kind::Full);
+    for _ in 0..3 {
+        writer.transact(&mut Vec::new(), &mut |tx| add(tx)).unwrap();
+    }
+    assert_eq!(FOLLOWED.get(), 4, "a full disk is tried again");
+    assert_eq!(jobs(&mut writer), 6);
+    assert!(!is_half_followed(&mut writer));
 }

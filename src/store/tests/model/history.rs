@@ -62,7 +62,7 @@ pub(super) fn check_history(conn: &Connection, model: &Model) -> Result<(), Stri
 fn kinds(conn: &Connection, job: Option<JobId>) -> Vec<EventKind> {
     let filter = EventFilter {
         job,
-        limit: usize::MAX >> 1,
+        limit: Some(usize::MAX >> 1),
         ..EventFilter::default()
     };
     let events = events::read(conn, &filter).unwrap().events;
@@ -90,7 +90,7 @@ fn leads_to(kind: EventKind) -> Option<Option<State>> {
 
 fn nothing_is_left(conn: &Connection, model: &Model) -> Result<(), String> {
     let filter = EventFilter {
-        limit: usize::MAX >> 1,
+        limit: Some(usize::MAX >> 1),
         ..EventFilter::default()
     };
     for event in events::read(conn, &filter).unwrap().events {

@@ -110,7 +110,7 @@ impl World {
     ) -> Result<T> {
         self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
         let place = (&self.conn, &mut self.names);
-        let mut tx = Tx::begin(place, &self.clock, HOOKS).unwrap();
+        let mut tx = Tx::begin(place, &self.clock, HOOKS, &mut None).unwrap();
         match body(&mut tx).and_then(|done| tx.finish().map(|()| done)) {
             Ok(done) => {
                 self.conn.execute_batch("COMMIT").unwrap();
