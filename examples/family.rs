@@ -41,7 +41,7 @@ impl Job for CountFile {
     }
 }
 
-/// Its own part: a child for each file and each folder. Its last step: the sum of what they found.
+/// Its run phase enqueues a child for each file and each folder; its finalize phase sums up what they found.
 fn count_folder(job: CountFolder, ctx: &Context) -> Result<u64, Failure> {
     if ctx.phase() == Phase::Finalize {
         return Ok(ctx.children()?.iter().filter_map(lines).sum());

@@ -74,7 +74,7 @@ pub(crate) struct JobArgs {
     /// How the delay between retries grows [default: exponential]
     #[arg(long, value_name = "HOW", value_parser = values::backoff())]
     pub(crate) backoff: Option<Backoff>,
-    /// The first delay between retries [default: 5s]
+    /// The first delay between retries [default: 5s; 1s with --backoff quadratic]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) retry_delay: Option<Duration>,
     #[command(flatten)]
@@ -120,7 +120,7 @@ pub(crate) struct JobArgs {
 /// Whether delays between retries are lengthened at random.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct JitterArgs {
-    /// Lengthen delays between retries at random, by up to a tenth
+    /// Lengthen delays between retries at random, by up to a tenth [default]
     #[arg(long, conflicts_with = "no_jitter")]
     jitter: bool,
     /// Keep delays between retries exactly as given

@@ -203,7 +203,7 @@ fn print_rest(session: &Session, errors: u64) {
     }
 }
 
-/// Whether there is any job that the filter describes, in whatever state. One that describes all jobs
+/// Whether there is any job that the filter describes, in any state. One that describes all jobs
 /// fits always.
 pub(crate) fn any_matches(queue: &Queue, filter: &Filter) -> jobq::Result<bool> {
     let any = Filter {
@@ -225,7 +225,7 @@ pub(crate) fn any_matches(queue: &Queue, filter: &Filter) -> jobq::Result<bool> 
 
 /// What was typed may not be what was meant.
 pub(crate) fn no_match() -> CliError {
-    CliError::not_found("no job matches, in whatever state")
+    CliError::not_found("no job matches, in any state")
         .with_hint("`jobq list` shows the jobs in the file with their queues and kinds")
 }
 

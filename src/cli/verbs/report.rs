@@ -137,4 +137,21 @@ mod tests {
             assert_eq!(attempt(vars).unwrap_err().exit(), Exit::Usage);
         }
     }
+
+    #[test]
+    fn a_result_does_not_get_in_the_way_of_the_global_option() {
+        use clap::Parser;
+        let cli = crate::cli::verbs::Cli::try_parse_from(["jobq", "result", "1"]).unwrap();
+        assert!(!cli.global.json);
+    }
+
+    #[test]
+    fn progress_is_a_percentage_or_a_fraction() {
+        assert_eq!(how_far("40"), Ok(jobq::Progress::percent(40.0)));
+        assert_eq!(how_far("12.5%"), Ok(jobq::Progress::percent(12.5)));
+        assert_eq!(how_far("3/10"), Ok(jobq::Progress::of(3, 10)));
+        for text in ["", "101", "-1", "NaN", "11/10", "3/", "x/y"] {
+            assert!(how_far(text).is_err(), "{text}");
+        }
+    }
 }

@@ -211,7 +211,7 @@ pub(crate) fn replace(
     delay_anew(tx, job, (id, head.state))
 }
 
-/// A job that waits for its time waits for the new one's, and so does one that is in line for a place;
+/// A job that waits for its time waits for the new one's, and so does one that waits for a slot;
 /// one that may run stays so.
 fn delay_anew(tx: &mut Tx<'_>, job: &ValidatedJob, (id, state): (JobId, State)) -> Result<()> {
     if state == State::Scheduled && Due::of(job.when, tx.now_ms).is_none() {

@@ -199,7 +199,7 @@ fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), key: Option<&str>) -> 
             if !concurrency_slots::take(tx, id)? {
                 let key = key.unwrap_or_default();
                 return Err(Error::wrong_state(format!(
-                    "job {id} may run already, and the concurrency key '{key}' has no free place"
+                    "job {id} may run already, and the concurrency key '{key}' has no free slot"
                 ))
                 .with_hint(
                     "cancel it and enqueue it anew with that key, or edit it when the key is free",

@@ -1,6 +1,7 @@
 //! The pool of connections for reading.
 
 use std::ops::Deref;
+use std::panic::catch_unwind;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use r2d2::{ManageConnection, Pool, PooledConnection};
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
+use rustix::io::Errno;
 use scheduled_thread_pool::ScheduledThreadPool;
 
 use crate::error::Kind;
@@ -83,10 +85,15 @@ impl ReadPool {
         let probe = thread::Builder::new().spawn(|| {});
         let probe = probe.map_err(|error| Error::no_thread("reading", error))?;
         let _ended = probe.join();
-        let threads = ScheduledThreadPool::builder()
-            .num_threads(1)
-            .thread_name_pattern("jobq-readers")
-            .build();
+        // It may still count for a moment after it was joined.
+        let threads = catch_unwind(|| {
+            ScheduledThreadPool::builder()
+                .num_threads(1)
+                .thread_name_pattern("jobq-readers")
+                .build()
+        });
+        let refused = |_| Error::no_thread("reading", Errno::AGAIN.into());
+        let threads = threads.map_err(refused)?;
         let manager = Manager {
             inner: SqliteConnectionManager::file(self.file.path()),
             file: Arc::clone(&self.file),

@@ -53,7 +53,7 @@ fn hamlet() -> (Sandbox, Vec<JobId>) {
     (sandbox, jobs)
 }
 
-/// The hamlet, where the parent waits for a place for its finalize phase.
+/// The hamlet, where the parent waits for a slot for its finalize phase.
 fn evening() -> (Sandbox, Vec<JobId>) {
     let (mut sandbox, jobs) = hamlet();
     for child in &jobs[1..3] {
@@ -65,7 +65,7 @@ fn evening() -> (Sandbox, Vec<JobId>) {
 
 /// Each way to break the file, and a word of what the doctor says.
 const BREAKS: &[(&str, &str)] = &[
-    ("DELETE FROM jobq_place WHERE held = 1", "without a place"),
+    ("DELETE FROM jobq_place WHERE held = 1", "without a slot"),
     ("DELETE FROM jobq_place WHERE held = 0", "not in its line"),
     (
         "UPDATE jobq_place SET key = 'other' WHERE held = 1",

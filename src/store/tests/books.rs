@@ -24,7 +24,7 @@ const FAULTS: [(&str, &str); 14] = [
              OR (p.held = 0 AND j.state = 4 AND f.stage = 2))",
     ),
     (
-        "keys with a free place for which somebody waits",
+        "keys with a free slot that a job waits for",
         "SELECT count(*) FROM (SELECT p.key, sum(p.held) AS held, sum(1 - p.held) AS line FROM jobq_place p GROUP BY p.key) t
          WHERE t.line > 0 AND t.held < coalesce((SELECT places FROM jobq_key WHERE name = t.key), 1)",
     ),

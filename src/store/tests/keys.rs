@@ -97,7 +97,7 @@ fn an_edit_of_the_priority_changes_the_place_in_the_line() {
         priority: Some(Priority::Urgent),
         ..JobUpdate::default()
     };
-    // Who holds a place keeps it.
+    // Who holds a slot keeps it.
     sandbox.write(|tx| update::edit(tx, first, &urgent, &EnqueueLimits::default()));
     sandbox.assert_books_are_right();
     sandbox.write(|tx| update::edit(tx, two, &urgent, &EnqueueLimits::default()));

@@ -66,7 +66,7 @@ fn a_table_that_disagrees_is_noticed() {
 | state | means | can become |
 |---|---|---|
 | scheduled | not due yet, with the reason: delay, retry, snooze | pending, blocked (its key is taken), cancelled |
-| blocked | waits for other jobs, or for a free place under its concurrency key | pending, scheduled, cancelled |
+| blocked | waits for other jobs, or for a free slot of its concurrency key | pending, scheduled, cancelled |
 | `pending` | may be claimed now | `running`, `cancelled` |
 | running | an attempt holds it | completed, failed, scheduled (retry, snooze), pending (given back), waiting, cancelled |
 | waiting | its run phase is done, its children are not; holds no worker | pending (its finalize phase), completed, failed, cancelled |

@@ -94,7 +94,7 @@ pub(super) fn town() -> Sandbox {
 pub(super) const RULED: usize = 8;
 
 /// Their numbers are negative, so that new ones are given as if they were not there. A waiting group
-/// (1) with children: completed (2), pending with a place (3), blocked by its key (4), blocked by
+/// (1) with children: completed (2), pending with a slot (3), blocked by its key (4), blocked by
 /// prerequisites (5); a scheduled job with a deadline (6), one whose unique key outlives it (7), and a
 /// running parent (8).
 const NEIGHBOURS: &str = "

@@ -163,9 +163,7 @@ fn layer(module: &str) -> Option<usize> {
     found.max().map(|(_, at)| at)
 }
 
-#[test]
-fn lower_layers_do_not_know_the_higher_ones() {
-    let graph = Graph::of(&sources());
+fn upward(graph: &Graph) -> Vec<String> {
     let mut found = Vec::new();
     for (user, used) in &graph.uses {
         for used in used {
@@ -177,7 +175,32 @@ fn lower_layers_do_not_know_the_higher_ones() {
             }
         }
     }
-    assert_eq!(found, NONE);
+    found
+}
+
+#[test]
+fn lower_layers_do_not_know_the_higher_ones() {
+    assert_eq!(upward(&Graph::of(&sources())), NONE);
+}
+
+/// In each way in which a path is written.
+#[test]
+fn a_step_upward_and_a_circle_are_found() {
+    let sources = [
+        ("lib.rs", "mod error;\n\npub use queue::Queue;"),
+        ("queue/mod.rs", "\npub use crate::queue::open::Queue;"),
+        ("queue/open.rs", "use crate::{runner::pool as p, error};"),
+        ("runner/pool.rs", "fn f() -> super::wakeup::Bell { g() }"),
+        ("runner/wakeup.rs", "use crate::{\n    model::{id, x},\n};"),
+        ("model/id.rs", "use crate::Queue;"),
+        ("model/x.rs", "// use crate::queue::open;"),
+        ("error.rs", ""),
+    ];
+    let graph = Graph::of(&sources.map(|(path, text)| source(path, text)));
+    let expected = ["model/id uses queue/open", "queue/open uses runner/pool"];
+    assert_eq!(upward(&graph), expected);
+    let circle = ["model/id", "queue/open", "runner/pool", "runner/wakeup"];
+    assert_eq!(graph.circles(), [circle]);
 }
 
 #[test]

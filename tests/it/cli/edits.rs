@@ -213,7 +213,7 @@ fn another_concurrency_key_takes_a_place_and_frees_the_old_one() {
     jobq.enqueue(&["--kind", "k"]);
     jobq.run(&["edit", "3", "--key", "disk"]).fails(
         1,
-        &["job 3 may run already, and the concurrency key 'disk' has no free place"],
+        &["job 3 may run already, and the concurrency key 'disk' has no free slot"],
     );
     assert_eq!(jobq.state(2), "blocked");
     jobq.run(&["edit", "1", "--no-key"]).exits(0);

@@ -260,7 +260,6 @@ fn what_an_older_file_holds_does_not_steer_the_terminal_by_a_reason_a_hint_or_an
     let refused = jobq.run(&["--color", "always", "retry", "3"]).exits(1);
     for (text, escaped) in [
         (&why.stdout, "key '\\u{1b}[31mk' is at its limit"),
-        (&why.stderr, "--key '\\u{1b}[31mk' raises"),
         (&refused.stderr, "unique key '\\u{1b}[31mu' now"),
     ] {
         assert!(text.contains(escaped), "{text:?}");

@@ -78,16 +78,16 @@ pub(super) fn of_kind(
 /// A job that holds a slot of the key need not run: it may be paused, or without a handler.
 pub(super) fn of_key(
     id: JobId,
-    (key, places): (&str, u64),
+    (key, limit): (&str, u64),
     holders: &[(JobId, State)],
 ) -> Explanation {
     let named = with_states(holders);
     let more = format!(
-        "`--key-limit` of a later job with --key {} raises the limit of the key",
-        shell_word(key)
+        "`jobq edit {id} --key-limit {}` raises the limit",
+        limit + 1
     );
     let idle = holders.iter().find(|(_, state)| *state != State::Running);
-    let reason = format!("key '{key}' is at its limit of {places}: {named}");
+    let reason = format!("key '{key}' is at its limit of {limit}: {named}");
     Explanation::because("key_taken", (id, State::Blocked), &reason).with_hint(match idle {
         Some((holder, _)) => format!("`jobq why {holder}` says what keeps that one; {more}"),
         None => format!("it follows when one of them ends; {more}"),

@@ -20,12 +20,12 @@ const RULES: [(&str, &str); 19] = [
             AND runner_id NOT IN (SELECT id FROM jobq_runner WHERE state <= 2)",
     ),
     (
-        "what is pending or runs holds a place under its key",
+        "what is pending or runs holds a slot of its key",
         "SELECT id FROM jobq_job j WHERE key IS NOT NULL AND state IN (2, 3)
             AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.key = j.key AND p.held = 1)",
     ),
     (
-        "nobody else holds a place",
+        "nobody else holds a slot",
         "SELECT job_id FROM jobq_place p WHERE held = 1
             AND NOT EXISTS (SELECT 1 FROM jobq_job j WHERE j.id = p.job_id AND j.key = p.key AND j.state IN (2, 3))",
     ),
@@ -36,7 +36,7 @@ const RULES: [(&str, &str); 19] = [
             AND NOT (j.state = 4 AND j.id IN (SELECT job_id FROM jobq_family WHERE stage = 2))",
     ),
     (
-        "nobody stands in line before a free place",
+        "no job waits while its key has a free slot",
         "SELECT p.job_id FROM jobq_place p WHERE p.held = 0
             AND (SELECT count(*) FROM jobq_place h WHERE h.key = p.key AND h.held = 1)
                 < coalesce((SELECT places FROM jobq_key k WHERE k.name = p.key), 1)",

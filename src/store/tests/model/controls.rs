@@ -35,7 +35,7 @@ fn is_noticed(sql: &'static str, rule: &str) {
 fn a_lost_place_is_noticed() {
     is_noticed(
         "DELETE FROM jobq_place WHERE job_id = (SELECT max(job_id) FROM jobq_place WHERE held = 1)",
-        "holds a place under its key",
+        "holds a slot of its key",
     );
 }
 
@@ -43,7 +43,7 @@ fn a_lost_place_is_noticed() {
 fn a_leaked_place_is_noticed() {
     is_noticed(
         "INSERT INTO jobq_place SELECT 'k0', 1, 0, max(id) FROM jobq_job WHERE state >= 5 HAVING max(id) > 0",
-        "nobody else holds a place",
+        "nobody else holds a slot",
     );
 }
 

@@ -70,7 +70,7 @@ pub(super) struct Family {
 /// Total, completed, and failed or cancelled.
 pub(super) type Tally = (i64, i64, i64);
 
-/// A concurrency key: who holds a place and who waits, the most urgent and oldest first.
+/// A concurrency key: who holds a slot and who waits, the most urgent and oldest first.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) places: usize,

@@ -80,7 +80,7 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
     for (sql, what) in [
         (
             PLACES_MISSING,
-            "runs or may run without a place under its concurrency key",
+            "runs or may run without a slot of its concurrency key",
         ),
         (
             LINE_MISSING,
@@ -92,7 +92,7 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
         ),
         (
             PLACES_LEAKED,
-            "has a place under a concurrency key that it must not have",
+            "has a slot of a concurrency key that it must not have",
         ),
         (FAMILIES_WRONG, "has children that its counts do not tell"),
         (UNMET_WRONG, "has a wrong number of unmet prerequisites"),
@@ -115,12 +115,12 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
         faults.push((Severity::Error, edge.fault()));
     }
     for key in names(conn, KEYS_IDLE)? {
-        let message = format!("key '{key}' has a free place, and jobs wait for one");
+        let message = format!("key '{key}' has a free slot, and jobs wait for one");
         faults.push((Severity::Error, message));
     }
     for key in names(conn, KEYS_CROWDED)? {
         let message = format!(
-            "more jobs hold a place under key '{key}' than it has: so it is for a while after its places were made fewer"
+            "more jobs hold a slot under key '{key}' than its limit: so it is for a while after the limit was lowered"
         );
         faults.push((Severity::Warning, message));
     }
