@@ -96,7 +96,8 @@
 //! **Layers**, lowest first: `error`, `model` · `store/sqlite` · `store/jobs` · `store/upkeep` · `store/read` ·
 //! `store` · `queue` · `runner` · `handlers`. A file uses only its own layer and lower ones; files that are in
 //! none, such as `clock.rs` and `doorbell.rs`, may be used by all. `tests/it/architecture/` enforces that, and
-//! more: only `store/sqlite/` names rusqlite, only `store/` has SQL, `handlers/` and `cli/` do not name the store,
+//! more: only `store/sqlite/` names rusqlite (besides `bench/` and the signatures of [`Queue::enqueue_in`] and
+//! [`Transaction::connection`]), only `store/` and `bench/` have SQL, `handlers/` and `cli/` do not name the store,
 //! only `clock.rs` reads a clock, only `store/`, `runner/`, `cli/` and `bench/` start threads, `unsafe` is in one
 //! file, no circle of imports has more than three files, no type name occurs twice, no file has more than 500
 //! lines.
@@ -162,9 +163,10 @@
 //!   lowers how many run at a time.
 //!
 //! **How to add**
-//! - *a job option*: field and setter in `model/job/new.rs`, its JSON in `model/job/template.rs`, its check in
-//!   `store/jobs/validate.rs`, its column in `store/jobs/enqueue.rs`, its spelling on the command line and in
-//!   batches in `cli/input/options.rs`; for `edit` also `model/job/update.rs` and `store/jobs/update.rs`.
+//! - *a job option*: its field in `model/job/options.rs`, its setter in `model/job/new.rs`, its check in
+//!   `store/jobs/validate.rs`, its column in `store/jobs/enqueue.rs`; its key in batches and in `jobq.toml` in
+//!   `cli/input/options.rs`, its flag in `cli/args.rs`; for `edit` its column in `store/jobs/update.rs` and its
+//!   flag in `cli/verbs/edit.rs`; to show it, a field in `model/job/record.rs` and `store/read/jobs.rs`.
 //!   `JOBQ_GOLDEN=write cargo test --test it golden` shows how the JSON changes.
 //! - *a command*: a file in `cli/verbs/`, a variant of `Verb` in `cli/verbs/mod.rs` and its arm in `run`.
 //! - *a handler*: a folder or file in `handlers/` that implements [`Handler`], with a cargo feature; `jobq run`
@@ -214,9 +216,10 @@ pub use model::file_options::{
 pub use model::filter::{Filter, KindFilter, Sort};
 pub use model::finding::{Finding, Severity};
 pub use model::id::{JobId, RunnerId, WorkerId};
-pub use model::job::update::JobUpdate;
+pub use model::job::update::{ClearOption, JobUpdate};
 pub use model::job::{
-    AttemptRef, Enqueued, Job, JobRecord, NewJob, OnDuplicate, Prerequisite, Progress, When,
+    AttemptRef, Enqueued, Job, JobOptions, JobRecord, JobRef, NewJob, OnDuplicate, Prerequisite,
+    Progress, UniqueKey, When,
 };
 pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
 pub use model::lost_runner::MAX_CRASHES;

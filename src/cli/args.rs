@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ColorChoice};
-use jobq::{Backoff, ChildPolicy, Durability, Jitter, OnDuplicate, Priority};
+use jobq::{
+    Backoff, ChildPolicy, Durability, Jitter, JobOptions, OnDuplicate, Priority, UniqueKey,
+};
 
-use crate::cli::input::options::{Options, UniqueBy};
 use crate::cli::input::values;
 
 /// Options that every verb takes, before or after it.
@@ -140,17 +141,17 @@ impl JitterArgs {
 
 impl JobArgs {
     /// The same, apart from the command line.
-    pub(crate) fn options(&self) -> Options {
-        let by_payload = self.unique_by_payload.then_some(UniqueBy::KindAndPayload);
-        Options {
+    pub(crate) fn options(&self) -> JobOptions {
+        let by_payload = self.unique_by_payload.then_some(UniqueKey::KindAndPayload);
+        JobOptions {
             queue: self.queue.clone(),
             priority: self.priority,
-            retries: self.retries,
+            max_retries: self.retries,
             backoff: self.backoff,
             retry_delay: self.retry_delay,
             jitter: self.jitter.given(),
             timeout: self.timeout,
-            unique: self.unique.clone().map(UniqueBy::Key).or(by_payload),
+            unique: self.unique.clone().map(UniqueKey::Named).or(by_payload),
             unique_for: self.unique_for,
             on_duplicate: self.on_duplicate,
             key: self.key.clone(),
@@ -159,7 +160,7 @@ impl JobArgs {
             finalize: self.finalize.then_some(true),
             tenant: self.tenant.clone(),
             tags: self.tags.iter().cloned().collect(),
-            ..Options::default()
+            ..JobOptions::default()
         }
     }
 }

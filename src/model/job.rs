@@ -2,16 +2,15 @@
 
 mod label;
 mod new;
+pub(crate) mod options;
 mod record;
 pub(crate) mod template;
 mod typed;
 pub(crate) mod update;
 
-pub(crate) use crate::model::job::label::{LabelRefs, Labels};
-#[allow(unused_imports)]
-pub(crate) use crate::model::job::new::Parent;
-pub(crate) use crate::model::job::new::UniqueKey;
-pub use crate::model::job::new::{NewJob, OnDuplicate, When};
+pub(crate) use crate::model::job::label::Labels;
+pub use crate::model::job::new::{NewJob, OnDuplicate, UniqueKey, When};
+pub use crate::model::job::options::{JobOptions, JobRef};
 pub use crate::model::job::record::AttemptRef;
 pub use crate::model::job::record::Enqueued;
 pub use crate::model::job::record::JobRecord;

@@ -215,7 +215,7 @@ pub(super) enum Prepared {
 
 impl Prepared {
     fn new(job: NewJob, limits: &EnqueueLimits) -> Result<Prepared> {
-        if job.labels.is_none() {
+        if !job.has_labels() {
             return ValidatedJob::new(job, limits).map(Prepared::Checked);
         }
         ValidatedJob::new(job.clone().without_labels(), limits)?;
@@ -241,7 +241,7 @@ fn add(
     limits: &EnqueueLimits,
     labels: &mut Labels,
 ) -> Result<Enqueued> {
-    let label = job.take_label();
+    let label = job.options.label.take();
     let job = labels.resolve(job)?;
     let added = store::enqueue(tx, &ValidatedJob::new(job, limits)?)?;
     if let Some(label) = label {

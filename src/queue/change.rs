@@ -10,7 +10,7 @@ use crate::model::finding::Finding;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
 use crate::model::job::update::JobUpdate;
-use crate::model::limits::{QueueLimitsUpdate, Update};
+use crate::model::limits::QueueLimitsUpdate;
 use crate::model::outcome::Cancelled;
 use crate::model::queue::QueueSelector;
 use crate::model::state::State;
@@ -106,39 +106,22 @@ impl Queue {
 
     /// Changes options of a job that is not running.
     ///
+    /// ```
+    /// # use jobq::{JobOptions, NewJob, Queue};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// # let job = queue.enqueue(NewJob::new("resize"))?;
+    /// queue.edit(job.id, JobOptions { max_retries: Some(9), ..JobOptions::default() })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     /// The job does not exist, its state does not allow the change, a value is invalid, the new queue is at
     /// its own size limit, or another job has the unique key ([`Error::is_duplicate`]).
-    pub fn edit(&self, id: JobId, change: JobUpdate) -> Result<()> {
-        // A value that enqueuing refuses is refused here too.
-        let mut edited = NewJob::new("edited");
-        if let Update::Set(timeout) = change.timeout {
-            edited = edited.timeout(timeout);
-        }
-        if let Update::Set(tenant) = &change.tenant {
-            edited = edited.tenant(tenant);
-        }
-        if let Update::Set(key) = &change.unique {
-            edited = edited.unique(key);
-        }
-        let key = match &change.key {
-            Update::Set(key) => Some(key.as_str()),
-            Update::Clear if change.key_limit.is_some() => {
-                return Err(Error::invalid("a key limit belongs to a concurrency key"));
-            }
-            // Of the one that it has.
-            _ => change.key_limit.map(|_| "key"),
-        };
-        if let Some(key) = key {
-            edited = edited.key(key);
-        }
-        if let Some(key_limit) = change.key_limit {
-            edited = edited.key_limit(key_limit);
-        }
-        for (name, value) in &change.tags {
-            edited = edited.tag(name, value.as_deref().unwrap_or_default());
-        }
-        self.check_job(edited)?;
+    pub fn edit(&self, id: JobId, change: impl Into<JobUpdate>) -> Result<()> {
+        let change = change.into();
+        // What enqueuing refuses is refused here too.
+        self.check_job(change.as_new_job()?)?;
         if let Some(json) = &change.payload {
             let payload = NewJob::new("edited").payload_json(json).payload;
             store::check_payload("the payload", payload, &self.limits)?;

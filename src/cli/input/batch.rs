@@ -174,12 +174,12 @@ impl CheckedBatch {
             if place.lines.is_multiple_of(LINES_A_STEP) {
                 self.bar.set_position(file.input.length() + place.offset);
             }
-            if let Some(mut wanted) = file.wanted(lines.line(), place.lines)? {
-                let options = &mut wanted.options;
-                options.resolve(|label| known.get(label).copied());
+            if let Some(wanted) = file.wanted(lines.line(), place.lines)? {
+                let options = &wanted.options;
                 let said = (options.label.clone(), file.origin.on_duplicate(options));
                 added.borrow_mut().read(said, place);
-                let job = file.origin.job(wanted);
+                let known = |label: &str| known.get(label).copied();
+                let job = file.origin.job_of_line(wanted, known);
                 return job
                     .map(Some)
                     .map_err(|error| file.at_line(place.lines, error));

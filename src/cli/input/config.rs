@@ -8,7 +8,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobq::Durability;
+use jobq::{Durability, JobOptions};
 use serde::Deserialize;
 
 use crate::cli::exit::{CliError, CliResult};
@@ -17,8 +17,7 @@ use crate::cli::input::config::tables::{
     ScheduleTable, WORKERS,
 };
 use crate::cli::input::nearest::UnknownKey;
-use crate::cli::input::options::{self, Options};
-use crate::cli::input::{limits, values};
+use crate::cli::input::{limits, options, values};
 
 /// What the config file says; everything may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -114,7 +113,9 @@ impl Config {
         for (name, limits) in &self.queues {
             limits.check(name)?;
         }
+        check_options("[defaults]", self.defaults.options())?;
         for (name, kind) in &self.kinds {
+            check_options(&format!("[kinds.{name}]"), kind.options())?;
             if kind.concurrency == Some(0) {
                 return Err(CliError::usage(format!(
                     "[kinds.{name}]: concurrency must be at least 1"
@@ -193,18 +194,25 @@ impl Config {
         })
     }
 
-    /// What jobs of this kind take for themselves where they do not say it.
-    pub(crate) fn usual_of(&self, kind: &str) -> Options {
-        let kind = self.kinds.get(kind);
-        Options {
-            retries: kind.and_then(|kind| kind.retries),
-            backoff: kind.and_then(|kind| kind.backoff),
-            retry_delay: kind.and_then(|kind| kind.retry_delay),
-            jitter: kind.and_then(|kind| kind.jitter).map(options::jitter),
-            timeout: kind.and_then(|kind| kind.timeout).or(self.defaults.timeout),
-            ..Options::default()
-        }
+    /// The options of jobs of this kind where they do not give them. How they are retried by `[defaults]` is
+    /// left to [`DefaultsTable::retry`]: a backoff of a job's own has a delay of its own.
+    pub(crate) fn usual_of(&self, kind: &str) -> CliResult<JobOptions> {
+        let kind = self.kinds.get(kind).map(KindTable::options).transpose()?;
+        let defaults = JobOptions {
+            max_retries: None,
+            backoff: None,
+            retry_delay: None,
+            jitter: None,
+            ..self.defaults.options()?
+        };
+        Ok(kind.unwrap_or_default().or(defaults))
     }
+}
+
+fn check_options(header: &str, options: CliResult<JobOptions>) -> CliResult<()> {
+    let options = options.map_err(|error| error.context(header))?;
+    options::check_table(&options)
+        .map_err(|(key, error)| error.context(format_args!("{header} {key}")))
 }
 
 /// What is wrong, on which line, and what may have been meant.
@@ -300,14 +308,14 @@ mod tests {
             (retry.max_retries, retry.delay),
             (5, Duration::from_secs(1))
         );
-        let thumbnail = config.usual_of("thumbnail");
+        let thumbnail = config.usual_of("thumbnail").unwrap();
         assert_eq!(thumbnail.timeout, Some(Duration::from_secs(120)));
         assert_eq!(thumbnail.backoff, Some(Backoff::Fixed));
         assert_eq!(thumbnail.retry_delay, Some(Duration::from_secs(10)));
-        assert_eq!(config.usual_of("plain").retries, Some(0));
-        let exec = config.usual_of("exec");
+        assert_eq!(config.usual_of("plain").unwrap().max_retries, Some(0));
+        let exec = config.usual_of("exec").unwrap();
         assert_eq!(exec.timeout, Some(Duration::from_secs(90)));
-        assert_eq!((exec.retries, exec.backoff), (None, None));
+        assert_eq!((exec.max_retries, exec.backoff), (None, None));
     }
 
     #[test]

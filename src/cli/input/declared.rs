@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use jobq::handlers::exec::Program;
-use jobq::{NewJob, Queue, Schedule, ScheduleOrigin, ScheduleRecord, SchedulesSynced, When};
+use jobq::{NewJob, Queue, Schedule, ScheduleOrigin, ScheduleRecord, SchedulesSynced};
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::ScheduleTable;
 use crate::cli::input::environ::Unset;
-use crate::cli::input::options::{self, Options, UniqueBy};
+use crate::cli::input::options;
 use crate::cli::input::origin::{CommandRequest, EnvRequest, JobRequest, Origin, Work};
 use crate::cli::render::screen::Screen;
 use crate::cli::render::text::{shell_word, toml_key};
@@ -139,52 +139,11 @@ fn declared(
 type AtKey = (&'static str, CliError);
 
 fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob, AtKey> {
-    for (key, is_given, needs, is_there) in [
-        (
-            "unique_for",
-            table.unique_for.is_some(),
-            "unique",
-            table.unique.is_some(),
-        ),
-        (
-            "on_duplicate",
-            table.on_duplicate.is_some(),
-            "unique",
-            table.unique.is_some(),
-        ),
-        (
-            "key_limit",
-            table.key_limit.is_some(),
-            "key",
-            table.key.is_some(),
-        ),
-    ] {
-        if is_given && !is_there {
-            let error = CliError::usage(format!("it goes with '{needs}', and there is none"));
-            let hint = format!("say what it is for: {needs} = \"NAME\"");
-            return Err((key, error.with_hint(hint)));
-        }
-    }
+    let options = table.options().map_err(|error| ("unique", error))?;
+    options::check_table(&options)?;
     let wanted = JobRequest {
         work: work(table, config)?,
-        options: Options {
-            queue: table.queue.clone(),
-            priority: table.priority,
-            retries: table.retries,
-            backoff: table.backoff,
-            retry_delay: table.retry_delay,
-            jitter: table.jitter.map(options::jitter),
-            timeout: table.timeout,
-            deadline: table.deadline.map(When::In),
-            unique: table.unique.clone().map(UniqueBy::Key),
-            unique_for: table.unique_for,
-            on_duplicate: table.on_duplicate,
-            key: table.key.clone(),
-            key_limit: table.key_limit,
-            tenant: table.tenant.clone(),
-            tags: table.tags.clone(),
-            ..Options::default()
-        },
+        options,
     };
     let key = match (&table.kind, &table.shell) {
         (Some(_), _) => "payload",

@@ -1,45 +1,82 @@
-//! What a job says of itself besides its work: with options on the command line, or on a line of a
-//! batch.
+//! The options of a job as lines of a batch and tables of the config file have them: named as on the command
+//! line, with underscores.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use jobq::{AttemptRef, Backoff, ChildPolicy, Jitter, JobId, NewJob, OnDuplicate, Priority, When};
-use serde::de::{SeqAccess, Visitor};
+use jiff::Timestamp;
+use jobq::{Jitter, JobId, JobOptions, JobRef, UniqueKey, When};
+use serde::de::{Error as _, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::cli::exit::{CliError, CliResult};
+use crate::cli::input::values;
 
-/// What a job may say of itself. What is not said takes its default.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Options {
-    pub(crate) queue: Option<String>,
-    pub(crate) priority: Option<Priority>,
-    pub(crate) when: Option<When>,
-    pub(crate) retries: Option<u32>,
-    pub(crate) backoff: Option<Backoff>,
-    pub(crate) retry_delay: Option<Duration>,
-    pub(crate) jitter: Option<Jitter>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) deadline: Option<When>,
-    pub(crate) unique: Option<UniqueBy>,
-    pub(crate) unique_for: Option<Duration>,
-    pub(crate) on_duplicate: Option<OnDuplicate>,
-    pub(crate) after: Vec<JobRef>,
-    pub(crate) after_any: Vec<JobRef>,
-    pub(crate) parent: Option<JobRef>,
-    pub(crate) child_policy: Option<ChildPolicy>,
-    pub(crate) finalize: Option<bool>,
-    pub(crate) key: Option<String>,
-    pub(crate) key_limit: Option<u32>,
-    pub(crate) tenant: Option<String>,
-    pub(crate) tags: BTreeMap<String, String>,
-    /// How later lines of the same batch call it.
-    pub(crate) label: Option<String>,
+/// Declares a struct for serde with keys of its own and the options of a job. It keeps serde's own errors for
+/// unknown keys, which a flattened struct would lose.
+macro_rules! with_job_options {
+    ($(#[$meta:meta])* $vis:vis struct $Name:ident $(<$life:lifetime>)? { $($own:tt)* }) => {
+        $(#[$meta])*
+        $vis struct $Name $(<$life>)? {
+            $($own)*
+            $vis queue: Option<String>,
+            $vis priority: Option<jobq::Priority>,
+            $vis retries: Option<u32>,
+            $vis backoff: Option<jobq::Backoff>,
+            #[serde(default, deserialize_with = "crate::cli::input::options::duration")]
+            $vis retry_delay: Option<std::time::Duration>,
+            $vis jitter: Option<bool>,
+            #[serde(default, deserialize_with = "crate::cli::input::options::duration")]
+            $vis timeout: Option<std::time::Duration>,
+            #[serde(default, deserialize_with = "crate::cli::input::options::deadline")]
+            $vis deadline: Option<jobq::When>,
+            $vis tenant: Option<String>,
+            $vis tags: Option<std::collections::BTreeMap<String, String>>,
+            $vis key: Option<String>,
+            $vis key_limit: Option<u32>,
+            $vis unique: Option<String>,
+            $vis unique_by_payload: Option<bool>,
+            #[serde(default, deserialize_with = "crate::cli::input::options::duration")]
+            $vis unique_for: Option<std::time::Duration>,
+            $vis on_duplicate: Option<jobq::OnDuplicate>,
+            $vis child_policy: Option<jobq::ChildPolicy>,
+            $vis finalize: Option<bool>,
+        }
+
+        impl $(<$life>)? $Name $(<$life>)? {
+            /// The options that it gives.
+            $vis fn options(&self) -> crate::cli::exit::CliResult<jobq::JobOptions> {
+                Ok(jobq::JobOptions {
+                    queue: self.queue.clone(),
+                    priority: self.priority,
+                    max_retries: self.retries,
+                    backoff: self.backoff,
+                    retry_delay: self.retry_delay,
+                    jitter: self.jitter.map(crate::cli::input::options::jitter),
+                    timeout: self.timeout,
+                    deadline: self.deadline,
+                    tenant: self.tenant.clone(),
+                    tags: self.tags.clone().unwrap_or_default(),
+                    key: self.key.clone(),
+                    key_limit: self.key_limit,
+                    unique: crate::cli::input::options::unique(
+                        self.unique.as_deref(),
+                        self.unique_by_payload,
+                    )?,
+                    unique_for: self.unique_for,
+                    on_duplicate: self.on_duplicate,
+                    child_policy: self.child_policy,
+                    finalize: self.finalize,
+                    ..jobq::JobOptions::default()
+                })
+            }
+        }
+    };
 }
 
-/// Whether the waits between retries are lengthened at random, as files and lines say it.
+pub(crate) use with_job_options;
+
+/// Whether the delays between retries are lengthened at random, as files and lines say it.
 pub(crate) const fn jitter(is_on: bool) -> Jitter {
     match is_on {
         true => Jitter::Tenth,
@@ -47,25 +84,91 @@ pub(crate) const fn jitter(is_on: bool) -> Jitter {
     }
 }
 
-/// What a job is unique by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum UniqueBy {
-    Key(String),
-    KindAndPayload,
+pub(crate) fn unique(key: Option<&str>, by_payload: Option<bool>) -> CliResult<Option<UniqueKey>> {
+    match (key, by_payload == Some(true)) {
+        (Some(_), true) => Err(CliError::usage(
+            "it has both 'unique' and 'unique_by_payload'; one is wanted",
+        )),
+        (Some(key), false) => Ok(Some(UniqueKey::Named(key.to_owned()))),
+        (None, true) => Ok(Some(UniqueKey::KindAndPayload)),
+        (None, false) => Ok(None),
+    }
 }
 
-/// Another job: by its number, or by the label of an earlier line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum JobRef {
-    Id(JobId),
-    /// Of an earlier line that has been added already.
-    Earlier(JobId),
-    Label(String),
+/// Refuses what a table says of a key that it does not give. The error comes with the key of the table.
+pub(crate) fn check_table(options: &JobOptions) -> Result<(), (&'static str, CliError)> {
+    let (has_unique, has_key) = (options.unique.is_some(), options.key.is_some());
+    for (key, is_given, needs, is_there) in [
+        (
+            "unique_for",
+            options.unique_for.is_some(),
+            "unique",
+            has_unique,
+        ),
+        (
+            "on_duplicate",
+            options.on_duplicate.is_some(),
+            "unique",
+            has_unique,
+        ),
+        ("key_limit", options.key_limit.is_some(), "key", has_key),
+    ] {
+        if is_given && !is_there {
+            let error = CliError::usage(format!("it goes with '{needs}', and there is none"));
+            let hint = format!("say what it is for: {needs} = \"NAME\"");
+            return Err((key, error.with_hint(hint)));
+        }
+    }
+    Ok(())
 }
 
-impl<'de> Deserialize<'de> for JobRef {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<JobRef, D::Error> {
-        value.deserialize_any(JobRefVisitor)
+/// Refuses an answer to duplicates where nothing can be one.
+pub(crate) fn check_unique(options: &JobOptions) -> CliResult<()> {
+    if options.unique.is_some() {
+        return Ok(());
+    }
+    let what = match (options.on_duplicate, options.unique_for) {
+        (Some(what), _) => format!("on-duplicate {}", what.as_str()),
+        (None, Some(_)) => "unique-for".to_owned(),
+        (None, None) => return Ok(()),
+    };
+    Err(
+        CliError::usage(format!("{what} goes with a unique key, and there is none"))
+            .with_hint("say what the job is unique by: --unique KEY or --unique-by-payload"),
+    )
+}
+
+pub(crate) fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+    text(value, "duration", values::duration)
+}
+
+pub(crate) fn time<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Timestamp>, D::Error> {
+    text(value, "time", values::time)
+}
+
+pub(crate) fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<When>, D::Error> {
+    text(value, "deadline", values::deadline)
+}
+
+fn text<'de, D: Deserializer<'de>, T>(
+    value: D,
+    what: &str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, D::Error> {
+    let Some(text) = Option::<String>::deserialize(value)? else {
+        return Ok(None);
+    };
+    parse(&text)
+        .map(Some)
+        .map_err(|why| D::Error::custom(format_args!("invalid {what} '{text}': {why}")))
+}
+
+/// One other job.
+pub(crate) struct JobRefField(pub(crate) JobRef);
+
+impl<'de> Deserialize<'de> for JobRefField {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<JobRefField, D::Error> {
+        value.deserialize_any(JobRefVisitor).map(JobRefField)
     }
 }
 
@@ -114,7 +217,7 @@ impl<'de> Visitor<'de> for JobRefsVisitor {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<JobRefs, A::Error> {
         let mut jobs = Vec::new();
-        while let Some(job) = list.next_element()? {
+        while let Some(JobRefField(job)) = list.next_element()? {
             jobs.push(job);
         }
         Ok(JobRefs(jobs))
@@ -138,171 +241,30 @@ impl<'de> Visitor<'de> for JobRefsVisitor {
     }
 }
 
-/// Takes from `$usual` what `$own` does not say.
-macro_rules! fill_in {
-    ($own:ident from $usual:ident: $($field:ident)*) => {
-        $($own.$field = $own.$field.or($usual.$field);)*
-    };
-}
-
-/// Hands what is said to the methods of the same name.
-macro_rules! say {
-    ($options:ident to $job:ident: $($field:ident)*) => {
-        $(if let Some(value) = $options.$field {
-            $job = $job.$field(value);
-        })*
-    };
-}
-
-impl Options {
-    /// These, and what they do not say from `usual`. Tags come together.
-    #[must_use]
-    pub(crate) fn or(mut self, usual: Options) -> Options {
-        let mut own = std::mem::take(&mut self.tags);
-        self.tags = usual.tags;
-        self.tags.append(&mut own);
-        if self.after.is_empty() {
-            self.after = usual.after;
-        }
-        if self.after_any.is_empty() {
-            self.after_any = usual.after_any;
-        }
-        fill_in!(self from usual: queue priority when retries backoff retry_delay jitter timeout deadline
-            unique unique_for on_duplicate parent child_policy finalize key key_limit tenant label);
-        self
-    }
-
-    /// The job with all of this said. A child that the running attempt `inside` spawns is committed
-    /// with it.
-    pub(crate) fn apply(self, mut job: NewJob, inside: Option<AttemptRef>) -> CliResult<NewJob> {
-        self.check()?;
-        let Options { retries, .. } = self;
-        say!(self to job: queue priority when backoff retry_delay jitter timeout deadline unique_for
-            on_duplicate child_policy key key_limit tenant label);
-        if let Some(retries) = retries {
-            job = job.max_retries(retries);
-        }
-        job = match self.unique {
-            Some(UniqueBy::Key(key)) => job.unique(key),
-            Some(UniqueBy::KindAndPayload) => job.unique_by_payload(),
-            None => job,
-        };
-        for other in self.after {
-            job = match other {
-                JobRef::Id(id) | JobRef::Earlier(id) => job.after([id]),
-                JobRef::Label(label) => job.after_label(label),
-            };
-        }
-        for other in self.after_any {
-            job = match other {
-                JobRef::Id(id) | JobRef::Earlier(id) => job.after_any([id]),
-                JobRef::Label(label) => job.after_any_label(label),
-            };
-        }
-        job = match (self.parent, inside) {
-            (Some(JobRef::Id(parent)), Some(attempt)) => job.spawned(parent, attempt),
-            (Some(JobRef::Id(parent) | JobRef::Earlier(parent)), _) => job.parent(parent),
-            (Some(JobRef::Label(label)), _) => job.parent_label(label),
-            (None, _) => job,
-        };
-        if self.finalize == Some(true) {
-            job = job.finalize();
-        }
-        for (name, value) in self.tags {
-            job = job.tag(name, value);
-        }
-        Ok(job)
-    }
-
-    /// The labels that it refers to.
-    pub(crate) fn labels(&self) -> impl Iterator<Item = &str> {
-        let others = self.after.iter().chain(&self.after_any).chain(&self.parent);
-        others.filter_map(|other| match other {
-            JobRef::Id(_) | JobRef::Earlier(_) => None,
-            JobRef::Label(label) => Some(&**label),
-        })
-    }
-
-    /// Replaces labels of lines that have been added already.
-    pub(crate) fn resolve(&mut self, known: impl Fn(&str) -> Option<JobId>) {
-        let after = self.after.iter_mut().chain(&mut self.after_any);
-        for other in after.chain(&mut self.parent) {
-            if let JobRef::Label(label) = other
-                && let Some(id) = known(label)
-            {
-                *other = JobRef::Earlier(id);
-            }
-        }
-    }
-
-    fn check(&self) -> CliResult<()> {
-        if self.unique.is_some() {
-            return Ok(());
-        }
-        let what = match (self.on_duplicate, self.unique_for) {
-            (Some(what), _) => format!("on-duplicate {}", what.as_str()),
-            (None, Some(_)) => "unique-for".to_owned(),
-            (None, None) => return Ok(()),
-        };
-        Err(
-            CliError::usage(format!("{what} goes with a unique key, and there is none"))
-                .with_hint("say what the job is unique by: --unique KEY or --unique-by-payload"),
-        )
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use jobq::OnDuplicate;
+
     use super::*;
 
     #[test]
-    fn what_a_job_says_itself_wins_and_tags_come_together() {
-        let tags = |tags: &[(&str, &str)]| {
-            let tags = tags.iter();
-            tags.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-                .collect::<BTreeMap<_, _>>()
-        };
-        let own = Options {
-            queue: Some("own".to_owned()),
-            finalize: Some(false),
-            after: vec![JobRef::Id(JobId(1))],
-            tags: tags(&[("a", "own")]),
-            ..Options::default()
-        };
-        let usual = Options {
-            queue: Some("usual".to_owned()),
-            tenant: Some("usual".to_owned()),
-            finalize: Some(true),
-            after: vec![JobRef::Id(JobId(2))],
-            after_any: vec![JobRef::Id(JobId(3))],
-            tags: tags(&[("a", "usual"), ("b", "usual")]),
-            ..Options::default()
-        };
-        let both = own.or(usual);
-        assert_eq!(both.queue.as_deref(), Some("own"));
-        assert_eq!(both.tenant.as_deref(), Some("usual"));
-        assert_eq!(both.finalize, Some(false));
-        assert_eq!(both.after, [JobRef::Id(JobId(1))]);
-        assert_eq!(both.after_any, [JobRef::Id(JobId(3))]);
-        assert_eq!(both.tags, tags(&[("a", "own"), ("b", "usual")]));
-    }
-
-    #[test]
     fn what_happens_to_a_duplicate_is_not_asked_without_a_unique_key() {
-        let options = Options {
+        let options = JobOptions {
             on_duplicate: Some(OnDuplicate::Reject),
-            ..Options::default()
+            ..JobOptions::default()
         };
-        let error = options.clone().apply(NewJob::new("k"), None).unwrap_err();
+        let error = check_unique(&options).unwrap_err();
         assert!(
             error.message().contains("on-duplicate reject"),
             "{}",
             error.message()
         );
-        let with_key = Options {
-            unique: Some(UniqueBy::KindAndPayload),
+        assert_eq!(check_table(&options).unwrap_err().0, "on_duplicate");
+        let with_key = JobOptions {
+            unique: Some(UniqueKey::KindAndPayload),
             ..options
         };
-        assert!(with_key.apply(NewJob::new("k"), None).is_ok());
+        assert!(check_unique(&with_key).is_ok());
+        assert!(check_table(&with_key).is_ok());
     }
 }

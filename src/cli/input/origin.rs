@@ -5,12 +5,12 @@ use std::env;
 use std::sync::Arc;
 
 use jobq::handlers::exec::{ExecPayload, Program, Umask};
-use jobq::{AttemptRef, NewJob, OnDuplicate};
+use jobq::{AttemptRef, JobId, JobOptions, JobRef, NewJob, OnDuplicate};
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::Config;
 use crate::cli::input::environ::{EnvItem, Environ, Unset, Variables};
-use crate::cli::input::options::Options;
+use crate::cli::input::options;
 use crate::cli::render::screen::Screen;
 
 /// The kind of jobs that are commands.
@@ -20,7 +20,7 @@ pub(crate) const EXEC: &str = "exec";
 #[derive(Clone, Debug)]
 pub(crate) struct JobRequest {
     pub(crate) work: Work,
-    pub(crate) options: Options,
+    pub(crate) options: JobOptions,
 }
 
 /// The work of a job.
@@ -73,7 +73,7 @@ pub(crate) struct Origin {
     umask: Option<Umask>,
     config: Arc<Config>,
     /// What jobs say that do not say otherwise.
-    usual: Options,
+    usual: JobOptions,
     /// The attempt that this process belongs to.
     inside: Option<AttemptRef>,
 }
@@ -98,14 +98,14 @@ impl Origin {
             env,
             umask: Umask::of_this_process(),
             config,
-            usual: Options::default(),
+            usual: JobOptions::default(),
             inside: None,
         })
     }
 
     /// What jobs say that do not say otherwise.
     #[must_use]
-    pub(crate) fn usual(mut self, usual: Options) -> Origin {
+    pub(crate) fn usual(mut self, usual: JobOptions) -> Origin {
         self.usual = usual;
         self
     }
@@ -132,12 +132,21 @@ impl Origin {
     }
 
     /// What is done where the unique key of a job with these options is taken.
-    pub(crate) fn on_duplicate(&self, options: &Options) -> Option<OnDuplicate> {
+    pub(crate) fn on_duplicate(&self, options: &JobOptions) -> Option<OnDuplicate> {
         options.on_duplicate.or(self.usual.on_duplicate)
     }
 
     /// The job, with everything filled in that it does not say itself.
     pub(crate) fn job(&self, wanted: JobRequest) -> CliResult<NewJob> {
+        self.job_of_line(wanted, |_| None)
+    }
+
+    /// The same, with the ids of earlier lines in place of their labels, as far as they are known.
+    pub(crate) fn job_of_line(
+        &self,
+        wanted: JobRequest,
+        known: impl Fn(&str) -> Option<JobId>,
+    ) -> CliResult<NewJob> {
         let (kind, payload) = match wanted.work {
             Work::Exec(command) => (EXEC.to_owned(), self.payload(command)?.to_json()?),
             Work::Kind { kind, payload } => {
@@ -148,8 +157,21 @@ impl Origin {
             }
         };
         let options = wanted.options.or(self.usual.clone());
-        let options = options.or(self.config.usual_of(&kind));
-        options.apply(NewJob::new(kind).payload_json(payload), self.inside)
+        let mut options = options.or(self.config.usual_of(&kind)?);
+        options::check_unique(&options)?;
+        // A child that the running attempt spawns is committed with it; one of an earlier line is not its.
+        let spawned = match (&options.parent, self.inside) {
+            (Some(JobRef::Id(parent)), Some(attempt)) => Some((*parent, attempt)),
+            _ => None,
+        };
+        options.resolve(known);
+        let job = NewJob::new(kind)
+            .payload_json(payload)
+            .with_options(options);
+        Ok(match spawned {
+            Some((parent, attempt)) => job.spawned(parent, attempt),
+            None => job,
+        })
     }
 
     fn payload(&self, command: CommandRequest) -> CliResult<ExecPayload> {
@@ -195,7 +217,7 @@ mod tests {
                 .into(),
             umask: Some("22".parse().unwrap()),
             config: Arc::default(),
-            usual: Options::default(),
+            usual: JobOptions::default(),
             inside: None,
         }
     }
@@ -253,7 +275,7 @@ mod tests {
                 kind: EXEC.to_owned(),
                 payload: payload.to_owned(),
             },
-            options: Options::default(),
+            options: JobOptions::default(),
         };
         assert!(origin().job(wanted(r#"{"shell":"true"}"#)).is_ok());
         assert!(origin().job(wanted(r#"{"shel":"true"}"#)).is_err());

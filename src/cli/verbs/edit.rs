@@ -6,7 +6,10 @@ use std::time::Duration;
 use clap::{Arg, ArgGroup, Args};
 use jiff::Timestamp;
 use jobq::handlers::exec::{ExecPayload, Program};
-use jobq::{Backoff, JobId, JobRecord, JobUpdate, Priority, Queue, Update, When, json};
+use jobq::{
+    Backoff, ClearOption, JobId, JobOptions, JobRecord, JobUpdate, Priority, Queue, UniqueKey,
+    Update, When, json,
+};
 
 use crate::cli::args::{JitterArgs, RULES};
 use crate::cli::bulk::{BulkAction, Changed, each};
@@ -186,25 +189,26 @@ fn deadline_or_none(text: &str) -> Result<Update<When>, String> {
 
 pub(crate) fn run(args: &EditArgs, session: &Session) -> CliResult {
     refuse_fixed(&args.fixed)?;
-    let tags = args.tags.iter();
-    let tags = tags.map(|(name, value)| (name.clone(), Some(value.clone())));
-    let removed = args.remove_tags.iter().map(|name| (name.clone(), None));
     let edit = JobUpdate {
-        queue: args.queue.clone(),
-        priority: args.priority,
-        when: when(args),
-        max_retries: args.retries,
-        backoff: args.backoff,
-        retry_delay: args.retry_delay,
-        jitter: args.jitter.given(),
-        timeout: args.timeout.unwrap_or_default(),
-        deadline: args.deadline.unwrap_or_default(),
-        tenant: change(args.tenant.as_ref(), args.no_tenant),
-        tags: tags.chain(removed).collect(),
-        key: change(args.key.as_ref(), args.no_key),
-        key_limit: args.key_limit,
-        unique: change(args.unique.as_ref(), args.no_unique),
-        unique_for: args.unique_for.unwrap_or_default(),
+        set: JobOptions {
+            queue: args.queue.clone(),
+            priority: args.priority,
+            when: when(args),
+            max_retries: args.retries,
+            backoff: args.backoff,
+            retry_delay: args.retry_delay,
+            jitter: args.jitter.given(),
+            timeout: set(args.timeout),
+            deadline: set(args.deadline),
+            tenant: args.tenant.clone(),
+            tags: args.tags.iter().cloned().collect(),
+            key: args.key.clone(),
+            key_limit: args.key_limit,
+            unique: args.unique.clone().map(UniqueKey::Named),
+            unique_for: set(args.unique_for),
+            ..JobOptions::default()
+        },
+        clear: cleared(args),
         ..JobUpdate::default()
     };
     let payload = args.payload.as_deref();
@@ -219,12 +223,28 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> CliResult {
     each(session, &args.ids, &edit)
 }
 
-fn change(set: Option<&String>, clear: bool) -> Update<String> {
-    match set {
-        Some(text) => Update::Set(text.clone()),
-        None if clear => Update::Clear,
-        None => Update::Keep,
+fn set<T: Copy>(change: Option<Update<T>>) -> Option<T> {
+    match change? {
+        Update::Set(value) => Some(value),
+        Update::Keep | Update::Clear => None,
     }
+}
+
+fn cleared(args: &EditArgs) -> Vec<ClearOption> {
+    let tags = args.remove_tags.iter().cloned().map(ClearOption::Tag);
+    let others = [
+        (args.timeout == Some(Update::Clear), ClearOption::Timeout),
+        (args.deadline == Some(Update::Clear), ClearOption::Deadline),
+        (args.no_tenant, ClearOption::Tenant),
+        (args.no_key, ClearOption::Key),
+        (args.no_unique, ClearOption::Unique),
+        (
+            args.unique_for == Some(Update::Clear),
+            ClearOption::UniqueFor,
+        ),
+    ];
+    let others = others.into_iter().filter(|(is_cleared, _)| *is_cleared);
+    others.map(|(_, option)| option).chain(tags).collect()
 }
 
 /// A field of a command's payload by its path, and its JSON; none takes it away.

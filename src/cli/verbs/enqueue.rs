@@ -10,13 +10,12 @@ use std::time::Duration;
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
 use jobq::handlers::exec::Program;
-use jobq::{BatchDedup, JobId, State, When};
+use jobq::{BatchDedup, JobId, JobOptions, JobRef, State, When};
 
 use crate::cli::args::{JobArgs, RULES};
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::batch::{Added, CheckedBatch};
-use crate::cli::input::options::{JobRef, Options};
 use crate::cli::input::origin::{CommandRequest, EnvRequest, JobRequest, Origin, Work};
 use crate::cli::input::payload::{argv, as_text, input, payload, variables};
 use crate::cli::input::{limits, values};
@@ -247,18 +246,18 @@ pub(crate) fn wanted(args: &EnqueueArgs) -> CliResult<JobRequest> {
     };
     Ok(JobRequest {
         work,
-        options: Options::default(),
+        options: JobOptions::default(),
     })
 }
 
-pub(crate) fn options(args: &EnqueueArgs, session: &Session) -> CliResult<Options> {
+pub(crate) fn options(args: &EnqueueArgs, session: &Session) -> CliResult<JobOptions> {
     let named = |words: &[String]| -> CliResult<Vec<JobRef>> {
         let ids = session.resolve_ids(words)?.into_iter();
         Ok(ids.map(JobRef::Id).collect())
     };
     let parent = args.start.parent.as_deref();
     let parent = parent.map(|word| session.resolve_id(word)).transpose()?;
-    Ok(Options {
+    Ok(JobOptions {
         when: args.start.when(),
         deadline: args.start.deadline,
         after: named(&args.start.after)?,

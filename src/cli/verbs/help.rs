@@ -154,6 +154,15 @@ mod tests {
         tables
     }
 
+    /// They are told once, at the table that has them for all jobs.
+    fn job_options() -> impl Iterator<Item = &'static str> {
+        const OWN: [&str; 3] = ["max_queue_size", "env", "output_limit"];
+        let mut tables = tables().into_iter();
+        let (_, examples) = tables.find(|(header, _)| *header == "[defaults]").unwrap();
+        let names = examples.into_iter().map(named);
+        names.filter(|name| !OWN.contains(name))
+    }
+
     fn named(example: &str) -> &str {
         example.split(' ').next().unwrap()
     }
@@ -170,9 +179,13 @@ mod tests {
     #[test]
     fn every_key_that_is_accepted_is_in_the_reference_and_no_other() {
         let names = ["retention", "defaults", "kinds", "schedules", "queues"];
+        let of_all = |header: &str| ["[kinds", "[sched"].iter().any(|of| header.starts_with(of));
         for (header, examples) in tables() {
             let mut told: Vec<&str> = examples.into_iter().map(named).collect();
             let mut accepted = accepted(header);
+            if of_all(header) {
+                told.extend(job_options());
+            }
             if header.is_empty() {
                 accepted.retain(|key| !names.contains(&&**key));
             }
@@ -197,6 +210,8 @@ mod tests {
                     ("[schedules.nightly]", _) => "cron = '@daily'",
                     ("[kinds.thumbnail]", "command") => "",
                     ("[kinds.thumbnail]", _) => "command = ['x']",
+                    ("[defaults]", "key_limit") => "key = 'k'",
+                    ("[defaults]", "unique_for" | "on_duplicate") => "unique = 'u'",
                     _ => "",
                 };
                 let text = format!("{header}\n{around}\n{example}\n");

@@ -50,7 +50,7 @@ use crate::model::attempt::Usage;
 use crate::model::family::Phase;
 use crate::model::outcome::Outcome;
 use crate::runner::context::Context;
-use crate::runner::handler::{Failure, Handler};
+use crate::runner::handler::Handler;
 
 /// The kind under which commands are enqueued.
 pub const EXEC: &str = "exec";
@@ -202,7 +202,7 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
     // Without it an outside effect could happen twice.
     let key = match ctx.idempotency_key() {
         Ok(key) => key,
-        Err(error) => return Outcome::from(Failure::from(error)),
+        Err(error) => return Outcome::from(error),
     };
     let slot = ctx.slot().map(|slot| format!("{slot:.3}"));
     for (name, value) in [

@@ -1,6 +1,5 @@
 //! What is asked for: a job with its options.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -8,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::model::family::ChildPolicy;
 use crate::model::id::JobId;
-use crate::model::job::{AttemptRef, LabelRefs};
+use crate::model::job::AttemptRef;
+use crate::model::job::options::{JobOptions, JobRef};
 use crate::model::json;
-use crate::model::name::DEFAULT_QUEUE;
 use crate::model::priority::Priority;
 use crate::model::retry::{Backoff, Jitter};
 
@@ -44,43 +43,20 @@ impl From<Timestamp> for When {
 pub struct NewJob {
     pub(crate) kind: String,
     pub(crate) payload: Result<String, String>,
-    pub(crate) queue: String,
-    pub(crate) priority: Priority,
-    pub(crate) when: When,
-    pub(crate) max_retries: Option<u32>,
-    pub(crate) backoff: Option<Backoff>,
-    pub(crate) retry_delay: Option<Duration>,
-    pub(crate) jitter: Option<Jitter>,
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) deadline: Option<When>,
-    pub(crate) unique: Option<UniqueKey>,
-    pub(crate) unique_for: Option<Duration>,
-    pub(crate) on_duplicate: OnDuplicate,
-    pub(crate) after: Vec<JobId>,
-    pub(crate) after_any: Vec<JobId>,
-    pub(crate) parent: Option<Parent>,
-    pub(crate) child_policy: Option<ChildPolicy>,
-    pub(crate) finalize: bool,
-    pub(crate) key: Option<String>,
-    pub(crate) key_limit: Option<u32>,
-    pub(crate) tenant: Option<String>,
-    pub(crate) tags: BTreeMap<String, String>,
-    pub(crate) labels: Option<Box<LabelRefs>>,
+    pub(crate) options: JobOptions,
+    /// The attempt that spawns it as a child: it must complete, or the child is discarded.
+    pub(crate) spawned_by: Option<AttemptRef>,
 }
 
 /// What a job is unique by.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum UniqueKey {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum UniqueKey {
+    /// By this key.
+    #[serde(rename = "key")]
     Named(String),
+    /// By its kind and payload.
+    #[serde(rename = "payload")]
     KindAndPayload,
-}
-
-/// Whose child a job is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Parent {
-    pub(crate) job: JobId,
-    /// The attempt that spawns it: it must complete, or the child is discarded.
-    pub(crate) spawned_by: Option<AttemptRef>,
 }
 
 /// What happens when a job's unique key is taken.
@@ -114,29 +90,24 @@ impl NewJob {
         NewJob {
             kind: kind.into(),
             payload: Ok("null".to_owned()),
-            queue: DEFAULT_QUEUE.to_owned(),
-            priority: Priority::default(),
-            when: When::default(),
-            max_retries: None,
-            backoff: None,
-            retry_delay: None,
-            jitter: None,
-            timeout: None,
-            deadline: None,
-            unique: None,
-            unique_for: None,
-            on_duplicate: OnDuplicate::default(),
-            after: Vec::new(),
-            after_any: Vec::new(),
-            parent: None,
-            child_policy: None,
-            finalize: false,
-            key: None,
-            key_limit: None,
-            tenant: None,
-            tags: BTreeMap::new(),
-            labels: None,
+            options: JobOptions::default(),
+            spawned_by: None,
         }
+    }
+
+    /// The options that are set.
+    pub fn options(&self) -> &JobOptions {
+        &self.options
+    }
+
+    /// Sets the options that are given; the others stay as they are.
+    #[must_use]
+    pub fn with_options(mut self, options: JobOptions) -> NewJob {
+        if options.parent.is_some() {
+            self.spawned_by = None;
+        }
+        self.options = options.or(self.options);
+        self
     }
 
     /// The payload, from anything that serde can write as JSON. A value that cannot be
@@ -160,21 +131,21 @@ impl NewJob {
     /// The queue; `default` unless set.
     #[must_use]
     pub fn queue(mut self, queue: impl Into<String>) -> NewJob {
-        self.queue = queue.into();
+        self.options.queue = Some(queue.into());
         self
     }
 
     /// The priority within the queue.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> NewJob {
-        self.priority = priority;
+        self.options.priority = Some(priority);
         self
     }
 
     /// When it may run.
     #[must_use]
     pub fn when(mut self, when: When) -> NewJob {
-        self.when = when;
+        self.options.when = Some(when);
         self
     }
 
@@ -187,35 +158,35 @@ impl NewJob {
     /// Maximum retries after the first attempt; default: 3.
     #[must_use]
     pub fn max_retries(mut self, retries: u32) -> NewJob {
-        self.max_retries = Some(retries);
+        self.options.max_retries = Some(retries);
         self
     }
 
     /// How the delay between retries grows; default: exponential.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> NewJob {
-        self.backoff = Some(backoff);
+        self.options.backoff = Some(backoff);
         self
     }
 
     /// The first delay between retries; zero retries at once.
     #[must_use]
     pub fn retry_delay(mut self, delay: Duration) -> NewJob {
-        self.retry_delay = Some(delay);
+        self.options.retry_delay = Some(delay);
         self
     }
 
     /// Whether delays between retries are lengthened at random.
     #[must_use]
     pub fn jitter(mut self, jitter: Jitter) -> NewJob {
-        self.jitter = Some(jitter);
+        self.options.jitter = Some(jitter);
         self
     }
 
     /// Maximum duration of one attempt; default: that of the kind or the runner.
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> NewJob {
-        self.timeout = Some(timeout);
+        self.options.timeout = Some(timeout);
         self
     }
 
@@ -223,14 +194,14 @@ impl NewJob {
     /// was enqueued, whatever the wall clock does. A group has begun once its children may run.
     #[must_use]
     pub fn deadline(mut self, deadline: impl Into<When>) -> NewJob {
-        self.deadline = Some(deadline.into());
+        self.options.deadline = Some(deadline.into());
         self
     }
 
     /// At most one job that is not final has this key; see [`NewJob::on_duplicate`] for what happens to a second.
     #[must_use]
     pub fn unique(mut self, key: impl Into<String>) -> NewJob {
-        self.unique = Some(UniqueKey::Named(key.into()));
+        self.options.unique = Some(UniqueKey::Named(key.into()));
         self
     }
 
@@ -239,21 +210,21 @@ impl NewJob {
     /// `1e0` are three.
     #[must_use]
     pub fn unique_by_payload(mut self) -> NewJob {
-        self.unique = Some(UniqueKey::KindAndPayload);
+        self.options.unique = Some(UniqueKey::KindAndPayload);
         self
     }
 
     /// The unique key stays taken for this long after the job has ended.
     #[must_use]
     pub fn unique_for(mut self, window: Duration) -> NewJob {
-        self.unique_for = Some(window);
+        self.options.unique_for = Some(window);
         self
     }
 
     /// What happens when the unique key is taken; default: the job that has it is kept.
     #[must_use]
     pub fn on_duplicate(mut self, on_duplicate: OnDuplicate) -> NewJob {
-        self.on_duplicate = on_duplicate;
+        self.options.on_duplicate = Some(on_duplicate);
         self
     }
 
@@ -261,14 +232,16 @@ impl NewJob {
     /// cancelled.
     #[must_use]
     pub fn after(mut self, jobs: impl IntoIterator<Item = JobId>) -> NewJob {
-        self.after.extend(jobs);
+        self.options.after.extend(jobs.into_iter().map(JobRef::Id));
         self
     }
 
     /// Runs once all of these jobs are final, however they ended.
     #[must_use]
     pub fn after_any(mut self, jobs: impl IntoIterator<Item = JobId>) -> NewJob {
-        self.after_any.extend(jobs);
+        self.options
+            .after_any
+            .extend(jobs.into_iter().map(JobRef::Id));
         self
     }
 
@@ -277,10 +250,8 @@ impl NewJob {
     /// [`Context::spawn_child`](crate::Context::spawn_child).
     #[must_use]
     pub fn parent(mut self, parent: JobId) -> NewJob {
-        self.parent = Some(Parent {
-            job: parent,
-            spawned_by: None,
-        });
+        self.options.parent = Some(JobRef::Id(parent));
+        self.spawned_by = None;
         self
     }
 
@@ -289,17 +260,15 @@ impl NewJob {
     /// [after](NewJob::after) the attempt's job.
     #[must_use]
     pub fn spawned(mut self, parent: JobId, by: AttemptRef) -> NewJob {
-        self.parent = Some(Parent {
-            job: parent,
-            spawned_by: Some(by),
-        });
+        self.options.parent = Some(JobRef::Id(parent));
+        self.spawned_by = Some(by);
         self
     }
 
     /// What a child's failure means for this job; default: it fails once all children are final.
     #[must_use]
     pub fn child_policy(mut self, policy: ChildPolicy) -> NewJob {
-        self.child_policy = Some(policy);
+        self.options.child_policy = Some(policy);
         self
     }
 
@@ -307,7 +276,7 @@ impl NewJob {
     /// [`Context::phase`](crate::Context::phase).
     #[must_use]
     pub fn finalize(mut self) -> NewJob {
-        self.finalize = true;
+        self.options.finalize = Some(true);
         self
     }
 
@@ -315,28 +284,28 @@ impl NewJob {
     /// the others are blocked and follow in order.
     #[must_use]
     pub fn key(mut self, key: impl Into<String>) -> NewJob {
-        self.key = Some(key.into());
+        self.options.key = Some(key.into());
         self
     }
 
     /// How many jobs with the concurrency key run at once from now on, at most 1000; default: 1.
     #[must_use]
     pub fn key_limit(mut self, key_limit: u32) -> NewJob {
-        self.key_limit = Some(key_limit);
+        self.options.key_limit = Some(key_limit);
         self
     }
 
     /// The tenant that owns the job.
     #[must_use]
     pub fn tenant(mut self, tenant: impl Into<String>) -> NewJob {
-        self.tenant = Some(tenant.into());
+        self.options.tenant = Some(tenant.into());
         self
     }
 
     /// Adds a tag, by which jobs can be selected.
     #[must_use]
     pub fn tag(mut self, name: impl Into<String>, value: impl Into<String>) -> NewJob {
-        self.tags.insert(name.into(), value.into());
+        self.options.tags.insert(name.into(), value.into());
         self
     }
 }

@@ -1,67 +1,36 @@
 //! A job that is enqueued again and again: as JSON, with every field named and durations as `…_ms`.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use crate::clock::millis;
-use crate::model::family::ChildPolicy;
-use crate::model::job::new::{NewJob, OnDuplicate, UniqueKey, When};
+use crate::model::job::new::{NewJob, When};
+use crate::model::job::options::JobOptions;
 use crate::model::name::DEFAULT_QUEUE;
 use crate::model::priority::Priority;
-use crate::model::retry::{Backoff, Jitter, RetryPolicy};
+use crate::model::retry::{Backoff, RetryPolicy};
 use crate::{Error, Result};
 
 /// A [`NewJob`] without what makes sense only once.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub(crate) struct JobTemplate {
     kind: String,
     payload: Box<RawValue>,
-    #[serde(default = "default_queue")]
-    queue: String,
-    #[serde(default)]
-    priority: Priority,
-    retries: Option<u32>,
-    backoff: Option<Backoff>,
-    retry_delay_ms: Option<u64>,
-    jitter: Option<Jitter>,
-    timeout_ms: Option<u64>,
-    /// From its slot's enqueueing on.
-    deadline_ms: Option<u64>,
-    tenant: Option<String>,
-    #[serde(default)]
-    tags: BTreeMap<String, String>,
-    key: Option<String>,
-    #[serde(alias = "places")]
-    key_limit: Option<u32>,
-    unique: Option<UniqueTemplate>,
-    unique_for_ms: Option<u64>,
-    #[serde(default)]
-    on_duplicate: OnDuplicate,
-    child_policy: Option<ChildPolicy>,
-    #[serde(default)]
-    #[serde(alias = "final_step")]
-    finalize: bool,
+    #[serde(flatten)]
+    options: JobOptions,
 }
 
-/// `{"key":"nightly"}`, or `"payload"`: by kind and payload.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum UniqueTemplate {
-    Key(String),
-    Payload,
-}
-
-fn default_queue() -> String {
-    DEFAULT_QUEUE.to_owned()
+/// The part of it that serde cannot read together with flattened options.
+#[derive(Deserialize)]
+struct KindAndPayload {
+    kind: String,
+    payload: Box<RawValue>,
 }
 
 impl JobTemplate {
-    /// The template of a job; how it is retried is filled in from `usual` where the job does not say.
+    /// The template of a job. Options with a default are filled in, so that a later default does not change it;
+    /// how it is retried from `usual`.
     pub(crate) fn new(job: NewJob, usual: &RetryPolicy) -> Result<JobTemplate> {
-        check_repeatable(&job)?;
+        check_repeatable(&job.options)?;
         let invalid = |error: &dyn std::fmt::Display| {
             Error::invalid(format!(
                 "the payload of the '{}' job is not JSON: {error}",
@@ -70,40 +39,36 @@ impl JobTemplate {
         };
         let payload = job.payload.as_ref().map_err(|error| invalid(error))?;
         let payload = RawValue::from_string(payload.clone()).map_err(|error| invalid(&error))?;
-        let own_delay = job.backoff.map(Backoff::default_delay);
-        let delay = job.retry_delay.or(own_delay).unwrap_or(usual.delay);
+        let own_delay = job.options.backoff.map(Backoff::default_delay);
+        let defaults = JobOptions {
+            queue: Some(DEFAULT_QUEUE.to_owned()),
+            priority: Some(Priority::default()),
+            max_retries: Some(usual.max_retries),
+            backoff: Some(usual.backoff),
+            retry_delay: own_delay.or(Some(usual.delay)),
+            jitter: Some(usual.jitter),
+            finalize: Some(false),
+            ..JobOptions::default()
+        };
+        let mut options = job.options.or(defaults);
+        options.on_duplicate.get_or_insert_default();
         Ok(JobTemplate {
-            payload,
-            retries: job.max_retries.or(Some(usual.max_retries)),
-            backoff: job.backoff.or(Some(usual.backoff)),
-            retry_delay_ms: Some(whole_ms(delay)),
-            jitter: job.jitter.or(Some(usual.jitter)),
-            timeout_ms: job.timeout.map(whole_ms),
-            deadline_ms: job.deadline.and_then(|deadline| match deadline {
-                When::In(wait) => Some(whole_ms(wait)),
-                When::Now | When::At(_) => None,
-            }),
-            unique: job.unique.map(|unique| match unique {
-                UniqueKey::Named(key) => UniqueTemplate::Key(key),
-                UniqueKey::KindAndPayload => UniqueTemplate::Payload,
-            }),
-            unique_for_ms: job.unique_for.map(whole_ms),
             kind: job.kind,
-            queue: job.queue,
-            priority: job.priority,
-            tenant: job.tenant,
-            tags: job.tags,
-            key: job.key,
-            key_limit: job.key_limit,
-            on_duplicate: job.on_duplicate,
-            child_policy: job.child_policy,
-            finalize: job.finalize,
+            payload,
+            options,
         })
     }
 
     pub(crate) fn from_json(json: &str) -> Result<JobTemplate> {
-        serde_json::from_str(json)
-            .map_err(|error| Error::invalid(format!("the stored job cannot be read: {error}")))
+        let read = || -> serde_json::Result<JobTemplate> {
+            let KindAndPayload { kind, payload } = serde_json::from_str(json)?;
+            Ok(JobTemplate {
+                kind,
+                payload,
+                options: serde_json::from_str(json)?,
+            })
+        };
+        read().map_err(|error| Error::invalid(format!("the stored job cannot be read: {error}")))
     }
 
     pub(crate) fn to_json(&self) -> Result<String> {
@@ -114,48 +79,27 @@ impl JobTemplate {
 
 impl From<JobTemplate> for NewJob {
     fn from(template: JobTemplate) -> NewJob {
-        let duration = |ms: Option<u64>| ms.map(Duration::from_millis);
-        NewJob {
-            payload: Ok(String::from(Box::<str>::from(template.payload))),
-            queue: template.queue,
-            priority: template.priority,
-            max_retries: template.retries,
-            backoff: template.backoff,
-            retry_delay: duration(template.retry_delay_ms),
-            jitter: template.jitter,
-            timeout: duration(template.timeout_ms),
-            deadline: duration(template.deadline_ms).map(When::In),
-            unique: template.unique.map(|unique| match unique {
-                UniqueTemplate::Key(key) => UniqueKey::Named(key),
-                UniqueTemplate::Payload => UniqueKey::KindAndPayload,
-            }),
-            unique_for: duration(template.unique_for_ms),
-            on_duplicate: template.on_duplicate,
-            child_policy: template.child_policy,
-            finalize: template.finalize,
-            key: template.key,
-            key_limit: template.key_limit,
-            tenant: template.tenant,
-            tags: template.tags,
-            ..NewJob::new(template.kind)
-        }
+        let payload = String::from(Box::<str>::from(template.payload));
+        NewJob::new(template.kind)
+            .payload_json(payload)
+            .with_options(template.options)
     }
 }
 
-fn check_repeatable(job: &NewJob) -> Result<()> {
-    let (what, why) = if job.when != When::Now {
+fn check_repeatable(options: &JobOptions) -> Result<()> {
+    let (what, why) = if options.when.is_some_and(|when| when != When::Now) {
         ("a time of its own", "the schedule's rule says when it runs")
-    } else if matches!(job.deadline, Some(When::Now | When::At(_))) {
+    } else if matches!(options.deadline, Some(When::Now | When::At(_))) {
         (
             "a deadline at one moment",
             "it would be over at all later slots; give a duration, as 2h",
         )
-    } else if job.parent.is_some() {
+    } else if options.parent.is_some() {
         (
             "a parent",
             "a parent ends once, and the schedule goes on; let the job itself be a parent",
         )
-    } else if !(job.after.is_empty() && job.after_any.is_empty()) {
+    } else if !(options.after.is_empty() && options.after_any.is_empty()) {
         (
             "jobs to wait for",
             "they end once, and the schedule goes on; let the job itself enqueue what follows",
@@ -166,14 +110,15 @@ fn check_repeatable(job: &NewJob) -> Result<()> {
     Err(Error::invalid(format!("a schedule's job cannot have {what}")).with_hint(why))
 }
 
-fn whole_ms(duration: Duration) -> u64 {
-    millis(duration).unsigned_abs()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::model::family::ChildPolicy;
     use crate::model::id::JobId;
+    use crate::model::job::{OnDuplicate, UniqueKey};
+    use crate::model::retry::Jitter;
 
     fn back(job: NewJob) -> (String, NewJob) {
         let template = JobTemplate::new(job, &RetryPolicy::default()).unwrap();
@@ -216,6 +161,14 @@ mod tests {
         }
     }
 
+    /// A runner compares the schedules of its config file with what the file has, letter for letter.
+    #[test]
+    fn it_is_written_as_it_always_was() {
+        let (json, _) = back(NewJob::new("k").payload_json("{\"a\": 1}"));
+        let expected = r#"{"kind":"k","payload":{"a": 1},"queue":"default","priority":"normal","retries":3,"backoff":"exponential","retry_delay_ms":5000,"jitter":"tenth","timeout_ms":null,"deadline_ms":null,"tenant":null,"tags":{},"key":null,"key_limit":null,"unique":null,"unique_for_ms":null,"on_duplicate":"keep","child_policy":null,"finalize":false}"#;
+        assert_eq!(json, expected);
+    }
+
     /// Schedules that were added before these two had their names of today.
     #[test]
     fn a_template_of_an_earlier_version_reads_as_it_was_meant() {
@@ -225,7 +178,8 @@ mod tests {
         let earlier = earlier.replace("finalize", "final_step");
         assert_ne!(earlier, json);
         let read = NewJob::from(JobTemplate::from_json(&earlier).unwrap());
-        assert_eq!((read.key_limit, read.finalize), (Some(2), true));
+        assert_eq!(read.options.key_limit, Some(2));
+        assert_eq!(read.options.finalize, Some(true));
     }
 
     #[test]
@@ -235,11 +189,17 @@ mod tests {
                 .backoff(Backoff::Quadratic)
                 .unique_by_payload(),
         );
-        assert_eq!(job.max_retries, Some(RetryPolicy::default().max_retries));
-        assert_eq!(job.retry_delay, Some(Backoff::Quadratic.default_delay()));
-        assert_eq!(job.unique, Some(UniqueKey::KindAndPayload));
+        assert_eq!(
+            job.options.max_retries,
+            Some(RetryPolicy::default().max_retries)
+        );
+        assert_eq!(
+            job.options.retry_delay,
+            Some(Backoff::Quadratic.default_delay())
+        );
+        assert_eq!(job.options.unique, Some(UniqueKey::KindAndPayload));
         let (_, job) = back(NewJob::new("send"));
-        assert_eq!(job.retry_delay, Some(RetryPolicy::default().delay));
+        assert_eq!(job.options.retry_delay, Some(RetryPolicy::default().delay));
     }
 
     #[test]

@@ -1,48 +1,167 @@
 //! Changes to a job.
 
-use std::time::Duration;
-
-use crate::model::job::When;
+use crate::model::job::options::JobOptions;
+use crate::model::job::{NewJob, UniqueKey};
 use crate::model::limits::Update;
-use crate::model::priority::Priority;
-use crate::model::retry::{Backoff, Jitter};
+use crate::{Error, Result};
 
-/// Changes to a job; fields that are none stay as they are.
+/// Changes to a job that is not running.
 #[derive(Clone, Debug, Default)]
 pub struct JobUpdate {
-    /// Another queue.
-    pub queue: Option<String>,
-    /// Another priority.
-    pub priority: Option<Priority>,
-    /// Another time, for a scheduled job.
-    pub when: Option<When>,
-    /// Another number of retries.
-    pub max_retries: Option<u32>,
-    /// Another backoff.
-    pub backoff: Option<Backoff>,
-    /// Another first delay between retries.
-    pub retry_delay: Option<Duration>,
-    /// Whether delays between retries are lengthened at random.
-    pub jitter: Option<Jitter>,
-    /// Another maximum duration of one attempt.
-    pub timeout: Update<Duration>,
-    /// Another deadline, for a job that has not begun.
-    pub deadline: Update<When>,
-    /// Another tenant.
-    pub tenant: Update<String>,
-    /// Tags to set, or to remove if the value is none; others stay.
-    pub tags: Vec<(String, Option<String>)>,
-    /// Another concurrency key.
-    pub key: Update<String>,
-    /// How many jobs of its concurrency key run at a time from now on.
-    pub key_limit: Option<u32>,
-    /// Another unique key, which must be free. A key derived from the payload follows the payload.
-    pub unique: Update<String>,
-    /// How long the unique key stays taken after the job has ended.
-    pub unique_for: Update<Duration>,
-    /// Another payload: JSON text.
+    /// Options to set; those that are not given stay, and so do other tags. A unique key must be free. What
+    /// ties a job to others (after, parent, child policy, finalize) and what was decided when it was enqueued
+    /// (what happens to a duplicate) cannot be changed.
+    pub set: JobOptions,
+    /// Options to take away. One that is also set is set.
+    pub clear: Vec<ClearOption>,
+    /// Another payload: JSON text. A unique key that was derived from the payload follows it.
     pub payload: Option<String>,
     /// Fields of an object payload: each is set to JSON text, or removed if none; others stay. A longer
     /// path names a field of a nested object.
     pub payload_fields: Vec<(Vec<String>, Option<String>)>,
+}
+
+impl From<JobOptions> for JobUpdate {
+    fn from(set: JobOptions) -> JobUpdate {
+        JobUpdate {
+            set,
+            ..JobUpdate::default()
+        }
+    }
+}
+
+impl JobUpdate {
+    /// A new job with the options to set, which is valid if they are.
+    pub(crate) fn as_new_job(&self) -> Result<NewJob> {
+        let mut options = self.set.clone();
+        let is_by_payload = options.unique == Some(UniqueKey::KindAndPayload);
+        let fixed = [
+            ("after", !options.after.is_empty()),
+            ("after_any", !options.after_any.is_empty()),
+            ("parent", options.parent.is_some()),
+            ("child_policy", options.child_policy.is_some()),
+            ("finalize", options.finalize.is_some()),
+            ("on_duplicate", options.on_duplicate.is_some()),
+            ("label", options.label.is_some()),
+            ("unique by payload", is_by_payload),
+        ];
+        if let Some((option, _)) = fixed.iter().find(|(_, is_given)| *is_given) {
+            return Err(Error::invalid(format!("an edit cannot change {option}"))
+                .with_hint("cancel the job, and enqueue it anew"));
+        }
+        if options.key_limit.is_some() && options.key.is_none() {
+            if self.clear.contains(&ClearOption::Key) {
+                return Err(Error::invalid("a key limit belongs to a concurrency key"));
+            }
+            // Of the key that the job has.
+            options.key = Some("key".to_owned());
+        }
+        if options.unique_for.is_some() {
+            let key = || UniqueKey::Named("key".to_owned());
+            options.unique.get_or_insert_with(key);
+        }
+        for option in &self.clear {
+            if let ClearOption::Tag(name) = option {
+                options.tags.entry(name.clone()).or_default();
+            }
+        }
+        Ok(NewJob::new("edited").with_options(options))
+    }
+
+    /// What becomes of an option that is `set` in [`JobUpdate::set`], or not.
+    pub(crate) fn of<'a, T>(&self, set: &'a Option<T>, clear: &ClearOption) -> Update<&'a T> {
+        match set {
+            Some(value) => Update::Set(value),
+            None if self.clear.contains(clear) => Update::Clear,
+            None => Update::Keep,
+        }
+    }
+}
+
+/// An option that a job may be without.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ClearOption {
+    /// The time limit of an attempt.
+    Timeout,
+    /// The deadline.
+    Deadline,
+    /// The tenant.
+    Tenant,
+    /// The concurrency key.
+    Key,
+    /// The unique key.
+    Unique,
+    /// How long the unique key stays taken after the job has ended.
+    UniqueFor,
+    /// The tag with this name.
+    Tag(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::id::JobId;
+
+    fn refused(options: JobOptions) -> String {
+        let job = JobUpdate::from(options).as_new_job();
+        job.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn what_ties_a_job_to_others_cannot_be_changed() {
+        let none = JobOptions::default;
+        for (options, what) in [
+            (
+                JobOptions {
+                    after: vec![JobId(1).into()],
+                    ..none()
+                },
+                "after",
+            ),
+            (
+                JobOptions {
+                    parent: Some(JobId(1).into()),
+                    ..none()
+                },
+                "parent",
+            ),
+            (
+                JobOptions {
+                    finalize: Some(false),
+                    ..none()
+                },
+                "finalize",
+            ),
+            (
+                JobOptions {
+                    unique: Some(UniqueKey::KindAndPayload),
+                    ..none()
+                },
+                "by payload",
+            ),
+        ] {
+            let error = refused(options);
+            assert!(
+                error.contains("cannot change") && error.contains(what),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_goes_with_a_key_goes_with_the_one_that_the_job_has() {
+        let with_keys = JobOptions {
+            key_limit: Some(2),
+            unique_for: Some(Duration::from_secs(1)),
+            ..JobOptions::default()
+        };
+        let mut change = JobUpdate::from(with_keys);
+        let job = change.as_new_job().unwrap();
+        assert!(job.options.key.is_some() && job.options.unique.is_some());
+        change.clear.push(ClearOption::Key);
+        assert!(change.as_new_job().unwrap_err().is_invalid_input());
+    }
 }

@@ -10,12 +10,12 @@ use crate::model::family::{
 };
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
-use crate::model::job::{AttemptRef, Parent};
+use crate::model::job::AttemptRef;
 use crate::model::part::Part;
 use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
-use crate::store::jobs::validate::{FamilyRules, ValidatedJob};
+use crate::store::jobs::validate::{FamilyRules, Parent, ValidatedJob};
 use crate::store::jobs::{cancel, job_row, release, transition};
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::{ChildAction, Ended, FamilyChange, Tx};

@@ -6,11 +6,10 @@ use crate::clock::millis;
 use crate::model::due::Due;
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
-use crate::model::job::update::JobUpdate;
+use crate::model::job::update::{ClearOption, JobUpdate};
 use crate::model::job::{NewJob, When};
 use crate::model::json::object::with_field;
 use crate::model::limits::{EnqueueLimits, Update};
-use crate::model::name::check_name;
 use crate::model::priority::Priority;
 use crate::model::remedy::Remedy;
 use crate::model::retry::{Backoff, Jitter};
@@ -98,17 +97,15 @@ pub(crate) fn edit(
                 .with_remedy(Remedy::CancelJob(id)),
         );
     }
-    if edit.when.is_some() && state != State::Scheduled {
+    if edit.set.when.is_some() && state != State::Scheduled {
         return Err(Error::wrong_state(format!(
             "job {id} is {state}; only a scheduled job can be given another time"
         ))
         .with_hint("cancel it, and enqueue it anew with another time")
         .with_remedy(Remedy::CancelJob(id)));
     }
-    if let Some(name) = &edit.queue {
-        check_name("queue's name", name)?;
-    }
     let to_queue = edit
+        .set
         .queue
         .as_deref()
         .map(|name| tx.names.queue_id(tx.conn, name))
@@ -119,17 +116,19 @@ pub(crate) fn edit(
     let columns = Columns {
         queue: to_queue,
         kind: None,
-        priority: edit.priority,
-        max_retries: edit.max_retries,
-        backoff: edit.backoff,
-        retry_delay: edit.retry_delay,
-        jitter: edit.jitter,
-        timeout_ms: edit.timeout.map(millis),
+        priority: edit.set.priority,
+        max_retries: edit.set.max_retries,
+        backoff: edit.set.backoff,
+        retry_delay: edit.set.retry_delay,
+        jitter: edit.set.jitter,
+        timeout_ms: edit
+            .of(&edit.set.timeout, &ClearOption::Timeout)
+            .map(|timeout| millis(*timeout)),
     };
     write_columns(tx, (id, &head), &columns)?;
     update_rules::edit(tx, (id, &head), edit)?;
     edit_payload(tx, (id, &head), (edit, limits))?;
-    if let Some(when) = edit.when {
+    if let Some(when) = edit.set.when {
         reschedule(tx, id, when)?;
     }
     tx.append(NewEvent::job(EventKind::Edited, id))
@@ -160,7 +159,7 @@ fn edit_payload(
     let new = check_payload("the payload", new, limits)?;
     tx.run(PAYLOAD_REPLACE, params![id.0, new])?;
     if let Some(kind) = unique::derived_from(tx, id, &old)?
-        && edit.unique == Update::Keep
+        && edit.of(&edit.set.unique, &ClearOption::Unique) == Update::Keep
         && !head.state.is_final()
     {
         update_rules::set_unique(tx, (id, head), Some(&derived_key(&kind, &new)))?;

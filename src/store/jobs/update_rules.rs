@@ -1,12 +1,14 @@
 //! Changes to the rules of a job.
 
+use std::time::Duration;
+
 use crate::clock::millis;
 use crate::model::due::Due;
 use crate::model::family::{GROUP_KIND, Stage};
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
-use crate::model::job::When;
-use crate::model::job::update::JobUpdate;
+use crate::model::job::update::{ClearOption, JobUpdate};
+use crate::model::job::{UniqueKey, When};
 use crate::model::limits::Update;
 use crate::model::remedy::Remedy;
 use crate::model::state::State;
@@ -39,29 +41,34 @@ statements! {
 
 /// Changes what the edit names; a job that is `head` before.
 pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), edit: &JobUpdate) -> Result<()> {
-    match &edit.tenant {
-        Update::Keep => {}
-        tenant => {
-            let mut set = tx.conn.prepare_cached(JOB_SET_TENANT_IF_NOT_RUNNING)?;
-            set.execute(params![id.0, text(tenant)])?;
-        }
+    let set = &edit.set;
+    let tenant = edit.of(&set.tenant, &ClearOption::Tenant);
+    if tenant != Update::Keep {
+        tx.run(
+            JOB_SET_TENANT_IF_NOT_RUNNING,
+            params![id.0, tenant.of(None)],
+        )?;
     }
-    set_tags(tx, id, &edit.tags)?;
-    match &edit.unique {
-        Update::Keep => {}
-        unique => set_unique(tx, (id, head), text(unique))?,
+    set_tags(tx, id, edit)?;
+    match edit.of(&set.unique, &ClearOption::Unique) {
+        Update::Set(UniqueKey::Named(key)) => set_unique(tx, (id, head), Some(key))?,
+        Update::Clear => set_unique(tx, (id, head), None)?,
+        // By the payload it can only be from the beginning.
+        Update::Keep | Update::Set(UniqueKey::KindAndPayload) => {}
     }
-    if edit.unique_for != Update::Keep {
-        set_unique_for(tx, id, edit.unique_for)?;
+    let unique_for = edit.of(&set.unique_for, &ClearOption::UniqueFor);
+    if unique_for != Update::Keep {
+        set_unique_for(tx, id, unique_for.of(None).copied())?;
     }
-    if edit.deadline != Update::Keep {
-        set_deadline(tx, (id, head), edit.deadline)?;
+    let deadline = edit.of(&set.deadline, &ClearOption::Deadline);
+    if deadline != Update::Keep {
+        set_deadline(tx, (id, head), deadline.of(None).copied())?;
     }
-    match &edit.key {
-        Update::Keep => {}
-        key => set_key(tx, (id, head), text(key))?,
+    let key = edit.of(&set.key, &ClearOption::Key);
+    if key != Update::Keep {
+        set_key(tx, (id, head), key.of(None).map(String::as_str))?;
     }
-    if let Some(number) = edit.key_limit {
+    if let Some(number) = set.key_limit {
         let (key, _) = concurrency_slots::key_of(tx.conn, id)?.ok_or_else(|| {
             Error::invalid(format!(
                 "job {id} has no concurrency key that could have a limit"
@@ -96,21 +103,20 @@ pub(super) fn replace(tx: &mut Tx<'_>, id: JobId, rules: &Rules) -> Result<()> {
     write_deadline(tx, id, rules.deadline)
 }
 
-fn text(change: &Update<String>) -> Option<&str> {
-    match change {
-        Update::Set(text) => Some(text),
-        Update::Keep | Update::Clear => None,
-    }
-}
-
-fn set_tags(tx: &Tx<'_>, id: JobId, tags: &[(String, Option<String>)]) -> Result<()> {
-    for (name, value) in tags {
+fn set_tags(tx: &Tx<'_>, id: JobId, edit: &JobUpdate) -> Result<()> {
+    let cleared = edit.clear.iter().filter_map(|option| match option {
+        ClearOption::Tag(name) => Some(name),
+        _ => None,
+    });
+    let mut is_any = false;
+    for name in cleared.chain(edit.set.tags.keys()) {
         tx.run(TAG_DELETE, params![id.0, name])?;
-        if let Some(value) = value {
-            tx.run(TAG_INSERT, params![name, value, id.0])?;
-        }
+        is_any = true;
     }
-    if !tags.is_empty() {
+    for (name, value) in &edit.set.tags {
+        tx.run(TAG_INSERT, params![name, value, id.0])?;
+    }
+    if is_any {
         tx.run(JOB_NOTE_TAGS, [id.0])?;
     }
     Ok(())
@@ -133,8 +139,8 @@ pub(super) fn set_unique(
     Ok(())
 }
 
-fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Update<std::time::Duration>) -> Result<()> {
-    if matches!(window, Update::Set(_)) && !unique::has_key(tx, id)? {
+fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Option<Duration>) -> Result<()> {
+    if window.is_some() && !unique::has_key(tx, id)? {
         return Err(
             Error::invalid(format!("job {id} has no unique key that could stay taken"))
                 .with_remedy(Remedy::GiveUniqueKey),
@@ -142,7 +148,7 @@ fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Update<std::time::Duration>) -
     }
     tx.run(
         JOB_SET_UNIQUE_FOR_IF_NOT_RUNNING,
-        params![id.0, window.of(None).map(millis)],
+        params![id.0, window.map(millis)],
     )?;
     Ok(())
 }
@@ -150,7 +156,7 @@ fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Update<std::time::Duration>) -
 fn set_deadline(
     tx: &mut Tx<'_>,
     (id, head): (JobId, &JobRow),
-    deadline: Update<When>,
+    deadline: Option<When>,
 ) -> Result<()> {
     let waits = matches!(
         head.state,
@@ -161,7 +167,7 @@ fn set_deadline(
             "job {id} has begun or ended; a deadline is for jobs that have not"
         )));
     }
-    write_deadline(tx, id, deadline.of(None))
+    write_deadline(tx, id, deadline)
 }
 
 fn write_deadline(tx: &Tx<'_>, id: JobId, deadline: Option<When>) -> Result<()> {

@@ -8,13 +8,13 @@ use crate::model::due::Due;
 use crate::model::family::{ChildPolicy, GROUP_KIND, PrerequisiteRule};
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
-use crate::model::job::{NewJob, OnDuplicate, Parent, UniqueKey, When};
+use crate::model::job::{AttemptRef, JobRef, Labels, NewJob, OnDuplicate, UniqueKey, When};
 use crate::model::json;
 use crate::model::limits::EnqueueLimits;
-use crate::model::name::check_name;
+use crate::model::name::{DEFAULT_QUEUE, check_name};
 use crate::model::priority::Priority;
 use crate::model::remedy::Remedy;
-use crate::model::retry::RetryPolicy;
+use crate::model::retry::{Backoff, RetryPolicy};
 use crate::model::schedule::JobOrigin;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::{Error, Result};
@@ -39,6 +39,14 @@ pub(crate) struct ValidatedJob {
     pub(crate) bounds: Option<QuotaLimits>,
     /// None for a job that stands alone.
     pub(crate) rules: Option<Box<Rules>>,
+}
+
+/// Whose child a job is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Parent {
+    pub(crate) job: JobId,
+    /// The attempt that spawns it: it must complete, or the child is discarded.
+    pub(crate) spawned_by: Option<AttemptRef>,
 }
 
 /// The rules that tie a job to other jobs and to time.
@@ -74,31 +82,41 @@ pub(crate) struct FamilyRules {
 
 impl ValidatedJob {
     pub(crate) fn new(job: NewJob, limits: &EnqueueLimits) -> Result<ValidatedJob> {
-        let job = job.alone()?;
-        check_name("kind", &job.kind)?;
-        check_name("queue's name", &job.queue)?;
+        let job = match job.has_labels() {
+            // The file knows no labels: those of others must have become ids.
+            true => Labels::default().resolve(job)?,
+            false => job,
+        };
         let rules = Rules::of(&job)?;
-        let name = format!("the payload of the '{}' job", job.kind);
-        let payload = check_payload(&name, job.payload, limits)?;
-        if job.timeout.is_some_and(|timeout| timeout.is_zero()) {
+        let NewJob {
+            kind,
+            payload,
+            options,
+            ..
+        } = job;
+        check_name("kind", &kind)?;
+        let queue = options.queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned());
+        check_name("queue's name", &queue)?;
+        let payload = check_payload(&format!("the payload of the '{kind}' job"), payload, limits)?;
+        if options.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::invalid("a timeout of zero leaves no time to run"));
         }
-        let backoff = job.backoff.unwrap_or(limits.retry.backoff);
-        let own_delay = job.backoff.map(|_| backoff.default_delay());
+        let usual = &limits.retry;
+        let own_delay = options.backoff.map(Backoff::default_delay);
         let retry = RetryPolicy {
-            max_retries: job.max_retries.unwrap_or(limits.retry.max_retries),
-            backoff,
-            delay: job.retry_delay.or(own_delay).unwrap_or(limits.retry.delay),
-            jitter: job.jitter.unwrap_or(limits.retry.jitter),
+            max_retries: options.max_retries.unwrap_or(usual.max_retries),
+            backoff: options.backoff.unwrap_or(usual.backoff),
+            delay: options.retry_delay.or(own_delay).unwrap_or(usual.delay),
+            jitter: options.jitter.unwrap_or(usual.jitter),
         };
         Ok(ValidatedJob {
-            kind: job.kind,
-            queue: job.queue,
+            kind,
+            queue,
             payload,
-            priority: job.priority,
-            when: job.when,
+            priority: options.priority.unwrap_or_default(),
+            when: options.when.unwrap_or_default(),
             retry,
-            timeout_ms: job.timeout.map(millis),
+            timeout_ms: options.timeout.map(millis),
             bounds: Some(QuotaLimits::of(limits)),
             rules,
         })
@@ -126,28 +144,33 @@ impl ValidatedJob {
 
 impl Rules {
     fn of(job: &NewJob) -> Result<Option<Box<Rules>>> {
+        let options = &job.options;
         let mut prerequisites = BTreeMap::new();
-        for id in &job.after_any {
-            prerequisites.insert(*id, PrerequisiteRule::Final);
+        for id in ids(&options.after_any) {
+            prerequisites.insert(id, PrerequisiteRule::Final);
         }
         // Who is named twice must complete.
-        for id in &job.after {
-            prerequisites.insert(*id, PrerequisiteRule::Completed);
+        for id in ids(&options.after) {
+            prerequisites.insert(id, PrerequisiteRule::Completed);
         }
-        let is_parent = job.kind == GROUP_KIND || job.child_policy.is_some() || job.finalize;
+        let finalize = options.finalize.unwrap_or_default();
+        let is_parent = job.kind == GROUP_KIND || options.child_policy.is_some() || finalize;
         let rules = Rules {
-            deadline: job.deadline,
+            deadline: options.deadline,
             unique: unique(job)?,
             prerequisites,
-            parent: job.parent,
-            family: is_parent.then(|| FamilyRules {
-                policy: job.child_policy.unwrap_or_default(),
-                finalize: job.finalize,
+            parent: ids(&options.parent).next().map(|parent| Parent {
+                job: parent,
+                spawned_by: job.spawned_by,
             }),
-            key: job.key.clone(),
-            key_limit: job.key_limit,
-            tenant: job.tenant.clone(),
-            tags: job.tags.clone(),
+            family: is_parent.then(|| FamilyRules {
+                policy: options.child_policy.unwrap_or_default(),
+                finalize,
+            }),
+            key: options.key.clone(),
+            key_limit: options.key_limit,
+            tenant: options.tenant.clone(),
+            tags: options.tags.clone(),
             origin: None,
         };
         rules.check(job)?;
@@ -210,7 +233,7 @@ impl Rules {
                     .map(String::as_str),
             )?;
         }
-        if job.unique_for.is_some() && self.unique.is_none() {
+        if job.options.unique_for.is_some() && self.unique.is_none() {
             return Err(
                 Error::invalid("a time for which the job stays unique needs a unique key")
                     .with_remedy(Remedy::GiveUniqueKey),
@@ -241,8 +264,17 @@ impl Rules {
     }
 }
 
+/// Of labels there are none left.
+fn ids<'a>(jobs: impl IntoIterator<Item = &'a JobRef>) -> impl Iterator<Item = JobId> {
+    jobs.into_iter().filter_map(|job| match job {
+        JobRef::Id(id) => Some(*id),
+        JobRef::Label(_) => None,
+    })
+}
+
 fn unique(job: &NewJob) -> Result<Option<UniqueRule>> {
-    let key = match &job.unique {
+    let options = &job.options;
+    let key = match &options.unique {
         None => return Ok(None),
         Some(UniqueKey::Named(key)) => {
             check_key("unique key", Some(key))?;
@@ -254,8 +286,8 @@ fn unique(job: &NewJob) -> Result<Option<UniqueRule>> {
     };
     Ok(Some(UniqueRule {
         key,
-        for_ms: job.unique_for.map(millis),
-        on_duplicate: job.on_duplicate,
+        for_ms: options.unique_for.map(millis),
+        on_duplicate: options.on_duplicate.unwrap_or_default(),
         rerun_of: None,
     }))
 }

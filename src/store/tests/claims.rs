@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::model::id::JobId;
+use crate::model::job::JobOptions;
 use crate::model::job::NewJob;
 use crate::model::job::update::JobUpdate;
 use crate::model::limits::EnqueueLimits;
@@ -217,16 +218,16 @@ fn a_claim_follows_an_edit_of_queue_and_priority() {
     let runner = sandbox.runner("one");
     let first = sandbox.enqueue(NewJob::new("send"));
     let second = sandbox.enqueue(NewJob::new("send"));
-    let urgent = JobUpdate {
+    let urgent = JobUpdate::from(JobOptions {
         priority: Some(Priority::Urgent),
-        ..JobUpdate::default()
-    };
+        ..JobOptions::default()
+    });
     sandbox.write(|tx| update::edit(tx, second, &urgent, &EnqueueLimits::default()));
     assert_eq!(ids(&sandbox.claim(runner, 1)), [second.0]);
-    let elsewhere = JobUpdate {
+    let elsewhere = JobUpdate::from(JobOptions {
         queue: Some("paused".to_owned()),
-        ..JobUpdate::default()
-    };
+        ..JobOptions::default()
+    });
     sandbox.write(|tx| update::edit(tx, first, &elsewhere, &EnqueueLimits::default()));
     sandbox.write(|tx| queues::pause(tx, &QueueSelector::Named("paused".to_owned())));
     assert_eq!(sandbox.claim(runner, 1).len(), 0);

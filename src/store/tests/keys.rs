@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
+use crate::model::job::JobOptions;
 use crate::model::job::NewJob;
 use crate::model::job::update::JobUpdate;
 use crate::model::limits::EnqueueLimits;
@@ -93,10 +94,10 @@ fn the_line_goes_by_priority_and_then_by_age() {
 fn an_edit_of_the_priority_changes_the_place_in_the_line() {
     let mut sandbox = Sandbox::new();
     let [first, one, two] = jobs(&mut sandbox, &keyed());
-    let urgent = JobUpdate {
+    let urgent = JobUpdate::from(JobOptions {
         priority: Some(Priority::Urgent),
-        ..JobUpdate::default()
-    };
+        ..JobOptions::default()
+    });
     // Who holds a slot keeps it.
     sandbox.write(|tx| update::edit(tx, first, &urgent, &EnqueueLimits::default()));
     sandbox.assert_books_are_right();

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::clock::ClockReading;
 use crate::model::batch::Batch;
 use crate::model::id::JobId;
+use crate::model::job::JobOptions;
 use crate::model::job::NewJob;
 use crate::model::job::When;
 use crate::model::job::update::JobUpdate;
@@ -175,15 +176,15 @@ fn retrying_a_final_job_touches_it_alone() {
 
 #[test]
 fn editing_a_job_touches_it_alone() {
-    let change = JobUpdate {
+    let mut change = JobUpdate::from(JobOptions {
         priority: Some(Priority::Urgent),
         max_retries: Some(9),
         backoff: Some(Backoff::Fixed),
         retry_delay: Some(Duration::from_secs(1)),
-        timeout: crate::model::limits::Update::Set(Duration::from_secs(2)),
-        payload: Some("{}".to_owned()),
-        ..JobUpdate::default()
-    };
+        timeout: Some(Duration::from_secs(2)),
+        ..JobOptions::default()
+    });
+    change.payload = Some("{}".to_owned());
     for state in State::ALL {
         if state == State::Running {
             continue;
@@ -201,10 +202,10 @@ fn editing_a_job_touches_it_alone() {
 
 #[test]
 fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
-    let elsewhere = JobUpdate {
+    let elsewhere = JobUpdate::from(JobOptions {
         queue: Some("images".to_owned()),
-        ..JobUpdate::default()
-    };
+        ..JobOptions::default()
+    });
     touches(
         |tx| {
             update::edit(
@@ -221,11 +222,11 @@ fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
             "~ count images pending",
         ],
     );
-    let now = JobUpdate {
+    let now = JobUpdate::from(JobOptions {
         queue: Some("images".to_owned()),
         when: Some(When::Now),
-        ..JobUpdate::default()
-    };
+        ..JobOptions::default()
+    });
     touches(
         |tx| {
             update::edit(

@@ -8,6 +8,7 @@ use crate::Result;
 use crate::model::family::GROUP_KIND;
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
+use crate::model::job::JobOptions;
 use crate::model::job::NewJob;
 use crate::model::job::OnDuplicate;
 use crate::model::job::update::JobUpdate;
@@ -285,10 +286,10 @@ fn a_keys_places_are_its_own() {
             "~ count mail pending",
         ],
     );
-    let urgent = JobUpdate {
+    let urgent = JobUpdate::from(JobOptions {
         priority: Some(Priority::Urgent),
-        ..JobUpdate::default()
-    };
+        ..JobOptions::default()
+    });
     touches_in(
         &mut town,
         |tx| update::edit(tx, JobId(27), &urgent, &EnqueueLimits::default()),

@@ -1,6 +1,7 @@
 //! How many jobs a queue takes, and how large the file may become.
 
 use crate::error::Kind;
+use crate::model::job::JobOptions;
 use crate::model::job::NewJob;
 use crate::model::job::update::JobUpdate;
 use crate::model::limits::{EnqueueLimits, QueueLimitsUpdate, Update};
@@ -156,10 +157,10 @@ fn a_live_job_is_not_moved_by_hand_to_a_queue_that_is_full() {
     limit(&mut sandbox, "images", |to| to.max_size = Update::Set(1));
     jobs(&mut sandbox, "images", 1);
     let id = sandbox.enqueue(NewJob::new("send"));
-    let to_images = JobUpdate {
+    let to_images = JobUpdate::from(JobOptions {
         queue: Some("images".to_owned()),
-        ..JobUpdate::default()
-    };
+        ..JobOptions::default()
+    });
     let refused =
         sandbox.try_write(|tx| update::edit(tx, id, &to_images, &EnqueueLimits::default()));
     assert!(refused.unwrap_err().is_queue_full());

@@ -137,3 +137,80 @@ fn a_handler_that_is_not_there_fails_its_jobs_and_nothing_else() {
     assert_eq!([1, 2].map(|id| jobq.state(id)), ["failed", "completed"]);
     assert!(text(&jobq.job(1)["error"]).contains("command not found"));
 }
+
+/// A job's own options win, then those of its kind, then the defaults; tags are joined.
+#[test]
+fn every_option_can_be_given_for_all_jobs_and_for_those_of_a_kind() {
+    let jobq = Jobq::new();
+    jobq.write(
+        "jobq.toml",
+        r#"
+        [defaults]
+        queue = "all"
+        tenant = "acme"
+        tags = { team = "ops", of = "all" }
+        retries = 1
+        [kinds.gpu]
+        command = ["cat"]
+        queue = "slow"
+        priority = "low"
+        key = "gpu"
+        key_limit = 2
+        unique_by_payload = true
+        retries = 2
+        jitter = false
+        tags = { of = "kind" }
+        "#,
+    );
+    jobq.enqueue(&["--", "true"]);
+    jobq.enqueue(&["--kind", "gpu", "--payload", "1"]);
+    jobq.enqueue(&[
+        "--kind",
+        "gpu",
+        "--payload",
+        "2",
+        "--queue",
+        "own",
+        "--key",
+        "own",
+    ]);
+    jobq.write("jobs.jsonl", r#"{"kind":"gpu","payload":1}"#);
+    jobq.run(&["enqueue", "--batch", "jobs.jsonl"]).exits(0);
+    let jobs = jobq.json_lines(&["list", "--sort", "oldest"]);
+    let jobs: Vec<_> = jobs
+        .iter()
+        .map(|job| {
+            let [queue, priority, tenant, key] =
+                ["queue", "priority", "tenant", "key"].map(|name| job[name].clone());
+            let [retries, tags] = ["max_retries", "tags"].map(|name| job[name].clone());
+            json!([queue, priority, tenant, key, retries, tags])
+        })
+        .collect();
+    let kind = json!({ "of": "kind", "team": "ops" });
+    assert_eq!(
+        jobs,
+        [
+            json!(["all", "normal", "acme", null, 1, { "of": "all", "team": "ops" }]),
+            json!(["slow", "low", "acme", "gpu", 2, kind]),
+            json!(["own", "low", "acme", "own", 2, kind]),
+        ],
+        "the line of the batch is a duplicate"
+    );
+    for (text, words) in [
+        (
+            "[kinds.k]\nunique_for = '1h'",
+            "[kinds.k] unique_for: it goes with 'unique'",
+        ),
+        (
+            "[defaults]\nkey_limit = 2",
+            "[defaults] key_limit: it goes with 'key'",
+        ),
+        (
+            "[defaults]\nunique = 'u'\nunique_by_payload = true",
+            "one is wanted",
+        ),
+    ] {
+        jobq.write("jobq.toml", text);
+        jobq.run(&["list"]).fails(2, &[words]);
+    }
+}

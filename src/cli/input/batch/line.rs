@@ -4,67 +4,46 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use jobq::handlers::exec::{ExecPayload, Program};
-use jobq::{Backoff, ChildPolicy, OnDuplicate, Priority, When};
-use serde::de::Error as _;
+use jobq::{JobOptions, When};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::environ::EnvItem;
+use crate::cli::input::limits;
 use crate::cli::input::nearest::UnknownKey;
-use crate::cli::input::options::{self, JobRef, JobRefs, Options, UniqueBy};
+use crate::cli::input::options::{self, JobRefField, JobRefs, with_job_options};
 use crate::cli::input::origin::{CommandRequest, EnvRequest, JobRequest, Work};
-use crate::cli::input::{limits, values};
 
-/// A line as it is written. Options are named as on the command line, with underscores.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Fields<'a> {
-    kind: Option<String>,
-    #[serde(borrow)]
-    payload: Option<&'a RawValue>,
-    command: Option<Vec<String>>,
-    shell: Option<String>,
-    queue: Option<String>,
-    priority: Option<Priority>,
-    #[serde(default, rename = "in", deserialize_with = "duration")]
-    delay: Option<Duration>,
-    #[serde(default, deserialize_with = "time")]
-    at: Option<jiff::Timestamp>,
-    retries: Option<u32>,
-    backoff: Option<Backoff>,
-    #[serde(default, deserialize_with = "duration")]
-    retry_delay: Option<Duration>,
-    jitter: Option<bool>,
-    #[serde(default, deserialize_with = "duration")]
-    timeout: Option<Duration>,
-    #[serde(default, deserialize_with = "deadline")]
-    deadline: Option<When>,
-    unique: Option<String>,
-    unique_by_payload: Option<bool>,
-    #[serde(default, deserialize_with = "duration")]
-    unique_for: Option<Duration>,
-    on_duplicate: Option<OnDuplicate>,
-    #[serde(default)]
-    after: JobRefs,
-    #[serde(default)]
-    after_any: JobRefs,
-    parent: Option<JobRef>,
-    child_policy: Option<ChildPolicy>,
-    finalize: Option<bool>,
-    key: Option<String>,
-    key_limit: Option<u32>,
-    tenant: Option<String>,
-    tags: Option<BTreeMap<String, String>>,
-    label: Option<String>,
-    fail_on: Option<String>,
-    #[serde(default)]
-    env: Option<EnvFields>,
-    env_all: Option<bool>,
-    output_limit: Option<SizeField>,
-    input: Option<String>,
-    input_base64: Option<String>,
-    cwd: Option<String>,
+with_job_options! {
+    /// A line as it is written.
+    #[derive(Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Fields<'a> {
+        kind: Option<String>,
+        #[serde(borrow)]
+        payload: Option<&'a RawValue>,
+        command: Option<Vec<String>>,
+        shell: Option<String>,
+        #[serde(default, rename = "in", deserialize_with = "options::duration")]
+        delay: Option<Duration>,
+        #[serde(default, deserialize_with = "options::time")]
+        at: Option<jiff::Timestamp>,
+        #[serde(default)]
+        after: JobRefs,
+        #[serde(default)]
+        after_any: JobRefs,
+        parent: Option<JobRefField>,
+        label: Option<String>,
+        fail_on: Option<String>,
+        #[serde(default)]
+        env: Option<EnvFields>,
+        env_all: Option<bool>,
+        output_limit: Option<SizeField>,
+        input: Option<String>,
+        input_base64: Option<String>,
+        cwd: Option<String>,
+    }
 }
 
 /// Reads a line; none where it is blank. The error does not name the line.
@@ -101,7 +80,7 @@ const EXAMPLES: &str = r#"a line looks like {"command":["ls","-l"]}, {"shell":"l
 
 impl Fields<'_> {
     fn wanted(mut self) -> CliResult<JobRequest> {
-        let options = self.options()?;
+        let options = self.job_options()?;
         let for_commands = [
             ("fail_on", self.fail_on.is_some()),
             ("env", self.env.is_some()),
@@ -149,7 +128,7 @@ impl Fields<'_> {
         })
     }
 
-    fn options(&mut self) -> CliResult<Options> {
+    fn job_options(&mut self) -> CliResult<JobOptions> {
         let when = match (self.delay, self.at) {
             (None, None) => None,
             (Some(delay), None) => Some(When::In(delay)),
@@ -158,40 +137,13 @@ impl Fields<'_> {
                 return Err(CliError::usage("it has both 'in' and 'at'; one is wanted"));
             }
         };
-        let by_payload = self.unique_by_payload == Some(true);
-        let unique = match (self.unique.take(), by_payload) {
-            (Some(_), true) => {
-                return Err(CliError::usage(
-                    "it has both 'unique' and 'unique_by_payload'; one is wanted",
-                ));
-            }
-            (Some(key), false) => Some(UniqueBy::Key(key)),
-            (None, true) => Some(UniqueBy::KindAndPayload),
-            (None, false) => None,
-        };
-        Ok(Options {
-            queue: self.queue.take(),
-            priority: self.priority,
+        Ok(JobOptions {
             when,
-            retries: self.retries,
-            backoff: self.backoff,
-            retry_delay: self.retry_delay,
-            jitter: self.jitter.map(options::jitter),
-            timeout: self.timeout,
-            deadline: self.deadline,
-            unique,
-            unique_for: self.unique_for,
-            on_duplicate: self.on_duplicate,
             after: std::mem::take(&mut self.after.0),
             after_any: std::mem::take(&mut self.after_any.0),
-            parent: self.parent.take(),
-            child_policy: self.child_policy,
-            finalize: self.finalize,
-            key: self.key.take(),
-            key_limit: self.key_limit,
-            tenant: self.tenant.take(),
-            tags: self.tags.take().unwrap_or_default(),
+            parent: self.parent.take().map(|JobRefField(parent)| parent),
             label: self.label.take(),
+            ..self.options()?
         })
     }
 }
@@ -202,7 +154,7 @@ pub(super) struct LineLabels(HashMap<String, u64>);
 
 impl LineLabels {
     /// Checks what the next line says of labels. The error does not name the line.
-    pub(super) fn check(&mut self, options: &Options, number: u64) -> CliResult<()> {
+    pub(super) fn check(&mut self, options: &JobOptions, number: u64) -> CliResult<()> {
         if let Some(label) = options.labels().find(|label| !self.0.contains_key(*label)) {
             return Err(
                 CliError::usage(format!("no line before has the label '{label}'"))
@@ -288,34 +240,9 @@ fn input(text: Option<String>, base64: Option<&str>) -> CliResult<Option<Vec<u8>
     }
 }
 
-fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
-    text(value, "duration", values::duration)
-}
-
-fn time<'de, D: Deserializer<'de>>(value: D) -> Result<Option<jiff::Timestamp>, D::Error> {
-    text(value, "time", values::time)
-}
-
-fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<When>, D::Error> {
-    text(value, "deadline", values::deadline)
-}
-
-fn text<'de, D: Deserializer<'de>, T>(
-    value: D,
-    what: &str,
-    parse: fn(&str) -> Result<T, String>,
-) -> Result<Option<T>, D::Error> {
-    let Some(text) = Option::<String>::deserialize(value)? else {
-        return Ok(None);
-    };
-    parse(&text)
-        .map(Some)
-        .map_err(|why| D::Error::custom(format_args!("invalid {what} '{text}': {why}")))
-}
-
 #[cfg(test)]
 mod tests {
-    use jobq::JobId;
+    use jobq::{Backoff, ChildPolicy, JobId, JobRef, OnDuplicate, Priority, UniqueKey};
 
     use super::*;
 
@@ -327,7 +254,7 @@ mod tests {
         assert_eq!(options.queue.as_deref(), Some("q"));
         assert_eq!(options.priority, Some(Priority::High));
         assert_eq!(options.when, Some(When::In(Duration::from_secs(5400))));
-        assert_eq!(options.retries, Some(0));
+        assert_eq!(options.max_retries, Some(0));
         assert_eq!(options.backoff, Some(Backoff::Fixed));
         assert_eq!(options.retry_delay, Some(Duration::from_secs(2)));
         assert_eq!(options.timeout, Some(Duration::from_secs(300)));
@@ -354,7 +281,7 @@ mod tests {
         assert_eq!(options.parent, Some(JobRef::Id(JobId(7))));
         assert_eq!(options.child_policy, Some(ChildPolicy::FailFast));
         assert_eq!(options.finalize, Some(true));
-        assert_eq!(options.unique, Some(UniqueBy::KindAndPayload));
+        assert_eq!(options.unique, Some(UniqueKey::KindAndPayload));
         assert_eq!(options.unique_for, Some(Duration::from_secs(3600)));
         assert_eq!(options.on_duplicate, Some(OnDuplicate::Reject));
         assert_eq!(

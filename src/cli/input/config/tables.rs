@@ -5,16 +5,14 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use clap::ValueEnum;
-use jobq::{
-    Backoff, Missed, OnDuplicate, Overlap, Priority, Queue, QueueLimits, QueueLimitsUpdate, Rate,
-    RetryPolicy, Update,
-};
+use jobq::{Missed, Overlap, Queue, QueueLimits, QueueLimitsUpdate, Rate, RetryPolicy, Update};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::environ::EnvItem;
-use crate::cli::input::{limits, options, values};
+use crate::cli::input::options::{self, with_job_options};
+use crate::cli::input::{limits, values};
 use crate::cli::render::text::{shell_word, toml_key};
 
 /// What becomes of jobs that this runner has no handler for.
@@ -43,26 +41,21 @@ pub(crate) struct RetentionTable {
     pub(crate) every: Option<Duration>,
 }
 
-/// For jobs that do not say it themselves.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct DefaultsTable {
-    pub(crate) retries: Option<u32>,
-    pub(crate) backoff: Option<Backoff>,
-    #[serde(default, deserialize_with = "values::duration_field")]
-    pub(crate) retry_delay: Option<Duration>,
-    pub(crate) jitter: Option<bool>,
-    #[serde(default, deserialize_with = "values::duration_field")]
-    pub(crate) timeout: Option<Duration>,
-    /// Variables for commands, from the environment of the process that enqueues; for the commands of kinds,
-    /// from the runner's.
-    #[serde(default)]
-    pub(crate) env: Vec<EnvItem>,
-    /// How much of a command's output is kept.
-    #[serde(default, deserialize_with = "limits::output_limit")]
-    pub(crate) output_limit: Option<u64>,
-    /// For queues without a limit of their own.
-    pub(crate) max_queue_size: Option<u64>,
+with_job_options! {
+    /// For jobs that do not say it themselves.
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(crate) struct DefaultsTable {
+        /// Variables for commands, from the environment of the process that enqueues; for the commands of
+        /// kinds, from the runner's.
+        #[serde(default)]
+        pub(crate) env: Vec<EnvItem>,
+        /// How much of a command's output is kept.
+        #[serde(default, deserialize_with = "limits::output_limit")]
+        pub(crate) output_limit: Option<u64>,
+        /// For queues without a limit of their own.
+        pub(crate) max_queue_size: Option<u64>,
+    }
 }
 
 impl DefaultsTable {
@@ -79,28 +72,23 @@ impl DefaultsTable {
     }
 }
 
-/// Options of all jobs of a kind.
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct KindTable {
-    /// The handler: this command, with the payload on its stdin.
-    pub(crate) command: Option<Vec<String>>,
-    #[serde(default, deserialize_with = "values::duration_field")]
-    pub(crate) timeout: Option<Duration>,
-    pub(crate) retries: Option<u32>,
-    pub(crate) backoff: Option<Backoff>,
-    #[serde(default, deserialize_with = "values::duration_field")]
-    pub(crate) retry_delay: Option<Duration>,
-    pub(crate) jitter: Option<bool>,
-    /// Variables for the command, from the runner's environment.
-    #[serde(default)]
-    pub(crate) env: Vec<EnvItem>,
-    /// How much of the command's output is kept.
-    #[serde(default, deserialize_with = "limits::output_limit")]
-    pub(crate) output_limit: Option<u64>,
-    /// Maximum number of its jobs that run at once in a runner.
-    pub(crate) concurrency: Option<usize>,
-    pub(crate) retention: Option<KindRetentionTable>,
+with_job_options! {
+    /// Options of all jobs of a kind.
+    #[derive(Debug, Default, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(crate) struct KindTable {
+        /// The handler: this command, with the payload on its stdin.
+        pub(crate) command: Option<Vec<String>>,
+        /// Variables for the command, from the runner's environment.
+        #[serde(default)]
+        pub(crate) env: Vec<EnvItem>,
+        /// How much of the command's output is kept.
+        #[serde(default, deserialize_with = "limits::output_limit")]
+        pub(crate) output_limit: Option<u64>,
+        /// Maximum number of its jobs that run at once in a runner.
+        pub(crate) concurrency: Option<usize>,
+        pub(crate) retention: Option<KindRetentionTable>,
+    }
 }
 
 /// How long final jobs of a kind are kept, where that is not what `[retention]` says.
@@ -199,52 +187,33 @@ fn change<T>(value: Option<T>) -> Update<T> {
     value.map_or(Update::Keep, Update::Set)
 }
 
-/// A schedule with its job, as the file has it.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct ScheduleTable {
-    pub(crate) cron: String,
-    pub(crate) timezone: Option<String>,
-    #[serde(default)]
-    pub(crate) missed: Missed,
-    #[serde(default)]
-    pub(crate) overlap: Overlap,
-    /// One of these three says what the job is.
-    pub(crate) kind: Option<String>,
-    pub(crate) command: Option<Vec<String>>,
-    pub(crate) shell: Option<String>,
-    /// What the command reads from stdin.
-    pub(crate) input: Option<String>,
-    /// Variables for the command, from the environment of the runner that declares the schedule.
-    #[serde(default)]
-    pub(crate) env: Vec<EnvItem>,
-    /// How much of the command's output is kept.
-    #[serde(default, deserialize_with = "limits::output_limit")]
-    pub(crate) output_limit: Option<u64>,
-    /// Of a kind's job; null where nothing is said.
-    #[serde(default, deserialize_with = "payload")]
-    pub(crate) payload: Option<serde_json::Value>,
-    pub(crate) queue: Option<String>,
-    pub(crate) priority: Option<Priority>,
-    pub(crate) retries: Option<u32>,
-    pub(crate) backoff: Option<Backoff>,
-    pub(crate) jitter: Option<bool>,
-    #[serde(default, deserialize_with = "values::duration_field")]
-    pub(crate) retry_delay: Option<Duration>,
-    #[serde(default, deserialize_with = "values::duration_field")]
-    pub(crate) timeout: Option<Duration>,
-    /// Each job is cancelled unless it has begun so long after it was enqueued.
-    #[serde(default, deserialize_with = "values::duration_field")]
-    pub(crate) deadline: Option<Duration>,
-    pub(crate) unique: Option<String>,
-    #[serde(default, deserialize_with = "values::duration_field")]
-    pub(crate) unique_for: Option<Duration>,
-    pub(crate) on_duplicate: Option<OnDuplicate>,
-    pub(crate) key: Option<String>,
-    pub(crate) key_limit: Option<u32>,
-    pub(crate) tenant: Option<String>,
-    #[serde(default)]
-    pub(crate) tags: BTreeMap<String, String>,
+with_job_options! {
+    /// A schedule with its job, as the file has it.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(crate) struct ScheduleTable {
+        pub(crate) cron: String,
+        pub(crate) timezone: Option<String>,
+        #[serde(default)]
+        pub(crate) missed: Missed,
+        #[serde(default)]
+        pub(crate) overlap: Overlap,
+        /// One of these three says what the job is.
+        pub(crate) kind: Option<String>,
+        pub(crate) command: Option<Vec<String>>,
+        pub(crate) shell: Option<String>,
+        /// What the command reads from stdin.
+        pub(crate) input: Option<String>,
+        /// Variables for the command, from the environment of the runner that declares the schedule.
+        #[serde(default)]
+        pub(crate) env: Vec<EnvItem>,
+        /// How much of the command's output is kept.
+        #[serde(default, deserialize_with = "limits::output_limit")]
+        pub(crate) output_limit: Option<u64>,
+        /// Of a kind's job; null where nothing is said.
+        #[serde(default, deserialize_with = "payload")]
+        pub(crate) payload: Option<serde_json::Value>,
+    }
 }
 
 fn payload<'de, D: Deserializer<'de>>(value: D) -> Result<Option<serde_json::Value>, D::Error> {

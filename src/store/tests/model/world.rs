@@ -11,6 +11,7 @@ use crate::clock::{Clock, timestamp};
 use crate::model::event::{Event, EventFilter, EventKind};
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
+use crate::model::job::JobOptions;
 use crate::model::job::NewJob;
 use crate::model::job::When;
 use crate::model::job::update::JobUpdate;
@@ -236,12 +237,12 @@ fn edit(
     (priority, queue): (Option<u8>, Option<u8>),
     delay: Option<Delay>,
 ) -> Result<String> {
-    let change = JobUpdate {
+    let change = JobUpdate::from(JobOptions {
         priority: priority.and_then(|code| Priority::from_code(code.into())),
         queue: queue.map(queue_name),
         when: delay.map(|delay| when(delay, tx.now_ms)),
-        ..JobUpdate::default()
-    };
+        ..JobOptions::default()
+    });
     update::edit(tx, JobId(job), &change, &EnqueueLimits::default())?;
     Ok(String::new())
 }
@@ -283,13 +284,13 @@ fn checked(wanted: &Wanted, now_ms: i64) -> Result<ValidatedJob> {
         .after(ids(&wanted.after))
         .after_any(ids(&wanted.after_any))
         .on_duplicate(new.duplicate);
-    job.priority = Priority::from_code(new.priority.into()).unwrap();
-    job.child_policy = new.policy;
-    job.finalize = new.last_step;
-    job.key = new.key.map(|key| format!("k{key}"));
-    job.key_limit = new.places;
-    job.unique_for = new.window.map(seconds);
-    job.deadline = new.deadline.map(|deadline| when(deadline, now_ms));
+    job.options.priority = Priority::from_code(new.priority.into());
+    job.options.child_policy = new.policy;
+    job.options.finalize = Some(new.last_step);
+    job.options.key = new.key.map(|key| format!("k{key}"));
+    job.options.key_limit = new.places;
+    job.options.unique_for = new.window.map(seconds);
+    job.options.deadline = new.deadline.map(|deadline| when(deadline, now_ms));
     if let Some(key) = new.unique {
         job = job.unique(format!("u{key}"));
     }

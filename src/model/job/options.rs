@@ -1,0 +1,286 @@
+//! The options of a job: their one list.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::family::ChildPolicy;
+use crate::model::id::JobId;
+use crate::model::job::new::{OnDuplicate, UniqueKey, When};
+use crate::model::priority::Priority;
+use crate::model::retry::{Backoff, Jitter};
+
+/// Options of a job, wherever they are given: for one job, for all of a type or of a kind, for those of a
+/// schedule. One that is none was not given.
+///
+/// They are serialized as a schedule stores them: durations as `…_ms`, without what can be given only once
+/// (when, after, parent, label).
+///
+/// ```
+/// use jobq::{JobOptions, NewJob, Priority};
+///
+/// let urgent = JobOptions { priority: Some(Priority::High), ..JobOptions::default() };
+/// let job = NewJob::new("send").with_options(urgent);
+/// assert_eq!(job.options().priority, Some(Priority::High));
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct JobOptions {
+    /// The queue; by default `default`.
+    pub queue: Option<String>,
+    /// The priority within the queue; by default normal.
+    pub priority: Option<Priority>,
+    /// When it may run; by default at once.
+    #[serde(skip)]
+    pub when: Option<When>,
+    /// Maximum retries after the first attempt; by default 3.
+    #[serde(rename = "retries")]
+    pub max_retries: Option<u32>,
+    /// How the delay between retries grows; by default exponentially.
+    pub backoff: Option<Backoff>,
+    /// The first delay between retries; by default that of the backoff.
+    #[serde(rename = "retry_delay_ms", with = "milliseconds")]
+    pub retry_delay: Option<Duration>,
+    /// Whether delays between retries are lengthened at random.
+    pub jitter: Option<Jitter>,
+    /// Maximum duration of one attempt; by default that of the kind or the runner.
+    #[serde(rename = "timeout_ms", with = "milliseconds")]
+    pub timeout: Option<Duration>,
+    /// The job is cancelled unless an attempt has begun by then.
+    #[serde(rename = "deadline_ms", with = "milliseconds_from_now")]
+    pub deadline: Option<When>,
+    /// The tenant that owns the job.
+    pub tenant: Option<String>,
+    /// Tags, by which jobs can be selected.
+    pub tags: BTreeMap<String, String>,
+    /// The concurrency key.
+    pub key: Option<String>,
+    /// How many jobs with the concurrency key run at once from now on, at most 1000; by default 1.
+    #[serde(alias = "places")]
+    pub key_limit: Option<u32>,
+    /// What the job is unique by.
+    pub unique: Option<UniqueKey>,
+    /// How long the unique key stays taken after the job has ended.
+    #[serde(rename = "unique_for_ms", with = "milliseconds")]
+    pub unique_for: Option<Duration>,
+    /// What happens when the unique key is taken; by default the job that has it is kept.
+    pub on_duplicate: Option<OnDuplicate>,
+    /// What a child's failure means for this job; by default it fails once all children are final.
+    pub child_policy: Option<ChildPolicy>,
+    /// Whether the handler is called once more when all children are final.
+    #[serde(alias = "final_step")]
+    pub finalize: Option<bool>,
+    /// The jobs that must have completed before.
+    #[serde(skip)]
+    pub after: Vec<JobRef>,
+    /// The jobs that must be final before, however they ended.
+    #[serde(skip)]
+    pub after_any: Vec<JobRef>,
+    /// The job whose child it is.
+    #[serde(skip)]
+    pub parent: Option<JobRef>,
+    /// The name of the job for later ones of the same call.
+    #[serde(skip)]
+    pub label: Option<String>,
+}
+
+/// Another job: by its id, or by the [label](crate::NewJob::label) of an earlier one of the same call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JobRef {
+    /// By its id.
+    Id(JobId),
+    /// By its label.
+    Label(String),
+}
+
+impl JobRef {
+    pub(crate) fn label(&self) -> Option<&str> {
+        match self {
+            JobRef::Id(_) => None,
+            JobRef::Label(label) => Some(label),
+        }
+    }
+}
+
+impl From<JobId> for JobRef {
+    fn from(id: JobId) -> JobRef {
+        JobRef::Id(id)
+    }
+}
+
+/// What is taken from elsewhere where an option is not given.
+trait FillIn {
+    fn fill_in(&mut self, usual: Self);
+}
+
+impl<T> FillIn for Option<T> {
+    fn fill_in(&mut self, usual: Option<T>) {
+        if self.is_none() {
+            *self = usual;
+        }
+    }
+}
+
+impl<T> FillIn for Vec<T> {
+    fn fill_in(&mut self, usual: Vec<T>) {
+        if self.is_empty() {
+            *self = usual;
+        }
+    }
+}
+
+/// Both together; its own values win.
+impl FillIn for BTreeMap<String, String> {
+    fn fill_in(&mut self, mut usual: BTreeMap<String, String>) {
+        usual.append(self);
+        *self = usual;
+    }
+}
+
+/// Takes each option that is not given from `$usual`; it does not compile if one is not named.
+macro_rules! fill_in {
+    ($own:ident from $usual:ident: $($name:ident)*) => {
+        let JobOptions { $($name),* } = $usual;
+        $($own.$name.fill_in($name);)*
+    };
+}
+
+impl JobOptions {
+    /// These options, and those that are not given from `usual`. Tags are joined. What `usual` says of its own
+    /// concurrency key or unique key is not taken for another one.
+    #[must_use]
+    pub fn or(mut self, mut usual: JobOptions) -> JobOptions {
+        if self.key.is_some() && usual.key.is_some() {
+            usual.key_limit = None;
+        }
+        if self.unique.is_some() && usual.unique.is_some() {
+            (usual.unique_for, usual.on_duplicate) = (None, None);
+        }
+        fill_in!(self from usual:
+            queue priority when max_retries backoff retry_delay jitter timeout deadline tenant tags key
+            key_limit unique unique_for on_duplicate child_policy finalize after after_any parent label);
+        self
+    }
+
+    /// Puts ids in place of the labels that are known.
+    pub fn resolve(&mut self, known: impl Fn(&str) -> Option<JobId>) {
+        let after = self.after.iter_mut().chain(&mut self.after_any);
+        for other in after.chain(&mut self.parent) {
+            if let Some(id) = other.label().and_then(&known) {
+                *other = JobRef::Id(id);
+            }
+        }
+    }
+
+    /// The labels of the other jobs that it names.
+    pub fn labels(&self) -> impl Iterator<Item = &str> {
+        let others = self.after.iter().chain(&self.after_any).chain(&self.parent);
+        others.filter_map(JobRef::label)
+    }
+}
+
+mod milliseconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::clock::millis;
+
+    pub(super) fn serialize<S: Serializer>(
+        duration: &Option<Duration>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        duration.map(millis).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        value: D,
+    ) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(value)?.map(Duration::from_millis))
+    }
+}
+
+mod milliseconds_from_now {
+    use serde::{Deserializer, Serializer};
+
+    use super::{When, milliseconds};
+
+    /// A moment cannot be repeated.
+    pub(super) fn serialize<S: Serializer>(when: &Option<When>, to: S) -> Result<S::Ok, S::Error> {
+        let wait = match when {
+            Some(When::In(wait)) => Some(*wait),
+            _ => None,
+        };
+        milliseconds::serialize(&wait, to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        value: D,
+    ) -> Result<Option<When>, D::Error> {
+        Ok(milliseconds::deserialize(value)?.map(When::In))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tags(tags: &[(&str, &str)]) -> BTreeMap<String, String> {
+        let tags = tags.iter();
+        tags.map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_given_wins_and_tags_are_joined() {
+        let own = JobOptions {
+            queue: Some("own".to_owned()),
+            finalize: Some(false),
+            after: vec![JobId(1).into()],
+            tags: tags(&[("a", "own")]),
+            ..JobOptions::default()
+        };
+        let usual = JobOptions {
+            queue: Some("usual".to_owned()),
+            tenant: Some("usual".to_owned()),
+            finalize: Some(true),
+            after: vec![JobId(2).into()],
+            after_any: vec![JobId(3).into()],
+            tags: tags(&[("a", "usual"), ("b", "usual")]),
+            ..JobOptions::default()
+        };
+        let both = own.or(usual);
+        assert_eq!(both.queue.as_deref(), Some("own"));
+        assert_eq!(both.tenant.as_deref(), Some("usual"));
+        assert_eq!(both.finalize, Some(false));
+        assert_eq!(both.after, [JobRef::Id(JobId(1))]);
+        assert_eq!(both.after_any, [JobRef::Id(JobId(3))]);
+        assert_eq!(both.tags, tags(&[("a", "own"), ("b", "usual")]));
+    }
+
+    #[test]
+    fn what_is_said_of_a_key_is_not_said_of_another() {
+        let usual = || JobOptions {
+            key: Some("usual".to_owned()),
+            key_limit: Some(2),
+            unique: Some(UniqueKey::KindAndPayload),
+            unique_for: Some(Duration::from_secs(1)),
+            on_duplicate: Some(OnDuplicate::Reject),
+            ..JobOptions::default()
+        };
+        assert_eq!(JobOptions::default().or(usual()), usual());
+        let own = JobOptions {
+            key: Some("own".to_owned()),
+            unique: Some(UniqueKey::Named("own".to_owned())),
+            ..JobOptions::default()
+        };
+        assert_eq!(own.clone().or(usual()), own);
+        let policy = || JobOptions {
+            on_duplicate: Some(OnDuplicate::Reject),
+            ..JobOptions::default()
+        };
+        let reject = Some(OnDuplicate::Reject);
+        assert_eq!(own.or(policy()).on_duplicate, reject, "of any key");
+    }
+}
