@@ -60,6 +60,18 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_named_with_its_line() {
             ["line 3", "duplicate"],
         ),
         ("unknown_kinds = 'drop'", ["line 1", "drop"]),
+        (
+            "[kinds.k]\nunique_for = '1h'",
+            ["[kinds.k] unique_for", "it goes with 'unique'"],
+        ),
+        (
+            "[defaults]\nkey_limit = 2",
+            ["[defaults] key_limit", "it goes with 'key'"],
+        ),
+        (
+            "[defaults]\nunique = 'u'\nunique_by_payload = true",
+            ["[defaults]", "both 'unique'"],
+        ),
     ] {
         jobq.write("jobq.toml", text);
         for verb in [&["run", "--drain"][..], &["list"]] {

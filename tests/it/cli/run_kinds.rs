@@ -196,21 +196,4 @@ fn every_option_can_be_given_for_all_jobs_and_for_those_of_a_kind() {
         ],
         "the line of the batch is a duplicate"
     );
-    for (text, words) in [
-        (
-            "[kinds.k]\nunique_for = '1h'",
-            "[kinds.k] unique_for: it goes with 'unique'",
-        ),
-        (
-            "[defaults]\nkey_limit = 2",
-            "[defaults] key_limit: it goes with 'key'",
-        ),
-        (
-            "[defaults]\nunique = 'u'\nunique_by_payload = true",
-            "one is wanted",
-        ),
-    ] {
-        jobq.write("jobq.toml", text);
-        jobq.run(&["list"]).fails(2, &[words]);
-    }
 }
