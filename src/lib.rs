@@ -203,9 +203,6 @@ pub use bench::floor::Floor;
 pub use clock::{Clock, ManualClock};
 pub use error::{Error, Result};
 pub use jiff;
-pub use model::attempt::{AttemptRecord, Usage};
-pub use model::batch::Batch;
-pub use model::counts::Counts;
 pub use model::event::{
     AttemptEnd, Event, EventData, EventFilter, EventId, EventKind, EventPage, Level, LogEntry,
 };
@@ -214,22 +211,25 @@ pub use model::file_options::{
     Durability, InUse, LogAtClose, NetworkFs, OpenMode, Replaced, Restored,
 };
 pub use model::filter::{Filter, KindFilter, Sort};
-pub use model::finding::{Finding, Severity};
+pub use model::id::Batch;
 pub use model::id::{JobId, RunnerId, WorkerId};
+pub use model::job::options::Priority;
 pub use model::job::update::{ClearOption, JobUpdate};
 pub use model::job::{
     AttemptRef, Enqueued, Job, JobOptions, JobRecord, JobRef, NewJob, OnDuplicate, Prerequisite,
     Progress, UniqueKey, When,
 };
 pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
-pub use model::lost_runner::MAX_CRASHES;
-pub use model::name::DEFAULT_QUEUE;
+pub use model::outcome::{AttemptRecord, Usage};
 pub use model::outcome::{CancelReason, Cancelled, Outcome, Snooze};
-pub use model::priority::Priority;
+pub use model::queue::Counts;
+pub use model::queue::DEFAULT_QUEUE;
 pub use model::queue::{QueueLimits, QueueRecord, QueueSelector};
 pub use model::remedy::Remedy;
+pub use model::remedy::{Finding, Severity};
 pub use model::retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
-pub use model::run_report::{Remaining, RunReport, RunStats, SetAside};
+pub use model::runner::MAX_CRASHES;
+pub use model::runner::{Remaining, RunReport, RunStats, SetAside};
 pub use model::runner::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
 pub use model::runner_options::{
     DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindOptions, KindRetention, Retention, UnknownKinds,
@@ -250,9 +250,9 @@ pub use queue::{
 pub use runner::builder::RunnerBuilder;
 pub use runner::cancellation::Cancellation;
 pub use runner::context::Context;
+pub use runner::handle::Reloader;
 pub use runner::handle::Runner;
 pub use runner::handler::{Failure, Handler};
-pub use runner::reload::Reloader;
 pub use runner::signals::{FailureWatch, Stopper};
 pub use rusqlite;
 pub use serde_json;

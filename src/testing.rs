@@ -116,7 +116,7 @@ use crate::model::job::Job;
 use crate::model::job::JobRecord;
 use crate::model::job::NewJob;
 use crate::model::job::When;
-use crate::model::run_report::RunStats;
+use crate::model::runner::RunStats;
 use crate::model::runner_options::Retention;
 use crate::model::state::State;
 use crate::queue::Queue;

@@ -4,19 +4,17 @@
 //! same durability. Nothing is judged here.
 
 mod change;
-mod claim;
 mod crowd;
 mod figures;
 pub(crate) mod floor;
 mod latency;
 mod life;
-mod process;
 mod scratch;
 mod setup;
 
+pub use crate::bench::change::ClaimCost;
 pub use crate::bench::change::changes_per_s;
-pub use crate::bench::claim::ClaimCost;
-pub use crate::bench::claim::claim_cost;
+pub use crate::bench::change::claim_cost;
 pub use crate::bench::crowd::Crowd;
 pub use crate::bench::crowd::crowd_of_connections;
 pub use crate::bench::crowd::crowd_of_one_queue;
@@ -32,13 +30,13 @@ pub use crate::bench::life::Load;
 pub use crate::bench::life::drain;
 pub use crate::bench::life::life_of_floor;
 pub use crate::bench::life::life_of_queue;
-pub use crate::bench::process::cpu_time;
-pub use crate::bench::process::peak_memory_bytes;
-pub use crate::bench::process::written_bytes;
 pub use crate::bench::scratch::Scratch;
 pub use crate::bench::setup::PAYLOAD_BYTES;
 pub use crate::bench::setup::Setup;
+pub use crate::bench::setup::cpu_time;
 pub use crate::bench::setup::fill;
 pub use crate::bench::setup::payload;
+pub use crate::bench::setup::peak_memory_bytes;
+pub use crate::bench::setup::written_bytes;
 
 pub use crate::bench::floor::sqlite_version;

@@ -1,9 +1,10 @@
 //! Where and how is measured, and the jobs that it is measured with.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::bench::scratch::Scratch;
-use crate::{Context, Durability, Handler, NewJob, Outcome, Queue, QueueOptions, Result};
+use crate::{Context, Durability, Handler, NewJob, Outcome, Queue, QueueOptions, Result, clock};
 
 /// The length of the usual payload's JSON text.
 pub const PAYLOAD_BYTES: usize = 200;
@@ -77,5 +78,37 @@ pub(super) struct Noop;
 impl Handler for Noop {
     fn run(&self, _: &Context) -> Outcome {
         Outcome::Done(None)
+    }
+}
+
+/// What this process has caused to be written to the disk so far; none where the kernel does not say.
+pub fn written_bytes() -> Option<u64> {
+    proc_field("/proc/self/io", "write_bytes:")
+}
+
+/// The most memory that this process has had; none where the kernel does not say.
+pub fn peak_memory_bytes() -> Option<u64> {
+    Some(proc_field("/proc/self/status", "VmHWM:")? * 1024)
+}
+
+/// The processor time of all threads of this process so far.
+pub fn cpu_time() -> Duration {
+    clock::process_cpu_time()
+}
+
+fn proc_field(file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(file).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    value.split_whitespace().next()?.parse().ok()
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_has_memory_and_uses_the_processor() {
+        assert!(peak_memory_bytes().unwrap() > 500_000);
+        assert!(cpu_time() > Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! Ids of jobs, runners and workers.
+//! The ids of jobs, of batches of jobs, of runners and of workers.
 
 use std::fmt;
 
@@ -40,5 +40,26 @@ pub struct WorkerId(pub u32);
 impl fmt::Display for WorkerId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// The jobs of a batch: they were added in one transaction and have consecutive ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Batch {
+    /// The first job.
+    pub first: JobId,
+    /// The last job.
+    pub last: JobId,
+}
+
+impl Batch {
+    /// The number of its jobs when it was added.
+    pub fn len(&self) -> u64 {
+        u64::try_from(self.last.0 - self.first.0 + 1).unwrap_or(0)
+    }
+
+    /// Always false: an empty batch is not stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 }

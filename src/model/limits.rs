@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::model::name::check_name;
+use crate::model::queue::check_name;
 use crate::model::remedy::Remedy;
 use crate::model::retry::RetryPolicy;
 use crate::{Error, Result};

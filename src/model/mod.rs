@@ -1,32 +1,23 @@
 //! The domain: every public data type and every pure rule. No I/O; time and randomness come in as arguments.
 
-pub(crate) mod attempt;
-pub(crate) mod batch;
 #[macro_use]
 pub(crate) mod codes;
-pub(crate) mod counts;
 pub mod digest;
-pub(crate) mod due;
 pub(crate) mod event;
 pub(crate) mod family;
 pub(crate) mod file_options;
 pub(crate) mod filter;
-pub(crate) mod finding;
 pub(crate) mod flags;
 pub(crate) mod id;
 pub(crate) mod job;
 pub mod json;
 pub(crate) mod limits;
-pub(crate) mod lost_runner;
-pub(crate) mod name;
 pub(crate) mod outcome;
 pub(crate) mod part;
 pub mod plural;
-pub(crate) mod priority;
 pub(crate) mod queue;
 pub(crate) mod remedy;
 pub(crate) mod retry;
-pub(crate) mod run_report;
 pub(crate) mod runner;
 pub(crate) mod runner_options;
 pub(crate) mod schedule;

@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::model::lost_runner;
+use crate::model::event::{AttemptEnd, EventKind};
+use crate::model::id::{RunnerId, WorkerId};
 use crate::model::retry::RetryPolicy;
+use crate::model::runner;
 
 /// The outcome of a handler's attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,7 +196,7 @@ pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
             outcome: Outcome::OutOfResources { error },
             reason,
         } => stopped(reason, budget, chance).unwrap_or(Verdict::GiveBack { why: error.into() }),
-        Ending::RunnerLost { excuse } => lost_runner::verdict(budget.crashes, excuse),
+        Ending::RunnerLost { excuse } => runner::verdict(budget.crashes, excuse),
     }
 }
 
@@ -258,6 +260,39 @@ pub enum Cancelled {
     Now,
     /// It is running: its attempt was asked to stop.
     Requested,
+}
+
+/// One attempt of a job.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct AttemptRecord {
+    /// Its number, from 1.
+    pub attempt: u32,
+    /// How it ended; none while it runs.
+    pub outcome: Option<EventKind>,
+    /// Its error if it failed, and how its process ended.
+    pub end: AttemptEnd,
+    /// When it was claimed, or, once it has ended, when its handler began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// How long its handler took.
+    pub took: Option<Duration>,
+    /// The runner that claimed it.
+    pub runner: Option<RunnerId>,
+    /// The worker that ran it.
+    pub worker: Option<WorkerId>,
+}
+
+/// Resource usage of an attempt's process as the kernel reports it, and how it ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// The exit code, unless a signal ended the process.
+    pub exit_code: Option<i32>,
+    /// Processor time, user and system.
+    pub cpu_ms: Option<u64>,
+    /// Peak memory.
+    pub max_rss_bytes: Option<u64>,
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use crate::clock::millis;
 use crate::model::filter::KindFilter;
-use crate::model::finding::Finding;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
 use crate::model::job::update::JobUpdate;
 use crate::model::limits::QueueLimitsUpdate;
 use crate::model::outcome::Cancelled;
 use crate::model::queue::QueueSelector;
+use crate::model::remedy::Finding;
 use crate::model::state::State;
 use crate::queue::Queue;
 use crate::store::{Allowance, PrunePass, Sweep, Tx};

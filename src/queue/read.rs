@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::error::Kind;
-use crate::model::attempt::AttemptRecord;
-use crate::model::counts::Counts;
 use crate::model::event::{EventFilter, EventId, EventPage};
 use crate::model::filter::Filter;
 use crate::model::id::JobId;
 use crate::model::job::{Job, JobRecord};
+use crate::model::outcome::AttemptRecord;
+use crate::model::queue::Counts;
 use crate::model::queue::QueueRecord;
 use crate::model::runner::{RunnerFilter, RunnerRecord};
 use crate::model::state::State;

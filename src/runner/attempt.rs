@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::model::attempt::Usage;
 use crate::model::family::Stage;
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
+use crate::model::outcome::Usage;
 use crate::model::outcome::{Budget, Ending};
 use crate::model::schedule::JobOrigin;
 use crate::model::state::State;

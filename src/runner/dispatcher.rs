@@ -12,7 +12,7 @@ use std::time::Instant;
 use crate::error::Of;
 use crate::model::id::JobId;
 use crate::model::part::Part;
-use crate::model::run_report::RunReport;
+use crate::model::runner::RunReport;
 use crate::model::runner_options::Until;
 use crate::runner::attempt::{Attempt, Report};
 use crate::runner::liveness::{DeadLock, LivenessMonitor, OwnLock};

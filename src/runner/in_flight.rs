@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::model::outcome::{CancelReason, Ending, judge};
-use crate::model::run_report::RunStats;
+use crate::model::runner::RunStats;
 use crate::model::state::State;
 use crate::runner::attempt::Attempt;
 use crate::runner::dispatcher::Dispatcher;

@@ -12,7 +12,7 @@ use crate::model::id::JobId;
 use crate::model::outcome::Verdict;
 use crate::model::part::Parts;
 use crate::model::remedy::Remedy;
-use crate::model::run_report::RunStats;
+use crate::model::runner::RunStats;
 use crate::runner::attempt::{Attempt, Report};
 use crate::runner::builder::RunnerBuilder;
 use crate::runner::context::SharedContext;

@@ -21,7 +21,6 @@ pub(crate) mod prefetch;
 #[cfg(feature = "exec")]
 pub(crate) mod processes;
 mod registration;
-pub(crate) mod reload;
 mod scarcity;
 pub(crate) mod set_aside;
 pub(crate) mod settings;

@@ -8,7 +8,7 @@ use crate::model::id::JobId;
 use crate::model::outcome::CancelReason;
 use crate::model::part::Part;
 use crate::model::plural::count;
-use crate::model::run_report::{Remaining, SetAside};
+use crate::model::runner::{Remaining, SetAside};
 use crate::model::runner_options::Until;
 use crate::runner::dispatcher::{Dispatcher, StopPhase};
 use crate::runner::signals::StopAsked;

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use crate::doorbell::Doorbell;
-use crate::model::run_report::RunStats;
+use crate::model::runner::RunStats;
 use crate::runner::settings::Settings;
 
 /// The state shared by a runner's owner and its dispatcher.

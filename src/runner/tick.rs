@@ -11,7 +11,7 @@ use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::outcome::{Verdict, judge};
 use crate::model::part::{Part, Parts};
-use crate::model::run_report::RunStats;
+use crate::model::runner::RunStats;
 use crate::model::state::State;
 use crate::runner::attempt::{Attempt, Report};
 use crate::store::{

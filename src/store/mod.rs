@@ -52,7 +52,7 @@ pub(crate) use jobs::finish_attempt::{
 };
 
 // Queues and the state counters.
-pub(crate) use jobs::counts::by_state as counts;
+pub(crate) use jobs::queues::by_state as counts;
 pub(crate) use jobs::queues::{
     all_paused_since, list as list_queues, pause as pause_queue, resume as resume_queue,
     set_limits as set_queue_limits,
@@ -79,7 +79,7 @@ pub(crate) use upkeep::runners::{
     set_short_of, stopped as mark_stopped, stopping as mark_stopping, take_over,
     to_cancel as attempts_to_cancel, write_heartbeat,
 };
-pub(crate) use upkeep::unowned::{find as find_unowned, take_over as take_over_unowned};
+pub(crate) use upkeep::runners::{find_unowned, take_over_unowned};
 
 // Batches.
 pub(crate) use upkeep::batches::{
@@ -95,15 +95,15 @@ pub(crate) use upkeep::prune::{
 
 // The file: its health and its copies.
 pub(crate) use upkeep::backup::backup;
+pub(crate) use upkeep::backup::restore;
 pub(crate) use upkeep::doctor::{examine, locks as examine_locks, recount as recount_jobs};
-pub(crate) use upkeep::restore::restore;
 
 // Reading.
 pub(crate) use jobs::dependencies::cancelled_because_of;
-pub(crate) use read::attempts::of_job as attempts_of_job;
 pub(crate) use read::drain::{
     holds_any as holds_any_job, left as jobs_left, nameless as job_without_name, retries_left,
 };
+pub(crate) use read::events::of_job as attempts_of_job;
 pub(crate) use read::events::{last as last_event, read as read_events};
 pub(crate) use read::jobs::{
     between as jobs_between, get as get_job, last as last_job, list as list_jobs,

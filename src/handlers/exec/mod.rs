@@ -7,7 +7,6 @@ mod child;
 mod children;
 mod environment;
 mod exit;
-mod fail_on;
 mod kept;
 mod launch;
 mod output;
@@ -24,7 +23,7 @@ pub use crate::handlers::exec::children::adopt_orphans;
 pub use crate::handlers::exec::children::reap_orphans;
 pub use crate::handlers::exec::children::suspend;
 pub use crate::handlers::exec::environment::is_remembered;
-pub use crate::handlers::exec::fail_on::FailOn;
+pub use crate::handlers::exec::exit::FailOn;
 pub use crate::handlers::exec::output::DEFAULT_OUTPUT_LIMIT_BYTES;
 pub use crate::handlers::exec::output::OutputSink;
 pub use crate::handlers::exec::output::Printed;
@@ -46,9 +45,9 @@ use crate::runner::leftovers::DATABASE_VARIABLE;
 use crate::runner::leftovers::JOB_VARIABLE;
 
 use crate::Result;
-use crate::model::attempt::Usage;
 use crate::model::family::Phase;
 use crate::model::outcome::Outcome;
+use crate::model::outcome::Usage;
 use crate::runner::context::Context;
 use crate::runner::handler::Handler;
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::handlers::exec::base64;
 use crate::handlers::exec::environment::Environment;
-use crate::handlers::exec::fail_on::FailOn;
+use crate::handlers::exec::exit::FailOn;
 use crate::handlers::exec::spawn::CommandSpec;
 use crate::handlers::exec::umask::Umask;
 use crate::{Error, Result};

@@ -1,4 +1,4 @@
-//! The options of a job: their one list.
+//! The options of a job: their one list, and their types.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 use crate::model::family::ChildPolicy;
 use crate::model::id::JobId;
 use crate::model::job::new::{OnDuplicate, UniqueKey, When};
-use crate::model::priority::Priority;
 use crate::model::retry::{Backoff, Jitter};
 
 /// Options of a job, wherever they are given: for one job, for all of a type or of a kind, for those of a
@@ -221,6 +220,32 @@ mod milliseconds_from_now {
         Ok(milliseconds::deserialize(value)?.map(When::In))
     }
 }
+
+/// The priority of a job within its queue. Jobs of equal priority run oldest first.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+#[repr(u8)]
+pub enum Priority {
+    /// After everything else.
+    Low = 0,
+    /// The default.
+    #[default]
+    Normal = 1,
+    /// Before normal.
+    High = 2,
+    /// Before everything else.
+    Urgent = 3,
+}
+
+words!(Priority, "priority", "priorities" {
+    Low = "low",
+    Normal = "normal",
+    High = "high",
+    Urgent = "urgent",
+});
+codes!(Priority);
 
 #[cfg(test)]
 mod tests {

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use crate::model::family::{Children, PrerequisiteRule};
 use crate::model::id::{JobId, RunnerId, WorkerId};
-use crate::model::priority::Priority;
+use crate::model::job::options::Priority;
 use crate::model::retry::RetryPolicy;
 use crate::model::state::{State, WaitReason};
 

@@ -5,8 +5,8 @@ use serde_json::value::RawValue;
 
 use crate::model::job::new::{NewJob, When};
 use crate::model::job::options::JobOptions;
-use crate::model::name::DEFAULT_QUEUE;
-use crate::model::priority::Priority;
+use crate::model::job::options::Priority;
+use crate::model::queue::DEFAULT_QUEUE;
 use crate::model::retry::{Backoff, RetryPolicy};
 use crate::{Error, Result};
 

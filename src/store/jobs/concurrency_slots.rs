@@ -9,7 +9,7 @@ use crate::Result;
 use crate::error::Of;
 use crate::model::id::JobId;
 use crate::model::part::Part;
-use crate::store::jobs::transition;
+use crate::store::jobs::job_row;
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, params};
@@ -142,7 +142,7 @@ pub(crate) fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
 fn grant_to(tx: &mut Tx<'_>, (key, urgency): (&str, i64), job: JobId) -> Result<()> {
     tx.one(PLACE_DELETE, [job.0], |_| Ok(()))?;
     add(tx, key, (true, urgency), job)?;
-    transition::granted(tx, job)
+    job_row::granted(tx, job)
 }
 
 /// The jobs that hold a slot, up to a limit.

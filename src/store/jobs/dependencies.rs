@@ -11,7 +11,7 @@ use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::families::ValidatedParent;
 use crate::store::jobs::job_row::JobRow;
-use crate::store::jobs::transition::OUTCOME_SET_ERROR;
+use crate::store::jobs::job_row::OUTCOME_SET_ERROR;
 use crate::store::jobs::validate::Rules;
 use crate::store::jobs::{cancel, dependencies, families, job_row, release, unique};
 use crate::store::sqlite::statement::{statements, text};

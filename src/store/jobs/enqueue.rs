@@ -2,10 +2,10 @@
 
 use crate::Result;
 use crate::clock::millis;
-use crate::model::due::Due;
 use crate::model::event::EventKind;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
+use crate::model::job::Due;
 use crate::model::job::Enqueued;
 use crate::model::retry::Jitter;
 use crate::model::state::{State, WaitReason};
@@ -18,7 +18,7 @@ use crate::store::jobs::{
 };
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NewEvent, Tx};
-use crate::store::sqlite::{params, row_ids};
+use crate::store::sqlite::{names, params};
 
 statements! {
     hot JOB_INSERT = "INSERT INTO jobq_job (queue_id, kind_id, state, priority, max_retries, backoff, retry_delay_ms,
@@ -73,7 +73,7 @@ fn enqueue_alone(tx: &mut Tx<'_>, job: &ValidatedJob, due: Option<Due>) -> Resul
     };
     let mut insert = tx.conn.prepare_cached(JOB_INSERT)?;
     let id = insert.insert(columns!(tx, job, ids, state, due));
-    let id = row_ids::inserted(tx.conn, id)?;
+    let id = names::inserted(tx.conn, id)?;
     drop(insert);
     added(tx, job, JobId(id), (ids.0, state))
 }
@@ -213,7 +213,7 @@ fn insert_row(
         rules.origin.as_ref().map(|origin| &origin.schedule),
         rules.origin.as_ref().and_then(|origin| origin.slot_ms)
     ));
-    Ok(JobId(row_ids::inserted(tx.conn, id)?))
+    Ok(JobId(names::inserted(tx.conn, id)?))
 }
 
 /// Where a new job begins. `place` is whether there is a free one under its key, where it needs one now.

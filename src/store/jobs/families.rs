@@ -16,7 +16,7 @@ use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::validate::{FamilyRules, Parent, ValidatedJob};
-use crate::store::jobs::{cancel, job_row, release, transition};
+use crate::store::jobs::{cancel, job_row, release};
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::{ChildAction, Ended, FamilyChange, Tx};
 use crate::store::sqlite::{Connection, params};
@@ -248,7 +248,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     };
     match family.outcome() {
         ParentOutcome::Wait => Ok(()),
-        ParentOutcome::Complete => transition::finish_waiting(tx, ended, head.queue, None),
+        ParentOutcome::Complete => job_row::finish_waiting(tx, ended, head.queue, None),
         ParentOutcome::Finalize => {
             set_stage(tx, parent, Stage::Finalize)?;
             release::finalize(tx, parent)
@@ -264,7 +264,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
                 },
                 ..ended
             };
-            transition::finish_waiting(tx, ended, head.queue, Some(&error))
+            job_row::finish_waiting(tx, ended, head.queue, Some(&error))
         }
     }
 }

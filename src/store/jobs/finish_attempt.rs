@@ -3,19 +3,17 @@
 use std::time::Duration;
 
 use crate::fault::Fault;
-use crate::model::due::Due;
 use crate::model::event::{AttemptEnd, EventKind};
 use crate::model::family::Stage;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
+use crate::model::job::Due;
 use crate::model::job::When;
 use crate::model::outcome::{Snooze, Verdict};
 use crate::model::state::{State, WaitReason};
 use crate::store::jobs::enqueue::Spawned;
-use crate::store::jobs::transition::{OUTCOME_FORGET, OUTCOME_SET_ERROR};
-use crate::store::jobs::{
-    cancel, concurrency_slots, deadlines, dependencies, families, job_row, transition,
-};
+use crate::store::jobs::job_row::{OUTCOME_FORGET, OUTCOME_SET_ERROR};
+use crate::store::jobs::{cancel, concurrency_slots, deadlines, dependencies, families, job_row};
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
@@ -323,7 +321,7 @@ fn complete(
         tx.run(OUTCOME_SET_RESULT, params![held.job.0, result])?;
     } else if is_done && held.parent.is_some() {
         // A rule may have asked it to stop.
-        transition::forget_error(tx, held.job)?;
+        job_row::forget_error(tx, held.job)?;
     }
     Ok(ended)
 }

@@ -1,13 +1,13 @@
 //! Queues: pausing, resuming, listing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::clock::{millis, timestamp};
-use crate::model::counts::Counts;
 use crate::model::event::EventKind;
 use crate::model::limits::{QueueLimitsUpdate, Rate};
-use crate::model::name::check_name;
-use crate::model::queue::{QueueLimits, QueueRecord, QueueSelector};
+use crate::model::queue::check_name;
+use crate::model::queue::{Counts, QueueLimits, QueueRecord, QueueSelector};
 use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::rate;
@@ -31,6 +31,11 @@ statements! {
     cold QUEUES_LIST = "SELECT q.name, q.paused_at, c.state, coalesce(c.jobs, 0),
             q.concurrency, q.rate_jobs, q.rate_ms, q.max_size, q.weight
         FROM jobq_queue q LEFT JOIN jobq_count c ON c.queue_id = q.id ORDER BY q.name";
+    /// A row per queue and state: small whatever the number of jobs.
+    hot COUNTS_BY_STATE = "SELECT state, sum(jobs) FROM jobq_count GROUP BY state";
+    cold COUNTS_RECOUNT = "SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state";
+    cold COUNTS_ALL = "SELECT queue_id, state, jobs FROM jobq_count WHERE jobs <> 0";
+    cold COUNTS_CLEAR = "DELETE FROM jobq_count";
 }
 
 /// Returns whether anything changed.
@@ -172,4 +177,24 @@ fn read_limits(row: &Row<'_>, at: usize) -> RowResult<QueueLimits> {
         max_size: row.get(at + 3)?,
         weight: count(row.get(at + 4)?),
     })
+}
+
+pub(crate) fn by_state(conn: &Connection) -> Result<Counts> {
+    let mut counts = Counts::default();
+    let mut statement = conn.prepare_cached(COUNTS_BY_STATE)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        if let Some(state) = State::from_code(row.get(0)?) {
+            counts.add(state, row.get(1)?);
+        }
+    }
+    Ok(counts)
+}
+
+/// The counters by queue and state code, as stored or as recounted. Unknown codes are included, so that
+/// `doctor` can name them.
+pub(crate) fn table(conn: &Connection, sql: &str) -> Result<BTreeMap<(i64, i64), i64>> {
+    let mut statement = conn.prepare(sql)?;
+    let rows = statement.query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?;
+    Ok(rows.collect::<RowResult<_>>()?)
 }

@@ -5,8 +5,8 @@ use crate::Result;
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
 use crate::model::state::State;
-use crate::store::jobs::transition::OUTCOME_FORGET;
-use crate::store::jobs::{concurrency_slots, job_row, transition};
+use crate::store::jobs::job_row::OUTCOME_FORGET;
+use crate::store::jobs::{concurrency_slots, job_row};
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NewEvent, Tx};
@@ -37,7 +37,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
         return tx.append(NewEvent::job(EventKind::Released, job));
     }
     if concurrency_slots::take(tx, job)? {
-        transition::granted(tx, job)?;
+        job_row::granted(tx, job)?;
     }
     Ok(())
 }
@@ -47,7 +47,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
 pub(crate) fn finalize(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
     tx.run(OUTCOME_FORGET, [parent.0])?;
     if concurrency_slots::take(tx, parent)? {
-        transition::granted(tx, parent)?;
+        job_row::granted(tx, parent)?;
     }
     Ok(())
 }
@@ -55,7 +55,7 @@ pub(crate) fn finalize(tx: &mut Tx<'_>, parent: JobId) -> Result<()> {
 /// A scheduled job with a concurrency key is due: it becomes pending if a slot is free, else blocked.
 pub(crate) fn due(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     if concurrency_slots::take(tx, job)? {
-        return transition::granted(tx, job);
+        return job_row::granted(tx, job);
     }
     let queue = job_row::get(tx.conn, job)?.queue;
     let changed = tx.run(JOB_BLOCK_IF_DUE, params![job.0, tx.now_ms])?;

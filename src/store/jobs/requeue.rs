@@ -9,10 +9,8 @@ use crate::model::id::JobId;
 use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
-use crate::store::jobs::transition::OUTCOME_FORGET;
-use crate::store::jobs::{
-    concurrency_slots, deadlines, dependencies, families, job_row, transition, unique,
-};
+use crate::store::jobs::job_row::OUTCOME_FORGET;
+use crate::store::jobs::{concurrency_slots, deadlines, dependencies, families, job_row, unique};
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
@@ -74,7 +72,7 @@ fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
         parent: head.parent,
         children: ChildAction::LeaveAlone,
     };
-    transition::finish_waiting(tx, ended, head.queue, None)
+    job_row::finish_waiting(tx, ended, head.queue, None)
 }
 
 /// The children of a parent that have not completed.

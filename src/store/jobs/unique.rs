@@ -2,9 +2,9 @@
 //! job may wait for the end of a job that has begun, and then gets the key.
 
 use crate::error::Kind;
-use crate::model::due;
 use crate::model::family::Stage;
 use crate::model::id::JobId;
+use crate::model::job::Due;
 use crate::model::job::{Enqueued, OnDuplicate};
 use crate::model::remedy::Remedy;
 use crate::model::state::State;
@@ -184,7 +184,7 @@ pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     }
     match for_ms {
         Some(for_ms) => {
-            let until = due::after(for_ms, tx.now_ms);
+            let until = Due::after(for_ms, tx.now_ms);
             tx.run(UNIQUE_KEEP_UNTIL, params![key, job.0, until])?
         }
         None => tx.run(UNIQUE_RELEASE, params![key, job.0])?,

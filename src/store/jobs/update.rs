@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use crate::clock::millis;
-use crate::model::due::Due;
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
+use crate::model::job::Due;
+use crate::model::job::options::Priority;
 use crate::model::job::update::{ClearOption, JobUpdate};
 use crate::model::job::{NewJob, When};
 use crate::model::json::object::with_field;
 use crate::model::limits::{EnqueueLimits, Update};
-use crate::model::priority::Priority;
 use crate::model::remedy::Remedy;
 use crate::model::retry::{Backoff, Jitter};
 use crate::model::state::State;

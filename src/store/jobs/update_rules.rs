@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::clock::millis;
-use crate::model::due::Due;
 use crate::model::family::{GROUP_KIND, Stage};
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
+use crate::model::job::Due;
 use crate::model::job::update::{ClearOption, JobUpdate};
 use crate::model::job::{UniqueKey, When};
 use crate::model::limits::Update;

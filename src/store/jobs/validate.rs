@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use crate::clock::millis;
 use crate::model::digest::Digest;
-use crate::model::due::Due;
 use crate::model::family::{ChildPolicy, GROUP_KIND, PrerequisiteRule};
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
+use crate::model::job::Due;
+use crate::model::job::options::Priority;
 use crate::model::job::{AttemptRef, JobRef, Labels, NewJob, OnDuplicate, UniqueKey, When};
 use crate::model::json;
 use crate::model::limits::EnqueueLimits;
-use crate::model::name::{DEFAULT_QUEUE, check_name};
-use crate::model::priority::Priority;
+use crate::model::queue::{DEFAULT_QUEUE, check_name};
 use crate::model::remedy::Remedy;
 use crate::model::retry::{Backoff, RetryPolicy};
 use crate::model::schedule::JobOrigin;

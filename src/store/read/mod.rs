@@ -1,6 +1,5 @@
 //! Reading: jobs, attempts, events and runners, and why a job is not running.
 
-pub(crate) mod attempts;
 pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod jobs;

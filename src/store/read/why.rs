@@ -17,7 +17,7 @@ use crate::store::read::runners::list as list_runners;
 use crate::store::sqlite::names::find_queue;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::{Connection, RowResult, params};
-use crate::store::upkeep::{doctor, runners, unowned};
+use crate::store::upkeep::{doctor, runners};
 use crate::{Error, Result};
 
 statements! {
@@ -76,7 +76,7 @@ fn running(conn: &Connection, job: &JobRecord, locks: &Path) -> Result<Why> {
     let runner = job.runner.unwrap_or_default();
     let cancel_requested = job.cancel_requested;
     let is_gone =
-        runners::find_dead(conn, locks)?.contains(&runner.0) || unowned::is_unowned(conn, job.id)?;
+        runners::find_dead(conn, locks)?.contains(&runner.0) || runners::is_unowned(conn, job.id)?;
     Ok(match is_gone {
         true => Why::RunnerGone {
             runner,

@@ -15,7 +15,7 @@ use rustix::fs::{FlockOperation, OFlags, fcntl_lock};
 use crate::clock::Clock;
 use crate::error::Kind;
 use crate::model::remedy::Remedy;
-use crate::store::sqlite::connection_setup;
+use crate::store::sqlite::connection;
 use crate::store::sqlite::file::with_suffix;
 use crate::store::sqlite::file_identity::leads_to;
 use crate::store::sqlite::schema::{FILE_ID_PREFIX, file_id};
@@ -113,7 +113,7 @@ fn is_untouched_since(main: &Metadata, log: &Metadata) -> bool {
 /// The file's id, read without its log. A file that cannot be read so may be in the middle of a checkpoint
 /// of its own log.
 fn own_id(path: &Path) -> Option<String> {
-    let conn = connection_setup::open_immutable(path).ok()?;
+    let conn = connection::open_immutable(path).ok()?;
     file_id(&conn).optional().ok().flatten()
 }
 

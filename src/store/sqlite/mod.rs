@@ -3,7 +3,6 @@
 pub(crate) mod backlog;
 pub(crate) mod command;
 pub(crate) mod connection;
-pub(crate) mod connection_setup;
 pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod file_identity;
@@ -14,7 +13,6 @@ pub(crate) mod new_file;
 pub(crate) mod ownership;
 pub(crate) mod process_locks;
 pub(crate) mod read_pool;
-pub(crate) mod row_ids;
 pub(crate) mod schema;
 pub(crate) mod statement;
 pub(crate) mod stuck_lock;

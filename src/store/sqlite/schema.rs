@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 use crate::error::Kind;
 use crate::model::file_options::OpenMode;
 use crate::model::remedy::Remedy;
-use crate::store::sqlite::connection_setup::wait_while_busy;
+use crate::store::sqlite::connection::wait_while_busy;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tables;
 use crate::store::sqlite::tables::SCHEMA;

@@ -3,8 +3,8 @@
 
 pub(crate) mod counts;
 pub(crate) mod history;
-mod pending;
 
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -12,20 +12,19 @@ use rusqlite::{Connection, Params};
 
 use crate::clock::{self, Clock, ClockReading, UNKNOWN_BOOT};
 use crate::error::Of;
+use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::part::{Part, Parts};
+use crate::model::state::State;
 use crate::store::sqlite::command::not_saved;
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::statement::{Read, Statements, statements};
 use crate::store::sqlite::tx::counts::QuotaSeen;
-use crate::store::sqlite::tx::history::EventBuffer;
-use crate::store::sqlite::tx::pending::Pending;
-use crate::{Error, Result};
-
 pub(crate) use crate::store::sqlite::tx::counts::{COUNT_ADD, CountChanges, QueueQuota};
+use crate::store::sqlite::tx::history::EventBuffer;
 pub(crate) use crate::store::sqlite::tx::history::NewEvent;
-pub(crate) use crate::store::sqlite::tx::pending::{ChildAction, Ended, FamilyChange};
+use crate::{Error, Result};
 
 statements! {
     /// Three seeks on one page. The clock's reading must be the file's own: another process may have followed
@@ -315,5 +314,69 @@ impl<'c> Tx<'c> {
     fn run_cached(&self, sql: &str) -> Result<()> {
         self.conn.prepare_cached(sql)?.execute([])?;
         Ok(())
+    }
+}
+
+/// A job with rules that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ended {
+    pub(crate) job: JobId,
+    pub(crate) to: State,
+    pub(crate) flags: JobFlags,
+    pub(crate) parent: Option<JobId>,
+    pub(crate) children: ChildAction,
+}
+
+/// What happens to the unfinished children of a parent that has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildAction {
+    Cancel,
+    LeaveAlone,
+}
+
+/// How the counts of a parent's children change.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct FamilyChange {
+    pub(crate) total: i64,
+    pub(crate) done: i64,
+    pub(crate) failed: i64,
+    pub(crate) first_failed: Option<JobId>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Pending {
+    ended: VecDeque<Ended>,
+    families: BTreeMap<JobId, FamilyChange>,
+}
+
+impl Pending {
+    /// Records that a job has ended; a job without rules has no consequences.
+    pub(crate) fn ended(&mut self, ended: Ended) {
+        if ended.flags != JobFlags::NONE {
+            self.ended.push_back(ended);
+        }
+    }
+
+    /// The change of a parent's counts so far, to be added to.
+    pub(crate) fn family(&mut self, parent: JobId) -> &mut FamilyChange {
+        self.families.entry(parent).or_default()
+    }
+
+    pub(crate) fn child_ended(&mut self, parent: JobId, child: JobId, state: State) {
+        let change = self.family(parent);
+        if state == State::Completed {
+            change.done += 1;
+        } else {
+            change.failed += 1;
+            change.first_failed.get_or_insert(child);
+        }
+    }
+
+    pub(crate) fn next_ended(&mut self) -> Option<Ended> {
+        self.ended.pop_front()
+    }
+
+    pub(crate) fn next_family(&mut self) -> Option<(JobId, FamilyChange)> {
+        self.families.pop_first()
     }
 }

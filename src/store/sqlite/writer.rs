@@ -21,7 +21,7 @@ use crate::store::sqlite::names::Names;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{Hooks, Tx, UnfollowedStep};
 use crate::store::sqlite::write_lock::WriteLock;
-use crate::store::sqlite::{connection, connection_setup, file, stuck_lock};
+use crate::store::sqlite::{connection, file, stuck_lock};
 use crate::{Error, Result};
 
 statements! {
@@ -378,7 +378,7 @@ impl Writer {
             }
             conn.wal_hook(Some(note_log_pages));
             if self.use_for == UseFor::Lending {
-                connection_setup::unbound(&conn)?;
+                connection::unbound(&conn)?;
                 self.keep_open_while_lent(&conn)?;
             }
             if let Some(file) = file.filter(|_| self.needs_checkpoint) {

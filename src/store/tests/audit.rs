@@ -2,10 +2,10 @@
 
 use rusqlite::StatementStatus;
 
-use crate::model::finding::Severity;
 use crate::model::id::JobId;
 use crate::model::job::{AttemptRef, NewJob};
 use crate::model::outcome::Verdict;
+use crate::model::remedy::Severity;
 use crate::model::state::State;
 use crate::model::state::State::*;
 use crate::store::sqlite::connection::Access;

@@ -13,8 +13,8 @@ use crate::store::jobs::families::FAMILY_COUNT;
 use crate::store::jobs::finish_attempt::AttemptMeasures;
 use crate::store::jobs::validate::ValidatedJob;
 use crate::store::jobs::{
-    cancel, claim, claim_queues, concurrency_slots, counts, dependencies, enqueue, families,
-    finish_attempt, job_row, release, transition,
+    cancel, claim, claim_queues, concurrency_slots, dependencies, enqueue, families,
+    finish_attempt, job_row, queues, release,
 };
 use crate::store::read::events;
 use crate::store::sqlite::tx;
@@ -42,10 +42,10 @@ fn steps(sandbox: &Sandbox) -> i64 {
     let statements = [
         claim::STATEMENTS,
         claim_queues::STATEMENTS,
-        counts::STATEMENTS,
+        queues::STATEMENTS,
         cancel::STATEMENTS,
         release::STATEMENTS,
-        transition::STATEMENTS,
+        job_row::STATEMENTS,
         tx::counts::STATEMENTS,
         tx::history::STATEMENTS,
         events::STATEMENTS,

@@ -10,12 +10,12 @@ use tempfile::TempDir;
 
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
-use crate::model::priority::Priority;
+use crate::model::job::options::Priority;
 use crate::model::retry::{Backoff, Jitter};
 use crate::queue::Queue;
 use crate::store::Store;
-use crate::store::jobs::counts::{COUNTS_ALL, COUNTS_RECOUNT};
-use crate::store::jobs::{counts, enqueue};
+use crate::store::jobs::queues::{COUNTS_ALL, COUNTS_RECOUNT};
+use crate::store::jobs::{enqueue, queues};
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::sqlite::writer_handle::WriterHandle;
@@ -40,8 +40,8 @@ fn shop() -> (TempDir, Queue) {
 fn orders_and_jobs(queue: &Queue) -> (i64, u64) {
     let reader = queue.store.reader().unwrap();
     assert_eq!(
-        counts::table(&reader, COUNTS_ALL).unwrap(),
-        counts::table(&reader, COUNTS_RECOUNT).unwrap(),
+        queues::table(&reader, COUNTS_ALL).unwrap(),
+        queues::table(&reader, COUNTS_RECOUNT).unwrap(),
         "kept on the left, counted anew on the right"
     );
     let orders = reader.query_row("SELECT count(*) FROM orders", [], |row| row.get(0));
@@ -359,7 +359,7 @@ fn the_options_of_a_job_hold_in_transactions_too() {
             .unwrap();
         let id = add(&queue, job(&queue)).unwrap();
         let reader = queue.store.reader().unwrap();
-        let counted = counts::table(&reader, COUNTS_ALL).unwrap();
+        let counted = queues::table(&reader, COUNTS_ALL).unwrap();
         (format!("{:?}", queue.get(id).unwrap().unwrap()), counted)
     });
     assert!(plain.0.contains("Quadratic"), "{plain:?}");

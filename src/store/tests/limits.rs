@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
-use crate::model::finding::Severity;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
 use crate::model::limits::{QueueLimitsUpdate, Rate, Update};
 use crate::model::outcome::Verdict;
+use crate::model::remedy::Severity;
 use crate::model::runner::RunnerFilter;
 use crate::model::state::State;
 use crate::model::why::Why;

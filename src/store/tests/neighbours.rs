@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::clock::ClockReading;
-use crate::model::batch::Batch;
+use crate::model::id::Batch;
 use crate::model::id::JobId;
 use crate::model::job::JobOptions;
 use crate::model::job::NewJob;
 use crate::model::job::When;
+use crate::model::job::options::Priority;
 use crate::model::job::update::JobUpdate;
 use crate::model::limits::EnqueueLimits;
-use crate::model::priority::Priority;
 use crate::model::queue::QueueSelector;
 use crate::model::retry::Backoff;
 use crate::model::state::State;

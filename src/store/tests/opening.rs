@@ -8,8 +8,8 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::error::Kind;
-use crate::model::finding::Severity;
 use crate::model::job::NewJob;
+use crate::model::remedy::Severity;
 use crate::queue::Queue;
 use crate::store::sqlite::file::with_suffix;
 

@@ -22,7 +22,6 @@ modules![
     jobs::claim,
     jobs::claim_queues,
     jobs::concurrency_slots,
-    jobs::counts,
     jobs::deadlines,
     jobs::dependencies,
     jobs::enqueue,
@@ -35,7 +34,6 @@ modules![
     jobs::release,
     jobs::remove,
     jobs::requeue,
-    jobs::transition,
     jobs::unique,
     jobs::update,
     jobs::update_rules,
@@ -45,7 +43,6 @@ modules![
     read::runners,
     read::why,
     sqlite::names,
-    sqlite::row_ids,
     sqlite::schema,
     sqlite::tables,
     sqlite::tx,
@@ -58,10 +55,9 @@ modules![
     upkeep::fire,
     upkeep::promote,
     upkeep::prune,
-    upkeep::restore,
+    upkeep::backup,
     upkeep::runners,
     upkeep::schedules,
-    upkeep::unowned,
 ];
 
 /// A row per job, per event, per runner that ever was, per batch.

@@ -9,7 +9,7 @@ use crate::model::outcome::Verdict;
 use crate::model::state::State;
 use crate::store::jobs::claim::ClaimedJob;
 use crate::store::jobs::remove::EVENTS_AT_ONCE;
-use crate::store::read::{attempts, jobs};
+use crate::store::read::{events, jobs};
 use crate::store::tests::sandbox::{START_MS, Sandbox, held};
 use crate::store::upkeep::prune::{
     EVENTS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, PrunePass, STEP, Stepped, Sweep,
@@ -126,11 +126,11 @@ fn a_job_without_the_beginning_of_its_history_is_sound_and_goes_with_the_next_pa
     assert_eq!(step(&mut sandbox, &again()).removed, 0);
     assert!(!sandbox.history(id).is_empty());
     assert_eq!(sandbox.state(id), State::Completed);
-    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 0);
+    assert_eq!(events::of_job(&sandbox.conn, id).unwrap().len(), 0);
     sandbox.assert_books_are_right();
     sandbox.requeue(id);
     assert_eq!(sandbox.complete(id), State::Completed);
-    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 1);
+    assert_eq!(events::of_job(&sandbox.conn, id).unwrap().len(), 1);
     assert_eq!(finish(&mut sandbox, again()), [1]);
     assert_eq!(sandbox.history(id), []);
     sandbox.assert_books_are_right();

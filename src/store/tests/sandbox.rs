@@ -12,11 +12,11 @@ use crate::model::outcome::{Cancelled, Verdict};
 use crate::model::state::State;
 use crate::store::HOOKS;
 use crate::store::jobs::claim::{ClaimFor, ClaimRequest, ClaimedJob, KindCapacity};
-use crate::store::jobs::counts::{COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::jobs::fair_share::FairShares;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken};
+use crate::store::jobs::queues::{COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::jobs::validate::ValidatedJob;
-use crate::store::jobs::{cancel, claim, counts, enqueue, finish_attempt, requeue};
+use crate::store::jobs::{cancel, claim, enqueue, finish_attempt, queues, requeue};
 use crate::store::read::{events, jobs};
 use crate::store::sqlite::names;
 use crate::store::sqlite::names::Names;
@@ -243,8 +243,8 @@ impl Sandbox {
     #[track_caller]
     pub(super) fn assert_counters_are_right(&self) {
         assert_eq!(
-            counts::table(&self.conn, COUNTS_ALL).unwrap(),
-            counts::table(&self.conn, COUNTS_RECOUNT).unwrap(),
+            queues::table(&self.conn, COUNTS_ALL).unwrap(),
+            queues::table(&self.conn, COUNTS_RECOUNT).unwrap(),
             "kept on the left, counted anew on the right"
         );
     }

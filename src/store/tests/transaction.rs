@@ -2,8 +2,8 @@
 
 use rusqlite::{Connection, TransactionBehavior};
 
-use crate::model::finding::Severity;
 use crate::model::job::NewJob;
+use crate::model::remedy::Severity;
 use crate::model::state::State;
 use crate::queue::Queue;
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::model::finding::Severity;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
 use crate::model::outcome::Outcome;
 use crate::model::queue::QueueSelector;
+use crate::model::remedy::Severity;
 use crate::model::runner_options::Retention;
 use crate::model::state::State;
 use crate::queue::Queue;

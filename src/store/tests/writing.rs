@@ -15,9 +15,9 @@ use crate::model::job::NewJob;
 use crate::model::limits::EnqueueLimits;
 use crate::model::queue::QueueSelector;
 use crate::store::Store;
-use crate::store::jobs::counts::{COUNTS_ALL, COUNTS_RECOUNT};
+use crate::store::jobs::queues::{COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::jobs::validate::ValidatedJob;
-use crate::store::jobs::{cancel, counts, enqueue, queues};
+use crate::store::jobs::{cancel, enqueue, queues};
 use crate::store::sqlite::command::{Call, Command, Posted, ReplyTo};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::connection::OpenConfig;
@@ -85,8 +85,8 @@ pub(super) fn jobs(conn: &Connection) -> i64 {
 #[track_caller]
 fn assert_sound(conn: &Connection) {
     assert_eq!(
-        counts::table(conn, COUNTS_ALL).unwrap(),
-        counts::table(conn, COUNTS_RECOUNT).unwrap()
+        queues::table(conn, COUNTS_ALL).unwrap(),
+        queues::table(conn, COUNTS_RECOUNT).unwrap()
     );
     let events: i64 = conn
         .query_row(

@@ -6,14 +6,14 @@ pub(crate) mod damage;
 use std::path::Path;
 
 use crate::Result;
-use crate::model::finding::{Finding, Severity};
 use crate::model::plural::count;
+use crate::model::remedy::{Finding, Severity};
 use crate::model::state::State;
-use crate::store::jobs::counts::{COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
-use crate::store::jobs::{counts, queues};
+use crate::store::jobs::queues;
+use crate::store::jobs::queues::{COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use crate::store::sqlite::connection::Access;
 use crate::store::sqlite::tx::Tx;
-use crate::store::sqlite::{Connection, RowResult, params, process_locks, row_ids, tx};
+use crate::store::sqlite::{Connection, RowResult, names, params, process_locks, tx};
 use crate::store::upkeep::{fire, runners};
 
 /// Checks the file's structure, its references and its counters. Changes nothing.
@@ -50,7 +50,7 @@ pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>>
 /// A runner sets aside the jobs and queues that these belong to.
 fn damaged_rows(conn: &Connection) -> Result<Finding> {
     let mut found = damage::find(conn)?;
-    found.extend(row_ids::used_up(conn)?);
+    found.extend(names::used_up(conn)?);
     let problem = (!found.is_empty()).then(|| (Severity::Error, found.join("; ")));
     Ok(finding(
         "rows",
@@ -124,8 +124,8 @@ fn references(conn: &Connection) -> Result<Finding> {
 fn counters(conn: &Connection) -> Result<Finding> {
     // One read transaction, or a job that moves between the two would count as a fault.
     let read = conn.unchecked_transaction()?;
-    let kept = counts::table(&read, COUNTS_ALL)?;
-    let counted = counts::table(&read, COUNTS_RECOUNT)?;
+    let kept = queues::table(&read, COUNTS_ALL)?;
+    let counted = queues::table(&read, COUNTS_RECOUNT)?;
     let problem = (kept != counted).then(|| {
         (
             Severity::Error,
@@ -233,7 +233,7 @@ fn journal(conn: &Connection) -> Result<Finding> {
 pub(crate) fn recount(tx: &mut Tx<'_>) -> Result<()> {
     // The rows already include the pending counter changes of this transaction.
     tx.flush_counts()?;
-    let counted = counts::table(tx.conn, COUNTS_RECOUNT)?;
+    let counted = queues::table(tx.conn, COUNTS_RECOUNT)?;
     tx.conn.execute(COUNTS_CLEAR, [])?;
     for ((queue, state), jobs) in counted {
         tx.run(tx::COUNT_ADD, params![queue, state, jobs])?;

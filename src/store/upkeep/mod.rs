@@ -7,7 +7,5 @@ pub(crate) mod doctor;
 pub(crate) mod fire;
 pub(crate) mod promote;
 pub(crate) mod prune;
-pub(crate) mod restore;
 pub(crate) mod runners;
 pub(crate) mod schedules;
-pub(crate) mod unowned;

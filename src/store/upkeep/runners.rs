@@ -8,9 +8,8 @@ use std::path::Path;
 use rustix::fs::OFlags;
 use serde_json::Value;
 
-use crate::Result;
 use crate::clock::Clock;
-use crate::error::Of;
+use crate::error::{Kind, Of};
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
@@ -22,7 +21,8 @@ use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAg
 use crate::store::sqlite::process_locks::Lock;
 use crate::store::sqlite::statement::{Statements, statements, text};
 use crate::store::sqlite::tx::{NewEvent, Tx};
-use crate::store::sqlite::{Connection, Row, RowResult, params, process_locks, row_ids};
+use crate::store::sqlite::{Connection, Row, RowResult, names, params, process_locks};
+use crate::{Error, Result};
 
 statements! {
     hot RUNNER_SET_KINDS = "UPDATE jobq_runner SET kinds = ?2 WHERE id = ?1";
@@ -49,6 +49,13 @@ statements! {
     /// A job that was claimed ahead has begun and runs for a while: from now on a crash counts against it.
     hot JOB_WORKER_IF_HELD = "UPDATE jobq_job SET worker = ?3, claim = 0 WHERE id = ?1 AND state = 3 AND attempt = ?2";
     cold RUNNERS_FORGET = "DELETE FROM jobq_runner WHERE state >= 3 AND ended_at < ?1";
+    /// By the index of what runs, over all runners: as many rows as there are workers, and some ahead.
+    hot JOBS_UNOWNED = "SELECT j.id FROM jobq_job j INDEXED BY jobq_job_running WHERE j.state = 3 AND NOT EXISTS
+        (SELECT 1 FROM jobq_runner r WHERE r.id = j.runner_id AND r.state <= 2)";
+    hot JOB_UNOWNED = "SELECT j.id, j.queue_id, j.attempt, j.claim, j.retries, j.crashes, j.max_retries, j.backoff,
+            j.retry_delay_ms, j.jitter, j.timeout_ms, j.cancel, j.links, j.parent_id, j.runner_id
+        FROM jobq_job j WHERE j.id = ?1 AND j.state = 3 AND NOT EXISTS
+        (SELECT 1 FROM jobq_runner r WHERE r.id = j.runner_id AND r.state <= 2)";
 }
 
 /// What a runner registers with.
@@ -98,7 +105,7 @@ pub(crate) fn register(
         },
         tx.boot
     ]);
-    let id = row_ids::inserted(tx.conn, id)?;
+    let id = names::inserted(tx.conn, id)?;
     tx.append(NewEvent {
         runner: Some(id),
         ..NewEvent::new(EventKind::RunnerStarted)
@@ -397,4 +404,32 @@ fn is_old_and_free(path: &Path) -> bool {
         found.is_file() && Clock::default().now_ms() - found.mtime() * 1000 > UNUSED_AFTER_MS
     });
     is_old && file.try_lock().is_ok()
+}
+
+/// Why the attempt does not count against the job.
+const EXCUSE: &str = "its runner had set it aside, as its row was damaged";
+
+pub(crate) fn find_unowned(conn: &Connection) -> Result<Vec<JobId>> {
+    conn.all(JOBS_UNOWNED, [], |row| row.get(0).map(JobId))
+}
+
+pub(crate) fn is_unowned(conn: &Connection, job: JobId) -> Result<bool> {
+    conn.has_row(JOB_UNOWNED, [job.0])
+}
+
+/// Ends the attempt of an unowned job; returns false if it is not one.
+pub(crate) fn take_over_unowned(tx: &mut Tx<'_>, job: JobId) -> Result<bool> {
+    let held = tx.optional(JOB_UNOWNED, [job.0], |row| {
+        let runner = row.get_ref(14)?.as_i64().unwrap_or(0);
+        decode_claim(row, runner)
+    })?;
+    let Some(held) = held else {
+        return Ok(false);
+    };
+    recover(tx, &held, Some(EXCUSE))?;
+    if is_unowned(tx.conn, job)? {
+        let error = "it runs without a runner, and its row does not say which attempt that is";
+        return Err(Error::new(Kind::Sqlite, error));
+    }
+    Ok(true)
 }

@@ -8,7 +8,7 @@ use crate::model::id::JobId;
 use crate::model::job::Enqueued;
 use crate::model::job::template::JobTemplate;
 use crate::model::limits::EnqueueLimits;
-use crate::model::name::check_name;
+use crate::model::queue::check_name;
 use crate::model::remedy::Remedy;
 use crate::model::schedule::rule::Rule;
 use crate::model::schedule::{
@@ -20,7 +20,7 @@ use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::ValidatedJob;
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::{NewEvent, Tx};
-use crate::store::sqlite::{Connection, Row, RowResult, params, row_ids, statement};
+use crate::store::sqlite::{Connection, Row, RowResult, names, params, statement};
 use crate::store::upkeep::fire;
 use crate::{Error, Result};
 
@@ -158,7 +158,7 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &ValidatedSchedule) -> Result<Sched
             schedule.declared_by,
         ],
     );
-    row_ids::inserted(tx.conn, written)?;
+    names::inserted(tx.conn, written)?;
     let data = serde_json::json!({
         "schedule": schedule.name, "cron": rule.text(), "timezone": rule.zone()
     });

@@ -4,10 +4,10 @@
 use rusqlite::Connection;
 
 use crate::model::event::{EventFilter, EventKind};
-use crate::model::finding::Severity;
 use crate::model::id::JobId;
+use crate::model::remedy::Severity;
 use crate::model::state::State;
-use crate::store::read::{attempts, events};
+use crate::store::read::events;
 use crate::store::tests::model::plain::Model;
 use crate::store::upkeep::doctor::audit;
 
@@ -39,7 +39,7 @@ pub(super) fn check_history(conn: &Connection, model: &Model) -> Result<(), Stri
         if !is_told {
             return wrong(&format!("is {}", job.state));
         }
-        let attempts = attempts::of_job(conn, JobId(*id)).map_err(|error| error.to_string())?;
+        let attempts = events::of_job(conn, JobId(*id)).map_err(|error| error.to_string())?;
         if attempts.len() != job.attempt as usize {
             return wrong(&format!("has had {} attempts", job.attempt));
         }

@@ -2,13 +2,13 @@
 
 use crate::Result;
 use crate::model::family::PrerequisiteRule;
-use crate::model::finding::Severity;
 use crate::model::id::JobId;
+use crate::model::remedy::Severity;
 use crate::store::jobs::{concurrency_slots, release};
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, RowResult};
-use crate::store::upkeep::unowned;
+use crate::store::upkeep::runners;
 
 statements! {
     /// Pending and running jobs with a key hold a slot; a blocked job whose prerequisites are met, or a parent
@@ -98,7 +98,7 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
         (UNMET_WRONG, "has a wrong number of unmet prerequisites"),
         (UNIQUES_WRONG, "has or lacks a unique key wrongly"),
         (
-            unowned::JOBS_UNOWNED,
+            runners::JOBS_UNOWNED,
             "is running, and its runner has ended",
         ),
     ] {
@@ -210,8 +210,8 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
     for id in ids(tx.conn, FINAL_STEPS_MISSED)? {
         release::finalize(tx, JobId(id))?;
     }
-    for job in unowned::find(tx.conn)? {
-        match tx.savepoint(|tx| unowned::take_over(tx, job)) {
+    for job in runners::find_unowned(tx.conn)? {
+        match tx.savepoint(|tx| runners::take_over_unowned(tx, job)) {
             // Its row is still damaged.
             Err(error) if error.blames_data() && !tx.conn.is_autocommit() => {}
             taken => _ = taken?,
