@@ -107,7 +107,7 @@ pub(crate) struct JobArgs {
     #[arg(long, value_name = "KEY", help_heading = RULES)]
     pub(crate) key: Option<String>,
     /// How many jobs with the concurrency key run at once from now on, 1 to 1000 [default: 1]
-    #[arg(long, value_name = "N", requires = "key", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = RULES)]
     pub(crate) key_limit: Option<u32>,
     /// What a child's failure means for this job: it fails when all children are final, fails at once,
     /// fails at once and cancels the others, or goes on [default: fail-at-end]

@@ -175,14 +175,11 @@ impl CheckedBatch {
                 self.bar.set_position(file.input.length() + place.offset);
             }
             if let Some(wanted) = file.wanted(lines.line(), place.lines)? {
-                let options = &wanted.options;
-                let said = (options.label.clone(), file.origin.on_duplicate(options));
-                added.borrow_mut().read(said, place);
                 let known = |label: &str| known.get(label).copied();
                 let job = file.origin.job_of_line(wanted, known);
-                return job
-                    .map(Some)
-                    .map_err(|error| file.at_line(place.lines, error));
+                let job = job.map_err(|error| file.at_line(place.lines, error))?;
+                added.borrow_mut().read(job.options(), place);
+                return Ok(Some(job));
             }
         }
         Ok(None)

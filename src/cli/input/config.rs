@@ -2,13 +2,14 @@
 
 pub(crate) mod source;
 pub(crate) mod tables;
+mod usual;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobq::{Durability, JobOptions};
+use jobq::Durability;
 use serde::Deserialize;
 
 use crate::cli::exit::{CliError, CliResult};
@@ -16,8 +17,9 @@ use crate::cli::input::config::tables::{
     DefaultsTable, KindRetentionTable, KindTable, OnUnknownKind, QueueTable, RetentionTable,
     ScheduleTable, WORKERS,
 };
+use crate::cli::input::config::usual::UsualOptions;
 use crate::cli::input::nearest::UnknownKey;
-use crate::cli::input::{limits, options, values};
+use crate::cli::input::{limits, values};
 
 /// What the config file says; everything may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -46,6 +48,9 @@ pub(crate) struct Config {
     /// The database may use so much of the disk, in bytes.
     #[serde(default, deserialize_with = "limits::size")]
     pub(crate) max_file_size: Option<u64>,
+    /// The options of jobs where they do not give them.
+    #[serde(skip)]
+    pub(crate) usual: UsualOptions,
     /// The file, as messages name it.
     #[serde(skip)]
     pub(crate) path: PathBuf,
@@ -89,9 +94,12 @@ impl Config {
     }
 
     pub(crate) fn parse(text: &str, path: &Path) -> CliResult<Config> {
-        let config: Config = toml::from_str(text).map_err(|error| explain(&error, text, path))?;
+        let mut config: Config =
+            toml::from_str(text).map_err(|error| explain(&error, text, path))?;
         config
             .check()
+            .map_err(|error| error.context(path.display()))?;
+        config.usual = UsualOptions::of(&config.defaults, &config.kinds)
             .map_err(|error| error.context(path.display()))?;
         Ok(config)
     }
@@ -113,9 +121,7 @@ impl Config {
         for (name, limits) in &self.queues {
             limits.check(name)?;
         }
-        check_options("[defaults]", self.defaults.options())?;
         for (name, kind) in &self.kinds {
-            check_options(&format!("[kinds.{name}]"), kind.options())?;
             if kind.concurrency == Some(0) {
                 return Err(CliError::usage(format!(
                     "[kinds.{name}]: concurrency must be at least 1"
@@ -193,26 +199,6 @@ impl Config {
             DurabilityName::Normal => Durability::Normal,
         })
     }
-
-    /// The options of jobs of this kind where they do not give them. How they are retried by `[defaults]` is
-    /// left to [`DefaultsTable::retry`]: a backoff of a job's own has a delay of its own.
-    pub(crate) fn usual_of(&self, kind: &str) -> CliResult<JobOptions> {
-        let kind = self.kinds.get(kind).map(KindTable::options).transpose()?;
-        let defaults = JobOptions {
-            max_retries: None,
-            backoff: None,
-            retry_delay: None,
-            jitter: None,
-            ..self.defaults.options()?
-        };
-        Ok(kind.unwrap_or_default().or(defaults))
-    }
-}
-
-fn check_options(header: &str, options: CliResult<JobOptions>) -> CliResult<()> {
-    let options = options.map_err(|error| error.context(header))?;
-    options::check_table(&options)
-        .map_err(|(key, error)| error.context(format_args!("{header} {key}")))
 }
 
 /// What is wrong, on which line, and what may have been meant.
@@ -308,12 +294,12 @@ mod tests {
             (retry.max_retries, retry.delay),
             (5, Duration::from_secs(1))
         );
-        let thumbnail = config.usual_of("thumbnail").unwrap();
+        let thumbnail = config.usual.of_kind("thumbnail");
         assert_eq!(thumbnail.timeout, Some(Duration::from_secs(120)));
         assert_eq!(thumbnail.backoff, Some(Backoff::Fixed));
         assert_eq!(thumbnail.retry_delay, Some(Duration::from_secs(10)));
-        assert_eq!(config.usual_of("plain").unwrap().max_retries, Some(0));
-        let exec = config.usual_of("exec").unwrap();
+        assert_eq!(config.usual.of_kind("plain").max_retries, Some(0));
+        let exec = config.usual.of_kind("exec");
         assert_eq!(exec.timeout, Some(Duration::from_secs(90)));
         assert_eq!((exec.max_retries, exec.backoff), (None, None));
     }

@@ -13,7 +13,7 @@ use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::ScheduleTable;
 use crate::cli::input::environ::Unset;
 use crate::cli::input::options;
-use crate::cli::input::origin::{CommandRequest, EnvRequest, JobRequest, Origin, Work};
+use crate::cli::input::origin::{CommandRequest, EXEC, EnvRequest, JobRequest, Origin, Work};
 use crate::cli::render::screen::Screen;
 use crate::cli::render::text::{shell_word, toml_key};
 
@@ -123,7 +123,8 @@ fn declared(
     let check = |zone| jobq::next_slots(&table.cron, zone, now(), 1).map(|_| ());
     check(Some("UTC")).map_err(|error| CliError::from(error).context(at("cron")))?;
     check(zone).map_err(|error| CliError::from(error).context(at("timezone")))?;
-    let job = job(table, origin, config).map_err(|(key, error)| error.context(at(key)))?;
+    let job =
+        job(table, origin, config).map_err(|(key, error)| error.context(at(key).trim_end()))?;
     let refused = |error| CliError::from(error).context(&header);
     queue.check_job(job.clone()).map_err(refused)?;
     let mut schedule = Schedule::new(name, &table.cron, job)
@@ -140,7 +141,8 @@ type AtKey = (&'static str, CliError);
 
 fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob, AtKey> {
     let options = table.options().map_err(|error| ("unique", error))?;
-    options::check_table(&options)?;
+    let usual = config.usual.of_kind(table.kind.as_deref().unwrap_or(EXEC));
+    options::check_table(&options::fill_in(options.clone(), usual))?;
     let wanted = JobRequest {
         work: work(table, config)?,
         options,

@@ -95,31 +95,48 @@ pub(crate) fn unique(key: Option<&str>, by_payload: Option<bool>) -> CliResult<O
     }
 }
 
-/// Refuses what a table says of a key that it does not give. The error comes with the key of the table.
+/// Options where they are not given from a table. What the table says of its own keys is not said of others.
+pub(crate) fn fill_in(options: JobOptions, table: &JobOptions) -> JobOptions {
+    let mut usual = table.clone();
+    if options.key.is_some() && usual.key.is_some() && options.key != usual.key {
+        usual.key_limit = None;
+    }
+    if options.unique.is_some() && usual.unique.is_some() && options.unique != usual.unique {
+        (usual.unique_for, usual.on_duplicate) = (None, None);
+    }
+    options.or(usual)
+}
+
+/// Checks the options of a table, with those that it takes from others. The error comes with the key of the
+/// table, where it is known.
 pub(crate) fn check_table(options: &JobOptions) -> Result<(), (&'static str, CliError)> {
     let (has_unique, has_key) = (options.unique.is_some(), options.key.is_some());
+    let unique = "'unique' or 'unique_by_payload'";
     for (key, is_given, needs, is_there) in [
         (
             "unique_for",
             options.unique_for.is_some(),
-            "unique",
+            unique,
             has_unique,
         ),
         (
             "on_duplicate",
             options.on_duplicate.is_some(),
-            "unique",
+            unique,
             has_unique,
         ),
-        ("key_limit", options.key_limit.is_some(), "key", has_key),
+        ("key_limit", options.key_limit.is_some(), "'key'", has_key),
     ] {
         if is_given && !is_there {
-            let error = CliError::usage(format!("it goes with '{needs}', and there is none"));
-            let hint = format!("say what it is for: {needs} = \"NAME\"");
-            return Err((key, error.with_hint(hint)));
+            let error = CliError::usage(format!("it goes with {needs}, and there is none"));
+            return Err((key, error.with_hint("say what it is for")));
         }
     }
-    Ok(())
+    if matches!(options.deadline, Some(When::Now | When::At(_))) {
+        let error = CliError::usage("one moment would be over for all later jobs");
+        return Err(("deadline", error.with_hint("give a duration, as \"2h\"")));
+    }
+    options.check().map_err(|error| ("", error.into()))
 }
 
 /// Refuses an answer to duplicates where nothing can be one.
@@ -266,5 +283,30 @@ mod tests {
         };
         assert!(check_unique(&with_key).is_ok());
         assert!(check_table(&with_key).is_ok());
+    }
+
+    #[test]
+    fn what_a_table_says_of_a_key_is_not_said_of_another() {
+        let table = || JobOptions {
+            key: Some("usual".to_owned()),
+            key_limit: Some(2),
+            unique: Some(UniqueKey::KindAndPayload),
+            unique_for: Some(Duration::from_secs(1)),
+            on_duplicate: Some(OnDuplicate::Reject),
+            ..JobOptions::default()
+        };
+        assert_eq!(fill_in(JobOptions::default(), &table()), table());
+        let same = JobOptions {
+            key: table().key,
+            unique: table().unique,
+            ..JobOptions::default()
+        };
+        assert_eq!(fill_in(same, &table()), table());
+        let own = JobOptions {
+            key: Some("own".to_owned()),
+            unique: Some(UniqueKey::Named("own".to_owned())),
+            ..JobOptions::default()
+        };
+        assert_eq!(fill_in(own.clone(), &table()), own);
     }
 }

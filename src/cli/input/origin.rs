@@ -5,7 +5,7 @@ use std::env;
 use std::sync::Arc;
 
 use jobq::handlers::exec::{ExecPayload, Program, Umask};
-use jobq::{AttemptRef, JobId, JobOptions, JobRef, NewJob, OnDuplicate};
+use jobq::{AttemptRef, JobId, JobOptions, JobRef, NewJob};
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::Config;
@@ -131,11 +131,6 @@ impl Origin {
         &self.cwd
     }
 
-    /// What is done where the unique key of a job with these options is taken.
-    pub(crate) fn on_duplicate(&self, options: &JobOptions) -> Option<OnDuplicate> {
-        options.on_duplicate.or(self.usual.on_duplicate)
-    }
-
     /// The job, with everything filled in that it does not say itself.
     pub(crate) fn job(&self, wanted: JobRequest) -> CliResult<NewJob> {
         self.job_of_line(wanted, |_| None)
@@ -157,7 +152,7 @@ impl Origin {
             }
         };
         let options = wanted.options.or(self.usual.clone());
-        let mut options = options.or(self.config.usual_of(&kind)?);
+        let mut options = options::fill_in(options, self.config.usual.of_kind(&kind));
         options::check_unique(&options)?;
         // A child that the running attempt spawns is committed with it; one of an earlier line is not its.
         let spawned = match (&options.parent, self.inside) {

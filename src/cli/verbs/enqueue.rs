@@ -172,10 +172,11 @@ pub(crate) fn run(args: &EnqueueArgs, session: &Session) -> CliResult {
 fn add_one(args: &EnqueueArgs, origin: &Origin, session: &Session) -> CliResult {
     let job = origin.job(wanted(args)?)?;
     session.sync_limits()?;
+    let on_duplicate = job.options().on_duplicate;
     let enqueued = session.queue()?.enqueue(job)?;
     let id = enqueued.id;
     enqueued::print(&enqueued, session)?;
-    let exit = enqueued::print_warning(&enqueued, args.job.on_duplicate, session)?;
+    let exit = enqueued::print_warning(&enqueued, on_duplicate, session)?;
     if exit != Exit::Done {
         return Ok(exit);
     }

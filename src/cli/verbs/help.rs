@@ -211,7 +211,8 @@ mod tests {
                     ("[kinds.thumbnail]", "command") => "",
                     ("[kinds.thumbnail]", _) => "command = ['x']",
                     ("[defaults]", "key_limit") => "key = 'k'",
-                    ("[defaults]", "unique_for" | "on_duplicate") => "unique = 'u'",
+                    ("[defaults]", "unique_for" | "on_duplicate") => "unique_by_payload = true",
+                    ("[defaults]", "unique") => "[kinds.k]",
                     _ => "",
                 };
                 let text = format!("{header}\n{around}\n{example}\n");

@@ -281,7 +281,6 @@ mod tests {
             "jobq enqueue --batch f --wait",
             "jobq enqueue --batch f --unique k",
             "jobq enqueue --unique k --unique-by-payload -- ls",
-            "jobq enqueue --key-limit 2 -- ls",
             "jobq enqueue --key k --key-limit 0 -- ls",
             "jobq enqueue --tag x -- ls",
             "jobq enqueue --after -- ls",

@@ -52,7 +52,7 @@ impl NewJob {
     }
 
     pub(crate) fn has_labels(&self) -> bool {
-        self.options.label.is_some() || self.options.labels().next().is_some()
+        self.options.label.is_some() || self.options.referenced_labels().next().is_some()
     }
 
     /// The job without its labels, and without the references to those of others.
@@ -62,10 +62,7 @@ impl NewJob {
         for others in [&mut options.after, &mut options.after_any] {
             others.retain(|other| other.label().is_none());
         }
-        options.parent = options
-            .parent
-            .take()
-            .filter(|parent| parent.label().is_none());
+        options.parent.take_if(|parent| parent.label().is_some());
         self
     }
 }
@@ -78,7 +75,7 @@ impl Labels {
     /// The job with ids in place of labels.
     pub(crate) fn resolve(&self, mut job: NewJob) -> Result<NewJob> {
         job.options.resolve(|label| self.0.get(label).copied());
-        if let Some(label) = job.options.labels().next() {
+        if let Some(label) = job.options.referenced_labels().next() {
             return Err(
                 Error::invalid(format!("no earlier job has the label '{label}'"))
                     .with_hint("labels name jobs of the same call, and only those before"),
@@ -111,7 +108,7 @@ mod tests {
         assert_eq!(options.after, [1, 3].map(|id| JobRef::Id(JobId(id))));
         assert_eq!(options.after_any, [JobRef::Id(JobId(4))]);
         assert_eq!(options.parent, Some(JobRef::Id(JobId(3))));
-        assert_eq!(options.labels().next(), None);
+        assert_eq!(options.referenced_labels().next(), None);
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub struct NewJob {
 
 /// What a job is unique by.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum UniqueKey {
     /// By this key.
     #[serde(rename = "key")]
@@ -100,7 +101,8 @@ impl NewJob {
         &self.options
     }
 
-    /// Sets the options that are given; the others stay as they are.
+    /// Sets the options that are given; the others stay as they are. Tags are added; jobs to wait for are
+    /// replaced.
     #[must_use]
     pub fn with_options(mut self, options: JobOptions) -> NewJob {
         if options.parent.is_some() {

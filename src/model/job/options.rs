@@ -8,13 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::model::family::ChildPolicy;
 use crate::model::id::JobId;
 use crate::model::job::new::{OnDuplicate, UniqueKey, When};
+use crate::model::queue::check_name;
 use crate::model::retry::{Backoff, Jitter};
+use crate::{Error, Result};
 
 /// Options of a job, wherever they are given: for one job, for all of a type or of a kind, for those of a
 /// schedule. One that is none was not given.
 ///
-/// They are serialized as a schedule stores them: durations as `…_ms`, without what can be given only once
-/// (when, after, parent, label).
+/// They are serialized as a schedule stores them: `max_retries` as `retries`, durations as `…_ms`, without what
+/// can be given only once (when, after, parent, label). A deadline at one moment cannot be serialized.
 ///
 /// ```
 /// use jobq::{JobOptions, NewJob, Priority};
@@ -84,8 +86,34 @@ pub struct JobOptions {
     pub label: Option<String>,
 }
 
+/// Maximum limit of a concurrency key: taking a slot counts those that are taken.
+pub(crate) const MAX_KEY_LIMIT: u32 = 1000;
+
+/// Maximum length of keys, tenants and tags, in bytes: they are in indexes.
+const MAX_KEY_BYTES: usize = 1000;
+
+fn check_key(what: &str, text: Option<&str>) -> Result<()> {
+    let Some(text) = text else { return Ok(()) };
+    if text.is_empty() {
+        return Err(Error::invalid(format!("the {what} is empty")));
+    }
+    if text.len() > MAX_KEY_BYTES {
+        return Err(Error::invalid(format!(
+            "the {what} is {} bytes long, at most {MAX_KEY_BYTES} are allowed",
+            text.len()
+        )));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "the {what} {text:?} holds a control character"
+        )));
+    }
+    Ok(())
+}
+
 /// Another job: by its id, or by the [label](crate::NewJob::label) of an earlier one of the same call.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum JobRef {
     /// By its id.
     Id(JobId),
@@ -146,23 +174,52 @@ macro_rules! fill_in {
 }
 
 impl JobOptions {
-    /// These options, and those that are not given from `usual`. Tags are joined. What `usual` says of its own
-    /// concurrency key or unique key is not taken for another one.
+    /// These options, and those that are not given from `usual`. Tags are joined.
     #[must_use]
-    pub fn or(mut self, mut usual: JobOptions) -> JobOptions {
-        if self.key.is_some() && usual.key.is_some() {
-            usual.key_limit = None;
-        }
-        if self.unique.is_some() && usual.unique.is_some() {
-            (usual.unique_for, usual.on_duplicate) = (None, None);
-        }
+    pub fn or(mut self, usual: JobOptions) -> JobOptions {
         fill_in!(self from usual:
             queue priority when max_retries backoff retry_delay jitter timeout deadline tenant tags key
             key_limit unique unique_for on_duplicate child_policy finalize after after_any parent label);
         self
     }
 
+    /// Checks each option by itself.
+    ///
+    /// # Errors
+    /// An option has a value that no job may have.
+    pub fn check(&self) -> Result<()> {
+        if let Some(queue) = &self.queue {
+            check_name("queue's name", queue)?;
+        }
+        if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
+            return Err(Error::invalid("a timeout of zero leaves no time to run"));
+        }
+        check_key("concurrency key", self.key.as_deref())?;
+        check_key("tenant", self.tenant.as_deref())?;
+        if let Some(UniqueKey::Named(key)) = &self.unique {
+            check_key("unique key", Some(key))?;
+        }
+        for (name, value) in &self.tags {
+            check_key("tag's name", Some(name))?;
+            check_key(
+                "tag's value",
+                Some(value.as_str()).filter(|value| !value.is_empty()),
+            )?;
+        }
+        match self.key_limit {
+            Some(0) => Err(Error::invalid(
+                "a key limit of 0 would block its jobs forever",
+            )),
+            Some(limit) if limit > MAX_KEY_LIMIT => Err(Error::invalid(format!(
+                "a key limit is at most {MAX_KEY_LIMIT}, not {limit}"
+            ))
+            .with_hint("without a key only the workers limit how many jobs run at once")),
+            _ => Ok(()),
+        }
+    }
+
     /// Puts ids in place of the labels that are known.
+    #[doc(hidden)]
     pub fn resolve(&mut self, known: impl Fn(&str) -> Option<JobId>) {
         let after = self.after.iter_mut().chain(&mut self.after_any);
         for other in after.chain(&mut self.parent) {
@@ -173,7 +230,8 @@ impl JobOptions {
     }
 
     /// The labels of the other jobs that it names.
-    pub fn labels(&self) -> impl Iterator<Item = &str> {
+    #[doc(hidden)]
+    pub fn referenced_labels(&self) -> impl Iterator<Item = &str> {
         let others = self.after.iter().chain(&self.after_any).chain(&self.parent);
         others.filter_map(JobRef::label)
     }
@@ -201,17 +259,18 @@ mod milliseconds {
 }
 
 mod milliseconds_from_now {
+    use serde::ser::Error as _;
     use serde::{Deserializer, Serializer};
 
     use super::{When, milliseconds};
 
-    /// A moment cannot be repeated.
     pub(super) fn serialize<S: Serializer>(when: &Option<When>, to: S) -> Result<S::Ok, S::Error> {
-        let wait = match when {
-            Some(When::In(wait)) => Some(*wait),
-            _ => None,
-        };
-        milliseconds::serialize(&wait, to)
+        match when {
+            None => milliseconds::serialize(&None, to),
+            Some(When::In(wait)) => milliseconds::serialize(&Some(*wait), to),
+            // It would be over the next time.
+            Some(When::Now | When::At(_)) => Err(S::Error::custom("a deadline at one moment")),
+        }
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(
@@ -282,30 +341,5 @@ mod tests {
         assert_eq!(both.after, [JobRef::Id(JobId(1))]);
         assert_eq!(both.after_any, [JobRef::Id(JobId(3))]);
         assert_eq!(both.tags, tags(&[("a", "own"), ("b", "usual")]));
-    }
-
-    #[test]
-    fn what_is_said_of_a_key_is_not_said_of_another() {
-        let usual = || JobOptions {
-            key: Some("usual".to_owned()),
-            key_limit: Some(2),
-            unique: Some(UniqueKey::KindAndPayload),
-            unique_for: Some(Duration::from_secs(1)),
-            on_duplicate: Some(OnDuplicate::Reject),
-            ..JobOptions::default()
-        };
-        assert_eq!(JobOptions::default().or(usual()), usual());
-        let own = JobOptions {
-            key: Some("own".to_owned()),
-            unique: Some(UniqueKey::Named("own".to_owned())),
-            ..JobOptions::default()
-        };
-        assert_eq!(own.clone().or(usual()), own);
-        let policy = || JobOptions {
-            on_duplicate: Some(OnDuplicate::Reject),
-            ..JobOptions::default()
-        };
-        let reject = Some(OnDuplicate::Reject);
-        assert_eq!(own.or(policy()).on_duplicate, reject, "of any key");
     }
 }

@@ -12,7 +12,7 @@ pub struct JobUpdate {
     /// ties a job to others (after, parent, child policy, finalize) and what was decided when it was enqueued
     /// (what happens to a duplicate) cannot be changed.
     pub set: JobOptions,
-    /// Options to take away. One that is also set is set.
+    /// Options to take away. One that is also set is set; a tag that is, is an error.
     pub clear: Vec<ClearOption>,
     /// Another payload: JSON text. A unique key that was derived from the payload follows it.
     pub payload: Option<String>,
@@ -35,18 +35,32 @@ impl JobUpdate {
     pub(crate) fn as_new_job(&self) -> Result<NewJob> {
         let mut options = self.set.clone();
         let is_by_payload = options.unique == Some(UniqueKey::KindAndPayload);
+        let waits = !(options.after.is_empty() && options.after_any.is_empty());
+        let for_children = options.child_policy.is_some() || options.finalize.is_some();
         let fixed = [
-            ("after", !options.after.is_empty()),
-            ("after_any", !options.after_any.is_empty()),
-            ("parent", options.parent.is_some()),
-            ("child_policy", options.child_policy.is_some()),
-            ("finalize", options.finalize.is_some()),
-            ("on_duplicate", options.on_duplicate.is_some()),
-            ("label", options.label.is_some()),
-            ("unique by payload", is_by_payload),
+            (
+                waits,
+                "the jobs that it waits for are tied to it when it is enqueued",
+            ),
+            (
+                options.parent.is_some(),
+                "its parent has counted it as a child",
+            ),
+            (
+                for_children,
+                "child_policy and finalize hold for children that may have ended already",
+            ),
+            (
+                options.on_duplicate.is_some() || options.label.is_some(),
+                "on_duplicate and label are for the call that enqueues it",
+            ),
+            (
+                is_by_payload,
+                "a unique key that was derived from the payload follows it by itself",
+            ),
         ];
-        if let Some((option, _)) = fixed.iter().find(|(_, is_given)| *is_given) {
-            return Err(Error::invalid(format!("an edit cannot change {option}"))
+        if let Some((_, why)) = fixed.iter().find(|(is_given, _)| *is_given) {
+            return Err(Error::invalid(format!("an edit cannot change this: {why}"))
                 .with_hint("cancel the job, and enqueue it anew"));
         }
         if options.key_limit.is_some() && options.key.is_none() {
@@ -61,8 +75,12 @@ impl JobUpdate {
             options.unique.get_or_insert_with(key);
         }
         for option in &self.clear {
-            if let ClearOption::Tag(name) = option {
-                options.tags.entry(name.clone()).or_default();
+            if let ClearOption::Tag(name) = option
+                && options.tags.insert(name.clone(), String::new()).is_some()
+            {
+                return Err(Error::invalid(format!(
+                    "the tag '{name}' is to be set and to be removed"
+                )));
             }
         }
         Ok(NewJob::new("edited").with_options(options))
@@ -119,14 +137,14 @@ mod tests {
                     after: vec![JobId(1).into()],
                     ..none()
                 },
-                "after",
+                "waits for",
             ),
             (
                 JobOptions {
                     parent: Some(JobId(1).into()),
                     ..none()
                 },
-                "parent",
+                "its parent",
             ),
             (
                 JobOptions {
@@ -140,14 +158,11 @@ mod tests {
                     unique: Some(UniqueKey::KindAndPayload),
                     ..none()
                 },
-                "by payload",
+                "derived from the payload",
             ),
         ] {
             let error = refused(options);
-            assert!(
-                error.contains("cannot change") && error.contains(what),
-                "{error}"
-            );
+            assert!(error.contains(what), "{error}");
         }
     }
 

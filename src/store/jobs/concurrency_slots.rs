@@ -20,7 +20,7 @@ statements! {
     hot KEY_SET = "INSERT INTO jobq_key (name, places) VALUES (?1, ?2)
         ON CONFLICT (name) DO UPDATE SET places = excluded.places WHERE places <> excluded.places";
     /// A range of the primary key, with as many entries as the key has slots: see
-    /// [`MAX_PLACES`](crate::store::jobs::validate::MAX_PLACES).
+    /// [`MAX_KEY_LIMIT`](crate::model::job::options::MAX_KEY_LIMIT).
     hot PLACES_HELD = "SELECT count(*) FROM jobq_place WHERE key = ?1 AND held = 1";
     hot PLACE_NEXT = "SELECT job_id, urgency FROM jobq_place WHERE key = ?1 AND held = 0 ORDER BY urgency, job_id LIMIT 1";
     hot PLACE_INSERT = "INSERT INTO jobq_place (key, held, urgency, job_id) VALUES (?1, ?2, ?3, ?4)";

@@ -19,12 +19,6 @@ use crate::model::schedule::JobOrigin;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::{Error, Result};
 
-/// Maximum length of keys, tenants and tags, in bytes: they are in indexes.
-const MAX_KEY_BYTES: usize = 1000;
-
-/// Maximum number of slots of a key: taking one counts those that are taken.
-pub(crate) const MAX_PLACES: u32 = 1000;
-
 /// A validated job.
 #[derive(Clone, Debug)]
 pub(crate) struct ValidatedJob {
@@ -82,11 +76,9 @@ pub(crate) struct FamilyRules {
 
 impl ValidatedJob {
     pub(crate) fn new(job: NewJob, limits: &EnqueueLimits) -> Result<ValidatedJob> {
-        let job = match job.has_labels() {
-            // The file knows no labels: those of others must have become ids.
-            true => Labels::default().resolve(job)?,
-            false => job,
-        };
+        // The file knows no labels: those of others must have become ids.
+        let job = Labels::default().resolve(job)?;
+        job.options.check()?;
         let rules = Rules::of(&job)?;
         let NewJob {
             kind,
@@ -96,11 +88,7 @@ impl ValidatedJob {
         } = job;
         check_name("kind", &kind)?;
         let queue = options.queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned());
-        check_name("queue's name", &queue)?;
         let payload = check_payload(&format!("the payload of the '{kind}' job"), payload, limits)?;
-        if options.timeout.is_some_and(|timeout| timeout.is_zero()) {
-            return Err(Error::invalid("a timeout of zero leaves no time to run"));
-        }
         let usual = &limits.retry;
         let own_delay = options.backoff.map(Backoff::default_delay);
         let retry = RetryPolicy {
@@ -217,38 +205,11 @@ impl Rules {
     }
 
     fn check(&self, job: &NewJob) -> Result<()> {
-        let texts = [
-            ("concurrency key", self.key.as_deref()),
-            ("tenant", self.tenant.as_deref()),
-        ];
-        for (what, text) in texts {
-            check_key(what, text)?;
-        }
-        for (name, value) in &self.tags {
-            check_key("tag's name", Some(name))?;
-            check_key(
-                "tag's value",
-                Some(value)
-                    .filter(|value| !value.is_empty())
-                    .map(String::as_str),
-            )?;
-        }
         if job.options.unique_for.is_some() && self.unique.is_none() {
             return Err(
                 Error::invalid("a time for which the job stays unique needs a unique key")
                     .with_remedy(Remedy::GiveUniqueKey),
             );
-        }
-        if self.key_limit == Some(0) {
-            return Err(Error::invalid(
-                "a key limit of 0 would block its jobs forever",
-            ));
-        }
-        if let Some(places) = self.key_limit.filter(|places| *places > MAX_PLACES) {
-            return Err(Error::invalid(format!(
-                "a key limit is at most {MAX_PLACES}, not {places}"
-            ))
-            .with_hint("without a key only the workers limit how many jobs run at once"));
         }
         if self.key_limit.is_some() && self.key.is_none() {
             return Err(Error::invalid("a key limit belongs to a concurrency key")
@@ -276,10 +237,7 @@ fn unique(job: &NewJob) -> Result<Option<UniqueRule>> {
     let options = &job.options;
     let key = match &options.unique {
         None => return Ok(None),
-        Some(UniqueKey::Named(key)) => {
-            check_key("unique key", Some(key))?;
-            key.clone()
-        }
+        Some(UniqueKey::Named(key)) => key.clone(),
         Some(UniqueKey::KindAndPayload) => {
             derived_key(&job.kind, job.payload.as_deref().unwrap_or_default())
         }
@@ -318,28 +276,10 @@ pub(crate) fn check_payload(
     Ok(json)
 }
 
-fn check_key(what: &str, text: Option<&str>) -> Result<()> {
-    let Some(text) = text else { return Ok(()) };
-    if text.is_empty() {
-        return Err(Error::invalid(format!("the {what} is empty")));
-    }
-    if text.len() > MAX_KEY_BYTES {
-        return Err(Error::invalid(format!(
-            "the {what} is {} bytes long, at most {MAX_KEY_BYTES} are allowed",
-            text.len()
-        )));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Error::invalid(format!(
-            "the {what} {text:?} holds a control character"
-        )));
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::job::options::MAX_KEY_LIMIT;
 
     fn rules(job: NewJob) -> Rules {
         *ValidatedJob::new(job, &EnqueueLimits::default())
@@ -408,7 +348,7 @@ mod tests {
             NewJob::new("send").key(""),
             NewJob::new("send").key_limit(2),
             NewJob::new("send").key("k").key_limit(0),
-            NewJob::new("send").key("k").key_limit(MAX_PLACES + 1),
+            NewJob::new("send").key("k").key_limit(MAX_KEY_LIMIT + 1),
             NewJob::new("send").tenant(""),
             NewJob::new("send").tag("", "x"),
             NewJob::new("send").unique("k\u{1b}[31m"),

@@ -72,6 +72,23 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_named_with_its_line() {
             "[defaults]\nunique = 'u'\nunique_by_payload = true",
             ["[defaults]", "both 'unique'"],
         ),
+        (
+            "[defaults]\nunique = 'u'",
+            ["[defaults] unique", "one unfinished job"],
+        ),
+        (
+            "[defaults]\ndeadline = '2100-01-01T00:00:00Z'",
+            ["[defaults] deadline", "one moment"],
+        ),
+        ("[defaults]\ntenant = ''", ["[defaults]", "tenant is empty"]),
+        (
+            "[kinds.k]\ntimeout = '0s'",
+            ["[kinds.k]", "timeout of zero"],
+        ),
+        (
+            "[kinds.k]\nkey = 'k'\nkey_limit = 5000",
+            ["[kinds.k]", "at most 1000"],
+        ),
     ] {
         jobq.write("jobq.toml", text);
         for verb in [&["run", "--drain"][..], &["list"]] {

@@ -197,3 +197,46 @@ fn every_option_can_be_given_for_all_jobs_and_for_those_of_a_kind() {
         "the line of the batch is a duplicate"
     );
 }
+
+/// What becomes of a duplicate is said by the kind: that its payload was not taken is told all the same.
+#[test]
+fn what_a_kind_says_of_duplicates_and_keys_holds_for_its_jobs_only() {
+    let jobq = Jobq::new();
+    jobq.write(
+        "jobq.toml",
+        "[defaults]
+        key = 'disk'
+        key_limit = 2
+        [kinds.once]
+        unique = 'u'
+        on_duplicate = 'replace'
+        [kinds.strict]
+        unique_by_payload = true
+        on_duplicate = 'reject'",
+    );
+    // A group has nothing to do that a key could limit.
+    jobq.enqueue(&["--kind", "group"]);
+    jobq.enqueue(&["--kind", "once", "--payload", "1"]);
+    jobq.run(&["cancel", "2"]).exits(0);
+    jobq.enqueue(&["--kind", "once", "--unique-for", "1h"]);
+    jobq.run(&["cancel", "3"]).exits(0);
+    let again = jobq.run(&["enqueue", "--kind", "once", "--payload", "2"]);
+    assert!(again.exits(1).stderr.contains("payload was not taken"));
+    jobq.write("jobs.jsonl", r#"{"kind":"once","payload":3}"#);
+    let again = jobq.run(&["enqueue", "--batch", "jobs.jsonl"]).exits(1);
+    let told = &again.stderr;
+    assert!(told.contains("1 payload of lines was not taken"), "{told}");
+    let strict = ["enqueue", "--kind", "strict", "--unique-by-payload"];
+    jobq.run(&strict).exits(0);
+    jobq.run(&strict).fails(1, &["already has the unique key"]);
+    jobq.run(&[
+        "enqueue",
+        "--kind",
+        "strict",
+        "--payload",
+        "1",
+        "--key-limit",
+        "3",
+    ])
+    .exits(0);
+}

@@ -1,6 +1,6 @@
 //! What has been added of a batch, in little memory.
 
-use jobq::{BatchStart, Enqueued, JobId, OnDuplicate};
+use jobq::{BatchStart, Enqueued, JobId, JobOptions, OnDuplicate};
 
 use crate::cli::input::batch::input::LinePlace;
 use crate::cli::render::enqueued::Warnings;
@@ -84,13 +84,9 @@ impl Added {
     }
 
     /// A line has been read, up to `end`.
-    pub(super) fn read(
-        &mut self,
-        (label, on_duplicate): (Option<String>, Option<OnDuplicate>),
-        end: LinePlace,
-    ) {
-        self.label = label;
-        self.on_duplicate = on_duplicate;
+    pub(super) fn read(&mut self, options: &JobOptions, end: LinePlace) {
+        self.label.clone_from(&options.label);
+        self.on_duplicate = options.on_duplicate;
         self.end = end;
     }
 
@@ -145,7 +141,7 @@ mod tests {
         jobs.push(job(1002, State::Pending, false));
         let mut added = Added::default();
         for (job, lines) in jobs.iter().zip(1..) {
-            added.read((None, None), LinePlace { lines, offset: 0 });
+            added.read(&JobOptions::default(), LinePlace { lines, offset: 0 });
             added.record(*job);
         }
         assert_eq!(added.each().collect::<Vec<_>>(), jobs);

@@ -155,7 +155,10 @@ pub(super) struct LineLabels(HashMap<String, u64>);
 impl LineLabels {
     /// Checks what the next line says of labels. The error does not name the line.
     pub(super) fn check(&mut self, options: &JobOptions, number: u64) -> CliResult<()> {
-        if let Some(label) = options.labels().find(|label| !self.0.contains_key(*label)) {
+        if let Some(label) = options
+            .referenced_labels()
+            .find(|label| !self.0.contains_key(*label))
+        {
             return Err(
                 CliError::usage(format!("no line before has the label '{label}'"))
                     .with_hint("a job is named by its number, or by the label of an earlier line"),
