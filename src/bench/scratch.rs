@@ -1,5 +1,6 @@
 //! A folder for the time of a measurement.
 
+use crate::clock::Clock;
 use std::fs;
 use std::fs::{DirBuilder, File};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -69,7 +70,7 @@ impl Drop for Scratch {
 
 /// Removes what killed measurements have left: old folders of this user that are not locked.
 fn remove_strays(parent: &Path) {
-    let now_ms = crate::clock::Clock::default().now_ms();
+    let now_ms = Clock::default().now_ms();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
         let is_ours = entry.file_name().to_string_lossy().starts_with(PREFIX);
         let is_old = || {
@@ -89,6 +90,8 @@ fn remove_strays(parent: &Path) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use std::time::SystemTime;
 
     #[test]
     fn nothing_is_left_of_it() {
@@ -102,7 +105,7 @@ mod tests {
     #[test]
     fn a_folder_that_a_killed_measurement_has_left_is_removed_by_the_next_one() {
         let parent = tempfile::tempdir().unwrap();
-        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         let live = Scratch::new_in(parent.path()).unwrap();
         let dead = parent.path().join(".jobq-bench-1-00000000");
         fs::create_dir(&dead).unwrap();

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 use crate::model::id::{JobId, RunnerId, WorkerId};
 
@@ -157,7 +158,7 @@ pub struct Event {
     /// The worker of that runner.
     pub worker: Option<WorkerId>,
     /// How long the attempt took, if the event ended it.
-    pub took: Option<std::time::Duration>,
+    pub took: Option<Duration>,
     /// The rest: JSON for most kinds, the bytes themselves for stdout and stderr.
     pub data: Option<EventData>,
 }

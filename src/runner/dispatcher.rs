@@ -4,6 +4,7 @@
 //! wake each other forever. Everything it has to write goes into one transaction, and claimed jobs are
 //! sent to the workers after its COMMIT. Then the dispatcher sleeps until something happens.
 
+use crate::model::outcome::CancelReason;
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -209,9 +210,7 @@ impl Dispatcher {
                     .get(&job)
                     .filter(|attempt| attempt.claim.attempt == number)
                 {
-                    attempt
-                        .cancellation
-                        .cancel(crate::model::outcome::CancelReason::Requested);
+                    attempt.cancellation.cancel(CancelReason::Requested);
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! What an application gives a runner: the code for each kind.
 
+use crate::model::json;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
@@ -193,9 +194,9 @@ pub(crate) fn result_json(output: &impl Serialize) -> Result<Option<String>, Fai
             "the output cannot be written as JSON: {error}"
         ))
     };
-    let json = crate::model::json::write(output).map_err(|error| refused(&error))?;
+    let json = json::write(output).map_err(|error| refused(&error))?;
     // It may hold text of JSON that somebody else has made.
-    crate::model::json::check(&json).map_err(|error| refused(&error))?;
+    json::check(&json).map_err(|error| refused(&error))?;
     Ok((json != "null").then_some(json))
 }
 

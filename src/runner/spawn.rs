@@ -2,6 +2,7 @@
 
 use crate::model::family::{Phase, Stage};
 use crate::model::filter::Filter;
+use crate::model::filter::Sort;
 use crate::model::id::JobId;
 use crate::model::job::{JobRecord, NewJob};
 use crate::runner::context::Context;
@@ -51,7 +52,7 @@ impl Context {
             ));
         }
         self.spawn(child.into().parent(self.job_id()))?;
-        self.spawned().founds_family = true;
+        self.spawned().is_parent = true;
         Ok(())
     }
 
@@ -84,7 +85,7 @@ impl Context {
     /// returns then gives way to what that one does.
     pub fn finalize_after_children(&self) {
         let mut spawned = self.spawned();
-        spawned.founds_family = true;
+        spawned.is_parent = true;
         spawned.family = FamilyRules {
             finalize: true,
             ..spawned.family
@@ -99,7 +100,7 @@ impl Context {
     pub fn children(&self) -> Result<Vec<JobRecord>, Failure> {
         let filter = Filter {
             parent: Some(self.job_id()),
-            sort: crate::model::filter::Sort::Oldest,
+            sort: Sort::Oldest,
             ..Filter::default()
         };
         Ok(self.queue().list(&filter)?)
@@ -109,6 +110,6 @@ impl Context {
 /// What an attempt has spawned, taken out of its context when its handler has returned.
 pub(crate) fn take_spawned(context: Context) -> Option<Box<Spawned>> {
     let spawned = std::mem::take(&mut *context.spawned());
-    let is_any = !spawned.jobs.is_empty() || spawned.founds_family;
+    let is_any = !spawned.jobs.is_empty() || spawned.is_parent;
     is_any.then(|| Box::new(spawned))
 }

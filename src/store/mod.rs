@@ -1,19 +1,6 @@
 //! The storage vocabulary on one page: what `queue` and `runner` may call, by subject. Only the store knows
 //! SQLite; its SQL is in named constants.
 
-use crate::store::jobs::consequences;
-use crate::store::sqlite::connection;
-use crate::store::sqlite::file;
-use crate::store::sqlite::ownership;
-use crate::store::sqlite::schema;
-use crate::store::sqlite::tx;
-use crate::store::upkeep::clock_step;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
-
-use crate::error::Kind;
-use crate::{Error, Result};
-
 mod jobs;
 mod read;
 mod sqlite;
@@ -133,13 +120,20 @@ pub(crate) use sqlite::ownership::{
 };
 pub(crate) use sqlite::schema::Schema;
 
-use crate::store::sqlite::Connection;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use crate::error::Kind;
+use crate::store::jobs::consequences;
 use crate::store::sqlite::connection::Opened;
 use crate::store::sqlite::file_identity::OpenFile;
 use crate::store::sqlite::read_pool::{ReadConnection, ReadPool};
 use crate::store::sqlite::user_transactions::UserTransactions;
 use crate::store::sqlite::writer::Writer;
 use crate::store::sqlite::writer_handle::WriterHandle;
+use crate::store::sqlite::{Connection, connection, file, ownership, schema, tx};
+use crate::store::upkeep::clock_step;
+use crate::{Error, Result};
 
 /// What the rules of jobs do at the beginning and the end of each write transaction.
 pub(crate) const HOOKS: tx::Hooks = tx::Hooks {
@@ -156,7 +150,7 @@ pub(crate) struct Store {
     pub(crate) schema: Schema,
     /// Closed before the writer, which removes the log.
     readers: ReadPool,
-    effects: UserTransactions,
+    user_transactions: UserTransactions,
     pub(crate) writer: WriterHandle,
     /// Where a log of another file was put aside.
     pub(crate) foreign_log: Option<PathBuf>,
@@ -174,13 +168,18 @@ impl Store {
             schema,
         } = connection::open_first(&config)?;
         config.opened = Some(Arc::clone(&file));
-        let effects = UserTransactions::new(config.clone(), HOOKS);
-        let writer = (access == Access::ReadWrite)
-            .then(|| Writer::new(conn, (config.clone(), HOOKS), effects.write_lock()));
+        let user_transactions = UserTransactions::new(config.clone(), HOOKS);
+        let writer = (access == Access::ReadWrite).then(|| {
+            Writer::new(
+                conn,
+                (config.clone(), HOOKS),
+                user_transactions.write_lock(),
+            )
+        });
         Ok(Store {
             access,
-            writer: WriterHandle::new(&config.path, writer, effects.write_lock())?,
-            effects,
+            writer: WriterHandle::new(&config.path, writer, user_transactions.write_lock())?,
+            user_transactions,
             readers: ReadPool::new(Arc::clone(&file), access),
             file,
             schema,
@@ -228,19 +227,19 @@ impl Store {
         if self.access != Access::ReadWrite {
             return Err(ownership::read_only(self.path()).into());
         }
-        let done = self.effects.write(body)?;
+        let done = self.user_transactions.write(body)?;
         self.writer.ring();
         Ok(done)
     }
 
     /// Whether application code is running on this thread, inside [`Store::write_alone`].
     pub(crate) fn is_user_code_here(&self) -> bool {
-        self.effects.is_user_code_here()
+        self.user_transactions.is_user_code_here()
     }
 
     /// Refuses what writes from inside [`Store::write_alone`], on its thread.
     pub(crate) fn refuse_inside(&self) -> Result<()> {
-        self.effects.refuse_inside()
+        self.user_transactions.refuse_inside()
     }
 
     pub(crate) fn reader(&self) -> Result<ReadConnection> {

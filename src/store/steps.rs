@@ -1,5 +1,6 @@
 //! The cost of single operations of the store, for the benchmarks.
 
+use crate::model::part::NO_PARTS;
 use std::time::Duration;
 
 use crate::store::sqlite::{StatementStatus, params};
@@ -43,7 +44,7 @@ pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs,
-            aside: &crate::model::part::NO_PARTS,
+            aside: &NO_PARTS,
         };
         take_vm_steps(tx)?;
         let began = clock::instant();

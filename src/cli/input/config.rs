@@ -247,6 +247,7 @@ mod tests {
 
     use super::*;
     use crate::cli::exit::Exit;
+    use crate::cli::input::config::source::ConfigSources;
 
     fn read(text: &str) -> CliResult<Config> {
         Config::parse(text, Path::new("jobq.toml"))
@@ -466,15 +467,9 @@ mod tests {
     fn a_database_is_relative_to_the_config_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobq.toml");
-        assert!(
-            crate::cli::input::config::source::ConfigSources::new(Some(&path))
-                .load()
-                .is_err()
-        );
+        assert!(ConfigSources::new(Some(&path)).load().is_err());
         std::fs::write(&path, "db = \"data/jobs.db\"").unwrap();
-        let config = crate::cli::input::config::source::ConfigSources::new(Some(&path))
-            .load()
-            .unwrap();
+        let config = ConfigSources::new(Some(&path)).load().unwrap();
         assert_eq!(config.db, Some(folder.path().join("data/jobs.db")));
     }
 }

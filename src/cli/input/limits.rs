@@ -155,6 +155,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::cli::render::queue;
 
     #[test]
     fn a_rate_is_jobs_in_a_span() {
@@ -175,10 +176,7 @@ mod tests {
         }
         assert_eq!(rate_or_none("none"), Ok(Update::Clear));
         for text in ["10/1m", "1/1m30s", "7/500ms", "2/1d"] {
-            assert_eq!(
-                crate::cli::render::queue::rate_text(rate(text).unwrap()),
-                text
-            );
+            assert_eq!(queue::rate_text(rate(text).unwrap()), text);
         }
     }
 

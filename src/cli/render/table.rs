@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cli::render::json::write_line;
 use crate::cli::render::style::Look;
+use crate::cli::render::text;
 use crate::cli::render::text::{for_tabs, for_terminal};
 use crate::cli::render::time::{relative, rfc3339};
 use crate::cli::render::{Format, Output, Stdout};
@@ -303,7 +304,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn add(&mut self, name: &str, cell: Cell) {
         let line = if self.output.format == Format::Table {
             let name = format!("{name:<0$}", self.width);
-            let value = crate::cli::render::text::block(&cell.short, self.width + 2);
+            let value = text::block(&cell.short, self.width + 2);
             format!(
                 "{}  {}",
                 self.output.paint(Look::Dim, name),

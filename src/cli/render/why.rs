@@ -312,6 +312,7 @@ pub(crate) fn gone_behind(why: &Why, queue: &Queue) -> jobq::Result<Option<Strin
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     const ID: JobId = JobId(7);
 
@@ -417,7 +418,7 @@ mod tests {
             queue: "mail".into(),
             rate: jobq::Rate {
                 jobs: 10,
-                per: std::time::Duration::from_secs(60),
+                per: Duration::from_secs(60),
             },
             next: at(30),
         };

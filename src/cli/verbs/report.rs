@@ -112,6 +112,7 @@ fn this_attempt(env: &dyn Fn(&str) -> Option<String>) -> CliResult<AttemptRef> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::verbs::Cli;
 
     fn attempt(vars: &[(&str, &str)]) -> CliResult<AttemptRef> {
         this_attempt(&|name| {
@@ -141,7 +142,7 @@ mod tests {
     #[test]
     fn a_result_does_not_get_in_the_way_of_the_global_option() {
         use clap::Parser;
-        let cli = crate::cli::verbs::Cli::try_parse_from(["jobq", "result", "1"]).unwrap();
+        let cli = Cli::try_parse_from(["jobq", "result", "1"]).unwrap();
         assert!(!cli.global.json);
     }
 

@@ -1,5 +1,6 @@
 //! The payload of kind `exec`.
 
+use crate::model::json;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -160,8 +161,8 @@ impl ExecPayload {
     pub fn parse(json: &str) -> Result<ExecPayload> {
         let what = "the payload of kind exec";
         let fields: PayloadField = serde_json::from_str(json).map_err(|error| {
-            let why = match crate::model::json::check(json) {
-                Ok(()) => crate::model::json::explain(json, &error, |text| {
+            let why = match json::check(json) {
+                Ok(()) => json::explain(json, &error, |text| {
                     serde_json::from_str::<PayloadField>(text).map(drop)
                 }),
                 Err(error) => error.to_string(),

@@ -278,6 +278,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::handlers::exec::exit::CommandEnd;
 
     fn spec(program: &str, path: &str, cwd: Option<&Path>) -> CommandSpec {
         let mut env = Environment::inherited();
@@ -359,10 +360,7 @@ mod tests {
                 panic!("{end:?}")
             };
             assert!(text.contains(part), "{program}: {text}");
-            assert_eq!(
-                crate::handlers::exec::exit::CommandEnd::not_run(end).exit_code(),
-                Some(code)
-            );
+            assert_eq!(CommandEnd::not_run(end).exit_code(), Some(code));
         }
         // For root every file may be executed that has a bit for anyone: here none has.
         for program in ["plain".to_owned(), at("plain")] {

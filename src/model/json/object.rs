@@ -1,5 +1,6 @@
 //! The fields of a JSON object as they are written: to read them one by one, and to change some.
 
+use crate::model::json;
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
@@ -70,8 +71,7 @@ pub fn with_field(text: &str, path: &[String], value: Option<&str>) -> Option<St
         fields.push((key, new));
     }
     let fields = fields.into_iter();
-    let fields =
-        fields.map(|(name, value)| format!("{}:{value}", crate::model::json::encoded(name)));
+    let fields = fields.map(|(name, value)| format!("{}:{value}", json::encoded(name)));
     Some(format!("{{{}}}", fields.collect::<Vec<_>>().join(",")))
 }
 

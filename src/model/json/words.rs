@@ -1,5 +1,6 @@
 //! Errors of JSON and TOML readers in plain words.
 
+use crate::model::json::encoded;
 use crate::model::json::object::Object;
 
 /// Explains why serde refused a text with `error`: the key, the value found, and what is expected. `probe`
@@ -12,7 +13,7 @@ pub fn explain(
     let culprit = Object::of(text).and_then(|object| {
         let mut fields = object.fields();
         fields.find_map(|(key, value)| {
-            let alone = format!("{{{}:{value}}}", crate::model::json::encoded(key));
+            let alone = format!("{{{}:{value}}}", encoded(key));
             let error = probe(&alone).err()?;
             let message = message_of(&error);
             // It lacks others, as it stands alone here.

@@ -1,5 +1,6 @@
 //! The fields of a cron rule, checked before the parser sees them: it explains less and accepts more.
 
+use crate::model::plural;
 use crate::model::schedule::wall::Follows;
 
 /// A field: what it holds, and the least and the greatest number.
@@ -41,7 +42,7 @@ const fn field(
 pub(super) fn check(text: &str) -> Result<(), String> {
     let words: Vec<&str> = text.split(' ').filter(|word| !word.is_empty()).collect();
     if !(5..=6).contains(&words.len()) {
-        let has = crate::model::plural::count(words.len() as u64, "field");
+        let has = plural::count(words.len() as u64, "field");
         return Err(format!("it has {has}, and 5 or 6 are needed"));
     }
     let fields = FIELDS.iter().rev().zip(words.iter().rev());

@@ -3,6 +3,7 @@
 
 use crate::model::event::{EventKind, LogEntry};
 use crate::model::job::{AttemptRef, Progress};
+use crate::store::jobs::job_row;
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NewEvent, Tx};
@@ -26,8 +27,8 @@ impl AttemptRef {
         if self.is_held(tx)? {
             return Ok(());
         }
-        let state = crate::store::jobs::job_row::state(tx.conn, self.job)?
-            .ok_or_else(|| Error::no_such_job(self.job))?;
+        let state =
+            job_row::state(tx.conn, self.job)?.ok_or_else(|| Error::no_such_job(self.job))?;
         Err(Error::wrong_state(format!(
             "attempt {} no longer holds job {}, which is {state}",
             self.attempt, self.job

@@ -23,32 +23,32 @@ statements! {
 
 /// Cancels a job by hand.
 pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
-    let head = job_row::get(tx.conn, id)?;
-    if head.state.is_final() {
+    let row = job_row::get(tx.conn, id)?;
+    if row.state.is_final() {
         return Err(Error::wrong_state(format!(
             "job {id} is {} already",
-            head.state
+            row.state
         )));
     }
-    if head.state == State::Running {
+    if row.state == State::Running {
         request_cancel(tx, id, None)?;
         return Ok(Cancelled::Requested);
     }
-    cancel_now(tx, (id, &head), None)?;
+    cancel_now(tx, (id, &row), None)?;
     Ok(Cancelled::Now)
 }
 
 /// Cancels a job that is not final by a rule: at once, or by asking its running attempt to stop.
 pub(crate) fn cancel_by_rule(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Result<()> {
-    let Some(head) = job_row::find(tx.conn, job)? else {
+    let Some(row) = job_row::find(tx.conn, job)? else {
         return Ok(());
     };
-    if head.state == State::Running {
+    if row.state == State::Running {
         return request_cancel(tx, job, Some(reason));
     }
-    if !head.state.is_final() {
+    if !row.state.is_final() {
         tx.run(OUTCOME_SET_ERROR, params![job.0, reason])?;
-        cancel_now(tx, (job, &head), Some(reason))?;
+        cancel_now(tx, (job, &row), Some(reason))?;
     }
     Ok(())
 }
@@ -71,23 +71,23 @@ pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId, reason: Option<&str>) 
 /// Cancels a job that is neither running nor final.
 pub(crate) fn cancel_now(
     tx: &mut Tx<'_>,
-    (job, head): (JobId, &JobRow),
+    (job, row): (JobId, &JobRow),
     reason: Option<&str>,
 ) -> Result<()> {
     tx.run(JOB_CANCEL_IF_NOT_RUNNING, params![job.0, tx.now_ms])?;
-    if head.state == State::Waiting {
+    if row.state == State::Waiting {
         tx.run(OUTCOME_FORGET, [job.0])?;
     }
     if reason.is_none() {
         forget_error(tx, job)?;
     }
     tx.append(NewEvent::job(EventKind::Cancelled, job).text(because(reason)))?;
-    tx.counts.moved(head.queue, head.state, State::Cancelled);
+    tx.counts.moved(row.queue, row.state, State::Cancelled);
     tx.pending.ended(Ended {
         job,
         to: State::Cancelled,
-        flags: head.flags,
-        parent: head.parent,
+        flags: row.flags,
+        parent: row.parent,
         children: ChildAction::Cancel,
     });
     Ok(())

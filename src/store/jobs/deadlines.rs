@@ -135,11 +135,11 @@ fn miss(tx: &mut Tx<'_>, job: JobId, at_ms: i64) -> Result<()> {
         let error = format!("the deadline of job {job} cannot be removed: its index is damaged");
         return Err(Error::new(Kind::Sqlite, error));
     }
-    let Some(head) = job_row::find(tx.conn, job)? else {
+    let Some(row) = job_row::find(tx.conn, job)? else {
         return Ok(());
     };
     if matches!(
-        head.state,
+        row.state,
         State::Scheduled | State::Blocked | State::Pending
     ) {
         let at = timestamp(at_ms);

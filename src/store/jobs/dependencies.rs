@@ -13,7 +13,7 @@ use crate::store::jobs::families::ValidatedParent;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::job_row::OUTCOME_SET_ERROR;
 use crate::store::jobs::validate::Rules;
-use crate::store::jobs::{cancel, dependencies, families, job_row, release, unique};
+use crate::store::jobs::{cancel, families, job_row, release, unique};
 use crate::store::sqlite::statement::{statements, text};
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, params};
@@ -64,28 +64,29 @@ pub(crate) struct Edge {
 pub(crate) fn edges(
     tx: &mut Tx<'_>,
     rules: &Rules,
-    admitted: Option<&ValidatedParent>,
+    new_parent: Option<&ValidatedParent>,
 ) -> Result<Vec<Edge>> {
     let mut edges = Vec::with_capacity(rules.prerequisites.len());
     let mut outside = HashSet::new();
     for (needs, rule) in &rules.prerequisites {
         let needed = Needed::find(tx, *needs)?;
         let edge = needed.edge(*needs, *rule);
-        if !edge.met && admitted.is_some_and(|admitted| needed.may_wait_for(*needs, admitted)) {
+        if !edge.met && new_parent.is_some_and(|new_parent| needed.may_wait_for(*needs, new_parent))
+        {
             outside.insert(*needs);
         }
         edges.push(edge);
     }
-    let Some(admitted) = admitted else {
+    let Some(new_parent) = new_parent else {
         // No job waits for one that does not exist yet: without a parent it closes no circle.
         return Ok(edges);
     };
     if !outside.is_empty()
-        && let Some(job) = held_up_by(tx, (admitted.parent, HeldUp::End), &outside)?
+        && let Some(job) = held_up_by(tx, (new_parent.parent, HeldUp::End), &outside)?
     {
-        return Err(cycle(job, admitted.parent));
+        return Err(cycle(job, new_parent.parent));
     }
-    if let Some(held) = &admitted.held_by {
+    if let Some(held) = &new_parent.held_by {
         edges.push(Edge {
             needs: held.job,
             rule: held.rule,
@@ -94,7 +95,7 @@ pub(crate) fn edges(
             unsatisfiable: None,
         });
     }
-    if let Some(spawner) = &admitted.spawned_by {
+    if let Some(spawner) = &new_parent.spawned_by {
         if edges.iter().any(|edge| edge.needs == spawner.job) {
             return Err(Error::invalid(format!(
                 "an attempt of job {} spawns the job, which waits for that attempt already",
@@ -153,8 +154,8 @@ impl Needed {
     }
 
     /// Whether it may wait for the new job's parent. A sibling does not: it was checked when it was added.
-    fn may_wait_for(&self, id: JobId, admitted: &ValidatedParent) -> bool {
-        id == admitted.parent || (self.waits && self.parent != Some(admitted.parent))
+    fn may_wait_for(&self, id: JobId, new_parent: &ValidatedParent) -> bool {
+        id == new_parent.parent || (self.waits && self.parent != Some(new_parent.parent))
     }
 }
 
@@ -220,7 +221,7 @@ fn held_up_by(tx: &Tx<'_>, from: (JobId, HeldUp), among: &HashSet<JobId>) -> Res
 }
 
 fn parent_of(tx: &Tx<'_>, job: JobId) -> Result<Option<JobId>> {
-    Ok(job_row::find(tx.conn, job)?.and_then(|head| head.parent))
+    Ok(job_row::find(tx.conn, job)?.and_then(|row| row.parent))
 }
 
 /// Writes a new job's edges.
@@ -283,23 +284,23 @@ pub(crate) fn attempt_undone(tx: &mut Tx<'_>, spawner: JobId) -> Result<()> {
 /// Discards the jobs spawned by an attempt that did not complete: they were never children, even if
 /// something else has cancelled them before.
 fn discard(tx: &mut Tx<'_>, job: JobId, spawner: JobId) -> Result<()> {
-    let Some(head) = job_row::find(tx.conn, job)? else {
+    let Some(row) = job_row::find(tx.conn, job)? else {
         return Ok(());
     };
-    if let Some(parent) = head.parent {
-        families::remove_child(tx, (parent, job), head.state)?;
+    if let Some(parent) = row.parent {
+        families::remove_child(tx, (parent, job), row.state)?;
     }
-    if head.flags.has(JobFlags::UNIQUE) {
+    if row.flags.has(JobFlags::UNIQUE) {
         unique::forget(tx, job)?;
     }
-    if head.state.is_final() {
+    if row.state.is_final() {
         return Ok(());
     }
     let reason = format!("the attempt of job {spawner} that spawned it did not complete");
     tx.run(OUTCOME_SET_ERROR, params![job.0, reason])?;
     let orphan = JobRow {
         parent: None,
-        ..head
+        ..row
     };
     tx.discarded += 1;
     cancel::cancel_now(tx, (job, &orphan), Some(&reason))
@@ -382,15 +383,15 @@ fn can_be_met(
     needs: JobId,
     (rule, attempt): (Option<PrerequisiteRule>, Option<u32>),
 ) -> Result<bool> {
-    let Some(head) = job_row::find(tx.conn, needs)?.filter(|head| !head.state.is_final()) else {
+    let Some(row) = job_row::find(tx.conn, needs)?.filter(|row| !row.state.is_final()) else {
         return Ok(false);
     };
     Ok(match rule {
         Some(PrerequisiteRule::Spawned) => {
-            head.state == State::Running && Some(head.attempt) == attempt
+            row.state == State::Running && Some(row.attempt) == attempt
         }
         Some(PrerequisiteRule::RunPhase) => {
-            families::stage(tx.conn, needs, head.flags)? == Stage::Run
+            families::stage(tx.conn, needs, row.flags)? == Stage::Run
         }
         _ => true,
     })
@@ -419,7 +420,7 @@ pub(crate) fn cancelled_because_of(
 }
 
 fn direct(conn: &Connection, needs: JobId) -> Result<Vec<JobId>> {
-    let reason = dependencies::reason(needs);
+    let reason = reason(needs);
     let mut statement = conn.prepare_cached(CANCELLED_THAT_NEED)?;
     let mut rows = statement.query([needs.0])?;
     let mut jobs = Vec::new();

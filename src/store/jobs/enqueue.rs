@@ -3,6 +3,7 @@
 use crate::Result;
 use crate::clock::millis;
 use crate::model::event::EventKind;
+use crate::model::family::Stage;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::job::Due;
@@ -142,11 +143,11 @@ fn insert_with(
 ) -> Result<Enqueued> {
     let ids = ids(tx, job)?;
     quota::check(tx, ids.0, job.bounds.as_ref())?;
-    let admitted = rules
+    let parent = rules
         .parent
         .map(|parent| families::validate_parent(tx, parent))
         .transpose()?;
-    let edges = dependencies::edges(tx, rules, admitted.as_ref())?;
+    let edges = dependencies::edges(tx, rules, parent.as_ref())?;
     let unsatisfiable = edges.iter().find_map(|edge| edge.unsatisfiable.clone());
     let unmet = edges.iter().filter(|edge| !edge.met).count();
     if let (Some(key), Some(number)) = (&rules.key, rules.key_limit) {
@@ -173,9 +174,9 @@ fn insert_with(
             id,
         )?;
     }
-    tie(tx, rules, id, (&edges, admitted.as_ref()))?;
+    tie(tx, rules, id, (&edges, parent.as_ref()))?;
     if state == State::Waiting {
-        families::set_stage(tx, id, crate::model::family::Stage::Children)?;
+        families::set_stage(tx, id, Stage::Children)?;
         deadlines::begun(tx, id)?;
     }
     let Some(reason) = unsatisfiable else {
@@ -236,7 +237,7 @@ fn tie(
     tx: &mut Tx<'_>,
     rules: &Rules,
     id: JobId,
-    (edges, admitted): (&[Edge], Option<&ValidatedParent>),
+    (edges, parent): (&[Edge], Option<&ValidatedParent>),
 ) -> Result<()> {
     if let Some(unique) = &rules.unique {
         match unique.rerun_of {
@@ -254,8 +255,8 @@ fn tie(
     if let Some(family) = &rules.family {
         families::create(tx, id, rules.parent.map(|parent| parent.job), *family)?;
     }
-    if let Some(admitted) = admitted {
-        families::add_child(tx, admitted)?;
+    if let Some(parent) = parent {
+        families::add_child(tx, parent)?;
     }
     Ok(())
 }
@@ -265,7 +266,7 @@ fn tie(
 pub(crate) struct Spawned {
     pub(crate) jobs: Vec<ValidatedJob>,
     /// Some of them are the job's own children, or it wants a finalize phase.
-    pub(crate) founds_family: bool,
+    pub(crate) is_parent: bool,
     pub(crate) family: FamilyRules,
 }
 

@@ -65,20 +65,20 @@ pub(crate) struct WaitsFor {
 /// Validates the parent of a new child: it must not be final, and must still take children.
 pub(crate) fn validate_parent(tx: &Tx<'_>, parent: Parent) -> Result<ValidatedParent> {
     let id = parent.job;
-    let head = job_row::find(tx.conn, id)?.ok_or_else(|| {
+    let row = job_row::find(tx.conn, id)?.ok_or_else(|| {
         Error::not_found(format!("there is no job {id} to be the parent"))
             .with_remedy(Remedy::ListJobs)
     })?;
-    if head.state.is_final() {
+    if row.state.is_final() {
         return Err(Error::wrong_state(format!(
             "job {id} is {}; only a live job can get children",
-            head.state
+            row.state
         )));
     }
     if let Some(by) = parent.spawned_by {
         by.check(tx)?;
     }
-    let stage = stage(tx.conn, id, head.flags)?;
+    let stage = stage(tx.conn, id, row.flags)?;
     if stage == Stage::Finalize {
         return Err(Error::wrong_state(format!(
             "job {id} finalizes; it can get no more children"
@@ -93,8 +93,8 @@ pub(crate) fn validate_parent(tx: &Tx<'_>, parent: Parent) -> Result<ValidatedPa
     });
     Ok(ValidatedParent {
         parent: id,
-        founds: !head.flags.has(JobFlags::FAMILY),
-        grandparent: head.parent,
+        founds: !row.flags.has(JobFlags::FAMILY),
+        grandparent: row.parent,
         held_by,
         spawned_by: parent.spawned_by,
     })
@@ -105,8 +105,8 @@ pub(crate) fn takes_children_of(tx: &Tx<'_>, job: &ValidatedJob) -> Result<bool>
     let Some(parent) = job.rules.as_ref().and_then(|rules| rules.parent) else {
         return Ok(true);
     };
-    let head = job_row::find(tx.conn, parent.job)?;
-    Ok(head.is_some_and(|head| !head.state.is_final()))
+    let row = job_row::find(tx.conn, parent.job)?;
+    Ok(row.is_some_and(|row| !row.state.is_final()))
 }
 
 /// Counts a new child.
@@ -157,10 +157,10 @@ pub(crate) fn create(
 /// Replaces the child rules of a job that has not begun by those of another.
 pub(crate) fn set_rules(
     tx: &Tx<'_>,
-    (job, head): (JobId, &JobRow),
+    (job, row): (JobId, &JobRow),
     rules: Option<FamilyRules>,
 ) -> Result<()> {
-    if rules.is_none() && !head.flags.has(JobFlags::FAMILY) {
+    if rules.is_none() && !row.flags.has(JobFlags::FAMILY) {
         return Ok(());
     }
     let FamilyRules { policy, finalize } = rules.unwrap_or_default();
@@ -168,7 +168,7 @@ pub(crate) fn set_rules(
         FAMILY_REPLACE,
         params![
             job.0,
-            head.parent.map(|parent| parent.0),
+            row.parent.map(|parent| parent.0),
             policy.code(),
             finalize
         ],
@@ -228,7 +228,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
             change.first_failed.map(|child| child.0)
         ],
     )?;
-    let Some(head) = job_row::find(tx.conn, parent)?.filter(|head| head.state == State::Waiting)
+    let Some(row) = job_row::find(tx.conn, parent)?.filter(|row| row.state == State::Waiting)
     else {
         return Ok(());
     };
@@ -242,13 +242,13 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     let ended = Ended {
         job: parent,
         to: State::Completed,
-        flags: head.flags,
-        parent: head.parent,
+        flags: row.flags,
+        parent: row.parent,
         children: ChildAction::LeaveAlone,
     };
     match family.outcome() {
         ParentOutcome::Wait => Ok(()),
-        ParentOutcome::Complete => job_row::finish_waiting(tx, ended, head.queue, None),
+        ParentOutcome::Complete => job_row::finish_waiting(tx, ended, row.queue, None),
         ParentOutcome::Finalize => {
             set_stage(tx, parent, Stage::Finalize)?;
             release::finalize(tx, parent)
@@ -264,7 +264,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
                 },
                 ..ended
             };
-            job_row::finish_waiting(tx, ended, head.queue, Some(&error))
+            job_row::finish_waiting(tx, ended, row.queue, Some(&error))
         }
     }
 }

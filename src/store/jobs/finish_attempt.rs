@@ -124,8 +124,8 @@ pub(crate) fn finish_with(
 
 /// Checks the claim before the job's row changes; the row's own update checks it too.
 fn is_held(tx: &Tx<'_>, held: &ClaimToken) -> Result<bool> {
-    let head = job_row::find(tx.conn, held.job)?;
-    Ok(head.is_some_and(|head| head.state == State::Running && head.attempt == held.attempt))
+    let row = job_row::find(tx.conn, held.job)?;
+    Ok(row.is_some_and(|row| row.state == State::Running && row.attempt == held.attempt))
 }
 
 /// Changes the job's row; returns its new state and its flags, or none if the attempt does not hold it.
@@ -137,7 +137,7 @@ fn change(
 ) -> Result<Option<(State, JobFlags)>> {
     let tried_again = match verdict {
         Verdict::Complete { result } => {
-            if spawned.founds_family && is_held(tx, held)? {
+            if spawned.is_parent && is_held(tx, held)? {
                 families::create(tx, held.job, held.parent, spawned.family)?;
             }
             return complete(tx, held, measured, result.as_deref());
@@ -211,8 +211,8 @@ fn run_phase_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Resu
     if !is_asked {
         return Ok(State::Waiting);
     }
-    let head = job_row::get(tx.conn, held.job)?;
-    cancel::cancel_now(tx, (held.job, &head), None)?;
+    let row = job_row::get(tx.conn, held.job)?;
+    cancel::cancel_now(tx, (held.job, &row), None)?;
     Ok(State::Cancelled)
 }
 
@@ -338,13 +338,13 @@ fn finish_row(
     {
         return Ok(Some((to, held.flags)));
     }
-    let Some(head) = job_row::find(tx.conn, held.job)? else {
+    let Some(row) = job_row::find(tx.conn, held.job)? else {
         return Ok(None);
     };
-    if head.state != State::Running || head.attempt != held.attempt {
+    if row.state != State::Running || row.attempt != held.attempt {
         return Ok(None);
     }
-    let flags = head.flags;
+    let flags = row.flags;
     if to == State::Completed && families::goes_on(tx, held.job, flags)? {
         let waits = wait(tx, held, measured)?;
         return Ok(waits.then_some((State::Waiting, flags)));

@@ -121,16 +121,16 @@ pub(crate) fn finish_waiting(
 
 /// Makes a blocked or scheduled job, or a parent before its finalize phase, pending.
 pub(crate) fn granted(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
-    let head = get(tx.conn, job)?;
+    let row = get(tx.conn, job)?;
     let changed = tx.run(
         JOB_GRANT_IF_WAITS,
-        params![job.0, tx.now_ms, head.state.code()],
+        params![job.0, tx.now_ms, row.state.code()],
     )?;
     if changed == 0 {
         return Ok(());
     }
-    tx.counts.moved(head.queue, head.state, State::Pending);
-    if head.state == State::Scheduled {
+    tx.counts.moved(row.queue, row.state, State::Pending);
+    if row.state == State::Scheduled {
         return Ok(());
     }
     tx.append(NewEvent::job(EventKind::Released, job))

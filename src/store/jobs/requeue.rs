@@ -28,18 +28,18 @@ statements! {
 /// Requeues a final job: a parent with all children that have not completed, and without its run phase if
 /// that is done.
 pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
-    let head = job_row::get(tx.conn, id)?;
-    if !head.state.is_final() {
+    let row = job_row::get(tx.conn, id)?;
+    if !row.state.is_final() {
         return Err(Error::wrong_state(format!(
             "job {id} is {}; only final jobs can be retried",
-            head.state
+            row.state
         )));
     }
     // Oldest first: parents and prerequisites before the jobs that may wait for them.
-    let mut back = BTreeMap::from([(id, head)]);
-    while let Some((id, head)) = back.pop_first() {
-        put_back(tx, id, &head)?;
-        if head.flags.has(JobFlags::FAMILY) && head.state != State::Completed {
+    let mut back = BTreeMap::from([(id, row)]);
+    while let Some((id, row)) = back.pop_first() {
+        put_back(tx, id, &row)?;
+        if row.flags.has(JobFlags::FAMILY) && row.state != State::Completed {
             let Undone {
                 children,
                 any_removed,
@@ -57,8 +57,8 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
 
 /// A group whose children were all removed has nothing to run, and gets no first child again: it is done.
 fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
-    let head = job_row::get(tx.conn, id)?;
-    if head.state != State::Waiting || !families::is_group(tx, id)? {
+    let row = job_row::get(tx.conn, id)?;
+    if row.state != State::Waiting || !families::is_group(tx, id)? {
         return Ok(());
     }
     let counted = families::get(tx.conn, id)?.map_or(0, |family| family.children.total as i64);
@@ -68,11 +68,11 @@ fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     let ended = Ended {
         job: id,
         to: State::Completed,
-        flags: head.flags,
-        parent: head.parent,
+        flags: row.flags,
+        parent: row.parent,
         children: ChildAction::LeaveAlone,
     };
-    job_row::finish_waiting(tx, ended, head.queue, None)
+    job_row::finish_waiting(tx, ended, row.queue, None)
 }
 
 /// The children of a parent that have not completed.
@@ -100,22 +100,22 @@ fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Undone> {
     })
 }
 
-fn put_back(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<()> {
-    if head.flags.has(JobFlags::UNIQUE) {
+fn put_back(tx: &mut Tx<'_>, id: JobId, row: &JobRow) -> Result<()> {
+    if row.flags.has(JobFlags::UNIQUE) {
         unique::take_again(tx, id)?;
     }
     deadlines::forget(tx, id)?;
-    let to = becomes(tx, id, head)?;
+    let to = becomes(tx, id, row)?;
     tx.run(JOB_REQUEUE_IF_FINAL, params![id.0, tx.now_ms, to.code()])?;
-    if head.attempt == 0 {
+    if row.attempt == 0 {
         tx.run(OUTCOME_CLEAR, [id.0])?;
     } else if to != State::Waiting {
         tx.run(OUTCOME_FORGET, [id.0])?;
     }
     tx.append(NewEvent::job(EventKind::Requeued, id))?;
-    tx.counts.moved(head.queue, head.state, to);
-    if let Some(parent) = head.parent {
-        families::child_is_back(tx, (parent, id), head.state)?;
+    tx.counts.moved(row.queue, row.state, to);
+    if let Some(parent) = row.parent {
+        families::child_is_back(tx, (parent, id), row.state)?;
     }
     if to == State::Waiting {
         // Without requeued children its outcome is decided at once.
@@ -124,17 +124,17 @@ fn put_back(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<()> {
     Ok(())
 }
 
-fn becomes(tx: &mut Tx<'_>, id: JobId, head: &JobRow) -> Result<State> {
-    if head.flags.has(JobFlags::FAMILY) && families::is_run_phase_done(tx, id, head.state)? {
+fn becomes(tx: &mut Tx<'_>, id: JobId, row: &JobRow) -> Result<State> {
+    if row.flags.has(JobFlags::FAMILY) && families::is_run_phase_done(tx, id, row.state)? {
         return waits_for_children(tx, id);
     }
-    if head.flags.has(JobFlags::WAITS) && dependencies::count_anew(tx, id)? > 0 {
+    if row.flags.has(JobFlags::WAITS) && dependencies::count_anew(tx, id)? > 0 {
         return Ok(State::Blocked);
     }
-    if head.flags.has(JobFlags::FAMILY) && families::is_group(tx, id)? {
+    if row.flags.has(JobFlags::FAMILY) && families::is_group(tx, id)? {
         return waits_for_children(tx, id);
     }
-    if head.flags.has(JobFlags::KEY) && !concurrency_slots::take(tx, id)? {
+    if row.flags.has(JobFlags::KEY) && !concurrency_slots::take(tx, id)? {
         return Ok(State::Blocked);
     }
     Ok(State::Pending)

@@ -67,33 +67,33 @@ pub(crate) fn look_up(tx: &Tx<'_>, unique: &UniqueRule) -> Result<Taken> {
     let candidates = [holder.rerun, Some(holder.job)];
     for candidate in candidates.into_iter().flatten().filter(|_| takes_over) {
         if holder.until.is_none()
-            && let Some(head) = job_row::find(tx.conn, candidate)?
-            && can_be_replaced(tx, (candidate, &head))?
+            && let Some(row) = job_row::find(tx.conn, candidate)?
+            && can_be_replaced(tx, (candidate, &row))?
         {
             return Ok(Taken::ByReplaceable(Replaceable {
                 job: candidate,
-                row: head,
+                row,
                 rerun_of: (candidate != holder.job).then_some(holder.job),
             }));
         }
     }
-    let Some(head) = job_row::find(tx.conn, holder.job)? else {
+    let Some(row) = job_row::find(tx.conn, holder.job)? else {
         // The job was removed and its key kept for a while: only its id is known.
         return taken_by(unique, (holder.job, State::Completed));
     };
     if unique.on_duplicate == OnDuplicate::Rerun && holder.until.is_none() {
         return Ok(Taken::ByRunning(holder.job));
     }
-    taken_by(unique, (holder.job, head.state))
+    taken_by(unique, (holder.job, row.state))
 }
 
 /// False once it has begun; also for a parent before its finalize phase.
-fn can_be_replaced(tx: &Tx<'_>, (job, head): (JobId, &JobRow)) -> Result<bool> {
+fn can_be_replaced(tx: &Tx<'_>, (job, row): (JobId, &JobRow)) -> Result<bool> {
     let waits = matches!(
-        head.state,
+        row.state,
         State::Scheduled | State::Blocked | State::Pending
     );
-    Ok(waits && families::stage(tx.conn, job, head.flags)? != Stage::Finalize)
+    Ok(waits && families::stage(tx.conn, job, row.flags)? != Stage::Finalize)
 }
 
 fn taken_by(unique: &UniqueRule, (holder, state): (JobId, State)) -> Result<Taken> {

@@ -88,8 +88,8 @@ pub(crate) fn edit(
     edit: &JobUpdate,
     limits: &EnqueueLimits,
 ) -> Result<()> {
-    let head = job_row::get(tx.conn, id)?;
-    let JobRow { state, queue, .. } = head;
+    let row = job_row::get(tx.conn, id)?;
+    let JobRow { state, queue, .. } = row;
     if state == State::Running {
         return Err(
             Error::wrong_state(format!("job {id} is running and cannot be edited"))
@@ -125,9 +125,9 @@ pub(crate) fn edit(
             .of(&edit.set.timeout, &ClearOption::Timeout)
             .map(|timeout| millis(*timeout)),
     };
-    write_columns(tx, (id, &head), &columns)?;
-    update_rules::edit(tx, (id, &head), edit)?;
-    edit_payload(tx, (id, &head), (edit, limits))?;
+    write_columns(tx, (id, &row), &columns)?;
+    update_rules::edit(tx, (id, &row), edit)?;
+    edit_payload(tx, (id, &row), (edit, limits))?;
     if let Some(when) = edit.set.when {
         reschedule(tx, id, when)?;
     }
@@ -137,7 +137,7 @@ pub(crate) fn edit(
 /// A unique key that was derived from the payload follows it.
 fn edit_payload(
     tx: &mut Tx<'_>,
-    (id, head): (JobId, &JobRow),
+    (id, row): (JobId, &JobRow),
     (edit, limits): (&JobUpdate, &EnqueueLimits),
 ) -> Result<()> {
     if edit.payload.is_none() && edit.payload_fields.is_empty() {
@@ -160,9 +160,9 @@ fn edit_payload(
     tx.run(PAYLOAD_REPLACE, params![id.0, new])?;
     if let Some(kind) = unique::derived_from(tx, id, &old)?
         && edit.of(&edit.set.unique, &ClearOption::Unique) == Update::Keep
-        && !head.state.is_final()
+        && !row.state.is_final()
     {
-        update_rules::set_unique(tx, (id, head), Some(&derived_key(&kind, &new)))?;
+        update_rules::set_unique(tx, (id, row), Some(&derived_key(&kind, &new)))?;
     }
     Ok(())
 }
@@ -184,12 +184,12 @@ pub(crate) fn reschedule(tx: &mut Tx<'_>, id: JobId, when: When) -> Result<()> {
 pub(crate) fn replace(
     tx: &mut Tx<'_>,
     job: &ValidatedJob,
-    (id, head): (JobId, &JobRow),
+    (id, row): (JobId, &JobRow),
 ) -> Result<()> {
     let none = Rules::default();
     let rules = job.rules.as_deref().unwrap_or(&none);
     let ids = enqueue::ids(tx, job)?;
-    if ids.0 != head.queue {
+    if ids.0 != row.queue {
         quota::check(tx, ids.0, job.bounds.as_ref())?;
     }
     let columns = Columns {
@@ -202,12 +202,12 @@ pub(crate) fn replace(
         jitter: Some(job.retry.jitter),
         timeout_ms: job.timeout_ms.map_or(Update::Clear, Update::Set),
     };
-    write_columns(tx, (id, head), &columns)?;
+    write_columns(tx, (id, row), &columns)?;
     update_rules::replace(tx, id, rules)?;
     tx.run(PAYLOAD_REPLACE, params![id.0, job.payload])?;
-    families::set_rules(tx, (id, head), rules.family)?;
+    families::set_rules(tx, (id, row), rules.family)?;
     tx.append(NewEvent::job(EventKind::Edited, id))?;
-    delay_anew(tx, job, (id, head.state))
+    delay_anew(tx, job, (id, row.state))
 }
 
 /// A job that waits for its time waits for the new one's, and so does one that waits for a slot;

@@ -39,8 +39,8 @@ statements! {
         WHERE id = ?1";
 }
 
-/// Changes what the edit names; a job that is `head` before.
-pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), edit: &JobUpdate) -> Result<()> {
+/// Changes what the edit names; a job that is `row` before.
+pub(super) fn edit(tx: &mut Tx<'_>, (id, row): (JobId, &JobRow), edit: &JobUpdate) -> Result<()> {
     let set = &edit.set;
     let tenant = edit.of(&set.tenant, &ClearOption::Tenant);
     if tenant != Update::Keep {
@@ -51,8 +51,8 @@ pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), edit: &JobUpda
     }
     set_tags(tx, id, edit)?;
     match edit.of(&set.unique, &ClearOption::Unique) {
-        Update::Set(UniqueKey::Named(key)) => set_unique(tx, (id, head), Some(key))?,
-        Update::Clear => set_unique(tx, (id, head), None)?,
+        Update::Set(UniqueKey::Named(key)) => set_unique(tx, (id, row), Some(key))?,
+        Update::Clear => set_unique(tx, (id, row), None)?,
         // By the payload it can only be from the beginning.
         Update::Keep | Update::Set(UniqueKey::KindAndPayload) => {}
     }
@@ -62,11 +62,11 @@ pub(super) fn edit(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), edit: &JobUpda
     }
     let deadline = edit.of(&set.deadline, &ClearOption::Deadline);
     if deadline != Update::Keep {
-        set_deadline(tx, (id, head), deadline.of(None).copied())?;
+        set_deadline(tx, (id, row), deadline.of(None).copied())?;
     }
     let key = edit.of(&set.key, &ClearOption::Key);
     if key != Update::Keep {
-        set_key(tx, (id, head), key.of(None).map(String::as_str))?;
+        set_key(tx, (id, row), key.of(None).map(String::as_str))?;
     }
     if let Some(number) = set.key_limit {
         let (key, _) = concurrency_slots::key_of(tx.conn, id)?.ok_or_else(|| {
@@ -125,13 +125,13 @@ fn set_tags(tx: &Tx<'_>, id: JobId, edit: &JobUpdate) -> Result<()> {
 /// Another unique key, which must be free, or none.
 pub(super) fn set_unique(
     tx: &mut Tx<'_>,
-    (id, head): (JobId, &JobRow),
+    (id, row): (JobId, &JobRow),
     key: Option<&str>,
 ) -> Result<()> {
-    if head.state.is_final() {
+    if row.state.is_final() {
         return Err(Error::wrong_state(format!(
             "job {id} is {}; only a job that has not ended has a unique key to change",
-            head.state
+            row.state
         )));
     }
     unique::exchange(tx, id, key)?;
@@ -155,14 +155,14 @@ fn set_unique_for(tx: &Tx<'_>, id: JobId, window: Option<Duration>) -> Result<()
 
 fn set_deadline(
     tx: &mut Tx<'_>,
-    (id, head): (JobId, &JobRow),
+    (id, row): (JobId, &JobRow),
     deadline: Option<When>,
 ) -> Result<()> {
     let waits = matches!(
-        head.state,
+        row.state,
         State::Scheduled | State::Blocked | State::Pending
     );
-    if !waits || head.attempt > 0 {
+    if !waits || row.attempt > 0 {
         return Err(Error::wrong_state(format!(
             "job {id} has begun or ended; a deadline is for jobs that have not"
         )));
@@ -185,14 +185,14 @@ fn write_deadline(tx: &Tx<'_>, id: JobId, deadline: Option<When>) -> Result<()> 
 }
 
 /// Changes or removes the concurrency key: a job that may run needs a free slot under the new one.
-fn set_key(tx: &mut Tx<'_>, (id, head): (JobId, &JobRow), key: Option<&str>) -> Result<()> {
+fn set_key(tx: &mut Tx<'_>, (id, row): (JobId, &JobRow), key: Option<&str>) -> Result<()> {
     if families::is_of_kind(tx, id, GROUP_KIND)? {
         return Err(Error::invalid(
             "a group has no work of its own that a concurrency key could limit",
         )
         .with_hint("give the key to its children"));
     }
-    if families::stage(tx.conn, id, head.flags)? == Stage::Finalize && !head.state.is_final() {
+    if families::stage(tx.conn, id, row.flags)? == Stage::Finalize && !row.state.is_final() {
         return Err(Error::wrong_state(format!(
             "job {id} is about to finalize; its concurrency key cannot be changed now"
         )));

@@ -280,6 +280,7 @@ pub(crate) fn check_payload(
 mod tests {
     use super::*;
     use crate::model::job::options::MAX_KEY_LIMIT;
+    use std::time::Duration;
 
     fn rules(job: NewJob) -> Rules {
         *ValidatedJob::new(job, &EnqueueLimits::default())
@@ -344,7 +345,7 @@ mod tests {
         let bad = [
             NewJob::new("send").unique(""),
             NewJob::new("send").unique("k".repeat(1001)),
-            NewJob::new("send").unique_for(std::time::Duration::from_secs(1)),
+            NewJob::new("send").unique_for(Duration::from_secs(1)),
             NewJob::new("send").key(""),
             NewJob::new("send").key_limit(2),
             NewJob::new("send").key("k").key_limit(0),

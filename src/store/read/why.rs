@@ -1,5 +1,6 @@
 //! Which rule keeps a job from running.
 
+use crate::store::jobs::job_row;
 use std::path::Path;
 
 use crate::clock::{millis, timestamp};
@@ -46,7 +47,7 @@ pub(crate) fn why(conn: &Connection, id: JobId, (now_ms, locks): (i64, &Path)) -
         },
     };
     Ok(found.unwrap_or_else(|what| Why::Damaged {
-        state: state(crate::store::jobs::job_row::state(conn, id)),
+        state: state(job_row::state(conn, id)),
         what,
     }))
 }
@@ -282,8 +283,7 @@ fn in_line(conn: &Connection, job: &JobRecord) -> Result<Why> {
     let limit = concurrency_slots::number(conn, &key)?;
     let mut holders = Vec::new();
     for holder in concurrency_slots::holders(conn, &key, NAMED)? {
-        holders
-            .extend(crate::store::jobs::job_row::state(conn, holder)?.map(|state| (holder, state)));
+        holders.extend(job_row::state(conn, holder)?.map(|state| (holder, state)));
     }
     Ok(Why::KeyTaken {
         holders,

@@ -205,6 +205,8 @@ fn not_made(folder: &Path, error: std::io::Error) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
+    use std::time::SystemTime;
 
     fn names(folder: &Path) -> Vec<String> {
         let entries = fs::read_dir(folder).unwrap();
@@ -249,7 +251,7 @@ mod tests {
     fn strays_are_removed_when_they_are_old_and_nobody_holds_them() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        let old = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         let live = NewFile::beside(&at("x")).unwrap();
         let dead = at(&format!("{PREFIX}0123456789abcdef"));
         let lone = at(&format!("{PREFIX}fedcba9876543210-wal"));

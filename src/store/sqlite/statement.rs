@@ -1,5 +1,6 @@
 //! The store's SQL: named constants, each with the reason for its shape.
 
+use crate::model::json;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension, Params, Row};
 use serde_json::value::RawValue;
@@ -84,7 +85,7 @@ pub(crate) fn text(value: ValueRef<'_>) -> Option<String> {
 
 pub(crate) fn readable_json(text: String) -> Box<RawValue> {
     let quoted = |text: &str| serde_json::value::to_raw_value(text).unwrap_or_default();
-    match crate::model::json::check(&text) {
+    match json::check(&text) {
         Ok(()) => RawValue::from_string(text).unwrap_or_default(),
         Err(_) => quoted(&text),
     }

@@ -85,6 +85,7 @@ fn writer_in(locks: &str, inode: u64) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn a_write_that_finds_the_lock_taken_says_who_has_it() {
@@ -93,7 +94,7 @@ mod tests {
         let [holder, waiter] = [(); 2].map(|()| {
             let conn = Connection::open(&path).unwrap();
             conn.pragma_update(None, "journal_mode", "wal").unwrap();
-            conn.busy_timeout(std::time::Duration::ZERO).unwrap();
+            conn.busy_timeout(Duration::ZERO).unwrap();
             conn
         });
         holder.execute_batch("BEGIN IMMEDIATE").unwrap();

@@ -1,6 +1,8 @@
 //! Which jobs are claimed, in which order.
 
+use crate::model::part::NO_PARTS;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use crate::model::id::JobId;
 use crate::model::job::JobOptions;
@@ -32,7 +34,7 @@ fn request<'a>(kinds: &'a [KindCapacity], jobs: usize) -> ClaimRequest<'a> {
         kinds,
         claim_for: ClaimFor::FreeWorker,
         jobs,
-        aside: &crate::model::part::NO_PARTS,
+        aside: &NO_PARTS,
     }
 }
 
@@ -200,7 +202,7 @@ fn queues_that_a_runner_does_not_serve_are_left_out() {
 fn what_the_same_transaction_made_pending_can_be_claimed_in_it() {
     let mut sandbox = Sandbox::new();
     sandbox.runner("one");
-    let delayed = NewJob::new("send").delay(std::time::Duration::from_secs(1));
+    let delayed = NewJob::new("send").delay(Duration::from_secs(1));
     let id = sandbox.enqueue(delayed);
     let kinds = sandbox.kinds();
     sandbox.now_ms += 1000;

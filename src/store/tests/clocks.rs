@@ -1,5 +1,6 @@
 //! A machine whose clock is wrong after its start, and is set right later or never.
 
+use crate::model::part::NO_PARTS;
 use std::time::Duration;
 
 use crate::clock::{ClockReading, UNKNOWN_BOOT};
@@ -95,7 +96,7 @@ fn a_rate_goes_on_whatever_the_clock_says_after_a_start_of_the_machine() {
                 let next = promote::next_moment(
                     &machine.sandbox.conn,
                     now_ms,
-                    (Schedules::Fire, &crate::model::part::NO_PARTS),
+                    (Schedules::Fire, &NO_PARTS),
                 );
                 assert_eq!(next.unwrap(), Some(now_ms + 2000));
                 machine.pass(1999);

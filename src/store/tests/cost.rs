@@ -1,5 +1,6 @@
 //! What a claim costs does not grow with what it leaves alone, counted in steps of SQLite's machine.
 
+use crate::model::part::NO_PARTS;
 use rusqlite::StatementStatus;
 
 use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
@@ -61,17 +62,13 @@ fn steps_of_a_claim(jobs: usize, columns: &str, claim_for: ClaimFor) -> i64 {
         kinds: &[KindCapacity::any(1)],
         claim_for,
         jobs: 5,
-        aside: &crate::model::part::NO_PARTS,
+        aside: &NO_PARTS,
     };
     assert!(claim::has_claimable(&sandbox.conn, &request, sandbox.now_ms).unwrap());
     let claimed = sandbox.write(|tx| {
         promote::promote_due(tx, 100)?;
         let claimed = claim::claim(tx, &request, &mut FairShares::default())?;
-        promote::next_moment(
-            tx.conn,
-            tx.now_ms,
-            (promote::Schedules::Fire, &crate::model::part::NO_PARTS),
-        )?;
+        promote::next_moment(tx.conn, tx.now_ms, (promote::Schedules::Fire, &NO_PARTS))?;
         Ok(claimed)
     });
     assert_eq!(claimed.len(), 5);

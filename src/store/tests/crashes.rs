@@ -3,6 +3,7 @@
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
+use crate::model::outcome::Verdict;
 use crate::model::runner::MAX_CRASHES;
 use crate::model::state::State;
 use crate::store::jobs::{cancel, requeue};
@@ -131,7 +132,7 @@ fn a_zombie_cannot_finish_a_job_that_was_taken_over() {
     sandbox.write(|tx| runners::take_over(tx, zombie, Loss::Dead));
     let heir = sandbox.runner("heir");
     let new = sandbox.claim_one(heir);
-    let done = crate::model::outcome::Verdict::Complete { result: None };
+    let done = Verdict::Complete { result: None };
     assert_eq!(sandbox.settle(&old, &done), None);
     assert_eq!(sandbox.job(id).runner, Some(crate::RunnerId(heir)));
     assert_eq!(sandbox.settle(&new, &done), Some(State::Completed));

@@ -1,5 +1,6 @@
 //! Deadlines: what has not begun by then is cancelled.
 
+use crate::model::part::NO_PARTS;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -56,12 +57,7 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
     let id = sandbox.enqueue(urgent());
     let other = sandbox.enqueue(NewJob::new("send"));
     assert_eq!(
-        promote::next_moment(
-            &sandbox.conn,
-            sandbox.now_ms,
-            (Schedules::Fire, &crate::model::part::NO_PARTS)
-        )
-        .unwrap(),
+        promote::next_moment(&sandbox.conn, sandbox.now_ms, (Schedules::Fire, &NO_PARTS)).unwrap(),
         Some(DEADLINE_MS)
     );
     look(&mut sandbox, DEADLINE_MS - 1);
@@ -70,12 +66,7 @@ fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
     assert_late(&sandbox, id);
     assert_eq!(sandbox.state(other), Pending);
     assert_eq!(
-        promote::next_moment(
-            &sandbox.conn,
-            sandbox.now_ms,
-            (Schedules::Fire, &crate::model::part::NO_PARTS)
-        )
-        .unwrap(),
+        promote::next_moment(&sandbox.conn, sandbox.now_ms, (Schedules::Fire, &NO_PARTS)).unwrap(),
         None
     );
 }

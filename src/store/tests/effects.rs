@@ -1,6 +1,7 @@
 //! An application's own writes: alone, whole or not at all, and in turn with the writer of the process.
 
 use crate::clock::ManualClock;
+use crate::store::sqlite::connection::Access;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -229,7 +230,7 @@ fn a_file_that_can_only_be_read_is_not_lent() {
         WriterHandle::new(std::path::Path::new("x"), None, std::sync::Arc::default()).unwrap();
     assert!(writer.write(|_| Ok(())).unwrap_err().is_read_only());
     let (_folder, mut store) = store();
-    store.access = crate::store::sqlite::connection::Access::ReadOnly;
+    store.access = Access::ReadOnly;
     let told = store.write_alone(|_| -> Result<()> { panic!("it was lent") });
     assert!(told.unwrap_err().is_read_only());
 }
@@ -269,7 +270,7 @@ fn wait_in_line(write_lock: &WriteLock, expected: u64) {
 #[test]
 fn a_transaction_alone_goes_before_what_is_sent_to_the_writer_after_it() {
     let (_folder, store) = store_with_a_list();
-    let write_lock = store.effects.write_lock();
+    let write_lock = store.user_transactions.write_lock();
     thread::scope(|scope| {
         let pass = write_lock.enter();
         post(&store.writer, |tx| append(tx, "first")).unwrap();

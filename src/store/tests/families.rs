@@ -12,6 +12,7 @@ use crate::store::jobs::finish_attempt::AttemptMeasures;
 use crate::store::jobs::{finish_attempt, remove};
 use crate::store::tests::sandbox::Sandbox;
 use crate::store::upkeep::promote;
+use std::time::Duration;
 
 fn parent(policy: ChildPolicy) -> NewJob {
     NewJob::new("parent").child_policy(policy)
@@ -250,7 +251,7 @@ fn a_group_runs_its_children_at_once_and_waits_for_its_first() {
 fn the_children_of_a_delayed_or_blocked_group_wait_for_it() {
     let mut sandbox = Sandbox::new();
     let first = sandbox.enqueue(NewJob::new("first"));
-    let delay = std::time::Duration::from_secs(5);
+    let delay = Duration::from_secs(5);
     let groups = [
         sandbox.enqueue(NewJob::new(GROUP_KIND).delay(delay)),
         sandbox.enqueue(NewJob::new(GROUP_KIND).after([first])),
@@ -423,7 +424,7 @@ fn a_parent_whose_attempt_is_tried_again_keeps_its_children_blocked() {
     let held = sandbox.start(id);
     let retry = Verdict::Retry {
         error: "not now".to_owned(),
-        after: std::time::Duration::ZERO,
+        after: Duration::ZERO,
     };
     sandbox.settle(&held, &retry);
     assert_eq!(sandbox.states(&[id, one]), [Scheduled, Blocked]);

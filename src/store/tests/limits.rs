@@ -1,5 +1,8 @@
 //! Limits of queues over all runners, and of kinds in one; weights.
 
+use crate::model::part::NO_PARTS;
+use crate::store::jobs::finish_attempt;
+use crate::store::sqlite::connection::Access;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Duration;
 
@@ -45,7 +48,7 @@ pub(super) fn has_claimable(sandbox: &Sandbox, runner: i64, claim_for: ClaimFor)
         kinds: &kinds,
         claim_for,
         jobs: 5,
-        aside: &crate::model::part::NO_PARTS,
+        aside: &NO_PARTS,
     };
     claim::has_claimable(&sandbox.conn, &request, sandbox.now_ms).unwrap()
 }
@@ -92,11 +95,11 @@ fn a_place_that_the_same_transaction_frees_can_be_taken_in_it_and_no_other() {
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs: 5,
-            aside: &crate::model::part::NO_PARTS,
+            aside: &NO_PARTS,
         };
         let claimed = sandbox.write(|tx| {
             let verdict = Verdict::Complete { result: None };
-            crate::store::jobs::finish_attempt::finish(tx, &ended, &verdict, &Default::default())?;
+            finish_attempt::finish(tx, &ended, &verdict, &Default::default())?;
             let mut claimed = claim::claim(tx, &request, &mut FairShares::default())?;
             // What was claimed a moment ago counts, although no counter has it yet.
             claimed.extend(claim::claim(tx, &request, &mut FairShares::default())?);
@@ -177,7 +180,7 @@ fn a_kind_is_taken_no_more_often_than_the_runner_has_room_for() {
         kinds: &limited,
         claim_for: ClaimFor::FreeWorker,
         jobs: 50,
-        aside: &crate::model::part::NO_PARTS,
+        aside: &NO_PARTS,
     };
     let claimed = sandbox.write(|tx| claim::claim(tx, &request, &mut FairShares::default()));
     let of = |kind: KindCapacity| claimed.iter().filter(|job| job.kind == kind.kind).count();
@@ -210,7 +213,7 @@ fn queues_share_a_runner_by_weight() {
             kinds: &kinds,
             claim_for: ClaimFor::FreeWorker,
             jobs,
-            aside: &crate::model::part::NO_PARTS,
+            aside: &NO_PARTS,
         };
         for job in sandbox.write(|tx| claim::claim(tx, &request, &mut shares)) {
             *got.entry(job.queue).or_default() += 1;
@@ -272,7 +275,7 @@ fn the_doctor_warns_of_a_queue_over_its_limit() {
     jobs(&mut sandbox, "images", 3);
     sandbox.claim(one, 3);
     let found = |sandbox: &Sandbox| {
-        let access = crate::store::sqlite::connection::Access::Immutable;
+        let access = Access::Immutable;
         let findings = doctor::examine(&sandbox.conn, access).unwrap();
         let limits = findings
             .into_iter()

@@ -1,5 +1,6 @@
 //! Claiming, ending and taking over attempts, and what attempts write, leaves every other row as it was.
 
+use crate::model::part::NO_PARTS;
 use std::time::Duration;
 
 use crate::model::event::{EventKind, Level, LogEntry};
@@ -38,7 +39,7 @@ fn claiming_touches_the_claimed_job_alone() {
             kinds: &[KindCapacity::any(1), KindCapacity::any(2)],
             claim_for,
             jobs: 1,
-            aside: &crate::model::part::NO_PARTS,
+            aside: &NO_PARTS,
         };
         touches(
             |tx| claim::claim(tx, &request, &mut FairShares::default()).map(|_| ()),

@@ -1,5 +1,6 @@
 //! Rates: how many jobs of a queue start in any span of time.
 
+use crate::model::part::NO_PARTS;
 use std::time::Duration;
 
 use crate::clock::{ClockReading, STEP_MS};
@@ -85,7 +86,7 @@ impl Starts {
         let next = promote::next_moment(
             &self.sandbox.conn,
             self.sandbox.now_ms,
-            (promote::Schedules::Fire, &crate::model::part::NO_PARTS),
+            (promote::Schedules::Fire, &NO_PARTS),
         )
         .unwrap();
         let next = next.expect("jobs wait for the rate");
@@ -142,7 +143,7 @@ fn the_rate_allows_the_next_start_the_moment_the_span_is_over() {
         promote::next_moment(
             &sandbox.conn,
             sandbox.now_ms,
-            (promote::Schedules::Fire, &crate::model::part::NO_PARTS),
+            (promote::Schedules::Fire, &NO_PARTS),
         )
         .unwrap()
     };

@@ -1,5 +1,7 @@
 //! What a second look at the rules between jobs has found.
 
+use crate::model::job::AttemptRef;
+use crate::store::sqlite::statement::Statement;
 use std::time::Duration;
 
 use rusqlite::StatementStatus;
@@ -48,10 +50,7 @@ fn a_unique_keys_window_keeps_what_is_left_of_it_when_the_clock_steps() {
     assert!(!sandbox.try_enqueue(unique).unwrap().duplicate);
 }
 
-fn steps_of(
-    sandbox: &Sandbox,
-    statements: &[&[crate::store::sqlite::statement::Statement]],
-) -> i64 {
+fn steps_of(sandbox: &Sandbox, statements: &[&[Statement]]) -> i64 {
     let of = |sql: &str| {
         let statement = sandbox.conn.prepare_cached(sql).unwrap();
         i64::from(statement.get_status(StatementStatus::VmStep))
@@ -152,7 +151,7 @@ fn what_is_called_off_keeps_no_key_from_the_next_attempt() {
     let hour = Duration::from_secs(3600);
     let spawn = |sandbox: &mut Sandbox| {
         let held = sandbox.start(parent);
-        let by = crate::model::job::AttemptRef {
+        let by = AttemptRef {
             job: parent,
             attempt: held.attempt,
         };

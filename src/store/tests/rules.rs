@@ -12,6 +12,7 @@ use crate::store::jobs::claim::ClaimFor;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, PrefetchAgain};
 use crate::store::jobs::{attempt_reports, cancel, finish_attempt, remove, requeue};
 use crate::store::read::events;
+use crate::store::tests::sandbox;
 use crate::store::tests::sandbox::{START_MS, Sandbox};
 use crate::store::upkeep::promote;
 
@@ -83,7 +84,7 @@ fn a_cancel_request_is_not_lost_when_the_job_was_never_begun() {
     let id = sandbox.enqueue(NewJob::new("send"));
     let runner = sandbox.runner("one");
     let claimed = sandbox.claim_for(runner, 1, ClaimFor::Prefetch);
-    let held = crate::store::tests::sandbox::held(&claimed[0], runner);
+    let held = sandbox::held(&claimed[0], runner);
     sandbox.write(|tx| cancel::cancel(tx, id));
     let to = sandbox.write(|tx| finish_attempt::return_unbegun(tx, &held, PrefetchAgain::Yes));
     assert_eq!(to, Some(State::Cancelled));
@@ -126,7 +127,7 @@ fn fail_once(sandbox: &mut Sandbox, id: JobId, runner: i64) -> State {
         reason: None,
     };
     let verdict = judge(ending, &claimed.budget, 0.0);
-    let held = crate::store::tests::sandbox::held(&claimed, runner);
+    let held = sandbox::held(&claimed, runner);
     sandbox.settle(&held, &verdict).unwrap()
 }
 

@@ -1,5 +1,6 @@
 //! A file in memory, and what the tests of the store do with it.
 
+use crate::model::part::NO_PARTS;
 use std::collections::HashMap;
 
 use rusqlite::Connection;
@@ -147,7 +148,7 @@ impl Sandbox {
             kinds: &kinds,
             claim_for,
             jobs,
-            aside: &crate::model::part::NO_PARTS,
+            aside: &NO_PARTS,
         };
         self.write(|tx| claim::claim(tx, &request, &mut FairShares::default()))
     }
@@ -174,7 +175,7 @@ impl Sandbox {
             kinds: &[KindCapacity::any(self.number(&kind))],
             claim_for: ClaimFor::FreeWorker,
             jobs: 1,
-            aside: &crate::model::part::NO_PARTS,
+            aside: &NO_PARTS,
         };
         let claimed = self.write(|tx| claim::claim(tx, &request, &mut FairShares::default()));
         let ids: Vec<JobId> = claimed.iter().map(|job| job.id).collect();

@@ -10,6 +10,7 @@ use crate::model::id::JobId;
 use crate::model::job::{Enqueued, NewJob};
 use crate::model::limits::EnqueueLimits;
 use crate::model::outcome::Verdict;
+use crate::model::part::NO_PARTS;
 use crate::model::schedule::{Missed, Overlap, Schedule, ScheduleChange, ScheduleRecord};
 use crate::model::state::State;
 use crate::store::jobs::quota::QuotaLimits;
@@ -19,6 +20,7 @@ use crate::store::tests::sandbox::{START_MS, Sandbox};
 use crate::store::upkeep::promote::Schedules;
 use crate::store::upkeep::schedules::ValidatedSchedule;
 use crate::store::upkeep::{fire, promote, schedules};
+use std::time::Duration;
 
 const HOUR_MS: i64 = 3_600_000;
 const YEAR_MS: i64 = 365 * 24 * HOUR_MS;
@@ -131,7 +133,7 @@ fn two_runners_that_race_for_a_slot_enqueue_one_job() {
         .add_schedule(Schedule::new("tick", "* * * * * *", NewJob::new("send")).missed(Missed::All))
         .unwrap();
     for _ in 0..50 {
-        clock.advance(std::time::Duration::from_secs(1));
+        clock.advance(Duration::from_secs(1));
         std::thread::scope(|scope| {
             for queue in &queues {
                 scope.spawn(|| {
@@ -430,23 +432,13 @@ fn a_runner_that_drains_is_not_woken_by_schedules() {
     let mut sandbox = Sandbox::new();
     add(&mut sandbox, hourly("report"));
     let moment = |schedules| {
-        promote::next_moment(
-            &sandbox.conn,
-            sandbox.now_ms,
-            (schedules, &crate::model::part::NO_PARTS),
-        )
-        .unwrap()
+        promote::next_moment(&sandbox.conn, sandbox.now_ms, (schedules, &NO_PARTS)).unwrap()
     };
     assert_eq!(moment(Schedules::Fire), Some(FIRST_MS));
     assert_eq!(moment(Schedules::Leave), None);
-    sandbox.enqueue(NewJob::new("send").delay(std::time::Duration::from_secs(1)));
+    sandbox.enqueue(NewJob::new("send").delay(Duration::from_secs(1)));
     let moment = |schedules| {
-        promote::next_moment(
-            &sandbox.conn,
-            sandbox.now_ms,
-            (schedules, &crate::model::part::NO_PARTS),
-        )
-        .unwrap()
+        promote::next_moment(&sandbox.conn, sandbox.now_ms, (schedules, &NO_PARTS)).unwrap()
     };
     assert_eq!(moment(Schedules::Fire), Some(START_MS + 1000));
     assert_eq!(moment(Schedules::Leave), Some(START_MS + 1000));

@@ -24,11 +24,11 @@ fn done() -> Verdict {
     Verdict::Complete { result: None }
 }
 
-fn spawned(jobs: Vec<NewJob>, founds_family: bool) -> Spawned {
+fn spawned(jobs: Vec<NewJob>, is_parent: bool) -> Spawned {
     let checked = |job| ValidatedJob::new(job, &EnqueueLimits::default()).unwrap();
     Spawned {
         jobs: jobs.into_iter().map(checked).collect(),
-        founds_family,
+        is_parent,
         family: FamilyRules::default(),
     }
 }

@@ -1,5 +1,8 @@
 //! The one writer of a process: what is sent from anywhere is committed together, and answered apart.
 
+use crate::store::sqlite::file;
+use crate::store::sqlite::schema::VERSION;
+use crate::store::sqlite::writer_handle::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -377,7 +380,7 @@ fn a_transaction_that_changes_nothing_writes_nothing() {
     let other = Connection::open(store.path()).unwrap();
     let mail = || QueueSelector::Named("mail".to_owned());
     store.write(move |tx| queues::pause(tx, &mail())).unwrap();
-    let log = crate::store::sqlite::file::with_suffix(store.path(), "-wal");
+    let log = file::with_suffix(store.path(), "-wal");
     let size = || std::fs::metadata(&log).unwrap().len();
     let before = (data_version(&other).unwrap(), size());
     for _ in 0..3 {
@@ -411,7 +414,7 @@ fn a_writer_stops_when_the_schema_was_upgraded_under_it() {
     assert!(error.is_newer_schema(), "{error}");
     assert!(error.to_string().contains("99"), "{error}");
     assert_eq!(jobs(&other), 1);
-    set(crate::store::sqlite::schema::VERSION);
+    set(VERSION);
     add().unwrap();
     assert_eq!(jobs(&other), 2);
 }
@@ -460,7 +463,7 @@ fn a_runner_takes_the_writer_with_what_waits_for_it_and_gives_it_back() {
     std::thread::scope(|scope| {
         let waiting = scope.spawn(add);
         let message = lease.outbox.recv().unwrap();
-        let crate::store::sqlite::writer_handle::Message::Write(command) = message else {
+        let Message::Write(command) = message else {
             panic!("not a write");
         };
         lease

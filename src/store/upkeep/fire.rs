@@ -14,6 +14,7 @@ use crate::model::schedule::rule::{Rule, is_readable_here};
 use crate::model::schedule::{JobOrigin, Overlap, firing};
 use crate::model::state::State;
 use crate::store::jobs::enqueue;
+use crate::store::jobs::job_row;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::ValidatedJob;
 use crate::store::sqlite::statement::{moment, statements};
@@ -64,8 +65,8 @@ pub(crate) fn unreadable_here(conn: &Connection) -> Result<Vec<(String, String)>
         .collect())
 }
 
-/// Enqueues what at most `limit` due schedules have to, and moves each on. What is wrong with one
-/// is told and does not stop the others. One whose zone is unknown here is left to a machine that
+/// Enqueues the jobs of at most `limit` due schedules, and moves each to its next slot. An error of one schedule
+/// is logged and does not stop the others. A schedule whose time zone is unknown here is left to a machine that
 /// knows it.
 pub(crate) fn fire_due(tx: &mut Tx<'_>, limit: usize, bounds: QuotaLimits) -> Result<()> {
     if tx.is_aside(Part::Schedules) {
@@ -116,7 +117,7 @@ pub(crate) fn job(json: &str, bounds: QuotaLimits) -> Result<ValidatedJob> {
     })
 }
 
-/// Tells of a job that stands for a slot; for none where somebody asked for it.
+/// Records the job of a slot; the slot is none if somebody asked the schedule for a job.
 pub(crate) fn record_fired(
     tx: &mut Tx<'_>,
     name: &str,
@@ -131,9 +132,8 @@ pub(crate) fn record_fired(
     tx.append(event.text(Some(data.to_string())))
 }
 
-/// After a step of the wall clock, by `shift_ms` where that is known: intervals keep what is left of
-/// them, no schedule stays silent because the clock went back, and none repeats itself when it is set
-/// right.
+/// After a step of the wall clock, by `shift_ms` if that is known: intervals keep their remaining time, no
+/// schedule stays silent because the clock went back, and none fires twice when the clock is set right.
 pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()> {
     type Row = (i64, String, String, Stand);
     let rows: Vec<Row> = {
@@ -147,7 +147,7 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()>
         })?
     };
     for (id, text, zone, stand) in rows {
-        // One that cannot be read is told of when it is due.
+        // The error of one that cannot be read is logged when it is due.
         let Ok(rule) = Rule::stored(&text, &zone) else {
             continue;
         };
@@ -156,9 +156,9 @@ pub(crate) fn follow_clock(tx: &mut Tx<'_>, shift_ms: Option<i64>) -> Result<()>
             next_at: stand.next_at.map(|at| at.saturating_add(shift_ms)),
             ..stand
         };
-        let goes_on = firing::after_step(&rule, shifted, tx.now_ms).or(shifted.next_at);
-        if goes_on != stand.next_at {
-            tx.run(SCHEDULE_GO_ON, params![id, goes_on])?;
+        let next_at = firing::after_step(&rule, shifted, tx.now_ms).or(shifted.next_at);
+        if next_at != stand.next_at {
+            tx.run(SCHEDULE_GO_ON, params![id, next_at])?;
         }
     }
     Ok(())
@@ -183,7 +183,7 @@ fn fire(tx: &mut Tx<'_>, schedule: &Stored, (rule, bounds): (&Rule, QuotaLimits)
         {
             let reason = format!("overlap: job {live} is {state}");
             let passed = skipped(&record.name, (*slot, *slot), &reason);
-            // In the live job's history: it goes with that, or a long job would leave one for each slot.
+            // In the live job's history, and removed with it: a long job leaves one event for each slot.
             tx.append(NewEvent {
                 job: Some(live),
                 ..passed
@@ -192,7 +192,7 @@ fn fire(tx: &mut Tx<'_>, schedule: &Stored, (rule, bounds): (&Rule, QuotaLimits)
         }
         match enqueue_slot(tx, schedule, (*slot, bounds)) {
             Ok(id) => last_job = Some(id),
-            // The transaction is gone: the slot comes again with the next turn.
+            // The transaction was rolled back: the slot is enqueued by the next tick.
             Err(error) if tx.conn.is_autocommit() => return Err(error),
             Err(error) => {
                 log::warn!(
@@ -234,12 +234,12 @@ fn enqueue_slot(
     })
 }
 
-/// The last job, where it keeps the next from being enqueued.
+/// The last job and its state, if it is not final.
 fn live(tx: &Tx<'_>, last_job: Option<JobId>) -> Result<Option<(JobId, State)>> {
     let Some(id) = last_job else {
         return Ok(None);
     };
-    Ok(crate::store::jobs::job_row::state(tx.conn, id)?
+    Ok(job_row::state(tx.conn, id)?
         .filter(|state| !state.is_final())
         .map(|state| (id, state)))
 }

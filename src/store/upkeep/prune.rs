@@ -1,5 +1,6 @@
 //! Pruning: removes old final jobs, in steps too small to hold up other writers.
 
+use crate::store::jobs::job_row;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -277,8 +278,7 @@ fn may_go(conn: &Connection, old: &OldJob, parents: &mut HashMap<i64, bool>) -> 
     if let Some(is_over) = parents.get(&parent) {
         return Ok(*is_over);
     }
-    let is_over =
-        crate::store::jobs::job_row::state(conn, JobId(parent))?.is_none_or(State::is_final);
+    let is_over = job_row::state(conn, JobId(parent))?.is_none_or(State::is_final);
     parents.insert(parent, is_over);
     Ok(is_over)
 }

@@ -1,6 +1,8 @@
 //! The file and the model side by side.
 
+use crate::store::tests::sandbox::START_MS;
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use crate::clock::timestamp;
 use crate::error::Kind as Refused;
@@ -43,7 +45,7 @@ pub(super) fn run(ops: &[Op]) -> std::result::Result<Seen, String> {
 fn run_all(ops: &[Op]) -> std::result::Result<Seen, String> {
     let mut bench = Bench {
         world: World::new(),
-        model: Model::new(crate::store::tests::sandbox::START_MS),
+        model: Model::new(START_MS),
         seen: Seen::default(),
     };
     for (at, op) in ops.iter().enumerate() {
@@ -77,7 +79,7 @@ impl Bench {
             Op::Pass(seconds) => {
                 self.world
                     .hand
-                    .advance(std::time::Duration::from_secs((*seconds).into()));
+                    .advance(Duration::from_secs((*seconds).into()));
                 self.model.now += i64::from(*seconds) * 1000;
                 Ok(())
             }

@@ -1,6 +1,8 @@
 //! What must hold after every transaction: first what the file says of itself, recounted by SQL, then
 //! that it is what the model says, row by row.
 
+use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::tests::model::plain::Edge;
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, Row};
@@ -147,9 +149,7 @@ fn one_claim_each(model: &Model) -> Result<(), String> {
         .iter()
         .filter(|(_, job)| job.state == State::Running)
     {
-        let holds = |held: &&crate::store::jobs::finish_attempt::ClaimToken| {
-            held.job.0 == *id && model.is_held(*id, held.attempt)
-        };
+        let holds = |held: &&ClaimToken| held.job.0 == *id && model.is_held(*id, held.attempt);
         let holders = model.claims.iter().filter(holds).count();
         if holders != 1 {
             return Err(format!("{holders} claims hold job {id}: {job:?}"));
@@ -284,7 +284,7 @@ fn edges_in_file(conn: &Connection) -> Rows {
 fn edges_in_model(model: &Model) -> Rows {
     let of_job = |(id, job): (&i64, &Job)| {
         let id = *id;
-        let line = move |(needs, edge): (i64, crate::store::tests::model::plain::Edge)| {
+        let line = move |(needs, edge): (i64, Edge)| {
             let line = (edge.rule.code(), edge.attempt, i64::from(edge.met));
             (format!("{id} → {needs}"), format!("{line:?}"))
         };

@@ -1,5 +1,6 @@
 //! What schedules may do: one job for each slot, none for a slot that has not come.
 
+use crate::model::job::NewJob;
 use std::collections::BTreeSet;
 
 use crate::model::schedule::{Missed, Overlap, Schedule};
@@ -21,7 +22,7 @@ pub(super) const SCHEDULES: [(&str, Missed, Overlap); 2] = [
     ("one", Missed::Once, Overlap::Skip),
 ];
 
-pub(super) fn schedule(at: usize, job: crate::model::job::NewJob) -> Schedule {
+pub(super) fn schedule(at: usize, job: NewJob) -> Schedule {
     let (name, missed, overlap) = SCHEDULES[at];
     Schedule::new(name, RULE, job)
         .timezone("UTC")

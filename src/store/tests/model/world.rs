@@ -1,6 +1,7 @@
 //! The file itself, in a folder of its own, and the store's operations on it.
 
 use crate::clock::ManualClock;
+use crate::model::part::NO_PARTS;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -326,7 +327,7 @@ fn claim(tx: &mut Tx<'_>, runner: i64, (jobs, ahead): (usize, bool)) -> Result<V
             ClaimFor::FreeWorker
         },
         jobs,
-        aside: &crate::model::part::NO_PARTS,
+        aside: &NO_PARTS,
     };
     // A look sees beforehand what there is.
     tx.flush_counts()?;
@@ -379,7 +380,7 @@ fn settle(tx: &mut Tx<'_>, settling: &Settling) -> Result<String> {
     );
     let spawned = Spawned {
         jobs,
-        founds_family: settling.founds,
+        is_parent: settling.founds,
         family: FamilyRules {
             finalize: last_step,
             ..FamilyRules::default()

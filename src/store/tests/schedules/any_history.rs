@@ -1,5 +1,6 @@
 //! One schedule through any history: time that passes, steps of the clock, looks, deaths, pauses.
 
+use crate::model::schedule::rule::Rule;
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
@@ -63,7 +64,7 @@ proptest! {
         (schedule, moves) in (rules(), moves())
     ) {
         let mut sandbox = Sandbox::new();
-        let rule = crate::model::schedule::rule::Rule::parse(
+        let rule = Rule::parse(
             &schedule.rule, schedule.timezone.as_deref().unwrap()).unwrap();
         add(&mut sandbox, schedule.clone());
         let mut slots = BTreeSet::new();

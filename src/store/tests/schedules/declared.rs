@@ -1,6 +1,7 @@
 //! Schedules that a configuration file declares.
 
 use super::*;
+use crate::model::schedule::SchedulesSynced;
 
 #[test]
 fn a_configuration_takes_along_only_what_it_brought() {
@@ -22,7 +23,7 @@ fn a_configuration_takes_along_only_what_it_brought() {
         (vec!["c".into()], vec!["b".into()], vec!["a".into()])
     );
     let synced = sandbox.write(|tx| schedules::sync(tx, "/a.toml", &second));
-    assert_eq!(synced, crate::model::schedule::SchedulesSynced::default());
+    assert_eq!(synced, SchedulesSynced::default());
     let synced = sandbox.write(|tx| schedules::sync(tx, "/a.toml", &[]));
     assert_eq!(synced.removed, ["b", "c"]);
     let left: Vec<String> = schedules::list(&sandbox.conn)
@@ -54,7 +55,7 @@ fn a_configuration_leaves_alone_what_another_one_declares() {
         )
     );
     let synced = sandbox.write(|tx| schedules::sync(tx, "/none", &[]));
-    assert_eq!(synced, crate::model::schedule::SchedulesSynced::default());
+    assert_eq!(synced, SchedulesSynced::default());
     let synced = sandbox.write(|tx| schedules::sync(tx, "/ours", &[]));
     assert_eq!(synced.removed, ["a"]);
     let left = schedules::list(&sandbox.conn).unwrap();
@@ -77,7 +78,7 @@ fn a_schedule_of_an_unknown_file_belongs_to_the_first_that_names_it() {
     sandbox.write(|tx| schedules::sync(tx, "/other", &[]));
     assert_eq!(get(&sandbox, "a").declared_by, None);
     let synced = sandbox.write(|tx| schedules::sync(tx, "/ours", &of_file));
-    assert_eq!(synced, crate::model::schedule::SchedulesSynced::default());
+    assert_eq!(synced, SchedulesSynced::default());
     assert_eq!(get(&sandbox, "a").declared_by.as_deref(), Some("/ours"));
     let synced = sandbox.write(|tx| schedules::sync(tx, "/ours", &[]));
     assert_eq!(synced.removed, ["a"]);
