@@ -98,7 +98,6 @@
 //! **I want threads, timeouts, cancelling**: start a [`runner`](Queue::runner) on the queue, as in
 //! the application. It sees the same manual clock.
 
-use crate::clock::ManualClock;
 use std::fmt::Write as _;
 use std::ops::Deref;
 use std::os::unix::fs::DirBuilderExt;
@@ -107,23 +106,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::Error;
-use crate::Result;
+use crate::clock::ManualClock;
 use crate::model::file_options::Durability;
-use crate::model::filter::Filter;
-use crate::model::filter::Sort;
-use crate::model::job::Job;
-use crate::model::job::JobRecord;
-use crate::model::job::NewJob;
-use crate::model::job::When;
+use crate::model::filter::{Filter, Sort};
+use crate::model::job::{Job, JobRecord, NewJob, When};
 use crate::model::runner::RunStats;
 use crate::model::runner_options::Retention;
 use crate::model::state::State;
-use crate::queue::Queue;
-use crate::queue::QueueOptions;
+use crate::queue::{Queue, QueueOptions};
 use crate::runner::builder::RunnerBuilder;
 use crate::runner::inline;
 use crate::runner::inline::InlineBounds;
+use crate::{Error, Result};
 
 /// Maximum number of jobs that a failed assertion lists.
 const LISTED: usize = 50;

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use crate::bench::floor::Floor;
-use crate::bench::setup::written_bytes;
-use crate::bench::setup::{KIND, Noop, PAYLOAD_BYTES, Setup, noop, payload};
+use crate::bench::setup::{KIND, Noop, PAYLOAD_BYTES, Setup, noop, payload, written_bytes};
 use crate::{Error, Queue, Result, Until, clock};
 
 /// How many jobs, and how they are enqueued.

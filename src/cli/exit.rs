@@ -5,8 +5,7 @@ use std::process::ExitCode;
 
 use jobq::{JobId, Remedy};
 
-use crate::cli::render::text::block;
-use crate::cli::render::text::shell_word;
+use crate::cli::render::text::{block, shell_word};
 
 /// What a verb returns: how the process is to end, or another value on the way there.
 pub(crate) type CliResult<T = Exit> = Result<T, CliError>;

@@ -1,7 +1,6 @@
 //! Batches of any size, never in memory as a whole.
 
-use crate::model::id::Batch;
-use crate::model::id::JobId;
+use crate::model::id::{Batch, JobId};
 use crate::model::job::{Enqueued, Labels, NewJob};
 use crate::model::limits::EnqueueLimits;
 use crate::queue::Queue;

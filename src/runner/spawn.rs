@@ -1,8 +1,7 @@
 //! What a handler does with its job's family.
 
 use crate::model::family::{Phase, Stage};
-use crate::model::filter::Filter;
-use crate::model::filter::Sort;
+use crate::model::filter::{Filter, Sort};
 use crate::model::id::JobId;
 use crate::model::job::{JobRecord, NewJob};
 use crate::runner::context::Context;

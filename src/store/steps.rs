@@ -1,14 +1,12 @@
 //! The cost of single operations of the store, for the benchmarks.
 
-use crate::model::part::NO_PARTS;
 use std::time::Duration;
-
-use crate::store::sqlite::{StatementStatus, params};
 
 use crate::model::event::EventKind;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::outcome::Verdict;
+use crate::model::part::NO_PARTS;
 use crate::model::queue::DEFAULT_QUEUE;
 use crate::model::state::State;
 use crate::store::Store;
@@ -16,8 +14,8 @@ use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
 use crate::store::jobs::fair_share::FairShares;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAgain};
 use crate::store::jobs::{claim, claim_queues, finish_attempt, queues, requeue};
-use crate::store::sqlite::tx;
 use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::{StatementStatus, params, tx};
 use crate::{Error, Result, clock};
 
 /// Everything that a claim runs between BEGIN and COMMIT, but for the counters.

@@ -10,10 +10,9 @@ use serde::Serialize;
 
 use crate::cli::render::json::write_line;
 use crate::cli::render::style::Look;
-use crate::cli::render::text;
 use crate::cli::render::text::{for_tabs, for_terminal};
 use crate::cli::render::time::{relative, rfc3339};
-use crate::cli::render::{Format, Output, Stdout};
+use crate::cli::render::{Format, Output, Stdout, text};
 
 /// A long listing is aligned in pieces of this number of rows, so that memory stays flat.
 const PIECE: usize = 1000;

@@ -4,8 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::model::job::new::{NewJob, When};
-use crate::model::job::options::JobOptions;
-use crate::model::job::options::Priority;
+use crate::model::job::options::{JobOptions, Priority};
 use crate::model::queue::DEFAULT_QUEUE;
 use crate::model::retry::{Backoff, RetryPolicy};
 use crate::{Error, Result};

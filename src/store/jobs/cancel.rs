@@ -5,8 +5,9 @@ use crate::model::id::JobId;
 use crate::model::outcome::Cancelled;
 use crate::model::state::State;
 use crate::store::jobs::job_row;
-use crate::store::jobs::job_row::JobRow;
-use crate::store::jobs::job_row::{OUTCOME_FORGET, OUTCOME_SET_ERROR, because, forget_error};
+use crate::store::jobs::job_row::{
+    JobRow, OUTCOME_FORGET, OUTCOME_SET_ERROR, because, forget_error,
+};
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};

@@ -4,8 +4,7 @@
 use crate::error::Kind;
 use crate::model::family::Stage;
 use crate::model::id::JobId;
-use crate::model::job::Due;
-use crate::model::job::{Enqueued, OnDuplicate};
+use crate::model::job::{Due, Enqueued, OnDuplicate};
 use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;

@@ -1,6 +1,5 @@
 //! Which rule keeps a job from running.
 
-use crate::store::jobs::job_row;
 use std::path::Path;
 
 use crate::clock::{millis, timestamp};
@@ -12,7 +11,7 @@ use crate::model::state::{State, WaitReason};
 use crate::model::why::Why;
 use crate::store::jobs::claim::is_paused;
 use crate::store::jobs::rate::Ring;
-use crate::store::jobs::{concurrency_slots, families, queues};
+use crate::store::jobs::{concurrency_slots, families, job_row, queues};
 use crate::store::read::jobs;
 use crate::store::read::runners::list as list_runners;
 use crate::store::sqlite::names::find_queue;

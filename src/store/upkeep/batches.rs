@@ -1,8 +1,7 @@
 //! Batches, recognised by their content: the same batch is resumed.
 
 use crate::Result;
-use crate::model::id::Batch;
-use crate::model::id::JobId;
+use crate::model::id::{Batch, JobId};
 use crate::model::part::{Part, Parts};
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::Tx;

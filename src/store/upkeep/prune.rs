@@ -1,6 +1,5 @@
 //! Pruning: removes old final jobs, in steps too small to hold up other writers.
 
-use crate::store::jobs::job_row;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use crate::Result;
 use crate::clock::millis;
 use crate::model::id::JobId;
 use crate::model::state::State;
-use crate::store::jobs::remove;
+use crate::store::jobs::{job_row, remove};
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::Tx;
