@@ -70,7 +70,7 @@ pub(crate) struct JobArgs {
     #[arg(long, value_parser = values::priority())]
     pub(crate) priority: Option<Priority>,
     /// Maximum retries [default: 3]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::retries)]
     pub(crate) retries: Option<u32>,
     /// How the delay between retries grows [default: exponential]
     #[arg(long, value_name = "HOW", value_parser = values::backoff())]

@@ -70,10 +70,17 @@ fn usage_error(error: clap::Error, words: &[OsString]) -> CliError {
     let Some(at) = at.filter(|_| !bare.starts_with('-')) else {
         return error.into();
     };
+    let unexpected = CliError::usage(format!("unexpected argument '{bare}'"));
+    if words.iter().skip(at).any(|word| word == "--") {
+        let rule = "put a cron rule in quotes: jobq schedule add NAME '0 2 * * *' -- CMD ARG…";
+        return match verb.is_some_and(|verb| words[verb] == "add") {
+            true => unexpected.with_hint(rule),
+            false => error.into(),
+        };
+    }
     let typed = words.iter().map(|word| shell_word(&word.to_string_lossy()));
     let mut typed: Vec<String> = typed.collect();
     typed[0] = "jobq".to_owned();
     typed.insert(at, "--".to_owned());
-    CliError::usage(format!("unexpected argument '{bare}'"))
-        .with_hint(format!("a command follows two dashes: {}", typed.join(" ")))
+    unexpected.with_hint(format!("a command follows two dashes: {}", typed.join(" ")))
 }

@@ -12,6 +12,7 @@ use std::time::Duration;
 use jobq::Durability;
 use serde::Deserialize;
 
+use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::tables::{
     DefaultsTable, KindRetentionTable, KindTable, OnUnknownKind, QueueTable, RetentionTable,
@@ -20,6 +21,7 @@ use crate::cli::input::config::tables::{
 use crate::cli::input::config::usual::UsualOptions;
 use crate::cli::input::nearest::UnknownKey;
 use crate::cli::input::{limits, values};
+use crate::cli::render::text::toml_key;
 
 /// What the config file says; everything may be left out.
 #[derive(Debug, Default, Deserialize)]
@@ -117,6 +119,13 @@ impl Config {
         }
         if self.defaults.max_queue_size == Some(0) {
             return Err(CliError::usage("max_queue_size must be at least 1"));
+        }
+        for (name, schedule) in &self.schedules {
+            let cron = jobq::next_slots(&schedule.cron, Some("UTC"), now(), 1);
+            cron.map_err(|error| {
+                let at = format!("[schedules.{}] cron", toml_key(name));
+                CliError::from(error).context(at)
+            })?;
         }
         for (name, limits) in &self.queues {
             limits.check(name)?;

@@ -36,6 +36,18 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// The same in a file.
+/// The error completes "invalid value".
+pub(crate) fn retries(text: &str) -> Result<u32, String> {
+    text.parse()
+        .map_err(|_| "a whole number is wanted; 0 for no retry".to_owned())
+}
+
+/// The id of an event. The error completes "invalid value".
+pub(crate) fn event_id(text: &str) -> Result<i64, String> {
+    let error = "the id of an event is wanted; `jobq events` shows it";
+    text.parse().map_err(|_| error.to_owned())
+}
+
 pub(crate) fn duration_field<'de, D: Deserializer<'de>>(
     value: D,
 ) -> Result<Option<Duration>, D::Error> {

@@ -3,7 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use clap::{Arg, ArgGroup, Args};
+use clap::Args;
 use jiff::Timestamp;
 use jobq::handlers::exec::{ExecPayload, Program};
 use jobq::{
@@ -21,8 +21,6 @@ use crate::cli::session::Session;
 
 #[derive(Debug, Args)]
 #[command(
-    group(ArgGroup::new("change").required(true).multiple(true)),
-    mut_args(is_change),
     override_usage = "\
 jobq edit [OPTIONS] <ID>...
        jobq edit [OPTIONS] <ID>... -- CMD ARG...",
@@ -51,7 +49,7 @@ pub(crate) struct EditArgs {
     #[arg(long, value_name = "TIME", value_parser = values::time)]
     pub(crate) at: Option<Timestamp>,
     /// Maximum retries
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = values::retries)]
     pub(crate) retries: Option<u32>,
     /// How the delay between retries grows
     #[arg(long, value_name = "HOW", value_parser = values::backoff())]
@@ -158,14 +156,6 @@ pub(crate) struct FixedOptions {
     pub(crate) on_duplicate: Option<String>,
 }
 
-/// Every option but one is a change, and one of them is needed.
-fn is_change(arg: Arg) -> Arg {
-    match arg.get_id().as_str() {
-        "ids" | "on_duplicate" => arg,
-        _ => arg.group("change"),
-    }
-}
-
 fn duration_or_none(text: &str) -> Result<Update<Duration>, String> {
     match text {
         "none" => Ok(Update::Clear),
@@ -212,13 +202,18 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> CliResult {
         ..JobUpdate::default()
     };
     let payload = args.payload.as_deref();
+    let payload = payload.map(|given| payload::payload(Some(given)));
+    let (payload, command) = (payload.transpose()?, command(args)?);
+    let is_any = edit.set != JobOptions::default() || !edit.clear.is_empty();
+    if !is_any && payload.is_none() && command.is_empty() {
+        return Err(CliError::usage("there is nothing to change")
+            .with_hint("name what: `jobq edit 7 --priority urgent`, or another command after --"));
+    }
     let edit = EditAction {
         queue: session.queue()?,
         edit,
-        payload: payload
-            .map(|given| payload::payload(Some(given)))
-            .transpose()?,
-        command: command(args)?,
+        payload,
+        command,
     };
     each(session, &args.ids, &edit)
 }

@@ -48,7 +48,8 @@ pub(crate) struct EnqueueArgs {
     /// A command line, run by /bin/sh
     #[arg(long, value_name = "TEXT")]
     pub(crate) shell: Option<OsString>,
-    /// A job of this kind, for the handler of that kind
+    /// A job of this kind, for the handler of that kind. Built in: group, a parent without work of its
+    /// own; sleep, with a payload like {"delay_ms":300}
     #[arg(long)]
     pub(crate) kind: Option<String>,
     /// The payload of a --kind job: JSON, @FILE with JSON in it, or - for stdin [default: null]
@@ -78,8 +79,9 @@ pub(crate) struct EnqueueArgs {
 }
 
 /// These are nothing for all lines of a batch; a key that is unique would leave one of them.
-const OF_ONE_JOB: [&str; 7] = [
+const OF_ONE_JOB: [&str; 8] = [
     "unique",
+    "cwd",
     "fail_on",
     "input",
     "output_limit",
@@ -122,6 +124,9 @@ impl StartOptions {
 /// Options that make sense for a single job only.
 #[derive(Debug, Args)]
 pub(crate) struct OneJobOptions {
+    /// The folder that the command runs in [default: the current one]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "kind")]
+    pub(crate) cwd: Option<OsString>,
     /// Exit codes of the command that fail it for good, like 2,64-78 [default: 126,127]
     #[arg(long, value_name = "CODES", conflicts_with = "kind")]
     pub(crate) fail_on: Option<String>,
@@ -237,7 +242,12 @@ pub(crate) fn wanted(args: &EnqueueArgs) -> CliResult<JobRequest> {
             };
             Work::Exec(CommandRequest {
                 program,
-                cwd: None,
+                cwd: args
+                    .one
+                    .cwd
+                    .as_deref()
+                    .map(|cwd| as_text("--cwd", cwd))
+                    .transpose()?,
                 env: EnvRequest::default(),
                 output_limit: args.one.output_limit,
                 input: args.one.input.as_deref().map(input).transpose()?,

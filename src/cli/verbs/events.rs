@@ -25,7 +25,7 @@ pub(crate) struct EventsArgs {
     #[arg(short, long)]
     pub(crate) follow: bool,
     /// Only events after the one with this id
-    #[arg(long, value_name = "EVENT")]
+    #[arg(long, value_name = "EVENT", value_parser = values::event_id)]
     pub(crate) since: Option<i64>,
     /// Only events of this kind; may be given more than once
     #[arg(long = "kind", value_name = "KIND", value_parser = values::event_kind(), value_delimiter = ',', hide_possible_values = true)]

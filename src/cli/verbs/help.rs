@@ -59,10 +59,11 @@ A command that runs as a job finds:
 pub(crate) const FILES: &str = "\
 Files:
 
-  jobs.db                   the database: whatever --db names
+  jobs.db                   the database, by whatever name [default: ~/.local/state/jobq/jobq.db]
   jobs.db-wal, jobs.db-shm  the newest part of it while it is in use; they belong to the database and
                             must not be removed or copied without it: use `jobq backup`
   jobs.db-runners/          a lock file for each runner that is alive
+  jobs.db.before-restore    the database as it was before the last `jobq restore`
   ./jobq.toml               the config file of a project
   ~/.config/jobq/jobq.toml  the config file of a user
 ";

@@ -67,7 +67,7 @@ pub(crate) enum Verb {
     List(list::ListArgs),
     /// Show what a job printed and logged
     Logs(logs::LogsArgs),
-    /// Wait until jobs have ended
+    /// Wait until jobs are final: completed, failed or cancelled
     Wait(wait::WaitArgs),
     /// Explain why a job is not running
     Why(why::WhyArgs),
@@ -75,11 +75,11 @@ pub(crate) enum Verb {
     Events(events::EventsArgs),
     /// Cancel jobs, running ones too
     Cancel(JobSelection),
-    /// Run finished jobs again (history is kept)
+    /// Run final jobs again (history is kept)
     Retry(retry::RetryArgs),
     /// Change jobs that are not running
     Edit(Box<edit::EditArgs>),
-    /// Remove ended jobs and their history
+    /// Remove final jobs and their history
     Remove(JobSelection),
     /// Stop starting jobs of a queue, or of all queues
     Pause(pause::PauseArgs),
@@ -89,7 +89,7 @@ pub(crate) enum Verb {
     Queue(queue::QueueArgs),
     /// Manage recurring jobs
     Schedule(schedule::ScheduleArgs),
-    /// Remove old jobs that have ended
+    /// Remove old final jobs, and old events of queues, schedules and runners
     Prune(prune::PruneArgs),
     /// Copy the live database to a new file
     Backup(backup::BackupArgs),
@@ -304,7 +304,6 @@ mod tests {
             "jobq remove 1 --state failed",
             "jobq wait --tag x",
             "jobq wait",
-            "jobq edit 1",
         ] {
             refused(line);
         }

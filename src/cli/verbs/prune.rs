@@ -14,7 +14,7 @@ use crate::cli::session::Session;
 
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
-    /// Only jobs that ended longer ago than this [default: [retention] in the config file, else 24h
+    /// Only jobs that became final longer ago than this [default: [retention] in the config file, else 24h
     /// for completed jobs, 7 days for others]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) older_than: Option<Duration>,

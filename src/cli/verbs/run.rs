@@ -183,14 +183,14 @@ fn hint_at_retry(
     match (batch, ids.is_empty()) {
         (Some(_), true) => session
             .screen
-            .hint("to run again what did not complete: the same command"),
+            .hint("the same command runs again what did not complete"),
         (Some(_), false) => session.screen.hint(format_args!(
-            "to run again what did not complete: the same command; what failed alone: {again}"
+            "the same command runs again all that did not complete; `{again}` only what failed"
         )),
         (None, true) => {}
         (None, false) => session
             .screen
-            .hint(format_args!("to run again what failed: {again}")),
+            .hint(format_args!("`{again}` runs again what failed")),
     }
     Ok(())
 }

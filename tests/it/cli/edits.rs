@@ -263,3 +263,13 @@ fn what_a_job_keeps_for_its_life_is_refused_with_the_reason() {
     jobq.run(&["edit", "1", "--key-limit", "2"])
         .fails(2, &["has no concurrency key"]);
 }
+
+#[test]
+fn an_edit_that_names_no_change_says_how_to() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--", "true"]);
+    jobq.run(&["edit", "1"])
+        .fails(2, &["nothing to change", "--priority urgent"]);
+    jobq.run(&["edit", "1", "--on-duplicate", "keep"])
+        .fails(2, &["it says what is done when a job is enqueued"]);
+}

@@ -343,3 +343,13 @@ fn following_prints_what_the_command_prints_as_it_comes() {
     assert!(failed.stderr.contains("exit code 9"), "{failed:?}");
     runner.stop().exits(0);
 }
+
+#[test]
+fn a_command_runs_in_the_folder_that_is_named() {
+    let jobq = Jobq::new();
+    std::fs::create_dir(jobq.path("sub")).unwrap();
+    jobq.enqueue(&["--cwd", "sub", "--", "pwd"]);
+    jobq.run(&["run", "--drain"]).exits(0);
+    let printed = jobq.stdout(&["logs", "1"]);
+    assert!(printed.trim_end().ends_with("/sub"), "{printed}");
+}

@@ -46,7 +46,7 @@ fn what_is_asked_wrongly_exits_with_2_and_makes_no_database() {
         (&["prune", "--state", "pending"], "completed"),
         (&["logs", "one"], "'one' is not a job id"),
         (&["why", "1-2"], "one is wanted"),
-        (&["edit", "1"], "required"),
+        (&["edit", "1"], "nothing to change"),
         (&["help", "nothing"], "nothing"),
     ] {
         jobq.run(line).fails(2, &[word]);

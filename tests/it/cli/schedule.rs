@@ -478,3 +478,13 @@ fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
     assert_eq!(jobq.stdout(&["schedule", "list"]), "");
     assert_eq!(jobq.state(1), "pending");
 }
+
+/// Without quotes each field is a word of its own.
+#[test]
+fn a_rule_without_quotes_is_answered_with_how_it_is_written() {
+    let jobq = Jobq::new();
+    jobq.run(&[
+        "schedule", "add", "n", "0", "2", "*", "*", "*", "--", "true",
+    ])
+    .fails(2, &["put a cron rule in quotes"]);
+}

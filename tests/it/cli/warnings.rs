@@ -131,13 +131,11 @@ fn a_drain_with_failures_says_how_to_run_them_again() {
         jobq.enqueue(&["--retries", "0", "--shell", command]);
     }
     let drained = jobq.drain(&[]).exits(4);
-    assert_eq!(drained.hint(), "to run again what failed: jobq retry 1 3-4");
+    assert_eq!(drained.hint(), "`jobq retry 1 3-4` runs again what failed");
     jobq.write("jobs.jsonl", "{\"shell\":\"exit 1\",\"retries\":0}\n");
     let drained = jobq.drain(&["-f", "jobs.jsonl"]).exits(4);
     assert!(
-        drained
-            .hint()
-            .contains("the same command; what failed alone: jobq retry 5"),
+        drained.hint().contains("`jobq retry 5` only what failed"),
         "{drained:?}"
     );
 }

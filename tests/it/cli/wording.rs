@@ -67,7 +67,7 @@ fn help_says_what_a_verb_does() {
     let help = jobq.stdout(&["help"]);
     for line in [
         "cancel       Cancel jobs",
-        "retry        Run finished jobs again (history is kept)",
+        "retry        Run final jobs again (history is kept)",
         "schedule     Manage recurring jobs",
     ] {
         assert!(help.contains(line), "{line}\n{help}");

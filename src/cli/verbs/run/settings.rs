@@ -38,8 +38,8 @@ pub(crate) struct RunArgs {
     /// Stop when no job is left that could run, now or after a retry; schedules do not fire
     #[arg(long)]
     pub(crate) drain: bool,
-    /// Add the jobs of this batch first: JSON Lines in a file, or - for stdin. While a job of the
-    /// same batch is unfinished, resume that batch instead
+    /// Add the jobs of this batch first: JSON Lines in a file, or - for stdin. Unless all jobs
+    /// of the same batch have completed, go on with that batch: failed and cancelled jobs run again
     #[arg(short = 'f', long = "file", value_name = "FILE|-")]
     pub(crate) file: Option<PathBuf>,
     /// Print the output of the jobs' commands as it comes, also to the file: whole lines, each after its
