@@ -3,7 +3,6 @@
 //! A tick may run a second time after its first transaction was lost, so it changes nothing outside the
 //! transaction; its consequences in memory follow after the COMMIT.
 
-use crate::runner::leftovers::Attempts;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -437,7 +436,7 @@ fn is_refusal(error: &Error) -> bool {
 /// again.
 #[cfg(feature = "exec")]
 pub(crate) fn end_leftovers(database: &Path, which: Vec<AttemptRef>, started: Option<u64>) {
-    Attempts::of(database, which, started).end();
+    crate::runner::leftovers::Attempts::of(database, which, started).end();
 }
 
 /// Without commands there are no leftovers.
