@@ -124,7 +124,7 @@ impl Session {
 
     /// What acknowledged writes survive.
     pub(crate) fn durability(&self) -> Durability {
-        let asked = self.global.durability.or(self.config.durability());
+        let asked = self.global.durability.or(self.config.durability);
         asked.unwrap_or_default()
     }
 

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 /// What an acknowledged write survives.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// Acknowledged writes survive a power cut.
     #[default]
@@ -12,6 +13,11 @@ pub enum Durability {
     /// file is never corrupted, and single writes are several times faster.
     Normal,
 }
+
+words!(Durability, "durability", "durabilities" {
+    Full = "full",
+    Normal = "normal",
+});
 
 /// What becomes of the log when the last process that has the file open closes it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

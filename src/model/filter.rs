@@ -63,3 +63,13 @@ pub enum Sort {
     /// The most urgent first.
     Priority,
 }
+
+words!(Sort, "order", "orders" {
+    Newest = "newest",
+    Oldest = "oldest",
+    Updated = "updated",
+    Started = "started",
+    Finished = "finished",
+    Due = "due",
+    Priority = "priority",
+});

@@ -8,7 +8,8 @@ pub const DEFAULT_WORKERS: usize = 5;
 pub const DEFAULT_STOP_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What happens to jobs of a kind without a handler.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum UnknownKinds {
     /// They stay pending for another runner.
@@ -17,6 +18,11 @@ pub enum UnknownKinds {
     /// They fail.
     Fail,
 }
+
+words!(UnknownKinds, "treatment of unknown kinds", "treatments" {
+    Keep = "keep",
+    Fail = "fail",
+});
 
 /// When a runner ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -147,8 +147,7 @@ impl Queue {
     pub fn remove_many(&self, ids: &[JobId]) -> Vec<Result<()>> {
         let mut are_gone = self.remove_parts(ids);
         loop {
-            let positions = 0..ids.len();
-            let left: Vec<usize> = positions
+            let left: Vec<usize> = (0..ids.len())
                 .filter(|at| matches!(are_gone[*at], Ok(false)))
                 .collect();
             if left.is_empty() {

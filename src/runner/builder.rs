@@ -34,17 +34,9 @@ const GRACE: Duration = Duration::from_secs(12);
 pub struct RunnerBuilder {
     pub(crate) queue: Queue,
     pub(crate) workers: usize,
-    pub(crate) queues: Option<Vec<String>>,
     pub(crate) registry: Registry,
-    pub(crate) unknown_kinds: UnknownKinds,
-    pub(crate) until: Until,
-    pub(crate) default_timeout: Option<Duration>,
-    pub(crate) retention: Retention,
-    pub(crate) kinds: HashMap<String, KindOptions>,
-    pub(crate) heartbeat: HeartbeatSettings,
-    pub(crate) stop_timeout: Duration,
-    pub(crate) grace: Duration,
-    pub(crate) batch: Option<Batch>,
+    /// All but the registry.
+    pub(crate) settings: Settings,
 }
 
 impl Queue {
@@ -54,20 +46,24 @@ impl Queue {
         RunnerBuilder {
             queue: self.clone(),
             workers: DEFAULT_WORKERS,
-            queues: None,
             registry: Registry::with_built_in(),
-            unknown_kinds: UnknownKinds::default(),
-            until: Until::default(),
-            default_timeout: None,
-            retention: Retention::default(),
-            kinds: HashMap::new(),
-            heartbeat: HeartbeatSettings {
-                every: HEARTBEAT,
-                hung_after: HUNG_AFTER,
+            settings: Settings {
+                queues: None,
+                unknown_kinds: UnknownKinds::default(),
+                until: Until::default(),
+                default_timeout: None,
+                retention: Retention::default(),
+                kinds: HashMap::new(),
+                heartbeat: HeartbeatSettings {
+                    every: HEARTBEAT,
+                    hung_after: HUNG_AFTER,
+                },
+                stop_timeout: DEFAULT_STOP_TIMEOUT,
+                grace: GRACE,
+                batch: None,
+                quota: QuotaLimits::of(&self.limits),
+                registry: Arc::default(),
             },
-            stop_timeout: DEFAULT_STOP_TIMEOUT,
-            grace: GRACE,
-            batch: None,
         }
     }
 }
@@ -81,7 +77,7 @@ impl RunnerBuilder {
 
     /// Only jobs of these queues; all unless set.
     pub fn queues(mut self, names: impl IntoIterator<Item = impl Into<String>>) -> RunnerBuilder {
-        self.queues = Some(names.into_iter().map(Into::into).collect());
+        self.settings.queues = Some(names.into_iter().map(Into::into).collect());
         self
     }
 
@@ -119,38 +115,38 @@ impl RunnerBuilder {
 
     /// What happens to jobs of a kind without a handler; they stay pending unless set.
     pub fn unknown_kinds(mut self, unknown_kinds: UnknownKinds) -> RunnerBuilder {
-        self.unknown_kinds = unknown_kinds;
+        self.settings.unknown_kinds = unknown_kinds;
         self
     }
 
     /// When it ends; when it is stopped unless set.
     pub fn until(mut self, until: Until) -> RunnerBuilder {
-        self.until = until;
+        self.settings.until = until;
         self
     }
 
     /// A runner that [drains](Until::Drained) stays until no runner runs a job of this batch any more,
     /// so that it can take over their retries and knows the result of the batch at its end.
     pub fn drain_batch(mut self, batch: Batch) -> RunnerBuilder {
-        self.batch = Some(batch);
+        self.settings.batch = Some(batch);
         self
     }
 
     /// How long an attempt may take if neither the job nor its kind says so; no limit unless set.
     pub fn default_timeout(mut self, timeout: Duration) -> RunnerBuilder {
-        self.default_timeout = Some(timeout);
+        self.settings.default_timeout = Some(timeout);
         self
     }
 
     /// Settings for the jobs of this kind; they replace earlier ones.
     pub fn kind_options(mut self, kind: impl Into<String>, options: KindOptions) -> RunnerBuilder {
-        self.kinds.insert(kind.into(), options);
+        self.settings.kinds.insert(kind.into(), options);
         self
     }
 
     /// How long final jobs are kept; a day, and a week if they failed, unless set.
     pub fn retention(mut self, retention: Retention) -> RunnerBuilder {
-        self.retention = retention;
+        self.settings.retention = retention;
         self
     }
 
@@ -162,14 +158,14 @@ impl RunnerBuilder {
     /// to stop: a command gets SIGTERM, and SIGKILL in time before the end. Jobs that have not ended by
     /// then go back free of charge.
     pub fn stop_timeout(mut self, timeout: Duration) -> RunnerBuilder {
-        self.stop_timeout = timeout;
+        self.settings.stop_timeout = timeout;
         self
     }
 
     /// How long a handler that was told to stop may take before a fresh thread replaces its own; 12 s
     /// unless set, so that a command has its 10 s between TERM and KILL.
     pub fn grace(mut self, grace: Duration) -> RunnerBuilder {
-        self.grace = grace;
+        self.settings.grace = grace;
         self
     }
 
@@ -177,8 +173,8 @@ impl RunnerBuilder {
     /// runners of a file must agree; 10 s and 30 s unless set.
     #[doc(hidden)]
     pub fn heartbeat(mut self, every: Duration, hung_after: Duration) -> RunnerBuilder {
-        self.heartbeat.every = every;
-        self.heartbeat.hung_after = hung_after;
+        self.settings.heartbeat.every = every;
+        self.settings.heartbeat.hung_after = hung_after;
         self
     }
 
@@ -193,20 +189,20 @@ impl RunnerBuilder {
             check_name("kind", kind)?;
         }
         let is_0 = |(_, options): &(_, &KindOptions)| options.limit == Some(0);
-        if let Some(kind) = self.kinds.iter().find(is_0) {
+        if let Some(kind) = self.settings.kinds.iter().find(is_0) {
             return Err(Error::invalid(format!(
                 "kind '{}' cannot be limited to 0 jobs at once",
                 kind.0
             ))
             .with_hint("leave its handler out, or pause its queue"));
         }
-        if self.retention.every < Duration::from_millis(1) {
+        if self.settings.retention.every < Duration::from_millis(1) {
             return Err(
                 Error::invalid("a runner cannot look for old jobs without a pause")
                     .with_hint("let it look every hour, or at least every millisecond"),
             );
         }
-        for queue in self.queues.iter().flatten() {
+        for queue in self.settings.queues.iter().flatten() {
             check_name("queue's name", queue)?;
         }
         Ok(())
@@ -215,18 +211,8 @@ impl RunnerBuilder {
     /// The settings of the runner.
     pub(super) fn settings(self) -> Settings {
         Settings {
-            queues: self.queues,
-            unknown_kinds: self.unknown_kinds,
-            until: self.until,
-            default_timeout: self.default_timeout,
-            retention: self.retention,
-            kinds: self.kinds,
-            heartbeat: self.heartbeat,
-            stop_timeout: self.stop_timeout,
-            grace: self.grace,
-            batch: self.batch,
-            quota: QuotaLimits::of(&self.queue.limits),
             registry: Arc::new(self.registry),
+            ..self.settings
         }
     }
 }

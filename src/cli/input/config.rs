@@ -9,18 +9,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobq::Durability;
+use jobq::{Durability, UnknownKinds};
 use serde::Deserialize;
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::tables::{
-    DefaultsTable, KindRetentionTable, KindTable, OnUnknownKind, QueueTable, RetentionTable,
-    ScheduleTable, WORKERS,
+    DefaultsTable, KindRetentionTable, KindTable, QueueTable, RetentionTable, ScheduleTable,
+    WORKERS,
 };
 use crate::cli::input::config::usual::UsualOptions;
 use crate::cli::input::nearest::UnknownKey;
-use crate::cli::input::{limits, values};
+use crate::cli::input::{limits, options};
 use crate::cli::render::text::toml_key;
 
 /// What the config file says; everything may be left out.
@@ -31,12 +31,12 @@ pub(crate) struct Config {
     pub(crate) db: Option<PathBuf>,
     pub(crate) workers: Option<usize>,
     /// How long a runner may take to stop.
-    #[serde(default, deserialize_with = "values::duration_field")]
+    #[serde(default, deserialize_with = "options::duration")]
     pub(crate) stop_timeout: Option<Duration>,
-    durability: Option<DurabilityName>,
+    pub(crate) durability: Option<Durability>,
     #[serde(default)]
     pub(crate) allow_network_fs: bool,
-    pub(crate) unknown_kinds: Option<OnUnknownKind>,
+    pub(crate) unknown_kinds: Option<UnknownKinds>,
     #[serde(default)]
     pub(crate) retention: RetentionTable,
     #[serde(default)]
@@ -65,13 +65,6 @@ pub(crate) struct Config {
     /// Where the file lies: its handlers' commands run there.
     #[serde(skip)]
     pub(crate) folder: Option<PathBuf>,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum DurabilityName {
-    Full,
-    Normal,
 }
 
 /// Kinds that have a handler of their own in every runner.
@@ -168,7 +161,7 @@ impl Config {
             ("db", self.db != new.db),
             ("workers", self.workers != new.workers),
             ("stop_timeout", self.stop_timeout != new.stop_timeout),
-            ("durability", self.durability() != new.durability()),
+            ("durability", self.durability != new.durability),
             (
                 "allow_network_fs",
                 self.allow_network_fs != new.allow_network_fs,
@@ -200,13 +193,6 @@ impl Config {
             completed: own.completed.or(self.retention.completed),
             failed: own.failed.or(self.retention.failed),
         }
-    }
-
-    pub(crate) fn durability(&self) -> Option<Durability> {
-        self.durability.map(|name| match name {
-            DurabilityName::Full => Durability::Full,
-            DurabilityName::Normal => Durability::Normal,
-        })
     }
 }
 
@@ -293,8 +279,8 @@ mod tests {
         .unwrap();
         assert_eq!(config.workers, Some(8));
         assert_eq!(config.stop_timeout, Some(Duration::from_secs(25)));
-        assert_eq!(config.durability(), Some(Durability::Normal));
-        assert_eq!(config.unknown_kinds, Some(OnUnknownKind::Fail));
+        assert_eq!(config.durability, Some(Durability::Normal));
+        assert_eq!(config.unknown_kinds, Some(UnknownKinds::Fail));
         assert_eq!(
             config.retention.failed,
             Some(Duration::from_secs(14 * 86_400))
@@ -361,7 +347,7 @@ mod tests {
     fn an_empty_file_leaves_the_librarys_defaults() {
         let config = read("").unwrap();
         assert_eq!(config.defaults.retry(), RetryPolicy::default());
-        assert!(config.workers.is_none() && config.durability().is_none());
+        assert!(config.workers.is_none() && config.durability.is_none());
     }
 
     #[test]

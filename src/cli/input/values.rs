@@ -7,10 +7,8 @@ use jiff::civil::{DateTime, Time};
 use jiff::{Span, SpanRelativeTo, Timestamp, Unit, Zoned};
 use jobq::{
     Backoff, ChildPolicy, Durability, EventKind, Level, Missed, OnDuplicate, Overlap, Priority,
-    State, When,
+    Sort, State, UnknownKinds, When,
 };
-use serde::de::Error as _;
-use serde::{Deserialize, Deserializer};
 
 use crate::cli::clock;
 
@@ -35,8 +33,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "it is too long".to_owned())
 }
 
-/// The same in a file.
-/// The error completes "invalid value".
+/// A number of retries. The error completes "invalid value".
 pub(crate) fn retries(text: &str) -> Result<u32, String> {
     text.parse()
         .map_err(|_| "a whole number is wanted; 0 for no retry".to_owned())
@@ -46,15 +43,6 @@ pub(crate) fn retries(text: &str) -> Result<u32, String> {
 pub(crate) fn event_id(text: &str) -> Result<i64, String> {
     let error = "the id of an event is wanted; `jobq events` shows it";
     text.parse().map_err(|_| error.to_owned())
-}
-
-pub(crate) fn duration_field<'de, D: Deserializer<'de>>(
-    value: D,
-) -> Result<Option<Duration>, D::Error> {
-    let text = String::deserialize(value)?;
-    let duration = duration(&text)
-        .map_err(|why| D::Error::custom(format_args!("invalid duration '{text}': {why}")))?;
-    Ok(Some(duration))
 }
 
 /// RFC 3339, `HH:MM` (today, or tomorrow where that is over), or `YYYY-MM-DD HH:MM`; without a time
@@ -120,57 +108,29 @@ pub(crate) fn tag(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub(crate) fn state() -> impl TypedValueParser<Value = State> {
-    PossibleValuesParser::new(State::ALL.map(State::as_str)).try_map(|name| name.parse())
+/// Parsers of words, with all of them in the help text.
+macro_rules! word_parsers {
+    ($($name:ident: $Type:ident = $all:expr,)*) => {
+        $(pub(crate) fn $name() -> impl TypedValueParser<Value = $Type> {
+            PossibleValuesParser::new($all.into_iter().map($Type::as_str)).try_map(|name| name.parse())
+        })*
+    };
 }
 
-pub(crate) fn final_state() -> impl TypedValueParser<Value = State> {
-    let finals = State::ALL.into_iter().filter(|state| state.is_final());
-    PossibleValuesParser::new(finals.map(State::as_str)).try_map(|name| name.parse())
-}
-
-pub(crate) fn priority() -> impl TypedValueParser<Value = Priority> {
-    PossibleValuesParser::new(Priority::ALL.map(Priority::as_str)).try_map(|name| name.parse())
-}
-
-pub(crate) fn backoff() -> impl TypedValueParser<Value = Backoff> {
-    PossibleValuesParser::new(Backoff::ALL.map(Backoff::as_str)).try_map(|name| name.parse())
-}
-
-pub(crate) fn child_policy() -> impl TypedValueParser<Value = ChildPolicy> {
-    PossibleValuesParser::new(ChildPolicy::ALL.map(ChildPolicy::as_str))
-        .try_map(|name| name.parse())
-}
-
-pub(crate) fn on_duplicate() -> impl TypedValueParser<Value = OnDuplicate> {
-    PossibleValuesParser::new(OnDuplicate::ALL.map(OnDuplicate::as_str))
-        .try_map(|name| name.parse())
-}
-
-pub(crate) fn missed() -> impl TypedValueParser<Value = Missed> {
-    PossibleValuesParser::new(Missed::ALL.map(Missed::as_str)).try_map(|name| name.parse())
-}
-
-pub(crate) fn overlap() -> impl TypedValueParser<Value = Overlap> {
-    PossibleValuesParser::new(Overlap::ALL.map(Overlap::as_str)).try_map(|name| name.parse())
-}
-
-pub(crate) fn level() -> impl TypedValueParser<Value = Level> {
-    let levels = [Level::Debug, Level::Info, Level::Warn, Level::Error];
-    PossibleValuesParser::new(levels.map(Level::as_str)).try_map(|name| name.parse())
-}
-
-/// Left out of the help text, as there are many.
-pub(crate) fn event_kind() -> impl TypedValueParser<Value = EventKind> {
-    let names = EventKind::ALL.iter().map(|kind| kind.as_str());
-    PossibleValuesParser::new(names).try_map(|name| name.parse())
-}
-
-pub(crate) fn durability() -> impl TypedValueParser<Value = Durability> {
-    PossibleValuesParser::new(["full", "normal"]).map(|name| match name.as_str() {
-        "normal" => Durability::Normal,
-        _ => Durability::Full,
-    })
+word_parsers! {
+    state: State = State::ALL,
+    final_state: State = State::ALL.into_iter().filter(|state| state.is_final()),
+    priority: Priority = Priority::ALL,
+    sort: Sort = Sort::ALL,
+    backoff: Backoff = Backoff::ALL,
+    child_policy: ChildPolicy = ChildPolicy::ALL,
+    on_duplicate: OnDuplicate = OnDuplicate::ALL,
+    missed: Missed = Missed::ALL,
+    overlap: Overlap = Overlap::ALL,
+    level: Level = [Level::Debug, Level::Info, Level::Warn, Level::Error],
+    event_kind: EventKind = EventKind::ALL,
+    durability: Durability = Durability::ALL,
+    unknown_kinds: UnknownKinds = UnknownKinds::ALL,
 }
 
 #[cfg(test)]

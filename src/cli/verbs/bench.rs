@@ -166,10 +166,7 @@ impl Figures {
         Figures {
             jobq: env!("CARGO_PKG_VERSION"),
             sqlite: sqlite_version(),
-            durability: match durability {
-                Durability::Full => "full",
-                Durability::Normal => "normal",
-            },
+            durability: durability.as_str(),
             jobs,
             drain_per_s: lives(&measured.queue, &drain),
             drain_floor_per_s: lives(&measured.floor, &drain),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 use jiff::Timestamp;
 use jobq::{Filter, JobRecord, Queue, Sort, State};
 
@@ -24,45 +24,12 @@ pub(crate) struct ListArgs {
     /// Only jobs enqueued within this time: 1h, '2 days'
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) since: Option<Duration>,
-    /// The order of the jobs
-    #[arg(long, value_name = "ORDER", default_value = "newest")]
-    pub(crate) sort: SortBy,
+    /// The order of the jobs: updated, started and finished begin with the most recent, due with the next
+    #[arg(long, value_name = "ORDER", default_value = "newest", value_parser = values::sort())]
+    pub(crate) sort: Sort,
     /// Show at most N (0: all) [default: 50 on a terminal, else all]
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
-}
-
-/// The order of a listing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum SortBy {
-    /// The newest job first
-    Newest,
-    /// The oldest job first
-    Oldest,
-    /// The most recently changed first
-    Updated,
-    /// The most recently started first
-    Started,
-    /// The most recently finished first
-    Finished,
-    /// The next due first
-    Due,
-    /// The highest priority first
-    Priority,
-}
-
-impl From<SortBy> for Sort {
-    fn from(by: SortBy) -> Sort {
-        match by {
-            SortBy::Newest => Sort::Newest,
-            SortBy::Oldest => Sort::Oldest,
-            SortBy::Updated => Sort::Updated,
-            SortBy::Started => Sort::Started,
-            SortBy::Finished => Sort::Finished,
-            SortBy::Due => Sort::Due,
-            SortBy::Priority => Sort::Priority,
-        }
-    }
 }
 
 /// Default limit on a terminal.
@@ -82,7 +49,7 @@ pub(crate) fn run(args: &ListArgs, session: &Session) -> CliResult {
         since: args
             .since
             .map(|span| now().checked_sub(span).unwrap_or(Timestamp::MIN)),
-        sort: args.sort.into(),
+        sort: args.sort,
         ..session.filter(&args.filter)?
     };
     let limit = match (args.limit, session.output.format) {

@@ -34,15 +34,12 @@ pub use crate::handlers::exec::payload::MAX_OUTPUT_LIMIT_BYTES;
 pub use crate::handlers::exec::payload::Program;
 pub use crate::handlers::exec::umask::Umask;
 
-use crate::handlers::exec::child::DEFAULT_GRACE;
-use crate::handlers::exec::child::Run;
+use crate::handlers::exec::child::{DEFAULT_GRACE, Run};
 use crate::handlers::exec::environment::Environment;
 use crate::handlers::exec::output::OutputOptions;
 use crate::handlers::exec::reporter::Reporter;
 use crate::handlers::exec::spawn::CommandSpec;
-use crate::runner::leftovers::ATTEMPT_VARIABLE;
-use crate::runner::leftovers::DATABASE_VARIABLE;
-use crate::runner::leftovers::JOB_VARIABLE;
+use crate::runner::leftovers::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE};
 
 use crate::Result;
 use crate::model::family::Phase;

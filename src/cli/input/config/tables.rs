@@ -4,26 +4,15 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use clap::ValueEnum;
 use jobq::{Missed, Overlap, Queue, QueueLimits, QueueLimitsUpdate, Rate, RetryPolicy, Update};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::environ::EnvItem;
+use crate::cli::input::limits;
 use crate::cli::input::options::{self, with_job_options};
-use crate::cli::input::{limits, values};
 use crate::cli::render::text::{shell_word, toml_key};
-
-/// What becomes of jobs that this runner has no handler for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum OnUnknownKind {
-    /// They wait for a runner that has one
-    Keep,
-    /// They fail
-    Fail,
-}
 
 /// How many jobs a runner may run at a time.
 pub(crate) const WORKERS: RangeInclusive<usize> = 1..=1024;
@@ -32,12 +21,12 @@ pub(crate) const WORKERS: RangeInclusive<usize> = 1..=1024;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct RetentionTable {
-    #[serde(default, deserialize_with = "values::duration_field")]
+    #[serde(default, deserialize_with = "options::duration")]
     pub(crate) completed: Option<Duration>,
     /// Cancelled ones too.
-    #[serde(default, deserialize_with = "values::duration_field")]
+    #[serde(default, deserialize_with = "options::duration")]
     pub(crate) failed: Option<Duration>,
-    #[serde(default, deserialize_with = "values::duration_field")]
+    #[serde(default, deserialize_with = "options::duration")]
     pub(crate) every: Option<Duration>,
 }
 
@@ -95,10 +84,10 @@ with_job_options! {
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct KindRetentionTable {
-    #[serde(default, deserialize_with = "values::duration_field")]
+    #[serde(default, deserialize_with = "options::duration")]
     pub(crate) completed: Option<Duration>,
     /// Cancelled ones too.
-    #[serde(default, deserialize_with = "values::duration_field")]
+    #[serde(default, deserialize_with = "options::duration")]
     pub(crate) failed: Option<Duration>,
 }
 

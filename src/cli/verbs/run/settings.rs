@@ -11,7 +11,7 @@ use jobq::{Job, KindOptions, KindRetention, Queue, Retention, RunnerBuilder, Unk
 
 use crate::cli::exit::CliResult;
 use crate::cli::input::config::Config;
-use crate::cli::input::config::tables::{KindTable, OnUnknownKind, WORKERS};
+use crate::cli::input::config::tables::{KindTable, WORKERS};
 use crate::cli::input::environ::{Environ, Unset};
 use crate::cli::input::values;
 use crate::cli::verbs::run::output::Sink;
@@ -51,8 +51,8 @@ pub(crate) struct RunArgs {
     pub(crate) again: bool,
     /// What happens to jobs of a kind that has no handler here [default: unknown_kinds in the config
     /// file, else keep]
-    #[arg(long, value_name = "WHAT")]
-    pub(crate) unknown_kinds: Option<OnUnknownKind>,
+    #[arg(long, value_name = "WHAT", value_parser = values::unknown_kinds())]
+    pub(crate) unknown_kinds: Option<UnknownKinds>,
 }
 
 fn workers(text: &str) -> Result<usize, String> {
@@ -107,10 +107,7 @@ pub(super) fn builder(
         builder = builder.default_timeout(timeout);
     }
     if let Some(unknown) = args.unknown_kinds.or(config.unknown_kinds) {
-        builder = builder.unknown_kinds(match unknown {
-            OnUnknownKind::Keep => UnknownKinds::Keep,
-            OnUnknownKind::Fail => UnknownKinds::Fail,
-        });
+        builder = builder.unknown_kinds(unknown);
     }
     kinds(builder, config, sink.as_ref())
 }
