@@ -11,12 +11,24 @@ use serde::{Deserialize, Serialize};
 #[serde(transparent)]
 pub struct JobId(pub i64);
 
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 /// A runner's id in its file. Ids are never reused.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, Default,
 )]
 #[serde(transparent)]
 pub struct RunnerId(pub i64);
+
+impl fmt::Display for RunnerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
 
 /// A worker's id within its runner, from 1.
 #[derive(
@@ -25,16 +37,11 @@ pub struct RunnerId(pub i64);
 #[serde(transparent)]
 pub struct WorkerId(pub u32);
 
-macro_rules! shown_as_numbers {
-    ($($Id:ident)*) => {
-        $(impl fmt::Display for $Id {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                self.0.fmt(f)
-            }
-        })*
-    };
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
-shown_as_numbers!(JobId RunnerId WorkerId);
 
 /// The jobs of a batch: they were added in one transaction and have consecutive ids.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

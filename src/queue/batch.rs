@@ -22,9 +22,10 @@ pub enum BatchDedup {
 }
 
 /// The result of enqueuing a batch.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum BatchStart {
     /// No job was added: the batch is empty or has only duplicates.
+    #[default]
     Nothing,
     /// Its jobs were added.
     Added(Batch),

@@ -39,10 +39,9 @@ pub(crate) use jobs::finish_attempt::{
 };
 
 // Queues and the state counters.
-pub(crate) use jobs::queues::by_state as counts;
 pub(crate) use jobs::queues::{
-    all_paused_since, list as list_queues, pause as pause_queue, resume as resume_queue,
-    set_limits as set_queue_limits,
+    all_paused_since, by_state as counts, list as list_queues, pause as pause_queue,
+    resume as resume_queue, set_limits as set_queue_limits,
 };
 
 // Schedules, and promoting due jobs.
@@ -61,12 +60,12 @@ pub(crate) use upkeep::schedules::{
 pub(crate) use sqlite::process_locks::{has_lock_file, lock_file, open as open_lock_file};
 pub(crate) use upkeep::runners::{
     Alive, HeartbeatMode, Loss, Registration, alive as alive_runners,
-    attempts_of as attempts_of_runner, claims_of as claims_of_runner, is_alive as is_runner_alive,
-    note_worker, register as register_runner, remove_unused_locks, set_kinds as set_runner_kinds,
-    set_short_of, stopped as mark_stopped, stopping as mark_stopping, take_over,
-    to_cancel as attempts_to_cancel, write_heartbeat,
+    attempts_of as attempts_of_runner, claims_of as claims_of_runner, find_unowned,
+    is_alive as is_runner_alive, note_worker, register as register_runner, remove_unused_locks,
+    set_kinds as set_runner_kinds, set_short_of, stopped as mark_stopped,
+    stopping as mark_stopping, take_over, take_over_unowned, to_cancel as attempts_to_cancel,
+    write_heartbeat,
 };
-pub(crate) use upkeep::runners::{find_unowned, take_over_unowned};
 
 // Batches.
 pub(crate) use upkeep::batches::{
@@ -81,8 +80,7 @@ pub(crate) use upkeep::prune::{
 };
 
 // The file: its health and its copies.
-pub(crate) use upkeep::backup::backup;
-pub(crate) use upkeep::backup::restore;
+pub(crate) use upkeep::backup::{backup, restore};
 pub(crate) use upkeep::doctor::{examine, locks as examine_locks, recount as recount_jobs};
 
 // Reading.
@@ -90,8 +88,7 @@ pub(crate) use jobs::dependencies::cancelled_because_of;
 pub(crate) use read::drain::{
     holds_any as holds_any_job, left as jobs_left, nameless as job_without_name, retries_left,
 };
-pub(crate) use read::events::of_job as attempts_of_job;
-pub(crate) use read::events::{last as last_event, read as read_events};
+pub(crate) use read::events::{last as last_event, of_job as attempts_of_job, read as read_events};
 pub(crate) use read::jobs::{
     between as jobs_between, get as get_job, last as last_job, list as list_jobs,
 };

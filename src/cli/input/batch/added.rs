@@ -6,7 +6,7 @@ use crate::cli::input::batch::input::LinePlace;
 use crate::cli::render::enqueued::Warnings;
 
 /// What one transaction has added.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Added {
     /// The new jobs, or those of the same batch that go on.
     pub(crate) start: BatchStart,
@@ -19,20 +19,6 @@ pub(crate) struct Added {
     on_duplicate: Option<OnDuplicate>,
     pub(crate) warnings: Warnings,
     pub(super) end: LinePlace,
-}
-
-impl Default for Added {
-    fn default() -> Added {
-        Added {
-            start: BatchStart::Nothing,
-            runs: Vec::new(),
-            labels: Vec::new(),
-            label: None,
-            on_duplicate: None,
-            warnings: Warnings::default(),
-            end: LinePlace::default(),
-        }
-    }
 }
 
 /// Like jobs with consecutive ids, of consecutive lines.
