@@ -359,7 +359,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_job_in_the_way_can_be_called_otherwise_wherever_the_message_names_it() {
+    fn an_error_can_rename_the_blocking_job_in_its_whole_message() {
         let parts = ("it would wait for ", JobId(41), ", which is its parent");
         let error = Error::because_of(Kind::Invalid, parts).with_hint("see job 41");
         assert_eq!(error.job(), Some(JobId(41)));

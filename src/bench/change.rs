@@ -66,7 +66,7 @@ mod tests {
     }
 
     #[test]
-    fn a_claim_that_is_measured_counts_its_steps_and_leaves_the_jobs_pending() {
+    fn a_measured_claim_counts_steps_and_leaves_jobs_pending() {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::open(folder.path().join("claim.db")).unwrap();
         fill(&queue, 4, |job| job).unwrap();

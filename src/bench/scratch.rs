@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_a_killed_measurement_has_left_is_removed_by_the_next_one() {
+    fn a_folder_of_a_killed_measurement_is_removed_by_the_next() {
         let parent = tempfile::tempdir().unwrap();
         let old = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
         let live = Scratch::new_in(parent.path()).unwrap();

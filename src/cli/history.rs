@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_in_two_pieces_comes_out_whole_with_the_time_of_its_beginning() {
+    fn a_line_in_two_pieces_is_joined_with_the_time_of_its_start() {
         let mut lines = LineAssembler::default();
         assert_eq!(
             lines.add(piece(LineSource::Stdout, 1, 1, "a\nb")),
@@ -404,7 +404,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rest_that_was_held_back_and_does_not_follow_is_marked_at_the_end_of_its_attempt() {
+    fn output_held_back_and_never_sent_is_marked_at_the_end() {
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut held = PostponedOutput::default();
         held.saw(&piece(LineSource::Stdout, 1, 1, "half"));

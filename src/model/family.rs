@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_parent_waits_for_all_its_children_unless_it_is_to_fail_at_once() {
+    fn a_parent_waits_for_all_children_unless_set_to_fail_fast() {
         use ChildPolicy::*;
         for (policy, done, failed, fate) in [
             (FailAtEnd, 2, 0, ParentOutcome::Wait),

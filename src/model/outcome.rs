@@ -382,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_that_found_too_little_of_something_costs_nothing_unless_it_was_told_to_stop() {
+    fn an_attempt_short_of_resources_costs_no_retry_unless_stopped() {
         let ending = |reason| Ending::Returned {
             outcome: Outcome::OutOfResources {
                 error: "no descriptors".into(),

@@ -87,7 +87,7 @@ mod tests {
     use crate::error::Kind;
 
     #[test]
-    fn the_closest_part_is_named_and_only_where_the_data_are_at_fault() {
+    fn errors_name_the_closest_part_only_when_data_are_at_fault() {
         let error = Error::new(Kind::Corrupt, "x");
         let error = error.of(Part::Job(JobId(3))).of(Part::Queue(1));
         assert_eq!(error.part(), Some(Part::Job(JobId(3))));

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn final_states_are_left_only_for_states_that_wait_for_something() {
+    fn final_states_are_left_only_for_waiting_ones() {
         for state in State::ALL.into_iter().filter(|state| state.is_final()) {
             assert_eq!(
                 state.leaves_to(),

@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn all_jobs_that_pass_are_cancelled_put_back_and_removed_and_no_others() {
+    fn bulk_changes_reach_all_matching_jobs_and_no_others() {
         let queue = TestQueue::new();
         let add = |to: &str| {
             let jobs = (0..JOBS).map(|_| NewJob::new("send").queue(to));
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_whose_unique_key_is_taken_is_refused_and_the_others_are_put_back() {
+    fn retry_where_refuses_a_taken_unique_key_and_retries_others() {
         let queue = TestQueue::new();
         let first = queue.enqueue(NewJob::new("send").unique("a")).unwrap();
         queue.enqueue(NewJob::new("send").unique("b")).unwrap();

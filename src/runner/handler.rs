@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_and_errors_of_all_sorts_become_failures_that_are_tried_again() {
+    fn texts_and_errors_of_all_sorts_become_retried_failures() {
         let any = Any("no such host".into());
         let by_question_mark = || -> Result<(), Failure> { Ok(Err(any)?) };
         let failures = [

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn a_runner_without_new_heartbeats_hangs_if_the_monitor_has_its_own() {
+    fn a_runner_without_heartbeats_hangs_if_the_monitor_has_its_own() {
         let mut monitor = LivenessMonitor::default();
         let start = Instant::now();
         let limit = Duration::from_secs(30);

@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signal_is_not_sent_to_a_process_that_was_started_at_another_time() {
+    fn a_signal_is_not_sent_to_a_process_of_another_start_time() {
         let mut child = std::process::Command::new("sleep")
             .arg("600")
             .spawn()

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn the_pause_grows_while_nothing_runs_and_is_short_again_when_something_has() {
+    fn the_pause_grows_while_nothing_runs_and_resets_afterwards() {
         let (mut scarcity, mut now) = (Scarcity::default(), Instant::now());
         let mut pauses = Vec::new();
         for _ in 0..9 {

@@ -11,7 +11,7 @@ fn is_wrong_state<T>(answer: &jobq::Result<T>) -> bool {
 /// Each cancel, retry and removal of a command line for many jobs was a commit of its own: with its
 /// sync, a hundred thousand of them took minutes.
 #[test]
-fn many_jobs_are_cancelled_put_back_and_removed_in_less_than_a_page_of_the_log_for_each() {
+fn bulk_cancel_retry_and_remove_log_less_than_a_page_per_job() {
     let scene = Scene::new();
     let queue = scene.open();
     let jobs = queue.enqueue_many((0..600).map(|_| NewJob::new("k")));
@@ -87,7 +87,7 @@ fn a_job_of_a_call_that_fails_is_named_by_its_place() {
 
 /// What a transaction may remove is spent by the first job; the rest is looked at in the next ones.
 #[test]
-fn jobs_with_long_histories_are_removed_and_a_live_one_behind_them_loses_nothing() {
+fn removing_jobs_with_long_histories_leaves_a_live_job_intact() {
     let scene = Scene::new();
     let queue = scene.open();
     let jobs = queue.enqueue_many((0..3).map(|_| NewJob::new("k")));
@@ -113,7 +113,7 @@ fn jobs_with_long_histories_are_removed_and_a_live_one_behind_them_loses_nothing
 
 /// Each job's own error would look like that of a job that has ended meanwhile, and nothing would be said.
 #[test]
-fn a_change_of_all_from_inside_of_a_transaction_is_refused_as_one_of_a_single_job_is() {
+fn bulk_changes_inside_a_transaction_are_refused_like_single() {
     let scene = Scene::new();
     let queue = scene.open();
     let job = queue.enqueue(NewJob::new("k")).unwrap();

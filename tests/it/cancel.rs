@@ -27,7 +27,7 @@ fn time_to_cancel(by: &Queue, id: JobId) -> Duration {
 }
 
 #[test]
-fn a_running_job_is_cancelled_within_a_second_by_its_own_queue_and_by_another() {
+fn a_running_job_is_cancelled_in_a_second_from_any_queue() {
     let scene = Scene::new();
     let queue = scene.open();
     let other = scene.open();

@@ -89,7 +89,7 @@ impl Timed {
 }
 
 #[test]
-fn what_waits_for_a_duration_keeps_what_is_left_when_the_clock_steps_either_way() {
+fn clock_steps_either_way_keep_the_remaining_delay() {
     for hours in [1, -1] {
         let timed = Timed::new(BEAT);
         let delayed = timed.add(When::In(Duration::from_secs(60)));
@@ -150,7 +150,7 @@ fn a_step_between_heartbeats_makes_nothing_due_early() {
 }
 
 #[test]
-fn a_deadline_given_as_a_duration_is_not_missed_by_a_step_of_the_clock() {
+fn a_duration_deadline_is_not_missed_by_a_clock_step() {
     let timed = Timed::new(BEAT);
     timed
         .queue
@@ -179,7 +179,7 @@ fn a_deadline_given_as_a_duration_is_not_missed_by_a_step_of_the_clock() {
 }
 
 #[test]
-fn a_step_that_nobody_has_noticed_yet_ends_no_window_of_a_unique_key() {
+fn an_unnoticed_clock_step_ends_no_unique_window() {
     let queue = TestQueue::new();
     let unique = || {
         NewJob::new("kind")
@@ -197,7 +197,7 @@ fn a_step_that_nobody_has_noticed_yet_ends_no_window_of_a_unique_key() {
 }
 
 #[test]
-fn a_delay_in_the_applications_transaction_is_counted_by_the_clock_as_it_is() {
+fn a_delay_in_the_apps_transaction_uses_the_actual_clock() {
     let queue = TestQueue::new();
     let done = || by(|_: &Context| Outcome::Done(None));
     let run_due = || {
@@ -221,7 +221,7 @@ fn a_delay_in_the_applications_transaction_is_counted_by_the_clock_as_it_is() {
 }
 
 #[test]
-fn a_schedule_that_was_added_while_the_clock_was_ahead_comes_when_it_is_set_right() {
+fn a_schedule_added_by_a_fast_clock_fires_once_it_is_set_right() {
     let queue = TestQueue::new();
     let run_due = || {
         let done = by(|_: &Context| Outcome::Done(None));
@@ -269,7 +269,7 @@ fn a_runner_removes_nothing_by_a_clock_that_has_just_been_set() {
 }
 
 #[test]
-fn a_board_that_begins_in_1970_and_hears_the_time_keeps_its_waits_of_before_and_since() {
+fn waits_survive_a_boot_in_1970_and_the_clock_step_after_it() {
     let queue = TestQueue::new();
     let minute = || NewJob::new("kind").delay(Duration::from_secs(60));
     let before = queue.enqueue(minute()).unwrap().id;

@@ -72,27 +72,27 @@ fn assert_each_is_booked_once(seed: u64, kills: u64) {
 }
 
 #[test]
-fn an_effect_that_commits_with_its_job_happens_once_whoever_is_killed() {
+fn an_effect_with_its_job_happens_once_after_any_kill() {
     assert_each_is_booked_once(fastrand::u64(..), 8);
 }
 
 #[test]
 #[ignore = "takes minutes; JOBQ_SEED and JOBQ_ROUNDS say how"]
-fn an_effect_that_commits_with_its_job_happens_once_after_many_kills() {
+fn an_effect_with_its_job_happens_once_after_many_kills() {
     let seed = number_from_environment("JOBQ_SEED").unwrap_or_else(|| fastrand::u64(..));
     assert_each_is_booked_once(seed, number_from_environment("JOBQ_ROUNDS").unwrap_or(200));
 }
 
 /// The test above can fail: the same kills double an effect that is committed by itself.
 #[test]
-fn an_effect_that_commits_apart_from_its_job_happens_twice_when_its_runner_is_killed() {
+fn an_effect_apart_from_its_job_happens_twice_after_a_kill() {
     let booked = kill_while_booking(Style::Apart, fastrand::u64(..), 8);
     assert!(booked.values().all(|times| *times >= 1), "{booked:?}");
     assert!(booked.values().any(|times| *times > 1), "none was doubled");
 }
 
 #[test]
-fn the_effect_of_an_attempt_that_has_lost_its_job_does_not_happen() {
+fn an_attempt_that_lost_its_job_has_no_effect() {
     let role = || RunnerRole {
         workers: 1,
         beat_every: Duration::from_millis(100),
@@ -214,7 +214,7 @@ fn outcome(booked: Result<u32, Failure>) -> Outcome {
 }
 
 #[test]
-fn an_error_or_a_panic_inside_leaves_nothing_and_the_job_is_tried_again() {
+fn an_error_or_panic_inside_leaves_nothing_and_is_retried() {
     let shop = shop(|ctx| {
         outcome(ctx.complete_in(|tx| {
             insert(tx, ctx)?;
@@ -249,7 +249,7 @@ fn an_error_or_a_panic_inside_leaves_nothing_and_the_job_is_tried_again() {
 }
 
 #[test]
-fn whatever_the_handler_comes_to_after_it_the_job_has_completed_once() {
+fn a_job_completed_in_a_handler_stays_completed_once() {
     for after in ["fail", "retry", "panic", "cancel", "again", "done"] {
         let shop = shop(move |ctx| {
             ctx.complete_in(|tx| {
@@ -311,7 +311,7 @@ fn a_handler_may_try_once_more_after_nothing_was_committed() {
 }
 
 #[test]
-fn jobs_added_inside_are_there_when_the_job_has_completed_and_are_run_at_once() {
+fn jobs_added_in_complete_in_exist_and_run_on_completion() {
     let shop = shop(|ctx| {
         outcome(ctx.complete_in(|tx| {
             insert(tx, ctx)?;
@@ -352,7 +352,7 @@ fn what_was_done_counts_even_when_somebody_has_asked_to_cancel() {
 
 /// It is told to stop by its timeout when its job has completed already, and does not listen.
 #[test]
-fn a_handler_that_hangs_after_it_loses_its_slot_and_its_job_stays_completed() {
+fn a_handler_hung_after_completion_loses_its_slot_only() {
     let (open, gate) = bounded::<()>(0);
     let (late, returns) = mpsc::channel();
     let shop = shop(move |ctx| {
@@ -446,7 +446,7 @@ fn a_transaction_may_log_more_than_may_wait_to_be_written() {
 
 /// None ends before all have come so far: one that starved would keep the others here for ever.
 #[test]
-fn others_of_the_process_write_in_turn_with_handlers_that_complete() {
+fn other_threads_write_in_turn_with_handlers_that_complete() {
     const ROUNDS: u64 = 50;
     let shop = shop(|ctx| {
         outcome(ctx.complete_in(|tx| {

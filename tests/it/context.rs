@@ -87,7 +87,7 @@ fn what_threads_log_inside_a_completion_is_saved_with_it() {
 }
 
 #[test]
-fn a_job_has_one_idempotency_key_over_its_attempts_and_another_file_another() {
+fn an_idempotency_key_is_stable_over_attempts_and_per_file() {
     let key_of = |queue: &TestQueue| {
         let keys = Arc::new(Mutex::new(Vec::new()));
         let seen = Arc::clone(&keys);

@@ -32,7 +32,7 @@ fn is_clear(told: &Told) -> bool {
 }
 
 #[test]
-fn where_the_file_may_not_grow_enqueues_fail_clearly_and_nothing_acknowledged_is_lost() {
+fn a_file_that_cannot_grow_fails_enqueues_and_loses_nothing() {
     let scene = Scene::new();
     drop(scene.open());
     let enqueuer = Spawn::new(&scene, "enqueuer", hurried(1))
@@ -106,7 +106,7 @@ fn wait_until_ended(place: &Place, tasks: usize) {
 }
 
 #[test]
-fn a_runner_keeps_its_reports_while_the_file_cannot_be_written_and_saves_them_then() {
+fn a_runner_keeps_reports_until_the_file_can_be_written() {
     let scene = Scene::new();
     let queue = scene.open();
     let Busy { runner, ids } = busy_runner(&scene, &queue, PATIENCE);
@@ -131,7 +131,7 @@ fn a_runner_keeps_its_reports_while_the_file_cannot_be_written_and_saves_them_th
 }
 
 #[test]
-fn a_runner_that_can_save_nothing_can_be_stopped_and_its_jobs_are_taken_over() {
+fn a_runner_that_saves_nothing_stops_and_loses_its_jobs() {
     let scene = Scene::new();
     let queue = scene.open();
     let Busy { mut runner, ids } = busy_runner(&scene, &queue, Duration::from_millis(300));
@@ -191,7 +191,7 @@ fn large_job() -> NewJob {
 }
 
 #[test]
-fn a_full_disk_is_told_and_a_runner_goes_on_when_there_is_room_again() {
+fn a_full_disk_is_reported_and_the_runner_recovers_with_room() {
     on_a_small_disk("disk::inner_full_disk");
 }
 
@@ -224,7 +224,7 @@ fn inner_full_disk() {
 }
 
 #[test]
-fn a_runner_on_a_full_disk_can_be_stopped_and_its_jobs_are_taken_over() {
+fn a_runner_on_a_full_disk_stops_and_its_jobs_are_taken_over() {
     on_a_small_disk("disk::inner_stop_on_full_disk");
 }
 

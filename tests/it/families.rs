@@ -65,7 +65,7 @@ fn calculator(queue: &Queue, workers: usize) -> RunnerBuilder {
 }
 
 #[test]
-fn a_parent_sees_its_childrens_results_and_holds_no_worker_meanwhile() {
+fn a_parent_sees_child_results_and_waits_without_a_worker() {
     let scene = Scene::new();
     let queue = scene.open();
     let runner = calculator(&queue, 1).start().unwrap();
@@ -115,7 +115,7 @@ fn what_a_failed_attempt_spawned_never_was() {
 
 /// What has been done has been done: it must not be lost because there is no room for what follows.
 #[test]
-fn what_an_attempt_spawns_goes_in_though_its_queue_or_the_file_is_full() {
+fn spawned_jobs_are_accepted_though_the_queue_or_file_is_full() {
     let small_queue = EnqueueLimits {
         max_queue_size: Some(1),
         ..EnqueueLimits::default()
@@ -246,7 +246,7 @@ fn the_first_failure_ends_a_family_that_wants_it_so() {
 
 /// Nobody else writes: the runner hears of it although the request is in its own transaction.
 #[test]
-fn the_first_failure_stops_the_siblings_that_run_in_the_same_runner() {
+fn the_first_failure_stops_siblings_in_the_same_runner() {
     let scene = Scene::new();
     let queue = scene.open();
     let policy = NewJob::new(GROUP_KIND).child_policy(ChildPolicy::CancelOthers);
@@ -275,7 +275,7 @@ fn the_first_failure_stops_the_siblings_that_run_in_the_same_runner() {
 }
 
 #[test]
-fn of_the_jobs_with_one_key_so_many_run_at_once_as_it_has_places() {
+fn a_key_runs_as_many_jobs_at_once_as_it_has_slots() {
     let scene = Scene::new();
     let queue = scene.open();
     let (now, most) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));

@@ -40,7 +40,7 @@ fn wait_until_final(queue: &Queue, id: JobId) -> jobq::JobRecord {
 }
 
 #[test]
-fn a_handler_that_finds_too_little_gives_its_job_back_free_of_charge() {
+fn a_job_returned_for_lack_of_resources_costs_no_retry() {
     let scene = Scene::new();
     let queue = scene.open();
     let short = || {
@@ -98,7 +98,7 @@ fn a_panic_fails_its_attempt_and_nothing_else() {
 }
 
 #[test]
-fn a_handler_that_ignores_its_timeout_loses_its_slot_and_its_late_word_changes_nothing() {
+fn a_handler_that_ignores_its_timeout_loses_slot_and_result() {
     let scene = Scene::new();
     let queue = scene.open();
     let (open, gate) = bounded::<()>(0);
@@ -170,7 +170,7 @@ fn a_handler_that_listens_ends_at_its_timeout() {
 }
 
 #[test]
-fn the_kinds_and_the_runners_timeouts_hold_where_the_job_says_nothing() {
+fn kind_and_runner_timeouts_apply_where_a_job_sets_none() {
     let scene = Scene::new();
     let queue = scene.open();
     let listening = || {
@@ -222,7 +222,7 @@ fn retries_are_spent_and_then_the_job_fails_with_its_last_error() {
 }
 
 #[test]
-fn a_handlers_own_delay_and_a_snooze_and_a_permanent_failure_count_as_they_should() {
+fn handler_delays_snoozes_and_permanent_failures_are_counted() {
     let queue = TestQueue::new();
     let pause = Duration::from_secs(300);
     let handler = move |ctx: &Context| match (ctx.payload(), ctx.attempt()) {
@@ -272,7 +272,7 @@ fn a_handlers_own_delay_and_a_snooze_and_a_permanent_failure_count_as_they_shoul
 }
 
 #[test]
-fn the_last_word_on_progress_is_saved_and_a_new_attempt_starts_without() {
+fn last_progress_is_saved_and_a_new_attempt_starts_without_it() {
     let scene = Scene::new();
     let queue = scene.open();
     let handler = by(|ctx: &Context| {
@@ -370,7 +370,7 @@ fn a_typed_job_has_its_state_its_log_and_its_output() {
 }
 
 #[test]
-fn an_error_is_tried_again_and_a_payload_that_does_not_fit_is_not() {
+fn an_error_is_retried_and_an_unfitting_payload_is_not() {
     let queue = TestQueue::new();
     let failing = NewJob::of(&Greet {
         name: "number".into(),
@@ -465,7 +465,7 @@ impl Job for Divide {
 
 /// serde_json would write `null`, which is another payload, and no result.
 #[test]
-fn a_number_that_json_has_not_is_refused_as_a_payload_and_as_a_result() {
+fn a_number_json_lacks_is_refused_as_payload_and_as_result() {
     let queue = TestQueue::new();
     for number in [f64::NAN, f64::INFINITY] {
         let error = queue.enqueue(Divide(1.0, number)).unwrap_err();

@@ -33,7 +33,7 @@ fn pids_in(scene: &Scene, file: &str, wanted: usize) -> Vec<u32> {
 }
 
 #[test]
-fn what_a_killed_runners_command_left_running_is_gone_when_its_job_runs_again() {
+fn a_rerun_job_finds_no_leftovers_of_its_killed_runner() {
     let scene = Scene::new();
     let queue = scene.open();
     let first = start(&scene, &queue, "first");
@@ -111,7 +111,7 @@ fn escaping(scene: &Scene) -> String {
 }
 
 #[test]
-fn what_left_the_group_of_a_killed_runners_command_is_gone_when_its_job_runs_again() {
+fn a_killed_runners_processes_outside_the_group_are_ended() {
     let scene = Scene::new();
     let queue = scene.open();
     let first = start(&scene, &queue, "first");
@@ -126,7 +126,7 @@ fn what_left_the_group_of_a_killed_runners_command_is_gone_when_its_job_runs_aga
 }
 
 #[test]
-fn what_a_killed_runner_left_is_gone_when_a_run_of_what_is_due_takes_over() {
+fn a_due_run_takeover_ends_leftovers_of_a_killed_runner() {
     let scene = Scene::new();
     let queue = scene.open();
     let first = start(&scene, &queue, "first");
@@ -143,7 +143,7 @@ fn what_a_killed_runner_left_is_gone_when_a_run_of_what_is_due_takes_over() {
 }
 
 #[test]
-fn what_a_hung_runners_command_left_is_gone_when_another_takes_over() {
+fn leftovers_of_a_hung_runners_command_end_at_takeover() {
     let scene = Scene::new();
     let queue = scene.open();
     let quick = RunnerRole {
@@ -168,7 +168,7 @@ fn what_a_hung_runners_command_left_is_gone_when_another_takes_over() {
 /// A runner that dies between starting a command and anything that it could do about it.
 #[test]
 #[cfg(feature = "fault-injection")]
-fn a_command_whose_runner_dies_as_it_begins_does_not_run_beside_its_successor() {
+fn a_command_of_a_lost_runner_never_runs_beside_its_successor() {
     let scene = Scene::new();
     let queue = scene.open();
     let script = format!(
@@ -193,7 +193,7 @@ fn a_command_whose_runner_dies_as_it_begins_does_not_run_beside_its_successor() 
 
 /// A command that kills its runner as soon as it runs.
 #[test]
-fn a_command_that_kills_its_runner_at_once_is_gone_when_it_runs_again() {
+fn a_command_that_kills_its_runner_at_once_is_gone_when_rerun() {
     let scene = Scene::new();
     let queue = scene.open();
     let script = format!(
@@ -253,7 +253,7 @@ fn forged_mark(pid: u32) -> String {
 }
 
 #[test]
-fn a_takeover_ends_no_process_that_is_not_the_attempts_whatever_the_lock_file_says() {
+fn a_takeover_ends_only_processes_of_the_attempt() {
     let scene = Scene::new();
     let queue = scene.open();
     let first = start(&scene, &queue, "first");

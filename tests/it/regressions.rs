@@ -39,7 +39,7 @@ fn what_a_job_logged_is_saved_before_its_end_however_much_it_is() {
 /// Retention shared the transaction with reports and claims: an application's own foreign key on a
 /// job that was to go stopped every runner for good.
 #[test]
-fn an_application_that_refers_to_old_jobs_does_not_stop_its_runner() {
+fn an_application_row_referring_to_old_jobs_stops_no_runner() {
     let scene = Scene::new();
     let queue = scene.open();
     let old = queue.enqueue(NewJob::new("kind")).unwrap().id;
@@ -113,7 +113,7 @@ fn a_job_that_sleeps_for_ever_stops_nobody_when_the_clock_steps() {
 /// With no runner alive nobody had followed the clock, and the next runner moved also the waits that
 /// were given after the step.
 #[test]
-fn a_wait_given_after_the_clock_stepped_is_not_moved_by_that_step() {
+fn a_wait_given_after_a_clock_step_is_not_moved_by_it() {
     let queue = TestQueue::new();
     let ten_minutes = || NewJob::new("kind").when(When::In(Duration::from_secs(600)));
     let before = queue.enqueue(ten_minutes()).unwrap().id;
@@ -131,7 +131,7 @@ fn a_wait_given_after_the_clock_stepped_is_not_moved_by_that_step() {
 
 /// Only jobq's own writer followed the clock.
 #[test]
-fn a_wait_that_an_application_gives_in_its_own_transaction_is_not_moved_by_a_step_before_it() {
+fn a_wait_in_an_apps_transaction_is_not_moved_by_an_old_step() {
     let queue = TestQueue::new();
     let ten_minutes = || NewJob::new("kind").delay(Duration::from_secs(600));
     queue.enqueue(ten_minutes()).unwrap();
@@ -148,7 +148,7 @@ fn a_wait_that_an_application_gives_in_its_own_transaction_is_not_moved_by_a_ste
 
 /// The drain looked only for retries, and the first thousand due jobs were ones it could not run.
 #[test]
-fn a_drain_does_not_end_before_it_has_looked_at_everything_that_is_due() {
+fn a_drain_checks_everything_due_before_it_ends() {
     let queue = TestQueue::new();
     let delayed = |kind: &str, seconds| NewJob::new(kind).delay(Duration::from_secs(seconds));
     queue
@@ -195,7 +195,7 @@ fn no_job_begins_after_its_deadline_however_many_are_late() {
 
 /// Whether anything is late was looked at before the turn had the lock.
 #[test]
-fn a_turn_that_waited_for_the_lock_claims_nothing_that_has_become_late_meanwhile() {
+fn a_tick_that_waited_for_the_lock_claims_nothing_late() {
     let scene = Scene::new();
     let queue = scene.open();
     let role = RunnerRole {

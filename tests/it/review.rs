@@ -17,7 +17,7 @@ fn add(queue: &Queue, job: NewJob) -> JobId {
 }
 
 #[test]
-fn a_rule_asks_the_running_siblings_on_the_same_runner_to_stop_within_a_second() {
+fn a_rule_stops_running_siblings_on_its_runner_in_a_second() {
     let scene = Scene::new();
     let queue = scene.open();
     let group = add(
@@ -121,7 +121,7 @@ fn a_name_that_a_savepoint_has_taken_back_is_nobody_elses() {
 }
 
 #[test]
-fn a_job_that_is_removed_by_hand_leaves_its_unique_key_to_others() {
+fn a_manually_removed_job_frees_its_unique_key() {
     let scene = Scene::new();
     let queue = scene.open();
     let unique = || {

@@ -42,7 +42,7 @@ fn assert_nothing_is_left_of(queue: &Queue, lock_files: usize) {
 }
 
 #[test]
-fn handlers_run_in_the_calling_thread_one_after_the_other_in_order() {
+fn handlers_run_in_the_calling_thread_one_by_one_in_order() {
     let queue = TestQueue::new();
     let ran = Arc::new(Mutex::new(Vec::new()));
     let seen = Arc::clone(&ran);
@@ -69,7 +69,7 @@ fn handlers_run_in_the_calling_thread_one_after_the_other_in_order() {
 }
 
 #[test]
-fn all_that_became_due_meanwhile_runs_and_what_nobody_here_can_run_stays() {
+fn run_due_runs_what_became_due_and_leaves_unknown_kinds() {
     let queue = TestQueue::new();
     let later = |kind: &str| NewJob::new(kind).delay(Duration::from_secs(1));
     queue
@@ -138,7 +138,7 @@ fn an_outcome_that_cannot_be_saved_fails_its_job_alone() {
 }
 
 #[test]
-fn a_job_whose_end_cannot_be_written_at_all_is_taken_over_by_the_next() {
+fn a_job_with_an_unwritable_end_is_taken_over_by_the_next_run() {
     let scene = Scene::new();
     let queue = scene.open();
     let rule = "CREATE TRIGGER stuck BEFORE UPDATE OF state ON jobq_job WHEN old.state = 3
@@ -156,7 +156,7 @@ fn a_job_whose_end_cannot_be_written_at_all_is_taken_over_by_the_next() {
 }
 
 #[test]
-fn what_waits_for_a_duration_keeps_what_is_left_when_the_clock_steps() {
+fn a_clock_step_keeps_the_remaining_delay_in_a_due_run() {
     let queue = TestQueue::new();
     let delayed = add(&queue, NewJob::new("kind").delay(Duration::from_secs(60)));
     let run = || queue.run_due(|runner| runner.kind("kind", by(|_| done())));
@@ -173,7 +173,7 @@ fn what_waits_for_a_duration_keeps_what_is_left_when_the_clock_steps() {
 }
 
 #[test]
-fn what_a_handler_logs_is_saved_before_its_end_and_its_history_is_whole() {
+fn handler_logs_are_saved_before_its_end_with_whole_history() {
     let queue = TestQueue::new();
     let id = add(&queue, NewJob::new("chatty"));
     let chatty = by(|ctx: &Context| {
@@ -190,7 +190,7 @@ fn what_a_handler_logs_is_saved_before_its_end_and_its_history_is_whole() {
 }
 
 #[test]
-fn it_works_beside_a_runner_that_beats_and_is_not_taken_for_hung() {
+fn due_run_beside_a_live_runner_is_not_taken_for_hung() {
     let scene = Scene::new();
     let (queue, own) = (scene.open(), scene.open());
     let live = queue
@@ -226,7 +226,7 @@ fn it_works_beside_a_runner_that_beats_and_is_not_taken_for_hung() {
 }
 
 #[test]
-fn it_shares_an_open_queue_with_a_runner_and_may_be_called_from_a_handler() {
+fn run_due_shares_a_queue_with_a_runner_and_with_handlers() {
     let scene = Scene::new();
     let queue = scene.open();
     let (tell, told) = mpsc::channel();
@@ -292,7 +292,7 @@ fn one_that_is_killed_is_taken_over_at_once() {
 
 /// A copy of the file has no lock files, and of a runner that never beats there is nothing else to see.
 #[test]
-fn what_one_ran_when_the_file_was_copied_is_taken_over_in_the_copy_and_only_there() {
+fn a_copied_file_takes_over_the_due_runs_job_only_in_the_copy() {
     let (scene, copy) = (Scene::new(), Scene::new());
     let queue = scene.open();
     let id = add(&queue, Task::until(scene.file("gate")).job());
@@ -314,7 +314,7 @@ fn what_one_ran_when_the_file_was_copied_is_taken_over_in_the_copy_and_only_ther
 }
 
 #[test]
-fn one_whose_lock_file_somebody_removes_loses_its_job_and_changes_nothing_any_more() {
+fn a_due_run_without_its_lock_file_loses_its_job_for_good() {
     let scene = Scene::new();
     let queue = scene.open();
     let (place, other) = ((*scene).clone(), scene.open());
@@ -340,7 +340,7 @@ fn one_whose_lock_file_somebody_removes_loses_its_job_and_changes_nothing_any_mo
 }
 
 #[test]
-fn a_request_to_cancel_is_heard_when_the_handler_would_be_tried_again() {
+fn a_cancel_request_is_heard_when_the_handler_would_be_retried() {
     let queue = TestQueue::new();
     let id = add(&queue, NewJob::new("kind").retry_delay(Duration::ZERO));
     let handler = by(|ctx: &Context| {

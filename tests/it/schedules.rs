@@ -64,7 +64,7 @@ impl Timed {
 }
 
 #[test]
-fn a_clock_that_jumps_ten_years_ahead_and_back_neither_floods_nor_silences_a_schedule() {
+fn a_clock_jump_of_ten_years_and_back_disrupts_no_schedule() {
     for (missed, made_up) in [(Missed::Skip, 0), (Missed::Once, 1), (Missed::All, 100)] {
         let timed = Timed::new(missed);
         let first = timed.start + HOUR / 2;
@@ -87,7 +87,7 @@ fn a_clock_that_jumps_ten_years_ahead_and_back_neither_floods_nor_silences_a_sch
 }
 
 #[test]
-fn a_schedule_that_is_removed_paused_or_changed_while_a_runner_lives_is_so_at_once() {
+fn a_schedule_change_reaches_a_live_runner_at_once() {
     let timed = Timed::new(Missed::Once);
     let first = timed.start + HOUR / 2;
     assert!(timed.queue.pause_schedule("hourly").unwrap());

@@ -89,7 +89,7 @@ fn a_stopped_runner_claims_no_more_and_waits_for_what_runs() {
 
 /// Short jobs are claimed ahead of the workers; in their middle is one that stops them.
 #[test]
-fn what_was_claimed_ahead_and_has_not_begun_goes_back_and_costs_nothing() {
+fn a_prefetched_job_returned_unbegun_costs_no_retry() {
     let scene = Scene::new();
     let queue = scene.open();
     let (begun, begins) = mpsc::channel();
@@ -146,7 +146,7 @@ fn what_was_claimed_ahead_and_has_not_begun_goes_back_and_costs_nothing() {
 }
 
 #[test]
-fn after_the_deadline_handlers_are_told_and_an_interrupted_attempt_costs_no_retry() {
+fn after_the_stop_timeout_an_interrupted_attempt_costs_no_retry() {
     let scene = Scene::new();
     let queue = scene.open();
     let (told, word) = mpsc::channel();
@@ -202,7 +202,7 @@ fn a_hurried_stop_tells_the_handlers_at_once() {
 }
 
 #[test]
-fn a_handler_that_ignores_the_shutdown_is_left_behind_and_its_late_word_changes_nothing() {
+fn a_handler_that_ignores_shutdown_loses_its_late_result() {
     let scene = Scene::new();
     let queue = scene.open();
     let (begun, begins) = mpsc::channel();

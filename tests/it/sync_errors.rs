@@ -170,7 +170,7 @@ fn is_acknowledged(told: &Told) -> bool {
 }
 
 #[test]
-fn after_a_failed_commit_the_writer_looks_and_says_truly_whether_it_landed() {
+fn after_a_failed_commit_the_writer_knows_whether_it_landed() {
     // With another connection open the failed commit is not seen; without one it is, after recovery.
     for with_company in [true, false] {
         let scene = Scene::new();
@@ -195,7 +195,7 @@ fn after_a_failed_commit_the_writer_looks_and_says_truly_whether_it_landed() {
 }
 
 #[test]
-fn while_no_sync_succeeds_nothing_is_acknowledged_and_then_all_is_well() {
+fn nothing_is_acknowledged_until_a_sync_succeeds() {
     let scene = Scene::new();
     let Some(disk) = SickDisk::new(&scene) else {
         return;
@@ -229,7 +229,7 @@ fn while_no_sync_succeeds_nothing_is_acknowledged_and_then_all_is_well() {
 }
 
 #[test]
-fn a_runner_whose_commits_fail_keeps_its_reports_and_forgets_no_job() {
+fn a_runner_whose_commits_fail_keeps_reports_and_jobs() {
     for with_company in [true, false] {
         let scene = Scene::new();
         let Some(disk) = SickDisk::new(&scene) else {
@@ -281,7 +281,7 @@ fn a_runner_whose_commits_fail_keeps_its_reports_and_forgets_no_job() {
 }
 
 #[test]
-fn a_quota_that_is_reached_is_told_as_a_full_disk_and_nothing_acknowledged_is_lost() {
+fn a_reached_quota_is_a_full_disk_and_loses_no_acknowledged_job() {
     let scene = Scene::new();
     let Some(disk) = SickDisk::new(&scene) else {
         return;
@@ -306,7 +306,7 @@ fn a_quota_that_is_reached_is_told_as_a_full_disk_and_nothing_acknowledged_is_lo
 /// SQLite does not tell that a lock was not let go, and waits for it itself from then on. That it is this
 /// process's own is seen once the wait for it is over, after 20 s.
 #[test]
-fn a_lock_that_the_system_does_not_take_back_holds_up_a_runner_for_a_while_only() {
+fn a_lock_the_system_fails_to_release_delays_a_runner_briefly() {
     let scene = Scene::new();
     let Some(disk) = SickDisk::new(&scene) else {
         return;
@@ -332,7 +332,7 @@ fn a_lock_that_the_system_does_not_take_back_holds_up_a_runner_for_a_while_only(
 }
 
 #[test]
-fn a_runner_on_a_slow_disk_is_not_taken_for_hung_and_its_jobs_are_run_once() {
+fn a_runner_on_a_slow_disk_is_not_hung_and_runs_jobs_once() {
     let scene = Scene::new();
     let Some(disk) = SickDisk::new(&scene) else {
         return;

@@ -49,7 +49,7 @@ fn lock_files(queue: &TestQueue) -> usize {
 }
 
 #[test]
-fn a_retry_waits_for_the_clock_exactly_as_long_as_its_policy_says() {
+fn a_retry_waits_exactly_as_long_as_its_policy_says() {
     let queue = TestQueue::new();
     let failing = |_: Mail, ctx: &Context| match ctx.attempt() {
         3 => Ok("at last".to_owned()),
@@ -115,7 +115,7 @@ fn what_a_handler_enqueues_runs_at_once_unless_it_is_for_later() {
 }
 
 #[test]
-fn a_job_that_is_always_due_again_is_stopped_and_what_ran_is_saved() {
+fn an_endlessly_due_job_is_stopped_and_past_runs_are_saved() {
     type Run = fn(&Context) -> Outcome;
     let forever: [(&str, Run); 2] = [
         ("it enqueues itself", |ctx| {
@@ -234,7 +234,7 @@ fn old_jobs_stay_unless_the_test_is_about_them() {
 }
 
 #[test]
-fn what_the_application_sets_for_its_queue_holds_in_the_test_too() {
+fn application_queue_settings_apply_in_a_test_queue() {
     let small = jobq::EnqueueLimits {
         max_payload_bytes: 10,
         ..jobq::EnqueueLimits::default()

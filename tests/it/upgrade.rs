@@ -216,20 +216,20 @@ fn campaign(seed: u64, rounds: u64, jobs: u64) {
 }
 
 #[test]
-fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_file_or_the_new() {
+fn a_kill_during_an_upgrade_leaves_the_old_file_or_the_new() {
     campaign(fastrand::u64(..), 9, 40_000);
 }
 
 #[test]
 #[ignore = "takes minutes; JOBQ_SEED and JOBQ_ROUNDS say how"]
-fn many_kills_in_the_middle_of_an_upgrade_leave_the_old_file_or_the_new() {
+fn kills_during_an_upgrade_leave_the_old_file_or_the_new_one() {
     let seed = number_from_environment("JOBQ_SEED").unwrap_or_else(|| fastrand::u64(..));
     let rounds = number_from_environment("JOBQ_ROUNDS").unwrap_or(100);
     campaign(seed, rounds, 400_000);
 }
 
 #[test]
-fn of_two_processes_that_upgrade_at_once_one_does_it_and_both_work() {
+fn two_processes_upgrading_at_once_do_it_once_and_both_work() {
     let scene = Scene::new();
     let path = scene.database();
     let jobs = spine(&path, 50_000);

@@ -87,7 +87,7 @@ fn an_idle_runner_writes_nothing_and_sleeps() {
 }
 
 #[test]
-fn busy_runners_do_not_wake_each_other_over_jobs_that_neither_can_take() {
+fn busy_runners_do_not_wake_each_other_over_unclaimable_jobs() {
     let scene = Scene::new();
     let queue = scene.open();
     let runners = ["one", "two"].map(|name| quiet(&scene, name, &queue));
@@ -161,7 +161,7 @@ fn a_job_that_becomes_due_or_is_retried_by_hand_begins_at_once() {
 }
 
 #[test]
-fn a_job_in_an_applications_transaction_shows_at_its_commit_and_wakes_a_runner() {
+fn a_job_in_an_apps_transaction_wakes_a_runner_at_commit() {
     let scene = Scene::new();
     let queue = scene.open();
     let runner = quiet(&scene, "runner", &queue);

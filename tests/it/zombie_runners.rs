@@ -230,7 +230,7 @@ fn a_zombie_cannot_finish_a_job_that_was_taken_over() {
 }
 
 #[test]
-fn a_runner_that_was_taken_for_lost_claims_nothing_before_it_has_registered_anew() {
+fn a_runner_taken_for_lost_registers_anew_before_it_claims() {
     let scene = Scene::new();
     let queue = scene.open();
     let mut zombie = Spawn::new(&scene, "zombie", silent()).start_runner(&queue);
@@ -265,7 +265,7 @@ fn a_runner_that_was_taken_for_lost_claims_nothing_before_it_has_registered_anew
 }
 
 #[test]
-fn runners_that_stood_still_together_take_nothing_from_each_other() {
+fn runners_that_paused_together_take_nothing_from_each_other() {
     let hung_after = Duration::from_millis(400);
     let role = || watchful(Duration::from_millis(100), hung_after);
     let scene = Scene::new();
@@ -312,7 +312,7 @@ fn drain(queue: &Queue, hung_after: Duration) -> RunReport {
 
 /// In a copy of the file nothing tells that its runners are gone but their silence.
 #[test]
-fn a_drain_stays_for_the_jobs_of_a_runner_without_a_lock_file_until_it_is_found_to_hang() {
+fn a_drain_waits_for_a_lockless_runner_until_it_is_found_hung() {
     let (scene, copy) = (Scene::new(), Scene::new());
     let queue = scene.open();
     let original = Spawn::new(&scene, "original", silent()).start_runner(&queue);
@@ -340,7 +340,7 @@ fn a_drain_stays_for_the_jobs_of_a_runner_without_a_lock_file_until_it_is_found_
 }
 
 #[test]
-fn a_drain_leaves_the_jobs_of_a_runner_that_beats_with_or_without_a_lock_file() {
+fn a_drain_leaves_a_live_runners_jobs_even_without_lock_file() {
     for has_file in [true, false] {
         let scene = Scene::new();
         let queue = scene.open();

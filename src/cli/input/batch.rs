@@ -366,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn a_label_that_no_line_before_has_or_that_two_have_is_named_with_its_line() {
+    fn an_unknown_or_ambiguous_label_is_named_with_its_line() {
         let folder = Fixture::new();
         let labelled = "{\"kind\":\"k\",\"label\":\"a\"}\n\n";
         for (line, why) in [

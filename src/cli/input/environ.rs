@@ -315,7 +315,7 @@ mod tests {
     }
 
     #[test]
-    fn a_value_that_is_no_text_is_refused_by_name_and_left_out_by_pattern() {
+    fn a_value_that_is_not_text_is_refused_by_name_only() {
         let raw = OsStr::from_bytes(b"\xff").to_owned();
         let environ = Environ([("HOME".into(), raw), ("PATH".into(), "/bin".into())].into());
         let named = environ.pick(&items(&["HOME"]), Unset::Refuse).unwrap_err();

@@ -265,7 +265,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_happens_to_a_duplicate_is_not_asked_without_a_unique_key() {
+    fn the_duplicate_policy_is_unused_without_a_unique_key() {
         let options = JobOptions {
             on_duplicate: Some(OnDuplicate::Reject),
             ..JobOptions::default()

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_has_the_fields_of_the_contract_and_its_payload_letter_for_letter_on_one_line() {
+    fn a_job_prints_on_one_line_with_all_fields_and_exact_payload() {
         let (_folder, queue) = queue();
         let id = queue.enqueue(resize()).unwrap().id;
         let job = queue.get(id).unwrap().unwrap();

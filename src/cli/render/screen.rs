@@ -273,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_come_out_in_order_and_those_that_found_no_room_are_counted() {
+    fn screen_lines_keep_order_and_dropped_lines_are_counted() {
         let (gate, is_open) = mpsc::channel::<()>();
         let (out, written) = mpsc::channel();
         let background = Background::start(move |line| {

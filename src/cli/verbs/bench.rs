@@ -362,7 +362,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_measures_on_the_disk_of_the_database_and_makes_no_folder_for_that() {
+    fn bench_uses_the_databases_disk_and_makes_no_folder_there() {
         let folder = tempfile::tempdir().unwrap();
         let there = folder.path().to_owned();
         assert_eq!(nearest_folder(&there.join("jobs.db")).unwrap(), there);

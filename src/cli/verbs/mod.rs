@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn jobs_to_wait_for_end_where_the_command_or_another_option_begins() {
+    fn prerequisite_list_ends_at_the_command_or_the_next_option() {
         let cli =
             parse("jobq enqueue --after 3 5 --after-any 8-9,@last --after 7 -- ls 4").unwrap();
         let Verb::Enqueue(enqueue) = cli.verb else {

@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_relative_program_and_an_empty_part_of_path_start_at_the_commands_directory() {
+    fn a_relative_program_starts_in_the_commands_directory() {
         let dir = tempfile::tempdir().unwrap();
         script(&dir.path().join("tool"), "#!/bin/sh\n", 0o755);
         for (name, path) in [("./tool", "/nowhere"), ("tool", ":/nowhere")] {

@@ -80,7 +80,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_field_is_set_or_left_out_and_the_others_stay_as_they_are_written() {
+    fn setting_or_omitting_a_field_keeps_the_others_as_written() {
         let old = r#"{ "command": ["a" , "b"], "env":{"A":"1"}, "n": 1.50, "n": 2 }"#;
         let with = |path: &[&str], value: Option<&str>| {
             let path: Vec<String> = path.iter().map(|key| (*key).to_owned()).collect();

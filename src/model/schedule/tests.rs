@@ -76,7 +76,7 @@ fn slots_are_those_of_an_independent_implementation() {
 }
 
 #[test]
-fn letters_stand_for_the_last_day_the_nearest_weekday_and_the_nth() {
+fn cron_letters_mean_last_day_nearest_weekday_and_nth_weekday() {
     for (text, expected) in [
         // 2025-11-01 is a Saturday, 2025-11-30 a Sunday.
         ("0 0 1W * *", "2025-11-03T00:00:00Z"),
@@ -243,7 +243,7 @@ fn a_list_of_hours_comes_once_each_on_the_days_of_the_change() {
 
 /// Berlin: on 2024-10-27 the clock goes from 03:00 back to 02:00.
 #[test]
-fn where_an_hour_comes_twice_a_fixed_time_comes_once_and_a_wildcard_twice() {
+fn a_repeated_hour_fires_fixed_times_once_and_wildcards_twice() {
     assert_eq!(
         wall(
             &rule("30 2 * * *", "Europe/Berlin"),
@@ -286,7 +286,7 @@ fn where_an_hour_comes_twice_a_fixed_time_comes_once_and_a_wildcard_twice() {
 
 /// Nuuk: on 2024-03-30 at 23:00 the clock goes to midnight, and the day that follows is no Saturday.
 #[test]
-fn a_time_that_the_clock_leaves_out_comes_on_the_next_day_where_that_has_begun() {
+fn a_time_that_the_clock_skips_comes_on_the_next_day() {
     let after = "2024-03-30T12:00:00Z";
     assert_eq!(
         wall(&rule("30 23 * * SAT", "America/Nuuk"), after, 2),

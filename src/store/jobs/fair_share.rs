@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn a_queue_that_was_idle_neither_hogs_the_runner_nor_is_owed_for_it() {
+    fn an_idle_queue_gains_no_claim_on_the_runner() {
         let mut shares = FairShares::default();
         let both = [contender(1, 1), contender(2, 1)];
         serve(&mut shares, 1000, &both[..1]);
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_remembered_of_queues_that_the_others_have_caught_up_with() {
+    fn shares_forget_queues_that_the_others_have_caught_up_with() {
         let mut shares = FairShares::default();
         let queues: Vec<_> = (0..1000).map(|queue| contender(queue, 1)).collect();
         serve(&mut shares, 500, &queues);
@@ -162,7 +162,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn over_any_run_of_claims_shares_are_within_one_job_of_the_weights(
+        fn claim_shares_stay_within_one_job_of_the_queue_weights(
             queues in queues(), claims in prop::collection::vec(0usize..40, 1..60)
         ) {
             let mut shares = FairShares::default();

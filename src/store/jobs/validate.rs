@@ -296,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_derived_key_tells_kinds_and_payloads_apart_and_not_their_spelling() {
+    fn a_derived_key_depends_on_kind_and_payload_not_on_spelling() {
         let key = |kind: &str, payload: &str| {
             let job = NewJob::new(kind).payload_json(payload).unique_by_payload();
             rules(job).unique.unwrap().key

@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_finds_no_room_waits_while_the_file_can_be_written_and_is_refused_while_it_cannot() {
+    fn a_full_backlog_waits_if_the_file_is_writable_else_refuses() {
         let backlog = Backlog::new(1000);
         let first = backlog.room(700).unwrap();
         let waiting = {

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_is_too_long_for_sqlite_or_for_a_name_is_told_as_such() {
+    fn a_path_too_long_for_sqlite_or_for_a_name_is_an_error() {
         let in_folder = |bytes: usize| PathBuf::from(format!("/{}/x", "f/".repeat(bytes / 2 - 2)));
         assert!(check_length(&in_folder(504)).is_ok());
         let error = check_length(&in_folder(506)).unwrap_err();

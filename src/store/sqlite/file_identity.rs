@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_was_removed_or_replaced_is_no_longer_the_one_that_was_opened() {
+    fn a_removed_or_replaced_file_is_not_the_opened_one() {
         for suffix in ["", "-wal", "-shm"] {
             let (_folder, path) = folder();
             let file = opened(&path);
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_changed_while_it_was_opened_is_not_taken_for_either() {
+    fn a_file_changed_while_being_opened_is_accepted_as_neither() {
         let (_folder, path) = folder();
         let before = FoundFile::at(&path);
         fs::rename(&path, with_suffix(&path, ".old")).unwrap();

@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn who_can_write_the_database_can_write_the_folder_and_who_can_read_it_can_look() {
+    fn folder_modes_follow_the_modes_of_the_database() {
         for (database, folder) in [
             (0o600, 0o700),
             (0o400, 0o700),

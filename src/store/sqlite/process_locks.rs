@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_free_for_those_who_look_once_its_holder_is_gone_and_for_all_of_them() {
+    fn a_lock_of_a_gone_holder_looks_free_to_all_observers() {
         let folder = tempfile::tempdir().unwrap();
         let holder = locked(folder.path());
         assert_eq!(look(folder.path(), A), Lock::Held);
@@ -102,7 +102,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn whoever_finds_a_free_lock_has_the_watching_runners_look_again() {
+    fn finding_a_free_lock_makes_watching_runners_look_again() {
         use crate::store::sqlite::file_watch::FileWatch;
         let folder = tempfile::tempdir().unwrap();
         let database = folder.path().join("jobs.db");
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_stands_in_a_lock_files_place_holds_up_nobody_and_proves_nothing() {
+    fn a_non_file_at_a_lock_file_path_neither_blocks_nor_proves() {
         let folder = tempfile::tempdir().unwrap();
         let [a, b] = [A, B].map(|name| lock_file(folder.path(), name).unwrap());
         rustix::fs::mknodat(

@@ -228,7 +228,7 @@ mod tests {
     use crate::store::sqlite::file_identity::FoundFile;
 
     #[test]
-    fn a_connection_returned_inside_a_transaction_is_not_handed_out_again() {
+    fn a_connection_returned_inside_a_transaction_is_not_reused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("pool.db");
         Connection::open(&path)

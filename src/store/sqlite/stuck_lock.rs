@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn the_holder_of_the_write_lock_is_told_from_readers_and_waiters() {
+    fn lock_holder_is_distinguished_from_readers_and_waiters() {
         let locks = "\
 1: FLOCK  ADVISORY  WRITE 7 fe:00:10 0 EOF
 2: POSIX  ADVISORY  WRITE 8 fe:00:99 120 120

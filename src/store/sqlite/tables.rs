@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_tables_that_jobq_makes_and_those_of_an_application_are_accepted() {
+    fn tables_of_jobq_and_of_an_application_are_accepted() {
         with("").unwrap();
         with(
             "CREATE TABLE app (x, y AS (x + 1));

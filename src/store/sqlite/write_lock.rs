@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_inside_with_an_applications_code_is_told_apart_by_thread_and_gate() {
+    fn user_code_is_distinguished_by_thread_and_write_lock() {
         let (write_lock, other) = (WriteLock::default(), WriteLock::default());
         let lent = write_lock.run_user_code();
         let inner = other.run_user_code();

@@ -33,7 +33,7 @@ fn a_crash_charges_only_what_was_claimed_for_a_free_worker() {
 }
 
 #[test]
-fn what_a_lost_runner_had_claimed_ahead_is_never_claimed_ahead_again() {
+fn jobs_prefetched_by_a_lost_runner_are_not_prefetched_again() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let other = sandbox.enqueue(NewJob::new("send"));

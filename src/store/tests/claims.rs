@@ -39,7 +39,7 @@ fn request<'a>(kinds: &'a [KindCapacity], jobs: usize) -> ClaimRequest<'a> {
 }
 
 #[test]
-fn within_a_queue_priority_goes_first_and_then_age_whatever_the_kind() {
+fn priority_then_age_orders_a_queue_whatever_the_kind() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
     let mut expected = Vec::new();
@@ -60,7 +60,7 @@ fn within_a_queue_priority_goes_first_and_then_age_whatever_the_kind() {
 }
 
 #[test]
-fn a_claim_takes_no_more_than_it_was_asked_for_and_nothing_twice() {
+fn a_claim_never_exceeds_its_limit_or_takes_a_job_twice() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
     for at in 0..20 {

@@ -70,7 +70,7 @@ impl Machine {
 
 /// A start that lay in the future kept its queue from starting for so long, a day or 53 years.
 #[test]
-fn a_rate_goes_on_whatever_the_clock_says_after_a_start_of_the_machine() {
+fn a_rate_survives_any_wall_clock_after_a_boot() {
     for wrong_by_ms in WRONG_BY_MS {
         for is_set_right in [true, false] {
             let mut machine = Machine::new();
@@ -135,7 +135,7 @@ impl Machine {
 
 /// The step that put the clock right moved what a right clock had given before: 5 s became 53 years.
 #[test]
-fn a_wait_keeps_what_is_left_of_it_when_the_clock_is_set_right_after_a_start_of_the_machine() {
+fn a_wait_keeps_its_remainder_when_a_boot_clock_is_set_right() {
     for wrong_by_ms in WRONG_BY_MS {
         let mut machine = Machine::new();
         let before = machine.enqueue();
@@ -157,7 +157,7 @@ fn a_wait_keeps_what_is_left_of_it_when_the_clock_is_set_right_after_a_start_of_
 /// Nothing but the wall clock tells how long the machine was off. With one that is behind, what was given
 /// before is late by so much; it is never early.
 #[test]
-fn with_a_clock_that_stays_wrong_only_what_was_given_before_the_start_is_late() {
+fn on_a_wrong_clock_only_jobs_from_before_the_start_are_late() {
     let mut machine = Machine::new();
     let before = machine.enqueue();
     machine.start_again(-DAY_MS);
@@ -175,7 +175,7 @@ fn window_ms(machine: &Machine) -> i64 {
 }
 
 #[test]
-fn no_window_of_a_unique_key_is_longer_than_it_was_asked_for_whatever_the_clock_says() {
+fn unique_windows_never_exceed_their_length_on_a_wrong_clock() {
     for wrong_by_ms in WRONG_BY_MS {
         for is_removed in [false, true] {
             let mut machine = Machine::new();
@@ -200,7 +200,7 @@ fn no_window_of_a_unique_key_is_longer_than_it_was_asked_for_whatever_the_clock_
 
 /// A restart counted there as a step by the time that the machine had been up.
 #[test]
-fn where_the_system_does_not_tell_its_starts_nothing_is_moved_and_each_change_is_followed_once() {
+fn without_boot_ids_nothing_moves_and_each_step_counts_once() {
     let mut sandbox = Sandbox::new();
     let to = [
         (UNKNOWN_BOOT, 0, true),

@@ -74,7 +74,7 @@ fn a_retry_by_hand_forgives_the_crashes_too() {
 }
 
 #[test]
-fn a_job_that_was_to_be_cancelled_is_cancelled_when_its_runner_is_lost() {
+fn a_cancel_requested_job_is_cancelled_if_its_runner_is_lost() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let runner = sandbox.runner("one");

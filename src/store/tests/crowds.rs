@@ -86,7 +86,7 @@ fn all_are(sandbox: &Sandbox, state: State, jobs: usize) {
 }
 
 #[test]
-fn a_chain_of_ten_thousand_is_released_one_by_one_in_linear_time() {
+fn a_chain_of_10000_is_released_singly_in_linear_time() {
     let spent = [LONG / 2, LONG].map(|jobs| {
         let mut sandbox = Sandbox::new();
         chain(&mut sandbox, jobs);
@@ -102,7 +102,7 @@ fn a_chain_of_ten_thousand_is_released_one_by_one_in_linear_time() {
 }
 
 #[test]
-fn a_chain_of_ten_thousand_is_cancelled_in_one_transaction_in_linear_time() {
+fn a_chain_of_10000_is_cancelled_at_once_in_linear_time() {
     let spent = [LONG / 2, LONG].map(|jobs| {
         let mut sandbox = Sandbox::new();
         let ids = chain(&mut sandbox, jobs);
@@ -116,7 +116,7 @@ fn a_chain_of_ten_thousand_is_cancelled_in_one_transaction_in_linear_time() {
 }
 
 #[test]
-fn a_chain_among_the_children_of_a_parent_that_has_not_begun_is_let_in_in_linear_time() {
+fn a_chain_of_children_is_accepted_in_linear_time() {
     let spent = [LONG / 2, LONG].map(|jobs| {
         let mut sandbox = Sandbox::new();
         let parent = sandbox.enqueue(NewJob::new("parent"));
@@ -191,7 +191,7 @@ fn a_fan_of_ten_thousand_opens_and_closes_in_linear_time() {
 }
 
 #[test]
-fn a_hundred_thousand_children_cost_one_update_of_their_parent_for_each_transaction() {
+fn adding_100000_children_updates_the_parent_once_per_tx() {
     const CHILDREN: usize = 100_000;
     const AT_ONCE: usize = 1000;
     let mut sandbox = Sandbox::new();
@@ -224,7 +224,7 @@ fn a_hundred_thousand_children_cost_one_update_of_their_parent_for_each_transact
 /// Each new child looked at all that waits for its parent, although nobody can wait for it by a job
 /// that waits for nothing.
 #[test]
-fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
+fn children_waiting_for_an_outside_job_cost_linear_time() {
     let spent = [LONG / 2, LONG].map(|jobs| {
         let mut sandbox = Sandbox::new();
         let outside = sandbox.enqueue(NewJob::new("outside"));

@@ -52,7 +52,7 @@ fn assert_late(sandbox: &Sandbox, id: JobId) {
 }
 
 #[test]
-fn a_job_that_has_not_begun_by_its_deadline_is_cancelled_with_that_reason() {
+fn a_job_not_begun_by_its_deadline_is_cancelled_as_such() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(urgent());
     let other = sandbox.enqueue(NewJob::new("send"));
@@ -94,7 +94,7 @@ fn it_is_cancelled_whatever_it_waits_for() {
 }
 
 #[test]
-fn who_is_late_takes_with_it_what_waits_for_it_and_counts_in_its_family() {
+fn a_late_job_cancels_its_dependents_and_fails_its_parent() {
     let mut sandbox = Sandbox::new();
     let group = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let id = sandbox.enqueue(urgent().parent(group).unique("u"));
@@ -110,7 +110,7 @@ fn who_is_late_takes_with_it_what_waits_for_it_and_counts_in_its_family() {
 }
 
 #[test]
-fn an_attempt_that_has_begun_meets_it_and_further_tries_come_when_they_come() {
+fn an_attempt_meets_the_deadline_and_retries_may_come_later() {
     let comes_back = [
         Verdict::Retry {
             error: "not now".to_owned(),
@@ -157,7 +157,7 @@ fn a_running_job_is_not_touched_by_it() {
 }
 
 #[test]
-fn what_was_claimed_ahead_and_comes_back_unbegun_can_still_be_late() {
+fn a_prefetched_job_returned_unbegun_can_miss_its_deadline() {
     for looked_meanwhile in [false, true] {
         for lost in [false, true] {
             let mut sandbox = Sandbox::new();
@@ -243,7 +243,7 @@ fn many_late_jobs_go_in_steps_the_earliest_first() {
 /// A box in a field starts in 1970 and hears of the year later: what it may still begin within two
 /// hours was cancelled as if it were decades late.
 #[test]
-fn a_deadline_given_as_a_duration_keeps_what_is_left_when_the_clock_steps() {
+fn a_duration_deadline_keeps_its_remainder_over_a_clock_step() {
     const YEARS_MS: i64 = 10 * 365 * 24 * 60 * 60 * 1000;
     let soon = || NewJob::new("send").deadline(Duration::from_secs(5));
     let reading = |offset_ms| ClockReading {
@@ -270,7 +270,7 @@ fn a_deadline_given_as_a_duration_keeps_what_is_left_when_the_clock_steps() {
 }
 
 #[test]
-fn why_tells_that_a_deadline_is_over_until_somebody_cancels_and_not_of_one_that_was_met() {
+fn why_reports_an_unmet_deadline_until_the_job_is_cancelled() {
     let mut sandbox = Sandbox::new();
     let met = sandbox.enqueue(urgent());
     let held = sandbox.start(met);

@@ -70,7 +70,7 @@ fn a_retry_of_a_prerequisite_releases_nobody() {
 }
 
 #[test]
-fn a_failed_or_cancelled_prerequisite_cancels_what_waits_for_it_and_names_itself() {
+fn a_failed_prerequisite_cancels_dependents_and_names_itself() {
     let mut sandbox = Sandbox::new();
     let [a, b, c] = three(&mut sandbox);
     let id = sandbox.enqueue(new().after([a, b]));
@@ -287,7 +287,7 @@ fn a_child_that_would_wait_for_its_parent_is_refused() {
 }
 
 #[test]
-fn a_child_that_would_wait_for_who_waits_for_its_parent_is_refused_however_far() {
+fn a_child_cannot_depend_on_a_dependent_of_its_parent() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new(GROUP_KIND));
     let mut last = id;
@@ -317,7 +317,7 @@ fn a_grandchild_that_would_wait_for_its_grandparent_is_refused() {
 }
 
 #[test]
-fn children_may_wait_for_each_other_before_and_after_their_parents_run_phase() {
+fn children_may_wait_for_each_other_around_the_run_phase() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let one = sandbox.enqueue(new().parent(id));
@@ -354,7 +354,7 @@ fn a_family_may_wait_for_another_whole_family() {
 }
 
 #[test]
-fn a_retry_by_hand_of_what_was_cancelled_does_not_wait_for_who_has_failed() {
+fn a_manual_retry_of_a_cancelled_job_ignores_failed_ones() {
     let mut sandbox = Sandbox::new();
     let [a, b, _] = three(&mut sandbox);
     let id = sandbox.enqueue(new().after([a, b]));
@@ -423,7 +423,7 @@ fn a_retry_waits_for_nobody_who_would_wait_for_it_by_now() {
 }
 
 #[test]
-fn a_blocked_job_that_is_cancelled_is_not_released_and_its_edges_go_with_it() {
+fn a_cancelled_blocked_job_stays_so_and_drops_its_edges() {
     let mut sandbox = Sandbox::new();
     let [a, ..] = three(&mut sandbox);
     let id = sandbox.enqueue(new().after([a]));

@@ -90,7 +90,7 @@ fn an_error_takes_everything_back_and_comes_out_as_it_was() {
 }
 
 #[test]
-fn a_panic_takes_everything_back_and_goes_on_and_the_next_one_may_write() {
+fn a_panic_rolls_back_and_propagates_and_the_next_may_write() {
     let (_folder, queue) = shop();
     let panicked = catch_unwind(AssertUnwindSafe(|| {
         queue.transaction(|tx| -> Result<()> {
@@ -109,7 +109,7 @@ fn a_panic_takes_everything_back_and_goes_on_and_the_next_one_may_write() {
 }
 
 #[test]
-fn commit_and_rollback_by_hand_are_refused_and_the_transaction_goes_on() {
+fn commit_and_rollback_by_hand_are_refused_and_do_no_harm() {
     let (_folder, queue) = shop();
     for by_hand in ["COMMIT", "ROLLBACK", "END", "BEGIN"] {
         queue
@@ -127,7 +127,7 @@ fn commit_and_rollback_by_hand_are_refused_and_the_transaction_goes_on() {
 
 /// By a statement that jobq has left in the cache, which is not prepared anew.
 #[test]
-fn a_transaction_that_was_ended_all_the_same_is_told_and_the_next_one_is_sound() {
+fn a_transaction_ended_by_its_closure_is_an_error_once() {
     let (_folder, queue) = shop();
     for by_hand in [&["COMMIT"][..], &["COMMIT", "BEGIN IMMEDIATE"]] {
         // The connection is a new one each time.
@@ -180,7 +180,7 @@ fn what_is_refused_at_commit_is_taken_back_and_told() {
 }
 
 #[test]
-fn a_job_that_cannot_be_added_leaves_nothing_and_the_transaction_may_go_on() {
+fn a_job_that_cannot_be_added_leaves_the_transaction_usable() {
     let (_folder, queue) = shop();
     let refuse = "CREATE TEMP TRIGGER refuse BEFORE INSERT ON jobq_payload WHEN new.payload = '13'
         BEGIN SELECT RAISE(ABORT, 'no such number'); END";
@@ -268,7 +268,7 @@ fn wait_in_line(write_lock: &WriteLock, expected: u64) {
 }
 
 #[test]
-fn a_transaction_alone_goes_before_what_is_sent_to_the_writer_after_it() {
+fn a_transaction_alone_precedes_what_is_sent_after_it() {
     let (_folder, store) = store_with_a_list();
     let write_lock = store.user_transactions.write_lock();
     thread::scope(|scope| {

@@ -46,7 +46,7 @@ fn counted(total: u64, done: u64, failed: u64) -> Children {
 }
 
 #[test]
-fn a_parents_run_phase_comes_first_and_then_it_waits_without_a_worker() {
+fn a_parents_run_phase_is_first_and_its_wait_holds_no_worker() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(parent(ChildPolicy::FailAtEnd));
     let [one, two] = [(); 2].map(|()| sandbox.enqueue(child(id)));
@@ -90,7 +90,7 @@ fn a_parent_completes_when_all_its_children_have() {
 }
 
 #[test]
-fn a_parent_fails_once_all_are_final_and_names_the_child_with_its_error() {
+fn a_parent_fails_once_all_are_final_and_names_the_child() {
     let mut sandbox = Sandbox::new();
     let (id, [one, two]) = family(&mut sandbox, ChildPolicy::FailAtEnd);
     sandbox.fail(one);
@@ -124,7 +124,7 @@ fn a_cancelled_child_counts_as_a_failed_one() {
 }
 
 #[test]
-fn with_fail_fast_the_parent_fails_at_once_and_its_other_children_run_on() {
+fn fail_fast_fails_the_parent_at_once_and_its_children_run_on() {
     let mut sandbox = Sandbox::new();
     let (id, [one, two, three]) = family(&mut sandbox, ChildPolicy::FailFast);
     let held = sandbox.start(one);
@@ -193,7 +193,7 @@ fn the_first_of_several_children_that_fail_at_once_is_the_cause() {
 }
 
 #[test]
-fn with_tolerate_the_parent_completes_whatever_its_children_came_to() {
+fn tolerate_completes_the_parent_however_its_children_end() {
     let mut sandbox = Sandbox::new();
     let (id, [one, two, three]) = family(&mut sandbox, ChildPolicy::Tolerate);
     sandbox.fail(one);
@@ -215,7 +215,7 @@ fn a_parent_without_children_completes_with_its_run_phase() {
 }
 
 #[test]
-fn a_parent_that_fails_by_itself_takes_its_blocked_children_with_it() {
+fn a_parent_that_fails_by_itself_cancels_its_blocked_children() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(parent(ChildPolicy::FailAtEnd));
     let one = sandbox.enqueue(child(id));
@@ -283,7 +283,7 @@ fn three_generations(sandbox: &mut Sandbox) -> [JobId; 4] {
 }
 
 #[test]
-fn the_last_grandchild_completes_all_generations_in_one_transaction() {
+fn the_last_grandchild_completes_all_generations_at_once() {
     let mut sandbox = Sandbox::new();
     let all = three_generations(&mut sandbox);
     assert_eq!(sandbox.states(&all), [Waiting, Waiting, Pending, Pending]);
@@ -308,7 +308,7 @@ fn a_failure_goes_up_through_the_generations_with_its_cause() {
 }
 
 #[test]
-fn cancelling_a_parent_cancels_all_its_descendants_and_asks_the_running_ones() {
+fn cancelling_a_parent_cancels_or_asks_all_descendants() {
     let mut sandbox = Sandbox::new();
     let [old, middle, one, two] = three_generations(&mut sandbox);
     let other = sandbox.enqueue(child(old).after([two]));
@@ -330,7 +330,7 @@ fn cancelling_a_parent_cancels_all_its_descendants_and_asks_the_running_ones() {
 }
 
 #[test]
-fn cancelling_a_parent_before_its_run_phase_is_done_cancels_its_children() {
+fn cancelling_an_unfinished_run_phase_cancels_its_children() {
     for running in [false, true] {
         let mut sandbox = Sandbox::new();
         let id = sandbox.enqueue(parent(ChildPolicy::FailAtEnd));
@@ -390,7 +390,7 @@ fn a_child_of_a_final_or_unknown_parent_is_refused_and_says_why() {
 }
 
 #[test]
-fn a_child_added_to_a_waiting_parent_runs_at_once_and_keeps_it_waiting() {
+fn a_child_added_to_a_waiting_parent_runs_and_it_still_waits() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, ChildPolicy::FailAtEnd);
     let late = sandbox.enqueue(child(id));
@@ -403,7 +403,7 @@ fn a_child_added_to_a_waiting_parent_runs_at_once_and_keeps_it_waiting() {
 }
 
 #[test]
-fn any_job_becomes_a_parent_by_its_first_child_also_while_it_runs() {
+fn a_running_job_too_becomes_a_parent_by_its_first_child() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let held = sandbox.start(id);
@@ -417,7 +417,7 @@ fn any_job_becomes_a_parent_by_its_first_child_also_while_it_runs() {
 }
 
 #[test]
-fn a_parent_whose_attempt_is_tried_again_keeps_its_children_blocked() {
+fn a_retried_parent_keeps_its_children_blocked() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(parent(ChildPolicy::FailAtEnd).max_retries(2));
     let one = sandbox.enqueue(child(id));

@@ -103,7 +103,7 @@ fn a_retry_of_a_parent_keeps_the_order_among_its_children() {
 }
 
 #[test]
-fn a_retry_of_a_completed_parent_begins_from_the_start_and_keeps_its_children() {
+fn a_retried_completed_parent_starts_over_with_its_children() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, ChildPolicy::FailAtEnd);
     sandbox.complete(one);
@@ -236,7 +236,7 @@ fn a_parent_that_did_not_complete_has_no_result() {
 }
 
 #[test]
-fn a_job_that_was_cancelled_before_it_ran_and_completes_after_all_has_no_error() {
+fn a_job_cancelled_before_it_ran_completes_without_an_error() {
     let mut sandbox = Sandbox::new();
     let first = sandbox.enqueue(NewJob::new("first"));
     let id = sandbox.enqueue(NewJob::new("second").after([first]));
@@ -250,7 +250,7 @@ fn a_job_that_was_cancelled_before_it_ran_and_completes_after_all_has_no_error()
 
 /// The child ended cancelled after its parent was put back, was not run again, and failed it once more.
 #[test]
-fn a_parent_is_not_put_back_while_a_child_of_it_is_being_stopped() {
+fn a_parent_is_not_retried_while_its_child_is_being_stopped() {
     let mut sandbox = Sandbox::new();
     let (id, [one, two]) = family(&mut sandbox, ChildPolicy::CancelOthers);
     let [failing, running] = [one, two].map(|child| sandbox.start(child));
@@ -270,7 +270,7 @@ fn a_parent_is_not_put_back_while_a_child_of_it_is_being_stopped() {
 }
 
 #[test]
-fn a_failed_child_that_was_removed_does_not_fail_its_parent_again() {
+fn a_removed_failed_child_does_not_fail_its_parent_again() {
     let mut sandbox = Sandbox::new();
     let (id, [one, two, three]) = family(&mut sandbox, ChildPolicy::FailAtEnd);
     sandbox.complete(one);

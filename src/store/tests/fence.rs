@@ -18,7 +18,7 @@ const MEASURED: AttemptMeasures = AttemptMeasures {
 };
 
 #[test]
-fn a_report_of_an_earlier_or_later_attempt_leaves_one_event_and_nothing_else() {
+fn a_report_of_another_attempt_leaves_one_event_only() {
     for verdict in verdicts() {
         for attempt in [1, 3] {
             let stale = ClaimToken { attempt, ..held() };
@@ -38,7 +38,7 @@ fn a_report_of_an_earlier_or_later_attempt_leaves_one_event_and_nothing_else() {
 }
 
 #[test]
-fn a_report_on_a_job_that_does_not_run_leaves_one_event_and_nothing_else() {
+fn a_report_on_a_job_that_does_not_run_leaves_one_event_only() {
     for verdict in verdicts() {
         for state in State::ALL {
             if state == State::Running {
@@ -91,7 +91,7 @@ fn a_stale_report_does_not_carry_out_a_cancel_request() {
 }
 
 #[test]
-fn giving_back_what_is_not_held_leaves_one_event_and_nothing_else() {
+fn giving_back_an_unheld_job_leaves_one_event_only() {
     for again in [PrefetchAgain::Yes, PrefetchAgain::Never] {
         let stale = ClaimToken {
             attempt: 1,

@@ -44,7 +44,7 @@ fn done() -> Verdict {
 }
 
 #[test]
-fn the_finalize_phase_comes_once_when_all_children_have_completed_and_sees_them() {
+fn finalize_runs_once_after_all_children_and_sees_them() {
     let mut sandbox = Sandbox::new();
     let (id, [one, two]) = family(&mut sandbox, parent());
     sandbox.complete(one);
@@ -127,7 +127,7 @@ fn with_tolerate_the_finalize_phase_comes_after_failures_too() {
 }
 
 #[test]
-fn a_parent_without_children_takes_its_finalize_phase_all_the_same() {
+fn a_parent_without_children_still_has_its_finalize_phase() {
     let mut sandbox = Sandbox::new();
     let (id, []) = family(&mut sandbox, parent());
     let held = begin_final(&mut sandbox, id);
@@ -136,7 +136,7 @@ fn a_parent_without_children_takes_its_finalize_phase_all_the_same() {
 }
 
 #[test]
-fn a_finalize_phase_that_fails_fails_the_parent_with_its_own_error() {
+fn a_failed_finalize_phase_fails_the_parent_with_its_error() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent());
     sandbox.complete(one);
@@ -173,7 +173,7 @@ fn a_finalize_phase_is_tried_again_as_one() {
 }
 
 #[test]
-fn a_finalize_phase_whose_runner_is_lost_is_taken_again_and_charged_a_crash() {
+fn a_finalize_phase_of_a_lost_runner_is_retried_with_a_crash() {
     let mut sandbox = Sandbox::new();
     assert_eq!(sandbox.runner("one"), 1);
     let (id, [one]) = family(&mut sandbox, parent());
@@ -215,7 +215,7 @@ fn in_its_finalize_phase_a_parent_gets_no_more_children() {
 }
 
 #[test]
-fn a_child_put_back_during_the_finalize_phase_brings_another_after_it() {
+fn a_child_retried_during_finalize_causes_another_finalize() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent());
     sandbox.complete(one);
@@ -242,7 +242,7 @@ fn the_finalize_phase_of_a_group_is_its_handlers_only_call() {
 }
 
 #[test]
-fn a_parent_with_a_concurrency_key_needs_a_place_for_its_finalize_phase_and_none_while_it_waits() {
+fn a_keyed_parent_needs_a_slot_to_finalize_but_none_to_wait() {
     let mut sandbox = Sandbox::new();
     let (id, [one]) = family(&mut sandbox, parent().key("k"));
     let other = sandbox.enqueue(NewJob::new("other").key("k"));

@@ -125,7 +125,7 @@ fn delayed_jobs_hold_no_place_until_they_are_due() {
 }
 
 #[test]
-fn many_due_jobs_of_one_key_do_not_keep_others_from_becoming_due() {
+fn many_due_jobs_of_one_key_do_not_delay_other_due_jobs() {
     let mut sandbox = Sandbox::new();
     let delay = Duration::from_secs(5);
     let keyed: [JobId; 8] = jobs(&mut sandbox, &keyed().delay(delay));
@@ -182,7 +182,7 @@ fn a_waiting_parent_holds_no_place() {
 }
 
 #[test]
-fn places_that_are_raised_later_release_more_and_lowered_take_from_nobody() {
+fn raising_a_key_limit_releases_jobs_and_lowering_takes_none() {
     let mut sandbox = Sandbox::new();
     let ids: [JobId; 4] = jobs(&mut sandbox, &keyed());
     assert_eq!(sandbox.states(&ids), [Pending, Blocked, Blocked, Blocked]);
@@ -236,7 +236,7 @@ fn a_lost_runner_leaks_nothing_and_doubles_nothing() {
 }
 
 #[test]
-fn a_job_that_fails_with_its_third_lost_runner_gives_its_place_back() {
+fn a_job_failed_by_its_third_lost_runner_frees_its_slot() {
     let mut sandbox = Sandbox::new();
     let [one, two] = jobs(&mut sandbox, &keyed());
     for round in 1..=3 {
@@ -271,7 +271,7 @@ fn a_job_that_is_cancelled_leaves_the_line_or_its_place() {
 }
 
 #[test]
-fn a_job_with_prerequisites_stands_in_no_line_before_they_are_met() {
+fn a_job_with_unmet_prerequisites_does_not_wait_for_a_slot() {
     let mut sandbox = Sandbox::new();
     let first = sandbox.enqueue(NewJob::new("first"));
     let late = sandbox.enqueue(keyed().priority(Priority::Urgent).after([first]));

@@ -80,7 +80,7 @@ fn a_queue_runs_no_more_than_its_limit_over_all_runners() {
 }
 
 #[test]
-fn a_place_that_the_same_transaction_frees_can_be_taken_in_it_and_no_other() {
+fn a_slot_freed_in_a_transaction_can_be_taken_in_it() {
     let mut sandbox = Sandbox::new();
     let one = sandbox.runner("one");
     limit(&mut sandbox, "images", |to| to.concurrency = Update::Set(2));
@@ -294,7 +294,7 @@ fn the_doctor_warns_of_a_queue_over_its_limit() {
 }
 
 #[test]
-fn a_runner_tells_the_limits_of_its_kinds_and_an_older_row_has_none() {
+fn a_runner_records_its_kind_limits_and_an_old_row_has_none() {
     let mut sandbox = Sandbox::new();
     sandbox.runner("older");
     let registration = Registration {

@@ -132,7 +132,7 @@ fn narrow() -> [(Filter, &'static str); 3] {
 }
 
 #[test]
-fn a_listing_by_tenant_tag_or_parent_reads_its_own_jobs_only_and_sorts_nothing() {
+fn a_narrow_listing_reads_only_its_own_jobs_and_sorts_nothing() {
     let sandbox = scene();
     for (filter, way) in narrow() {
         for sort in [Sort::Newest, Sort::Oldest] {

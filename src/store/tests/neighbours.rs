@@ -323,7 +323,7 @@ fn promoting_touches_only_what_is_due() {
 }
 
 #[test]
-fn following_the_clock_moves_only_waits_that_were_given_as_durations() {
+fn following_the_clock_moves_only_waits_given_as_durations() {
     let stepped = ClockReading {
         boot: "boot",
         offset_ms: 61_000,

@@ -127,7 +127,7 @@ fn the_end_of_a_prerequisite_releases_its_own_dependents_alone() {
 }
 
 #[test]
-fn the_end_of_a_job_under_rules_frees_what_it_had_and_counts_in_its_family() {
+fn a_finished_job_frees_its_key_and_counts_for_its_parent() {
     let mut town = town();
     let id = released(&mut town);
     // Another holds the one place of a key, and one more waits for it.

@@ -189,7 +189,7 @@ fn an_applications_file_keeps_what_it_has_and_gets_jobqs_tables() {
 }
 
 #[test]
-fn an_applications_file_without_a_write_ahead_log_is_refused_and_left_as_it_is() {
+fn an_apps_file_without_a_wal_is_refused_and_left_alone() {
     for journal in ["DELETE", "TRUNCATE", "PERSIST"] {
         let (_folder, path) = folder();
         drop(application(&path, journal));

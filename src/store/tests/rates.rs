@@ -112,7 +112,7 @@ impl Starts {
 }
 
 #[test]
-fn no_span_holds_more_starts_than_the_rate_says_however_the_clock_steps() {
+fn no_span_exceeds_the_start_rate_however_the_clock_steps() {
     for seed in 0..60 {
         let mut starts = Starts::new(seed);
         for _ in 0..40 {

@@ -21,7 +21,7 @@ fn a_reader_cannot_write() {
 }
 
 #[test]
-fn readers_neither_wait_for_the_writer_nor_see_what_is_not_committed() {
+fn readers_do_not_wait_for_the_writer_or_see_uncommitted_data() {
     let (_folder, store) = store();
     let job = new_job();
     let (entered, writing) = bounded(1);

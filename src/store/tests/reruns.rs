@@ -66,7 +66,7 @@ fn while_one_runs_at_most_one_waits_with_the_latest_payload() {
 }
 
 #[test]
-fn it_runs_after_the_first_however_that_ends_and_has_the_key_then() {
+fn a_rerun_follows_the_first_job_and_takes_its_unique_key() {
     let failed = Verdict::Fail {
         error: "no".to_owned(),
     };
@@ -104,7 +104,7 @@ fn while_the_first_waits_for_a_retry_the_second_still_waits() {
 }
 
 #[test]
-fn who_waits_can_be_cancelled_and_removed_and_another_takes_its_place() {
+fn a_waiting_rerun_can_be_cancelled_and_another_replaces_it() {
     let mut sandbox = Sandbox::new();
     let first = enqueue(&mut sandbox, 1).id;
     let held = sandbox.start(first);

@@ -83,7 +83,7 @@ fn lengthen(sandbox: &Sandbox, id: JobId, events: usize) {
 }
 
 #[test]
-fn a_long_history_goes_in_small_steps_and_its_job_with_the_last_of_it() {
+fn a_long_history_is_pruned_in_steps_and_its_job_comes_last() {
     let mut sandbox = sandbox(3);
     let of_kind = "FROM jobq_job WHERE state = 5 AND kind_id = 1";
     let long = JobId(sandbox.number(&format!("SELECT id {of_kind} ORDER BY id LIMIT 1 OFFSET 1")));
@@ -115,7 +115,7 @@ fn a_long_history_goes_in_small_steps_and_its_job_with_the_last_of_it() {
 
 /// Its runner may be killed, or somebody may put the job back.
 #[test]
-fn a_job_without_the_beginning_of_its_history_is_sound_and_goes_with_the_next_pass() {
+fn a_job_with_a_truncated_history_is_sound_and_pruned_next() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let held = sandbox.start(id);
@@ -163,7 +163,7 @@ fn each_kind_is_kept_for_its_own_time() {
 }
 
 #[test]
-fn children_stay_while_their_parent_lives_and_are_not_looked_at_twice_in_a_pass() {
+fn children_stay_while_their_parent_does_and_are_read_once() {
     let mut sandbox = sandbox(1000);
     // Every child but each tenth has a live parent: the first job.
     sandbox
@@ -332,7 +332,7 @@ fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
 
 /// A schedule that found its queue full told it at each slot, forever.
 #[test]
-fn old_events_of_no_job_are_forgotten_in_small_steps_and_no_others() {
+fn old_events_without_a_job_are_pruned_alone_in_small_steps() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let many = EVENTS * 2 + 1;

@@ -24,7 +24,7 @@ fn retry() -> Verdict {
 }
 
 #[test]
-fn a_unique_keys_window_keeps_what_is_left_of_it_when_the_clock_steps() {
+fn a_unique_window_keeps_its_remainder_over_a_clock_step() {
     let mut sandbox = Sandbox::new();
     let reading = |offset_ms| ClockReading {
         boot: "this one",
@@ -63,7 +63,7 @@ fn steps_of(sandbox: &Sandbox, statements: &[&[Statement]]) -> i64 {
 }
 
 #[test]
-fn children_that_wait_for_a_job_outside_are_let_in_in_linear_time() {
+fn children_waiting_for_an_outside_job_cost_linear_time() {
     let [half, whole] = [500, 1000].map(|jobs| {
         let mut sandbox = Sandbox::new();
         let parent = sandbox.enqueue(NewJob::new("parent"));

@@ -18,7 +18,7 @@ fn checked(queue: &str, limits: &EnqueueLimits) -> ValidatedJob {
 }
 
 #[test]
-fn a_full_queue_takes_no_more_and_a_batch_goes_in_whole_or_not_at_all() {
+fn a_full_queue_accepts_no_more_and_a_batch_is_all_or_nothing() {
     let mut sandbox = Sandbox::new();
     let one = sandbox.runner("one");
     limit(&mut sandbox, "images", |to| to.max_size = Update::Set(3));
@@ -111,7 +111,7 @@ fn the_usual_size_holds_where_a_queue_has_none_of_its_own() {
 }
 
 #[test]
-fn a_file_over_its_budget_takes_no_more_and_everything_else_goes_on() {
+fn a_file_over_its_budget_accepts_no_jobs_and_the_rest_works() {
     let mut sandbox = Sandbox::new();
     let one = sandbox.runner("one");
     jobs(&mut sandbox, "mail", 2);

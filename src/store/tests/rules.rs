@@ -25,7 +25,7 @@ fn retry() -> Verdict {
 
 /// An earlier attempt's error was told as the reason of the cancellation.
 #[test]
-fn a_job_that_is_cancelled_by_hand_is_not_cancelled_for_what_an_attempt_has_failed_by() {
+fn a_manually_cancelled_job_keeps_no_error_of_an_attempt() {
     for runs in [false, true] {
         let mut sandbox = Sandbox::new();
         let id = sandbox.enqueue(NewJob::new("send"));
@@ -43,7 +43,7 @@ fn a_job_that_is_cancelled_by_hand_is_not_cancelled_for_what_an_attempt_has_fail
 }
 
 #[test]
-fn a_cancel_request_is_not_lost_when_the_attempt_would_come_back() {
+fn a_cancel_request_wins_over_a_retry_snooze_or_recovery() {
     let comes_back = [
         retry(),
         Verdict::Snooze(Snooze::For(Duration::from_secs(5))),
@@ -132,7 +132,7 @@ fn fail_once(sandbox: &mut Sandbox, id: JobId, runner: i64) -> State {
 }
 
 #[test]
-fn a_job_is_tried_again_until_its_retries_are_spent_and_no_earlier_than_its_backoff_says() {
+fn a_job_is_retried_to_its_limit_and_never_before_its_backoff() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
     let job = NewJob::new("send")
@@ -201,7 +201,7 @@ fn a_snooze_and_a_give_back_cost_no_retry() {
 }
 
 #[test]
-fn a_retry_by_hand_forgives_what_was_spent_and_keeps_the_history() {
+fn a_manual_retry_resets_the_budget_and_keeps_the_history() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
     let job = NewJob::new("send")
@@ -238,7 +238,7 @@ fn result(sandbox: &Sandbox, id: JobId) -> Option<String> {
 }
 
 #[test]
-fn a_result_that_the_job_set_itself_stays_when_its_handler_returns_another() {
+fn a_result_set_by_the_job_outlasts_the_handlers_own() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
     let id = sandbox.enqueue(NewJob::new("send"));
@@ -316,7 +316,7 @@ fn the_history_says_how_each_attempt_ended_and_what_it_cost() {
 
 /// Events are held back until the transaction ends: those of a removed job must not come after it.
 #[test]
-fn a_job_that_is_removed_in_the_transaction_that_ended_it_leaves_nothing() {
+fn a_job_removed_in_the_transaction_that_ends_it_is_gone() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     sandbox.write(|tx| {

@@ -155,7 +155,7 @@ fn two_runners_that_race_for_a_slot_enqueue_one_job() {
 }
 
 #[test]
-fn a_runner_that_is_killed_between_the_steps_leaves_the_slot_as_it_was() {
+fn a_runner_killed_between_the_steps_leaves_the_slot_alone() {
     let mut sandbox = Sandbox::new();
     add(&mut sandbox, hourly("report"));
     sandbox.now_ms = FIRST_MS;
@@ -184,7 +184,7 @@ fn a_slot_that_another_has_taken_meanwhile_changes_nothing() {
 }
 
 #[test]
-fn while_the_last_job_lives_a_slot_is_let_pass_where_overlap_is_skip() {
+fn overlap_skip_skips_a_slot_while_the_last_job_is_unfinished() {
     let mut sandbox = Sandbox::new();
     add(&mut sandbox, hourly("alone").overlap(Overlap::Skip));
     assert_eq!(fire_at(&mut sandbox, FIRST_MS), 1);
@@ -303,7 +303,7 @@ fn a_job_that_is_asked_for_comes_at_once_and_moves_no_slot() {
 }
 
 #[test]
-fn what_is_wrong_with_one_schedule_stops_neither_the_others_nor_itself() {
+fn a_faulty_schedule_stops_neither_the_others_nor_itself() {
     let mut sandbox = Sandbox::new();
     for name in ["bad rule", "bad job", "refused", "good"] {
         add(&mut sandbox, hourly(name));
@@ -332,7 +332,7 @@ fn what_is_wrong_with_one_schedule_stops_neither_the_others_nor_itself() {
 }
 
 #[test]
-fn a_schedule_whose_zone_is_unknown_here_waits_for_a_machine_that_knows_it() {
+fn a_schedule_of_an_unknown_zone_waits_for_a_machine_knowing_it() {
     let mut sandbox = Sandbox::new();
     add(&mut sandbox, hourly("away"));
     let every = Schedule::new("every", "@every 1h", NewJob::new("send")).timezone("UTC");

@@ -60,7 +60,7 @@ fn total(sandbox: &Sandbox, id: JobId) -> u64 {
 }
 
 #[test]
-fn what_an_attempt_spawns_is_committed_with_its_completion_and_not_otherwise() {
+fn spawned_jobs_commit_only_when_their_attempt_completes() {
     for verdict in verdicts() {
         let mut sandbox = Sandbox::new();
         let id = sandbox.enqueue(NewJob::new("parent"));
@@ -91,7 +91,7 @@ fn what_an_attempt_spawns_is_committed_with_its_completion_and_not_otherwise() {
 /// It was cancelled with its run phase undone, although an effect of it had been committed: a retry
 /// had that happen twice.
 #[test]
-fn a_parent_that_somebody_has_asked_to_cancel_has_done_its_run_phase_once() {
+fn a_parent_with_a_cancel_request_does_its_run_phase_once() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let held = sandbox.start(id);
@@ -136,7 +136,7 @@ fn a_zombie_spawns_nothing_and_founds_no_family() {
 }
 
 #[test]
-fn children_added_through_the_file_run_once_the_attempt_has_completed() {
+fn children_added_by_command_run_after_the_attempt_completes() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let held = sandbox.start(id);
@@ -153,7 +153,7 @@ fn children_added_through_the_file_run_once_the_attempt_has_completed() {
 }
 
 #[test]
-fn children_added_through_the_file_are_called_off_where_the_attempt_ends_otherwise() {
+fn children_added_by_command_are_discarded_with_the_attempt() {
     let otherwise = verdicts()
         .into_iter()
         .filter(|verdict| !matches!(verdict, Verdict::Complete { .. }));
@@ -182,7 +182,7 @@ fn children_added_through_the_file_are_called_off_where_the_attempt_ends_otherwi
 }
 
 #[test]
-fn the_next_attempt_runs_its_own_children_and_not_those_of_the_last() {
+fn the_next_attempt_runs_its_own_children_not_the_last_ones() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("parent"));
     let held = sandbox.start(id);
@@ -205,7 +205,7 @@ fn the_next_attempt_runs_its_own_children_and_not_those_of_the_last() {
 
 /// Short jobs are claimed ahead, and their runner may be lost before the file says that they began.
 #[test]
-fn the_children_of_an_attempt_are_called_off_with_its_lost_runner_however_it_was_claimed() {
+fn a_lost_runner_discards_children_however_it_claimed_the_job() {
     for claim_for in [ClaimFor::FreeWorker, ClaimFor::Prefetch] {
         let mut sandbox = Sandbox::new();
         sandbox.runner("one");
@@ -302,7 +302,7 @@ fn a_spawned_child_may_have_prerequisites_of_its_own_among_them() {
 }
 
 #[test]
-fn a_sibling_that_comes_after_its_parents_end_is_left_out_and_the_child_completes() {
+fn a_sibling_after_its_parents_end_is_left_out() {
     let mut sandbox = Sandbox::new();
     let runner = sandbox.runner("one");
     let group = sandbox.enqueue(NewJob::new(GROUP_KIND));

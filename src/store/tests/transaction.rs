@@ -113,7 +113,7 @@ fn outside_of_a_transaction_it_is_refused() {
 }
 
 #[test]
-fn a_job_that_is_not_usable_is_refused_before_anything_is_written() {
+fn an_unusable_job_is_refused_before_anything_is_written() {
     let mut shared = shared();
     let tx = shared
         .conn

@@ -34,7 +34,7 @@ fn keys(sandbox: &Sandbox) -> i64 {
 }
 
 #[test]
-fn a_duplicate_is_answered_with_the_first_and_leaves_it_as_it_is() {
+fn a_duplicate_returns_the_first_job_and_leaves_it_unchanged() {
     let mut sandbox = Sandbox::new();
     let first = sandbox.try_enqueue(unique().payload(&1)).unwrap();
     assert!(!first.duplicate);
@@ -50,7 +50,7 @@ fn a_duplicate_is_answered_with_the_first_and_leaves_it_as_it_is() {
 }
 
 #[test]
-fn a_duplicate_may_be_rejected_with_an_error_that_names_the_first() {
+fn a_duplicate_may_be_rejected_with_an_error_naming_the_first() {
     let mut sandbox = Sandbox::new();
     let first = sandbox.enqueue(unique());
     let error = sandbox.refused(unique().on_duplicate(OnDuplicate::Reject));
@@ -82,7 +82,7 @@ fn a_key_is_derived_from_kind_and_payload() {
 }
 
 #[test]
-fn replacing_gives_the_first_the_payload_and_options_of_the_second() {
+fn replacing_gives_the_first_job_the_seconds_payload() {
     let mut sandbox = Sandbox::new();
     let old = unique().payload(&1).tag("a", "1").tag("b", "2").tenant("x");
     let id = sandbox.enqueue(old);
@@ -122,7 +122,7 @@ fn replacing_gives_the_first_the_payload_and_options_of_the_second() {
 }
 
 #[test]
-fn a_replaced_jobs_delay_is_the_new_ones_while_it_has_not_become_due() {
+fn a_replaced_jobs_delay_is_the_new_one_until_it_is_due() {
     let mut sandbox = Sandbox::new();
     let replace = || unique().on_duplicate(OnDuplicate::Replace);
     let id = sandbox.enqueue(replace().delay(Duration::from_secs(5)));
@@ -342,7 +342,7 @@ fn of_many_writers_that_race_for_a_key_one_gets_it() {
 }
 
 #[test]
-fn a_replaced_job_that_is_in_line_for_a_place_waits_for_its_new_time_first() {
+fn a_replaced_job_waiting_for_a_slot_first_waits_for_its_time() {
     let mut sandbox = Sandbox::new();
     let first = sandbox.enqueue(NewJob::new("send").key("k"));
     let id = sandbox.enqueue(unique().key("k"));

@@ -134,7 +134,7 @@ fn an_upgraded_file_has_the_schema_of_a_fresh_one() {
 }
 
 #[test]
-fn a_file_of_schema_2_3_or_4_becomes_as_a_fresh_one_with_a_file_id() {
+fn a_schema_2_3_or_4_file_becomes_current_and_gets_a_file_id() {
     let schema_2 = include_str!("../../../tests/data/schema_2.sql");
     let schema_3 = include_str!("../../../tests/data/schema_3.sql");
     assert_becomes_current(2, schema_2);
@@ -333,7 +333,7 @@ fn foreign(conn: &Connection) -> Vec<Vec<String>> {
 }
 
 #[test]
-fn an_applications_own_file_is_upgraded_and_nothing_else_of_it_is_touched() {
+fn an_apps_own_file_is_upgraded_and_only_jobqs_part_of_it() {
     let (_folder, path) = folder();
     let conn = application(&path, "WAL");
     let before = foreign(&conn);
@@ -349,7 +349,7 @@ fn an_applications_own_file_is_upgraded_and_nothing_else_of_it_is_touched() {
 }
 
 #[test]
-fn an_applications_file_that_has_left_its_log_is_refused_before_it_is_upgraded() {
+fn an_apps_file_with_an_orphaned_log_is_refused_unupgraded() {
     let (_folder, path) = folder();
     drop(application(&path, "DELETE"));
     let before = std::fs::read(&path).unwrap();
@@ -362,7 +362,7 @@ fn an_applications_file_that_has_left_its_log_is_refused_before_it_is_upgraded()
 }
 
 #[test]
-fn a_copy_of_a_spines_file_without_a_log_is_upgraded_and_gets_its_log_back() {
+fn a_spine_file_without_a_wal_is_upgraded_and_regains_its_wal() {
     let (_folder, path) = folder();
     let conn = spine(&path, ROWS);
     conn.pragma_update(None, "journal_mode", "DELETE").unwrap();

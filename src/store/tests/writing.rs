@@ -138,7 +138,7 @@ fn forbid_growth(conn: &Connection) {
 }
 
 #[test]
-fn what_sixteen_threads_enqueue_is_acknowledged_when_everybody_can_see_it() {
+fn jobs_of_sixteen_threads_are_visible_when_acknowledged() {
     let (_folder, store) = store();
     std::thread::scope(|scope| {
         for _ in 0..16 {
@@ -279,7 +279,7 @@ fn a_body_that_fails_leaves_the_commands_in() {
 
 /// SQLITE_FULL rolls the whole transaction back from inside a savepoint.
 #[test]
-fn a_command_that_ends_the_whole_transaction_spoils_nobody_elses() {
+fn a_command_that_ends_the_transaction_harms_no_other_command() {
     let (_folder, mut writer, other) = writer();
     let (first, first_answer, first_runs) = counted("new");
     let (hog, hog_answer) = call(|tx| {
@@ -420,7 +420,7 @@ fn a_writer_stops_when_the_schema_was_upgraded_under_it() {
 }
 
 #[test]
-fn what_was_sent_without_waiting_is_written_before_the_store_is_gone() {
+fn writes_posted_without_waiting_land_before_the_store_closes() {
     let (_folder, store) = store();
     let path = store.path().to_owned();
     for _ in 0..100 {
@@ -453,7 +453,7 @@ fn a_read_only_file_refuses_every_write_and_never_blocks() {
 }
 
 #[test]
-fn a_runner_takes_the_writer_with_what_waits_for_it_and_gives_it_back() {
+fn a_runner_takes_the_writer_with_its_inbox_and_returns_it() {
     let (_folder, store) = store();
     let add = || store.write(|tx| enqueue::enqueue(tx, &new_job()).map(|_| ()));
     add().unwrap();

@@ -131,7 +131,7 @@ fn only_the_clock_reads_the_clock() {
 }
 
 #[test]
-fn threads_are_started_only_by_the_runner_the_store_and_the_command_line() {
+fn only_the_runner_the_store_and_the_cli_start_threads() {
     let words = ["thread::spawn", "thread::Builder", "thread::scope"];
     let may = |path: &str, _: &str| {
         ["runner/", "store/", "cli/", "bench/"]
@@ -317,4 +317,33 @@ fn what_is_shown_is_said_in_plain_words() {
     let is_shown = |line: &str| line.contains('"');
     let may = |_: &str, line: &str| !is_shown(line);
     assert_eq!(trespassers(&sources(), &coined, may), NONE);
+}
+
+#[test]
+fn test_names_have_at_most_sixty_characters() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut names, mut long) = (0, Vec::new());
+    for folder in ["src", "tests"] {
+        let mut open = vec![root.join(folder)];
+        while let Some(path) = open.pop() {
+            if path.is_dir() {
+                let entries = std::fs::read_dir(&path).unwrap();
+                open.extend(entries.map(|entry| entry.unwrap().path()));
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                let mut rest = text.as_str();
+                while let Some((_, tail)) = rest.split_once("#[test]\n") {
+                    let name = tail.split_once("fn ").map_or("", |(_, name)| name);
+                    let end = name.find('(').unwrap_or_default();
+                    names += 1;
+                    if end > 60 {
+                        long.push(name[..end].to_owned());
+                    }
+                    rest = tail;
+                }
+            }
+        }
+    }
+    assert!(names > 1000, "the tests were not found");
+    assert_eq!(long, NONE);
 }

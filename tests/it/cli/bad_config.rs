@@ -3,7 +3,7 @@
 use super::support::Jobq;
 
 #[test]
-fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
+fn an_unknown_key_is_named_with_its_line_and_a_suggestion() {
     let jobq = Jobq::new();
     for (text, line, key, hint) in [
         ("wokers = 5", 1, "wokers", "did you mean 'workers'?"),
@@ -35,7 +35,7 @@ fn an_unknown_key_is_named_with_its_line_and_the_nearest_known_one() {
 }
 
 #[test]
-fn a_value_of_the_wrong_type_or_out_of_range_is_named_with_its_line() {
+fn a_value_of_the_wrong_type_or_range_is_named_with_its_line() {
     let jobq = Jobq::new();
     for (text, words) in [
         ("\nworkers = 'five'", ["line 2", "five"]),
@@ -99,7 +99,7 @@ fn a_value_of_the_wrong_type_or_out_of_range_is_named_with_its_line() {
 }
 
 #[test]
-fn a_config_file_that_cannot_be_read_is_an_error_and_no_missing_file() {
+fn an_unreadable_config_file_is_an_error_and_not_missing() {
     let jobq = Jobq::new();
     std::fs::create_dir(jobq.path("jobq.toml")).unwrap();
     jobq.run(&["list"]).fails(1, &["jobq.toml", "irectory"]);

@@ -203,7 +203,7 @@ fn a_final_job_is_removed_and_its_number_is_never_given_again() {
 }
 
 #[test]
-fn a_paused_queue_starts_nothing_until_it_is_resumed_whoever_runs_jobs() {
+fn a_paused_queue_starts_nothing_until_it_is_resumed() {
     let jobq = Jobq::new();
     jobq.make_database();
     let paused = jobq.run(&["pause", "q"]).exits(0);
@@ -229,7 +229,7 @@ fn a_paused_queue_starts_nothing_until_it_is_resumed_whoever_runs_jobs() {
 }
 
 #[test]
-fn a_pause_of_all_queues_holds_for_every_queue_and_lets_go_what_runs() {
+fn a_pause_of_all_queues_holds_each_and_lets_running_jobs_end() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", &format!("echo begun >begun; {GATED}")]);
     let runner = jobq.runner(&[]);

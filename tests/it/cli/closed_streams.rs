@@ -28,7 +28,7 @@ fn blocked() -> (PipeReader, PipeWriter) {
 }
 
 #[test]
-fn with_all_three_streams_closed_the_file_gets_nothing_but_the_job() {
+fn with_three_closed_streams_the_file_gets_only_the_job() {
     let jobq = Jobq::new();
     for words in ["enqueue -- true", "list", "run --drain"] {
         let line = format!("exec jobq {words} <&- >&- 2>&-");
@@ -51,7 +51,7 @@ fn with_all_three_streams_closed_the_file_gets_nothing_but_the_job() {
 }
 
 #[test]
-fn an_output_that_cannot_be_written_is_told_and_is_no_reason_to_try_again() {
+fn an_output_that_cannot_be_written_fails_permanently() {
     let jobq = Jobq::new();
     jobq.write("batch", "{\"kind\":\"k\"}\n{\"kind\":\"k\"}\n");
     for (line, hint) in [
@@ -97,7 +97,7 @@ fn an_error_is_an_error_where_stderr_is_full() {
 }
 
 #[test]
-fn a_runner_whose_stderr_nobody_reads_goes_on_and_stops_when_asked() {
+fn a_runner_whose_stderr_is_not_read_goes_on_and_stops() {
     let jobq = Jobq::new();
     let first = jobq.runner(&["--workers", "1"]);
     let id = jobq.enqueue(&["--shell", "test $JOBQ_ATTEMPT -gt 1 || sleep 60"]);

@@ -75,7 +75,7 @@ fn a_config_file_has_one_name_however_it_is_reached() {
 }
 
 #[test]
-fn a_name_that_two_files_declare_belongs_to_the_last_and_is_told() {
+fn a_name_in_two_files_belongs_to_the_last_and_is_reported() {
     let jobq = two_projects();
     jobq.write("b.toml", "[schedules.weekly]\ncron = '@daily'\nkind = 'b'");
     let said = run_with(&jobq, "b.toml");
@@ -89,7 +89,7 @@ fn a_name_that_two_files_declare_belongs_to_the_last_and_is_told() {
 }
 
 #[test]
-fn a_schedule_whose_file_is_gone_is_named_with_the_way_to_remove_it() {
+fn a_schedule_whose_file_is_gone_is_named_with_its_remedy() {
     let jobq = two_projects();
     jobq.run(&["doctor"]).exits(0);
     fs::rename(jobq.path("a.toml"), jobq.path("moved.toml")).unwrap();

@@ -104,7 +104,7 @@ fn good_done(db: &Path) -> Option<i64> {
 }
 
 #[test]
-fn a_damaged_row_sets_aside_what_it_belongs_to_and_the_rest_runs() {
+fn a_damaged_row_sets_aside_its_owner_and_the_rest_runs() {
     for (table, change, what) in [
         (
             "jobq_queue",
@@ -234,7 +234,7 @@ fn mend(jobq: &Jobq) {
 }
 
 #[test]
-fn a_job_that_was_set_aside_while_it_ran_runs_again_once_its_row_is_mended() {
+fn a_job_set_aside_while_running_runs_again_once_mended() {
     let jobq = set_aside_while_it_ran();
     let ended = drain(&jobq, "it is damaged").exits(1);
     assert!(ended.stderr.contains("job 1 is set aside"), "{ended:#?}");
@@ -260,7 +260,7 @@ fn the_doctor_takes_a_mended_job_from_a_runner_that_has_ended() {
 }
 
 #[test]
-fn a_drain_of_a_batch_ends_although_a_job_was_set_aside_while_it_ran() {
+fn a_drain_of_a_batch_ends_despite_a_job_set_aside_meanwhile() {
     let jobq = Jobq::new();
     let gated = r#"{"shell":"until test -e gate; do sleep 0.01; done"}"#;
     jobq.write("b.jsonl", format!("{gated}\n{{\"command\":[\"true\"]}}\n"));
@@ -282,7 +282,7 @@ fn a_drain_of_a_batch_ends_although_a_job_was_set_aside_while_it_ran() {
 }
 
 #[test]
-fn an_event_number_that_is_the_last_one_is_damage_and_no_full_disk() {
+fn a_spent_event_id_is_damage_and_not_a_full_disk() {
     let jobq = Jobq::new();
     let id = jobq.enqueue(&["--shell", "until test -e gate; do sleep 0.01; done"]);
     let mut runner = jobq.runner(&[]);

@@ -145,7 +145,7 @@ fn schema_of(path: &Path) -> i64 {
 }
 
 #[test]
-fn looking_does_not_upgrade_an_older_file_and_says_how_it_is_done() {
+fn read_verbs_do_not_upgrade_an_older_file_and_say_how_to() {
     let jobq = Jobq::new();
     let path = jobq.path("old.db");
     make_old(&path);
@@ -277,7 +277,7 @@ fn a_link_to_a_file_that_is_not_made_yet_is_followed() {
 }
 
 #[test]
-fn somebody_elses_link_to_a_file_that_is_not_made_yet_is_not_followed() {
+fn another_users_link_to_a_missing_file_is_not_followed() {
     if !rustix::process::geteuid().is_root() {
         return eprintln!("skipped: only root can make somebody else's link");
     }

@@ -5,7 +5,7 @@ use std::fs;
 use super::support::{Jobq, mode};
 
 #[test]
-fn the_first_use_makes_the_folder_and_the_file_for_their_owner_only() {
+fn first_use_makes_the_folder_and_file_for_their_owner_only() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     let folder = jobq.folder().join("state/jobq");
@@ -29,7 +29,7 @@ fn the_first_use_makes_the_folder_and_the_file_for_their_owner_only() {
 }
 
 #[test]
-fn without_a_state_folder_the_database_is_below_home_and_without_a_home_nowhere() {
+fn default_database_is_below_home_and_refused_without_home() {
     let jobq = Jobq::new();
     let call = || {
         jobq.call(&["enqueue", "--", "true"])
@@ -46,7 +46,7 @@ fn without_a_state_folder_the_database_is_below_home_and_without_a_home_nowhere(
 }
 
 #[test]
-fn the_option_wins_over_the_environment_and_that_over_the_config_file() {
+fn db_option_beats_environment_which_beats_config_file() {
     let jobq = Jobq::new();
     jobq.write("jobq.toml", "db = 'config.db'");
     let made = || {
@@ -71,7 +71,7 @@ fn the_option_wins_over_the_environment_and_that_over_the_config_file() {
 }
 
 #[test]
-fn the_config_file_is_the_one_named_else_the_one_here_else_the_users() {
+fn config_file_is_the_named_one_else_the_local_else_the_users() {
     let jobq = Jobq::new();
     let folder = jobq.folder().join("config/jobq");
     fs::create_dir_all(&folder).unwrap();

@@ -62,7 +62,7 @@ fn a_shell_looks_at_the_text_of_shell_only() {
 }
 
 #[test]
-fn a_command_remembers_its_directory_and_few_variables_and_nothing_else() {
+fn a_command_stores_only_its_directory_and_a_few_variables() {
     let jobq = Jobq::new();
     jobq.script(
         "show",
@@ -140,7 +140,7 @@ fn a_payload_is_kept_letter_for_letter_however_it_is_given() {
 }
 
 #[test]
-fn a_payload_that_is_no_json_text_is_refused_and_nothing_is_added() {
+fn a_payload_that_is_not_json_is_refused_and_nothing_added() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     let payload = |text: &[u8]| {
@@ -167,7 +167,7 @@ fn a_payload_that_is_no_json_text_is_refused_and_nothing_is_added() {
 }
 
 #[test]
-fn a_payload_over_the_limit_is_refused_with_its_size_and_the_limit() {
+fn a_payload_over_the_limit_is_refused_with_both_sizes() {
     let jobq = Jobq::new();
     let limit = 16 * 1024 * 1024;
     let string = |bytes: usize| format!("\"{}\"", "x".repeat(bytes - 2));

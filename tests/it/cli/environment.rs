@@ -124,7 +124,7 @@ fn what_tells_of_another_job_or_service_is_not_taken_along() {
 }
 
 #[test]
-fn the_config_file_names_variables_for_commands_kinds_and_schedules() {
+fn config_file_sets_env_for_commands_kinds_and_schedules() {
     let jobq = Jobq::new();
     jobq.write(
         "jobq.toml",

@@ -83,7 +83,7 @@ fn output_is_kept_in_order_by_stream_and_attempt() {
 }
 
 #[test]
-fn output_over_a_mebibyte_an_attempt_is_cut_and_the_cut_is_marked() {
+fn output_over_a_mebibyte_per_attempt_is_cut_and_marked() {
     let jobq = Jobq::new();
     let id = shell(
         &jobq,
@@ -109,7 +109,7 @@ fn output_over_a_mebibyte_an_attempt_is_cut_and_the_cut_is_marked() {
 }
 
 #[test]
-fn output_that_is_no_text_is_kept_byte_for_byte_and_shown_as_text_in_json() {
+fn binary_output_is_kept_byte_for_byte_and_is_text_in_json() {
     let jobq = Jobq::new();
     let id = shell(&jobq, "0", r"printf 'a\377\000b\nno end'").to_string();
     jobq.drain(&[]).exits(0);
@@ -152,7 +152,7 @@ fn zero_is_done_and_leaves_its_exit_code_as_the_result() {
 }
 
 #[test]
-fn other_codes_and_signals_are_retried_and_then_it_fails_with_what_was_said_last() {
+fn other_codes_and_signals_retry_and_fail_with_the_last_error() {
     let jobq = Jobq::new();
     let code = shell(&jobq, "2", "echo first; echo no such thing >&2; exit 3");
     let signal = shell(&jobq, "1", "kill -9 $$");

@@ -69,7 +69,7 @@ fn a_timeout_ends_the_whole_group_and_the_attempt_is_retried() {
 }
 
 #[test]
-fn what_ignores_the_friendly_signal_is_killed_after_its_grace_with_its_children() {
+fn a_command_ignoring_sigterm_is_killed_with_its_children() {
     let jobq = Jobq::new();
     jobq.script(
         "job",
@@ -94,7 +94,7 @@ fn what_ignores_the_friendly_signal_is_killed_after_its_grace_with_its_children(
 }
 
 #[test]
-fn a_process_left_in_the_background_holds_up_neither_the_job_nor_the_runner() {
+fn a_background_process_delays_neither_the_job_nor_the_runner() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", "echo before; sleep 300 & echo $! >pid"]);
     jobq.enqueue(&["--shell", "setsid sleep 300 & echo $! >other"]);
@@ -114,7 +114,7 @@ fn a_process_left_in_the_background_holds_up_neither_the_job_nor_the_runner() {
 }
 
 #[test]
-fn a_command_that_reads_nothing_of_a_large_payload_is_no_failure() {
+fn a_command_that_ignores_a_large_payload_does_not_fail() {
     let jobq = Jobq::new();
     jobq.write(
         "jobq.toml",

@@ -85,7 +85,7 @@ fn what_is_not_there_exits_with_3_whoever_asks_for_it() {
 }
 
 #[test]
-fn a_missing_job_does_not_keep_the_others_from_what_is_done_to_them() {
+fn a_missing_job_does_not_prevent_changes_to_the_others() {
     let jobq = Jobq::new();
     jobq.enqueue_batch("{\"kind\":\"k\"}\n{\"kind\":\"k\"}");
     let cancelled = jobq.run(&["cancel", "1", "9", "2"]).exits(3);
@@ -97,7 +97,7 @@ fn a_missing_job_does_not_keep_the_others_from_what_is_done_to_them() {
 }
 
 #[test]
-fn a_job_that_fails_exits_with_4_for_whoever_waited_for_it_or_drained() {
+fn a_failed_job_makes_its_waiter_and_its_drain_exit_with_4() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--retries", "0", "--", "false"]);
     let drained = jobq.drain(&[]).exits(4);
@@ -132,7 +132,7 @@ jobq list
 "#;
 
 #[test]
-fn a_full_disk_exits_with_75_changes_nothing_and_goes_on_when_there_is_room() {
+fn a_full_disk_exits_75_changes_nothing_and_recovers() {
     let jobq = Jobq::new();
     let namespace = |script: &str| {
         let mut command = Command::new("unshare");

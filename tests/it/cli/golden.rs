@@ -166,7 +166,7 @@ fn settle(value: &mut Value, folder: &Path) {
 }
 
 #[test]
-fn the_json_of_each_verb_the_lines_of_a_batch_and_templates_are_as_they_were() {
+fn json_of_verbs_batch_lines_and_templates_is_unchanged() {
     let jobq = Jobq::new();
     jobq.write("settings.toml", CONFIG);
     jobq.write("batch.jsonl", LINES);

@@ -49,7 +49,7 @@ fn finding(jobq: &Jobq, check: &str) -> Value {
 const NO_ZONES: &str = "mount -t tmpfs none /usr/share/zoneinfo || exit 99\n";
 
 #[test]
-fn without_a_database_of_zones_jobs_run_and_what_needs_a_zone_says_so() {
+fn without_zone_data_jobs_run_and_zone_users_report_it() {
     let jobq = Jobq::new();
     let add = ["schedule", "add", "n", "0 2 * * *", "--tz", "Europe/Berlin"];
     jobq.run(&[&add[..], &["--", "true"]].concat()).exits(0);
@@ -73,7 +73,7 @@ fn without_a_database_of_zones_jobs_run_and_what_needs_a_zone_says_so() {
 }
 
 #[test]
-fn where_files_cannot_be_watched_a_runner_says_so_and_looks_every_few_seconds() {
+fn a_runner_without_file_watching_says_so_and_polls() {
     let jobq = Jobq::new();
     let none = "echo 0 >/proc/sys/user/max_inotify_instances";
     let script = format!(
@@ -97,7 +97,7 @@ fn where_files_cannot_be_watched_a_runner_says_so_and_looks_every_few_seconds() 
 }
 
 #[test]
-fn a_terminal_type_and_a_language_that_nobody_knows_change_nothing() {
+fn an_unknown_terminal_type_and_language_change_nothing() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "echo", "grüße"]);
     let plain = jobq.stdout(&["list"]);
@@ -126,7 +126,7 @@ fn a_tz_that_cannot_be_read_means_utc() {
 }
 
 #[test]
-fn a_command_that_is_longer_than_the_system_takes_fails_for_good() {
+fn a_command_longer_than_the_system_allows_fails_permanently() {
     let jobq = Jobq::new();
     let long = json!({ "command": ["true", "x".repeat(200_000)], "retries": 3 });
     jobq.enqueue_batch(&format!("{long}\n"));
@@ -151,7 +151,7 @@ fn an_empty_option_for_the_database_does_not_mean_the_default() {
 }
 
 #[test]
-fn a_path_that_is_too_long_is_refused_with_its_length_and_nothing_is_made() {
+fn a_path_that_is_too_long_is_refused_with_its_length() {
     let jobq = Jobq::new();
     for path in [format!("{}x.db", "folder/".repeat(90)), "n".repeat(250)] {
         let said = jobq.run(&["--db", &path, "enqueue", "--", "true"]);
@@ -174,7 +174,7 @@ fn a_home_that_cannot_be_written_is_named() {
 }
 
 #[test]
-fn a_file_system_that_is_read_only_is_read_and_each_write_is_refused() {
+fn a_read_only_file_system_allows_reads_and_refuses_writes() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     let folder = jobq.db().parent().unwrap().display().to_string();
@@ -201,7 +201,7 @@ fn a_file_system_that_is_read_only_is_read_and_each_write_is_refused() {
 }
 
 #[test]
-fn a_reader_that_never_ends_stops_no_writer_and_the_doctor_names_the_log_that_grows() {
+fn an_endless_reader_stops_no_writer_and_doctor_names_the_log() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--kind", "k"]);
     let reader = jobq::rusqlite::Connection::open(jobq.db()).unwrap();
@@ -235,7 +235,7 @@ fn a_reader_that_never_ends_stops_no_writer_and_the_doctor_names_the_log_that_gr
 
 #[test]
 #[ignore = "waits as long as a write waits for the lock: 20 s"]
-fn a_write_that_waits_for_the_lock_in_vain_can_be_tried_again_and_names_the_holder() {
+fn a_write_that_waits_in_vain_is_retryable_and_names_the_holder() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--kind", "k"]);
     let holder = jobq::rusqlite::Connection::open(jobq.db()).unwrap();

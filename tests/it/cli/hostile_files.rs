@@ -24,7 +24,7 @@ fn conn(jobq: &Jobq) -> Connection {
 }
 
 #[test]
-fn views_and_the_like_in_place_of_tables_are_refused_before_they_are_read() {
+fn views_in_place_of_tables_are_refused_before_being_read() {
     let endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n)";
     let bad = [
         (

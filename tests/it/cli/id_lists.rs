@@ -59,7 +59,7 @@ fn what_a_command_has_brought_about_itself_is_no_error() {
 }
 
 #[test]
-fn a_retry_names_what_was_cancelled_because_of_the_job_and_stays_so() {
+fn a_retry_names_its_cancelled_dependents_and_leaves_them() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--retries", "0", "--", "false"]);
     jobq.enqueue(&["--after", "1", "--", "true"]);

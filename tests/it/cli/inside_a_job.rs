@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::support::{Jobq, text};
 
 #[test]
-fn a_script_tells_how_far_it_is_writes_to_its_log_and_leaves_a_result() {
+fn a_script_reports_progress_logs_and_sets_its_result() {
     let jobq = Jobq::new();
     jobq.script(
         "job",

@@ -35,7 +35,7 @@ fn seq(last: u32) -> String {
 }
 
 #[test]
-fn output_is_kept_while_the_file_cannot_grow_and_comes_before_the_end_of_its_attempt() {
+fn output_is_kept_while_the_file_is_full_and_precedes_the_end() {
     let jobq = Jobq::new();
     let print = "seq 100000; echo between >&2; sleep 0.3; seq 20; echo last >&2";
     let id = jobq.enqueue(&["--shell", &gated(print)]);
@@ -118,7 +118,7 @@ fn shown_and_lost(jobq: &Jobq, id: i64) -> (usize, usize) {
 }
 
 #[test]
-fn output_for_which_there_is_no_room_in_memory_is_marked_with_its_size() {
+fn output_that_does_not_fit_in_memory_is_marked_with_its_size() {
     const PRINTED: usize = 40 << 20;
     let jobq = Jobq::new();
     let print = gated(&format!("yes 0123456789abcde | head -c {PRINTED}"));
@@ -141,7 +141,7 @@ fn output_for_which_there_is_no_room_in_memory_is_marked_with_its_size() {
 }
 
 #[test]
-fn output_that_cannot_be_written_to_the_end_is_lost_and_the_job_is_named() {
+fn unwritable_output_is_lost_at_the_end_and_its_job_is_named() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", &gated("seq 1000; exec sleep 600")]);
     let runner = jobq.runner(&["--stop-timeout", "1s"]);

@@ -53,7 +53,7 @@ fn a_runner_that_was_killed_is_offline_at_once_for_all_who_look() {
 }
 
 #[test]
-fn why_says_that_the_runner_is_gone_and_cancel_that_nobody_is_there_to_be_asked() {
+fn why_and_cancel_report_that_the_runner_is_gone() {
     let jobq = scene();
     let why = |id: &str| jobq.run(&["why", id]).exits(0);
     let running = why("1");
@@ -88,7 +88,7 @@ fn why_says_that_the_runner_is_gone_and_cancel_that_nobody_is_there_to_be_asked(
 }
 
 #[test]
-fn a_runner_that_lives_takes_over_from_one_that_is_killed_however_many_look_meanwhile() {
+fn a_live_runner_takes_over_from_a_killed_one_among_watchers() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", GATED]);
     let victim = jobq.runner(&[]);

@@ -76,7 +76,7 @@ fn a_backup_never_writes_through_a_link_or_into_what_is_there() {
 }
 
 #[test]
-fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_for_long() {
+fn remains_of_an_interrupted_or_killed_backup_are_removed() {
     let jobq = large();
     let code = |signal| match signal {
         Signal::INT => 130,
@@ -142,7 +142,7 @@ fn a_backup_that_is_interrupted_leaves_nothing_and_one_that_is_killed_nothing_fo
 }
 
 #[test]
-fn a_lock_file_that_no_runner_is_behind_is_removed_by_the_next_runner_and_the_doctor() {
+fn an_orphaned_lock_file_is_removed_by_a_runner_or_the_doctor() {
     let jobq = Jobq::new();
     let runner = jobq.runner(&[]);
     let folder = jobq.db().with_file_name("jobq.db-runners");

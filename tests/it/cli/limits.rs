@@ -315,7 +315,7 @@ fn the_config_file_limits_queues_when_a_runner_starts() {
 }
 
 #[test]
-fn the_config_file_limits_queues_for_who_enqueues_before_any_runner_has_started() {
+fn config_file_limits_queues_before_any_runner_has_started() {
     let jobq = Jobq::new();
     jobq.write(
         "jobq.toml",

@@ -39,7 +39,7 @@ fn a_job_with_a_long_history_is_removed_whole() {
 }
 
 #[test]
-fn a_prune_that_is_killed_within_a_history_leaves_a_sound_file_and_the_next_one_finishes() {
+fn a_prune_killed_within_a_history_is_finished_by_the_next() {
     let (jobq, conn) = ended(200_000);
     let before = events(&conn);
     let prune = jobq.spawn(&["prune", "--older-than", "0s"]);

@@ -8,7 +8,7 @@ use jobq::rusqlite::Connection;
 use super::support::{Jobq, search_path};
 
 #[test]
-fn a_pipe_gets_tab_separated_fields_without_header_colour_or_cuts() {
+fn a_pipe_gets_tab_separated_fields_without_header_or_colour() {
     let jobq = Jobq::new();
     let long = "x".repeat(500);
     jobq.enqueue(&[
@@ -103,7 +103,7 @@ fn on_a_terminal(jobq: &Jobq, line: &str, env: &[(&str, &str)]) -> Option<String
 }
 
 #[test]
-fn a_terminal_gets_a_table_that_fits_and_colour_unless_there_is_to_be_none() {
+fn a_terminal_gets_a_fitting_table_in_colour_unless_refused() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "echo", &"long words ".repeat(30)]);
     jobq.enqueue(&[
@@ -239,7 +239,7 @@ fn no_key_tenant_or_tag_has_a_control_character_in_it() {
 }
 
 #[test]
-fn what_an_older_file_holds_does_not_steer_the_terminal_by_a_reason_a_hint_or_an_error() {
+fn texts_in_an_older_file_do_not_steer_the_terminal() {
     let jobq = Jobq::new();
     let add = |options: &[&str]| jobq.enqueue(&[options, &["--", "true"]].concat());
     add(&["--key", "k"]);

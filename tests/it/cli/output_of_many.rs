@@ -40,7 +40,7 @@ fn run_output_prints_whole_lines_of_all_jobs_as_they_come() {
 }
 
 #[test]
-fn run_output_comes_while_the_command_still_runs_and_beyond_the_limit() {
+fn run_shows_output_live_and_beyond_the_output_limit() {
     let jobq = Jobq::new();
     let script = "seq 300000; echo ready; until [ -e go ]; do sleep 0.01; done";
     jobq.enqueue(&["--output-limit", "1k", "--shell", script]);

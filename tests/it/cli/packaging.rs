@@ -34,7 +34,7 @@ const VERBS: [&str; 25] = [
 ];
 
 #[test]
-fn completions_are_there_for_each_shell_and_its_own_parser_takes_them() {
+fn completions_exist_for_each_shell_and_its_parser_takes_them() {
     let jobq = Jobq::new();
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = jobq.stdout(&["completions", shell]);

@@ -52,7 +52,7 @@ fn a_list_is_filtered_and_sorted_as_asked() {
 }
 
 #[test]
-fn status_counts_every_state_and_names_queues_and_the_next_due_time() {
+fn status_counts_states_and_names_queues_and_next_due_time() {
     let jobq = scene();
     let status = jobq.json(&["status"]);
     assert_eq!(
@@ -121,7 +121,7 @@ fn a_watched_status_is_shown_again_whenever_something_changes() {
 }
 
 #[test]
-fn several_jobs_are_shown_in_full_and_a_missing_one_does_not_hide_them() {
+fn showing_several_jobs_in_full_survives_a_missing_one() {
     let jobq = scene();
     let shown = jobq.run(&["status", "1", "9", "@last", "--json"]).exits(3);
     let ids: Vec<_> = shown
@@ -153,7 +153,7 @@ fn a_job_that_is_tried_again_at_once_is_said_to_be() {
 }
 
 #[test]
-fn each_rule_that_keeps_a_job_from_running_is_told_with_what_would_change_it() {
+fn each_rule_that_holds_a_job_back_is_explained_with_a_remedy() {
     let jobq = scene();
     let why = |id: &str| jobq.json(&["why", id]);
     let rule = |id: &str| text(&why(id)["why"]);
@@ -241,7 +241,7 @@ fn logs_show_the_last_lines_and_follow_to_the_end_of_the_job() {
 }
 
 #[test]
-fn the_history_is_told_in_order_by_kind_by_job_and_from_a_place_on() {
+fn history_lists_in_order_by_kind_by_job_and_from_an_event() {
     let jobq = scene();
     let kinds = |options: &[&str]| -> Vec<String> {
         let events = jobq.json_lines(&[&["events"], options].concat());
@@ -313,7 +313,7 @@ fn following_the_history_tells_what_happens_from_now_on() {
 }
 
 #[test]
-fn waiting_for_several_ends_with_the_last_and_names_those_that_failed() {
+fn waiting_for_several_ends_with_the_last_and_names_failures() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     jobq.enqueue(&["--retries", "0", "--", "false"]);

@@ -13,7 +13,7 @@ fn running(config: &str) -> (Jobq, Running) {
 }
 
 #[test]
-fn a_running_runner_takes_on_schedules_limits_and_kinds_of_a_changed_file() {
+fn a_runner_takes_on_a_changed_files_schedules_limits_and_kinds() {
     let (jobq, runner) = running("[schedules.old]\ncron = '@yearly'\nkind = 'k'");
     jobq.enqueue(&["--kind", "note"]);
     jobq.write(
@@ -34,7 +34,7 @@ fn a_running_runner_takes_on_schedules_limits_and_kinds_of_a_changed_file() {
 }
 
 #[test]
-fn a_changed_file_with_a_mistake_is_named_by_its_line_and_not_used() {
+fn an_invalid_changed_file_is_named_by_line_and_not_used() {
     let (jobq, runner) = running("[schedules.old]\ncron = '@yearly'\nkind = 'k'");
     jobq.write(
         "jobq.toml",
@@ -60,7 +60,7 @@ fn a_changed_file_with_a_mistake_is_named_by_its_line_and_not_used() {
 }
 
 #[test]
-fn a_file_that_comes_while_a_runner_runs_is_used_where_a_start_would_use_it() {
+fn a_config_file_added_at_runtime_is_used_as_at_start() {
     const SCHEDULE: &str = "cron = '@yearly'\nkind = 'k'";
     let jobq = Jobq::new();
     let config = jobq.folder().join("config/jobq");
@@ -93,7 +93,7 @@ fn a_file_that_comes_while_a_runner_runs_is_used_where_a_start_would_use_it() {
 }
 
 #[test]
-fn a_file_that_is_removed_changes_nothing_and_one_that_is_renamed_into_place_does() {
+fn a_removed_file_changes_nothing_but_one_renamed_in_applies() {
     let (jobq, runner) = running("[schedules.old]\ncron = '@yearly'\nkind = 'k'");
     std::fs::remove_file(jobq.path("jobq.toml")).unwrap();
     runner.wait_until_said("jobq.toml is missing: its settings stay");

@@ -179,7 +179,7 @@ fn connections(pid: u32) -> usize {
 }
 
 #[test]
-fn an_application_hears_that_its_file_is_gone_with_its_next_call() {
+fn an_application_learns_at_its_next_call_that_its_file_is_gone() {
     for (what, deed, said) in DEEDS {
         let jobq = Jobq::new();
         let queue = Queue::open(jobq.db()).unwrap();

@@ -39,7 +39,7 @@ fn assert_free_of_charge(jobq: &Jobq, jobs: &[i64]) {
 }
 
 #[test]
-fn with_few_descriptors_fewer_commands_run_at_a_time_and_all_complete() {
+fn few_descriptors_limit_parallel_commands_and_all_complete() {
     let jobq = Jobq::new();
     let jobs: Vec<i64> = (0..12)
         .map(|_| jobq.enqueue(&["--", "sleep", "0.05"]))
@@ -55,7 +55,7 @@ fn with_few_descriptors_fewer_commands_run_at_a_time_and_all_complete() {
 }
 
 #[test]
-fn with_no_descriptor_for_any_command_the_runner_waits_and_why_and_doctor_name_it() {
+fn why_and_doctor_report_a_runner_waiting_for_descriptors() {
     let jobq = Jobq::new();
     let jobs: Vec<i64> = (0..3).map(|_| jobq.enqueue(&["--", "true"])).collect();
     let runner = descriptors(&jobq, 15, "run --drain").spawn();
@@ -156,7 +156,7 @@ fn as_somebody(jobq: &Jobq, processes: u32, words: &str) -> Option<std::process:
 }
 
 #[test]
-fn with_few_processes_fewer_commands_run_at_a_time_and_all_complete() {
+fn few_processes_limit_parallel_commands_and_all_complete() {
     let jobq = Jobq::new();
     for _ in 0..12 {
         let Some(mut enqueue) = as_somebody(&jobq, 100, "enqueue -- sleep 0.1") else {

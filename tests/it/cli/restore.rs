@@ -99,7 +99,7 @@ fn a_copy_put_in_place_by_hand_is_not_mixed_with_the_old_log() {
 }
 
 #[test]
-fn a_copy_put_in_place_after_a_kill_is_not_mixed_with_the_old_log() {
+fn a_copy_restored_after_a_kill_is_not_mixed_with_the_old_log() {
     let jobq = five_and_ten();
     let runner = jobq.runner(&[]);
     jobq.run(&["enqueue", "--wait", "--", "true"]).exits(0);
@@ -123,7 +123,7 @@ fn a_log_of_its_own_is_kept_after_a_kill_and_a_change_of_mode() {
 }
 
 #[test]
-fn a_copy_in_place_of_a_file_that_somebody_works_with_is_refused() {
+fn a_restore_over_a_file_in_use_is_refused() {
     let jobq = five_and_ten();
     // A program that does not notice; a runner does, and ends.
     let other = Connection::open(jobq.db()).unwrap();
@@ -146,7 +146,7 @@ fn a_copy_in_place_of_a_file_that_somebody_works_with_is_refused() {
 }
 
 #[test]
-fn no_verb_and_no_runner_leaves_a_log_behind_when_it_was_the_last() {
+fn the_last_verb_or_runner_to_close_leaves_no_log_behind() {
     let jobq = Jobq::new();
     let verbs: &[&[&str]] = &[
         &["status"],
@@ -249,7 +249,7 @@ fn restore_puts_the_backup_in_place_and_keeps_what_was_there() {
 }
 
 #[test]
-fn a_backup_is_restored_where_there_is_no_file_and_in_place_of_a_damaged_one() {
+fn a_backup_is_restored_over_a_missing_or_a_damaged_file() {
     let jobq = five_and_ten();
     let elsewhere = jobq.json(&["--db", "new.db", "restore", "b.db"]);
     assert_eq!(
@@ -371,7 +371,7 @@ fn an_applications_file_is_not_replaced() {
 }
 
 #[test]
-fn restore_refuses_while_a_runner_lives_or_a_process_has_the_file_open() {
+fn restore_refuses_while_a_runner_lives_or_the_file_is_open() {
     let jobq = five_and_ten();
     let runner = jobq.runner(&[]);
     let refused = jobq
@@ -398,7 +398,7 @@ fn restore_refuses_while_a_runner_lives_or_a_process_has_the_file_open() {
 }
 
 #[test]
-fn restore_with_force_replaces_a_file_in_use_and_loses_none_of_its_jobs() {
+fn forced_restore_replaces_a_file_in_use_and_loses_no_jobs() {
     let jobq = five_and_ten();
     let runner = jobq.runner(&[]);
     jobq.run(&["enqueue", "--wait", "--", "true"]).exits(0);

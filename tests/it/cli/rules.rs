@@ -53,7 +53,7 @@ fn a_job_after_others_is_blocked_until_they_have_completed() {
 }
 
 #[test]
-fn a_prerequisite_that_fails_cancels_what_needs_it_and_not_what_waits_for_any_end() {
+fn a_failed_prerequisite_cancels_only_what_needs_its_success() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--retries", "0", "--", "false"]);
     jobq.enqueue(&["--after", "1", "--", "true"]);
@@ -127,7 +127,7 @@ fn a_unique_key_is_kept_replaced_or_rejected_as_asked() {
 }
 
 #[test]
-fn a_job_whose_key_another_has_now_is_not_put_back_and_does_not_stop_the_rest() {
+fn a_job_whose_key_is_taken_is_not_retried_but_the_rest_are() {
     let jobq = Jobq::new();
     let once = ["--retries", "0", "--unique", "u", "--", "false"];
     jobq.enqueue(&once);
@@ -353,7 +353,7 @@ fn from_inside_a_job_of_another_file_is_a_parent_as_any_other() {
 }
 
 #[test]
-fn a_group_whose_children_were_removed_is_done_when_it_is_retried() {
+fn a_retried_group_whose_children_were_removed_is_done() {
     let jobq = Jobq::new();
     let group = jobq.enqueue(&["--kind", "group"]).to_string();
     let child = jobq.enqueue(&["--parent", &group, "--retries", "0", "--", "false"]);

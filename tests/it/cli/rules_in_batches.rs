@@ -77,7 +77,7 @@ fn events_are_told_by_tenant_and_by_all_of_the_tags() {
 }
 
 #[test]
-fn cancel_takes_a_filter_in_place_of_numbers_and_leaves_the_rest_alone() {
+fn cancel_takes_a_filter_and_leaves_other_jobs_alone() {
     let jobq = scene();
     let cancelled = jobq.run(&["cancel", "--json", "--tag", "env=prod", "--tenant", "acme"]);
     let cancelled = cancelled.exits(0);
@@ -200,7 +200,7 @@ fn lines_of_a_batch_refer_to_earlier_ones_by_label() {
 }
 
 #[test]
-fn a_label_or_a_number_that_nobody_has_is_named_with_its_line_and_nothing_is_added() {
+fn an_unknown_label_or_number_is_named_by_line_and_none_added() {
     let jobq = Jobq::new();
     for (text, code, words) in [
         (

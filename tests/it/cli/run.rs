@@ -192,7 +192,7 @@ fn a_delayed_job_runs_when_it_is_due() {
 }
 
 #[test]
-fn a_job_that_is_enqueued_while_a_runner_idles_starts_without_delay() {
+fn a_job_enqueued_while_a_runner_idles_starts_without_delay() {
     let jobq = Jobq::new();
     let runner = jobq.runner(&[]);
     for id in 1..=5 {
@@ -263,7 +263,7 @@ fn two_runners_share_the_jobs_and_run_none_twice() {
 
 /// It found the lock still held, and left at once with the job that nobody ran any more.
 #[test]
-fn a_drain_that_follows_a_kill_at_once_takes_over_what_was_running() {
+fn a_drain_right_after_a_kill_takes_over_the_running_jobs() {
     let jobq = Jobq::new();
     jobq.script(
         "work",

@@ -60,7 +60,7 @@ fn a_bad_batch_runs_nothing() {
 }
 
 #[test]
-fn after_a_kill_the_same_batch_goes_on_and_every_job_is_done_and_none_added_twice() {
+fn after_a_kill_the_same_batch_goes_on_and_adds_no_job_twice() {
     let jobq = Jobq::new();
     jobq.script("note", "[ $1 -lt 20 ] || [ -e gate ] || { touch waits; while [ ! -e gate ]; do sleep 0.02; done; }; echo $1 >>done");
     jobq.write("jobs.jsonl", notes(60));
@@ -93,7 +93,7 @@ fn after_a_kill_the_same_batch_goes_on_and_every_job_is_done_and_none_added_twic
 }
 
 #[test]
-fn an_unfinished_batch_is_added_once_more_only_where_that_is_asked_for() {
+fn an_unfinished_batch_is_added_again_only_on_request() {
     let jobq = Jobq::new();
     jobq.write(
         "jobs.jsonl",
@@ -185,7 +185,7 @@ fn a_batch_whose_completed_jobs_are_gone_runs_its_failure_alone() {
 }
 
 #[test]
-fn a_failure_whose_unique_key_is_taken_is_named_and_not_run_again() {
+fn a_failed_job_whose_unique_key_is_taken_is_not_retried() {
     let jobq = Jobq::new();
     let line = "{\"shell\":\"exit 1\",\"retries\":0,\"unique\":\"u\"}\n";
     jobq.write("jobs.jsonl", line);

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::support::{Jobq, text};
 
 #[test]
-fn a_script_of_the_config_file_handles_its_kind_with_the_payload_on_stdin() {
+fn a_script_of_the_config_file_gets_its_payload_on_stdin() {
     let jobq = Jobq::new();
     jobq.script(
         "thumbnail",
@@ -34,7 +34,7 @@ fn a_script_of_the_config_file_handles_its_kind_with_the_payload_on_stdin() {
 }
 
 #[test]
-fn the_kinds_timeout_holds_for_jobs_that_were_enqueued_without_one() {
+fn the_kind_timeout_applies_to_jobs_enqueued_without_one() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--kind", "slow", "--retries", "0"]);
     jobq.write(
@@ -46,7 +46,7 @@ fn the_kinds_timeout_holds_for_jobs_that_were_enqueued_without_one() {
 }
 
 #[test]
-fn the_defaults_of_the_config_file_hold_where_a_job_says_nothing() {
+fn config_file_defaults_apply_where_a_job_sets_nothing() {
     let jobq = Jobq::new();
     jobq.write(
         "jobq.toml",
@@ -140,7 +140,7 @@ fn a_handler_that_is_not_there_fails_its_jobs_and_nothing_else() {
 
 /// A job's own options win, then those of its kind, then the defaults; tags are joined.
 #[test]
-fn every_option_can_be_given_for_all_jobs_and_for_those_of_a_kind() {
+fn each_option_can_be_given_for_all_jobs_and_for_a_kind() {
     let jobq = Jobq::new();
     jobq.write(
         "jobq.toml",
@@ -200,7 +200,7 @@ fn every_option_can_be_given_for_all_jobs_and_for_those_of_a_kind() {
 
 /// What becomes of a duplicate is said by the kind: that its payload was not taken is told all the same.
 #[test]
-fn what_a_kind_says_of_duplicates_and_keys_holds_for_its_jobs_only() {
+fn kind_duplicate_and_key_settings_apply_to_its_jobs_only() {
     let jobq = Jobq::new();
     jobq.write(
         "jobq.toml",

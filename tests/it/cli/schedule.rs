@@ -292,7 +292,7 @@ fn a_job_knows_its_schedule_and_slot_and_so_does_its_command() {
 }
 
 #[test]
-fn one_job_for_each_slot_with_two_runners_of_which_one_is_killed() {
+fn each_schedule_slot_gets_one_job_though_a_runner_is_killed() {
     let jobq = Jobq::new();
     let first = jobq.runner(&[]);
     let second = jobq.runner(&[]);
@@ -423,7 +423,7 @@ fn a_runner_brings_the_schedules_of_the_config_file() {
 }
 
 #[test]
-fn a_bad_schedule_of_the_config_file_is_named_before_anything_starts() {
+fn a_bad_config_schedule_is_named_before_anything_starts() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     for (table, words) in [

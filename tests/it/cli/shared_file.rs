@@ -197,7 +197,7 @@ fn whoever_may_not_is_told_whose_it_is_and_what_to_do() {
 }
 
 #[test]
-fn a_folder_for_lock_files_that_root_left_is_named_with_its_remedy() {
+fn a_lock_folder_left_by_root_is_named_with_its_remedy() {
     let Some(place) = Place::new(0o700) else {
         return;
     };

@@ -15,7 +15,7 @@ use crate::support::{PATIENCE, assert_stays, wait_for, wait_until};
 const GATED: &str = "echo begun >begun; while [ ! -e gate ]; do sleep 0.02; done; echo done >done";
 
 #[test]
-fn sigterm_lets_what_runs_finish_starts_nothing_more_and_exits_with_0() {
+fn sigterm_finishes_running_jobs_starts_no_more_and_exits_0() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", GATED]);
     let mut runner = jobq.runner(&["-j", "1"]);
@@ -111,7 +111,7 @@ fn heard_until(socket: &UnixDatagram, wanted: &str) -> Vec<String> {
 }
 
 #[test]
-fn a_service_manager_hears_when_it_is_ready_that_it_lives_and_when_it_stops() {
+fn a_service_manager_hears_ready_alive_and_stopping() {
     let jobq = Jobq::new();
     let path = jobq.path("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
@@ -240,7 +240,7 @@ fn sigquit_hurries_a_runner_at_once() {
 }
 
 #[test]
-fn a_runner_that_is_stopped_from_the_keyboard_stops_its_commands_and_continues_them() {
+fn ctrl_z_stops_a_runner_with_its_commands_and_continues_them() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", WITH_DAEMON]);
     let runner = jobq.runner(&[]);
@@ -274,7 +274,7 @@ echo x >>times
 exec ./anew";
 
 #[test]
-fn a_stop_from_the_keyboard_reaches_a_process_that_becomes_another_program() {
+fn ctrl_z_reaches_a_process_that_becomes_another_program() {
     let jobq = Jobq::new();
     jobq.write("anew", ANEW);
     fs::set_permissions(jobq.path("anew"), Permissions::from_mode(0o755)).unwrap();

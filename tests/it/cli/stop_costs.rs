@@ -30,7 +30,7 @@ fn outcomes(jobq: &Jobq) -> Vec<String> {
 }
 
 #[test]
-fn a_runner_killed_while_it_stops_costs_its_jobs_nothing_however_often() {
+fn a_runner_killed_while_it_stops_costs_its_jobs_nothing() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", STUBBORN]);
     for attempt in 1..=4 {
@@ -52,7 +52,7 @@ fn a_runner_killed_while_it_stops_costs_its_jobs_nothing_however_often() {
 }
 
 #[test]
-fn a_runner_killed_out_of_the_blue_is_charged_and_the_third_time_fails_the_job() {
+fn a_killed_runner_is_charged_and_the_third_crash_fails_the_job() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", STUBBORN]);
     for attempt in 1..=3 {
@@ -83,7 +83,7 @@ fn over_a_restart_of_the_machine_no_crash_is_charged() {
 }
 
 #[test]
-fn a_stop_is_over_within_its_timeout_although_a_command_does_not_listen() {
+fn a_stop_ends_within_its_timeout_despite_a_deaf_command() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", STUBBORN]);
     let runner = jobq.runner(&["-j", "1", "--stop-timeout", "2s"]);
@@ -100,7 +100,7 @@ fn a_stop_is_over_within_its_timeout_although_a_command_does_not_listen() {
 }
 
 #[test]
-fn a_command_that_was_told_to_stop_before_has_no_longer_than_the_stop_either() {
+fn a_stop_shortens_the_grace_of_a_command_already_cancelled() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--shell", STUBBORN]);
     jobq.write("jobq.toml", "stop_timeout = \"1s\"\n");

@@ -132,7 +132,7 @@ fn at_40_columns_a_list_says_what_the_jobs_are() {
 }
 
 #[test]
-fn a_watched_page_is_drawn_for_the_width_that_the_terminal_has_now() {
+fn a_watched_page_fits_the_terminals_present_width() {
     let jobq = Jobq::new();
     jobq.run(&["queue", "set", "images", "--concurrency", "2"])
         .exits(0);
@@ -210,7 +210,7 @@ fn a_log_entry_of_several_lines_is_one_entry() {
 }
 
 #[test]
-fn a_verbose_run_tells_of_each_attempt_and_very_verbose_of_ticks() {
+fn a_verbose_run_reports_attempts_and_twice_verbose_ticks() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     let said = jobq.drain(&["-v"]).exits(0).stderr;

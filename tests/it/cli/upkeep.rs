@@ -83,7 +83,7 @@ fn old_final_jobs_are_pruned_and_their_space_is_given_back() {
 }
 
 #[test]
-fn what_is_pruned_without_an_age_is_what_the_config_file_keeps_no_longer() {
+fn prune_without_an_age_removes_what_the_config_file_expires() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     jobq.enqueue(&["--retries", "0", "--", "false"]);
@@ -196,7 +196,7 @@ fn the_doctor_finds_a_healthy_file_healthy() {
 }
 
 #[test]
-fn the_doctor_finds_wrong_counters_and_puts_them_right_when_asked_to() {
+fn doctor_finds_wrong_counters_and_repairs_them_on_request() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     let conn = Connection::open(jobq.db()).unwrap();
@@ -219,7 +219,7 @@ fn the_doctor_finds_wrong_counters_and_puts_them_right_when_asked_to() {
 }
 
 #[test]
-fn the_doctor_warns_of_a_file_that_others_can_read_and_of_jobs_that_nobody_runs() {
+fn doctor_warns_of_a_readable_file_and_of_jobs_nobody_runs() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--kind", "unknown"]);
     super::support::set_mode(&jobq.db(), 0o644);

@@ -110,7 +110,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn jobs_that_are_alike_take_the_room_of_one_and_come_out_as_they_went_in() {
+    fn alike_jobs_share_the_memory_of_one_and_come_out_unchanged() {
         let job = |id, state, duplicate| Enqueued {
             id: JobId(id),
             state,

@@ -273,7 +273,7 @@ mod tests {
     const OWN_FOLDER: FileAccess = access(1000, 1000, 0o755);
 
     #[test]
-    fn a_file_of_the_user_or_of_root_that_nobody_else_writes_is_obeyed() {
+    fn a_file_only_its_user_or_root_can_write_is_obeyed() {
         for file in [
             access(1000, 1000, 0o644),
             access(1000, 1000, 0o664),

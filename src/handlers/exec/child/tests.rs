@@ -250,7 +250,7 @@ fn a_line_without_end_shows_up_while_the_command_runs() {
 }
 
 #[test]
-fn megabytes_pass_through_a_command_and_the_limit_leaves_both_ends() {
+fn megabytes_of_output_pass_and_the_limit_keeps_both_ends() {
     let mut bench = Bench::shell("cat");
     bench.stdin = Some("0123456789abcde\n".repeat(5 * 65_536).into_bytes());
     let mut seen = Spy::default();
@@ -309,7 +309,7 @@ fn a_process_in_the_background_holds_nobody_up_and_lives_on() {
 }
 
 #[test]
-fn a_background_process_that_never_stops_printing_holds_nobody_up() {
+fn endless_output_of_a_background_process_blocks_nobody() {
     let mut bench = Bench::shell("yes & echo $! >&2");
     bench.limit = usize::MAX;
     let mut seen = Spy::default();
@@ -351,7 +351,7 @@ fn a_command_may_use_the_grace_time_to_tidy_up() {
 }
 
 #[test]
-fn what_the_command_started_gets_the_grace_time_although_its_leader_ends_at_once() {
+fn child_processes_get_their_grace_though_the_leader_ends() {
     let text = "sh -c 'trap \"printf tidy; exit\" TERM; echo ready; while :; do :; done' & wait";
     let (seen, ended, took) = Bench::shell(text).cancelled_when_ready();
     assert_eq!(ended.end, End::Signaled(15));

@@ -80,7 +80,7 @@ fn ten_years_of_seconds_take_no_time_and_no_more_than_the_bound() {
 }
 
 #[test]
-fn a_slot_that_its_zone_has_since_moved_is_enqueued_as_it_was_promised() {
+fn a_slot_moved_by_its_zone_is_enqueued_when_promised() {
     // Half past is no slot of the rule.
     let promised = ms("2024-05-01T12:30:00Z");
     let firing = firing::fire(&hourly(), Missed::Once, promised, promised + 5);
@@ -89,7 +89,7 @@ fn a_slot_that_its_zone_has_since_moved_is_enqueued_as_it_was_promised() {
 }
 
 #[test]
-fn a_clock_that_goes_back_neither_repeats_slots_nor_silences_the_schedule() {
+fn after_step_neither_repeats_slots_nor_silences_a_schedule() {
     let next_at = ms(NOW);
     let stand = Stand {
         next_at: Some(next_at),
@@ -121,7 +121,7 @@ fn a_clock_that_goes_back_neither_repeats_slots_nor_silences_the_schedule() {
 }
 
 #[test]
-fn what_had_come_before_the_clock_went_back_is_not_made_up_for_when_it_is_set_right() {
+fn slots_before_a_backward_step_are_not_made_up_for_later() {
     let last_at = ms(NOW);
     let at = |now: i64| {
         let stand = Stand {

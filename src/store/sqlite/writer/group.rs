@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_written_stays_in_order_before_what_comes_later_and_others_go_on() {
+    fn unwritable_calls_stay_in_order_while_others_go_on() {
         let (_folder, mut writer) = writer();
         let list = "CREATE TABLE list (id INTEGER PRIMARY KEY, name TEXT)";
         writer.conn().unwrap().execute_batch(list).unwrap();

@@ -95,7 +95,7 @@ fn what_somebody_else_has_overwritten_stays_unknown() {
 }
 
 #[test]
-fn what_cannot_be_looked_at_stays_unknown_and_nothing_is_acknowledged_until_it_can() {
+fn an_unreadable_commit_stays_unknown_and_is_not_acknowledged() {
     let (folder, mut writer) = writer();
     run_and(&mut writer, "COMMIT");
     writer.drop_connection();
@@ -113,7 +113,7 @@ fn what_cannot_be_looked_at_stays_unknown_and_nothing_is_acknowledged_until_it_c
 }
 
 #[test]
-fn after_a_lost_connection_a_checkpoint_comes_before_the_next_transaction() {
+fn after_a_lost_connection_a_checkpoint_comes_first() {
     let (_folder, mut writer) = writer();
     writer.transact(&mut Vec::new(), &mut |tx| add(tx)).unwrap();
     writer.drop_connection();
@@ -136,7 +136,7 @@ fn call(
 
 /// A reference that is looked at only when the transaction ends.
 #[test]
-fn a_commit_that_is_refused_is_rolled_back_and_told_to_everybody() {
+fn a_refused_commit_is_rolled_back_and_reported_to_everyone() {
     let (_folder, mut writer) = writer();
     let (good, good_answer) = call(add);
     let (bad, bad_answer) = call(|tx| {
@@ -180,12 +180,13 @@ const FAILING_DISK: &str = "JOBQ_TEST_FAILING_DISK";
 /// A real error at COMMIT: the kernel lets the process's files grow no further. That holds for a
 /// whole process, so the test plays it in one of its own.
 #[test]
-fn a_commit_that_the_disk_refuses_is_told_as_not_saved_and_the_next_one_is_saved() {
+fn a_commit_the_disk_refuses_is_reported_and_the_next_saved() {
     if let Some(folder) = std::env::var_os(FAILING_DISK) {
         return fail_at_commit(Path::new(&folder));
     }
     let folder = tempfile::tempdir().unwrap();
-    let name = "store::sqlite::writer::tests::a_commit_that_the_disk_refuses_is_told_as_not_saved_and_the_next_one_is_saved";
+    let name =
+        "store::sqlite::writer::tests::a_commit_the_disk_refuses_is_reported_and_the_next_saved";
     let child = Process::new("sh")
         .args(["-c", "trap '' XFSZ; exec \"$@\"", "sh"])
         .arg(std::env::current_exe().unwrap())
@@ -250,7 +251,7 @@ fn is_half_followed(writer: &mut Writer) -> bool {
 
 /// Each transaction would read the damage again.
 #[test]
-fn a_step_of_the_clock_that_damage_keeps_from_being_followed_is_tried_once_a_minute() {
+fn an_unfollowable_clock_step_is_tried_once_a_minute() {
     let (_folder, mut writer) = writer();
     writer.hooks.follow_clock = |tx, _| cannot_follow(tx, Kind::Corrupt);
     for _ in 0..3 {

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn a_commit_of_tables_alone_has_its_mark_and_one_of_nothing_has_none() {
+    fn a_commit_of_tables_alone_is_marked_and_an_empty_one_is_not() {
         let (_folder, mut writer) = writer();
         let run = |writer: &mut Writer, sql: &str| {
             let ran = writer.run_user_code(|tx| -> Result<()> { Ok(tx.conn.execute_batch(sql)?) });

@@ -60,7 +60,7 @@ fn a_zombie_cannot_make_its_job_a_parent() {
 /// A child that was cancelled before the attempt that had spawned it failed went on counting as a
 /// failed one, so that the parent failed although its next attempt did everything anew.
 #[test]
-fn a_cancelled_child_of_an_attempt_that_is_undone_was_never_a_child() {
+fn a_cancelled_child_of_an_undone_attempt_was_never_a_child() {
     holds(&[
         Enqueue(New::default()),
         claim(1),
@@ -76,7 +76,7 @@ fn a_cancelled_child_of_an_attempt_that_is_undone_was_never_a_child() {
 /// A job that was claimed ahead had just begun and spawned a child when its runner was lost: it came
 /// back free of charge, and the child waited for whatever attempt came next, beside that one's own.
 #[test]
-fn what_an_attempt_that_was_claimed_ahead_has_spawned_is_called_off_with_its_runner() {
+fn a_lost_runner_discards_jobs_its_prefetched_attempt_spawned() {
     holds(&[
         Enqueue(New::default()),
         Claim {
@@ -95,7 +95,7 @@ fn what_an_attempt_that_was_claimed_ahead_has_spawned_is_called_off_with_its_run
 /// Siblings wait for their parent's run phase, which was taken for waiting for the parent: a chain of
 /// children under a parent that had not begun, or was at work, was refused as a cycle.
 #[test]
-fn a_child_may_wait_for_its_sibling_before_their_parent_has_done_its_part() {
+fn a_child_may_wait_for_a_sibling_before_its_parent_has_run() {
     let first = New {
         parent: Some(0),
         ..New::default()
@@ -141,7 +141,7 @@ fn what_an_attempt_spawns_cannot_wait_for_its_job_besides() {
 /// A group that was cancelled before it had begun went on with its children when it was put back, and
 /// they waited for it to begin.
 #[test]
-fn children_of_a_group_that_is_put_back_do_not_wait_for_its_run_phase() {
+fn children_of_a_retried_group_do_not_wait_for_its_run_phase() {
     holds(&[
         Enqueue(New {
             kind: Group,
@@ -161,7 +161,7 @@ fn children_of_a_group_that_is_put_back_do_not_wait_for_its_run_phase() {
 /// A job that was called off with an attempt waited, when it was put back, for an attempt that was
 /// not the one that had spawned it.
 #[test]
-fn a_job_that_was_called_off_and_is_put_back_waits_for_no_attempt() {
+fn a_discarded_job_that_is_retried_waits_for_no_attempt() {
     holds(&[
         Enqueue(New::default()),
         claim(1),
@@ -178,7 +178,7 @@ fn a_job_that_was_called_off_and_is_put_back_waits_for_no_attempt() {
 /// A child that was put back during its parent's finalize phase, and failed, was forgotten: the parent
 /// completed.
 #[test]
-fn a_child_that_fails_during_the_finalize_phase_fails_its_parent_after_it() {
+fn a_child_that_fails_during_finalize_fails_its_parent() {
     holds(&[
         Enqueue(New {
             last_step: true,
@@ -203,7 +203,7 @@ fn a_child_that_fails_during_the_finalize_phase_fails_its_parent_after_it() {
 /// A job that was cancelled because its prerequisite had failed went on showing it as unmet after that
 /// had been put back and had completed.
 #[test]
-fn a_prerequisite_that_failed_and_is_put_back_is_met_when_it_completes() {
+fn a_failed_prerequisite_that_is_retried_is_met_on_completion() {
     holds(&[
         Enqueue(New::default()),
         Cancel(0),

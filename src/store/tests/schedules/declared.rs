@@ -68,7 +68,7 @@ fn a_configuration_leaves_alone_what_another_one_declares() {
 
 /// Before schema 3 the file was not noted.
 #[test]
-fn a_schedule_of_an_unknown_file_belongs_to_the_first_that_names_it() {
+fn a_schedule_of_an_unknown_file_belongs_to_the_first_naming_it() {
     let mut sandbox = Sandbox::new();
     let of_file = vec![
         ValidatedSchedule::new(hourly("a"), Some("/ours"), &EnqueueLimits::default()).unwrap(),

@@ -5,7 +5,7 @@ use crate::clock::ClockReading;
 use crate::store::upkeep::clock_step;
 
 #[test]
-fn a_clock_an_hour_or_ten_years_ahead_means_missed_slots_and_no_flood() {
+fn a_clock_far_ahead_means_missed_slots_and_no_flood() {
     for (missed, hours, jobs_of) in [
         (Missed::Skip, 3, 0),
         (Missed::Once, 3, 1),
@@ -28,7 +28,7 @@ fn a_clock_an_hour_or_ten_years_ahead_means_missed_slots_and_no_flood() {
 }
 
 #[test]
-fn a_clock_that_goes_back_repeats_no_slot_and_silences_no_schedule() {
+fn a_clock_step_back_repeats_no_slot_and_silences_no_schedule() {
     for missed in Missed::ALL {
         let mut sandbox = Sandbox::new();
         add(&mut sandbox, hourly("report").missed(missed));
@@ -95,7 +95,7 @@ fn following_the_clock_follows_it_for_schedules_too() {
 
 /// The last slot, or the last hundred, got another job at each start of a board without a clock chip.
 #[test]
-fn a_clock_that_is_wrong_after_a_start_of_the_machine_repeats_no_slot_and_silences_no_schedule() {
+fn a_wrong_boot_clock_repeats_no_slot_nor_silences_a_schedule() {
     let half_past = FIRST_MS + HOUR_MS + 30 * MINUTE_MS;
     for missed in Missed::ALL {
         for wrong_by_ms in [-START_MS, -24 * HOUR_MS, 10 * YEAR_MS] {
@@ -119,7 +119,7 @@ fn a_clock_that_is_wrong_after_a_start_of_the_machine_repeats_no_slot_and_silenc
 }
 
 #[test]
-fn what_a_machine_missed_while_it_was_off_is_made_up_for_when_its_clock_is_set_right() {
+fn slots_missed_while_off_are_made_up_once_the_clock_is_right() {
     for (missed, jobs_of) in [(Missed::Skip, 0), (Missed::Once, 1), (Missed::All, 3)] {
         let mut sandbox = Sandbox::new();
         add(&mut sandbox, hourly("report").missed(missed));
@@ -152,7 +152,7 @@ fn a_schedule_goes_on_by_a_clock_that_stays_wrong() {
 
 /// What was fired by the wrong clock hid what had been fired before it: that came a second time.
 #[test]
-fn a_slot_is_not_repeated_because_earlier_ones_came_while_the_clock_was_wrong() {
+fn a_slot_is_not_repeated_after_earlier_ones_by_a_wrong_clock() {
     for missed in Missed::ALL {
         let mut sandbox = Sandbox::new();
         add(&mut sandbox, hourly("report").missed(missed));

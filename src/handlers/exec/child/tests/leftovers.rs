@@ -45,7 +45,7 @@ fn escaped(seen: &Spy) -> i32 {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_has_left_the_group_is_ended_with_a_command_that_is_cancelled() {
+fn cancelling_a_command_ends_processes_that_left_its_group() {
     for (job, escape) in (0..).zip(ESCAPES) {
         let (_folder, bench) = escaping(escape, "sleep 600", job);
         let (seen, ended, _) = bench.cancelled_when_ready();
@@ -56,7 +56,7 @@ fn what_has_left_the_group_is_ended_with_a_command_that_is_cancelled() {
 
 #[test]
 #[cfg(target_os = "linux")]
-fn what_a_failed_command_has_left_is_ended_before_it_is_tried_again() {
+fn leftovers_of_a_failed_command_end_before_its_retry() {
     // Of the last one nothing is left to know it by.
     for (job, escape) in (10..).zip(&ESCAPES[..4]) {
         let (_folder, bench) = escaping(escape, "exit 3", job);
