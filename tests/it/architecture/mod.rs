@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use graph::Graph;
 
-const LONGEST_FILE: usize = 500;
+const LONGEST_FILE: usize = 499;
 
 /// A source file: its path below `src/`, and its lines without tests and comments.
 struct Source {

@@ -466,31 +466,6 @@ fn what_a_command_used_is_measured() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn neither_descriptors_nor_zombies_are_left_over() {
-    // The other tests of this process open and start their own: so this looks at what it knows.
-    let bench = Bench::shell("exit 0");
-    let highest = || {
-        let probe = std::fs::File::open("/dev/null").unwrap();
-        std::os::fd::AsRawFd::as_raw_fd(&probe)
-    };
-    let mut pids = Vec::new();
-    let before = highest();
-    for _ in 0..200 {
-        let mut seen = Spy::default();
-        assert_eq!(bench.run(&mut seen).end, End::Exited(0));
-        pids.extend(seen.pids);
-    }
-    assert!(highest() < before + 150, "descriptors pile up");
-    assert_eq!(pids.len(), 200);
-    let is_our_zombie = |pid: &i32| {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.contains(&format!(") Z {} ", std::process::id()))
-    };
-    assert!(!pids.iter().any(is_our_zombie), "a zombie is left");
-}
-
-#[cfg(target_os = "linux")]
-#[test]
 fn a_command_inherits_no_descriptor_of_its_supervision() {
     let mut seen = Spy::default();
     Bench::shell("for fd in /proc/$$/fd/*; do readlink $fd; done").run(&mut seen);

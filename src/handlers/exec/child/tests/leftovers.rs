@@ -123,3 +123,28 @@ fn an_exit_after_the_signal_is_told_apart_from_one_before() {
     let ended = bench.run(&mut Spy::default());
     assert_eq!((ended.end, ended.stop_reason), (End::Exited(0), None));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn neither_descriptors_nor_zombies_are_left_over() {
+    // The other tests of this process open and start their own: so this looks at what it knows.
+    let bench = Bench::shell("exit 0");
+    let highest = || {
+        let probe = std::fs::File::open("/dev/null").unwrap();
+        std::os::fd::AsRawFd::as_raw_fd(&probe)
+    };
+    let mut pids = Vec::new();
+    let before = highest();
+    for _ in 0..200 {
+        let mut seen = Spy::default();
+        assert_eq!(bench.run(&mut seen).end, End::Exited(0));
+        pids.extend(seen.pids);
+    }
+    assert!(highest() < before + 150, "descriptors pile up");
+    assert_eq!(pids.len(), 200);
+    let is_our_zombie = |pid: &i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.contains(&format!(") Z {} ", std::process::id()))
+    };
+    assert!(!pids.iter().any(is_our_zombie), "a zombie is left");
+}
