@@ -131,7 +131,7 @@ fn a_runner_keeps_reports_until_the_file_can_be_written() {
 }
 
 #[test]
-fn a_runner_that_saves_nothing_stops_and_loses_its_jobs() {
+fn a_runner_that_cannot_save_stops_and_jobs_are_taken_over() {
     let scene = Scene::new();
     let queue = scene.open();
     let Busy { mut runner, ids } = busy_runner(&scene, &queue, Duration::from_millis(300));
