@@ -178,7 +178,10 @@ fn add_one(args: &EnqueueArgs, origin: &Origin, session: &Session) -> CliResult 
     let job = origin.job(wanted(args)?)?;
     session.sync_limits()?;
     let on_duplicate = job.options().on_duplicate;
-    let enqueued = session.queue()?.enqueue(job)?;
+    let queue = session.queue()?;
+    // Its first attempt may have failed before the wait begins.
+    let since = args.one.wait.then(|| queue.last_event()).transpose()?;
+    let enqueued = queue.enqueue(job)?;
     let id = enqueued.id;
     enqueued::print(&enqueued, session)?;
     let exit = enqueued::print_warning(&enqueued, on_duplicate, session)?;
@@ -186,8 +189,8 @@ fn add_one(args: &EnqueueArgs, origin: &Origin, session: &Session) -> CliResult 
         return Ok(exit);
     }
     hint_at_deadline(&args.start, session);
-    if args.one.wait {
-        return wait::until_final(&[id], args.one.wait_timeout, session);
+    if let Some(since) = since {
+        return wait::until_final(id, since, args.one.wait_timeout, session);
     }
     session.hint_at_run();
     if args.one.follow {

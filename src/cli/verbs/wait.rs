@@ -4,7 +4,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
-use jobq::{EventFilter, EventKind, Filter, JobId, JobRecord, Queue, Sort, State};
+use jobq::{EventFilter, EventId, EventKind, Filter, JobId, JobRecord, Queue, Sort, State};
 use serde::Serialize;
 
 use crate::cli::bulk::{any_matches, no_match};
@@ -88,7 +88,7 @@ pub(crate) struct EndedJson {
 
 /// Waits until all are final, and tells a program in which state each has ended.
 fn until_told(ids: &[JobId], timeout: Option<Duration>, session: &Session) -> CliResult {
-    let told = each_final(ids, timeout, session, &mut |job| {
+    let told = each_final(ids, (timeout, None), session, &mut |job| {
         let JobRecord { id, state, .. } = *job;
         if session.output.is_json() {
             let mut out = session.output.stdout();
@@ -100,20 +100,21 @@ fn until_told(ids: &[JobId], timeout: Option<Duration>, session: &Session) -> Cl
     told.map_err(CliError::with_unknown_end)
 }
 
-/// Waits until all are final.
+/// Waits until a job is final that was enqueued after the event `since`.
 pub(crate) fn until_final(
-    ids: &[JobId],
+    id: JobId,
+    since: EventId,
     timeout: Option<Duration>,
     session: &Session,
 ) -> CliResult {
-    each_final(ids, timeout, session, &mut |_| Ok(()))
+    each_final(&[id], (timeout, Some(since)), session, &mut |_| Ok(()))
 }
 
 /// Waits until all are final, and hints at `jobq run` where no runner is active. Those that
 /// did not complete are named on stderr.
 fn each_final(
     ids: &[JobId],
-    timeout: Option<Duration>,
+    (timeout, since): (Option<Duration>, Option<EventId>),
     session: &Session,
     each: &mut dyn FnMut(&JobRecord) -> CliResult<()>,
 ) -> CliResult {
@@ -129,7 +130,7 @@ fn each_final(
                 }
                 let left = timeout.map(|timeout| timeout.saturating_sub(began.elapsed()));
                 match ids.len() {
-                    ..=FEW => wait_and_tell(&queue, ids, left, session)?,
+                    ..=FEW => wait_and_tell(&queue, ids, (left, since), session)?,
                     _ => queue.wait(ids, left)?,
                 }
             }
@@ -152,13 +153,13 @@ const FEW: usize = 20;
 fn wait_and_tell(
     queue: &Queue,
     ids: &[JobId],
-    timeout: Option<Duration>,
+    (timeout, since): (Option<Duration>, Option<EventId>),
     session: &Session,
 ) -> CliResult<Vec<JobRecord>> {
     let began = clock::instant();
     let mut changes = queue.changes()?;
     let mut filter = EventFilter {
-        since: queue.last_event()?,
+        since: since.map_or_else(|| queue.last_event(), Ok)?,
         kinds: vec![EventKind::Retry],
         ..EventFilter::default()
     };

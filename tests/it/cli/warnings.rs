@@ -151,7 +151,7 @@ fn a_wait_tells_of_an_attempt_that_failed_and_of_the_next() {
         "--backoff",
         "fixed",
         "--retry-delay",
-        "100ms",
+        "1s",
         "--",
         "./flaky",
     ];
