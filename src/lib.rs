@@ -220,6 +220,7 @@ pub use model::job::{
     Progress, UniqueKey, When,
 };
 pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
+pub use model::lost_runner::MAX_CRASHES;
 pub use model::outcome::{AttemptRecord, Usage};
 pub use model::outcome::{CancelReason, Cancelled, Outcome, Snooze};
 pub use model::queue::Counts;
@@ -228,7 +229,6 @@ pub use model::queue::{QueueLimits, QueueRecord, QueueSelector};
 pub use model::remedy::Remedy;
 pub use model::remedy::{Finding, Severity};
 pub use model::retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
-pub use model::runner::MAX_CRASHES;
 pub use model::runner::{Remaining, RunReport, RunStats, SetAside};
 pub use model::runner::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
 pub use model::runner_options::{

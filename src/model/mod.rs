@@ -12,6 +12,7 @@ pub(crate) mod id;
 pub(crate) mod job;
 pub mod json;
 pub(crate) mod limits;
+pub(crate) mod lost_runner;
 pub(crate) mod outcome;
 pub(crate) mod part;
 pub mod plural;

@@ -8,8 +8,8 @@ use jiff::Timestamp;
 
 use crate::model::event::{AttemptEnd, EventKind};
 use crate::model::id::{RunnerId, WorkerId};
+use crate::model::lost_runner;
 use crate::model::retry::RetryPolicy;
-use crate::model::runner;
 
 /// The outcome of a handler's attempt.
 #[derive(Clone, Debug, PartialEq)]
@@ -196,7 +196,7 @@ pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
             outcome: Outcome::OutOfResources { error },
             reason,
         } => stopped(reason, budget, chance).unwrap_or(Verdict::GiveBack { why: error.into() }),
-        Ending::RunnerLost { excuse } => runner::verdict(budget.crashes, excuse),
+        Ending::RunnerLost { excuse } => lost_runner::verdict(budget.crashes, excuse),
     }
 }
 

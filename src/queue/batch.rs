@@ -85,7 +85,7 @@ impl Queue {
         remember: BatchDedup,
         mut each: impl FnMut(Enqueued),
     ) -> Result<BatchStart> {
-        let added = self.store.write_alone(|tx| {
+        self.store.write_alone(|tx| {
             if let BatchDedup::Once(digest) = &remember
                 && let Some(resumed) = resume(tx, digest)?
             {
@@ -109,8 +109,7 @@ impl Queue {
                 store::remember_batch(tx, digest, batch)?;
             }
             Ok(batch.map_or(BatchStart::Nothing, BatchStart::Added))
-        });
-        added.inspect_err(|error| self.store.let_go_after(error))
+        })
     }
 
     /// The batch that was added with this digest, while one of its jobs exists.

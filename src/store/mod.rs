@@ -224,7 +224,8 @@ impl Store {
         if self.access != Access::ReadWrite {
             return Err(ownership::read_only(self.path()).into());
         }
-        let done = self.user_transactions.write(body)?;
+        let written = self.user_transactions.write(body);
+        let done = written.inspect_err(|error| self.let_go_after(error))??;
         self.writer.ring();
         Ok(done)
     }

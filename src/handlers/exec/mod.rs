@@ -11,7 +11,6 @@ mod kept;
 mod launch;
 mod output;
 mod payload;
-mod reporter;
 mod spawn;
 mod umask;
 
@@ -37,7 +36,7 @@ pub use crate::handlers::exec::umask::Umask;
 use crate::handlers::exec::child::{DEFAULT_GRACE, Run};
 use crate::handlers::exec::environment::Environment;
 use crate::handlers::exec::output::OutputOptions;
-use crate::handlers::exec::reporter::Reporter;
+use crate::handlers::exec::output::Reporter;
 use crate::handlers::exec::spawn::CommandSpec;
 use crate::runner::leftovers::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE};
 

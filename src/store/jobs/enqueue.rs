@@ -16,9 +16,10 @@ use crate::store::jobs::validate::{FamilyRules, Rules, ValidatedJob};
 use crate::store::jobs::{
     cancel, concurrency_slots, deadlines, dependencies, families, job_row, quota, unique, update,
 };
+use crate::store::sqlite::error::inserted;
+use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NewEvent, Tx};
-use crate::store::sqlite::{names, params};
 
 statements! {
     hot JOB_INSERT = "INSERT INTO jobq_job (queue_id, kind_id, state, priority, max_retries, backoff, retry_delay_ms,
@@ -73,7 +74,7 @@ fn enqueue_alone(tx: &mut Tx<'_>, job: &ValidatedJob, due: Option<Due>) -> Resul
     };
     let mut insert = tx.conn.prepare_cached(JOB_INSERT)?;
     let id = insert.insert(columns!(tx, job, ids, state, due));
-    let id = names::inserted(tx.conn, id)?;
+    let id = inserted(tx.conn, id)?;
     drop(insert);
     added(tx, job, JobId(id), (ids.0, state))
 }
@@ -213,7 +214,7 @@ fn insert_row(
         rules.origin.as_ref().map(|origin| &origin.schedule),
         rules.origin.as_ref().and_then(|origin| origin.slot_ms)
     ));
-    Ok(JobId(names::inserted(tx.conn, id)?))
+    Ok(JobId(inserted(tx.conn, id)?))
 }
 
 /// Where a new job begins. `place` is whether there is a free one under its key, where it needs one now.

@@ -3,12 +3,27 @@
 use std::io;
 use std::io::ErrorKind;
 
-use rusqlite::ErrorCode;
 use rusqlite::ffi::{SQLITE_IOERR_SHMSIZE, SQLITE_IOERR_TRUNCATE, SQLITE_IOERR_WRITE};
+use rusqlite::{Connection, ErrorCode};
 use rustix::process::{Resource, getrlimit};
 
+use crate::Result;
 use crate::error::{Error, Kind};
 use crate::model::remedy::Remedy;
+use crate::store::sqlite::statement::{Statements, statements};
+
+statements! {
+    /// By the rows and by what SQLite remembers: it adds none behind either.
+    cold NUMBERS_USED_UP = "SELECT what FROM (
+            SELECT 'an event' AS what, max(id) AS last FROM jobq_event
+            UNION ALL SELECT 'a job', max(id) FROM jobq_job
+            UNION ALL SELECT 'a runner', max(id) FROM jobq_runner
+            UNION ALL SELECT 'a schedule', max(id) FROM jobq_schedule
+            UNION ALL SELECT CASE name WHEN 'jobq_event' THEN 'an event' WHEN 'jobq_job' THEN 'a job'
+                WHEN 'jobq_runner' THEN 'a runner' ELSE 'a schedule' END, seq FROM sqlite_sequence
+                WHERE name IN ('jobq_event', 'jobq_job', 'jobq_runner', 'jobq_schedule'))
+        WHERE last = 9223372036854775807 LIMIT 1";
+}
 
 impl From<rusqlite::Error> for Error {
     fn from(error: rusqlite::Error) -> Error {
@@ -112,4 +127,27 @@ fn is_code(error: &rusqlite::Error, extended_code: i32) -> bool {
 pub(crate) fn breaks_connection(error: &Error) -> bool {
     use Kind::{Corrupt, Io, NotADatabase, Stuck};
     matches!(error.kind(), Io | Corrupt | NotADatabase | Stuck)
+}
+
+/// Which tables have no id left, in words.
+pub(crate) fn ids_used_up(conn: &Connection) -> Result<Option<String>> {
+    let found = conn.optional(NUMBERS_USED_UP, [], |row| row.get::<_, String>(0))?;
+    Ok(found.map(|what| {
+        format!("the highest possible number of {what} is taken: no more can be added")
+    }))
+}
+
+/// The result of an insert. SQLite reports exhausted ids as a full disk.
+pub(crate) fn inserted<T>(conn: &Connection, inserted: Result<T, impl Into<Error>>) -> Result<T> {
+    inserted.map_err(|error| {
+        let error = error.into();
+        if !error.is_disk_full() {
+            return error;
+        }
+        match ids_used_up(conn) {
+            Ok(Some(what)) => Error::new(Kind::Corrupt, format!("the database is damaged: {what}"))
+                .with_remedy(Remedy::Restore),
+            _ => error,
+        }
+    })
 }

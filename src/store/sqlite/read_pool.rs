@@ -71,6 +71,11 @@ impl ReadPool {
         }
     }
 
+    #[cfg(test)]
+    pub(crate) fn is_open(&self) -> bool {
+        self.pool.lock().unwrap().is_some()
+    }
+
     fn pool(&self) -> Result<Pool<Manager>> {
         let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(started) = &*pool {

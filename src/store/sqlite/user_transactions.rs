@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::Result;
 use crate::store::sqlite::connection::OpenConfig;
 use crate::store::sqlite::tx::{Hooks, Tx};
 use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::sqlite::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
-use crate::{Error, Result};
 
 /// The connection that is lent to applications, opened when one first needs it.
 pub(crate) struct UserTransactions {
@@ -43,10 +43,11 @@ impl UserTransactions {
         self.write_lock.refuse_inside()
     }
 
-    pub(crate) fn write<T, E: From<Error>>(
+    /// The outer error is the transaction's own.
+    pub(crate) fn write<T, E>(
         &self,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
+    ) -> Result<Result<T, E>> {
         self.refuse_inside()?;
         let _pass = self.line.enter();
         // A panic in a body was handled where the body ran.

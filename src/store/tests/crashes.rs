@@ -3,8 +3,8 @@
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
+use crate::model::lost_runner::MAX_CRASHES;
 use crate::model::outcome::Verdict;
-use crate::model::runner::MAX_CRASHES;
 use crate::model::state::State;
 use crate::store::jobs::{cancel, requeue};
 use crate::store::tests::sandbox::Sandbox;

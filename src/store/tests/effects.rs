@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use rusqlite::params;
 use tempfile::TempDir;
 
+use crate::error::Kind;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
 use crate::model::job::options::Priority;
@@ -366,4 +367,20 @@ fn the_options_of_a_job_hold_in_transactions_too() {
     assert!(plain.0.contains("Quadratic"), "{plain:?}");
     assert_eq!(alone, plain);
     assert_eq!(own, plain);
+}
+
+/// Such a lock stays until all connections of the process are closed.
+#[test]
+fn a_transaction_blocked_by_its_own_process_closes_the_readers() {
+    let (_folder, store) = store();
+    let impatient = |tx: &mut Tx<'_>| -> Result<()> { Ok(tx.conn.busy_timeout(Duration::ZERO)?) };
+    store.write_alone(impatient).unwrap();
+    drop(store.reader().unwrap());
+    let holder = rusqlite::Connection::open(store.path()).unwrap();
+    holder.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let error = store.write_alone(|_| -> Result<()> { Ok(()) });
+    assert_eq!(error.unwrap_err().kind(), Kind::Stuck);
+    assert!(!store.readers.is_open());
+    drop(holder);
+    store.write_alone(|_| -> Result<()> { Ok(()) }).unwrap();
 }

@@ -42,6 +42,7 @@ modules![
     read::jobs,
     read::runners,
     read::why,
+    sqlite::error,
     sqlite::names,
     sqlite::schema,
     sqlite::tables,

@@ -406,3 +406,17 @@ fn a_window_without_end_stays_one_when_the_clock_steps() {
     }
     assert!(is_duplicate_of(sandbox.try_enqueue(unique()).unwrap(), id));
 }
+
+/// Another program may have removed it: the new one must not be lost as well.
+#[test]
+fn replacing_writes_a_payload_that_is_missing() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.enqueue(unique().payload(&1));
+    sandbox
+        .conn
+        .execute("DELETE FROM jobq_payload", [])
+        .unwrap();
+    let new = unique().payload(&2).on_duplicate(OnDuplicate::Replace);
+    assert!(sandbox.try_enqueue(new).unwrap().replaced);
+    assert_eq!(sandbox.job(id).payload.get(), "2");
+}

@@ -12,8 +12,9 @@ use crate::model::state::State;
 use crate::store::jobs::queues;
 use crate::store::jobs::queues::{COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use crate::store::sqlite::connection::Access;
+use crate::store::sqlite::error::ids_used_up;
 use crate::store::sqlite::tx::Tx;
-use crate::store::sqlite::{Connection, RowResult, names, params, process_locks, tx};
+use crate::store::sqlite::{Connection, RowResult, params, process_locks, tx};
 use crate::store::upkeep::{fire, runners};
 
 /// Checks the file's structure, its references and its counters. Changes nothing.
@@ -50,7 +51,7 @@ pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>>
 /// A runner sets aside the jobs and queues that these belong to.
 fn damaged_rows(conn: &Connection) -> Result<Finding> {
     let mut found = damage::find(conn)?;
-    found.extend(names::used_up(conn)?);
+    found.extend(ids_used_up(conn)?);
     let problem = (!found.is_empty()).then(|| (Severity::Error, found.join("; ")));
     Ok(finding(
         "rows",

@@ -18,10 +18,11 @@ use crate::model::part::Part;
 use crate::store::jobs::claim::{ClaimFor, budget};
 use crate::store::jobs::finish_attempt;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAgain};
+use crate::store::sqlite::error::inserted;
 use crate::store::sqlite::process_locks::Lock;
 use crate::store::sqlite::statement::{Statements, statements, text};
 use crate::store::sqlite::tx::{NewEvent, Tx};
-use crate::store::sqlite::{Connection, Row, RowResult, names, params, process_locks};
+use crate::store::sqlite::{Connection, Row, RowResult, params, process_locks};
 use crate::{Error, Result};
 
 statements! {
@@ -105,7 +106,7 @@ pub(crate) fn register(
         },
         tx.boot
     ]);
-    let id = names::inserted(tx.conn, id)?;
+    let id = inserted(tx.conn, id)?;
     tx.append(NewEvent {
         runner: Some(id),
         ..NewEvent::new(EventKind::RunnerStarted)

@@ -18,9 +18,10 @@ use crate::model::schedule::{
 use crate::store::jobs::enqueue;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::ValidatedJob;
+use crate::store::sqlite::error::inserted;
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::{NewEvent, Tx};
-use crate::store::sqlite::{Connection, Row, RowResult, names, params, statement};
+use crate::store::sqlite::{Connection, Row, RowResult, params, statement};
 use crate::store::upkeep::fire;
 use crate::{Error, Result};
 
@@ -158,7 +159,7 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &ValidatedSchedule) -> Result<Sched
             schedule.declared_by,
         ],
     );
-    names::inserted(tx.conn, written)?;
+    inserted(tx.conn, written)?;
     let data = serde_json::json!({
         "schedule": schedule.name, "cron": rule.text(), "timezone": rule.zone()
     });

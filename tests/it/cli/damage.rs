@@ -407,3 +407,20 @@ fn a_campaign_of_damaged_rows_and_pages() {
     eprintln!("JOBQ_SEED={seed} JOBQ_ROUNDS={rounds}");
     campaign(seed, rounds);
 }
+
+/// What it does outside could happen twice.
+#[test]
+fn a_command_never_runs_without_its_idempotency_key() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--retries", "0", "--", "touch", "ran"]);
+    let conn = rusqlite::Connection::open(jobq.db()).unwrap();
+    let forget = "UPDATE jobq_meta SET key = 'was_file_id' WHERE key = 'file_id'";
+    conn.execute(forget, []).unwrap();
+    jobq.run(&["run", "--drain"]).exits(4);
+    assert!(!jobq.path("ran").exists());
+    let restore = "UPDATE jobq_meta SET key = 'file_id' WHERE key = 'was_file_id'";
+    conn.execute(restore, []).unwrap();
+    jobq.run(&["retry", "1"]).exits(0);
+    jobq.run(&["run", "--drain"]).exits(0);
+    assert!(jobq.path("ran").exists());
+}

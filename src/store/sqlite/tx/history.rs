@@ -8,7 +8,7 @@ use rusqlite::{CachedStatement, Connection};
 use crate::Result;
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
-use crate::store::sqlite::names;
+use crate::store::sqlite::error::inserted;
 use crate::store::sqlite::statement::statements;
 
 macro_rules! append {
@@ -97,7 +97,7 @@ impl EventBuffer {
             for (row, event) in events.iter().enumerate() {
                 bind(&mut append, row * COLUMNS, (event, now_ms))?;
             }
-            names::inserted(conn, append.raw_execute())?;
+            inserted(conn, append.raw_execute())?;
         }
         self.0.clear();
         Ok(())

@@ -19,11 +19,11 @@ enum Left<E> {
 
 impl Writer {
     /// Runs `body` once, as one transaction on the calling thread. If it fails or panics, nothing is changed; a
-    /// panic continues.
-    pub(crate) fn run_user_code<T, E: From<Error>>(
+    /// panic continues. The outer error is the transaction's own.
+    pub(crate) fn run_user_code<T, E>(
         &mut self,
         body: impl FnOnce(&mut Tx<'_>) -> Result<T, E>,
-    ) -> Result<T, E> {
+    ) -> Result<Result<T, E>> {
         let (write_lock, slot) = (Arc::clone(&self.write_lock), self.mark.slot);
         let mut body = Some(body);
         let (mut left, mut ended) = (None, false);
@@ -59,8 +59,8 @@ impl Writer {
         }
         match (left, written) {
             (Some(Left::Panic(panic)), _) => resume_unwind(panic),
-            (Some(Left::Error(error)), _) => Err(error),
-            (None, written) => Ok(written?),
+            (Some(Left::Error(error)), _) => Ok(Err(error)),
+            (None, written) => written.map(Ok),
         }
     }
 
@@ -107,7 +107,7 @@ mod tests {
         let (_folder, mut writer) = writer();
         let run = |writer: &mut Writer, sql: &str| {
             let ran = writer.run_user_code(|tx| -> Result<()> { Ok(tx.conn.execute_batch(sql)?) });
-            ran.unwrap();
+            ran.unwrap().unwrap();
             mark(writer)
         };
         let first = run(&mut writer, "CREATE TABLE orders (id INTEGER PRIMARY KEY)");
