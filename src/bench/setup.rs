@@ -1,4 +1,4 @@
-//! Where and how is measured, and the jobs that it is measured with.
+//! Where and how is measured, the jobs that it is measured with, and what the process has used.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;

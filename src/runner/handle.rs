@@ -1,4 +1,4 @@
-//! A started runner: started once, stopped any number of times.
+//! A started runner: it is stopped, waited for, and given other settings.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The columns of a job's row that a change of state needs.
+//! A job's row: the columns that a change of state needs, and the transitions that several rules use.
 
 use crate::model::event::{AttemptEnd, EventKind};
 use crate::model::flags::JobFlags;

@@ -1,4 +1,4 @@
-//! Queues: pausing, resuming, listing.
+//! Queues: pausing, resuming, limits, listing, and the numbers of their jobs by state.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! The append-only history.
+//! Reading the history: its events, and the attempts of a job from them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Opening connections to the file.
+//! Opening connections to the file, and their settings.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

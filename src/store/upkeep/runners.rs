@@ -1,4 +1,5 @@
-//! The runners in the file: registration, heartbeats, their end, and taking over from lost ones.
+//! The runners in the file: registration, heartbeats, their end, and taking over from lost ones; and running jobs
+//! that no runner in the file holds.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::OpenOptions;
