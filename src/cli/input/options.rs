@@ -97,14 +97,20 @@ pub(crate) fn unique(key: Option<&str>, by_payload: Option<bool>) -> CliResult<O
 
 /// Options where they are not given from a table. What the table says of its own keys is not said of others.
 pub(crate) fn fill_in(options: JobOptions, table: &JobOptions) -> JobOptions {
-    let mut usual = table.clone();
-    if options.key.is_some() && usual.key.is_some() && options.key != usual.key {
-        usual.key_limit = None;
+    let has_own_key = options.key.is_some() && options.key != table.key;
+    let has_own_unique = options.unique.is_some() && options.unique != table.unique;
+    let (key_limit, policy) = (
+        options.key_limit,
+        (options.unique_for, options.on_duplicate),
+    );
+    let mut options = options.or(table);
+    if has_own_key && table.key.is_some() {
+        options.key_limit = key_limit;
     }
-    if options.unique.is_some() && usual.unique.is_some() && options.unique != usual.unique {
-        (usual.unique_for, usual.on_duplicate) = (None, None);
+    if has_own_unique && table.unique.is_some() {
+        (options.unique_for, options.on_duplicate) = policy;
     }
-    options.or(usual)
+    options
 }
 
 /// Checks the options of a table, with those that it takes from others. The error comes with the key of the

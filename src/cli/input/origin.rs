@@ -151,7 +151,7 @@ impl Origin {
                 (kind, payload)
             }
         };
-        let options = wanted.options.or(self.usual.clone());
+        let options = wanted.options.or(&self.usual);
         let mut options = options::fill_in(options, self.config.usual.of_kind(&kind));
         options::check_unique(&options)?;
         // A child that the running attempt spawns is committed with it; one of an earlier line is not its.

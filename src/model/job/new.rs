@@ -108,7 +108,7 @@ impl NewJob {
         if options.parent.is_some() {
             self.spawned_by = None;
         }
-        self.options = options.or(self.options);
+        self.options = options.or(&self.options);
         self
     }
 

@@ -138,30 +138,33 @@ impl From<JobId> for JobRef {
 
 /// What is taken from elsewhere where an option is not given.
 trait FillIn {
-    fn fill_in(&mut self, usual: Self);
+    fn fill_in(&mut self, usual: &Self);
 }
 
-impl<T> FillIn for Option<T> {
-    fn fill_in(&mut self, usual: Option<T>) {
+impl<T: Clone> FillIn for Option<T> {
+    fn fill_in(&mut self, usual: &Option<T>) {
         if self.is_none() {
-            *self = usual;
+            self.clone_from(usual);
         }
     }
 }
 
-impl<T> FillIn for Vec<T> {
-    fn fill_in(&mut self, usual: Vec<T>) {
+impl<T: Clone> FillIn for Vec<T> {
+    fn fill_in(&mut self, usual: &Vec<T>) {
         if self.is_empty() {
-            *self = usual;
+            self.clone_from(usual);
         }
     }
 }
 
 /// Both together; its own values win.
 impl FillIn for BTreeMap<String, String> {
-    fn fill_in(&mut self, mut usual: BTreeMap<String, String>) {
-        usual.append(self);
-        *self = usual;
+    fn fill_in(&mut self, usual: &BTreeMap<String, String>) {
+        for (name, value) in usual {
+            if !self.contains_key(name) {
+                self.insert(name.clone(), value.clone());
+            }
+        }
     }
 }
 
@@ -176,7 +179,7 @@ macro_rules! fill_in {
 impl JobOptions {
     /// These options, and those that are not given from `usual`. Tags are joined.
     #[must_use]
-    pub fn or(mut self, usual: JobOptions) -> JobOptions {
+    pub fn or(mut self, usual: &JobOptions) -> JobOptions {
         fill_in!(self from usual:
             queue priority when max_retries backoff retry_delay jitter timeout deadline tenant tags key
             key_limit unique unique_for on_duplicate child_policy finalize after after_any parent label);
@@ -334,7 +337,7 @@ mod tests {
             tags: tags(&[("a", "usual"), ("b", "usual")]),
             ..JobOptions::default()
         };
-        let both = own.or(usual);
+        let both = own.or(&usual);
         assert_eq!(both.queue.as_deref(), Some("own"));
         assert_eq!(both.tenant.as_deref(), Some("usual"));
         assert_eq!(both.finalize, Some(false));

@@ -49,7 +49,7 @@ impl JobTemplate {
             finalize: Some(false),
             ..JobOptions::default()
         };
-        let mut options = job.options.or(defaults);
+        let mut options = job.options.or(&defaults);
         options.on_duplicate.get_or_insert_default();
         Ok(JobTemplate {
             kind: job.kind,
