@@ -192,8 +192,7 @@ impl Store {
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.refuse_older()?;
-        let written = self.writer.write(body);
-        written.inspect_err(|error| self.let_go_after(error))
+        (self.writer.write(body)).inspect_err(|error| self.let_go_after(error))
     }
 
     /// The same for a large write.
@@ -202,8 +201,7 @@ impl Store {
         body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         self.refuse_older()?;
-        let written = self.writer.write_by_thread(body);
-        written.inspect_err(|error| self.let_go_after(error))
+        (self.writer.write_by_thread(body)).inspect_err(|error| self.let_go_after(error))
     }
 
     /// Closing all connections releases a lock that this process holds and does not use. The writer has

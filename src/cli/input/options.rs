@@ -1,6 +1,7 @@
 //! The options of a job as lines of a batch and tables of the config file have them: named as on the command
 //! line, with underscores.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
@@ -97,46 +98,31 @@ pub(crate) fn unique(key: Option<&str>, by_payload: Option<bool>) -> CliResult<O
 
 /// Options where they are not given from a table. What the table says of its own keys is not said of others.
 pub(crate) fn fill_in(options: JobOptions, table: &JobOptions) -> JobOptions {
-    let has_own_key = options.key.is_some() && options.key != table.key;
-    let has_own_unique = options.unique.is_some() && options.unique != table.unique;
-    let (key_limit, policy) = (
-        options.key_limit,
-        (options.unique_for, options.on_duplicate),
-    );
-    let mut options = options.or(table);
-    if has_own_key && table.key.is_some() {
-        options.key_limit = key_limit;
+    let mut table = Cow::Borrowed(table);
+    if options.key.is_some() && table.key.is_some() && options.key != table.key {
+        table.to_mut().key_limit = None;
     }
-    if has_own_unique && table.unique.is_some() {
-        (options.unique_for, options.on_duplicate) = policy;
+    if options.unique.is_some() && table.unique.is_some() && options.unique != table.unique {
+        let table = table.to_mut();
+        (table.unique_for, table.on_duplicate) = (None, None);
     }
-    options
+    options.or(&table)
 }
 
 /// Checks the options of a table, with those that it takes from others. The error comes with the key of the
 /// table, where it is known.
 pub(crate) fn check_table(options: &JobOptions) -> Result<(), (&'static str, CliError)> {
-    let (has_unique, has_key) = (options.unique.is_some(), options.key.is_some());
+    let (no_unique, no_key) = (options.unique.is_none(), options.key.is_none());
     let unique = "'unique' or 'unique_by_payload'";
-    for (key, is_given, needs, is_there) in [
-        (
-            "unique_for",
-            options.unique_for.is_some(),
-            unique,
-            has_unique,
-        ),
-        (
-            "on_duplicate",
-            options.on_duplicate.is_some(),
-            unique,
-            has_unique,
-        ),
-        ("key_limit", options.key_limit.is_some(), "'key'", has_key),
-    ] {
-        if is_given && !is_there {
-            let error = CliError::usage(format!("it goes with {needs}, and there is none"));
-            return Err((key, error.with_hint("say what it is for")));
-        }
+    let lacking = [
+        ("unique_for", no_unique && options.unique_for.is_some()),
+        ("on_duplicate", no_unique && options.on_duplicate.is_some()),
+        ("key_limit", no_key && options.key_limit.is_some()),
+    ];
+    if let Some((key, _)) = lacking.into_iter().find(|(_, is_lacking)| *is_lacking) {
+        let needs = if key == "key_limit" { "'key'" } else { unique };
+        let error = CliError::usage(format!("it goes with {needs}, and there is none"));
+        return Err((key, error.with_hint("say what it is for")));
     }
     if matches!(options.deadline, Some(When::Now | When::At(_))) {
         let error = CliError::usage("one moment would be over for all later jobs");
