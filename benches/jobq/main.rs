@@ -29,20 +29,25 @@ struct Scenario {
     run: fn(&Plan) -> Done,
 }
 
-const SCENARIOS: [Scenario; 13] = [
+const SCENARIOS: [Scenario; 14] = [
     Scenario {
         name: "drain",
-        about: "no-op jobs, 200 bytes each, five workers, durability full",
+        about: "no-op jobs, 200 bytes each, five workers",
         run: bulk::drain,
     },
     Scenario {
         name: "enqueue-bulk",
-        about: "many jobs in a transaction, durability full",
+        about: "many jobs in a transaction",
         run: bulk::enqueue,
     },
     Scenario {
+        name: "enqueue-one",
+        about: "one by one from one thread",
+        run: bulk::enqueue_one,
+    },
+    Scenario {
         name: "bytes",
-        about: "written to the disk in a job's whole life, durability full",
+        about: "written to files in a job's whole life, in bulk",
         run: bulk::bytes,
     },
     Scenario {

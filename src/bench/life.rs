@@ -1,4 +1,4 @@
-//! A job's whole life in bulk: enqueued many at a time, then drained.
+//! A job's whole life in bulk: enqueued many at a time, then drained. And jobs enqueued one by one.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{Error, Queue, Result, Until, clock};
 pub struct Load {
     /// In all.
     pub jobs: usize,
-    /// Jobs enqueued in one transaction; raw SQLite also takes this many at once when it drains.
+    /// Jobs enqueued in one transaction.
     pub chunk: usize,
 }
 
@@ -22,7 +22,7 @@ pub struct Life {
     pub enqueue: Duration,
     /// To claim, run and finish them all.
     pub drain: Duration,
-    /// What was written to the disk meanwhile, where the kernel says it.
+    /// What was written to files meanwhile, where the kernel says it.
     pub written_bytes: Option<u64>,
 }
 
@@ -53,7 +53,7 @@ pub fn life_of_floor(setup: &Setup, load: Load) -> Result<Life> {
     let scratch = setup.scratch()?;
     let floor = Floor::create(&scratch.path().join("floor.db"), setup.durability)?;
     let written = written_bytes();
-    let enqueue = floor.enqueue(load.jobs, &payload(PAYLOAD_BYTES))?;
+    let enqueue = floor.enqueue(load.jobs, load.chunk, &payload(PAYLOAD_BYTES))?;
     let drain = floor.drain()?;
     drop(floor);
     Ok(Life {
@@ -61,6 +61,51 @@ pub fn life_of_floor(setup: &Setup, load: Load) -> Result<Life> {
         drain,
         written_bytes: since(written),
     })
+}
+
+/// The cost of jobs enqueued one by one by one thread, each in a transaction of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct OneByOne {
+    /// For all of them.
+    pub took: Duration,
+    /// What was written to files meanwhile, where the kernel says it.
+    pub written_bytes: Option<u64>,
+}
+
+impl OneByOne {
+    fn of(jobs: usize, mut enqueue: impl FnMut() -> Result<()>) -> Result<OneByOne> {
+        let written = written_bytes();
+        let began = clock::instant();
+        for _ in 0..jobs {
+            enqueue()?;
+        }
+        Ok(OneByOne {
+            took: began.elapsed(),
+            written_bytes: since(written),
+        })
+    }
+}
+
+/// With jobq.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn one_by_one_of_queue(setup: &Setup, jobs: usize) -> Result<OneByOne> {
+    let scratch = setup.scratch()?;
+    let queue = setup.open(&scratch.path().join("queue.db"))?;
+    let job = noop(PAYLOAD_BYTES);
+    OneByOne::of(jobs, || queue.enqueue(job.clone()).map(|_| ()))
+}
+
+/// The same inserts in a plain loop over raw SQLite.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn one_by_one_of_floor(setup: &Setup, jobs: usize) -> Result<OneByOne> {
+    let scratch = setup.scratch()?;
+    let floor = Floor::create(&scratch.path().join("floor.db"), setup.durability)?;
+    let text = payload(PAYLOAD_BYTES);
+    OneByOne::of(jobs, || floor.enqueue_one(&text))
 }
 
 /// Drains jobs that do nothing; from before the runner's start until after its end.
@@ -117,6 +162,9 @@ mod tests {
         for life in [life_of_queue, life_of_floor] {
             let life = life(&setup, load).unwrap();
             assert!(life.enqueue > Duration::ZERO && life.drain > Duration::ZERO);
+        }
+        for one_by_one in [one_by_one_of_queue, one_by_one_of_floor] {
+            assert!(one_by_one(&setup, 5).unwrap().took > Duration::ZERO);
         }
         let queue = Queue::open(folder.path().join("kept.db")).unwrap();
         enqueue(&queue, load).unwrap();

@@ -81,9 +81,9 @@ impl Handler for Noop {
     }
 }
 
-/// What this process has caused to be written to the disk so far; none where the kernel does not say.
+/// What this process has written to files so far, through the page cache; none where the kernel does not say.
 pub fn written_bytes() -> Option<u64> {
-    proc_field("/proc/self/io", "write_bytes:")
+    proc_field("/proc/self/io", "wchar:")
 }
 
 /// The most memory that this process has had; none where the kernel does not say.

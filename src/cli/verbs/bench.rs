@@ -12,8 +12,9 @@ use clap::Args;
 use indicatif::ProgressBar;
 use jobq::Durability;
 use jobq::bench::{
-    Crowd, Life, Load, Scratch, Setup, Spread, crowd_of_connections, crowd_of_one_queue,
-    life_of_floor, life_of_queue, median, per_s, sqlite_version, start_latency, thousands,
+    Crowd, Life, Load, OneByOne, Scratch, Setup, Spread, crowd_of_connections, crowd_of_one_queue,
+    life_of_floor, life_of_queue, median, one_by_one_of_floor, one_by_one_of_queue, per_s,
+    sqlite_version, start_latency, thousands,
 };
 use serde::Serialize;
 use signal_hook::consts::{SIGINT, SIGTERM};
@@ -35,8 +36,8 @@ pub(crate) struct BenchArgs {
 /// Each pair is measured so often, one after the other; the median counts.
 const ROUNDS: usize = 3;
 /// Jobs enqueued in one transaction.
-const CHUNK: usize = 1000;
-const BULK: &str = "enqueue, 1,000 in a transaction";
+const CHUNK: usize = 100;
+const BULK: &str = "enqueue, 100 in a transaction";
 /// Threads that enqueue one by one.
 const THREADS: usize = 16;
 
@@ -44,6 +45,7 @@ const THREADS: usize = 16;
 const USUAL_JOBS: f64 = 100_000.0;
 const CROWD_TIME: Duration = Duration::from_millis(400);
 const LATENCIES: f64 = 300.0;
+const ONE_BY_ONE: f64 = 2000.0;
 
 pub(crate) fn run(args: &BenchArgs, session: &Session) -> CliResult {
     let jobs = usize::try_from(args.jobs).unwrap_or(usize::MAX);
@@ -53,7 +55,7 @@ pub(crate) fn run(args: &BenchArgs, session: &Session) -> CliResult {
     let scratch = Scratch::new_in(&nearest_folder(session.db_path())?)?;
     let tidy = Tidy::on_signals(scratch.path())?;
     let setup = Setup::new(scratch.path(), session.options(), session.durability());
-    let bar = session.screen.bar(4 * ROUNDS as u64 + 2, "{bar:24} {msg}");
+    let bar = session.screen.bar(6 * ROUNDS as u64 + 1, "{bar:24} {msg}");
     let measured = Measured::take(&setup, jobs, &bar);
     bar.finish_and_clear();
     drop(scratch);
@@ -82,7 +84,9 @@ fn nearest_folder(db: &Path) -> CliResult<PathBuf> {
 struct Measured {
     queue: Vec<Life>,
     floor: Vec<Life>,
-    one: Crowd,
+    one: Vec<OneByOne>,
+    one_floor: Vec<OneByOne>,
+    one_jobs: usize,
     one_queue: Vec<Crowd>,
     connections: Vec<Crowd>,
     latency: Spread,
@@ -98,25 +102,31 @@ impl Measured {
             bar.inc(1);
         };
         let (mut queue, mut floor) = (Vec::new(), Vec::new());
+        let (mut one, mut one_floor) = (Vec::new(), Vec::new());
+        let one_jobs = (ONE_BY_ONE * share) as usize;
         let (mut one_queue, mut connections) = (Vec::new(), Vec::new());
         for _ in 0..ROUNDS {
             next("enqueue and drain");
             queue.push(life_of_queue(setup, load)?);
             next("the same in raw SQLite");
             floor.push(life_of_floor(setup, load)?);
+            next("enqueue one by one");
+            one.push(one_by_one_of_queue(setup, one_jobs)?);
+            next("the same in raw SQLite");
+            one_floor.push(one_by_one_of_floor(setup, one_jobs)?);
             next("16 threads enqueue");
             one_queue.push(crowd_of_one_queue(setup, THREADS, time)?);
             next("16 connections enqueue");
             connections.push(crowd_of_connections(setup, THREADS, time)?);
         }
-        next("enqueue one by one");
-        let one = crowd_of_one_queue(setup, 1, time)?;
         next("start latency");
         let latency = start_latency(setup, (LATENCIES * share) as usize)?;
         Ok(Measured {
             queue,
             floor,
             one,
+            one_floor,
+            one_jobs,
             one_queue,
             connections,
             latency,
@@ -136,12 +146,15 @@ struct Figures {
     enqueue_bulk_per_s: f64,
     enqueue_bulk_floor_per_s: f64,
     enqueue_one_per_s: f64,
+    enqueue_one_floor_per_s: f64,
     enqueue_16_threads_per_s: f64,
     enqueue_16_connections_per_s: f64,
     enqueue_16_threads_worst_ms: f64,
     enqueue_16_connections_worst_ms: f64,
     start_latency_p50_us: f64,
     start_latency_p99_us: f64,
+    bytes_written_per_enqueue: Option<f64>,
+    bytes_written_per_enqueue_floor: Option<f64>,
     bytes_written_per_job: Option<f64>,
     bytes_written_per_job_floor: Option<f64>,
 }
@@ -160,6 +173,15 @@ impl Figures {
             let worst = crowds.iter().map(|crowd| crowd.worst).max();
             thousandths(worst.unwrap_or_default().as_secs_f64() * 1e3)
         };
+        let ones = |ones: &[OneByOne]| {
+            let ones = ones.iter().map(|one| per_s(measured.one_jobs, one.took));
+            tenths(median(&ones.collect::<Vec<_>>()))
+        };
+        let ones_written = |ones: &[OneByOne]| {
+            written(ones.iter().map(|one| one.written_bytes), measured.one_jobs)
+        };
+        let lives_written =
+            |lives: &[Life]| written(lives.iter().map(|life| life.written_bytes), jobs);
         let drain = |life: &Life| per_s(jobs, life.drain);
         let enqueue = |life: &Life| per_s(jobs, life.enqueue);
         let latency_us = |percent| tenths(measured.latency.percentile(percent).as_secs_f64() * 1e6);
@@ -172,15 +194,18 @@ impl Figures {
             drain_floor_per_s: lives(&measured.floor, &drain),
             enqueue_bulk_per_s: lives(&measured.queue, &enqueue),
             enqueue_bulk_floor_per_s: lives(&measured.floor, &enqueue),
-            enqueue_one_per_s: tenths(measured.one.per_s),
+            enqueue_one_per_s: ones(&measured.one),
+            enqueue_one_floor_per_s: ones(&measured.one_floor),
             enqueue_16_threads_per_s: crowds(&measured.one_queue),
             enqueue_16_connections_per_s: crowds(&measured.connections),
             enqueue_16_threads_worst_ms: worst_ms(&measured.one_queue),
             enqueue_16_connections_worst_ms: worst_ms(&measured.connections),
             start_latency_p50_us: latency_us(50.0),
             start_latency_p99_us: latency_us(99.0),
-            bytes_written_per_job: written_per_job(&measured.queue, jobs),
-            bytes_written_per_job_floor: written_per_job(&measured.floor, jobs),
+            bytes_written_per_enqueue: ones_written(&measured.one),
+            bytes_written_per_enqueue_floor: ones_written(&measured.one_floor),
+            bytes_written_per_job: lives_written(&measured.queue),
+            bytes_written_per_job_floor: lives_written(&measured.floor),
         }
     }
 
@@ -208,7 +233,7 @@ impl Figures {
         )
     }
 
-    fn rows(&self) -> [Row<'static>; 8] {
+    fn rows(&self) -> [Row<'static>; 9] {
         let both = |value, floor| (Some(value), Some(floor));
         [
             (
@@ -224,7 +249,7 @@ impl Figures {
             (
                 "enqueue one by one",
                 "jobs/s",
-                (Some(self.enqueue_one_per_s), None),
+                both(self.enqueue_one_per_s, self.enqueue_one_floor_per_s),
             ),
             (
                 "enqueue, 16 threads at once",
@@ -253,7 +278,15 @@ impl Figures {
                 (Some(self.start_latency_p99_us), None),
             ),
             (
-                "written for each job",
+                "written to enqueue one",
+                "bytes",
+                (
+                    self.bytes_written_per_enqueue,
+                    self.bytes_written_per_enqueue_floor,
+                ),
+            ),
+            (
+                "written in a life in bulk",
                 "bytes",
                 (self.bytes_written_per_job, self.bytes_written_per_job_floor),
             ),
@@ -288,12 +321,10 @@ fn cells((what, unit, (value, floor)): Row<'_>) -> Vec<Cell> {
     ]
 }
 
-/// None where the kernel does not say it, or counts nothing for this file system.
-fn written_per_job(lives: &[Life], jobs: usize) -> Option<f64> {
-    let written: Vec<f64> = lives
-        .iter()
-        .filter_map(|life| life.written_bytes)
-        .filter(|bytes| *bytes > 0)
+/// The median for each job; none where the kernel does not say it.
+fn written(bytes: impl Iterator<Item = Option<u64>>, jobs: usize) -> Option<f64> {
+    let written: Vec<f64> = bytes
+        .flatten()
         .map(|bytes| bytes as f64 / jobs as f64)
         .collect();
     (!written.is_empty()).then(|| tenths(median(&written)))
@@ -383,6 +414,7 @@ mod tests {
         );
         for name in [
             "enqueue_one_per_s",
+            "enqueue_one_floor_per_s",
             "enqueue_bulk_per_s",
             "enqueue_bulk_floor_per_s",
             "drain_per_s",
