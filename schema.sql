@@ -1,4 +1,4 @@
--- jobq's tables, indexes and views: schema version 5.
+-- jobq's tables, indexes and views: schema version 6.
 --
 -- Everything is named jobq_…, so that it can live inside an application's own database file.
 -- Times are milliseconds since 1970, UTC; durations say their unit in their name.
@@ -64,7 +64,7 @@ CREATE INDEX jobq_runner_alive ON jobq_runner (id) WHERE state <= 2;
 
 -- The hot row: small, rewritten at every change of state. Text of any size lives elsewhere.
 CREATE TABLE jobq_job (
-    id             INTEGER PRIMARY KEY AUTOINCREMENT, -- never reused; also the age, for the order of claims
+    id             INTEGER PRIMARY KEY, -- never reused: see jobq_number; also the age, for the order of claims
     queue_id       INTEGER NOT NULL REFERENCES jobq_queue (id),
     kind_id        INTEGER NOT NULL REFERENCES jobq_kind (id),
     state          INTEGER NOT NULL CHECK (state BETWEEN 0 AND 7),
@@ -91,13 +91,17 @@ CREATE TABLE jobq_job (
     updated_at     INTEGER NOT NULL,
     started_at     INTEGER,     -- of the latest attempt
     finished_at    INTEGER,
+    took_us        INTEGER,     -- how long the attempt took that simply completed the job: see jobq_attempt
+    enqueued_event INTEGER,     -- the ids of events: that it was enqueued,
+    started_event  INTEGER,     -- that its latest attempt started,
+    ended_event    INTEGER,     -- that this attempt simply completed it; null: it did not
     links          INTEGER NOT NULL DEFAULT 0, -- bits: what else changes with it, so that a job without rules costs nothing:
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
         -- duration and follows steps of the clock until the machine is started again, 512 a schedule
     unmet          INTEGER NOT NULL DEFAULT 0, -- number of its prerequisites that are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
-    key            TEXT,        -- concurrency key: see jobq_place
+    key            TEXT,        -- concurrency key: see jobq_concurrency_slot
     unique_key     TEXT,        -- see jobq_unique
     unique_for_ms  INTEGER,     -- how long the unique key stays taken after the job has ended
     deadline       INTEGER,     -- cancelled unless an attempt has begun by then
@@ -182,13 +186,13 @@ CREATE INDEX jobq_family_parent ON jobq_family (parent_id) WHERE parent_id IS NO
 
 -- Concurrency keys with a limit other than one.
 CREATE TABLE jobq_key (
-    name   TEXT PRIMARY KEY,
-    places INTEGER NOT NULL CHECK (places > 0)
+    name  TEXT PRIMARY KEY,
+    slots INTEGER NOT NULL CHECK (slots > 0)
 ) STRICT, WITHOUT ROWID;
 
 -- The jobs that hold a slot under a concurrency key (pending and running ones), and those that wait for
 -- one, in the order in which they get it. There is no counter that could leak.
-CREATE TABLE jobq_place (
+CREATE TABLE jobq_concurrency_slot (
     key     TEXT NOT NULL,
     held    INTEGER NOT NULL CHECK (held IN (0, 1)),
     urgency INTEGER NOT NULL,   -- 3 less the priority: the most urgent first
@@ -244,35 +248,65 @@ CREATE TABLE jobq_schedule (
 
 CREATE INDEX jobq_schedule_next ON jobq_schedule (next_at) WHERE paused_at IS NULL AND next_at IS NOT NULL;
 
--- The append-only history: appended in the transaction of the change it records. History, live
--- updates, logs and metrics all read this one table.
-CREATE TABLE jobq_event (
-    id        INTEGER PRIMARY KEY AUTOINCREMENT,
+-- The attempts that have ended. One that simply completed its job, without an exit code or measurements, is
+-- on the job's own row instead, as the running one is: most jobs need no row here. The view jobq_history and
+-- `jobq status ID` show both alike.
+CREATE TABLE jobq_attempt (
+    job_id        INTEGER NOT NULL, -- no reference: removed with their job, in small steps
+    attempt       INTEGER NOT NULL,
+    outcome       INTEGER NOT NULL, -- 4 to 10 and 16: the kind of the event that ended it, see the view jobq_history
+    started_at    INTEGER,          -- when it was claimed
+    started_event INTEGER,
+    ended_at      INTEGER NOT NULL,
+    ended_event   INTEGER NOT NULL,
+    runner_id     INTEGER,
+    worker        INTEGER,
+    took_us       INTEGER,          -- how long its handler ran
+    error         TEXT,
+    exit_code     INTEGER,          -- of a command, unless a signal ended it
+    cpu_ms        INTEGER,          -- processor time of a command, user and system
+    max_rss_bytes INTEGER,          -- peak memory of a command
+    run_at        INTEGER,          -- until when the job waits after it
+    PRIMARY KEY (job_id, attempt)
+) STRICT, WITHOUT ROWID;
+
+-- What jobs have printed and logged, and what has happened to them besides their attempts. The rows of a job
+-- lie together, in order.
+CREATE TABLE jobq_log (
+    job_id    INTEGER NOT NULL, -- 0: of no job, but of a queue, a runner or a schedule. No reference, as above
+    id        INTEGER NOT NULL, -- of the event
     at        INTEGER NOT NULL,
     kind      INTEGER NOT NULL, -- see the view jobq_history
-    job_id    INTEGER,          -- no reference: events are deleted with their job, in small steps
     attempt   INTEGER,
     runner_id INTEGER,
     worker    INTEGER,
-    took_us   INTEGER,          -- how long the attempt took, if this event ended it
-    data      ANY               -- JSON for most kinds; the text itself (a blob if it is not UTF-8) for stdout and stderr
-) STRICT;
-
-CREATE INDEX jobq_event_job ON jobq_event (job_id) WHERE job_id IS NOT NULL;
--- The events of no job, of runners and schedules, for retention.
-CREATE INDEX jobq_event_other ON jobq_event (at) WHERE job_id IS NULL;
-
--- How many jobs each queue has in each state: changed with the rows, so that counts are instant at
--- any size. `jobq doctor` recounts.
-CREATE TABLE jobq_count (
-    queue_id INTEGER NOT NULL,
-    state    INTEGER NOT NULL,
-    jobs     INTEGER NOT NULL,
-    PRIMARY KEY (queue_id, state)
+    took_us   INTEGER,
+    data      ANY,              -- JSON for most kinds; the text itself (a blob if it is not UTF-8) for stdout and stderr
+    PRIMARY KEY (job_id, id)
 ) STRICT, WITHOUT ROWID;
 
--- Which queues have something to claim, however many queues there are.
-CREATE INDEX jobq_count_claimable ON jobq_count (queue_id) WHERE state = 2 AND jobs > 0;
+-- All events in the order in which they happened: a row for each transaction, for those who follow. What an
+-- event says besides is found with its job: an attempt on the job's row or in jobq_attempt, all else in
+-- jobq_log. Rows are removed when they are old, whatever becomes of their jobs.
+CREATE TABLE jobq_feed (
+    id     INTEGER PRIMARY KEY, -- of its first event; the others follow
+    at     INTEGER NOT NULL,
+    events TEXT NOT NULL        -- JSON: [kind, attempt, job, ...] and so on, where [first, last] stands for jobs in a row, and 0 for none
+) STRICT;
+
+-- Numbers that nearly every transaction changes, together on one page: a transaction writes whole pages.
+-- `jobq doctor` recounts the jobs.
+CREATE TABLE jobq_number (
+    what  INTEGER NOT NULL,
+        -- 0 to 7: how many jobs the queue `id` has in that state, so that counts are instant at any size; no row: none
+        -- -1: the last transaction of the writer with this id (0 to 63, picked at random; 64: an application), so that it can tell
+        --     after a failed COMMIT whether it was committed
+        -- -2: id 0 is the file itself, id 1 the last id of a job, id 2 the last id of an event
+    id    INTEGER NOT NULL,
+    value INTEGER NOT NULL,
+    text  TEXT,                 -- of the file itself: 'jobq file ' and the file_id. Each commit writes this page, so each log says whose it is
+    PRIMARY KEY (what, id)
+) STRICT, WITHOUT ROWID;
 
 -- Batches by their content, so that the same `jobq run -f` continues its batch. A row is
 -- removed when none of its jobs is left.
@@ -282,13 +316,6 @@ CREATE TABLE jobq_batch (
     last_job_id  INTEGER NOT NULL,
     added_at     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-
--- The last transaction of each writer, so that it can tell after a failed COMMIT whether it was committed.
-CREATE TABLE jobq_commit (
-    slot  INTEGER PRIMARY KEY,  -- 0 to 63, a writer picks one at random; 64: the file's own
-    token INTEGER NOT NULL,
-    file_id TEXT                -- of slot 64: 'jobq file ' and the file_id; as each commit writes this page, each log says whose it is
-) STRICT;
 
 CREATE VIEW jobq_jobs AS
 SELECT j.id, k.name AS kind, q.name AS queue,
@@ -327,8 +354,28 @@ SELECT id, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch') AS at,
             WHEN 40 THEN 'runner_started' WHEN 41 THEN 'runner_stopped' WHEN 42 THEN 'runner_lost'
             WHEN 50 THEN 'schedule_fired' WHEN 51 THEN 'schedule_skipped' WHEN 52 THEN 'schedule_added'
             WHEN 53 THEN 'schedule_removed' WHEN 54 THEN 'schedule_paused' WHEN 55 THEN 'schedule_resumed' END AS kind,
-       job_id AS job, attempt, runner_id AS runner, worker, took_us / 1000.0 AS took_ms, data
-FROM jobq_event;
+       job, attempt, runner, worker, took_us / 1000.0 AS took_ms, data
+FROM (
+    SELECT enqueued_event AS id, created_at AS at, 1 AS kind, id AS job, NULL AS attempt, NULL AS runner,
+           NULL AS worker, NULL AS took_us, NULL AS data
+    FROM jobq_job WHERE enqueued_event IS NOT NULL
+    UNION ALL
+    SELECT started_event, started_at, 2, id, attempt, runner_id, NULL, NULL, NULL
+    FROM jobq_job WHERE started_event IS NOT NULL AND (state = 3 OR ended_event IS NOT NULL)
+    UNION ALL
+    SELECT ended_event, finished_at, 4, id, attempt, runner_id, worker, took_us, NULL
+    FROM jobq_job WHERE ended_event IS NOT NULL
+    UNION ALL
+    SELECT started_event, started_at, 2, job_id, attempt, runner_id, NULL, NULL, NULL
+    FROM jobq_attempt WHERE started_event IS NOT NULL
+    UNION ALL
+    SELECT ended_event, ended_at, outcome, job_id, attempt, runner_id, worker, took_us,
+           nullif(json_patch('{}', json_object('error', error, 'exit_code', exit_code, 'cpu_ms', cpu_ms,
+               'max_rss_bytes', max_rss_bytes, 'run_at_ms', run_at)), '{}')
+    FROM jobq_attempt
+    UNION ALL
+    SELECT id, at, kind, nullif(job_id, 0), attempt, runner_id, worker, took_us, data FROM jobq_log
+);
 
 CREATE VIEW jobq_runners AS
 SELECT id, name, pid, host, workers, kinds, queues,
@@ -339,13 +386,12 @@ FROM jobq_runner;
 
 CREATE VIEW jobq_queues AS
 SELECT q.id, q.name, q.paused_at IS NOT NULL AS paused, q.concurrency, q.rate_jobs, q.rate_ms, q.max_size, q.weight,
-       coalesce(sum(c.jobs) FILTER (WHERE c.state = 0), 0) AS scheduled,
-       coalesce(sum(c.jobs) FILTER (WHERE c.state = 1), 0) AS blocked,
-       coalesce(sum(c.jobs) FILTER (WHERE c.state = 2), 0) AS pending,
-       coalesce(sum(c.jobs) FILTER (WHERE c.state = 3), 0) AS running,
-       coalesce(sum(c.jobs) FILTER (WHERE c.state = 4), 0) AS waiting,
-       coalesce(sum(c.jobs) FILTER (WHERE c.state = 5), 0) AS completed,
-       coalesce(sum(c.jobs) FILTER (WHERE c.state = 6), 0) AS failed,
-       coalesce(sum(c.jobs) FILTER (WHERE c.state = 7), 0) AS cancelled
-FROM jobq_queue q LEFT JOIN jobq_count c ON c.queue_id = q.id
-GROUP BY q.id;
+       coalesce((SELECT value FROM jobq_number WHERE what = 0 AND id = q.id), 0) AS scheduled,
+       coalesce((SELECT value FROM jobq_number WHERE what = 1 AND id = q.id), 0) AS blocked,
+       coalesce((SELECT value FROM jobq_number WHERE what = 2 AND id = q.id), 0) AS pending,
+       coalesce((SELECT value FROM jobq_number WHERE what = 3 AND id = q.id), 0) AS running,
+       coalesce((SELECT value FROM jobq_number WHERE what = 4 AND id = q.id), 0) AS waiting,
+       coalesce((SELECT value FROM jobq_number WHERE what = 5 AND id = q.id), 0) AS completed,
+       coalesce((SELECT value FROM jobq_number WHERE what = 6 AND id = q.id), 0) AS failed,
+       coalesce((SELECT value FROM jobq_number WHERE what = 7 AND id = q.id), 0) AS cancelled
+FROM jobq_queue q;

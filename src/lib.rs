@@ -114,7 +114,11 @@
 //!   (`store/sqlite/process_locks.rs`): the row of a dead runner never counts as a living one.
 //! - A tick with nothing to write opens no transaction, and one that changed nothing commits nothing; otherwise
 //!   runners would wake each other forever.
-//! - Counters, history and rows change in one transaction.
+//! - Counters, history and rows change in one transaction. The history is kept by the way it is read: what a job's
+//!   attempts came to (`store/jobs/attempts.rs`), what else happened to it (the log), and the order of all events,
+//!   a row a transaction (the feed, `store/sqlite/tx/feed.rs`). An event's id is the same in all of them.
+//! - Ids of jobs and events, counters and the marks of commits are rows of one table that fits one page
+//!   (`jobq_number`): a transaction writes whole pages. An id follows the rows, too, so a lost number is harmless.
 //! - The consequences of a job's end are worked off a list in the same transaction, without recursion, however
 //!   long the chain: no reader sees a job that has ended and another that still waits for it.
 //! - Taken unique keys and concurrency slots are rows that name their job. They are removed with the job, and
@@ -144,8 +148,11 @@
 //! **Reasons** for shapes that look odd:
 //! - The processes of a lost runner's commands are found by their environment and by the attempts that the
 //!   file names (`runner/leftovers.rs`), not by a recorded pid: a record could come too late, or be forged.
-//! - Events are appended sixteen to a statement, and a claim reads its row before it updates it: RETURNING
-//!   makes SQLite open an ephemeral table and a statement journal for every job.
+//! - A claim reads its row before it updates it: RETURNING makes SQLite open an ephemeral table and a statement
+//!   journal for every job.
+//! - An attempt that simply completed its job has no row: its job's row says it all, and most jobs end so
+//!   (`store/jobs/attempts.rs`). The event of its end is numbered before the row is written.
+//! - A tick finishes attempts in the order of their jobs: neighbours share pages, and a range is short in the feed.
 //! - Within a queue the order is priority, then id: an id is the age, and no clock can change it.
 //! - A retried final job may become blocked or waiting instead of pending: it must not exceed the limit of its
 //!   key, and a parent whose run phase is done must not repeat it.
@@ -175,8 +182,8 @@
 //!   reason for its shape; `hot` if it must not scan or sort. `store/tests/plans.rs` lists the files with
 //!   statements and checks the query plans.
 //! - *a schema version*: change `schema.sql`, raise `VERSION` in `store/sqlite/schema.rs`, add `upgrade_N.sql` to
-//!   `UPGRADES`, and keep the schema before it as `tests/data/schema_N.sql` for the test of upgrades. The frozen
-//!   copy in `bench/floor.sql` stays.
+//!   `UPGRADES`, and keep the schema before it as `tests/data/schema_N.sql` for the test of upgrades. The lean
+//!   tables in `bench/floor.sql` stay.
 //! - *a public item*: re-export it here; `JOBQ_PUBLIC_API=write cargo test --test it public_api` updates the list.
 //!
 //! **Deliberately absent**: an async runtime, a server, a second process, polling, leases by wall

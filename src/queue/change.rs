@@ -215,9 +215,8 @@ impl Queue {
         answers.into_iter().map(|(_, answer)| answer).collect()
     }
 
-    /// Removes final jobs in small transactions and returns their space to the disk; if the filter is for
-    /// all kinds, also events without a job. Children stay until their parent is final. Returns the number
-    /// of removed jobs.
+    /// Removes final jobs in small transactions and returns their space to the disk. Children stay until their
+    /// parent is final. Returns the number of removed jobs.
     ///
     /// ```
     /// use std::time::Duration;
@@ -235,11 +234,26 @@ impl Queue {
     /// The state is not final, or the file cannot be written; jobs removed before the error stay removed.
     pub fn prune(&self, filter: &PruneFilter) -> Result<u64> {
         let sweeps = self.sweeps(filter)?;
-        let before_ms = sweeps.iter().map(Sweep::before_ms).min();
-        let mut pass = Some(PrunePass {
-            events_before_ms: before_ms.filter(|_| filter.kinds == KindFilter::All),
-            ..PrunePass::of(sweeps)
-        });
+        self.prune_all(PrunePass::of(sweeps))
+    }
+
+    /// Removes what the history says of no job in particular, if it is older than this, in small transactions: the
+    /// feed of all events, and what happened to queues, runners and schedules. What happened to a job stays with
+    /// the job.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn prune_events(&self, older_than: Duration) -> Result<()> {
+        let before_ms = self.store.config.clock.now_ms() - millis(older_than);
+        let pass = PrunePass {
+            events_before_ms: Some(before_ms),
+            ..PrunePass::default()
+        };
+        self.prune_all(pass).map(|_| ())
+    }
+
+    fn prune_all(&self, pass: PrunePass) -> Result<u64> {
+        let mut pass = Some(pass);
         let mut removed = 0;
         while let Some(next) = pass {
             let stepped = self.store.write(move |tx| store::prune_step(tx, &next))?;

@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use crate::model::job::{Enqueued, NewJob};
 use crate::queue::{Enqueue, JobHandle, Queue, batch};
-use crate::store::{Names, Tx, ValidatedJob};
+use crate::store::{NO_WRITER, Names, Tx, ValidatedJob};
 use crate::{Error, Result, store};
 
 impl Queue {
@@ -66,9 +66,15 @@ impl Queue {
         let job = ValidatedJob::new(job.into(), &self.limits)?;
         let mut names = Names::default();
         let clock = &self.store.config.clock;
-        let mut tx = Tx::begin((conn, &mut names), clock, store::HOOKS, &mut None)?;
+        let mut tx = Tx::begin(
+            (conn, &mut names),
+            clock,
+            (NO_WRITER, store::HOOKS),
+            &mut None,
+        )?;
         let enqueued = store::enqueue(&mut tx, &job)?;
         tx.finish()?;
+        tx.write_numbers(NO_WRITER, 0)?;
         Ok(enqueued)
     }
 }

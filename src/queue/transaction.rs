@@ -113,7 +113,7 @@ impl Transaction<'_> {
             // cached or pending here.
             tx.names.forget();
             written = Some(body(tx)?);
-            tx.flush_events()?;
+            tx.flush_feed()?;
             tx.flush_counts()
         })?;
         written.ok_or_else(store::not_saved)

@@ -260,6 +260,8 @@ impl Dispatcher {
         };
         let mut tick = std::mem::take(&mut self.pending.tick);
         tick.heartbeat = heartbeat;
+        // In the order of their rows, which are on the same pages, and a range of jobs is short in the feed.
+        tick.finished.sort_by_key(|finished| finished.attempt.job());
         let writer = &mut self.lease.writer;
         let written = writer.transact(&mut self.pending.commands, &mut |tx| {
             tick.write(tx, &context)

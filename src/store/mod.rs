@@ -85,10 +85,11 @@ pub(crate) use upkeep::doctor::{examine, locks as examine_locks, recount as reco
 
 // Reading.
 pub(crate) use jobs::dependencies::cancelled_because_of;
+pub(crate) use read::attempts::of_job as attempts_of_job;
 pub(crate) use read::drain::{
     holds_any as holds_any_job, left as jobs_left, nameless as job_without_name, retries_left,
 };
-pub(crate) use read::events::{last as last_event, of_job as attempts_of_job, read as read_events};
+pub(crate) use read::events::{last as last_event, read as read_events};
 pub(crate) use read::jobs::{
     between as jobs_between, get as get_job, last as last_job, list as list_jobs,
 };
@@ -104,7 +105,7 @@ pub(crate) use sqlite::command::{
     Command, Posted, lose as lose_commands, not_saved, refuse as refuse_commands,
 };
 pub(crate) use sqlite::tx::Tx;
-pub(crate) use sqlite::writer::RUNNER_CHECKPOINT_PAGES;
+pub(crate) use sqlite::writer::{NO_WRITER, RUNNER_CHECKPOINT_PAGES};
 pub(crate) use sqlite::writer_handle::{GROUP, Message, WriterLease};
 
 // Opening the file and watching it.

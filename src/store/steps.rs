@@ -14,19 +14,18 @@ use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
 use crate::store::jobs::fair_share::FairShares;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAgain};
 use crate::store::jobs::{claim, claim_queues, finish_attempt, queues, requeue};
-use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{StatementStatus, params, tx};
 use crate::{Error, Result, clock};
 
 /// Everything that a claim runs between BEGIN and COMMIT, but for the counters.
-const CLAIM: [&str; 7] = [
+const CLAIM: [&str; 6] = [
     queues::ALL_IS_PAUSED,
     claim_queues::QUEUES_CLAIMABLE,
     claim::JOBS_CLAIMABLE,
     claim::JOB_TO_CLAIM,
     claim::JOB_CLAIM_IF_PENDING,
-    tx::history::EVENT_APPEND,
-    tx::history::EVENTS_APPEND_16,
+    tx::feed::FEED_APPEND,
 ];
 
 /// The id of a runner that is not in the file.
@@ -47,7 +46,7 @@ pub(crate) fn of_claim(store: &Store, kind: &'static str, jobs: usize) -> Result
         take_vm_steps(tx)?;
         let began = clock::instant();
         let claimed = claim::claim(tx, &request, &mut FairShares::default())?;
-        tx.flush_events()?;
+        tx.flush_feed()?;
         let took = began.elapsed();
         let vm_steps = take_vm_steps(tx)?;
         if claimed.len() != jobs {
@@ -96,7 +95,8 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
             job.0,
             ClaimFor::FreeWorker.code(),
             RUNNER,
-            tx.now_ms
+            tx.now_ms,
+            tx.next_event_id().0
         ])?;
     if claimed != 1 {
         return Err(Error::wrong_state(format!("job {job} is not pending")));
@@ -105,12 +105,7 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
         .conn
         .prepare_cached(finish_attempt::JOB_ATTEMPT)?
         .query_row([job.0], |row| row.get(0))?;
-    let started = NewEvent {
-        attempt: Some(attempt),
-        runner: Some(RUNNER),
-        ..NewEvent::job(EventKind::Started, job)
-    };
-    tx.append(started)?;
+    tx.note(EventKind::Started, job, attempt)?;
     tx.counts.moved(queue, State::Pending, State::Running);
     let held = ClaimToken {
         job,

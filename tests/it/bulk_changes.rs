@@ -95,7 +95,7 @@ fn removing_jobs_with_long_histories_leaves_a_live_job_intact() {
     assert!(queue.cancel_many(&ids).iter().all(Result::is_ok));
     let live = queue.enqueue(NewJob::new("k").unique("u")).unwrap().id;
     let long = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 7500)
-        INSERT INTO jobq_event (at, kind, job_id) SELECT 1, 1, 1 + i % 3 FROM n";
+        INSERT INTO jobq_log (id, at, kind, job_id) SELECT 1000 + i, 1, 13, 1 + i % 3 FROM n";
     scene.connect().execute(long, []).unwrap();
     ids.push(live);
     let answers = queue.remove_many(&ids);

@@ -317,7 +317,7 @@ mod tests {
         let code = *code.unwrap() as u8;
         let conn = rusqlite::Connection::open(&path).unwrap();
         conn.execute(
-            "UPDATE jobq_event SET kind = ?1, data = ?2",
+            "UPDATE jobq_log SET kind = ?1, data = ?2",
             rusqlite::params![code, data],
         )
         .unwrap();

@@ -63,6 +63,10 @@ pub(crate) fn run(args: &PruneArgs, session: &Session) -> CliResult {
             session.output.line(&answer, sentence(&answer))?;
         }
     }
+    let is_all = args.states.is_empty() && !args.dry_run;
+    if let Some(older_than) = is_all.then(|| history_kept_for(args, session)).flatten() {
+        queue.prune_events(older_than)?;
+    }
     Ok(Exit::Done)
 }
 
@@ -94,6 +98,12 @@ fn kept_for(state: State, kind: Option<&str>, session: &Session) -> Option<Durat
         State::Completed => retention.completed.or(usual.completed),
         _ => retention.failed.or(usual.failed),
     }
+}
+
+/// The events of all jobs together are kept as long as the jobs that are kept longest.
+fn history_kept_for(args: &PruneArgs, session: &Session) -> Option<Duration> {
+    let kept = |state| args.older_than.or_else(|| kept_for(state, None, session));
+    Some(kept(State::Completed)?.max(kept(State::Failed)?))
 }
 
 fn sentence(answer: &PruneJson<'_>) -> String {

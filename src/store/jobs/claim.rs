@@ -17,7 +17,7 @@ use crate::store::jobs::fair_share::{FairShares, QueueShare};
 use crate::store::jobs::finish_attempt::ClaimToken;
 use crate::store::jobs::{deadlines, families};
 use crate::store::sqlite::statement::{Statements, statements, text};
-use crate::store::sqlite::tx::{CountChanges, NewEvent, Tx};
+use crate::store::sqlite::tx::{CountChanges, Tx};
 use crate::store::sqlite::types::ValueRef;
 use crate::store::sqlite::{CachedStatement, Connection, Row, params};
 use crate::{Error, Result};
@@ -40,7 +40,7 @@ statements! {
     hot JOB_ORIGIN = "SELECT schedule, slot FROM jobq_job WHERE id = ?1 AND schedule IS NOT NULL";
     /// Every claim raises the attempt: the fence for all reports of its worker.
     hot JOB_CLAIM_IF_PENDING = "UPDATE jobq_job SET state = 3, attempt = attempt + 1, claim = ?2, runner_id = ?3,
-            worker = NULL, started_at = ?4, updated_at = ?4
+            worker = NULL, started_at = ?4, updated_at = ?4, started_event = ?5
         WHERE id = ?1 AND state = 2";
 }
 
@@ -362,17 +362,19 @@ impl<'a, 'c> Taking<'a, 'c> {
         if is_late && deadlines::is_over_by_row(tx, JobId(id))? {
             return Ok(None);
         }
-        let claim = params![id, request.claim_for.code(), request.runner, tx.now_ms];
+        let job = JobId(id);
+        let event = tx.note(EventKind::Started, job, attempt)?;
+        let claim = params![
+            id,
+            request.claim_for.code(),
+            request.runner,
+            tx.now_ms,
+            event.0
+        ];
+        // It was pending when it was read, in this transaction.
         if self.write.execute(claim)? == 0 {
             return Ok(None);
         }
-        let job = JobId(id);
-        let started = NewEvent {
-            attempt: Some(attempt),
-            runner: Some(request.runner),
-            ..NewEvent::job(EventKind::Started, job)
-        };
-        tx.append(started)?;
         tx.counts.moved(queue, State::Pending, State::Running);
         Ok(Some(ClaimedJob {
             id: job,

@@ -14,24 +14,24 @@ use crate::store::sqlite::{Connection, OptionalExtension, Row};
 use crate::{Error, Result};
 
 statements! {
-    /// A partial index holds just the queues with pending jobs. The running jobs of a queue are counted
-    /// only if its concurrency is limited.
+    /// Only queues with pending jobs have a number of them. The running jobs of a queue are counted only if
+    /// its concurrency is limited.
     hot QUEUES_CLAIMABLE = "SELECT q.id, q.weight, q.concurrency, CASE WHEN q.concurrency IS NOT NULL
-                THEN (SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3) END,
+                THEN (SELECT r.value FROM jobq_number r WHERE r.what = 3 AND r.id = q.id) END,
             q.rate_jobs, q.rate_ms, q.rate_at
-        FROM jobq_count c JOIN jobq_queue q ON q.id = c.queue_id
-        WHERE c.state = 2 AND c.jobs > 0 AND q.paused_at IS NULL";
+        FROM jobq_number n JOIN jobq_queue q ON q.id = n.id
+        WHERE n.what = 2 AND n.value > 0 AND q.paused_at IS NULL";
     /// The same of one queue, whose counters are not written yet.
     hot QUEUE_CLAIMABLE = "SELECT q.id, q.weight, q.concurrency, CASE WHEN q.concurrency IS NOT NULL
-                THEN (SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3) END,
+                THEN (SELECT r.value FROM jobq_number r WHERE r.what = 3 AND r.id = q.id) END,
             q.rate_jobs, q.rate_ms, q.rate_at
         FROM jobq_queue q WHERE q.id = ?1 AND q.paused_at IS NULL";
     /// Without the counters, a step in the index for each queue.
     hot QUEUE_PENDING_AFTER = "SELECT queue_id FROM jobq_job WHERE state = 2 AND queue_id > ?1
         ORDER BY queue_id LIMIT 1";
     /// By the index of what runs: as many rows as there are workers, and some ahead.
-    cold QUEUE_RUNS_LESS = "SELECT 1 FROM jobq_count c WHERE c.queue_id = ?1 AND c.state = 3
-        AND c.jobs > (SELECT count(*) FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1)";
+    cold QUEUE_RUNS_LESS = "SELECT 1 FROM jobq_number n WHERE n.what = 3 AND n.id = ?1
+        AND n.value > (SELECT count(*) FROM jobq_job INDEXED BY jobq_job_running WHERE state = 3 AND queue_id = ?1)";
 }
 
 /// Whether a queue with pending jobs has free capacity, so that only its rate holds them back. For a

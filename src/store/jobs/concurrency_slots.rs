@@ -16,18 +16,18 @@ use crate::store::sqlite::{Connection, params};
 
 statements! {
     /// Keys without a row have one slot.
-    hot KEY_NUMBER = "SELECT places FROM jobq_key WHERE name = ?1";
-    hot KEY_SET = "INSERT INTO jobq_key (name, places) VALUES (?1, ?2)
-        ON CONFLICT (name) DO UPDATE SET places = excluded.places WHERE places <> excluded.places";
+    hot KEY_NUMBER = "SELECT slots FROM jobq_key WHERE name = ?1";
+    hot KEY_SET = "INSERT INTO jobq_key (name, slots) VALUES (?1, ?2)
+        ON CONFLICT (name) DO UPDATE SET slots = excluded.slots WHERE slots <> excluded.slots";
     /// A range of the primary key, with as many entries as the key has slots: see
     /// [`MAX_KEY_LIMIT`](crate::model::job::options::MAX_KEY_LIMIT).
-    hot PLACES_HELD = "SELECT count(*) FROM jobq_place WHERE key = ?1 AND held = 1";
-    hot PLACE_NEXT = "SELECT job_id, urgency FROM jobq_place WHERE key = ?1 AND held = 0 ORDER BY urgency, job_id LIMIT 1";
-    hot PLACE_INSERT = "INSERT INTO jobq_place (key, held, urgency, job_id) VALUES (?1, ?2, ?3, ?4)";
-    hot PLACE_DELETE = "DELETE FROM jobq_place WHERE job_id = ?1 RETURNING key, held";
+    hot PLACES_HELD = "SELECT count(*) FROM jobq_concurrency_slot WHERE key = ?1 AND held = 1";
+    hot PLACE_NEXT = "SELECT job_id, urgency FROM jobq_concurrency_slot WHERE key = ?1 AND held = 0 ORDER BY urgency, job_id LIMIT 1";
+    hot PLACE_INSERT = "INSERT INTO jobq_concurrency_slot (key, held, urgency, job_id) VALUES (?1, ?2, ?3, ?4)";
+    hot PLACE_DELETE = "DELETE FROM jobq_concurrency_slot WHERE job_id = ?1 RETURNING key, held";
     hot JOB_KEY = "SELECT key, priority FROM jobq_job WHERE id = ?1 AND key IS NOT NULL";
-    hot PLACE_HOLDERS = "SELECT job_id FROM jobq_place WHERE key = ?1 AND held = 1 ORDER BY urgency, job_id LIMIT ?2";
-    hot PLACE_OF = "SELECT held FROM jobq_place WHERE job_id = ?1";
+    hot PLACE_HOLDERS = "SELECT job_id FROM jobq_concurrency_slot WHERE key = ?1 AND held = 1 ORDER BY urgency, job_id LIMIT ?2";
+    hot PLACE_OF = "SELECT held FROM jobq_concurrency_slot WHERE job_id = ?1";
 }
 
 /// The order of waiting jobs of a key: the highest priority first.

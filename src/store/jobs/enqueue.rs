@@ -2,7 +2,7 @@
 
 use crate::Result;
 use crate::clock::millis;
-use crate::model::event::EventKind;
+use crate::model::event::{EventId, EventKind};
 use crate::model::family::Stage;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
@@ -16,20 +16,19 @@ use crate::store::jobs::validate::{FamilyRules, Rules, ValidatedJob};
 use crate::store::jobs::{
     cancel, concurrency_slots, deadlines, dependencies, families, job_row, quota, unique, update,
 };
-use crate::store::sqlite::error::inserted;
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
-use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::tx::{NO_ATTEMPT, Tx};
 
 statements! {
-    hot JOB_INSERT = "INSERT INTO jobq_job (queue_id, kind_id, state, priority, max_retries, backoff, retry_delay_ms,
-            jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at, updated_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13)";
-    hot JOB_INSERT_WITH_RULES = "INSERT INTO jobq_job (queue_id, kind_id, state, priority, max_retries, backoff,
-            retry_delay_ms, jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at, updated_at,
-            links, unmet, parent_id, key, unique_key, unique_for_ms, deadline, tenant, schedule, slot)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
-            ?23)";
+    hot JOB_INSERT = "INSERT INTO jobq_job (id, enqueued_event, queue_id, kind_id, state, priority, max_retries, backoff,
+            retry_delay_ms, jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at, updated_at)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)";
+    hot JOB_INSERT_WITH_RULES = "INSERT INTO jobq_job (id, enqueued_event, queue_id, kind_id, state, priority,
+            max_retries, backoff, retry_delay_ms, jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at,
+            updated_at, links, unmet, parent_id, key, unique_key, unique_for_ms, deadline, tenant, schedule, slot)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
+            ?23, ?24, ?25)";
     hot PAYLOAD_INSERT = "INSERT INTO jobq_payload (job_id, payload) VALUES (?1, ?2)";
     hot TAG_INSERT = "INSERT INTO jobq_tag (name, value, job_id) VALUES (?1, ?2, ?3)";
 }
@@ -44,8 +43,10 @@ pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<Enqueued> {
 
 /// The values that every job has, in the order of the columns.
 macro_rules! columns {
-    ($tx:ident, $job:ident, $ids:expr, $state:expr, $due:ident $(, $more:expr)*) => {
+    ($tx:ident, $job:ident, $new:expr, $ids:expr, $state:expr, $due:ident $(, $more:expr)*) => {
         params![
+            $new.0.0,
+            $new.1.0,
             $ids.0,
             $ids.1,
             $state.code(),
@@ -72,17 +73,21 @@ fn enqueue_alone(tx: &mut Tx<'_>, job: &ValidatedJob, due: Option<Due>) -> Resul
     } else {
         State::Pending
     };
-    let mut insert = tx.conn.prepare_cached(JOB_INSERT)?;
-    let id = insert.insert(columns!(tx, job, ids, state, due));
-    let id = inserted(tx.conn, id)?;
-    drop(insert);
-    added(tx, job, JobId(id), (ids.0, state))
+    let new = new_id(tx)?;
+    tx.run(JOB_INSERT, columns!(tx, job, new, ids, state, due))?;
+    added(tx, job, new.0, (ids.0, state))
 }
 
 /// The numbers of its queue and its kind.
 pub(crate) fn ids(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<(i64, i64)> {
     let queue = tx.names.queue_id(tx.conn, &job.queue)?;
     Ok((queue, tx.names.kind_id(tx.conn, &job.kind)?))
+}
+
+/// A new job's id, and that of the event.
+fn new_id(tx: &mut Tx<'_>) -> Result<(JobId, EventId)> {
+    let id = tx.new_job_id()?;
+    Ok((id, tx.note(EventKind::Enqueued, id, NO_ATTEMPT)?))
 }
 
 /// What follows from a new row, whatever its rules.
@@ -93,7 +98,6 @@ fn added(
     (queue, state): (i64, State),
 ) -> Result<Enqueued> {
     tx.run(PAYLOAD_INSERT, params![id.0, job.payload])?;
-    tx.append(NewEvent::job(EventKind::Enqueued, id))?;
     tx.counts.add(queue, state, 1);
     Ok(Enqueued {
         id,
@@ -191,15 +195,16 @@ fn insert_with(
 }
 
 fn insert_row(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     (job, rules): (&ValidatedJob, &Rules),
     ids: (i64, i64),
     (state, due, flags, unmet): (State, Option<Due>, JobFlags, usize),
 ) -> Result<JobId> {
-    let mut insert = tx.conn.prepare_cached(JOB_INSERT_WITH_RULES)?;
-    let id = insert.insert(columns!(
+    let new = new_id(tx)?;
+    let columns = columns!(
         tx,
         job,
+        new,
         ids,
         state,
         due,
@@ -213,8 +218,9 @@ fn insert_row(
         rules.tenant,
         rules.origin.as_ref().map(|origin| &origin.schedule),
         rules.origin.as_ref().and_then(|origin| origin.slot_ms)
-    ));
-    Ok(JobId(inserted(tx.conn, id)?))
+    );
+    tx.run(JOB_INSERT_WITH_RULES, columns)?;
+    Ok(new.0)
 }
 
 /// Where a new job begins. `place` is whether there is a free one under its key, where it needs one now.

@@ -12,15 +12,17 @@ use crate::model::outcome::{Snooze, Verdict};
 use crate::model::state::{State, WaitReason};
 use crate::store::jobs::enqueue::Spawned;
 use crate::store::jobs::job_row::{OUTCOME_FORGET, OUTCOME_SET_ERROR};
-use crate::store::jobs::{cancel, concurrency_slots, deadlines, dependencies, families, job_row};
+use crate::store::jobs::{
+    attempts, cancel, concurrency_slots, deadlines, dependencies, families, job_row,
+};
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
-use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
+use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx, micros};
 use crate::{Result, fault};
 
 statements! {
     hot JOB_FINISH_IF_HELD = "UPDATE jobq_job SET state = ?3, finished_at = ?4, updated_at = ?4,
-            worker = coalesce(?5, worker), cancel = NULL
+            worker = coalesce(?5, worker), cancel = NULL, took_us = ?7, ended_event = ?8
         WHERE id = ?1 AND state = 3 AND attempt = ?2 AND links = ?6";
     /// A parent's run phase is done.
     hot JOB_WAIT_IF_HELD = "UPDATE jobq_job SET state = 4, updated_at = ?3, worker = coalesce(?4, worker)
@@ -60,6 +62,13 @@ pub(crate) struct AttemptMeasures {
     pub(crate) exit_code: Option<i32>,
     pub(crate) cpu_ms: Option<u64>,
     pub(crate) max_rss_bytes: Option<u64>,
+}
+
+impl AttemptMeasures {
+    /// Whether there is nothing but what is on the job's row.
+    fn say_nothing(&self) -> bool {
+        self.exit_code.is_none() && self.cpu_ms.is_none() && self.max_rss_bytes.is_none()
+    }
 }
 
 /// Whether a returned job may be claimed ahead again.
@@ -358,6 +367,7 @@ fn finish_if_linked(
     measured: &AttemptMeasures,
     (to, flags): (State, JobFlags),
 ) -> Result<bool> {
+    let simply = (to == State::Completed && measured.say_nothing()).then(|| tx.next_event_id());
     let changed = tx.run(
         JOB_FINISH_IF_HELD,
         params![
@@ -366,7 +376,9 @@ fn finish_if_linked(
             to.code(),
             tx.now_ms,
             measured.worker,
-            flags
+            flags,
+            simply.and(measured.took).map(micros),
+            simply.map(|event| event.0)
         ],
     )?;
     Ok(changed == 1)
@@ -442,15 +454,18 @@ fn append_end(
     measured: &AttemptMeasures,
     (kind, end): (EventKind, &AttemptEnd),
 ) -> Result<()> {
-    let data = end.to_json();
-    let event = NewEvent {
-        attempt: Some(held.attempt),
-        runner: Some(held.runner),
-        worker: measured.worker,
-        took: measured.took,
-        ..NewEvent::job(kind, held.job).text(data)
+    let event = tx.note(kind, held.job, held.attempt)?;
+    if kind == EventKind::Completed && measured.say_nothing() {
+        return Ok(());
+    }
+    let ended = attempts::EndedAttempt {
+        held,
+        measured,
+        outcome: kind,
+        end,
+        event,
     };
-    tx.append(event)
+    attempts::append(tx, &ended)
 }
 
 fn not_held(
@@ -458,11 +473,17 @@ fn not_held(
     held: &ClaimToken,
     measured: &AttemptMeasures,
 ) -> Result<Option<State>> {
-    append_end(
-        tx,
-        held,
-        measured,
-        (EventKind::ReportDropped, &AttemptEnd::default()),
-    )?;
+    if job_row::state(tx.conn, held.job)?.is_none() {
+        // The job's log has gone with it.
+        tx.note(EventKind::ReportDropped, held.job, held.attempt)?;
+        return Ok(None);
+    }
+    tx.append(NewEvent {
+        attempt: Some(held.attempt),
+        runner: Some(held.runner),
+        worker: measured.worker,
+        took: measured.took,
+        ..NewEvent::job(EventKind::ReportDropped, held.job)
+    })?;
     Ok(None)
 }

@@ -1,6 +1,7 @@
 //! Operations on jobs: one operation or rule a file, each with its SQL.
 
 pub(crate) mod attempt_reports;
+pub(crate) mod attempts;
 pub(crate) mod cancel;
 pub(crate) mod claim;
 pub(crate) mod claim_queues;

@@ -27,14 +27,14 @@ statements! {
     hot QUEUE_LIMIT = "UPDATE jobq_queue SET concurrency = ?2, rate_jobs = ?3, rate_ms = ?4, max_size = ?5, weight = ?6
         WHERE id = ?1";
     /// A row per queue and state: small whatever the number of jobs.
-    cold QUEUES_LIST = "SELECT q.name, q.paused_at, c.state, coalesce(c.jobs, 0),
+    cold QUEUES_LIST = "SELECT q.name, q.paused_at, n.what, coalesce(n.value, 0),
             q.concurrency, q.rate_jobs, q.rate_ms, q.max_size, q.weight
-        FROM jobq_queue q LEFT JOIN jobq_count c ON c.queue_id = q.id ORDER BY q.name";
+        FROM jobq_queue q LEFT JOIN jobq_number n ON n.id = q.id AND n.what IN (0, 1, 2, 3, 4, 5, 6, 7) ORDER BY q.name";
     /// A row per queue and state: small whatever the number of jobs.
-    hot COUNTS_BY_STATE = "SELECT state, sum(jobs) FROM jobq_count GROUP BY state";
+    hot COUNTS_BY_STATE = "SELECT what, sum(value) FROM jobq_number WHERE what >= 0 GROUP BY what";
     cold COUNTS_RECOUNT = "SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state";
-    cold COUNTS_ALL = "SELECT queue_id, state, jobs FROM jobq_count WHERE jobs <> 0";
-    cold COUNTS_CLEAR = "DELETE FROM jobq_count";
+    cold COUNTS_ALL = "SELECT id, what, value FROM jobq_number WHERE what >= 0 AND value <> 0";
+    cold COUNTS_CLEAR = "DELETE FROM jobq_number WHERE what >= 0";
 }
 
 /// Returns whether anything changed.

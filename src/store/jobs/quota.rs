@@ -12,7 +12,7 @@ use crate::{Error, Result};
 statements! {
     /// The jobs that are not final, a row per state, counted only if there is a limit.
     hot QUEUE_ROOM = "SELECT q.max_size, CASE WHEN coalesce(q.max_size, ?2) IS NOT NULL
-            THEN (SELECT coalesce(sum(c.jobs), 0) FROM jobq_count c WHERE c.queue_id = q.id AND c.state < 5) END
+            THEN (SELECT coalesce(sum(n.value), 0) FROM jobq_number n WHERE n.what IN (0, 1, 2, 3, 4) AND n.id = q.id) END
         FROM jobq_queue q WHERE q.id = ?1";
 }
 

@@ -14,9 +14,9 @@ statements! {
         ON CONFLICT (queue_id, slot) DO UPDATE SET started_at = excluded.started_at";
     hot QUEUE_RATE_MOVE_ON = "UPDATE jobq_queue SET rate_at = rate_at + ?2 WHERE id = ?1";
     /// The queues with pending jobs and a rate, each with its oldest start: one row of the ring each.
-    hot RATES_WAITED_FOR = "SELECT r.started_at, q.rate_ms FROM jobq_count c JOIN jobq_queue q ON q.id = c.queue_id
+    hot RATES_WAITED_FOR = "SELECT r.started_at, q.rate_ms FROM jobq_number n JOIN jobq_queue q ON q.id = n.id
         JOIN jobq_rate r ON r.queue_id = q.id AND r.slot = q.rate_at % q.rate_jobs
-        WHERE c.state = 2 AND c.jobs > 0 AND q.rate_jobs IS NOT NULL AND q.rate_ms IS NOT NULL AND q.paused_at IS NULL";
+        WHERE n.what = 2 AND n.value > 0 AND q.rate_jobs IS NOT NULL AND q.rate_ms IS NOT NULL AND q.paused_at IS NULL";
     hot RATE_FORGET = "DELETE FROM jobq_rate WHERE queue_id = ?1";
     /// Rare, after a step of the clock: as many rows as the rates of all queues allow starts. A start in the
     /// future, by a clock that was ahead, would hold back its queue until then.

@@ -13,7 +13,7 @@ use crate::store::sqlite::tx::{NewEvent, Tx};
 
 statements! {
     hot JOB_IS_MET = "SELECT 1 FROM jobq_job WHERE id = ?1 AND state = 1 AND unmet = 0
-        AND NOT EXISTS (SELECT 1 FROM jobq_place WHERE job_id = ?1)";
+        AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot WHERE job_id = ?1)";
     hot JOB_DELAY = "SELECT run_at FROM jobq_job WHERE id = ?1 AND run_at IS NOT NULL";
     hot JOB_DELAY_IF_BLOCKED = "UPDATE jobq_job SET state = 0, wait_reason = 1, updated_at = ?2 WHERE id = ?1 AND state = 1";
     hot JOB_BLOCK_IF_DUE = "UPDATE jobq_job SET state = 1, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,

@@ -9,7 +9,9 @@ use crate::model::id::JobId;
 use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::{JobRow, OUTCOME_FORGET};
-use crate::store::jobs::{concurrency_slots, deadlines, dependencies, families, job_row, unique};
+use crate::store::jobs::{
+    attempts, concurrency_slots, deadlines, dependencies, families, job_row, unique,
+};
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
@@ -18,7 +20,7 @@ use crate::{Error, Result};
 statements! {
     /// The attempt stays, for the fence and the history; used retries and crashes are reset.
     hot JOB_REQUEUE_IF_FINAL = "UPDATE jobq_job SET state = ?3, finished_at = NULL, retries = 0, crashes = 0, no_ahead = 0,
-            run_at = NULL, wait_reason = NULL, wait_fixed = NULL, updated_at = ?2
+            run_at = NULL, wait_reason = NULL, wait_fixed = NULL, updated_at = ?2, took_us = NULL, ended_event = NULL
         WHERE id = ?1 AND state >= 5";
     /// A job that was cancelled before its first attempt has no error of an attempt.
     hot OUTCOME_CLEAR = "DELETE FROM jobq_outcome WHERE job_id = ?1";
@@ -105,6 +107,9 @@ fn put_back(tx: &mut Tx<'_>, id: JobId, row: &JobRow) -> Result<()> {
     }
     deadlines::forget(tx, id)?;
     let to = becomes(tx, id, row)?;
+    if row.state == State::Completed {
+        attempts::keep(tx, id)?;
+    }
     tx.run(JOB_REQUEUE_IF_FINAL, params![id.0, tx.now_ms, to.code()])?;
     if row.attempt == 0 {
         tx.run(OUTCOME_CLEAR, [id.0])?;

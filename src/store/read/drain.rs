@@ -26,8 +26,8 @@ statements! {
         AND (NOT EXISTS (SELECT 1 FROM jobq_kind k WHERE k.id = j.kind_id)
             OR NOT EXISTS (SELECT 1 FROM jobq_queue q WHERE q.id = j.queue_id)) LIMIT 1";
     /// From the counters: they may be many.
-    cold LEFT_BY_STATE = "SELECT coalesce(sum(jobs), 0) FROM jobq_count WHERE state = ?1";
-    cold LEFT_IN_LINE = "SELECT count(*) FROM jobq_place p JOIN jobq_job j ON j.id = p.job_id WHERE p.held = 0 AND j.state = 1";
+    cold LEFT_BY_STATE = "SELECT coalesce(sum(value), 0) FROM jobq_number WHERE what = ?1";
+    cold LEFT_IN_LINE = "SELECT count(*) FROM jobq_concurrency_slot p JOIN jobq_job j ON j.id = p.job_id WHERE p.held = 0 AND j.state = 1";
 }
 
 /// Whether a job that this runner could run waits for a retry.

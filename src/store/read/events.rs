@@ -1,87 +1,257 @@
-//! Reading the history: its events, and the attempts of a job from them.
+//! Reading events: all of them from the feed, or those of one job from its own rows.
 
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::Result;
 use crate::clock::timestamp;
-use crate::model::event::{
-    AttemptEnd, Event, EventData, EventFilter, EventId, EventKind, EventPage,
-};
+use crate::model::event::{Event, EventData, EventFilter, EventId, EventKind, EventPage};
 use crate::model::id::{JobId, RunnerId, WorkerId};
-use crate::model::outcome::AttemptRecord;
+use crate::store::read::attempts;
+use crate::store::read::attempts::StoredAttempt;
 use crate::store::sqlite::statement::{Statements, statements};
-use crate::store::sqlite::types::{Value, ValueRef};
-use crate::store::sqlite::{Connection, Row, params, params_from_iter};
+use crate::store::sqlite::tx::{NO_ATTEMPT, NO_JOB};
+use crate::store::sqlite::types::ValueRef;
+use crate::store::sqlite::{Connection, Row, RowResult, params};
 
 statements! {
-    hot EVENTS_SINCE = "SELECT id, at, kind, job_id, attempt, runner_id, worker, took_us, data
-        FROM jobq_event WHERE id > ?1 ORDER BY id LIMIT ?2";
-    hot EVENTS_OF_JOB = "SELECT id, at, kind, job_id, attempt, runner_id, worker, took_us, data
-        FROM jobq_event WHERE job_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+    /// From the transaction on that has the next event.
+    hot FEED_SINCE = "SELECT id, at, events FROM jobq_feed
+        WHERE id >= coalesce((SELECT max(id) FROM jobq_feed WHERE id <= ?1), 0) ORDER BY id";
+    hot LOG_ENTRY = "SELECT id, at, kind, attempt, runner_id, worker, took_us, data
+        FROM jobq_log WHERE job_id = ?1 AND id = ?2";
+    hot LOG_OF_JOB = "SELECT id, at, kind, attempt, runner_id, worker, took_us, data
+        FROM jobq_log WHERE job_id = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
+    hot JOB_ENQUEUED_EVENT = "SELECT enqueued_event, created_at FROM jobq_job WHERE id = ?1 AND enqueued_event IS NOT NULL";
     hot JOB_IS_OF_TENANT = "SELECT 1 FROM jobq_job WHERE id = ?1 AND tenant = ?2";
     hot JOB_HAS_TAG = "SELECT 1 FROM jobq_tag WHERE name = ?2 AND value = ?3 AND job_id = ?1";
-    hot EVENT_LAST = "SELECT coalesce(max(id), 0) FROM jobq_event";
+    hot EVENT_LAST = "SELECT max(coalesce((SELECT value FROM jobq_number WHERE what = -2 AND id = 2), 0),
+        coalesce((SELECT max(id) FROM jobq_feed), 0))";
 }
 
 const PAGE: usize = 1000;
 
 pub(crate) fn read(conn: &Connection, filter: &EventFilter) -> Result<EventPage> {
-    let limit = filter.limit.unwrap_or(PAGE);
-    let sql = if filter.job.is_some() {
-        EVENTS_OF_JOB
-    } else {
-        EVENTS_SINCE
-    };
-    let mut arguments = vec![Value::Integer(filter.since.0), Value::Integer(limit as i64)];
-    if let Some(job) = filter.job {
-        arguments.insert(0, Value::Integer(job.0));
+    // One read transaction: what the feed names must still be there.
+    let _read = conn
+        .is_autocommit()
+        .then(|| conn.unchecked_transaction())
+        .transpose()?;
+    match filter.job {
+        Some(job) => of_job(conn, filter, job),
+        None => of_all(conn, filter),
     }
-    let mut statement = conn.prepare_cached(sql)?;
-    let mut rows = statement.query(params_from_iter(arguments))?;
+}
+
+impl EventFilter {
+    fn asks_for(&self, kind: EventKind) -> bool {
+        match self.kinds.is_empty() {
+            true => !kind.is_output(),
+            false => self.kinds.contains(&kind),
+        }
+    }
+
+    /// Whether the job matches the filter's tenant and tags.
+    fn has_job(&self, conn: &Connection, job: Option<JobId>) -> Result<bool> {
+        let job = job.map(|job| job.0);
+        if let Some(tenant) = &self.tenant
+            && !conn.has_row(JOB_IS_OF_TENANT, params![job, tenant])?
+        {
+            return Ok(false);
+        }
+        for (name, value) in &self.tags {
+            if !conn.has_row(JOB_HAS_TAG, params![job, name, value])? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// A step of the feed.
+#[derive(Clone, Copy)]
+struct FeedEntry {
+    id: i64,
+    at_ms: i64,
+    kind: i64,
+    attempt: u32,
+    job: i64,
+}
+
+fn of_all(conn: &Connection, filter: &EventFilter) -> Result<EventPage> {
+    let limit = filter.limit.unwrap_or(PAGE);
+    let since = filter.since.0;
     let mut page = EventPage {
         events: Vec::new(),
         next: filter.since,
         at_end: true,
     };
+    let mut statement = conn.prepare_cached(FEED_SINCE)?;
+    let mut rows = statement.query([since.saturating_add(1)])?;
     let mut looked_at = 0;
     while let Some(row) = rows.next()? {
-        looked_at += 1;
-        page.next = EventId(row.get(0)?);
-        let Some(kind) = EventKind::from_code(row.get(2)?) else {
-            continue;
-        };
-        let wanted = if filter.kinds.is_empty() {
-            !kind.is_output()
-        } else {
-            filter.kinds.contains(&kind)
-        };
-        if wanted && is_of(conn, row.get(3)?, filter)? {
-            page.events.push(decode(row, kind)?);
+        let (first, at_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let runs = runs(row.get_ref(2)?);
+        let entries = runs.iter().flat_map(FeedRun::entries);
+        for (after_first, (kind, attempt, job)) in (0..).zip(entries) {
+            let id = first.saturating_add(after_first);
+            if id <= since {
+                continue;
+            }
+            if looked_at == limit {
+                page.at_end = false;
+                return Ok(page);
+            }
+            looked_at += 1;
+            page.next = EventId(id);
+            let entry = FeedEntry {
+                id,
+                at_ms,
+                kind,
+                attempt,
+                job,
+            };
+            if let Some(event) = event(conn, filter, entry)? {
+                page.events.push(event);
+            }
         }
     }
-    page.at_end = looked_at < limit;
     Ok(page)
 }
 
-/// Whether the event's job matches the filter's tenant and tags.
-fn is_of(conn: &Connection, job: Option<i64>, filter: &EventFilter) -> Result<bool> {
-    if let Some(tenant) = &filter.tenant
-        && !conn.has_row(JOB_IS_OF_TENANT, params![job, tenant])?
-    {
-        return Ok(false);
+/// The event of an entry, if it is asked for.
+fn event(conn: &Connection, filter: &EventFilter, entry: FeedEntry) -> Result<Option<Event>> {
+    let job = (entry.job != NO_JOB).then_some(JobId(entry.job));
+    let kind = EventKind::from_code(entry.kind).filter(|kind| filter.asks_for(*kind));
+    let Some(kind) = kind else { return Ok(None) };
+    if !filter.has_job(conn, job)? {
+        return Ok(None);
     }
-    for (name, value) in &filter.tags {
-        let mut find = conn.prepare_cached(JOB_HAS_TAG)?;
-        if !find.exists(params![job, name, value])? {
-            return Ok(false);
-        }
-    }
-    Ok(true)
+    let (id, at_ms) = (entry.id, entry.at_ms);
+    let bare = Event {
+        attempt: (entry.attempt != NO_ATTEMPT).then_some(entry.attempt),
+        ..Event::bare(EventId(id), at_ms, kind, job)
+    };
+    let attempt = bare.attempt.filter(|_| kind.is_of_attempt());
+    // The details of a job that was removed are gone with it.
+    Ok(Some(match (job, attempt) {
+        (Some(job), Some(attempt)) => match attempts::find(conn, job, attempt)? {
+            Some(attempt) => attempt.complement(bare),
+            None => bare,
+        },
+        _ if kind == EventKind::Enqueued => bare,
+        _ => conn
+            .optional(LOG_ENTRY, params![entry.job, id], |row| decode(row, job))?
+            .flatten()
+            .unwrap_or(bare),
+    }))
 }
 
-fn decode(row: &Row<'_>, kind: EventKind) -> Result<Event> {
-    let took_us: Option<u64> = row.get(7)?;
-    let data = match row.get_ref(8)? {
+/// The events of one job, whatever the feed still has.
+fn of_job(conn: &Connection, filter: &EventFilter, job: JobId) -> Result<EventPage> {
+    let limit = filter.limit.unwrap_or(PAGE);
+    let since = filter.since.0;
+    let mut events: Vec<Event> = Vec::new();
+    let enqueued = conn.optional(JOB_ENQUEUED_EVENT, [job.0], |row| {
+        let (id, at_ms) = (EventId(row.get(0)?), row.get(1)?);
+        Ok(Event::bare(id, at_ms, EventKind::Enqueued, Some(job)))
+    })?;
+    events.extend(enqueued);
+    for attempt in attempts::stored(conn, job)? {
+        attempt.events(job, &mut events);
+    }
+    let arguments = params![job.0, since, limit as i64];
+    let entries = conn.all(LOG_OF_JOB, arguments, |row| {
+        Ok((row.get::<_, i64>(0)?, decode(row, Some(job))?))
+    })?;
+    // Behind the last of a full page there may be more, and what is behind it belongs to a later page.
+    let end = match entries.last() {
+        Some((last, _)) if entries.len() == limit => *last,
+        _ => i64::MAX,
+    };
+    let last_entry = entries.last().map_or(since, |(last, _)| *last);
+    events.extend(entries.into_iter().filter_map(|(_, event)| event));
+    events.retain(|event| event.id.0 > since && event.id.0 <= end);
+    events.sort_by_key(|event| event.id);
+    let is_all = events.len() <= limit && end == i64::MAX;
+    events.truncate(limit);
+    let last = events.last().map_or(since, |event| event.id.0);
+    let mut page = EventPage {
+        events: Vec::with_capacity(events.len()),
+        next: EventId(if is_all { last.max(last_entry) } else { last }),
+        at_end: is_all,
+    };
+    for event in events {
+        if filter.asks_for(event.kind) && filter.has_job(conn, Some(job))? {
+            page.events.push(event);
+        }
+    }
+    Ok(page)
+}
+
+impl Event {
+    fn bare(id: EventId, at_ms: i64, kind: EventKind, job: Option<JobId>) -> Event {
+        Event {
+            id,
+            at: timestamp(at_ms),
+            kind,
+            job,
+            attempt: None,
+            runner: None,
+            worker: None,
+            took: None,
+            data: None,
+        }
+    }
+}
+
+impl StoredAttempt {
+    /// Its events: that it started, and how it ended.
+    fn events(&self, job: JobId, events: &mut Vec<Event>) {
+        let started = self.started_event.zip(self.started_at);
+        let ended = self.ended_event.zip(self.ended_at);
+        let moments = [(started, Some(EventKind::Started)), (ended, self.outcome)];
+        for (moment, kind) in moments {
+            if let (Some((id, at_ms)), Some(kind)) = (moment, kind) {
+                events.push(self.complement(Event::bare(EventId(id), at_ms, kind, Some(job))));
+            }
+        }
+    }
+
+    /// The event of this attempt, with what the attempt knows.
+    fn complement(&self, event: Event) -> Event {
+        let event = Event {
+            attempt: Some(self.attempt),
+            runner: self.runner,
+            ..event
+        };
+        if event.kind == EventKind::Started {
+            return event;
+        }
+        Event {
+            worker: self.worker,
+            took: self.took,
+            data: self.end.to_json().map(EventData::Text),
+            ..event
+        }
+    }
+}
+
+impl EventKind {
+    /// Whether it is found with an attempt, if it is of one.
+    fn is_of_attempt(self) -> bool {
+        self == EventKind::Started || self.ends_attempt()
+    }
+}
+
+/// A row of the log; none if its kind is of a later jobq.
+fn decode(row: &Row<'_>, job: Option<JobId>) -> RowResult<Option<Event>> {
+    let Some(kind) = EventKind::from_code(row.get(2)?) else {
+        return Ok(None);
+    };
+    let took_us: Option<u64> = row.get(6)?;
+    let data = match row.get_ref(7)? {
         ValueRef::Text(text) => Some(match std::str::from_utf8(text) {
             Ok(text) => EventData::Text(text.to_owned()),
             Err(_) => EventData::Bytes(text.to_vec()),
@@ -89,77 +259,90 @@ fn decode(row: &Row<'_>, kind: EventKind) -> Result<Event> {
         ValueRef::Blob(bytes) => Some(EventData::Bytes(bytes.to_vec())),
         _ => None,
     };
-    Ok(Event {
-        id: EventId(row.get(0)?),
-        at: timestamp(row.get(1)?),
-        kind,
-        job: row.get::<_, Option<i64>>(3)?.map(JobId),
-        attempt: row.get(4)?,
-        runner: row.get::<_, Option<_>>(5)?.map(RunnerId),
-        worker: row.get::<_, Option<_>>(6)?.map(WorkerId),
+    Ok(Some(Event {
+        attempt: row.get(3)?,
+        runner: row.get::<_, Option<_>>(4)?.map(RunnerId),
+        worker: row.get::<_, Option<_>>(5)?.map(WorkerId),
         took: took_us.map(Duration::from_micros),
         data,
-    })
+        ..Event::bare(EventId(row.get(0)?), row.get(1)?, kind, job)
+    }))
 }
 
 pub(crate) fn last(conn: &Connection) -> Result<EventId> {
     Ok(EventId(conn.one(EVENT_LAST, [], |row| row.get(0))?))
 }
 
-pub(crate) fn of_job(conn: &Connection, job: JobId) -> Result<Vec<AttemptRecord>> {
-    let mut filter = EventFilter {
-        job: Some(job),
-        kinds: EventKind::ALL
-            .iter()
-            .copied()
-            .filter(|kind| kind.ends_attempt() || *kind == EventKind::Started)
-            .collect(),
-        ..EventFilter::default()
-    };
-    let mut attempts = Vec::new();
-    loop {
-        let page = read(conn, &filter)?;
-        for event in &page.events {
-            apply(&mut attempts, event);
-        }
-        if page.at_end {
-            return Ok(attempts);
-        }
-        filter.since = EventId(page.next.0);
+/// Events in a row of the same kind and attempt number: both numbers, and then the jobs.
+#[derive(Deserialize)]
+#[serde(transparent)]
+struct FeedRun(Vec<Jobs>);
+
+/// A number, or a range of jobs.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Jobs {
+    One(i64),
+    Range(i64, i64),
+}
+
+impl FeedRun {
+    /// Kind, attempt and job of each event.
+    fn entries(&self) -> impl Iterator<Item = (i64, u32, i64)> {
+        let (kind, attempt, jobs) = match self.0.as_slice() {
+            [Jobs::One(kind), Jobs::One(attempt), jobs @ ..] => (*kind, *attempt, jobs),
+            _ => (0, 0, &[][..]),
+        };
+        let attempt = u32::try_from(attempt).unwrap_or(NO_ATTEMPT);
+        let jobs = jobs.iter().flat_map(|jobs| match *jobs {
+            Jobs::One(job) => job..=job,
+            Jobs::Range(first, last) => first..=last,
+        });
+        jobs.map(move |job| (kind, attempt, job))
     }
 }
 
-/// Applies one event.
-fn apply(attempts: &mut Vec<AttemptRecord>, event: &Event) {
-    let Some(number) = event.attempt else { return };
-    if event.kind == EventKind::Started {
-        attempts.push(AttemptRecord {
-            attempt: number,
-            outcome: None,
-            end: AttemptEnd::default(),
-            started_at: Some(event.at),
-            finished_at: None,
-            took: None,
-            runner: event.runner,
-            worker: None,
-        });
-        return;
+/// The runs of a transaction; none if another program has written something else there.
+fn runs(events: ValueRef<'_>) -> Vec<FeedRun> {
+    let text = events.as_str().unwrap_or_default();
+    serde_json::from_str(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(text: &str) -> Vec<(i64, u32, i64)> {
+        let runs = runs(ValueRef::Text(text.as_bytes()));
+        runs.iter().flat_map(FeedRun::entries).collect()
     }
-    let Some(attempt) = attempts
-        .iter_mut()
-        .rev()
-        .find(|attempt| attempt.attempt == number)
-    else {
-        return;
-    };
-    attempt.outcome = Some(event.kind);
-    attempt.finished_at = Some(event.at);
-    attempt.took = event.took;
-    attempt.worker = event.worker;
-    if let Some(data) = &event.data {
-        attempt.end = serde_json::from_slice(data.as_bytes()).unwrap_or_default();
+
+    #[test]
+    fn a_row_of_the_feed_is_read_in_its_order() {
+        assert_eq!(
+            entries("[[1,0,[1,3],9],[4,2,7],[40,0,0]]"),
+            [
+                (1, 0, 1),
+                (1, 0, 2),
+                (1, 0, 3),
+                (1, 0, 9),
+                (4, 2, 7),
+                (40, 0, 0)
+            ]
+        );
     }
-    if let Some(began) = event.took.and_then(|took| event.at.checked_sub(took).ok()) {
-        attempt.started_at = attempt.started_at.map(|claimed| claimed.max(began));
+
+    #[test]
+    fn what_is_no_row_of_the_feed_holds_no_events() {
+        for text in [
+            "",
+            "{}",
+            "[[1]]",
+            "[[[1,2],0,3]]",
+            "[[1,0,\"x\"]]",
+            "[[1,0,[3,1]]]",
+        ] {
+            assert_eq!(entries(text), [], "{text}");
+        }
     }
 }

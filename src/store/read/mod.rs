@@ -1,5 +1,6 @@
 //! Reading: jobs, attempts, events and runners, and why a job is not running.
 
+pub(crate) mod attempts;
 pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod jobs;

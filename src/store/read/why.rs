@@ -28,7 +28,7 @@ statements! {
         ORDER BY id LIMIT ?2";
     /// Its deadline has passed and it has not begun: the next active runner cancels it.
     cold DEADLINE_MISSED = "SELECT at FROM jobq_deadline WHERE job_id = ?1 AND at <= ?2";
-    cold QUEUE_USE = "SELECT q.rate_at, coalesce((SELECT r.jobs FROM jobq_count r WHERE r.queue_id = q.id AND r.state = 3), 0)
+    cold QUEUE_USE = "SELECT q.rate_at, coalesce((SELECT r.value FROM jobq_number r WHERE r.what = 3 AND r.id = q.id), 0)
         FROM jobq_queue q WHERE q.id = ?1";
     hot PREREQUISITES_UNMET = "SELECT n.needs_id, n.rule, j.state FROM jobq_prerequisite n
         JOIN jobq_job j ON j.id = n.needs_id WHERE n.job_id = ?1 AND n.met = 0 LIMIT ?2";

@@ -13,15 +13,16 @@ use crate::model::remedy::Remedy;
 use crate::store::sqlite::statement::{Statements, statements};
 
 statements! {
-    /// By the rows and by what SQLite remembers: it adds none behind either.
-    cold NUMBERS_USED_UP = "SELECT what FROM (
-            SELECT 'an event' AS what, max(id) AS last FROM jobq_event
+    /// By the rows and by what is remembered: none is added behind either.
+    cold NUMBERS_USED_UP = "SELECT which FROM (
+            SELECT 'an event' AS which, max(id) AS last FROM jobq_feed
             UNION ALL SELECT 'a job', max(id) FROM jobq_job
             UNION ALL SELECT 'a runner', max(id) FROM jobq_runner
             UNION ALL SELECT 'a schedule', max(id) FROM jobq_schedule
-            UNION ALL SELECT CASE name WHEN 'jobq_event' THEN 'an event' WHEN 'jobq_job' THEN 'a job'
-                WHEN 'jobq_runner' THEN 'a runner' ELSE 'a schedule' END, seq FROM sqlite_sequence
-                WHERE name IN ('jobq_event', 'jobq_job', 'jobq_runner', 'jobq_schedule'))
+            UNION ALL SELECT CASE id WHEN 1 THEN 'a job' ELSE 'an event' END, value FROM jobq_number
+                WHERE what = -2 AND id IN (1, 2)
+            UNION ALL SELECT CASE name WHEN 'jobq_runner' THEN 'a runner' ELSE 'a schedule' END, seq
+                FROM sqlite_sequence WHERE name IN ('jobq_runner', 'jobq_schedule'))
         WHERE last = 9223372036854775807 LIMIT 1";
 }
 
@@ -132,9 +133,21 @@ pub(crate) fn breaks_connection(error: &Error) -> bool {
 /// Which tables have no id left, in words.
 pub(crate) fn ids_used_up(conn: &Connection) -> Result<Option<String>> {
     let found = conn.optional(NUMBERS_USED_UP, [], |row| row.get::<_, String>(0))?;
-    Ok(found.map(|what| {
-        format!("the highest possible number of {what} is taken: no more can be added")
-    }))
+    Ok(found.map(|which| used_up(&which)))
+}
+
+fn used_up(which: &str) -> String {
+    format!("the highest possible number of {which} is taken: no more can be added")
+}
+
+/// The error for ids that are used up.
+pub(crate) fn ids_spent(which: &str) -> Error {
+    damaged(&used_up(which))
+}
+
+fn damaged(what: &str) -> Error {
+    Error::new(Kind::Corrupt, format!("the database is damaged: {what}"))
+        .with_remedy(Remedy::Restore)
 }
 
 /// The result of an insert. SQLite reports exhausted ids as a full disk.
@@ -145,8 +158,7 @@ pub(crate) fn inserted<T>(conn: &Connection, inserted: Result<T, impl Into<Error
             return error;
         }
         match ids_used_up(conn) {
-            Ok(Some(what)) => Error::new(Kind::Corrupt, format!("the database is damaged: {what}"))
-                .with_remedy(Remedy::Restore),
+            Ok(Some(what)) => damaged(&what),
             _ => error,
         }
     })

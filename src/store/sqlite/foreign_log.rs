@@ -1,7 +1,7 @@
 //! A log that lies beside the file but belongs to another one: a copy has replaced the file, and the log of
 //! the old file has stayed. SQLite would take that log's pages for the copy's own.
 //!
-//! Every commit of jobq writes the page of `jobq_commit`, which names the file, so each log names its file.
+//! Every commit of jobq writes the page of `jobq_number` that names the file, so each log names its file.
 //! It must be the name that the file has when it is read without the log.
 
 use std::fs;
@@ -152,14 +152,14 @@ fn number(bytes: &[u8]) -> u32 {
         .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
-/// The file that a page of `jobq_commit` names: a leaf with this row. Only where a row begins is looked,
+/// The file that a page of `jobq_number` names: a page with this row. Only where a row begins is looked,
 /// so that no job's payload passes for one.
 fn named_on(page: &[u8]) -> Option<String> {
-    const LEAF: u8 = 0x0D;
+    const LEAF: u8 = 0x0A;
     const LEAF_HEADER_BYTES: usize = 8;
     let text = FILE_ID_PREFIX.len() + FILE_ID_CHARS;
-    // Bytes of the record, row 64; of the record: its header's length, a null, a zero, a text.
-    let begins = [text as u8 + 4, 64, 4, 0, 8, 2 * text as u8 + 13];
+    // Bytes of the record; of the record: its header's length, a byte, two zeros, a text; and the byte, -2.
+    let begins = [text as u8 + 6, 5, 1, 8, 8, 2 * text as u8 + 13, 0xFE];
     if page.first() != Some(&LEAF) {
         return None;
     }

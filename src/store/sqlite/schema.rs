@@ -12,7 +12,7 @@ use crate::store::sqlite::tables::SCHEMA;
 use crate::{Error, Result};
 
 /// The schema that this jobq reads and writes.
-pub(crate) const VERSION: i64 = 5;
+pub(crate) const VERSION: i64 = 6;
 
 /// One step from a version to the next.
 pub(crate) struct Upgrade {
@@ -39,6 +39,10 @@ const UPGRADES: &[Upgrade] = &[
         to: 5,
         sql: include_str!("upgrade_5.sql"),
     },
+    Upgrade {
+        to: 6,
+        sql: include_str!("upgrade_6.sql"),
+    },
 ];
 
 statements! {
@@ -53,15 +57,14 @@ statements! {
     cold FILE_ID_RENEW = "INSERT INTO jobq_meta (key, value) VALUES ('file_id', lower(hex(randomblob(16))))
         ON CONFLICT (key) DO UPDATE SET value = excluded.value";
     /// The page that it is on is written by every commit: see `foreign_log.rs`.
-    cold COMMIT_FILE_ID_RENEW = "INSERT INTO jobq_commit (slot, token, file_id)
-        SELECT 64, 0, 'jobq file ' || value FROM jobq_meta WHERE key = 'file_id'
-        ON CONFLICT (slot) DO UPDATE SET file_id = excluded.file_id";
+    cold NUMBERS_FILE_ID_RENEW = "INSERT OR REPLACE INTO jobq_number (what, id, value, text)
+        SELECT -2, 0, 0, 'jobq file ' || value FROM jobq_meta WHERE key = 'file_id'";
     cold FILE_ID = "SELECT value FROM jobq_meta WHERE key = 'file_id'";
     cold CREATED_BY = "SELECT value FROM jobq_meta WHERE key = 'created_by'";
     cold TABLES_COUNT = "SELECT count(*) FROM sqlite_schema";
 }
 
-/// What the row of `jobq_commit` that names the file begins with.
+/// What the row of `jobq_number` that names the file begins with.
 pub(crate) const FILE_ID_PREFIX: &str = "jobq file ";
 
 /// The schema of an opened file.
@@ -182,6 +185,11 @@ pub(crate) fn check_unchanged(found: i64) -> Result<()> {
     .with_hint("start the newer jobq in place of this one"))
 }
 
+/// The version that is stored, of a file that has one.
+pub(crate) fn stored_version(conn: &Connection) -> Result<i64> {
+    Ok(conn.query_row(SCHEMA_VERSION, [], |row| row.get(0))?)
+}
+
 fn version(conn: &Connection) -> Result<Option<i64>> {
     if !conn.prepare(META_EXISTS)?.exists([])? {
         return Ok(None);
@@ -255,7 +263,7 @@ pub(crate) fn renew_file_id(conn: &Connection) -> Result<()> {
         return Ok(());
     }
     conn.execute(FILE_ID_RENEW, [])?;
-    conn.execute(COMMIT_FILE_ID_RENEW, [])?;
+    conn.execute(NUMBERS_FILE_ID_RENEW, [])?;
     Ok(())
 }
 
@@ -304,6 +312,15 @@ pub(crate) fn upgrade(
     if found > target {
         return Err(newer(found));
     }
+    // A table that is made anew would take the rows along that refer to it.
+    let is_on: bool = conn.pragma_query_value(None, "foreign_keys", |row| row.get(0))?;
+    conn.pragma_update(None, "foreign_keys", false)?;
+    let upgraded = run_steps(conn, steps, target, found);
+    conn.pragma_update(None, "foreign_keys", is_on)?;
+    upgraded
+}
+
+fn run_steps(conn: &mut Connection, steps: &[Upgrade], target: i64, found: i64) -> Result<()> {
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut at = version(&tx)?.unwrap_or(found);
     for step in steps

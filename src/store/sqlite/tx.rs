@@ -2,36 +2,45 @@
 //! before COMMIT.
 
 pub(crate) mod counts;
-pub(crate) mod history;
+pub(crate) mod feed;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Params};
+use rusqlite::{Connection, Params, params};
 
 use crate::clock::{self, Clock, ClockReading, UNKNOWN_BOOT};
 use crate::error::Of;
+use crate::model::event::{EventId, EventKind};
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::part::{Part, Parts};
 use crate::model::state::State;
+use crate::store::sqlite::RowResult;
 use crate::store::sqlite::command::not_saved;
+use crate::store::sqlite::error::ids_spent;
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::schema;
 use crate::store::sqlite::statement::{Read, Statements, statements};
 use crate::store::sqlite::tx::counts::QuotaSeen;
 pub(crate) use crate::store::sqlite::tx::counts::{COUNT_ADD, CountChanges, QueueQuota};
-use crate::store::sqlite::tx::history::EventBuffer;
-pub(crate) use crate::store::sqlite::tx::history::NewEvent;
+use crate::store::sqlite::tx::feed::FeedBuffer;
+pub(crate) use crate::store::sqlite::tx::feed::{NO_ATTEMPT, NO_JOB, NewEvent, micros};
 use crate::{Error, Result};
 
 statements! {
-    /// Three seeks on one page. The clock's reading must be the file's own: another process may have followed
-    /// a step that this one has not seen.
+    /// A few seeks on two pages. The clock's reading must be the file's own: another process may have followed
+    /// a step that this one has not seen. An id follows both the number that is kept and the rows, which another
+    /// program may have added.
     hot TX_BEGIN = "SELECT value, (SELECT value FROM jobq_meta WHERE key = 'clock_boot'),
-            (SELECT value FROM jobq_meta WHERE key = 'clock_offset_ms')
+            (SELECT value FROM jobq_meta WHERE key = 'clock_offset_ms'),
+            (SELECT value FROM jobq_number WHERE what = -2 AND id = 1), (SELECT max(id) FROM jobq_job),
+            (SELECT value FROM jobq_number WHERE what = -2 AND id = 2), (SELECT max(id) FROM jobq_feed),
+            (SELECT value FROM jobq_number WHERE what = -1 AND id = ?1)
         FROM jobq_meta WHERE key = 'schema_version'";
+    hot NUMBERS_SET = "INSERT OR REPLACE INTO jobq_number (what, id, value)
+        VALUES (-2, 1, ?1), (-2, 2, ?2), (-1, ?3, ?4)";
 }
 
 /// Calls into the rules of jobs at the beginning and the end of a write transaction. The higher layer supplies
@@ -90,7 +99,10 @@ pub(crate) struct Tx<'c> {
     pub(crate) aside: Parts,
     /// Number of discarded jobs: the attempt that spawned them did not complete.
     pub(crate) discarded: i64,
-    events: EventBuffer,
+    feed: FeedBuffer,
+    last_job: i64,
+    /// The writer's mark of its transaction before this one.
+    pub(crate) mark: Option<i64>,
     /// The id of the machine's start; none if unknown.
     pub(crate) boot: Option<&'c str>,
     hooks: Hooks,
@@ -104,21 +116,36 @@ impl<'c> Tx<'c> {
     pub(crate) fn begin(
         (conn, names): (&'c Connection, &'c mut Names),
         clock: &'c Clock,
-        hooks: Hooks,
+        (slot, hooks): (i64, Hooks),
         unfollowed: &mut Option<UnfollowedStep>,
     ) -> Result<Tx<'c>> {
         // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
         let mut tx = Tx::new((conn, names), clock.now_ms(), hooks);
         tx.boot = Some(clock.boot()).filter(|boot| *boot != UNKNOWN_BOOT);
         let now = clock.reading();
-        let mut begin = conn.prepare_cached(TX_BEGIN)?;
-        let (version, is_followed) = begin.query_row([], |row| {
+        let begun = conn.one(TX_BEGIN, [slot], |row| {
             let (boot, offset) = (row.get_ref(1)?, row.get_ref(2)?);
             let known = boot.as_str().ok().zip(offset.as_i64().ok());
             let known = known.map(|(boot, offset_ms)| ClockReading { boot, offset_ms });
+            let number = |at| -> RowResult<i64> { Ok(row.get_ref(at)?.as_i64().unwrap_or(0)) };
+            tx.last_job = number(3)?.max(number(4)?);
+            tx.feed = FeedBuffer::after(number(5)?.max(number(6)?));
+            tx.mark = row.get_ref(7)?.as_i64().ok();
             Ok((row.get(0)?, !now.has_stepped_since(known)))
-        })?;
+        });
+        let (version, is_followed) = match begun {
+            Ok(begun) => begun,
+            // A newer schema may lack what this one asks for.
+            Err(error) => {
+                schema::check_unchanged(schema::stored_version(conn)?)?;
+                return Err(error);
+            }
+        };
         schema::check_unchanged(version)?;
+        if tx.feed.is_spent() {
+            // Nothing can be written at all: no part of the file is to blame.
+            return Err(ids_spent("an event"));
+        }
         match unfollowed {
             _ if is_followed => *unfollowed = None,
             Some(step) if !step.is_tried_again() => tx.clock_error = Some(step.error.duplicate()),
@@ -143,11 +170,27 @@ impl<'c> Tx<'c> {
             asked_to_stop: false,
             aside: Parts::default(),
             discarded: 0,
-            events: EventBuffer::default(),
+            feed: FeedBuffer::after(0),
+            last_job: 0,
+            mark: None,
             boot: None,
             hooks,
             clock_error: None,
         }
+    }
+
+    /// With the ids that follow those in the file, for tests.
+    #[cfg(test)]
+    pub(crate) fn numbered(mut self) -> Tx<'c> {
+        let last = |sql| self.conn.query_row(sql, [], |row| row.get(0));
+        let job = "SELECT max(coalesce(max(id), 0), coalesce((SELECT value FROM jobq_number
+            WHERE what = -2 AND id = 1), 0)) FROM jobq_job";
+        let event = "SELECT coalesce(max(value), 0) FROM jobq_number WHERE what = -2 AND id = 2";
+        (self.last_job, self.feed) = (
+            last(job).unwrap_or(0),
+            FeedBuffer::after(last(event).unwrap_or(0)),
+        );
+        self
     }
 
     /// What is wrong with the waits must not stop all other writes.
@@ -184,19 +227,35 @@ impl<'c> Tx<'c> {
         self.aside.has(part)
     }
 
-    /// Appends to the history.
-    pub(crate) fn append(&mut self, event: NewEvent) -> Result<()> {
-        self.events.push(event);
-        if self.events.is_full() {
-            self.events.flush(self.conn, self.now_ms)
-        } else {
-            Ok(())
-        }
+    /// The id of a new job.
+    pub(crate) fn new_job_id(&mut self) -> Result<JobId> {
+        let next = self.last_job.checked_add(1);
+        self.last_job = next.ok_or_else(|| ids_spent("a job"))?;
+        Ok(JobId(self.last_job))
     }
 
-    /// Writes the buffered events, for a statement that reads the table of events.
-    pub(crate) fn flush_events(&mut self) -> Result<()> {
-        self.events.flush(self.conn, self.now_ms)
+    /// Adds an event to the feed that is found with its job or its attempt; returns its id, which the caller
+    /// stores there.
+    pub(crate) fn note(&mut self, kind: EventKind, job: JobId, attempt: u32) -> Result<EventId> {
+        self.feed.push(kind, attempt, job.0)
+    }
+
+    /// The id of the next event.
+    pub(crate) fn next_event_id(&self) -> EventId {
+        EventId(self.feed.last().saturating_add(1))
+    }
+
+    /// Adds an event to the feed and to the log.
+    pub(crate) fn append(&mut self, event: NewEvent) -> Result<()> {
+        let attempt = event.attempt.unwrap_or(NO_ATTEMPT);
+        let job = event.job.map_or(NO_JOB, |job| job.0);
+        let id = self.feed.push(event.kind, attempt, job)?;
+        event.write(self.conn, id, self.now_ms)
+    }
+
+    /// Writes the events so far to the feed. Not inside [`Tx::savepoint`]: what it undoes may be of others.
+    pub(crate) fn flush_feed(&mut self) -> Result<()> {
+        self.feed.flush(self.conn, self.now_ms)
     }
 
     /// Writes the pending changes of the counters, for a statement that reads them.
@@ -214,16 +273,24 @@ impl<'c> Tx<'c> {
     /// Writes everything that was held back; call it before COMMIT.
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.follow()?;
-        self.events.flush(self.conn, self.now_ms)?;
+        self.flush_feed()?;
         self.counts.flush(self.conn, &self.aside)
+    }
+
+    /// Writes the ids that have been given away and the writer's mark: the last statement of a transaction that
+    /// has changed anything.
+    pub(crate) fn write_numbers(&self, slot: i64, mark: i64) -> Result<()> {
+        let (last_job, last_event) = (self.last_job, self.feed.last());
+        self.run(NUMBERS_SET, params![last_job, last_event, slot, mark])?;
+        Ok(())
     }
 
     /// Runs `body` whole or not at all. An error that ended the whole transaction is left to the
     /// writer, which sees it by autocommit.
     pub(crate) fn savepoint<T>(&mut self, body: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
         self.conn.prepare_cached("SAVEPOINT command")?.execute([])?;
-        // What is already pending belongs to others, even if it is written in here.
-        let (counts, events) = (self.counts.clone(), self.events.clone());
+        // What is already pending belongs to others.
+        let (counts, feed, last_job) = (self.counts.clone(), self.feed.mark(), self.last_job);
         let (pending, discarded) = (self.pending.clone(), self.discarded);
         match body(self).and_then(|done| self.follow().map(|()| done)) {
             Ok(done) => {
@@ -236,7 +303,8 @@ impl<'c> Tx<'c> {
                         .execute_batch("ROLLBACK TO command; RELEASE command")?;
                     self.counts = counts;
                     self.quota = QuotaSeen::default();
-                    self.events = events;
+                    self.feed.return_to(feed);
+                    self.last_job = last_job;
                     self.pending = pending;
                     self.discarded = discarded;
                     self.names.forget();

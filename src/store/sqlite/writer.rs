@@ -26,9 +26,8 @@ use crate::{Error, Result};
 
 statements! {
     /// Tells after a failed COMMIT whether it landed: see [`Writer::commit`].
-    hot COMMIT_MARK = "INSERT INTO jobq_commit (slot, token) VALUES (?1, ?2)
-        ON CONFLICT (slot) DO UPDATE SET token = excluded.token";
-    hot COMMIT_MARKED = "SELECT token FROM jobq_commit WHERE slot = ?1";
+    hot COMMIT_MARK = "INSERT OR REPLACE INTO jobq_number (what, id, value) VALUES (-1, ?1, ?2)";
+    hot COMMIT_MARKED = "SELECT value FROM jobq_number WHERE what = -1 AND id = ?1";
 }
 
 /// The result of a COMMIT that reported an error.
@@ -85,7 +84,10 @@ fn note_log_pages(_: &Wal, pages: i32) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// This writer's row in `jobq_commit`.
+/// The slot of a transaction that an application begins and commits itself: it needs no mark.
+pub(crate) const NO_WRITER: i64 = 64;
+
+/// This writer's mark in `jobq_number`.
 struct CommitMark {
     slot: i64,
     /// The slot's value before the current transaction.
@@ -118,7 +120,7 @@ impl Writer {
 
     fn unopened(config: OpenConfig, hooks: Hooks, write_lock: Arc<WriteLock>) -> Writer {
         let mark = CommitMark {
-            slot: fastrand::i64(0..64),
+            slot: fastrand::i64(0..NO_WRITER),
             last: None,
             pending: None,
         };
@@ -234,12 +236,10 @@ impl Writer {
             file.check_lately()?;
         }
         stuck_lock::begin(conn, &config.path)?;
-        mark.last = conn
-            .prepare_cached(COMMIT_MARKED)?
-            .query_row([mark.slot], |row| row.get(0))
-            .optional()?;
         let before = conn.total_changes();
-        let mut tx = Tx::begin((conn, names), &config.clock, *hooks, unfollowed)?;
+        let begun = (mark.slot, *hooks);
+        let mut tx = Tx::begin((conn, names), &config.clock, begun, unfollowed)?;
+        mark.last = tx.mark;
 
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
@@ -270,8 +270,7 @@ impl Writer {
             // Nothing to commit: the log stays as it is, and no other process wakes.
             return Ok((outcomes, answer));
         }
-        conn.prepare_cached(COMMIT_MARK)?
-            .execute(params![mark.slot, token])?;
+        tx.write_numbers(mark.slot, token)?;
         mark.pending = Some(token);
         Ok((outcomes, answer))
     }

@@ -65,10 +65,16 @@ fn evening() -> (Sandbox, Vec<JobId>) {
 
 /// Each way to break the file, and a word of what the doctor says.
 const BREAKS: &[(&str, &str)] = &[
-    ("DELETE FROM jobq_place WHERE held = 1", "without a slot"),
-    ("DELETE FROM jobq_place WHERE held = 0", "not in its line"),
     (
-        "UPDATE jobq_place SET key = 'other' WHERE held = 1",
+        "DELETE FROM jobq_concurrency_slot WHERE held = 1",
+        "without a slot",
+    ),
+    (
+        "DELETE FROM jobq_concurrency_slot WHERE held = 0",
+        "not in its line",
+    ),
+    (
+        "UPDATE jobq_concurrency_slot SET key = 'other' WHERE held = 1",
         "must not have",
     ),
     (
@@ -102,25 +108,28 @@ const BREAKS_OF_PARENTS: &[(&str, &str)] = &[
         "job 3 waits for an attempt of job 1 that is over",
     ),
     (
-        "INSERT INTO jobq_place (key, held, urgency, job_id) VALUES ('k', 0, 2, 1)",
+        "INSERT INTO jobq_concurrency_slot (key, held, urgency, job_id) VALUES ('k', 0, 2, 1)",
         "must not have",
     ),
 ];
 
 const BREAKS_BEFORE_THE_FINAL_STEP: &[(&str, &str)] = &[
     (
-        "DELETE FROM jobq_place WHERE held = 0",
+        "DELETE FROM jobq_concurrency_slot WHERE held = 0",
         "due for its finalize phase",
     ),
     (
-        "UPDATE jobq_place SET key = 'other' WHERE held = 0",
+        "UPDATE jobq_concurrency_slot SET key = 'other' WHERE held = 0",
         "due for its finalize phase",
     ),
     (
-        "UPDATE jobq_job SET key = NULL, links = links & ~8 WHERE id = 1; DELETE FROM jobq_place WHERE held = 0",
+        "UPDATE jobq_job SET key = NULL, links = links & ~8 WHERE id = 1; DELETE FROM jobq_concurrency_slot WHERE held = 0",
         "due for its finalize phase",
     ),
-    ("DELETE FROM jobq_place", "due for its finalize phase"),
+    (
+        "DELETE FROM jobq_concurrency_slot",
+        "due for its finalize phase",
+    ),
 ];
 
 #[test]
@@ -178,7 +187,7 @@ fn a_long_line_is_looked_at_once() {
             "PRAGMA foreign_keys = OFF;
              INSERT INTO jobq_key VALUES ('k', {jobs});
              WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {jobs} * 2)
-             INSERT INTO jobq_place SELECT 'k', i % 2, 2, i FROM n;"
+             INSERT INTO jobq_concurrency_slot SELECT 'k', i % 2, 2, i FROM n;"
         ));
         let mut statement = sandbox.conn.prepare(KEYS_IDLE).unwrap();
         assert!(!statement.exists([]).unwrap());

@@ -8,25 +8,25 @@ const FAULTS: [(&str, &str); 14] = [
     (
         "pending and running jobs with a key that hold no place",
         "SELECT count(*) FROM jobq_job j WHERE j.key IS NOT NULL AND j.state IN (2, 3)
-         AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.key = j.key AND p.held = 1)",
+         AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.key = j.key AND p.held = 1)",
     ),
     (
         "jobs that are blocked by their key alone and stand in no line",
         "SELECT count(*) FROM jobq_job j WHERE j.key IS NOT NULL AND j.state = 1 AND j.unmet = 0
-         AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.key = j.key AND p.held = 0
+         AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.key = j.key AND p.held = 0
              AND p.urgency = 3 - j.priority)",
     ),
     (
         "places of jobs that need none",
-        "SELECT count(*) FROM jobq_place p LEFT JOIN jobq_job j ON j.id = p.job_id
+        "SELECT count(*) FROM jobq_concurrency_slot p LEFT JOIN jobq_job j ON j.id = p.job_id
          LEFT JOIN jobq_family f ON f.job_id = p.job_id
          WHERE j.id IS NULL OR NOT ((p.held = 1 AND j.state IN (2, 3)) OR (p.held = 0 AND j.state = 1 AND j.unmet = 0)
              OR (p.held = 0 AND j.state = 4 AND f.stage = 2))",
     ),
     (
         "keys with a free slot that a job waits for",
-        "SELECT count(*) FROM (SELECT p.key, sum(p.held) AS held, sum(1 - p.held) AS line FROM jobq_place p GROUP BY p.key) t
-         WHERE t.line > 0 AND t.held < coalesce((SELECT places FROM jobq_key WHERE name = t.key), 1)",
+        "SELECT count(*) FROM (SELECT p.key, sum(p.held) AS held, sum(1 - p.held) AS line FROM jobq_concurrency_slot p GROUP BY p.key) t
+         WHERE t.line > 0 AND t.held < coalesce((SELECT slots FROM jobq_key WHERE name = t.key), 1)",
     ),
     (
         "deadlines of jobs that can miss none",
@@ -110,9 +110,9 @@ fn every_fault_in_the_books_is_noticed() {
     use crate::model::job::NewJob;
 
     let spoils = [
-        "DELETE FROM jobq_place WHERE held = 1",
-        "DELETE FROM jobq_place WHERE held = 0",
-        "UPDATE jobq_place SET job_id = 1 WHERE held = 0",
+        "DELETE FROM jobq_concurrency_slot WHERE held = 1",
+        "DELETE FROM jobq_concurrency_slot WHERE held = 0",
+        "UPDATE jobq_concurrency_slot SET job_id = 1 WHERE held = 0",
         "INSERT INTO jobq_key VALUES ('k', 2)",
         "UPDATE jobq_job SET deadline = 5 WHERE id = 3",
         "DELETE FROM jobq_deadline",

@@ -30,7 +30,7 @@ fn sandbox(jobs: usize, columns: &str) -> Sandbox {
          VALUES (3, 4, 5000, 1, 1, 1, 1, 1, 2), (3, 4, 5000, 1, 1, 1, 1, 1, 2), (3, 4, 5000, 1, 1, 1, 1, 1, 2),
              (3, 4, 5000, 1, 1, 1, 1, 1, 2), (3, 4, 5000, 1, 1, 1, 1, 1, 2);
          INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job WHERE state = 2;
-         INSERT INTO jobq_count SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state;"
+         INSERT INTO jobq_number (what, id, value) SELECT state, queue_id, count(*) FROM jobq_job GROUP BY queue_id, state;"
     ));
     sandbox
 }

@@ -47,7 +47,7 @@ fn steps(sandbox: &Sandbox) -> i64 {
         release::STATEMENTS,
         job_row::STATEMENTS,
         tx::counts::STATEMENTS,
-        tx::history::STATEMENTS,
+        tx::feed::STATEMENTS,
         events::STATEMENTS,
         families::STATEMENTS,
         job_row::STATEMENTS,

@@ -90,7 +90,10 @@ fn it_is_cancelled_whatever_it_waits_for() {
         assert_late(&sandbox, id);
     }
     assert_eq!(sandbox.states(&[first, holder]), [Pending, Pending]);
-    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_place"), 1);
+    assert_eq!(
+        sandbox.number("SELECT count(*) FROM jobq_concurrency_slot"),
+        1
+    );
 }
 
 #[test]

@@ -163,7 +163,7 @@ fn a_doomed_job_leaves_none_of_its_other_ties_behind() {
     let id = sandbox.enqueue(job);
     assert_eq!(sandbox.state(id), Cancelled);
     assert_eq!(sandbox.state(group), Failed, "its only child was cancelled");
-    for table in ["place", "deadline", "unique"] {
+    for table in ["concurrency_slot", "deadline", "unique"] {
         let rows = format!("SELECT count(*) FROM jobq_{table}");
         assert_eq!(sandbox.number(&rows), 0, "{table}");
     }

@@ -257,6 +257,9 @@ fn a_keyed_parent_needs_a_slot_to_finalize_but_none_to_wait() {
     sandbox.complete(other);
     let held = begin_final(&mut sandbox, id);
     assert_eq!(sandbox.settle(&held, &done()), Some(State::Completed));
-    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_place"), 0);
+    assert_eq!(
+        sandbox.number("SELECT count(*) FROM jobq_concurrency_slot"),
+        0
+    );
     sandbox.assert_books_are_right();
 }

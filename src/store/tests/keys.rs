@@ -28,7 +28,8 @@ fn jobs<const N: usize>(sandbox: &mut Sandbox, job: &NewJob) -> [JobId; N] {
 }
 
 fn places(sandbox: &Sandbox) -> (i64, i64) {
-    let count = |held: i64| format!("SELECT count(*) FROM jobq_place WHERE held = {held}");
+    let count =
+        |held: i64| format!("SELECT count(*) FROM jobq_concurrency_slot WHERE held = {held}");
     (sandbox.number(&count(1)), sandbox.number(&count(0)))
 }
 

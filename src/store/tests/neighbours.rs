@@ -51,12 +51,12 @@ fn every_sort_of_row_is_compared() {
     town.write(|tx| {
         tx.conn.execute_batch(
             "UPDATE jobq_payload SET payload = '2' WHERE job_id = 1; DELETE FROM jobq_outcome WHERE job_id = 2;
-             UPDATE jobq_progress SET percent = 51.0 WHERE job_id = 3; UPDATE jobq_event SET at = 3 WHERE id = 4;
+             UPDATE jobq_progress SET percent = 51.0 WHERE job_id = 3; UPDATE jobq_log SET at = 3 WHERE job_id = 4; DELETE FROM jobq_attempt WHERE job_id = 5;
              UPDATE jobq_runner SET beat = 0 WHERE id = 4; UPDATE jobq_batch SET added_at = 3 WHERE digest = 'abc';
-             UPDATE jobq_queue SET paused_at = 6 WHERE id = 3; UPDATE jobq_commit SET token = 0 WHERE slot = 1;
+             UPDATE jobq_queue SET paused_at = 6 WHERE id = 3; UPDATE jobq_number SET value = 0 WHERE what = -1 AND id = 1;
              UPDATE jobq_meta SET value = 2 WHERE key = 'schema_version'; UPDATE jobq_kind SET name = 'x' WHERE id = 1;
-             UPDATE jobq_family SET done = 2 WHERE job_id = -1; UPDATE jobq_key SET places = 8 WHERE name = 'wide';
-             UPDATE jobq_place SET urgency = 1 WHERE job_id = -4; DELETE FROM jobq_prerequisite WHERE needs_id = -2;
+             UPDATE jobq_family SET done = 2 WHERE job_id = -1; UPDATE jobq_key SET slots = 8 WHERE name = 'wide';
+             UPDATE jobq_concurrency_slot SET urgency = 1 WHERE job_id = -4; DELETE FROM jobq_prerequisite WHERE needs_id = -2;
              UPDATE jobq_unique SET until = 5 WHERE key = 'v'; DELETE FROM jobq_deadline; DELETE FROM jobq_rate;
              UPDATE jobq_tag SET value = 'blue' WHERE job_id = -5; UPDATE jobq_schedule SET missed = 2 WHERE id = 1;",
         )?;
@@ -68,6 +68,7 @@ fn every_sort_of_row_is_compared() {
         [
             "+ place k of neighbour 4",
             "+ tag colour of neighbour 5",
+            "- attempt 1 of target waiting",
             "- deadline of neighbour 6",
             "- outcome target blocked",
             "- place k of neighbour 4",
@@ -75,11 +76,10 @@ fn every_sort_of_row_is_compared() {
             "- rate 2",
             "- tag colour of neighbour 5",
             "~ batch abc",
-            "~ commit 1",
-            "~ event 4",
             "~ family neighbour 1",
             "~ key wide",
             "~ kind 1",
+            "~ log 104 of target running",
             "~ meta schema_version",
             "~ payload target scheduled",
             "~ progress target pending",
@@ -247,10 +247,10 @@ fn moving_a_job_to_another_queue_or_time_touches_it_alone() {
 
 #[test]
 fn removing_a_final_job_takes_its_own_rows_and_no_other() {
-    for (state, events) in [
-        (State::Completed, [11, 12]),
-        (State::Failed, [13, 14]),
-        (State::Cancelled, [15, 16]),
+    for (state, entry) in [
+        (State::Completed, 106),
+        (State::Failed, 107),
+        (State::Cancelled, 108),
     ] {
         touches(
             |tx| remove::remove(tx, target(state)).map(|_| ()),
@@ -259,8 +259,8 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
                 &format!("- payload target {state}"),
                 &format!("- outcome target {state}"),
                 &format!("- progress target {state}"),
-                &format!("- event {}", events[0]),
-                &format!("- event {}", events[1]),
+                &format!("- attempt 1 of target {state}"),
+                &format!("- log {entry} of target {state}"),
                 &format!("~ count mail {state}"),
             ],
         );
@@ -277,8 +277,8 @@ fn pruning_takes_only_what_is_old_and_of_its_state() {
             "- payload target failed",
             "- outcome target failed",
             "- progress target failed",
-            "- event 13",
-            "- event 14",
+            "- attempt 1 of target failed",
+            "- log 107 of target failed",
             "~ count mail failed",
         ],
     );
@@ -433,7 +433,7 @@ fn remembering_a_batch_touches_that_batch_alone() {
 #[test]
 fn a_recount_repairs_the_wrong_counter_and_no_other() {
     let mut town = town();
-    town.sql("UPDATE jobq_count SET jobs = 77 WHERE queue_id = 1 AND state = 6");
+    town.sql("UPDATE jobq_number SET value = 77 WHERE id = 1 AND what = 6");
     touches_in(&mut town, doctor::recount, &["~ count mail failed"]);
     touches_in(&mut town, doctor::recount, &[]);
 }
@@ -459,8 +459,8 @@ fn the_town_is_as_its_description_says() {
     );
     town.assert_counters_are_right(); // The three that are blocked stand for jobs of which the reason does not matter.
     town.sql(
-        "DELETE FROM jobq_job WHERE state = 1 AND links = 0; DELETE FROM jobq_count WHERE state = 1;
-         INSERT INTO jobq_count SELECT queue_id, 1, count(*) FROM jobq_job WHERE state = 1 GROUP BY queue_id",
+        "DELETE FROM jobq_job WHERE state = 1 AND links = 0; DELETE FROM jobq_number WHERE what = 1;
+         INSERT INTO jobq_number (what, id, value) SELECT 1, queue_id, count(*) FROM jobq_job WHERE state = 1 GROUP BY queue_id",
     );
     town.assert_books_are_right();
 }

@@ -7,10 +7,12 @@ use crate::store::tests::writing::{new_job, store};
 
 #[test]
 fn numbers_that_are_used_up_are_told_from_a_full_disk() {
-    for (table, what) in [("jobq_event", "an event"), ("jobq_job", "a job")] {
+    for (table, id, what) in [("jobq_feed", 2, "an event"), ("jobq_job", 1, "a job")] {
         let spent = [
             format!("UPDATE {table} SET id = 9223372036854775807"),
-            format!("UPDATE sqlite_sequence SET seq = 9223372036854775807 WHERE name = '{table}'"),
+            format!(
+                "UPDATE jobq_number SET value = 9223372036854775807 WHERE what = -2 AND id = {id}"
+            ),
         ];
         for spoil in spent {
             let (_folder, store) = store();

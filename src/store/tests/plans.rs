@@ -18,6 +18,7 @@ macro_rules! modules {
 
 modules![
     jobs::attempt_reports,
+    jobs::attempts,
     jobs::cancel,
     jobs::claim,
     jobs::claim_queues,
@@ -37,6 +38,7 @@ modules![
     jobs::unique,
     jobs::update,
     jobs::update_rules,
+    read::attempts,
     read::drain,
     read::events,
     read::jobs,
@@ -48,7 +50,7 @@ modules![
     sqlite::tables,
     sqlite::tx,
     sqlite::tx::counts,
-    sqlite::tx::history,
+    sqlite::tx::feed,
     sqlite::writer,
     upkeep::batches,
     upkeep::clock_step,
@@ -67,12 +69,14 @@ const GROWING: &[&str] = &[
     "jobq_payload",
     "jobq_outcome",
     "jobq_progress",
-    "jobq_event",
+    "jobq_attempt",
+    "jobq_log",
+    "jobq_feed",
     "jobq_runner",
     "jobq_batch",
     "jobq_prerequisite",
     "jobq_family",
-    "jobq_place",
+    "jobq_concurrency_slot",
     "jobq_unique",
     "jobq_deadline",
     "jobq_tag",
@@ -235,7 +239,8 @@ fn a_statement_that_scans_or_sorts_is_rejected() {
         "SELECT id FROM jobq_job WHERE attempt = ?1",
         "SELECT j.id FROM jobq_job j WHERE j.worker = ?1",
         "UPDATE jobq_job SET priority = ?1",
-        "SELECT count(*) FROM jobq_event",
+        "SELECT count(*) FROM jobq_log",
+        "SELECT id FROM jobq_feed WHERE at < ?1",
         "SELECT id FROM jobq_job WHERE runner_id = ?1 AND state = 3 ORDER BY started_at",
         "SELECT name FROM jobq_runner WHERE pid = ?1",
         "DELETE FROM jobq_payload WHERE payload = ?1",
@@ -246,7 +251,7 @@ fn a_statement_that_scans_or_sorts_is_rejected() {
     let fine = [
         "SELECT id FROM jobq_job WHERE id = ?1",
         "SELECT name FROM jobq_kind",
-        "SELECT c.jobs FROM jobq_count c ORDER BY c.jobs",
+        "SELECT n.value FROM jobq_number n ORDER BY n.value",
     ];
     for sql in fine {
         assert_eq!(faults(&conn, "A_NEW_ONE", sql), [] as [String; 0], "{sql}");
@@ -268,11 +273,13 @@ fn the_plans_stay_good_once_the_file_was_analyzed() {
              CASE WHEN i % 100 <> 0 AND i % 3 = 2 THEN i END FROM n;
          INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job;
          INSERT INTO jobq_outcome SELECT id, '1', NULL FROM jobq_job WHERE state = 5;
-         INSERT INTO jobq_event (at, kind, job_id) SELECT 1, 1, id FROM jobq_job;
+         INSERT INTO jobq_log (job_id, id, at, kind) SELECT id, id, 1, 3 FROM jobq_job;
+         INSERT INTO jobq_attempt (job_id, attempt, outcome, ended_at, ended_event) SELECT id, 1, 6, 1, id FROM jobq_job;
+         INSERT INTO jobq_feed (id, at, events) SELECT id, 1, '[]' FROM jobq_job;
          INSERT INTO jobq_runner (name, pid, host, workers, kinds, state, started_at, heartbeat_at, ended_at)
          SELECT 'r' || id, 1, 'h', 5, '[]', CASE WHEN id < 4 THEN 1 ELSE 3 END, 1, 1,
              CASE WHEN id >= 4 THEN 2 END FROM jobq_job WHERE id <= 200;
-         INSERT INTO jobq_count SELECT queue_id, state, count(*) FROM jobq_job GROUP BY 1, 2;
+         INSERT INTO jobq_number (what, id, value) SELECT state, queue_id, count(*) FROM jobq_job GROUP BY 1, 2;
          ANALYZE;",
     );
     let found: Vec<String> = hot()

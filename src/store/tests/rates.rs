@@ -198,7 +198,7 @@ fn only_another_rate_begins_with_an_empty_record() {
     assert_eq!(sandbox.number("SELECT count(*) FROM jobq_rate"), 0);
     assert_eq!(sandbox.claim(one, 5).len(), 2);
     assert_eq!(
-        sandbox.number("SELECT count(*) FROM jobq_event WHERE kind = 32"),
+        sandbox.number("SELECT count(*) FROM jobq_log WHERE kind = 32"),
         4
     );
 }

@@ -8,11 +8,11 @@ use crate::model::job::NewJob;
 use crate::model::outcome::Verdict;
 use crate::model::state::State;
 use crate::store::jobs::claim::ClaimedJob;
-use crate::store::jobs::remove::EVENTS_AT_ONCE;
-use crate::store::read::{events, jobs};
+use crate::store::jobs::remove::ROWS_AT_ONCE;
+use crate::store::read::{attempts, jobs};
 use crate::store::tests::sandbox::{START_MS, Sandbox, held};
 use crate::store::upkeep::prune::{
-    EVENTS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, PrunePass, STEP, Stepped, Sweep,
+    JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, PrunePass, ROWS, STEP, Stepped, Sweep,
 };
 use crate::store::upkeep::{batches, prune};
 
@@ -28,7 +28,7 @@ fn sandbox(jobs: usize) -> Sandbox {
              state, finished_at)
          SELECT 3, 4, 5000, 1, 1, 1, 1, k.id, 5, 1000 + i % 2 FROM n, k;
          INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job WHERE state = 5;
-         INSERT INTO jobq_count SELECT queue_id, state, count(*) FROM jobq_job WHERE state = 5 GROUP BY 1, 2;"
+         INSERT INTO jobq_number (what, id, value) SELECT state, queue_id, count(*) FROM jobq_job WHERE state = 5 GROUP BY 1, 2;"
     ));
     sandbox
 }
@@ -78,7 +78,7 @@ fn a_pass_takes_small_steps_over_kind_after_kind() {
 fn lengthen(sandbox: &Sandbox, id: JobId, events: usize) {
     sandbox.sql(&format!(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {events})
-         INSERT INTO jobq_event (at, kind, job_id, attempt, data) SELECT {START_MS}, 21, {id}, 1, 'line ' || i FROM n"
+         INSERT INTO jobq_log (at, kind, job_id, id, attempt, data) SELECT {START_MS}, 21, {id}, 1000 + i, 1, 'line ' || i FROM n"
     ));
 }
 
@@ -88,10 +88,10 @@ fn a_long_history_is_pruned_in_steps_and_its_job_comes_last() {
     let of_kind = "FROM jobq_job WHERE state = 5 AND kind_id = 1";
     let long = JobId(sandbox.number(&format!("SELECT id {of_kind} ORDER BY id LIMIT 1 OFFSET 1")));
     for id in [long, JobId(1)] {
-        lengthen(&sandbox, id, EVENTS * 5 / 2);
+        lengthen(&sandbox, id, ROWS * 5 / 2);
     }
-    let all = |sandbox: &Sandbox| sandbox.number("SELECT count(*) FROM jobq_event");
-    let kept = format!("SELECT count(*) FROM jobq_event WHERE job_id <> {long}");
+    let all = |sandbox: &Sandbox| sandbox.number("SELECT count(*) FROM jobq_log");
+    let kept = format!("SELECT count(*) FROM jobq_log WHERE job_id <> {long}");
     let kept = sandbox.number(&kept);
     let mut removed = Vec::new();
     let mut next = Some(pass(&[1]));
@@ -99,7 +99,7 @@ fn a_long_history_is_pruned_in_steps_and_its_job_comes_last() {
         let before = all(&sandbox);
         let stepped = step(&mut sandbox, &pass);
         let events = before - all(&sandbox);
-        assert!(events <= (EVENTS + EVENTS_AT_ONCE) as i64, "{events}");
+        assert!(events <= (ROWS + ROWS_AT_ONCE) as i64, "{events}");
         let has_history = all(&sandbox) > kept;
         let is_there = jobs::get(&sandbox.conn, long).unwrap().is_some();
         assert!(is_there || !has_history, "its events outlive it");
@@ -119,18 +119,18 @@ fn a_job_with_a_truncated_history_is_sound_and_pruned_next() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
     let held = sandbox.start(id);
-    lengthen(&sandbox, id, EVENTS * 3 / 2);
+    lengthen(&sandbox, id, ROWS * 3 / 2);
     sandbox.settle(&held, &Verdict::Complete { result: None });
     sandbox.now_ms += 1;
     let again = || PrunePass::of(vec![Sweep::new(1, State::Completed, i64::MAX)]);
     assert_eq!(step(&mut sandbox, &again()).removed, 0);
     assert!(!sandbox.history(id).is_empty());
     assert_eq!(sandbox.state(id), State::Completed);
-    assert_eq!(events::of_job(&sandbox.conn, id).unwrap().len(), 0);
+    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 1);
     sandbox.assert_books_are_right();
     sandbox.requeue(id);
     assert_eq!(sandbox.complete(id), State::Completed);
-    assert_eq!(events::of_job(&sandbox.conn, id).unwrap().len(), 1);
+    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 2);
     assert_eq!(finish(&mut sandbox, again()), [1]);
     assert_eq!(sandbox.history(id), []);
     sandbox.assert_books_are_right();
@@ -335,18 +335,39 @@ fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
 fn old_events_without_a_job_are_pruned_alone_in_small_steps() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(NewJob::new("send"));
-    let many = EVENTS * 2 + 1;
+    let many = ROWS * 2 + 1;
     sandbox.sql(&format!(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {many})
-         INSERT INTO jobq_event (at, kind) SELECT 5, 51 FROM n;
-         INSERT INTO jobq_event (at, kind, job_id) VALUES (5, 51, {id});
-         INSERT INTO jobq_event (at, kind) VALUES ({START_MS}, 51);"
+         INSERT INTO jobq_log (job_id, id, at, kind) SELECT 0, 1000 + i, 5, 51 FROM n;
+         INSERT INTO jobq_log (job_id, id, at, kind) VALUES ({id}, 9001, 5, 51), (0, 9002, {START_MS}, 51);
+         DELETE FROM jobq_feed;
+         INSERT INTO jobq_feed (id, at, events) SELECT 1000 + id, at, '[]' FROM jobq_log;"
     ));
     let pass = PrunePass {
         events_before_ms: Some(START_MS),
         ..PrunePass::default()
     };
     assert_eq!(finish(&mut sandbox, pass).len(), 3);
-    let left = |which: &str| sandbox.number(&format!("SELECT count(*) FROM jobq_event {which}"));
-    assert_eq!((left(""), left("WHERE job_id IS NULL")), (3, 1));
+    let left = |which: &str| sandbox.number(&format!("SELECT count(*) FROM {which}"));
+    let of_no_job = left("jobq_log WHERE job_id = 0");
+    assert_eq!((of_no_job, left("jobq_log")), (1, 2));
+    assert_eq!(left("jobq_feed"), 1);
+}
+
+/// A box in a field starts without knowing the time.
+#[test]
+fn events_of_a_clock_that_was_ahead_do_not_stop_pruning() {
+    let mut sandbox = Sandbox::new();
+    sandbox.sql(
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 5000)
+         INSERT INTO jobq_feed (id, at, events)
+         SELECT i, iif(i BETWEEN 100 AND 1500, 9000000000000, iif(i < 4900, 5, 50)), '[]' FROM n",
+    );
+    let pass = PrunePass {
+        events_before_ms: Some(50),
+        ..PrunePass::default()
+    };
+    finish(&mut sandbox, pass.clone());
+    assert_eq!(sandbox.number("SELECT min(id) FROM jobq_feed"), 4900);
+    assert_eq!(finish(&mut sandbox, pass).len(), 1);
 }

@@ -11,7 +11,7 @@ use crate::model::state::{State, WaitReason};
 use crate::store::jobs::claim::ClaimFor;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, PrefetchAgain};
 use crate::store::jobs::{attempt_reports, cancel, finish_attempt, remove, requeue};
-use crate::store::read::events;
+use crate::store::read::attempts;
 use crate::store::tests::sandbox;
 use crate::store::tests::sandbox::{START_MS, Sandbox};
 use crate::store::upkeep::promote;
@@ -72,7 +72,7 @@ fn a_cancel_request_wins_over_a_retry_snooze_or_recovery() {
         assert_eq!(job.retries, 0, "a cancelled attempt spends no retry");
         assert!(!job.cancel_requested);
         assert_eq!(sandbox.history(id).last(), Some(&EventKind::Cancelled));
-        let attempt = events::of_job(&sandbox.conn, id).unwrap().remove(0);
+        let attempt = attempts::of_job(&sandbox.conn, id).unwrap().remove(0);
         assert_eq!(attempt.end.run_at_ms, None, "it waits for nothing");
         sandbox.assert_counters_are_right();
     }
@@ -219,7 +219,7 @@ fn a_manual_retry_resets_the_budget_and_keeps_the_history() {
     assert_eq!(job.finished_at, None);
     let held = sandbox.claim_one(runner);
     assert_eq!(held.attempt, 3, "attempts are never reused");
-    assert_eq!(events::of_job(&sandbox.conn, id).unwrap().len(), 3);
+    assert_eq!(attempts::of_job(&sandbox.conn, id).unwrap().len(), 3);
 }
 
 fn store_result(sandbox: &mut Sandbox, id: JobId, attempt: u32, json: &str) {
@@ -292,7 +292,7 @@ fn the_history_says_how_each_attempt_ended_and_what_it_cost() {
         max_rss_bytes: Some(4096),
     };
     sandbox.write(|tx| finish_attempt::finish(tx, &held, &retry(), &measured));
-    let attempt = events::of_job(&sandbox.conn, id).unwrap().remove(0);
+    let attempt = attempts::of_job(&sandbox.conn, id).unwrap().remove(0);
     assert_eq!(
         (attempt.attempt, attempt.outcome),
         (1, Some(EventKind::Retry))

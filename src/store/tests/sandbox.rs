@@ -57,10 +57,11 @@ impl Sandbox {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
         self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut tx = Tx::new((&self.conn, &mut self.names), self.now_ms, HOOKS);
+        let mut tx = Tx::new((&self.conn, &mut self.names), self.now_ms, HOOKS).numbered();
         match body(&mut tx) {
             Ok(done) => {
                 tx.finish().unwrap();
+                tx.write_numbers(0, 0).unwrap();
                 self.conn.execute_batch("COMMIT").unwrap();
                 Ok(done)
             }

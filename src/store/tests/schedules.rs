@@ -149,7 +149,7 @@ fn two_runners_that_race_for_a_slot_enqueue_one_job() {
     let count = |sql: &str| -> i64 { conn.query_row(sql, [], |row| row.get(0)).unwrap() };
     assert_eq!(count("SELECT count(*) FROM jobq_job"), 50);
     assert_eq!(
-        count("SELECT count(DISTINCT data ->> 'slot') FROM jobq_event WHERE kind = 50"),
+        count("SELECT count(DISTINCT data ->> 'slot') FROM jobq_log WHERE kind = 50"),
         50
     );
 }
@@ -245,12 +245,12 @@ fn adding_it_again_keeps_the_slot_unless_the_rule_changes() {
     assert_eq!(add(&mut sandbox, hourly("report")), ScheduleChange::Added);
     // It is overdue, and stays so: a restart of the program loses no slot.
     sandbox.now_ms = FIRST_MS + 10;
-    let events = sandbox.number("SELECT count(*) FROM jobq_event");
+    let events = sandbox.number("SELECT count(*) FROM jobq_log");
     assert_eq!(
         add(&mut sandbox, hourly("report")),
         ScheduleChange::Unchanged
     );
-    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_event"), events);
+    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_log"), events);
     let other = hourly("report").missed(Missed::All);
     assert_eq!(add(&mut sandbox, other), ScheduleChange::Changed);
     assert_eq!(next_ms(&sandbox, "report"), FIRST_MS);

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use rusqlite::Connection;
 
 use crate::Result;
-use crate::model::event::EventKind;
+use crate::model::event::{EventFilter, EventId, EventKind};
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::state::State;
 use crate::store::jobs::finish_attempt::ClaimToken;
+use crate::store::read::events;
 use crate::store::sqlite::tx::Tx;
 use crate::store::tests::sandbox::{START_MS, Sandbox};
 
@@ -75,7 +76,7 @@ pub(super) fn town() -> Sandbox {
          VALUES ('one', 1, 'h', 5, '[\"send\"]', 1, 1, 1, 7, NULL), ('two', 2, 'h', 5, '[\"resize\"]', 1, 2, 2, 8, NULL),
              ('three', 3, 'h', 5, '[]', 3, 3, 3, 9, {START_MS}), ('four', 4, 'h', 5, '[]', 4, 4, 4, 10, {TARGET_ENDED_MS});
          INSERT INTO jobq_batch VALUES ('abc', 1, 3, 1), ('def', 4, 9, 2);
-         INSERT INTO jobq_commit (slot, token) VALUES (1, 11), (2, 22);
+         INSERT INTO jobq_number (what, id, value) VALUES (-1, 1, 11), (-1, 2, 22), (-2, 1, 0), (-2, 2, 0);
          INSERT INTO jobq_meta VALUES ('schema_version', 1), ('clock_boot', 'boot'), ('clock_offset_ms', 1000);"
     ));
     for who in WHO {
@@ -85,7 +86,7 @@ pub(super) fn town() -> Sandbox {
     }
     sandbox.sql(NEIGHBOURS);
     sandbox.sql(
-        "INSERT INTO jobq_count SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state;",
+        "INSERT INTO jobq_number (what, id, value) SELECT state, queue_id, count(*) FROM jobq_job GROUP BY queue_id, state;",
     );
     sandbox
 }
@@ -112,7 +113,7 @@ const NEIGHBOURS: &str = "
     INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job WHERE id < 0;
     INSERT INTO jobq_family (job_id, stage, total, done) VALUES (-1, 1, 4, 1), (-8, 0, 0, 0);
     INSERT INTO jobq_key VALUES ('k', 1), ('wide', 7);
-    INSERT INTO jobq_place VALUES ('k', 1, 2, -3), ('k', 0, 2, -4);
+    INSERT INTO jobq_concurrency_slot VALUES ('k', 1, 2, -3), ('k', 0, 2, -4);
     INSERT INTO jobq_prerequisite VALUES (-3, -5, 0, NULL, 0), (-2, -5, 1, NULL, 1);
     INSERT INTO jobq_unique (key, job_id, until) VALUES ('u', -5, NULL), ('v', -7, 1900000000000);
     INSERT INTO jobq_deadline VALUES (1900000000000, -6);
@@ -120,7 +121,7 @@ const NEIGHBOURS: &str = "
     INSERT INTO jobq_rate VALUES (2, 0, 1);
     INSERT INTO jobq_schedule (name, cron, timezone, missed, overlap, job, origin, next_at, created_at, updated_at)
     VALUES ('nightly', '0 3 * * *', 'UTC', 1, 0, '{}', 0, 1900000000000, 1, 1);
-    INSERT INTO jobq_event (id, at, kind, job_id) SELECT id, 100, 1, id FROM jobq_job WHERE id < 0;";
+    INSERT INTO jobq_log (job_id, id, at, kind) SELECT id, 500 - id, 100, 13 FROM jobq_job WHERE id < 0;";
 
 fn settle_in(sandbox: &Sandbox, who: Who, state: State) {
     let id = job(who, state).0;
@@ -164,7 +165,8 @@ fn settle_in(sandbox: &Sandbox, who: Who, state: State) {
          INSERT INTO jobq_payload VALUES ({id}, '\"payload {id}\"');
          INSERT INTO jobq_outcome VALUES ({id}, NULL, 'error {id}');
          INSERT INTO jobq_progress VALUES ({id}, 1, 50.0, 5, 10, 'half of {id}');
-         INSERT INTO jobq_event (at, kind, job_id, attempt) VALUES (100, 1, {id}, NULL), (200, 20, {id}, 1);"
+         INSERT INTO jobq_attempt (job_id, attempt, outcome, ended_at, ended_event) VALUES ({id}, 1, 6, 150, 2 * {id});
+         INSERT INTO jobq_log (job_id, id, at, kind, attempt) VALUES ({id}, 100 + {id}, 200, 20, 1);"
     ));
 }
 
@@ -229,56 +231,73 @@ fn strings(conn: &Connection, sql: &str) -> Vec<String> {
 /// What happened to the file between two snapshots, in words and in order: `~ job target running`,
 /// `+ event job_completed of target running`, `~ count mail completed`.
 pub(super) fn told(sandbox: &Sandbox, before: &Snapshot, after: &Snapshot) -> Vec<String> {
-    let mut told: Vec<String> = before
-        .changes(after)
-        .into_iter()
-        .map(|(sign, (table, key))| {
-            let table = table.trim_start_matches("jobq_");
-            format!(
-                "{sign} {table} {}",
-                key_in_words(sandbox, table, &key, sign)
-            )
-        })
-        .collect();
+    let mut told: Vec<String> = Vec::new();
+    for (sign, (table, key)) in before.changes(after) {
+        let table = table.trim_start_matches("jobq_");
+        let is_file = table == "number" && key[0].contains('-');
+        match (table, sign) {
+            // The feed tells of these, and each transaction changes the file's own numbers.
+            ("log" | "attempt", '+') => {}
+            _ if is_file => {}
+            ("feed", '+') => told.extend(events_in_words(sandbox, number(&key[0]))),
+            _ => told.push(format!(
+                "{sign} {} {}",
+                name(table),
+                key_in_words(sandbox, table, &key)
+            )),
+        }
+    }
     told.sort();
     told
 }
 
-fn key_in_words(sandbox: &Sandbox, table: &str, key: &[String], sign: char) -> String {
-    let number = |at: usize| -> i64 {
-        key[at]
-            .trim_matches(|c: char| c != '-' && !c.is_ascii_digit())
-            .parse()
-            .unwrap()
+fn name(table: &str) -> &str {
+    match table {
+        "number" => "count",
+        "concurrency_slot" => "place",
+        table => table,
+    }
+}
+
+fn number(debugged: &str) -> i64 {
+    let number = debugged.trim_matches(|c: char| c != '-' && !c.is_ascii_digit());
+    number.parse().unwrap()
+}
+
+/// The events of a transaction.
+fn events_in_words(sandbox: &Sandbox, first: i64) -> Vec<String> {
+    let filter = EventFilter {
+        since: EventId(first - 1),
+        kinds: EventKind::ALL.to_vec(),
+        ..EventFilter::default()
     };
+    let page = events::read(&sandbox.conn, &filter).unwrap();
+    let told = page.events.iter().map(|event| match event.job {
+        None => format!("+ event {}", event.kind),
+        Some(job) => format!("+ event {} of {}", event.kind, job_in_words(job.0)),
+    });
+    told.collect()
+}
+
+fn key_in_words(sandbox: &Sandbox, table: &str, key: &[String]) -> String {
+    let number = |at: usize| number(&key[at]);
     match table {
         "job" | "payload" | "outcome" | "progress" | "family" => job_in_words(number(0)),
-        "place" => format!("{} of {}", text(&key[0]), job_in_words(number(3))),
+        "concurrency_slot" => format!("{} of {}", text(&key[0]), job_in_words(number(3))),
         "deadline" => format!("of {}", job_in_words(number(1))),
         "tag" => format!("{} of {}", text(&key[0]), job_in_words(number(2))),
         "prerequisite" => format!("{} of {}", job_in_words(number(0)), job_in_words(number(2))),
-        "event" if sign == '+' => {
-            let row = sandbox.conn.query_row(
-                "SELECT kind, job_id FROM jobq_event WHERE id = ?1",
-                [number(0)],
-                |row| Ok((row.get(0)?, row.get::<_, Option<i64>>(1)?)),
-            );
-            let (kind, job) = row.unwrap();
-            let kind = EventKind::from_code(kind).unwrap();
-            job.map_or(kind.to_string(), |job| {
-                format!("{kind} of {}", job_in_words(job))
-            })
-        }
-        "count" => {
+        "log" | "attempt" => format!("{} of {}", number(1), job_in_words(number(0))),
+        "number" => {
             let queue: String = sandbox
                 .conn
                 .query_row(
                     "SELECT name FROM jobq_queue WHERE id = ?1",
-                    [number(0)],
+                    [number(1)],
                     |row| row.get(0),
                 )
                 .unwrap();
-            format!("{queue} {}", State::from_code(number(1)).unwrap())
+            format!("{queue} {}", State::from_code(number(0)).unwrap())
         }
         "meta" | "batch" | "key" | "unique" => text(&key[0]),
         _ => number(0).to_string(),

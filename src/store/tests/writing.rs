@@ -93,7 +93,7 @@ fn assert_sound(conn: &Connection) {
     );
     let events: i64 = conn
         .query_row(
-            "SELECT count(*) FROM jobq_event WHERE kind = 1",
+            "SELECT count(*) FROM jobq_job WHERE enqueued_event > 0",
             [],
             |row| row.get(0),
         )
@@ -173,7 +173,7 @@ fn what_has_queued_up_is_one_transaction() {
     let (_folder, store) = store();
     // Each transaction that writes leaves another token: commands of one see the same.
     let token = |tx: &mut Tx<'_>| -> Result<f64> {
-        let sql = "SELECT total(token) FROM jobq_commit";
+        let sql = "SELECT total(value) FROM jobq_number WHERE what = -1";
         Ok(tx.conn.query_row(sql, [], |row| row.get(0))?)
     };
     // Once the first command runs, its group is complete: whatever comes now waits for the next.

@@ -31,7 +31,7 @@ use crate::store::upkeep::runners;
 use crate::{Error, Result};
 
 statements! {
-    cold RESTORED_JOBS = "SELECT coalesce(sum(jobs), 0) FROM jobq_count";
+    cold RESTORED_JOBS = "SELECT coalesce(sum(value), 0) FROM jobq_number WHERE what >= 0";
     cold RESTORED_LAST_ID = "SELECT coalesce(max(id), 0) FROM jobq_job";
     cold REPLACED_JOBS = "SELECT count(*), coalesce(sum(id > ?1), 0) FROM jobq_job";
 }

@@ -9,7 +9,7 @@ use crate::model::id::JobId;
 use crate::model::state::State;
 use crate::store::jobs::{job_row, remove};
 use crate::store::sqlite::names::Names;
-use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::statement::{moment, statements};
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, Row, RowResult, names, params};
 use crate::store::upkeep::batches;
@@ -29,18 +29,23 @@ statements! {
     cold JOBS_FINAL_BEFORE_COUNT = "SELECT count(*) FROM jobq_job j
         WHERE j.kind_id = ?1 AND j.state = ?2 AND j.state >= 5 AND j.finished_at < ?3
             AND NOT EXISTS (SELECT 1 FROM jobq_job p WHERE p.id = j.parent_id AND p.state < 5)";
+    hot FEED_UP_TO = "SELECT id, at FROM jobq_feed WHERE id <= ?1 ORDER BY id DESC LIMIT 1";
+    hot FEED_FORGET = "DELETE FROM jobq_feed
+        WHERE id IN (SELECT id FROM jobq_feed WHERE id <= ?1 ORDER BY id LIMIT ?2)";
+    /// The entries of the log that are of no job, which lie together.
+    hot LOG_UP_TO = "SELECT id, at FROM jobq_log WHERE job_id = 0 AND id <= ?1 ORDER BY id DESC LIMIT 1";
+    hot LOG_FORGET = "DELETE FROM jobq_log WHERE job_id = 0
+        AND id IN (SELECT id FROM jobq_log WHERE job_id = 0 AND id <= ?1 ORDER BY id LIMIT ?2)";
     /// Unique keys whose window has passed, by the index of those that have one.
-    hot EVENTS_OF_NO_JOB_FORGET = "DELETE FROM jobq_event
-        WHERE id IN (SELECT id FROM jobq_event WHERE job_id IS NULL AND at < ?1 LIMIT ?2)";
     hot UNIQUE_KEYS_FORGET_EXPIRED = "DELETE FROM jobq_unique
         WHERE key IN (SELECT key FROM jobq_unique WHERE until IS NOT NULL AND until < ?1 ORDER BY until LIMIT ?2)";
 }
 
 /// Maximum number of jobs, of keys and of batches checked in one transaction.
 pub(crate) const STEP: usize = 200;
-/// Maximum number of events removed, and of pages freed, in one transaction: large payloads, results and logs
-/// are many pages each.
-pub(crate) const EVENTS: usize = 1000;
+/// Maximum number of rows of the history removed, and of pages freed, in one transaction: large payloads, results
+/// and logs are many pages each.
+pub(crate) const ROWS: usize = 1000;
 const PAGES: i64 = 1000;
 /// Number of pages returned to the file system after each transaction.
 const VACUUM_PAGES: usize = 500;
@@ -64,10 +69,6 @@ impl Sweep {
             seen: (i64::MIN, i64::MIN),
         }
     }
-
-    pub(crate) fn before_ms(&self) -> i64 {
-        self.before_ms
-    }
 }
 
 /// How long the final jobs of a kind are kept, by their state; none: forever.
@@ -79,7 +80,7 @@ pub(crate) struct PrunePass {
     pub(crate) sweeps: Vec<Sweep>,
     /// Runners that ended before this are forgotten.
     pub(crate) runners_before_ms: Option<i64>,
-    /// Events without a job, such as those of runners and schedules, are removed if they are older.
+    /// The feed, and events without a job, such as those of runners and schedules, are removed if they are older.
     pub(crate) events_before_ms: Option<i64>,
     /// After the jobs, batches without remaining jobs, from this digest on; none: no batches.
     pub(crate) batches_from: Option<String>,
@@ -137,7 +138,7 @@ impl PrunePass {
 /// The amount that one transaction may still remove.
 #[derive(Debug)]
 pub(crate) struct Allowance {
-    events: usize,
+    rows: usize,
     /// Maximum number of free pages in the file.
     free_pages: i64,
 }
@@ -145,13 +146,13 @@ pub(crate) struct Allowance {
 impl Allowance {
     pub(crate) fn new(conn: &Connection) -> Result<Allowance> {
         Ok(Allowance {
-            events: EVENTS,
+            rows: ROWS,
             free_pages: free_pages(conn)? + PAGES,
         })
     }
 
     pub(crate) fn is_spent(&self, conn: &Connection) -> Result<bool> {
-        Ok(self.events == 0 || free_pages(conn)? >= self.free_pages)
+        Ok(self.rows == 0 || free_pages(conn)? >= self.free_pages)
     }
 }
 
@@ -160,7 +161,7 @@ impl Allowance {
 pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId, allowance: &mut Allowance) -> Result<bool> {
     while !allowance.is_spent(tx.conn)? {
         let removed = remove::remove(tx, id)?;
-        allowance.events = allowance.events.saturating_sub(removed.events);
+        allowance.rows = allowance.rows.saturating_sub(removed.rows);
         if removed.is_gone {
             return Ok(true);
         }
@@ -231,15 +232,45 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
     Ok(stepped)
 }
 
-/// Removes some of the old events without a job; returns `before_ms` if there are more.
+/// Removes some of the old events without a job and of the feed; returns `before_ms` if there are more.
 fn forget_events(tx: &mut Tx<'_>, before_ms: Option<i64>) -> Result<Option<i64>> {
     let Some(before_ms) = before_ms else {
         return Ok(None);
     };
-    tx.flush_events()?;
-    let mut forget = tx.conn.prepare_cached(EVENTS_OF_NO_JOB_FORGET)?;
-    let forgotten = forget.execute(params![before_ms, EVENTS as i64])?;
-    Ok((forgotten == EVENTS).then_some(before_ms))
+    let is_more_log = forget_old(tx, (LOG_UP_TO, LOG_FORGET), before_ms)?;
+    let is_more_feed = forget_old(tx, (FEED_UP_TO, FEED_FORGET), before_ms)?;
+    Ok((is_more_log || is_more_feed).then_some(before_ms))
+}
+
+/// Removes the first rows up to the last that is old; returns whether there may be more.
+fn forget_old(tx: &Tx<'_>, (up_to, forget): (&str, &str), before_ms: i64) -> Result<bool> {
+    let Some(last) = last_old(tx, up_to, before_ms)? else {
+        return Ok(false);
+    };
+    Ok(tx.run(forget, params![last, ROWS as i64])? == ROWS)
+}
+
+/// The id of the last old row. Ids grow with time, so it halves the ids; where a clock was ahead for a while, rows
+/// from the future lie between old ones, and a step that meets them finds an earlier row.
+fn last_old(tx: &Tx<'_>, up_to: &str, before_ms: i64) -> Result<Option<i64>> {
+    let row_at = |id: i64| {
+        tx.optional(up_to, [id], |row| {
+            Ok((row.get::<_, i64>(0)?, moment(row, 1)?))
+        })
+    };
+    let mut end = row_at(i64::MAX)?.map_or(0, |(id, _)| id);
+    let (mut start, mut found) = (0, None);
+    while start <= end {
+        let middle = start + (end - start) / 2;
+        match row_at(middle)? {
+            Some((id, at)) if at.is_none_or(|at| at >= before_ms) => end = id - 1,
+            row => {
+                found = row.map(|(id, _)| id).or(found);
+                start = middle + 1;
+            }
+        }
+    }
+    Ok(found)
 }
 
 struct OldJob {

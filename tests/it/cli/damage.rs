@@ -122,8 +122,8 @@ fn a_damaged_row_sets_aside_its_owner_and_the_rest_runs() {
             "queue 'bad'",
         ),
         (
-            "jobq_count",
-            "UPDATE jobq_count SET jobs = 0 WHERE state = 2 AND queue_id = 1",
+            "jobq_number",
+            "UPDATE jobq_number SET value = 0 WHERE what = 2 AND id = 1",
             "counters",
         ),
         (
@@ -288,8 +288,8 @@ fn a_spent_event_id_is_damage_and_not_a_full_disk() {
     let mut runner = jobq.runner(&[]);
     let runs = || jobq.state(id) == "running" && !jobq.job(id)["worker"].is_null();
     crate::support::wait_until("it runs, and its worker is noted", LIMIT, runs);
-    let change = "UPDATE jobq_event SET id = 9223372036854775807 WHERE id = 1";
-    assert!(unchecked(&jobq.db(), "jobq_event", change));
+    let change = "UPDATE jobq_feed SET id = 9223372036854775807 WHERE id = 1";
+    assert!(unchecked(&jobq.db(), "jobq_feed", change));
     let what = "the highest possible number of an event is taken";
     let refused = jobq.run(&["enqueue", "--", "true"]).fails(1, &[what]);
     assert!(refused.hint().contains("jobq restore"), "{refused:#?}");

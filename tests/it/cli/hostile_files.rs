@@ -46,7 +46,7 @@ fn views_in_place_of_tables_are_refused_before_being_read() {
         (
             "slow",
             format!(
-                "CREATE TRIGGER slow AFTER INSERT ON jobq_event BEGIN DELETE FROM jobq_job WHERE id IN ({endless} SELECT i FROM n); END"
+                "CREATE TRIGGER slow AFTER INSERT ON jobq_log BEGIN DELETE FROM jobq_job WHERE id IN ({endless} SELECT i FROM n); END"
             ),
         ),
         (

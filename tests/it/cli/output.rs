@@ -250,7 +250,7 @@ fn texts_in_an_older_file_do_not_steer_the_terminal() {
     let conn = Connection::open(jobq.db()).unwrap();
     conn.execute_batch(
         "UPDATE jobq_job SET key = char(27) || '[31mk' WHERE key = 'k';
-        UPDATE jobq_place SET key = char(27) || '[31mk';
+        UPDATE jobq_concurrency_slot SET key = char(27) || '[31mk';
         UPDATE jobq_job SET unique_key = char(27) || '[31mu' WHERE unique_key = 'u';
         UPDATE jobq_unique SET key = char(27) || '[31mu';",
     )

@@ -63,7 +63,7 @@ fn a_tail_that_was_lost_with_its_runner_is_marked() {
     let id = jobq.enqueue(&["--shell", &script]).to_string();
     let runner = jobq.runner(&[]);
     let db = Connection::open(jobq.db()).unwrap();
-    let held_back = "SELECT count(*) FROM jobq_event WHERE kind = 21 AND length(data) = 0";
+    let held_back = "SELECT count(*) FROM jobq_log WHERE kind = 21 AND length(data) = 0";
     wait_until("the rest is held back", PATIENCE, || {
         db.query_row(held_back, [], |row| row.get(0)) == Ok(1)
     });

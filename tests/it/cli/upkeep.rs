@@ -200,7 +200,7 @@ fn doctor_finds_wrong_counters_and_repairs_them_on_request() {
     let jobq = Jobq::new();
     jobq.enqueue(&["--", "true"]);
     let conn = Connection::open(jobq.db()).unwrap();
-    conn.execute("UPDATE jobq_count SET jobs = 7 WHERE state = 2", [])
+    conn.execute("UPDATE jobq_number SET value = 7 WHERE what = 2", [])
         .unwrap();
     drop(conn);
     let sick = jobq.run(&["doctor"]).exits(1);

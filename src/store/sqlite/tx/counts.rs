@@ -8,12 +8,14 @@ use crate::Result;
 use crate::error::Of;
 use crate::model::part::{Part, Parts};
 use crate::model::state::State;
-use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::statement::{Statements, statements};
 
 statements! {
     /// One upsert per (queue, state) and transaction.
-    hot COUNT_ADD = "INSERT INTO jobq_count (queue_id, state, jobs) VALUES (?1, ?2, ?3)
-        ON CONFLICT (queue_id, state) DO UPDATE SET jobs = jobs + excluded.jobs";
+    hot COUNT_ADD = "INSERT INTO jobq_number (what, id, value) VALUES (?2, ?1, ?3)
+        ON CONFLICT (what, id) DO UPDATE SET value = value + excluded.value";
+    /// A claim reads the rows of pending jobs: it must find none of a queue that has none.
+    hot COUNT_FORGET_IF_ZERO = "DELETE FROM jobq_number WHERE what = ?2 AND id = ?1 AND value = 0";
 }
 
 /// The changes of a transaction so far.
@@ -84,6 +86,9 @@ impl CountChanges {
             let mut add = conn.prepare_cached(COUNT_ADD)?;
             add.execute(params![queue, state.code(), jobs])
                 .of(Part::CountersOf(queue))?;
+            if state == State::Pending && jobs < 0 {
+                conn.run(COUNT_FORGET_IF_ZERO, params![queue, state.code()])?;
+            }
         }
         Ok(())
     }

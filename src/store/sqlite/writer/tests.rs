@@ -88,7 +88,10 @@ fn what_somebody_else_has_overwritten_stays_unknown() {
         writer.drop_connection();
         let other = Connection::open(&writer.config.path).unwrap();
         other
-            .execute("UPDATE jobq_commit SET token = token + 1", [])
+            .execute(
+                "UPDATE jobq_number SET value = value + 1 WHERE what = -1",
+                [],
+            )
             .unwrap();
         assert!(writer.look_for_mark() == Landed::Unknown);
     }

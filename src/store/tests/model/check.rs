@@ -24,28 +24,28 @@ const RULES: [(&str, &str); 19] = [
     (
         "what is pending or runs holds a slot of its key",
         "SELECT id FROM jobq_job j WHERE key IS NOT NULL AND state IN (2, 3)
-            AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.key = j.key AND p.held = 1)",
+            AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.key = j.key AND p.held = 1)",
     ),
     (
         "nobody else holds a slot",
-        "SELECT job_id FROM jobq_place p WHERE held = 1
+        "SELECT job_id FROM jobq_concurrency_slot p WHERE held = 1
             AND NOT EXISTS (SELECT 1 FROM jobq_job j WHERE j.id = p.job_id AND j.key = p.key AND j.state IN (2, 3))",
     ),
     (
         "who stands in line is blocked by nothing else",
-        "SELECT p.job_id FROM jobq_place p JOIN jobq_job j ON j.id = p.job_id WHERE held = 0
+        "SELECT p.job_id FROM jobq_concurrency_slot p JOIN jobq_job j ON j.id = p.job_id WHERE held = 0
             AND NOT (j.state = 1 AND j.unmet = 0)
             AND NOT (j.state = 4 AND j.id IN (SELECT job_id FROM jobq_family WHERE stage = 2))",
     ),
     (
         "no job waits while its key has a free slot",
-        "SELECT p.job_id FROM jobq_place p WHERE p.held = 0
-            AND (SELECT count(*) FROM jobq_place h WHERE h.key = p.key AND h.held = 1)
-                < coalesce((SELECT places FROM jobq_key k WHERE k.name = p.key), 1)",
+        "SELECT p.job_id FROM jobq_concurrency_slot p WHERE p.held = 0
+            AND (SELECT count(*) FROM jobq_concurrency_slot h WHERE h.key = p.key AND h.held = 1)
+                < coalesce((SELECT slots FROM jobq_key k WHERE k.name = p.key), 1)",
     ),
     (
         "the line goes by priority",
-        "SELECT job_id FROM jobq_place p JOIN jobq_job j ON j.id = p.job_id WHERE p.urgency <> 3 - j.priority",
+        "SELECT job_id FROM jobq_concurrency_slot p JOIN jobq_job j ON j.id = p.job_id WHERE p.urgency <> 3 - j.priority",
     ),
     (
         "a unique key has one live job",
@@ -77,7 +77,7 @@ const RULES: [(&str, &str); 19] = [
     (
         "a blocked job waits for something",
         "SELECT id FROM jobq_job j WHERE state = 1 AND unmet = 0
-            AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id)",
+            AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id)",
     ),
     (
         "nobody waits for what has ended",
@@ -117,10 +117,10 @@ const RULES: [(&str, &str); 19] = [
     ),
     (
         "the counters equal a recount",
-        "SELECT queue_id FROM (SELECT queue_id, state, jobs FROM jobq_count WHERE jobs <> 0
+        "SELECT queue_id FROM (SELECT id AS queue_id, what, value FROM jobq_number WHERE what >= 0 AND value <> 0
             EXCEPT SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state)
          UNION ALL SELECT queue_id FROM (SELECT queue_id, state, count(*) FROM jobq_job GROUP BY queue_id, state
-            EXCEPT SELECT queue_id, state, jobs FROM jobq_count)",
+            EXCEPT SELECT id, what, value FROM jobq_number)",
     ),
 ];
 
@@ -294,7 +294,7 @@ fn edges_in_model(model: &Model) -> Rows {
 }
 
 fn places_in_file(conn: &Connection) -> Rows {
-    let sql = "SELECT key, held, urgency, job_id FROM jobq_place";
+    let sql = "SELECT key, held, urgency, job_id FROM jobq_concurrency_slot";
     rows(conn, sql, |row| {
         let key: String = row.get(0).unwrap();
         let place = format!("{key} held={} {}", number(row, 1), number(row, 2));
@@ -318,7 +318,7 @@ fn rest_in_file(conn: &Connection) -> Rows {
     let sql = "SELECT 'unique ' || key, job_id || ' ' || coalesce(until, 'lives')
             || coalesce(' then ' || rerun_id, '') FROM jobq_unique
         UNION ALL SELECT 'deadline of ' || job_id, at FROM jobq_deadline
-        UNION ALL SELECT 'places of ' || name, places FROM jobq_key
+        UNION ALL SELECT 'slots of ' || name, slots FROM jobq_key
         UNION ALL SELECT 'effects of ' || job, group_concat(attempt ORDER BY attempt) FROM effect GROUP BY job";
     rows(conn, sql, |row| {
         let value = row.get_ref(1).unwrap();
@@ -342,7 +342,7 @@ fn rest_in_model(model: &Model) -> Rows {
         rows.insert(format!("deadline of {id}"), at.to_string());
     }
     for (key, line) in model.lines.iter().filter(|(_, line)| line.is_set) {
-        rows.insert(format!("places of k{key}"), line.places.to_string());
+        rows.insert(format!("slots of k{key}"), line.places.to_string());
     }
     for (job, attempt) in &model.effects {
         let line = rows.entry(format!("effects of {job}")).or_default();

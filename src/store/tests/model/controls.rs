@@ -34,7 +34,7 @@ fn is_noticed(sql: &'static str, rule: &str) {
 #[test]
 fn a_lost_place_is_noticed() {
     is_noticed(
-        "DELETE FROM jobq_place WHERE job_id = (SELECT max(job_id) FROM jobq_place WHERE held = 1)",
+        "DELETE FROM jobq_concurrency_slot WHERE job_id = (SELECT max(job_id) FROM jobq_concurrency_slot WHERE held = 1)",
         "holds a slot of its key",
     );
 }
@@ -42,7 +42,7 @@ fn a_lost_place_is_noticed() {
 #[test]
 fn a_leaked_place_is_noticed() {
     is_noticed(
-        "INSERT INTO jobq_place SELECT 'k0', 1, 0, max(id) FROM jobq_job WHERE state >= 5 HAVING max(id) > 0",
+        "INSERT INTO jobq_concurrency_slot SELECT 'k0', 1, 0, max(id) FROM jobq_job WHERE state >= 5 HAVING max(id) > 0",
         "nobody else holds a slot",
     );
 }
@@ -75,7 +75,7 @@ fn a_second_live_job_of_a_unique_key_is_noticed() {
 #[test]
 fn a_counter_that_drifts_is_noticed() {
     is_noticed(
-        "UPDATE jobq_count SET jobs = jobs + 1 WHERE jobs > 0",
+        "UPDATE jobq_number SET value = value + 1 WHERE what >= 0 AND value > 0",
         "the counters equal a recount",
     );
 }
@@ -112,8 +112,8 @@ fn a_schedule_that_overlaps_is_noticed() {
 #[test]
 fn a_gap_in_the_history_is_noticed() {
     is_noticed(
-        "DELETE FROM jobq_event WHERE id = (SELECT max(id) FROM jobq_event
-            WHERE kind = 2 AND job_id IN (SELECT id FROM jobq_job))",
+        "DELETE FROM jobq_attempt WHERE ended_event = (SELECT max(ended_event) FROM jobq_attempt
+            WHERE job_id IN (SELECT id FROM jobq_job))",
         "has had",
     );
 }

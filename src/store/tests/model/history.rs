@@ -3,27 +3,30 @@
 
 use rusqlite::Connection;
 
-use crate::model::event::{EventFilter, EventKind};
+use crate::model::event::{Event, EventFilter, EventKind};
 use crate::model::id::JobId;
 use crate::model::remedy::Severity;
 use crate::model::state::State;
-use crate::store::read::events;
+use crate::store::read::{attempts, events};
 use crate::store::tests::model::plain::Model;
 use crate::store::upkeep::doctor::audit;
 
 /// Tables whose rows belong to a job.
-const BELONGINGS: [&str; 8] = [
+const BELONGINGS: [&str; 10] = [
+    "jobq_log",
+    "jobq_attempt",
     "jobq_payload",
     "jobq_outcome",
     "jobq_progress",
     "jobq_tag",
     "jobq_family",
-    "jobq_place",
+    "jobq_concurrency_slot",
     "jobq_deadline",
     "jobq_prerequisite",
 ];
 
 pub(super) fn check_history(conn: &Connection, model: &Model) -> Result<(), String> {
+    let feed = events(conn, None);
     for (id, job) in &model.jobs {
         let history = kinds(conn, Some(JobId(*id)));
         let wrong = |what: &str| Err(format!("job {id} {what}: {history:?}"));
@@ -39,7 +42,7 @@ pub(super) fn check_history(conn: &Connection, model: &Model) -> Result<(), Stri
         if !is_told {
             return wrong(&format!("is {}", job.state));
         }
-        let attempts = events::of_job(conn, JobId(*id)).map_err(|error| error.to_string())?;
+        let attempts = attempts::of_job(conn, JobId(*id)).map_err(|error| error.to_string())?;
         if attempts.len() != job.attempt as usize {
             return wrong(&format!("has had {} attempts", job.attempt));
         }
@@ -49,8 +52,12 @@ pub(super) fn check_history(conn: &Connection, model: &Model) -> Result<(), Stri
                 return wrong(&format!("has the attempt {attempt:?}"));
             }
         }
+        let in_feed = feed.iter().filter(|event| event.job == Some(JobId(*id)));
+        if !in_feed.map(|event| event.kind).eq(history.iter().copied()) {
+            return wrong("has other events in the feed");
+        }
     }
-    nothing_is_left(conn, model)?;
+    nothing_is_left(conn)?;
     let mut faults = audit::faults(conn).map_err(|error| error.to_string())?;
     faults.retain(|(severity, _)| *severity == Severity::Error);
     if faults.is_empty() {
@@ -60,13 +67,17 @@ pub(super) fn check_history(conn: &Connection, model: &Model) -> Result<(), Stri
 }
 
 fn kinds(conn: &Connection, job: Option<JobId>) -> Vec<EventKind> {
+    let events = events(conn, job);
+    events.into_iter().map(|event| event.kind).collect()
+}
+
+fn events(conn: &Connection, job: Option<JobId>) -> Vec<Event> {
     let filter = EventFilter {
         job,
         limit: Some(usize::MAX >> 1),
         ..EventFilter::default()
     };
-    let events = events::read(conn, &filter).unwrap().events;
-    events.into_iter().map(|event| event.kind).collect()
+    events::read(conn, &filter).unwrap().events
 }
 
 /// The state that an event says its job went to; an inner none for one of several.
@@ -88,21 +99,11 @@ fn leads_to(kind: EventKind) -> Option<Option<State>> {
     })
 }
 
-fn nothing_is_left(conn: &Connection, model: &Model) -> Result<(), String> {
-    let filter = EventFilter {
-        limit: Some(usize::MAX >> 1),
-        ..EventFilter::default()
-    };
-    for event in events::read(conn, &filter).unwrap().events {
-        let is_known = event.job.is_none_or(|job| model.jobs.contains_key(&job.0));
-        // A late report on a removed job says so itself.
-        if !is_known && event.kind != EventKind::ReportDropped {
-            return Err(format!("of a job that is gone: {event:?}"));
-        }
-    }
+fn nothing_is_left(conn: &Connection) -> Result<(), String> {
     for table in BELONGINGS {
-        let sql =
-            format!("SELECT count(*) FROM {table} WHERE job_id NOT IN (SELECT id FROM jobq_job)");
+        let sql = format!(
+            "SELECT count(*) FROM {table} WHERE job_id <> 0 AND job_id NOT IN (SELECT id FROM jobq_job)"
+        );
         let left: i64 = conn.query_row(&sql, [], |row| row.get(0)).unwrap();
         if left > 0 {
             return Err(format!("{left} rows of {table} are of jobs that are gone"));

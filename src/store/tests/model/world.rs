@@ -112,8 +112,9 @@ impl World {
     ) -> Result<T> {
         self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
         let place = (&self.conn, &mut self.names);
-        let mut tx = Tx::begin(place, &self.clock, HOOKS, &mut None).unwrap();
-        match body(&mut tx).and_then(|done| tx.finish().map(|()| done)) {
+        let mut tx = Tx::begin(place, &self.clock, (0, HOOKS), &mut None).unwrap();
+        let finish = |tx: &mut Tx<'_>| tx.finish().and_then(|()| tx.write_numbers(0, 0));
+        match body(&mut tx).and_then(|done| finish(&mut tx).map(|()| done)) {
             Ok(done) => {
                 self.conn.execute_batch("COMMIT").unwrap();
                 Ok(done)
@@ -409,10 +410,9 @@ fn lose(tx: &mut Tx<'_>, lost: Lost) -> Result<String> {
 
 /// Which slots have got a job now, as the history tells.
 fn fire(tx: &mut Tx<'_>) -> Result<Vec<Fired>> {
-    tx.flush_events()?;
-    let since = events::last(tx.conn)?;
+    let since = crate::EventId(tx.next_event_id().0 - 1);
     fire::fire_due(tx, 1000, QuotaLimits::default())?;
-    tx.flush_events()?;
+    tx.flush_feed()?;
     let filter = EventFilter {
         since,
         kinds: vec![EventKind::ScheduleFired],

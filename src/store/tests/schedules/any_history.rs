@@ -81,7 +81,7 @@ proptest! {
                     step_clock(&mut sandbox, None);
                 }
                 Move::Look => {
-                    let from = sandbox.number("SELECT coalesce(max(id), 0) FROM jobq_event");
+                    let from = sandbox.number("SELECT coalesce(max(value), 0) FROM jobq_number WHERE what = -2 AND id = 2");
                     let now = sandbox.now_ms;
                     let jobs = fire_at(&mut sandbox, now);
                     prop_assert!(jobs <= 100);

@@ -14,20 +14,20 @@ statements! {
     /// Pending and running jobs with a key hold a slot; a blocked job whose prerequisites are met, or a parent
     /// before its finalize phase, waits for one; no other job does.
     cold PLACES_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state IN (2, 3)
-        AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 1 AND p.key = j.key)";
+        AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.held = 1 AND p.key = j.key)";
     cold LINE_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state = 1 AND j.unmet = 0
-        AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
+        AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
     /// A job without a key is blocked by nothing.
     cold FINAL_STEPS_MISSED = "SELECT j.id FROM jobq_family f JOIN jobq_job j ON j.id = f.job_id
         WHERE f.stage = 2 AND j.state = 4
-        AND NOT EXISTS (SELECT 1 FROM jobq_place p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
-    cold PLACES_LEAKED = "SELECT p.job_id FROM jobq_place p LEFT JOIN jobq_job j ON j.id = p.job_id
+        AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
+    cold PLACES_LEAKED = "SELECT p.job_id FROM jobq_concurrency_slot p LEFT JOIN jobq_job j ON j.id = p.job_id
         LEFT JOIN jobq_family f ON f.job_id = p.job_id
         WHERE j.id IS NULL OR j.key IS NOT p.key OR (p.held = 1 AND j.state NOT IN (2, 3))
             OR (p.held = 0 AND j.state <> 1 AND (j.state <> 4 OR f.stage IS NOT 2))";
-    cold KEYS_CROWDED = "SELECT p.key, count(*), coalesce(k.places, 1) AS number FROM jobq_place p
+    cold KEYS_CROWDED = "SELECT p.key, count(*), coalesce(k.slots, 1) AS number FROM jobq_concurrency_slot p
         LEFT JOIN jobq_key k ON k.name = p.key WHERE p.held = 1 GROUP BY p.key HAVING count(*) > number";
-    cold KEYS_IDLE = "SELECT p.key, sum(p.held) AS taken, coalesce(k.places, 1) AS number FROM jobq_place p
+    cold KEYS_IDLE = "SELECT p.key, sum(p.held) AS taken, coalesce(k.slots, 1) AS number FROM jobq_concurrency_slot p
         LEFT JOIN jobq_key k ON k.name = p.key GROUP BY p.key HAVING taken < count(*) AND taken < number";
     /// Children may have been removed since: the stored counts may be larger, never smaller.
     cold FAMILIES_WRONG = "SELECT f.job_id FROM jobq_family f WHERE f.total < f.done + f.failed
@@ -70,7 +70,7 @@ statements! {
         AND NOT EXISTS (SELECT 1 FROM jobq_job j WHERE j.id = jobq_unique.job_id AND j.unique_key = key AND j.state < 5)";
     cold UNIQUES_TAKE = "INSERT OR IGNORE INTO jobq_unique (key, job_id)
         SELECT unique_key, id FROM jobq_job WHERE unique_key IS NOT NULL AND state < 5 ORDER BY id";
-    cold PLACE_FREE = "DELETE FROM jobq_place WHERE job_id = ?1";
+    cold PLACE_FREE = "DELETE FROM jobq_concurrency_slot WHERE job_id = ?1";
     cold EDGE_FORGET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3";
 }
 

@@ -7,17 +7,19 @@ use crate::store::sqlite::types::ValueRef;
 use crate::store::sqlite::{Connection, params, tables};
 
 /// The tables that a runner works by, with the column that says whose a row is.
-const TABLES: [(&str, &str, &str); 14] = [
+const TABLES: [(&str, &str, &str); 16] = [
     ("jobq_job", "id", "job"),
     ("jobq_payload", "job_id", "the payload of job"),
     ("jobq_outcome", "job_id", "the outcome of job"),
     ("jobq_prerequisite", "job_id", "a prerequisite of job"),
     ("jobq_family", "job_id", "the family of job"),
-    ("jobq_place", "job_id", "the place of job"),
+    ("jobq_concurrency_slot", "job_id", "the place of job"),
     ("jobq_unique", "job_id", "the unique key of job"),
     ("jobq_deadline", "job_id", "the deadline of job"),
     ("jobq_queue", "id", "queue number"),
-    ("jobq_count", "queue_id", "a state counter of queue number"),
+    ("jobq_number", "id", "a state counter of queue number"),
+    ("jobq_attempt", "job_id", "an attempt of job"),
+    ("jobq_log", "job_id", "the log of job"),
     ("jobq_rate", "queue_id", "the rate of queue number"),
     ("jobq_kind", "id", "kind number"),
     ("jobq_runner", "id", "runner"),
@@ -89,6 +91,9 @@ pub(crate) fn of_job(conn: &Connection, job: JobId) -> Result<Option<String>> {
             ("job_id", _) | (_, "jobq_job") => format!("{key} = ?1"),
             ("queue_id", _) | (_, "jobq_queue") => {
                 format!("{key} = (SELECT queue_id FROM jobq_job WHERE id = ?1)")
+            }
+            (_, "jobq_number") => {
+                "what >= 0 AND id = (SELECT queue_id FROM jobq_job WHERE id = ?1)".to_owned()
             }
             (_, "jobq_kind") => "id = (SELECT kind_id FROM jobq_job WHERE id = ?1)".to_owned(),
             _ => continue,
