@@ -33,7 +33,7 @@ impl Queue {
         let jobs = batch::prepare(jobs, &self.limits)?;
         let limits = Arc::clone(&self.limits);
         self.store
-            .write_large(move |tx| batch::add_all(tx, &jobs, &limits))
+            .write(move |tx| batch::add_all(tx, &jobs, &limits))
     }
 
     pub(crate) fn checked(&self, job: NewJob) -> Result<ValidatedJob> {

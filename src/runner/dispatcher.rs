@@ -27,7 +27,7 @@ use crate::runner::settings::Settings;
 use crate::runner::signals::Signals;
 use crate::runner::tick::{FinishedAttempt, Grouping, REPORTS, Tick, TickContext, TickResult};
 use crate::store::{
-    ClaimedJob, FairShares, FileWatch, GROUP, Message, RUNNER_CHECKPOINT_PAGES, Schedules, Store,
+    ClaimedJob, FairShares, FileWatch, GROUP, RUNNER_CHECKPOINT_PAGES, Schedules, Store,
     WriterLease,
 };
 use crate::{Result, clock, store};
@@ -132,20 +132,13 @@ impl Dispatcher {
         // Counted after the reports were taken: everything that their workers wrote is included.
         let owed = match reports.is_empty() {
             true => 0,
-            false => self.lease.outbox.len(),
+            false => self.lease.inbox.len(),
         };
         for report in reports {
             self.judge(report);
         }
         let room = self.command_capacity().max(owed);
-        for message in self.lease.outbox.try_iter().take(room) {
-            match message {
-                Message::Write(command) => self.pending.commands.push(command),
-                // Only the thread of an idle writer is asked to hand over; the sender sees its channel
-                // closed.
-                Message::HandOver(_) => {}
-            }
-        }
+        self.lease.inbox.take(room, &mut self.pending.commands);
         self.pending.more |= !self.pending.commands.is_empty();
     }
 

@@ -270,7 +270,7 @@ impl Dispatcher {
                 return;
             }
             self.lease.bell.fall_asleep();
-            if self.pool.reports().is_empty() && self.lease.outbox.is_empty() {
+            if self.pool.reports().is_empty() && self.lease.inbox.is_empty() {
                 store::sleep_on(&[self.lease.bell.as_fd()], left.min(LOOK_WHILE_ENDING));
             }
             self.lease.bell.wake_up();

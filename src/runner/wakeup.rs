@@ -15,7 +15,7 @@ impl Dispatcher {
         let timeout = self.time_to_next();
         self.lease.bell.fall_asleep();
         if self.pool.reports().is_empty()
-            && (self.lease.outbox.is_empty() || self.command_capacity() == 0)
+            && (self.lease.inbox.is_empty() || self.command_capacity() == 0)
             && !timeout.is_zero()
             && !self.stop_is_news()
         {

@@ -106,7 +106,7 @@ pub(crate) use sqlite::command::{
 };
 pub(crate) use sqlite::tx::Tx;
 pub(crate) use sqlite::writer::{NO_WRITER, RUNNER_CHECKPOINT_PAGES};
-pub(crate) use sqlite::writer_handle::{GROUP, Message, WriterLease};
+pub(crate) use sqlite::writer_handle::{GROUP, WriterLease};
 
 // Opening the file and watching it.
 pub(crate) use sqlite::connection::{Access, OpenConfig};
@@ -194,15 +194,6 @@ impl Store {
     ) -> Result<T> {
         self.refuse_older()?;
         (self.writer.write(body)).inspect_err(|error| self.let_go_after(error))
-    }
-
-    /// The same for a large write.
-    pub(crate) fn write_large<T: Send + 'static>(
-        &self,
-        body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        self.refuse_older()?;
-        (self.writer.write_by_thread(body)).inspect_err(|error| self.let_go_after(error))
     }
 
     /// Closing all connections releases a lock that this process holds and does not use. The writer has

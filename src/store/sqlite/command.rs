@@ -17,6 +17,8 @@ pub(crate) trait Command: Send {
     fn reply(self: Box<Self>, committed: Result<()>);
     /// Its job, if no caller waits for the reply: then it can be written later.
     fn posted(&self) -> Option<Posted>;
+    /// Asks its caller, who waits, to write the inbox. Returns false if none waits.
+    fn ask_to_write(&self) -> bool;
 }
 
 /// Replies to all of them with an error of their transaction, except those that can be written later.
@@ -61,9 +63,31 @@ pub(crate) struct Call<F, T> {
     reply: ReplyTo<T>,
 }
 
+/// What the caller of a write is told.
+pub(crate) enum Answer<T> {
+    /// Its result: the last that is told.
+    Done(Result<T>),
+    /// Nobody else writes the inbox now, and it is not written yet.
+    Write,
+}
+
+#[cfg(test)]
+impl<T> Answer<T> {
+    /// The result, which it must be.
+    pub(crate) fn done(self) -> Result<T> {
+        match self {
+            Answer::Done(result) => result,
+            Answer::Write => panic!("asked to write"),
+        }
+    }
+}
+
+/// Room for both, so that who tells never waits.
+pub(crate) const ANSWERS: usize = 2;
+
 /// The receiver of a write's result.
 pub(crate) enum ReplyTo<T> {
-    Caller(Sender<Result<T>>),
+    Caller(Sender<Answer<T>>),
     /// The log, only if the write was lost.
     Log {
         posted: Posted,
@@ -106,12 +130,7 @@ where
 {
     /// A body may hold a caller's code: its panic must not end the thread that writes for all.
     fn apply(&mut self, tx: &mut Tx<'_>) -> Result<()> {
-        let answer = catch_unwind(AssertUnwindSafe(|| (self.body)(tx)));
-        self.answer = Some(answer.unwrap_or_else(|_| {
-            Err(Error::invalid(
-                "what was to be written panicked; nothing was changed",
-            ))
-        })?);
+        self.answer = Some(caught(|| (self.body)(tx))?);
         Ok(())
     }
 
@@ -128,7 +147,7 @@ where
         };
         let answer = committed.and_then(|()| answer.ok_or_else(not_saved));
         // The receiver has gone away.
-        let _ = reply.send(answer);
+        let _ = reply.send(Answer::Done(answer));
     }
 
     fn posted(&self) -> Option<Posted> {
@@ -137,6 +156,28 @@ where
             ReplyTo::Caller(_) => None,
         }
     }
+
+    fn ask_to_write(&self) -> bool {
+        match &self.reply {
+            ReplyTo::Log { .. } => false,
+            ReplyTo::Caller(reply) => {
+                // Whoever has been asked and has not looked yet will.
+                if reply.is_empty() {
+                    let _ = reply.send(Answer::Write);
+                }
+                true
+            }
+        }
+    }
+}
+
+/// Runs what is to be written; a panic becomes an error.
+pub(crate) fn caught<T>(body: impl FnOnce() -> Result<T>) -> Result<T> {
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| {
+        Err(Error::invalid(
+            "what was to be written panicked; nothing was changed",
+        ))
+    })
 }
 
 pub(crate) fn not_saved() -> Error {

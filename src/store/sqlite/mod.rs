@@ -8,6 +8,7 @@ pub(crate) mod file;
 pub(crate) mod file_identity;
 pub(crate) mod file_watch;
 pub(crate) mod foreign_log;
+pub(crate) mod inbox;
 pub(crate) mod names;
 pub(crate) mod new_file;
 pub(crate) mod ownership;

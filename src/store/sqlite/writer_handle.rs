@@ -1,62 +1,74 @@
-//! The handle to a process's writer: it is idle, in a writer thread, or in the dispatcher of a runner.
+//! The handle to a process's writer. Without a runner, the threads that write commit in turns: one of them writes
+//! what all have put into the inbox, and when it is done it asks the next that waits. What nobody waits for is written
+//! by a thread of its own that ends with it. While a runner is started, its dispatcher writes.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread;
 use std::thread::JoinHandle;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::bounded;
 
 use crate::doorbell::Doorbell;
 use crate::error::Kind;
 use crate::store::sqlite::backlog::{BACKLOG_BYTES, Backlog, Room};
-use crate::store::sqlite::command::{Call, Command, Posted, ReplyTo, lose};
+use crate::store::sqlite::command::{
+    ANSWERS, Answer, Call, Command, Posted, ReplyTo, caught, lose,
+};
+use crate::store::sqlite::inbox::Inbox;
 use crate::store::sqlite::ownership::read_only;
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::sqlite::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
 use crate::{Error, Result};
 
-/// Maximum number of commands in the inbox before callers wait.
-const INBOX: usize = 4096;
 /// Maximum number of commands per transaction.
 pub(crate) const GROUP: usize = 1024;
 
-pub(crate) enum Message {
-    Write(Box<dyn Command>),
-    /// Asks the writer thread to end and to hand over the writer.
-    HandOver(Sender<Writer>),
+/// A process's access to its writer.
+pub(crate) struct WriterHandle {
+    database: PathBuf,
+    is_read_only: bool,
+    /// The writer needs it; a caller that waits for the writer must not hold it.
+    write_lock: Arc<WriteLock>,
+    turns: Arc<Turns>,
 }
 
 /// The inbox of the process's writer, and where the writer is.
-pub(crate) struct WriterHandle {
-    database: PathBuf,
-    /// None if the file is read-only: nothing would empty it.
-    inbox: Option<Sender<Message>>,
-    outbox: Receiver<Message>,
+struct Turns {
+    inbox: Arc<Inbox>,
     /// Writes in the inbox and beyond that no caller waits for.
     backlog: Arc<Backlog>,
     bell: Arc<Doorbell>,
-    /// The writer needs it; a caller that waits for the writer must not hold it.
-    write_lock: Arc<WriteLock>,
+    /// Locked by whoever writes.
     seat: Mutex<Seat>,
+    background: Mutex<Background>,
 }
 
 enum Seat {
-    /// A caller writes in its own thread.
-    Idle(Box<Writer>),
-    /// Several threads have written at once: a writer thread commits the inbox.
-    Thread(JoinHandle<()>),
-    /// The dispatcher of a runner writes.
-    Runner,
-    /// The file is read-only.
-    Closed,
+    /// Any caller may write.
+    Free(Box<FreeWriter>),
+    /// The dispatcher of a runner writes; or nobody, because the file is read-only.
+    Taken,
+}
+
+struct FreeWriter {
+    writer: Box<Writer>,
+    /// Writes that failed and can be repeated, before later ones.
+    kept: Vec<Box<dyn Command>>,
+}
+
+/// The thread that writes what nobody waits for, while there is any.
+#[derive(Default)]
+struct Background {
+    is_running: bool,
+    thread: Option<JoinHandle<()>>,
 }
 
 /// The writer and its inbox, on loan to a runner.
 pub(crate) struct WriterLease {
     pub(crate) writer: Box<Writer>,
-    pub(crate) outbox: Receiver<Message>,
+    pub(crate) inbox: Arc<Inbox>,
     pub(crate) bell: Arc<Doorbell>,
 }
 
@@ -66,60 +78,43 @@ impl WriterHandle {
         writer: Option<Writer>,
         write_lock: Arc<WriteLock>,
     ) -> Result<WriterHandle> {
-        let (inbox, outbox) = bounded(INBOX);
-        let inbox = writer.is_some().then_some(inbox);
-        let seat = writer.map_or(Seat::Closed, |writer| Seat::Idle(Box::new(writer)));
-        let bell = Arc::new(Doorbell::new()?);
+        let is_read_only = writer.is_none();
+        let seat = writer.map_or(Seat::Taken, |writer| Seat::free(Box::new(writer)));
+        let turns = Turns {
+            inbox: Arc::default(),
+            backlog: Backlog::new(BACKLOG_BYTES),
+            bell: Arc::new(Doorbell::new()?),
+            seat: Mutex::new(seat),
+            background: Mutex::default(),
+        };
         Ok(WriterHandle {
             database: database.to_owned(),
-            inbox,
-            outbox,
-            backlog: Backlog::new(BACKLOG_BYTES),
-            bell,
+            is_read_only,
             write_lock,
-            seat: Mutex::new(seat),
+            turns: Arc::new(turns),
         })
     }
 
     /// Runs `body` in the next transaction and waits for its COMMIT.
     pub(crate) fn write<T: Send + 'static>(
         &self,
-        body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
+        mut body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
     ) -> Result<T> {
-        let (reply, answer) = bounded(1);
-        let call = Box::new(Call::new(body, ReplyTo::Caller(reply)));
-        if let Some(call) = self.write_here(call)? {
-            self.send(call)?;
+        self.check()?;
+        if let Some(written) = self.turns.write_alone(&mut body) {
+            self.turns.call_next();
+            return written;
         }
-        answer.recv().map_err(|_| gone())?
-    }
-
-    /// The same, always by the writer thread, which frees the memory of a large write while the caller goes
-    /// on.
-    pub(crate) fn write_by_thread<T: Send + 'static>(
-        &self,
-        body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-    ) -> Result<T> {
-        let (reply, answer) = bounded(1);
-        self.send(Box::new(Call::new(body, ReplyTo::Caller(reply))))?;
-        answer.recv().map_err(|_| gone())?
-    }
-
-    /// Writes in the caller's thread if no other writes in this process, which saves starting a thread.
-    /// Returns the command if another does.
-    fn write_here(&self, command: Box<dyn Command>) -> Result<Option<Box<dyn Command>>> {
-        self.write_lock.refuse_inside()?;
-        let mut seat = match self.seat.try_lock() {
-            Ok(seat) => Some(seat),
-            Err(TryLockError::Poisoned(seat)) => Some(seat.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        };
-        match seat.as_deref_mut() {
-            Some(Seat::Idle(writer)) if self.outbox.is_empty() => {
-                write_all(writer, &mut vec![command], &self.backlog);
-                Ok(None)
+        let (reply, answers) = bounded(ANSWERS);
+        let command = Call::new(body, ReplyTo::Caller(reply));
+        self.turns.inbox.push(Box::new(command));
+        loop {
+            self.turns.write_inbox();
+            match answers.recv() {
+                Ok(Answer::Done(result)) => return result,
+                Ok(Answer::Write) => {}
+                Err(_) => return Err(gone()),
             }
-            _ => Ok(Some(command)),
         }
     }
 
@@ -130,171 +125,204 @@ impl WriterHandle {
         (posted, room): (Posted, Room),
         body: impl FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
     ) -> Result<()> {
+        self.check()?;
         let reply = ReplyTo::Log {
             posted,
             _room: room,
         };
-        self.send(Box::new(Call::new(body, reply)))
+        self.turns.inbox.push(Box::new(Call::new(body, reply)));
+        self.turns.write_later();
+        Ok(())
+    }
+
+    /// Whether this thread may write, and wait for that.
+    fn check(&self) -> Result<()> {
+        if self.is_read_only {
+            return Err(read_only(&self.database));
+        }
+        self.write_lock.refuse_inside()
     }
 
     pub(crate) fn backlog(&self) -> &Arc<Backlog> {
-        &self.backlog
+        &self.turns.backlog
     }
 
     pub(crate) fn bell(&self) -> Arc<Doorbell> {
-        Arc::clone(&self.bell)
-    }
-
-    fn send(&self, command: Box<dyn Command>) -> Result<()> {
-        let Some(inbox) = &self.inbox else {
-            return Err(read_only(&self.database));
-        };
-        self.write_lock.refuse_inside()?;
-        inbox.send(Message::Write(command)).map_err(|_| gone())?;
-        // After the send: a runner that ends meanwhile either sees the command or leaves the writer idle.
-        self.sit(&mut self.lock())?;
-        self.bell.ring();
-        Ok(())
+        Arc::clone(&self.turns.bell)
     }
 
     /// Notifies a runner of a write that did not go through its writer.
     pub(crate) fn ring(&self) {
-        self.bell.ring();
-    }
-
-    /// Ensures that a thread writes the inbox.
-    fn sit(&self, seat: &mut Seat) -> Result<()> {
-        match std::mem::replace(seat, Seat::Closed) {
-            Seat::Idle(writer) => {
-                // Start the thread first: a writer moved into one that cannot be started would be lost.
-                let (hand, take) = bounded::<Writer>(1);
-                let (outbox, backlog) = (self.outbox.clone(), Arc::clone(&self.backlog));
-                let started =
-                    thread::Builder::new()
-                        .name("jobq-writer".to_owned())
-                        .spawn(move || {
-                            if let Ok(writer) = take.recv() {
-                                write_what_comes(writer, &outbox, &backlog);
-                            }
-                        });
-                match started {
-                    Ok(thread) => {
-                        let _ = hand.send(*writer);
-                        *seat = Seat::Thread(thread);
-                        Ok(())
-                    }
-                    Err(error) => {
-                        *seat = Seat::Idle(writer);
-                        Err(Error::no_thread("writer", error))
-                    }
-                }
-            }
-            Seat::Closed => Err(read_only(&self.database)),
-            other => {
-                *seat = other;
-                Ok(())
-            }
-        }
+        self.turns.bell.ring();
     }
 
     /// Hands the writer to a runner.
     pub(crate) fn lease(&self) -> Result<WriterLease> {
-        self.write_lock.refuse_inside()?;
-        let mut seat = self.lock();
-        let writer = match std::mem::replace(&mut *seat, Seat::Runner) {
-            Seat::Idle(writer) => writer,
-            Seat::Thread(thread) => {
-                let (hand, take) = bounded(1);
-                let inbox = self.inbox.as_ref().ok_or_else(gone)?;
-                inbox.send(Message::HandOver(hand)).map_err(|_| gone())?;
-                let writer = take.recv().map_err(|_| gone())?;
-                let _ = thread.join();
-                Box::new(writer)
-            }
-            Seat::Runner => {
-                return Err(
-                    Error::wrong_state("a runner is already started on this queue")
-                        .with_hint("open the file a second time for a second runner"),
-                );
-            }
-            Seat::Closed => {
-                *seat = Seat::Closed;
-                return Err(read_only(&self.database));
-            }
+        self.check()?;
+        let turns = &self.turns;
+        let Seat::Free(free) = std::mem::replace(&mut *turns.lock(), Seat::Taken) else {
+            return Err(
+                Error::wrong_state("a runner is already started on this queue")
+                    .with_hint("open the file a second time for a second runner"),
+            );
         };
+        let FreeWriter { writer, kept } = *free;
+        turns.inbox.put_first(kept);
         Ok(WriterLease {
             writer,
-            outbox: self.outbox.clone(),
-            bell: Arc::clone(&self.bell),
+            inbox: Arc::clone(&turns.inbox),
+            bell: self.bell(),
         })
     }
 
     /// Takes the writer back from a runner that has ended.
     pub(crate) fn give_back(&self, mut lease: WriterLease) {
         lease.writer.roll_back_rest();
-        let mut seat = self.lock();
-        *seat = Seat::Idle(lease.writer);
-        if !self.outbox.is_empty()
-            && let Err(error) = self.sit(&mut seat)
+        *self.turns.lock() = Seat::free(lease.writer);
+        self.turns.call_next();
+    }
+}
+
+impl Turns {
+    /// Writes only this, if nobody writes and nothing else is to be written.
+    fn write_alone<T>(&self, body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>) -> Option<Result<T>> {
+        let mut seat = self.try_lock()?;
+        let free = match &mut *seat {
+            Seat::Free(free) if free.kept.is_empty() && self.inbox.is_empty() => free,
+            Seat::Free(_) | Seat::Taken => return None,
+        };
+        let written = free
+            .writer
+            .transact(&mut Vec::new(), &mut |tx| caught(|| body(tx)));
+        free.writer.tidy_log(OTHERS_CHECKPOINT_PAGES);
+        Some(written)
+    }
+
+    /// Writes the next commands, unless somebody else is at it: who ends looks into the inbox afterwards.
+    fn write_inbox(self: &Arc<Self>) {
+        if let Some(mut seat) = self.try_lock()
+            && let Seat::Free(free) = &mut *seat
         {
-            log::error!("{error}");
+            free.write(&self.inbox, &self.backlog);
+            drop(seat);
+            self.call_next();
+        }
+        // A runner that has just taken the seat may sleep.
+        self.bell.ring();
+    }
+
+    /// Call it with the seat free: whoever waits for a command in the inbox writes next.
+    fn call_next(self: &Arc<Self>) {
+        if !self.inbox.call_next() {
+            self.write_later();
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Seat> {
+    /// Has the inbox written by a thread of its own, if nobody writes.
+    fn write_later(self: &Arc<Self>) {
+        let is_free = match self.try_lock() {
+            Some(seat) => matches!(*seat, Seat::Free(_)),
+            None => false,
+        };
+        if is_free && !self.start_background() {
+            self.write_inbox();
+        }
+        self.bell.ring();
+    }
+
+    /// Returns false if no thread can be started.
+    fn start_background(self: &Arc<Self>) -> bool {
+        let mut background = self.background();
+        if background.is_running {
+            return true;
+        }
+        if let Some(ended) = background.thread.take() {
+            let _ = ended.join();
+        }
+        let turns = Arc::clone(self);
+        let started = thread::Builder::new()
+            .name("jobq-writer".to_owned())
+            .spawn(move || while turns.write_in_background() {});
+        background.is_running = started.is_ok();
+        background.thread = started.ok();
+        background.is_running
+    }
+
+    /// Returns whether there is more to write.
+    fn write_in_background(&self) -> bool {
+        let is_stuck = match &mut *self.lock() {
+            Seat::Free(free) => {
+                free.write(&self.inbox, &self.backlog);
+                !free.kept.is_empty()
+            }
+            Seat::Taken => true,
+        };
+        let mut background = self.background();
+        background.is_running = !is_stuck && !self.inbox.is_empty();
+        background.is_running
+    }
+
+    /// The seat, if nobody has it.
+    fn try_lock(&self) -> Option<MutexGuard<'_, Seat>> {
+        match self.seat.try_lock() {
+            Ok(seat) => Some(seat),
+            Err(TryLockError::Poisoned(seat)) => Some(seat.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seat> {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn background(&self) -> MutexGuard<'_, Background> {
+        self.background
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    fn free(writer: Box<Writer>) -> Seat {
+        Seat::Free(Box::new(FreeWriter {
+            writer,
+            kept: Vec::new(),
+        }))
+    }
+}
+
+impl FreeWriter {
+    /// Commits the first commands of the inbox as one transaction, and replies.
+    fn write(&mut self, inbox: &Inbox, backlog: &Backlog) {
+        inbox.take(GROUP, &mut self.kept);
+        if self.kept.is_empty() {
+            return;
+        }
+        // Each command has its own reply; there is no body that could fail.
+        let _ = self.writer.transact(&mut self.kept, &mut |_| Ok(()));
+        backlog.set_stuck(!self.kept.is_empty());
+        self.writer.tidy_log(OTHERS_CHECKPOINT_PAGES);
     }
 }
 
 impl Drop for WriterHandle {
     /// Everything sent is written before it is dropped.
     fn drop(&mut self) {
-        drop(self.inbox.take());
-        if let Seat::Thread(thread) = std::mem::replace(&mut *self.lock(), Seat::Closed) {
+        let thread = self.turns.background().thread.take();
+        if let Some(thread) = thread {
             let _ = thread.join();
+        }
+        if let Seat::Free(free) = &mut *self.turns.lock() {
+            let inbox = &self.turns.inbox;
+            while !inbox.is_empty() && free.kept.is_empty() {
+                free.write(inbox, &self.turns.backlog);
+            }
+            inbox.take(usize::MAX, &mut free.kept);
+            lose(&mut free.kept, &gone());
         }
     }
 }
 
 fn gone() -> Error {
     Error::new(Kind::Io, "the writer of this queue has ended")
-}
-
-fn write_what_comes(mut writer: Writer, outbox: &Receiver<Message>, backlog: &Backlog) {
-    // Failed writes stay in here, before later ones.
-    let mut commands: Vec<Box<dyn Command>> = Vec::new();
-    while let Ok(first) = outbox.recv() {
-        let mut next = Some(first);
-        let mut hand = None;
-        while let Some(message) = next.take() {
-            match message {
-                Message::Write(command) => commands.push(command),
-                Message::HandOver(to) => {
-                    hand = Some(to);
-                    break;
-                }
-            }
-            if commands.len() < GROUP {
-                next = outbox.try_recv().ok();
-            }
-        }
-        write_all(&mut writer, &mut commands, backlog);
-        if let Some(hand) = hand {
-            lose(&mut commands, &gone());
-            let _ = hand.send(writer);
-            return;
-        }
-    }
-    write_all(&mut writer, &mut commands, backlog);
-    lose(&mut commands, &gone());
-}
-
-fn write_all(writer: &mut Writer, commands: &mut Vec<Box<dyn Command>>, backlog: &Backlog) {
-    if commands.is_empty() {
-        return;
-    }
-    // Each command has its own reply; there is no body that could fail.
-    let _ = writer.transact(commands, &mut |_| Ok(()));
-    backlog.set_stuck(!commands.is_empty());
-    writer.tidy_log(OTHERS_CHECKPOINT_PAGES);
 }

@@ -2,7 +2,6 @@
 
 use crate::store::sqlite::file;
 use crate::store::sqlite::schema::VERSION;
-use crate::store::sqlite::writer_handle::Message;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -21,13 +20,13 @@ use crate::store::Store;
 use crate::store::jobs::queues::{COUNTS_ALL, COUNTS_RECOUNT};
 use crate::store::jobs::validate::ValidatedJob;
 use crate::store::jobs::{cancel, enqueue, queues};
-use crate::store::sqlite::command::{Call, Command, Posted, ReplyTo};
+use crate::store::sqlite::command::{Answer, Call, Command, Posted, ReplyTo};
 use crate::store::sqlite::connection;
 use crate::store::sqlite::connection::OpenConfig;
 use crate::store::sqlite::file_watch::data_version;
 use crate::store::sqlite::tx::{NewEvent, Tx};
 use crate::store::sqlite::writer::Writer;
-use crate::store::sqlite::writer_handle::WriterHandle;
+use crate::store::sqlite::writer_handle::{GROUP, WriterHandle};
 use crate::{Error, Result};
 
 /// What a write is called whose loss nobody here looks at.
@@ -107,13 +106,13 @@ fn assert_sound(conn: &Connection) {
 
 fn call<T: Send + 'static>(
     body: impl FnMut(&mut Tx<'_>) -> Result<T> + Send + 'static,
-) -> (Box<dyn Command>, Receiver<Result<T>>) {
+) -> (Box<dyn Command>, Receiver<Answer<T>>) {
     let (reply, answer) = bounded(1);
     (Box::new(Call::new(body, ReplyTo::Caller(reply))), answer)
 }
 
 /// Enqueues, and counts how often it was run.
-fn counted(queue: &'static str) -> (Box<dyn Command>, Receiver<Result<()>>, Arc<AtomicU32>) {
+fn counted(queue: &'static str) -> (Box<dyn Command>, Receiver<Answer<()>>, Arc<AtomicU32>) {
     let runs = Arc::new(AtomicU32::new(0));
     let seen = Arc::clone(&runs);
     let (command, answer) = call(move |tx| {
@@ -231,7 +230,7 @@ fn nobody_is_answered_before_the_commit() {
         release.send(()).unwrap();
         committing.join().unwrap().unwrap();
     });
-    assert!(answer.recv().unwrap().is_ok());
+    assert!(answer.recv().unwrap().done().is_ok());
     assert_eq!(jobs(&other), 1);
 }
 
@@ -249,15 +248,16 @@ fn a_command_that_fails_leaves_the_others_in() {
         enqueue::enqueue(tx, &new_job())
     });
     assert!(body.is_ok());
-    assert!(first_answer.recv().unwrap().is_ok());
+    assert!(first_answer.recv().unwrap().done().is_ok());
     assert!(
         failing_answer
             .recv()
             .unwrap()
+            .done()
             .unwrap_err()
             .is_invalid_input()
     );
-    assert!(second_answer.recv().unwrap().is_ok());
+    assert!(second_answer.recv().unwrap().done().is_ok());
     assert_eq!(runs.load(Ordering::SeqCst), 1);
     assert_eq!(jobs(&other), 3);
     assert_sound(&other);
@@ -272,7 +272,7 @@ fn a_body_that_fails_leaves_the_commands_in() {
         Err::<(), _>(Error::invalid("it fails after it has worked"))
     });
     assert!(error.unwrap_err().is_invalid_input());
-    assert!(answer.recv().unwrap().is_ok());
+    assert!(answer.recv().unwrap().done().is_ok());
     assert_eq!(jobs(&other), 1);
     assert_sound(&other);
 }
@@ -304,16 +304,17 @@ fn a_command_that_ends_the_transaction_harms_no_other_command() {
     );
     assert_eq!(second_runs.load(Ordering::SeqCst), 2);
     for answer in [first_answer, second_answer, third_answer] {
-        answer.recv().unwrap().unwrap();
+        answer.recv().unwrap().done().unwrap();
     }
     assert!(
         failing_answer
             .recv()
             .unwrap()
+            .done()
             .unwrap_err()
             .is_invalid_input()
     );
-    let error = hog_answer.recv().unwrap().unwrap_err();
+    let error = hog_answer.recv().unwrap().done().unwrap_err();
     assert!(error.is_full(), "{error}");
     assert_eq!(jobs(&other), 4);
     assert_sound(&other);
@@ -335,9 +336,9 @@ fn a_command_whose_events_do_not_fit_spoils_nobody_elses() {
     let body = writer.transact(&mut vec![first, second, hog], &mut |_| Ok(()));
     assert!(body.is_ok(), "{body:?}");
     assert_eq!(first_runs.load(Ordering::SeqCst), 2);
-    first_answer.recv().unwrap().unwrap();
-    second_answer.recv().unwrap().unwrap();
-    let error = hog_answer.recv().unwrap().unwrap_err();
+    first_answer.recv().unwrap().done().unwrap();
+    second_answer.recv().unwrap().done().unwrap();
+    let error = hog_answer.recv().unwrap().done().unwrap_err();
     assert!(error.is_full(), "{error}");
     assert_eq!(jobs(&other), 2);
     assert_sound(&other);
@@ -350,7 +351,7 @@ fn a_body_whose_events_do_not_fit_leaves_the_commands_in() {
     let error = writer.transact(&mut vec![command], &mut |tx| append_too_much(tx));
     assert!(error.unwrap_err().is_full());
     assert_eq!(runs.load(Ordering::SeqCst), 2);
-    answer.recv().unwrap().unwrap();
+    answer.recv().unwrap().done().unwrap();
     assert_eq!(jobs(&other), 1);
     assert_sound(&other);
 }
@@ -462,13 +463,14 @@ fn a_runner_takes_the_writer_with_its_inbox_and_returns_it() {
     assert!(second.is_wrong_state(), "{second}");
     std::thread::scope(|scope| {
         let waiting = scope.spawn(add);
-        let message = lease.outbox.recv().unwrap();
-        let Message::Write(command) = message else {
-            panic!("not a write");
-        };
+        let mut commands = Vec::new();
+        while commands.is_empty() {
+            lease.inbox.take(GROUP, &mut commands);
+            std::thread::yield_now();
+        }
         lease
             .writer
-            .transact(&mut vec![command], &mut |_| Ok(()))
+            .transact(&mut commands, &mut |_| Ok(()))
             .unwrap();
         waiting.join().unwrap().unwrap();
     });

@@ -125,7 +125,7 @@ mod tests {
         ];
         let error = writer.transact(&mut commands, &mut |tx| write("end")(tx));
         assert!(error.unwrap_err().is_full());
-        answer.recv().unwrap().unwrap();
+        answer.recv().unwrap().done().unwrap();
         assert_eq!(commands.len(), 2);
         is_full.store(false, Ordering::Relaxed);
         let done = writer.transact(&mut commands, &mut |tx| write("end")(tx));

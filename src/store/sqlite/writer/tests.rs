@@ -13,7 +13,7 @@ use crate::model::limits::EnqueueLimits;
 use crate::model::part::Part;
 use crate::store::jobs::enqueue;
 use crate::store::jobs::validate::ValidatedJob;
-use crate::store::sqlite::command::{Call, ReplyTo};
+use crate::store::sqlite::command::{Answer, Call, ReplyTo};
 
 fn open(folder: &Path) -> Writer {
     let config = OpenConfig {
@@ -132,7 +132,7 @@ fn after_a_lost_connection_a_checkpoint_comes_first() {
 
 fn call(
     body: impl FnMut(&mut Tx<'_>) -> Result<()> + Send + 'static,
-) -> (Box<dyn Command>, crossbeam_channel::Receiver<Result<()>>) {
+) -> (Box<dyn Command>, crossbeam_channel::Receiver<Answer<()>>) {
     let (reply, answer) = bounded(1);
     (Box::new(Call::new(body, ReplyTo::Caller(reply))), answer)
 }
@@ -150,8 +150,8 @@ fn a_refused_commit_is_rolled_back_and_reported_to_everyone() {
     });
     let body = writer.transact(&mut vec![good, bad], &mut |_| Ok(()));
     assert!(body.is_err());
-    assert!(good_answer.recv().unwrap().is_err());
-    assert!(bad_answer.recv().unwrap().is_err());
+    assert!(good_answer.recv().unwrap().done().is_err());
+    assert!(bad_answer.recv().unwrap().done().is_err());
     assert_eq!(jobs(&mut writer), 0);
     writer.transact(&mut Vec::new(), &mut |tx| add(tx)).unwrap();
     assert_eq!(jobs(&mut writer), 1);
@@ -172,8 +172,8 @@ fn names_that_went_with_a_transaction_are_looked_up_again() {
     });
     let body = writer.transact(&mut vec![first, failing, third, ending], &mut |_| Ok(()));
     assert!(body.is_ok(), "{body:?}");
-    first_answer.recv().unwrap().unwrap();
-    third_answer.recv().unwrap().unwrap();
+    first_answer.recv().unwrap().done().unwrap();
+    third_answer.recv().unwrap().done().unwrap();
     assert_eq!(jobs(&mut writer), 2);
 }
 
@@ -225,7 +225,7 @@ fn fail_at_commit(folder: &Path) {
     let error = body.unwrap_err();
     assert_eq!(error.kind(), Kind::Full, "{error:?}");
     for answer in [small_answer, large_answer] {
-        let error = answer.recv().unwrap().unwrap_err();
+        let error = answer.recv().unwrap().done().unwrap_err();
         assert!(
             !error.is_unknown_outcome(),
             "the mark was not found: {error}"
