@@ -131,22 +131,23 @@ CREATE INDEX jobq_job_children ON jobq_job (parent_id, id) WHERE parent_id IS NO
 CREATE INDEX jobq_job_tenant ON jobq_job (tenant, id) WHERE tenant IS NOT NULL;
 CREATE INDEX jobq_job_schedule ON jobq_job (schedule, id) WHERE schedule IS NOT NULL;
 
--- The payloads: JSON.
+-- The payloads: JSON. Here and in the next two tables there is no reference, which every insert would look up: a
+-- job's rows are removed with it.
 CREATE TABLE jobq_payload (
-    job_id  INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
+    job_id  INTEGER PRIMARY KEY,
     payload TEXT NOT NULL
 ) STRICT;
 
 -- The results and errors of attempts.
 CREATE TABLE jobq_outcome (
-    job_id INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
+    job_id INTEGER PRIMARY KEY,
     result TEXT,                -- JSON, of a successful attempt
     error  TEXT                 -- of the last failed one
 ) STRICT;
 
 -- The progress that a job's handler reports. A new attempt starts without any.
 CREATE TABLE jobq_progress (
-    job_id    INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
+    job_id    INTEGER PRIMARY KEY,
     attempt   INTEGER NOT NULL,
     percent   REAL,
     processed INTEGER,

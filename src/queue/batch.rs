@@ -4,7 +4,7 @@ use crate::model::id::{Batch, JobId};
 use crate::model::job::{Enqueued, Labels, NewJob};
 use crate::model::limits::EnqueueLimits;
 use crate::queue::Queue;
-use crate::store::{Tx, ValidatedJob};
+use crate::store::{PLAIN_AT_ONCE, Tx, ValidatedJob};
 use crate::{Error, Result, store};
 
 /// Whether a batch is recognised by a digest of its content.
@@ -185,11 +185,24 @@ pub(super) fn add_all(
 ) -> Result<Vec<Enqueued>> {
     let mut labels = Labels::default();
     let mut added: Vec<Enqueued> = Vec::with_capacity(jobs.len());
-    for (at, job) in jobs.iter().enumerate() {
+    while let Some(job) = jobs.get(added.len()) {
+        let at = added.len();
+        if let Some(plain) = plain(&jobs[at..]) {
+            let together = store::enqueue_plain_together(tx, &plain);
+            added.extend(together.map_err(|(after, error)| in_place(at + after, error))?);
+            continue;
+        }
         let one = job.add(tx, limits, &mut labels);
         added.push(one.map_err(|error| in_place(at, rolled_back(error, &added)))?);
     }
     Ok(added)
+}
+
+/// The next jobs, if they can be added together.
+fn plain(jobs: &[Prepared]) -> Option<[&ValidatedJob; PLAIN_AT_ONCE]> {
+    let next = jobs.first_chunk::<PLAIN_AT_ONCE>()?;
+    let plain: Vec<&ValidatedJob> = next.iter().map_while(Prepared::plain).collect();
+    plain.try_into().ok()
 }
 
 /// A job of a failed call has no id any more: it is named by its position.
@@ -219,6 +232,13 @@ impl Prepared {
         }
         ValidatedJob::new(job.clone().without_labels(), limits)?;
         Ok(Prepared::Labelled(Box::new(job)))
+    }
+
+    fn plain(&self) -> Option<&ValidatedJob> {
+        match self {
+            Prepared::Checked(job) if job.is_plain() => Some(job),
+            Prepared::Checked(_) | Prepared::Labelled(_) => None,
+        }
     }
 
     fn add(

@@ -12,7 +12,7 @@ mod upkeep;
 
 // Enqueuing and changing jobs.
 pub(crate) use jobs::cancel::cancel as cancel_job;
-pub(crate) use jobs::enqueue::{Spawned, enqueue};
+pub(crate) use jobs::enqueue::{PLAIN_AT_ONCE, Spawned, enqueue, enqueue_plain_together};
 pub(crate) use jobs::job_row::{get as job_row, state as job_state};
 pub(crate) use jobs::quota::QuotaLimits;
 pub(crate) use jobs::requeue::requeue as requeue_job;

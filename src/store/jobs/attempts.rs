@@ -41,7 +41,7 @@ pub(super) fn append(tx: &Tx<'_>, ended: &EndedAttempt<'_>) -> Result<()> {
         end,
         ..
     } = ended;
-    tx.run(
+    tx.run_often(
         ATTEMPT_APPEND,
         params![
             held.job.0,

@@ -1,6 +1,5 @@
 //! Enqueuing: adds jobs to the file.
 
-use crate::Result;
 use crate::clock::millis;
 use crate::model::event::{EventId, EventKind};
 use crate::model::family::Stage;
@@ -16,66 +15,109 @@ use crate::store::jobs::validate::{FamilyRules, Rules, ValidatedJob};
 use crate::store::jobs::{
     cancel, concurrency_slots, deadlines, dependencies, families, job_row, quota, unique, update,
 };
-use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NO_ATTEMPT, Tx};
+use crate::store::sqlite::types::ToSql;
+use crate::store::sqlite::{params, params_from_iter};
+use crate::{Error, Result};
+
+/// A statement that inserts as many rows as there are separators.
+macro_rules! insert_rows {
+    ($into:literal, $row:literal, $($after:literal)+) => {
+        // FAIL: an insert that cannot be completed ends its transaction or savepoint anyway, and ABORT would
+        // need a statement journal for more than one row.
+        concat!("INSERT OR FAIL INTO ", $into, " VALUES ", $($row, $after),+)
+    };
+}
+
+/// Of jobs that may run at once and have nothing out of the ordinary: each column that is bound costs time.
+macro_rules! insert_plain {
+    ($($after:literal)+) => {
+        insert_rows!(
+            "jobq_job (id, enqueued_event, queue_id, kind_id, state, priority, max_retries, backoff,
+                retry_delay_ms, jitter, created_at, updated_at)",
+            "(?, ?, ?, ?, 2, ?, ?, ?, ?, ?, ?, ?)",
+            $($after)+
+        )
+    };
+}
+
+/// The values of such a job.
+type PlainRow = [i64; 11];
+
+/// Plain jobs in one statement: half of an insert is the statement itself.
+pub(crate) const PLAIN_AT_ONCE: usize = 8;
 
 statements! {
-    hot JOB_INSERT = "INSERT INTO jobq_job (id, enqueued_event, queue_id, kind_id, state, priority, max_retries, backoff,
-            retry_delay_ms, jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at, updated_at)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15)";
-    hot JOB_INSERT_WITH_RULES = "INSERT INTO jobq_job (id, enqueued_event, queue_id, kind_id, state, priority,
+    hot JOB_INSERT_PLAIN = insert_plain!("");
+    hot JOBS_INSERT_PLAIN = insert_plain!(", " ", " ", " ", " ", " ", " ", " "");
+    hot PAYLOAD_INSERT = "INSERT INTO jobq_payload (job_id, payload) VALUES (?, ?)";
+    hot PAYLOADS_INSERT = insert_rows!("jobq_payload (job_id, payload)", "(?, ?)", ", " ", " ", " ", " ", " ", " ", " "");
+    hot JOB_INSERT = "INSERT INTO jobq_job (id, enqueued_event, queue_id, kind_id, state, priority,
             max_retries, backoff, retry_delay_ms, jitter, timeout_ms, wait_reason, run_at, wait_fixed, created_at,
             updated_at, links, unmet, parent_id, key, unique_key, unique_for_ms, deadline, tenant, schedule, slot)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22,
             ?23, ?24, ?25)";
-    hot PAYLOAD_INSERT = "INSERT INTO jobq_payload (job_id, payload) VALUES (?1, ?2)";
     hot TAG_INSERT = "INSERT INTO jobq_tag (name, value, job_id) VALUES (?1, ?2, ?3)";
 }
 
 pub(crate) fn enqueue(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<Enqueued> {
     let due = Due::of(job.when, tx.now_ms);
     match &job.rules {
-        None => enqueue_alone(tx, job, due),
+        _ if job.is_plain() => enqueue_plain(tx, job),
+        None => enqueue_with(tx, job, &Rules::default(), due),
         Some(rules) => enqueue_with(tx, job, rules, due),
     }
 }
 
-/// The values that every job has, in the order of the columns.
-macro_rules! columns {
-    ($tx:ident, $job:ident, $new:expr, $ids:expr, $state:expr, $due:ident $(, $more:expr)*) => {
-        params![
-            $new.0.0,
-            $new.1.0,
-            $ids.0,
-            $ids.1,
-            $state.code(),
-            $job.priority.code(),
-            $job.retry.max_retries,
-            $job.retry.backoff.code(),
-            millis($job.retry.delay),
-            $job.retry.jitter == Jitter::Tenth,
-            $job.timeout_ms,
-            $due.as_ref().map(|_| WaitReason::Delay.code()),
-            $due.as_ref().map(|due| due.run_at_ms),
-            $due.as_ref().map(|due| due.fixed),
-            $tx.now_ms,
-            $($more),*
-        ]
-    };
+/// The same for so many plain jobs. The error is of the job with this index.
+pub(crate) fn enqueue_plain_together(
+    tx: &mut Tx<'_>,
+    jobs: &[&ValidatedJob; PLAIN_AT_ONCE],
+) -> Result<[Enqueued; PLAIN_AT_ONCE], (usize, Error)> {
+    let mut rows = [PlainRow::default(); PLAIN_AT_ONCE];
+    for (at, job) in jobs.iter().enumerate() {
+        rows[at] = plain_row(tx, job).map_err(|error| (at, error))?;
+    }
+    let payloads: Vec<&dyn ToSql> = rows
+        .iter()
+        .zip(jobs)
+        .flat_map(|(row, job)| [&row[0] as &dyn ToSql, &job.payload])
+        .collect();
+    tx.run_often(JOBS_INSERT_PLAIN, params_from_iter(rows.as_flattened()))
+        .and_then(|_| tx.run_often(PAYLOADS_INSERT, &*payloads))
+        .map_err(|error| (0, error))?;
+    Ok(rows.map(|row| enqueued(JobId(row[0]), State::Pending)))
 }
 
-fn enqueue_alone(tx: &mut Tx<'_>, job: &ValidatedJob, due: Option<Due>) -> Result<Enqueued> {
-    let ids = ids(tx, job)?;
-    quota::check(tx, ids.0, job.bounds.as_ref())?;
-    let state = if due.is_some() {
-        State::Scheduled
-    } else {
-        State::Pending
-    };
-    let new = new_id(tx)?;
-    tx.run(JOB_INSERT, columns!(tx, job, new, ids, state, due))?;
-    added(tx, job, new.0, (ids.0, state))
+fn enqueue_plain(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<Enqueued> {
+    let row = plain_row(tx, job)?;
+    tx.run_often(JOB_INSERT_PLAIN, row)?;
+    let id = JobId(row[0]);
+    tx.run_often(PAYLOAD_INSERT, params![id.0, job.payload])?;
+    Ok(enqueued(id, State::Pending))
+}
+
+/// The row of a new job, which is counted.
+fn plain_row(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<PlainRow> {
+    let (queue, kind) = ids(tx, job)?;
+    quota::check(tx, queue, job.bounds.as_ref())?;
+    let (id, event) = new_id(tx)?;
+    tx.counts.add(queue, State::Pending, 1);
+    let retry = &job.retry;
+    Ok([
+        id.0,
+        event.0,
+        queue,
+        kind,
+        job.priority.code(),
+        retry.max_retries.into(),
+        retry.backoff.code(),
+        millis(retry.delay),
+        i64::from(retry.jitter == Jitter::Tenth),
+        tx.now_ms,
+        tx.now_ms,
+    ])
 }
 
 /// The numbers of its queue and its kind.
@@ -97,15 +139,19 @@ fn added(
     id: JobId,
     (queue, state): (i64, State),
 ) -> Result<Enqueued> {
-    tx.run(PAYLOAD_INSERT, params![id.0, job.payload])?;
+    tx.run_often(PAYLOAD_INSERT, params![id.0, job.payload])?;
     tx.counts.add(queue, state, 1);
-    Ok(Enqueued {
+    Ok(enqueued(id, state))
+}
+
+fn enqueued(id: JobId, state: State) -> Enqueued {
+    Enqueued {
         id,
         state,
         duplicate: false,
         replaced: false,
         rerun_of: None,
-    })
+    }
 }
 
 fn enqueue_with(
@@ -200,14 +246,24 @@ fn insert_row(
     ids: (i64, i64),
     (state, due, flags, unmet): (State, Option<Due>, JobFlags, usize),
 ) -> Result<JobId> {
-    let new = new_id(tx)?;
-    let columns = columns!(
-        tx,
-        job,
-        new,
-        ids,
-        state,
-        due,
+    let (id, event) = new_id(tx)?;
+    let retry = &job.retry;
+    let values = params![
+        id.0,
+        event.0,
+        ids.0,
+        ids.1,
+        state.code(),
+        job.priority.code(),
+        retry.max_retries,
+        retry.backoff.code(),
+        millis(retry.delay),
+        retry.jitter == Jitter::Tenth,
+        job.timeout_ms,
+        due.as_ref().map(|_| WaitReason::Delay.code()),
+        due.as_ref().map(|due| due.run_at_ms),
+        due.as_ref().map(|due| due.fixed),
+        tx.now_ms,
         flags,
         unmet as i64,
         rules.parent.map(|parent| parent.job.0),
@@ -218,9 +274,9 @@ fn insert_row(
         rules.tenant,
         rules.origin.as_ref().map(|origin| &origin.schedule),
         rules.origin.as_ref().and_then(|origin| origin.slot_ms)
-    );
-    tx.run(JOB_INSERT_WITH_RULES, columns)?;
-    Ok(new.0)
+    ];
+    tx.run_often(JOB_INSERT, values)?;
+    Ok(id)
 }
 
 /// Where a new job begins. `place` is whether there is a free one under its key, where it needs one now.

@@ -368,7 +368,7 @@ fn finish_if_linked(
     (to, flags): (State, JobFlags),
 ) -> Result<bool> {
     let simply = (to == State::Completed && measured.say_nothing()).then(|| tx.next_event_id());
-    let changed = tx.run(
+    let changed = tx.run_often(
         JOB_FINISH_IF_HELD,
         params![
             held.job.0,

@@ -12,6 +12,9 @@ use crate::{Error, Result};
 
 statements! {
     hot JOB_REMOVE_IF_FINAL = "DELETE FROM jobq_job WHERE id = ?1 AND state >= 5";
+    hot PAYLOAD_REMOVE = "DELETE FROM jobq_payload WHERE job_id = ?1";
+    hot OUTCOME_REMOVE = "DELETE FROM jobq_outcome WHERE job_id = ?1";
+    hot PROGRESS_REMOVE = "DELETE FROM jobq_progress WHERE job_id = ?1";
     /// A job may have any number of entries: the first of them, which lie together.
     hot LOG_REMOVE_SOME_OF_JOB = "DELETE FROM jobq_log WHERE job_id = ?1
         AND id IN (SELECT id FROM jobq_log WHERE job_id = ?1 ORDER BY id LIMIT ?2)";
@@ -48,7 +51,14 @@ pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId) -> Result<Removed> {
     let rows = entries + attempts;
     let is_gone = entries < ROWS_AT_ONCE && attempts < ROWS_AT_ONCE;
     if is_gone {
-        tx.run(JOB_REMOVE_IF_FINAL, [id.0])?;
+        for sql in [
+            PAYLOAD_REMOVE,
+            OUTCOME_REMOVE,
+            PROGRESS_REMOVE,
+            JOB_REMOVE_IF_FINAL,
+        ] {
+            tx.run_often(sql, [id.0])?;
+        }
         tx.counts.add(queue, state, -1);
     }
     Ok(Removed { rows, is_gone })

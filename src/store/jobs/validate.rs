@@ -124,6 +124,11 @@ impl ValidatedJob {
         self
     }
 
+    /// Whether it may run at once and has nothing out of the ordinary.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.rules.is_none() && self.timeout_ms.is_none() && self.when == When::default()
+    }
+
     pub(crate) fn is_group(&self) -> bool {
         self.kind == GROUP_KIND
     }

@@ -4,11 +4,12 @@
 pub(crate) mod counts;
 pub(crate) mod feed;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, Params, params};
+use rusqlite::{CachedStatement, Connection, Params, params};
 
 use crate::clock::{self, Clock, ClockReading, UNKNOWN_BOOT};
 use crate::error::Of;
@@ -101,6 +102,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) discarded: i64,
     feed: FeedBuffer,
     last_job: i64,
+    /// Statements that are looked up once in the transaction.
+    often: RefCell<Vec<(&'static str, CachedStatement<'c>)>>,
     /// The writer's mark of its transaction before this one.
     pub(crate) mark: Option<i64>,
     /// The id of the machine's start; none if unknown.
@@ -172,6 +175,7 @@ impl<'c> Tx<'c> {
             discarded: 0,
             feed: FeedBuffer::after(0),
             last_job: 0,
+            often: RefCell::default(),
             mark: None,
             boot: None,
             hooks,
@@ -346,6 +350,19 @@ impl<'c> Tx<'c> {
             )
         })?;
         Ok(answer)
+    }
+
+    /// The same for a statement that runs for many jobs: looking it up costs as much as some columns.
+    pub(crate) fn run_often(&self, sql: &'static str, params: impl Params) -> Result<usize> {
+        let same = |(kept, _): &(&'static str, _)| std::ptr::eq(*kept, sql);
+        let mut often = self.often.borrow_mut();
+        let mut statement = match often.iter().position(same) {
+            Some(at) => often.swap_remove(at).1,
+            None => self.conn.prepare_cached(sql)?,
+        };
+        let changed = statement.execute(params)?;
+        often.push((sql, statement));
+        Ok(changed)
     }
 
     /// As [`Statements::run`] of its connection, and so do the others.

@@ -148,6 +148,38 @@ CREATE INDEX jobq_job_schedule ON jobq_job (schedule, id) WHERE schedule IS NOT 
 
 DROP TABLE jobq_event;
 
+ALTER TABLE jobq_payload RENAME TO jobq_payload_5;
+CREATE TABLE jobq_payload (
+    job_id  INTEGER PRIMARY KEY,
+    payload TEXT NOT NULL
+) STRICT;
+
+INSERT INTO jobq_payload SELECT * FROM jobq_payload_5;
+DROP TABLE jobq_payload_5;
+
+ALTER TABLE jobq_outcome RENAME TO jobq_outcome_5;
+CREATE TABLE jobq_outcome (
+    job_id INTEGER PRIMARY KEY,
+    result TEXT,
+    error  TEXT
+) STRICT;
+
+INSERT INTO jobq_outcome SELECT * FROM jobq_outcome_5;
+DROP TABLE jobq_outcome_5;
+
+ALTER TABLE jobq_progress RENAME TO jobq_progress_5;
+CREATE TABLE jobq_progress (
+    job_id    INTEGER PRIMARY KEY,
+    attempt   INTEGER NOT NULL,
+    percent   REAL,
+    processed INTEGER,
+    total     INTEGER,
+    message   TEXT
+) STRICT;
+
+INSERT INTO jobq_progress SELECT * FROM jobq_progress_5;
+DROP TABLE jobq_progress_5;
+
 CREATE TABLE jobq_concurrency_slot (
     key     TEXT NOT NULL,
     held    INTEGER NOT NULL CHECK (held IN (0, 1)),

@@ -42,7 +42,7 @@ struct Turns {
     bell: Arc<Doorbell>,
     /// Locked by whoever writes.
     seat: Mutex<Seat>,
-    background: Mutex<Background>,
+    background: Mutex<PostedWrites>,
 }
 
 enum Seat {
@@ -56,11 +56,13 @@ struct FreeWriter {
     writer: Box<Writer>,
     /// Writes that failed and can be repeated, before later ones.
     kept: Vec<Box<dyn Command>>,
+    /// Whether the last transaction was of several: their callers have just been woken, and may come back.
+    is_crowded: bool,
 }
 
 /// The thread that writes what nobody waits for, while there is any.
 #[derive(Default)]
-struct Background {
+struct PostedWrites {
     is_running: bool,
     thread: Option<JoinHandle<()>>,
 }
@@ -166,7 +168,7 @@ impl WriterHandle {
                     .with_hint("open the file a second time for a second runner"),
             );
         };
-        let FreeWriter { writer, kept } = *free;
+        let FreeWriter { writer, kept, .. } = *free;
         turns.inbox.put_first(kept);
         Ok(WriterLease {
             writer,
@@ -275,7 +277,7 @@ impl Turns {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn background(&self) -> MutexGuard<'_, Background> {
+    fn background(&self) -> MutexGuard<'_, PostedWrites> {
         self.background
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -287,6 +289,7 @@ impl Seat {
         Seat::Free(Box::new(FreeWriter {
             writer,
             kept: Vec::new(),
+            is_crowded: false,
         }))
     }
 }
@@ -294,7 +297,12 @@ impl Seat {
 impl FreeWriter {
     /// Commits the first commands of the inbox as one transaction, and replies.
     fn write(&mut self, inbox: &Inbox, backlog: &Backlog) {
+        if self.is_crowded {
+            // The more of them come first, the fewer syncs there are.
+            thread::yield_now();
+        }
         inbox.take(GROUP, &mut self.kept);
+        self.is_crowded = self.kept.len() > 1;
         if self.kept.is_empty() {
             return;
         }

@@ -54,6 +54,7 @@ modules![
     sqlite::writer,
     upkeep::batches,
     upkeep::clock_step,
+    upkeep::doctor,
     upkeep::doctor::audit,
     upkeep::fire,
     upkeep::promote,

@@ -66,6 +66,7 @@ impl Sandbox {
                 Ok(done)
             }
             Err(error) => {
+                drop(tx);
                 self.conn.execute_batch("ROLLBACK").unwrap();
                 self.names.forget();
                 Err(error)

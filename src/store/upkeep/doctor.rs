@@ -13,9 +13,19 @@ use crate::store::jobs::queues;
 use crate::store::jobs::queues::{COUNTS_ALL, COUNTS_CLEAR, COUNTS_RECOUNT};
 use crate::store::sqlite::connection::Access;
 use crate::store::sqlite::error::ids_used_up;
+use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, RowResult, params, process_locks, tx};
 use crate::store::upkeep::{fire, runners};
+
+statements! {
+    /// The references that the tables do not declare.
+    cold ROWS_OF_NO_JOB = "SELECT 'jobq_payload' FROM jobq_payload WHERE job_id NOT IN (SELECT id FROM jobq_job)
+        UNION ALL SELECT 'jobq_outcome' FROM jobq_outcome WHERE job_id NOT IN (SELECT id FROM jobq_job)
+        UNION ALL SELECT 'jobq_progress' FROM jobq_progress WHERE job_id NOT IN (SELECT id FROM jobq_job)
+        UNION ALL SELECT 'jobq_attempt' FROM jobq_attempt WHERE job_id NOT IN (SELECT id FROM jobq_job)
+        UNION ALL SELECT 'jobq_log' FROM jobq_log WHERE job_id <> 0 AND job_id NOT IN (SELECT id FROM jobq_job)";
+}
 
 /// Checks the file's structure, its references and its counters. Changes nothing.
 pub(crate) fn examine(conn: &Connection, access: Access) -> Result<Vec<Finding>> {
@@ -103,9 +113,13 @@ fn integrity(conn: &Connection) -> Result<Finding> {
 
 fn references(conn: &Connection) -> Result<Finding> {
     let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
-    let tables: Vec<String> = statement
+    let mut tables: Vec<String> = statement
         .query_map([], |row| row.get(0))?
         .collect::<RowResult<_>>()?;
+    let mut of_no_job = conn.prepare(ROWS_OF_NO_JOB)?;
+    for table in of_no_job.query_map([], |row| row.get(0))? {
+        tables.push(table?);
+    }
     let problem = tables.first().map(|table| {
         (
             Severity::Error,

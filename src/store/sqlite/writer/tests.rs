@@ -144,7 +144,7 @@ fn a_refused_commit_is_rolled_back_and_reported_to_everyone() {
     let (good, good_answer) = call(add);
     let (bad, bad_answer) = call(|tx| {
         tx.conn.execute_batch(
-            "PRAGMA defer_foreign_keys = ON; INSERT INTO jobq_payload VALUES (999, '1')",
+            "PRAGMA defer_foreign_keys = ON; INSERT INTO jobq_tag VALUES ('a', 'b', 999)",
         )?;
         Ok(())
     });

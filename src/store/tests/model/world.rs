@@ -120,6 +120,7 @@ impl World {
                 Ok(done)
             }
             Err(error) => {
+                drop(tx);
                 self.conn.execute_batch("ROLLBACK").unwrap();
                 self.names.forget();
                 Err(error)
