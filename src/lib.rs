@@ -51,10 +51,11 @@
 //! ```
 //!
 //! **The way of a job.**
-//! 1. [`Queue::enqueue`] validates it (`store/jobs/validate.rs`) and sends a command to the writer's inbox
-//!    (`store/sqlite/writer_handle.rs`). A lone caller applies the command in its own thread; when several
-//!    threads write at once, a writer thread does.
-//! 2. The writer applies each command in a savepoint, commits, and replies (`store/sqlite/writer.rs`). Output
+//! 1. [`Queue::enqueue`] validates it (`store/jobs/validate.rs`). A lone caller commits in its own thread
+//!    (`store/sqlite/writer_handle.rs`). When several threads write at once, each puts a command into the inbox, and
+//!    they write it in turns: one takes what all have put there, and then calls the next that waits. While a runner
+//!    is started, its dispatcher writes the inbox.
+//! 2. The writer applies each command of several in a savepoint, commits, and replies (`store/sqlite/writer.rs`). Output
 //!    and log entries have no caller that waits: they stay in memory while the file cannot be written
 //!    (`store/sqlite/backlog.rs`).
 //! 3. `store/jobs/enqueue.rs` decides the first state. A job without rules is pending or scheduled. A job with

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
+use crate::model::event::{EventFilter, EventId, EventKind};
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
 use crate::model::outcome::Outcome;
@@ -144,6 +145,64 @@ fn a_file_of_schema_2_to_5_becomes_current_and_gets_an_id() {
     assert_becomes_current(4, &format!("{schema_4}; {id}"));
     let schema_5 = include_str!("../../../tests/data/schema_5.sql");
     assert_becomes_current(5, &format!("{schema_5}; {id}"));
+}
+
+/// The tables that schema 6 made anew.
+#[test]
+fn a_file_of_schema_5_keeps_its_slots_its_history_and_its_last_ids() {
+    let (_folder, path) = folder();
+    let conn = Connection::open(&path).unwrap();
+    conn.pragma_update(None, "journal_mode", "WAL").unwrap();
+    let schema_5 = include_str!("../../../tests/data/schema_5.sql");
+    conn.execute_batch(&format!(
+        "BEGIN; {schema_5};
+         INSERT INTO jobq_meta VALUES ('schema_version', 5), ('created_by', 'jobq'), ('file_id', '{0:032}');
+         INSERT INTO jobq_commit VALUES (64, 0, 'jobq file {0:032}');
+         INSERT INTO jobq_queue (name) VALUES ('mail'); INSERT INTO jobq_kind (name) VALUES ('send');
+         INSERT INTO jobq_job (id, queue_id, kind_id, state, priority, attempt, max_retries, backoff, retry_delay_ms,
+             created_at, updated_at, started_at, finished_at, links, key)
+         VALUES (7, 1, 1, 2, 1, 1, 3, 4, 5000, 100, 400, 200, NULL, 8, 'k'),
+             (8, 1, 1, 1, 1, 0, 3, 4, 5000, 100, 100, NULL, NULL, 8, 'k'),
+             (9, 1, 1, 5, 1, 1, 3, 4, 5000, 100, 300, 200, 300, 0, NULL);
+         INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job;
+         INSERT INTO jobq_count SELECT queue_id, state, count(*) FROM jobq_job GROUP BY 1, 2;
+         INSERT INTO jobq_key VALUES ('wide', 7);
+         INSERT INTO jobq_place VALUES ('k', 1, 2, 7), ('k', 0, 2, 8);
+         INSERT INTO jobq_event (id, at, kind, job_id, attempt, runner_id, worker, took_us, data)
+         VALUES (3, 100, 1, 7, NULL, NULL, NULL, NULL, NULL), (4, 200, 2, 7, 1, 5, NULL, NULL, NULL),
+             (5, 250, 21, 7, 1, NULL, NULL, NULL, 'a line'),
+             (6, 300, 6, 7, 1, 5, 2, 90000, '{{\"error\":\"no\",\"exit_code\":3,\"run_at_ms\":400}}');
+         UPDATE sqlite_sequence SET seq = 40 WHERE name = 'jobq_event';
+         UPDATE sqlite_sequence SET seq = 20 WHERE name = 'jobq_job'; COMMIT",
+        0
+    ))
+    .unwrap();
+    let queue = Queue::open(&path).unwrap();
+    let attempt = queue.attempts(JobId(7)).unwrap().remove(0);
+    assert_eq!(attempt.outcome, Some(EventKind::Retry));
+    assert_eq!(attempt.end.error.as_deref(), Some("no"));
+    assert_eq!(
+        (attempt.end.exit_code, attempt.end.run_at_ms),
+        (Some(3), Some(400))
+    );
+    assert_eq!(attempt.took, Some(Duration::from_millis(90)));
+    for job in [None, Some(JobId(7))] {
+        let filter = EventFilter {
+            job,
+            kinds: EventKind::ALL.to_vec(),
+            ..EventFilter::default()
+        };
+        let events = queue.events(&filter).unwrap().events;
+        let ids: Vec<i64> = events.iter().map(|event| event.id.0).collect();
+        assert_eq!(ids, [3, 4, 5, 6]);
+        let line = events[2].data.as_ref().unwrap();
+        assert_eq!(line.as_bytes(), b"a line");
+    }
+    assert_sound(&queue);
+    assert_eq!(queue.last_event().unwrap(), EventId(40));
+    assert_eq!(queue.enqueue(NewJob::new("send")).unwrap().id, JobId(21));
+    assert_eq!(queue.cancel(JobId(7)).unwrap(), crate::Cancelled::Now);
+    assert_eq!(queue.get(JobId(8)).unwrap().unwrap().state, State::Pending);
 }
 
 fn assert_becomes_current(number: i64, schema_then: &str) {
