@@ -92,13 +92,8 @@ fn of_all(conn: &Connection, filter: &EventFilter) -> Result<EventPage> {
     let mut looked_at = 0;
     while let Some(row) = rows.next()? {
         let (first, at_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let runs = runs(row.get_ref(2)?);
-        let entries = runs.iter().flat_map(FeedRun::entries);
-        for (after_first, (kind, attempt, job)) in (0..).zip(entries) {
-            let id = first.saturating_add(after_first);
-            if id <= since {
-                continue;
-            }
+        let mut id = first.max(since.saturating_add(1));
+        for (kind, attempt, job) in entries(&runs(row.get_ref(2)?), id - first) {
             if looked_at == limit {
                 page.at_end = false;
                 return Ok(page);
@@ -115,6 +110,7 @@ fn of_all(conn: &Connection, filter: &EventFilter) -> Result<EventPage> {
             if let Some(event) = event(conn, filter, entry)? {
                 page.events.push(event);
             }
+            id = id.saturating_add(1);
         }
     }
     Ok(page)
@@ -165,29 +161,22 @@ fn of_job(conn: &Connection, filter: &EventFilter, job: JobId) -> Result<EventPa
     let entries = conn.all(LOG_OF_JOB, arguments, |row| {
         Ok((row.get::<_, i64>(0)?, decode(row, Some(job))?))
     })?;
-    // Behind the last of a full page there may be more, and what is behind it belongs to a later page.
-    let end = match entries.last() {
-        Some((last, _)) if entries.len() == limit => *last,
-        _ => i64::MAX,
-    };
+    // There may be more entries behind those of a full page; what is behind its last belongs to a later page.
+    let is_full = entries.len() == limit;
     let last_entry = entries.last().map_or(since, |(last, _)| *last);
     events.extend(entries.into_iter().filter_map(|(_, event)| event));
-    events.retain(|event| event.id.0 > since && event.id.0 <= end);
+    events.retain(|event| event.id.0 > since && (!is_full || event.id.0 <= last_entry));
     events.sort_by_key(|event| event.id);
-    let is_all = events.len() <= limit && end == i64::MAX;
+    let is_cut = events.len() > limit;
     events.truncate(limit);
     let last = events.last().map_or(since, |event| event.id.0);
-    let mut page = EventPage {
-        events: Vec::with_capacity(events.len()),
-        next: EventId(if is_all { last.max(last_entry) } else { last }),
-        at_end: is_all,
-    };
-    for event in events {
-        if filter.asks_for(event.kind) && filter.has_job(conn, Some(job))? {
-            page.events.push(event);
-        }
-    }
-    Ok(page)
+    let is_of_filter = filter.has_job(conn, Some(job))?;
+    events.retain(|event| is_of_filter && filter.asks_for(event.kind));
+    Ok(EventPage {
+        events,
+        next: EventId(if is_cut { last } else { last.max(last_entry) }),
+        at_end: !is_cut && !is_full,
+    })
 }
 
 impl Event {
@@ -286,20 +275,28 @@ enum Jobs {
     Range(i64, i64),
 }
 
-impl FeedRun {
-    /// Kind, attempt and job of each event.
-    fn entries(&self) -> impl Iterator<Item = (i64, u32, i64)> {
-        let (kind, attempt, jobs) = match self.0.as_slice() {
+/// Kind, attempt and job of each event after so many. A range is as long as who has written it says: it is not walked
+/// to what is asked for.
+fn entries(runs: &[FeedRun], after: i64) -> impl Iterator<Item = (i64, u32, i64)> {
+    let mut skipped = after;
+    let ranges = runs.iter().flat_map(|run| {
+        let (kind, attempt, jobs) = match run.0.as_slice() {
             [Jobs::One(kind), Jobs::One(attempt), jobs @ ..] => (*kind, *attempt, jobs),
             _ => (0, 0, &[][..]),
         };
         let attempt = u32::try_from(attempt).unwrap_or(NO_ATTEMPT);
-        let jobs = jobs.iter().flat_map(|jobs| match *jobs {
-            Jobs::One(job) => job..=job,
-            Jobs::Range(first, last) => first..=last,
-        });
-        jobs.map(move |job| (kind, attempt, job))
-    }
+        jobs.iter().map(move |jobs| (kind, attempt, *jobs))
+    });
+    ranges.flat_map(move |(kind, attempt, jobs)| {
+        let (first, last) = match jobs {
+            Jobs::One(job) => (job, job),
+            Jobs::Range(first, last) => (first, last),
+        };
+        let count = last.saturating_sub(first).saturating_add(1).max(0);
+        let skip = skipped.min(count);
+        skipped -= skip;
+        (skip..count).map(move |at| (kind, attempt, first + at))
+    })
 }
 
 /// The runs of a transaction; none if another program has written something else there.
@@ -312,15 +309,14 @@ fn runs(events: ValueRef<'_>) -> Vec<FeedRun> {
 mod tests {
     use super::*;
 
-    fn entries(text: &str) -> Vec<(i64, u32, i64)> {
-        let runs = runs(ValueRef::Text(text.as_bytes()));
-        runs.iter().flat_map(FeedRun::entries).collect()
+    fn all(text: &str) -> Vec<(i64, u32, i64)> {
+        entries(&runs(ValueRef::Text(text.as_bytes())), 0).collect()
     }
 
     #[test]
     fn a_row_of_the_feed_is_read_in_its_order() {
         assert_eq!(
-            entries("[[1,0,[1,3],9],[4,2,7],[40,0,0]]"),
+            all("[[1,0,[1,3],9],[4,2,7],[40,0,0]]"),
             [
                 (1, 0, 1),
                 (1, 0, 2),
@@ -333,6 +329,18 @@ mod tests {
     }
 
     #[test]
+    fn reading_goes_on_within_a_row_however_long_it_is() {
+        let text = "[[1,0,[1,3],9],[4,2,[7,9223372036854775807]]]";
+        let runs = runs(ValueRef::Text(text.as_bytes()));
+        let after = |after| entries(&runs, after).next();
+        assert_eq!(after(2), Some((1, 0, 3)));
+        assert_eq!(after(3), Some((1, 0, 9)));
+        assert_eq!(after(4), Some((4, 2, 7)));
+        assert_eq!(after(1_000_000_000_000), Some((4, 2, 1_000_000_000_003)));
+        assert_eq!(after(i64::MAX), None);
+    }
+
+    #[test]
     fn what_is_no_row_of_the_feed_holds_no_events() {
         for text in [
             "",
@@ -342,7 +350,7 @@ mod tests {
             "[[1,0,\"x\"]]",
             "[[1,0,[3,1]]]",
         ] {
-            assert_eq!(entries(text), [], "{text}");
+            assert_eq!(all(text), [], "{text}");
         }
     }
 }

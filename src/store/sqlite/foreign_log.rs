@@ -152,21 +152,25 @@ fn number(bytes: &[u8]) -> u32 {
         .fold(0, |sum, byte| sum << 8 | u32::from(*byte))
 }
 
-/// The file that a page of `jobq_number` names: a page with this row. Only where a row begins is looked,
-/// so that no job's payload passes for one.
+/// The file that a page names: one with the row for it, in `jobq_number` or, up to schema 5, in `jobq_commit`. Only
+/// where a row begins is looked, so that no job's payload passes for one.
 fn named_on(page: &[u8]) -> Option<String> {
-    const LEAF: u8 = 0x0A;
+    const INDEX_LEAF: u8 = 0x0A;
+    const TABLE_LEAF: u8 = 0x0D;
     const LEAF_HEADER_BYTES: usize = 8;
     let text = FILE_ID_PREFIX.len() + FILE_ID_CHARS;
-    // Bytes of the record; of the record: its header's length, a byte, two zeros, a text; and the byte, -2.
-    let begins = [text as u8 + 6, 5, 1, 8, 8, 2 * text as u8 + 13, 0xFE];
-    if page.first() != Some(&LEAF) {
-        return None;
-    }
+    let text_type = 2 * text as u8 + 13;
+    let begins: &[u8] = match *page.first()? {
+        // Bytes of the record; of the record: its header's length, a byte, two zeros, a text; and the byte, -2.
+        INDEX_LEAF => &[text as u8 + 6, 5, 1, 8, 8, text_type, 0xFE],
+        // Bytes of the record, row 64; of the record: its header's length, a null, a zero, a text.
+        TABLE_LEAF => &[text as u8 + 4, 64, 4, 0, 8, text_type],
+        _ => return None,
+    };
     let rows = number(page.get(3..5)?) as usize;
     let starts = page.get(LEAF_HEADER_BYTES..LEAF_HEADER_BYTES + 2 * rows)?;
     starts.chunks(2).find_map(|start| {
-        let row = page.get(number(start) as usize..)?.strip_prefix(&begins)?;
+        let row = page.get(number(start) as usize..)?.strip_prefix(begins)?;
         let id = row.get(..text)?.strip_prefix(FILE_ID_PREFIX.as_bytes())?;
         id.iter()
             .all(u8::is_ascii_hexdigit)
@@ -230,4 +234,45 @@ fn refused(path: &Path, log: &Path, error: &std::io::Error) -> Error {
         "a copy was put in the file's place while its log stayed: move the log away, or restore",
     )
     .with_remedy(Remedy::Restore)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::Connection;
+
+    use super::*;
+    use crate::store::sqlite::tables::SCHEMA;
+
+    /// A log whose last commit is like one of jobq.
+    fn log_of(schema: &str, name_it: &str, commit: &str) -> Option<String> {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let conn = Connection::open(&path).unwrap();
+        conn.execute_batch(&format!("BEGIN; {schema}; {name_it}; COMMIT"))
+            .unwrap();
+        conn.pragma_update(None, "journal_mode", "WAL").unwrap();
+        conn.execute_batch(commit).unwrap();
+        let log = File::open(with_suffix(&path, "-wal")).unwrap();
+        owner(&log).unwrap()
+    }
+
+    #[test]
+    fn a_log_names_its_file_whichever_schema_has_written_it() {
+        let id = "0123456789abcdef".repeat(2);
+        let schema_5 = include_str!("../../../tests/data/schema_5.sql");
+        let then = log_of(
+            schema_5,
+            &format!("INSERT INTO jobq_commit VALUES (64, 0, 'jobq file {id}')"),
+            "INSERT INTO jobq_commit VALUES (7, 1, NULL)",
+        );
+        assert_eq!(then.as_deref(), Some(&*id));
+        let now = log_of(
+            SCHEMA,
+            &format!("INSERT INTO jobq_number VALUES (-2, 0, 0, 'jobq file {id}')"),
+            "INSERT INTO jobq_number VALUES (-1, 7, 1, NULL)",
+        );
+        assert_eq!(now.as_deref(), Some(&*id));
+        let none = log_of(SCHEMA, "", "INSERT INTO jobq_kind (name) VALUES ('send')");
+        assert_eq!(none, None);
+    }
 }
