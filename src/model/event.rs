@@ -139,7 +139,7 @@ impl Serialize for EventKind {
     }
 }
 
-/// An event of the history.
+/// An event of the history. Of a job that was removed, only `id`, `at`, `kind`, `job` and `attempt` are left.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Event {

@@ -246,7 +246,8 @@ impl Queue {
     pub fn prune_events(&self, older_than: Duration) -> Result<()> {
         let before_ms = self.store.config.clock.now_ms() - millis(older_than);
         let pass = PrunePass {
-            events_before_ms: Some(before_ms),
+            log_before_ms: Some(before_ms),
+            feed_before_ms: Some(before_ms),
             ..PrunePass::default()
         };
         self.prune_all(pass).map(|_| ())

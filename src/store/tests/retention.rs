@@ -344,7 +344,8 @@ fn old_events_without_a_job_are_pruned_alone_in_small_steps() {
          INSERT INTO jobq_feed (id, at, events) SELECT 1000 + id, at, '[]' FROM jobq_log;"
     ));
     let pass = PrunePass {
-        events_before_ms: Some(START_MS),
+        log_before_ms: Some(START_MS),
+        feed_before_ms: Some(START_MS),
         ..PrunePass::default()
     };
     assert_eq!(finish(&mut sandbox, pass).len(), 3);
@@ -364,7 +365,7 @@ fn events_of_a_clock_that_was_ahead_do_not_stop_pruning() {
          SELECT i, iif(i BETWEEN 100 AND 1500, 9000000000000, iif(i < 4900, 5, 50)), '[]' FROM n",
     );
     let pass = PrunePass {
-        events_before_ms: Some(50),
+        feed_before_ms: Some(50),
         ..PrunePass::default()
     };
     finish(&mut sandbox, pass.clone());

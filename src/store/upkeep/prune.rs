@@ -80,8 +80,10 @@ pub(crate) struct PrunePass {
     pub(crate) sweeps: Vec<Sweep>,
     /// Runners that ended before this are forgotten.
     pub(crate) runners_before_ms: Option<i64>,
-    /// The feed, and events without a job, such as those of runners and schedules, are removed if they are older.
-    pub(crate) events_before_ms: Option<i64>,
+    /// Events without a job, such as those of runners and schedules, are removed from the log if they are older.
+    pub(crate) log_before_ms: Option<i64>,
+    /// Older rows of the feed are removed, whatever becomes of their jobs.
+    pub(crate) feed_before_ms: Option<i64>,
     /// After the jobs, batches without remaining jobs, from this digest on; none: no batches.
     pub(crate) batches_from: Option<String>,
     /// After a failed step: one sweep at a time, so that a job that cannot be removed holds up no other.
@@ -98,7 +100,8 @@ impl PrunePass {
         }
     }
 
-    /// A pass over all kinds, each kept as long as `keep` says.
+    /// A pass over all kinds, each kept as long as `keep` says: the feed as long as the completed jobs that are kept
+    /// longest, events without a job as long as any job.
     pub(crate) fn over(
         conn: &Connection,
         names: &mut Names,
@@ -112,8 +115,11 @@ impl PrunePass {
                 let before_ms = now_ms.saturating_sub(millis(keep));
                 pass.sweeps.push(Sweep::new(kind, state, before_ms));
                 pass.runners_before_ms = pass.runners_before_ms.max(Some(before_ms));
-                let events_before_ms = pass.events_before_ms.unwrap_or(before_ms);
-                pass.events_before_ms = Some(events_before_ms.min(before_ms));
+                let earlier = |other: Option<i64>| other.unwrap_or(before_ms).min(before_ms);
+                pass.log_before_ms = Some(earlier(pass.log_before_ms));
+                if state == State::Completed {
+                    pass.feed_before_ms = Some(earlier(pass.feed_before_ms));
+                }
             }
         }
         Ok(pass)
@@ -214,17 +220,20 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
     }
     unfinished.extend(sweeps);
     let keys = tx.run(UNIQUE_KEYS_FORGET_EXPIRED, params![tx.now_ms, STEP as i64])?;
-    let events_before_ms = forget_events(tx, pass.events_before_ms)?;
+    let log_before_ms = forget_old(tx, (LOG_UP_TO, LOG_FORGET), pass.log_before_ms)?;
+    let feed_before_ms = forget_old(tx, (FEED_UP_TO, FEED_FORGET), pass.feed_before_ms)?;
     let batches_from = match &pass.batches_from {
         Some(from) if unfinished.is_empty() => batches::forget_gone(tx, from, STEP)?,
         later => later.clone(),
     };
     let is_more = !unfinished.is_empty() || keys == STEP;
-    if is_more || events_before_ms.is_some() || batches_from.is_some() {
+    let is_more = is_more || log_before_ms.is_some() || feed_before_ms.is_some();
+    if is_more || batches_from.is_some() {
         stepped.next = Some(PrunePass {
             sweeps: unfinished,
             runners_before_ms: None,
-            events_before_ms,
+            log_before_ms,
+            feed_before_ms,
             batches_from,
             one_by_one: pass.one_by_one,
         });
@@ -232,22 +241,20 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
     Ok(stepped)
 }
 
-/// Removes some of the old events without a job and of the feed; returns `before_ms` if there are more.
-fn forget_events(tx: &mut Tx<'_>, before_ms: Option<i64>) -> Result<Option<i64>> {
+/// Removes the first rows up to the last that is old; returns `before_ms` if there may be more.
+fn forget_old(
+    tx: &Tx<'_>,
+    (up_to, forget): (&str, &str),
+    before_ms: Option<i64>,
+) -> Result<Option<i64>> {
     let Some(before_ms) = before_ms else {
         return Ok(None);
     };
-    let is_more_log = forget_old(tx, (LOG_UP_TO, LOG_FORGET), before_ms)?;
-    let is_more_feed = forget_old(tx, (FEED_UP_TO, FEED_FORGET), before_ms)?;
-    Ok((is_more_log || is_more_feed).then_some(before_ms))
-}
-
-/// Removes the first rows up to the last that is old; returns whether there may be more.
-fn forget_old(tx: &Tx<'_>, (up_to, forget): (&str, &str), before_ms: i64) -> Result<bool> {
     let Some(last) = last_old(tx, up_to, before_ms)? else {
-        return Ok(false);
+        return Ok(None);
     };
-    Ok(tx.run(forget, params![last, ROWS as i64])? == ROWS)
+    let forgotten = tx.run(forget, params![last, ROWS as i64])?;
+    Ok((forgotten == ROWS).then_some(before_ms))
 }
 
 /// The id of the last old row. Ids grow with time, so it halves the ids; where a clock was ahead for a while, rows

@@ -53,7 +53,9 @@ pub(super) fn check_history(conn: &Connection, model: &Model) -> Result<(), Stri
             }
         }
         let in_feed = feed.iter().filter(|event| event.job == Some(JobId(*id)));
-        if !in_feed.map(|event| event.kind).eq(history.iter().copied()) {
+        let own = events(conn, Some(JobId(*id)));
+        let both = |event: &Event| (event.id, event.kind, event.attempt);
+        if !in_feed.map(both).eq(own.iter().map(both)) {
             return wrong("has other events in the feed");
         }
     }
