@@ -303,7 +303,7 @@ pub(crate) fn due(at: Timestamp, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jobq::{EventFilter, NewJob, Queue, QueueLimitsUpdate, Update, rusqlite};
+    use jobq::{EventFilter, EventId, NewJob, Queue, QueueLimitsUpdate, Update, rusqlite};
 
     use super::*;
 
@@ -312,16 +312,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.db");
         let queue = Queue::open(&path).unwrap();
-        queue.enqueue(NewJob::new("k")).unwrap();
+        let job = queue.enqueue(NewJob::new("k")).unwrap().id;
         let code = EventKind::ALL.iter().find(|known| known.as_str() == kind);
         let code = *code.unwrap() as u8;
         let conn = rusqlite::Connection::open(&path).unwrap();
         conn.execute(
-            "UPDATE jobq_log SET kind = ?1, data = ?2",
-            rusqlite::params![code, data],
+            "INSERT INTO jobq_log (job_id, id, at, kind, data) VALUES (?1, 1000, 0, ?2, ?3)",
+            rusqlite::params![job.0, code, data],
         )
         .unwrap();
-        let page = queue.events(&EventFilter::default()).unwrap();
+        let filter = EventFilter {
+            job: Some(job),
+            since: EventId(999),
+            kinds: EventKind::ALL.to_vec(),
+            ..EventFilter::default()
+        };
+        let page = queue.events(&filter).unwrap();
         sentence(&page.events[0])
     }
 
