@@ -149,7 +149,7 @@ fn a_file_of_schema_2_to_5_becomes_current_and_gets_an_id() {
 
 /// The tables that schema 6 made anew.
 #[test]
-fn a_file_of_schema_5_keeps_its_slots_its_history_and_its_last_ids() {
+fn a_schema_5_file_keeps_its_slots_its_history_and_its_last_ids() {
     let (_folder, path) = folder();
     let conn = Connection::open(&path).unwrap();
     conn.pragma_update(None, "journal_mode", "WAL").unwrap();
