@@ -363,7 +363,7 @@ impl<'a, 'c> Taking<'a, 'c> {
             return Ok(None);
         }
         let job = JobId(id);
-        let event = tx.note(EventKind::Started, job, attempt)?;
+        let event = tx.next_event_id();
         let claim = params![
             id,
             request.claim_for.code(),
@@ -371,10 +371,10 @@ impl<'a, 'c> Taking<'a, 'c> {
             tx.now_ms,
             event.0
         ];
-        // It was pending when it was read, in this transaction.
         if self.write.execute(claim)? == 0 {
             return Ok(None);
         }
+        tx.note(EventKind::Started, job, attempt)?;
         tx.counts.moved(queue, State::Pending, State::Running);
         Ok(Some(ClaimedJob {
             id: job,

@@ -21,13 +21,13 @@ statements! {
         ON CONFLICT (name) DO UPDATE SET slots = excluded.slots WHERE slots <> excluded.slots";
     /// A range of the primary key, with as many entries as the key has slots: see
     /// [`MAX_KEY_LIMIT`](crate::model::job::options::MAX_KEY_LIMIT).
-    hot PLACES_HELD = "SELECT count(*) FROM jobq_concurrency_slot WHERE key = ?1 AND held = 1";
-    hot PLACE_NEXT = "SELECT job_id, urgency FROM jobq_concurrency_slot WHERE key = ?1 AND held = 0 ORDER BY urgency, job_id LIMIT 1";
-    hot PLACE_INSERT = "INSERT INTO jobq_concurrency_slot (key, held, urgency, job_id) VALUES (?1, ?2, ?3, ?4)";
-    hot PLACE_DELETE = "DELETE FROM jobq_concurrency_slot WHERE job_id = ?1 RETURNING key, held";
+    hot SLOTS_HELD = "SELECT count(*) FROM jobq_concurrency_slot WHERE key = ?1 AND held = 1";
+    hot SLOT_NEXT = "SELECT job_id, urgency FROM jobq_concurrency_slot WHERE key = ?1 AND held = 0 ORDER BY urgency, job_id LIMIT 1";
+    hot SLOT_INSERT = "INSERT INTO jobq_concurrency_slot (key, held, urgency, job_id) VALUES (?1, ?2, ?3, ?4)";
+    hot SLOT_DELETE = "DELETE FROM jobq_concurrency_slot WHERE job_id = ?1 RETURNING key, held";
     hot JOB_KEY = "SELECT key, priority FROM jobq_job WHERE id = ?1 AND key IS NOT NULL";
-    hot PLACE_HOLDERS = "SELECT job_id FROM jobq_concurrency_slot WHERE key = ?1 AND held = 1 ORDER BY urgency, job_id LIMIT ?2";
-    hot PLACE_OF = "SELECT held FROM jobq_concurrency_slot WHERE job_id = ?1";
+    hot SLOT_HOLDERS = "SELECT job_id FROM jobq_concurrency_slot WHERE key = ?1 AND held = 1 ORDER BY urgency, job_id LIMIT ?2";
+    hot SLOT_OF = "SELECT held FROM jobq_concurrency_slot WHERE job_id = ?1";
 }
 
 /// The order of waiting jobs of a key: the highest priority first.
@@ -59,19 +59,19 @@ pub(crate) fn is_free(tx: &Tx<'_>, key: &str) -> Result<bool> {
 
 /// The first waiting job, and its priority.
 fn next(tx: &Tx<'_>, key: &str) -> Result<Option<(i64, i64)>> {
-    tx.optional(PLACE_NEXT, [key], |row| Ok((row.get(0)?, row.get(1)?)))
+    tx.optional(SLOT_NEXT, [key], |row| Ok((row.get(0)?, row.get(1)?)))
 }
 
 /// The number of free slots; 0 if more are held than the limit.
 fn free(tx: &Tx<'_>, key: &str) -> Result<i64> {
     let number = number(tx.conn, key)?;
-    let held: i64 = tx.one(PLACES_HELD, [key], |row| row.get(0))?;
+    let held: i64 = tx.one(SLOTS_HELD, [key], |row| row.get(0))?;
     Ok((number - held).max(0))
 }
 
 /// Records a job that holds a slot or waits for one.
 pub(crate) fn add(tx: &Tx<'_>, key: &str, (held, urgency): (bool, i64), job: JobId) -> Result<()> {
-    tx.run(PLACE_INSERT, params![key, held, urgency, job.0])?;
+    tx.run(SLOT_INSERT, params![key, held, urgency, job.0])?;
     Ok(())
 }
 
@@ -93,7 +93,7 @@ pub(crate) fn key_of(conn: &Connection, job: JobId) -> Result<Option<(String, i6
 /// A job gives back its slot or stops waiting; the next waiting job gets a free slot.
 pub(crate) fn leave(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let left: Option<(String, bool)> =
-        tx.optional(PLACE_DELETE, [job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        tx.optional(SLOT_DELETE, [job.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
     match left {
         Some((key, true)) => grant(tx, &key),
         _ => Ok(()),
@@ -102,11 +102,11 @@ pub(crate) fn leave(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
 
 /// Updates the position of a waiting job after its priority has changed.
 pub(crate) fn reorder(tx: &Tx<'_>, job: JobId) -> Result<()> {
-    let held: Option<bool> = tx.optional(PLACE_OF, [job.0], |row| row.get(0))?;
+    let held: Option<bool> = tx.optional(SLOT_OF, [job.0], |row| row.get(0))?;
     let (Some(held), Some((key, priority))) = (held, key_of(tx.conn, job)?) else {
         return Ok(());
     };
-    tx.one(PLACE_DELETE, [job.0], |_| Ok(()))?;
+    tx.one(SLOT_DELETE, [job.0], |_| Ok(()))?;
     add(tx, &key, (held, urgency(priority)), job)
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn hold(tx: &Tx<'_>, job: JobId) -> Result<()> {
     let Some((key, priority)) = key_of(tx.conn, job)? else {
         return Ok(());
     };
-    tx.optional(PLACE_DELETE, [job.0], |_| Ok(()))?;
+    tx.optional(SLOT_DELETE, [job.0], |_| Ok(()))?;
     add(tx, &key, (true, urgency(priority)), job)
 }
 
@@ -140,14 +140,14 @@ pub(crate) fn grant(tx: &mut Tx<'_>, key: &str) -> Result<()> {
 }
 
 fn grant_to(tx: &mut Tx<'_>, (key, urgency): (&str, i64), job: JobId) -> Result<()> {
-    tx.one(PLACE_DELETE, [job.0], |_| Ok(()))?;
+    tx.one(SLOT_DELETE, [job.0], |_| Ok(()))?;
     add(tx, key, (true, urgency), job)?;
     job_row::granted(tx, job)
 }
 
 /// The jobs that hold a slot, up to a limit.
 pub(crate) fn holders(conn: &Connection, key: &str, limit: usize) -> Result<Vec<JobId>> {
-    conn.all(PLACE_HOLDERS, params![key, limit as i64], |row| {
+    conn.all(SLOT_HOLDERS, params![key, limit as i64], |row| {
         row.get(0).map(JobId)
     })
 }

@@ -42,7 +42,7 @@ struct Turns {
     bell: Arc<Doorbell>,
     /// Locked by whoever writes.
     seat: Mutex<Seat>,
-    background: Mutex<PostedWrites>,
+    background: Mutex<BackgroundWriter>,
 }
 
 enum Seat {
@@ -62,7 +62,7 @@ struct FreeWriter {
 
 /// The thread that writes what nobody waits for, while there is any.
 #[derive(Default)]
-struct PostedWrites {
+struct BackgroundWriter {
     is_running: bool,
     thread: Option<JoinHandle<()>>,
 }
@@ -147,6 +147,12 @@ impl WriterHandle {
 
     pub(crate) fn backlog(&self) -> &Arc<Backlog> {
         &self.turns.backlog
+    }
+
+    /// The number of commands in the inbox.
+    #[cfg(test)]
+    pub(crate) fn waiting(&self) -> usize {
+        self.turns.inbox.len()
     }
 
     pub(crate) fn bell(&self) -> Arc<Doorbell> {
@@ -250,7 +256,7 @@ impl Turns {
         background.is_running
     }
 
-    /// Returns whether there is more to write.
+    /// Returns whether there is more to write; what could not be written is tried again with the next write.
     fn write_in_background(&self) -> bool {
         let is_stuck = match &mut *self.lock() {
             Seat::Free(free) => {
@@ -261,6 +267,10 @@ impl Turns {
         };
         let mut background = self.background();
         background.is_running = !is_stuck && !self.inbox.is_empty();
+        if !background.is_running {
+            // Where it cannot write what nobody waits for, somebody may wait behind it.
+            self.inbox.call_next();
+        }
         background.is_running
     }
 
@@ -277,7 +287,7 @@ impl Turns {
         self.seat.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn background(&self) -> MutexGuard<'_, PostedWrites> {
+    fn background(&self) -> MutexGuard<'_, BackgroundWriter> {
         self.background
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -66,14 +66,14 @@ fn every_sort_of_row_is_compared() {
     assert_eq!(
         told,
         [
-            "+ place k of neighbour 4",
+            "+ slot k of neighbour 4",
             "+ tag colour of neighbour 5",
             "- attempt 1 of target waiting",
             "- deadline of neighbour 6",
             "- outcome target blocked",
-            "- place k of neighbour 4",
             "- prerequisite neighbour 2 of neighbour 5",
             "- rate 2",
+            "- slot k of neighbour 4",
             "- tag colour of neighbour 5",
             "~ batch abc",
             "~ family neighbour 1",

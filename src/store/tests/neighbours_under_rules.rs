@@ -116,7 +116,7 @@ fn the_end_of_a_prerequisite_releases_its_own_dependents_alone() {
             "+ event job_completed of target pending",
             "~ prerequisite target pending of new 26",
             "~ job new 26",
-            "+ place own of new 26",
+            "+ slot own of new 26",
             "+ event job_released of new 26",
             "~ count mail running",
             "~ count mail completed",
@@ -143,12 +143,12 @@ fn a_finished_job_frees_its_key_and_counts_for_its_parent() {
         &[
             "~ job new 26",
             "+ event job_completed of new 26",
-            "- place own of new 26",
+            "- slot own of new 26",
             "- unique own",
             "- deadline of new 26",
             // The next in line of its key, and of no other.
-            "- place own of new 29",
-            "+ place own of new 29",
+            "- slot own of new 29",
+            "+ slot own of new 29",
             "~ job new 29",
             "+ event job_released of new 29",
             // Its family.
@@ -278,8 +278,8 @@ fn a_keys_places_are_its_own() {
         |tx| concurrency_slots::set_number(tx, "own", 2),
         &[
             "+ key own",
-            "- place own of new 26",
-            "+ place own of new 26",
+            "- slot own of new 26",
+            "+ slot own of new 26",
             "~ job new 26",
             "+ event job_released of new 26",
             "~ count mail blocked",
@@ -295,8 +295,8 @@ fn a_keys_places_are_its_own() {
         |tx| update::edit(tx, JobId(27), &urgent, &EnqueueLimits::default()),
         &[
             "~ job new 27",
-            "- place own of new 27",
-            "+ place own of new 27",
+            "- slot own of new 27",
+            "+ slot own of new 27",
             "+ event job_edited of new 27",
         ],
     );
@@ -312,7 +312,7 @@ fn a_due_job_with_a_key_takes_a_place_of_that_key_alone() {
         |tx| promote::promote_due(tx, 100).map(|_| ()),
         &[
             "~ job new 25",
-            "+ place own of new 25",
+            "+ slot own of new 25",
             "~ count mail scheduled",
             "~ count mail pending",
         ],

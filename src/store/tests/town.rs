@@ -254,7 +254,7 @@ pub(super) fn told(sandbox: &Sandbox, before: &Snapshot, after: &Snapshot) -> Ve
 fn name(table: &str) -> &str {
     match table {
         "number" => "count",
-        "concurrency_slot" => "place",
+        "concurrency_slot" => "slot",
         table => table,
     }
 }

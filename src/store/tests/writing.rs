@@ -210,6 +210,39 @@ fn what_has_queued_up_is_one_transaction() {
     assert_eq!(jobs(&store.reader().unwrap()), 16);
 }
 
+/// The thread that writes output ends where it cannot write it: somebody else's call may have come meanwhile.
+#[test]
+fn a_call_is_written_although_output_before_it_cannot_be() {
+    let (_folder, store) = store();
+    let store = Arc::new(store);
+    let (entered, running) = bounded(1);
+    let (release, released) = bounded::<()>(1);
+    let mut is_first = true;
+    post(&store.writer, move |tx| {
+        if std::mem::take(&mut is_first) {
+            let _ = entered.send(());
+            let _ = released.recv();
+        }
+        tx.conn.execute_batch("ROLLBACK")?;
+        Err(Error::new(Kind::Full, "full"))
+    })
+    .unwrap();
+    running.recv().unwrap();
+    let (tell, told) = bounded(1);
+    let caller = Arc::clone(&store);
+    std::thread::spawn(move || {
+        let written = caller.write(|tx| enqueue::enqueue(tx, &new_job()).map(|_| ()));
+        let _ = tell.send(written);
+    });
+    while store.writer.waiting() == 0 {
+        std::thread::yield_now();
+    }
+    release.send(()).unwrap();
+    let written = told.recv_timeout(Duration::from_secs(20));
+    written.expect("it is never written").unwrap();
+    assert_eq!(jobs(&store.reader().unwrap()), 1);
+}
+
 #[test]
 fn nobody_is_answered_before_the_commit() {
     let (_folder, mut writer, other) = writer();

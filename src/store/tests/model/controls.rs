@@ -119,6 +119,14 @@ fn a_gap_in_the_history_is_noticed() {
 }
 
 #[test]
+fn an_event_that_the_feed_lacks_is_noticed() {
+    is_noticed(
+        "DELETE FROM jobq_feed WHERE id = (SELECT max(id) FROM jobq_feed WHERE events LIKE '[[1,%')",
+        "has other events in the feed",
+    );
+}
+
+#[test]
 fn a_lost_effect_is_noticed() {
     is_noticed(
         "DELETE FROM effect WHERE rowid = (SELECT max(rowid) FROM effect)",

@@ -13,7 +13,7 @@ use crate::store::upkeep::runners;
 statements! {
     /// Pending and running jobs with a key hold a slot; a blocked job whose prerequisites are met, or a parent
     /// before its finalize phase, waits for one; no other job does.
-    cold PLACES_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state IN (2, 3)
+    cold SLOTS_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state IN (2, 3)
         AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.held = 1 AND p.key = j.key)";
     cold LINE_MISSING = "SELECT j.id FROM jobq_job j WHERE j.key IS NOT NULL AND j.state = 1 AND j.unmet = 0
         AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
@@ -21,7 +21,7 @@ statements! {
     cold FINAL_STEPS_MISSED = "SELECT j.id FROM jobq_family f JOIN jobq_job j ON j.id = f.job_id
         WHERE f.stage = 2 AND j.state = 4
         AND NOT EXISTS (SELECT 1 FROM jobq_concurrency_slot p WHERE p.job_id = j.id AND p.held = 0 AND p.key = j.key)";
-    cold PLACES_LEAKED = "SELECT p.job_id FROM jobq_concurrency_slot p LEFT JOIN jobq_job j ON j.id = p.job_id
+    cold SLOTS_LEAKED = "SELECT p.job_id FROM jobq_concurrency_slot p LEFT JOIN jobq_job j ON j.id = p.job_id
         LEFT JOIN jobq_family f ON f.job_id = p.job_id
         WHERE j.id IS NULL OR j.key IS NOT p.key OR (p.held = 1 AND j.state NOT IN (2, 3))
             OR (p.held = 0 AND j.state <> 1 AND (j.state <> 4 OR f.stage IS NOT 2))";
@@ -70,7 +70,7 @@ statements! {
         AND NOT EXISTS (SELECT 1 FROM jobq_job j WHERE j.id = jobq_unique.job_id AND j.unique_key = key AND j.state < 5)";
     cold UNIQUES_TAKE = "INSERT OR IGNORE INTO jobq_unique (key, job_id)
         SELECT unique_key, id FROM jobq_job WHERE unique_key IS NOT NULL AND state < 5 ORDER BY id";
-    cold PLACE_FREE = "DELETE FROM jobq_concurrency_slot WHERE job_id = ?1";
+    cold SLOT_FREE = "DELETE FROM jobq_concurrency_slot WHERE job_id = ?1";
     cold EDGE_FORGET = "UPDATE jobq_prerequisite SET met = 1 WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3";
 }
 
@@ -79,7 +79,7 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
     let mut faults = Vec::new();
     for (sql, what) in [
         (
-            PLACES_MISSING,
+            SLOTS_MISSING,
             "runs or may run without a slot of its concurrency key",
         ),
         (
@@ -91,7 +91,7 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
             "is due for its finalize phase and in no line for it",
         ),
         (
-            PLACES_LEAKED,
+            SLOTS_LEAKED,
             "has a slot of a concurrency key that it must not have",
         ),
         (FAMILIES_WRONG, "has children that its counts do not tell"),
@@ -197,10 +197,10 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
     for id in &blocked {
         tx.conn.execute(UNMET_RECOUNT, [id])?;
     }
-    for id in ids(tx.conn, PLACES_LEAKED)? {
-        tx.conn.execute(PLACE_FREE, [id])?;
+    for id in ids(tx.conn, SLOTS_LEAKED)? {
+        tx.conn.execute(SLOT_FREE, [id])?;
     }
-    for id in ids(tx.conn, PLACES_MISSING)? {
+    for id in ids(tx.conn, SLOTS_MISSING)? {
         concurrency_slots::hold(tx, JobId(id))?;
     }
     blocked.extend(ids(tx.conn, LINE_MISSING)?);

@@ -13,7 +13,11 @@ const TABLES: [(&str, &str, &str); 16] = [
     ("jobq_outcome", "job_id", "the outcome of job"),
     ("jobq_prerequisite", "job_id", "a prerequisite of job"),
     ("jobq_family", "job_id", "the family of job"),
-    ("jobq_concurrency_slot", "job_id", "the place of job"),
+    (
+        "jobq_concurrency_slot",
+        "job_id",
+        "the concurrency slot of job",
+    ),
     ("jobq_unique", "job_id", "the unique key of job"),
     ("jobq_deadline", "job_id", "the deadline of job"),
     ("jobq_queue", "id", "queue number"),
