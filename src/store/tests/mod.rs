@@ -39,6 +39,7 @@ mod spawning;
 mod states;
 mod town;
 mod transaction;
+mod turns;
 mod uniqueness;
 mod upgrade;
 mod writing;

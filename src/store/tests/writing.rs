@@ -4,13 +4,11 @@ use crate::store::sqlite::file;
 use crate::store::sqlite::schema::VERSION;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::error::Kind;
 use crate::model::file_options::Durability;
 use crate::model::id::JobId;
 use crate::model::job::NewJob;
@@ -26,7 +24,7 @@ use crate::store::sqlite::connection::OpenConfig;
 use crate::store::sqlite::file_watch::data_version;
 use crate::store::sqlite::tx::{NewEvent, Tx};
 use crate::store::sqlite::writer::Writer;
-use crate::store::sqlite::writer_handle::{GROUP, WriterHandle};
+use crate::store::sqlite::writer_handle::WriterHandle;
 use crate::{Error, Result};
 
 /// What a write is called whose loss nobody here looks at.
@@ -165,82 +163,6 @@ fn jobs_of_sixteen_threads_are_visible_when_acknowledged() {
     let reader = store.reader().unwrap();
     assert_eq!(jobs(&reader), 16 * 25);
     assert_sound(&reader);
-}
-
-#[test]
-fn what_has_queued_up_is_one_transaction() {
-    let (_folder, store) = store();
-    // Each transaction that writes leaves another token: commands of one see the same.
-    let token = |tx: &mut Tx<'_>| -> Result<f64> {
-        let sql = "SELECT total(value) FROM jobq_number WHERE what = -1";
-        Ok(tx.conn.query_row(sql, [], |row| row.get(0))?)
-    };
-    // Once the first command runs, its group is complete: whatever comes now waits for the next.
-    let (entered, running) = bounded(1);
-    let (release, released) = bounded::<()>(1);
-    post(&store.writer, move |_| {
-        let _ = entered.send(());
-        let _ = released.recv();
-        Ok(())
-    })
-    .unwrap();
-    running.recv().unwrap();
-    let (tell, told) = bounded(16);
-    std::thread::scope(|scope| {
-        for _ in 0..16 {
-            scope.spawn(|| {
-                let (tell, job) = (tell.clone(), new_job());
-                let body = move |tx: &mut Tx<'_>| {
-                    enqueue::enqueue(tx, &job)?;
-                    let _ = tell.send(token(tx)?);
-                    Ok(())
-                };
-                post(&store.writer, body).unwrap();
-            });
-        }
-    });
-    release.send(()).unwrap();
-    let tokens: Vec<f64> = (0..16).map(|_| told.recv().unwrap()).collect();
-    assert!(tokens.iter().all(|seen| *seen == tokens[0]), "{tokens:?}");
-    assert_ne!(
-        store.write(token).unwrap(),
-        tokens[0],
-        "tokens tell transactions apart"
-    );
-    assert_eq!(jobs(&store.reader().unwrap()), 16);
-}
-
-/// The thread that writes output ends where it cannot write it: somebody else's call may have come meanwhile.
-#[test]
-fn a_call_is_written_although_output_before_it_cannot_be() {
-    let (_folder, store) = store();
-    let store = Arc::new(store);
-    let (entered, running) = bounded(1);
-    let (release, released) = bounded::<()>(1);
-    let mut is_first = true;
-    post(&store.writer, move |tx| {
-        if std::mem::take(&mut is_first) {
-            let _ = entered.send(());
-            let _ = released.recv();
-        }
-        tx.conn.execute_batch("ROLLBACK")?;
-        Err(Error::new(Kind::Full, "full"))
-    })
-    .unwrap();
-    running.recv().unwrap();
-    let (tell, told) = bounded(1);
-    let caller = Arc::clone(&store);
-    std::thread::spawn(move || {
-        let written = caller.write(|tx| enqueue::enqueue(tx, &new_job()).map(|_| ()));
-        let _ = tell.send(written);
-    });
-    while store.writer.waiting() == 0 {
-        std::thread::yield_now();
-    }
-    release.send(()).unwrap();
-    let written = told.recv_timeout(Duration::from_secs(20));
-    written.expect("it is never written").unwrap();
-    assert_eq!(jobs(&store.reader().unwrap()), 1);
 }
 
 #[test]
@@ -451,69 +373,4 @@ fn a_writer_stops_when_the_schema_was_upgraded_under_it() {
     set(VERSION);
     add().unwrap();
     assert_eq!(jobs(&other), 2);
-}
-
-#[test]
-fn writes_posted_without_waiting_land_before_the_store_closes() {
-    let (_folder, store) = store();
-    let path = store.path().to_owned();
-    for _ in 0..100 {
-        let job = new_job();
-        post(&store.writer, move |tx| {
-            enqueue::enqueue(tx, &job).map(|_| ())
-        })
-        .unwrap();
-    }
-    drop(store);
-    assert_eq!(jobs(&Connection::open(path).unwrap()), 100);
-}
-
-/// Nobody empties its inbox, which holds fewer messages than are sent here.
-#[test]
-fn a_read_only_file_refuses_every_write_and_never_blocks() {
-    let (tell, told) = bounded(1);
-    std::thread::spawn(move || {
-        let writer = WriterHandle::new(std::path::Path::new("x"), None, Arc::default()).unwrap();
-        for _ in 0..5000 {
-            let error = writer.write(|_| Ok(())).unwrap_err();
-            assert_eq!(error.kind(), Kind::ReadOnly);
-            assert!(post(&writer, |_| Ok(())).unwrap_err().is_read_only());
-        }
-        assert!(writer.lease().err().unwrap().is_read_only());
-        tell.send(()).unwrap();
-    });
-    told.recv_timeout(Duration::from_secs(30))
-        .expect("it blocked, or a write was not refused");
-}
-
-#[test]
-fn a_runner_takes_the_writer_with_its_inbox_and_returns_it() {
-    let (_folder, store) = store();
-    let add = || store.write(|tx| enqueue::enqueue(tx, &new_job()).map(|_| ()));
-    add().unwrap();
-    let mut lease = store.writer.lease().unwrap();
-    let second = store.writer.lease().err().unwrap();
-    assert!(second.is_wrong_state(), "{second}");
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(add);
-        let mut commands = Vec::new();
-        while commands.is_empty() {
-            lease.inbox.take(GROUP, &mut commands);
-            std::thread::yield_now();
-        }
-        lease
-            .writer
-            .transact(&mut commands, &mut |_| Ok(()))
-            .unwrap();
-        waiting.join().unwrap().unwrap();
-    });
-    // What comes in while the runner ends is not forgotten.
-    let job = new_job();
-    post(&store.writer, move |tx| {
-        enqueue::enqueue(tx, &job).map(|_| ())
-    })
-    .unwrap();
-    store.writer.give_back(lease);
-    add().unwrap();
-    assert_eq!(jobs(&store.reader().unwrap()), 4);
 }
