@@ -116,6 +116,7 @@ impl Dispatcher {
     }
 
     fn tick(&mut self) -> Result<()> {
+        self.take_events();
         let looked = self.look();
         self.enforce();
         let written = looked.and_then(|()| self.write());
@@ -189,8 +190,12 @@ impl Dispatcher {
         let runner = self.identity.id;
         let schedules = self.schedules();
         let conn = self.lease.writer.conn()?;
-        let version = store::data_version(conn)?;
         let own_news = !self.pending.commands.is_empty() || !self.pending.tick.finished.is_empty();
+        let version = match own_news {
+            // The write that follows takes the lock.
+            true => store::data_version(conn)?,
+            false => self.pending.commits.version(conn)?,
+        };
         if self.pending.version != Some(version) || own_news {
             self.pending.more |= self.pending.version != Some(version);
             self.pending.version = Some(version);
@@ -270,7 +275,7 @@ impl Dispatcher {
         written.more |= !capacity.is_some();
         self.follow(tick, written)?;
         self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
-        Ok(())
+        self.has_committed()
     }
 
     /// Writes accumulated commands first, in groups, so that no other process waits long for the lock.

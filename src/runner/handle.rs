@@ -99,6 +99,12 @@ impl Runner {
         self.signals.stats()
     }
 
+    /// Waits until [`Runner::stats`] are others than these, it has ended, or the time has passed. Returns false if it has
+    /// ended.
+    pub fn wait_for_stats(&self, seen: &RunStats, timeout: Duration) -> bool {
+        self.signals.wait_for_stats(seen, timeout)
+    }
+
     /// Whether its dispatcher still runs ticks.
     pub fn is_alive(&self) -> bool {
         self.clock.boot_ms() - self.signals.ticked_at_ms() < millis(STUCK_AFTER)

@@ -10,7 +10,7 @@ use crate::model::state::State;
 use crate::runner::attempt::Attempt;
 use crate::runner::dispatcher::Dispatcher;
 use crate::runner::tick::FinishedAttempt;
-use crate::store::{AttemptMeasures, SAFETY_POLL};
+use crate::store::AttemptMeasures;
 
 /// A job that has waited in the channel for this long goes back, for runners that are free.
 const STALE: Duration = Duration::from_secs(1);
@@ -18,6 +18,8 @@ const STALE: Duration = Duration::from_secs(1);
 pub(crate) const ENFORCE_EVERY: Duration = Duration::from_millis(5);
 /// A job that still runs after this long has its worker recorded in the file.
 const NOTE_WORKER_AFTER: Duration = Duration::from_millis(100);
+/// For an attempt that needs no check until it reports.
+const NEVER: Duration = Duration::from_secs(3600);
 
 impl Dispatcher {
     /// Checks the jobs in flight: ends those that take too long, takes back those that have not begun.
@@ -190,7 +192,7 @@ impl Dispatcher {
         if let Some(cancelled_at) = attempt.cancellation.cancelled_at() {
             return clock::after(cancelled_at, self.settings.grace);
         }
-        let never = now + SAFETY_POLL;
+        let never = now + NEVER;
         let noted = if attempt.is_noted() {
             never
         } else {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::clock;
 use crate::model::id::JobId;
 use crate::runner::tick::Tick;
-use crate::store::{Command, PrunePass};
+use crate::store::{AnnouncedCommits, Command, PrunePass};
 
 /// The work for the next transaction, and when to check for what.
 pub(crate) struct PendingWork {
@@ -36,11 +36,11 @@ pub(crate) struct PendingWork {
     pub(crate) last_error: Option<String>,
     /// Jobs in flight are to be compared with the file, as soon as it can be read.
     pub(crate) reconcile: bool,
-    /// How many checks have followed an event. A change that is found does not end them: the event may
-    /// have been that of the next change, by another process.
-    pub(crate) looks: usize,
-    /// The event was the closing of a lock file, which comes before the kernel releases the lock.
-    pub(crate) closed_lately: bool,
+    /// A change that is found does not end the checks that follow an event: it may have been that of the next
+    /// change, by another process.
+    pub(crate) commits: AnnouncedCommits,
+    /// Number of checks since a lock file was closed, which comes before the kernel releases the lock.
+    pub(crate) lock_checks: Option<u32>,
 }
 
 impl PendingWork {
@@ -63,8 +63,8 @@ impl PendingWork {
             failures: 0,
             last_error: None,
             reconcile: false,
-            looks: 0,
-            closed_lately: false,
+            commits: AnnouncedCommits::default(),
+            lock_checks: None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use crate::doorbell::Doorbell;
 use crate::model::runner::RunStats;
@@ -22,6 +23,7 @@ pub(crate) struct Signals {
     running: AtomicU64,
     news: Mutex<News>,
     has_news: Condvar,
+    has_stats: Condvar,
 }
 
 /// What a [`FailureWatch`] waits for.
@@ -65,11 +67,17 @@ impl Signals {
     }
 
     pub(crate) fn set_running(&self, jobs: usize) {
-        self.running.store(jobs as u64, Ordering::Relaxed);
+        let jobs = jobs as u64;
+        if self.running.swap(jobs, Ordering::Relaxed) != jobs {
+            self.stats_changed();
+        }
     }
 
     /// Adds the results of a tick.
     pub(crate) fn add(&self, stats: &RunStats) {
+        if *stats == RunStats::default() {
+            return;
+        }
         self.completed.fetch_add(stats.completed, Ordering::Relaxed);
         self.failed.fetch_add(stats.failed, Ordering::Relaxed);
         self.cancelled.fetch_add(stats.cancelled, Ordering::Relaxed);
@@ -78,15 +86,38 @@ impl Signals {
             0 => {}
             more => self.tell(|news| news.failures += more),
         }
+        self.stats_changed();
+    }
+
+    fn news(&self) -> MutexGuard<'_, News> {
+        self.news.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn stats_changed(&self) {
+        // Whoever has compared the numbers waits already once the lock is free.
+        drop(self.news());
+        self.has_stats.notify_all();
+    }
+
+    /// Waits until the numbers are others than these, the runner has ended, or the time has passed. Returns false if it
+    /// has ended.
+    pub(super) fn wait_for_stats(&self, seen: &RunStats, timeout: Duration) -> bool {
+        let is_as_seen = |news: &mut News| !news.has_ended && self.stats() == *seen;
+        let waited = self
+            .has_stats
+            .wait_timeout_while(self.news(), timeout, is_as_seen);
+        let (news, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        !news.has_ended
     }
 
     fn tell(&self, change: impl FnOnce(&mut News)) {
-        change(&mut self.news.lock().unwrap_or_else(PoisonError::into_inner));
+        change(&mut self.news());
         self.has_news.notify_all();
     }
 
     pub(super) fn ended(&self) {
         self.tell(|news| news.has_ended = true);
+        self.has_stats.notify_all();
     }
 
     pub(crate) fn stats(&self) -> RunStats {
@@ -148,10 +179,10 @@ impl FailureWatch {
 
     /// Waits until attempts have failed since the last call, or the runner has ended; false where it has.
     pub fn wait(&mut self) -> bool {
-        let news = self.signals.news.lock();
-        let news = news.unwrap_or_else(PoisonError::into_inner);
         let (signals, seen) = (&self.signals, self.seen);
-        let news = signals.has_news.wait_while(news, |news| *news == seen);
+        let news = signals
+            .has_news
+            .wait_while(signals.news(), |news| *news == seen);
         self.seen = *news.unwrap_or_else(PoisonError::into_inner);
         !self.seen.has_ended
     }

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::runner::dispatcher::{Dispatcher, StopPhase};
 use crate::runner::in_flight::ENFORCE_EVERY;
 use crate::runner::signals::StopAsked;
-use crate::store::{FileWatch, LOOK_AGAIN, SAFETY_POLL};
-use crate::{clock, store};
+use crate::store::{CHECKS, check_delay, safety_poll};
+use crate::{Result, clock, store};
 
 impl Dispatcher {
     /// Sleeps until a report, a command, another process's change, a lost runner or the next timer.
@@ -24,17 +24,36 @@ impl Dispatcher {
             store::sleep_on(&on, timeout);
         }
         self.lease.bell.wake_up();
-        self.pending.looks = self.pending.looks.saturating_add(1);
-        if let Some(happened) = self.watch.as_ref().map(FileWatch::drain) {
-            self.pending.closed_lately |= happened.lock_closed;
-            if happened.log_written || happened.lock_closed || happened.file_gone {
-                self.pending.looks = 0;
-            }
-            self.pending.closed_lately &= self.pending.looks < LOOK_AGAIN.len();
-            self.pending.probe_locks |= self.pending.closed_lately;
-        } else {
+    }
+
+    /// Takes the events of the file and of the lock files.
+    pub(crate) fn take_events(&mut self) {
+        let Some(watch) = &self.watch else {
             self.pending.probe_locks = true;
+            return;
+        };
+        let happened = watch.drain();
+        if happened.log_written || happened.file_gone {
+            self.pending.commits.announced();
         }
+        if happened.lock_closed {
+            self.pending.lock_checks = Some(0);
+        }
+        self.pending.probe_locks |= self.pending.lock_checks.is_some();
+        let checks = self.pending.lock_checks.map(|checks| checks + 1);
+        self.pending.lock_checks = checks.filter(|checks| *checks < CHECKS);
+    }
+
+    /// Takes the events of a commit of its own, so that they do not wake it.
+    pub(crate) fn has_committed(&mut self) -> Result<()> {
+        self.take_events();
+        self.pending.commits.written();
+        // Otherwise a report comes soon.
+        if self.in_flight.is_empty() {
+            let version = self.pending.commits.version(self.lease.writer.conn()?)?;
+            self.pending.version = self.pending.version.filter(|seen| *seen == version);
+        }
+        Ok(())
     }
 
     fn stop_is_news(&self) -> bool {
@@ -48,12 +67,14 @@ impl Dispatcher {
     /// How long there is nothing to do unless an event comes.
     fn time_to_next(&self) -> Duration {
         let now = clock::instant();
-        let mut next = now
-            + LOOK_AGAIN
-                .get(self.pending.looks)
-                .copied()
-                .unwrap_or(SAFETY_POLL);
+        let mut next = now + safety_poll(self.watch.as_ref());
         let mut at = |moment: Instant| next = next.min(moment);
+        let lock_check = self.pending.lock_checks.map(check_delay);
+        let check = self.pending.commits.next_check();
+        lock_check
+            .into_iter()
+            .chain(check)
+            .for_each(|delay| at(now + delay));
         if let Some(not_before) = self.pending.not_before {
             at(not_before);
         } else {

@@ -111,7 +111,9 @@ pub(crate) use sqlite::writer_handle::{GROUP, WriterLease};
 // Opening the file and watching it.
 pub(crate) use sqlite::connection::{Access, OpenConfig};
 pub use sqlite::file_watch::Changes;
-pub(crate) use sqlite::file_watch::{FileWatch, LOOK_AGAIN, SAFETY_POLL, data_version, sleep_on};
+pub(crate) use sqlite::file_watch::{
+    AnnouncedCommits, CHECKS, FileWatch, check_delay, data_version, safety_poll, sleep_on,
+};
 pub(crate) use sqlite::new_file::remove_strays as remove_stray_files;
 pub(crate) use sqlite::ownership::{
     explain as explain_denied, give_lock_file, make_runners_folder,

@@ -127,7 +127,7 @@ fn what_a_zombie_had_claimed_ahead_begins_on_its_heir_only() {
     let zombie = Spawn::new(&scene, "zombie", role()).start_runner(&queue);
     // What has waited in the channel for a second is given back, so a slow test may come too late.
     let round = |round: u32| {
-        let gate = format!("held.{round}");
+        let gate = format!("held-{round}");
         let quick = || (0..300).map(|_| Task::default().job());
         let held = Task::until(scene.file(&gate)).stubborn().job();
         let jobs = quick().chain([held]).chain(quick());

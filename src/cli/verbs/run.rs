@@ -268,6 +268,9 @@ fn print_resumed(resumed: &ResumedBatch, session: &Session) {
     }
 }
 
+/// The bar of a runner is updated at most this often.
+const REST: Duration = Duration::from_millis(50);
+
 fn announce(args: &RunArgs, runner: &Runner, queue: &Queue, session: &Session) {
     let workers = args.workers.or(session.config.workers);
     let workers = workers.unwrap_or(jobq::DEFAULT_WORKERS) as u64;
@@ -281,19 +284,25 @@ fn announce(args: &RunArgs, runner: &Runner, queue: &Queue, session: &Session) {
     }
 }
 
-/// How often the bar of a runner is updated.
-const LOOK: Duration = Duration::from_millis(50);
-
 /// Waits until the runner has ended; meanwhile updates the bar and feeds the watchdog, where there is one.
 fn wait(runner: Runner, show: &mut Show, service: &mut Service) -> jobq::Result<RunReport> {
-    while (show.is_live() || service.has_watchdog()) && !runner.has_ended() {
-        match show.update(&runner) {
+    loop {
+        let stats = runner.stats();
+        match show.update(&stats) {
             // The runner itself says so, once what it runs has ended.
             Err(error) if error.is_replaced() => break,
             updated => updated?,
         }
         service.feed_watchdog(&runner);
-        thread::sleep(LOOK);
+        let Some(pause) = show.pause().into_iter().chain(service.pause()).min() else {
+            break;
+        };
+        if show.is_live() {
+            thread::sleep(REST.min(pause));
+        }
+        if !runner.wait_for_stats(&stats, pause) {
+            break;
+        }
     }
     runner.wait()
 }

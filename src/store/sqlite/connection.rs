@@ -140,6 +140,13 @@ fn open_for_reading(path: &Path) -> Result<(Connection, Access)> {
 
 /// A further connection for reading, to a file that was opened before.
 pub(crate) fn open_reader(file: &OpenFile, access: Access) -> Result<Connection> {
+    let conn = open_watcher(file, access)?;
+    conn.pragma_update(None, "query_only", true)?;
+    Ok(conn)
+}
+
+/// A connection that reads, and may try the write lock.
+pub(crate) fn open_watcher(file: &OpenFile, access: Access) -> Result<Connection> {
     file.check()?;
     let conn = open_reader_unchecked(file.path(), access)?;
     file.check()?;
@@ -156,7 +163,6 @@ fn open_reader_unchecked(path: &Path, access: Access) -> Result<Connection> {
     };
     let conn = Connection::open_with_flags(path, mode | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     configure_reader(&conn)?;
-    conn.pragma_update(None, "query_only", true)?;
     Ok(conn)
 }
 

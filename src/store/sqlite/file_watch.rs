@@ -11,32 +11,87 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::store::sqlite::connection::Access;
+use crate::store::sqlite::connection::{Access, wait_while_busy};
 use crate::store::sqlite::file_identity::OpenFile;
 use crate::store::sqlite::{connection, file};
 use crate::{Error, Result, clock};
 
-/// Delays after which to check again following an event. Nearly half the time the event on the log comes
-/// before the other process's commit is visible. The last delays are for a disk with slow syncs.
-pub(crate) const LOOK_AGAIN: [Duration; 14] = {
-    let tenths_of_ms = [
-        1, 2, 4, 8, 16, 32, 64, 128, 256, 500, 1000, 2000, 4000, 8000,
-    ];
-    let mut waits = [Duration::ZERO; 14];
-    let mut at = 0;
-    while at < waits.len() {
-        waits[at] = Duration::from_micros(tenths_of_ms[at] * 100);
-        at += 1;
-    }
-    waits
-};
-
 /// Interval of checks without an event, in case one was lost or the system has none.
-pub(crate) const SAFETY_POLL: Duration = if cfg!(target_os = "linux") {
-    Duration::from_secs(2)
-} else {
-    Duration::from_millis(50)
-};
+pub(crate) const fn safety_poll(watch: Option<&FileWatch>) -> Duration {
+    match watch {
+        Some(_) if cfg!(target_os = "linux") => Duration::from_secs(15),
+        None if cfg!(target_os = "linux") => Duration::from_secs(1),
+        _ => Duration::from_millis(50),
+    }
+}
+
+/// Number of checks after an event where nothing else says that they can end.
+pub(crate) const CHECKS: u32 = 14;
+
+/// The time from an event, or the last check after it, to the next check: 0.1 ms, and each time twice as much, up to
+/// 0.8 s.
+pub(crate) fn check_delay(checks: u32) -> Duration {
+    Duration::from_micros(100 << checks.min(CHECKS - 1))
+}
+
+/// Whether a commit that an event has announced may not be visible yet.
+///
+/// Nearly half the time the event on the log comes before the other process's commit is visible. So the file is
+/// checked again until the write lock is free: then everything that was announced is visible.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct AnnouncedCommits {
+    /// Number of checks since the last event; none: all commits are visible.
+    checks: Option<u32>,
+}
+
+/// The write lock is tried from this check on, about 3 ms after the last event: where others write all the time, it
+/// would be in their way.
+const CHECKS_WITHOUT_LOCK: u32 = 4;
+
+impl AnnouncedCommits {
+    /// After an event on the log.
+    pub(crate) fn announced(&mut self) {
+        self.checks = Some(0);
+    }
+
+    /// After a commit of this connection, whose events cannot be told from another's.
+    pub(crate) fn written(&mut self) {
+        self.checks = Some(CHECKS_WITHOUT_LOCK);
+    }
+
+    /// The time until the next check, if one is needed.
+    pub(crate) fn next_check(&self) -> Option<Duration> {
+        self.checks.map(check_delay)
+    }
+
+    /// Checks the file: its version, which changes with every commit of another connection.
+    pub(crate) fn version(&mut self, conn: &Connection) -> Result<i64> {
+        if let Some(checks) = self.checks {
+            // Before the version is read: a commit may become visible in between.
+            let is_visible = checks >= CHECKS_WITHOUT_LOCK
+                && is_write_lock_free(conn)?.unwrap_or(checks + 1 >= CHECKS);
+            self.checks = (!is_visible).then_some(checks + 1);
+        }
+        data_version(conn)
+    }
+}
+
+/// Tries the write lock without waiting; none where this connection may not take it.
+fn is_write_lock_free(conn: &Connection) -> Result<Option<bool>> {
+    conn.busy_handler(None)?;
+    let begun = conn
+        .prepare_cached("BEGIN IMMEDIATE")
+        .and_then(|mut begin| begin.execute([]));
+    conn.busy_handler(Some(wait_while_busy))?;
+    match begun.map_err(Error::from) {
+        Ok(_) => {
+            conn.prepare_cached("ROLLBACK")?.execute([])?;
+            Ok(Some(true))
+        }
+        Err(error) if error.is_busy() => Ok(Some(false)),
+        Err(_) => Ok(None),
+    }
+}
 
 /// The file's version as one connection sees it: it changes with every commit of another connection.
 pub(crate) fn data_version(conn: &Connection) -> Result<i64> {
@@ -106,8 +161,9 @@ impl FileWatch {
         let mut reader = Reader::new(&self.inotify, &mut buffer);
         while let Ok(event) = reader.next() {
             let events = event.events();
-            happened.lock_closed |= events.contains(ReadFlags::CLOSE_WRITE);
-            happened.log_written |= events.contains(ReadFlags::MODIFY);
+            let is_anything = events.contains(ReadFlags::QUEUE_OVERFLOW);
+            happened.lock_closed |= is_anything || events.contains(ReadFlags::CLOSE_WRITE);
+            happened.log_written |= is_anything || events.contains(ReadFlags::MODIFY);
             happened.file_gone |= events
                 .intersects(ReadFlags::ATTRIB | ReadFlags::DELETE_SELF | ReadFlags::MOVE_SELF);
         }
@@ -171,13 +227,14 @@ pub struct Changes {
     conn: Connection,
     file: Arc<OpenFile>,
     watch: Option<FileWatch>,
+    commits: AnnouncedCommits,
     version: i64,
 }
 
 impl Changes {
     /// Changes after this call will be noticed.
     pub(crate) fn new(file: &Arc<OpenFile>, access: Access) -> Result<Changes> {
-        let conn = connection::open_reader(file, access)?;
+        let conn = connection::open_watcher(file, access)?;
         let version = data_version(&conn)?;
         // If the file cannot be watched, only the safety poll notices.
         let watch = FileWatch::new(file.path()).ok();
@@ -185,6 +242,7 @@ impl Changes {
             conn,
             file: Arc::clone(file),
             watch,
+            commits: AnnouncedCommits::default(),
             version,
         })
     }
@@ -200,10 +258,14 @@ impl Changes {
     /// The file can no longer be read, or it was replaced ([`Error::is_replaced`]).
     pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
         let deadline = clock::after(clock::instant(), timeout);
-        let mut looks = LOOK_AGAIN.iter();
         self.file.check()?;
         loop {
-            let version = data_version(&self.conn)?;
+            let happened = self.watch.as_ref().map(FileWatch::drain);
+            let happened = happened.unwrap_or_default();
+            if happened.log_written {
+                self.commits.announced();
+            }
+            let version = self.commits.version(&self.conn)?;
             if version != self.version {
                 self.version = version;
                 return Ok(true);
@@ -212,17 +274,74 @@ impl Changes {
             if left.is_zero() {
                 return Ok(false);
             }
-            let happened = self.watch.as_ref().map(FileWatch::drain);
-            let happened = happened.unwrap_or_default();
-            if happened.log_written {
-                looks = LOOK_AGAIN.iter();
-            }
-            let wait = looks.next().copied().unwrap_or(SAFETY_POLL).min(left);
-            if happened.file_gone || wait == SAFETY_POLL {
+            let next_check = self.commits.next_check();
+            if happened.file_gone || next_check.is_none() {
                 self.file.check()?;
             }
+            let wait = next_check.unwrap_or(safety_poll(self.watch.as_ref()));
             let watched: Vec<_> = self.watch.iter().map(AsFd::as_fd).collect();
-            sleep_on(&watched, wait);
+            sleep_on(&watched, wait.min(left));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connections() -> (tempfile::TempDir, [Connection; 2]) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("jobs.db");
+        let conns = [(); 2].map(|()| {
+            let conn = Connection::open(&path).unwrap();
+            conn.pragma_update(None, "journal_mode", "wal").unwrap();
+            conn
+        });
+        conns[0].execute_batch("CREATE TABLE t (x)").unwrap();
+        (folder, conns)
+    }
+
+    #[test]
+    fn checks_go_on_while_somebody_writes_and_then_end() {
+        let (_folder, [writer, watcher]) = connections();
+        let mut commits = AnnouncedCommits::default();
+        assert_eq!(commits.next_check(), None);
+        let before = commits.version(&watcher).unwrap();
+        writer
+            .execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)")
+            .unwrap();
+        commits.announced();
+        assert_eq!(commits.next_check(), Some(Duration::from_micros(100)));
+        for _ in 0..100 {
+            assert_eq!(commits.version(&watcher).unwrap(), before);
+            assert!(commits.next_check().is_some());
+        }
+        writer.execute_batch("COMMIT").unwrap();
+        assert_ne!(commits.version(&watcher).unwrap(), before);
+        assert_eq!(commits.next_check(), None);
+    }
+
+    #[test]
+    fn a_commit_of_ones_own_needs_one_check() {
+        let (_folder, [writer, _]) = connections();
+        let mut commits = AnnouncedCommits::default();
+        writer.execute_batch("INSERT INTO t VALUES (1)").unwrap();
+        commits.written();
+        commits.version(&writer).unwrap();
+        assert_eq!(commits.next_check(), None);
+    }
+
+    #[test]
+    fn who_may_not_take_the_lock_checks_for_a_while() {
+        let (_folder, [_, watcher]) = connections();
+        watcher.pragma_update(None, "query_only", true).unwrap();
+        let mut commits = AnnouncedCommits::default();
+        commits.announced();
+        let mut checked = Duration::ZERO;
+        while let Some(delay) = commits.next_check() {
+            checked += delay;
+            commits.version(&watcher).unwrap();
+        }
+        assert!(checked > Duration::from_secs(1), "{checked:?}");
     }
 }

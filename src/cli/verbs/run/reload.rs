@@ -22,6 +22,8 @@ use crate::cli::verbs::run::settings::{RunArgs, builder};
 
 /// The file is looked at this often where nothing tells of its changes.
 const LOOK: Duration = Duration::from_secs(10);
+/// And this often where something does, in case an event is lost.
+const LOOK_WATCHED: Duration = Duration::from_secs(600);
 /// A file that stays as it is for so long has been written.
 const SETTLED: Duration = Duration::from_millis(200);
 
@@ -108,7 +110,7 @@ impl ConfigWatcher {
         loop {
             let mut state = self.sources.state();
             while state != self.seen {
-                if !self.pause(SETTLED) {
+                if !self.settle() {
                     return;
                 }
                 let before = std::mem::replace(&mut state, self.sources.state());
@@ -117,33 +119,49 @@ impl ConfigWatcher {
                     self.take_on();
                 }
             }
-            if !self.pause(LOOK) {
+            if !self.wait_for_changes() {
                 return;
             }
         }
     }
 
-    /// Waits for news, or so long; false at the end.
-    fn pause(&self, most: Duration) -> bool {
-        // Looked for first: who ends this wakes what is followed then.
-        let changes = self.shared.changes().filter(|_| most == LOOK);
-        if self.shared.has_ended.load(Ordering::SeqCst) {
+    /// Lets whoever writes the file finish; false at the end.
+    fn settle(&self) -> bool {
+        if !self.has_ended() {
+            thread::park_timeout(SETTLED);
+        }
+        !self.has_ended()
+    }
+
+    /// Waits until the file may have changed; false at the end.
+    fn wait_for_changes(&self) -> bool {
+        // Taken first: whoever ends this wakes what is waited for then.
+        let changes = self.shared.changes();
+        if self.has_ended() {
             return false;
         }
-        match changes {
-            Some(changes) => {
-                let timeout = Timespec::try_from(most).ok();
-                let _looked_at_anyway = poll(
-                    &mut [PollFd::new(&changes, PollFlags::IN)],
-                    timeout.as_ref(),
-                );
-                // What they say does not matter: the file is looked at.
-                let mut news = [0; 4096];
-                while rustix::io::read(&changes, &mut news).is_ok_and(|read| read > 0) {}
-            }
-            None => thread::park_timeout(most),
+        let Some(changes) = changes else {
+            thread::park_timeout(LOOK);
+            return !self.has_ended();
+        };
+        let timeout = Timespec::try_from(LOOK_WATCHED).ok();
+        let changed = poll(
+            &mut [PollFd::new(&changes, PollFlags::IN)],
+            timeout.as_ref(),
+        );
+        if changed != Ok(0) {
+            // A folder may be new, or gone.
+            self.follow_changes();
         }
-        !self.shared.has_ended.load(Ordering::SeqCst)
+        !self.has_ended()
+    }
+
+    fn follow_changes(&self) {
+        self.shared.follow(changes(&self.sources, &self.config));
+    }
+
+    fn has_ended(&self) -> bool {
+        self.shared.has_ended.load(Ordering::SeqCst)
     }
 
     /// Applies the file. A file with a mistake, or a missing one, changes nothing.
@@ -175,7 +193,7 @@ impl ConfigWatcher {
         self.config = new;
         if is_another {
             self.sources = self.sources.clone().up_to(&self.config);
-            self.shared.follow(changes(&self.sources, &self.config));
+            self.follow_changes();
         }
     }
 
@@ -207,8 +225,7 @@ impl ConfigWatcher {
     }
 }
 
-/// News of the folders in which these files lie: a file that is replaced is another one. A folder that is
-/// not there yet is looked for now and then.
+/// News of the folders in which these files lie, or will lie: a file that is replaced is another one.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 fn changes(sources: &ConfigSources, config: &Config) -> Option<OwnedFd> {
     use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
@@ -220,9 +237,9 @@ fn changes(sources: &ConfigSources, config: &Config) -> Option<OwnedFd> {
         | WatchFlags::MOVED_FROM
         | WatchFlags::DELETE;
     for file in sources.paths().chain(config.canonical.as_deref()) {
-        let folder = file
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
+        // A folder that is not there yet is created in another.
+        let mut folders = file.ancestors().skip(1);
+        let folder = folders.find(|folder| folder.is_dir());
         let folder = folder.unwrap_or(Path::new("."));
         let watched = add_watch(inotify.as_fd(), folder, news | WatchFlags::ONLYDIR);
         if let Err(error) = watched {

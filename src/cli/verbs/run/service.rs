@@ -26,8 +26,11 @@ impl Service {
         }
     }
 
-    pub(super) fn has_watchdog(&self) -> bool {
-        self.watchdog.is_some()
+    /// The time until the watchdog has to be fed again, where there is one.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        let every = self.watchdog?;
+        // A runner that is stuck for a moment is looked at again before the watchdog gives up.
+        Some(every.saturating_sub(self.fed_at.elapsed()).max(every / 10))
     }
 
     /// Tells the watchdog that all is well; says nothing while the runner is stuck.

@@ -22,7 +22,7 @@ use crate::cli::verbs::run::settings::RunArgs;
 pub(super) struct Show {
     bar: Option<ProgressBar>,
     total: Total,
-    looks: u32,
+    counted_at: Option<Instant>,
     began: Instant,
 }
 
@@ -36,8 +36,11 @@ enum Total {
 
 const BAR: &str = "{wide_bar} {pos}/{len} {msg} {elapsed}";
 
-/// Number of updates after which all jobs are counted anew.
-const LOOKS_A_COUNT: u32 = 4;
+/// All jobs are counted anew at most this often.
+const COUNT_EVERY: Duration = Duration::from_millis(200);
+
+/// The bar is updated at least this often, as it shows the time.
+const UPDATE_EVERY: Duration = Duration::from_secs(1);
 
 impl Show {
     pub(super) fn new(
@@ -62,7 +65,7 @@ impl Show {
         Ok(Show {
             bar: is_live.then(|| session.screen.bar(length, BAR)),
             total,
-            looks: 0,
+            counted_at: None,
             began: clock::instant(),
         })
     }
@@ -72,11 +75,15 @@ impl Show {
         self.bar.is_some()
     }
 
-    pub(super) fn update(&mut self, runner: &Runner) -> jobq::Result<()> {
+    /// The longest time until the next update, if there is one.
+    pub(super) fn pause(&self) -> Option<Duration> {
+        self.is_live().then_some(UPDATE_EVERY)
+    }
+
+    pub(super) fn update(&mut self, stats: &RunStats) -> jobq::Result<()> {
         let Some(bar) = &self.bar else {
             return Ok(());
         };
-        let stats = runner.stats();
         let done = stats.completed + stats.failed + stats.cancelled;
         let has_ended = match &self.total {
             Total::Batch { jobs, is_drain } => {
@@ -84,8 +91,10 @@ impl Show {
                 done >= *jobs && !is_drain
             }
             Total::All(queue) => {
-                if self.looks.is_multiple_of(LOOKS_A_COUNT) {
+                let now = clock::instant();
+                if self.counted_at.is_none_or(|at| now - at >= COUNT_EVERY) {
                     bar.set_length(done + queue.counts()?.live());
+                    self.counted_at = Some(now);
                 }
                 bar.set_position(done);
                 false
@@ -93,10 +102,9 @@ impl Show {
         };
         let left = bar.length().unwrap_or_default().saturating_sub(done);
         let rest = time_left(done, left, self.began.elapsed());
-        let parts = [Some(running(&stats)).filter(|told| !told.is_empty()), rest];
+        let parts = [Some(running(stats)).filter(|told| !told.is_empty()), rest];
         let parts: Vec<String> = parts.into_iter().flatten().collect();
         bar.set_message(parts.join(", "));
-        self.looks += 1;
         if has_ended {
             self.end();
         }
