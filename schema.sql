@@ -1,4 +1,4 @@
--- jobq's tables, indexes and views: schema version 6.
+-- jobq's tables, indexes and views: schema version 7.
 --
 -- Everything is named jobq_…, so that it can live inside an application's own database file.
 -- Times are milliseconds since 1970, UTC; durations say their unit in their name.
@@ -120,16 +120,27 @@ CREATE INDEX jobq_job_pending ON jobq_job (queue_id, kind_id, priority DESC, id)
 CREATE INDEX jobq_job_due ON jobq_job (run_at) WHERE state = 0;
 -- Jobs that wait for a retry: a drain waits for them.
 CREATE INDEX jobq_job_retrying ON jobq_job (kind_id, queue_id) WHERE state = 0 AND wait_reason = 2;
--- The jobs that a runner holds, for taking over.
-CREATE INDEX jobq_job_running ON jobq_job (runner_id) WHERE state = 3;
--- The running jobs that are asked to stop.
-CREATE INDEX jobq_job_cancel ON jobq_job (runner_id) WHERE cancel = 1;
+-- The jobs that a runner holds, for taking over, and which of them are asked to stop.
+CREATE INDEX jobq_job_running ON jobq_job (runner_id, cancel) WHERE state = 3;
+-- The jobs in the other states that few are in, for listing them. Most jobs are pending, running or completed as they
+-- change, and do not touch it.
+CREATE INDEX jobq_job_state ON jobq_job (state, id) WHERE state = 0 OR state = 1 OR state = 4 OR state = 6 OR state = 7;
 -- Retention, by kind, and the last failures.
 CREATE INDEX jobq_job_final ON jobq_job (kind_id, state, finished_at) WHERE state >= 5;
 -- None of these mentions the state: a change of state does not touch them.
 CREATE INDEX jobq_job_children ON jobq_job (parent_id, id) WHERE parent_id IS NOT NULL;
 CREATE INDEX jobq_job_tenant ON jobq_job (tenant, id) WHERE tenant IS NOT NULL;
 CREATE INDEX jobq_job_schedule ON jobq_job (schedule, id) WHERE schedule IS NOT NULL;
+
+-- Where the jobs of a kind or of a queue are, for listing them: the blocks of 256 ids that hold some. There is a row for
+-- a block once the first of them has come into it; an index of all jobs would cost each enqueue a page. The jobs may
+-- have been removed since. A row goes when no job is left up to the end of its block, and no new one can come into it.
+CREATE TABLE jobq_block (
+    what  INTEGER NOT NULL CHECK (what IN (0, 1)), -- 0 jobs of the kind `id`, 1 jobs of the queue `id`
+    id    INTEGER NOT NULL,
+    block INTEGER NOT NULL,     -- the jobs' ids divided by 256
+    PRIMARY KEY (what, id, block)
+) STRICT, WITHOUT ROWID;
 
 -- The payloads: JSON. Here and in the next two tables there is no reference, which every insert would look up: a
 -- job's rows are removed with it.

@@ -120,6 +120,8 @@
 //!   a row a transaction (the feed, `store/sqlite/tx/feed.rs`). An event's id is the same in all of them.
 //! - Ids of jobs and events, counters and the marks of commits are rows of one table that fits one page
 //!   (`jobq_number`): a transaction writes whole pages. An id follows the rows, too, so a lost number is harmless.
+//! - Each job's kind and queue are noted for its block of 256 ids (`store/sqlite/blocks.rs`). Rows of the newest job's
+//!   block are never removed, so a writer may remember that they exist.
 //! - The consequences of a job's end are worked off a list in the same transaction, without recursion, however
 //!   long the chain: no reader sees a job that has ended and another that still waits for it.
 //! - Taken unique keys and concurrency slots are rows that name their job. They are removed with the job, and

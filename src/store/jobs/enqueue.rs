@@ -102,7 +102,7 @@ fn enqueue_plain(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<Enqueued> {
 fn plain_row(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<PlainRow> {
     let (queue, kind) = ids(tx, job)?;
     quota::check(tx, queue, job.bounds.as_ref())?;
-    let (id, event) = new_id(tx)?;
+    let (id, event) = new_id(tx, (queue, kind))?;
     tx.counts.add(queue, State::Pending, 1);
     let retry = &job.retry;
     Ok([
@@ -126,9 +126,10 @@ pub(crate) fn ids(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<(i64, i64)> {
     Ok((queue, tx.names.kind_id(tx.conn, &job.kind)?))
 }
 
-/// A new job's id, and that of the event.
-fn new_id(tx: &mut Tx<'_>) -> Result<(JobId, EventId)> {
+/// The id of a new job of this queue and this kind, and that of the event.
+fn new_id(tx: &mut Tx<'_>, ids: (i64, i64)) -> Result<(JobId, EventId)> {
     let id = tx.new_job_id()?;
+    tx.names.block.add(tx.conn, id, ids)?;
     Ok((id, tx.note(EventKind::Enqueued, id, NO_ATTEMPT)?))
 }
 
@@ -246,7 +247,7 @@ fn insert_row(
     ids: (i64, i64),
     (state, due, flags, unmet): (State, Option<Due>, JobFlags, usize),
 ) -> Result<JobId> {
-    let (id, event) = new_id(tx)?;
+    let (id, event) = new_id(tx, ids)?;
     let retry = &job.retry;
     let values = params![
         id.0,

@@ -19,9 +19,10 @@ use crate::store::jobs::validate::{Rules, ValidatedJob, check_payload, derived_k
 use crate::store::jobs::{
     concurrency_slots, enqueue, families, job_row, quota, release, unique, update_rules,
 };
-use crate::store::sqlite::params;
+use crate::store::sqlite::blocks::BlockOf;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::{blocks, params};
 use crate::{Error, Result};
 
 statements! {
@@ -53,7 +54,7 @@ struct Columns {
     timeout_ms: Update<i64>,
 }
 
-/// Writes them, with the counters of the queues and the job's place in the line of its concurrency key.
+/// Writes them, with the counters of the queues, the blocks that hold the job and the job's place in the line of its concurrency key.
 fn write_columns(tx: &mut Tx<'_>, (id, row): (JobId, &JobRow), columns: &Columns) -> Result<()> {
     tx.run(
         JOB_UPDATE_IF_NOT_RUNNING,
@@ -77,6 +78,10 @@ fn write_columns(tx: &mut Tx<'_>, (id, row): (JobId, &JobRow), columns: &Columns
     if let Some(queue) = columns.queue {
         tx.counts.add(row.queue, row.state, -1);
         tx.counts.add(queue, row.state, 1);
+        blocks::add(tx.conn, BlockOf::Queue(queue), id)?;
+    }
+    if let Some(kind) = columns.kind {
+        blocks::add(tx.conn, BlockOf::Kind(kind), id)?;
     }
     Ok(())
 }

@@ -11,9 +11,11 @@ use crate::store::sqlite::{Connection, params};
 
 statements! {
     /// By an index of its own: the jobs that wait for a retry are few among a million delayed ones.
-    hot RETRY_WAITS = "SELECT 1 FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1";
+    hot RETRY_WAITS = "SELECT 1 FROM jobq_job INDEXED BY jobq_job_retrying
+        WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1";
     /// Each of them: few. One without a time is never made.
-    cold RETRIES = "SELECT id, queue_id FROM jobq_job WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1
+    cold RETRIES = "SELECT id, queue_id FROM jobq_job INDEXED BY jobq_job_retrying
+        WHERE state = 0 AND wait_reason = 2 AND kind_id = ?1
         AND typeof(run_at) IN ('integer', 'real')";
     hot JOBS_HELD_PLACES = "SELECT kind_id, queue_id FROM jobq_job WHERE state = 3 AND runner_id = ?1";
     /// Told once at the end.
@@ -27,7 +29,8 @@ statements! {
             OR NOT EXISTS (SELECT 1 FROM jobq_queue q WHERE q.id = j.queue_id)) LIMIT 1";
     /// From the counters: they may be many.
     cold LEFT_BY_STATE = "SELECT coalesce(sum(value), 0) FROM jobq_number WHERE what = ?1";
-    cold LEFT_IN_LINE = "SELECT count(*) FROM jobq_concurrency_slot p JOIN jobq_job j ON j.id = p.job_id WHERE p.held = 0 AND j.state = 1";
+    cold LEFT_IN_LINE = "SELECT count(*) FROM jobq_concurrency_slot p CROSS JOIN jobq_job j ON j.id = p.job_id
+        WHERE p.held = 0 AND j.state = 1";
 }
 
 /// Whether a job that this runner could run waits for a retry.

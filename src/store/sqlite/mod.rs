@@ -1,6 +1,7 @@
 //! SQLite: the file and its connections, the writer, the read pool, and the write transaction.
 
 pub(crate) mod backlog;
+pub(crate) mod blocks;
 pub(crate) mod command;
 pub(crate) mod connection;
 pub(crate) mod error;

@@ -7,6 +7,7 @@ use rusqlite::{Connection, OptionalExtension};
 
 use crate::Result;
 use crate::model::filter::KindFilter;
+use crate::store::sqlite::blocks::KnownBlock;
 use crate::store::sqlite::statement::statements;
 
 statements! {
@@ -20,11 +21,13 @@ statements! {
     hot QUEUE_NAME = "SELECT name FROM jobq_queue WHERE id = ?1";
 }
 
-/// The names that a writer has looked up. Names are never changed or deleted, so ids stay valid.
+/// The names that a writer has looked up, which are never changed or deleted, so that ids stay valid; and the rows of
+/// the newest block that it knows.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     kinds: Table,
     queues: Table,
+    pub(crate) block: KnownBlock,
 }
 
 #[derive(Debug, Default)]
@@ -69,7 +72,7 @@ impl Names {
     }
 
     /// Call it after a rollback, also of a savepoint: added names do not exist, nor names found because they
-    /// had just been added.
+    /// had just been added; and so with rows of a block.
     pub(crate) fn forget(&mut self) {
         *self = Names::default();
     }

@@ -238,6 +238,11 @@ impl<'c> Tx<'c> {
         Ok(JobId(self.last_job))
     }
 
+    /// The highest id that a job has had.
+    pub(crate) fn last_job(&self) -> i64 {
+        self.last_job
+    }
+
     /// Adds an event to the feed that is found with its job or its attempt; returns its id, which the caller
     /// stores there.
     pub(crate) fn note(&mut self, kind: EventKind, job: JobId, attempt: u32) -> Result<EventId> {

@@ -2,6 +2,7 @@
 
 mod ahead;
 mod audit;
+mod blocks;
 mod books;
 mod claims;
 mod clocks;

@@ -117,6 +117,8 @@ fn enqueuing_adds_one_job() {
             "+ count phones scheduled",
             "+ queue 4",
             "+ kind 3",
+            "+ block 0",
+            "+ block 1",
         ],
     );
 }

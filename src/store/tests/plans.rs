@@ -44,6 +44,7 @@ modules![
     read::jobs,
     read::runners,
     read::why,
+    sqlite::blocks,
     sqlite::error,
     sqlite::names,
     sqlite::schema,
@@ -81,6 +82,7 @@ const GROWING: &[&str] = &[
     "jobq_unique",
     "jobq_deadline",
     "jobq_tag",
+    "jobq_block",
 ];
 
 /// What looks like reading everything and is not: the statement, the line of its plan, and why.

@@ -86,7 +86,9 @@ pub(super) fn town() -> Sandbox {
     }
     sandbox.sql(NEIGHBOURS);
     sandbox.sql(
-        "INSERT INTO jobq_number (what, id, value) SELECT state, queue_id, count(*) FROM jobq_job GROUP BY queue_id, state;",
+        "INSERT INTO jobq_number (what, id, value) SELECT state, queue_id, count(*) FROM jobq_job GROUP BY queue_id, state;
+         INSERT INTO jobq_block SELECT DISTINCT 0, kind_id, id >> 8 FROM jobq_job;
+         INSERT INTO jobq_block SELECT DISTINCT 1, queue_id, id >> 8 FROM jobq_job;",
     );
     sandbox
 }

@@ -135,16 +135,17 @@ fn an_upgraded_file_has_the_schema_of_a_fresh_one() {
 }
 
 #[test]
-fn a_file_of_schema_2_to_5_becomes_current_and_gets_an_id() {
-    let schema_2 = include_str!("../../../tests/data/schema_2.sql");
-    let schema_3 = include_str!("../../../tests/data/schema_3.sql");
-    assert_becomes_current(2, schema_2);
+fn a_file_of_schema_2_to_6_becomes_current_and_gets_an_id() {
+    assert_becomes_current(2, include_str!("../../../tests/data/schema_2.sql"));
     let id = "INSERT INTO jobq_meta (key, value) VALUES ('file_id', lower(hex(randomblob(16))))";
-    assert_becomes_current(3, &format!("{schema_3}; {id}"));
-    let schema_4 = include_str!("../../../tests/data/schema_4.sql");
-    assert_becomes_current(4, &format!("{schema_4}; {id}"));
-    let schema_5 = include_str!("../../../tests/data/schema_5.sql");
-    assert_becomes_current(5, &format!("{schema_5}; {id}"));
+    for (number, schema_then) in [
+        (3, include_str!("../../../tests/data/schema_3.sql")),
+        (4, include_str!("../../../tests/data/schema_4.sql")),
+        (5, include_str!("../../../tests/data/schema_5.sql")),
+        (6, include_str!("../../../tests/data/schema_6.sql")),
+    ] {
+        assert_becomes_current(number, &format!("{schema_then}; {id}"));
+    }
 }
 
 /// The tables that schema 6 made anew.

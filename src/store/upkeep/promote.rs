@@ -12,15 +12,16 @@ use crate::store::sqlite::{Connection, params};
 use crate::store::upkeep::fire;
 
 statements! {
-    /// One step in the index of due times.
-    hot JOB_NEXT_DUE = "SELECT min(run_at) FROM jobq_job WHERE state = 0";
+    /// One step in the index of due times, which is named here and below: that of states has the same jobs.
+    hot JOB_NEXT_DUE = "SELECT min(run_at) FROM jobq_job INDEXED BY jobq_job_due WHERE state = 0";
     hot JOBS_PROMOTE_IF_DUE = "UPDATE jobq_job SET state = 2, run_at = NULL, wait_reason = NULL, wait_fixed = NULL,
             updated_at = ?1
-        WHERE id IN (SELECT id FROM jobq_job WHERE state = 0 AND run_at <= ?1 ORDER BY run_at LIMIT ?2)
+        WHERE id IN (SELECT id FROM jobq_job INDEXED BY jobq_job_due WHERE state = 0 AND run_at <= ?1 ORDER BY run_at LIMIT ?2)
             AND links & 8 = 0
         RETURNING queue_id";
     /// The jobs that the other statement leaves: those with a concurrency key, which need a free slot.
-    hot JOBS_DUE = "SELECT id FROM jobq_job WHERE state = 0 AND run_at <= ?1 ORDER BY run_at, id LIMIT ?2";
+    hot JOBS_DUE = "SELECT id FROM jobq_job INDEXED BY jobq_job_due WHERE state = 0 AND run_at <= ?1
+        ORDER BY run_at, id LIMIT ?2";
 }
 
 /// When the next scheduled job is due, in milliseconds since 1970.

@@ -11,7 +11,7 @@ use crate::store::jobs::{job_row, remove};
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::statement::{moment, statements};
 use crate::store::sqlite::tx::Tx;
-use crate::store::sqlite::{Connection, Row, RowResult, names, params};
+use crate::store::sqlite::{Connection, Row, RowResult, blocks, names, params};
 use crate::store::upkeep::batches;
 use crate::store::upkeep::runners::RUNNERS_FORGET;
 
@@ -41,7 +41,7 @@ statements! {
         WHERE key IN (SELECT key FROM jobq_unique WHERE until IS NOT NULL AND until < ?1 ORDER BY until LIMIT ?2)";
 }
 
-/// Maximum number of jobs, of keys and of batches checked in one transaction.
+/// Maximum number of jobs, of keys, of blocks and of batches checked in one transaction.
 pub(crate) const STEP: usize = 200;
 /// Maximum number of rows of the history removed, and of pages freed, in one transaction: large payloads, results
 /// and logs are many pages each.
@@ -226,7 +226,9 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
         Some(from) if unfinished.is_empty() => batches::forget_gone(tx, from, STEP)?,
         later => later.clone(),
     };
-    let is_more = !unfinished.is_empty() || keys == STEP;
+    // After the jobs: blocks that have lost theirs.
+    let blocks_left = unfinished.is_empty() && blocks::forget_empty(tx.conn, tx.last_job(), STEP)?;
+    let is_more = !unfinished.is_empty() || keys == STEP || blocks_left;
     let is_more = is_more || log_before_ms.is_some() || feed_before_ms.is_some();
     if is_more || batches_from.is_some() {
         stepped.next = Some(PrunePass {

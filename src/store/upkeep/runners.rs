@@ -47,7 +47,7 @@ statements! {
     hot JOBS_CLAIMED_BY = "SELECT id, queue_id, attempt, claim, retries, crashes, max_retries, backoff, retry_delay_ms,
             jitter, timeout_ms, cancel, links, parent_id
         FROM jobq_job WHERE state = 3 AND runner_id = ?1";
-    hot JOBS_TO_CANCEL = "SELECT id, attempt FROM jobq_job WHERE cancel = 1 AND runner_id = ?1";
+    hot JOBS_TO_CANCEL = "SELECT id, attempt FROM jobq_job WHERE state = 3 AND runner_id = ?1 AND cancel = 1";
     /// A job that was claimed ahead has begun and runs for a while: from now on a crash counts against it.
     hot JOB_WORKER_IF_HELD = "UPDATE jobq_job SET worker = ?3, claim = 0 WHERE id = ?1 AND state = 3 AND attempt = ?2";
     cold RUNNERS_FORGET = "DELETE FROM jobq_runner WHERE state >= 3 AND ended_at < ?1";

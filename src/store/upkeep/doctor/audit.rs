@@ -5,9 +5,10 @@ use crate::model::family::PrerequisiteRule;
 use crate::model::id::JobId;
 use crate::model::remedy::Severity;
 use crate::store::jobs::{concurrency_slots, release};
+use crate::store::sqlite::blocks::BLOCKS_MISSING;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::Tx;
-use crate::store::sqlite::{Connection, RowResult};
+use crate::store::sqlite::{Connection, RowResult, blocks};
 use crate::store::upkeep::runners;
 
 statements! {
@@ -98,6 +99,10 @@ pub(crate) fn faults(conn: &Connection) -> Result<Vec<(Severity, String)>> {
         (UNMET_WRONG, "has a wrong number of unmet prerequisites"),
         (UNIQUES_WRONG, "has or lacks a unique key wrongly"),
         (
+            BLOCKS_MISSING,
+            "is in a block that is not noted for its kind or its queue: lists leave it out",
+        ),
+        (
             runners::JOBS_UNOWNED,
             "is running, and its runner has ended",
         ),
@@ -184,6 +189,7 @@ pub(crate) fn repair(tx: &mut Tx<'_>) -> Result<()> {
     ] {
         tx.conn.execute(sql, [])?;
     }
+    blocks::add_missing(tx.conn)?;
     for id in ids(tx.conn, FAMILIES_WRONG)? {
         tx.conn.execute(FAMILY_RECOUNT, [id])?;
         tx.pending.family(JobId(id));
