@@ -313,11 +313,31 @@ CREATE TABLE jobq_number (
         -- 0 to 7: how many jobs the queue `id` has in that state, so that counts are instant at any size; no row: none
         -- -1: the last transaction of the writer with this id (0 to 63, picked at random; 64: an application), so that it can tell
         --     after a failed COMMIT whether it was committed
+        -- -3: how many jobs were ever enqueued; the id is that of the queue, shifted left by 32 bits, plus that of the kind
         -- -2: id 0 is the file itself, id 1 the last id of a job, id 2 the last id of an event
     id    INTEGER NOT NULL,
     value INTEGER NOT NULL,
     text  TEXT,                 -- of the file itself: 'jobq file ' and the file_id. Each commit writes this page, so each log says whose it is
     PRIMARY KEY (what, id)
+) STRICT, WITHOUT ROWID;
+
+-- How attempts went that have ended, added up by queue, kind and outcome: for metrics. One transaction adds to the row
+-- of all time and to that of the minute. Rows of minutes become rows of hours after 72 hours, which are kept for 90 days.
+CREATE TABLE jobq_metric (
+    span          INTEGER NOT NULL, -- of time, in seconds: 60 a minute, 3600 an hour, 0 all time
+    at            INTEGER NOT NULL, -- when it began; 0 for all time
+    queue_id      INTEGER NOT NULL,
+    kind_id       INTEGER NOT NULL,
+    outcome       INTEGER NOT NULL, -- the kind of the event that ended the attempts, as in jobq_attempt
+    attempts      INTEGER NOT NULL, -- their number
+    took          TEXT NOT NULL,    -- JSON: [bin, number, bin, number, ...], how many handlers ran how long. Bins 0 to 7 are of 0 to 7
+                                    -- microseconds; from there on bin b = 8 e + m begins at (8 + m) << (e - 1)
+    took_us       INTEGER NOT NULL, -- the sum of these times
+    waited        TEXT NOT NULL,    -- the same for how long their jobs had been pending before
+    waited_ms     INTEGER NOT NULL, -- the sum of these times
+    cpu_ms        INTEGER NOT NULL, -- processor time of commands, user and system
+    max_rss_bytes INTEGER NOT NULL, -- the highest peak memory of a command
+    PRIMARY KEY (span, at, queue_id, kind_id, outcome)
 ) STRICT, WITHOUT ROWID;
 
 -- Batches by their content, so that the same `jobq run -f` continues its batch. A row is

@@ -122,6 +122,8 @@
 //!   (`jobq_number`): a transaction writes whole pages. An id follows the rows, too, so a lost number is harmless.
 //! - Each job's kind and queue are noted for its block of 256 ids (`store/sqlite/blocks.rs`). Rows of the newest job's
 //!   block are never removed, so a writer may remember that they exist.
+//! - Metrics are added up in the transaction that ends the attempts (`store/sqlite/tx/metrics.rs`), so that they outlive
+//!   the jobs. A row that cannot be read is begun anew.
 //! - The consequences of a job's end are worked off a list in the same transaction, without recursion, however
 //!   long the chain: no reader sees a job that has ended and another that still waits for it.
 //! - Taken unique keys and concurrency slots are rows that name their job. They are removed with the job, and
@@ -164,6 +166,9 @@
 //! - The rules of a job are bits in its row (`model/flags.rs`): a job without rules costs no extra query.
 //! - The writer checkpoints the log after it has replied, at 8 MB, not SQLite inside COMMIT: that keeps the
 //!   latency of a start low. A runner does it before other processes would.
+//! - An event on the log may come before its commit is visible. The file is checked again until the write lock is free
+//!   (`store/sqlite/file_watch.rs`): then everything announced is visible, and nothing but the heartbeat wakes an idle
+//!   runner. The lock is not tried while events keep coming: it would be in the way of whoever writes.
 //! - The dispatcher waits in one `poll(2)` on an eventfd and the inotify descriptor (`runner/wakeup.rs`); ringing
 //!   the doorbell while it is awake costs one atomic operation.
 //! - JSON is checked and compared as text (`model/json.rs`): digits and duplicate keys stay as they are written.
@@ -231,6 +236,7 @@ pub use model::job::{
 };
 pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
 pub use model::lost_runner::MAX_CRASHES;
+pub use model::metrics::{AttemptTotals, Histogram, MetricRecord, MetricSpan};
 pub use model::outcome::{AttemptRecord, Usage};
 pub use model::outcome::{CancelReason, Cancelled, Outcome, Snooze};
 pub use model::queue::Counts;

@@ -29,7 +29,7 @@ pub fn changes_per_s(
     steps::checkpoint(&queue.store)?;
     let mut took = Duration::ZERO;
     for _ in 0..cycles {
-        took += steps::of_changes(&queue.store, &ids)?;
+        took += steps::of_changes(&queue.store, KIND, &ids)?;
     }
     Ok(per_s(cycles * jobs * steps::CHANGES, took))
 }

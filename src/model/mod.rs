@@ -13,6 +13,7 @@ pub(crate) mod job;
 pub mod json;
 pub(crate) mod limits;
 pub(crate) mod lost_runner;
+pub(crate) mod metrics;
 pub(crate) mod outcome;
 pub(crate) mod part;
 pub mod plural;

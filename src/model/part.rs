@@ -26,6 +26,7 @@ pub(crate) enum Part {
     Rates,
     Clock,
     Retention,
+    Metrics,
 }
 
 impl fmt::Display for Part {
@@ -44,6 +45,7 @@ impl fmt::Display for Part {
             Part::Rates => f.write_str("the rates of queues"),
             Part::Clock => f.write_str("following steps of the clock"),
             Part::Retention => f.write_str("the removal of old jobs"),
+            Part::Metrics => f.write_str("the metrics"),
         }
     }
 }

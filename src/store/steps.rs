@@ -74,20 +74,21 @@ pub(crate) const CHANGES: usize = 3;
 
 /// Takes pending jobs through a whole round of states, without reading their payloads; returns the time, with
 /// COMMIT.
-pub(crate) fn of_changes(store: &Store, jobs: &[JobId]) -> Result<Duration> {
+pub(crate) fn of_changes(store: &Store, kind: &'static str, jobs: &[JobId]) -> Result<Duration> {
     let jobs = jobs.to_vec();
     let began = clock::instant();
     store.write(move |tx| {
         let queue = tx.names.queue_id(tx.conn, DEFAULT_QUEUE)?;
+        let kind = tx.names.kind_id(tx.conn, kind)?;
         for job in &jobs {
-            change(tx, *job, queue)?;
+            change(tx, *job, (queue, kind))?;
         }
         Ok(())
     })?;
     Ok(began.elapsed())
 }
 
-fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
+fn change(tx: &mut Tx<'_>, job: JobId, (queue, kind): (i64, i64)) -> Result<()> {
     let claimed = tx
         .conn
         .prepare_cached(claim::JOB_CLAIM_IF_PENDING)?
@@ -111,9 +112,11 @@ fn change(tx: &mut Tx<'_>, job: JobId, queue: i64) -> Result<()> {
         job,
         attempt,
         queue,
+        kind,
         runner: RUNNER,
         flags: JobFlags::NONE,
         parent: None,
+        waited: None,
     };
     let verdict = Verdict::Complete { result: None };
     finish_attempt::finish(tx, &held, &verdict, &AttemptMeasures::default())?;

@@ -34,7 +34,7 @@ statements! {
     /// What the worker needs, read before the row changes: RETURNING would cost an ephemeral table and
     /// a statement journal for each job.
     hot JOB_TO_CLAIM = "SELECT j.attempt + 1, j.retries, j.crashes, j.max_retries, j.backoff, j.retry_delay_ms, j.jitter,
-            j.timeout_ms, p.payload, j.links, j.parent_id
+            j.timeout_ms, p.payload, j.links, j.parent_id, j.updated_at
         FROM jobq_job j LEFT JOIN jobq_payload p ON p.job_id = j.id WHERE j.id = ?1 AND j.state = 2";
     /// For a job whose flag says that a schedule has enqueued it.
     hot JOB_ORIGIN = "SELECT schedule, slot FROM jobq_job WHERE id = ?1 AND schedule IS NOT NULL";
@@ -110,6 +110,8 @@ pub(crate) struct ClaimedJob {
     pub(crate) parent: Option<JobId>,
     /// The phase of a parent that is due.
     pub(crate) stage: Stage,
+    /// How long it has been pending.
+    pub(crate) waited: Duration,
     /// The schedule that enqueued it.
     pub(crate) origin: Option<Box<JobOrigin>>,
 }
@@ -120,9 +122,11 @@ impl ClaimedJob {
             job: self.id,
             attempt: self.attempt,
             queue: self.queue,
+            kind: self.kind,
             runner,
             flags: self.flags,
             parent: self.parent,
+            waited: Some(self.waited),
         }
     }
 }
@@ -357,6 +361,9 @@ impl<'a, 'c> Taking<'a, 'c> {
         };
         let flags: JobFlags = row.get(9)?;
         let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
+        // The clock may have been set back meanwhile.
+        let waited_ms = tx.now_ms.saturating_sub(row.get(11)?);
+        let waited = Duration::from_millis(u64::try_from(waited_ms).unwrap_or(0));
         drop(rows);
         let is_late = request.aside.has(Part::Deadlines) && flags.has(JobFlags::DEADLINE);
         if is_late && deadlines::is_over_by_row(tx, JobId(id))? {
@@ -385,6 +392,7 @@ impl<'a, 'c> Taking<'a, 'c> {
             payload,
             flags,
             parent,
+            waited,
             stage: families::stage(tx.conn, job, flags)?,
             origin: origin(tx, job, flags)?,
         }))

@@ -103,7 +103,7 @@ fn plain_row(tx: &mut Tx<'_>, job: &ValidatedJob) -> Result<PlainRow> {
     let (queue, kind) = ids(tx, job)?;
     quota::check(tx, queue, job.bounds.as_ref())?;
     let (id, event) = new_id(tx, (queue, kind))?;
-    tx.counts.add(queue, State::Pending, 1);
+    tx.counts.enqueued((queue, kind), State::Pending);
     let retry = &job.retry;
     Ok([
         id.0,
@@ -138,10 +138,10 @@ fn added(
     tx: &mut Tx<'_>,
     job: &ValidatedJob,
     id: JobId,
-    (queue, state): (i64, State),
+    (place, state): ((i64, i64), State),
 ) -> Result<Enqueued> {
     tx.run_often(PAYLOAD_INSERT, params![id.0, job.payload])?;
-    tx.counts.add(queue, state, 1);
+    tx.counts.enqueued(place, state);
     Ok(enqueued(id, state))
 }
 
@@ -215,7 +215,7 @@ fn insert_with(
     let enqueued = Enqueued {
         duplicate: rerun_of.is_some(),
         rerun_of,
-        ..added(tx, job, id, (ids.0, state))?
+        ..added(tx, job, id, (ids, state))?
     };
     if let (Some(key), Some(free)) = (&rules.key, place) {
         concurrency_slots::add(

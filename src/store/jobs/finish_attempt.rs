@@ -17,6 +17,7 @@ use crate::store::jobs::{
 };
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::tx::metrics::EndedSample;
 use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx, micros};
 use crate::{Result, fault};
 
@@ -48,10 +49,13 @@ pub(crate) struct ClaimToken {
     pub(crate) job: JobId,
     pub(crate) attempt: u32,
     pub(crate) queue: i64,
+    pub(crate) kind: i64,
     pub(crate) runner: i64,
     /// The rules it is under, as the claim found them.
     pub(crate) flags: JobFlags,
     pub(crate) parent: Option<JobId>,
+    /// How long the job had been pending, if this process has claimed it.
+    pub(crate) waited: Option<Duration>,
 }
 
 /// Measurements of the attempt.
@@ -117,6 +121,15 @@ pub(crate) fn finish_with(
     clear_result(tx, held, to, error.filter(|_| is_error))?;
     append_end(tx, held, measured, (kind, &end))?;
     tx.counts.moved(held.queue, State::Running, to);
+    tx.ended.push(EndedSample {
+        queue: held.queue,
+        kind: held.kind,
+        outcome: kind,
+        took: measured.took,
+        waited: held.waited,
+        cpu_ms: measured.cpu_ms,
+        max_rss_bytes: measured.max_rss_bytes,
+    });
     let left = ClaimToken { flags, ..*held };
     match to {
         State::Waiting => return run_phase_done(tx, &left, spawned).map(Some),

@@ -4,5 +4,6 @@ pub(crate) mod attempts;
 pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod jobs;
+pub(crate) mod metrics;
 pub(crate) mod runners;
 pub(crate) mod why;

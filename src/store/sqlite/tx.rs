@@ -3,6 +3,7 @@
 
 pub(crate) mod counts;
 pub(crate) mod feed;
+pub(crate) mod metrics;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, VecDeque};
@@ -28,6 +29,7 @@ use crate::store::sqlite::tx::counts::QuotaSeen;
 pub(crate) use crate::store::sqlite::tx::counts::{COUNT_ADD, CountChanges, QueueQuota};
 use crate::store::sqlite::tx::feed::FeedBuffer;
 pub(crate) use crate::store::sqlite::tx::feed::{NO_ATTEMPT, NO_JOB, NewEvent, micros};
+use crate::store::sqlite::tx::metrics::EndedSample;
 use crate::{Error, Result};
 
 statements! {
@@ -100,6 +102,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) aside: Parts,
     /// Number of discarded jobs: the attempt that spawned them did not complete.
     pub(crate) discarded: i64,
+    /// The attempts that it has ended so far.
+    pub(crate) ended: Vec<EndedSample>,
     feed: FeedBuffer,
     last_job: i64,
     /// Statements that are looked up once in the transaction.
@@ -173,6 +177,7 @@ impl<'c> Tx<'c> {
             asked_to_stop: false,
             aside: Parts::default(),
             discarded: 0,
+            ended: Vec::new(),
             feed: FeedBuffer::after(0),
             last_job: 0,
             often: RefCell::default(),
@@ -283,6 +288,9 @@ impl<'c> Tx<'c> {
     pub(crate) fn finish(&mut self) -> Result<()> {
         self.follow()?;
         self.flush_feed()?;
+        if !self.aside.has(Part::Metrics) {
+            metrics::flush(self.conn, &mut self.ended, self.now_ms).of(Part::Metrics)?;
+        }
         self.counts.flush(self.conn, &self.aside)
     }
 
@@ -301,6 +309,7 @@ impl<'c> Tx<'c> {
         // What is already pending belongs to others.
         let (counts, feed, last_job) = (self.counts.clone(), self.feed.mark(), self.last_job);
         let (pending, discarded) = (self.pending.clone(), self.discarded);
+        let ended = self.ended.len();
         match body(self).and_then(|done| self.follow().map(|()| done)) {
             Ok(done) => {
                 self.conn.prepare_cached("RELEASE command")?.execute([])?;
@@ -314,6 +323,7 @@ impl<'c> Tx<'c> {
                     self.quota = QuotaSeen::default();
                     self.feed.return_to(feed);
                     self.last_job = last_job;
+                    self.ended.truncate(ended);
                     self.pending = pending;
                     self.discarded = discarded;
                     self.names.forget();

@@ -70,9 +70,10 @@ fn enqueue_some(sandbox: &mut Sandbox, rng: &mut Rng) {
                     .unwrap_or(Ok(()))
             });
         }
-        is_undone
-            .then(|| Err(Error::invalid("undone")))
-            .unwrap_or(Ok(()))
+        if is_undone {
+            return Err(Error::invalid("undone"));
+        }
+        Ok(())
     });
 }
 

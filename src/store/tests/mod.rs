@@ -19,6 +19,7 @@ mod finalize;
 mod keys;
 mod limits;
 mod listing;
+mod metrics;
 mod model;
 mod neighbours;
 mod neighbours_of_attempts;

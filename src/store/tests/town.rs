@@ -55,9 +55,11 @@ pub(super) fn held() -> ClaimToken {
         job: job(Who::Target, State::Running),
         attempt: 2,
         queue: Who::Target.queue(),
+        kind: 1,
         runner: Who::Target.runner(),
         flags: JobFlags::NONE,
         parent: None,
+        waited: None,
     }
 }
 
@@ -240,6 +242,8 @@ pub(super) fn told(sandbox: &Sandbox, before: &Snapshot, after: &Snapshot) -> Ve
         match (table, sign) {
             // The feed tells of these, and each transaction changes the file's own numbers.
             ("log" | "attempt", '+') => {}
+            // Every end of an attempt adds to them: see the tests of metrics.
+            ("metric", '+' | '~') => {}
             _ if is_file => {}
             ("feed", '+') => told.extend(events_in_words(sandbox, number(&key[0]))),
             _ => told.push(format!(

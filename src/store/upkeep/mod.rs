@@ -7,5 +7,6 @@ pub(crate) mod doctor;
 pub(crate) mod fire;
 pub(crate) mod promote;
 pub(crate) mod prune;
+pub(crate) mod rollup;
 pub(crate) mod runners;
 pub(crate) mod schedules;

@@ -12,8 +12,8 @@ use crate::store::sqlite::names::Names;
 use crate::store::sqlite::statement::{moment, statements};
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, Row, RowResult, blocks, names, params};
-use crate::store::upkeep::batches;
 use crate::store::upkeep::runners::RUNNERS_FORGET;
+use crate::store::upkeep::{batches, rollup};
 
 statements! {
     /// The index is read on from where the last step ended, so what had to be kept is not read again:
@@ -222,13 +222,14 @@ pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
     let keys = tx.run(UNIQUE_KEYS_FORGET_EXPIRED, params![tx.now_ms, STEP as i64])?;
     let log_before_ms = forget_old(tx, (LOG_UP_TO, LOG_FORGET), pass.log_before_ms)?;
     let feed_before_ms = forget_old(tx, (FEED_UP_TO, FEED_FORGET), pass.feed_before_ms)?;
+    let metrics_left = rollup::step(tx)?;
     let batches_from = match &pass.batches_from {
         Some(from) if unfinished.is_empty() => batches::forget_gone(tx, from, STEP)?,
         later => later.clone(),
     };
     // After the jobs: blocks that have lost theirs.
     let blocks_left = unfinished.is_empty() && blocks::forget_empty(tx.conn, tx.last_job(), STEP)?;
-    let is_more = !unfinished.is_empty() || keys == STEP || blocks_left;
+    let is_more = !unfinished.is_empty() || keys == STEP || blocks_left || metrics_left;
     let is_more = is_more || log_before_ms.is_some() || feed_before_ms.is_some();
     if is_more || batches_from.is_some() {
         stepped.next = Some(PrunePass {

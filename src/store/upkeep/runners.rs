@@ -45,7 +45,7 @@ statements! {
     /// The partial index holds only runners that have not ended.
     hot RUNNERS_ALIVE = "SELECT id, name, beat FROM jobq_runner WHERE state <= 2 ORDER BY id";
     hot JOBS_CLAIMED_BY = "SELECT id, queue_id, attempt, claim, retries, crashes, max_retries, backoff, retry_delay_ms,
-            jitter, timeout_ms, cancel, links, parent_id
+            jitter, timeout_ms, cancel, links, parent_id, kind_id
         FROM jobq_job WHERE state = 3 AND runner_id = ?1";
     hot JOBS_TO_CANCEL = "SELECT id, attempt FROM jobq_job WHERE state = 3 AND runner_id = ?1 AND cancel = 1";
     /// A job that was claimed ahead has begun and runs for a while: from now on a crash counts against it.
@@ -55,7 +55,7 @@ statements! {
     hot JOBS_UNOWNED = "SELECT j.id FROM jobq_job j INDEXED BY jobq_job_running WHERE j.state = 3 AND NOT EXISTS
         (SELECT 1 FROM jobq_runner r WHERE r.id = j.runner_id AND r.state <= 2)";
     hot JOB_UNOWNED = "SELECT j.id, j.queue_id, j.attempt, j.claim, j.retries, j.crashes, j.max_retries, j.backoff,
-            j.retry_delay_ms, j.jitter, j.timeout_ms, j.cancel, j.links, j.parent_id, j.runner_id
+            j.retry_delay_ms, j.jitter, j.timeout_ms, j.cancel, j.links, j.parent_id, j.kind_id, j.runner_id
         FROM jobq_job j WHERE j.id = ?1 AND j.state = 3 AND NOT EXISTS
         (SELECT 1 FROM jobq_runner r WHERE r.id = j.runner_id AND r.state <= 2)";
 }
@@ -289,9 +289,11 @@ pub(super) fn decode_claim(row: &Row<'_>, runner: i64) -> RowResult<RunningClaim
             job: JobId(row.get(0)?),
             attempt: row.get(2).unwrap_or(0),
             queue: row.get(1).unwrap_or(0),
+            kind: row.get(14).unwrap_or(0),
             runner,
             flags: row.get(12).unwrap_or_default(),
             parent: row.get_ref(13)?.as_i64().ok().map(JobId),
+            waited: None,
         },
         claimed_for,
         budget: budget(row, 4),
@@ -422,7 +424,7 @@ pub(crate) fn is_unowned(conn: &Connection, job: JobId) -> Result<bool> {
 /// Ends the attempt of an unowned job; returns false if it is not one.
 pub(crate) fn take_over_unowned(tx: &mut Tx<'_>, job: JobId) -> Result<bool> {
     let held = tx.optional(JOB_UNOWNED, [job.0], |row| {
-        let runner = row.get_ref(14)?.as_i64().unwrap_or(0);
+        let runner = row.get_ref(15)?.as_i64().unwrap_or(0);
         decode_claim(row, runner)
     })?;
     let Some(held) = held else {

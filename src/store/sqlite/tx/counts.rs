@@ -20,17 +20,40 @@ statements! {
 
 /// The changes of a transaction so far.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct CountChanges(Vec<(i64, State, i64)>);
+pub(crate) struct CountChanges {
+    /// By queue and state.
+    jobs: Vec<(i64, State, i64)>,
+    /// The new jobs, by queue and kind.
+    enqueued: Vec<(i64, i64, i64)>,
+}
+
+/// The number of jobs ever enqueued, by [`queue_and_kind`].
+const ENQUEUED: i64 = -3;
+
+/// One id for both.
+fn queue_and_kind(queue: i64, kind: i64) -> i64 {
+    queue << 32 | kind
+}
 
 impl CountChanges {
     pub(crate) fn add(&mut self, queue: i64, state: State, jobs: i64) {
         match self
-            .0
+            .jobs
             .iter_mut()
             .find(|change| change.0 == queue && change.1 == state)
         {
             Some(change) => change.2 += jobs,
-            None => self.0.push((queue, state, jobs)),
+            None => self.jobs.push((queue, state, jobs)),
+        }
+    }
+
+    /// A job of `queue` and `kind` is new.
+    pub(crate) fn enqueued(&mut self, (queue, kind): (i64, i64), state: State) {
+        self.add(queue, state, 1);
+        let same = |of: &&mut (i64, i64, i64)| (of.0, of.1) == (queue, kind);
+        match self.enqueued.iter_mut().find(same) {
+            Some(of) => of.2 += 1,
+            None => self.enqueued.push((queue, kind, 1)),
         }
     }
 
@@ -43,7 +66,7 @@ impl CountChanges {
 
     /// The net change of the number of jobs in `state`.
     pub(crate) fn change(&self, state: State) -> i64 {
-        self.0
+        self.jobs
             .iter()
             .filter(|change| change.1 == state)
             .map(|change| change.2)
@@ -53,7 +76,7 @@ impl CountChanges {
     /// The same for one queue.
     pub(crate) fn change_in(&self, queue: i64, state: State) -> i64 {
         let change = self
-            .0
+            .jobs
             .iter()
             .find(|change| (change.0, change.1) == (queue, state));
         change.map_or(0, |change| change.2)
@@ -61,7 +84,7 @@ impl CountChanges {
 
     /// The net change of the number of jobs of `queue` that are not final.
     pub(crate) fn live_change(&self, queue: i64) -> i64 {
-        let changes = self.0.iter();
+        let changes = self.jobs.iter();
         changes
             .filter(|change| change.0 == queue && !change.1.is_final())
             .map(|change| change.2)
@@ -70,7 +93,7 @@ impl CountChanges {
 
     /// The queues that have gained jobs in `state`.
     pub(crate) fn grown(&self, state: State) -> Vec<i64> {
-        self.0
+        self.jobs
             .iter()
             .filter(|change| change.1 == state && change.2 > 0)
             .map(|change| change.0)
@@ -79,7 +102,13 @@ impl CountChanges {
 
     /// Writes the changes and clears them.
     pub(crate) fn flush(&mut self, conn: &Connection, aside: &Parts) -> Result<()> {
-        for (queue, state, jobs) in self.0.drain(..).filter(|change| change.2 != 0) {
+        for (queue, kind, jobs) in self.enqueued.drain(..) {
+            if !aside.has(Part::CountersOf(queue)) {
+                let of = params![queue_and_kind(queue, kind), ENQUEUED, jobs];
+                conn.run(COUNT_ADD, of).of(Part::CountersOf(queue))?;
+            }
+        }
+        for (queue, state, jobs) in self.jobs.drain(..).filter(|change| change.2 != 0) {
             if aside.has(Part::CountersOf(queue)) {
                 continue;
             }
