@@ -230,6 +230,7 @@ impl Tick {
             ..TickResult::default()
         };
         tx.aside = context.aside.clone();
+        tx.is_one_by_one = context.grouping == Grouping::OneByOne;
         let before = EndedJobs::so_far(tx);
         if !tx.is_aside(Part::Clock) {
             tx.clock_followed()?;

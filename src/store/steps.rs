@@ -13,7 +13,7 @@ use crate::store::Store;
 use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
 use crate::store::jobs::fair_share::FairShares;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAgain};
-use crate::store::jobs::{claim, claim_queues, finish_attempt, queues, requeue};
+use crate::store::jobs::{claim, claim_queues, finish_attempt, queues, requeue, take};
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{StatementStatus, params, tx};
 use crate::{Error, Result, clock};
@@ -23,8 +23,8 @@ const CLAIM: [&str; 6] = [
     queues::ALL_IS_PAUSED,
     claim_queues::QUEUES_CLAIMABLE,
     claim::JOBS_CLAIMABLE,
-    claim::JOB_TO_CLAIM,
-    claim::JOB_CLAIM_IF_PENDING,
+    take::JOBS_TO_CLAIM,
+    take::JOBS_CLAIM_IF_PENDING,
     tx::feed::FEED_APPEND,
 ];
 
@@ -91,8 +91,9 @@ pub(crate) fn of_changes(store: &Store, kind: &'static str, jobs: &[JobId]) -> R
 fn change(tx: &mut Tx<'_>, job: JobId, (queue, kind): (i64, i64)) -> Result<()> {
     let claimed = tx
         .conn
-        .prepare_cached(claim::JOB_CLAIM_IF_PENDING)?
+        .prepare_cached(take::JOBS_CLAIM_IF_PENDING)?
         .execute(params![
+            job.0,
             job.0,
             ClaimFor::FreeWorker.code(),
             RUNNER,

@@ -3,23 +3,19 @@
 use std::time::Duration;
 
 use crate::error::{Kind, Of};
-use crate::model::event::EventKind;
 use crate::model::family::Stage;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::outcome::Budget;
 use crate::model::part::{Part, Parts};
-use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::schedule::JobOrigin;
-use crate::model::state::State;
 use crate::store::jobs::claim_queues::queues;
 use crate::store::jobs::fair_share::{FairShares, QueueShare};
 use crate::store::jobs::finish_attempt::ClaimToken;
-use crate::store::jobs::{deadlines, families};
-use crate::store::sqlite::statement::{Statements, statements, text};
+use crate::store::jobs::take::{Candidates, Taking};
+use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::{CountChanges, Tx};
-use crate::store::sqlite::types::ValueRef;
-use crate::store::sqlite::{CachedStatement, Connection, Row, params};
+use crate::store::sqlite::{Connection, params};
 use crate::{Error, Result};
 
 statements! {
@@ -31,17 +27,6 @@ statements! {
     /// Reads the rows too: jobs that a lost runner had claimed ahead are few.
     hot JOBS_CLAIMABLE_AHEAD = "SELECT id, priority FROM jobq_job WHERE state = 2 AND queue_id = ?1 AND kind_id = ?2
         AND no_ahead = 0 ORDER BY priority DESC, id LIMIT ?3";
-    /// What the worker needs, read before the row changes: RETURNING would cost an ephemeral table and
-    /// a statement journal for each job.
-    hot JOB_TO_CLAIM = "SELECT j.attempt + 1, j.retries, j.crashes, j.max_retries, j.backoff, j.retry_delay_ms, j.jitter,
-            j.timeout_ms, p.payload, j.links, j.parent_id, j.updated_at
-        FROM jobq_job j LEFT JOIN jobq_payload p ON p.job_id = j.id WHERE j.id = ?1 AND j.state = 2";
-    /// For a job whose flag says that a schedule has enqueued it.
-    hot JOB_ORIGIN = "SELECT schedule, slot FROM jobq_job WHERE id = ?1 AND schedule IS NOT NULL";
-    /// Every claim raises the attempt: the fence for all reports of its worker.
-    hot JOB_CLAIM_IF_PENDING = "UPDATE jobq_job SET state = 3, attempt = attempt + 1, claim = ?2, runner_id = ?3,
-            worker = NULL, started_at = ?4, updated_at = ?4, started_event = ?5
-        WHERE id = ?1 AND state = 2";
 }
 
 /// Maximum size of the payloads that wait in the channel, and of those in one claim.
@@ -232,14 +217,16 @@ pub(crate) fn claim_this(
     id: JobId,
 ) -> Result<Option<ClaimedJob>> {
     let place = tx.optional(JOB_PLACE_IF_PENDING, [id.0], |row| {
-        Ok(Candidate {
-            id: id.0,
+        Ok(Candidates {
+            first: id.0,
+            jobs: 1,
             queue: row.get(0)?,
             kind: row.get(1)?,
+            bytes: usize::MAX,
         })
     })?;
     match place {
-        Some(candidate) => Taking::new(tx.conn, request)?.take(tx, candidate),
+        Some(candidate) => Ok(Taking::new(tx.conn, request)?.take(tx, candidate)?.pop()),
         None => Ok(None),
     }
 }
@@ -265,28 +252,44 @@ impl<'c> Claiming<'_, 'c> {
     fn take_from(&mut self, tx: &mut Tx<'c>, queue: i64, jobs: usize) -> Result<usize> {
         let mut taken = 0;
         let next = self.next_of(tx.conn, queue, jobs).of(Part::Queue(queue))?;
-        for (id, kind) in next {
-            if self.is_full() {
-                break;
-            }
-            taken += 1;
-            let part = Part::Job(JobId(id));
-            let job = self
-                .taking
-                .take(tx, Candidate { id, queue, kind })
-                .of(part)?;
-            let Some(job) = job else {
+        let mut next = next.as_slice();
+        while !self.is_full()
+            && let Some(run) = self.first_run(tx, next)
+        {
+            let (first, kind) = run[0];
+            let part = Part::Job(JobId(first));
+            let candidates = Candidates {
+                first,
+                jobs: run.len(),
+                queue,
+                kind,
+                bytes: PREFETCH_BYTES.saturating_sub(self.bytes),
+            };
+            let jobs = self.taking.take(tx, candidates).of(part)?;
+            if jobs.is_empty() {
                 let error = "the index of what may run names it, and its row does not agree";
                 return Err(Error::new(Kind::Sqlite, error).of(part));
-            };
-            let payload = job.payload.as_ref();
-            self.bytes += payload.map_or(0, String::len);
-            self.claimed.push(job);
-            if let Some(room) = self.kinds.iter_mut().find(|room| room.kind == kind) {
-                room.jobs = room.jobs.saturating_sub(1);
             }
+            taken += jobs.len();
+            next = &next[jobs.len()..];
+            let payloads = jobs.iter().filter_map(|job| job.payload.as_ref());
+            self.bytes += payloads.map(String::len).sum::<usize>();
+            if let Some(room) = self.kinds.iter_mut().find(|room| room.kind == kind) {
+                room.jobs = room.jobs.saturating_sub(jobs.len());
+            }
+            self.claimed.extend(jobs);
         }
         Ok(taken)
+    }
+
+    /// The first jobs that can be taken together: neighbours of one kind.
+    fn first_run<'n>(&self, tx: &Tx<'_>, next: &'n [(i64, i64)]) -> Option<&'n [(i64, i64)]> {
+        // With parts set aside each row is looked at by itself.
+        if tx.is_one_by_one || self.request.aside.len() > 0 {
+            return next.chunks(1).next();
+        }
+        let is_next = |one: &(i64, i64), other: &(i64, i64)| *other == (one.0 + 1, one.1);
+        next.chunk_by(is_next).next()
     }
 
     /// The next jobs of a queue over all kinds of the request; those of each kind are already in order.
@@ -323,119 +326,4 @@ pub(crate) fn is_paused(conn: &Connection, queue: i64) -> Result<bool> {
     Ok(conn
         .optional(QUEUE_IS_PAUSED, [queue], |row| row.get(0))?
         .unwrap_or(false))
-}
-
-struct Candidate {
-    id: i64,
-    queue: i64,
-    kind: i64,
-}
-
-/// The statements for each taken job, prepared once: looking one up costs as much as a few columns.
-struct Taking<'a, 'c> {
-    request: &'a ClaimRequest<'a>,
-    read: CachedStatement<'c>,
-    write: CachedStatement<'c>,
-}
-
-impl<'a, 'c> Taking<'a, 'c> {
-    fn new(conn: &'c Connection, request: &'a ClaimRequest<'a>) -> Result<Taking<'a, 'c>> {
-        Ok(Taking {
-            request,
-            read: conn.prepare_cached(JOB_TO_CLAIM)?,
-            write: conn.prepare_cached(JOB_CLAIM_IF_PENDING)?,
-        })
-    }
-
-    fn take(&mut self, tx: &mut Tx<'_>, candidate: Candidate) -> Result<Option<ClaimedJob>> {
-        let Candidate { id, queue, kind } = candidate;
-        let request = self.request;
-        let mut rows = self.read.query([id])?;
-        let Some(row) = rows.next()? else {
-            return Ok(None);
-        };
-        let (attempt, budget) = (row.get(0)?, budget(row, 1));
-        let payload = match row.get_ref(8)? {
-            ValueRef::Text(bytes) => std::str::from_utf8(bytes).ok().map(str::to_owned),
-            _ => None,
-        };
-        let flags: JobFlags = row.get(9)?;
-        let parent = row.get::<_, Option<i64>>(10)?.map(JobId);
-        // The clock may have been set back meanwhile.
-        let waited_ms = tx.now_ms.saturating_sub(row.get(11)?);
-        let waited = Duration::from_millis(u64::try_from(waited_ms).unwrap_or(0));
-        drop(rows);
-        let is_late = request.aside.has(Part::Deadlines) && flags.has(JobFlags::DEADLINE);
-        if is_late && deadlines::is_over_by_row(tx, JobId(id))? {
-            return Ok(None);
-        }
-        let job = JobId(id);
-        let event = tx.next_event_id();
-        let claim = params![
-            id,
-            request.claim_for.code(),
-            request.runner,
-            tx.now_ms,
-            event.0
-        ];
-        if self.write.execute(claim)? == 0 {
-            return Ok(None);
-        }
-        tx.note(EventKind::Started, job, attempt)?;
-        tx.counts.moved(queue, State::Pending, State::Running);
-        Ok(Some(ClaimedJob {
-            id: job,
-            attempt,
-            queue,
-            kind,
-            budget,
-            payload,
-            flags,
-            parent,
-            waited,
-            stage: families::stage(tx.conn, job, flags)?,
-            origin: origin(tx, job, flags)?,
-        }))
-    }
-}
-
-fn origin(tx: &Tx<'_>, job: JobId, flags: JobFlags) -> Result<Option<Box<JobOrigin>>> {
-    if !flags.has(JobFlags::SCHEDULED) {
-        return Ok(None);
-    }
-    // Another program may have written any value there, too.
-    let read = |row: &Row<'_>| {
-        Ok(JobOrigin {
-            schedule: text(row.get_ref(0)?).unwrap_or_default(),
-            slot_ms: row.get(1).ok(),
-        })
-    };
-    Ok(tx.optional(JOB_ORIGIN, [job.0], read)?.map(Box::new))
-}
-
-/// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.
-pub(crate) fn budget(row: &Row<'_>, at: usize) -> Budget {
-    // Another program may have written any value there; one such row must block no other job.
-    let number = |column| row.get::<_, i64>(column).ok();
-    let count = |column| {
-        let count = number(column).unwrap_or(0).max(0);
-        u32::try_from(count).unwrap_or(u32::MAX)
-    };
-    let duration = |ms: i64| Duration::from_millis(ms.max(0).unsigned_abs());
-    Budget {
-        policy: RetryPolicy {
-            max_retries: count(at + 2),
-            backoff: number(at + 3)
-                .and_then(Backoff::from_code)
-                .unwrap_or_default(),
-            delay: duration(number(at + 4).unwrap_or(0)),
-            jitter: match number(at + 5) {
-                Some(0) => Jitter::Off,
-                _ => Jitter::Tenth,
-            },
-        },
-        retries: count(at),
-        crashes: count(at + 1),
-        timeout: number(at + 6).map(duration),
-    }
 }

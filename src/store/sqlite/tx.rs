@@ -98,6 +98,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) pending: Pending,
     /// A running attempt was asked to stop: its runner may be this writer.
     pub(crate) asked_to_stop: bool,
+    /// After a failure: each job is written by statements of its own, so that an error names it.
+    pub(crate) is_one_by_one: bool,
     /// Parts that are set aside, because they could not be read or written.
     pub(crate) aside: Parts,
     /// Number of discarded jobs: the attempt that spawned them did not complete.
@@ -175,6 +177,7 @@ impl<'c> Tx<'c> {
             quota: QuotaSeen::default(),
             pending: Pending::default(),
             asked_to_stop: false,
+            is_one_by_one: false,
             aside: Parts::default(),
             discarded: 0,
             ended: Vec::new(),

@@ -35,6 +35,7 @@ modules![
     jobs::release,
     jobs::remove,
     jobs::requeue,
+    jobs::take,
     jobs::unique,
     jobs::update,
     jobs::update_rules,
