@@ -169,6 +169,7 @@
 //! - An event on the log may come before its commit is visible. The file is checked again until the write lock is free
 //!   (`store/sqlite/file_watch.rs`): then everything announced is visible, and nothing but the heartbeat wakes an idle
 //!   runner. The lock is not tried while events keep coming: it would be in the way of whoever writes.
+//! - A heartbeat that is written alone is not synced: it may be lost with the power, and a disk that sleeps sleeps on.
 //! - The dispatcher waits in one `poll(2)` on an eventfd and the inotify descriptor (`runner/wakeup.rs`); ringing
 //!   the doorbell while it is awake costs one atomic operation.
 //! - JSON is checked and compared as text (`model/json.rs`): digits and duplicate keys stay as they are written.

@@ -27,7 +27,7 @@ use crate::runner::settings::Settings;
 use crate::runner::signals::Signals;
 use crate::runner::tick::{FinishedAttempt, Grouping, REPORTS, Tick, TickContext, TickResult};
 use crate::store::{
-    ClaimedJob, FairShares, FileWatch, GROUP, RUNNER_CHECKPOINT_PAGES, Schedules, Store,
+    ClaimedJob, FairShares, FileWatch, GROUP, RUNNER_CHECKPOINT_PAGES, Schedules, Store, Tx,
     WriterLease,
 };
 use crate::{Result, clock, store};
@@ -229,8 +229,12 @@ impl Dispatcher {
         let capacity = self.capacity();
         let heartbeat = now >= self.pending.next_heartbeat;
         let due = self.is_due();
-        if !(self.pending.has_writes() || heartbeat || due || self.finds_work(capacity)?) {
-            return Ok(());
+        let is_busy = self.pending.has_writes() || due || self.finds_work(capacity)?;
+        if !is_busy {
+            return match heartbeat {
+                true => self.beat(),
+                false => Ok(()),
+            };
         }
         self.write_piled_up()?;
         let (kinds, short) = (self.kind_capacities(), self.prefetch_kinds());
@@ -278,6 +282,34 @@ impl Dispatcher {
         self.has_committed()
     }
 
+    /// Writes a heartbeat alone. It may be lost with the power, so the disk need not wake for it.
+    fn beat(&mut self) -> Result<()> {
+        let runner = self.identity.id;
+        let mut heartbeat = |tx: &mut Tx<'_>| store::write_heartbeat(tx, runner);
+        let is_alive = self.lease.writer.transact_unsynced(&mut heartbeat)?;
+        self.can_write();
+        self.has_beaten();
+        self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
+        if !is_alive {
+            self.start_over()?;
+        }
+        self.has_committed()
+    }
+
+    /// Forgets that a write has failed, as one has succeeded.
+    fn can_write(&mut self) {
+        self.pending.failures = 0;
+        self.pending.not_before = None;
+        self.pending.kept_of.clear();
+        self.store.writer.backlog().set_stuck(false);
+    }
+
+    pub(crate) fn has_beaten(&mut self) {
+        let every = self.settings.heartbeat.every;
+        self.pending.next_heartbeat = clock::after(clock::instant(), every);
+        self.liveness.heartbeat_written();
+    }
+
     /// Writes accumulated commands first, in groups, so that no other process waits long for the lock.
     fn write_piled_up(&mut self) -> Result<()> {
         while self.pending.commands.len() > GROUP {
@@ -315,15 +347,12 @@ impl Dispatcher {
             written.claimed.len(),
             self.in_flight.len()
         );
-        self.pending.failures = 0;
-        self.pending.kept_of.clear();
-        self.store.writer.backlog().set_stuck(false);
+        self.can_write();
         if self.pending.had_commands || written.asked_to_stop {
             // A command of this process, or a rule, may have changed what `look` reads; commits of this
             // connection do not change the version.
             self.pending.version = None;
         }
-        self.pending.not_before = None;
         self.signals.add(&written.stats(&tick.finished));
         for finished in &tick.finished {
             self.in_flight.remove(&finished.attempt.job());
@@ -338,9 +367,7 @@ impl Dispatcher {
             self.shares = shares;
         }
         if tick.heartbeat {
-            self.pending.next_heartbeat =
-                clock::after(clock::instant(), self.settings.heartbeat.every);
-            self.liveness.heartbeat_written();
+            self.has_beaten();
         }
         self.hand_out(written.claimed)?;
         if !written.alive {

@@ -58,8 +58,7 @@ impl Dispatcher {
     /// A full disk may have space for a heartbeat but not for all pending work. Without a heartbeat,
     /// others would declare this runner hung.
     fn write_heartbeat(&mut self) {
-        let now = clock::instant();
-        if now < self.pending.next_heartbeat {
+        if clock::instant() < self.pending.next_heartbeat {
             return;
         }
         let runner = self.identity.id;
@@ -67,8 +66,7 @@ impl Dispatcher {
         let written =
             (self.lease.writer).transact(nothing, &mut |tx| store::write_heartbeat(tx, runner));
         if let Ok(true) = written {
-            self.pending.next_heartbeat = clock::after(now, self.settings.heartbeat.every);
-            self.liveness.heartbeat_written();
+            self.has_beaten();
         }
     }
 

@@ -166,6 +166,14 @@ fn open_reader_unchecked(path: &Path, access: Access) -> Result<Connection> {
     Ok(conn)
 }
 
+pub(crate) fn sync_commits(conn: &Connection, durability: Durability) -> Result<()> {
+    let synchronous = match durability {
+        Durability::Full => "FULL",
+        Durability::Normal => "NORMAL",
+    };
+    Ok(conn.pragma_update(None, "synchronous", synchronous)?)
+}
+
 /// The log is cut back to this after a checkpoint, so that one large batch does not hold the disk.
 const WAL_SIZE_LIMIT_BYTES: i64 = 16 * 1024 * 1024;
 const STATEMENT_CACHE: usize = 128;
@@ -191,11 +199,7 @@ pub(crate) fn open_immutable(path: &Path) -> Result<Connection> {
 
 pub(crate) fn configure(conn: &Connection, durability: Durability) -> Result<()> {
     configure_reader(conn)?;
-    let synchronous = match durability {
-        Durability::Full => "FULL",
-        Durability::Normal => "NORMAL",
-    };
-    conn.pragma_update(None, "synchronous", synchronous)?;
+    sync_commits(conn, durability)?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update_and_check(None, "journal_size_limit", WAL_SIZE_LIMIT_BYTES, |_| Ok(()))?;
     Ok(())

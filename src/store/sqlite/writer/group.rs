@@ -1,7 +1,9 @@
 //! Many commands in one transaction, each with its own result.
 
 use crate::Result;
+use crate::model::file_options::Durability;
 use crate::store::sqlite::command::{Command, refuse};
+use crate::store::sqlite::connection;
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::writer::{Group, Writer, not_saved};
 
@@ -28,6 +30,28 @@ impl Writer {
             }
             Group::Ended => self.one_by_one(commands, body),
         }
+    }
+
+    /// Commits `body` without waiting for the disk, which may sleep on: it may be lost with the power.
+    pub(crate) fn transact_unsynced<T>(
+        &mut self,
+        body: &mut dyn FnMut(&mut Tx<'_>) -> Result<T>,
+    ) -> Result<T> {
+        connection::sync_commits(self.conn()?, Durability::Normal)?;
+        let done = self.alone(body);
+        let durability = self.config.durability;
+        let synced = self
+            .conn
+            .as_ref()
+            .map(|conn| connection::sync_commits(conn, durability));
+        // The next connection is configured anew.
+        if let Some(Err(error)) = synced {
+            log::error!(
+                "commits are not made durable any more, opening the database anew: {error}"
+            );
+            self.drop_connection();
+        }
+        done
     }
 
     /// An error inside ended the whole transaction: so that one command's trouble is not everybody's,
@@ -135,5 +159,26 @@ mod tests {
         let names = "SELECT group_concat(name, ' ') FROM (SELECT name FROM list ORDER BY id)";
         let names: String = conn.query_row(names, [], |row| row.get(0)).unwrap();
         assert_eq!(names, "before call large after end");
+    }
+
+    #[test]
+    fn commits_are_durable_again_after_one_that_need_not_be() {
+        let (_folder, mut writer) = writer();
+        let synchronous = |conn: &rusqlite::Connection| -> Result<i64> {
+            Ok(conn.pragma_query_value(None, "synchronous", |row| row.get(0))?)
+        };
+        writer.config.durability = Durability::Full;
+        connection::sync_commits(writer.conn().unwrap(), Durability::Full).unwrap();
+        assert_eq!(synchronous(writer.conn().unwrap()).unwrap(), 2);
+        let failing: Apply = Box::new(|_| Err(Error::new(Kind::Full, "full")));
+        for mut body in [write("x"), failing] {
+            let mut during = 0;
+            let _ = writer.transact_unsynced(&mut |tx| {
+                during = synchronous(tx.conn)?;
+                body(tx)
+            });
+            assert_eq!(during, 1);
+            assert_eq!(synchronous(writer.conn().unwrap()).unwrap(), 2);
+        }
     }
 }
