@@ -168,7 +168,7 @@ impl Queue {
     /// removed.
     fn remove_parts(&self, ids: &[JobId]) -> Vec<Result<bool>> {
         self.for_each_of(ids, |tx| {
-            let mut allowance = Allowance::new(tx.conn)?;
+            let mut allowance = Allowance::new(tx.conn, store::end_of_prune_step())?;
             Ok(move |tx: &mut Tx<'_>, id| {
                 if allowance.is_spent(tx.conn)? {
                     return Ok(false);
@@ -257,10 +257,18 @@ impl Queue {
         let mut pass = Some(pass);
         let mut removed = 0;
         while let Some(next) = pass {
-            let stepped = self.store.write(move |tx| store::prune_step(tx, &next))?;
-            while self.store.write(|tx| store::give_back_space(tx.conn))? {}
+            let stepped = self
+                .store
+                .write(move |tx| store::prune_step(tx, &next, store::end_of_prune_step()))?;
             removed += stepped.removed;
             pass = stepped.next;
+            self.store.writer.let_others_write();
+        }
+        while self
+            .store
+            .write(|tx| store::give_back_space(tx.conn, store::end_of_prune_step()))?
+        {
+            self.store.writer.let_others_write();
         }
         Ok(removed)
     }

@@ -174,18 +174,27 @@ impl Dispatcher {
         PrunePass::over(conn, names, now_ms, &|kind| self.settings.keeps(kind))
     }
 
-    /// After a step of retention: the next one follows soon if the pass goes on or there is still space
-    /// to be given back.
+    /// After a step of retention: the next one follows soon if the pass goes on. Once it is over, its space is given
+    /// back, in steps of the same length.
     pub(crate) fn finish_prune(&mut self, stepped: Stepped) {
-        let space_left = self.lease.writer.conn().and_then(store::give_back_space);
-        let space_left = space_left.unwrap_or_else(|error| {
-            log::warn!("the space of old jobs was not given back: {error}");
-            false
-        });
-        self.pending.prune_left = stepped.next.or(space_left.then(PrunePass::default));
+        self.pending.prune_left = match stepped.next {
+            None => self.give_back_space().then(PrunePass::default),
+            next => next,
+        };
         if self.pending.prune_left.is_some() {
             self.pending.next_prune = clock::instant() + Duration::from_millis(20);
         }
+    }
+
+    /// Returns whether there is more.
+    fn give_back_space(&mut self) -> bool {
+        let until = store::end_of_prune_step();
+        let conn = self.lease.writer.conn();
+        let given_back = conn.and_then(|conn| store::give_back_space(conn, until));
+        given_back.unwrap_or_else(|error| {
+            log::warn!("the space of old jobs was not given back: {error}");
+            false
+        })
     }
 
     /// Another runner has declared this one lost: it no longer holds any job. It cancels its running

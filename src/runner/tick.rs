@@ -283,7 +283,7 @@ impl Tick {
         let Some(pass) = due.filter(|_| !tx.is_aside(Part::Retention)) else {
             return Ok(());
         };
-        let stepped = tx.savepoint(|tx| store::prune_step(tx, pass));
+        let stepped = tx.savepoint(|tx| store::prune_step(tx, pass, store::end_of_prune_step()));
         written.pruned = match stepped {
             Err(error) if tx.conn.is_autocommit() || error.is_corrupt() => {
                 return Err(error.of(Part::Retention));

@@ -75,8 +75,8 @@ pub(crate) use upkeep::batches::{
 
 // Removing old jobs.
 pub(crate) use upkeep::prune::{
-    Allowance, Keeps, PrunePass, Stepped, Sweep, count as count_prunable, give_back_space,
-    remove as remove_job, step as prune_step,
+    Allowance, Keeps, PrunePass, Stepped, Sweep, count as count_prunable,
+    end_of_step as end_of_prune_step, give_back_space, remove as remove_job, step as prune_step,
 };
 
 // The file: its health and its copies.

@@ -261,6 +261,8 @@ pub(crate) fn unbound(conn: &Connection) -> Result<()> {
 /// After this time in total a busy database is reported.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_secs(20);
 const LONGEST_BUSY_WAIT_US: u64 = 5_000;
+/// A writer that waits tries again within this time.
+pub(crate) const LONGEST_BUSY_WAIT: Duration = Duration::from_micros(LONGEST_BUSY_WAIT_US);
 
 /// SQLite's own handler sleeps 1, 2, 5, 10 … 100 ms, which makes a few writers wait for seconds.
 /// This one starts at 50 µs, doubles up to 5 ms, and makes part of each wait random.

@@ -145,7 +145,8 @@ pub(crate) fn ids_spent(which: &str) -> Error {
     damaged(&used_up(which))
 }
 
-fn damaged(what: &str) -> Error {
+/// The error for a file whose content cannot be right.
+pub(crate) fn damaged(what: &str) -> Error {
     Error::new(Kind::Corrupt, format!("the database is damaged: {what}"))
         .with_remedy(Remedy::Restore)
 }

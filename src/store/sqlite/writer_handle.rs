@@ -15,11 +15,12 @@ use crate::store::sqlite::backlog::{BACKLOG_BYTES, Backlog, Room};
 use crate::store::sqlite::command::{
     ANSWERS, Answer, Call, Command, Posted, ReplyTo, caught, lose,
 };
+use crate::store::sqlite::connection::LONGEST_BUSY_WAIT;
 use crate::store::sqlite::inbox::Inbox;
 use crate::store::sqlite::ownership::read_only;
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::write_lock::WriteLock;
-use crate::store::sqlite::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
+use crate::store::sqlite::writer::{OTHERS_CHECKPOINT_PAGES, RUNNER_CHECKPOINT_PAGES, Writer};
 use crate::{Error, Result};
 
 /// Maximum number of commands per transaction.
@@ -143,6 +144,18 @@ impl WriterHandle {
             return Err(read_only(&self.database));
         }
         self.write_lock.refuse_inside()
+    }
+
+    /// Between two of many transactions in a row. Moves a log that has grown into the file, which would otherwise be
+    /// left to another process, and gives other processes time to take the lock.
+    pub(crate) fn let_others_write(&self) {
+        if let Some(mut seat) = self.turns.try_lock()
+            && let Seat::Free(free) = &mut *seat
+        {
+            free.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
+        }
+        self.turns.call_next();
+        thread::sleep(LONGEST_BUSY_WAIT);
     }
 
     pub(crate) fn backlog(&self) -> &Arc<Backlog> {

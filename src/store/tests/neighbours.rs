@@ -273,7 +273,7 @@ fn removing_a_final_job_takes_its_own_rows_and_no_other() {
 fn pruning_takes_only_what_is_old_and_of_its_state() {
     let pass = PrunePass::of(vec![Sweep::new(1, State::Failed, TARGET_ENDED_MS + 1)]);
     touches(
-        |tx| prune::step(tx, &pass).map(|_| ()),
+        |tx| prune::step(tx, &pass, prune::no_end()).map(|_| ()),
         &[
             "- job target failed",
             "- payload target failed",
@@ -288,12 +288,15 @@ fn pruning_takes_only_what_is_old_and_of_its_state() {
         runners_before_ms: Some(TARGET_ENDED_MS + 1),
         ..PrunePass::default()
     };
-    touches(|tx| prune::step(tx, &runners).map(|_| ()), &["- runner 4"]);
+    touches(
+        |tx| prune::step(tx, &runners, prune::no_end()).map(|_| ()),
+        &["- runner 4"],
+    );
     let mut town = town();
     town.sql("UPDATE jobq_batch SET first_job_id = 501, last_job_id = 503 WHERE digest = 'abc'");
     touches_in(
         &mut town,
-        |tx| prune::step(tx, &PrunePass::of(Vec::new())).map(|_| ()),
+        |tx| prune::step(tx, &PrunePass::of(Vec::new()), prune::no_end()).map(|_| ()),
         &["- batch abc"],
     );
 }

@@ -12,7 +12,7 @@ use crate::store::jobs::remove::ROWS_AT_ONCE;
 use crate::store::read::{attempts, jobs};
 use crate::store::tests::sandbox::{START_MS, Sandbox, held};
 use crate::store::upkeep::prune::{
-    JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, PrunePass, ROWS, STEP, Stepped, Sweep,
+    JOBS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, PrunePass, ROWS, Stepped, Sweep,
 };
 use crate::store::upkeep::{batches, prune};
 
@@ -39,7 +39,7 @@ fn pass(kinds: &[i64]) -> PrunePass {
 }
 
 fn step(sandbox: &mut Sandbox, pass: &PrunePass) -> Stepped {
-    sandbox.write(|tx| prune::step(tx, pass))
+    sandbox.write(|tx| prune::step(tx, pass, prune::no_end()))
 }
 
 /// Steps until the pass is done: how many were removed by each.
@@ -62,15 +62,20 @@ fn completed(sandbox: &Sandbox, kind: i64) -> i64 {
 }
 
 #[test]
-fn a_pass_takes_small_steps_over_kind_after_kind() {
-    let mut sandbox = sandbox(450);
-    let removed = finish(&mut sandbox, pass(&[1, 2]));
-    assert_eq!(removed.iter().sum::<u64>(), 900);
+fn a_pass_takes_small_steps_over_all_kinds_together() {
+    let jobs = JOBS * 9 / 4;
+    let mut sandbox = sandbox(jobs);
+    let first = step(&mut sandbox, &pass(&[1, 2]));
+    assert!(first.removed <= JOBS as u64, "{first:?}");
+    let [left, other] = [1, 2].map(|kind| completed(&sandbox, kind));
+    assert!(left == other && left < jobs as i64, "{left} and {other}");
+    let removed = finish(&mut sandbox, first.next.unwrap());
     assert!(
-        removed.iter().all(|jobs| *jobs <= STEP as u64),
+        removed.iter().all(|jobs| *jobs <= JOBS as u64),
         "{removed:?}"
     );
-    assert!(removed.len() <= 6, "{removed:?}");
+    assert!(removed.len() <= 5, "{removed:?}");
+    assert_eq!(first.removed + removed.iter().sum::<u64>(), 2 * jobs as u64);
     sandbox.assert_counters_are_right();
 }
 
@@ -164,7 +169,7 @@ fn each_kind_is_kept_for_its_own_time() {
 
 #[test]
 fn children_stay_while_their_parent_does_and_are_read_once() {
-    let mut sandbox = sandbox(1000);
+    let mut sandbox = sandbox(5 * JOBS);
     // Every child but each tenth has a live parent: the first job.
     sandbox
         .sql("UPDATE jobq_job SET parent_id = 1 WHERE state = 5 AND kind_id = 1 AND id % 10 <> 0");
@@ -182,14 +187,35 @@ fn children_stay_while_their_parent_does_and_are_read_once() {
         next = step(&mut sandbox, &pass).next;
         steps.push(read(&sandbox));
     }
-    assert_eq!(completed(&sandbox, 1), 900);
+    assert_eq!(completed(&sandbox, 1), 9 * JOBS as i64 / 2);
     assert!(steps.len() >= 5, "{steps:?}");
     let (first, most) = (steps[0], *steps.iter().max().unwrap());
-    assert!(first > STEP as i64, "the steps were not counted: {steps:?}");
+    assert!(first > JOBS as i64, "the steps were not counted: {steps:?}");
     assert!(most <= first * 12 / 10, "later steps read more: {steps:?}");
     // Once the parent has ended they may go.
     sandbox.sql("UPDATE jobq_job SET state = 6, finished_at = 1 WHERE id = 1");
-    assert_eq!(finish(&mut sandbox, pass(&[1])).iter().sum::<u64>(), 900);
+    let removed = finish(&mut sandbox, pass(&[1]));
+    assert_eq!(removed.iter().sum::<u64>(), 9 * JOBS as u64 / 2);
+}
+
+/// A disk or a processor that is too slow for a step of the usual length.
+#[test]
+fn a_step_without_time_removes_something_and_the_rest_follows() {
+    let mut sandbox = sandbox(100);
+    sandbox.sql("UPDATE jobq_job SET parent_id = 1 WHERE state = 5 AND id % 3 = 0");
+    let kept = sandbox.number("SELECT count(*) FROM jobq_job WHERE parent_id = 1");
+    let now = crate::clock::instant();
+    let (mut removed, mut next) = (Vec::new(), Some(pass(&[1, 2])));
+    while let Some(pass) = next {
+        let stepped = sandbox.write(|tx| prune::step(tx, &pass, now));
+        removed.push(stepped.removed);
+        next = stepped.next;
+        sandbox.assert_counters_are_right();
+    }
+    let (last, steps) = removed.split_last().unwrap();
+    assert!(steps.len() > 10 && steps.iter().all(|jobs| *jobs > 0));
+    assert_eq!(steps.iter().sum::<u64>() + last, 200 - kept as u64);
+    assert_eq!(completed(&sandbox, 1) + completed(&sandbox, 2), kept);
 }
 
 #[test]
@@ -264,7 +290,7 @@ fn what_cannot_be_removed_holds_up_nothing_else() {
         let mut next = Some(pass(&kinds));
         let mut failures = 0;
         while let Some(pass) = next {
-            next = match sandbox.try_write(|tx| prune::step(tx, &pass)) {
+            next = match sandbox.try_write(|tx| prune::step(tx, &pass, prune::no_end())) {
                 Ok(stepped) => stepped.next,
                 Err(_) => {
                     failures += 1;

@@ -1,9 +1,8 @@
 //! Pruning: removes old final jobs, in steps too small to hold up other writers.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::Result;
 use crate::clock::millis;
 use crate::model::id::JobId;
 use crate::model::state::State;
@@ -14,16 +13,17 @@ use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::{Connection, Row, RowResult, blocks, names, params};
 use crate::store::upkeep::runners::RUNNERS_FORGET;
 use crate::store::upkeep::{batches, rollup};
+use crate::{Result, clock};
 
 statements! {
     /// The index is read on from where the last step ended, so what had to be kept is not read again:
     /// first the others that ended in the same millisecond, a hundred thousand where a family was
     /// cancelled, and then those that ended later. In one term that would be read by the time alone.
     /// For the likelihood see [`JOBS_ENDED_LAST`](crate::store::read::jobs::JOBS_ENDED_LAST).
-    hot JOBS_FINAL_AT = "SELECT id, finished_at, parent_id FROM jobq_job
+    hot JOBS_FINAL_AT = "SELECT id, finished_at, parent_id, queue_id FROM jobq_job
         WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5 AND finished_at = ?3 AND id > ?4
         ORDER BY id LIMIT ?5";
-    hot JOBS_FINAL_BETWEEN = "SELECT id, finished_at, parent_id FROM jobq_job
+    hot JOBS_FINAL_BETWEEN = "SELECT id, finished_at, parent_id, queue_id FROM jobq_job
         WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5 AND finished_at > ?3 AND finished_at < ?4
         ORDER BY finished_at, id LIMIT ?5";
     cold JOBS_FINAL_BEFORE_COUNT = "SELECT count(*) FROM jobq_job j
@@ -41,14 +41,32 @@ statements! {
         WHERE key IN (SELECT key FROM jobq_unique WHERE until IS NOT NULL AND until < ?1 ORDER BY until LIMIT ?2)";
 }
 
-/// Maximum number of jobs, of keys, of blocks and of batches checked in one transaction.
+/// Maximum number of jobs checked in one transaction.
+pub(crate) const JOBS: usize = 1000;
+/// Maximum number of jobs with consecutive ids that are removed by one statement.
+const AT_ONCE: usize = 32;
+/// Maximum number of sweeps that go on side by side.
+const TOGETHER: usize = 16;
+/// Maximum number of keys, of blocks and of batches checked in one transaction.
 pub(crate) const STEP: usize = 200;
-/// Maximum number of rows of the history removed, and of pages freed, in one transaction: large payloads, results
-/// and logs are many pages each.
+/// Maximum number of rows of the history of large jobs removed, and of pages freed, in one transaction: large
+/// payloads, results and logs are many pages each.
 pub(crate) const ROWS: usize = 1000;
 const PAGES: i64 = 1000;
-/// Number of pages returned to the file system after each transaction.
-const VACUUM_PAGES: usize = 500;
+/// After this time a transaction removes no further jobs and moves no further pages. With its COMMIT it is to last no
+/// longer than 20 ms, also on a slow machine.
+const STEP_TIME: Duration = Duration::from_millis(5);
+
+/// When a step that begins now has to end.
+pub(crate) fn end_of_step() -> Instant {
+    clock::instant() + STEP_TIME
+}
+
+/// For tests that count.
+#[cfg(test)]
+pub(crate) fn no_end() -> Instant {
+    clock::after(clock::instant(), Duration::MAX)
+}
 
 /// The final jobs to remove, and the progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -147,18 +165,24 @@ pub(crate) struct Allowance {
     rows: usize,
     /// Maximum number of free pages in the file.
     free_pages: i64,
+    until: Instant,
+    /// Without it a slow machine would never get on.
+    has_begun: bool,
 }
 
 impl Allowance {
-    pub(crate) fn new(conn: &Connection) -> Result<Allowance> {
+    pub(crate) fn new(conn: &Connection, until: Instant) -> Result<Allowance> {
         Ok(Allowance {
             rows: ROWS,
             free_pages: free_pages(conn)? + PAGES,
+            until,
+            has_begun: false,
         })
     }
 
     pub(crate) fn is_spent(&self, conn: &Connection) -> Result<bool> {
-        Ok(self.rows == 0 || free_pages(conn)? >= self.free_pages)
+        let is_late = || clock::instant() >= self.until;
+        Ok(self.has_begun && (self.rows == 0 || is_late() || free_pages(conn)? >= self.free_pages))
     }
 }
 
@@ -167,6 +191,7 @@ impl Allowance {
 pub(crate) fn remove(tx: &mut Tx<'_>, id: JobId, allowance: &mut Allowance) -> Result<bool> {
     while !allowance.is_spent(tx.conn)? {
         let removed = remove::remove(tx, id)?;
+        allowance.has_begun = true;
         allowance.rows = allowance.rows.saturating_sub(removed.rows);
         if removed.is_gone {
             return Ok(true);
@@ -183,42 +208,33 @@ pub(crate) struct Stepped {
     pub(crate) next: Option<PrunePass>,
 }
 
-/// Checks at most [`STEP`] jobs and removes those that are old, as far as the transaction may. Children of a
-/// parent that is not final stay: the parent may read their results.
-pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass) -> Result<Stepped> {
+/// Checks at most [`JOBS`] jobs and removes those that are old, as far as the transaction may `until` then. Children
+/// of a parent that is not final stay: the parent may read their results.
+pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass, until: Instant) -> Result<Stepped> {
     if let Some(before_ms) = pass.runners_before_ms {
         tx.run(RUNNERS_FORGET, [before_ms])?;
     }
     let mut stepped = Stepped::default();
-    let mut left = STEP;
-    let mut allowance = Allowance::new(tx.conn)?;
+    let mut allowance = Allowance::new(tx.conn, until)?;
     let mut parents = HashMap::new();
-    let mut sweeps = pass.sweeps.iter().copied();
-    let mut unfinished: Vec<Sweep> = Vec::new();
-    for mut sweep in sweeps.by_ref() {
-        let seen = look(tx.conn, &sweep, left)?;
-        let mut looked_at = 0;
-        for old in &seen {
-            if may_go(tx.conn, old, &mut parents)? {
-                if !remove(tx, JobId(old.id), &mut allowance)? {
-                    break;
-                }
-                stepped.removed += 1;
-            }
-            sweep.seen = (old.finished_at, old.id);
-            looked_at += 1;
-        }
-        if seen.len() == left || looked_at < seen.len() {
-            unfinished.push(sweep);
+    let mut unfinished = pass.sweeps.clone();
+    let mut left = JOBS;
+    while left > 0 && !unfinished.is_empty() {
+        let together = match pass.one_by_one {
+            true => 1,
+            false => unfinished.len().min(TOGETHER),
+        };
+        let round = Round::look(tx.conn, &unfinished[..together], left)?;
+        // A check that finds nothing counts too.
+        left = left.saturating_sub(round.jobs.len().max(together));
+        if !round.remove(tx, (&mut allowance, &mut parents), &mut stepped.removed)? {
             break;
         }
-        // A check that finds nothing counts too.
-        left -= seen.len().max(1);
-        if left == 0 || pass.one_by_one {
+        unfinished.splice(..together, round.rest);
+        if pass.one_by_one || clock::instant() >= until {
             break;
         }
     }
-    unfinished.extend(sweeps);
     let keys = tx.run(UNIQUE_KEYS_FORGET_EXPIRED, params![tx.now_ms, STEP as i64])?;
     let log_before_ms = forget_old(tx, (LOG_UP_TO, LOG_FORGET), pass.log_before_ms)?;
     let feed_before_ms = forget_old(tx, (FEED_UP_TO, FEED_FORGET), pass.feed_before_ms)?;
@@ -287,6 +303,87 @@ struct OldJob {
     id: i64,
     finished_at: i64,
     parent: Option<i64>,
+    queue: i64,
+    state: State,
+}
+
+/// The oldest jobs of some sweeps.
+struct Round {
+    /// In the order of their ids: neighbours lie on the same pages, of whatever kind they are.
+    jobs: Vec<OldJob>,
+    /// What is left of the sweeps after these jobs.
+    rest: Vec<Sweep>,
+}
+
+impl Round {
+    /// At most `jobs` of them. All that ended before the last of these are among them.
+    fn look(conn: &Connection, sweeps: &[Sweep], jobs: usize) -> Result<Round> {
+        let each = (jobs / sweeps.len()).max(1);
+        let found = sweeps.iter().map(|sweep| look(conn, sweep, each));
+        let found: Vec<Vec<OldJob>> = found.collect::<Result<_>>()?;
+        let has_more = |found: &&Vec<OldJob>| found.len() == each;
+        let ends = found
+            .iter()
+            .filter(has_more)
+            .filter_map(|found| found.last());
+        let end = ends.map(|old| old.finished_at).min().unwrap_or(i64::MAX);
+        let mut round = Round {
+            jobs: Vec::new(),
+            rest: Vec::new(),
+        };
+        for (sweep, mut found) in sweeps.iter().zip(found) {
+            let is_last =
+                found.len() < each && found.last().is_none_or(|old| old.finished_at <= end);
+            found.retain(|old| old.finished_at <= end);
+            if !is_last {
+                let seen = found.last().map(|old| (old.finished_at, old.id));
+                round.rest.push(Sweep {
+                    seen: seen.unwrap_or(sweep.seen),
+                    ..*sweep
+                });
+            }
+            round.jobs.append(&mut found);
+        }
+        round.jobs.sort_unstable_by_key(|old| old.id);
+        Ok(round)
+    }
+
+    /// Removes the jobs that may go, as far as the transaction may. Returns whether that was all.
+    fn remove(
+        &self,
+        tx: &mut Tx<'_>,
+        (allowance, parents): (&mut Allowance, &mut HashMap<i64, bool>),
+        removed: &mut u64,
+    ) -> Result<bool> {
+        let mut old_jobs = Vec::with_capacity(self.jobs.len());
+        for old in &self.jobs {
+            if may_go(tx.conn, old, parents)? {
+                old_jobs.push(old);
+            }
+        }
+        let is_next = |a: &&OldJob, b: &&OldJob| a.id + 1 == b.id;
+        for run in old_jobs
+            .chunk_by(is_next)
+            .flat_map(|run| run.chunks(AT_ONCE))
+        {
+            if allowance.is_spent(tx.conn)? {
+                return Ok(false);
+            }
+            let jobs = run.iter().map(|old| (old.queue, old.state));
+            if remove::remove_light(tx, JobId(run[0].id), jobs)? {
+                allowance.has_begun = true;
+                *removed += run.len() as u64;
+                continue;
+            }
+            for old in run {
+                if !remove(tx, JobId(old.id), allowance)? {
+                    return Ok(false);
+                }
+                *removed += 1;
+            }
+        }
+        Ok(true)
+    }
 }
 
 fn look(conn: &Connection, sweep: &Sweep, jobs: usize) -> Result<Vec<OldJob>> {
@@ -297,6 +394,8 @@ fn look(conn: &Connection, sweep: &Sweep, jobs: usize) -> Result<Vec<OldJob>> {
             id: row.get(0)?,
             finished_at: row.get(1)?,
             parent: row.get(2)?,
+            queue: row.get(3)?,
+            state: sweep.state,
         })
     };
     let mut found: Vec<OldJob> = conn
@@ -332,15 +431,18 @@ pub(crate) fn count(conn: &Connection, sweep: &Sweep) -> Result<u64> {
     )?)
 }
 
-/// Returns free pages to the file system, if the file's mode allows it. Returns whether there are more.
-pub(crate) fn give_back_space(conn: &Connection) -> Result<bool> {
+/// Returns free pages to the file system, if the file's mode allows it. Returns whether there are more. Call it when
+/// nothing is left to be removed: before that it would move pages that are removed next.
+pub(crate) fn give_back_space(conn: &Connection, until: Instant) -> Result<bool> {
     let before = free_pages(conn)?;
     if before == 0 {
         return Ok(false);
     }
-    let mut statement = conn.prepare(&format!("PRAGMA incremental_vacuum({VACUUM_PAGES})"))?;
+    let mut statement = conn.prepare("PRAGMA incremental_vacuum")?;
     let mut rows = statement.query([])?;
-    while rows.next()?.is_some() {}
+    // A row for each page.
+    while rows.next()?.is_some() && clock::instant() < until {}
+    drop(rows);
     let left = free_pages(conn)?;
     // A file of another mode keeps its free pages.
     Ok(left > 0 && left < before)

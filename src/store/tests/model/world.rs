@@ -227,7 +227,7 @@ fn prune(tx: &mut Tx<'_>, state: u8, seconds: i64) -> Result<String> {
         ..PrunePass::default()
     });
     while let Some(pass) = next {
-        let stepped = prune::step(tx, &pass)?;
+        let stepped = prune::step(tx, &pass, prune::no_end())?;
         removed += stepped.removed;
         next = stepped.next;
     }
