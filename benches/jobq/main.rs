@@ -1,7 +1,7 @@
 //! jobq's figures, each beside its goal and beside what it is to be compared with: most often the same
 //! work in raw SQLite, measured in turns with it.
 //!
-//! `cargo bench --bench jobq -- [NAME…] [--quick] [--dir FOLDER]`. Nothing fails because of timing.
+//! `cargo bench --bench jobq -- [NAME…] [--quick] [--dir FOLDER] [--jobs N]`. Nothing fails because of timing.
 
 mod bulk;
 mod child;
@@ -11,6 +11,7 @@ mod family;
 mod latency;
 mod plan;
 mod process;
+mod prune;
 mod report;
 mod threads;
 
@@ -29,7 +30,7 @@ struct Scenario {
     run: fn(&Plan) -> Done,
 }
 
-const SCENARIOS: [Scenario; 14] = [
+const SCENARIOS: [Scenario; 15] = [
     Scenario {
         name: "drain",
         about: "no-op jobs, 200 bytes each, five workers",
@@ -91,6 +92,11 @@ const SCENARIOS: [Scenario; 14] = [
         run: claim::payload_size,
     },
     Scenario {
+        name: "prune",
+        about: "all of many old jobs of five kinds with logs, while another connection enqueues",
+        run: prune::prune,
+    },
+    Scenario {
         name: "enqueue-command",
         about: "the whole process `jobq enqueue -- true`, durability normal",
         run: commands::enqueue,
@@ -120,7 +126,7 @@ fn main() -> Done {
             Size::Quick => ": a smoke run, the figures mean nothing",
         }
     );
-    let plan = Plan::new(scratch.path(), asked.size);
+    let plan = Plan::new(scratch.path(), asked.size, asked.jobs);
     let is_asked = |scenario: &&Scenario| {
         asked.names.is_empty() || asked.names.iter().any(|name| name == scenario.name)
     };
@@ -136,6 +142,8 @@ struct Asked {
     names: Vec<String>,
     size: Size,
     folder: PathBuf,
+    /// For scenarios whose number of jobs may be chosen.
+    jobs: Option<usize>,
 }
 
 impl Asked {
@@ -146,6 +154,7 @@ impl Asked {
             names: Vec::new(),
             size: if benches { Size::Full } else { Size::Quick },
             folder: PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
+            jobs: None,
         };
         let mut words = words.into_iter();
         while let Some(word) = words.next() {
@@ -153,6 +162,10 @@ impl Asked {
                 "--bench" => {}
                 "--quick" => asked.size = Size::Quick,
                 "--dir" => asked.folder = words.next().ok_or("--dir needs a folder")?.into(),
+                "--jobs" => {
+                    let jobs = words.next().and_then(|jobs| jobs.parse().ok());
+                    asked.jobs = Some(jobs.ok_or("--jobs needs a number")?);
+                }
                 name if SCENARIOS.iter().any(|scenario| scenario.name == name) => {
                     asked.names.push(word);
                 }

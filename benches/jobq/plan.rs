@@ -18,14 +18,21 @@ pub(crate) enum Size {
 pub(crate) struct Plan {
     folder: PathBuf,
     size: Size,
+    jobs: Option<usize>,
 }
 
 impl Plan {
-    pub(crate) fn new(folder: &Path, size: Size) -> Plan {
+    pub(crate) fn new(folder: &Path, size: Size, jobs: Option<usize>) -> Plan {
         Plan {
             folder: folder.to_owned(),
             size,
+            jobs,
         }
+    }
+
+    /// As many jobs as were asked for, or the usual number.
+    pub(crate) fn jobs_or(&self, usual: usize) -> usize {
+        self.jobs.unwrap_or(usual)
     }
 
     /// The first for figures, the second for a smoke run.

@@ -9,6 +9,7 @@ mod figures;
 pub(crate) mod floor;
 mod latency;
 mod life;
+mod prune;
 mod scratch;
 mod setup;
 
@@ -33,6 +34,8 @@ pub use crate::bench::life::life_of_floor;
 pub use crate::bench::life::life_of_queue;
 pub use crate::bench::life::one_by_one_of_floor;
 pub use crate::bench::life::one_by_one_of_queue;
+pub use crate::bench::prune::PruneCost;
+pub use crate::bench::prune::prune_cost;
 pub use crate::bench::scratch::Scratch;
 pub use crate::bench::setup::PAYLOAD_BYTES;
 pub use crate::bench::setup::Setup;

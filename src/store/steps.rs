@@ -1,5 +1,6 @@
 //! The cost of single operations of the store, for the benchmarks.
 
+use std::thread;
 use std::time::Duration;
 
 use crate::model::event::EventKind;
@@ -14,8 +15,12 @@ use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
 use crate::store::jobs::fair_share::FairShares;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAgain};
 use crate::store::jobs::{claim, claim_queues, finish_attempt, queues, requeue, take};
+use crate::store::sqlite::connection::LONGEST_BUSY_WAIT;
 use crate::store::sqlite::tx::Tx;
+use crate::store::sqlite::writer::{RUNNER_CHECKPOINT_PAGES, Writer};
 use crate::store::sqlite::{StatementStatus, params, tx};
+use crate::store::upkeep::prune;
+use crate::store::upkeep::prune::PrunePass;
 use crate::{Error, Result, clock};
 
 /// Everything that a claim runs between BEGIN and COMMIT, but for the counters.
@@ -122,6 +127,51 @@ fn change(tx: &mut Tx<'_>, job: JobId, (queue, kind): (i64, i64)) -> Result<()> 
     let verdict = Verdict::Complete { result: None };
     finish_attempt::finish(tx, &held, &verdict, &AttemptMeasures::default())?;
     requeue::requeue(tx, job)
+}
+
+/// Removes all final jobs and gives back their space, as `Queue::prune` does; returns how many there were, and how
+/// long each transaction was open.
+pub(crate) fn of_prune(store: &Store) -> Result<(u64, Vec<Duration>)> {
+    let mut lease = store.writer.lease()?;
+    let pruned = prune_all(&mut lease.writer, store.config.clock.now_ms() + 1);
+    store.writer.give_back(lease);
+    pruned
+}
+
+fn prune_all(writer: &mut Writer, now_ms: i64) -> Result<(u64, Vec<Duration>)> {
+    let (conn, names) = writer.split()?;
+    let all = [State::Completed, State::Failed, State::Cancelled]
+        .map(|state| (state, Some(Duration::ZERO)));
+    let mut pass = Some(PrunePass::over(conn, names, now_ms, &|_| all)?);
+    let (mut removed, mut took) = (0, Vec::new());
+    while let Some(next) = pass {
+        let stepped = timed(writer, &mut took, |tx| {
+            prune::step(tx, &next, prune::end_of_step())
+        })?;
+        removed += stepped.removed;
+        pass = stepped.next;
+    }
+    while timed(writer, &mut took, |tx| {
+        prune::give_back_space(tx.conn, prune::end_of_step())
+    })? {}
+    Ok((removed, took))
+}
+
+/// Notes how long the transaction is open, from after BEGIN until after COMMIT.
+fn timed<T>(
+    writer: &mut Writer,
+    took: &mut Vec<Duration>,
+    body: impl Fn(&mut Tx<'_>) -> Result<T>,
+) -> Result<T> {
+    let mut began = clock::instant();
+    let done = writer.transact(&mut Vec::new(), &mut |tx| {
+        began = clock::instant();
+        body(tx)
+    })?;
+    took.push(began.elapsed());
+    writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
+    thread::sleep(LONGEST_BUSY_WAIT);
+    Ok(done)
 }
 
 /// Moves all of the log into the file.
