@@ -171,8 +171,8 @@
 //!   runner. The lock is not tried while events keep coming: it would be in the way of whoever writes.
 //! - A heartbeat that is written alone is not synced: it may be lost with the power, and a disk that sleeps sleeps on.
 //! - Pruning goes over all kinds together, by age, and removes jobs with consecutive ids in one statement: they share
-//!   pages. A step ends by time, and free pages go back to the disk after the last one, which would otherwise move
-//!   pages that are removed next (`store/upkeep/prune.rs`).
+//!   pages. A step ends by time, and free pages go back to the disk after the last one, unless they become many: before
+//!   that, pages would be moved that are removed next (`store/upkeep/prune.rs`).
 //! - Whoever prunes checkpoints the log as early as a runner, and pauses between steps as long as a waiting writer
 //!   may sleep. Otherwise the log grows without limit, and its checkpoint falls to the next that enqueues.
 //! - The dispatcher waits in one `poll(2)` on an eventfd and the inotify descriptor (`runner/wakeup.rs`); ringing

@@ -53,6 +53,9 @@ pub(crate) const STEP: usize = 200;
 /// payloads, results and logs are many pages each.
 pub(crate) const ROWS: usize = 1000;
 const PAGES: i64 = 1000;
+/// With more free pages in the file, a step gives back pages in place of removing jobs: to give back one, SQLite searches
+/// the list of all.
+const MANY_FREE_PAGES: i64 = 16 * 1024;
 /// After this time a transaction removes no further jobs and moves no further pages. With its COMMIT it is to last no
 /// longer than 20 ms, also on a slow machine.
 const STEP_TIME: Duration = Duration::from_millis(5);
@@ -211,6 +214,12 @@ pub(crate) struct Stepped {
 /// Checks at most [`JOBS`] jobs and removes those that are old, as far as the transaction may `until` then. Children
 /// of a parent that is not final stay: the parent may read their results.
 pub(crate) fn step(tx: &mut Tx<'_>, pass: &PrunePass, until: Instant) -> Result<Stepped> {
+    if free_pages(tx.conn)? > MANY_FREE_PAGES && give_back_space(tx.conn, until)? {
+        return Ok(Stepped {
+            removed: 0,
+            next: Some(pass.clone()),
+        });
+    }
     if let Some(before_ms) = pass.runners_before_ms {
         tx.run(RUNNERS_FORGET, [before_ms])?;
     }
@@ -432,7 +441,7 @@ pub(crate) fn count(conn: &Connection, sweep: &Sweep) -> Result<u64> {
 }
 
 /// Returns free pages to the file system, if the file's mode allows it. Returns whether there are more. Call it when
-/// nothing is left to be removed: before that it would move pages that are removed next.
+/// nothing is left to be removed: before that it would move pages that are removed next. ([`step`] does where it must.)
 pub(crate) fn give_back_space(conn: &Connection, until: Instant) -> Result<bool> {
     let before = free_pages(conn)?;
     if before == 0 {
