@@ -101,7 +101,9 @@ fn prune_some(sandbox: &mut Sandbox, rng: &mut Rng) {
     let sweeps = kinds.map(|kind| Sweep::new(kind, State::Completed, 2));
     let mut next = Some(PrunePass::of(sweeps.collect()));
     while let Some(pass) = next {
-        next = sandbox.write(|tx| prune::step(tx, &pass)).next;
+        next = sandbox
+            .write(|tx| prune::step(tx, &pass, prune::no_end()))
+            .next;
     }
 }
 
