@@ -84,7 +84,7 @@
 //! | `store/sqlite/` | file, connections, schema, writer, write lock, read pool, and the write transaction, `Tx` |
 //! | `store/jobs/` | what is done to jobs: one operation or rule a file, with its SQL |
 //! | `store/upkeep/` | what is done for the file: promote, schedules, runners, prune, doctor, backup, restore |
-//! | `store/read/` | reading jobs, attempts, events, runners, and why a job does not run |
+//! | `store/read/` | reading jobs, pages of them, attempts, events, runners, and why a job does not run |
 //! | `queue/` | the public face of a file: [`Queue`] |
 //! | `runner/` | the dispatcher, its workers and its shutdown; `runner/inline.rs`: `run_due`, without threads |
 //! | [`handlers`] | `exec` and `sleep`; they see the model and their [`Context`], never the store |
@@ -177,6 +177,8 @@
 //!   may sleep. Otherwise the log grows without limit, and its checkpoint falls to the next that enqueues.
 //! - The dispatcher waits in one `poll(2)` on an eventfd and the inotify descriptor (`runner/wakeup.rs`); ringing
 //!   the doorbell while it is awake costs one atomic operation.
+//! - A list is a walk (`store/read/walk.rs`) over the index with the fewest jobs for its filter
+//!   (`store/read/drivers.rs`). It reads some rows at a time and looks at the clock in between, so that a search has an end.
 //! - JSON is checked and compared as text (`model/json.rs`): digits and duplicate keys stay as they are written.
 //! - Jobs claimed ahead are limited by time and number (`runner/prefetch.rs`) and by bytes
 //!   (`store/jobs/claim.rs`).
@@ -237,8 +239,8 @@ pub use model::id::{JobId, RunnerId, WorkerId};
 pub use model::job::options::Priority;
 pub use model::job::update::{ClearOption, JobUpdate};
 pub use model::job::{
-    AttemptRef, Enqueued, Job, JobOptions, JobRecord, JobRef, NewJob, OnDuplicate, Prerequisite,
-    Progress, UniqueKey, When,
+    AttemptRef, Enqueued, Job, JobOptions, JobRecord, JobRef, JobSummary, JobsPage, NewJob,
+    OnDuplicate, Prerequisite, Progress, TextPreview, UniqueKey, When,
 };
 pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
 pub use model::lost_runner::MAX_CRASHES;

@@ -35,6 +35,9 @@ pub struct Filter {
     pub schedule: Option<String>,
     /// Enqueued at or after this moment.
     pub since: Option<jiff::Timestamp>,
+    /// With this text in the payload, the result, the error or the name of the kind; upper and lower case of ASCII
+    /// letters are the same.
+    pub text: Option<String>,
     /// The order.
     pub sort: Sort,
     /// The page after this job, for [`Sort::Newest`] and [`Sort::Oldest`].

@@ -9,7 +9,7 @@ use crate::error::Kind;
 use crate::model::event::{EventFilter, EventId, EventPage};
 use crate::model::filter::Filter;
 use crate::model::id::JobId;
-use crate::model::job::{Job, JobRecord};
+use crate::model::job::{Job, JobRecord, JobsPage};
 use crate::model::metrics::{MetricRecord, MetricSpan};
 use crate::model::outcome::AttemptRecord;
 use crate::model::queue::{Counts, QueueRecord};
@@ -85,7 +85,8 @@ impl Queue {
         Ok(jobs)
     }
 
-    /// Calls `each` for every job that matches the filter, with flat memory.
+    /// Calls `each` for every job that matches the filter. Memory stays flat in the order of ids, newest or oldest
+    /// first; in another order it holds the ids.
     ///
     /// # Errors
     /// The file cannot be read, or `each` returns an error.
@@ -95,6 +96,44 @@ impl Queue {
         mut each: impl FnMut(JobRecord) -> Result<()>,
     ) -> Result<()> {
         store::list_jobs(&*self.store.reader()?, filter, &mut each)
+    }
+
+    /// A page of the jobs that match the filter: the next behind [`Filter::after`], at most [`Filter::limit`], else 50.
+    /// It costs its jobs, and not the file, where an index has them: by state, queue, kind, tenant, tag, parent or
+    /// schedule. Where the filter leaves out most of what it has to look at, it ends after about 150 ms and says how
+    /// far it has searched; the next page continues there.
+    ///
+    /// ```
+    /// # use jobq::{Filter, NewJob, Queue};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// # queue.enqueue_many((0..7).map(|_| NewJob::new("resize")))?;
+    /// let mut filter = Filter { kinds: vec!["resize".into()], limit: Some(3), ..Filter::default() };
+    /// loop {
+    ///     let page = queue.page(&filter)?;
+    ///     for job in &page.jobs {
+    ///         println!("{} {} {} bytes", job.id, job.state, job.payload.bytes);
+    ///     }
+    ///     filter.after = page.next;
+    ///     if filter.after.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The file cannot be read, or the order of the filter is neither newest nor oldest first.
+    pub fn page(&self, filter: &Filter) -> Result<JobsPage> {
+        store::page_of_jobs(&*self.store.reader()?, filter, None)
+    }
+
+    /// The page that ends right before this job, in the order of the filter, which has no `after`.
+    ///
+    /// # Errors
+    /// As [`Queue::page`].
+    pub fn page_before(&self, filter: &Filter, job: JobId) -> Result<JobsPage> {
+        store::page_of_jobs(&*self.store.reader()?, filter, Some(job))
     }
 
     /// The number of jobs in each state: instant at any size.

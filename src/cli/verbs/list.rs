@@ -104,15 +104,15 @@ fn walk(
     }
 }
 
-struct JobsPage {
+struct FullPage {
     jobs: Vec<JobRecord>,
     /// It ends before the filter's limit because it is large.
     is_cut: bool,
 }
 
 /// Jobs up to the filter's limit, and at least one: many large ones do not fit into memory.
-fn read_page(queue: &Queue, filter: &Filter) -> CliResult<JobsPage> {
-    let mut page = JobsPage {
+fn read_page(queue: &Queue, filter: &Filter) -> CliResult<FullPage> {
+    let mut page = FullPage {
         jobs: Vec::new(),
         is_cut: false,
     };

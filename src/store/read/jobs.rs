@@ -1,12 +1,12 @@
 //! Reading jobs.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
 use crate::clock::timestamp;
 use crate::model::family::{Children, PrerequisiteRule};
-use crate::model::filter::{Filter, KindFilter, Sort};
 use crate::model::id::{JobId, RunnerId, WorkerId};
 use crate::model::job::options::Priority;
 use crate::model::job::{JobRecord, Prerequisite, Progress};
@@ -14,72 +14,78 @@ use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::state::{State, WaitReason};
 use crate::store::jobs::families;
 use crate::store::sqlite::statement::{Statements, readable_json, statements, text};
-use crate::store::sqlite::types::{Value, ValueRef};
-use crate::store::sqlite::{Connection, Row, names, params, params_from_iter};
+use crate::store::sqlite::types::ValueRef;
+use crate::store::sqlite::{CachedStatement, Connection, Row};
 use crate::{Error, Result};
 
-macro_rules! select_jobs {
-    ($rest:literal) => {
-        select_jobs!("jobq_job j", $rest)
-    };
-    ($from:literal, $rest:literal) => {
-        concat!(
-            "SELECT j.id, k.name, q.name, j.state, j.wait_reason, j.priority, p.payload, o.result, o.error,
-                g.percent, g.processed, g.total, g.message, j.attempt, j.retries, j.crashes, j.max_retries, j.backoff,
-                j.retry_delay_ms, j.jitter, j.timeout_ms, j.run_at, j.cancel, j.created_at, j.updated_at,
-                j.started_at, j.finished_at, j.runner_id, j.worker, j.tenant, j.unique_key, j.key, j.deadline,
-                j.parent_id, f.total, f.done, f.failed,
-                CASE WHEN j.links & 64 THEN (SELECT json_group_object(t.name, t.value) FROM jobq_tag t
-                    WHERE t.job_id = j.id) END,
-                CASE WHEN j.links & 128 THEN (SELECT json_group_array(json_array(n.needs_id, n.rule, n.met))
-                    FROM jobq_prerequisite n WHERE n.job_id = j.id) END,
-                j.schedule, j.slot
-            FROM ", $from, "
-            JOIN jobq_kind k ON k.id = j.kind_id
-            JOIN jobq_queue q ON q.id = j.queue_id
-            LEFT JOIN jobq_payload p ON p.job_id = j.id
-            LEFT JOIN jobq_outcome o ON o.job_id = j.id
-            LEFT JOIN jobq_progress g ON g.job_id = j.id AND g.attempt = j.attempt
-            LEFT JOIN jobq_family f ON f.job_id = j.id ",
-            $rest
-        )
-    };
-}
-
 statements! {
-    hot JOB_GET = select_jobs!("WHERE j.id = ?1");
+    hot JOB_GET = "SELECT j.id, k.name, q.name, j.state, j.wait_reason, j.priority, p.payload, o.result, o.error,
+            g.percent, g.processed, g.total, g.message, j.attempt, j.retries, j.crashes, j.max_retries, j.backoff,
+            j.retry_delay_ms, j.jitter, j.timeout_ms, j.run_at, j.cancel, j.created_at, j.updated_at,
+            j.started_at, j.finished_at, j.runner_id, j.worker, j.tenant, j.unique_key, j.key, j.deadline,
+            j.parent_id, f.total, f.done, f.failed,
+            CASE WHEN j.links & 64 THEN (SELECT json_group_object(t.name, t.value) FROM jobq_tag t
+                WHERE t.job_id = j.id) END,
+            CASE WHEN j.links & 128 THEN (SELECT json_group_array(json_array(n.needs_id, n.rule, n.met))
+                FROM jobq_prerequisite n WHERE n.job_id = j.id) END,
+            j.schedule, j.slot
+        FROM jobq_job j
+        JOIN jobq_kind k ON k.id = j.kind_id
+        JOIN jobq_queue q ON q.id = j.queue_id
+        LEFT JOIN jobq_payload p ON p.job_id = j.id
+        LEFT JOIN jobq_outcome o ON o.job_id = j.id
+        LEFT JOIN jobq_progress g ON g.job_id = j.id AND g.attempt = j.attempt
+        LEFT JOIN jobq_family f ON f.job_id = j.id
+        WHERE j.id = ?1";
     /// A range of the primary key.
     hot JOBS_BETWEEN = "SELECT id FROM jobq_job WHERE id BETWEEN ?1 AND ?2 ORDER BY id";
     hot JOB_LAST = "SELECT max(id) FROM jobq_job";
-    /// The start of every listing; see [`list`]. In the order of ids it walks the primary key and
-    /// stops at the limit.
-    cold JOBS_LIST = select_jobs!("");
-    /// The start of a listing by a tag: the tag's own jobs, in the order of ids, and no other row.
-    cold JOBS_LIST_TAGGED = select_jobs!("jobq_tag l CROSS JOIN jobq_job j ON j.id = l.job_id", "");
-    /// One step in the index for each job; a listing by the time of ending would sort them all. Few
-    /// are said to be in the state, or in a file that was analyzed all final jobs are searched and sorted.
-    hot JOBS_ENDED_LAST = "SELECT finished_at, id FROM jobq_job WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5
-        ORDER BY finished_at DESC, id DESC LIMIT ?3";
 }
 
 pub(crate) fn get(conn: &Connection, id: JobId) -> Result<Option<JobRecord>> {
-    let mut statement = conn.prepare_cached(JOB_GET)?;
-    let mut rows = statement.query([id.0])?;
-    let job = rows.next()?.map(decode).transpose()?;
-    job.map(|job| with_progress(conn, job)).transpose()
+    Records::new(conn)?.get(id)
 }
 
-/// A waiting parent has the progress of its children.
-fn with_progress(conn: &Connection, mut job: JobRecord) -> Result<JobRecord> {
-    if let Some(children) = job.children.filter(|_| job.state == State::Waiting) {
-        let percent = families::progress(conn, job.id, children)?;
-        job.progress = Some(Progress {
-            processed: Some(children.done + children.failed),
-            total: Some(children.total),
-            ..Progress::percent(percent)
-        });
+/// Reads full records one after the other: looking up the statement costs a part of a job.
+pub(crate) struct Records<'c> {
+    conn: &'c Connection,
+    statement: CachedStatement<'c>,
+}
+
+impl<'c> Records<'c> {
+    pub(crate) fn new(conn: &'c Connection) -> Result<Records<'c>> {
+        Ok(Records {
+            conn,
+            statement: conn.prepare_cached(JOB_GET)?,
+        })
     }
-    Ok(job)
+
+    pub(crate) fn get(&mut self, id: JobId) -> Result<Option<JobRecord>> {
+        let mut rows = self.statement.query([id.0])?;
+        let Some(mut job) = rows.next()?.map(decode).transpose()? else {
+            return Ok(None);
+        };
+        let of_children = progress_of_children(self.conn, id, (job.state, job.children))?;
+        job.progress = of_children.or(job.progress);
+        Ok(Some(job))
+    }
+}
+
+/// The progress of a waiting parent is that of its children.
+pub(crate) fn progress_of_children(
+    conn: &Connection,
+    id: JobId,
+    (state, children): (State, Option<Children>),
+) -> Result<Option<Progress>> {
+    let Some(children) = children.filter(|_| state == State::Waiting) else {
+        return Ok(None);
+    };
+    let percent = families::progress(conn, id, children)?;
+    Ok(Some(Progress {
+        processed: Some(children.done + children.failed),
+        total: Some(children.total),
+        ..Progress::percent(percent)
+    }))
 }
 
 /// The jobs from one id to another, both included, oldest first.
@@ -93,104 +99,6 @@ pub(crate) fn last(conn: &Connection) -> Result<Option<JobId>> {
     Ok(id.map(JobId))
 }
 
-/// Calls `each` for every job that matches the filter, one at a time: memory stays flat.
-pub(crate) fn list(
-    conn: &Connection,
-    filter: &Filter,
-    each: &mut dyn FnMut(JobRecord) -> Result<()>,
-) -> Result<()> {
-    if is_of_ended_last(filter) {
-        return list_ended_last(conn, filter, each);
-    }
-    let (sql, arguments) = compose(filter);
-    let mut statement = conn.prepare(&sql)?;
-    let mut rows = statement.query(params_from_iter(arguments))?;
-    while let Some(row) = rows.next()? {
-        each(with_progress(conn, decode(row)?)?)?;
-    }
-    Ok(())
-}
-
-/// The conditions of a listing and their values.
-#[derive(Default)]
-struct Conditions {
-    terms: Vec<String>,
-    values: Vec<Value>,
-}
-
-impl Conditions {
-    fn add(&mut self, term: impl Into<String>, values: impl IntoIterator<Item = Value>) {
-        self.terms.push(term.into());
-        self.values.extend(values);
-    }
-
-    fn any_of(&mut self, column: &str, values: Vec<Value>) {
-        if !values.is_empty() {
-            let marks = vec!["?"; values.len()].join(", ");
-            self.add(format!("{column} IN ({marks})"), values);
-        }
-    }
-}
-
-/// The statement of a listing. It walks the jobs of the parent, else those of the first tag, else
-/// those of the tenant or of the schedule, else all, by an index that has them in the order of ids.
-pub(crate) fn compose(filter: &Filter) -> (String, Vec<Value>) {
-    let text = |names: &[String]| names.iter().cloned().map(Value::Text).collect();
-    let mut conditions = Conditions::default();
-    let mut tags = filter.tags.iter().map(|(name, value)| {
-        let pair = [name, value].map(|text| Value::Text(text.clone()));
-        pair.into_iter()
-    });
-    let walked = match filter.parent {
-        Some(_) => None,
-        None => tags.next(),
-    };
-    let (start, id) = match walked {
-        Some(tag) => {
-            conditions.add("l.name = ? AND l.value = ?", tag);
-            (JOBS_LIST_TAGGED, "l.job_id")
-        }
-        None => (JOBS_LIST, "j.id"),
-    };
-    for tag in tags {
-        let term = "EXISTS (SELECT 1 FROM jobq_tag h WHERE h.name = ? AND h.value = ? AND h.job_id = j.id)";
-        conditions.add(term, tag);
-    }
-    if let Some(parent) = filter.parent {
-        conditions.add("j.parent_id = ?", [Value::Integer(parent.0)]);
-    }
-    if let Some(tenant) = &filter.tenant {
-        conditions.add("j.tenant = ?", [Value::Text(tenant.clone())]);
-    }
-    if let Some(schedule) = &filter.schedule {
-        conditions.add("j.schedule = ?", [Value::Text(schedule.clone())]);
-    }
-    let states = filter.states.iter();
-    let states = states.map(|state| Value::Integer(state.code())).collect();
-    conditions.any_of("j.state", states);
-    conditions.any_of("q.name", text(&filter.queues));
-    conditions.any_of("k.name", text(&filter.kinds));
-    if let Some(since) = filter.since {
-        let since = Value::Integer(since.as_millisecond());
-        conditions.add("j.created_at >= ?", [since]);
-    }
-    if let Some(after) = filter.after {
-        let newest = filter.sort == Sort::Newest;
-        let older = if newest { "<" } else { ">" };
-        conditions.add(format!("{id} {older} ?"), [Value::Integer(after.0)]);
-    }
-    let Conditions { terms, mut values } = conditions;
-    let filters = match terms.is_empty() {
-        true => String::new(),
-        false => format!("WHERE {}", terms.join(" AND ")),
-    };
-    let limit = filter.limit.map(i64::try_from);
-    let limit = limit.map_or(-1, |limit| limit.unwrap_or(i64::MAX));
-    values.push(Value::Integer(limit));
-    let order = order(filter.sort, id);
-    (format!("{start}{filters} ORDER BY {order} LIMIT ?"), values)
-}
-
 /// JSON as it is; invalid JSON is shown as a JSON string, so that one bad row hides no other.
 fn json(value: ValueRef<'_>) -> Option<Box<RawValue>> {
     Some(readable_json(text(value)?))
@@ -198,20 +106,9 @@ fn json(value: ValueRef<'_>) -> Option<Box<RawValue>> {
 
 fn decode(row: &Row<'_>) -> Result<JobRecord> {
     let id = JobId(row.get(0)?);
-    let bad = |what: &str| {
-        Error::invalid(format!(
-            "job {id} has a {what} that this jobq does not know"
-        ))
-    };
-    let progress = Progress {
-        percent: row.get(9)?,
-        processed: row.get(10)?,
-        total: row.get(11)?,
-        message: text(row.get_ref(12)?),
-    };
     let retry = RetryPolicy {
         max_retries: row.get(16)?,
-        backoff: Backoff::from_code(row.get(17)?).ok_or_else(|| bad("backoff"))?,
+        backoff: Backoff::from_code(row.get(17)?).ok_or_else(|| unknown(id, "backoff"))?,
         delay: Duration::from_millis(row.get(18)?),
         jitter: if row.get(19)? {
             Jitter::Tenth
@@ -219,7 +116,7 @@ fn decode(row: &Row<'_>) -> Result<JobRecord> {
             Jitter::Off
         },
     };
-    let state = State::from_code(row.get(3)?).ok_or_else(|| bad("state"))?;
+    let state = state(row.get(3)?, id)?;
     let time = |column| Ok::<_, Error>(row.get::<_, Option<i64>>(column)?.map(timestamp));
     let scheduled = state == State::Scheduled;
     Ok(JobRecord {
@@ -231,11 +128,11 @@ fn decode(row: &Row<'_>) -> Result<JobRecord> {
             .get::<_, Option<i64>>(4)?
             .filter(|_| scheduled)
             .and_then(WaitReason::from_code),
-        priority: Priority::from_code(row.get(5)?).ok_or_else(|| bad("priority"))?,
+        priority: priority(row.get(5)?, id)?,
         payload: json(row.get_ref(6)?).unwrap_or_default(),
         result: json(row.get_ref(7)?),
         error: text(row.get_ref(8)?),
-        progress: Some(progress).filter(|progress| *progress != Progress::default()),
+        progress: progress(row, 9)?,
         attempt: row.get(13)?,
         retries: row.get(14)?,
         crashes: row.get(15)?,
@@ -254,25 +151,56 @@ fn decode(row: &Row<'_>) -> Result<JobRecord> {
         key: text(row.get_ref(31)?),
         deadline: time(32)?,
         parent: row.get::<_, Option<i64>>(33)?.map(JobId),
-        children: children(row)?,
-        tags: text(row.get_ref(37)?)
-            .and_then(|json| serde_json::from_str(&json).ok())
-            .unwrap_or_default(),
+        children: children(row, 34)?,
+        tags: tags(row, 37)?,
         depends_on: text(row.get_ref(38)?).map_or_else(Vec::new, |json| prerequisites(&json)),
         schedule: text(row.get_ref(39)?),
         slot: time(40)?,
     })
 }
 
-fn children(row: &Row<'_>) -> Result<Option<Children>> {
-    let Some(total) = row.get(34)? else {
+fn unknown(id: JobId, what: &str) -> Error {
+    Error::invalid(format!(
+        "job {id} has a {what} that this jobq does not know"
+    ))
+}
+
+pub(crate) fn state(code: i64, id: JobId) -> Result<State> {
+    State::from_code(code).ok_or_else(|| unknown(id, "state"))
+}
+
+pub(crate) fn priority(code: i64, id: JobId) -> Result<Priority> {
+    Priority::from_code(code).ok_or_else(|| unknown(id, "priority"))
+}
+
+/// From the four columns at this place on.
+pub(crate) fn progress(row: &Row<'_>, at: usize) -> Result<Option<Progress>> {
+    let progress = Progress {
+        percent: row.get(at)?,
+        processed: row.get(at + 1)?,
+        total: row.get(at + 2)?,
+        message: text(row.get_ref(at + 3)?),
+    };
+    Ok(Some(progress).filter(|progress| *progress != Progress::default()))
+}
+
+/// From the three columns at this place on.
+pub(crate) fn children(row: &Row<'_>, at: usize) -> Result<Option<Children>> {
+    let Some(total) = row.get(at)? else {
         return Ok(None);
     };
     Ok(Some(Children {
         total,
-        done: row.get(35)?,
-        failed: row.get(36)?,
+        done: row.get(at + 1)?,
+        failed: row.get(at + 2)?,
     }))
+}
+
+pub(crate) fn tags(row: &Row<'_>, at: usize) -> Result<BTreeMap<String, String>> {
+    let json = text(row.get_ref(at)?);
+    Ok(json
+        .and_then(|json| serde_json::from_str(&json).ok())
+        .unwrap_or_default())
 }
 
 fn prerequisites(json: &str) -> Vec<Prerequisite> {
@@ -285,82 +213,4 @@ fn prerequisites(json: &str) -> Vec<Prerequisite> {
         })
     };
     edges.into_iter().filter_map(decode).collect()
-}
-
-/// Whether a listing is of the last jobs that ended, without any other filter.
-pub(crate) fn is_of_ended_last(filter: &Filter) -> bool {
-    // Every field is named: a new filter must not be ignored here.
-    let Filter {
-        states,
-        queues,
-        kinds: _,
-        since,
-        sort,
-        after,
-        limit,
-        tenant,
-        tags,
-        parent,
-        schedule,
-    } = filter;
-    let nothing_else = queues.is_empty()
-        && since.is_none()
-        && after.is_none()
-        && tenant.is_none()
-        && tags.is_empty()
-        && parent.is_none()
-        && schedule.is_none();
-    let all_final = !states.is_empty() && states.iter().all(|state| state.is_final());
-    *sort == Sort::Finished && limit.is_some() && nothing_else && all_final
-}
-
-/// Calls `each` for the last jobs of these states and kinds that ended, latest first.
-pub(crate) fn list_ended_last(
-    conn: &Connection,
-    filter: &Filter,
-    each: &mut dyn FnMut(JobRecord) -> Result<()>,
-) -> Result<()> {
-    // One read transaction: no job may be removed between the two reads.
-    let read = conn.unchecked_transaction()?;
-    let limit = filter.limit.unwrap_or_default();
-    let kinds = match filter.kinds.as_slice() {
-        [] => KindFilter::All,
-        kinds => KindFilter::Only(kinds.to_vec()),
-    };
-    let mut states: Vec<State> = filter.states.clone();
-    states.sort_unstable_by_key(|state| state.code());
-    states.dedup();
-    let mut last: Vec<(i64, i64)> = Vec::new();
-    for kind in names::kinds_of(&read, &kinds)? {
-        for state in &states {
-            let mut statement = read.prepare_cached(JOBS_ENDED_LAST)?;
-            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-            let mut rows = statement.query(params![kind, state.code(), limit])?;
-            while let Some(row) = rows.next()? {
-                last.push((row.get(0)?, row.get(1)?));
-            }
-        }
-        last.sort_unstable_by(|one, other| other.cmp(one));
-        last.truncate(limit);
-    }
-    for (_, id) in last {
-        if let Some(job) = get(&read, JobId(id))? {
-            each(job)?;
-        }
-    }
-    Ok(())
-}
-
-/// `id` is the column whose index is walked.
-fn order(sort: Sort, id: &str) -> String {
-    let (before, direction) = match sort {
-        Sort::Newest => ("", " DESC"),
-        Sort::Oldest => ("", ""),
-        Sort::Updated => ("j.updated_at DESC, ", " DESC"),
-        Sort::Started => ("j.started_at DESC, ", " DESC"),
-        Sort::Finished => ("j.finished_at DESC, ", " DESC"),
-        Sort::Due => ("j.run_at IS NULL, j.run_at, ", ""),
-        Sort::Priority => ("j.priority DESC, ", ""),
-    };
-    format!("{before}{id}{direction}")
 }

@@ -28,8 +28,9 @@ pub(crate) mod writer_handle;
 #[cfg(feature = "cli")]
 pub(crate) use rusqlite::StatementStatus;
 /// The parts of rusqlite that the rest of the store uses.
+pub(crate) use rusqlite::blob::Blob;
 pub(crate) use rusqlite::config::DbConfig;
 pub(crate) use rusqlite::{
-    CachedStatement, Connection, OpenFlags, OptionalExtension, Result as RowResult, Row, params,
-    params_from_iter, types,
+    CachedStatement, Connection, MAIN_DB, OpenFlags, OptionalExtension, Result as RowResult, Row,
+    Statement, params, params_from_iter, types,
 };

@@ -8,13 +8,14 @@ use rusqlite::{Connection, OptionalExtension};
 use crate::Result;
 use crate::model::filter::KindFilter;
 use crate::store::sqlite::blocks::KnownBlock;
-use crate::store::sqlite::statement::statements;
+use crate::store::sqlite::statement::{Statements, statements};
 
 statements! {
     hot KIND_ID = "SELECT id FROM jobq_kind WHERE name = ?1";
     hot KIND_ADD = "INSERT INTO jobq_kind (name) VALUES (?1)";
     hot KIND_NAME = "SELECT name FROM jobq_kind WHERE id = ?1";
     cold KINDS_ALL = "SELECT id FROM jobq_kind";
+    cold KINDS_LIKE = "SELECT id FROM jobq_kind WHERE name LIKE ?1 ESCAPE '\\'";
     cold KINDS_NAMED = "SELECT id, name FROM jobq_kind";
     hot QUEUE_ID = "SELECT id FROM jobq_queue WHERE name = ?1";
     hot QUEUE_ADD = "INSERT INTO jobq_queue (name) VALUES (?1)";
@@ -149,4 +150,9 @@ pub(crate) fn kinds_of(conn: &Connection, which: &KindFilter) -> Result<Vec<i64>
         }
     }
     Ok(kinds)
+}
+
+/// The ids of the kinds whose names are like a pattern.
+pub(crate) fn kinds_like(conn: &Connection, pattern: &str) -> Result<Vec<i64>> {
+    conn.all(KINDS_LIKE, [pattern], |row| row.get(0))
 }

@@ -41,10 +41,14 @@ modules![
     jobs::update_rules,
     read::attempts,
     read::drain,
+    read::drivers,
     read::events,
     read::jobs,
     read::metrics,
+    read::listing,
     read::runners,
+    read::summaries,
+    read::walk,
     read::why,
     sqlite::blocks,
     sqlite::error,
@@ -155,8 +159,11 @@ fn is_fault(sql: &str, line: &str) -> bool {
         return false;
     };
     let scanned = rest.split(' ').next().unwrap_or_default();
-    // Rows that the statement itself holds.
-    if scanned == "CONSTANT" || rest.ends_with("-ROW VALUES CLAUSE") {
+    // Rows that the statement itself holds, or has found by lines of their own.
+    if scanned == "CONSTANT"
+        || scanned.starts_with("(subquery-")
+        || rest.ends_with("-ROW VALUES CLAUSE")
+    {
         return false;
     }
     // What is no table of ours is not known to be small.

@@ -9,7 +9,7 @@ use crate::model::outcome::Verdict;
 use crate::model::state::State;
 use crate::store::jobs::claim::ClaimedJob;
 use crate::store::jobs::remove::ROWS_AT_ONCE;
-use crate::store::read::{attempts, jobs};
+use crate::store::read::{attempts, jobs, listing};
 use crate::store::tests::sandbox::{START_MS, Sandbox, held};
 use crate::store::upkeep::prune::{
     JOBS, JOBS_FINAL_AT, JOBS_FINAL_BETWEEN, PrunePass, ROWS, Stepped, Sweep,
@@ -325,7 +325,7 @@ fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
     }
     let ids = |filter: &Filter| {
         let mut ids = Vec::new();
-        jobs::list(&sandbox.conn, filter, &mut |job| {
+        listing::list(&sandbox.conn, filter, &mut |job| {
             ids.push(job.id);
             Ok(())
         })

@@ -19,7 +19,7 @@ statements! {
     /// The index is read on from where the last step ended, so what had to be kept is not read again:
     /// first the others that ended in the same millisecond, a hundred thousand where a family was
     /// cancelled, and then those that ended later. In one term that would be read by the time alone.
-    /// For the likelihood see [`JOBS_ENDED_LAST`](crate::store::read::jobs::JOBS_ENDED_LAST).
+    /// For the likelihood see [`JOBS_ENDED_LAST`](crate::store::read::listing::JOBS_ENDED_LAST).
     hot JOBS_FINAL_AT = "SELECT id, finished_at, parent_id, queue_id FROM jobq_job
         WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5 AND finished_at = ?3 AND id > ?4
         ORDER BY id LIMIT ?5";

@@ -1,0 +1,244 @@
+//! Listing jobs: full records of all that match, or a page of summaries within a time budget.
+
+use std::collections::BinaryHeap;
+use std::time::Duration;
+
+use crate::model::filter::{Filter, KindFilter, Sort};
+use crate::model::id::JobId;
+use crate::model::job::{JobRecord, JobsPage};
+use crate::model::state::State;
+use crate::store::read::conditions::{Conditions, Named};
+use crate::store::read::drivers::Driver;
+use crate::store::read::jobs::Records;
+use crate::store::read::summaries::Summaries;
+use crate::store::read::walk::{Direction, FoundJob, Walk, WalkStep, Wanted};
+use crate::store::sqlite::statement::{Statements, statements};
+use crate::store::sqlite::{Connection, Row, names, params};
+use crate::{Error, Result, clock};
+
+statements! {
+    /// One step in the index for each job; a listing by the time of ending would sort them all. Few
+    /// are said to be in the state, or in a file that was analyzed all final jobs are searched and sorted.
+    hot JOBS_ENDED_LAST = "SELECT finished_at, id FROM jobq_job WHERE kind_id = ?1 AND likelihood(state = ?2, 0.0001) AND state >= 5
+        ORDER BY finished_at DESC, id DESC LIMIT ?3";
+}
+
+/// How long a page may take to find its jobs; it is then cut short.
+const BUDGET: Duration = Duration::from_millis(150);
+
+/// Number of jobs of a page whose filter has no limit, and the maximum.
+const PAGE_JOBS: usize = 50;
+const MOST_PAGE_JOBS: usize = 1000;
+
+/// About so many jobs are found at once for a list without a limit.
+const JOBS_AT_ONCE: usize = 500;
+
+/// Maximum length of the text to search for: SQLite's own for a pattern is more.
+const MOST_TEXT_BYTES: usize = 1000;
+
+/// Calls `each` for every job that matches the filter, one at a time. Memory stays flat in the order of ids; the others
+/// keep the id of each job.
+pub(crate) fn list(
+    conn: &Connection,
+    filter: &Filter,
+    each: &mut dyn FnMut(JobRecord) -> Result<()>,
+) -> Result<()> {
+    check(filter)?;
+    // One read transaction: no job may change between finding and reading it.
+    let read = conn.unchecked_transaction()?;
+    let mut records = Records::new(&read)?;
+    let mut one = |id: i64| match records.get(JobId(id))? {
+        Some(job) => each(job),
+        None => Ok(()),
+    };
+    if is_of_ended_last(filter) {
+        return ended_last(&read, filter)?.into_iter().try_for_each(one);
+    }
+    let limit = filter.limit.unwrap_or(usize::MAX);
+    let (direction, key) = order(filter.sort);
+    let wanted = Wanted {
+        direction,
+        after: filter.after,
+        jobs: limit.min(JOBS_AT_ONCE),
+        until: None,
+    };
+    let mut walk = begin(&read, filter, (wanted, key))?;
+    if key.is_some() {
+        return first_of(&mut walk, filter.sort, limit)?
+            .into_iter()
+            .try_for_each(one);
+    }
+    let mut left = limit;
+    while left > 0 {
+        let WalkStep::Job(job) = walk.next()? else {
+            break;
+        };
+        one(job.id)?;
+        left -= 1;
+    }
+    Ok(())
+}
+
+/// The jobs that come next behind `filter.after`, or, if `before` is given, right before that job; in the order of the
+/// filter either way.
+pub(crate) fn page(conn: &Connection, filter: &Filter, before: Option<JobId>) -> Result<JobsPage> {
+    check(filter)?;
+    let ((direction, None), None) = (order(filter.sort), before.and(filter.after)) else {
+        return Err(Error::invalid(
+            "a page is in the order of ids, newest or oldest first, and is either after a job or before one",
+        ));
+    };
+    let read = conn.unchecked_transaction()?;
+    let limit = filter.limit.unwrap_or(PAGE_JOBS).clamp(1, MOST_PAGE_JOBS);
+    let wanted = Wanted {
+        direction: match (direction, before) {
+            (Direction::Down, Some(_)) => Direction::Up,
+            (Direction::Up, Some(_)) => Direction::Down,
+            (direction, None) => direction,
+        },
+        after: before.or(filter.after),
+        // One more shows whether there is another page.
+        jobs: limit + 1,
+        until: Some(clock::after(clock::instant(), BUDGET)),
+    };
+    let mut walk = begin(&read, filter, (wanted, None))?;
+    let mut summaries = Summaries::new(&read)?;
+    let mut page = JobsPage {
+        jobs: Vec::with_capacity(limit),
+        next: None,
+        searched_to: None,
+    };
+    loop {
+        match walk.next()? {
+            WalkStep::Job(_) if page.jobs.len() == limit => {
+                page.next = page.jobs.last().map(|job| job.id);
+                break;
+            }
+            WalkStep::Job(job) => page.jobs.extend(summaries.get(JobId(job.id))?),
+            WalkStep::TimeUp(reached) => {
+                (page.next, page.searched_to) = (Some(reached), Some(reached));
+                break;
+            }
+            WalkStep::End => break,
+        }
+    }
+    if before.is_some() {
+        page.jobs.reverse();
+    }
+    Ok(page)
+}
+
+fn check(filter: &Filter) -> Result<()> {
+    match &filter.text {
+        Some(text) if text.is_empty() => Err(Error::invalid("the text to search for is empty")),
+        Some(text) if text.len() > MOST_TEXT_BYTES => Err(Error::invalid(format!(
+            "the text to search for has {} bytes; the maximum is {MOST_TEXT_BYTES}",
+            text.len()
+        ))),
+        _ => Ok(()),
+    }
+}
+
+fn begin<'c>(
+    conn: &'c Connection,
+    filter: &Filter,
+    (wanted, key): (Wanted, Option<&'static str>),
+) -> Result<Walk<'c>> {
+    let named = Named::of(conn, filter)?;
+    let driver = Driver::of(conn, filter, &named)?;
+    let mut conditions = Conditions::of(conn, &driver.rest_of(filter), &named)?;
+    conditions.key = key;
+    Walk::new(conn, (&driver, &conditions), wanted)
+}
+
+/// In which direction the ids are walked, and the column that the jobs are sorted by, if any.
+fn order(sort: Sort) -> (Direction, Option<&'static str>) {
+    match sort {
+        Sort::Newest => (Direction::Down, None),
+        Sort::Oldest => (Direction::Up, None),
+        Sort::Updated => (Direction::Down, Some("j.updated_at")),
+        Sort::Started => (Direction::Down, Some("j.started_at")),
+        Sort::Finished => (Direction::Down, Some("j.finished_at")),
+        Sort::Due => (Direction::Up, Some("j.run_at")),
+        Sort::Priority => (Direction::Up, Some("j.priority")),
+    }
+}
+
+/// The first ids of a walk in another order than that of ids.
+fn first_of(walk: &mut Walk<'_>, sort: Sort, limit: usize) -> Result<Vec<i64>> {
+    /// What comes first is less.
+    fn place(sort: Sort, found: FoundJob) -> (bool, i64, i64) {
+        let FoundJob { id, key } = found;
+        let is_last = key.is_none();
+        let key = key.unwrap_or(0);
+        match sort {
+            Sort::Due => (is_last, key, id),
+            Sort::Priority => (is_last, -key, id),
+            _ => (is_last, -key, -id),
+        }
+    }
+    let mut first = BinaryHeap::new();
+    while let WalkStep::Job(found) = walk.next()? {
+        first.push((place(sort, found), found.id));
+        if first.len() > limit {
+            first.pop();
+        }
+    }
+    Ok(first
+        .into_sorted_vec()
+        .into_iter()
+        .map(|(_, id)| id)
+        .collect())
+}
+
+/// Whether a listing is of the last jobs that ended, without any other filter.
+pub(crate) fn is_of_ended_last(filter: &Filter) -> bool {
+    // Every field is named: a new filter must not be ignored here.
+    let Filter {
+        states,
+        queues,
+        kinds: _,
+        since,
+        sort,
+        after,
+        limit,
+        tenant,
+        tags,
+        parent,
+        schedule,
+        text,
+    } = filter;
+    let nothing_else = queues.is_empty()
+        && since.is_none()
+        && after.is_none()
+        && tenant.is_none()
+        && tags.is_empty()
+        && parent.is_none()
+        && schedule.is_none()
+        && text.is_none();
+    let all_final = !states.is_empty() && states.iter().all(|state| state.is_final());
+    *sort == Sort::Finished && limit.is_some() && nothing_else && all_final
+}
+
+/// The last jobs of these states and kinds that ended, latest first.
+fn ended_last(conn: &Connection, filter: &Filter) -> Result<Vec<i64>> {
+    let limit = filter.limit.unwrap_or_default();
+    let kinds = match filter.kinds.as_slice() {
+        [] => KindFilter::All,
+        kinds => KindFilter::Only(kinds.to_vec()),
+    };
+    let mut states: Vec<State> = filter.states.clone();
+    states.sort_unstable_by_key(|state| state.code());
+    states.dedup();
+    let mut last: Vec<(i64, i64)> = Vec::new();
+    for kind in names::kinds_of(conn, &kinds)? {
+        for state in &states {
+            let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+            let ended = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?));
+            last.extend(conn.all(JOBS_ENDED_LAST, params![kind, state.code(), limit], ended)?);
+        }
+        last.sort_unstable_by(|one, other| other.cmp(one));
+        last.truncate(limit);
+    }
+    Ok(last.into_iter().map(|(_, id)| id).collect())
+}
