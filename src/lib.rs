@@ -264,7 +264,7 @@ pub use model::schedule::{
     next_slots,
 };
 pub use model::state::{State, WaitReason};
-pub use model::why::Why;
+pub use model::why::{JobsUnderRule, QueueVerdict, Why};
 #[doc(hidden)]
 pub use model::{digest, json, plural};
 pub use queue::{

@@ -3,6 +3,7 @@
 use crate::model::family::Children;
 use crate::model::id::{JobId, RunnerId};
 use crate::model::limits::Rate;
+use crate::model::queue::Counts;
 use crate::model::state::{State, WaitReason};
 
 /// Why a job is not running now, and what would change that.
@@ -146,4 +147,28 @@ pub enum Why {
     },
     /// None of the above was found: `jobq doctor` checks whether the file is sound.
     Other(State),
+}
+
+/// Why the pending jobs of a queue do not run now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueVerdict {
+    /// The queue.
+    pub queue: String,
+    /// Its jobs by state.
+    pub counts: Counts,
+    /// The rules that its pending jobs are under, the rule of the most jobs first; empty: none is pending.
+    pub rules: Vec<JobsUnderRule>,
+}
+
+/// Pending jobs of a queue that the same rule keeps from running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct JobsUnderRule {
+    /// How many there are.
+    pub jobs: u64,
+    /// Whether there may be more: jobs are counted up to some thousands of a kind.
+    pub is_at_least: bool,
+    /// The rule. `ahead` of [`Why::InLine`] is 0.
+    pub why: Why,
 }

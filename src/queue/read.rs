@@ -15,7 +15,7 @@ use crate::model::outcome::AttemptRecord;
 use crate::model::queue::{Counts, QueueRecord};
 use crate::model::runner::{RunnerFilter, RunnerRecord};
 use crate::model::state::State;
-use crate::model::why::Why;
+use crate::model::why::{QueueVerdict, Why};
 use crate::queue::Queue;
 use crate::store::Changes;
 use crate::{Error, Result, clock, store};
@@ -271,6 +271,17 @@ impl Queue {
         let locks = self.store.runners_folder();
         let now_ms = self.store.config.clock.now_ms();
         store::why(&*self.store.reader()?, id, (now_ms, &locks))
+    }
+
+    /// The rules that keep the pending jobs of a queue from running, with the number of jobs under each. It costs
+    /// the same however many jobs there are.
+    ///
+    /// # Errors
+    /// There is no such queue ([`Error::is_not_found`]), or the file cannot be read.
+    pub fn why_queue(&self, name: &str) -> Result<QueueVerdict> {
+        let locks = self.store.runners_folder();
+        let now_ms = self.store.config.clock.now_ms();
+        store::why_queue(&*self.store.reader()?, name, (now_ms, &locks))
     }
 
     /// The jobs that were cancelled because one of these did not complete, directly or through other

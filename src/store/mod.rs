@@ -95,6 +95,7 @@ pub(crate) use read::listing::{list as list_jobs, page as page_of_jobs};
 pub(crate) use read::metrics::{between as metrics_between, enqueued as enqueued_totals};
 pub(crate) use read::runners::list as list_runners;
 pub(crate) use read::why::why;
+pub(crate) use read::why_queue::why_queue;
 pub(crate) use sqlite::names::{
     Names, kind_ids, kinds_of as kind_ids_of, queue_called as queue_name,
 };

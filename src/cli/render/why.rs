@@ -1,6 +1,7 @@
 //! Which rule keeps a job from running now, and what would change that: the words of every rule.
 
 mod limits;
+pub(crate) mod queue;
 
 use jiff::Timestamp;
 use jobq::{Children, JobId, Queue, RunnerId, State, WaitReason, Why};
@@ -19,6 +20,8 @@ pub(crate) struct Explanation {
     /// The state that the rule belongs to.
     pub(crate) state: State,
     pub(crate) message: String,
+    /// The message without the job, where it begins with that.
+    reason: String,
     /// The command that would change it.
     pub(crate) hint: Option<String>,
     /// How it is coloured: a rule that calls for action stands out.
@@ -27,10 +30,12 @@ pub(crate) struct Explanation {
 
 impl Explanation {
     fn new(rule: &'static str, state: State, message: impl Into<String>) -> Explanation {
+        let message = message.into();
         Explanation {
             rule,
             state,
-            message: message.into(),
+            reason: message.clone(),
+            message,
             hint: None,
             look: Look::Plain,
         }
@@ -38,7 +43,10 @@ impl Explanation {
 
     /// `job 7 is blocked: waits for 3 (running)`.
     fn because(rule: &'static str, (id, state): (JobId, State), reason: &str) -> Explanation {
-        Explanation::new(rule, state, format!("job {id} is {state}: {reason}"))
+        Explanation {
+            reason: reason.to_owned(),
+            ..Explanation::new(rule, state, format!("job {id} is {state}: {reason}"))
+        }
     }
 
     fn with_hint(mut self, hint: impl Into<String>) -> Explanation {

@@ -159,7 +159,7 @@ impl Verb {
             Verb::Enqueue(_) | Verb::Run(_) => OpenMode::Create,
             Verb::Queue(queue) => match queue.verb {
                 queue::QueueVerb::Set(_) => OpenMode::Create,
-                queue::QueueVerb::List => OpenMode::AsIs,
+                queue::QueueVerb::List | queue::QueueVerb::Show(_) => OpenMode::AsIs,
             },
             Verb::Schedule(schedule) => match schedule.verb {
                 schedule::ScheduleVerb::Add(_) => OpenMode::Create,

@@ -1,13 +1,15 @@
-//! `jobq queue list` and `jobq queue set`.
+//! `jobq queue list`, `jobq queue show` and `jobq queue set`.
 
 use clap::{ArgGroup, Args, Subcommand};
 use jobq::{QueueLimitsUpdate, Rate, Update};
 
+use crate::cli::clock::now;
 use crate::cli::exit::{CliResult, Exit};
 use crate::cli::input::limits;
 use crate::cli::render::Format;
 use crate::cli::render::queue::{COLUMNS, QueueJson, limits_text, rows, table};
 use crate::cli::render::table::Rows;
+use crate::cli::render::why::queue::VerdictText;
 use crate::cli::session::Session;
 
 #[derive(Debug, Args)]
@@ -21,8 +23,17 @@ pub(crate) struct QueueArgs {
 pub(crate) enum QueueVerb {
     /// List the queues
     List,
+    /// Show a queue: its jobs, and the rules that keep its pending jobs from running
+    Show(QueueShowArgs),
     /// Set limits of a queue, over all runners; limits that are not named stay
     Set(QueueSetArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct QueueShowArgs {
+    /// The queue
+    #[arg(value_name = "NAME")]
+    pub(crate) name: String,
 }
 
 #[derive(Debug, Args)]
@@ -52,6 +63,7 @@ pub(crate) struct QueueSetArgs {
 pub(crate) fn run(args: &QueueArgs, session: &Session) -> CliResult {
     match &args.verb {
         QueueVerb::List => list(session),
+        QueueVerb::Show(show) => verdict(show, session),
         QueueVerb::Set(set) => limit(set, session),
     }
 }
@@ -81,6 +93,13 @@ fn limit(args: &QueueSetArgs, session: &Session) -> CliResult {
             ));
         }
     }
+    Ok(Exit::Done)
+}
+
+fn verdict(args: &QueueShowArgs, session: &Session) -> CliResult {
+    let verdict = session.queue()?.why_queue(&args.name)?;
+    let told = VerdictText::new(&verdict, now());
+    session.output.line(&told.json(), told.text())?;
     Ok(Exit::Done)
 }
 

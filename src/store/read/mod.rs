@@ -12,3 +12,4 @@ pub(crate) mod runners;
 pub(crate) mod summaries;
 pub(crate) mod walk;
 pub(crate) mod why;
+pub(crate) mod why_queue;

@@ -185,35 +185,66 @@ fn short_of(able: &[&RunnerRecord]) -> Option<Why> {
         })
 }
 
-fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) -> Result<Why> {
+fn pending(conn: &Connection, job: &JobRecord, moment: (i64, &Path)) -> Result<Why> {
     let queue = find_queue(conn, &job.queue)?.unwrap_or_default();
+    if let Some(why) = nothing_runs(conn, queue, &job.queue)? {
+        return Ok(why);
+    }
+    let runners = active_runners(conn, moment.1)?;
+    let why = of_kind(conn, (queue, &job.queue), &job.kind, (&runners, moment.0))?;
+    let Why::InLine {
+        running, workers, ..
+    } = why
+    else {
+        return Ok(why);
+    };
+    let arguments = params![queue, job.priority.code(), job.id.0];
+    Ok(Why::InLine {
+        ahead: conn.query_row(JOBS_AHEAD_OF, arguments, |row| row.get(0))?,
+        running,
+        workers,
+    })
+}
+
+/// A pause, which keeps all pending jobs of the queue.
+pub(crate) fn nothing_runs(conn: &Connection, queue: i64, name: &str) -> Result<Option<Why>> {
     if queues::all_paused_since(conn)?.is_some() {
-        return Ok(Why::AllPaused);
+        return Ok(Some(Why::AllPaused));
     }
-    if is_paused(conn, queue)? {
-        return Ok(Why::QueuePaused(job.queue.clone()));
-    }
+    let is_paused = is_paused(conn, queue)?;
+    Ok(is_paused.then(|| Why::QueuePaused(name.to_owned())))
+}
+
+pub(crate) fn active_runners(conn: &Connection, locks: &Path) -> Result<Vec<RunnerRecord>> {
     let mut runners = list_runners(conn, RunnerFilter::Now, locks)?;
     runners.retain(RunnerRecord::is_alive);
+    Ok(runners)
+}
+
+/// What keeps a pending job of this kind in a queue that is not paused; the number of jobs ahead is left out.
+pub(crate) fn of_kind(
+    conn: &Connection,
+    (queue, name): (i64, &str),
+    kind: &str,
+    (runners, now_ms): (&[RunnerRecord], i64),
+) -> Result<Why> {
     if runners.is_empty() {
         return Ok(Why::NoRunner);
     }
     let knows_kind: Vec<&RunnerRecord> = runners
         .iter()
-        .filter(|runner| runner.kinds.contains(&job.kind))
+        .filter(|runner| runner.kinds.iter().any(|known| known == kind))
         .collect();
     if knows_kind.is_empty() {
-        return Ok(Why::NoHandler(job.kind.clone()));
+        return Ok(Why::NoHandler(kind.to_owned()));
     }
     let serves = |runner: &&RunnerRecord| {
-        runner
-            .queues
-            .as_ref()
-            .is_none_or(|queues| queues.contains(&job.queue))
+        let queues = runner.queues.as_ref();
+        queues.is_none_or(|queues| queues.iter().any(|served| served == name))
     };
     let able: Vec<&RunnerRecord> = knows_kind.into_iter().filter(serves).collect();
     if able.is_empty() {
-        return Ok(Why::QueueNotServed(job.queue.clone()));
+        return Ok(Why::QueueNotServed(name.to_owned()));
     }
     if able
         .iter()
@@ -221,18 +252,17 @@ fn pending(conn: &Connection, job: &JobRecord, (now_ms, locks): (i64, &Path)) ->
     {
         return Ok(Why::RunnersStopping);
     }
-    if let Some(limit) = limited(conn, queue, (&job.queue, now_ms))? {
+    if let Some(limit) = limited(conn, queue, (name, now_ms))? {
         return Ok(limit);
     }
-    if let Some(limit) = kind_limited(&job.kind, &able) {
+    if let Some(limit) = kind_limited(kind, &able) {
         return Ok(limit);
     }
     if let Some(short) = short_of(&able) {
         return Ok(short);
     }
-    let arguments = params![queue, job.priority.code(), job.id.0];
     Ok(Why::InLine {
-        ahead: conn.query_row(JOBS_AHEAD_OF, arguments, |row| row.get(0))?,
+        ahead: 0,
         running: able.iter().map(|runner| runner.jobs.len() as u64).sum(),
         workers: able
             .iter()

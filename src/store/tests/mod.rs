@@ -44,4 +44,5 @@ mod transaction;
 mod turns;
 mod uniqueness;
 mod upgrade;
+mod verdicts;
 mod writing;

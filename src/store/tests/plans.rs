@@ -50,6 +50,7 @@ modules![
     read::summaries,
     read::walk,
     read::why,
+    read::why_queue,
     sqlite::blocks,
     sqlite::error,
     sqlite::names,

@@ -447,3 +447,23 @@ fn a_runner_removes_old_jobs_of_each_kind_in_its_own_time() {
     let kinds = jobq.json_lines(&["list"]);
     assert!(kinds.iter().all(|job| job["kind"] == "exec"), "{kinds:?}");
 }
+
+#[test]
+fn a_queue_is_shown_with_the_rules_of_its_pending_jobs() {
+    let jobq = Jobq::new();
+    for kind in ["a", "a", "b"] {
+        jobq.enqueue(&["--queue", "images", "--kind", kind]);
+    }
+    let show = ["queue", "show", "images"];
+    let said = "queue 'images': 3 pending\n3 pending: no runner is active\n  hint: start one with `jobq run`\n";
+    assert_eq!(jobq.stdout(&show), said);
+    let verdict = jobq.json(&show);
+    assert_eq!(verdict["counts"]["pending"], 3);
+    let rule = json!({
+        "jobs": 3, "at_least": false, "why": "no_runner", "message": "no runner is active",
+        "hint": "start one with `jobq run`",
+    });
+    assert_eq!(verdict["pending"], json!([rule]));
+    jobq.run(&["queue", "show", "post"])
+        .fails(3, &["no queue 'post'"]);
+}
