@@ -9,6 +9,7 @@ mod claim;
 mod commands;
 mod family;
 mod latency;
+mod list;
 mod plan;
 mod process;
 mod prune;
@@ -30,7 +31,7 @@ struct Scenario {
     run: fn(&Plan) -> Done,
 }
 
-const SCENARIOS: [Scenario; 15] = [
+const SCENARIOS: [Scenario; 16] = [
     Scenario {
         name: "drain",
         about: "no-op jobs, 200 bytes each, five workers",
@@ -80,6 +81,11 @@ const SCENARIOS: [Scenario; 15] = [
         name: "claim",
         about: "a claim of five jobs, whatever else is in the file",
         run: claim::claim,
+    },
+    Scenario {
+        name: "list",
+        about: "pages of 50 in a file of a million jobs, or of --jobs N",
+        run: list::list,
     },
     Scenario {
         name: "family",
@@ -164,7 +170,10 @@ impl Asked {
                 "--dir" => asked.folder = words.next().ok_or("--dir needs a folder")?.into(),
                 "--jobs" => {
                     let jobs = words.next().and_then(|jobs| jobs.parse().ok());
-                    asked.jobs = Some(jobs.ok_or("--jobs needs a number")?);
+                    asked.jobs = Some(
+                        jobs.filter(|jobs| *jobs > 0)
+                            .ok_or("--jobs needs a number")?,
+                    );
                 }
                 name if SCENARIOS.iter().any(|scenario| scenario.name == name) => {
                     asked.names.push(word);
