@@ -24,6 +24,9 @@ pub(crate) struct ListArgs {
     /// Only jobs enqueued within this time: 1h, '2 days'
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) since: Option<Duration>,
+    /// Only jobs with this text in the payload, the result, the error or the kind
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) text: Option<String>,
     /// The order of the jobs: updated, started and finished begin with the most recent, due with the next
     #[arg(long, value_name = "ORDER", default_value = "newest", value_parser = values::sort())]
     pub(crate) sort: Sort,
@@ -49,6 +52,7 @@ pub(crate) fn run(args: &ListArgs, session: &Session) -> CliResult {
         since: args
             .since
             .map(|span| now().checked_sub(span).unwrap_or(Timestamp::MIN)),
+        text: args.text.clone(),
         sort: args.sort,
         ..session.filter(&args.filter)?
     };
@@ -169,7 +173,9 @@ fn matching(queue: &Queue, filter: &Filter) -> CliResult<Option<u64>> {
         && filter.tenant.is_none()
         && filter.tags.is_empty()
         && filter.parent.is_none()
-        && filter.since.is_none();
+        && filter.schedule.is_none()
+        && filter.since.is_none()
+        && filter.text.is_none();
     if !is_counted {
         return Ok(None);
     }

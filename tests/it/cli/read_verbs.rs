@@ -25,6 +25,23 @@ fn ids(jobq: &Jobq, filter: &[&str]) -> Vec<i64> {
 }
 
 #[test]
+fn a_list_is_searched_for_a_text() {
+    let jobq = Jobq::new();
+    for payload in ["{\"city\":\"Oslo\"}", "{\"city\":\"100% Rome\"}"] {
+        jobq.enqueue(&["--kind", "visit", "--payload", payload]);
+    }
+    for (text, found) in [
+        ("oslo", &[1][..]),
+        ("0%", &[2]),
+        ("VISIT", &[2, 1]),
+        ("1_", &[]),
+    ] {
+        assert_eq!(ids(&jobq, &["--text", text]), found, "{text}");
+    }
+    jobq.run(&["list", "--text", ""]).fails(2, &["is empty"]);
+}
+
+#[test]
 fn a_list_is_filtered_and_sorted_as_asked() {
     let jobq = scene();
     let list = |filter: &[&str]| ids(&jobq, filter);
