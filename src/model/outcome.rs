@@ -158,6 +158,32 @@ pub(crate) enum Verdict {
     },
 }
 
+impl Verdict {
+    /// The event of the attempt's end, unless the job turns out otherwise.
+    pub(crate) fn event(&self) -> EventKind {
+        match self {
+            Verdict::Complete { .. } => EventKind::Completed,
+            Verdict::Fail { .. } => EventKind::Failed,
+            Verdict::Cancel => EventKind::Cancelled,
+            Verdict::Retry { .. } => EventKind::Retry,
+            Verdict::Snooze(_) => EventKind::Snoozed,
+            Verdict::GiveBack { .. } => EventKind::Returned,
+            Verdict::Recover { .. } => EventKind::Recovered,
+        }
+    }
+
+    /// What went wrong, or why the job goes back.
+    pub(crate) fn error(&self) -> Option<&str> {
+        match self {
+            Verdict::Fail { error } | Verdict::Retry { error, .. } | Verdict::Recover { error } => {
+                Some(error)
+            }
+            Verdict::GiveBack { why } => Some(why),
+            Verdict::Complete { .. } | Verdict::Cancel | Verdict::Snooze(_) => None,
+        }
+    }
+}
+
 /// Decides what happens to a job whose attempt has ended. `chance` is a random number in `0.0..1.0`.
 pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
     match ending {

@@ -107,9 +107,9 @@ pub(crate) fn finish_with(
     let kind = match to {
         State::Cancelled => EventKind::Cancelled,
         State::Waiting => EventKind::Waiting,
-        _ => kind_of(verdict),
+        _ => verdict.event(),
     };
-    let error = error_of(verdict);
+    let error = verdict.error();
     let end = AttemptEnd {
         error: error.map(str::to_owned),
         exit_code: measured.exit_code,
@@ -243,28 +243,6 @@ fn next_run_at_ms(verdict: &Verdict, now_ms: i64) -> Option<i64> {
         Verdict::Retry { after, .. } => Some(due_at(When::In(*after), now_ms).run_at_ms),
         Verdict::Snooze(snooze) => Some(snoozed_until(*snooze, now_ms).run_at_ms),
         _ => None,
-    }
-}
-
-fn kind_of(verdict: &Verdict) -> EventKind {
-    match verdict {
-        Verdict::Complete { .. } => EventKind::Completed,
-        Verdict::Fail { .. } => EventKind::Failed,
-        Verdict::Cancel => EventKind::Cancelled,
-        Verdict::Retry { .. } => EventKind::Retry,
-        Verdict::Snooze(_) => EventKind::Snoozed,
-        Verdict::GiveBack { .. } => EventKind::Returned,
-        Verdict::Recover { .. } => EventKind::Recovered,
-    }
-}
-
-fn error_of(verdict: &Verdict) -> Option<&str> {
-    match verdict {
-        Verdict::Fail { error } | Verdict::Retry { error, .. } | Verdict::Recover { error } => {
-            Some(error)
-        }
-        Verdict::GiveBack { why } => Some(why),
-        Verdict::Complete { .. } | Verdict::Cancel | Verdict::Snooze(_) => None,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::model::event::EventKind;
 use crate::model::metrics::{MetricRecord, MetricSpan};
 use crate::store::sqlite::statement::{Statements, statements, text};
 use crate::store::sqlite::tx::metrics::decode;
-use crate::store::sqlite::{Connection, params};
+use crate::store::sqlite::{Connection, RowResult, params};
 
 statements! {
     hot METRICS_BETWEEN = "SELECT m.at, q.name, k.name, m.outcome, m.attempts, m.took, m.took_us, m.waited, m.waited_ms,
@@ -28,7 +28,8 @@ pub(crate) fn between(
     let records = conn.all(METRICS_BETWEEN, arguments, |row| {
         let at = Some(timestamp(row.get(0)?)).filter(|_| span != MetricSpan::Lifetime);
         let outcome = EventKind::from_code(row.get(3)?);
-        let name = |at: usize| Ok::<_, rusqlite::Error>(text(row.get_ref(at)?).unwrap_or_default());
+        let name =
+            |at: usize| -> RowResult<String> { Ok(text(row.get_ref(at)?).unwrap_or_default()) };
         let (queue, kind) = (name(1)?, name(2)?);
         let totals = decode(row, 4)?;
         Ok(outcome.map(|outcome| MetricRecord {
@@ -45,7 +46,8 @@ pub(crate) fn between(
 /// How many jobs have been enqueued, by queue and kind.
 pub(crate) fn enqueued(conn: &Connection) -> Result<Vec<(String, String, u64)>> {
     conn.all(ENQUEUED_TOTALS, [], |row| {
-        let name = |at: usize| Ok::<_, rusqlite::Error>(text(row.get_ref(at)?).unwrap_or_default());
+        let name =
+            |at: usize| -> RowResult<String> { Ok(text(row.get_ref(at)?).unwrap_or_default()) };
         Ok((name(0)?, name(1)?, row.get(2)?))
     })
 }
