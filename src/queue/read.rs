@@ -186,12 +186,18 @@ impl Queue {
     /// oldest first. [`MetricSpan::Lifetime`] has no times.
     ///
     /// ```
-    /// # use jobq::{MetricSpan, NewJob, Outcome, Queue};
+    /// # use jobq::{Context, Handler, MetricSpan, NewJob, Outcome, Queue};
+    /// # struct Resize;
+    /// # impl Handler for Resize {
+    /// #     fn run(&self, _: &Context) -> Outcome {
+    /// #         Outcome::Done(None)
+    /// #     }
+    /// # }
     /// # let folder = tempfile::tempdir()?;
     /// # let queue = Queue::open(folder.path().join("jobs.db"))?;
     /// # queue.enqueue(NewJob::new("resize"))?;
-    /// # let runner = queue.runner().kind("resize", |_: &jobq::Context| Outcome::Done(None));
-    /// # runner.drain()?;
+    /// # queue.runner().kind("resize", Resize).run_due()?;
+    /// # assert_eq!(queue.metrics(MetricSpan::Lifetime, ..)?.len(), 1);
     /// for metric in queue.metrics(MetricSpan::Lifetime, ..)? {
     ///     let took = metric.totals.took.quantile(0.95).unwrap_or_default();
     ///     println!("{}: {} attempts, 95 % of them within {took:?}", metric.kind, metric.totals.attempts);
