@@ -82,7 +82,8 @@ impl Dispatcher {
 
     /// Checks whether there is anything to claim, before a transaction is opened for that alone.
     pub(crate) fn finds_work(&mut self, capacity: Capacity) -> Result<bool> {
-        if !self.pending.more || !capacity.is_some() {
+        let has_more_room = capacity.free > self.pending.looked_for;
+        if !(self.pending.more || has_more_room) || !capacity.is_some() {
             return Ok(false);
         }
         let unknown = self.unknown_kinds()?;
@@ -99,6 +100,7 @@ impl Dispatcher {
             found |= store::has_claimable(conn, &request.for_no_worker(kinds, 1), now_ms)?;
         }
         self.pending.more = found;
+        self.pending.looked_for = capacity.free;
         Ok(found)
     }
 
@@ -188,7 +190,7 @@ impl<'a> ClaimRequest<'a> {
 /// How many jobs a runner can take.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Capacity {
-    free: usize,
+    pub(crate) free: usize,
     prefetch: usize,
 }
 

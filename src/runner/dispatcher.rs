@@ -275,8 +275,9 @@ impl Dispatcher {
                 return Err(error);
             }
         };
-        // Without free capacity the dispatcher did not look for work, so there may be some.
+        // Without capacity the dispatcher did not look for work, so there may be some.
         written.more |= !capacity.is_some();
+        self.pending.looked_for = capacity.free;
         self.follow(tick, written)?;
         self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
         self.has_committed()

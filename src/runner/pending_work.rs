@@ -23,6 +23,9 @@ pub(crate) struct PendingWork {
     pub(crate) had_commands: bool,
     /// There may be something to claim.
     pub(crate) more: bool,
+    /// For how many free workers jobs were last looked for. Without `more` there were none, but another worker that
+    /// becomes free may find some.
+    pub(crate) looked_for: usize,
     /// The file's version at the last check; none: check in any case.
     pub(crate) version: Option<i64>,
     pub(crate) probe_locks: bool,
@@ -54,6 +57,7 @@ impl PendingWork {
             prune_left: None,
             had_commands: false,
             more: true,
+            looked_for: 0,
             version: None,
             probe_locks: true,
             next_due_ms: None,

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use jobq::rusqlite::{Connection, TransactionBehavior};
-use jobq::{JobId, NewJob, Queue, State};
+use jobq::{Context, Failure, JobId, NewJob, Outcome, Queue, State};
 
 use crate::support::child::RunnerRole;
 use crate::support::place::{Place, Scene, state, wait_until_completed};
 use crate::support::process::{Process, Spawn};
 use crate::support::task::{TASK, Task};
-use crate::support::{PATIENCE, assert_stays, monotonic, wait_until};
+use crate::support::{PATIENCE, assert_stays, by, monotonic, wait_until};
 
 /// Long enough that a runner which wakes others, or itself, is caught.
 const WATCHED: Duration = Duration::from_millis(1500);
@@ -137,6 +137,28 @@ fn a_job_of_another_process_begins_at_once() {
         wait_until_completed(&queue, id);
     }
     runner.end();
+}
+
+/// The job's end is seen while its worker is still busy, so nothing new comes with the worker's report.
+#[test]
+fn a_worker_that_lingers_after_its_jobs_end_goes_on() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let linger = |ctx: &Context| {
+        let done = ctx.complete_in(|_| Ok::<_, Failure>(()));
+        assert_stays("time", Duration::from_millis(60), || ());
+        done.map_or_else(Outcome::from, |()| Outcome::Done(None))
+    };
+    let builder = queue.runner().workers(1).kind("linger", by(linger));
+    // After short jobs some may be claimed ahead, but not those of a kind that takes long.
+    let builder = builder.kind("short", by(|_| Outcome::Done(None)));
+    let runner = builder.start().unwrap();
+    let short = queue.enqueue(NewJob::new("short")).unwrap().id;
+    wait_until_completed(&queue, short);
+    let jobs = queue.enqueue_many((0..5).map(|_| NewJob::new("linger")));
+    let ids: Vec<JobId> = jobs.unwrap().iter().map(|added| added.id).collect();
+    queue.wait(&ids, Some(PATIENCE)).unwrap();
+    runner.stop().unwrap();
 }
 
 #[test]
