@@ -280,7 +280,8 @@ impl Dispatcher {
         self.pending.looked_for = capacity.free;
         self.follow(tick, written)?;
         self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
-        self.has_committed()
+        self.has_committed();
+        Ok(())
     }
 
     /// Writes a heartbeat alone. It may be lost with the power, so the disk need not wake for it.
@@ -294,7 +295,7 @@ impl Dispatcher {
         if !is_alive {
             self.start_over()?;
         }
-        self.has_committed()
+        self.has_committed_heartbeat()
     }
 
     /// Forgets that a write has failed, as one has succeeded.

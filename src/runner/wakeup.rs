@@ -45,14 +45,17 @@ impl Dispatcher {
     }
 
     /// Takes the events of a commit of its own, so that they do not wake it.
-    pub(crate) fn has_committed(&mut self) -> Result<()> {
+    pub(crate) fn has_committed(&mut self) {
         self.take_events();
         self.pending.commits.written();
-        // Otherwise a report comes soon.
-        if self.in_flight.is_empty() {
-            let version = self.pending.commits.version(self.lease.writer.conn()?)?;
-            self.pending.version = self.pending.version.filter(|seen| *seen == version);
-        }
+    }
+
+    /// The same after a heartbeat. The lock is tried at once, which would be in the way of others where there is more
+    /// to do: an idle runner sleeps until the next heartbeat.
+    pub(crate) fn has_committed_heartbeat(&mut self) -> Result<()> {
+        self.has_committed();
+        let version = self.pending.commits.version(self.lease.writer.conn()?)?;
+        self.pending.version = self.pending.version.filter(|seen| *seen == version);
         Ok(())
     }
 
