@@ -257,6 +257,7 @@ impl<'c> Claiming<'_, 'c> {
             && let Some(run) = self.first_run(tx, next)
         {
             let (first, kind) = run[0];
+            // Of an error in a run of jobs the first is suspected; the next try is one by one, and names the right one.
             let part = Part::Job(JobId(first));
             let candidates = Candidates {
                 first,

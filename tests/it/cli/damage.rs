@@ -152,6 +152,28 @@ fn a_damaged_row_sets_aside_its_owner_and_the_rest_runs() {
     }
 }
 
+/// Neighbours are claimed by one statement.
+#[test]
+fn a_damaged_row_among_neighbours_is_the_one_set_aside() {
+    for change in [
+        "UPDATE jobq_job SET updated_at = x'ff' WHERE id = 3",
+        "UPDATE jobq_job SET retries = x'ff' WHERE id = 3",
+    ] {
+        let jobq = Jobq::new();
+        for _ in 0..5 {
+            jobq.enqueue(&["--", "true"]);
+        }
+        assert!(unchecked(&jobq.db(), "jobq_job", change), "{change}");
+        let ended = drain(&jobq, change).exits(1);
+        assert!(ended.stderr.contains("job 3"), "{change}: {ended:#?}");
+        for other in ["job 1 ", "job 2 ", "job 4 ", "job 5 "] {
+            assert!(!ended.stderr.contains(other), "{change}: {ended:#?}");
+        }
+        let done = "SELECT group_concat(id) FROM jobq_job WHERE state = 5";
+        assert_eq!(text(&open(&jobq.db()), done), "1,2,4,5", "{change}");
+    }
+}
+
 #[test]
 fn why_and_doctor_name_a_damaged_row() {
     let jobq = scene();
