@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use jobq::{
-    Backoff, Context, EventKind, Failure, Jitter, JobId, Level, NewJob, Outcome, Progress, Queue,
-    State, Until,
+    Backoff, Context, EventKind, Failure, Jitter, JobId, Level, MetricSpan, NewJob, Outcome,
+    Progress, Queue, State, Until,
 };
 
 use crate::support::booking::{Booking, Style, bookings, make_table};
@@ -59,6 +59,11 @@ fn kill_while_booking(style: Style, seed: u64, kills: u64) -> BTreeMap<u64, usiz
         let completed = count_events(&queue, Some(job.id), EventKind::Completed);
         assert_eq!(completed, 1, "seed {seed}: job {}", job.id);
     }
+    let mut metrics = queue.metrics(MetricSpan::Lifetime, ..).unwrap();
+    metrics.retain(|metric| metric.outcome == EventKind::Completed);
+    let completed: u64 = metrics.iter().map(|metric| metric.totals.attempts).sum();
+    let enqueued: u64 = queue.enqueued_totals().unwrap().iter().map(|of| of.2).sum();
+    assert_eq!((completed, enqueued), (orders, orders), "seed {seed}");
     booked
 }
 
