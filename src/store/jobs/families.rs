@@ -235,8 +235,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     let Some(family) = get(tx.conn, parent)? else {
         return Ok(());
     };
-    if family.stage == Stage::Finalize || (family.children.total == 0 && is_group(tx, parent)?) {
-        // It waits to finalize, or it is a group that waits for its first child.
+    let may_get_first_child = family.children.total == 0 && !change.all_removed;
+    if family.stage == Stage::Finalize || (may_get_first_child && is_group(tx, parent)?) {
         return Ok(());
     }
     let ended = Ended {
@@ -317,10 +317,10 @@ pub(crate) fn child_being_stopped(conn: &Connection, parent: JobId) -> Result<Op
 }
 
 /// Adjusts the counts of a parent that is retried with this many uncompleted children: other counted ones
-/// were removed. Returns whether any was.
-pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> Result<bool> {
+/// were removed.
+pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> Result<()> {
     let Some(family) = get(tx.conn, parent)? else {
-        return Ok(false);
+        return Ok(());
     };
     let counted = family.children.failed as i64 + tx.pending.family(parent).failed;
     let removed = counted - undone as i64;
@@ -328,9 +328,10 @@ pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> R
         let change = tx.pending.family(parent);
         change.failed -= removed;
         change.total -= removed;
+        change.all_removed = undone == 0;
     }
     tx.run(FAMILY_FORGIVE_ALL, [parent.0])?;
-    Ok(removed > 0)
+    Ok(())
 }
 
 /// Cancels the children of a parent that has ended.

@@ -14,7 +14,7 @@ use crate::store::jobs::{
 };
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
-use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
+use crate::store::sqlite::tx::{NewEvent, Tx};
 use crate::{Error, Result};
 
 statements! {
@@ -41,14 +41,7 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     while let Some((id, row)) = back.pop_first() {
         put_back(tx, id, &row)?;
         if row.flags.has(JobFlags::FAMILY) && row.state != State::Completed {
-            let Undone {
-                children,
-                any_removed,
-            } = undone_children(tx, id)?;
-            if children.is_empty() && any_removed {
-                end_if_empty_group(tx, id)?;
-            }
-            for child in children {
+            for child in undone_children(tx, id)? {
                 back.insert(child, job_row::get(tx.conn, child)?);
             }
         }
@@ -56,34 +49,9 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     Ok(())
 }
 
-/// A group whose children were all removed has nothing to run, and gets no first child again: it is done.
-fn end_if_empty_group(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
-    let row = job_row::get(tx.conn, id)?;
-    if row.state != State::Waiting || !families::is_group(tx, id)? {
-        return Ok(());
-    }
-    let counted = families::get(tx.conn, id)?.map_or(0, |family| family.children.total as i64);
-    if counted + tx.pending.family(id).total > 0 {
-        return Ok(());
-    }
-    let ended = Ended {
-        job: id,
-        to: State::Completed,
-        flags: row.flags,
-        parent: row.parent,
-        children: ChildAction::LeaveAlone,
-    };
-    job_row::finish_waiting(tx, ended, row.queue, None)
-}
-
-/// The children of a parent that have not completed.
-struct Undone {
-    children: Vec<JobId>,
-    /// Whether some were removed since: they cannot run again and no longer count.
-    any_removed: bool,
-}
-
-fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Undone> {
+/// The children of a parent that have not completed. Those that were removed since cannot run again, and no
+/// longer count.
+fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Vec<JobId>> {
     if let Some(child) = families::child_being_stopped(tx.conn, parent)? {
         return Err(Error::wrong_state(format!(
             "job {child}, a child of job {parent}, has been asked to stop and still runs"
@@ -93,12 +61,8 @@ fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Undone> {
     }
     let mut children = families::children(tx.conn, parent)?;
     children.retain(|(_, state)| matches!(state, State::Failed | State::Cancelled));
-    let any_removed = families::forget_removed(tx, parent, children.len())?;
-    let children = children.into_iter().map(|(child, _)| child).collect();
-    Ok(Undone {
-        children,
-        any_removed,
-    })
+    families::forget_removed(tx, parent, children.len())?;
+    Ok(children.into_iter().map(|(child, _)| child).collect())
 }
 
 fn put_back(tx: &mut Tx<'_>, id: JobId, row: &JobRow) -> Result<()> {

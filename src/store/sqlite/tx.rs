@@ -444,6 +444,8 @@ pub(crate) struct FamilyChange {
     pub(crate) done: i64,
     pub(crate) failed: i64,
     pub(crate) first_failed: Option<JobId>,
+    /// All its children were removed after they had ended: it is decided without any.
+    pub(crate) all_removed: bool,
 }
 
 #[derive(Clone, Debug, Default)]

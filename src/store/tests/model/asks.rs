@@ -290,20 +290,19 @@ impl Model {
             let was = self.jobs[&id].state;
             self.put_back(id)?;
             if was != State::Completed {
-                if let Some(family) = &mut self.job(id).family {
-                    family.gone_failed = 0;
-                }
-                if self
-                    .children(id)
-                    .iter()
-                    .any(|child| self.jobs[child].cancel)
-                {
+                let children = self.children(id);
+                if children.iter().any(|child| self.jobs[child].cancel) {
                     return Err(Refused::WrongState);
                 }
                 let undone = |child: &i64| {
                     matches!(self.jobs[child].state, State::Failed | State::Cancelled)
                 };
-                back.extend(self.children(id).into_iter().filter(undone));
+                let undone: Vec<i64> = children.into_iter().filter(undone).collect();
+                if let Some(family) = &mut self.job(id).family {
+                    family.all_removed = family.gone_failed > 0 && undone.is_empty();
+                    family.gone_failed = 0;
+                }
+                back.extend(undone);
             }
         }
         DONE

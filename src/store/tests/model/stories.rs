@@ -301,3 +301,27 @@ fn siblings_that_are_put_back_wait_for_each_other_again() {
         claim(2),
     ]);
 }
+
+/// A failed group whose children were removed has nothing to wait for when it is put back: it completes, or
+/// finalizes.
+#[test]
+fn a_group_whose_children_were_removed_is_done_when_put_back() {
+    for last_step in [false, true] {
+        holds(&[
+            Enqueue(New {
+                kind: Group,
+                last_step,
+                ..New::default()
+            }),
+            Enqueue(New {
+                parent: Some(0),
+                ..New::default()
+            }),
+            claim(1),
+            Settle(0, Fail),
+            Remove(0),
+            Retry(0),
+            claim(1),
+        ]);
+    }
+}
