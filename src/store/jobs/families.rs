@@ -129,10 +129,17 @@ pub(crate) fn goes_on(tx: &Tx<'_>, job: JobId, flags: JobFlags) -> Result<bool> 
     if !flags.has(JobFlags::FAMILY) {
         return Ok(false);
     }
-    let family = get(tx.conn, job)?;
-    Ok(family.is_some_and(|family| {
-        family.stage != Stage::Finalize || family.outcome() != ParentOutcome::Complete
-    }))
+    let Some(mut family) = get(tx.conn, job)? else {
+        return Ok(false);
+    };
+    let change = tx.pending.family_so_far(job);
+    let after = |count: u64, change: i64| count.saturating_add_signed(change);
+    family.children = Children {
+        total: after(family.children.total, change.total),
+        done: after(family.children.done, change.done),
+        failed: after(family.children.failed, change.failed),
+    };
+    Ok(family.stage != Stage::Finalize || family.outcome() != ParentOutcome::Complete)
 }
 
 /// Makes a job a parent.

@@ -448,6 +448,17 @@ pub(crate) struct FamilyChange {
     pub(crate) all_removed: bool,
 }
 
+impl FamilyChange {
+    fn child_ended(&mut self, child: JobId, state: State) {
+        if state == State::Completed {
+            self.done += 1;
+        } else {
+            self.failed += 1;
+            self.first_failed.get_or_insert(child);
+        }
+    }
+}
+
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Pending {
     ended: VecDeque<Ended>,
@@ -468,13 +479,20 @@ impl Pending {
     }
 
     pub(crate) fn child_ended(&mut self, parent: JobId, child: JobId, state: State) {
-        let change = self.family(parent);
-        if state == State::Completed {
-            change.done += 1;
-        } else {
-            change.failed += 1;
-            change.first_failed.get_or_insert(child);
+        self.family(parent).child_ended(child, state);
+    }
+
+    /// How the counts of a parent will change by all that has happened, also by children that have just ended.
+    pub(crate) fn family_so_far(&self, parent: JobId) -> FamilyChange {
+        let mut change = self.families.get(&parent).copied().unwrap_or_default();
+        for ended in self
+            .ended
+            .iter()
+            .filter(|ended| ended.parent == Some(parent))
+        {
+            change.child_ended(ended.job, ended.to);
         }
+        change
     }
 
     pub(crate) fn next_ended(&mut self) -> Option<Ended> {

@@ -325,3 +325,33 @@ fn a_group_whose_children_were_removed_is_done_when_put_back() {
         ]);
     }
 }
+
+/// A child that was put back while its parent finalized, and ended in the same transaction as that, was
+/// not counted yet: the parent finalized twice.
+#[test]
+fn a_child_that_ends_together_with_the_finalize_phase_is_counted() {
+    let turn = Turn {
+        runner: 0,
+        ends: vec![(0, done()), (1, done())],
+        crash: None,
+        jobs: 0,
+    };
+    holds(&[
+        Enqueue(New {
+            last_step: true,
+            ..New::default()
+        }),
+        Enqueue(New {
+            parent: Some(0),
+            ..New::default()
+        }),
+        claim(1),
+        Settle(0, done()),
+        claim(1),
+        Settle(0, done()),
+        claim(1),
+        Retry(0),
+        claim(1),
+        turn,
+    ]);
+}
