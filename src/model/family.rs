@@ -113,7 +113,7 @@ impl Stage {
 pub struct Children {
     /// Their number.
     pub total: u64,
-    /// How many have completed.
+    /// How many have completed; when all were removed and their parent was retried, how many there were.
     pub done: u64,
     /// How many have failed or were cancelled.
     pub failed: u64,

@@ -242,8 +242,8 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
     let Some(family) = get(tx.conn, parent)? else {
         return Ok(());
     };
-    let may_get_first_child = family.children.total == 0 && !change.all_removed;
-    if family.stage == Stage::Finalize || (may_get_first_child && is_group(tx, parent)?) {
+    if family.stage == Stage::Finalize || (family.children.total == 0 && is_group(tx, parent)?) {
+        // It waits to finalize, or it is a group that waits for its first child.
         return Ok(());
     }
     let ended = Ended {
@@ -323,19 +323,22 @@ pub(crate) fn child_being_stopped(conn: &Connection, parent: JobId) -> Result<Op
     conn.optional(CHILD_BEING_STOPPED, [parent.0], |row| row.get(0).map(JobId))
 }
 
-/// Adjusts the counts of a parent that is retried with this many uncompleted children: other counted ones
-/// were removed.
+/// Adjusts the counts of a parent that is retried with this many uncompleted children: others that are
+/// counted were removed. If no child at all is left they count as done, or a group would wait for its first
+/// child again.
 pub(crate) fn forget_removed(tx: &mut Tx<'_>, parent: JobId, undone: usize) -> Result<()> {
     let Some(family) = get(tx.conn, parent)? else {
         return Ok(());
     };
-    let counted = family.children.failed as i64 + tx.pending.family(parent).failed;
-    let removed = counted - undone as i64;
+    let change = tx.pending.family(parent);
+    let removed = family.children.failed as i64 + change.failed - undone as i64;
     if removed > 0 {
-        let change = tx.pending.family(parent);
         change.failed -= removed;
-        change.total -= removed;
-        change.all_removed = undone == 0;
+        if family.children.total as i64 + change.total == removed {
+            change.done += removed;
+        } else {
+            change.total -= removed;
+        }
     }
     tx.run(FAMILY_FORGIVE_ALL, [parent.0])?;
     Ok(())

@@ -4,9 +4,9 @@
 pub(crate) mod counts;
 pub(crate) mod feed;
 pub(crate) mod metrics;
+pub(crate) mod pending;
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -15,10 +15,8 @@ use rusqlite::{CachedStatement, Connection, Params, params};
 use crate::clock::{self, Clock, ClockReading, UNKNOWN_BOOT};
 use crate::error::Of;
 use crate::model::event::{EventId, EventKind};
-use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::part::{Part, Parts};
-use crate::model::state::State;
 use crate::store::sqlite::RowResult;
 use crate::store::sqlite::command::not_saved;
 use crate::store::sqlite::error::ids_spent;
@@ -30,6 +28,7 @@ pub(crate) use crate::store::sqlite::tx::counts::{COUNT_ADD, CountChanges, Queue
 use crate::store::sqlite::tx::feed::FeedBuffer;
 pub(crate) use crate::store::sqlite::tx::feed::{NO_ATTEMPT, NO_JOB, NewEvent, micros};
 use crate::store::sqlite::tx::metrics::EndedSample;
+pub(crate) use crate::store::sqlite::tx::pending::{ChildAction, Ended, FamilyChange, Pending};
 use crate::{Error, Result};
 
 statements! {
@@ -417,89 +416,5 @@ impl<'c> Tx<'c> {
     fn run_cached(&self, sql: &str) -> Result<()> {
         self.conn.prepare_cached(sql)?.execute([])?;
         Ok(())
-    }
-}
-
-/// A job with rules that has ended.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ended {
-    pub(crate) job: JobId,
-    pub(crate) to: State,
-    pub(crate) flags: JobFlags,
-    pub(crate) parent: Option<JobId>,
-    pub(crate) children: ChildAction,
-}
-
-/// What happens to the unfinished children of a parent that has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum ChildAction {
-    Cancel,
-    LeaveAlone,
-}
-
-/// How the counts of a parent's children change.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct FamilyChange {
-    pub(crate) total: i64,
-    pub(crate) done: i64,
-    pub(crate) failed: i64,
-    pub(crate) first_failed: Option<JobId>,
-    /// All its children were removed after they had ended: it is decided without any.
-    pub(crate) all_removed: bool,
-}
-
-impl FamilyChange {
-    fn child_ended(&mut self, child: JobId, state: State) {
-        if state == State::Completed {
-            self.done += 1;
-        } else {
-            self.failed += 1;
-            self.first_failed.get_or_insert(child);
-        }
-    }
-}
-
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Pending {
-    ended: VecDeque<Ended>,
-    families: BTreeMap<JobId, FamilyChange>,
-}
-
-impl Pending {
-    /// Records that a job has ended; a job without rules has no consequences.
-    pub(crate) fn ended(&mut self, ended: Ended) {
-        if ended.flags != JobFlags::NONE {
-            self.ended.push_back(ended);
-        }
-    }
-
-    /// The change of a parent's counts so far, to be added to.
-    pub(crate) fn family(&mut self, parent: JobId) -> &mut FamilyChange {
-        self.families.entry(parent).or_default()
-    }
-
-    pub(crate) fn child_ended(&mut self, parent: JobId, child: JobId, state: State) {
-        self.family(parent).child_ended(child, state);
-    }
-
-    /// How the counts of a parent will change by all that has happened, also by children that have just ended.
-    pub(crate) fn family_so_far(&self, parent: JobId) -> FamilyChange {
-        let mut change = self.families.get(&parent).copied().unwrap_or_default();
-        for ended in self
-            .ended
-            .iter()
-            .filter(|ended| ended.parent == Some(parent))
-        {
-            change.child_ended(ended.job, ended.to);
-        }
-        change
-    }
-
-    pub(crate) fn next_ended(&mut self) -> Option<Ended> {
-        self.ended.pop_front()
-    }
-
-    pub(crate) fn next_family(&mut self) -> Option<(JobId, FamilyChange)> {
-        self.families.pop_first()
     }
 }

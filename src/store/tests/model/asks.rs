@@ -298,9 +298,12 @@ impl Model {
                     matches!(self.jobs[child].state, State::Failed | State::Cancelled)
                 };
                 let undone: Vec<i64> = children.into_iter().filter(undone).collect();
+                let (total, ..) = self.tally(id);
                 if let Some(family) = &mut self.job(id).family {
-                    family.all_removed = family.gone_failed > 0 && undone.is_empty();
-                    family.gone_failed = 0;
+                    let removed = std::mem::take(&mut family.gone_failed);
+                    if total == removed {
+                        family.gone_done = removed;
+                    }
                 }
                 back.extend(undone);
             }

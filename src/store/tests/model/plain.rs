@@ -65,8 +65,6 @@ pub(super) struct Family {
     /// Children that were removed, and had completed or not.
     pub(super) gone_done: i64,
     pub(super) gone_failed: i64,
-    /// It is put back, and none that had not completed is left.
-    pub(super) all_removed: bool,
 }
 
 /// Total, completed, and failed or cancelled.
@@ -422,9 +420,7 @@ impl Model {
         };
         let (total, done, failed) = self.tally(parent);
         let live = total - done - failed;
-        let may_get_first_child = job.kind == Kind::Group && total == 0 && !family.all_removed;
-        self.family(parent).all_removed = false;
-        if family.stage == Stage::Finalize || may_get_first_child {
+        if family.stage == Stage::Finalize || (job.kind == Kind::Group && total == 0) {
             return;
         }
         match family.policy {
@@ -453,7 +449,6 @@ impl Model {
             stage: Stage::Run,
             gone_done: 0,
             gone_failed: 0,
-            all_removed: false,
         };
         self.job(id).family.get_or_insert(none)
     }

@@ -329,7 +329,7 @@ fn a_group_whose_children_were_removed_is_done_when_put_back() {
 /// A child that was put back while its parent finalized, and ended in the same transaction as that, was
 /// not counted yet: the parent finalized twice.
 #[test]
-fn a_child_that_ends_together_with_the_finalize_phase_is_counted() {
+fn a_child_that_ends_together_with_the_finalize_is_counted() {
     let turn = Turn {
         runner: 0,
         ends: vec![(0, done()), (1, done())],
@@ -353,5 +353,27 @@ fn a_child_that_ends_together_with_the_finalize_phase_is_counted() {
         Retry(0),
         claim(1),
         turn,
+    ]);
+}
+
+/// The same of one that was called off before it had begun: it still waits for that, and then is done.
+#[test]
+fn a_group_without_its_children_is_done_once_it_may_begin() {
+    holds(&[
+        Enqueue(New::default()),
+        claim(1),
+        Enqueue(New {
+            kind: Group,
+            by: Some(0),
+            ..New::default()
+        }),
+        Enqueue(New {
+            parent: Some(0),
+            ..New::default()
+        }),
+        Cancel(1),
+        Remove(0),
+        Retry(0),
+        Settle(0, done()),
     ]);
 }
