@@ -351,9 +351,9 @@ CREATE TABLE jobq_batch (
 
 CREATE VIEW jobq_jobs AS
 SELECT j.id, k.name AS kind, q.name AS queue,
-       CASE j.state WHEN 0 THEN 'scheduled' WHEN 1 THEN 'blocked' WHEN 2 THEN 'pending' WHEN 3 THEN 'running'
-            WHEN 4 THEN 'waiting' WHEN 5 THEN 'completed' WHEN 6 THEN 'failed' WHEN 7 THEN 'cancelled' END AS state,
-       CASE j.priority WHEN 0 THEN 'low' WHEN 1 THEN 'normal' WHEN 2 THEN 'high' WHEN 3 THEN 'urgent' END AS priority,
+       json_extract('["scheduled","blocked","pending","running","waiting","completed","failed","cancelled"]',
+            '$[' || j.state || ']') AS state,
+       json_extract('["low","normal","high","urgent"]', '$[' || j.priority || ']') AS priority,
        j.attempt, j.max_retries - j.retries AS retries_left, j.crashes,
        p.payload, o.result, o.error,
        strftime('%Y-%m-%dT%H:%M:%fZ', j.run_at / 1000.0, 'unixepoch') AS run_at,
@@ -377,15 +377,14 @@ FROM jobq_schedule;
 
 CREATE VIEW jobq_history AS
 SELECT id, strftime('%Y-%m-%dT%H:%M:%fZ', at / 1000.0, 'unixepoch') AS at,
-       CASE kind WHEN 1 THEN 'job_enqueued' WHEN 2 THEN 'job_started' WHEN 3 THEN 'job_progress'
-            WHEN 4 THEN 'job_completed' WHEN 5 THEN 'job_failed' WHEN 6 THEN 'job_retry' WHEN 7 THEN 'job_cancelled'
-            WHEN 8 THEN 'job_snoozed' WHEN 9 THEN 'job_returned' WHEN 10 THEN 'job_recovered'
-            WHEN 11 THEN 'job_cancel_requested' WHEN 12 THEN 'job_requeued' WHEN 13 THEN 'job_edited'
-            WHEN 14 THEN 'job_report_dropped' WHEN 15 THEN 'job_released' WHEN 16 THEN 'job_waiting' WHEN 20 THEN 'job_log' WHEN 21 THEN 'job_stdout' WHEN 22 THEN 'job_stderr'
-            WHEN 30 THEN 'queue_paused' WHEN 31 THEN 'queue_resumed' WHEN 32 THEN 'queue_limited'
-            WHEN 40 THEN 'runner_started' WHEN 41 THEN 'runner_stopped' WHEN 42 THEN 'runner_lost'
-            WHEN 50 THEN 'schedule_fired' WHEN 51 THEN 'schedule_skipped' WHEN 52 THEN 'schedule_added'
-            WHEN 53 THEN 'schedule_removed' WHEN 54 THEN 'schedule_paused' WHEN 55 THEN 'schedule_resumed' END AS kind,
+       json_extract('{"1":"job_enqueued","2":"job_started","3":"job_progress","4":"job_completed","5":"job_failed",
+            "6":"job_retry","7":"job_cancelled","8":"job_snoozed","9":"job_returned","10":"job_recovered",
+            "11":"job_cancel_requested","12":"job_requeued","13":"job_edited","14":"job_report_dropped",
+            "15":"job_released","16":"job_waiting","20":"job_log","21":"job_stdout","22":"job_stderr",
+            "30":"queue_paused","31":"queue_resumed","32":"queue_limited",
+            "40":"runner_started","41":"runner_stopped","42":"runner_lost","50":"schedule_fired",
+            "51":"schedule_skipped","52":"schedule_added","53":"schedule_removed","54":"schedule_paused",
+            "55":"schedule_resumed"}', '$.' || kind) AS kind,
        job, attempt, runner, worker, took_us / 1000.0 AS took_ms, data
 FROM (
     SELECT enqueued_event AS id, created_at AS at, 1 AS kind, id AS job, NULL AS attempt, NULL AS runner,
@@ -418,12 +417,14 @@ FROM jobq_runner;
 
 CREATE VIEW jobq_queues AS
 SELECT q.id, q.name, q.paused_at IS NOT NULL AS paused, q.concurrency, q.rate_jobs, q.rate_ms, q.max_size, q.weight,
-       coalesce((SELECT value FROM jobq_number WHERE what = 0 AND id = q.id), 0) AS scheduled,
-       coalesce((SELECT value FROM jobq_number WHERE what = 1 AND id = q.id), 0) AS blocked,
-       coalesce((SELECT value FROM jobq_number WHERE what = 2 AND id = q.id), 0) AS pending,
-       coalesce((SELECT value FROM jobq_number WHERE what = 3 AND id = q.id), 0) AS running,
-       coalesce((SELECT value FROM jobq_number WHERE what = 4 AND id = q.id), 0) AS waiting,
-       coalesce((SELECT value FROM jobq_number WHERE what = 5 AND id = q.id), 0) AS completed,
-       coalesce((SELECT value FROM jobq_number WHERE what = 6 AND id = q.id), 0) AS failed,
-       coalesce((SELECT value FROM jobq_number WHERE what = 7 AND id = q.id), 0) AS cancelled
-FROM jobq_queue q;
+       coalesce(sum(n.value * (n.what = 0)), 0) AS scheduled,
+       coalesce(sum(n.value * (n.what = 1)), 0) AS blocked,
+       coalesce(sum(n.value * (n.what = 2)), 0) AS pending,
+       coalesce(sum(n.value * (n.what = 3)), 0) AS running,
+       coalesce(sum(n.value * (n.what = 4)), 0) AS waiting,
+       coalesce(sum(n.value * (n.what = 5)), 0) AS completed,
+       coalesce(sum(n.value * (n.what = 6)), 0) AS failed,
+       coalesce(sum(n.value * (n.what = 7)), 0) AS cancelled
+FROM jobq_queue q
+LEFT JOIN jobq_number n ON n.id = q.id AND n.what BETWEEN 0 AND 7
+GROUP BY q.id;

@@ -11,7 +11,7 @@ use jobq::{
 
 use crate::cli::input::values;
 
-/// Options that every verb takes, before or after it.
+// Options that every verb takes, before or after it.
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct GlobalOptions {
@@ -60,7 +60,7 @@ fn os_path() -> impl TypedValueParser<Value = PathBuf> {
 /// The heading of the help text for options that tie jobs to each other.
 pub(crate) const RULES: &str = "Rules between jobs";
 
-/// Options of a job that apply each time it is enqueued.
+// Options of a job that apply each time it is enqueued.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct JobArgs {
     /// The queue [default: default]
@@ -118,7 +118,7 @@ pub(crate) struct JobArgs {
     pub(crate) finalize: bool,
 }
 
-/// Whether delays between retries are lengthened at random.
+// Whether delays between retries are lengthened at random.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct JitterArgs {
     /// Lengthen delays between retries at random, by up to a tenth [default]

@@ -9,7 +9,7 @@ use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::values;
 use crate::cli::session::Session;
 
-/// What jobs have in common.
+// What jobs have in common.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct JobFilter {
     /// Only jobs of this queue; may be given more than once
@@ -32,7 +32,7 @@ pub(crate) struct JobFilter {
     pub(crate) schedule: Option<String>,
 }
 
-/// In which state they are.
+// In which state they are.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct StateFilter {
     /// Only jobs in this state; may be given more than once, or as a list: pending,running
@@ -48,7 +48,7 @@ pub(crate) const FILTERS_AND_STATE: [&str; 7] = [
     "queues", "kinds", "tenant", "tags", "parent", "schedule", "states",
 ];
 
-/// Jobs by their numbers, or all that the options describe.
+// Jobs by their numbers, or all that the options describe.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("which").required(true).multiple(true).arg("ids").args(FILTERS_AND_STATE)))]
 pub(crate) struct JobSelection {

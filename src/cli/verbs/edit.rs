@@ -135,7 +135,7 @@ pub(crate) struct EditArgs {
     pub(crate) fixed: FixedOptions,
 }
 
-/// Options that an edit cannot change: refused with the reason, rather than as unknown.
+// Options that an edit cannot change: refused with the reason, rather than as unknown.
 #[derive(Debug, Args)]
 pub(crate) struct FixedOptions {
     #[arg(long, hide = true)]

@@ -90,7 +90,7 @@ const OF_ONE_JOB: [&str; 8] = [
     "wait_timeout",
 ];
 
-/// When it may start, and after what.
+// When it may start, and after what.
 #[derive(Debug, Args)]
 pub(crate) struct StartOptions {
     /// Not before this time has passed: 90s, 1h30m, '2 days'
@@ -121,7 +121,7 @@ impl StartOptions {
     }
 }
 
-/// Options that make sense for a single job only.
+// Options that make sense for a single job only.
 #[derive(Debug, Args)]
 pub(crate) struct OneJobOptions {
     /// The folder that the command runs in [default: the current one]

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Command};
+use clap::{Arg, Args, Command};
 use clap_mangen::Man;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
@@ -31,14 +31,13 @@ fn write_pages(folder: &Path, command: Command) -> CliResult<()> {
     clap_mangen::generate_to(command, folder).map_err(failed)
 }
 
-/// One page with all commands on it. The global options are said once, at its top: so the commands
-/// are rendered as they were defined, before clap hands those options down to them.
+/// One page with all commands on it. The global options are said once, at its top.
 fn whole_page(mut command: Command) -> CliResult<Vec<u8>> {
+    command.build();
     let mut parts = Vec::new();
     for verb in command.get_subcommands() {
         add_part(&mut parts, "jobq", verb)?;
     }
-    command.build();
     // What the short help leaves out belongs here.
     command = command.mut_args(|arg| arg.hide_short_help(false));
     let mut page = Vec::new();
@@ -77,11 +76,17 @@ fn add_part(page: &mut Vec<u8>, above: &str, verb: &Command) -> CliResult<()> {
         return Ok(());
     }
     let name = format!("{above} {}", verb.get_name());
-    let man = Man::new(verb.clone().bin_name(name.clone()));
+    let is_said_at_the_top = |arg: &Arg| arg.is_global_set() || arg.get_id() == "help";
+    let own = verb.clone().bin_name(name.clone()).mut_args(|arg| {
+        let hide = arg.is_hide_set() || is_said_at_the_top(&arg);
+        arg.hide(hide)
+    });
+    let has_options = own.get_arguments().any(|arg| !arg.is_hide_set());
+    let man = Man::new(own);
     let mut rendered = Vec::new();
     man.render_synopsis_section(&mut rendered)?;
     man.render_description_section(&mut rendered)?;
-    if verb.get_arguments().next().is_some() {
+    if has_options {
         man.render_options_section(&mut rendered)?;
     }
     writeln!(page, ".SH \"{}\"", name.to_uppercase())?;

@@ -54,8 +54,10 @@ pub(crate) struct Cli {
     pub(crate) verb: Verb,
 }
 
-/// The commands.
+// The commands. The options of one are built when it is the one that is given: then a doc comment on a struct of
+// options would replace what its command says of itself.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Verb {
     /// Add one job or many
     Enqueue(Box<enqueue::EnqueueArgs>),
@@ -218,7 +220,9 @@ mod tests {
     #[test]
     fn help_is_said_in_plain_words() {
         let mut texts = Vec::new();
-        help_texts(&Cli::command(), &mut texts);
+        let mut command = Cli::command();
+        command.build();
+        help_texts(&command, &mut texts);
         for coined in [
             "unless set",
             "o many",

@@ -18,8 +18,9 @@ pub(crate) struct QueueArgs {
     pub(crate) verb: QueueVerb,
 }
 
-/// The commands on queues.
+// The commands on queues.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum QueueVerb {
     /// List the queues
     List,

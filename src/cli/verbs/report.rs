@@ -30,7 +30,7 @@ pub(crate) struct LogArgs {
     pub(crate) message: String,
 }
 
-/// `jobq result`; the plain name is taken by the language.
+// `jobq result`; the plain name is taken by the language.
 #[derive(Debug, Args)]
 pub(crate) struct ResultArgs {
     /// The result: JSON, or - for stdin

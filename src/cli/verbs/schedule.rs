@@ -26,8 +26,9 @@ pub(crate) struct ScheduleArgs {
     pub(crate) verb: ScheduleVerb,
 }
 
-/// The commands on schedules.
+// The commands on schedules.
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ScheduleVerb {
     /// Add a schedule, or change the one of this name
     Add(Box<ScheduleAddArgs>),

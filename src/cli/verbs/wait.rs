@@ -19,7 +19,7 @@ use crate::cli::render::text;
 use crate::cli::session::Session;
 use crate::cli::signals::end_when_reader_is_gone;
 
-/// Jobs by their numbers, or all that the options describe at the start
+// Jobs by their numbers, or all that the options describe at the start
 #[derive(Debug, Args)]
 pub(crate) struct WaitArgs {
     #[command(flatten)]
