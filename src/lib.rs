@@ -164,8 +164,9 @@
 //! - A waiting parent holds no concurrency slot, since its children may have the same key. It takes one for its
 //!   finalize phase.
 //! - The rules of a job are bits in its row (`model/flags.rs`): a job without rules costs no extra query.
-//! - The writer checkpoints the log after it has replied, at 8 MB, not SQLite inside COMMIT: that keeps the
-//!   latency of a start low. A runner does it before other processes would.
+//! - A runner's log of 8 MB is copied into the file on the readers' thread, while jobs go on starting; what was written
+//!   meanwhile the writer copies (`store/sqlite/log_copies.rs`). Otherwise one job in a hundred would wait for two syncs.
+//!   Without a runner the writer does it after it has replied, not SQLite inside COMMIT, and later than a runner would.
 //! - An event on the log may come before its commit is visible. The file is checked again until the write lock is free
 //!   (`store/sqlite/file_watch.rs`): then everything announced is visible, and nothing but the heartbeat wakes an idle
 //!   runner. The lock is not tried while events keep coming: it would be in the way of whoever writes.

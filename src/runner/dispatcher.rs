@@ -27,8 +27,7 @@ use crate::runner::settings::Settings;
 use crate::runner::signals::Signals;
 use crate::runner::tick::{FinishedAttempt, Grouping, REPORTS, Tick, TickContext, TickResult};
 use crate::store::{
-    ClaimedJob, FairShares, FileWatch, GROUP, RUNNER_CHECKPOINT_PAGES, Schedules, Store, Tx,
-    WriterLease,
+    ClaimedJob, FairShares, FileWatch, GROUP, LogCopies, Schedules, Store, Tx, WriterLease,
 };
 use crate::{Result, clock, store};
 
@@ -61,6 +60,7 @@ impl StopPhase {
 pub(crate) struct Dispatcher {
     pub(crate) store: Arc<Store>,
     pub(crate) lease: WriterLease,
+    pub(crate) log_copies: LogCopies,
     pub(crate) settings: Settings,
     pub(crate) identity: RunnerIdentity,
     pub(crate) folder: PathBuf,
@@ -279,7 +279,7 @@ impl Dispatcher {
         written.more |= !capacity.is_some();
         self.pending.looked_for = capacity.free;
         self.follow(tick, written)?;
-        self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
+        self.tidy_log();
         self.has_committed();
         Ok(())
     }
@@ -291,11 +291,17 @@ impl Dispatcher {
         let is_alive = self.lease.writer.transact_unsynced(&mut heartbeat)?;
         self.can_write();
         self.has_beaten();
-        self.lease.writer.tidy_log(RUNNER_CHECKPOINT_PAGES);
+        self.tidy_log();
         if !is_alive {
             self.start_over()?;
         }
         self.has_committed_heartbeat()
+    }
+
+    fn tidy_log(&mut self) {
+        let is_busy = self.in_flight.len() >= self.pool.workers();
+        let writer = &mut self.lease.writer;
+        self.log_copies.tidy(&self.store.readers, writer, is_busy);
     }
 
     /// Forgets that a write has failed, as one has succeeded.

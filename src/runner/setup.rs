@@ -16,7 +16,7 @@ use crate::runner::registration;
 use crate::runner::scarcity::Scarcity;
 use crate::runner::set_aside::Aside;
 use crate::runner::signals::Signals;
-use crate::store::{FairShares, FileWatch, Store, WriterLease};
+use crate::store::{FairShares, FileWatch, LogCopies, Store, WriterLease};
 use crate::{Result, clock, store};
 
 impl Dispatcher {
@@ -67,6 +67,7 @@ impl Dispatcher {
         Ok(move |lease| Dispatcher {
             store,
             lease,
+            log_copies: LogCopies::default(),
             settings,
             identity,
             folder,

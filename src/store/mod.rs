@@ -105,8 +105,9 @@ pub(crate) use sqlite::backlog::{Backlog, Room};
 pub(crate) use sqlite::command::{
     Command, Posted, lose as lose_commands, not_saved, refuse as refuse_commands,
 };
+pub(crate) use sqlite::log_copies::LogCopies;
 pub(crate) use sqlite::tx::Tx;
-pub(crate) use sqlite::writer::{NO_WRITER, RUNNER_CHECKPOINT_PAGES};
+pub(crate) use sqlite::writer::NO_WRITER;
 pub(crate) use sqlite::writer_handle::{GROUP, WriterLease};
 
 // Opening the file and watching it.
@@ -150,7 +151,7 @@ pub(crate) struct Store {
     pub(crate) file: Arc<OpenFile>,
     pub(crate) schema: Schema,
     /// Closed before the writer, which removes the log.
-    readers: ReadPool,
+    pub(crate) readers: ReadPool,
     user_transactions: UserTransactions,
     pub(crate) writer: WriterHandle,
     /// Where a log of another file was put aside.

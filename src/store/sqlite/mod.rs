@@ -10,6 +10,7 @@ pub(crate) mod file_identity;
 pub(crate) mod file_watch;
 pub(crate) mod foreign_log;
 pub(crate) mod inbox;
+pub(crate) mod log_copies;
 pub(crate) mod names;
 pub(crate) mod new_file;
 pub(crate) mod ownership;

@@ -2,6 +2,7 @@
 
 use std::ops::Deref;
 use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::error::Kind;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::connection::Access;
 use crate::store::sqlite::file_identity::OpenFile;
+use crate::store::sqlite::writer::checkpoint_passively;
 use crate::{Error, Result, clock};
 
 const READERS: u32 = 4;
@@ -28,7 +30,14 @@ pub(crate) struct ReadPool {
     file: Arc<OpenFile>,
     access: Access,
     open: Arc<Open>,
-    pool: Mutex<Option<Pool<Manager>>>,
+    started: Mutex<Option<OpenPool>>,
+}
+
+/// The connections, and the one thread that opens them.
+#[derive(Clone)]
+struct OpenPool {
+    pool: Pool<Manager>,
+    thread: Arc<ScheduledThreadPool>,
 }
 
 /// A connection from the pool.
@@ -40,13 +49,13 @@ impl ReadPool {
             file,
             access,
             open: Arc::default(),
-            pool: Mutex::default(),
+            started: Mutex::default(),
         }
     }
 
     pub(crate) fn get(&self) -> Result<ReadConnection> {
         self.file.check_lately()?;
-        let pool = self.pool()?;
+        let pool = self.started()?.pool;
         let began = clock::instant();
         loop {
             if let Ok(reader) = pool.get_timeout(OPEN_AGAIN) {
@@ -63,29 +72,46 @@ impl ReadPool {
         }
     }
 
+    /// Begins to copy the log into the file, on the pool's thread and a connection of its own; the answer
+    /// becomes true at its end. Errors are left to the writer, which meets them too.
+    pub(crate) fn copy_log(&self) -> Result<Arc<AtomicBool>> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&ended);
+        let (file, access, open) = (Arc::clone(&self.file), self.access, Arc::clone(&self.open));
+        self.started()?.thread.execute(move || {
+            let reader = Counted::open(&file, access, &open);
+            let copied = reader.and_then(|reader| Ok(checkpoint_passively(&reader)?));
+            if let Err(error) = copied {
+                log::debug!("the log could not be checkpointed by a reader: {error}");
+            }
+            tell.store(true, Ordering::Release);
+        });
+        Ok(ended)
+    }
+
     /// Closes all idle connections now, and the others when they are returned.
     pub(crate) fn close(&self) {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.take().is_some() {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if started.take().is_some() {
             self.open.wait_until_none();
         }
     }
 
     #[cfg(test)]
     pub(crate) fn is_open(&self) -> bool {
-        self.pool.lock().unwrap().is_some()
+        self.started.lock().unwrap().is_some()
     }
 
-    fn pool(&self) -> Result<Pool<Manager>> {
-        let mut pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(started) = &*pool {
+    fn started(&self) -> Result<OpenPool> {
+        let mut started = self.started.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(started) = &*started {
             return Ok(started.clone());
         }
-        Ok(pool.insert(self.start()?).clone())
+        Ok(started.insert(self.start()?).clone())
     }
 
     /// Starts the pool's one thread, which opens connections.
-    fn start(&self) -> Result<Pool<Manager>> {
+    fn start(&self) -> Result<OpenPool> {
         // The pool panics if its thread cannot be started.
         let probe = thread::Builder::new().spawn(|| {});
         let probe = probe.map_err(|error| Error::no_thread("reading", error))?;
@@ -98,7 +124,7 @@ impl ReadPool {
                 .build()
         });
         let refused = |_| Error::no_thread("reading", Errno::AGAIN.into());
-        let threads = threads.map_err(refused)?;
+        let thread = Arc::new(threads.map_err(refused)?);
         let manager = Manager {
             inner: SqliteConnectionManager::file(self.file.path()),
             file: Arc::clone(&self.file),
@@ -106,14 +132,15 @@ impl ReadPool {
             open: Arc::clone(&self.open),
         };
         // Without idle and life times the pool has nothing to do in the background.
-        Ok(Pool::builder()
+        let pool = Pool::builder()
             .max_size(READERS)
             .min_idle(Some(0))
             .idle_timeout(None)
             .max_lifetime(None)
-            .thread_pool(Arc::new(threads))
+            .thread_pool(Arc::clone(&thread))
             .error_handler(Box::new(r2d2::NopErrorHandler))
-            .build_unchecked(manager))
+            .build_unchecked(manager);
+        Ok(OpenPool { pool, thread })
     }
 }
 
@@ -173,6 +200,14 @@ pub(crate) struct Counted {
     _one: One,
 }
 
+impl Counted {
+    fn open(file: &OpenFile, access: Access, open: &Arc<Open>) -> Result<Counted> {
+        let one = One::more(open);
+        let conn = connection::open_reader(file, access)?;
+        Ok(Counted { conn, _one: one })
+    }
+}
+
 impl Deref for Counted {
     type Target = Connection;
 
@@ -210,10 +245,8 @@ impl ManageConnection for Manager {
     type Error = Error;
 
     fn connect(&self) -> Result<Counted> {
-        let one = One::more(&self.open);
-        let conn = connection::open_reader(&self.file, self.access);
-        let conn = conn.inspect_err(|error| self.open.note(error))?;
-        Ok(Counted { conn, _one: one })
+        let opened = Counted::open(&self.file, self.access, &self.open);
+        opened.inspect_err(|error| self.open.note(error))
     }
 
     fn is_valid(&self, counted: &mut Counted) -> Result<()> {

@@ -79,6 +79,11 @@ thread_local! {
     static LOG_PAGES: Cell<i32> = const { Cell::new(0) };
 }
 
+/// How many pages the log had after this thread's last commit.
+pub(crate) fn log_pages() -> i32 {
+    LOG_PAGES.get()
+}
+
 fn note_log_pages(_: &Wal, pages: i32) -> rusqlite::Result<()> {
     LOG_PAGES.set(pages);
     Ok(())
@@ -94,6 +99,11 @@ struct CommitMark {
     last: Option<i64>,
     /// The slot's value by the current transaction.
     pending: Option<i64>,
+}
+
+/// Copies what no reader still needs of the log into the file, unless another connection is at it.
+pub(crate) fn checkpoint_passively(conn: &Connection) -> rusqlite::Result<()> {
+    conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
 }
 
 impl Writer {
@@ -142,20 +152,24 @@ impl Writer {
     /// as SQLite would. A checkpoint that a reader holds back is tried again when the log has grown as much
     /// again.
     pub(crate) fn tidy_log(&mut self, at_pages: i32) {
-        let pages = LOG_PAGES.get();
+        let pages = log_pages();
         if pages < at_pages {
             self.checkpoint_at_pages = at_pages;
         }
+        if pages >= self.checkpoint_at_pages.max(at_pages) {
+            self.checkpoint_at_pages = pages + at_pages;
+            self.checkpoint_passively();
+        }
+    }
+
+    /// Copies what no reader still needs of the log into the file.
+    pub(crate) fn checkpoint_passively(&mut self) {
         let Some(conn) = self.conn.as_ref() else {
             return;
         };
-        if pages >= self.checkpoint_at_pages.max(at_pages) {
-            self.checkpoint_at_pages = pages + at_pages;
-            let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
-            if let Err(error) = done {
-                log::error!("the log could not be checkpointed: {error}");
-                self.drop_connection();
-            }
+        if let Err(error) = checkpoint_passively(conn) {
+            log::error!("the log could not be checkpointed: {error}");
+            self.drop_connection();
         }
     }
 

@@ -1,17 +1,20 @@
 //! The writer's handle: threads that write in turns, what nobody waits for, and a runner that takes the writer.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use rusqlite::Connection;
 
 use crate::error::Kind;
+use crate::store::LogCopies;
 use crate::store::jobs::enqueue;
+use crate::store::jobs::validate::ValidatedJob;
 use crate::store::sqlite::tx::Tx;
+use crate::store::sqlite::writer::{RUNNER_CHECKPOINT_PAGES, Writer, log_pages};
 use crate::store::sqlite::writer_handle::{GROUP, WriterHandle};
 use crate::store::tests::writing::{jobs, new_job, post, store};
-use crate::{Error, Result};
+use crate::{EnqueueLimits, Error, NewJob, Result};
 
 #[test]
 fn what_has_queued_up_is_one_transaction() {
@@ -152,4 +155,41 @@ fn a_runner_takes_the_writer_with_its_inbox_and_returns_it() {
     store.writer.give_back(lease);
     add().unwrap();
     assert_eq!(jobs(&store.reader().unwrap()), 4);
+}
+
+fn add_job(writer: &mut Writer, payload: &str) {
+    let job = NewJob::new("send").payload(&payload);
+    let job = ValidatedJob::new(job, &EnqueueLimits::default()).unwrap();
+    let mut enqueue = |tx: &mut Tx<'_>| enqueue::enqueue(tx, &job).map(|_| ());
+    writer.transact(&mut Vec::new(), &mut enqueue).unwrap();
+}
+
+#[test]
+fn a_log_that_has_grown_is_copied_while_the_runner_writes_on() {
+    let (_folder, store) = store();
+    let mut lease = store.writer.lease().unwrap();
+    let (writer, mut copies) = (&mut lease.writer, LogCopies::default());
+    let size = || std::fs::metadata(store.path()).unwrap().len();
+    let (before, large) = (size(), "x".repeat(200_000));
+    while log_pages() < RUNNER_CHECKPOINT_PAGES {
+        copies.tidy(&store.readers, writer, false);
+        assert!(!copies.is_running());
+        add_job(writer, &large);
+    }
+    let pages = log_pages();
+    copies.tidy(&store.readers, writer, false);
+    assert!(copies.is_running());
+    // The writer goes on meanwhile, and ends it when the readers' thread is done.
+    let began = Instant::now();
+    for _ in 0..5 {
+        add_job(writer, "");
+    }
+    while copies.is_running() {
+        assert!(began.elapsed() < Duration::from_secs(60), "it never ended");
+        std::thread::sleep(Duration::from_millis(1));
+        copies.tidy(&store.readers, writer, false);
+    }
+    assert!(size() > before + 4096 * RUNNER_CHECKPOINT_PAGES as u64 / 2);
+    add_job(writer, "");
+    assert!(log_pages() < pages / 2, "the log did not begin anew");
 }
