@@ -13,6 +13,7 @@ mod signals;
 mod verbs;
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
@@ -81,6 +82,9 @@ fn usage_error(error: clap::Error, words: &[OsString]) -> CliError {
     let typed = words.iter().map(|word| shell_word(&word.to_string_lossy()));
     let mut typed: Vec<String> = typed.collect();
     typed[0] = "jobq".to_owned();
-    typed.insert(at, "--".to_owned());
+    // The first word of the command was taken for the file of --each.
+    let is_after_each =
+        matches!(&words[..at], [.., each, file] if each == "--each" && !Path::new(file).exists());
+    typed.insert(at - usize::from(is_after_each), "--".to_owned());
     unexpected.with_hint(format!("a command follows two dashes: {}", typed.join(" ")))
 }

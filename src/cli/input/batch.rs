@@ -3,10 +3,11 @@
 mod added;
 mod input;
 mod line;
+mod source;
+mod template;
 
 use std::cell::RefCell;
 use std::collections::HashMap;
-use std::path::Path;
 
 use indicatif::ProgressBar;
 use jobq::digest::Digest;
@@ -14,11 +15,14 @@ use jobq::{BatchDedup, JobId, NewJob, Queue};
 
 use self::input::{BatchInput, BatchLines, LinePlace};
 use self::line::LineLabels;
+use self::source::BatchFormat;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::origin::{JobRequest, Origin};
 use crate::cli::render::screen::Screen;
 
 pub(crate) use self::added::Added;
+pub(crate) use self::source::BatchSource;
+pub(crate) use self::template::CommandTemplate;
 
 /// A batch that has been checked: every line is a job that can be added.
 pub(crate) struct CheckedBatch {
@@ -32,6 +36,7 @@ pub(crate) struct CheckedBatch {
 struct BatchFile {
     input: BatchInput,
     name: String,
+    format: BatchFormat,
     origin: Origin,
 }
 
@@ -44,22 +49,27 @@ const LINES_A_STEP: u64 = 256;
 const BAR: &str = "{msg} {wide_bar} {percent:>3}%";
 
 impl CheckedBatch {
-    /// Reads the whole batch and checks every line; `-` is stdin. Adds nothing.
+    /// Reads the whole batch and checks every line. Adds nothing.
     pub(crate) fn read(
-        path: &Path,
+        source: BatchSource,
         origin: Origin,
         queue: &Queue,
         screen: &Screen,
     ) -> CliResult<CheckedBatch> {
-        let name = match path.to_str() {
-            Some("-") => "stdin".to_owned(),
-            _ => path.display().to_string(),
-        };
-        let input = BatchInput::open(path).map_err(|error| CliError::io(&name, &error))?;
+        let (name, format) = (source.name(), &source.format);
+        if source.is_terminal() {
+            let unit = format.unit();
+            screen.hint(format_args!(
+                "reading {unit}s from the terminal; Ctrl-D ends them"
+            ));
+        }
+        let input = BatchInput::open(&source.path, format.separator())
+            .map_err(|error| CliError::io(&name, &error))?;
         let bar = screen.bar(2 * input.length(), BAR).with_message("checking");
         let file = BatchFile {
             input,
             name,
+            format: source.format,
             origin,
         };
         let (jobs, digest) = file.check(queue, &bar)?;
@@ -120,7 +130,8 @@ impl CheckedBatch {
                 .map_err(|error| match from.lines {
                     0 => error,
                     lines => error.context(format_args!(
-                        "lines 1 to {lines} have been added, the rest has not"
+                        "{}s 1 to {lines} have been added, the rest has not",
+                        self.file.format.unit()
                     )),
                 })?;
             if added.is_empty() {
@@ -195,7 +206,10 @@ impl CheckedBatch {
             || error.is_queue_full();
         let line = error.job().and_then(|job| added.line_of(job));
         let error = CliError::from(match line {
-            Some(line) => error.with_job_called(&format!("the job of line {line}")),
+            Some(line) => {
+                let unit = self.file.format.unit();
+                error.with_job_called(&format!("the job of {unit} {line}"))
+            }
             None => error,
         });
         match is_the_lines && !error.message().starts_with(&self.file.name) {
@@ -216,6 +230,7 @@ impl BatchFile {
         let failed = |error| CliError::io(&self.name, &error);
         let mut lines = self.input.lines(LinePlace::default()).map_err(failed)?;
         let mut digest = Digest::new();
+        self.format.add_to(&mut digest)?;
         let mut labels = LineLabels::default();
         let mut jobs = 0;
         while let Some(line) = self.next_line(&mut lines)? {
@@ -240,19 +255,24 @@ impl BatchFile {
 
     fn next_line<'a>(&self, lines: &'a mut BatchLines<'_>) -> CliResult<Option<&'a [u8]>> {
         let number = lines.place().lines + 1;
-        let name = &self.name;
         lines
             .next()
-            .map_err(|error| CliError::io(format_args!("{name} line {number}"), &error))
+            .map_err(|error| CliError::io(self.place(number), &error))
     }
 
     /// What a line asks for; none where it is blank.
     fn wanted(&self, line: &[u8], number: u64) -> CliResult<Option<JobRequest>> {
-        line::parse_line(line).map_err(|error| self.at_line(number, error))
+        let request = self.format.request(line, number);
+        request.map_err(|error| self.at_line(number, error))
     }
 
     fn at_line(&self, number: u64, error: CliError) -> CliError {
-        error.context(format_args!("{} line {number}", self.name))
+        error.context(self.place(number))
+    }
+
+    /// What a line is called in messages.
+    fn place(&self, number: u64) -> String {
+        format!("{} {} {number}", self.name, self.format.unit())
     }
 }
 
@@ -296,7 +316,8 @@ mod tests {
         fn read(&self, text: impl AsRef<[u8]>) -> CliResult<CheckedBatch> {
             let origin = Origin::here(Arc::default()).unwrap();
             let path = self.file(text);
-            CheckedBatch::read(&path, origin, &self.queue, &Screen::new(true))
+            let source = BatchSource::jobs(&path);
+            CheckedBatch::read(source, origin, &self.queue, &Screen::new(true))
         }
     }
 

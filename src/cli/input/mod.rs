@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod config;
 pub(crate) mod declared;
+pub(crate) mod each;
 pub(crate) mod environ;
 pub(crate) mod limits;
 pub(crate) mod nearest;

@@ -46,6 +46,20 @@ pub(crate) struct CommandRequest {
     pub(crate) fail_on: Option<String>,
 }
 
+impl CommandRequest {
+    /// This program, and nothing else.
+    pub(crate) fn new(program: Program) -> CommandRequest {
+        CommandRequest {
+            program,
+            cwd: None,
+            env: EnvRequest::default(),
+            input: None,
+            output_limit: None,
+            fail_on: None,
+        }
+    }
+}
+
 /// Further variables that are asked for.
 #[derive(Clone, Debug)]
 pub(crate) struct EnvRequest {
@@ -218,14 +232,7 @@ mod tests {
     }
 
     fn ls() -> CommandRequest {
-        CommandRequest {
-            program: Program::Argv(vec!["ls".to_owned()]),
-            cwd: None,
-            env: EnvRequest::default(),
-            input: None,
-            output_limit: None,
-            fail_on: None,
-        }
+        CommandRequest::new(Program::Argv(vec!["ls".to_owned()]))
     }
 
     fn json(command: CommandRequest) -> String {

@@ -145,7 +145,7 @@ impl Warnings {
             let payloads = text::count(jobs, "payload");
             let were = if jobs == 1 { "was" } else { "were" };
             session.screen.say(format_args!(
-                "{payloads} of lines {were} not taken, as the jobs that have their unique keys run or have ended; the first is job {first}"
+                "{payloads} {were} not taken, as the jobs that have their unique keys run or have ended; the first is job {first}"
             ));
         }
         Ok(match (self.cancelled, self.not_taken) {

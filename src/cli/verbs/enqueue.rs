@@ -1,6 +1,6 @@
 //! `jobq enqueue`.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,9 @@ use jobq::{BatchDedup, JobId, JobOptions, JobRef, State, When};
 use crate::cli::args::{JobArgs, RULES};
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult, Exit};
-use crate::cli::input::batch::{Added, CheckedBatch};
-use crate::cli::input::origin::{CommandRequest, EnvRequest, JobRequest, Origin, Work};
+use crate::cli::input::batch::{Added, BatchSource, CheckedBatch};
+use crate::cli::input::each::EachArgs;
+use crate::cli::input::origin::{CommandRequest, JobRequest, Origin, Work};
 use crate::cli::input::payload::{argv, as_text, input, payload, variables};
 use crate::cli::input::{limits, values};
 use crate::cli::render::enqueued::{self, Warnings};
@@ -27,10 +28,12 @@ use crate::cli::verbs::{logs, report, wait};
 #[derive(Debug, Args)]
 #[command(
     group(ArgGroup::new("what").required(true).args(["command", "shell", "kind", "batch"])),
+    group(ArgGroup::new("many").args(["batch", "each"])),
     override_usage = "\
 jobq enqueue [OPTIONS] -- CMD ARG...
        jobq enqueue [OPTIONS] --shell TEXT
        jobq enqueue [OPTIONS] --kind KIND [--payload JSON|@FILE|-]
+       jobq enqueue [OPTIONS] --each [FILE|-] -- CMD {} ARG...   (a job per line)
        jobq enqueue [OPTIONS] --batch FILE|- [--chunk N]   (OPTIONS are defaults for every line)",
     after_help = "\
 Examples:
@@ -39,7 +42,10 @@ Examples:
   jobq enqueue --kind thumbnail --payload '{\"photo\":\"cat.jpg\"}' --in '2 days'
   jobq enqueue --input @shop.sql -- psql shop
   jobq enqueue --after @last --key backup -- ./upload shop.gz
-  jobq enqueue --batch jobs.jsonl"
+  jobq enqueue --batch jobs.jsonl
+  ls *.jpg | jobq enqueue --each -- convert {} -resize 800 small/{/}
+  find . -name '*.log' -print0 | jobq enqueue --each -0 --unique {} -- gzip
+  jobq enqueue --each names.txt -- sh -c './greet \"$1\" > out/$2' sh {} {#}"
 )]
 pub(crate) struct EnqueueArgs {
     /// The command and its arguments, run as given, without a shell
@@ -57,10 +63,12 @@ pub(crate) struct EnqueueArgs {
         conflicts_with_all = ["command", "shell", "batch"])]
     pub(crate) payload: Option<OsString>,
     /// Many jobs: JSON Lines in a file, or - for stdin. All or none are added
-    #[arg(long, value_name = "FILE|-", conflicts_with_all = OF_ONE_JOB)]
+    #[arg(long, value_name = "FILE|-", conflicts_with = "each", conflicts_with_all = OF_ONE_JOB)]
     pub(crate) batch: Option<PathBuf>,
-    /// Commit every N lines of a very large batch [default: all lines in one transaction]
-    #[arg(long, value_name = "N", conflicts_with_all = ["command", "shell", "kind"])]
+    #[command(flatten)]
+    pub(crate) each: EachArgs,
+    /// Commit every N lines of a very large --batch or --each [default: all lines in one transaction]
+    #[arg(long, value_name = "N", requires = "many")]
     pub(crate) chunk: Option<NonZeroU64>,
     /// A variable for the command, stored with the job: with this value, with its current value, or
     /// all whose names match a pattern ('AWS_*'); may be given more than once. Commands always get
@@ -124,7 +132,8 @@ impl StartOptions {
 // Options that make sense for a single job only.
 #[derive(Debug, Args)]
 pub(crate) struct OneJobOptions {
-    /// The folder that the command runs in [default: the current one]
+    /// The folder that the command runs in; it may have placeholders of --each [default: the current
+    /// one]
     #[arg(long, value_name = "FOLDER", conflicts_with = "kind")]
     pub(crate) cwd: Option<OsString>,
     /// Exit codes of the command that fail it for good, like 2,64-78 [default: 126,127]
@@ -144,10 +153,10 @@ pub(crate) struct OneJobOptions {
     )]
     pub(crate) input: Option<OsString>,
     /// Wait until it has ended: exit code 0 or 4
-    #[arg(long)]
+    #[arg(long, conflicts_with = "each")]
     pub(crate) wait: bool,
     /// Print its output as it comes, until it has ended: exit code 0 or 4
-    #[arg(long, conflicts_with = "wait")]
+    #[arg(long, conflicts_with_all = ["each", "wait"])]
     pub(crate) follow: bool,
     /// How long to wait at most [default: forever]
     #[arg(long, value_name = "DURATION", value_parser = values::duration, requires = "wait")]
@@ -155,6 +164,7 @@ pub(crate) struct OneJobOptions {
 }
 
 pub(crate) fn run(args: &EnqueueArgs, session: &Session) -> CliResult {
+    let source = many(args)?;
     let options = options(args, session)?;
     let inside = report::attempt_in(session.db_path());
     let is_spawned = inside.is_some() && args.start.parent.is_some();
@@ -168,10 +178,28 @@ pub(crate) fn run(args: &EnqueueArgs, session: &Session) -> CliResult {
         .usual(options)
         .env(&variables(&args.env, args.env_all)?, &session.screen)?
         .inside(inside);
-    match &args.batch {
-        Some(path) => add_batch(args, path, origin, session),
+    match source {
+        Some(source) => add_batch(args, source, origin, session),
         None => add_one(args, &origin, session),
     }
+}
+
+/// The jobs of `--batch` or `--each`.
+fn many(args: &EnqueueArgs) -> CliResult<Option<BatchSource>> {
+    if let Some(path) = &args.batch {
+        return Ok(Some(BatchSource::jobs(path)));
+    }
+    args.each.source(|| {
+        let reads_stdin = args.each.list.as_deref() == Some(Path::new("-"));
+        if reads_stdin && args.one.input.as_deref() == Some(OsStr::new("-")) {
+            return Err(CliError::usage("--each and --input cannot both read stdin")
+                .with_hint("keep the items in a file: --each FILE"));
+        }
+        Ok(JobRequest {
+            options: args.job.options(),
+            ..wanted(args)?
+        })
+    })
 }
 
 fn add_one(args: &EnqueueArgs, origin: &Origin, session: &Session) -> CliResult {
@@ -244,17 +272,16 @@ pub(crate) fn wanted(args: &EnqueueArgs) -> CliResult<JobRequest> {
                 None => Program::Argv(argv(&args.command)?),
             };
             Work::Exec(CommandRequest {
-                program,
                 cwd: args
                     .one
                     .cwd
                     .as_deref()
                     .map(|cwd| as_text("--cwd", cwd))
                     .transpose()?,
-                env: EnvRequest::default(),
                 output_limit: args.one.output_limit,
                 input: args.one.input.as_deref().map(input).transpose()?,
                 fail_on: args.one.fail_on.clone(),
+                ..CommandRequest::new(program)
             })
         }
     };
@@ -281,9 +308,14 @@ pub(crate) fn options(args: &EnqueueArgs, session: &Session) -> CliResult<JobOpt
     })
 }
 
-fn add_batch(args: &EnqueueArgs, path: &Path, origin: Origin, session: &Session) -> CliResult {
+fn add_batch(
+    args: &EnqueueArgs,
+    source: BatchSource,
+    origin: Origin,
+    session: &Session,
+) -> CliResult {
     let queue = session.queue()?;
-    let batch = CheckedBatch::read(path, origin, &queue, &session.screen)?;
+    let batch = CheckedBatch::read(source, origin, &queue, &session.screen)?;
     session.sync_limits()?;
     let mut told = BatchReport::default();
     match args.chunk {

@@ -25,7 +25,7 @@ use self::show::{Failures, RunSummary, Show};
 use self::signals::Caught;
 use crate::cli::clock;
 use crate::cli::exit::{CliError, CliResult, Exit};
-use crate::cli::input::batch::CheckedBatch;
+use crate::cli::input::batch::{BatchSource, CheckedBatch};
 use crate::cli::input::declared;
 use crate::cli::input::origin::Origin;
 use crate::cli::render::text;
@@ -199,7 +199,8 @@ fn hint_at_retry(
 fn add_batch(path: &Path, args: &RunArgs, session: &Session) -> CliResult<Option<Batch>> {
     let queue = session.queue()?;
     let origin = Origin::here(Arc::clone(&session.config))?;
-    let file = CheckedBatch::read(path, origin, &queue, &session.screen)?;
+    let source = BatchSource::jobs(path);
+    let file = CheckedBatch::read(source, origin, &queue, &session.screen)?;
     let digest = file.digest().to_owned();
     let remember = match args.again {
         true => BatchDedup::Again(digest),

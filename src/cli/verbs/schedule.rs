@@ -214,6 +214,13 @@ fn add(args: &ScheduleAddArgs, session: &Session) -> CliResult {
                 .with_hint("let its job enqueue them: --shell 'jobq enqueue --batch jobs.jsonl'"),
         );
     }
+    if args.job.each.list.is_some() {
+        return Err(
+            CliError::usage("a schedule has one job, and no --each of them").with_hint(
+                "let its job enqueue them: --shell 'ls *.jpg | jobq enqueue --each -- CMD {}'",
+            ),
+        );
+    }
     if args.job.one.wait || args.job.one.follow {
         return Err(
             CliError::usage("a schedule has no job yet that could be waited for")

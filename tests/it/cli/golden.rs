@@ -32,7 +32,7 @@ weight = 3
 "#;
 
 /// The calls whose answers are kept, in order.
-const CALLS: [&[&str]; 28] = [
+const CALLS: [&[&str]; 30] = [
     &[
         "schedule",
         "add",
@@ -117,6 +117,10 @@ const CALLS: [&[&str]; 28] = [
     &["prune", "--older-than", "0s"],
     &["doctor"],
     &["status"],
+    &[
+        "enqueue", "--each", "list", "--key", "{//}", "--tag", "n={#}", "--", "echo", "{/.}", "{}",
+    ],
+    &["list", "--tag", "n=1"],
 ];
 
 /// What is another each time stands as its kind.
@@ -170,6 +174,7 @@ fn json_of_verbs_batch_lines_and_templates_is_unchanged() {
     let jobq = Jobq::new();
     jobq.write("settings.toml", CONFIG);
     jobq.write("batch.jsonl", LINES);
+    jobq.write("list", "in/cat.jpg\nin/two dogs.jpg\n");
     let mut said = String::new();
     let mut keep = |call: &[&str]| {
         let all: Vec<&str> = [&["--json", "--config", "settings.toml"], call].concat();

@@ -11,6 +11,7 @@ mod container;
 mod damage;
 mod database_creation;
 mod default_paths;
+mod each;
 mod edits;
 mod enqueue;
 mod environment;

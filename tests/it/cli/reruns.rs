@@ -30,12 +30,7 @@ fn a_payload_that_a_running_job_does_not_take_is_told() {
     assert!(refused.stderr.contains("--on-duplicate rerun"));
     let line = r#"{"command":["./note","3"],"unique":"u","on_duplicate":"replace"}"#;
     let batch = jobq.call(&["enqueue", "--batch", "-"]).stdin(line).run();
-    assert!(
-        batch
-            .exits(1)
-            .stderr
-            .contains("1 payload of lines was not taken")
-    );
+    assert!(batch.exits(1).stderr.contains("1 payload was not taken"));
     jobq.write("gate", "");
     runner.stop().exits(0);
     assert_eq!(jobq.read("done"), "1\n");

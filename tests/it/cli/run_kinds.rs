@@ -225,7 +225,7 @@ fn kind_duplicate_and_key_settings_apply_to_its_jobs_only() {
     jobq.write("jobs.jsonl", r#"{"kind":"once","payload":3}"#);
     let again = jobq.run(&["enqueue", "--batch", "jobs.jsonl"]).exits(1);
     let told = &again.stderr;
-    assert!(told.contains("1 payload of lines was not taken"), "{told}");
+    assert!(told.contains("1 payload was not taken"), "{told}");
     let strict = ["enqueue", "--kind", "strict", "--unique-by-payload"];
     jobq.run(&strict).exits(0);
     jobq.run(&strict).fails(1, &["already has the unique key"]);

@@ -1,7 +1,7 @@
 //! What a person sees on a real terminal: its width, its size that changes, and text that would steer it.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
+use std::io::{Read, Write};
 use std::process::Child;
 use std::time::Instant;
 
@@ -129,6 +129,18 @@ fn at_40_columns_a_list_says_what_the_jobs_are() {
         shown.lines().all(|line| line.chars().count() <= 40),
         "{shown}"
     );
+}
+
+#[test]
+fn items_are_typed_at_a_terminal_that_is_told_how_to_end_them() {
+    let jobq = Jobq::new();
+    let mut terminal = Terminal::new(80);
+    let mut call = terminal.start(&jobq, &["enqueue", "--each", "--", "ls"]);
+    terminal.wait_until_shown("reading items from the terminal; Ctrl-D ends them");
+    terminal.master.write_all(b"a b\nc\n\x04").unwrap();
+    assert!(call.wait().unwrap().success());
+    terminal.wait_until_shown("2 jobs enqueued (1\u{2013}2)");
+    assert_eq!(jobq.job(1)["payload"]["command"][1], "a b");
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(super) struct BatchInput {
     file: File,
     start: u64,
     length: u64,
+    /// Ends a line.
+    separator: u8,
 }
 
 /// Where a line begins.
@@ -35,7 +37,7 @@ pub(super) struct LinePlace {
 impl BatchInput {
     /// Opens a file, or stdin for `-`. What cannot be read twice is copied first. What is appended
     /// to the file from now on does not belong to the batch.
-    pub(super) fn open(path: &Path) -> io::Result<BatchInput> {
+    pub(super) fn open(path: &Path, separator: u8) -> io::Result<BatchInput> {
         let mut file = if path == Path::new("-") {
             File::from(io::stdin().as_fd().try_clone_to_owned()?)
         } else {
@@ -48,6 +50,7 @@ impl BatchInput {
                 file,
                 start,
                 length,
+                separator,
             });
         }
         let mut copy = unlinked_file()?;
@@ -56,6 +59,7 @@ impl BatchInput {
             file: copy,
             start: 0,
             length,
+            separator,
         })
     }
 
@@ -73,6 +77,7 @@ impl BatchInput {
             reader: BufReader::with_capacity(64 * 1024, rest),
             place: from,
             line: Vec::new(),
+            separator: self.separator,
         })
     }
 }
@@ -118,6 +123,7 @@ pub(super) struct BatchLines<'a> {
     reader: BufReader<io::Take<&'a File>>,
     place: LinePlace,
     line: Vec<u8>,
+    separator: u8,
 }
 
 impl BatchLines<'_> {
@@ -126,7 +132,7 @@ impl BatchLines<'_> {
         self.line.clear();
         let read = (&mut self.reader)
             .take(MAX_LINE_BYTES + 1)
-            .read_until(b'\n', &mut self.line)? as u64;
+            .read_until(self.separator, &mut self.line)? as u64;
         if read == 0 {
             return Ok(None);
         }
@@ -165,6 +171,7 @@ mod tests {
             file,
             start: 0,
             length: text.len() as u64,
+            separator: b'\n',
         }
     }
 
@@ -210,6 +217,7 @@ mod tests {
             file,
             start: 0,
             length: 10 * MAX_LINE_BYTES,
+            separator: b'\n',
         };
         let mut lines = input.lines(LinePlace::default()).unwrap();
         assert!(lines.next().unwrap_err().to_string().contains("longer"));

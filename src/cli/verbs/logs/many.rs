@@ -12,7 +12,7 @@ use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::history::{
     LastOf, LineAssembler, LineFilter, Piece, PostponedOutput, WAIT, ends, read_events,
 };
-use crate::cli::input::batch::CheckedBatch;
+use crate::cli::input::batch::{BatchSource, CheckedBatch};
 use crate::cli::input::origin::Origin;
 use crate::cli::render::log::LogPrinter;
 use crate::cli::session::Session;
@@ -136,7 +136,8 @@ fn batch_of(given: &Path, queue: &Queue, session: &Session) -> CliResult<Batch> 
         Some(digest) => queue.batch(digest)?,
         None => {
             let origin = Origin::here(Arc::clone(&session.config))?;
-            let file = CheckedBatch::read(given, origin, queue, &session.screen)?;
+            let source = BatchSource::jobs(given);
+            let file = CheckedBatch::read(source, origin, queue, &session.screen)?;
             queue.batch(file.digest())?
         }
     };
