@@ -66,6 +66,13 @@ pub(crate) struct JobArgs {
     /// The queue [default: default]
     #[arg(long, value_name = "NAME")]
     pub(crate) queue: Option<String>,
+    #[command(flatten)]
+    pub(crate) more: JobOptionArgs,
+}
+
+/// The same, apart from the queue.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct JobOptionArgs {
     /// Which jobs of the queue go first [default: normal]
     #[arg(long, value_parser = values::priority())]
     pub(crate) priority: Option<Priority>,
@@ -142,9 +149,17 @@ impl JitterArgs {
 impl JobArgs {
     /// The same, apart from the command line.
     pub(crate) fn options(&self) -> JobOptions {
-        let by_payload = self.unique_by_payload.then_some(UniqueKey::KindAndPayload);
         JobOptions {
             queue: self.queue.clone(),
+            ..self.more.options()
+        }
+    }
+}
+
+impl JobOptionArgs {
+    pub(crate) fn options(&self) -> JobOptions {
+        let by_payload = self.unique_by_payload.then_some(UniqueKey::KindAndPayload);
+        JobOptions {
             priority: self.priority,
             max_retries: self.retries,
             backoff: self.backoff,

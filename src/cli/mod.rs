@@ -57,7 +57,10 @@ fn parse_words(words: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 /// A command that stands where options do is not one of them: it follows two dashes.
 fn usage_error(error: clap::Error, words: &[OsString]) -> CliError {
-    let takes_command = |word: &OsString| word == "enqueue" || word == "add" || word == "edit";
+    let has_each = words.iter().any(|word| word == "--each");
+    let takes_command = |word: &OsString| {
+        word == "enqueue" || word == "add" || word == "edit" || (word == "run" && has_each)
+    };
     let bare = match error.get(ContextKind::InvalidArg) {
         Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => word,
         _ => return error.into(),

@@ -62,7 +62,7 @@ pub(crate) enum Verb {
     /// Add one job or many
     Enqueue(Box<enqueue::EnqueueArgs>),
     /// Run jobs in the foreground
-    Run(run::RunArgs),
+    Run(Box<run::RunArgs>),
     /// Show counts, queues and runners, or jobs in full
     Status(status::StatusArgs),
     /// List jobs

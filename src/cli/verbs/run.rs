@@ -7,14 +7,14 @@ mod settings;
 mod show;
 mod signals;
 
-use std::path::Path;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use jobq::handlers::exec::Program;
 use jobq::{
-    Batch, BatchDedup, BatchStart, Filter, JobId, JobRecord, Queue, QueueRecord, ResumedBatch,
-    RunReport, Runner, RunnerId, Sort, State,
+    Batch, BatchDedup, BatchStart, Filter, JobId, JobOptions, JobRecord, Queue, QueueRecord,
+    ResumedBatch, RunReport, Runner, RunnerId, Sort, State,
 };
 
 use self::output::OutputPrinter;
@@ -27,7 +27,8 @@ use crate::cli::clock;
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::batch::{BatchSource, CheckedBatch};
 use crate::cli::input::declared;
-use crate::cli::input::origin::Origin;
+use crate::cli::input::origin::{CommandRequest, JobRequest, Origin, Work};
+use crate::cli::input::payload::argv;
 use crate::cli::render::text;
 use crate::cli::session::Session;
 use crate::cli::verbs::retry;
@@ -35,6 +36,7 @@ use crate::cli::verbs::retry;
 pub(crate) use self::settings::RunArgs;
 
 pub(crate) fn run(args: &RunArgs, session: &Session) -> CliResult {
+    let source = many(args)?;
     signals::outlive_strays()?;
     let queue = session.queue()?;
     if args.drain {
@@ -44,8 +46,8 @@ pub(crate) fn run(args: &RunArgs, session: &Session) -> CliResult {
         declared::sync(&queue, &session.config, &session.screen)?;
     }
     session.sync_limits()?;
-    let batch = match &args.file {
-        Some(path) => add_batch(path, args, session)?,
+    let batch = match source {
+        Some(source) => add_batch(source, args, session)?,
         None => None,
     };
     hint_at_queues(args, session)?;
@@ -195,11 +197,39 @@ fn hint_at_retry(
     Ok(())
 }
 
+/// The jobs of `-f` or `--each`.
+fn many(args: &RunArgs) -> CliResult<Option<BatchSource>> {
+    let options = args.job.options();
+    if args.each.list.is_none() && options != JobOptions::default() {
+        return Err(CliError::usage("options of jobs go with --each")
+            .with_hint("lines of -f have their own; `jobq edit` changes jobs that are there"));
+    }
+    if let Some(path) = &args.file {
+        return Ok(Some(BatchSource::jobs(path)));
+    }
+    args.each.source(|| {
+        // The runner is to find them.
+        let queue = match &args.queues[..] {
+            [] => None,
+            [queue] => Some(queue.clone()),
+            _ => {
+                return Err(CliError::usage(
+                    "the jobs of --each go to one queue, and --queue names several",
+                ));
+            }
+        };
+        let program = Program::Argv(argv(&args.command)?);
+        Ok(JobRequest {
+            work: Work::Exec(CommandRequest::new(program)),
+            options: JobOptions { queue, ..options },
+        })
+    })
+}
+
 /// The jobs of the file: those of the same batch where it is not done, else new ones.
-fn add_batch(path: &Path, args: &RunArgs, session: &Session) -> CliResult<Option<Batch>> {
+fn add_batch(source: BatchSource, args: &RunArgs, session: &Session) -> CliResult<Option<Batch>> {
     let queue = session.queue()?;
     let origin = Origin::here(Arc::clone(&session.config))?;
-    let source = BatchSource::jobs(path);
     let file = CheckedBatch::read(source, origin, &queue, &session.screen)?;
     let digest = file.digest().to_owned();
     let remember = match args.again {

@@ -1,10 +1,12 @@
 //! `--each`: a job for each item of a list.
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use serde_json::{Value, json};
 
 use super::support::{Jobq, Output, parse_json, text};
+use crate::support::{PATIENCE, wait_until};
 
 /// Names that a shell, a wrong split or a second expansion would spoil.
 const HOSTILE: [&str; 14] = [
@@ -38,6 +40,12 @@ fn commands(jobq: &Jobq) -> Vec<Value> {
     commands
         .map(|job| job["payload"]["command"].clone())
         .collect()
+}
+
+fn done(jobq: &Jobq) -> Vec<String> {
+    let mut done: Vec<_> = jobq.read("done").lines().map(str::to_owned).collect();
+    done.sort();
+    done
 }
 
 #[test]
@@ -140,6 +148,12 @@ fn an_empty_list_adds_nothing_and_says_so() {
     let empty = enqueue(&jobq, &["--", "ls"], "").exits(0);
     assert_eq!(empty.stdout, "");
     assert!(empty.stderr.contains("stdin holds no jobs"), "{empty:?}");
+    let drain = jobq.call(&["run", "--drain", "--each", "--", "ls"]);
+    let drained = drain.stdin("").run().exits(0);
+    assert!(
+        drained.stderr.contains("stdin holds no jobs"),
+        "{drained:?}"
+    );
     assert_eq!(jobq.total(), 0);
 }
 
@@ -247,6 +261,13 @@ fn what_does_not_go_with_each_is_refused_before_a_file_is_made() {
         ("enqueue --each --unique k -- ls", &["unique key 'k'"]),
         ("enqueue --each --input - -- ls", &["both read stdin"]),
         ("enqueue --chunk 5 -- ls", &["--each"]),
+        ("run --each", &["a command", "--each -- CMD"]),
+        ("run --each -f list -- ls", &["--file"]),
+        ("run -- ls", &["--each"]),
+        ("run --again", &["--each"]),
+        ("run --retries 2", &["go with --each"]),
+        ("run -f list --retries 2", &["go with --each"]),
+        ("run --each --queue a --queue b -- ls", &["one queue"]),
         ("schedule add n @daily --each -- ls", &["no --each"]),
     ] {
         let args: Vec<&str> = line.split(' ').collect();
@@ -261,6 +282,10 @@ fn a_command_without_its_dashes_is_not_taken_for_a_file() {
     let jobq = Jobq::new();
     for (line, hint) in [
         ("enqueue --each cp {} x", "enqueue --each -- cp '{}' x"),
+        (
+            "run --drain --each ls x -l",
+            "run --drain --each -- ls x -l",
+        ),
         ("enqueue --each list ls -l", "enqueue --each list -- ls -l"),
     ] {
         jobq.write("list", "a\n");
@@ -269,6 +294,117 @@ fn a_command_without_its_dashes_is_not_taken_for_a_file() {
         let hint = format!("a command follows two dashes: jobq {hint}");
         assert_eq!(refused.hint(), hint);
     }
+}
+
+#[test]
+fn a_list_is_run_to_its_end_and_goes_on_after_a_kill() {
+    let jobq = Jobq::new();
+    jobq.script(
+        "note",
+        "[ $1 -lt 20 ] || [ -e gate ] || { touch waits; while [ ! -e gate ]; do sleep 0.02; done; }; echo $1 >>done",
+    );
+    let list: String = (1..=40).map(|number| format!("{number}\n")).collect();
+    let call = || {
+        let words = ["run", "--drain", "-j", "3", "--each", "--", "./note"];
+        jobq.call(&words).stdin(&list)
+    };
+    let runner = call().spawn();
+    wait_until("the list is in its middle", PATIENCE, || {
+        jobq.path("waits").exists()
+    });
+    runner.kill();
+    let finished = jobq.count("completed");
+    assert!((1..40).contains(&finished), "{finished}");
+    jobq.write("gate", "");
+    let drained = call().run().exits(0);
+    assert!(
+        drained
+            .stderr
+            .contains("going on with jobs 1–40 of this batch, "),
+        "{drained:?}"
+    );
+    assert_eq!((jobq.count("completed"), jobq.total()), (40, 40));
+    let all: BTreeSet<String> = done(&jobq).into_iter().collect();
+    assert_eq!(all.len(), 40);
+}
+
+#[test]
+fn a_drained_list_runs_its_failures_again_and_then_starts_anew() {
+    let jobq = Jobq::new();
+    jobq.script(
+        "note",
+        "[ $1 != b ] || [ -e gate ] || exit 1; echo $1 >>done",
+    );
+    let drain = |options: &[&str]| {
+        let words = [
+            &["run", "--drain", "--each", "--retries", "0"],
+            options,
+            &["--", "./note"],
+        ];
+        jobq.call(&words.concat()).stdin("a\nb\n").run()
+    };
+    let failed = drain(&[]).exits(4);
+    assert!(
+        failed.stderr.contains("2 jobs enqueued (1–2)"),
+        "{failed:?}"
+    );
+    jobq.write("gate", "");
+    let again = drain(&[]).exits(0);
+    let said = "going on with jobs 1–2 of this batch, 1 that failed or was cancelled is run again";
+    assert!(again.stderr.contains(said), "{again:?}");
+    assert_eq!(done(&jobq), ["a", "b"]);
+    let anew = drain(&[]).exits(0);
+    assert!(anew.stderr.contains("2 jobs enqueued (3–4)"), "{anew:?}");
+    let other_options = drain(&["--tag", "run=2"]).exits(0);
+    assert!(
+        other_options.stderr.contains("2 jobs enqueued (5–6)"),
+        "{other_options:?}"
+    );
+}
+
+#[test]
+fn an_unfinished_list_is_known_by_its_items_and_its_command() {
+    let jobq = Jobq::new();
+    jobq.make_database();
+    jobq.run(&["pause"]).exits(0);
+    let drain = |options: &[&str], list: &str| {
+        let words = [&["run", "--drain", "--each"], options].concat();
+        let drained = jobq.call(&words).stdin(list).run().exits(0);
+        let goes_on = drained.stderr.contains("going on with");
+        assert_ne!(goes_on, drained.stderr.contains("enqueued"), "{drained:?}");
+        goes_on
+    };
+    assert!(!drain(&["--", "echo"], "a\nb\n"));
+    assert!(drain(&["--", "echo"], "a\nb\n"));
+    assert!(!drain(&["--", "echo", "x"], "a\nb\n"));
+    assert!(!drain(&["--", "echo"], "a\nb\nc\n"));
+    assert!(!drain(&["--again", "--", "echo"], "a\nb\n"));
+}
+
+#[test]
+fn a_drained_list_goes_to_the_queue_of_its_runner() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--", "touch", "ran"]);
+    let words = ["run", "--drain", "--queue", "q", "--each", "--", "touch"];
+    jobq.call(&words).stdin("a\nb\n").run().exits(0);
+    assert!(jobq.path("a").exists() && jobq.path("b").exists());
+    assert!(!jobq.path("ran").exists());
+    assert_eq!(jobq.job(3)["queue"], "q");
+}
+
+#[test]
+fn a_script_gets_the_item_as_an_argument_and_never_as_text() {
+    let jobq = Jobq::new();
+    let script = "printf '%s' \"$1\" >\"out-$2\"";
+    let words = [
+        "run", "--drain", "--each", "-0", "--", "sh", "-c", script, "sh", "{}", "{#}",
+    ];
+    let list = HOSTILE.map(|name| format!("{name}\0")).concat();
+    jobq.call(&words).stdin(list).run().exits(0);
+    for (name, number) in HOSTILE.iter().zip(1..) {
+        assert_eq!(jobq.read(&format!("out-{number}")), *name);
+    }
+    assert!(!jobq.path("ran").exists());
 }
 
 #[test]

@@ -1,28 +1,34 @@
 //! The settings of a runner, from its options and the config file.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
 use jobq::handlers::sleep::{Sleep, SleepHandler};
 use jobq::{Job, KindOptions, KindRetention, Queue, Retention, RunnerBuilder, UnknownKinds, Until};
 
+use crate::cli::args::JobOptionArgs;
 use crate::cli::exit::CliResult;
 use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::{KindTable, WORKERS};
+use crate::cli::input::each::EachArgs;
 use crate::cli::input::environ::{Environ, Unset};
 use crate::cli::input::values;
 use crate::cli::verbs::run::output::Sink;
 
 #[derive(Clone, Debug, Args)]
-#[command(after_help = "\
+#[command(group(ArgGroup::new("batch").args(["file", "each"])), after_help = "\
 The first Ctrl-C or SIGTERM stops it once the running jobs have ended, the second stops them now.
+
+--each with the same lines, command and options goes on with its jobs, as -f does with the same batch.
 
 Examples:
   jobq run
   jobq run --drain -f jobs.jsonl     a durable xargs -P5
+  ls *.jpg | jobq run --drain --each -- convert {} small/{/}    the same, for a list of items
   jobq run --drain --output          and its output, as xargs shows it")]
 pub(crate) struct RunArgs {
     /// How many jobs run at once [default: workers in the config file, else 5]
@@ -40,19 +46,31 @@ pub(crate) struct RunArgs {
     pub(crate) drain: bool,
     /// Add the jobs of this batch first: JSON Lines in a file, or - for stdin. Unless all jobs
     /// of the same batch have completed, go on with that batch: failed and cancelled jobs run again
-    #[arg(short = 'f', long = "file", value_name = "FILE|-")]
+    #[arg(
+        short = 'f',
+        long = "file",
+        value_name = "FILE|-",
+        conflicts_with = "each"
+    )]
     pub(crate) file: Option<PathBuf>,
     /// Print the output of the jobs' commands as it comes, also to the file: whole lines, each after its
     /// job's id, stdout to stdout and stderr to stderr
     #[arg(long)]
     pub(crate) output: bool,
-    /// Add the batch again even if it is known
-    #[arg(long, requires = "file")]
+    /// The command of --each and its arguments
+    #[arg(last = true, value_name = "CMD ARG", requires = "each")]
+    pub(crate) command: Vec<OsString>,
+    #[command(flatten)]
+    pub(crate) each: EachArgs,
+    /// Add the jobs of -f or --each again even if they are known
+    #[arg(long, requires = "batch")]
     pub(crate) again: bool,
     /// What happens to jobs of a kind that has no handler here [default: unknown_kinds in the config
     /// file, else keep]
     #[arg(long, value_name = "WHAT", value_parser = values::unknown_kinds())]
     pub(crate) unknown_kinds: Option<UnknownKinds>,
+    #[command(flatten, next_help_heading = "Options of the jobs of --each")]
+    pub(crate) job: JobOptionArgs,
 }
 
 fn workers(text: &str) -> Result<usize, String> {
