@@ -70,7 +70,7 @@ pub(crate) struct JobArgs {
     pub(crate) more: JobOptionArgs,
 }
 
-/// The same, apart from the queue.
+// The same, apart from the queue.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct JobOptionArgs {
     /// Which jobs of the queue go first [default: normal]

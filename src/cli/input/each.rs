@@ -8,7 +8,7 @@ use crate::cli::exit::CliResult;
 use crate::cli::input::batch::{BatchSource, CommandTemplate};
 use crate::cli::input::origin::JobRequest;
 
-/// A job for each item of a list.
+// A job for each item of a list.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct EachArgs {
     /// A job for each line of FILE or stdin, empty lines too, without a shell. As in GNU parallel, {} is the
