@@ -74,7 +74,7 @@ CREATE TABLE jobq_job (
     retries        INTEGER NOT NULL DEFAULT 0, -- spent, of max_retries
     crashes        INTEGER NOT NULL DEFAULT 0, -- runners lost while an attempt ran
     max_retries    INTEGER NOT NULL,
-    backoff        INTEGER NOT NULL CHECK (backoff BETWEEN 0 AND 4), -- 0 none, 1 fixed, 2 linear, 3 quadratic, 4 exponential
+    backoff        INTEGER NOT NULL CHECK (backoff BETWEEN 0 AND 4), -- 0 none, 1 fixed, 2 linear, 3 quadratic, 4 exponential; unless it has a list of delays
     retry_delay_ms INTEGER NOT NULL,
     jitter         INTEGER NOT NULL DEFAULT 1 CHECK (jitter IN (0, 1)),
     timeout_ms     INTEGER,     -- of one attempt; null: what the kind or the runner says
@@ -98,7 +98,8 @@ CREATE TABLE jobq_job (
     links          INTEGER NOT NULL DEFAULT 0, -- bits: what else changes with it, so that a job without rules costs nothing:
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
-        -- duration and follows steps of the clock until the machine is started again, 512 a schedule
+        -- duration and follows steps of the clock until the machine is started again, 512 a schedule,
+        -- 1024 a row in jobq_retry_delays
     unmet          INTEGER NOT NULL DEFAULT 0, -- number of its prerequisites that are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_concurrency_slot
@@ -238,6 +239,12 @@ CREATE TABLE jobq_tag (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX jobq_tag_of ON jobq_tag (job_id);
+
+-- The delays before the retries of a job that was given a list of them, in place of its backoff.
+CREATE TABLE jobq_retry_delays (
+    job_id    INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
+    delays_ms TEXT NOT NULL     -- JSON: [5000,300000]; the last one repeats
+) STRICT;
 
 -- Named rules that enqueue a job at each slot of their time table.
 CREATE TABLE jobq_schedule (

@@ -85,6 +85,11 @@ pub(crate) struct JobOptionArgs {
     /// The first delay between retries [default: 5s; 1s with --backoff quadratic]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) retry_delay: Option<Duration>,
+    /// A delay for each retry, without jitter: 5s,5m,2h. Without --retries there are as many retries; of
+    /// more, the last delay repeats [default: by the backoff]
+    #[arg(long, value_name = "DURATION", value_delimiter = ',', value_parser = values::duration,
+        conflicts_with_all = ["backoff", "retry_delay"])]
+    pub(crate) retry_delays: Option<Vec<Duration>>,
     #[command(flatten)]
     pub(crate) jitter: JitterArgs,
     /// Time limit of each attempt [default: none]
@@ -164,6 +169,7 @@ impl JobOptionArgs {
             max_retries: self.retries,
             backoff: self.backoff,
             retry_delay: self.retry_delay,
+            retry_delays: self.retry_delays.clone(),
             jitter: self.jitter.given(),
             timeout: self.timeout,
             unique: self.unique.clone().map(UniqueKey::Named).or(by_payload),

@@ -26,6 +26,8 @@ impl JobFlags {
     pub(crate) const DEADLINE_MOVES: JobFlags = JobFlags(256);
     /// A schedule has enqueued it.
     pub(crate) const SCHEDULED: JobFlags = JobFlags(512);
+    /// It has a list of delays between its retries.
+    pub(crate) const RETRY_DELAYS: JobFlags = JobFlags(1024);
 
     pub(crate) const fn has(self, other: JobFlags) -> bool {
         self.0 & other.0 == other.0

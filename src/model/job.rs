@@ -4,6 +4,7 @@ mod label;
 mod new;
 pub(crate) mod options;
 mod record;
+mod retries;
 mod summary;
 pub(crate) mod template;
 mod typed;

@@ -124,7 +124,7 @@ impl Outcome {
 }
 
 /// The retries and crashes that a job has left.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Budget {
     pub(crate) policy: RetryPolicy,
     pub(crate) retries: u32,
@@ -332,6 +332,7 @@ mod tests {
             backoff: Backoff::Fixed,
             delay: Duration::from_secs(7),
             jitter: Jitter::Off,
+            ..RetryPolicy::default()
         };
         Budget {
             policy,

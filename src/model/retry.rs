@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Maximum delay between retries.
+/// Maximum delay of a backoff.
 pub const MAX_DELAY: Duration = Duration::from_secs(60 * 60);
 
 /// How the delay grows with the number of retries.
@@ -59,7 +59,7 @@ impl Backoff {
 }
 
 /// When and how often a job is retried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Maximum number of retries after the first attempt.
     pub max_retries: u32,
@@ -67,6 +67,8 @@ pub struct RetryPolicy {
     pub backoff: Backoff,
     /// The first delay; zero retries at once.
     pub delay: Duration,
+    /// A delay for each retry, in place of the backoff; the last one repeats. Empty: there is no such list.
+    pub delays: Vec<Duration>,
     /// How much of a delay is random.
     pub jitter: Jitter,
 }
@@ -89,6 +91,7 @@ impl Default for RetryPolicy {
             max_retries: 3,
             backoff,
             delay: backoff.default_delay(),
+            delays: Vec::new(),
             jitter: Jitter::default(),
         }
     }
@@ -97,7 +100,11 @@ impl Default for RetryPolicy {
 impl RetryPolicy {
     /// The delay before retry number `retry` (from 1). `chance` is a random number in `0.0..1.0`.
     pub fn delay(&self, retry: u32, chance: f64) -> Duration {
-        let delay = self.backoff.delay(retry, self.delay);
+        let at = retry.saturating_sub(1) as usize;
+        let delay = match self.delays.get(at).or(self.delays.last()) {
+            Some(delay) => *delay,
+            None => self.backoff.delay(retry, self.delay),
+        };
         match self.jitter {
             Jitter::Off => delay,
             Jitter::Tenth => delay.saturating_add(delay.mul_f64(chance.clamp(0.0, 1.0) / 10.0)),
@@ -137,13 +144,30 @@ mod tests {
         ) {
             let base = Duration::from_millis(base_ms);
             for backoff in Backoff::ALL {
-                let policy = RetryPolicy { max_retries: 3, backoff, delay: base, jitter: Jitter::Off };
+                let policy = RetryPolicy { backoff, delay: base, jitter: Jitter::Off, ..Default::default() };
                 prop_assert!(policy.delay(retry, chance) <= policy.delay(retry + 1, chance));
                 prop_assert!(policy.delay(retry, chance) <= MAX_DELAY);
-                let jittered = RetryPolicy { jitter: Jitter::Tenth, ..policy }.delay(retry, chance);
+                let jittered = RetryPolicy { jitter: Jitter::Tenth, ..policy.clone() }.delay(retry, chance);
                 prop_assert!(jittered >= policy.delay(retry, chance));
                 prop_assert!(jittered <= MAX_DELAY.mul_f64(1.1));
             }
+        }
+
+        #[test]
+        fn a_list_gives_each_retry_its_delay_and_repeats_the_last(
+            delays_ms in proptest::collection::vec(0u64..1_000_000_000, 1..20), retry in 1usize..50, chance in 0.0f64..1.0
+        ) {
+            let policy = RetryPolicy {
+                delays: delays_ms.iter().copied().map(Duration::from_millis).collect(),
+                jitter: Jitter::Off,
+                ..Default::default()
+            };
+            let expected_ms = delays_ms[retry.min(delays_ms.len()) - 1];
+            let retry = u32::try_from(retry).unwrap();
+            prop_assert_eq!(policy.delay(retry, chance).as_millis(), u128::from(expected_ms));
+            let exactly = policy.delay(retry, chance);
+            let jittered = RetryPolicy { jitter: Jitter::Tenth, ..policy }.delay(retry, chance);
+            prop_assert!(jittered >= exactly && jittered <= exactly.mul_f64(1.1));
         }
     }
 }

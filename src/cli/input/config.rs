@@ -172,7 +172,7 @@ impl Config {
                 self.defaults.max_queue_size != new.defaults.max_queue_size,
             ),
             (
-                "[defaults] retries, backoff, retry_delay, jitter",
+                "[defaults] retries, backoff, retry_delay, retry_delays, jitter",
                 self.defaults.retry() != new.defaults.retry(),
             ),
         ];

@@ -79,7 +79,7 @@ impl<'a> UnknownKey<'a> {
 }
 
 /// What jobq's keys are called elsewhere: by other queues, shells and unit files.
-const ELSEWHERE: [(&str, &str); 20] = [
+const ELSEWHERE: [(&str, &str); 21] = [
     (
         "command",
         "cmd argv args exec run program cmdline execstart",
@@ -98,6 +98,10 @@ const ELSEWHERE: [(&str, &str); 20] = [
     (
         "retry_delay",
         "backoff_delay retry_after retry_interval delay_ms",
+    ),
+    (
+        "retry_delays",
+        "delays backoff_delays retry_intervals retry_schedule backoff_schedule",
     ),
     ("timeout", "time_limit timeout_ms ttr max_runtime"),
     ("deadline", "expires expires_at ttl expire"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jobq::{Jitter, JobId, JobOptions, JobRef, UniqueKey, When};
-use serde::de::{Error as _, SeqAccess, Visitor};
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::cli::exit::{CliError, CliResult};
@@ -26,6 +26,8 @@ macro_rules! with_job_options {
             $vis backoff: Option<jobq::Backoff>,
             #[serde(default, deserialize_with = "crate::cli::input::options::duration")]
             $vis retry_delay: Option<std::time::Duration>,
+            #[serde(default, deserialize_with = "crate::cli::input::options::durations")]
+            $vis retry_delays: Option<Vec<std::time::Duration>>,
             $vis jitter: Option<bool>,
             #[serde(default, deserialize_with = "crate::cli::input::options::duration")]
             $vis timeout: Option<std::time::Duration>,
@@ -53,6 +55,7 @@ macro_rules! with_job_options {
                     max_retries: self.retries,
                     backoff: self.backoff,
                     retry_delay: self.retry_delay,
+                    retry_delays: self.retry_delays.clone(),
                     jitter: self.jitter.map(crate::cli::input::options::jitter),
                     timeout: self.timeout,
                     deadline: self.deadline,
@@ -151,6 +154,18 @@ pub(crate) fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Dur
     text(value, "duration", values::duration)
 }
 
+pub(crate) fn durations<'de, D: Deserializer<'de>>(
+    value: D,
+) -> Result<Option<Vec<Duration>>, D::Error> {
+    let Some(list) = Option::<Vec<String>>::deserialize(value)? else {
+        return Ok(None);
+    };
+    let each = list
+        .iter()
+        .map(|text| parsed(text, "duration", values::duration));
+    each.collect::<Result<_, _>>().map(Some)
+}
+
 pub(crate) fn time<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Timestamp>, D::Error> {
     text(value, "time", values::time)
 }
@@ -167,9 +182,15 @@ fn text<'de, D: Deserializer<'de>, T>(
     let Some(text) = Option::<String>::deserialize(value)? else {
         return Ok(None);
     };
-    parse(&text)
-        .map(Some)
-        .map_err(|why| D::Error::custom(format_args!("invalid {what} '{text}': {why}")))
+    parsed(&text, what, parse).map(Some)
+}
+
+fn parsed<T, E: serde::de::Error>(
+    text: &str,
+    what: &str,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<T, E> {
+    parse(text).map_err(|why| E::custom(format_args!("invalid {what} '{text}': {why}")))
 }
 
 /// One other job.

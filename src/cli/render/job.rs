@@ -130,7 +130,8 @@ json_fields! {
         attempt: job.attempt,
         retries_left: job.retries_left(),
         max_retries: job.retry.max_retries,
-        backoff: job.retry.backoff,
+        backoff: Some(job.retry.backoff).filter(|_| job.retry.delays.is_empty()),
+        retry_delays_ms: retry_delays_ms(job),
         jitter: job.retry.jitter == Jitter::Tenth,
         timeout_ms: job.timeout.map(millis),
         unique_key: job.unique_key.as_deref(),
@@ -187,6 +188,11 @@ fn when(job: &JobRecord, now: Timestamp) -> Cell {
     };
     let at = at.unwrap_or(job.created_at);
     Cell::either(relative(at, now), rfc3339(at))
+}
+
+fn retry_delays_ms(job: &JobRecord) -> Option<Vec<u64>> {
+    let delays = Some(&job.retry.delays).filter(|delays| !delays.is_empty());
+    delays.map(|delays| delays.iter().copied().map(millis).collect())
 }
 
 fn depends_on(job: &JobRecord) -> Option<Vec<JobId>> {

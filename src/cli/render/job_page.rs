@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use jobq::{
-    AttemptRecord, Backoff, EventKind, Jitter, JobId, JobRecord, PrerequisiteRule, Queue, State,
-    WaitReason,
+    AttemptRecord, Backoff, EventKind, Jitter, JobId, JobRecord, PrerequisiteRule, Queue,
+    RetryPolicy, State, WaitReason,
 };
 use serde::Serialize;
 
@@ -233,25 +233,13 @@ impl InFull {
     fn retries(&self) -> Cell {
         let job = &self.job;
         let (left, of) = (job.retries_left(), job.retry.max_retries);
-        let backoff = match job.retry.backoff {
-            Backoff::None => "without a wait".to_owned(),
-            backoff => {
-                let exactly = match job.retry.jitter {
-                    Jitter::Off => " without jitter",
-                    Jitter::Tenth => "",
-                };
-                format!(
-                    "{backoff} backoff from {}{exactly}",
-                    duration(job.retry.delay)
-                )
-            }
-        };
+        let waits = waits(&job.retry);
         let short = if of == 0 {
             "none".to_owned()
         } else {
-            format!("{left} of {of} left, {backoff}")
+            format!("{left} of {of} left, {waits}")
         };
-        Cell::either(short, format!("{left} of {of} left, {backoff}"))
+        Cell::either(short, format!("{left} of {of} left, {waits}"))
     }
 
     fn due_is(&self) -> &'static str {
@@ -259,6 +247,26 @@ impl InFull {
             Some(WaitReason::Retry) => "retry",
             _ => "due",
         }
+    }
+}
+
+/// How long a job waits before its retries.
+fn waits(retry: &RetryPolicy) -> String {
+    if !retry.delays.is_empty() {
+        let delays: Vec<_> = retry.delays.iter().copied().map(duration).collect();
+        let jittered = match retry.jitter {
+            Jitter::Off => "",
+            Jitter::Tenth => " with jitter",
+        };
+        return format!("after {}{jittered}", delays.join(", "));
+    }
+    let exactly = match retry.jitter {
+        Jitter::Off => " without jitter",
+        Jitter::Tenth => "",
+    };
+    match retry.backoff {
+        Backoff::None => "without a wait".to_owned(),
+        backoff => format!("{backoff} backoff from {}{exactly}", duration(retry.delay)),
     }
 }
 

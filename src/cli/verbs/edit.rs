@@ -57,6 +57,10 @@ pub(crate) struct EditArgs {
     /// The first delay between retries
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) retry_delay: Option<Duration>,
+    /// A delay for each retry, and as many retries unless --retries is given: 5s,5m,2h
+    #[arg(long, value_name = "DURATION", value_delimiter = ',', value_parser = values::duration,
+        conflicts_with_all = ["backoff", "retry_delay"])]
+    pub(crate) retry_delays: Option<Vec<Duration>>,
     #[command(flatten)]
     pub(crate) jitter: JitterArgs,
     /// Time limit of each attempt
@@ -187,6 +191,7 @@ pub(crate) fn run(args: &EditArgs, session: &Session) -> CliResult {
             max_retries: args.retries,
             backoff: args.backoff,
             retry_delay: args.retry_delay,
+            retry_delays: args.retry_delays.clone(),
             jitter: args.jitter.given(),
             timeout: set(args.timeout),
             deadline: set(args.deadline),

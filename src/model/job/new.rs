@@ -178,7 +178,23 @@ impl NewJob {
         self
     }
 
-    /// Whether delays between retries are lengthened at random.
+    /// A delay for each retry, in place of a backoff: exactly these, unless [`NewJob::jitter`] lengthens them. There are
+    /// as many retries as delays, unless [`NewJob::max_retries`] says otherwise; then the last delay repeats.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use jobq::NewJob;
+    ///
+    /// let job = NewJob::new("charge").retry_delays([5, 300, 7200].map(Duration::from_secs)); // three retries
+    /// # let _ = job;
+    /// ```
+    #[must_use]
+    pub fn retry_delays(mut self, delays: impl IntoIterator<Item = Duration>) -> NewJob {
+        self.options.retry_delays = Some(delays.into_iter().collect());
+        self
+    }
+
+    /// Whether delays between retries are lengthened at random; default: they are, unless they are given as a list.
     #[must_use]
     pub fn jitter(mut self, jitter: Jitter) -> NewJob {
         self.options.jitter = Some(jitter);

@@ -35,7 +35,7 @@ pub struct JobOptions {
     /// When it may run; by default at once.
     #[serde(skip)]
     pub when: Option<When>,
-    /// Maximum retries after the first attempt; by default 3.
+    /// Maximum retries after the first attempt; by default 3, or as many as there are retry delays.
     #[serde(rename = "retries")]
     pub max_retries: Option<u32>,
     /// How the delay between retries grows; by default exponentially.
@@ -43,7 +43,14 @@ pub struct JobOptions {
     /// The first delay between retries; by default that of the backoff.
     #[serde(rename = "retry_delay_ms", with = "milliseconds")]
     pub retry_delay: Option<Duration>,
-    /// Whether delays between retries are lengthened at random.
+    /// A delay for each retry, in place of a backoff and its retry delay; the last one repeats.
+    #[serde(
+        rename = "retry_delays_ms",
+        with = "milliseconds_each",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub retry_delays: Option<Vec<Duration>>,
+    /// Whether delays between retries are lengthened at random; by default they are, unless they are given as a list.
     pub jitter: Option<Jitter>,
     /// Maximum duration of one attempt; by default that of the kind or the runner.
     #[serde(rename = "timeout_ms", with = "milliseconds")]
@@ -177,12 +184,30 @@ macro_rules! fill_in {
 }
 
 impl JobOptions {
-    /// These options, and those that are not given from `usual`. Tags are joined.
+    /// These options, and those that are not given from `usual`. Tags are joined. With a list of retry delays nothing
+    /// else about retries is taken from `usual`; with a backoff or a retry delay no list is taken.
     #[must_use]
     pub fn or(mut self, usual: &JobOptions) -> JobOptions {
+        let listed = self.retry_delays.is_some().then_some((
+            self.max_retries,
+            self.backoff,
+            self.retry_delay,
+            self.jitter,
+        ));
+        let has_backoff = self.has_backoff();
         fill_in!(self from usual:
-            queue priority when max_retries backoff retry_delay jitter timeout deadline tenant tags key
+            queue priority when max_retries backoff retry_delay retry_delays jitter timeout deadline tenant tags key
             key_limit unique unique_for on_duplicate child_policy finalize after after_any parent label);
+        if let Some(own) = listed {
+            (
+                self.max_retries,
+                self.backoff,
+                self.retry_delay,
+                self.jitter,
+            ) = own;
+        } else if has_backoff {
+            self.retry_delays = None;
+        }
         self
     }
 
@@ -197,6 +222,7 @@ impl JobOptions {
         if self.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(Error::invalid("a timeout of zero leaves no time to run"));
         }
+        self.check_retry_delays()?;
         check_key("concurrency key", self.key.as_deref())?;
         check_key("tenant", self.tenant.as_deref())?;
         if let Some(UniqueKey::Named(key)) = &self.unique {
@@ -258,6 +284,31 @@ mod milliseconds {
         value: D,
     ) -> Result<Option<Duration>, D::Error> {
         Ok(Option::<u64>::deserialize(value)?.map(Duration::from_millis))
+    }
+}
+
+mod milliseconds_each {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use crate::clock::millis;
+
+    pub(super) fn serialize<S: Serializer>(
+        durations: &Option<Vec<Duration>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let each = |durations: &Vec<Duration>| -> Vec<i64> {
+            durations.iter().copied().map(millis).collect()
+        };
+        durations.as_ref().map(each).serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        value: D,
+    ) -> Result<Option<Vec<Duration>>, D::Error> {
+        let each = Option::<Vec<u64>>::deserialize(value)?;
+        Ok(each.map(|each| each.into_iter().map(Duration::from_millis).collect()))
     }
 }
 

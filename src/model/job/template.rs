@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use crate::model::job::new::{NewJob, When};
 use crate::model::job::options::{JobOptions, Priority};
 use crate::model::queue::DEFAULT_QUEUE;
-use crate::model::retry::{Backoff, RetryPolicy};
+use crate::model::retry::RetryPolicy;
 use crate::{Error, Result};
 
 /// A [`NewJob`] without what makes sense only once.
@@ -38,18 +38,22 @@ impl JobTemplate {
         };
         let payload = job.payload.as_ref().map_err(|error| invalid(error))?;
         let payload = RawValue::from_string(payload.clone()).map_err(|error| invalid(&error))?;
-        let own_delay = job.options.backoff.map(Backoff::default_delay);
+        let retry = job.options.retry_policy(usual);
+        let has_list = !retry.delays.is_empty();
         let defaults = JobOptions {
             queue: Some(DEFAULT_QUEUE.to_owned()),
             priority: Some(Priority::default()),
-            max_retries: Some(usual.max_retries),
-            backoff: Some(usual.backoff),
-            retry_delay: own_delay.or(Some(usual.delay)),
-            jitter: Some(usual.jitter),
             finalize: Some(false),
             ..JobOptions::default()
         };
-        let mut options = job.options.or(&defaults);
+        let mut options = JobOptions {
+            max_retries: Some(retry.max_retries),
+            backoff: (!has_list).then_some(retry.backoff),
+            retry_delay: (!has_list).then_some(retry.delay),
+            retry_delays: has_list.then_some(retry.delays),
+            jitter: Some(retry.jitter),
+            ..job.options.or(&defaults)
+        };
         options.on_duplicate.get_or_insert_default();
         Ok(JobTemplate {
             kind: job.kind,
@@ -117,7 +121,7 @@ mod tests {
     use crate::model::family::ChildPolicy;
     use crate::model::id::JobId;
     use crate::model::job::{OnDuplicate, UniqueKey};
-    use crate::model::retry::Jitter;
+    use crate::model::retry::{Backoff, Jitter};
 
     fn back(job: NewJob) -> (String, NewJob) {
         let template = JobTemplate::new(job, &RetryPolicy::default()).unwrap();
@@ -199,6 +203,16 @@ mod tests {
         assert_eq!(job.options.unique, Some(UniqueKey::KindAndPayload));
         let (_, job) = back(NewJob::new("send"));
         assert_eq!(job.options.retry_delay, Some(RetryPolicy::default().delay));
+    }
+
+    #[test]
+    fn a_list_of_retry_delays_comes_back_in_place_of_a_backoff() {
+        let delays = [5, 300].map(Duration::from_secs);
+        let (json, job) = back(NewJob::new("send").retry_delays(delays));
+        assert!(json.contains(r#""retries":2,"backoff":null,"retry_delay_ms":null,"retry_delays_ms":[5000,300000]"#), "{json}");
+        assert_eq!(job.options.retry_delays.as_deref(), Some(&delays[..]));
+        assert_eq!(job.options.jitter, Some(Jitter::Off));
+        job.options.check().unwrap();
     }
 
     #[test]

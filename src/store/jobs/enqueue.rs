@@ -13,7 +13,8 @@ use crate::store::jobs::families::ValidatedParent;
 use crate::store::jobs::unique::{Replaceable, Taken};
 use crate::store::jobs::validate::{FamilyRules, Rules, ValidatedJob};
 use crate::store::jobs::{
-    cancel, concurrency_slots, deadlines, dependencies, families, job_row, quota, unique, update,
+    cancel, concurrency_slots, deadlines, dependencies, families, job_row, quota, retry_delays,
+    unique, update,
 };
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NO_ATTEMPT, Tx};
@@ -209,7 +210,10 @@ fn insert_with(
         _ => None,
     };
     let state = begins_in(job, unmet, (due.is_some(), place));
-    let flags = rules.flags().and(JobFlags::WAITS, !edges.is_empty());
+    let flags = rules
+        .flags()
+        .and(JobFlags::WAITS, !edges.is_empty())
+        .and(JobFlags::RETRY_DELAYS, !job.retry.delays.is_empty());
     let id = insert_row(tx, (job, rules), ids, (state, due, flags, unmet))?;
     let rerun_of = rules.unique.as_ref().and_then(|unique| unique.rerun_of);
     let enqueued = Enqueued {
@@ -225,6 +229,7 @@ fn insert_with(
             id,
         )?;
     }
+    retry_delays::add(tx, id, &job.retry.delays)?;
     tie(tx, rules, id, (&edges, parent.as_ref()))?;
     if state == State::Waiting {
         families::set_stage(tx, id, Stage::Children)?;

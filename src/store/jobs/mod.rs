@@ -20,6 +20,7 @@ pub(crate) mod rate;
 pub(crate) mod release;
 pub(crate) mod remove;
 pub(crate) mod requeue;
+pub(crate) mod retry_delays;
 pub(crate) mod take;
 pub(crate) mod unique;
 pub(crate) mod update;

@@ -13,7 +13,7 @@ use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::schedule::JobOrigin;
 use crate::model::state::State;
 use crate::store::jobs::claim::{ClaimRequest, ClaimedJob};
-use crate::store::jobs::{deadlines, families};
+use crate::store::jobs::{deadlines, families, retry_delays};
 use crate::store::sqlite::statement::{statements, text};
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::types::ValueRef;
@@ -93,6 +93,7 @@ impl<'a, 'c> Taking<'a, 'c> {
             tx.counts.moved(job.queue, State::Pending, State::Running);
             job.stage = families::stage(tx.conn, job.id, job.flags)?;
             job.origin = origin(tx, job.id, job.flags)?;
+            job.budget.policy.delays = retry_delays::of_job(tx, job.id, job.flags)?;
         }
         Ok(jobs)
     }
@@ -157,7 +158,8 @@ fn origin(tx: &Tx<'_>, job: JobId, flags: JobFlags) -> Result<Option<Box<JobOrig
     Ok(tx.optional(JOB_ORIGIN, [job.0], read)?.map(Box::new))
 }
 
-/// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on.
+/// Reads `retries, crashes, max_retries, backoff, retry_delay_ms, jitter, timeout_ms` from column `at` on; a list of
+/// retry delays is in a table of its own.
 pub(crate) fn budget(row: &Row<'_>, at: usize) -> Budget {
     // Another program may have written any value there; one such row must block no other job.
     let number = |column| row.get::<_, i64>(column).ok();
@@ -173,6 +175,7 @@ pub(crate) fn budget(row: &Row<'_>, at: usize) -> Budget {
                 .and_then(Backoff::from_code)
                 .unwrap_or_default(),
             delay: duration(number(at + 4).unwrap_or(0)),
+            delays: Vec::new(),
             jitter: match number(at + 5) {
                 Some(0) => Jitter::Off,
                 _ => Jitter::Tenth,

@@ -5,19 +5,20 @@ use std::time::Duration;
 use crate::clock::millis;
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
-use crate::model::job::options::Priority;
+use crate::model::job::options::{JobOptions, Priority};
 use crate::model::job::update::{ClearOption, JobUpdate};
 use crate::model::job::{Due, NewJob, When};
 use crate::model::json::object::with_field;
 use crate::model::limits::{EnqueueLimits, Update};
 use crate::model::remedy::Remedy;
-use crate::model::retry::{Backoff, Jitter};
+use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::{Rules, ValidatedJob, check_payload, derived_key};
 use crate::store::jobs::{
-    concurrency_slots, enqueue, families, job_row, quota, release, unique, update_rules,
+    concurrency_slots, enqueue, families, job_row, quota, release, retry_delays, unique,
+    update_rules,
 };
 use crate::store::sqlite::blocks::BlockOf;
 use crate::store::sqlite::statement::statements;
@@ -50,6 +51,8 @@ struct Columns {
     max_retries: Option<u32>,
     backoff: Option<Backoff>,
     retry_delay: Option<Duration>,
+    /// Empty: no list.
+    retry_delays: Option<Vec<Duration>>,
     jitter: Option<Jitter>,
     timeout_ms: Update<i64>,
 }
@@ -72,6 +75,9 @@ fn write_columns(tx: &mut Tx<'_>, (id, row): (JobId, &JobRow), columns: &Columns
             tx.now_ms
         ],
     )?;
+    if let Some(delays) = &columns.retry_delays {
+        retry_delays::replace(tx, (id, row.flags), delays)?;
+    }
     if columns.priority.is_some() {
         concurrency_slots::reorder(tx, id)?;
     }
@@ -121,13 +127,10 @@ pub(crate) fn edit(
         queue: to_queue,
         kind: None,
         priority: edit.set.priority,
-        max_retries: edit.set.max_retries,
-        backoff: edit.set.backoff,
-        retry_delay: edit.set.retry_delay,
-        jitter: edit.set.jitter,
         timeout_ms: edit
             .of(&edit.set.timeout, &ClearOption::Timeout)
             .map(|timeout| millis(*timeout)),
+        ..retries(&edit.set)
     };
     write_columns(tx, (id, &row), &columns)?;
     update_rules::edit(tx, (id, &row), edit)?;
@@ -136,6 +139,24 @@ pub(crate) fn edit(
         reschedule(tx, id, when)?;
     }
     tx.append(NewEvent::job(EventKind::Edited, id))
+}
+
+/// How a job is retried after an edit. A list of delays takes the place of the backoff, and the other way round.
+fn retries(set: &JobOptions) -> Columns {
+    let listed = set.retry_delays.is_some();
+    let listed = listed.then(|| set.retry_policy(&RetryPolicy::default()));
+    let no_list = || set.has_backoff().then(Vec::new);
+    Columns {
+        max_retries: listed
+            .as_ref()
+            .map(|list| list.max_retries)
+            .or(set.max_retries),
+        jitter: listed.as_ref().map(|list| list.jitter).or(set.jitter),
+        backoff: set.backoff,
+        retry_delay: set.retry_delay,
+        retry_delays: listed.map(|list| list.delays).or_else(no_list),
+        ..Columns::default()
+    }
 }
 
 /// A unique key that was derived from the payload follows it.
@@ -203,6 +224,7 @@ pub(crate) fn replace(
         max_retries: Some(job.retry.max_retries),
         backoff: Some(job.retry.backoff),
         retry_delay: Some(job.retry.delay),
+        retry_delays: Some(job.retry.delays.clone()),
         jitter: Some(job.retry.jitter),
         timeout_ms: job.timeout_ms.map_or(Update::Clear, Update::Set),
     };

@@ -13,7 +13,7 @@ use crate::model::json;
 use crate::model::limits::EnqueueLimits;
 use crate::model::queue::{DEFAULT_QUEUE, check_name};
 use crate::model::remedy::Remedy;
-use crate::model::retry::{Backoff, RetryPolicy};
+use crate::model::retry::RetryPolicy;
 use crate::model::schedule::JobOrigin;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::{Error, Result};
@@ -86,16 +86,9 @@ impl ValidatedJob {
             ..
         } = job;
         check_name("kind", &kind)?;
+        let retry = options.retry_policy(&limits.retry);
         let queue = options.queue.unwrap_or_else(|| DEFAULT_QUEUE.to_owned());
         let payload = check_payload(&format!("the payload of the '{kind}' job"), payload, limits)?;
-        let usual = &limits.retry;
-        let own_delay = options.backoff.map(Backoff::default_delay);
-        let retry = RetryPolicy {
-            max_retries: options.max_retries.unwrap_or(usual.max_retries),
-            backoff: options.backoff.unwrap_or(usual.backoff),
-            delay: options.retry_delay.or(own_delay).unwrap_or(usual.delay),
-            jitter: options.jitter.unwrap_or(usual.jitter),
-        };
         Ok(ValidatedJob {
             kind,
             queue,
@@ -126,7 +119,10 @@ impl ValidatedJob {
 
     /// Whether it may run at once and has nothing out of the ordinary.
     pub(crate) fn is_plain(&self) -> bool {
-        self.rules.is_none() && self.timeout_ms.is_none() && self.when == When::default()
+        self.rules.is_none()
+            && self.timeout_ms.is_none()
+            && self.when == When::default()
+            && self.retry.delays.is_empty()
     }
 
     pub(crate) fn is_group(&self) -> bool {

@@ -12,7 +12,7 @@ use crate::model::job::options::Priority;
 use crate::model::job::{JobRecord, Prerequisite, Progress};
 use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::state::{State, WaitReason};
-use crate::store::jobs::families;
+use crate::store::jobs::{families, retry_delays};
 use crate::store::sqlite::statement::{Statements, readable_json, statements, text};
 use crate::store::sqlite::types::ValueRef;
 use crate::store::sqlite::{CachedStatement, Connection, Row};
@@ -28,7 +28,8 @@ statements! {
                 WHERE t.job_id = j.id) END,
             CASE WHEN j.links & 128 THEN (SELECT json_group_array(json_array(n.needs_id, n.rule, n.met))
                 FROM jobq_prerequisite n WHERE n.job_id = j.id) END,
-            j.schedule, j.slot
+            j.schedule, j.slot,
+            CASE WHEN j.links & 1024 THEN (SELECT d.delays_ms FROM jobq_retry_delays d WHERE d.job_id = j.id) END
         FROM jobq_job j
         JOIN jobq_kind k ON k.id = j.kind_id
         JOIN jobq_queue q ON q.id = j.queue_id
@@ -110,6 +111,7 @@ fn decode(row: &Row<'_>) -> Result<JobRecord> {
         max_retries: row.get(16)?,
         backoff: Backoff::from_code(row.get(17)?).ok_or_else(|| unknown(id, "backoff"))?,
         delay: Duration::from_millis(row.get(18)?),
+        delays: retry_delays::parse(text(row.get_ref(41)?).as_deref()),
         jitter: if row.get(19)? {
             Jitter::Tenth
         } else {

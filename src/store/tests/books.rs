@@ -82,6 +82,7 @@ const FAULTS: [(&str, &str); 14] = [
          OR (j.links & 2 <> 0) <> EXISTS (SELECT 1 FROM jobq_family f WHERE f.job_id = j.id)
          OR (j.links & 8 <> 0) <> (j.key IS NOT NULL) OR (j.links & 16 <> 0) <> (j.unique_key IS NOT NULL)
          OR (j.links & 64 <> 0) <> EXISTS (SELECT 1 FROM jobq_tag t WHERE t.job_id = j.id)
+         OR (j.links & 1024 <> 0) <> EXISTS (SELECT 1 FROM jobq_retry_delays d WHERE d.job_id = j.id)
          OR (j.links & 128 = 0 AND EXISTS (SELECT 1 FROM jobq_prerequisite e WHERE e.job_id = j.id AND e.rule < 2))",
     ),
 ];

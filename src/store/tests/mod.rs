@@ -32,6 +32,7 @@ mod readers;
 mod reruns;
 mod resources;
 mod retention;
+mod retry_delays;
 mod review;
 mod rooms;
 mod rules;

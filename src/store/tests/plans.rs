@@ -35,6 +35,7 @@ modules![
     jobs::release,
     jobs::remove,
     jobs::requeue,
+    jobs::retry_delays,
     jobs::take,
     jobs::unique,
     jobs::update,
@@ -92,6 +93,7 @@ const GROWING: &[&str] = &[
     "jobq_unique",
     "jobq_deadline",
     "jobq_tag",
+    "jobq_retry_delays",
     "jobq_block",
 ];
 

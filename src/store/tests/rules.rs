@@ -116,7 +116,7 @@ fn what_was_done_counts_although_somebody_asked_to_cancel_it() {
     }
 }
 
-fn fail_once(sandbox: &mut Sandbox, id: JobId, runner: i64) -> State {
+pub(super) fn fail_once(sandbox: &mut Sandbox, id: JobId, runner: i64) -> State {
     let claimed = sandbox.claim(runner, 1).remove(0);
     assert_eq!(claimed.id, id);
     let ending = Ending::Returned {

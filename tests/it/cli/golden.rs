@@ -12,7 +12,7 @@ use super::support::Jobq;
 
 /// Every key that a line may have, but for those that exclude each other.
 const LINES: &str = r#"{"label":"first","command":["sh","-c","echo out; echo err >&2; jobq result '{\"n\":1}'"],"env":{"MODE":"fast"},"env_all":false,"output_limit":"1MiB","input":"in","fail_on":"3-5","cwd":"/","queue":"images","priority":"high","retries":2,"backoff":"fixed","retry_delay":"2s","jitter":false,"timeout":"90s","deadline":"2h","unique":"once","unique_for":"1h","on_duplicate":"keep","key":"disk","key_limit":2,"tenant":"acme","tags":{"b":"2","a":"1"}}
-{"shell":"exit 3","fail_on":"3","priority":"urgent"}
+{"shell":"exit 3","fail_on":"3","priority":"urgent","retry_delays":["1s","5m"]}
 {"kind":"resize","payload":{"z":1,"a":[true,null,1.50,"ü"]},"unique_by_payload":true,"child_policy":"fail-fast","finalize":true}
 {"command":["true"],"input_base64":"/wA=","after":["first"],"at":"2100-01-01T00:00:00Z"}
 {"command":["true"],"after_any":["first",2],"in":"10m","priority":"low"}

@@ -6,7 +6,7 @@ use super::support::{Jobq, text};
 use crate::support::{PATIENCE, wait_until};
 
 /// A job as JSON, in the order of the contract.
-const JOB: [&str; 32] = [
+const JOB: [&str; 33] = [
     "id",
     "kind",
     "queue",
@@ -22,6 +22,7 @@ const JOB: [&str; 32] = [
     "retries_left",
     "max_retries",
     "backoff",
+    "retry_delays_ms",
     "jitter",
     "timeout_ms",
     "unique_key",

@@ -42,6 +42,7 @@ mod replaced_file;
 mod reruns;
 mod resource_shortage;
 mod restore;
+mod retry_delays;
 mod rules;
 mod rules_in_batches;
 mod run;

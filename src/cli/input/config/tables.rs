@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use jobq::{Missed, Overlap, Queue, QueueLimits, QueueLimitsUpdate, Rate, RetryPolicy, Update};
+use jobq::{
+    JobOptions, Missed, Overlap, Queue, QueueLimits, QueueLimitsUpdate, Rate, RetryPolicy, Update,
+};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -50,14 +52,15 @@ with_job_options! {
 impl DefaultsTable {
     /// The library's defaults where these say nothing.
     pub(crate) fn retry(&self) -> RetryPolicy {
-        let usual = RetryPolicy::default();
-        let backoff = self.backoff.unwrap_or(usual.backoff);
-        RetryPolicy {
-            max_retries: self.retries.unwrap_or(usual.max_retries),
-            backoff,
-            delay: self.retry_delay.unwrap_or(backoff.default_delay()),
-            jitter: self.jitter.map_or(usual.jitter, options::jitter),
-        }
+        let options = JobOptions {
+            max_retries: self.retries,
+            backoff: self.backoff,
+            retry_delay: self.retry_delay,
+            retry_delays: self.retry_delays.clone(),
+            jitter: self.jitter.map(options::jitter),
+            ..JobOptions::default()
+        };
+        options.retry_policy(&RetryPolicy::default())
     }
 }
 

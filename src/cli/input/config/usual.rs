@@ -33,6 +33,7 @@ impl UsualOptions {
             max_retries: None,
             backoff: None,
             retry_delay: None,
+            retry_delays: None,
             jitter: None,
             ..all
         };

@@ -12,13 +12,14 @@ use crate::store::tests::model::plain::Model;
 use crate::store::upkeep::doctor::audit;
 
 /// Tables whose rows belong to a job.
-const BELONGINGS: [&str; 10] = [
+const BELONGINGS: [&str; 11] = [
     "jobq_log",
     "jobq_attempt",
     "jobq_payload",
     "jobq_outcome",
     "jobq_progress",
     "jobq_tag",
+    "jobq_retry_delays",
     "jobq_family",
     "jobq_concurrency_slot",
     "jobq_deadline",
