@@ -99,7 +99,7 @@ CREATE TABLE jobq_job (
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
         -- duration and follows steps of the clock until the machine is started again, 512 a schedule,
-        -- 1024 a row in jobq_retry_delays
+        -- 1024 a row in jobq_retry_delays, 2048 its running attempt has asked for a snooze
     unmet          INTEGER NOT NULL DEFAULT 0, -- number of its prerequisites that are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_concurrency_slot
@@ -154,7 +154,8 @@ CREATE TABLE jobq_payload (
 CREATE TABLE jobq_outcome (
     job_id INTEGER PRIMARY KEY,
     result TEXT,                -- JSON, of a successful attempt
-    error  TEXT                 -- of the last failed one
+    error  TEXT,                -- of the last failed one
+    snooze_ms INTEGER           -- how long the job waits once the running attempt has succeeded; null: it ends then
 ) STRICT;
 
 -- The progress that a job's handler reports. A new attempt starts without any.

@@ -31,7 +31,8 @@ const JOBS: &str = "WITH RECURSIVE n(i) AS (SELECT ?1 UNION ALL SELECT i + 1 FRO
 
 const PAYLOADS: &str = "INSERT INTO jobq_payload SELECT id, json_object('number', id, 'text', 'a payload of a usual job')
     FROM jobq_job WHERE id BETWEEN ?1 AND ?2";
-const ERRORS: &str = "INSERT INTO jobq_outcome SELECT id, NULL, 'it did not work out' FROM jobq_job
+const ERRORS: &str =
+    "INSERT INTO jobq_outcome (job_id, error) SELECT id, 'it did not work out' FROM jobq_job
     WHERE state = 6 AND id BETWEEN ?1 AND ?2";
 const TAGS: &str = "INSERT INTO jobq_tag SELECT 'env', 'prod', id FROM jobq_job WHERE links & 64 AND id BETWEEN ?1 AND ?2";
 

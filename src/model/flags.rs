@@ -28,6 +28,8 @@ impl JobFlags {
     pub(crate) const SCHEDULED: JobFlags = JobFlags(512);
     /// It has a list of delays between its retries.
     pub(crate) const RETRY_DELAYS: JobFlags = JobFlags(1024);
+    /// Its running attempt has asked for a snooze.
+    pub(crate) const SNOOZE: JobFlags = JobFlags(2048);
 
     pub(crate) const fn has(self, other: JobFlags) -> bool {
         self.0 & other.0 == other.0

@@ -1,5 +1,7 @@
 //! Reports of running attempts, by handlers and from inside commands.
 
+use std::time::Duration;
+
 use crate::model::event::{EventKind, Level, LogEntry};
 use crate::model::job::{AttemptRef, NewJob, Progress};
 use crate::queue::Queue;
@@ -52,6 +54,17 @@ impl Queue {
         }
         self.store
             .write(move |tx| store::write_result(tx, attempt, &json))
+    }
+
+    /// Snoozes the job of a running attempt once the attempt has succeeded: the job runs again after this long, at no
+    /// cost in retries, and the attempt's result is discarded. The latest call counts. If the attempt ends otherwise,
+    /// or its runner is lost, the job is not snoozed, and its log says so.
+    ///
+    /// # Errors
+    /// The attempt no longer holds the job.
+    pub fn set_snooze(&self, attempt: AttemptRef, wait: Duration) -> Result<()> {
+        self.store
+            .write(move |tx| store::write_snooze(tx, attempt, wait))
     }
 
     /// Posts a line of output of a running attempt; does not wait for its commit.

@@ -37,6 +37,7 @@ pub(crate) use jobs::finish_attempt::{
     AttemptMeasures, ClaimToken, PrefetchAgain, finish as finish_attempt,
     finish_with as finish_attempt_with, return_unbegun,
 };
+pub(crate) use jobs::snooze::ask as write_snooze;
 
 // Queues and the state counters.
 pub(crate) use jobs::queues::{

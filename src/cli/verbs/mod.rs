@@ -107,6 +107,8 @@ pub(crate) enum Verb {
     Log(report::LogArgs),
     /// From inside a job: set its result
     Result(report::ResultArgs),
+    /// From inside a job: run it again later, at no cost in retries
+    Snooze(report::SnoozeArgs),
     /// Print a completion script for a shell
     Completions(completions::CompletionsArgs),
     /// Print the manual page
@@ -148,6 +150,7 @@ pub(crate) fn run(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
         Verb::Progress(args) => report::progress(args, &session()?),
         Verb::Log(args) => report::log(args, &session()?),
         Verb::Result(args) => report::result(args, &session()?),
+        Verb::Snooze(args) => report::snooze(args, &session()?),
         Verb::Completions(args) => completions::run(args, Cli::command()),
         Verb::Man(args) => man::run(args, Cli::command()),
         Verb::Help(args) => help::run(args, Cli::command()),
@@ -179,7 +182,8 @@ impl Verb {
             | Verb::Prune(_)
             | Verb::Progress(_)
             | Verb::Log(_)
-            | Verb::Result(_) => OpenMode::Existing,
+            | Verb::Result(_)
+            | Verb::Snooze(_) => OpenMode::Existing,
             _ => OpenMode::AsIs,
         }
     }

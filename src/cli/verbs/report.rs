@@ -1,8 +1,9 @@
-//! `jobq progress`, `jobq log`, `jobq result`: reports of a command from inside its job.
+//! `jobq progress`, `jobq log`, `jobq result`, `jobq snooze`: reports of a command from inside its job.
 
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use clap::Args;
 use jobq::{AttemptRef, JobId, Level};
@@ -36,6 +37,19 @@ pub(crate) struct ResultArgs {
     /// The result: JSON, or - for stdin
     #[arg(value_name = "JSON|-", allow_hyphen_values = true)]
     pub(crate) value: String,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The wait begins when the command exits with 0. If it ends otherwise, or its runner is killed before, the job
+is not snoozed.
+
+Examples:
+  jobq snooze 10m && exit 0")]
+pub(crate) struct SnoozeArgs {
+    /// How long the job waits before it is run again: 90s, 1h30m, '2 days'
+    #[arg(value_name = "DURATION", value_parser = values::duration, allow_hyphen_values = true)]
+    pub(crate) wait: Duration,
 }
 
 fn how_far(text: &str) -> Result<jobq::Progress, String> {
@@ -79,6 +93,12 @@ pub(crate) fn result(args: &ResultArgs, session: &Session) -> CliResult {
         &args.value
     };
     session.queue()?.set_result(attempt, json.trim())?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn snooze(args: &SnoozeArgs, session: &Session) -> CliResult {
+    let attempt = this_attempt(&|name| std::env::var(name).ok())?;
+    session.queue()?.set_snooze(attempt, args.wait)?;
     Ok(Exit::Done)
 }
 

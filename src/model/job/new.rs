@@ -11,6 +11,7 @@ use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::job::options::{JobOptions, JobRef, Priority};
 use crate::model::json;
+use crate::model::outcome::Snooze;
 use crate::model::retry::{Backoff, Jitter};
 
 /// When a new job may run, or by when it must have begun.
@@ -35,6 +36,15 @@ impl From<Duration> for When {
 impl From<Timestamp> for When {
     fn from(moment: Timestamp) -> When {
         When::At(moment)
+    }
+}
+
+impl From<Snooze> for When {
+    fn from(snooze: Snooze) -> When {
+        match snooze {
+            Snooze::For(wait) => When::In(wait),
+            Snooze::Until(moment) => When::At(moment),
+        }
     }
 }
 

@@ -66,6 +66,11 @@ pub(crate) fn progress(tx: &mut Tx<'_>, attempt: AttemptRef, progress: &Progress
 
 pub(crate) fn log(tx: &mut Tx<'_>, attempt: AttemptRef, entry: &LogEntry) -> Result<()> {
     attempt.check(tx)?;
+    append_log(tx, attempt, entry)
+}
+
+/// The same for an attempt that need not hold its job any more.
+pub(super) fn append_log(tx: &mut Tx<'_>, attempt: AttemptRef, entry: &LogEntry) -> Result<()> {
     let data = serde_json::to_string(entry).ok();
     tx.append(attempt.event(EventKind::Log).text(data))
 }

@@ -7,13 +7,13 @@ use crate::model::event::{AttemptEnd, EventKind};
 use crate::model::family::Stage;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
-use crate::model::job::{Due, When};
-use crate::model::outcome::{Snooze, Verdict};
+use crate::model::job::{AttemptRef, Due, When};
+use crate::model::outcome::Verdict;
 use crate::model::state::{State, WaitReason};
 use crate::store::jobs::enqueue::Spawned;
 use crate::store::jobs::job_row::{OUTCOME_FORGET, OUTCOME_SET_ERROR};
 use crate::store::jobs::{
-    attempts, cancel, concurrency_slots, deadlines, dependencies, families, job_row,
+    attempts, cancel, concurrency_slots, deadlines, dependencies, families, job_row, snooze,
 };
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
@@ -56,6 +56,15 @@ pub(crate) struct ClaimToken {
     pub(crate) parent: Option<JobId>,
     /// How long the job had been pending, if this process has claimed it.
     pub(crate) waited: Option<Duration>,
+}
+
+impl ClaimToken {
+    pub(crate) fn reference(&self) -> AttemptRef {
+        AttemptRef {
+            job: self.job,
+            attempt: self.attempt,
+        }
+    }
 }
 
 /// Measurements of the attempt.
@@ -104,6 +113,8 @@ pub(crate) fn finish_with(
     let Some((to, flags)) = change(tx, held, measured, (verdict, spawned))? else {
         return not_held(tx, held, measured);
     };
+    let snoozed = snooze::settle(tx, held.reference(), (verdict, to, flags))?;
+    let verdict = snoozed.as_ref().unwrap_or(verdict);
     let kind = match to {
         State::Cancelled => EventKind::Cancelled,
         State::Waiting => EventKind::Waiting,
@@ -143,10 +154,14 @@ pub(crate) fn finish_with(
     Ok(Some(to))
 }
 
-/// Checks the claim before the job's row changes; the row's own update checks it too.
-fn is_held(tx: &Tx<'_>, held: &ClaimToken) -> Result<bool> {
+/// Whether the attempt holds its job and has not asked for a snooze, before the job's row changes; the row's own
+/// update checks it too.
+fn will_complete(tx: &Tx<'_>, held: &ClaimToken) -> Result<bool> {
     let row = job_row::find(tx.conn, held.job)?;
-    Ok(row.is_some_and(|row| row.state == State::Running && row.attempt == held.attempt))
+    Ok(row.is_some_and(|row| {
+        let is_held = row.state == State::Running && row.attempt == held.attempt;
+        is_held && !row.flags.has(JobFlags::SNOOZE)
+    }))
 }
 
 /// Changes the job's row; returns its new state and its flags, or none if the attempt does not hold it.
@@ -158,7 +173,7 @@ fn change(
 ) -> Result<Option<(State, JobFlags)>> {
     let tried_again = match verdict {
         Verdict::Complete { result } => {
-            if spawned.is_parent && is_held(tx, held)? {
+            if spawned.is_parent && will_complete(tx, held)? {
                 families::create(tx, held.job, held.parent, spawned.family)?;
             }
             return complete(tx, held, measured, result.as_deref());
@@ -170,7 +185,7 @@ fn change(
             schedule(tx, held, measured, (WaitReason::Retry, &due))?
         }
         Verdict::Snooze(snooze) => {
-            let due = snoozed_until(*snooze, tx.now_ms);
+            let due = due_at((*snooze).into(), tx.now_ms);
             schedule(tx, held, measured, (WaitReason::Snooze, &due))?
         }
         Verdict::GiveBack { .. } => give_back(tx, held, PrefetchAgain::Yes, 0)?,
@@ -241,7 +256,7 @@ fn run_phase_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Resu
 fn next_run_at_ms(verdict: &Verdict, now_ms: i64) -> Option<i64> {
     match verdict {
         Verdict::Retry { after, .. } => Some(due_at(When::In(*after), now_ms).run_at_ms),
-        Verdict::Snooze(snooze) => Some(snoozed_until(*snooze, now_ms).run_at_ms),
+        Verdict::Snooze(snooze) => Some(due_at((*snooze).into(), now_ms).run_at_ms),
         _ => None,
     }
 }
@@ -285,6 +300,7 @@ pub(crate) fn return_unbegun(
     } else {
         EventKind::Returned
     };
+    snooze::take(tx, held.job, flags)?;
     append_end(
         tx,
         held,
@@ -325,16 +341,16 @@ fn complete(
     Ok(ended)
 }
 
-/// Ends the job. The same statement checks the flags that the claim read, at no cost for a job without
-/// rules: since then other jobs may have begun to wait for it, or become its children.
+/// Ends the job, or snoozes it if it asked for that. The same statement checks the flags that the claim read, at no
+/// cost for a job without rules: since then other jobs may have begun to wait for it, or become its children.
 fn finish_row(
     tx: &Tx<'_>,
     held: &ClaimToken,
     measured: &AttemptMeasures,
     to: State,
 ) -> Result<Option<(State, JobFlags)>> {
-    if !held.flags.has(JobFlags::FAMILY) && finish_if_linked(tx, held, measured, (to, held.flags))?
-    {
+    let is_simple = !held.flags.has(JobFlags::FAMILY) && !held.flags.has(JobFlags::SNOOZE);
+    if is_simple && finish_if_linked(tx, held, measured, (to, held.flags))? {
         return Ok(Some((to, held.flags)));
     }
     let Some(row) = job_row::find(tx.conn, held.job)? else {
@@ -344,6 +360,16 @@ fn finish_row(
         return Ok(None);
     }
     let flags = row.flags;
+    if to == State::Completed
+        && let Some(snooze) = snooze::asked(tx, held.job, flags)?
+    {
+        let due = due_at(snooze.into(), tx.now_ms);
+        return match schedule(tx, held, measured, (WaitReason::Snooze, &due))? {
+            Some(state) => Ok(Some((state, flags))),
+            // A request to cancel wins over another attempt.
+            None => finish_row(tx, held, measured, State::Cancelled),
+        };
+    }
     if to == State::Completed && families::goes_on(tx, held.job, flags)? {
         let waits = wait(tx, held, measured)?;
         return Ok(waits.then_some((State::Waiting, flags)));
@@ -421,14 +447,6 @@ fn give_back(
         ],
     )?;
     Ok((changed == 1).then_some(State::Pending))
-}
-
-fn snoozed_until(snooze: Snooze, now_ms: i64) -> Due {
-    let when = match snooze {
-        Snooze::For(duration) => When::In(duration),
-        Snooze::Until(at) => When::At(at),
-    };
-    due_at(when, now_ms)
 }
 
 /// A moment that has passed becomes now: the job goes through `scheduled` all the same.

@@ -21,6 +21,7 @@ pub(crate) mod release;
 pub(crate) mod remove;
 pub(crate) mod requeue;
 pub(crate) mod retry_delays;
+pub(crate) mod snooze;
 pub(crate) mod take;
 pub(crate) mod unique;
 pub(crate) mod update;

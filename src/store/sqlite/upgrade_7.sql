@@ -1,5 +1,5 @@
--- From schema 6 to 7: listings by state, kind and queue, metrics, lists of retry delays, and views that are read
--- faster when a file is opened. Every row stays; jobs enqueued before count as far as they are still there.
+-- From schema 6 to 7: listings by state, kind and queue, metrics, lists of retry delays, snoozes, and views that
+-- are read faster when a file is opened. Every row stays; jobs enqueued before count as far as they are still there.
 DROP VIEW jobq_jobs;
 DROP VIEW jobq_history;
 DROP VIEW jobq_queues;
@@ -41,6 +41,8 @@ CREATE TABLE jobq_retry_delays (
     job_id    INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
     delays_ms TEXT NOT NULL
 ) STRICT;
+
+ALTER TABLE jobq_outcome ADD COLUMN snooze_ms INTEGER;
 
 CREATE VIEW jobq_jobs AS
 SELECT j.id, k.name AS kind, q.name AS queue,

@@ -141,7 +141,7 @@ fn crowd() -> Sandbox {
          SELECT i, 1 + (i > 2800), 1 + (i < 200), CASE WHEN i % 97 < 8 THEN i % 97 ELSE 5 END, i % 4, 3, 4, 5000, 1, i, 0,
              0, 1, 1, i, i, CASE WHEN i % 97 >= 5 THEN i END, CASE WHEN i % 50 = 0 THEN 'nightly' END FROM n;
          INSERT INTO jobq_payload SELECT id, '{\"number\":' || id || '}' FROM jobq_job WHERE id > 10;
-         INSERT INTO jobq_outcome SELECT id, NULL, 'Boom 100%' FROM jobq_job WHERE id % 30 = 0;
+         INSERT INTO jobq_outcome (job_id, error) SELECT id, 'Boom 100%' FROM jobq_job WHERE id % 30 = 0;
          INSERT OR IGNORE INTO jobq_block SELECT 0, kind_id, id >> 8 FROM jobq_job;
          INSERT OR IGNORE INTO jobq_block SELECT 1, queue_id, id >> 8 FROM jobq_job;
          DELETE FROM jobq_number WHERE what >= 0;

@@ -38,6 +38,7 @@ mod rooms;
 mod rules;
 mod sandbox;
 mod schedules;
+mod snooze;
 mod spawning;
 mod states;
 mod town;

@@ -36,6 +36,7 @@ modules![
     jobs::remove,
     jobs::requeue,
     jobs::retry_delays,
+    jobs::snooze,
     jobs::take,
     jobs::unique,
     jobs::update,
@@ -290,7 +291,7 @@ fn the_plans_stay_good_once_the_file_was_analyzed() {
              1, 3, 4, 5000, 1 + i % 3, i, 0, 0, 1 + i % 4, 1, i, i,
              CASE WHEN i % 100 <> 0 AND i % 3 = 2 THEN i END FROM n;
          INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job;
-         INSERT INTO jobq_outcome SELECT id, '1', NULL FROM jobq_job WHERE state = 5;
+         INSERT INTO jobq_outcome (job_id, result) SELECT id, '1' FROM jobq_job WHERE state = 5;
          INSERT INTO jobq_log (job_id, id, at, kind) SELECT id, id, 1, 3 FROM jobq_job;
          INSERT INTO jobq_attempt (job_id, attempt, outcome, ended_at, ended_event) SELECT id, 1, 6, 1, id FROM jobq_job;
          INSERT INTO jobq_feed (id, at, events) SELECT id, 1, '[]' FROM jobq_job;

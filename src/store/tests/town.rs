@@ -168,7 +168,7 @@ fn settle_in(sandbox: &Sandbox, who: Who, state: State) {
          VALUES ({id}, {queue}, {queue}, {code}, 1, 2, 3, 4, 5000, 60000, {claimed}, {held_by}, {wait_reason}, {run_at},
              {wait_fixed}, 100, 200, {started_at}, {finished_at});
          INSERT INTO jobq_payload VALUES ({id}, '\"payload {id}\"');
-         INSERT INTO jobq_outcome VALUES ({id}, NULL, 'error {id}');
+         INSERT INTO jobq_outcome (job_id, error) VALUES ({id}, 'error {id}');
          INSERT INTO jobq_progress VALUES ({id}, 1, 50.0, 5, 10, 'half of {id}');
          INSERT INTO jobq_attempt (job_id, attempt, outcome, ended_at, ended_event) VALUES ({id}, 1, 6, 150, 2 * {id});
          INSERT INTO jobq_log (job_id, id, at, kind, attempt) VALUES ({id}, 100 + {id}, 200, 20, 1);"

@@ -272,11 +272,7 @@ pub(crate) fn claims_of(conn: &Connection, runner: i64) -> Result<Vec<RunningCla
 /// The jobs that a runner holds, begun or not.
 pub(crate) fn attempts_of(conn: &Connection, runner: i64) -> Result<Vec<AttemptRef>> {
     let claims = claims_of(conn, runner)?.into_iter();
-    let attempts = claims.map(|job| AttemptRef {
-        job: job.claim.job,
-        attempt: job.claim.attempt,
-    });
-    Ok(attempts.collect())
+    Ok(claims.map(|job| job.claim.reference()).collect())
 }
 
 pub(super) fn decode_claim(row: &Row<'_>, runner: i64) -> RowResult<RunningClaim> {

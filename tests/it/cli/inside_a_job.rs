@@ -1,8 +1,8 @@
-//! What a command says from inside its job: progress, log entries, its result.
+//! What a command says from inside its job: progress, log entries, its result, that it wants to run again later.
 
 use serde_json::{Value, json};
 
-use super::support::{Jobq, text};
+use super::support::{Jobq, millisecond, text};
 
 #[test]
 fn a_script_reports_progress_logs_and_sets_its_result() {
@@ -83,16 +83,20 @@ fn a_bad_word_from_inside_is_refused_and_changes_nothing() {
         "jobq result '{bad'; echo $?
          jobq progress 101; echo $?
          jobq progress many; echo $?
-         jobq log --level loud x; echo $?",
+         jobq log --level loud x; echo $?
+         jobq snooze 90; echo $?
+         jobq snooze soon; echo $?
+         jobq snooze -5s; echo $?",
     );
     let id = jobq.enqueue(&["--", "./job"]);
     jobq.drain(&[]).exits(0);
     assert_eq!(
         jobq.stdout(&["logs", "1", "--stream", "stdout"]),
-        "2\n2\n2\n2\n"
+        "2\n".repeat(7)
     );
     let errors = jobq.stdout(&["logs", "1", "--stream", "stderr"]);
-    assert_eq!(errors.matches("error: ").count(), 4, "{errors}");
+    assert_eq!(errors.matches("error: ").count(), 7, "{errors}");
+    assert!(errors.contains("lacks a unit: 90s") && errors.contains("1h30m"));
     let job = jobq.job(id);
     assert_eq!(
         (&job["result"], &job["progress"]),
@@ -103,7 +107,12 @@ fn a_bad_word_from_inside_is_refused_and_changes_nothing() {
 #[test]
 fn outside_of_a_job_there_is_nothing_to_report_to() {
     let jobq = Jobq::new();
-    for line in [&["progress", "10"][..], &["log", "x"], &["result", "1"]] {
+    for line in [
+        &["progress", "10"][..],
+        &["log", "x"],
+        &["result", "1"],
+        &["snooze", "1m"],
+    ] {
         let refused = jobq
             .run(line)
             .fails(2, &["this only works inside a running job"]);
@@ -118,7 +127,12 @@ fn an_attempt_that_no_longer_holds_its_job_is_not_heard() {
     jobq.enqueue(&["--", "./job"]);
     jobq.drain(&[]).exits(0);
     let before = jobq.stdout(&["status", "1", "--json"]);
-    for line in [&["progress", "10"][..], &["log", "late"], &["result", "1"]] {
+    for line in [
+        &["progress", "10"][..],
+        &["log", "late"],
+        &["result", "1"],
+        &["snooze", "1m"],
+    ] {
         let call = jobq
             .call(line)
             .env("JOBQ_DB", jobq.db())
@@ -126,4 +140,57 @@ fn an_attempt_that_no_longer_holds_its_job_is_not_heard() {
         call.env("JOBQ_ATTEMPT", "1").run().fails(1, &["job 1"]);
     }
     assert_eq!(jobq.stdout(&["status", "1", "--json"]), before);
+}
+
+fn outcomes(job: &Value) -> Vec<String> {
+    let attempts = job["attempts"].as_array().unwrap();
+    let outcomes = attempts.iter().map(|attempt| text(&attempt["outcome"]));
+    outcomes.collect()
+}
+
+#[test]
+fn a_command_that_snoozes_and_exits_with_0_runs_again_later() {
+    let jobq = Jobq::new();
+    let script =
+        "[ $JOBQ_ATTEMPT = 1 ] || exit 0; jobq result 1; jobq snooze 1h; jobq snooze 200ms";
+    let id = jobq.enqueue(&["--retries", "0", "--shell", script]);
+    let runner = jobq.runner(&[]);
+    jobq.run(&["wait", "1"]).exits(0);
+    runner.stop().exits(0);
+    let job = jobq.json(&["status", "1"]);
+    assert_eq!(outcomes(&job), ["snoozed", "completed"]);
+    assert_eq!(job["result"], json!({"exit_code": 0}));
+    let snoozed = jobq.json_lines(&["events", "--kind", "job_snoozed"]);
+    assert_eq!(snoozed.len(), 1);
+    assert_eq!(snoozed[0]["job"], json!(id));
+    let attempts = job["attempts"].as_array().unwrap();
+    let (ended, begun) = (&attempts[0]["finished_at"], &attempts[1]["started_at"]);
+    assert!(millisecond(begun) - millisecond(ended) >= 200);
+}
+
+#[test]
+fn a_command_that_snoozes_and_fails_is_retried_and_told() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--retries", "0", "--shell", "jobq snooze 1h; exit 3"]);
+    jobq.drain(&[]).exits(4);
+    let job = jobq.json(&["status", "1"]);
+    assert_eq!(outcomes(&job), ["failed"]);
+    assert_eq!(
+        jobq.stdout(&["logs", "1"]),
+        "WARN not snoozed, as the attempt did not succeed\n"
+    );
+}
+
+#[test]
+fn a_snooze_is_dropped_when_the_runner_is_killed_first() {
+    let jobq = Jobq::new();
+    let script = "[ $JOBQ_ATTEMPT = 1 ] || exit 0; jobq snooze 1h; echo asked >asked; sleep 60";
+    jobq.enqueue(&["--shell", script]);
+    let runner = jobq.runner(&[]);
+    jobq.wait_for_line("asked");
+    runner.kill();
+    jobq.drain(&[]).exits(0);
+    let job = jobq.json(&["status", "1"]);
+    assert_eq!(outcomes(&job), ["recovered", "completed"]);
+    assert!(jobq.stdout(&["logs", "1"]).contains("not snoozed"));
 }
