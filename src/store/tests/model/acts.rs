@@ -124,6 +124,7 @@ impl Model {
         let due = match end {
             End::Again(after) => Some(self.wait(Delay::In(*after)).or(self.at_once())),
             End::Snooze(delay) => Some(self.wait(*delay).or(self.at_once())),
+            End::Asked(wait) => Some(self.wait(Delay::In(*wait)).or(self.at_once())),
             _ => None,
         }
         .flatten();
@@ -136,7 +137,7 @@ impl Model {
             End::Fail => State::Failed,
             End::Stop => State::Cancelled,
             _ if cancel => State::Cancelled,
-            End::Again(_) | End::Snooze(_) => State::Scheduled,
+            End::Again(_) | End::Snooze(_) | End::Asked(_) => State::Scheduled,
             End::Back | End::Recover => State::Pending,
         };
         if to.is_final() {

@@ -82,12 +82,14 @@ pub(super) enum End {
     Fail,
     Again(u32),
     Snooze(Delay),
+    /// Asks for a snooze of so many seconds, and succeeds.
+    Asked(u32),
     Stop,
     Back,
     Recover,
 }
 
-pub(super) use End::{Again, Back, Done, Fail, Recover, Snooze, Stop};
+pub(super) use End::{Again, Asked, Back, Done, Fail, Recover, Snooze, Stop};
 
 #[derive(Clone, PartialEq)]
 pub(super) enum Op {
@@ -262,7 +264,7 @@ fn new(rng: &mut Rng) -> New {
 }
 
 fn end(rng: &mut Rng) -> End {
-    match rng.u8(0..20) {
+    match rng.u8(0..21) {
         0..11 => {
             let spawns = if rng.u8(0..4) == 0 {
                 rng.usize(1..3)
@@ -279,6 +281,7 @@ fn end(rng: &mut Rng) -> End {
         16..17 => Snooze(delay(rng)),
         17..18 => Stop,
         18..19 => Back,
+        19..20 => Asked(rng.u32(0..10)),
         _ => Recover,
     }
 }
@@ -390,6 +393,7 @@ impl fmt::Debug for End {
             Fail => write!(f, "Fail"),
             Again(seconds) => write!(f, "Again({seconds})"),
             Snooze(delay) => write!(f, "Snooze({delay:?})"),
+            Asked(wait) => write!(f, "Asked({wait})"),
             Stop => write!(f, "Stop"),
             Back => write!(f, "Back"),
             Recover => write!(f, "Recover"),

@@ -29,7 +29,7 @@ use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken, PrefetchAg
 use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::{FamilyRules, ValidatedJob};
 use crate::store::jobs::{
-    cancel, claim, deadlines, enqueue, finish_attempt, remove, requeue, update,
+    cancel, claim, deadlines, enqueue, finish_attempt, remove, requeue, snooze, update,
 };
 use crate::store::read::events;
 use crate::store::sqlite::names::Names;
@@ -346,7 +346,7 @@ fn claim(tx: &mut Tx<'_>, runner: i64, (jobs, ahead): (usize, bool)) -> Result<V
 fn verdict(end: &End, now_ms: i64) -> Verdict {
     let error = "broken".to_owned();
     match *end {
-        End::Done { .. } => Verdict::Complete { result: None },
+        End::Done { .. } | End::Asked(_) => Verdict::Complete { result: None },
         End::Fail => Verdict::Fail { error },
         End::Again(after) => Verdict::Retry {
             error,
@@ -388,6 +388,11 @@ fn settle(tx: &mut Tx<'_>, settling: &Settling) -> Result<String> {
             ..FamilyRules::default()
         },
     };
+    if let End::Asked(wait) = end
+        && held.reference().is_held(tx)?
+    {
+        snooze::ask(tx, held.reference(), seconds(*wait))?;
+    }
     let ended = (&verdict(end, tx.now_ms), &spawned);
     let state = finish_attempt::finish_with(tx, held, ended, &AttemptMeasures::default())?;
     if matches!(end, End::Done { .. }) && state.is_some() {
