@@ -164,6 +164,8 @@
 //! - A waiting parent holds no concurrency slot, since its children may have the same key. It takes one for its
 //!   finalize phase.
 //! - The rules of a job are bits in its row (`model/flags.rs`): a job without rules costs no extra query.
+//! - An attempt that asks for a snooze sets a bit, too. The statement that completes a job compares the bits with those
+//!   that the claim read, so it finds out at no cost (`store/jobs/finish_attempt.rs`).
 //! - A runner's log of 8 MB is copied into the file on the readers' thread, while jobs go on starting; what was written
 //!   meanwhile the writer copies (`store/sqlite/log_copies.rs`). Otherwise one job in a hundred would wait for two syncs.
 //!   Without a runner the writer does it after it has replied, not SQLite inside COMMIT, and later than a runner would.

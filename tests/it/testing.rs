@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use jobq::testing::TestQueue;
 use jobq::{
-    Backoff, Context, Failure, Job, NewJob, Outcome, Retention, RunnerFilter, Snooze, State,
-    WaitReason,
+    AttemptRef, Backoff, Context, Failure, Job, NewJob, Outcome, Retention, RunnerFilter, Snooze,
+    State, WaitReason,
 };
 use serde::{Deserialize, Serialize};
 
@@ -72,6 +72,48 @@ fn a_retry_waits_exactly_as_long_as_its_policy_says() {
         queue.output::<Mail>(id).unwrap().as_deref(),
         Some("at last")
     );
+}
+
+#[test]
+fn a_job_with_a_list_of_delays_waits_exactly_as_it_says() {
+    let queue = TestQueue::new();
+    let busy = |_: Mail, ctx: &Context| match ctx.attempt() {
+        2 => Err::<String, _>(Failure::retry_after("its own delay wins", HOUR)),
+        _ => Err(Failure::retry("no")),
+    };
+    let delays = [7, 300].map(Duration::from_secs);
+    let listed = NewJob::of(&mail("ann")).retry_delays(delays).max_retries(4);
+    let id = queue.enqueue(listed).unwrap().id;
+    for wait in [delays[0], HOUR, delays[1], delays[1]] {
+        assert_eq!(queue.run_due(|runner| runner.job(busy)).retried, 1);
+        let due = job(&queue, id).run_at.unwrap();
+        assert_eq!(due.duration_since(queue.now()).unsigned_abs(), wait);
+        queue.advance(wait);
+    }
+    assert_eq!(queue.run_due(|runner| runner.job(busy)).failed, 1);
+}
+
+#[test]
+fn an_attempt_that_asks_for_a_snooze_and_succeeds_gets_it() {
+    let queue = TestQueue::new();
+    let asking = |_: Mail, ctx: &Context| {
+        if ctx.attempt() == 1 {
+            let attempt = AttemptRef {
+                job: ctx.job_id(),
+                attempt: 1,
+            };
+            ctx.queue().set_snooze(attempt, HOUR)?;
+        }
+        Ok(format!("try {}", ctx.attempt()))
+    };
+    let id = queue.enqueue(mail("ann")).unwrap().id;
+    let first = queue.run_due(|runner| runner.job(asking));
+    assert_eq!(first, jobq::RunStats::default());
+    assert_eq!(job(&queue, id).wait_reason, Some(WaitReason::Snooze));
+    queue.advance(HOUR);
+    assert_eq!(queue.run_due(|runner| runner.job(asking)).completed, 1);
+    assert_eq!(queue.output::<Mail>(id).unwrap().as_deref(), Some("try 2"));
+    assert_eq!(job(&queue, id).retries, 0);
 }
 
 #[test]
