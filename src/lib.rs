@@ -87,7 +87,7 @@
 //! | `store/read/` | reading jobs, pages of them, attempts, events, runners, and why a job does not run |
 //! | `queue/` | the public face of a file: [`Queue`] |
 //! | `runner/` | the dispatcher, its workers and its shutdown; `runner/inline.rs`: `run_due`, without threads |
-//! | [`handlers`] | `exec` and `sleep`; they see the model and their [`Context`], never the store |
+//! | [`handlers`] | `exec` and the kinds that are built in; they see the model and their [`Context`], never the store |
 //! | [`testing`] | a temporary queue on a manual clock |
 //! | `cli/verbs/` | one file a command: its arguments, what it does and what it says |
 //! | `cli/input/` | reads what is typed, piped or configured: options, batches, payloads, `jobq.toml` |
@@ -195,8 +195,10 @@
 //!   flag in `cli/verbs/edit.rs`; to show it, a field in `model/job/record.rs` and `store/read/jobs.rs`.
 //!   `JOBQ_GOLDEN=write cargo test --test it golden` shows how the JSON changes.
 //! - *a command*: a file in `cli/verbs/`, a variant of `Verb` in `cli/verbs/mod.rs` and its arm in `run`.
-//! - *a handler*: a folder or file in `handlers/` that implements [`Handler`], with a cargo feature; `jobq run`
-//!   registers it in `cli/verbs/run/settings.rs`.
+//! - *a built-in handler*: a file in `handlers/` with a payload that implements
+//!   [`BuiltInJob`](handlers::built_in::BuiltInJob), a cargo feature, and a line in `BUILT_IN` in
+//!   `handlers/built_in.rs`. By that line `jobq run` has the handler, payloads are checked when they are enqueued,
+//!   and `jobq help KIND` describes it.
 //! - *a statement*: a constant in the `statements!` of the file that uses it, with a comment that gives the
 //!   reason for its shape; `hot` if it must not scan or sort. `store/tests/plans.rs` lists the files with
 //!   statements and checks the query plans.

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::handlers::built_in::{BuiltInJob, NoSettings};
 use crate::model::job::{Job, Progress};
-use crate::model::outcome::Outcome;
 use crate::runner::context::Context;
-use crate::runner::handler::Handler;
+use crate::runner::handler::Failure;
 
 /// The payload of kind `sleep`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,25 +22,30 @@ impl Job for Sleep {
     type Output = ();
 }
 
-/// Runs the kind `sleep`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SleepHandler;
-
 /// How often a sleeping job reports its progress.
 const STEP: Duration = Duration::from_millis(500);
 
-impl Handler for SleepHandler {
-    fn run(&self, ctx: &Context) -> Outcome {
-        let sleep: Sleep = match ctx.payload_as() {
-            Ok(sleep) => sleep,
-            Err(failure) => return failure.into(),
-        };
-        let total = Duration::from_millis(sleep.delay_ms);
+impl BuiltInJob for Sleep {
+    type Settings = NoSettings;
+    const HELP: &'static str = "\
+The kind sleep waits, for tests and experiments.
+
+Payload:
+  delay_ms   how long, in milliseconds [required]
+
+It has no result. A cancel or a timeout ends it at once. The progress is saved twice a second.
+
+Example:
+  jobq enqueue --kind sleep --payload '{\"delay_ms\":300}'
+";
+
+    fn run(self, _: &NoSettings, ctx: &Context) -> Result<(), Failure> {
+        let total = Duration::from_millis(self.delay_ms);
         let mut slept = Duration::ZERO;
         while slept < total {
             let step = STEP.min(total - slept);
             if ctx.cancellation().wait(step) {
-                return Outcome::Cancelled;
+                return Err(Failure::cancelled());
             }
             slept += step;
             if total > STEP {
@@ -49,6 +54,6 @@ impl Handler for SleepHandler {
                 ));
             }
         }
-        Outcome::Done(None)
+        Ok(())
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jobq::handlers::built_in::BuiltInKind;
 use jobq::{Durability, UnknownKinds};
 use serde::Deserialize;
 
@@ -67,8 +68,8 @@ pub(crate) struct Config {
     pub(crate) folder: Option<PathBuf>,
 }
 
-/// Kinds that have a handler of their own in every runner.
-const BUILT_IN_KINDS: [&str; 3] = ["exec", "sleep", jobq::GROUP_KIND];
+/// Kinds with a handler of their own in every runner, and nothing to set.
+const FIXED_KINDS: [&str; 2] = ["exec", jobq::GROUP_KIND];
 
 /// The shortest time that a runner waits for.
 const MOMENT: Duration = Duration::from_millis(1);
@@ -129,7 +130,8 @@ impl Config {
                     "[kinds.{name}]: concurrency must be at least 1"
                 )));
             }
-            if BUILT_IN_KINDS.contains(&name.as_str()) {
+            let is_built_in = BuiltInKind::named(name).is_some();
+            if FIXED_KINDS.contains(&name.as_str()) || is_built_in && kind.command.is_some() {
                 return Err(CliError::usage(format!(
                     "[kinds.{name}]: the kind {name} is built in"
                 ))
@@ -143,6 +145,11 @@ impl Config {
             if let Some((key, _)) = given.filter(|_| kind.command.is_none()) {
                 return Err(CliError::usage(format!(
                     "[kinds.{name}] {key}: it goes with 'command', and there is none"
+                )));
+            }
+            if kind.settings.is_some() && kind.command.is_some() {
+                return Err(CliError::usage(format!(
+                    "[kinds.{name}] settings: they are for a built-in handler, not for a command"
                 )));
             }
             let program = kind.command.as_ref().map(|command| command.first());

@@ -8,6 +8,7 @@ use jobq::handlers::exec::{ExecPayload, Program, Umask};
 use jobq::{AttemptRef, JobId, JobOptions, JobRef, NewJob};
 
 use crate::cli::exit::{CliError, CliResult};
+use crate::cli::input::built_in::check_payload;
 use crate::cli::input::config::Config;
 use crate::cli::input::environ::{EnvItem, Environ, Unset, Variables};
 use crate::cli::input::options;
@@ -159,9 +160,7 @@ impl Origin {
         let (kind, payload) = match wanted.work {
             Work::Exec(command) => (EXEC.to_owned(), self.payload(command)?.to_json()?),
             Work::Kind { kind, payload } => {
-                if kind == EXEC {
-                    ExecPayload::parse(&payload)?;
-                }
+                check_payload(&kind, &payload)?;
                 (kind, payload)
             }
         };

@@ -14,6 +14,7 @@ use jobq::{
 use crate::cli::args::{JitterArgs, RULES};
 use crate::cli::bulk::{BulkAction, Changed, each};
 use crate::cli::exit::{CliError, CliResult};
+use crate::cli::input::built_in::check_payload;
 use crate::cli::input::environ::{Environ, Unset};
 use crate::cli::input::origin::EXEC;
 use crate::cli::input::{limits, payload, values};
@@ -293,6 +294,9 @@ impl EditAction {
                     job.kind
                 ))
                 .with_hint("change its payload: --payload JSON"));
+            }
+            if let Some(payload) = &self.payload {
+                check_payload(&job.kind, payload)?;
             }
             edit.payload.clone_from(&self.payload);
             return Ok(edit);

@@ -3,13 +3,14 @@
 use std::io::Write;
 
 use clap::{Args, Command};
+use jobq::handlers::built_in::BUILT_IN;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::nearest::nearest;
 
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
-    /// A command, or one of: config, environment, exit-codes, files
+    /// A command, one of config, environment, exit-codes, files, or a built-in kind, like sleep
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
 }
@@ -70,7 +71,7 @@ Files:
 
 type Topic = (&'static str, &'static str);
 
-/// The help topics besides commands.
+/// The texts that do not depend on what is compiled in.
 const TOPICS: [Topic; 4] = [
     ("exit-codes", EXIT_CODES),
     ("config", CONFIG),
@@ -78,10 +79,16 @@ const TOPICS: [Topic; 4] = [
     ("files", FILES),
 ];
 
+/// What there is help on besides commands: [`TOPICS`], and the kinds that are built in.
+fn topics() -> impl Iterator<Item = Topic> {
+    let kinds = BUILT_IN.iter().map(|kind| (kind.name, kind.help));
+    TOPICS.into_iter().chain(kinds)
+}
+
 pub(crate) fn run(args: &HelpArgs, mut found: Command) -> CliResult {
     let mut out = anstream::stdout().lock();
     if let [topic] = &args.topic[..]
-        && let Some((_, text)) = TOPICS.iter().find(|(name, _)| name == topic)
+        && let Some((_, text)) = topics().find(|(name, _)| name == topic)
     {
         out.write_all(text.as_bytes())?;
         return Ok(Exit::Done);
@@ -98,7 +105,7 @@ pub(crate) fn run(args: &HelpArgs, mut found: Command) -> CliResult {
 fn no_help(command: &Command, word: &str) -> CliError {
     let names = command.get_subcommands().map(Command::get_name);
     let error = CliError::usage(format!("there is no help on '{word}'"));
-    match nearest(word, names.chain(TOPICS.map(|(name, _)| name))) {
+    match nearest(word, names.chain(topics().map(|(name, _)| name))) {
         Some(name) => error.with_hint(format!("did you mean '{name}'?")),
         None => error.with_hint("`jobq help` lists the commands"),
     }
@@ -209,7 +216,7 @@ mod tests {
                 let around = match (header, named(example)) {
                     ("[schedules.nightly]", "cron") => "kind = 'k'",
                     ("[schedules.nightly]", _) => "cron = '@daily'",
-                    ("[kinds.thumbnail]", "command") => "",
+                    ("[kinds.thumbnail]", "command" | "settings") => "",
                     ("[kinds.thumbnail]", _) => "command = ['x']",
                     ("[defaults]", "key_limit") => "key = 'k'",
                     ("[defaults]", "unique_for" | "on_duplicate") => "unique_by_payload = true",

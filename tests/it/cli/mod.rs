@@ -3,6 +3,7 @@
 mod bad_config;
 mod bad_files;
 mod batch;
+mod built_in;
 mod change_jobs;
 mod closed_streams;
 mod config_ownership;

@@ -80,6 +80,9 @@ with_job_options! {
         /// Maximum number of its jobs that run at once in a runner.
         pub(crate) concurrency: Option<usize>,
         pub(crate) retention: Option<KindRetentionTable>,
+        /// Of the handler, where it is a built-in one.
+        #[serde(default, deserialize_with = "settings")]
+        pub(crate) settings: Option<serde_json::Value>,
     }
 }
 
@@ -211,6 +214,11 @@ with_job_options! {
 fn payload<'de, D: Deserializer<'de>>(value: D) -> Result<Option<serde_json::Value>, D::Error> {
     let value = toml::Value::deserialize(value)?;
     json(value, "payload").map(Some).map_err(D::Error::custom)
+}
+
+fn settings<'de, D: Deserializer<'de>>(value: D) -> Result<Option<serde_json::Value>, D::Error> {
+    let value = toml::Value::deserialize(value)?;
+    json(value, "settings").map(Some).map_err(D::Error::custom)
 }
 
 /// A value as a handler gets it. JSON has no dates, which become text, and knows finite numbers only.

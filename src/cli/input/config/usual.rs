@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jobq::handlers::built_in::BUILT_IN;
 use jobq::{JobOptions, UniqueKey};
 
 use crate::cli::exit::{CliError, CliResult};
@@ -38,8 +39,12 @@ impl UsualOptions {
             ..all
         };
         let mut of_kinds = BTreeMap::new();
+        for kind in BUILT_IN {
+            of_kinds.insert(kind.name.to_owned(), kind.defaults().or(&of_others));
+        }
         for (name, kind) in kinds {
-            let options = checked(&format!("[kinds.{name}]"), kind.options(), &of_others)?;
+            let usual = of_kinds.get(name).unwrap_or(&of_others);
+            let options = checked(&format!("[kinds.{name}]"), kind.options(), usual)?;
             of_kinds.insert(name.clone(), options);
         }
         // A group has no work of its own that a key could limit.

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use jobq::handlers::built_in::{BUILT_IN, BuiltInKind};
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
-use jobq::handlers::sleep::{Sleep, SleepHandler};
-use jobq::{Job, KindOptions, KindRetention, Queue, Retention, RunnerBuilder, UnknownKinds, Until};
+use jobq::{KindOptions, KindRetention, Queue, Retention, RunnerBuilder, UnknownKinds, Until};
 
 use crate::cli::args::JobOptionArgs;
-use crate::cli::exit::CliResult;
+use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::{KindTable, WORKERS};
 use crate::cli::input::each::EachArgs;
@@ -102,7 +102,6 @@ pub(super) fn builder(
     let mut builder = queue
         .runner()
         .kind(EXEC, exec)
-        .kind(Sleep::KIND, SleepHandler)
         .until(match args.drain {
             true => Until::Drained,
             false => Until::Stopped,
@@ -127,7 +126,34 @@ pub(super) fn builder(
     if let Some(unknown) = args.unknown_kinds.or(config.unknown_kinds) {
         builder = builder.unknown_kinds(unknown);
     }
-    kinds(builder, config, sink.as_ref())
+    kinds(built_in(builder, config)?, config, sink.as_ref())
+}
+
+/// The handlers that come with jobq.
+fn built_in(mut builder: RunnerBuilder, config: &Config) -> CliResult<RunnerBuilder> {
+    let of = |name: &str| config.kinds.get(name)?.settings.as_ref();
+    for kind in BUILT_IN {
+        let settings = of(kind.name).map_or_else(|| "{}".to_owned(), ToString::to_string);
+        let added = kind.add_to(builder, &settings);
+        builder = added.map_err(|error| config.refused(error.into()))?;
+    }
+    let mut names = config.kinds.keys();
+    match names.find(|name| of(name).is_some() && BuiltInKind::named(name).is_none()) {
+        None => Ok(builder),
+        Some(name) => Err(config.refused(
+            CliError::usage(format!(
+                "[kinds.{name}] settings: the kind {name} is not built in"
+            ))
+            .with_hint(format!(
+                "built in are {}",
+                BUILT_IN
+                    .iter()
+                    .map(|kind| kind.name)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            )),
+        )),
+    }
 }
 
 /// What the config file says of each kind.

@@ -1,0 +1,32 @@
+//! Payloads of built-in kinds are checked before their jobs are enqueued.
+
+use jobq::handlers::built_in::BuiltInKind;
+use jobq::handlers::exec::ExecPayload;
+use jobq::{Error, json};
+
+use crate::cli::input::nearest::nearest;
+use crate::cli::input::origin::EXEC;
+
+/// Checks the payload of a job, as far as the kind is built in. An unknown field is named with the nearest one.
+pub(crate) fn check_payload(kind: &str, payload: &str) -> jobq::Result<()> {
+    if kind == EXEC {
+        return ExecPayload::parse(payload).map(drop);
+    }
+    let Some(kind) = BuiltInKind::named(kind) else {
+        return Ok(());
+    };
+    let known = kind.fields();
+    let given = json::fields(payload).unwrap_or_default();
+    let unknown = given.iter().find(|(name, _)| !known.contains(&&**name));
+    let Some((name, _)) = unknown else {
+        return kind.check(payload);
+    };
+    let error = Error::invalid(format!(
+        "unknown field '{name}' in a payload of {}",
+        kind.name
+    ));
+    Err(match nearest(name, known.iter().copied()) {
+        Some(nearest) => error.with_hint(format!("did you mean '{nearest}'?")),
+        None => error.with_hint(format!("its fields are {}", known.join(", "))),
+    })
+}

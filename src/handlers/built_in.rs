@@ -1,0 +1,229 @@
+//! What the built-in handlers share: a typed payload that is checked when it is enqueued and before it runs,
+//! settings from the config file, and the list of all kinds that are compiled in.
+
+use serde::Deserialize;
+use serde::de::value::Error as NoValue;
+use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
+
+use crate::model::job::{Job, JobOptions};
+use crate::model::json;
+use crate::model::outcome::Outcome;
+use crate::runner::builder::RunnerBuilder;
+use crate::runner::context::Context;
+use crate::runner::handler::{Failure, Handler, result_json};
+use crate::{Error, Result};
+
+/// A typed job with a handler that comes with jobq.
+pub trait BuiltInJob: Job + 'static {
+    /// What the config file may say of the handler, in `[kinds.KIND.settings]`.
+    type Settings: DeserializeOwned + Send + Sync;
+    /// The text of `jobq help KIND`.
+    const HELP: &'static str;
+
+    /// The options of its jobs where neither the job nor the config file gives them.
+    fn defaults() -> JobOptions {
+        JobOptions::default()
+    }
+
+    /// Checks what the types of the fields do not.
+    ///
+    /// # Errors
+    /// What is wrong with the payload, to complete "a payload of KIND:".
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Does the work of one attempt.
+    ///
+    /// # Errors
+    /// As for every typed handler: [`Failure`] says whether it is tried again.
+    fn run(
+        self,
+        settings: &Self::Settings,
+        ctx: &Context,
+    ) -> std::result::Result<Self::Output, Failure>;
+}
+
+/// For kinds without settings.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoSettings {}
+
+/// The handler of a built-in kind.
+///
+/// ```
+/// use jobq::Job;
+/// use jobq::handlers::built_in::{BuiltIn, NoSettings};
+/// use jobq::handlers::sleep::Sleep;
+///
+/// # let folder = tempfile::tempdir()?;
+/// # let queue = jobq::Queue::open(folder.path().join("jobs.db"))?;
+/// let runner = queue.runner().kind(Sleep::KIND, BuiltIn::<Sleep>::new(NoSettings {}));
+/// # let _ = runner;
+/// # Ok::<(), jobq::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltIn<J: BuiltInJob> {
+    settings: J::Settings,
+}
+
+impl<J: BuiltInJob> BuiltIn<J> {
+    /// With these settings.
+    pub fn new(settings: J::Settings) -> BuiltIn<J> {
+        BuiltIn { settings }
+    }
+}
+
+impl<J: BuiltInJob> Handler for BuiltIn<J> {
+    fn run(&self, ctx: &Context) -> Outcome {
+        // Another try would read the same payload.
+        let job: J = match read(ctx.payload()) {
+            Ok(job) => job,
+            Err(error) => return Failure::permanent(error).into(),
+        };
+        match job.run(&self.settings, ctx) {
+            Ok(output) => result_json(&output).map_or_else(Outcome::from, Outcome::Done),
+            Err(failure) => failure.into(),
+        }
+    }
+}
+
+/// A kind that comes with jobq, for those who enqueue its jobs and start its runners.
+#[derive(Clone, Copy, Debug)]
+pub struct BuiltInKind {
+    /// The kind.
+    pub name: &'static str,
+    /// The text of `jobq help KIND`.
+    pub help: &'static str,
+    fields: fn() -> &'static [&'static str],
+    defaults: fn() -> JobOptions,
+    check: fn(&str) -> Result<()>,
+    add: fn(RunnerBuilder, &str) -> Result<RunnerBuilder>,
+}
+
+/// The kinds that are compiled in.
+pub const BUILT_IN: &[BuiltInKind] = &[
+    #[cfg(feature = "sleep")]
+    BuiltInKind::of::<crate::handlers::sleep::Sleep>(),
+];
+
+impl BuiltInKind {
+    const fn of<J: BuiltInJob>() -> BuiltInKind {
+        BuiltInKind {
+            name: J::KIND,
+            help: J::HELP,
+            fields: field_names::<J>,
+            defaults: J::defaults,
+            check: |payload| read::<J>(payload).map(drop),
+            add: |builder, settings| {
+                let settings = parse("the settings", settings)?;
+                Ok(builder.kind(J::KIND, BuiltIn::<J>::new(settings)))
+            },
+        }
+    }
+
+    /// The kind of this name, if it is built in.
+    pub fn named(name: &str) -> Option<&'static BuiltInKind> {
+        BUILT_IN.iter().find(|kind| kind.name == name)
+    }
+
+    /// The names of its payload's fields.
+    pub fn fields(&self) -> &'static [&'static str] {
+        (self.fields)()
+    }
+
+    /// The options of its jobs where neither the job nor the config file gives them.
+    pub fn defaults(&self) -> JobOptions {
+        (self.defaults)()
+    }
+
+    /// Checks a payload.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn check(&self, payload: &str) -> Result<()> {
+        (self.check)(payload)
+    }
+
+    /// Gives a runner the handler, with settings as JSON: `{}` for the defaults.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn add_to(&self, runner: RunnerBuilder, settings: &str) -> Result<RunnerBuilder> {
+        (self.add)(runner, settings).map_err(|error| error.context(format!("kind {}", self.name)))
+    }
+}
+
+fn read<J: BuiltInJob>(payload: &str) -> Result<J> {
+    let what = format!("a payload of {}", J::KIND);
+    let see = || format!("`jobq help {}` describes it", J::KIND);
+    let job: J = parse(&what, payload).map_err(|error| error.with_hint(see()))?;
+    job.check().map_err(|error| error.context(what))?;
+    Ok(job)
+}
+
+fn parse<T: DeserializeOwned>(what: &str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|error| {
+        let why = match json::check(text) {
+            Ok(()) => json::explain(text, &error, |text| {
+                serde_json::from_str::<T>(text).map(drop)
+            }),
+            Err(error) => error.to_string(),
+        };
+        Error::invalid(format!("{what}: {why}"))
+    })
+}
+
+/// The names that serde knows the fields of a struct by.
+fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    // It fails in any case: there is no value.
+    let _no_value = T::deserialize(FieldNames(&mut names));
+    names
+}
+
+/// Reads the names of a struct's fields in place of a value.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = NoValue;
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _: &'static str,
+        fields: &'static [&'static str],
+        _: V,
+    ) -> std::result::Result<V::Value, NoValue> {
+        *self.0 = fields;
+        Err(NoValue::custom("only the names were read"))
+    }
+
+    fn deserialize_any<V: Visitor<'de>>(self, _: V) -> std::result::Result<V::Value, NoValue> {
+        Err(NoValue::custom("it is not a struct"))
+    }
+
+    serde::forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
+        unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_built_in_kind_has_fields_and_an_example_that_fits() {
+        for kind in BUILT_IN {
+            assert!(!kind.fields().is_empty(), "{}", kind.name);
+            // The example is a line `jobq enqueue --kind KIND --payload '…'`.
+            let begin = format!("jobq enqueue --kind {} --payload '", kind.name);
+            let (_, example) = kind.help.split_once(&begin).unwrap();
+            let (payload, _) = example.split_once('\'').unwrap();
+            kind.check(payload).unwrap();
+            for field in kind.fields() {
+                assert!(kind.help.contains(field), "{}: {field}", kind.name);
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! What all built-in kinds have in common: payloads are checked early, and help describes them.
+
+use serde_json::json;
+
+use super::support::Jobq;
+
+const MISSPELT: &str = r#"{"dealy_ms":1}"#;
+
+#[test]
+fn an_unknown_field_is_refused_with_the_nearest_known_one() {
+    let jobq = Jobq::new();
+    let id = jobq.enqueue(&["--kind", "sleep", "--payload", r#"{"delay_ms":1}"#]);
+    jobq.write(
+        "batch",
+        format!(r#"{{"kind":"sleep","payload":{MISSPELT}}}"#),
+    );
+    jobq.write(
+        "jobq.toml",
+        "[schedules.s]\ncron = '@daily'\nkind = 'sleep'\npayload = { dealy_ms = 1 }",
+    );
+    let (kind, payload) = (["--kind", "sleep"], ["--payload", MISSPELT]);
+    let id = id.to_string();
+    for arguments in [
+        [&["enqueue"][..], &kind, &payload].concat(),
+        vec!["enqueue", "--batch", "batch"],
+        [&["schedule", "add", "s", "@daily"][..], &kind, &payload].concat(),
+        [&["edit", id.as_str()][..], &payload].concat(),
+        vec!["run", "--config", "jobq.toml"],
+    ] {
+        jobq.call(&arguments).run().fails(
+            2,
+            &[
+                "unknown field 'dealy_ms' in a payload of sleep",
+                "did you mean 'delay_ms'?",
+            ],
+        );
+    }
+    assert_eq!(jobq.job(1)["payload"], json!({ "delay_ms": 1 }));
+}
+
+#[test]
+fn a_payload_that_does_not_fit_is_refused_with_the_page_to_read() {
+    let jobq = Jobq::new();
+    for payload in ["null", "{}", r#"{"delay_ms":-1}"#, r#"{"delay_ms":"1s"}"#] {
+        let call = ["enqueue", "--kind", "sleep", "--payload", payload];
+        jobq.call(&call)
+            .run()
+            .fails(2, &["a payload of sleep: ", "`jobq help sleep`"]);
+    }
+    assert!(jobq.stdout(&["help", "sleep"]).contains("delay_ms"));
+}
+
+#[test]
+fn the_config_file_sets_options_of_built_in_kinds_not_commands() {
+    let jobq = Jobq::new();
+    let payload = r#"{"delay_ms":60000}"#;
+    let sleep = ["--kind", "sleep", "--payload", payload];
+    jobq.write("jobq.toml", "[kinds.sleep]\ntimeout = '100ms'\nretries = 0");
+    let id = jobq.enqueue(&sleep);
+    jobq.drain(&[]).exits(4);
+    assert_eq!(jobq.job(id)["error"], "timed out after 100ms");
+    for (table, why) in [
+        ("[kinds.sleep]\ncommand = ['x']", "is built in"),
+        ("[kinds.other]\nsettings = {}", "is not built in"),
+        (
+            "[kinds.other]\ncommand = ['x']\nsettings = {}",
+            "not for a command",
+        ),
+        ("[kinds.sleep]\nsettings = { a = 1 }", "unknown field `a`"),
+    ] {
+        jobq.write("jobq.toml", table);
+        jobq.drain(&[]).fails(2, &[why]);
+    }
+}
