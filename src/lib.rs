@@ -196,8 +196,8 @@
 //!   `JOBQ_GOLDEN=write cargo test --test it golden` shows how the JSON changes.
 //! - *a command*: a file in `cli/verbs/`, a variant of `Verb` in `cli/verbs/mod.rs` and its arm in `run`.
 //! - *a built-in handler*: a file in `handlers/` with a payload that implements
-//!   [`BuiltInJob`](handlers::built_in::BuiltInJob), a cargo feature, and a line in `BUILT_IN` in
-//!   `handlers/built_in.rs`. By that line `jobq run` has the handler, payloads are checked when they are enqueued,
+//!   [`BuiltInJob`](handlers::built_in::BuiltInJob), a cargo feature, and a line in
+//!   `handlers/list.rs`. By that line `jobq run` has the handler, payloads are checked when they are enqueued,
 //!   and `jobq help KIND` describes it.
 //! - *a statement*: a constant in the `statements!` of the file that uses it, with a comment that gives the
 //!   reason for its shape; `hot` if it must not scan or sort. `store/tests/plans.rs` lists the files with
@@ -231,6 +231,7 @@ pub use bench::floor::Floor;
 pub use clock::{Clock, ManualClock};
 pub use error::{Error, Result};
 pub use jiff;
+pub use model::duration::parse_duration;
 pub use model::event::{
     AttemptEnd, Event, EventData, EventFilter, EventId, EventKind, EventPage, Level, LogEntry,
 };

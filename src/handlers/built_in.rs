@@ -1,5 +1,5 @@
 //! What the built-in handlers share: a typed payload that is checked when it is enqueued and before it runs,
-//! settings from the config file, and the list of all kinds that are compiled in.
+//! and settings from the config file.
 
 use serde::Deserialize;
 use serde::de::value::Error as NoValue;
@@ -101,14 +101,8 @@ pub struct BuiltInKind {
     add: fn(RunnerBuilder, &str) -> Result<RunnerBuilder>,
 }
 
-/// The kinds that are compiled in.
-pub const BUILT_IN: &[BuiltInKind] = &[
-    #[cfg(feature = "sleep")]
-    BuiltInKind::of::<crate::handlers::sleep::Sleep>(),
-];
-
 impl BuiltInKind {
-    const fn of<J: BuiltInJob>() -> BuiltInKind {
+    pub(crate) const fn of<J: BuiltInJob>() -> BuiltInKind {
         BuiltInKind {
             name: J::KIND,
             help: J::HELP,
@@ -120,11 +114,6 @@ impl BuiltInKind {
                 Ok(builder.kind(J::KIND, BuiltIn::<J>::new(settings)))
             },
         }
-    }
-
-    /// The kind of this name, if it is built in.
-    pub fn named(name: &str) -> Option<&'static BuiltInKind> {
-        BUILT_IN.iter().find(|kind| kind.name == name)
     }
 
     /// The names of its payload's fields.
@@ -151,6 +140,27 @@ impl BuiltInKind {
     /// What is wrong with the settings.
     pub fn add_to(&self, runner: RunnerBuilder, settings: &str) -> Result<RunnerBuilder> {
         (self.add)(runner, settings).map_err(|error| error.context(format!("kind {}", self.name)))
+    }
+}
+
+/// A field that is a duration as people write it.
+#[cfg(feature = "cleanup")]
+pub(crate) mod written_duration {
+    use std::time::Duration;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::model::duration::parse_duration;
+
+    pub(crate) fn serialize<S: Serializer>(value: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(&format_args!("{}ms", value.as_millis()))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(value: D) -> Result<Duration, D::Error> {
+        let text = String::deserialize(value)?;
+        parse_duration(&text)
+            .map_err(|why| D::Error::custom(format_args!("invalid duration '{text}': {why}")))
     }
 }
 
@@ -205,25 +215,5 @@ impl<'de> Deserializer<'de> for FieldNames<'_> {
     serde::forward_to_deserialize_any! {
         bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit
         unit_struct newtype_struct seq tuple tuple_struct map enum identifier ignored_any
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_built_in_kind_has_fields_and_an_example_that_fits() {
-        for kind in BUILT_IN {
-            assert!(!kind.fields().is_empty(), "{}", kind.name);
-            // The example is a line `jobq enqueue --kind KIND --payload '…'`.
-            let begin = format!("jobq enqueue --kind {} --payload '", kind.name);
-            let (_, example) = kind.help.split_once(&begin).unwrap();
-            let (payload, _) = example.split_once('\'').unwrap();
-            kind.check(payload).unwrap();
-            for field in kind.fields() {
-                assert!(kind.help.contains(field), "{}: {field}", kind.name);
-            }
-        }
     }
 }

@@ -3,6 +3,7 @@
 #[macro_use]
 pub(crate) mod codes;
 pub mod digest;
+pub(crate) mod duration;
 pub(crate) mod event;
 pub(crate) mod family;
 pub(crate) mod file_options;

@@ -9,6 +9,8 @@
 mod architecture;
 mod bulk_changes;
 mod cancel;
+#[cfg(feature = "cleanup")]
+mod cleanup;
 #[cfg(feature = "cli")]
 mod cli;
 mod clock;

@@ -25,8 +25,11 @@ pub(crate) fn check_payload(kind: &str, payload: &str) -> jobq::Result<()> {
         "unknown field '{name}' in a payload of {}",
         kind.name
     ));
-    Err(match nearest(name, known.iter().copied()) {
+    // Without the names that other systems have for them.
+    let is_own = |name: &&str| !name.contains(char::is_uppercase);
+    let own: Vec<&str> = known.iter().copied().filter(is_own).collect();
+    Err(match nearest(name, own.iter().copied()) {
         Some(nearest) => error.with_hint(format!("did you mean '{nearest}'?")),
-        None => error.with_hint(format!("its fields are {}", known.join(", "))),
+        None => error.with_hint(format!("its fields are {}", own.join(", "))),
     })
 }

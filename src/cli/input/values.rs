@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use jiff::civil::{DateTime, Time};
-use jiff::{Span, SpanRelativeTo, Timestamp, Unit, Zoned};
+use jiff::{Timestamp, Unit, Zoned};
 use jobq::{
     Backoff, ChildPolicy, Durability, EventKind, Level, Missed, OnDuplicate, Overlap, Priority,
     Sort, State, UnknownKinds, When,
@@ -12,25 +12,9 @@ use jobq::{
 
 use crate::cli::clock;
 
-/// `90s`, `1h30m`, `2 days`, `500ms`. A day has 24 hours. The error completes "invalid value".
+/// A duration. The error completes "invalid value".
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let text = text.trim();
-    if text.bytes().all(|byte| byte.is_ascii_digit()) && !text.is_empty() {
-        return Err(format!("it lacks a unit: {text}s, {text}m, {text}h"));
-    }
-    let span: Span = text
-        .parse()
-        .map_err(|_| "durations look like 90s, 1h30m or '2 days'".to_owned())?;
-    if span.is_negative() {
-        return Err("it is negative".to_owned());
-    }
-    if span.get_years() != 0 || span.get_months() != 0 {
-        return Err("months and years differ in length; say it in days".to_owned());
-    }
-    span.to_duration(SpanRelativeTo::days_are_24_hours())
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "it is too long".to_owned())
+    jobq::parse_duration(text).map_err(|error| error.to_string())
 }
 
 /// A number of retries. The error completes "invalid value".

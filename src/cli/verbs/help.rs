@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use clap::{Args, Command};
-use jobq::handlers::built_in::BUILT_IN;
+use jobq::handlers::BUILT_IN;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::nearest::nearest;

@@ -5,6 +5,8 @@ mod bad_files;
 mod batch;
 mod built_in;
 mod change_jobs;
+#[cfg(feature = "cleanup")]
+mod cleanup;
 mod closed_streams;
 mod config_ownership;
 mod config_schedules;

@@ -358,7 +358,7 @@ fn a_runner_brings_the_schedules_of_the_config_file() {
          cron = '0 2 * * *'
          timezone = 'Europe/Berlin'
          missed = 'skip'
-         kind = 'cleanup'
+         kind = 'digest'
          payload = { days = 7, since = 2026-01-01 }
          queue = 'slow'
          retries = 1
@@ -404,7 +404,7 @@ fn a_runner_brings_the_schedules_of_the_config_file() {
     runner.stop();
     jobq.write(
         "jobq.toml",
-        "[schedules.nightly]\ncron = '0 3 * * *'\nkind = 'cleanup'",
+        "[schedules.nightly]\ncron = '0 3 * * *'\nkind = 'digest'",
     );
     let runner = jobq.runner(&[]);
     for told in ["schedule 'nightly' changed", "schedule 'tick' removed"] {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use jobq::handlers::built_in::BUILT_IN;
+use jobq::handlers::BUILT_IN;
 use jobq::{JobOptions, UniqueKey};
 
 use crate::cli::exit::{CliError, CliResult};

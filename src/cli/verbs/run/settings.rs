@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
-use jobq::handlers::built_in::{BUILT_IN, BuiltInKind};
+use jobq::handlers::BUILT_IN;
+use jobq::handlers::built_in::BuiltInKind;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
 use jobq::{KindOptions, KindRetention, Queue, Retention, RunnerBuilder, UnknownKinds, Until};
 
