@@ -60,7 +60,7 @@ pub struct NoSettings {}
 /// # let queue = jobq::Queue::open(folder.path().join("jobs.db"))?;
 /// let runner = queue.runner().kind(Sleep::KIND, BuiltIn::<Sleep>::new(NoSettings {}));
 /// # let _ = runner;
-/// # Ok::<(), jobq::Error>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Copy, Debug)]
 pub struct BuiltIn<J: BuiltInJob> {
