@@ -38,6 +38,12 @@ fn a_cleanup_takes_its_options_and_settings_from_the_config() {
     let jobq = Jobq::new();
     let logs = folder(&jobq, "logs");
     old(&jobq, "logs/a.log");
+    let job = jobq.job(clean(&jobq, &[&logs.join("none")]));
+    assert_eq!(
+        (&job["max_retries"], &job["timeout_ms"]),
+        (&json!(2), &json!(600_000))
+    );
+    jobq.run(&["cancel", "1"]).exits(0);
     jobq.write(
         "jobq.toml",
         format!(

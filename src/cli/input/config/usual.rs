@@ -10,7 +10,7 @@ use crate::cli::input::config::tables::{DefaultsTable, KindTable};
 use crate::cli::input::options;
 
 /// The options of jobs where they do not give them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct UsualOptions {
     of_kinds: BTreeMap<String, JobOptions>,
     of_others: JobOptions,
@@ -38,10 +38,7 @@ impl UsualOptions {
             jitter: None,
             ..all
         };
-        let mut of_kinds = BTreeMap::new();
-        for kind in BUILT_IN {
-            of_kinds.insert(kind.name.to_owned(), kind.defaults().or(&of_others));
-        }
+        let mut of_kinds = of_built_in(&of_others);
         for (name, kind) in kinds {
             let usual = of_kinds.get(name).unwrap_or(&of_others);
             let options = checked(&format!("[kinds.{name}]"), kind.options(), usual)?;
@@ -63,6 +60,24 @@ impl UsualOptions {
     pub(crate) fn of_kind(&self, kind: &str) -> &JobOptions {
         self.of_kinds.get(kind).unwrap_or(&self.of_others)
     }
+}
+
+/// Without a config file.
+impl Default for UsualOptions {
+    fn default() -> UsualOptions {
+        let of_others = JobOptions::default();
+        UsualOptions {
+            of_kinds: of_built_in(&of_others),
+            of_others,
+        }
+    }
+}
+
+/// The options of the built-in kinds, by kind.
+fn of_built_in(of_others: &JobOptions) -> BTreeMap<String, JobOptions> {
+    let kinds = BUILT_IN.iter();
+    let each = kinds.map(|kind| (kind.name.to_owned(), kind.defaults().or(of_others)));
+    each.collect()
 }
 
 /// The options of a table, with those that it does not give from `usual`.
