@@ -49,8 +49,7 @@ pub(crate) fn requeue(tx: &mut Tx<'_>, id: JobId) -> Result<()> {
     Ok(())
 }
 
-/// The children of a parent that have not completed. Those that were removed since cannot run again, and no
-/// longer count.
+/// The children of a parent that have not completed. Those that were removed since cannot run again.
 fn undone_children(tx: &mut Tx<'_>, parent: JobId) -> Result<Vec<JobId>> {
     if let Some(child) = families::child_being_stopped(tx.conn, parent)? {
         return Err(Error::wrong_state(format!(

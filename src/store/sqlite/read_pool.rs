@@ -73,13 +73,15 @@ impl ReadPool {
     }
 
     /// Begins to copy the log into the file, on the pool's thread and a connection of its own; the answer
-    /// becomes true at its end. Errors are left to the writer, which meets them too.
+    /// becomes true at its end. Errors are left to the writer, which meets them too. It counts as open from
+    /// now on: whoever closes the pool waits for it.
     pub(crate) fn copy_log(&self) -> Result<Arc<AtomicBool>> {
+        let started = self.started()?;
         let ended = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&ended);
-        let (file, access, open) = (Arc::clone(&self.file), self.access, Arc::clone(&self.open));
-        self.started()?.thread.execute(move || {
-            let reader = Counted::open(&file, access, &open);
+        let (file, access, one) = (Arc::clone(&self.file), self.access, One::more(&self.open));
+        started.thread.execute(move || {
+            let reader = Counted::open(&file, access, one);
             let copied = reader.and_then(|reader| Ok(checkpoint_passively(&reader)?));
             if let Err(error) = copied {
                 log::debug!("the log could not be checkpointed by a reader: {error}");
@@ -201,8 +203,7 @@ pub(crate) struct Counted {
 }
 
 impl Counted {
-    fn open(file: &OpenFile, access: Access, open: &Arc<Open>) -> Result<Counted> {
-        let one = One::more(open);
+    fn open(file: &OpenFile, access: Access, one: One) -> Result<Counted> {
         let conn = connection::open_reader(file, access)?;
         Ok(Counted { conn, _one: one })
     }
@@ -245,7 +246,7 @@ impl ManageConnection for Manager {
     type Error = Error;
 
     fn connect(&self) -> Result<Counted> {
-        let opened = Counted::open(&self.file, self.access, &self.open);
+        let opened = Counted::open(&self.file, self.access, One::more(&self.open));
         opened.inspect_err(|error| self.open.note(error))
     }
 
@@ -283,5 +284,34 @@ mod tests {
         for _ in 0..READERS {
             assert!(pool.get().unwrap().is_autocommit());
         }
+    }
+
+    #[test]
+    fn closing_waits_for_a_copy_of_the_log_that_has_not_begun() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.db");
+        let writer = Connection::open(&path).unwrap();
+        writer
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(1000000))",
+            )
+            .unwrap();
+        let size = || std::fs::metadata(&path).unwrap().len();
+        assert!(size() < 1_000_000);
+        let file = OpenFile::just_opened(&path, FoundFile::at(&path)).unwrap();
+        let pool = ReadPool::new(Arc::new(file), Access::ReadWrite);
+        let begin = Arc::new(std::sync::Barrier::new(2));
+        let held = Arc::clone(&begin);
+        let thread = pool.started().unwrap().thread;
+        thread.execute(move || {
+            held.wait();
+        });
+        pool.copy_log().unwrap();
+        drop(thread);
+        std::thread::scope(|scope| {
+            scope.spawn(|| begin.wait());
+            pool.close();
+        });
+        assert!(size() > 1_000_000, "it was still to come");
     }
 }
