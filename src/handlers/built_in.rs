@@ -144,7 +144,7 @@ impl BuiltInKind {
 }
 
 /// A field that is a duration as people write it.
-#[cfg(feature = "cleanup")]
+#[allow(dead_code, reason = "not every kind has durations")]
 pub(crate) mod written_duration {
     use std::time::Duration;
 

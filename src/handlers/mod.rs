@@ -1,15 +1,18 @@
 //! The built-in handlers: `group` is always there, each other is a cargo feature of its own.
 
-#[cfg(any(feature = "cleanup", feature = "sleep"))]
+#[cfg(feature = "built-in")]
 pub mod built_in;
 #[cfg(feature = "cleanup")]
 pub mod cleanup;
 #[cfg(feature = "exec")]
 pub mod exec;
-#[cfg(any(feature = "cleanup", feature = "sleep"))]
+#[cfg(feature = "built-in")]
 mod list;
+#[cfg(feature = "built-in")]
+#[allow(dead_code, reason = "not every kind writes files")]
+mod output_file;
 #[cfg(feature = "sleep")]
 pub mod sleep;
 
-#[cfg(any(feature = "cleanup", feature = "sleep"))]
+#[cfg(feature = "built-in")]
 pub use list::BUILT_IN;

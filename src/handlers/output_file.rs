@@ -1,0 +1,243 @@
+//! Files that handlers write: they take their name when they are complete and on the disk.
+
+use std::fs::{File, OpenOptions};
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with};
+use rustix::io::Errno;
+
+/// A file under work. Until it is finished it has no name, or where the file system must name it, a hidden one that
+/// the job's next attempt uses again; so nothing is left of it after a crash. Dropped unfinished, it is gone.
+pub(crate) struct OutputFile {
+    file: File,
+    place: PathBuf,
+    /// Its hidden name, in the same folder.
+    part: PathBuf,
+    has_name: bool,
+}
+
+/// What becomes of a file that has the name already.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Replace,
+    Keep,
+}
+
+impl OutputFile {
+    /// An empty file that is to be at `place`, whose folder must exist. The key is the job's
+    /// [`Context::idempotency_key`](crate::Context::idempotency_key).
+    ///
+    /// # Errors
+    /// The folder is missing or cannot be written.
+    pub(crate) fn create(key: &str, place: &Path) -> io::Result<OutputFile> {
+        let name = place.file_name().ok_or(Errno::ISDIR)?;
+        let mut hash = DefaultHasher::new();
+        name.hash(&mut hash);
+        let part = place.with_file_name(format!(".jobq-{key}-{:016x}.part", hash.finish()));
+        remove(&part)?;
+        let (file, has_name) = match nameless(folder_of(place)) {
+            Some(file) => (file?, false),
+            None => (
+                OpenOptions::new()
+                    .read(true)
+                    .write(true)
+                    .create_new(true)
+                    .open(&part)?,
+                true,
+            ),
+        };
+        Ok(OutputFile {
+            file,
+            place: place.to_owned(),
+            part,
+            has_name,
+        })
+    }
+
+    /// The open file.
+    pub(crate) fn file(&mut self) -> &mut File {
+        &mut self.file
+    }
+
+    /// Gives it its name, in place of a file that has it.
+    ///
+    /// # Errors
+    /// It cannot be written to the disk, or the folder does not take it.
+    pub(crate) fn finish(self) -> io::Result<()> {
+        self.take_name(Existing::Replace)
+    }
+
+    /// Gives it its name; an existing file stays, and that is an error.
+    ///
+    /// # Errors
+    /// As for [`OutputFile::finish`], and [`io::ErrorKind::AlreadyExists`].
+    pub(crate) fn finish_new(self) -> io::Result<()> {
+        self.take_name(Existing::Keep)
+    }
+
+    fn take_name(mut self, existing: Existing) -> io::Result<()> {
+        self.file.sync_all()?;
+        if !self.has_name {
+            // A link replaces nothing, so a file that is to be replaced needs a rename.
+            match link(&self.file, &self.place) {
+                Err(Errno::EXIST) if existing == Existing::Replace => {
+                    link(&self.file, &self.part)?;
+                    self.has_name = true;
+                }
+                linked => {
+                    linked?;
+                    return sync_folder(&self.place);
+                }
+            }
+        }
+        let flags = match existing {
+            Existing::Replace => RenameFlags::empty(),
+            Existing::Keep => RenameFlags::NOREPLACE,
+        };
+        renameat_with(CWD, &self.part, CWD, &self.place, flags)?;
+        self.has_name = false;
+        sync_folder(&self.place)
+    }
+}
+
+impl Drop for OutputFile {
+    fn drop(&mut self) {
+        if self.has_name {
+            // The next attempt removes what stays here.
+            let _ = remove(&self.part);
+        }
+    }
+}
+
+/// A file without a name; none where the file system has none such, or no way to name it later.
+fn nameless(folder: &Path) -> Option<io::Result<File>> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .mode(0o666)
+        .custom_flags(OFlags::TMPFILE.bits().cast_signed())
+        .open(folder);
+    match opened {
+        Err(error) => match Errno::from_io_error(&error) {
+            Some(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => None,
+            _ => Some(Err(error)),
+        },
+        Ok(file) => by_descriptor(&file).exists().then_some(Ok(file)),
+    }
+}
+
+fn by_descriptor(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
+}
+
+fn link(file: &File, name: &Path) -> rustix::io::Result<()> {
+    linkat(CWD, by_descriptor(file), CWD, name, AtFlags::SYMLINK_FOLLOW)
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn folder_of(place: &Path) -> &Path {
+    let folder = place.parent();
+    folder
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
+/// After it the name is on the disk, too.
+fn sync_folder(place: &Path) -> io::Result<()> {
+    File::open(folder_of(place))?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::io::Write;
+
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs::read_dir(folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
+    }
+
+    /// The same file with a hidden name, as on a file system that knows no other.
+    fn named(key: &str, place: &Path) -> OutputFile {
+        let mut file = OutputFile::create(key, place).unwrap();
+        if !file.has_name {
+            file.file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .open(&file.part)
+                .unwrap();
+            file.has_name = true;
+        }
+        file
+    }
+
+    #[test]
+    fn a_file_appears_when_it_is_finished_and_not_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a.txt");
+        for create in [
+            |place: &Path| OutputFile::create("f-1", place).unwrap(),
+            |place: &Path| named("f-1", place),
+        ] {
+            let mut file = create(&place);
+            file.file().write_all(b"one").unwrap();
+            assert!(!place.exists());
+            file.finish().unwrap();
+            let mut file = create(&place);
+            file.file().write_all(b"two").unwrap();
+            assert_eq!(fs::read(&place).unwrap(), b"one");
+            file.finish().unwrap();
+            assert_eq!(fs::read(&place).unwrap(), b"two");
+            let refused = create(&place).finish_new().unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(&place).unwrap(), b"two");
+            drop(create(&place));
+            assert_eq!(names(folder.path()), ["a.txt"]);
+            fs::remove_file(&place).unwrap();
+            create(&place).finish_new().unwrap();
+            assert_eq!(names(folder.path()), ["a.txt"]);
+            fs::remove_file(&place).unwrap();
+        }
+    }
+
+    #[test]
+    fn the_next_attempt_removes_what_a_killed_one_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a.txt");
+        std::mem::forget(named("f-1", &place));
+        std::mem::forget(named("f-2", &place));
+        assert_eq!(names(folder.path()).len(), 2);
+        OutputFile::create("f-1", &place).unwrap().finish().unwrap();
+        let left = names(folder.path());
+        assert!(
+            left.len() == 2 && left[0].starts_with(".jobq-f-2-"),
+            "{left:?}"
+        );
+        assert_eq!(left[1], "a.txt");
+    }
+
+    #[test]
+    fn a_folder_that_is_missing_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let refused = OutputFile::create("f-1", &folder.path().join("none/a.txt"));
+        assert_eq!(
+            refused.err().map(|error| error.kind()),
+            Some(io::ErrorKind::NotFound)
+        );
+    }
+}
