@@ -185,6 +185,8 @@
 //! - JSON is checked and compared as text (`model/json.rs`): digits and duplicate keys stay as they are written.
 //! - Jobs claimed ahead are limited by time and number (`runner/prefetch.rs`) and by bytes
 //!   (`store/jobs/claim.rs`).
+//! - A secret is masked in the attempt's [`Context`], where all that an attempt says passes; in a command's output before
+//!   it is cut into pieces (`model/mask.rs`). A process within a command masks what `JOBQ_SECRETS` names.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
 //!   lowers how many run at a time.
 //!
@@ -250,6 +252,9 @@ pub use model::job::{
 };
 pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
 pub use model::lost_runner::MAX_CRASHES;
+#[cfg(feature = "exec")]
+#[doc(hidden)]
+pub use model::mask;
 pub use model::metrics::{AttemptTotals, Histogram, MetricRecord, MetricSpan};
 pub use model::outcome::{AttemptRecord, Usage};
 pub use model::outcome::{CancelReason, Cancelled, Outcome, Snooze};

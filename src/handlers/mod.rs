@@ -11,6 +11,8 @@ mod list;
 #[cfg(feature = "built-in")]
 #[allow(dead_code, reason = "not every kind writes files")]
 mod output_file;
+#[cfg(feature = "exec")]
+pub mod secrets;
 #[cfg(feature = "sleep")]
 pub mod sleep;
 

@@ -22,7 +22,7 @@ pub(crate) struct OutputFile {
 
 /// What becomes of a file that has the name already.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Existing {
+enum SameName {
     Replace,
     Keep,
 }
@@ -68,7 +68,7 @@ impl OutputFile {
     /// # Errors
     /// It cannot be written to the disk, or the folder does not take it.
     pub(crate) fn finish(self) -> io::Result<()> {
-        self.take_name(Existing::Replace)
+        self.take_name(SameName::Replace)
     }
 
     /// Gives it its name; an existing file stays, and that is an error.
@@ -76,15 +76,15 @@ impl OutputFile {
     /// # Errors
     /// As for [`OutputFile::finish`], and [`io::ErrorKind::AlreadyExists`].
     pub(crate) fn finish_new(self) -> io::Result<()> {
-        self.take_name(Existing::Keep)
+        self.take_name(SameName::Keep)
     }
 
-    fn take_name(mut self, existing: Existing) -> io::Result<()> {
+    fn take_name(mut self, existing: SameName) -> io::Result<()> {
         self.file.sync_all()?;
         if !self.has_name {
             // A link replaces nothing, so a file that is to be replaced needs a rename.
             match link(&self.file, &self.place) {
-                Err(Errno::EXIST) if existing == Existing::Replace => {
+                Err(Errno::EXIST) if existing == SameName::Replace => {
                     link(&self.file, &self.part)?;
                     self.has_name = true;
                 }
@@ -95,8 +95,8 @@ impl OutputFile {
             }
         }
         let flags = match existing {
-            Existing::Replace => RenameFlags::empty(),
-            Existing::Keep => RenameFlags::NOREPLACE,
+            SameName::Replace => RenameFlags::empty(),
+            SameName::Keep => RenameFlags::NOREPLACE,
         };
         renameat_with(CWD, &self.part, CWD, &self.place, flags)?;
         self.has_name = false;

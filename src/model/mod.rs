@@ -2,6 +2,8 @@
 
 #[macro_use]
 pub(crate) mod codes;
+#[cfg(feature = "exec")]
+pub(crate) mod base64;
 pub mod digest;
 pub(crate) mod duration;
 pub(crate) mod event;
@@ -14,6 +16,8 @@ pub(crate) mod job;
 pub mod json;
 pub(crate) mod limits;
 pub(crate) mod lost_runner;
+#[cfg(feature = "exec")]
+pub mod mask;
 pub(crate) mod metrics;
 pub(crate) mod outcome;
 pub(crate) mod part;

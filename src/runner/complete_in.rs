@@ -129,8 +129,9 @@ impl Context {
         let answer = Transaction::run(tx, &self.queue.limits, Some(attempt), |tx| {
             body(tx).map_err(Refused::Failed)
         })?;
+        let result = result_json(&answer).map_err(Refused::Failed)?;
         let verdict = Verdict::Complete {
-            result: result_json(&answer).map_err(Refused::Failed)?,
+            result: result.map(|json| self.masked_json(json)),
         };
         self.flush_progress();
         completing.write(tx)?;

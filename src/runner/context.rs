@@ -15,7 +15,9 @@ use crate::error::{Error, Kind};
 use crate::model::event::{EventKind, Level, LogEntry};
 use crate::model::id::JobId;
 use crate::model::job::Progress;
-use crate::model::outcome::Usage;
+#[cfg(feature = "exec")]
+use crate::model::mask::Mask;
+use crate::model::outcome::{Outcome, Usage};
 use crate::queue::Queue;
 use crate::runner::attempt::Attempt;
 use crate::runner::cancellation::{Cancellation, lock};
@@ -53,6 +55,9 @@ pub struct Context {
     outbox: Mutex<Outbox>,
     /// Signalled when no thread sends from the outbox any more.
     sent: Condvar,
+    /// The secrets that the attempt has read.
+    #[cfg(feature = "exec")]
+    mask: Mutex<Mask>,
 }
 
 /// The state that all workers share.
@@ -126,6 +131,52 @@ impl Context {
             posted: AtomicBool::new(false),
             outbox: Mutex::default(),
             sent: Condvar::new(),
+            #[cfg(feature = "exec")]
+            mask: Mutex::default(),
+        }
+    }
+
+    /// Masks this secret from now on, wherever the attempt says something.
+    #[cfg(feature = "exec")]
+    pub(crate) fn mask(&self, secret: &str) {
+        lock(&self.mask).add(secret);
+    }
+
+    /// The secrets that the attempt has read.
+    #[cfg(feature = "exec")]
+    pub(crate) fn masked_secrets(&self) -> Mask {
+        lock(&self.mask).clone()
+    }
+
+    /// A text without the secrets that the attempt has read.
+    pub(super) fn masked(&self, text: String) -> String {
+        #[cfg(feature = "exec")]
+        let text = lock(&self.mask).text(text);
+        text
+    }
+
+    /// JSON without the secrets that the attempt has read.
+    pub(super) fn masked_json(&self, json: String) -> String {
+        #[cfg(feature = "exec")]
+        let json = lock(&self.mask).json(json);
+        json
+    }
+
+    /// An outcome without the secrets that the attempt has read.
+    pub(super) fn masked_outcome(&self, outcome: Outcome) -> Outcome {
+        match outcome {
+            Outcome::Done(result) => Outcome::Done(result.map(|json| self.masked_json(json))),
+            Outcome::Retry { error, after } => Outcome::Retry {
+                error: self.masked(error),
+                after,
+            },
+            Outcome::Fail { error } => Outcome::Fail {
+                error: self.masked(error),
+            },
+            Outcome::OutOfResources { error } => Outcome::OutOfResources {
+                error: self.masked(error),
+            },
+            Outcome::Snooze(_) | Outcome::Cancelled => outcome,
         }
     }
 
@@ -222,7 +273,8 @@ impl Context {
 
     /// Reports progress. Cheap to call often: updates that come too fast are held back, and the last
     /// one is always saved.
-    pub fn progress(&self, progress: Progress) {
+    pub fn progress(&self, mut progress: Progress) {
+        progress.message = progress.message.map(|message| self.masked(message));
         let now = clock::instant();
         let mut throttle = lock(&self.progress);
         if throttle
@@ -276,7 +328,12 @@ impl Context {
         });
     }
 
-    fn log_entry(&self, entry: LogEntry) {
+    fn log_entry(&self, mut entry: LogEntry) {
+        entry.message = self.masked(entry.message);
+        entry.fields = entry.fields.map(|fields| {
+            let masked = self.masked_json(fields.to_string());
+            serde_json::from_str(&masked).unwrap_or(fields)
+        });
         let level = match entry.level {
             Level::Debug => log::Level::Debug,
             Level::Info => log::Level::Info,

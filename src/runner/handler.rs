@@ -94,6 +94,26 @@ impl Failure {
         Failure(Outcome::Cancelled)
     }
 
+    /// Says what it was that failed.
+    #[cfg(feature = "exec")]
+    pub(crate) fn context(self, what: impl fmt::Display) -> Failure {
+        let told = |error| format!("{what}: {error}");
+        Failure(match self.0 {
+            Outcome::Retry { error, after } => Outcome::Retry {
+                error: told(error),
+                after,
+            },
+            Outcome::Fail { error } => Outcome::Fail { error: told(error) },
+            other => other,
+        })
+    }
+
+    /// What the end of something else, which was not its success, means for the attempt.
+    #[cfg(feature = "exec")]
+    pub(crate) fn of(outcome: Outcome) -> Failure {
+        Failure(outcome)
+    }
+
     /// What went wrong; none where the job was snoozed or the handler was cancelled.
     pub fn message(&self) -> Option<&str> {
         match &self.0 {

@@ -191,11 +191,11 @@ pub(super) fn run(
     context.flush();
     let ending = match ran {
         Ok(outcome) => Ending::Returned {
-            outcome,
+            outcome: context.masked_outcome(outcome),
             reason: reason(),
         },
         Err(panic) => Ending::Panicked {
-            message: panic_message(panic.as_ref()),
+            message: context.masked(panic_message(panic.as_ref())),
             reason: reason(),
         },
     };

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use jobq::handlers::built_in::BuiltInKind;
+use jobq::handlers::secrets::Secrets;
 use jobq::{Durability, UnknownKinds};
 use serde::Deserialize;
 
@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) schedules: BTreeMap<String, ScheduleTable>,
     #[serde(default)]
     pub(crate) queues: BTreeMap<String, QueueTable>,
+    #[serde(default)]
+    pub(crate) secrets: Secrets,
     /// The database may use so much of the disk, in bytes.
     #[serde(default, deserialize_with = "limits::size")]
     pub(crate) max_file_size: Option<u64>,
@@ -68,9 +70,6 @@ pub(crate) struct Config {
     pub(crate) folder: Option<PathBuf>,
 }
 
-/// Kinds with a handler of their own in every runner, and nothing to set.
-const FIXED_KINDS: [&str; 2] = ["exec", jobq::GROUP_KIND];
-
 /// The shortest time that a runner waits for.
 const MOMENT: Duration = Duration::from_millis(1);
 
@@ -83,8 +82,9 @@ impl Config {
             std::path::absolute(path).map_err(|error| CliError::io(path.display(), &error))?;
         config.folder = path.parent().map(Path::to_owned);
         config.canonical = Some(std::fs::canonicalize(&path).unwrap_or_else(|_| path.clone()));
-        if let (Some(db), Some(folder)) = (&config.db, &config.folder) {
-            config.db = Some(folder.join(db));
+        if let Some(folder) = &config.folder {
+            config.db = config.db.map(|db| folder.join(db));
+            config.secrets = config.secrets.relative_to(folder);
         }
         Ok(config)
     }
@@ -125,39 +125,8 @@ impl Config {
             limits.check(name)?;
         }
         for (name, kind) in &self.kinds {
-            if kind.concurrency == Some(0) {
-                return Err(CliError::usage(format!(
-                    "[kinds.{name}]: concurrency must be at least 1"
-                )));
-            }
-            let is_built_in = BuiltInKind::named(name).is_some();
-            if FIXED_KINDS.contains(&name.as_str()) || is_built_in && kind.command.is_some() {
-                return Err(CliError::usage(format!(
-                    "[kinds.{name}]: the kind {name} is built in"
-                ))
-                .with_hint("give your handler a kind with another name"));
-            }
-            let for_commands = [
-                ("env", !kind.env.is_empty()),
-                ("output_limit", kind.output_limit.is_some()),
-            ];
-            let given = for_commands.iter().find(|(_, is_given)| *is_given);
-            if let Some((key, _)) = given.filter(|_| kind.command.is_none()) {
-                return Err(CliError::usage(format!(
-                    "[kinds.{name}] {key}: it goes with 'command', and there is none"
-                )));
-            }
-            if kind.settings.is_some() && kind.command.is_some() {
-                return Err(CliError::usage(format!(
-                    "[kinds.{name}] settings: they are for a built-in handler, not for a command"
-                )));
-            }
-            let program = kind.command.as_ref().map(|command| command.first());
-            if matches!(program, Some(first) if first.is_none_or(String::is_empty)) {
-                return Err(CliError::usage(format!(
-                    "[kinds.{name}]: the command is empty"
-                )));
-            }
+            kind.check(name, &self.secrets)
+                .map_err(|error| error.context(format!("[kinds.{}]", toml_key(name))))?;
         }
         Ok(())
     }
@@ -458,6 +427,23 @@ mod tests {
             (
                 "[kinds.a]\ncommand = [\"\"]",
                 "[kinds.a]: the command is empty",
+            ),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.message().contains(message), "{}", error.message());
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_secret_is_named() {
+        for (text, message) in [
+            (
+                "[kinds.a]\ncommand = [\"x\"]\nsecrets = { A = \"b\" }",
+                "[kinds.a]: secrets: there is no 'b' in [secrets]",
+            ),
+            (
+                "[secrets]\na = { env = \"A\", file = \"b\" }",
+                "line 2: a secret needs one of env, file, credential and command",
             ),
         ] {
             let error = read(text).unwrap_err();

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
+use jobq::handlers::secrets::Secrets;
 use jobq::{Counts, Filter, Finding, Queue, RunnerFilter, RunnerRecord, Severity, Sort, State};
 
 use crate::cli::exit::{CliError, CliResult, Exit};
@@ -64,6 +65,7 @@ pub(crate) fn run(args: &DoctorArgs, session: &Session) -> CliResult {
     let schedules = queue.schedules()?;
     let lost = schedules.iter().filter_map(declared::lost);
     findings.extend(lost.map(|lost| warning("schedules", lost)));
+    findings.extend(on_secrets(&session.config.secrets));
     write(&session.output, &findings)?;
     let broken = findings
         .iter()
@@ -109,6 +111,20 @@ fn write(output: &Output, findings: &[Finding]) -> CliResult<()> {
         }
     }
     Ok(out.flush()?)
+}
+
+/// Whether the secrets can be read from where the command is given: a runner may have another environment.
+fn on_secrets(secrets: &Secrets) -> Vec<Finding> {
+    let read = secrets.names().map(|name| secrets.read(name));
+    let (good, bad): (Vec<_>, Vec<_>) = read.partition(|read| read.is_ok());
+    let mut findings = Vec::new();
+    if !good.is_empty() {
+        let secrets = count(good.len() as u64, "secret");
+        findings.push(fine("secrets", format!("{secrets} can be read from here")));
+    }
+    let failures = bad.into_iter().filter_map(|read| read.err());
+    findings.extend(failures.map(|failure| warning("secrets", format!("{failure} (from here)"))));
+    findings
 }
 
 fn mark(severity: Severity) -> &'static str {

@@ -186,7 +186,14 @@ mod tests {
 
     #[test]
     fn every_key_that_is_accepted_is_in_the_reference_and_no_other() {
-        let names = ["retention", "defaults", "kinds", "schedules", "queues"];
+        let names = [
+            "retention",
+            "defaults",
+            "kinds",
+            "schedules",
+            "queues",
+            "secrets",
+        ];
         let of_all = |header: &str| ["[kinds", "[sched"].iter().any(|of| header.starts_with(of));
         for (header, examples) in tables() {
             let mut told: Vec<&str> = examples.into_iter().map(named).collect();
@@ -217,13 +224,19 @@ mod tests {
                     ("[schedules.nightly]", "cron") => "kind = 'k'",
                     ("[schedules.nightly]", _) => "cron = '@daily'",
                     ("[kinds.thumbnail]", "command" | "settings") => "",
+                    ("[secrets.crm]", "cache") => "command = ['x']",
+                    ("[secrets.crm]", "hosts" | "kinds") => "env = 'A'",
                     ("[kinds.thumbnail]", _) => "command = ['x']",
                     ("[defaults]", "key_limit") => "key = 'k'",
                     ("[defaults]", "unique_for" | "on_duplicate") => "unique_by_payload = true",
                     ("[defaults]", "unique") => "[kinds.k]",
                     _ => "",
                 };
-                let text = format!("{header}\n{around}\n{example}\n");
+                let behind = match (header, named(example)) {
+                    ("[kinds.thumbnail]", "secrets") => "[secrets]\ncrm = { env = 'A' }",
+                    _ => "",
+                };
+                let text = format!("{header}\n{around}\n{example}\n{behind}\n");
                 let read = Config::parse(&text, Path::new("jobq.toml"));
                 assert!(read.is_ok(), "{text}: {:?}", read.err());
             }

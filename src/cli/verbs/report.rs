@@ -6,6 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use clap::Args;
+use jobq::mask::Mask;
 use jobq::{AttemptRef, JobId, Level};
 
 use crate::cli::exit::{CliError, CliResult, Exit};
@@ -68,30 +69,29 @@ fn how_far(text: &str) -> Result<jobq::Progress, String> {
 pub(crate) fn progress(args: &ProgressArgs, session: &Session) -> CliResult {
     let attempt = this_attempt(&|name| std::env::var(name).ok())?;
     let mut progress = args.percent.clone();
-    progress.message.clone_from(&args.message);
+    let message = args.message.clone();
+    progress.message = message.map(|message| Mask::of_command().text(message));
     session.queue()?.set_progress(attempt, progress)?;
     Ok(Exit::Done)
 }
 
 pub(crate) fn log(args: &LogArgs, session: &Session) -> CliResult {
     let attempt = this_attempt(&|name| std::env::var(name).ok())?;
-    session
-        .queue()?
-        .append_log(attempt, args.level, &args.message)?;
+    let message = Mask::of_command().text(args.message.clone());
+    session.queue()?.append_log(attempt, args.level, &message)?;
     Ok(Exit::Done)
 }
 
 pub(crate) fn result(args: &ResultArgs, session: &Session) -> CliResult {
     let attempt = this_attempt(&|name| std::env::var(name).ok())?;
-    let mut piped = String::new();
-    let json = if args.value == "-" {
+    let mut json = args.value.clone();
+    if json == "-" {
+        json.clear();
         std::io::stdin()
-            .read_to_string(&mut piped)
+            .read_to_string(&mut json)
             .map_err(|error| CliError::io("stdin", &error))?;
-        &piped
-    } else {
-        &args.value
-    };
+    }
+    let json = Mask::of_command().json(json);
     session.queue()?.set_result(attempt, json.trim())?;
     Ok(Exit::Done)
 }

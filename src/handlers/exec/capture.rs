@@ -8,6 +8,7 @@ use rustix::buffer::spare_capacity;
 
 use crate::handlers::exec::exit::last_words;
 use crate::handlers::exec::kept::Kept;
+use crate::model::mask::{Mask, MaskedStream};
 
 /// Maximum size of a piece that is handed on at once.
 pub(crate) const CHUNK_MAX_BYTES: usize = 64 * 1024;
@@ -71,6 +72,8 @@ pub(super) struct Buffers([Vec<u8>; 2]);
 /// The order is that of reading, where a line counts when it is complete. So at most one stream
 /// holds complete lines: they are handed on before the other stream's.
 pub(super) struct Capture {
+    /// Where the command knows secrets.
+    masked: Option<[MaskedStream; 2]>,
     held: [UnsentOutput; 2],
     kept: Kept,
     stderr_tail: Vec<u8>,
@@ -88,14 +91,20 @@ struct UnsentOutput {
 }
 
 impl Capture {
-    pub(super) fn new(buffers: Buffers, limit_bytes: usize, now: Instant) -> Capture {
+    pub(super) fn new(
+        buffers: Buffers,
+        (limit_bytes, mask): (usize, &Mask),
+        now: Instant,
+    ) -> Capture {
         let [stdout, stderr] = buffers.0;
         let held = [
             UnsentOutput::new(stdout, now),
             UnsentOutput::new(stderr, now),
         ];
         let stderr_tail = Vec::new();
+        let masked = || [(); 2].map(|()| MaskedStream::new(mask.clone()));
         Capture {
+            masked: (!mask.is_empty()).then(masked),
             held,
             kept: Kept::new(limit_bytes),
             stderr_tail,
@@ -111,9 +120,24 @@ impl Capture {
         watcher: &mut dyn Watcher,
     ) -> io::Result<usize> {
         let bytes = &mut self.held[stream as usize].bytes;
-        bytes.reserve_exact(CHUNK_MAX_BYTES - bytes.len());
-        let count = rustix::io::retry_on_intr(|| rustix::io::read(pipe, spare_capacity(bytes)))?;
-        self.took(stream, count, now, watcher);
+        let free = CHUNK_MAX_BYTES - bytes.len();
+        let Some(masked) = &mut self.masked else {
+            bytes.reserve_exact(free);
+            let read = rustix::io::retry_on_intr(|| rustix::io::read(pipe, spare_capacity(bytes)));
+            let count = read?;
+            self.took(stream, count, now, watcher);
+            return Ok(count);
+        };
+        let masked = &mut masked[stream as usize];
+        let mut piece = vec![0; free - masked.held_len()];
+        let count = rustix::io::retry_on_intr(|| rustix::io::read(pipe, &mut piece[..]))?;
+        let before = bytes.len();
+        match count {
+            0 => masked.finish(bytes),
+            _ => masked.take(&piece[..count], bytes),
+        }
+        let came = bytes.len() - before;
+        self.took(stream, came, now, watcher);
         Ok(count)
     }
 
@@ -186,7 +210,9 @@ impl Capture {
     /// Makes room in a buffer that has none.
     fn pass_full(&mut self, stream: Stream, watcher: &mut dyn Watcher) {
         let held = &self.held[stream as usize];
-        if held.bytes.len() >= CHUNK_MAX_BYTES {
+        let masked = self.masked.as_ref();
+        let masked_len = masked.map_or(0, |masked| masked[stream as usize].held_len());
+        if held.bytes.len() + masked_len >= CHUNK_MAX_BYTES {
             let len = match held.lines_len {
                 0 => held.bytes.len() - cut_char_len(&held.bytes),
                 lines_len => lines_len,
@@ -293,7 +319,7 @@ mod tests {
         fn new(limit: usize) -> Bench {
             let now = clock::instant();
             Bench {
-                capture: Capture::new(Buffers::default(), limit, now),
+                capture: Capture::new(Buffers::default(), (limit, &Mask::default()), now),
                 seen: CapturedOutput::default(),
                 now,
             }

@@ -14,6 +14,7 @@ use crate::handlers::exec::capture::{Buffers, Capture, Stream, Watcher};
 use crate::handlers::exec::children::Child;
 use crate::handlers::exec::exit::{CommandEnd, End};
 use crate::handlers::exec::spawn::{CommandSpec, Feed, Started};
+use crate::model::mask::Mask;
 use crate::model::outcome::CancelReason;
 use crate::runner::cancellation::Cancellation;
 use crate::runner::leftovers::{Leftover, Remains};
@@ -39,6 +40,8 @@ pub(crate) struct Run<'a> {
     pub(crate) grace: Duration,
     /// Maximum number of bytes of output that are kept, of both streams together.
     pub(crate) output_limit_bytes: usize,
+    /// The secrets that it knows.
+    pub(crate) mask: &'a Mask,
 }
 
 /// Runs a command to its end.
@@ -223,7 +226,11 @@ const OUTPUT: usize = 3;
 
 impl<'a> Supervision<'a> {
     fn new(run: &Run<'a>, (child, started): (Child, Started<'a>), tools: Tools) -> Supervision<'a> {
-        let capture = Capture::new(tools.buffers, run.output_limit_bytes, clock::instant());
+        let capture = Capture::new(
+            tools.buffers,
+            (run.output_limit_bytes, run.mask),
+            clock::instant(),
+        );
         Supervision {
             leader: Leader::new(child, run.spec),
             feed: started.feed,

@@ -1,7 +1,6 @@
 //! The kind `exec`, and kinds that run one command with the payload on stdin. The output goes to the
 //! history, the exit code decides the outcome, and a stopped command leaves no process behind.
 
-mod base64;
 mod capture;
 mod child;
 mod children;
@@ -15,7 +14,7 @@ mod spawn;
 mod umask;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use crate::handlers::exec::children::adopt_orphans;
@@ -33,6 +32,7 @@ pub use crate::handlers::exec::payload::MAX_OUTPUT_LIMIT_BYTES;
 pub use crate::handlers::exec::payload::Program;
 pub use crate::handlers::exec::umask::Umask;
 
+use crate::handlers::exec::capture::Watcher;
 use crate::handlers::exec::child::{DEFAULT_GRACE, Run};
 use crate::handlers::exec::environment::Environment;
 use crate::handlers::exec::output::OutputOptions;
@@ -40,12 +40,13 @@ use crate::handlers::exec::output::Reporter;
 use crate::handlers::exec::spawn::CommandSpec;
 use crate::runner::leftovers::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE};
 
-use crate::Result;
 use crate::model::family::Phase;
+use crate::model::mask::{Mask, SECRETS_VARIABLE};
 use crate::model::outcome::Outcome;
 use crate::model::outcome::Usage;
+use crate::runner::cancellation::Cancellation;
 use crate::runner::context::Context;
-use crate::runner::handler::Handler;
+use crate::runner::handler::{Failure, Handler};
 
 /// The kind under which commands are enqueued.
 pub const EXEC: &str = "exec";
@@ -61,7 +62,7 @@ impl ExecHandler {
     ///
     /// # Errors
     /// The limit is over [`MAX_OUTPUT_LIMIT_BYTES`].
-    pub fn output_limit(mut self, bytes: u64) -> Result<ExecHandler> {
+    pub fn output_limit(mut self, bytes: u64) -> crate::Result<ExecHandler> {
         self.output.limit(bytes)?;
         Ok(self)
     }
@@ -100,6 +101,7 @@ pub struct CommandHandler {
     argv: Vec<String>,
     cwd: Option<PathBuf>,
     env: BTreeMap<String, String>,
+    secrets: BTreeMap<String, String>,
     output: OutputOptions,
 }
 
@@ -108,12 +110,13 @@ impl CommandHandler {
     ///
     /// # Errors
     /// There is no program, or a NUL byte in an argument.
-    pub fn new(argv: Vec<String>) -> Result<CommandHandler> {
+    pub fn new(argv: Vec<String>) -> crate::Result<CommandHandler> {
         payload::check_argv(&argv)?;
         Ok(CommandHandler {
             argv,
             cwd: None,
             env: BTreeMap::new(),
+            secrets: BTreeMap::new(),
             output: OutputOptions::default(),
         })
     }
@@ -129,7 +132,7 @@ impl CommandHandler {
     ///
     /// # Errors
     /// The limit is over [`MAX_OUTPUT_LIMIT_BYTES`].
-    pub fn output_limit(mut self, bytes: u64) -> Result<CommandHandler> {
+    pub fn output_limit(mut self, bytes: u64) -> crate::Result<CommandHandler> {
         self.output.limit(bytes)?;
         Ok(self)
     }
@@ -148,21 +151,56 @@ impl CommandHandler {
     pub fn env(
         mut self,
         variables: impl IntoIterator<Item = (String, String)>,
-    ) -> Result<CommandHandler> {
+    ) -> crate::Result<CommandHandler> {
         for (name, value) in variables {
             payload::check_variable(&name, &value)?;
             self.env.insert(name, value);
         }
         Ok(self)
     }
+
+    /// Gives the command [secrets](crate::handlers::secrets::Secrets) of the runner in environment variables: the
+    /// names of the variables, and those of the secrets. Its output is kept without them.
+    ///
+    /// # Errors
+    /// The name of a variable is empty or has a `=` in it, or there is a NUL byte.
+    pub fn secrets(
+        mut self,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> crate::Result<CommandHandler> {
+        for (variable, secret) in variables {
+            payload::check_variable(&variable, "")?;
+            self.secrets.insert(variable, secret);
+        }
+        Ok(self)
+    }
+
+    /// What the command finds in its environment.
+    fn environment(&self, ctx: &Context) -> Result<Environment, Failure> {
+        let mut env = Environment::inherited();
+        let own = self.env.iter();
+        env.remember(own.map(|(name, value)| (&**name, &**value)));
+        for (variable, secret) in &self.secrets {
+            let secret = ctx.secret(secret, None)?;
+            if secret.reveal().contains('\0') {
+                let why = "the value of a variable cannot have a NUL byte";
+                return Err(Failure::permanent(why));
+            }
+            env.set(variable, secret.reveal());
+        }
+        let names: Vec<&str> = self.secrets.keys().map(String::as_str).collect();
+        env.set(SECRETS_VARIABLE, names.join(" "));
+        Ok(env)
+    }
 }
 
 impl Handler for CommandHandler {
     fn run(&self, ctx: &Context) -> Outcome {
+        let env = match self.environment(ctx) {
+            Ok(env) => env,
+            Err(failure) => return failure.into(),
+        };
         let argv = self.argv.iter().map(Into::into).collect();
-        let mut env = Environment::inherited();
-        let own = self.env.iter();
-        env.remember(own.map(|(name, value)| (&**name, &**value)));
         let spec = CommandSpec {
             argv,
             cwd: self.cwd.clone(),
@@ -179,6 +217,67 @@ impl Handler for CommandHandler {
     }
 }
 
+/// A command that is run for what it prints.
+pub(crate) struct Printout<'a> {
+    pub(crate) argv: &'a [String],
+    pub(crate) cwd: Option<&'a Path>,
+    pub(crate) max_bytes: usize,
+}
+
+/// What the command prints to its stdout. What it prints to its stderr is dropped.
+///
+/// # Errors
+/// It cannot be run, it fails, or it prints more.
+pub(crate) fn printout(ctx: Option<&Context>, command: &Printout<'_>) -> Result<Vec<u8>, Failure> {
+    let mut env = Environment::inherited();
+    if let Some(ctx) = ctx {
+        mark(&mut env, ctx);
+    }
+    let spec = CommandSpec {
+        argv: command.argv.iter().map(Into::into).collect(),
+        cwd: command.cwd.map(Path::to_owned),
+        env,
+        umask: None,
+    };
+    let nobody = Cancellation::default();
+    let run = Run {
+        spec: &spec,
+        stdin: None,
+        cancellation: ctx.map_or(&nobody, Context::cancellation),
+        grace: DEFAULT_GRACE,
+        output_limit_bytes: 2 * command.max_bytes,
+        mask: &Mask::default(),
+    };
+    let mut printed = PrintedText(Vec::new());
+    let mut ended = child::run(&run, &mut printed);
+    ended.last_words = None;
+    match ended.outcome(&FailOn::default()) {
+        Outcome::Done(_) if printed.0.len() > command.max_bytes => Err(Failure::permanent(
+            format_args!("it prints more than {} bytes", command.max_bytes),
+        )),
+        Outcome::Done(_) => Ok(printed.0),
+        outcome => Err(Failure::of(outcome)),
+    }
+}
+
+/// Collects what a command prints to its stdout.
+struct PrintedText(Vec<u8>);
+
+impl Watcher for PrintedText {
+    fn output(&mut self, stream: Stream, bytes: &[u8]) {
+        if stream == Stream::Stdout {
+            self.0.extend_from_slice(bytes);
+        }
+    }
+}
+
+/// By these, whatever belongs to an attempt is found when it is to be gone.
+fn mark(env: &mut Environment, ctx: &Context) {
+    env.set(DATABASE_VARIABLE, ctx.queue().path());
+    env.set(JOB_VARIABLE, ctx.job_id().to_string());
+    env.set(ATTEMPT_VARIABLE, ctx.attempt().to_string());
+}
+
 /// The work of an attempt.
 struct Task<'a> {
     spec: CommandSpec,
@@ -190,10 +289,7 @@ struct Task<'a> {
 
 fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
     let Task { mut spec, .. } = task;
-    // By these, whatever belongs to the attempt is found when it is to be gone.
-    spec.env.set(DATABASE_VARIABLE, ctx.queue().path());
-    spec.env.set(JOB_VARIABLE, ctx.job_id().to_string());
-    spec.env.set(ATTEMPT_VARIABLE, ctx.attempt().to_string());
+    mark(&mut spec.env, ctx);
     // Without it an outside effect could happen twice.
     let key = match ctx.idempotency_key() {
         Ok(key) => key,
@@ -216,6 +312,7 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
         // It may be remembered from inside of another job's finalize phase.
         Phase::Run => spec.env.remove("JOBQ_PHASE"),
     }
+    let mask = ctx.masked_secrets();
     let command = Run {
         spec: &spec,
         stdin: task.stdin,
@@ -224,6 +321,7 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
         output_limit_bytes: task
             .output_limit_bytes
             .unwrap_or_else(|| output.limit_bytes()),
+        mask: &mask,
     };
     let mut reporter = Reporter::new(ctx, output.sink.as_deref());
     let ended = child::run(&command, &mut reporter);

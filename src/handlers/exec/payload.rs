@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::handlers::exec::base64;
 use crate::handlers::exec::environment::Environment;
 use crate::handlers::exec::exit::FailOn;
 use crate::handlers::exec::spawn::CommandSpec;
 use crate::handlers::exec::umask::Umask;
+use crate::model::base64;
 use crate::{Error, Result};
 
 /// Maximum length of a command's stdin in the payload.

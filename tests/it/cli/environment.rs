@@ -231,7 +231,7 @@ fn a_variable_that_cannot_be_is_refused() {
         ),
         (
             "[kinds.k]\nenv = [\"A\"]",
-            "[kinds.k] env: it goes with 'command'",
+            "[kinds.k]: env: it goes with 'command'",
         ),
         (
             "[schedules.s]\ncron = \"@daily\"\nkind = \"k\"\nenv = [\"A\"]",

@@ -52,6 +52,7 @@ mod run;
 mod run_batch;
 mod run_kinds;
 mod schedule;
+mod secrets;
 mod shared_file;
 mod signals;
 mod stop_costs;

@@ -195,5 +195,5 @@ fn a_limit_that_cannot_be_is_refused() {
         .fails(2, &["jobq.toml line 2: output_limit", "64MiB"]);
     jobq.write("jobq.toml", "[kinds.k]\noutput_limit = 1\n");
     jobq.run(&["list"])
-        .fails(2, &["[kinds.k] output_limit: it goes with 'command'"]);
+        .fails(2, &["[kinds.k]: output_limit: it goes with 'command'"]);
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jobq::handlers::built_in::BuiltInKind;
+use jobq::handlers::secrets::Secrets;
 use jobq::{
     JobOptions, Missed, Overlap, Queue, QueueLimits, QueueLimitsUpdate, Rate, RetryPolicy, Update,
 };
@@ -74,6 +76,9 @@ with_job_options! {
         /// Variables for the command, from the runner's environment.
         #[serde(default)]
         pub(crate) env: Vec<EnvItem>,
+        /// Variables for the command with secrets in them: their names, and those of the secrets.
+        #[serde(default)]
+        pub(crate) secrets: BTreeMap<String, String>,
         /// How much of the command's output is kept.
         #[serde(default, deserialize_with = "limits::output_limit")]
         pub(crate) output_limit: Option<u64>,
@@ -83,6 +88,45 @@ with_job_options! {
         /// Of the handler, where it is a built-in one.
         #[serde(default, deserialize_with = "settings")]
         pub(crate) settings: Option<serde_json::Value>,
+    }
+}
+
+/// Kinds with a handler of their own in every runner, and nothing to set.
+const FIXED_KINDS: [&str; 2] = ["exec", jobq::GROUP_KIND];
+
+impl KindTable {
+    pub(crate) fn check(&self, name: &str, secrets: &Secrets) -> CliResult<()> {
+        let refused = |why: String| Err(CliError::usage(why));
+        if self.concurrency == Some(0) {
+            return refused("concurrency must be at least 1".to_owned());
+        }
+        let is_built_in = BuiltInKind::named(name).is_some();
+        if FIXED_KINDS.contains(&name) || is_built_in && self.command.is_some() {
+            let error = CliError::usage(format!("the kind {name} is built in"));
+            return Err(error.with_hint("give your handler a kind with another name"));
+        }
+        let for_commands = [
+            ("env", !self.env.is_empty()),
+            ("output_limit", self.output_limit.is_some()),
+            ("secrets", !self.secrets.is_empty()),
+        ];
+        let given = for_commands.iter().find(|(_, is_given)| *is_given);
+        if let Some((key, _)) = given.filter(|_| self.command.is_none()) {
+            return refused(format!("{key}: it goes with 'command', and there is none"));
+        }
+        if self.settings.is_some() && self.command.is_some() {
+            let why = "settings: they are for a built-in handler, not for a command";
+            return refused(why.to_owned());
+        }
+        let is_known = |secret: &str| secrets.names().any(|name| name == secret);
+        if let Some(secret) = self.secrets.values().find(|name| !is_known(name)) {
+            return refused(format!("secrets: there is no '{secret}' in [secrets]"));
+        }
+        let program = self.command.as_ref().map(|command| command.first());
+        if matches!(program, Some(first) if first.is_none_or(String::is_empty)) {
+            return refused("the command is empty".to_owned());
+        }
+        Ok(())
     }
 }
 

@@ -103,6 +103,7 @@ pub(super) fn builder(
     let mut builder = queue
         .runner()
         .kind(EXEC, exec)
+        .data(config.secrets.clone())
         .until(match args.drain {
             true => Until::Drained,
             false => Until::Stopped,
@@ -202,7 +203,9 @@ fn command_handler(
 ) -> CliResult<CommandHandler> {
     let env = [&config.defaults.env[..], &kind.env[..]].concat();
     let env = Environ::here().pick(&env, Unset::LeaveOut)?;
-    let mut handler = CommandHandler::new(argv.to_vec())?.env(env)?;
+    let mut handler = CommandHandler::new(argv.to_vec())?
+        .env(env)?
+        .secrets(kind.secrets.clone())?;
     if let Some(bytes) = kind.output_limit.or(config.defaults.output_limit) {
         handler = handler.output_limit(bytes)?;
     }

@@ -71,6 +71,7 @@ struct Bench {
     cancellation: Cancellation,
     grace: Duration,
     limit: usize,
+    mask: Mask,
 }
 
 impl Bench {
@@ -81,6 +82,7 @@ impl Bench {
             cancellation: Cancellation::default(),
             grace: DEFAULT_GRACE,
             limit: 1024 * 1024,
+            mask: Mask::default(),
         }
     }
 
@@ -95,6 +97,7 @@ impl Bench {
             cancellation: &self.cancellation,
             grace: self.grace,
             output_limit_bytes: self.limit,
+            mask: &self.mask,
         }
     }
 
@@ -472,4 +475,17 @@ fn a_command_inherits_no_descriptor_of_its_supervision() {
     let out = seen.text(Stream::Stdout);
     assert!(out.contains("pipe:"), "{out}");
     assert!(!out.contains("anon_inode"), "{out}");
+}
+
+#[test]
+fn a_secret_is_masked_wherever_the_output_cuts_it() {
+    let mut bench = Bench::shell(
+        "printf 'a=open '; sleep 0.2; printf 'sesame b\\n'; printf 'open ses' >&2; exec >&-; sleep 0.2; printf 'ame' >&2; exit 1",
+    );
+    bench.mask.add("open sesame");
+    let mut seen = Spy::default();
+    let end = bench.run(&mut seen);
+    assert_eq!(seen.text(Stream::Stdout), "a=*** b\n");
+    assert_eq!(seen.text(Stream::Stderr), "***");
+    assert_eq!(end.last_words.as_deref(), Some("***"));
 }

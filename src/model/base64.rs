@@ -3,12 +3,12 @@
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 
 /// The number of characters for a number of bytes.
-pub(super) fn encoded_len(bytes: usize) -> usize {
+pub(crate) fn encoded_len(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }
 
 /// With padding.
-pub(super) fn encode(bytes: &[u8]) -> String {
+pub(crate) fn encode(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(encoded_len(bytes.len()));
     for part in bytes.chunks(3) {
         let byte = |at: usize| u32::from(part.get(at).copied().unwrap_or(0));
@@ -25,7 +25,7 @@ pub(super) fn encode(bytes: &[u8]) -> String {
 }
 
 /// None where the text is not exactly what [`encode`] makes of some bytes.
-pub(super) fn decode(text: &str) -> Option<Vec<u8>> {
+pub(crate) fn decode(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
     for part in text.as_bytes().chunks(4) {
         let padding = part.iter().rev().take_while(|char| **char == b'=').count();
