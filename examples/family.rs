@@ -2,12 +2,14 @@
 //!
 //! One worker runs all of it: a parent that waits for its children holds none, so they never starve
 //! for want of it. A parent's progress is the mean of its children's; its last step adds up what they
-//! found. A child that fails takes its parent along, with the cause, and a kind that nobody has a
-//! handler for fails its job and not the worker.
+//! found. The process of the worker is ended by SIGKILL half-way: the next one goes on with the files that are left,
+//! and no parent waits for ever. A child that fails takes its parent along, with the cause, and a kind that nobody has
+//! a handler for fails its job and not the worker.
 //!
 //! `cargo run --example family -- [folder]`
 
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use jobq::{
     ChildPolicy, Context, Failure, GROUP_KIND, Job, JobId, JobRecord, NewJob, Phase, Queue,
@@ -66,14 +68,9 @@ fn lines(job: &JobRecord) -> Option<u64> {
     serde_json::from_str(job.result.as_ref()?.get()).ok()
 }
 
-fn main() -> Anything {
-    let asked = std::env::args().nth(1);
-    let census = asked.map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
-        PathBuf::from,
-    );
-    let folder = std::env::temp_dir().join(format!("jobq-family-{}", std::process::id()));
-    let queue = Queue::open(folder.join("jobs.db"))?;
+/// What the worker's process does.
+fn work(path: &Path) -> Anything {
+    let queue = Queue::open(path)?;
     let runner = queue
         .runner()
         .workers(1)
@@ -81,16 +78,51 @@ fn main() -> Anything {
         .job(count_folder)
         .job(count_file)
         .start()?;
+    // Should the main program end first: its end of the pipe is closed then.
+    std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink())?;
+    runner.stop()?;
+    Ok(())
+}
+
+fn start_worker(path: &Path) -> Anything<Child> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("worker").arg(path).stdin(Stdio::piped());
+    Ok(command.spawn()?)
+}
+
+fn main() -> Anything {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [role, path] = &arguments[..]
+        && role == "worker"
+    {
+        return work(Path::new(path));
+    }
+    let census = arguments.first().map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        PathBuf::from,
+    );
+    let folder = std::env::temp_dir().join(format!("jobq-family-{}", std::process::id()));
+    let path = folder.join("jobs.db");
+    let queue = Queue::open(&path)?;
+    let mut worker = start_worker(&path)?;
 
     let root = queue.enqueue(CountFolder { folder: census })?;
     let mut changes = queue.changes()?;
     let mut told = 0;
+    let mut was_killed = false;
     while !root.get()?.state.is_final() {
         let percent = root.get()?.progress.and_then(|progress| progress.percent);
         let tenths = (percent.unwrap_or_default() / 10.0) as u64;
         if tenths > told {
             told = tenths;
             println!("{}%", told * 10);
+        }
+        if told >= 5 && !was_killed {
+            was_killed = true;
+            worker.kill()?; // SIGKILL
+            worker.wait()?;
+            println!("the worker was killed; another takes over");
+            worker = start_worker(&path)?;
         }
         changes.wait(std::time::Duration::from_secs(1))?;
     }
@@ -117,7 +149,8 @@ fn main() -> Anything {
             job.error.unwrap_or_default()
         );
     }
-    runner.stop()?;
+    drop(worker.stdin.take()); // it stops
+    worker.wait()?;
     std::fs::remove_dir_all(folder)?;
     Ok(())
 }
