@@ -383,3 +383,28 @@ fn its_jobs_have_options_of_their_own() {
             .is_ok()
     );
 }
+
+#[test]
+fn a_cleanup_that_is_told_to_stop_stops() {
+    let tree = Tree::new();
+    for number in 0..20_000 {
+        tree.file(format!("{number}.log"), 2);
+    }
+    let queue = tree.scene.open();
+    let payload = tree.payload(json!({}));
+    let job = jobq::NewJob::new("cleanup")
+        .payload(&payload)
+        .max_retries(0);
+    let id = queue
+        .enqueue(job.timeout(Duration::from_millis(1)))
+        .unwrap()
+        .id;
+    let handler = BuiltIn::<Cleanup>::new(tree.settings.clone());
+    let runner = queue.runner().kind(Cleanup::KIND, handler);
+    let runner = runner.until(jobq::Until::Drained).start().unwrap();
+    runner.wait().unwrap();
+    let job = queue.get(id).unwrap().unwrap();
+    assert_eq!(job.error.as_deref(), Some("timed out after 1ms"));
+    let left = tree.all().len();
+    assert!(left > 0, "it went on to the end");
+}
