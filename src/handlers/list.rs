@@ -6,6 +6,8 @@ use crate::handlers::built_in::BuiltInKind;
 pub const BUILT_IN: &[BuiltInKind] = &[
     #[cfg(feature = "cleanup")]
     BuiltInKind::of::<crate::handlers::cleanup::Cleanup>(),
+    #[cfg(feature = "image-process")]
+    BuiltInKind::of::<crate::handlers::image_process::ImageProcess>(),
     #[cfg(feature = "sleep")]
     BuiltInKind::of::<crate::handlers::sleep::Sleep>(),
 ];

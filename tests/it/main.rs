@@ -20,6 +20,8 @@ mod crash;
 mod disk;
 mod families;
 mod handlers;
+#[cfg(feature = "image-process")]
+mod image_process;
 #[cfg(feature = "exec")]
 mod leftovers;
 mod many_processes;
