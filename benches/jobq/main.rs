@@ -8,6 +8,8 @@ mod child;
 mod claim;
 mod commands;
 mod family;
+#[cfg(feature = "image-process")]
+mod images;
 mod latency;
 mod list;
 mod plan;
@@ -31,7 +33,7 @@ struct Scenario {
     run: fn(&Plan) -> Done,
 }
 
-const SCENARIOS: [Scenario; 16] = [
+const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "drain",
         about: "no-op jobs, 200 bytes each, five workers",
@@ -112,6 +114,12 @@ const SCENARIOS: [Scenario; 16] = [
         about: "`jobq run --drain -f FILE` of `true` commands, five workers, durability full",
         run: commands::drain,
     },
+    #[cfg(feature = "image-process")]
+    Scenario {
+        name: "thumbnails",
+        about: "small pictures of photos, as many workers as processors, durability full",
+        run: images::thumbnails,
+    },
 ];
 
 fn main() -> Done {
@@ -179,7 +187,11 @@ impl Asked {
                     asked.names.push(word);
                 }
                 _ => {
-                    let names = SCENARIOS.map(|scenario| scenario.name).join(" ");
+                    let names = SCENARIOS
+                        .iter()
+                        .map(|scenario| scenario.name)
+                        .collect::<Vec<_>>()
+                        .join(" ");
                     return Err(format!("'{word}' is not known; there are: {names}"));
                 }
             }
