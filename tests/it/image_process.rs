@@ -103,7 +103,7 @@ impl Studio {
 }
 
 /// Soft and sharp parts in many colours.
-fn photo(width: u32, height: u32) -> RgbImage {
+pub(crate) fn photo(width: u32, height: u32) -> RgbImage {
     RgbImage::from_fn(width, height, |x, y| {
         let (u, v) = (x as f32 / width as f32, y as f32 / height as f32);
         let wave = ((u * 37.0).sin() * (v * 23.0).cos() * 60.0) as i32;
@@ -233,6 +233,26 @@ fn the_source_is_replaced_only_where_it_may_be() {
     // What else is there is replaced, so that another attempt may write again.
     studio.process(json!({ "source": "a.png", "output": "hard.png" }));
     assert_eq!(size_of(&studio.path("hard.png")), (10, 5));
+}
+
+#[test]
+fn the_source_is_replaced_last() {
+    let studio = Studio::new();
+    let path = studio.picture("a.png", 20, 10);
+    fs::create_dir(studio.path("folder.png")).unwrap();
+    let operations = [resize(10, 5)];
+    let job = |second: &str| {
+        let outputs = json!([{ "path": "a.png" }, { "path": second }]);
+        json!({ "source": "a.png", "outputs": outputs, "operations": operations, "overwrite": true })
+    };
+    studio.error(job("folder.png"));
+    assert_eq!(size_of(&path), (20, 10));
+    let result = studio.process(job("b.png"));
+    assert!(result.outputs[0].path.ends_with("a.png"));
+    assert_eq!(
+        (size_of(&path), size_of(&studio.path("b.png"))),
+        ((10, 5), (10, 5))
+    );
 }
 
 #[test]

@@ -95,7 +95,7 @@ impl ImageWork<'_> {
             });
             outputs.push(made?);
         }
-        let outputs = timed(&mut ms.encode, || finish(outputs))?;
+        let outputs = timed(&mut ms.encode, || finish(outputs, of.id))?;
         self.progress(outputs.len(), results.len());
         Ok(ImageProcessResult {
             source,
@@ -211,14 +211,17 @@ impl ImageWork<'_> {
     }
 }
 
-/// Gives the outputs their names, when all are there: the source may be among those that are replaced.
-fn finish(outputs: Vec<UnnamedOutput>) -> Made<Vec<ImageFile>> {
-    let named = outputs.into_iter().map(|output| {
-        let finished = output.file.finish();
-        finished.map_err(|error| ImageError::writing(output.place.path(), &error))?;
-        Ok(output.described)
-    });
-    named.collect()
+/// Gives the outputs their names, when all are there. What replaces the source is last: if another fails, the next
+/// attempt reads the source as it was.
+fn finish(mut outputs: Vec<UnnamedOutput>, source: ImageFileId) -> Made<Vec<ImageFile>> {
+    let described = outputs.iter().map(|output| output.described.clone());
+    let described = described.collect();
+    outputs.sort_by_key(|output| output.place.existing() == Some(source));
+    for UnnamedOutput { file, place, .. } in outputs {
+        let finished = file.finish();
+        finished.map_err(|error| ImageError::writing(place.path(), &error))?;
+    }
+    Ok(described)
 }
 
 /// The path of an output, its placeholders filled in.

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
+use super::mounts::in_namespace;
 use super::support::{Jobq, text};
 use crate::support::{PATIENCE, wait_until};
 
@@ -104,17 +105,6 @@ fn a_cleanup_that_was_killed_is_run_again_to_its_end() {
         (&json!("completed"), &json!(2))
     );
     assert_eq!(job["result"]["deleted"], json!(between));
-}
-
-/// What runs in a mount namespace of its own.
-fn in_namespace(jobq: &Jobq, script: &str) -> bool {
-    let run = jobq.program("unshare", &["-rm", "sh", "-ec", script]).run();
-    if run.stderr.contains("unshare") || run.stderr.contains("mount") {
-        eprintln!("skipped: nothing can be mounted here: {}", run.stderr);
-        return false;
-    }
-    run.exits(0);
-    true
 }
 
 #[test]

@@ -25,6 +25,8 @@ mod golden;
 mod host_environment;
 mod hostile_files;
 mod id_lists;
+#[cfg(feature = "image-process")]
+mod image_process;
 mod input;
 mod inside_a_job;
 mod job_descriptions;
@@ -34,6 +36,8 @@ mod killed_runner;
 mod leftover_files;
 mod limits;
 mod long_histories;
+#[cfg(any(feature = "cleanup", feature = "image-process"))]
+mod mounts;
 mod output;
 mod output_limit;
 mod output_of_many;
