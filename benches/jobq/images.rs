@@ -41,7 +41,7 @@ const RIVALS: [Rival; 2] = [
 ];
 
 pub(crate) fn thumbnails(plan: &Plan) -> Done {
-    let images = plan.pick(200, 4);
+    let images = plan.jobs_or(plan.pick(200, 4));
     let cores = std::thread::available_parallelism()?.get();
     let photos = plan.setup(Durability::Full).scratch()?;
     let folder = photos.path();

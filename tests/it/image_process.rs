@@ -428,7 +428,10 @@ fn a_payload_that_makes_no_sense_is_not_enqueued() {
 /// A job on a large picture that takes some seconds.
 fn long(studio: &Studio) -> NewJob {
     let outputs: Vec<Value> = (0..20)
-        .map(|number| json!({ "path": format!("{number}.webp") }))
+        .map(|number| {
+            let ext = ["webp", "png", "jpg"][number % 3];
+            json!({ "path": format!("{number}.{ext}") })
+        })
         .collect();
     let payload = studio.payload(json!({ "source": "large.jpg", "outputs": outputs }));
     NewJob::new("image_process").payload(&payload)

@@ -1,12 +1,12 @@
 //! Writing pictures.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 
-use image::codecs::png::{CompressionType, FilterType, PngEncoder};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageEncoder};
-use jpeg_encoder::{ColorType, Encoder, EncodingError, SamplingFactor};
+use jpeg_encoder::{ColorType, Encoder, SamplingFactor};
+use png::Info;
 use sha2::{Digest, Sha256};
 use webpx::StopReason;
 
@@ -156,10 +156,10 @@ fn jpeg(
     encoder.set_optimized_huffman_tables(options.optimize.is_some());
     let (profile, is_gray) = options.profile(picture);
     if let Some(exif) = options.exif() {
-        encoder.add_exif_metadata(&exif).map_err(jpeg_error)?;
+        encoder.add_exif_metadata(&exif).map_err(unencodable)?;
     }
     if let Some(profile) = profile {
-        encoder.add_icc_profile(profile).map_err(jpeg_error)?;
+        encoder.add_icc_profile(profile).map_err(unencodable)?;
     }
     let encoded = if is_gray {
         let luma: Vec<u8> = picture.pixels.pixels().map(|pixel| pixel[0]).collect();
@@ -167,40 +167,45 @@ fn jpeg(
     } else {
         encoder.encode(&picture.pixels, width, height, ColorType::Rgba)
     };
-    encoded.map_err(jpeg_error)
+    encoded.map_err(unencodable)
 }
 
-fn jpeg_error(error: EncodingError) -> ImageError {
-    unencodable(error)
-}
-
+/// By rows: the encoder would compress the whole picture before it writes, and nothing could stop it.
 fn png(
     picture: &Picture,
     options: EncodeOptions<'_>,
     to: &mut dyn Write,
 ) -> Result<(), ImageError> {
-    let (compression, filter) = match options.optimize {
-        Some(_) => (CompressionType::Best, FilterType::Adaptive),
-        None => (CompressionType::Default, FilterType::Adaptive),
-    };
-    let mut encoder = PngEncoder::new_with_quality(to, compression, filter);
+    let size = picture.size();
     let (profile, is_gray) = options.profile(picture);
-    if let Some(profile) = profile {
-        encoder
-            .set_icc_profile(profile.to_owned())
-            .map_err(unencodable)?;
-    }
-    if let Some(exif) = options.exif() {
-        encoder.set_exif_metadata(exif).map_err(unencodable)?;
-    }
-    let pixels = DynamicImage::from(picture.pixels.clone());
-    let pixels = match (is_gray, picture.has_alpha) {
-        (true, true) => pixels.into_luma_alpha8().into(),
-        (true, false) => pixels.into_luma8().into(),
-        (false, true) => pixels,
-        (false, false) => pixels.into_rgb8().into(),
+    let mut info = Info::with_size(size.width, size.height);
+    info.icc_profile = profile.map(Cow::Borrowed);
+    info.exif_metadata = options.exif().map(Cow::Owned);
+    let (colors, channels): (_, &[usize]) = match (is_gray, picture.has_alpha) {
+        (true, true) => (png::ColorType::GrayscaleAlpha, &[0, 3]),
+        (true, false) => (png::ColorType::Grayscale, &[0]),
+        (false, true) => (png::ColorType::Rgba, &[0, 1, 2, 3]),
+        (false, false) => (png::ColorType::Rgb, &[0, 1, 2]),
     };
-    pixels.write_with_encoder(encoder).map_err(unencodable)
+    let mut encoder = png::Encoder::with_info(to, info).map_err(unencodable)?;
+    encoder.set_color(colors);
+    encoder.set_depth(png::BitDepth::Eight);
+    encoder.set_compression(match options.optimize {
+        Some(_) => png::Compression::High,
+        None => png::Compression::Balanced,
+    });
+    let mut writer = encoder.write_header().map_err(unencodable)?;
+    let mut stream = writer.stream_writer().map_err(unencodable)?;
+    let mut line = Vec::new();
+    for row in picture.pixels.rows() {
+        line.clear();
+        for pixel in row {
+            line.extend(channels.iter().map(|channel| pixel[*channel]));
+        }
+        stream.write_all(&line).map_err(unencodable)?;
+    }
+    stream.finish().map_err(unencodable)?;
+    writer.finish().map_err(unencodable)
 }
 
 /// The one place that knows libwebp.
