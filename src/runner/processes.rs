@@ -20,6 +20,8 @@ pub(crate) struct Process {
     pub(crate) session: i32,
     /// When it was started: clock ticks since the machine was.
     pub(crate) start_time: u64,
+    /// Its processor time, and that of the children that it has waited for, in clock ticks.
+    pub(crate) cpu_ticks: u64,
     /// Not while it is becoming another program.
     is_loaded: bool,
     is_environ_empty: bool,
@@ -103,6 +105,7 @@ impl Process {
             pgid: field(5)?.parse().ok()?,
             session: field(6)?.parse().ok()?,
             start_time: field(22)?.parse().ok()?,
+            cpu_ticks: (14..=17).filter_map(address).sum(),
             // Where its code ends: the last that the kernel sets of a new program.
             is_loaded: address(27)? != 0,
             is_environ_empty: address(50) == address(51),
@@ -136,9 +139,28 @@ pub(crate) fn living() -> Vec<Process> {
 
 /// The children of a process, zombies as well.
 #[cfg(target_os = "linux")]
-pub(crate) fn with_parent(parent: i32) -> Vec<i32> {
-    let children = all().filter(|process| process.parent == parent);
-    children.map(|process| process.pid).collect()
+pub(crate) fn children_of(parent: i32) -> Vec<i32> {
+    children_of_threads(parent).unwrap_or_else(|| {
+        let children = all().filter(|process| process.parent == parent);
+        children.map(|process| process.pid).collect()
+    })
+}
+
+/// As the kernel lists them; not every one is built to.
+#[cfg(target_os = "linux")]
+fn children_of_threads(parent: i32) -> Option<Vec<i32>> {
+    let mut children = Vec::new();
+    for thread in std::fs::read_dir(format!("/proc/{parent}/task")).ok()? {
+        match std::fs::read_to_string(thread.ok()?.path().join("children")) {
+            Ok(list) => children.extend(list.split_whitespace().filter_map(|pid| {
+                let pid: Option<i32> = pid.parse().ok();
+                pid
+            })),
+            // The thread has ended meanwhile, and its children are another's, or there is no such list.
+            Err(_) => return None,
+        }
+    }
+    Some(children)
 }
 
 #[cfg(target_os = "linux")]
@@ -182,6 +204,7 @@ mod tests {
                 pgid: 77,
                 session: 66,
                 start_time: 98765,
+                cpu_ticks: 0,
                 is_loaded: true,
                 is_environ_empty: true,
             };

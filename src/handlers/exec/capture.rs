@@ -141,6 +141,39 @@ impl Capture {
         Ok(count)
     }
 
+    /// Reads what is in a pipe at this moment, and no more.
+    pub(super) fn read_rest(
+        &mut self,
+        stream: Stream,
+        pipe: &OwnedFd,
+        now: Instant,
+        watcher: &mut dyn Watcher,
+    ) {
+        let mut left = rustix::io::ioctl_fionread(pipe).unwrap_or(0);
+        while left > 0 {
+            match self.read(stream, pipe, now, watcher) {
+                Ok(count @ 1..) => left = left.saturating_sub(count as u64),
+                _ => break,
+            }
+        }
+    }
+
+    /// Takes what has been read of a stream elsewhere.
+    pub(super) fn print(
+        &mut self,
+        stream: Stream,
+        mut bytes: &[u8],
+        (now, watcher): (Instant, &mut dyn Watcher),
+    ) {
+        while !bytes.is_empty() {
+            let held = &mut self.held[stream as usize].bytes;
+            let (piece, rest) = bytes.split_at(bytes.len().min(CHUNK_MAX_BYTES - held.len()));
+            held.extend_from_slice(piece);
+            self.took(stream, piece.len(), now, watcher);
+            bytes = rest;
+        }
+    }
+
     /// When [`pass_due`](Capture::pass_due) has something to do.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.held

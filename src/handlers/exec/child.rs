@@ -1,32 +1,25 @@
 //! One command from its start to its end: one loop around poll(2), in the caller's thread.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{WaitId, WaitIdOptions, waitid};
 
 use crate::clock;
 use crate::doorbell::Wake;
 use crate::handlers::exec::capture::{Buffers, Capture, Stream, Watcher};
 use crate::handlers::exec::children::Child;
 use crate::handlers::exec::exit::{CommandEnd, End};
-use crate::handlers::exec::spawn::{CommandSpec, Feed, Started};
+use crate::handlers::exec::leader::{Leader, Termination};
+use crate::handlers::exec::spawn::{CommandSpec, Feed, Started, Stdin};
 use crate::model::mask::Mask;
 use crate::model::outcome::CancelReason;
 use crate::runner::cancellation::Cancellation;
-use crate::runner::leftovers::{Leftover, Remains};
-
-/// Default grace time of a command after SIGTERM.
-pub(crate) const DEFAULT_GRACE: Duration = Duration::from_secs(10);
 
 /// Maximum number of bytes written to a command's stdin at once.
 const FEED_BYTES: usize = 64 * 1024;
-
-/// How often to check whether a stopping command's grace time was shortened.
-const CUT_SHORT_EVERY: Duration = Duration::from_millis(250);
 
 /// A command to run, and its conditions.
 pub(crate) struct Run<'a> {
@@ -53,7 +46,7 @@ pub(crate) struct Run<'a> {
 /// When it is cancelled, for whatever reason, and when it has failed, nothing of it is left running:
 /// everything that belongs to it gets SIGTERM (and SIGCONT, so that a stopped one hears it), and what is
 /// left after the grace time gets SIGKILL. What belongs to it is its group and session, what has its
-/// attempt in its environment, and what these have started, as [`Remains`] finds them.
+/// attempt in its environment, and what these have started, as [`Remains`](crate::runner::leftovers::Remains) finds them.
 pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> CommandEnd {
     if run.cancellation.is_cancelled() {
         return CommandEnd::not_run(End::NotBegun);
@@ -66,7 +59,8 @@ pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> CommandEnd {
             )));
         }
     };
-    let started = match Child::start(run.spec, run.stdin) {
+    let stdin = run.stdin.map_or(Stdin::Nothing, Stdin::Text);
+    let started = match Child::start(run.spec, stdin) {
         Ok(started) => started,
         Err(end) => {
             // Its descriptor may be what another one lacks.
@@ -88,13 +82,13 @@ pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> CommandEnd {
 }
 
 /// What a command needs, and the next one again, whichever worker runs it.
-struct Tools {
-    wake: Arc<Wake>,
-    buffers: Buffers,
+pub(super) struct Tools {
+    pub(super) wake: Arc<Wake>,
+    pub(super) buffers: Buffers,
 }
 
 impl Tools {
-    fn take() -> std::io::Result<Tools> {
+    pub(super) fn take() -> std::io::Result<Tools> {
         let spare = Tools::spare().pop();
         match spare {
             Some(tools) => Ok(tools),
@@ -105,7 +99,7 @@ impl Tools {
         }
     }
 
-    fn put_back(self) {
+    pub(super) fn put_back(self) {
         Tools::spare().push(self);
     }
 
@@ -115,81 +109,6 @@ impl Tools {
     }
 }
 
-/// The command itself, until it is reaped. Dropped before, it takes along what belongs to it.
-struct Leader {
-    child: Child,
-    /// Readable when the command has ended. None on systems without, which are asked again and again.
-    pidfd: Option<OwnedFd>,
-    has_ended: bool,
-    /// It has exited with 0.
-    is_done: bool,
-    remains: Remains,
-}
-
-impl Leader {
-    fn new(child: Child, spec: &CommandSpec) -> Leader {
-        #[cfg(target_os = "linux")]
-        let pidfd = {
-            use rustix::process::{PidfdFlags, pidfd_open};
-            pidfd_open(child.pid, PidfdFlags::empty()).ok()
-        };
-        #[cfg(not(target_os = "linux"))]
-        let pidfd = None;
-        Leader {
-            remains: child.remains(&spec.env),
-            child,
-            pidfd,
-            has_ended: false,
-            is_done: false,
-        }
-    }
-
-    /// Asks whether it has ended, without reaping it: as a zombie it keeps its number, so that a
-    /// signal to the group can meet no other.
-    fn look(&mut self) {
-        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
-        match waitid(WaitId::Pid(self.child.pid), options) {
-            Ok(None) | Err(Errno::INTR) => {}
-            Ok(Some(status)) => {
-                self.has_ended = true;
-                self.is_done = status.exit_status() == Some(0);
-            }
-            // ECHILD: it is gone, and somebody else has reaped it.
-            Err(_) => self.has_ended = true,
-        }
-    }
-
-    fn kill(&mut self) {
-        if self.remains.kill() == Leftover::Survives {
-            log::error!(
-                "leftover processes of {} cannot be killed",
-                self.remains.name()
-            );
-        }
-    }
-}
-
-impl Drop for Leader {
-    /// Only a panic of the watcher comes here with a command that is not reaped.
-    fn drop(&mut self) {
-        if !self.child.is_reaped() {
-            self.kill();
-            let _nobody_asks = self.child.reap();
-        }
-    }
-}
-
-/// How far the end of a command has been brought about.
-#[derive(Clone, Copy)]
-enum StopStage {
-    /// Not at all.
-    Running,
-    /// All of it has had SIGTERM; at `kill_at` what is left gets SIGKILL.
-    Terminating { kill_at: Instant },
-    /// Done with: the command has ended and nothing of it is left, or it has had SIGKILL.
-    Settled,
-}
-
 struct Supervision<'a> {
     leader: Leader,
     feed: Option<Feed<'a>>,
@@ -197,32 +116,42 @@ struct Supervision<'a> {
     capture: Capture,
     wake: Arc<Wake>,
     cancellation: &'a Cancellation,
-    grace: Duration,
-    stage: StopStage,
+    termination: Termination,
     /// Why it was stopped, if it was before it had ended.
     stop_reason: Option<CancelReason>,
-    pause: Pause,
 }
 
-/// The time between two looks at what nothing tells of.
-struct Pause(Duration);
+/// The positions of the descriptors in a call of [`poll_all`].
+pub(super) const WAKE: usize = 0;
+pub(super) const LEADER: usize = 1;
+pub(super) const FEED: usize = 2;
+pub(super) const OUTPUT: usize = 3;
 
-impl Pause {
-    const FIRST: Duration = Duration::from_millis(1);
-    const LAST: Duration = Duration::from_millis(50);
-
-    fn next(&mut self) -> Duration {
-        let pause = self.0;
-        self.0 = (pause * 2).min(Pause::LAST);
-        pause
+/// Sleeps until there is something to do, and says where: the bell, the command's end, its stdin, stdout and
+/// stderr, as far as they are given.
+pub(super) fn poll_all(
+    wake: &Wake,
+    [leader, feed, stdout, stderr]: [Option<BorrowedFd<'_>>; 4],
+    timeout: Option<Duration>,
+) -> [PollFlags; 5] {
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    // An entry without a descriptor gets one for which no event is asked.
+    let entry = |fd: Option<_>, flags| match fd {
+        Some(fd) => PollFd::from_borrowed_fd(fd, flags),
+        None => PollFd::from_borrowed_fd(wake.as_fd(), PollFlags::empty()),
+    };
+    let mut polled = [
+        entry(Some(wake.as_fd()), PollFlags::IN),
+        entry(leader, PollFlags::IN),
+        entry(feed, PollFlags::OUT),
+        entry(stdout, PollFlags::IN),
+        entry(stderr, PollFlags::IN),
+    ];
+    match poll(&mut polled, timeout.as_ref()) {
+        Ok(_) => polled.map(|entry| entry.revents()),
+        Err(_) => [PollFlags::empty(); 5],
     }
 }
-
-/// The positions of the descriptors in a call of poll(2).
-const WAKE: usize = 0;
-const LEADER: usize = 1;
-const FEED: usize = 2;
-const OUTPUT: usize = 3;
 
 impl<'a> Supervision<'a> {
     fn new(run: &Run<'a>, (child, started): (Child, Started<'a>), tools: Tools) -> Supervision<'a> {
@@ -232,16 +161,14 @@ impl<'a> Supervision<'a> {
             clock::instant(),
         );
         Supervision {
-            leader: Leader::new(child, run.spec),
+            leader: Leader::new(child, &run.spec.env),
             feed: started.feed,
             pipes: [Some(started.stdout), Some(started.stderr)],
             capture,
             wake: tools.wake,
             cancellation: run.cancellation,
-            grace: run.grace,
-            stage: StopStage::Running,
+            termination: Termination::after(run.grace),
             stop_reason: None,
-            pause: Pause(Pause::FIRST),
         }
     }
 
@@ -270,104 +197,50 @@ impl<'a> Supervision<'a> {
 
     /// A command that is done is over then; any other takes along what it has left.
     fn is_over(&self) -> bool {
-        self.leader.has_ended && !matches!(self.stage, StopStage::Terminating { .. })
+        self.termination.is_over(&self.leader)
     }
 
     fn advance(&mut self, now: Instant, ready: &[PollFlags]) {
-        match self.stage {
-            StopStage::Running => {
-                let stop_reason = self.cancellation.reason();
-                if stop_reason.is_some() && !self.leader.has_ended {
-                    // What has ended before the signal is sent has not ended because of it.
-                    self.leader.look();
-                }
-                if !self.leader.has_ended {
-                    self.stop_reason = stop_reason;
-                }
-                let has_failed = self.leader.has_ended && !self.leader.is_done;
-                if self.stop_reason.is_some() || has_failed && !self.leader.remains.is_empty() {
-                    self.leader.remains.tell_to_stop();
-                    let kill_at = now + self.grace;
-                    self.stage = StopStage::Terminating { kill_at };
-                    self.pause = Pause(Pause::FIRST);
-                }
-            }
-            StopStage::Terminating { kill_at } if now >= self.soonest(kill_at) => {
-                self.leader.kill();
-                self.stage = StopStage::Settled;
-            }
-            // A look at all processes is dear: none while it is busy printing.
-            StopStage::Terminating { .. }
-                if self.leader.has_ended && ready.iter().all(PollFlags::is_empty) =>
-            {
-                if self.leader.remains.is_empty() {
-                    self.stage = StopStage::Settled;
-                } else {
-                    // It may have started something since.
-                    self.leader.remains.tell_to_stop();
-                }
-            }
-            StopStage::Terminating { .. } | StopStage::Settled => {}
+        if self.termination.has_begun() {
+            let is_busy = !ready.iter().all(PollFlags::is_empty);
+            let stop_by = self.cancellation.stop_by();
+            return self
+                .termination
+                .advance(&mut self.leader, (now, stop_by), is_busy);
+        }
+        let stop_reason = self.cancellation.reason();
+        if stop_reason.is_some() && !self.leader.has_ended {
+            // What has ended before the signal is sent has not ended because of it.
+            self.leader.look();
+        }
+        if !self.leader.has_ended {
+            self.stop_reason = stop_reason;
+        }
+        let has_failed = self.leader.has_ended && !self.leader.is_done;
+        if self.stop_reason.is_some() || has_failed && !self.leader.remains.is_empty() {
+            self.termination.begin(&mut self.leader, now);
         }
     }
 
-    /// When it is killed: after its grace time, or sooner if the stop has a deadline.
-    fn soonest(&self, kill_at: Instant) -> Instant {
-        self.cancellation
-            .stop_by()
-            .map_or(kill_at, |stop_by| stop_by.min(kill_at))
-    }
-
-    /// Sleeps until there is something to do, and says where.
-    ///
     /// Unless the watcher `can_take` output, it is left in the pipes.
     fn wait(&mut self, can_take: bool) -> [PollFlags; 5] {
         let timeout = self.timeout(can_take);
-        let wake = self.wake.as_fd();
-        let leader = self
-            .leader
-            .pidfd
-            .as_ref()
-            .filter(|_| !self.leader.has_ended);
+        let leader = self.leader.pidfd.as_ref();
+        let leader = leader.filter(|_| !self.leader.has_ended);
         let feed = self.feed.as_ref().map(|feed| &feed.pipe);
-        let [stdout, stderr] = self
-            .pipes
-            .each_ref()
-            .map(|pipe| pipe.as_ref().filter(|_| can_take));
+        let pipes = self.pipes.each_ref().map(Option::as_ref);
+        let [stdout, stderr] = pipes.map(|pipe| pipe.filter(|_| can_take));
         let asked = [leader, feed, stdout, stderr];
-        let [leader, feed, stdout, stderr] = asked.map(|fd| fd.map(AsFd::as_fd));
-        // An entry without a descriptor gets one for which no event is asked.
-        let entry = |fd: Option<_>, flags| match fd {
-            Some(fd) => PollFd::from_borrowed_fd(fd, flags),
-            None => PollFd::from_borrowed_fd(wake, PollFlags::empty()),
-        };
-        let mut polled = [
-            entry(Some(wake), PollFlags::IN),
-            entry(leader, PollFlags::IN),
-            entry(feed, PollFlags::OUT),
-            entry(stdout, PollFlags::IN),
-            entry(stderr, PollFlags::IN),
-        ];
-        match poll(&mut polled, timeout.as_ref()) {
-            Ok(_) => polled.map(|entry| entry.revents()),
-            Err(_) => [PollFlags::empty(); 5],
-        }
+        poll_all(&self.wake, asked.map(|fd| fd.map(AsFd::as_fd)), timeout)
     }
 
-    fn timeout(&mut self, can_take: bool) -> Option<Timespec> {
-        let kill_at = match self.stage {
-            // The time it has may yet be cut short, which wakes nobody.
-            StopStage::Terminating { kill_at } => Some(
-                self.soonest(kill_at)
-                    .min(clock::instant() + CUT_SHORT_EVERY),
-            ),
-            StopStage::Running | StopStage::Settled => None,
-        };
-        let until = self.capture.deadline().into_iter().chain(kill_at).min();
+    fn timeout(&mut self, can_take: bool) -> Option<Duration> {
+        let look = self.termination.next_look(self.cancellation.stop_by());
+        let until = self.capture.deadline().into_iter().chain(look).min();
         let wait = until.map(|until| until.saturating_duration_since(clock::instant()));
         let must_look = self.leader.has_ended || self.leader.pidfd.is_none() || !can_take;
-        let pause = must_look.then(|| self.pause.next());
-        Timespec::try_from(wait.into_iter().chain(pause).min()?).ok()
+        let pause = must_look.then(|| self.termination.pause());
+        wait.into_iter().chain(pause).min()
     }
 
     fn write_stdin(&mut self) {
@@ -410,20 +283,10 @@ impl<'a> Supervision<'a> {
         let now = clock::instant();
         for (stream, pipe) in Stream::ALL.into_iter().zip(self.pipes) {
             let Some(pipe) = pipe else { continue };
-            let mut left = rustix::io::ioctl_fionread(&pipe).unwrap_or(0);
-            while left > 0 {
-                match self.capture.read(stream, &pipe, now, watcher) {
-                    Ok(count @ 1..) => left = left.saturating_sub(count as u64),
-                    _ => break,
-                }
-            }
+            self.capture.read_rest(stream, &pipe, now, watcher);
         }
         let (last_words, buffers) = self.capture.finish(watcher);
-        let (end, usage) = match self.leader.child.reap() {
-            Some(Ok(reaped)) => (End::from(reaped.status), Some(reaped.usage)),
-            Some(Err(error)) => (End::Lost(format!("its exit status is lost: {error}")), None),
-            None => (End::Lost("its exit status is lost".to_owned()), None),
-        };
+        let (end, usage) = self.leader.reap();
         Tools {
             wake: self.wake,
             buffers,

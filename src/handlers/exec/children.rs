@@ -11,8 +11,10 @@ use crate::handlers::exec::environment::Environment;
 use crate::handlers::exec::exit::End;
 use crate::handlers::exec::launch;
 use crate::handlers::exec::launch::Reaped;
-use crate::handlers::exec::spawn::{CommandSpec, Started, spawn};
+use crate::handlers::exec::spawn::{CommandSpec, Started, Stdin, spawn};
 use crate::runner::leftovers::{Attempts, Remains};
+#[cfg(target_os = "linux")]
+use crate::runner::processes::{children_of, own_pid};
 
 /// Held for reading while a command is started and entered in the list: holding it for writing
 /// means that the list is complete.
@@ -36,7 +38,7 @@ impl Child {
     /// Starts a command.
     pub(super) fn start<'a>(
         spec: &CommandSpec,
-        stdin: Option<&'a [u8]>,
+        stdin: Stdin<'a>,
     ) -> Result<(Child, Started<'a>), End> {
         let _nobody_looks = STARTING.read().unwrap_or_else(PoisonError::into_inner);
         let started = spawn(spec, stdin)?;
@@ -97,7 +99,7 @@ pub fn reap_orphans() -> bool {
         return false;
     };
     #[cfg(target_os = "linux")]
-    for pid in linux::children() {
+    for pid in children_of(own_pid()) {
         use rustix::process::{WaitId, WaitIdOptions, waitid};
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG;
         if let Some(pid) = Pid::from_raw(pid).filter(|_| !running().contains_key(&pid)) {
@@ -128,31 +130,4 @@ fn signal_all(signal: Signal) {
 
 fn raw(pid: Pid) -> i32 {
     pid.as_raw_nonzero().get()
-}
-
-#[cfg(target_os = "linux")]
-mod linux {
-    use crate::runner::processes::own_pid;
-    use crate::runner::processes::with_parent;
-
-    /// All children of this process, zombies as well.
-    pub(super) fn children() -> Vec<i32> {
-        children_of_threads().unwrap_or_else(|| with_parent(own_pid()))
-    }
-
-    /// As the kernel lists them; not every one is built to.
-    fn children_of_threads() -> Option<Vec<i32>> {
-        let mut children = Vec::new();
-        for thread in std::fs::read_dir("/proc/self/task").ok()? {
-            match std::fs::read_to_string(thread.ok()?.path().join("children")) {
-                Ok(list) => children.extend(list.split_whitespace().filter_map(|pid| {
-                    let pid: Option<i32> = pid.parse().ok();
-                    pid
-                })),
-                // The thread has ended meanwhile, and its children are another's, or there is no such list.
-                Err(_) => return None,
-            }
-        }
-        Some(children)
-    }
 }

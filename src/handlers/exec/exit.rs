@@ -101,7 +101,7 @@ impl CommandEnd {
             (End::NotBegun, _) | (_, Some(_)) => Outcome::Cancelled,
             (End::Exited(0), None) => Outcome::Done(Some(DONE.to_owned())),
             (End::Exited(code), None) => {
-                let error = self.with_last_words(format!("exit code {code}"));
+                let error = self.described();
                 match *code {
                     TEMPORARY_FAILURE => Outcome::Retry { error, after: None },
                     CANNOT_RUN | NOT_FOUND => Outcome::Fail { error },
@@ -109,24 +109,36 @@ impl CommandEnd {
                     _ => Outcome::Retry { error, after: None },
                 }
             }
-            (End::Signaled(signal), None) => {
-                let error = self.with_last_words(format!("killed by {}", signal_name(*signal)));
-                Outcome::Retry { error, after: None }
-            }
-            (End::NotFound(error) | End::CannotRun(error), None) => Outcome::Fail {
-                error: error.clone(),
+            (End::NotFound(_) | End::CannotRun(_), None) => Outcome::Fail {
+                error: self.described(),
             },
-            (End::NoRoom(error), None) => Outcome::OutOfResources {
-                error: error.clone(),
+            (End::NoRoom(_), None) => Outcome::OutOfResources {
+                error: self.described(),
             },
-            (End::Lost(error) | End::NotNow(error), None) => Outcome::Retry {
-                error: error.clone(),
+            (End::Signaled(_) | End::Lost(_) | End::NotNow(_), None) => Outcome::Retry {
+                error: self.described(),
                 after: None,
             },
         }
     }
 
-    fn with_last_words(&self, error: String) -> String {
+    /// How it ended, and what it said last.
+    pub(crate) fn described(&self) -> String {
+        match &self.end {
+            End::Exited(code) => self.with_last_words(format!("exit code {code}")),
+            End::Signaled(signal) => {
+                self.with_last_words(format!("killed by {}", signal_name(*signal)))
+            }
+            End::NotFound(error)
+            | End::CannotRun(error)
+            | End::NoRoom(error)
+            | End::Lost(error)
+            | End::NotNow(error) => error.clone(),
+            End::NotBegun => "it was stopped before it had begun".to_owned(),
+        }
+    }
+
+    pub(crate) fn with_last_words(&self, error: String) -> String {
         match &self.last_words {
             Some(words) => format!("{error}: {words}"),
             None => error,

@@ -8,6 +8,7 @@ mod environment;
 mod exit;
 mod kept;
 mod launch;
+mod leader;
 mod output;
 mod payload;
 mod spawn;
@@ -33,8 +34,9 @@ pub use crate::handlers::exec::payload::Program;
 pub use crate::handlers::exec::umask::Umask;
 
 use crate::handlers::exec::capture::Watcher;
-use crate::handlers::exec::child::{DEFAULT_GRACE, Run};
+use crate::handlers::exec::child::Run;
 use crate::handlers::exec::environment::Environment;
+use crate::handlers::exec::leader::DEFAULT_GRACE;
 use crate::handlers::exec::output::OutputOptions;
 use crate::handlers::exec::output::Reporter;
 use crate::handlers::exec::spawn::CommandSpec;

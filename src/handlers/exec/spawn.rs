@@ -47,6 +47,17 @@ pub(super) struct Started<'a> {
     pub(super) stderr: OwnedFd,
 }
 
+/// What a command finds on its stdin.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Stdin<'a> {
+    /// `/dev/null`.
+    Nothing,
+    /// This, and then its end.
+    Text(&'a [u8]),
+    /// A pipe that stays open.
+    Open,
+}
+
 /// What is still to be written to a command's stdin.
 pub(super) struct Feed<'a> {
     pub(super) pipe: OwnedFd,
@@ -57,7 +68,7 @@ pub(super) struct Feed<'a> {
 ///
 /// The program is looked up here and handed over as a path: the environment has a `PATH` of its own,
 /// and it shows whether it was the command that is missing.
-pub(super) fn spawn<'a>(spec: &CommandSpec, stdin: Option<&'a [u8]>) -> Result<Started<'a>, End> {
+pub(super) fn spawn<'a>(spec: &CommandSpec, stdin: Stdin<'a>) -> Result<Started<'a>, End> {
     let Some(name) = spec.argv.first() else {
         return Err(End::NotFound("there is no command to run".to_owned()));
     };
@@ -131,11 +142,17 @@ struct Pipes<'a> {
 }
 
 impl<'a> Pipes<'a> {
-    fn open(stdin: Option<&'a [u8]>) -> io::Result<Pipes<'a>> {
+    fn open(stdin: Stdin<'a>) -> io::Result<Pipes<'a>> {
         Ok(Pipes {
             stdin: match stdin {
-                Some(text) => stdin_pipe(text)?,
-                None => (nothing()?, None),
+                Stdin::Nothing => (nothing()?, None),
+                Stdin::Text(text) => stdin_pipe(text)?,
+                Stdin::Open => {
+                    let (reader, writer) = io::pipe()?;
+                    rustix::io::ioctl_fionbio(&writer, true)?;
+                    let pipe = writer.into();
+                    (reader.into(), Some(Feed { pipe, left: &[] }))
+                }
             },
             stdout: output_pipe()?,
             stderr: output_pipe()?,
@@ -177,7 +194,7 @@ fn stdin_pipe(text: &[u8]) -> io::Result<(OwnedFd, Option<Feed<'_>>)> {
 }
 
 /// The path of a program, as `execvp` would find it from inside the command's directory.
-fn find(name: &OsStr, spec: &CommandSpec) -> Result<PathBuf, End> {
+pub(super) fn find(name: &OsStr, spec: &CommandSpec) -> Result<PathBuf, End> {
     let at_home = |path: &Path| match &spec.cwd {
         Some(cwd) => cwd.join(path),
         None => path.to_owned(),
@@ -299,7 +316,7 @@ mod tests {
     /// ETXTBSY is another test's: its child holds our script open for writing until it execs.
     fn refusal(spec: &CommandSpec) -> End {
         loop {
-            match spawn(spec, None) {
+            match spawn(spec, Stdin::Nothing) {
                 Ok(started) => panic!("it ran: {:?}", started.pid),
                 Err(End::NotNow(error)) if error.contains("just now") => std::thread::yield_now(),
                 Err(end) => return end,

@@ -4,6 +4,7 @@ use rustix::process::{Pid, Signal};
 
 use super::*;
 use crate::handlers::exec::environment::Environment;
+use crate::handlers::exec::leader::DEFAULT_GRACE;
 use crate::handlers::exec::payload::{ExecPayload, Program};
 use crate::model::outcome::CancelReason;
 
@@ -421,7 +422,7 @@ fn a_cancellation_after_the_end_rings_for_nobody() {
 fn without_a_pidfd_the_end_is_found_by_asking() {
     let run_without = |bench: &Bench, seen: &mut Spy| {
         let request = bench.request();
-        let Ok(started) = Child::start(&bench.spec, None) else {
+        let Ok(started) = Child::start(&bench.spec, Stdin::Nothing) else {
             panic!("not started")
         };
         let mut supervision = Supervision::new(&request, started, Tools::take().unwrap());
