@@ -34,6 +34,8 @@ pub struct RunnerRecord {
     pub kinds: Vec<String>,
     /// Maximum number of jobs of a kind that it runs at once; a kind that is missing has no limit.
     pub kind_limits: BTreeMap<String, u64>,
+    /// The kinds whose handlers can run no job at the moment, with the reasons.
+    pub unavailable_kinds: BTreeMap<String, String>,
     /// The queues it serves; none: all.
     pub queues: Option<Vec<String>>,
     /// When it registered.

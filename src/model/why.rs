@@ -87,6 +87,15 @@ pub enum Why {
     NoHandler(String),
     /// No active runner with a handler for its kind serves its queue.
     QueueNotServed(String),
+    /// The handler of its kind can run no job at the moment, in each runner that could run it.
+    HandlerUnavailable {
+        /// Its kind.
+        kind: String,
+        /// The first of these runners.
+        runner: RunnerId,
+        /// Why, in the handler's words.
+        reason: String,
+    },
     /// Every runner that could run it is stopping.
     RunnersStopping,
     /// The system lacks resources: each runner that could run it runs fewer jobs at once for now.

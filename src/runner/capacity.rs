@@ -14,7 +14,9 @@ impl Dispatcher {
     /// The kinds with handlers, each with how many more of its jobs may be claimed once the reported
     /// ones are finished.
     pub(crate) fn kind_capacities(&self) -> Vec<KindCapacity> {
+        let now = clock::instant();
         let mut capacities = self.identity.any_of_its_kinds();
+        capacities.retain(|capacity| !self.kind_pauses.holds(capacity.kind, now));
         if self.identity.kind_limits.is_empty() {
             return capacities;
         }
@@ -35,10 +37,12 @@ impl Dispatcher {
     /// The kinds whose jobs may be prefetched. Kinds with a limit are left out: jobs waiting in the
     /// channel would use up the limit while nothing runs.
     pub(crate) fn prefetch_kinds(&self) -> Vec<KindCapacity> {
+        let now = clock::instant();
         let kinds = self.identity.kinds.iter().copied();
         kinds
             .filter(|kind| self.run_times.is_short(*kind))
             .filter(|kind| !self.identity.kind_limits.contains_key(kind))
+            .filter(|kind| !self.kind_pauses.holds(*kind, now))
             .map(KindCapacity::any)
             .collect()
     }
@@ -115,6 +119,29 @@ impl Dispatcher {
         })
     }
 
+    /// Notes whether a handler could run the job.
+    pub(crate) fn heed_unavailable(&mut self, report: &Report) {
+        let attempt = &report.attempt;
+        let is_news = match &report.ending {
+            Ending::Returned {
+                outcome: Outcome::Unavailable { error, pause },
+                ..
+            } => {
+                let until = clock::after(clock::instant(), *pause);
+                let kind = (attempt.kind_id, &attempt.kind);
+                let is_news = self.kind_pauses.pause(kind, error, until);
+                if is_news {
+                    log::warn!("no '{}' can run at the moment: {error}", attempt.kind);
+                }
+                is_news
+            }
+            _ => self.kind_pauses.has_run(attempt.kind_id),
+        };
+        if is_news {
+            self.pending.tick.unavailable = Some(self.kind_pauses.reasons());
+        }
+    }
+
     /// Notes whether a handler lacked resources to run.
     pub(crate) fn heed_resources(&mut self, report: &Report) {
         let Ending::Returned {
@@ -141,6 +168,7 @@ impl Dispatcher {
 
     /// Lets more jobs run at a time after some while without refusals.
     pub(crate) fn relax(&mut self, now: Instant) {
+        self.pending.more |= self.kind_pauses.relax(now);
         if self.scarcity.relax(self.pool.workers(), now) {
             log::info!("as many jobs as there are workers run again");
             self.pending.tick.short_of = Some(String::new());

@@ -173,6 +173,10 @@ impl Context {
             Outcome::Fail { error } => Outcome::Fail {
                 error: self.masked(error),
             },
+            Outcome::Unavailable { error, pause } => Outcome::Unavailable {
+                error: self.masked(error),
+                pause,
+            },
             Outcome::OutOfResources { error } => Outcome::OutOfResources {
                 error: self.masked(error),
             },
@@ -192,6 +196,15 @@ impl Context {
     /// The number of this attempt, from 1. With the job's id it identifies the attempt forever.
     pub fn attempt(&self) -> u32 {
         self.attempt.claim.attempt
+    }
+
+    /// The runner that has claimed the job.
+    #[cfg_attr(
+        not(feature = "exec"),
+        allow(dead_code, reason = "commands are a feature")
+    )]
+    pub(crate) fn runner(&self) -> i64 {
+        self.attempt.claim.runner
     }
 
     /// The schedule that enqueued the job.

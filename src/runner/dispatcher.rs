@@ -16,6 +16,7 @@ use crate::model::part::Part;
 use crate::model::runner::RunReport;
 use crate::model::runner_options::Until;
 use crate::runner::attempt::{Attempt, Report};
+use crate::runner::kind_pauses::KindPauses;
 use crate::runner::liveness::{DeadLock, LivenessMonitor, OwnLock};
 use crate::runner::pending_work::PendingWork;
 use crate::runner::pool::Pool;
@@ -85,6 +86,8 @@ pub(crate) struct Dispatcher {
     pub(crate) aside: Aside,
     /// How far the runner limits itself because the system lacks resources.
     pub(crate) scarcity: Scarcity,
+    /// Kinds whose handlers can run no job at the moment.
+    pub(crate) kind_pauses: KindPauses,
 }
 
 impl Dispatcher {
@@ -160,6 +163,7 @@ impl Dispatcher {
             return self.let_go(attempt, state);
         }
         self.heed_resources(&report);
+        self.heed_unavailable(&report);
         if self.holds(attempt) {
             let finished = FinishedAttempt::of(report, fastrand::f64());
             self.pending.tick.finished.push(finished);

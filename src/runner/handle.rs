@@ -15,6 +15,7 @@ use crate::model::id::RunnerId;
 use crate::model::runner::{RunReport, RunStats};
 use crate::runner::builder::RunnerBuilder;
 use crate::runner::dispatcher::Dispatcher;
+use crate::runner::kind_pauses::KindPauses;
 use crate::runner::registration;
 use crate::runner::settings::Settings;
 use crate::runner::signals::{FailureWatch, Signals, Stopper};
@@ -158,7 +159,9 @@ impl Drop for Runner {
 fn dispatch(mut dispatcher: Dispatcher) -> Result<RunReport> {
     let signals = Arc::clone(&dispatcher.signals);
     let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run()));
+    let registry = Arc::clone(&dispatcher.settings.registry);
     dispatcher.close();
+    registry.close();
     signals.ended();
     ended.unwrap_or_else(|_| Err(Error::new(Kind::Io, "the dispatcher has panicked")))
 }
@@ -215,6 +218,8 @@ impl Dispatcher {
                 return Err(error);
             }
         }
+        // Other handlers may be able to run them.
+        self.kind_pauses = KindPauses::default();
         self.pool.use_registry(Arc::clone(&new.registry));
         self.settings = Settings {
             queues: self.settings.queues.take(),

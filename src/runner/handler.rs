@@ -29,6 +29,10 @@ pub trait Handler: Send + Sync + 'static {
     /// (a timeout is a failed try, a stop of the runner gives the job back, a cancel ends it). A command
     /// that was told to stop never counts as done.
     fn run(&self, ctx: &Context) -> Outcome;
+
+    /// Called once when its runner has ended: ends what the handler has kept between attempts, such as processes.
+    /// A handler that is replaced by a [reload](crate::Reloader) is dropped instead.
+    fn close(&self) {}
 }
 
 /// Why a typed handler did not return its output.
@@ -235,6 +239,13 @@ impl Registry {
             .handlers
             .insert(GROUP_KIND.to_owned(), Arc::new(GroupHandler));
         registry
+    }
+
+    /// Tells the handlers that their runner has ended.
+    pub(crate) fn close(&self) {
+        for handler in self.handlers.values() {
+            handler.close();
+        }
     }
 
     pub(crate) fn kinds(&self) -> Vec<String> {

@@ -100,7 +100,9 @@ pub(crate) fn run_due(builder: RunnerBuilder, bounds: InlineBounds) -> Result<Ru
     }
     let first_aside = inline.aside.reasons().iter().next();
     let first_aside = first_aside.map(|(part, why)| format!("{part} was set aside: {why}"));
+    let registry = Arc::clone(&inline.settings.registry);
     let stats = inline.end()?;
+    registry.close();
     if is_endless {
         return Err(Error::wrong_state(format!(
             "{most} jobs have run and there are always more due: they follow each other without an end"
@@ -131,7 +133,9 @@ pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -
         inline.write(Step::of(Tick::of(ended)))?;
     }
     let store = Arc::clone(&inline.store);
+    let registry = Arc::clone(&inline.settings.registry);
     inline.end()?;
+    registry.close();
     if is_claimed {
         return Ok(());
     }

@@ -1,4 +1,5 @@
-//! What an attempt's command has left running: finding it, whatever it did to hide, and ending it.
+//! What an attempt's command or a persistent command has left running: finding it, whatever it did to hide, and
+//! ending it.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,9 @@ pub(crate) const JOB_VARIABLE: &str = "JOBQ_JOB_ID";
 pub(crate) const ATTEMPT_VARIABLE: &str = "JOBQ_ATTEMPT";
 pub(crate) const DATABASE_VARIABLE: &str = "JOBQ_DB";
 
+/// The variable that tells a persistent command whose it is, as it works for many attempts.
+pub(crate) const HANDLER_VARIABLE: &str = "JOBQ_HANDLER";
+
 /// What came of the attempt to end what was left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leftover {
@@ -28,15 +32,31 @@ pub(crate) enum Leftover {
     Survives,
 }
 
-/// Attempts of one file, as the environment of their processes names them.
+/// The value of that variable: the runner, and the number of the command among its persistent ones.
+pub(crate) fn handler_mark(runner: i64, number: u64) -> String {
+    format!("{runner}-{number}")
+}
+
+/// Attempts of one file and persistent commands, as the environment of their processes names them.
 #[derive(Clone, Debug)]
 pub(crate) struct Attempts {
     /// The file: two of them may both have a job 7.
     database: PathBuf,
     which: Vec<AttemptRef>,
+    handlers: Handlers,
     /// None of their processes was started before: clock ticks since the machine was. An older one was
     /// left by a job of the same number in a file that was there before.
     since: Option<u64>,
+}
+
+/// Whose persistent commands.
+#[derive(Clone, Debug)]
+enum Handlers {
+    None,
+    /// The one with this mark.
+    One(String),
+    /// All of this runner.
+    Of(i64),
 }
 
 /// Where the processes of attempts are looked for.
@@ -51,25 +71,40 @@ pub(crate) struct Remains {
 }
 
 impl Attempts {
-    /// Attempts of the file at this path. None of their processes was started before `since`: clock
-    /// ticks since the machine was.
-    pub(crate) fn of(database: &Path, which: Vec<AttemptRef>, since: Option<u64>) -> Attempts {
+    /// These attempts of a lost runner of the file at this path, and its persistent commands. None of their
+    /// processes was started before `since`: clock ticks since the machine was.
+    pub(crate) fn of(
+        database: &Path,
+        (runner, which): (i64, Vec<AttemptRef>),
+        since: Option<u64>,
+    ) -> Attempts {
         Attempts {
             database: database.to_owned(),
             which,
+            handlers: Handlers::Of(runner),
             since,
         }
     }
 
     /// The one that an environment names.
     pub(crate) fn named_by<'a>(get: impl Fn(&str) -> Option<&'a OsStr>) -> Option<Attempts> {
-        let number = |name| get(name)?.to_str();
-        let attempt = AttemptRef {
-            job: JobId(number(JOB_VARIABLE)?.parse().ok()?),
-            attempt: number(ATTEMPT_VARIABLE)?.parse().ok()?,
+        let text = |name| get(name)?.to_str();
+        let attempt = || {
+            Some(AttemptRef {
+                job: JobId(text(JOB_VARIABLE)?.parse().ok()?),
+                attempt: text(ATTEMPT_VARIABLE)?.parse().ok()?,
+            })
         };
-        let database = Path::new(get(DATABASE_VARIABLE)?);
-        Some(Attempts::of(database, vec![attempt], None))
+        let (which, handlers) = match text(HANDLER_VARIABLE) {
+            Some(mark) => (Vec::new(), Handlers::One(mark.to_owned())),
+            None => (vec![attempt()?], Handlers::None),
+        };
+        Some(Attempts {
+            database: Path::new(get(DATABASE_VARIABLE)?).to_owned(),
+            which,
+            handlers,
+            since: None,
+        })
     }
 
     /// Kills what is left of them, after their runner died: nobody can wait for it any more, and
@@ -78,22 +113,28 @@ impl Attempts {
     /// A process is touched only where its own environment says that it belongs to one of them, and
     /// what such a process has started.
     pub(crate) fn end(self) {
-        if self.which.is_empty() {
-            return;
-        }
-        let jobs: Vec<String> = self.which.iter().map(spelled).collect();
+        let whose = self.spelled();
         match Remains::of(None, Some(self)).kill() {
             Leftover::Nothing => {}
-            Leftover::Ended => log::warn!("killed leftover processes of {}", jobs.join(", ")),
+            Leftover::Ended => log::warn!("killed leftover processes of {whose}"),
             Leftover::Survives => {
-                log::error!("leftover processes of {} cannot be killed", jobs.join(", "))
+                log::error!("leftover processes of {whose} cannot be killed")
             }
         }
     }
-}
 
-fn spelled(attempt: &AttemptRef) -> String {
-    format!("attempt {} of job {}", attempt.attempt, attempt.job)
+    /// For the log.
+    fn spelled(&self) -> String {
+        let attempts = self.which.iter();
+        let attempts =
+            attempts.map(|which| format!("attempt {} of job {}", which.attempt, which.job));
+        let handlers = match &self.handlers {
+            Handlers::None => None,
+            Handlers::One(mark) => Some(format!("persistent command {mark}")),
+            Handlers::Of(runner) => Some(format!("runner {runner}")),
+        };
+        attempts.chain(handlers).collect::<Vec<_>>().join(", ")
+    }
 }
 
 impl Remains {
@@ -113,8 +154,8 @@ impl Remains {
 
     /// For the log.
     pub(crate) fn name(&self) -> String {
-        let attempt = self.attempts.iter().flat_map(|attempts| &attempts.which);
-        attempt.map(spelled).next().unwrap_or_default()
+        let attempts = self.attempts.as_ref();
+        attempts.map(Attempts::spelled).unwrap_or_default()
     }
 }
 
@@ -163,8 +204,8 @@ mod linux {
     use rustix::process::{Pid, Signal, kill_process_group};
 
     use super::{
-        ATTEMPT_VARIABLE, Attempts, DATABASE_VARIABLE, JOB_VARIABLE, Leftover, OBEYED_WITHIN,
-        Remains,
+        ATTEMPT_VARIABLE, Attempts, DATABASE_VARIABLE, HANDLER_VARIABLE, Handlers, JOB_VARIABLE,
+        Leftover, OBEYED_WITHIN, Remains,
     };
     use crate::clock;
     use crate::runner::processes::{Process, ProcessIdentity, living, own_pid};
@@ -356,7 +397,10 @@ mod linux {
         fn is_anothers(&self, process: &Process) -> bool {
             let environ = process.environ().unwrap_or_default();
             let is_ours = |attempts: &Attempts| attempts.are_named_by(process, &environ);
-            value(&environ, JOB_VARIABLE).is_some() && !self.attempts.as_ref().is_some_and(is_ours)
+            let is_marked = [JOB_VARIABLE, HANDLER_VARIABLE]
+                .iter()
+                .any(|name| value(&environ, name).is_some());
+            is_marked && !self.attempts.as_ref().is_some_and(is_ours)
         }
     }
 
@@ -366,6 +410,10 @@ mod linux {
             let is_named = self.which.iter().any(|attempt| {
                 value(JOB_VARIABLE) == Some(attempt.job.to_string().as_bytes())
                     && value(ATTEMPT_VARIABLE) == Some(attempt.attempt.to_string().as_bytes())
+            }) || value(HANDLER_VARIABLE).is_some_and(|mark| match &self.handlers {
+                Handlers::None => false,
+                Handlers::One(own) => mark == own.as_bytes(),
+                Handlers::Of(runner) => mark.starts_with(format!("{runner}-").as_bytes()),
             });
             let is_of_file = |path| self.is_database(process, Path::new(OsStr::from_bytes(path)));
             is_named && value(DATABASE_VARIABLE).is_some_and(is_of_file)

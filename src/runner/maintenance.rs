@@ -223,6 +223,7 @@ impl Dispatcher {
             lock_files,
         )?;
         self.pending.tick.short_of = self.scarcity.reason().map(str::to_owned);
+        self.pending.tick.unavailable = Some(self.kind_pauses.reasons());
         self.pending.more = true;
         Ok(())
     }
@@ -261,6 +262,6 @@ pub(super) fn find_dead(
         loss: Loss::Dead,
         started: lock.started_at(),
     };
-    end_leftovers(store.path(), attempts()?, lost.started);
+    end_leftovers(store.path(), (lost.runner, attempts()?), lost.started);
     Ok(Some((lost, lock)))
 }

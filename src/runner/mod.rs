@@ -12,6 +12,7 @@ pub(crate) mod handler;
 mod in_flight;
 pub(crate) mod inline;
 #[cfg(feature = "exec")]
+mod kind_pauses;
 pub(crate) mod leftovers;
 pub(crate) mod liveness;
 mod maintenance;

@@ -8,6 +8,7 @@ use crate::model::runner_options::Until;
 use crate::runner::builder::RunnerBuilder;
 use crate::runner::context::SharedContext;
 use crate::runner::dispatcher::{Dispatcher, StopPhase};
+use crate::runner::kind_pauses::KindPauses;
 use crate::runner::liveness::{LivenessMonitor, OwnLock};
 use crate::runner::pending_work::PendingWork;
 use crate::runner::pool::Pool;
@@ -86,6 +87,7 @@ impl Dispatcher {
             shares: FairShares::default(),
             aside: Aside::default(),
             scarcity: Scarcity::default(),
+            kind_pauses: KindPauses::default(),
         })
     }
 }

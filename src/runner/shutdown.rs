@@ -160,7 +160,8 @@ impl Dispatcher {
             return Ok(false);
         }
         let identity = &self.identity;
-        let kinds = identity.any_of_its_kinds();
+        let mut kinds = identity.any_of_its_kinds();
+        kinds.retain(|capacity| !self.kind_pauses.is_given_up(capacity.kind));
         // Jobs that only a limit holds back are still to be run.
         let request = identity.claim_request(&kinds, self.aside.parts());
         let held_up = request.for_no_worker(&kinds, 1);
@@ -181,7 +182,8 @@ impl Dispatcher {
             return Ok(false);
         }
         let left = (identity.queues.as_deref(), self.aside.parts());
-        let waits = store::retries_left(conn, &identity.kinds, left)?;
+        let kinds: Vec<i64> = kinds.iter().map(|capacity| capacity.kind).collect();
+        let waits = store::retries_left(conn, &kinds, left)?;
         Ok(!waits && !self.awaits_verdict()?)
     }
 
@@ -192,7 +194,8 @@ impl Dispatcher {
         }
         let identity = &self.identity;
         let conn = self.lease.writer.conn()?;
-        let left = store::jobs_left(conn, &identity.kinds, identity.queues.as_deref());
+        let kinds = (&*identity.kinds, &self.kind_pauses.reasons());
+        let left = store::jobs_left(conn, kinds, identity.queues.as_deref());
         let left = match left {
             // The rest of a damaged file need not be known.
             Err(error) if error.blames_data() && self.aside.is_any() => Vec::new(),

@@ -3,6 +3,7 @@
 //! A tick may run a second time after its first transaction was lost, so it changes nothing outside the
 //! transaction; its consequences in memory follow after the COMMIT.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,6 +85,8 @@ pub(crate) struct Tick {
     pub(crate) stopping: bool,
     /// The resource that this runner lacks, for its row; an empty text clears it.
     pub(crate) short_of: Option<String>,
+    /// The kinds whose handlers can run no job at the moment, for the runner's row.
+    pub(crate) unavailable: Option<BTreeMap<String, String>>,
     /// Opens the transaction, which then follows the step of the clock.
     pub(crate) clock_stepped: bool,
 }
@@ -210,6 +213,7 @@ impl Tick {
             heartbeat,
             stopping,
             short_of,
+            unavailable,
             clock_stepped,
         } = self;
         finished.is_empty()
@@ -220,6 +224,7 @@ impl Tick {
             && unowned.is_empty()
             && prune.is_none()
             && short_of.is_none()
+            && unavailable.is_none()
             && !(*heartbeat || *stopping || *clock_stepped)
     }
 
@@ -255,6 +260,9 @@ impl Tick {
         };
         if let Some(short_of) = &self.short_of {
             store::set_short_of(tx, context.runner, short_of)?;
+        }
+        if let Some(reasons) = &self.unavailable {
+            store::set_unavailable_kinds(tx, context.runner, reasons)?;
         }
         if self.stopping {
             store::mark_stopping(tx, context.runner)?;
@@ -350,7 +358,7 @@ impl Tick {
             if matches!(lost.loss, Loss::Hung { .. }) {
                 // Only now is it certain that the runner hangs; this transaction keeps it from writing
                 // a heartbeat.
-                end_leftovers(context.database, attempts, lost.started);
+                end_leftovers(context.database, (lost.runner, attempts), lost.started);
             }
             written.taken_over.push((lost.runner, jobs));
         }
@@ -433,13 +441,13 @@ fn is_refusal(error: &Error) -> bool {
     matches!(error.kind(), Duplicate | Invalid | NotFound | WrongState)
 }
 
-/// Ends the processes that commands of these attempts of a lost runner have left, before the jobs run
-/// again.
+/// Ends the processes that commands of these attempts of a lost runner and its persistent commands have left,
+/// before the jobs run again.
 #[cfg(feature = "exec")]
-pub(crate) fn end_leftovers(database: &Path, which: Vec<AttemptRef>, started: Option<u64>) {
-    crate::runner::leftovers::Attempts::of(database, which, started).end();
+pub(crate) fn end_leftovers(database: &Path, lost: (i64, Vec<AttemptRef>), started: Option<u64>) {
+    crate::runner::leftovers::Attempts::of(database, lost, started).end();
 }
 
 /// Without commands there are no leftovers.
 #[cfg(not(feature = "exec"))]
-pub(crate) fn end_leftovers(_: &Path, _: Vec<AttemptRef>, _: Option<u64>) {}
+pub(crate) fn end_leftovers(_: &Path, _: (i64, Vec<AttemptRef>), _: Option<u64>) {}

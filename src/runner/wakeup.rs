@@ -88,7 +88,8 @@ impl Dispatcher {
                 return Duration::ZERO;
             }
             at(self.pending.next_heartbeat);
-            if let Some(again) = self.scarcity.next(now) {
+            let pauses_end = self.kind_pauses.next();
+            for again in self.scarcity.next(now).into_iter().chain(pauses_end) {
                 at(again);
             }
             if let Some(again) = self.aside.next() {

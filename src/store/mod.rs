@@ -63,9 +63,9 @@ pub(crate) use upkeep::runners::{
     Alive, HeartbeatMode, Loss, Registration, alive as alive_runners,
     attempts_of as attempts_of_runner, claims_of as claims_of_runner, find_unowned,
     is_alive as is_runner_alive, note_worker, register as register_runner, remove_unused_locks,
-    set_kinds as set_runner_kinds, set_short_of, stopped as mark_stopped,
-    stopping as mark_stopping, take_over, take_over_unowned, to_cancel as attempts_to_cancel,
-    write_heartbeat,
+    set_kinds as set_runner_kinds, set_short_of, set_unavailable as set_unavailable_kinds,
+    stopped as mark_stopped, stopping as mark_stopping, take_over, take_over_unowned,
+    to_cancel as attempts_to_cancel, write_heartbeat,
 };
 
 // Batches.

@@ -105,6 +105,11 @@ pub(crate) fn explain(id: JobId, why: &Why, now: Timestamp) -> Explanation {
         Why::NoRunner => no_runner(id),
         Why::NoHandler(kind) => no_handler(id, kind),
         Why::QueueNotServed(queue) => queue_not_served(id, queue),
+        Why::HandlerUnavailable {
+            kind,
+            runner,
+            reason,
+        } => handler_unavailable(id, kind, (*runner, reason)),
         Why::RunnersStopping => runners_stopping(id),
         Why::OutOfResources {
             runner,
@@ -249,6 +254,12 @@ fn no_handler(id: JobId, kind: &str) -> Explanation {
     pending(id, "no_handler", &reason).with_hint(format!(
         "give `jobq run` a [kinds.{kind}] section in jobq.toml, or start the program that handles '{kind}'"
     ))
+}
+
+fn handler_unavailable(id: JobId, kind: &str, (runner, reason): (RunnerId, &str)) -> Explanation {
+    let reason = format!("runner {runner} can run no '{kind}' at the moment: {reason}");
+    pending(id, "handler_unavailable", &reason)
+        .with_hint("the runner tries again by itself, after a minute at the latest")
 }
 
 fn queue_not_served(id: JobId, queue: &str) -> Explanation {

@@ -1,5 +1,7 @@
 //! What a draining runner must wait for, and the jobs it leaves.
 
+use std::collections::BTreeMap;
+
 use crate::Result;
 use crate::model::id::JobId;
 use crate::model::part::{Part, Parts};
@@ -88,10 +90,10 @@ pub(crate) fn nameless(conn: &Connection) -> Result<Option<JobId>> {
     conn.optional(NAMELESS, [], |row| row.get(0).map(JobId))
 }
 
-/// The number of remaining jobs by reason.
+/// The number of remaining jobs by reason; `unavailable` are the reasons of kinds whose handlers can run no job.
 pub(crate) fn left(
     conn: &Connection,
-    kinds: &[i64],
+    (kinds, unavailable): (&[i64], &BTreeMap<String, String>),
     queues: Option<&[i64]>,
 ) -> Result<Vec<(u64, String)>> {
     let mut left: Vec<(u64, String)> = Vec::new();
@@ -103,6 +105,8 @@ pub(crate) fn left(
         let (kind_id, kind): (i64, String) = (row.get(2)?, row.get(3)?);
         let why = if !kinds.contains(&kind_id) {
             format!("no handler for kind '{kind}'")
+        } else if let Some(reason) = unavailable.get(&kind) {
+            format!("kind '{kind}': {reason}")
         } else if queues.is_some_and(|queues| !queues.contains(&queue_id)) {
             format!("queue '{queue}' is not served here")
         } else if all_paused {

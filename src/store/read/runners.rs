@@ -36,15 +36,16 @@ pub(crate) fn list(conn: &Connection, of: RunnerFilter, locks: &Path) -> Result<
             _ => RunnerState::Offline,
         };
         let names = |text: String| serde_json::from_str::<Vec<String>>(&text).unwrap_or_default();
-        let (kinds, kind_limits) = read_kinds(&row.get::<_, String>(5)?);
+        let kinds = read_kinds(&row.get::<_, String>(5)?);
         runners.push(RunnerRecord {
             id: RunnerId(id),
             state,
             pid: row.get(2)?,
             host: row.get(3)?,
             worker_count: row.get(4)?,
-            kinds,
-            kind_limits,
+            kinds: kinds.names,
+            kind_limits: kinds.limits,
+            unavailable_kinds: kinds.unavailable,
             queues: row.get::<_, Option<String>>(6)?.map(names),
             started_at: timestamp(row.get(8)?),
             heartbeat_at: timestamp(row.get(9)?),

@@ -170,6 +170,24 @@ fn kind_limited(kind: &str, able: &[&RunnerRecord]) -> Option<Why> {
     })
 }
 
+/// What the handlers of a kind say, if none of the runners that could claim it can run a job now.
+fn unavailable(kind: &str, able: &[&RunnerRecord]) -> Option<Why> {
+    let mut claiming = able
+        .iter()
+        .filter(|runner| runner.state != RunnerState::Stopping);
+    let reason = |runner: &RunnerRecord| runner.unavailable_kinds.get(kind).cloned();
+    let (runner, first) = able
+        .iter()
+        .find_map(|runner| Some((runner.id, reason(runner)?)))?;
+    claiming
+        .all(|runner| reason(runner).is_some())
+        .then(|| Why::HandlerUnavailable {
+            kind: kind.to_owned(),
+            runner,
+            reason: first,
+        })
+}
+
 /// The resource that the system lacks, if that keeps each runner that could claim it from more jobs.
 fn short_of(able: &[&RunnerRecord]) -> Option<Why> {
     let mut claiming = able
@@ -251,6 +269,9 @@ pub(crate) fn of_kind(
         .all(|runner| runner.state == RunnerState::Stopping)
     {
         return Ok(Why::RunnersStopping);
+    }
+    if let Some(unavailable) = unavailable(kind, &able) {
+        return Ok(unavailable);
     }
     if let Some(limit) = limited(conn, queue, (name, now_ms))? {
         return Ok(limit);

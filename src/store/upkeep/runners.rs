@@ -29,6 +29,7 @@ use crate::{Error, Result};
 
 statements! {
     hot RUNNER_SET_KINDS = "UPDATE jobq_runner SET kinds = ?2 WHERE id = ?1";
+    hot RUNNER_KINDS = "SELECT kinds FROM jobq_runner WHERE id = ?1";
     hot RUNNER_INSERT = "INSERT INTO jobq_runner (name, pid, host, workers, kinds, queues, state, started_at, heartbeat_at, beat, boot)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1, ?7, ?7, ?8, ?9)";
     /// No row changed: another runner has declared this one lost.
@@ -99,7 +100,7 @@ pub(crate) fn register(
         registration.pid,
         registration.host,
         registration.workers as i64,
-        kinds_json(&registration.kinds, limits),
+        RunnerKinds::new(&registration.kinds, limits).json(),
         registration.queues.as_deref().map(json_array),
         tx.now_ms,
         match registration.heartbeat_mode {
@@ -123,7 +124,8 @@ pub(crate) fn set_kinds(
     kinds: &[String],
     limits: &HashMap<String, usize>,
 ) -> Result<()> {
-    tx.run(RUNNER_SET_KINDS, params![runner, kinds_json(kinds, limits)])?;
+    let kinds = RunnerKinds::new(kinds, limits);
+    tx.run(RUNNER_SET_KINDS, params![runner, kinds.json()])?;
     Ok(())
 }
 
@@ -131,29 +133,79 @@ fn json_array(names: &[String]) -> String {
     Value::from(names).to_string()
 }
 
-/// A kind with a limit is an object: `{"kind":"resize","at_once":2}`.
-fn kinds_json(kinds: &[String], limits: &HashMap<String, usize>) -> String {
-    let kinds = kinds.iter().map(|kind| match limits.get(kind) {
-        Some(at_once) => serde_json::json!({ "kind": kind, "at_once": at_once }),
-        None => kind.as_str().into(),
-    });
-    kinds.collect::<Value>().to_string()
+/// Sets the kinds whose handlers can run no job at the moment, with the reasons.
+pub(crate) fn set_unavailable(
+    tx: &mut Tx<'_>,
+    runner: i64,
+    reasons: &BTreeMap<String, String>,
+) -> Result<()> {
+    let json: Option<String> = tx.optional(RUNNER_KINDS, [runner], |row| row.get(0))?;
+    let kinds = RunnerKinds {
+        unavailable: reasons.clone(),
+        ..read_kinds(&json.unwrap_or_default())
+    };
+    tx.run(RUNNER_SET_KINDS, params![runner, kinds.json()])?;
+    Ok(())
 }
 
-/// Parses the kinds, and the limits of those that have one.
-pub(crate) fn read_kinds(json: &str) -> (Vec<String>, BTreeMap<String, u64>) {
+/// The kinds of a runner, as its row has them.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct RunnerKinds {
+    pub(crate) names: Vec<String>,
+    pub(crate) limits: BTreeMap<String, u64>,
+    /// Why the handler of a kind can run no job at the moment.
+    pub(crate) unavailable: BTreeMap<String, String>,
+}
+
+impl RunnerKinds {
+    fn new(names: &[String], limits: &HashMap<String, usize>) -> RunnerKinds {
+        let limits = limits.iter();
+        RunnerKinds {
+            names: names.to_vec(),
+            limits: limits
+                .map(|(kind, at_once)| (kind.clone(), *at_once as u64))
+                .collect(),
+            unavailable: BTreeMap::new(),
+        }
+    }
+
+    /// A kind of which there is more to say is an object: `{"kind":"resize","at_once":2}`.
+    fn json(&self) -> String {
+        let kinds = self.names.iter().map(|kind| {
+            let at_once = self.limits.get(kind).map(|at_once| Value::from(*at_once));
+            let unavailable = self.unavailable.get(kind).map(|why| why.as_str().into());
+            let known = [("at_once", at_once), ("unavailable", unavailable)];
+            let known: Vec<(&str, Value)> = known
+                .into_iter()
+                .filter_map(|(key, value)| Some((key, value?)))
+                .collect();
+            if known.is_empty() {
+                return Value::from(kind.as_str());
+            }
+            let name = ("kind", Value::from(kind.as_str()));
+            [name].into_iter().chain(known).collect()
+        });
+        kinds.collect::<Value>().to_string()
+    }
+}
+
+/// Parses the kinds.
+pub(crate) fn read_kinds(json: &str) -> RunnerKinds {
     let entries: Vec<Value> = serde_json::from_str(json).unwrap_or_default();
-    let (mut kinds, mut limits) = (Vec::new(), BTreeMap::new());
+    let mut kinds = RunnerKinds::default();
     for entry in entries {
         let Some(kind) = entry.as_str().or(entry["kind"].as_str()) else {
             continue;
         };
         if let Some(at_once) = entry["at_once"].as_u64() {
-            limits.insert(kind.to_owned(), at_once);
+            kinds.limits.insert(kind.to_owned(), at_once);
         }
-        kinds.push(kind.to_owned());
+        if let Some(why) = entry["unavailable"].as_str() {
+            kinds.unavailable.insert(kind.to_owned(), why.to_owned());
+        }
+        kinds.names.push(kind.to_owned());
     }
-    (kinds, limits)
+    kinds
 }
 
 /// Writes a heartbeat; false if the runner was declared lost.
