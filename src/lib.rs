@@ -99,7 +99,7 @@
 //! none, such as `clock.rs` and `doorbell.rs`, may be used by all. `tests/it/architecture/` enforces that, and
 //! more: only `store/sqlite/` names rusqlite (besides `bench/` and the signatures of [`Queue::enqueue_in`] and
 //! [`Transaction::connection`]), only `store/` and `bench/` have SQL, `handlers/` and `cli/` do not name the store,
-//! only `clock.rs` reads a clock, only `store/`, `runner/`, `cli/` and `bench/` start threads, `unsafe` is in one
+//! only `clock.rs` reads a clock, only `store/`, `runner/`, `cli/`, `bench/` and one keeper of processes start threads, `unsafe` is in one
 //! file, no circle of imports has more than three files, no type name occurs twice, no file has more than 500
 //! lines.
 //!
@@ -187,6 +187,10 @@
 //!   (`store/jobs/claim.rs`).
 //! - A secret is masked in the attempt's [`Context`], where all that an attempt says passes; in a command's output before
 //!   it is cut into pieces (`model/mask.rs`). A process within a command masks what `JOBQ_SECRETS` names.
+//! - A persistent command belongs to no attempt, so its processes are found by a mark of its own in their environment
+//!   (`runner/leftovers.rs`). Whether it has come up shows in its stdin: it has begun to read the job. One that has not
+//!   costs the job nothing, and pauses the kind (`runner/kind_pauses.rs`). Between jobs one thread of the process looks
+//!   after all of them, as only the handler knows them (`handlers/exec/persistent/keeper.rs`).
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
 //!   lowers how many run at a time.
 //!

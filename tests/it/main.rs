@@ -27,6 +27,8 @@ mod leftovers;
 mod many_processes;
 #[cfg(feature = "fault-injection")]
 mod negative_controls;
+#[cfg(feature = "exec")]
+mod persistent;
 mod public_api;
 mod regressions;
 mod review;

@@ -111,6 +111,11 @@ impl Written {
     }
 }
 
+/// How much memory a persistent command may hold between its jobs.
+pub(crate) fn max_rss<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
+    bytes_written(value).map(Some)
+}
+
 /// How much of a command's output is kept: at most so much.
 pub(crate) fn output_limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     let bytes = bytes_written(value)?;

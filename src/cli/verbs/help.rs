@@ -10,7 +10,7 @@ use crate::cli::input::nearest::nearest;
 
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
-    /// A command, one of config, environment, exit-codes, files, or a built-in kind, like sleep
+    /// A command, one of config, environment, exit-codes, files, persistent, or a built-in kind, like sleep
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
 }
@@ -54,6 +54,7 @@ A command that runs as a job finds:
   JOBQ_IDEMPOTENCY_KEY                      the same in every attempt of its job
   JOBQ_PHASE=finalize                       all children of this parent have ended
   JOBQ_SCHEDULE, JOBQ_SLOT                  the schedule that enqueued it, and the slot it is for
+  JOBQ_PERSISTENT=1, JOBQ_HANDLER           it is to stay for further jobs: see `jobq help persistent`
 ";
 
 /// The text of `jobq help files`.
@@ -69,14 +70,18 @@ Files:
   ~/.config/jobq/jobq.toml  the config file of a user
 ";
 
+/// The text of `jobq help persistent`.
+const PERSISTENT: &str = include_str!("../../handlers/exec/persistent/help.txt");
+
 type Topic = (&'static str, &'static str);
 
 /// The texts that do not depend on what is compiled in.
-const TOPICS: [Topic; 4] = [
+const TOPICS: [Topic; 5] = [
     ("exit-codes", EXIT_CODES),
     ("config", CONFIG),
     ("environment", ENVIRONMENT),
     ("files", FILES),
+    ("persistent", PERSISTENT),
 ];
 
 /// What there is help on besides commands: [`TOPICS`], and the kinds that are built in.

@@ -11,6 +11,7 @@ mod launch;
 mod leader;
 mod output;
 mod payload;
+mod persistent;
 mod spawn;
 mod umask;
 
@@ -31,6 +32,9 @@ pub use crate::handlers::exec::payload::ExecPayload;
 pub use crate::handlers::exec::payload::MAX_INPUT_BYTES;
 pub use crate::handlers::exec::payload::MAX_OUTPUT_LIMIT_BYTES;
 pub use crate::handlers::exec::payload::Program;
+pub use crate::handlers::exec::persistent::PersistentHandler;
+pub use crate::handlers::exec::persistent::PersistentOptions;
+pub use crate::handlers::exec::persistent::recycle;
 pub use crate::handlers::exec::umask::Umask;
 
 use crate::handlers::exec::capture::Watcher;
@@ -177,6 +181,16 @@ impl CommandHandler {
         Ok(self)
     }
 
+    /// What is started for a job.
+    fn spec(&self, ctx: &Context) -> Result<CommandSpec, Failure> {
+        Ok(CommandSpec {
+            argv: self.argv.iter().map(Into::into).collect(),
+            cwd: self.cwd.clone(),
+            env: self.environment(ctx)?,
+            umask: None,
+        })
+    }
+
     /// What the command finds in its environment.
     fn environment(&self, ctx: &Context) -> Result<Environment, Failure> {
         let mut env = Environment::inherited();
@@ -198,16 +212,9 @@ impl CommandHandler {
 
 impl Handler for CommandHandler {
     fn run(&self, ctx: &Context) -> Outcome {
-        let env = match self.environment(ctx) {
-            Ok(env) => env,
+        let spec = match self.spec(ctx) {
+            Ok(spec) => spec,
             Err(failure) => return failure.into(),
-        };
-        let argv = self.argv.iter().map(Into::into).collect();
-        let spec = CommandSpec {
-            argv,
-            cwd: self.cwd.clone(),
-            env,
-            umask: None,
         };
         let task = Task {
             spec,

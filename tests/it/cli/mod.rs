@@ -43,6 +43,7 @@ mod output_limit;
 mod output_of_many;
 mod packaging;
 mod payloads;
+mod persistent;
 mod read_verbs;
 mod reload;
 mod replaced_file;

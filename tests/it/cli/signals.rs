@@ -174,7 +174,22 @@ fn runner_after(jobq: &Jobq, shell: &str) -> super::support::Running {
 
 #[test]
 fn a_closed_terminal_stops_a_runner_as_sigterm_does() {
-    for signal in [Signal::HUP, Signal::POWER, Signal::XCPU] {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--shell", GATED]);
+    let terminal = jobq.program("script", &["-qec", "exec jobq run", "/dev/null"]);
+    let terminal = terminal.spawn();
+    jobq.wait_for_line("begun");
+    terminal.kill();
+    let runner = || jobq.json(&["status"])["runners"][0].clone();
+    wait_until("it stops", PATIENCE, || runner()["state"] == "stopping");
+    jobq.write("gate", "");
+    wait_until("it has ended", PATIENCE, || runner().is_null());
+    assert_eq!(jobq.state(1), "completed");
+}
+
+#[test]
+fn a_power_failure_or_a_limit_stops_a_runner_as_sigterm_does() {
+    for signal in [Signal::POWER, Signal::XCPU] {
         let jobq = Jobq::new();
         jobq.enqueue(&["--shell", GATED]);
         let runner = jobq.runner(&[]);

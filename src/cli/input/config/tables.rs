@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use jobq::handlers::built_in::BuiltInKind;
+use jobq::handlers::exec::PersistentOptions;
 use jobq::handlers::secrets::Secrets;
 use jobq::{
     JobOptions, Missed, Overlap, Queue, QueueLimits, QueueLimitsUpdate, Rate, RetryPolicy, Update,
@@ -73,6 +74,9 @@ with_job_options! {
     pub(crate) struct KindTable {
         /// The handler: this command, with the payload on its stdin.
         pub(crate) command: Option<Vec<String>>,
+        /// Whether the command's processes stay for further jobs, and for how long.
+        #[serde(default, deserialize_with = "persistent")]
+        pub(crate) persistent: Option<PersistentTable>,
         /// Variables for the command, from the runner's environment.
         #[serde(default)]
         pub(crate) env: Vec<EnvItem>,
@@ -108,6 +112,7 @@ impl KindTable {
         let for_commands = [
             ("env", !self.env.is_empty()),
             ("output_limit", self.output_limit.is_some()),
+            ("persistent", self.persistent.is_some()),
             ("secrets", !self.secrets.is_empty()),
         ];
         let given = for_commands.iter().find(|(_, is_given)| *is_given);
@@ -127,6 +132,52 @@ impl KindTable {
             return refused("the command is empty".to_owned());
         }
         Ok(())
+    }
+}
+
+/// How long the processes of a kind's command stay; what is not said is as usual.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PersistentTable {
+    max_jobs: Option<u64>,
+    #[serde(default, deserialize_with = "limits::max_rss")]
+    max_rss: Option<u64>,
+    #[serde(default, deserialize_with = "options::duration")]
+    idle: Option<Duration>,
+    #[serde(default, deserialize_with = "options::duration")]
+    start_timeout: Option<Duration>,
+}
+
+impl PersistentTable {
+    pub(crate) fn options(&self) -> PersistentOptions {
+        let mut options = PersistentOptions::new();
+        if let Some(jobs) = self.max_jobs {
+            options = options.max_jobs(jobs);
+        }
+        if let Some(bytes) = self.max_rss {
+            options = options.max_rss(bytes);
+        }
+        if let Some(idle) = self.idle {
+            options = options.idle(idle);
+        }
+        if let Some(timeout) = self.start_timeout {
+            options = options.start_timeout(timeout);
+        }
+        options
+    }
+}
+
+/// `true`, `false`, or the table.
+fn persistent<'de, D: Deserializer<'de>>(value: D) -> Result<Option<PersistentTable>, D::Error> {
+    match toml::Value::deserialize(value)? {
+        toml::Value::Boolean(is) => Ok(is.then(PersistentTable::default)),
+        value => {
+            let table = PersistentTable::deserialize(value).map_err(D::Error::custom)?;
+            match table.max_jobs {
+                Some(0) => Err(D::Error::custom("max_jobs must be at least 1")),
+                _ => Ok(Some(table)),
+            }
+        }
     }
 }
 

@@ -182,14 +182,14 @@ fn kinds(
         }
         builder = builder.kind_options(name, options);
         if let Some(argv) = &kind.command {
-            let handler = command_handler(argv, kind, config)?;
-            builder = builder.kind(
-                name,
-                match sink {
-                    Some(sink) => handler.output_sink(Arc::clone(sink) as _),
-                    None => handler,
-                },
-            );
+            let mut handler = command_handler(argv, kind, config)?;
+            if let Some(sink) = sink {
+                handler = handler.output_sink(Arc::clone(sink) as _);
+            }
+            builder = match kind.persistent {
+                Some(table) => builder.kind(name, handler.persistent(table.options())),
+                None => builder.kind(name, handler),
+            };
         }
     }
     Ok(builder)

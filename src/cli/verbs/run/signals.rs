@@ -2,7 +2,8 @@
 //!
 //! | signal | does |
 //! |---|---|
-//! | SIGINT, SIGTERM, SIGHUP, SIGPWR, SIGXCPU | the first one stops the runner gracefully, the second at once |
+//! | SIGINT, SIGTERM, SIGPWR, SIGXCPU | the first one stops the runner gracefully, the second at once |
+//! | SIGHUP | the same where there is a terminal, which has been closed then; else persistent commands are replaced |
 //! | SIGQUIT | stops it at once |
 //! | SIGTSTP | stops the commands and the runner, until SIGCONT |
 //! | SIGCHLD | reaps what the commands have left behind and this process has become the parent of |
@@ -10,6 +11,7 @@
 //!
 //! SIGHUP, SIGQUIT and SIGTSTP do nothing where they were ignored when the runner was started (nohup).
 
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -109,6 +111,8 @@ struct SignalListener {
     delivery: SignalDelivery<UnixStream, SignalOnly>,
     stopper: Stopper,
     screen: Screen,
+    /// Whether SIGHUP says that it has been closed.
+    has_terminal: bool,
     /// How many signals have asked for a stop.
     stops: usize,
     was_interrupted: bool,
@@ -127,6 +131,7 @@ impl SignalListener {
             delivery,
             stopper,
             screen,
+            has_terminal: File::open("/dev/tty").is_ok(),
             stops: 0,
             was_interrupted: false,
             reaped_at: None,
@@ -179,6 +184,11 @@ impl SignalListener {
             SIGTSTP => exec::suspend(|| {
                 let _goes_on = raise(SIGSTOP);
             }),
+            SIGHUP if !self.has_terminal => {
+                exec::recycle();
+                self.screen
+                    .say("persistent commands are replaced once their jobs have ended");
+            }
             _ => {
                 self.was_interrupted |= signal == SIGINT;
                 self.stops += 1;
