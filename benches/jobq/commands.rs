@@ -1,6 +1,7 @@
 //! The `jobq` program as a shell sees it.
 
 use std::fmt::Write as _;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -75,6 +76,51 @@ pub(crate) fn drain(plan: &Plan) -> Done {
     }
     Line::pair(format!("{} commands", thousands(jobs as f64)), "s", &pair)
         .goal_of_ratio(pair.ratio(), plan.goal(Goal::AtMost(1.5)))
+        .print();
+    Ok(())
+}
+
+/// Serves both ways: with what `jobq` says it stays, and else has one payload on its stdin.
+const HANDLER: &str = r#"
+import json, os, sys
+
+def double(payload):
+    return {"double": 2 * payload["n"]}
+
+if os.environ.get("JOBQ_PERSISTENT"):
+    for line in sys.stdin:
+        job = json.loads(line)
+        print(json.dumps({"jobq": "done", "job": job["job"], "result": double(job["payload"])}), flush=True)
+else:
+    double(json.load(sys.stdin))
+"#;
+
+pub(crate) fn persistent(plan: &Plan) -> Done {
+    if seconds(Command::new("python3").args(["-c", ""])).is_err() {
+        println!("skipped: there is no python3");
+        return Ok(());
+    }
+    let rate = |jobs: usize, settings: &str| {
+        let scratch = plan.setup(Durability::Full).scratch()?;
+        let config = "command = [\"python3\", \"handler.py\"]";
+        let config = format!("[kinds.double]\n{config}\n{settings}\n");
+        fs::write(scratch.path().join("jobq.toml"), config)?;
+        fs::write(scratch.path().join("handler.py"), HANDLER)?;
+        let file = scratch.path().join("batch.jsonl");
+        let lines =
+            (0..jobs).map(|n| format!("{{\"kind\":\"double\",\"payload\":{{\"n\":{n}}}}}\n"));
+        fs::write(&file, lines.collect::<String>())?;
+        let mut run = jobq(scratch.path());
+        let took = seconds(run.args(["run", "--drain", "-f"]).arg(file))?;
+        Ok::<f64, Box<dyn std::error::Error>>(jobs as f64 / took)
+    };
+    let mut pair = Pair::new("one process a job");
+    for _ in 0..plan.pick(5, 1) {
+        let stays = rate(plan.pick(20_000, 50), "persistent = true")?;
+        pair.push(stays, rate(plan.pick(300, 10), "")?);
+    }
+    Line::pair("a handler that stays", "jobs/s", &pair)
+        .goal_of_ratio(pair.ratio(), plan.goal(Goal::AtLeast(20.0)))
         .print();
     Ok(())
 }

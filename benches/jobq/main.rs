@@ -114,6 +114,11 @@ const SCENARIOS: &[Scenario] = &[
         about: "`jobq run --drain -f FILE` of `true` commands, five workers, durability full",
         run: commands::drain,
     },
+    Scenario {
+        name: "persistent",
+        about: "a Python handler that stays, beside one process a job of the same script, five workers, durability full",
+        run: commands::persistent,
+    },
     #[cfg(feature = "image-process")]
     Scenario {
         name: "thumbnails",
