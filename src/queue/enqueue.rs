@@ -69,7 +69,7 @@ impl Queue {
         let mut tx = Tx::begin(
             (conn, &mut names),
             clock,
-            (NO_WRITER, store::HOOKS),
+            (NO_WRITER, store::JOB_RULES),
             &mut None,
         )?;
         let enqueued = store::enqueue(&mut tx, &job)?;

@@ -139,7 +139,7 @@ use crate::store::upkeep::clock_step;
 use crate::{Error, Result};
 
 /// What the rules of jobs do at the beginning and the end of each write transaction.
-pub(crate) const HOOKS: tx::Hooks = tx::Hooks {
+pub(crate) const JOB_RULES: tx::JobRules = tx::JobRules {
     follow_clock: clock_step::follow,
     consequences: consequences::follow,
 };
@@ -171,11 +171,11 @@ impl Store {
             schema,
         } = connection::open_first(&config)?;
         config.opened = Some(Arc::clone(&file));
-        let user_transactions = UserTransactions::new(config.clone(), HOOKS);
+        let user_transactions = UserTransactions::new(config.clone(), JOB_RULES);
         let writer = (access == Access::ReadWrite).then(|| {
             Writer::new(
                 conn,
-                (config.clone(), HOOKS),
+                (config.clone(), JOB_RULES),
                 user_transactions.write_lock(),
             )
         });

@@ -48,16 +48,16 @@ statements! {
 /// Calls into the rules of jobs at the beginning and the end of a write transaction. The higher layer supplies
 /// them, so that this one need not know it.
 #[derive(Clone, Copy)]
-pub(crate) struct Hooks {
+pub(crate) struct JobRules {
     /// After a step of the clock: waits that were given as durations keep their remaining time.
     pub(crate) follow_clock: fn(&mut Tx<'_>, ClockReading<'_>) -> Result<usize>,
     /// Works off the consequences of jobs that have ended.
     pub(crate) consequences: fn(&mut Tx<'_>) -> Result<()>,
 }
 
-impl fmt::Debug for Hooks {
+impl fmt::Debug for JobRules {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hooks")
+        f.write_str("JobRules")
     }
 }
 
@@ -113,7 +113,7 @@ pub(crate) struct Tx<'c> {
     pub(crate) mark: Option<i64>,
     /// The id of the machine's start; none if unknown.
     pub(crate) boot: Option<&'c str>,
-    hooks: Hooks,
+    rules: JobRules,
     /// Why a step of the clock could not be followed.
     clock_error: Option<Error>,
 }
@@ -124,11 +124,11 @@ impl<'c> Tx<'c> {
     pub(crate) fn begin(
         (conn, names): (&'c Connection, &'c mut Names),
         clock: &'c Clock,
-        (slot, hooks): (i64, Hooks),
+        (slot, rules): (i64, JobRules),
         unfollowed: &mut Option<UnfollowedStep>,
     ) -> Result<Tx<'c>> {
         // Not before the lock is held: a rate is kept by the moments at which other runners claimed.
-        let mut tx = Tx::new((conn, names), clock.now_ms(), hooks);
+        let mut tx = Tx::new((conn, names), clock.now_ms(), rules);
         tx.boot = Some(clock.boot()).filter(|boot| *boot != UNKNOWN_BOOT);
         let now = clock.reading();
         let begun = conn.one(TX_BEGIN, [slot], |row| {
@@ -166,7 +166,7 @@ impl<'c> Tx<'c> {
     pub(crate) fn new(
         (conn, names): (&'c Connection, &'c mut Names),
         now_ms: i64,
-        hooks: Hooks,
+        rules: JobRules,
     ) -> Tx<'c> {
         Tx {
             conn,
@@ -185,7 +185,7 @@ impl<'c> Tx<'c> {
             often: RefCell::default(),
             mark: None,
             boot: None,
-            hooks,
+            rules,
             clock_error: None,
         }
     }
@@ -210,7 +210,7 @@ impl<'c> Tx<'c> {
         now: ClockReading<'_>,
         unfollowed: &mut Option<UnfollowedStep>,
     ) -> Result<()> {
-        let follow = self.hooks.follow_clock;
+        let follow = self.rules.follow_clock;
         let followed = self.savepoint(|tx| follow(tx, now)).of(Part::Clock);
         let Err(error) = followed else {
             *unfollowed = None;
@@ -282,7 +282,7 @@ impl<'c> Tx<'c> {
 
     /// Works off all consequences so far.
     pub(crate) fn follow(&mut self) -> Result<()> {
-        let consequences = self.hooks.consequences;
+        let consequences = self.rules.consequences;
         consequences(self)
     }
 

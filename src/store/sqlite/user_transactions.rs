@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Result;
 use crate::store::sqlite::connection::OpenConfig;
-use crate::store::sqlite::tx::{Hooks, Tx};
+use crate::store::sqlite::tx::{JobRules, Tx};
 use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::sqlite::writer::{OTHERS_CHECKPOINT_PAGES, Writer};
 
@@ -18,12 +18,12 @@ pub(crate) struct UserTransactions {
 }
 
 impl UserTransactions {
-    pub(crate) fn new(config: OpenConfig, hooks: Hooks) -> UserTransactions {
+    pub(crate) fn new(config: OpenConfig, rules: JobRules) -> UserTransactions {
         let write_lock = Arc::new(WriteLock::default());
         UserTransactions {
             line: WriteLock::default(),
             writer: Mutex::new(Writer::for_user_code(
-                (config, hooks),
+                (config, rules),
                 Arc::clone(&write_lock),
             )),
             write_lock,

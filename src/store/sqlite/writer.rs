@@ -19,7 +19,7 @@ use crate::store::sqlite::connection::OpenConfig;
 use crate::store::sqlite::error::breaks_connection;
 use crate::store::sqlite::names::Names;
 use crate::store::sqlite::statement::statements;
-use crate::store::sqlite::tx::{Hooks, Tx, UnfollowedStep};
+use crate::store::sqlite::tx::{JobRules, Tx, UnfollowedStep};
 use crate::store::sqlite::write_lock::WriteLock;
 use crate::store::sqlite::{connection, file, stuck_lock};
 use crate::{Error, Result};
@@ -41,7 +41,7 @@ enum Landed {
 /// The write connection and what it knows.
 pub(crate) struct Writer {
     config: OpenConfig,
-    hooks: Hooks,
+    rules: JobRules,
     /// Shared with the other writers of this process: held while a transaction is open.
     write_lock: Arc<WriteLock>,
     /// None before the first use, and after an error that makes the connection untrustworthy, until
@@ -109,26 +109,26 @@ pub(crate) fn checkpoint_passively(conn: &Connection) -> rusqlite::Result<()> {
 impl Writer {
     pub(crate) fn new(
         conn: Connection,
-        (config, hooks): (OpenConfig, Hooks),
+        (config, rules): (OpenConfig, JobRules),
         write_lock: Arc<WriteLock>,
     ) -> Writer {
         conn.wal_hook(Some(note_log_pages));
-        let mut writer = Writer::unopened(config, hooks, write_lock);
+        let mut writer = Writer::unopened(config, rules, write_lock);
         writer.conn = Some(conn);
         writer
     }
 
     /// A writer for user transactions, which opens its connection at first use.
     pub(crate) fn for_user_code(
-        (config, hooks): (OpenConfig, Hooks),
+        (config, rules): (OpenConfig, JobRules),
         write_lock: Arc<WriteLock>,
     ) -> Writer {
-        let mut writer = Writer::unopened(config, hooks, write_lock);
+        let mut writer = Writer::unopened(config, rules, write_lock);
         writer.use_for = UseFor::Lending;
         writer
     }
 
-    fn unopened(config: OpenConfig, hooks: Hooks, write_lock: Arc<WriteLock>) -> Writer {
+    fn unopened(config: OpenConfig, rules: JobRules, write_lock: Arc<WriteLock>) -> Writer {
         let mark = CommitMark {
             slot: fastrand::i64(0..NO_WRITER),
             last: None,
@@ -136,7 +136,7 @@ impl Writer {
         };
         Writer {
             config,
-            hooks,
+            rules,
             write_lock,
             conn: None,
             names: Names::default(),
@@ -241,7 +241,7 @@ impl Writer {
             names,
             mark,
             config,
-            hooks,
+            rules,
             unfollowed,
             ..
         } = self;
@@ -251,7 +251,7 @@ impl Writer {
         }
         stuck_lock::begin(conn, &config.path)?;
         let before = conn.total_changes();
-        let begun = (mark.slot, *hooks);
+        let begun = (mark.slot, *rules);
         let mut tx = Tx::begin((conn, names), &config.clock, begun, unfollowed)?;
         mark.last = tx.mark;
 

@@ -11,7 +11,7 @@ use crate::model::job::{Enqueued, JobRecord, NewJob};
 use crate::model::limits::EnqueueLimits;
 use crate::model::outcome::{Cancelled, Verdict};
 use crate::model::state::State;
-use crate::store::HOOKS;
+use crate::store::JOB_RULES;
 use crate::store::jobs::claim::{ClaimFor, ClaimRequest, ClaimedJob, KindCapacity};
 use crate::store::jobs::fair_share::FairShares;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken};
@@ -57,7 +57,7 @@ impl Sandbox {
         body: impl FnOnce(&mut Tx<'_>) -> Result<T>,
     ) -> Result<T> {
         self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let mut tx = Tx::new((&self.conn, &mut self.names), self.now_ms, HOOKS).numbered();
+        let mut tx = Tx::new((&self.conn, &mut self.names), self.now_ms, JOB_RULES).numbered();
         match body(&mut tx) {
             Ok(done) => {
                 tx.finish().unwrap();

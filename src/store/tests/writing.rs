@@ -63,7 +63,7 @@ fn writer() -> (TempDir, Writer, Connection) {
     let other = Connection::open(&config.path).unwrap();
     (
         folder,
-        Writer::new(conn, (config, crate::store::HOOKS), Arc::default()),
+        Writer::new(conn, (config, crate::store::JOB_RULES), Arc::default()),
         other,
     )
 }

@@ -22,7 +22,7 @@ fn open(folder: &Path) -> Writer {
         ..OpenConfig::default()
     };
     let conn = connection::open_first(&config).unwrap().conn;
-    Writer::new(conn, (config, crate::store::HOOKS), Arc::default())
+    Writer::new(conn, (config, crate::store::JOB_RULES), Arc::default())
 }
 
 pub(super) fn writer() -> (TempDir, Writer) {
@@ -256,7 +256,7 @@ fn is_half_followed(writer: &mut Writer) -> bool {
 #[test]
 fn an_unfollowable_clock_step_is_tried_once_a_minute() {
     let (_folder, mut writer) = writer();
-    writer.hooks.follow_clock = |tx, _| cannot_follow(tx, Kind::Corrupt);
+    writer.rules.follow_clock = |tx, _| cannot_follow(tx, Kind::Corrupt);
     for _ in 0..3 {
         writer.transact(&mut Vec::new(), &mut |tx| add(tx)).unwrap();
         let error = writer.transact(&mut Vec::new(), &mut |tx| tx.clock_followed());
@@ -268,7 +268,7 @@ fn an_unfollowable_clock_step_is_tried_once_a_minute() {
     assert_eq!(jobs(&mut writer), 3);
     assert!(!is_half_followed(&mut writer));
     writer.unfollowed = None;
-    writer.hooks.follow_clock = |tx, _| cannot_follow(tx, Kind::Full);
+    writer.rules.follow_clock = |tx, _| cannot_follow(tx, Kind::Full);
     for _ in 0..3 {
         writer.transact(&mut Vec::new(), &mut |tx| add(tx)).unwrap();
     }

@@ -21,7 +21,7 @@ use crate::model::limits::EnqueueLimits;
 use crate::model::outcome;
 use crate::model::outcome::Verdict;
 use crate::model::state::State;
-use crate::store::HOOKS;
+use crate::store::JOB_RULES;
 use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
 use crate::store::jobs::enqueue::Spawned;
 use crate::store::jobs::fair_share::FairShares;
@@ -112,7 +112,7 @@ impl World {
     ) -> Result<T> {
         self.conn.execute_batch("BEGIN IMMEDIATE").unwrap();
         let place = (&self.conn, &mut self.names);
-        let mut tx = Tx::begin(place, &self.clock, (0, HOOKS), &mut None).unwrap();
+        let mut tx = Tx::begin(place, &self.clock, (0, JOB_RULES), &mut None).unwrap();
         let finish = |tx: &mut Tx<'_>| tx.finish().and_then(|()| tx.write_numbers(0, 0));
         match body(&mut tx).and_then(|done| finish(&mut tx).map(|()| done)) {
             Ok(done) => {
