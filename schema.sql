@@ -1,4 +1,4 @@
--- jobq's tables, indexes and views: schema version 7.
+-- jobq's tables, indexes and views: schema version 8.
 --
 -- Everything is named jobq_…, so that it can live inside an application's own database file.
 -- Times are milliseconds since 1970, UTC; durations say their unit in their name.
@@ -99,7 +99,8 @@ CREATE TABLE jobq_job (
         -- 1 has a parent, 2 has a row in jobq_family, 4 others wait for it, 8 a concurrency key, 16 a unique key,
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
         -- duration and follows steps of the clock until the machine is started again, 512 a schedule,
-        -- 1024 a row in jobq_retry_delays, 2048 its running attempt has asked for a snooze
+        -- 1024 a row in jobq_retry_delays, 2048 its running attempt has asked for a snooze, 4096 rows in jobq_hook,
+        -- 8192 a row in jobq_hook_job: it is a hook's job itself, and fires no hooks
     unmet          INTEGER NOT NULL DEFAULT 0, -- number of its prerequisites that are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_concurrency_slot
@@ -246,6 +247,24 @@ CREATE TABLE jobq_retry_delays (
     job_id    INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
     delays_ms TEXT NOT NULL     -- JSON: [5000,300000]; the last one repeats
 ) STRICT;
+
+-- Hooks of jobs: what is enqueued each time the job ends so, in the same transaction. Hooks of a configuration file are
+-- not in the database.
+CREATE TABLE jobq_hook (
+    job_id  INTEGER NOT NULL REFERENCES jobq_job (id) ON DELETE CASCADE,
+    hook    INTEGER NOT NULL CHECK (hook BETWEEN 0 AND 2), -- it has 0 completed, 1 failed, 2 ended, however it did
+    job     TEXT NOT NULL,      -- JSON: what is enqueued, as in jobq_schedule
+    PRIMARY KEY (job_id, hook)
+) STRICT, WITHOUT ROWID;
+
+-- The jobs that hooks have enqueued, each with what it is for.
+CREATE TABLE jobq_hook_job (
+    job_id INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE, -- the hook's job
+    of_id  INTEGER NOT NULL,    -- the job that has ended; no reference: it may be removed before
+    event  TEXT NOT NULL        -- JSON: how it has ended
+) STRICT;
+
+CREATE INDEX jobq_hook_job_of ON jobq_hook_job (of_id);
 
 -- Named rules that enqueue a job at each slot of their time table.
 CREATE TABLE jobq_schedule (

@@ -246,6 +246,7 @@ pub use model::file_options::{
     Durability, InUse, LogAtClose, NetworkFs, OpenMode, Replaced, Restored,
 };
 pub use model::filter::{Filter, KindFilter, Sort};
+pub use model::hook::{Hook, HookEvent, HookTrigger};
 pub use model::id::Batch;
 pub use model::id::{JobId, RunnerId, WorkerId};
 pub use model::job::options::Priority;

@@ -109,7 +109,7 @@ impl Stage {
 }
 
 /// The children of a job, counted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Children {
     /// Their number.
     pub total: u64,

@@ -30,6 +30,10 @@ impl JobFlags {
     pub(crate) const RETRY_DELAYS: JobFlags = JobFlags(1024);
     /// Its running attempt has asked for a snooze.
     pub(crate) const SNOOZE: JobFlags = JobFlags(2048);
+    /// It has hooks.
+    pub(crate) const HOOKS: JobFlags = JobFlags(4096);
+    /// A hook has enqueued it; it fires none.
+    pub(crate) const HOOK_JOB: JobFlags = JobFlags(8192);
 
     pub(crate) const fn has(self, other: JobFlags) -> bool {
         self.0 & other.0 == other.0

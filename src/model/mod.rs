@@ -11,6 +11,7 @@ pub(crate) mod family;
 pub(crate) mod file_options;
 pub(crate) mod filter;
 pub(crate) mod flags;
+pub(crate) mod hook;
 pub(crate) mod id;
 pub(crate) mod job;
 pub mod json;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::model::family::Stage;
+use crate::model::hook::{HookEvent, RunnerHooks};
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::outcome::{Budget, Ending, Usage};
@@ -25,6 +26,9 @@ pub(crate) struct Attempt {
     pub(crate) payload: Option<String>,
     pub(crate) stage: Stage,
     pub(crate) origin: Option<Box<JobOrigin>>,
+    pub(crate) hook_of: Option<Box<HookEvent>>,
+    /// The hooks that the end of its job may fire.
+    pub(crate) runner_hooks: RunnerHooks,
     pub(crate) claimed_at: Instant,
     /// No worker begins it after this.
     begin_by: Instant,
@@ -59,6 +63,8 @@ impl Attempt {
             payload: job.payload,
             stage: job.stage,
             origin: job.origin,
+            hook_of: job.hook_of,
+            runner_hooks: None,
             claimed_at,
             begin_by,
             cancellation: Cancellation::default(),

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::model::hook::{Hook, RunnerHooks};
 use crate::model::id::Batch;
 use crate::model::job::Job;
 use crate::model::queue::check_name;
@@ -17,7 +18,7 @@ use crate::runner::context::Context;
 use crate::runner::handler::{Failure, Handler, Registry, Typed};
 use crate::runner::settings::{HeartbeatSettings, Settings};
 use crate::store::QuotaLimits;
-use crate::{Error, Result};
+use crate::{Error, Result, store};
 
 /// More workers than this are a mistake.
 const MAX_WORKERS: usize = 1024;
@@ -35,7 +36,8 @@ pub struct RunnerBuilder {
     pub(crate) queue: Queue,
     pub(crate) workers: usize,
     pub(crate) registry: Registry,
-    /// All but the registry.
+    hooks: Vec<Hook>,
+    /// All but the registry and the hooks.
     pub(crate) settings: Settings,
 }
 
@@ -47,6 +49,7 @@ impl Queue {
             queue: self.clone(),
             workers: DEFAULT_WORKERS,
             registry: Registry::with_built_in(),
+            hooks: Vec::new(),
             settings: Settings {
                 queues: None,
                 unknown_kinds: UnknownKinds::default(),
@@ -63,6 +66,7 @@ impl Queue {
                 batch: None,
                 quota: QuotaLimits::of(&self.limits),
                 registry: Arc::default(),
+                hooks: None,
             },
         }
     }
@@ -144,6 +148,15 @@ impl RunnerBuilder {
         self
     }
 
+    /// Adds a hook: a job that is enqueued each time a job ends so in this runner, in the transaction of its end. That are
+    /// the ends of its own attempts and those that it brings about: jobs of lost runners that it fails, jobs past their
+    /// deadline, parents of its jobs. Where somebody else cancels a job it fires none; a job's own hooks
+    /// ([`NewJob::on_end`](crate::NewJob::on_end)) are fired whoever ends it.
+    pub fn hook(mut self, hook: Hook) -> RunnerBuilder {
+        self.hooks.push(hook);
+        self
+    }
+
     /// How long final jobs are kept; a day, and a week if they failed, unless set.
     pub fn retention(mut self, retention: Retention) -> RunnerBuilder {
         self.settings.retention = retention;
@@ -205,14 +218,24 @@ impl RunnerBuilder {
         for queue in self.settings.queues.iter().flatten() {
             check_name("queue's name", queue)?;
         }
-        Ok(())
+        self.runner_hooks().map(drop)
     }
 
     /// The settings of the runner.
-    pub(super) fn settings(self) -> Settings {
-        Settings {
+    pub(super) fn settings(self) -> Result<Settings> {
+        Ok(Settings {
+            hooks: self.runner_hooks()?,
             registry: Arc::new(self.registry),
             ..self.settings
+        })
+    }
+
+    fn runner_hooks(&self) -> Result<RunnerHooks> {
+        let mut hooks = Vec::new();
+        for Hook { filter, job } in &self.hooks {
+            let job = store::hook_job(job, filter.trigger, &self.queue.limits)?;
+            hooks.push((filter.clone(), job));
         }
+        Ok((!hooks.is_empty()).then(|| hooks.into()))
     }
 }

@@ -136,6 +136,9 @@ impl Context {
         self.flush_progress();
         completing.write(tx)?;
         let ended = (&verdict, &*self.spawned());
+        tx.pending
+            .runner_hooks
+            .clone_from(&self.attempt.runner_hooks);
         let state = store::finish_attempt_with(tx, &self.attempt.claim, ended, &self.measured())?;
         Ok((answer, state.ok_or(Refused::ClaimLost)?))
     }

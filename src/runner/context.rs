@@ -13,6 +13,7 @@ use crate::clock::timestamp;
 use crate::doorbell::Doorbell;
 use crate::error::{Error, Kind};
 use crate::model::event::{EventKind, Level, LogEntry};
+use crate::model::hook::HookEvent;
 use crate::model::id::JobId;
 use crate::model::job::Progress;
 #[cfg(feature = "exec")]
@@ -215,6 +216,12 @@ impl Context {
     /// The slot of the schedule that the job is for; none where somebody asked the schedule for a job.
     pub fn slot(&self) -> Option<Timestamp> {
         self.attempt.origin.as_ref()?.slot_ms.map(timestamp)
+    }
+
+    /// What the job is for, if a hook has enqueued it: how another job has ended. See
+    /// [`NewJob::on_end`](crate::NewJob::on_end).
+    pub fn hook(&self) -> Option<&HookEvent> {
+        self.attempt.hook_of.as_deref()
     }
 
     /// A key for effects outside of the file that must happen once, as a payment or an e-mail: the same in every

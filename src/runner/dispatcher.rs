@@ -258,6 +258,7 @@ impl Dispatcher {
             is_due: due,
             schedules: self.schedules(),
             quota: self.settings.quota,
+            hooks: &self.settings.hooks,
             requests: &requests,
             shares: &self.shares,
             fail_kinds: unknown

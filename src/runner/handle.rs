@@ -179,7 +179,7 @@ impl Reloader {
     }
 
     /// From its next tick on the runner uses these handlers with their timeouts, limits, data and
-    /// retention, this default timeout and stop timeout, and this setting for unknown kinds. Running
+    /// retention, these hooks, this default timeout and stop timeout, and this setting for unknown kinds. Running
     /// jobs go on as they began. The number of workers, the queues and [`until`](RunnerBuilder::until)
     /// stay as they were when the runner was started.
     ///
@@ -187,7 +187,7 @@ impl Reloader {
     /// A setting is not usable; then nothing changes.
     pub fn reload(&self, builder: RunnerBuilder) -> Result<()> {
         builder.check()?;
-        *self.signals.reload() = Some(builder.settings());
+        *self.signals.reload() = Some(builder.settings()?);
         self.bell.ring();
         Ok(())
     }

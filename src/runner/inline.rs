@@ -165,7 +165,7 @@ impl Inline {
         builder.check()?;
         let queue = builder.queue.clone();
         let store = Arc::clone(&queue.store);
-        let settings = Arc::new(builder.settings());
+        let settings = Arc::new(builder.settings()?);
         let lock = OwnLock::default();
         let folder = store.runners_folder();
         let identity = registration::register_by((&folder, &lock), |name| {
@@ -428,6 +428,7 @@ impl Step {
             is_due: true,
             schedules: Schedules::Fire,
             quota: place.settings.quota,
+            hooks: &place.settings.hooks,
             requests: std::slice::from_ref(&request),
             shares: place.shares,
             fail_kinds: unknown

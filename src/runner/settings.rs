@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
+use crate::model::hook::RunnerHooks;
 use crate::model::id::Batch;
 use crate::model::runner_options::{KindOptions, Retention, UnknownKinds, Until};
 use crate::model::state::State;
@@ -28,6 +29,7 @@ pub(crate) struct Settings {
     /// A draining runner stays while a job of this batch runs anywhere.
     pub(crate) batch: Option<Batch>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) hooks: RunnerHooks,
     /// How large the queues and the file may become by jobs of schedules.
     pub(crate) quota: QuotaLimits,
 }
@@ -44,7 +46,9 @@ impl Settings {
         let timeout = job.budget.timeout.or(of_kind).or(self.default_timeout);
         job.budget.timeout = timeout;
         let begin_by = clock::after(now, self.heartbeat.begin_within());
-        Attempt::new((job, runner), names, (now, begin_by))
+        let mut attempt = Attempt::new((job, runner), names, (now, begin_by));
+        attempt.runner_hooks.clone_from(&self.hooks);
+        attempt
     }
 
     /// How many jobs of a kind may run at once, for kinds with a limit.

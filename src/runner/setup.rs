@@ -47,7 +47,7 @@ impl Dispatcher {
         let folder = store.runners_folder();
         let lock = OwnLock::default();
         let workers = builder.workers;
-        let settings = builder.settings();
+        let settings = builder.settings()?;
         // Before there is anything to undo. A failed read is tried again where the id is needed.
         let file_id = lease.writer.conn();
         if let Err(error) = file_id.and_then(|conn| store.read_file_id(conn).map(|_| ())) {

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Kind, Of};
+use crate::model::hook::RunnerHooks;
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::outcome::{Verdict, judge};
@@ -103,6 +104,7 @@ pub(crate) struct TickContext<'a> {
     pub(crate) is_due: bool,
     pub(crate) schedules: Schedules,
     pub(crate) quota: QuotaLimits,
+    pub(crate) hooks: &'a RunnerHooks,
     pub(crate) requests: &'a [ClaimRequest<'a>],
     pub(crate) shares: &'a FairShares,
     /// Kinds without a handler whose jobs are to fail.
@@ -235,6 +237,7 @@ impl Tick {
             ..TickResult::default()
         };
         tx.aside = context.aside.clone();
+        tx.pending.runner_hooks.clone_from(context.hooks);
         tx.is_one_by_one = context.grouping == Grouping::OneByOne;
         let before = EndedJobs::so_far(tx);
         if !tx.is_aside(Part::Clock) {

@@ -18,7 +18,7 @@ pub(crate) use jobs::quota::QuotaLimits;
 pub(crate) use jobs::requeue::requeue as requeue_job;
 pub(crate) use jobs::unique::forget as forget_unique_key;
 pub(crate) use jobs::update::edit as update_job;
-pub(crate) use jobs::validate::{FamilyRules, ValidatedJob, check_payload};
+pub(crate) use jobs::validate::{FamilyRules, ValidatedJob, check_payload, hook_job};
 
 // Claiming jobs, and the limits and deadlines that a claim observes.
 pub(crate) use jobs::claim::{

@@ -164,7 +164,9 @@ impl Environ {
     fn fitting<'a>(&'a self, pattern: &'a str) -> impl Iterator<Item = (String, &'a OsStr)> {
         let all = self.0.iter();
         let named = all.filter_map(|(name, value)| Some((text(name)?, &**value)));
-        named.filter(|(name, _)| fits(pattern, name) && !OF_THIS_PROCESS.contains(&&**name))
+        let is_of_this_process =
+            |name: &str| OF_THIS_PROCESS.contains(&name) || name.starts_with("JOBQ_HOOK");
+        named.filter(move |(name, _)| fits(pattern, name) && !is_of_this_process(name))
     }
 
     fn value(&self, name: &str, unset: Unset) -> CliResult<Option<String>> {

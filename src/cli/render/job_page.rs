@@ -228,6 +228,13 @@ impl InFull {
             let short = format!("{of}: `jobq list --parent {}`", job.id);
             facts.add("children", Cell::either(short, of));
         }
+        facts.add_some("hooks", joined(&job.hooks));
+        facts.add_some("hook jobs", joined(&job.hook_jobs));
+        let hook_of = job.hook_of.as_ref();
+        facts.add_some(
+            "hook of",
+            hook_of.map(|event| format!("job {}, which has {}", event.job, ended_as(event.state))),
+        );
     }
 
     fn retries(&self) -> Cell {
@@ -247,6 +254,19 @@ impl InFull {
             Some(WaitReason::Retry) => "retry",
             _ => "due",
         }
+    }
+}
+
+/// None where there are none.
+fn joined<T: ToString>(all: &[T]) -> Option<String> {
+    let all: Vec<_> = all.iter().map(T::to_string).collect();
+    Some(all.join(", ")).filter(|all| !all.is_empty())
+}
+
+fn ended_as(state: State) -> &'static str {
+    match state {
+        State::Cancelled => "been cancelled",
+        state => state.as_str(),
     }
 }
 

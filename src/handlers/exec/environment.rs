@@ -4,9 +4,33 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;
 
+use crate::model::hook::HookEvent;
+
 /// What every command gets without being asked; every `LC_…` too.
 const REMEMBERED: [&str; 8] = [
     "PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL",
+];
+
+/// How another job has ended, for a hook's command.
+const OF_HOOKS: [(&str, fn(&HookEvent) -> Option<String>); 10] = [
+    ("JOBQ_HOOK", |event| Some(event.hook.to_string())),
+    ("JOBQ_HOOK_JOB", |event| Some(event.job.to_string())),
+    ("JOBQ_HOOK_KIND", |event| Some(event.kind.clone())),
+    ("JOBQ_HOOK_QUEUE", |event| Some(event.queue.clone())),
+    ("JOBQ_HOOK_STATE", |event| Some(event.state.to_string())),
+    ("JOBQ_HOOK_ERROR", |event| event.error.clone()),
+    ("JOBQ_HOOK_ATTEMPTS", |event| {
+        Some(event.attempts.to_string())
+    }),
+    ("JOBQ_HOOK_TOTAL", |event| {
+        Some(event.children?.total.to_string())
+    }),
+    ("JOBQ_HOOK_DONE", |event| {
+        Some(event.children?.done.to_string())
+    }),
+    ("JOBQ_HOOK_FAILED", |event| {
+        Some(event.children?.failed.to_string())
+    }),
 ];
 
 /// Whether a command gets this variable without being asked: `PATH`, `HOME`, `LANG`, every `LC_…`,
@@ -62,6 +86,16 @@ impl Environment {
         }
         for (name, value) in variables {
             self.set(name, value);
+        }
+    }
+
+    /// Sets what a hook's command is for. A command that is none may remember them from inside of another job.
+    pub(crate) fn set_hook(&mut self, hook: Option<&HookEvent>) {
+        for (name, value) in OF_HOOKS {
+            match hook.and_then(value) {
+                Some(value) => self.set(name, value),
+                None => self.remove(name),
+            }
         }
     }
 

@@ -47,6 +47,7 @@ use crate::handlers::exec::spawn::CommandSpec;
 use crate::runner::leftovers::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE};
 
 use crate::model::family::Phase;
+use crate::model::hook::EXEC_KIND;
 use crate::model::mask::{Mask, SECRETS_VARIABLE};
 use crate::model::outcome::Outcome;
 use crate::model::outcome::Usage;
@@ -55,7 +56,7 @@ use crate::runner::context::Context;
 use crate::runner::handler::{Failure, Handler};
 
 /// The kind under which commands are enqueued.
-pub const EXEC: &str = "exec";
+pub const EXEC: &str = EXEC_KIND;
 
 /// Runs the kind `exec`: each job has its command. See [`ExecPayload`].
 #[derive(Clone, Debug, Default)]
@@ -321,6 +322,7 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
         // It may be remembered from inside of another job's finalize phase.
         Phase::Run => spec.env.remove("JOBQ_PHASE"),
     }
+    spec.env.set_hook(ctx.hook());
     let mask = ctx.masked_secrets();
     let command = Run {
         spec: &spec,

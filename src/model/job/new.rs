@@ -49,7 +49,7 @@ impl From<Snooze> for When {
 }
 
 /// A job to be enqueued: kind, payload and options. Options that are not set take their defaults.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewJob {
     pub(crate) kind: String,
     pub(crate) payload: Result<String, String>,
@@ -320,6 +320,42 @@ impl NewJob {
     #[must_use]
     pub fn key_limit(mut self, key_limit: u32) -> NewJob {
         self.options.key_limit = Some(key_limit);
+        self
+    }
+
+    /// Enqueues `job` each time this one completes; see [`NewJob::on_end`].
+    #[must_use]
+    pub fn on_success(mut self, job: NewJob) -> NewJob {
+        self.options.on_success = Some(Box::new(job));
+        self
+    }
+
+    /// Enqueues `job` each time this one fails for good; see [`NewJob::on_end`].
+    #[must_use]
+    pub fn on_failure(mut self, job: NewJob) -> NewJob {
+        self.options.on_failure = Some(Box::new(job));
+        self
+    }
+
+    /// Enqueues `job` each time this one is final: completed, failed or cancelled. It is enqueued in the transaction of
+    /// the end, whoever ends the job, however full its queue is; so there is exactly one for each end. It has its own
+    /// retries and log, and fires no hooks.
+    ///
+    /// The job finds the end in [`Context::hook`](crate::Context::hook), a command in its environment as `JOBQ_HOOK_JOB`
+    /// and so on. In the strings of its payload, unless it is a command, `{hook.job}` stands for the id of the job that
+    /// has ended, so does each field of [`HookEvent`](crate::HookEvent) for its value, and `{hook}` alone for the whole
+    /// event.
+    ///
+    /// ```
+    /// use jobq::NewJob;
+    ///
+    /// let told = NewJob::new("tell").payload(&"import {hook.job} has {hook.state}");
+    /// let job = NewJob::new("import").on_end(told);
+    /// # let _ = job;
+    /// ```
+    #[must_use]
+    pub fn on_end(mut self, job: NewJob) -> NewJob {
+        self.options.on_end = Some(Box::new(job));
         self
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::model::family::ChildPolicy;
+use crate::model::hook::HookTrigger;
 use crate::model::id::JobId;
-use crate::model::job::new::{OnDuplicate, UniqueKey, When};
+use crate::model::job::new::{NewJob, OnDuplicate, UniqueKey, When};
 use crate::model::queue::check_name;
 use crate::model::retry::{Backoff, Jitter};
 use crate::{Error, Result};
@@ -79,6 +80,15 @@ pub struct JobOptions {
     /// Whether the handler is called once more when all children are final.
     #[serde(alias = "final_step")]
     pub finalize: Option<bool>,
+    /// The job that is enqueued each time this one completes.
+    #[serde(with = "hook_job", skip_serializing_if = "Option::is_none")]
+    pub on_success: Option<Box<NewJob>>,
+    /// The job that is enqueued each time this one fails for good.
+    #[serde(with = "hook_job", skip_serializing_if = "Option::is_none")]
+    pub on_failure: Option<Box<NewJob>>,
+    /// The job that is enqueued each time this one is final.
+    #[serde(with = "hook_job", skip_serializing_if = "Option::is_none")]
+    pub on_end: Option<Box<NewJob>>,
     /// The jobs that must have completed before.
     #[serde(skip)]
     pub after: Vec<JobRef>,
@@ -197,7 +207,8 @@ impl JobOptions {
         let has_backoff = self.has_backoff();
         fill_in!(self from usual:
             queue priority when max_retries backoff retry_delay retry_delays jitter timeout deadline tenant tags key
-            key_limit unique unique_for on_duplicate child_policy finalize after after_any parent label);
+            key_limit unique unique_for on_duplicate child_policy finalize on_success on_failure on_end after after_any
+            parent label);
         if let Some(own) = listed {
             (
                 self.max_retries,
@@ -245,6 +256,17 @@ impl JobOptions {
             .with_hint("without a key only the workers limit how many jobs run at once")),
             _ => Ok(()),
         }
+    }
+
+    /// The jobs of its hooks.
+    pub(crate) fn hooks(&self) -> impl Iterator<Item = (HookTrigger, &NewJob)> {
+        let all = [
+            (HookTrigger::Completed, &self.on_success),
+            (HookTrigger::Failed, &self.on_failure),
+            (HookTrigger::Ended, &self.on_end),
+        ];
+        let all = all.into_iter();
+        all.filter_map(|(hook, job)| Some((hook, job.as_deref()?)))
     }
 
     /// Puts ids in place of the labels that are known.
@@ -331,6 +353,34 @@ mod milliseconds_from_now {
         value: D,
     ) -> Result<Option<When>, D::Error> {
         Ok(milliseconds::deserialize(value)?.map(When::In))
+    }
+}
+
+mod hook_job {
+    use serde::de::Error as _;
+    use serde::ser::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+    use serde_json::value::RawValue;
+
+    use crate::model::job::NewJob;
+    use crate::model::job::template::JobTemplate;
+
+    pub(super) fn serialize<S: Serializer>(
+        job: &Option<Box<NewJob>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        let template = job.as_deref().map(JobTemplate::of).transpose();
+        template.map_err(S::Error::custom)?.serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        value: D,
+    ) -> Result<Option<Box<NewJob>>, D::Error> {
+        let Some(json) = Option::<Box<RawValue>>::deserialize(value)? else {
+            return Ok(None);
+        };
+        let template = JobTemplate::from_json(json.get()).map_err(D::Error::custom)?;
+        Ok(Some(Box::new(template.into())))
     }
 }
 

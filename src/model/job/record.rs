@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::model::family::{Children, PrerequisiteRule};
+use crate::model::hook::{HookEvent, HookTrigger};
 use crate::model::id::{JobId, RunnerId, WorkerId};
 use crate::model::job::options::Priority;
 use crate::model::retry::RetryPolicy;
@@ -109,6 +110,12 @@ pub struct JobRecord {
     pub schedule: Option<String>,
     /// The slot of the schedule that it is for; none where somebody asked the schedule for a job.
     pub slot: Option<Timestamp>,
+    /// Its hooks.
+    pub hooks: Vec<HookTrigger>,
+    /// The jobs that hooks have enqueued because it has ended, its own hooks and those of runners.
+    pub hook_jobs: Vec<JobId>,
+    /// What it is for, if a hook has enqueued it.
+    pub hook_of: Option<HookEvent>,
 }
 
 impl JobRecord {

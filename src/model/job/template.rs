@@ -26,18 +26,29 @@ struct KindAndPayload {
 }
 
 impl JobTemplate {
-    /// The template of a job. Options with a default are filled in, so that a later default does not change it;
-    /// how it is retried from `usual`.
+    /// The template of a schedule's job. Options with a default are filled in, so that a later default does not change
+    /// it; how it is retried from `usual`.
     pub(crate) fn new(job: NewJob, usual: &RetryPolicy) -> Result<JobTemplate> {
-        check_repeatable(&job.options)?;
-        let invalid = |error: &dyn std::fmt::Display| {
-            Error::invalid(format!(
-                "the payload of the '{}' job is not JSON: {error}",
-                job.kind
-            ))
+        check_repeatable("a schedule's job", &job.options)?;
+        JobTemplate::settled(job, usual)
+    }
+
+    /// The same for a hook's job. Each end has one of its own, and it fires no hooks.
+    pub(crate) fn of_hook(job: NewJob, usual: &RetryPolicy) -> Result<JobTemplate> {
+        const WHOSE: &str = "a hook's job";
+        check_repeatable(WHOSE, &job.options)?;
+        let options = &job.options;
+        let (what, why) = if options.hooks().next().is_some() {
+            ("hooks", "they would never end")
+        } else if options.unique.is_some() {
+            ("a unique key", "each end has a job of its own")
+        } else {
+            return JobTemplate::settled(job, usual);
         };
-        let payload = job.payload.as_ref().map_err(|error| invalid(error))?;
-        let payload = RawValue::from_string(payload.clone()).map_err(|error| invalid(&error))?;
+        Err(Error::invalid(format!("{WHOSE} cannot have {what}")).with_hint(why))
+    }
+
+    fn settled(mut job: NewJob, usual: &RetryPolicy) -> Result<JobTemplate> {
         let retry = job.options.retry_policy(usual);
         let has_list = !retry.delays.is_empty();
         let defaults = JobOptions {
@@ -46,19 +57,41 @@ impl JobTemplate {
             finalize: Some(false),
             ..JobOptions::default()
         };
-        let mut options = JobOptions {
+        let settle = |hook: Option<Box<NewJob>>| -> Result<Option<Box<NewJob>>> {
+            let template = hook
+                .map(|job| JobTemplate::of_hook(*job, usual))
+                .transpose()?;
+            Ok(template.map(|template| Box::new(template.into())))
+        };
+        let own = std::mem::take(&mut job.options);
+        job.options = JobOptions {
             max_retries: Some(retry.max_retries),
             backoff: (!has_list).then_some(retry.backoff),
             retry_delay: (!has_list).then_some(retry.delay),
             retry_delays: has_list.then_some(retry.delays),
             jitter: Some(retry.jitter),
-            ..job.options.or(&defaults)
+            on_duplicate: Some(own.on_duplicate.unwrap_or_default()),
+            on_success: settle(own.on_success.clone())?,
+            on_failure: settle(own.on_failure.clone())?,
+            on_end: settle(own.on_end.clone())?,
+            ..own.or(&defaults)
         };
-        options.on_duplicate.get_or_insert_default();
+        JobTemplate::of(&job)
+    }
+
+    /// The job as it is.
+    pub(crate) fn of(job: &NewJob) -> Result<JobTemplate> {
+        let invalid = |error: &dyn std::fmt::Display| {
+            Error::invalid(format!(
+                "the payload of the '{}' job is not JSON: {error}",
+                job.kind
+            ))
+        };
+        let payload = job.payload.clone().map_err(|error| invalid(&error))?;
         Ok(JobTemplate {
-            kind: job.kind,
-            payload,
-            options,
+            kind: job.kind.clone(),
+            payload: RawValue::from_string(payload).map_err(|error| invalid(&error))?,
+            options: job.options.clone(),
         })
     }
 
@@ -89,28 +122,29 @@ impl From<JobTemplate> for NewJob {
     }
 }
 
-fn check_repeatable(options: &JobOptions) -> Result<()> {
+/// Refuses what makes sense only once.
+fn check_repeatable(whose: &str, options: &JobOptions) -> Result<()> {
     let (what, why) = if options.when.is_some_and(|when| when != When::Now) {
-        ("a time of its own", "the schedule's rule says when it runs")
+        ("a time of its own", "it is enqueued when it may run")
     } else if matches!(options.deadline, Some(When::Now | When::At(_))) {
         (
             "a deadline at one moment",
-            "it would be over at all later slots; give a duration, as 2h",
+            "it would be over the next time; give a duration, as 2h",
         )
     } else if options.parent.is_some() {
         (
             "a parent",
-            "a parent ends once, and the schedule goes on; let the job itself be a parent",
+            "a parent ends once; let the job itself be a parent",
         )
     } else if !(options.after.is_empty() && options.after_any.is_empty()) {
         (
             "jobs to wait for",
-            "they end once, and the schedule goes on; let the job itself enqueue what follows",
+            "they end once; let the job itself enqueue what follows",
         )
     } else {
         return Ok(());
     };
-    Err(Error::invalid(format!("a schedule's job cannot have {what}")).with_hint(why))
+    Err(Error::invalid(format!("{whose} cannot have {what}")).with_hint(why))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::error::{Kind, Of};
 use crate::model::family::Stage;
 use crate::model::flags::JobFlags;
+use crate::model::hook::HookEvent;
 use crate::model::id::JobId;
 use crate::model::outcome::Budget;
 use crate::model::part::{Part, Parts};
@@ -99,6 +100,8 @@ pub(crate) struct ClaimedJob {
     pub(crate) waited: Duration,
     /// The schedule that enqueued it.
     pub(crate) origin: Option<Box<JobOrigin>>,
+    /// What the hook is for that enqueued it.
+    pub(crate) hook_of: Option<Box<HookEvent>>,
 }
 
 impl ClaimedJob {

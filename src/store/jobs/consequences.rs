@@ -1,5 +1,5 @@
 //! The consequences of a job's end: its unique key and its concurrency slot become free, dependent jobs are
-//! released or cancelled, its children end with it, its parent counts it.
+//! released or cancelled, its children end with it, its parent counts it, its hooks are fired.
 //!
 //! A job that ends is put on a list. The list is worked off in the same transaction, without recursion,
 //! however long the chain, so a change of state and all its consequences are one commit.
@@ -8,7 +8,7 @@ use crate::Result;
 use crate::error::Of;
 use crate::model::flags::JobFlags;
 use crate::model::part::Part;
-use crate::store::jobs::{concurrency_slots, deadlines, dependencies, families, unique};
+use crate::store::jobs::{concurrency_slots, deadlines, dependencies, families, hooks, unique};
 use crate::store::sqlite::tx::{ChildAction, Ended, Tx};
 
 /// Works off the jobs that have ended, and those that end because of them.
@@ -20,12 +20,15 @@ pub(crate) fn follow(tx: &mut Tx<'_>) -> Result<()> {
                 after(tx, ended).of(part)?;
             }
         }
-        let Some((parent, change)) = tx.pending.next_family() else {
+        if let Some((parent, change)) = tx.pending.next_family() {
+            let part = Part::Job(parent);
+            if !tx.is_aside(part) {
+                families::apply(tx, parent, change).of(part)?;
+            }
+        } else if let Some(ended) = tx.pending.next_hooked() {
+            hooks::fire(tx, ended).of(Part::Job(ended.job))?;
+        } else {
             return Ok(());
-        };
-        let part = Part::Job(parent);
-        if !tx.is_aside(part) {
-            families::apply(tx, parent, change).of(part)?;
         }
     }
 }
@@ -50,5 +53,6 @@ fn after(tx: &mut Tx<'_>, ended: Ended) -> Result<()> {
     if let Some(parent) = ended.parent {
         tx.pending.child_ended(parent, job, to);
     }
+    tx.pending.fires_hooks(ended);
     Ok(())
 }

@@ -13,8 +13,8 @@ use crate::store::jobs::families::ValidatedParent;
 use crate::store::jobs::unique::{Replaceable, Taken};
 use crate::store::jobs::validate::{FamilyRules, Rules, ValidatedJob};
 use crate::store::jobs::{
-    cancel, concurrency_slots, deadlines, dependencies, families, job_row, quota, retry_delays,
-    unique, update,
+    cancel, concurrency_slots, deadlines, dependencies, families, hooks, job_row, quota,
+    retry_delays, unique, update,
 };
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NO_ATTEMPT, Tx};
@@ -325,6 +325,10 @@ fn tie(
     }
     if let Some(parent) = parent {
         families::add_child(tx, parent)?;
+    }
+    hooks::add(tx, id, &rules.hooks)?;
+    if let Some(event) = &rules.hook_of {
+        hooks::add_job(tx, id, event)?;
     }
     Ok(())
 }

@@ -6,9 +6,13 @@ use crate::clock::millis;
 use crate::model::digest::Digest;
 use crate::model::family::{ChildPolicy, GROUP_KIND, PrerequisiteRule};
 use crate::model::flags::JobFlags;
+use crate::model::hook::{EXEC_KIND, HookEvent, HookTrigger};
 use crate::model::id::JobId;
 use crate::model::job::options::Priority;
-use crate::model::job::{AttemptRef, Due, JobRef, Labels, NewJob, OnDuplicate, UniqueKey, When};
+use crate::model::job::template::JobTemplate;
+use crate::model::job::{
+    AttemptRef, Due, JobOptions, JobRef, Labels, NewJob, OnDuplicate, UniqueKey, When,
+};
 use crate::model::json;
 use crate::model::limits::EnqueueLimits;
 use crate::model::queue::{DEFAULT_QUEUE, check_name};
@@ -56,6 +60,10 @@ pub(crate) struct Rules {
     pub(crate) tags: BTreeMap<String, String>,
     /// The schedule that enqueues it.
     pub(crate) origin: Option<JobOrigin>,
+    /// Its hooks, each with its job as it is stored.
+    pub(crate) hooks: Vec<(HookTrigger, String)>,
+    /// What the hook is for that enqueues it.
+    pub(crate) hook_of: Option<HookEvent>,
 }
 
 #[derive(Clone, Debug)]
@@ -78,7 +86,7 @@ impl ValidatedJob {
         // The file knows no labels: those of others must have become ids.
         let job = Labels::default().resolve(job)?;
         job.options.check()?;
-        let rules = Rules::of(&job)?;
+        let rules = Rules::of(&job, limits)?;
         let NewJob {
             kind,
             payload,
@@ -102,6 +110,16 @@ impl ValidatedJob {
         })
     }
 
+    /// A job as a schedule or a hook has it, for which there must be room. It was checked when it was stored.
+    pub(crate) fn stored(json: &str, bounds: Option<QuotaLimits>) -> Result<ValidatedJob> {
+        let limits = EnqueueLimits {
+            max_payload_bytes: usize::MAX,
+            ..EnqueueLimits::default()
+        };
+        let job = ValidatedJob::new(NewJob::from(JobTemplate::from_json(json)?), &limits)?;
+        Ok(ValidatedJob { bounds, ..job })
+    }
+
     /// The same, to be added with the completion of the attempt that spawns it: what has been done
     /// must not be lost because there is no room for what follows.
     pub(crate) fn spawned(self) -> ValidatedJob {
@@ -114,6 +132,16 @@ impl ValidatedJob {
     /// The same, enqueued by a schedule.
     pub(crate) fn of_schedule(mut self, origin: JobOrigin) -> ValidatedJob {
         self.rules.get_or_insert_default().origin = Some(origin);
+        self
+    }
+
+    /// The same, enqueued by a hook.
+    pub(crate) fn of_hook(mut self, event: &HookEvent) -> ValidatedJob {
+        // A command gets the event in its environment: text in a line for a shell would be code.
+        if self.kind != EXEC_KIND {
+            self.payload = event.fill_in(self.payload);
+        }
+        self.rules.get_or_insert_default().hook_of = Some(event.clone());
         self
     }
 
@@ -131,7 +159,7 @@ impl ValidatedJob {
 }
 
 impl Rules {
-    fn of(job: &NewJob) -> Result<Option<Box<Rules>>> {
+    fn of(job: &NewJob, limits: &EnqueueLimits) -> Result<Option<Box<Rules>>> {
         let options = &job.options;
         let mut prerequisites = BTreeMap::new();
         for id in ids(&options.after_any) {
@@ -160,6 +188,8 @@ impl Rules {
             tenant: options.tenant.clone(),
             tags: options.tags.clone(),
             origin: None,
+            hooks: hooks(options, limits)?,
+            hook_of: None,
         };
         rules.check(job)?;
         Ok(Some(rules).filter(Rules::is_any).map(Box::new))
@@ -197,6 +227,8 @@ impl Rules {
             )
             .and(JobFlags::TAGS, !self.tags.is_empty())
             .and(JobFlags::SCHEDULED, self.origin.is_some())
+            .and(JobFlags::HOOKS, !self.hooks.is_empty())
+            .and(JobFlags::HOOK_JOB, self.hook_of.is_some())
     }
 
     /// The moment of the deadline, for a job that is enqueued now.
@@ -223,6 +255,20 @@ impl Rules {
         }
         Ok(())
     }
+}
+
+fn hooks(options: &JobOptions, limits: &EnqueueLimits) -> Result<Vec<(HookTrigger, String)>> {
+    let stored = |(hook, job): (HookTrigger, &NewJob)| Ok((hook, hook_job(job, hook, limits)?));
+    options.hooks().map(stored).collect()
+}
+
+/// A hook's job as it is stored.
+pub(crate) fn hook_job(job: &NewJob, hook: HookTrigger, limits: &EnqueueLimits) -> Result<String> {
+    let checked = || {
+        ValidatedJob::new(job.clone(), limits)?;
+        JobTemplate::of_hook(job.clone(), &limits.retry)?.to_json()
+    };
+    checked().map_err(|error| error.context(format_args!("hook '{hook}'")))
 }
 
 /// Of labels there are none left.

@@ -7,12 +7,13 @@ use serde_json::value::RawValue;
 
 use crate::clock::timestamp;
 use crate::model::family::{Children, PrerequisiteRule};
+use crate::model::hook::HookTrigger;
 use crate::model::id::{JobId, RunnerId, WorkerId};
 use crate::model::job::options::Priority;
 use crate::model::job::{JobRecord, Prerequisite, Progress};
 use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::state::{State, WaitReason};
-use crate::store::jobs::{families, retry_delays};
+use crate::store::jobs::{families, hooks, retry_delays};
 use crate::store::sqlite::statement::{Statements, readable_json, statements, text};
 use crate::store::sqlite::types::ValueRef;
 use crate::store::sqlite::{CachedStatement, Connection, Row};
@@ -29,7 +30,10 @@ statements! {
             CASE WHEN j.links & 128 THEN (SELECT json_group_array(json_array(n.needs_id, n.rule, n.met))
                 FROM jobq_prerequisite n WHERE n.job_id = j.id) END,
             j.schedule, j.slot,
-            CASE WHEN j.links & 1024 THEN (SELECT d.delays_ms FROM jobq_retry_delays d WHERE d.job_id = j.id) END
+            CASE WHEN j.links & 1024 THEN (SELECT d.delays_ms FROM jobq_retry_delays d WHERE d.job_id = j.id) END,
+            CASE WHEN j.links & 4096 THEN (SELECT json_group_array(h.hook) FROM jobq_hook h WHERE h.job_id = j.id) END,
+            (SELECT json_group_array(h.job_id) FROM jobq_hook_job h WHERE h.of_id = j.id),
+            CASE WHEN j.links & 8192 THEN (SELECT h.event FROM jobq_hook_job h WHERE h.job_id = j.id) END
         FROM jobq_job j
         JOIN jobq_kind k ON k.id = j.kind_id
         JOIN jobq_queue q ON q.id = j.queue_id
@@ -158,7 +162,21 @@ fn decode(row: &Row<'_>) -> Result<JobRecord> {
         depends_on: text(row.get_ref(38)?).map_or_else(Vec::new, |json| prerequisites(&json)),
         schedule: text(row.get_ref(39)?),
         slot: time(40)?,
+        hooks: numbers(row, 42)?
+            .into_iter()
+            .filter_map(HookTrigger::from_code)
+            .collect(),
+        hook_jobs: numbers(row, 43)?.into_iter().map(JobId).collect(),
+        hook_of: hooks::parse(text(row.get_ref(44)?).as_deref()),
     })
+}
+
+/// A JSON array of numbers; empty where there is none.
+fn numbers(row: &Row<'_>, at: usize) -> Result<Vec<i64>> {
+    let json = text(row.get_ref(at)?);
+    Ok(json
+        .and_then(|json| serde_json::from_str(&json).ok())
+        .unwrap_or_default())
 }
 
 fn unknown(id: JobId, what: &str) -> Error {

@@ -12,7 +12,7 @@ use crate::store::sqlite::tables::SCHEMA;
 use crate::{Error, Result};
 
 /// The schema that this jobq reads and writes.
-pub(crate) const VERSION: i64 = 7;
+pub(crate) const VERSION: i64 = 8;
 
 /// One step from a version to the next.
 pub(crate) struct Upgrade {
@@ -46,6 +46,10 @@ const UPGRADES: &[Upgrade] = &[
     Upgrade {
         to: 7,
         sql: include_str!("upgrade_7.sql"),
+    },
+    Upgrade {
+        to: 8,
+        sql: include_str!("upgrade_8.sql"),
     },
 ];
 

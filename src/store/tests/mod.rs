@@ -16,6 +16,7 @@ mod families;
 mod families_again;
 mod fence;
 mod finalize;
+mod hooks;
 mod keys;
 mod limits;
 mod listing;

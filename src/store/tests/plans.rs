@@ -28,6 +28,7 @@ modules![
     jobs::enqueue,
     jobs::families,
     jobs::finish_attempt,
+    jobs::hooks,
     jobs::job_row,
     jobs::queues,
     jobs::quota,
@@ -95,6 +96,8 @@ const GROWING: &[&str] = &[
     "jobq_deadline",
     "jobq_tag",
     "jobq_retry_delays",
+    "jobq_hook",
+    "jobq_hook_job",
     "jobq_block",
 ];
 

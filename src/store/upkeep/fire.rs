@@ -5,9 +5,7 @@ use crate::clock::timestamp;
 use crate::error::Of;
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
-use crate::model::job::template::JobTemplate;
-use crate::model::job::{Enqueued, NewJob};
-use crate::model::limits::EnqueueLimits;
+use crate::model::job::Enqueued;
 use crate::model::part::Part;
 use crate::model::schedule::firing::{Firing, Stand};
 use crate::model::schedule::rule::{Rule, is_readable_here};
@@ -100,20 +98,6 @@ fn due(tx: &Tx<'_>, limit: usize) -> Result<Vec<Stored>> {
         }
     }
     Ok(due)
-}
-
-/// The job of a stored template, for which there must be room. It was checked when the schedule was
-/// added.
-pub(crate) fn job(json: &str, bounds: QuotaLimits) -> Result<ValidatedJob> {
-    let limits = EnqueueLimits {
-        max_payload_bytes: usize::MAX,
-        ..EnqueueLimits::default()
-    };
-    let job = ValidatedJob::new(NewJob::from(JobTemplate::from_json(json)?), &limits)?;
-    Ok(ValidatedJob {
-        bounds: Some(bounds),
-        ..job
-    })
 }
 
 /// Records the job of a slot; the slot is none if somebody asked the schedule for a job.
@@ -225,7 +209,7 @@ fn enqueue_slot(
             schedule: record.name.clone(),
             slot_ms: Some(slot_ms),
         };
-        let job = job(record.job.get(), bounds)?.of_schedule(origin);
+        let job = ValidatedJob::stored(record.job.get(), Some(bounds))?.of_schedule(origin);
         let enqueued = enqueue::enqueue(tx, &job)?;
         tx.run(SCHEDULE_FIRED, params![schedule.id, enqueued.id.0])?;
         record_fired(tx, &record.name, Some(slot_ms), &enqueued)?;

@@ -245,7 +245,7 @@ pub(crate) fn run_now(tx: &mut Tx<'_>, name: &str, bounds: QuotaLimits) -> Resul
         schedule: name.to_owned(),
         slot_ms: None,
     };
-    let job = fire::job(known.job.get(), bounds)?.of_schedule(origin);
+    let job = ValidatedJob::stored(known.job.get(), Some(bounds))?.of_schedule(origin);
     let enqueued = enqueue::enqueue(tx, &job)?;
     tx.run(SCHEDULE_NOTE_JOB, params![name, enqueued.id.0])?;
     fire::record_fired(tx, name, None, &enqueued)?;

@@ -6,7 +6,7 @@ use super::support::{Jobq, text};
 use crate::support::{PATIENCE, wait_until};
 
 /// A job as JSON, in the order of the contract.
-const JOB: [&str; 33] = [
+const JOB: [&str; 36] = [
     "id",
     "kind",
     "queue",
@@ -32,6 +32,9 @@ const JOB: [&str; 33] = [
     "depends_on",
     "schedule",
     "slot",
+    "hooks",
+    "hook_jobs",
+    "hook_of",
     "run_at",
     "deadline",
     "created_at",

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::flags::JobFlags;
+use crate::model::hook::RunnerHooks;
 use crate::model::id::JobId;
 use crate::model::state::State;
 
-/// A job with rules that has ended.
+/// A job that has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ended {
     pub(crate) job: JobId,
@@ -47,14 +48,31 @@ impl FamilyChange {
 pub(crate) struct Pending {
     ended: VecDeque<Ended>,
     families: BTreeMap<JobId, FamilyChange>,
+    /// Jobs that have ended and may fire hooks.
+    hooked: VecDeque<Ended>,
+    /// Of the runner that writes the transaction.
+    pub(crate) runner_hooks: RunnerHooks,
 }
 
 impl Pending {
-    /// Records that a job has ended; a job without rules has no consequences.
+    /// Records that a job has ended; a job without rules has no consequences, unless it fires a hook of the runner.
     pub(crate) fn ended(&mut self, ended: Ended) {
-        if ended.flags != JobFlags::NONE {
+        if ended.flags != JobFlags::NONE || self.runner_hooks.is_some() {
             self.ended.push_back(ended);
         }
+    }
+
+    /// Records that a job that has ended may fire hooks. They come last: only then are its children counted that have
+    /// ended with it.
+    pub(crate) fn fires_hooks(&mut self, ended: Ended) {
+        let has_own = ended.flags.has(JobFlags::HOOKS);
+        if !ended.flags.has(JobFlags::HOOK_JOB) && (has_own || self.runner_hooks.is_some()) {
+            self.hooked.push_back(ended);
+        }
+    }
+
+    pub(crate) fn next_hooked(&mut self) -> Option<Ended> {
+        self.hooked.pop_front()
     }
 
     /// The change of a parent's counts so far, to be added to.

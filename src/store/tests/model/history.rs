@@ -12,7 +12,7 @@ use crate::store::tests::model::plain::Model;
 use crate::store::upkeep::doctor::audit;
 
 /// Tables whose rows belong to a job.
-const BELONGINGS: [&str; 11] = [
+const BELONGINGS: [&str; 13] = [
     "jobq_log",
     "jobq_attempt",
     "jobq_payload",
@@ -20,6 +20,8 @@ const BELONGINGS: [&str; 11] = [
     "jobq_progress",
     "jobq_tag",
     "jobq_retry_delays",
+    "jobq_hook",
+    "jobq_hook_job",
     "jobq_family",
     "jobq_concurrency_slot",
     "jobq_deadline",
