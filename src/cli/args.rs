@@ -6,10 +6,10 @@ use std::time::Duration;
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ColorChoice};
 use jobq::{
-    Backoff, ChildPolicy, Durability, Jitter, JobOptions, OnDuplicate, Priority, UniqueKey,
+    Backoff, ChildPolicy, Durability, Jitter, JobOptions, NewJob, OnDuplicate, Priority, UniqueKey,
 };
 
-use crate::cli::input::values;
+use crate::cli::input::{hooks, values};
 
 // Options that every verb takes, before or after it.
 #[derive(Clone, Debug, Args)]
@@ -128,6 +128,24 @@ pub(crate) struct JobOptionArgs {
     /// Run it once more when all its children are final, with JOBQ_PHASE=finalize
     #[arg(long, help_heading = RULES)]
     pub(crate) finalize: bool,
+    #[command(flatten)]
+    pub(crate) hooks: HookArgs,
+}
+
+// What is enqueued when the job ends.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Hooks")]
+pub(crate) struct HookArgs {
+    /// When it has completed, enqueue this command line, run by /bin/sh. It is a job of its own, and finds in
+    /// JOBQ_HOOK_JOB, JOBQ_HOOK_STATE, JOBQ_HOOK_ERROR and so on what it is for: `jobq help hooks`
+    #[arg(long, value_name = "CMD", value_parser = hooks::parse)]
+    on_success: Option<Box<NewJob>>,
+    /// The same when it has failed for good
+    #[arg(long, value_name = "CMD", value_parser = hooks::parse)]
+    on_failure: Option<Box<NewJob>>,
+    /// The same when it has ended, however it did: completed, failed or cancelled
+    #[arg(long, value_name = "CMD", value_parser = hooks::parse)]
+    on_end: Option<Box<NewJob>>,
 }
 
 // Whether delays between retries are lengthened at random.
@@ -179,6 +197,9 @@ impl JobOptionArgs {
             key_limit: self.key_limit,
             child_policy: self.child_policy,
             finalize: self.finalize.then_some(true),
+            on_success: self.hooks.on_success.clone(),
+            on_failure: self.hooks.on_failure.clone(),
+            on_end: self.hooks.on_end.clone(),
             tenant: self.tenant.clone(),
             tags: self.tags.iter().cloned().collect(),
             ..JobOptions::default()

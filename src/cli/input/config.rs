@@ -16,8 +16,8 @@ use serde::Deserialize;
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::tables::{
-    DefaultsTable, KindRetentionTable, KindTable, QueueTable, RetentionTable, ScheduleTable,
-    WORKERS,
+    DefaultsTable, HooksTable, KindRetentionTable, KindTable, QueueTable, RetentionTable,
+    ScheduleTable, WORKERS,
 };
 use crate::cli::input::config::usual::UsualOptions;
 use crate::cli::input::nearest::UnknownKey;
@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) kinds: BTreeMap<String, KindTable>,
     #[serde(default)]
     pub(crate) schedules: BTreeMap<String, ScheduleTable>,
+    #[serde(default)]
+    pub(crate) hooks: HooksTable,
     #[serde(default)]
     pub(crate) queues: BTreeMap<String, QueueTable>,
     #[serde(default)]

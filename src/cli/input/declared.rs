@@ -1,16 +1,17 @@
-//! The schedules of the config file: a runner brings them into the database when it starts.
+//! The schedules and hooks of the config file. A runner brings schedules into the database when it starts; its hooks it has
+//! in memory.
 
 use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
 
 use jobq::handlers::exec::Program;
-use jobq::{NewJob, Queue, Schedule, ScheduleOrigin, ScheduleRecord, SchedulesSynced};
+use jobq::{Hook, NewJob, Queue, Schedule, ScheduleOrigin, ScheduleRecord, SchedulesSynced};
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::Config;
-use crate::cli::input::config::tables::ScheduleTable;
+use crate::cli::input::config::tables::{HookTable, JobFields, ScheduleTable};
 use crate::cli::input::environ::Unset;
 use crate::cli::input::options;
 use crate::cli::input::origin::{CommandRequest, EXEC, EnvRequest, JobRequest, Origin, Work};
@@ -141,28 +142,67 @@ type AtKey = (&'static str, CliError);
 
 fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob, AtKey> {
     let options = table.options().map_err(|error| ("unique", error))?;
-    let usual = config.usual.of_kind(table.kind.as_deref().unwrap_or(EXEC));
+    let job = table.job();
+    let usual = config.usual.of_kind(job.kind.unwrap_or(EXEC));
     options::check_table(&options::fill_in(options.clone(), usual))?;
     let wanted = JobRequest {
-        work: work(table, config)?,
+        work: work(&job, ("null", config))?,
         options,
     };
-    let key = match (&table.kind, &table.shell) {
+    let error_at = |error| (key_of(&job), error);
+    origin.job(wanted).map_err(error_at)
+}
+
+/// The hooks of the file. The error names the file, the table and the key.
+pub(crate) fn hooks(config: &Arc<Config>) -> CliResult<Vec<Hook>> {
+    let mut hooks = config.hooks.each().peekable();
+    if hooks.peek().is_none() {
+        return Ok(Vec::new());
+    }
+    let origin = Origin::here(Arc::clone(config))?;
+    let declared = hooks.map(|(trigger, table)| {
+        let at = |key: &str| format!("[hooks.{trigger}] {key}");
+        let job = hook_job(table, &origin, config);
+        let job = job.map_err(|(key, error)| config.refused(error.context(at(key).trim_end())))?;
+        let hook = Hook::new(trigger, job);
+        Ok(hook.kinds(&table.kinds).queues(&table.queues))
+    });
+    declared.collect()
+}
+
+fn hook_job(table: &HookTable, origin: &Origin, config: &Config) -> Result<NewJob, AtKey> {
+    let options = table.options().map_err(|error| ("unique", error))?;
+    options::check_table(&options)?;
+    let job = table.job();
+    let wanted = JobRequest {
+        work: work(&job, (WHOLE_EVENT, config))?,
+        options,
+    };
+    origin
+        .hook_job(wanted)
+        .map_err(|error| (key_of(&job), error))
+}
+
+/// The payload of a hook's job that is given none.
+const WHOLE_EVENT: &str = r#""{hook}""#;
+
+/// The key that an error is about.
+fn key_of(job: &JobFields<'_>) -> &'static str {
+    match (job.kind, job.shell) {
         (Some(_), _) => "payload",
         (None, Some(_)) => "shell",
         (None, None) => "command",
-    };
-    origin.job(wanted).map_err(|error| (key, error))
+    }
 }
 
-/// A command runs where the config file lies.
-fn work(table: &ScheduleTable, config: &Config) -> Result<Work, AtKey> {
-    let program = match (&table.kind, &table.command, &table.shell) {
+/// A command runs where the config file lies. The job of a kind has this payload if it is given none.
+fn work(job: &JobFields<'_>, (payload, config): (&str, &Config)) -> Result<Work, AtKey> {
+    let program = match (job.kind, job.command, job.shell) {
         (Some(kind), None, None) => {
             for (key, is_given) in [
-                ("input", table.input.is_some()),
-                ("env", !table.env.is_empty()),
-                ("output_limit", table.output_limit.is_some()),
+                ("input", job.input.is_some()),
+                ("env", !job.env.is_empty()),
+                ("output_limit", job.output_limit.is_some()),
             ] {
                 if is_given {
                     let error =
@@ -170,14 +210,14 @@ fn work(table: &ScheduleTable, config: &Config) -> Result<Work, AtKey> {
                     return Err((key, error));
                 }
             }
-            let payload = table.payload.as_ref();
+            let given = job.payload.map(ToString::to_string);
             return Ok(Work::Kind {
-                kind: kind.clone(),
-                payload: payload.map_or_else(|| "null".to_owned(), ToString::to_string),
+                kind: kind.to_owned(),
+                payload: given.unwrap_or_else(|| payload.to_owned()),
             });
         }
-        (None, Some(argv), None) => Program::Argv(argv.clone()),
-        (None, None, Some(text)) => Program::Shell(text.clone()),
+        (None, Some(argv), None) => Program::Argv(argv.to_owned()),
+        (None, None, Some(text)) => Program::Shell(text.to_owned()),
         (None, None, None) => {
             let error = CliError::usage("it is missing, and there is no command or shell either");
             return Err((
@@ -193,7 +233,7 @@ fn work(table: &ScheduleTable, config: &Config) -> Result<Work, AtKey> {
             ));
         }
     };
-    if table.payload.is_some() {
+    if job.payload.is_some() {
         let error = CliError::usage("only the job of a kind has one");
         return Err(("payload", error));
     }
@@ -202,11 +242,11 @@ fn work(table: &ScheduleTable, config: &Config) -> Result<Work, AtKey> {
         program,
         cwd: folder.and_then(|folder| folder.to_str()).map(str::to_owned),
         env: EnvRequest {
-            items: table.env.clone(),
+            items: job.env.to_owned(),
             unset: Unset::LeaveOut,
         },
-        output_limit: table.output_limit,
-        input: table.input.clone().map(String::into_bytes),
+        output_limit: job.output_limit,
+        input: job.input.map(|text| text.as_bytes().to_owned()),
         fail_on: None,
     }))
 }

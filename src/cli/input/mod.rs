@@ -6,6 +6,7 @@ pub(crate) mod config;
 pub(crate) mod declared;
 pub(crate) mod each;
 pub(crate) mod environ;
+pub(crate) mod hooks;
 pub(crate) mod limits;
 pub(crate) mod nearest;
 pub(crate) mod options;

@@ -44,6 +44,12 @@ macro_rules! with_job_options {
             $vis on_duplicate: Option<jobq::OnDuplicate>,
             $vis child_policy: Option<jobq::ChildPolicy>,
             $vis finalize: Option<bool>,
+            #[serde(default)]
+            $vis on_success: Option<crate::cli::input::hooks::HookField>,
+            #[serde(default)]
+            $vis on_failure: Option<crate::cli::input::hooks::HookField>,
+            #[serde(default)]
+            $vis on_end: Option<crate::cli::input::hooks::HookField>,
         }
 
         impl $(<$life>)? $Name $(<$life>)? {
@@ -71,6 +77,9 @@ macro_rules! with_job_options {
                     on_duplicate: self.on_duplicate,
                     child_policy: self.child_policy,
                     finalize: self.finalize,
+                    on_success: crate::cli::input::hooks::of_field(self.on_success.as_ref())?,
+                    on_failure: crate::cli::input::hooks::of_field(self.on_failure.as_ref())?,
+                    on_end: crate::cli::input::hooks::of_field(self.on_end.as_ref())?,
                     ..jobq::JobOptions::default()
                 })
             }

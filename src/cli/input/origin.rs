@@ -157,16 +157,20 @@ impl Origin {
         wanted: JobRequest,
         known: impl Fn(&str) -> Option<JobId>,
     ) -> CliResult<NewJob> {
-        let (kind, payload) = match wanted.work {
-            Work::Exec(command) => (EXEC.to_owned(), self.payload(command)?.to_json()?),
-            Work::Kind { kind, payload } => {
-                check_payload(&kind, &payload)?;
-                (kind, payload)
-            }
+        let cwd = match &wanted.work {
+            Work::Exec(command) => self.cwd_of(command),
+            Work::Kind { .. } => self.cwd.clone(),
         };
+        let (kind, payload) = self.work(wanted.work)?;
         let options = wanted.options.or(&self.usual);
         let mut options = options::fill_in(options, self.config.usual.of_kind(&kind));
         options::check_unique(&options)?;
+        for hook in options.hooks_mut() {
+            let command = ExecPayload::parse(hook.payload_text().unwrap_or_default())?;
+            let payload = self.remember(command, &cwd)?.to_json()?;
+            let usual = hook_options(self.config.usual.of_kind(EXEC));
+            *hook = NewJob::new(EXEC).payload_json(payload).with_options(usual);
+        }
         // A child that the running attempt spawns is committed with it; one of an earlier line is not its.
         let spawned = match (&options.parent, self.inside) {
             (Some(JobRef::Id(parent)), Some(attempt)) => Some((*parent, attempt)),
@@ -182,22 +186,53 @@ impl Origin {
         })
     }
 
-    fn payload(&self, command: CommandRequest) -> CliResult<ExecPayload> {
-        let cwd = match &command.cwd {
+    /// The job of a hook of the config file: one for each end, which fires none.
+    pub(crate) fn hook_job(&self, wanted: JobRequest) -> CliResult<NewJob> {
+        let (kind, payload) = self.work(wanted.work)?;
+        let usual = hook_options(self.config.usual.of_kind(&kind));
+        let options = options::fill_in(wanted.options, &usual);
+        Ok(NewJob::new(kind)
+            .payload_json(payload)
+            .with_options(options))
+    }
+
+    /// The kind and the payload.
+    fn work(&self, work: Work) -> CliResult<(String, String)> {
+        Ok(match work {
+            Work::Exec(command) => (EXEC.to_owned(), self.payload(command)?.to_json()?),
+            Work::Kind { kind, payload } => {
+                check_payload(&kind, &payload)?;
+                (kind, payload)
+            }
+        })
+    }
+
+    fn cwd_of(&self, command: &CommandRequest) -> String {
+        match &command.cwd {
             None => self.cwd.clone(),
             Some(cwd) if cwd.starts_with('/') => cwd.clone(),
             Some(cwd) => format!("{}/{cwd}", self.cwd.trim_end_matches('/')),
-        };
-        let mut payload = ExecPayload::new(command.program)?.with_cwd(cwd)?;
-        for (name, value) in &self.env {
-            payload = payload.with_env(name, value)?;
         }
-        let own = self.environ.pick(&command.env.items, command.env.unset)?;
-        for (name, value) in own {
+    }
+
+    /// Adds what every command remembers.
+    fn remember(&self, mut payload: ExecPayload, cwd: &str) -> CliResult<ExecPayload> {
+        payload = payload.with_cwd(cwd)?;
+        for (name, value) in &self.env {
             payload = payload.with_env(name, value)?;
         }
         if let Some(umask) = self.umask {
             payload = payload.with_umask(umask);
+        }
+        Ok(payload)
+    }
+
+    fn payload(&self, command: CommandRequest) -> CliResult<ExecPayload> {
+        let cwd = self.cwd_of(&command);
+        let mut payload = self.remember(ExecPayload::new(command.program)?, &cwd)?;
+        let own = self.environ.pick(&command.env.items, command.env.unset)?;
+        for (name, value) in own {
+            payload = payload.with_env(name, value)?;
         }
         if let Some(bytes) = command.output_limit {
             payload = payload.with_output_limit(bytes)?;
@@ -209,6 +244,19 @@ impl Origin {
             Some(codes) => payload.with_fail_on(codes.parse()?),
             None => payload,
         })
+    }
+}
+
+/// What the config file says of jobs, as far as it can hold for the job of a hook.
+fn hook_options(usual: &JobOptions) -> JobOptions {
+    JobOptions {
+        unique: None,
+        unique_for: None,
+        on_duplicate: None,
+        on_success: None,
+        on_failure: None,
+        on_end: None,
+        ..usual.clone()
     }
 }
 

@@ -106,6 +106,16 @@ impl NewJob {
         }
     }
 
+    /// Its kind.
+    pub fn kind(&self) -> &str {
+        &self.kind
+    }
+
+    /// Its payload as JSON text; none if it could not be written.
+    pub fn payload_text(&self) -> Option<&str> {
+        self.payload.as_deref().ok()
+    }
+
     /// The options that are set.
     pub fn options(&self) -> &JobOptions {
         &self.options

@@ -269,6 +269,12 @@ impl JobOptions {
         all.filter_map(|(hook, job)| Some((hook, job.as_deref()?)))
     }
 
+    #[doc(hidden)]
+    pub fn hooks_mut(&mut self) -> impl Iterator<Item = &mut NewJob> {
+        let all = [&mut self.on_success, &mut self.on_failure, &mut self.on_end];
+        all.into_iter().filter_map(|job| job.as_deref_mut())
+    }
+
     /// Puts ids in place of the labels that are known.
     #[doc(hidden)]
     pub fn resolve(&mut self, known: impl Fn(&str) -> Option<JobId>) {

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, Default)]
 pub struct JobUpdate {
     /// Options to set; those that are not given stay, and so do other tags. A unique key must be free. What
-    /// ties a job to others (after, parent, child policy, finalize) and what was decided when it was enqueued
+    /// ties a job to others (after, parent, child policy, finalize, hooks) and what was decided when it was enqueued
     /// (what happens to a duplicate) cannot be changed.
     pub set: JobOptions,
     /// Options to take away. One that is also set is set; a tag that is, is an error.
@@ -53,6 +53,10 @@ impl JobUpdate {
             (
                 options.on_duplicate.is_some() || options.label.is_some(),
                 "on_duplicate and label are for the call that enqueues it",
+            ),
+            (
+                options.hooks().next().is_some(),
+                "its hooks are given when it is enqueued",
             ),
             (
                 is_by_payload,

@@ -8,7 +8,8 @@ use jobq::handlers::built_in::BuiltInKind;
 use jobq::handlers::exec::PersistentOptions;
 use jobq::handlers::secrets::Secrets;
 use jobq::{
-    JobOptions, Missed, Overlap, Queue, QueueLimits, QueueLimitsUpdate, Rate, RetryPolicy, Update,
+    HookTrigger, JobOptions, Missed, Overlap, Queue, QueueLimits, QueueLimitsUpdate, Rate,
+    RetryPolicy, Update,
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -289,22 +290,103 @@ with_job_options! {
         #[serde(default)]
         pub(crate) overlap: Overlap,
         /// One of these three says what the job is.
-        pub(crate) kind: Option<String>,
-        pub(crate) command: Option<Vec<String>>,
-        pub(crate) shell: Option<String>,
+        kind: Option<String>,
+        command: Option<Vec<String>>,
+        shell: Option<String>,
         /// What the command reads from stdin.
-        pub(crate) input: Option<String>,
+        input: Option<String>,
         /// Variables for the command, from the environment of the runner that declares the schedule.
         #[serde(default)]
-        pub(crate) env: Vec<EnvItem>,
+        env: Vec<EnvItem>,
         /// How much of the command's output is kept.
         #[serde(default, deserialize_with = "limits::output_limit")]
-        pub(crate) output_limit: Option<u64>,
+        output_limit: Option<u64>,
         /// Of a kind's job; null where nothing is said.
         #[serde(default, deserialize_with = "payload")]
-        pub(crate) payload: Option<serde_json::Value>,
+        payload: Option<serde_json::Value>,
     }
 }
+
+with_job_options! {
+    /// A hook of runners with this config file, with its job.
+    #[derive(Clone, Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    pub(crate) struct HookTable {
+        /// Only for jobs of these kinds; of all if empty.
+        #[serde(default)]
+        pub(crate) kinds: Vec<String>,
+        /// Only for jobs of these queues; of all if empty.
+        #[serde(default)]
+        pub(crate) queues: Vec<String>,
+        kind: Option<String>,
+        command: Option<Vec<String>>,
+        shell: Option<String>,
+        input: Option<String>,
+        #[serde(default)]
+        env: Vec<EnvItem>,
+        #[serde(default, deserialize_with = "limits::output_limit")]
+        output_limit: Option<u64>,
+        /// Of a kind's job; the event where nothing is said.
+        #[serde(default, deserialize_with = "payload")]
+        payload: Option<serde_json::Value>,
+    }
+}
+
+/// The hooks of the file.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HooksTable {
+    completed: Option<HookTable>,
+    failed: Option<HookTable>,
+    ended: Option<HookTable>,
+    batch_done: Option<HookTable>,
+}
+
+impl HooksTable {
+    pub(crate) fn each(&self) -> impl Iterator<Item = (HookTrigger, &HookTable)> {
+        let all = [
+            (HookTrigger::Completed, &self.completed),
+            (HookTrigger::Failed, &self.failed),
+            (HookTrigger::Ended, &self.ended),
+            (HookTrigger::BatchDone, &self.batch_done),
+        ];
+        let all = all.into_iter();
+        all.filter_map(|(trigger, table)| Some((trigger, table.as_ref()?)))
+    }
+}
+
+/// What a table says of its job, besides the options.
+pub(crate) struct JobFields<'a> {
+    pub(crate) kind: Option<&'a str>,
+    pub(crate) command: Option<&'a [String]>,
+    pub(crate) shell: Option<&'a str>,
+    pub(crate) input: Option<&'a str>,
+    pub(crate) env: &'a [EnvItem],
+    pub(crate) output_limit: Option<u64>,
+    pub(crate) payload: Option<&'a serde_json::Value>,
+}
+
+/// The fields of a table that has them all.
+macro_rules! job_fields {
+    ($Table:ident) => {
+        impl $Table {
+            pub(crate) fn job(&self) -> JobFields<'_> {
+                JobFields {
+                    kind: self.kind.as_deref(),
+                    command: self.command.as_deref(),
+                    shell: self.shell.as_deref(),
+                    input: self.input.as_deref(),
+                    env: &self.env,
+                    output_limit: self.output_limit,
+                    payload: self.payload.as_ref(),
+                }
+            }
+        }
+    };
+}
+
+job_fields!(ScheduleTable);
+job_fields!(HookTable);
 
 fn payload<'de, D: Deserializer<'de>>(value: D) -> Result<Option<serde_json::Value>, D::Error> {
     let value = toml::Value::deserialize(value)?;

@@ -15,6 +15,7 @@ use crate::cli::args::JobOptionArgs;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::{KindTable, WORKERS};
+use crate::cli::input::declared;
 use crate::cli::input::each::EachArgs;
 use crate::cli::input::environ::{Environ, Unset};
 use crate::cli::input::values;
@@ -88,7 +89,7 @@ fn workers(text: &str) -> Result<usize, String> {
 /// A runner as the options and the config file want it.
 pub(super) fn builder(
     args: &RunArgs,
-    config: &Config,
+    config: &Arc<Config>,
     queue: &Queue,
     sink: Option<Arc<Sink>>,
 ) -> CliResult<RunnerBuilder> {
@@ -127,6 +128,9 @@ pub(super) fn builder(
     }
     if let Some(unknown) = args.unknown_kinds.or(config.unknown_kinds) {
         builder = builder.unknown_kinds(unknown);
+    }
+    for hook in declared::hooks(config)? {
+        builder = builder.hook(hook);
     }
     kinds(built_in(builder, config)?, config, sink.as_ref())
 }
