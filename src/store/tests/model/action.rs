@@ -19,6 +19,20 @@ pub(super) struct Wanted {
     pub(super) goes_in: bool,
 }
 
+impl Wanted {
+    /// Tied to no other job, and it goes in.
+    pub(super) fn alone(new: New) -> Wanted {
+        Wanted {
+            new,
+            parent: None,
+            by: None,
+            after: Vec::new(),
+            after_any: Vec::new(),
+            goes_in: true,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct Settling {
     pub(super) held: ClaimToken,

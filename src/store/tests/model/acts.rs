@@ -5,6 +5,7 @@ use crate::model::family::{PrerequisiteRule as Rule, Stage};
 use crate::model::state::{State, WaitReason};
 use crate::store::jobs::finish_attempt::ClaimToken;
 use crate::store::tests::model::action::{Action, Lost, Settling, Wanted};
+use crate::store::tests::model::hooks;
 use crate::store::tests::model::ops::{Delay, End, Tolerate};
 use crate::store::tests::model::plain::{Children, Job, Model, Wait};
 use crate::store::tests::model::slots::Fired;
@@ -277,6 +278,7 @@ impl Model {
         (claimed, fired): Chosen<'_>,
     ) -> Answer {
         let mut said = Vec::new();
+        self.by_runner_with_hooks = hooks::of_runner(runner).is_some();
         for settling in settlings {
             said.push(self.settle(settling)?);
         }
@@ -290,6 +292,7 @@ impl Model {
             said.push(self.lose(lost)?);
         }
         self.follow();
+        self.by_runner_with_hooks = false;
         let claim = self.claim(runner, (jobs, false), claimed)?;
         Ok(said.join(", ") + &claim)
     }

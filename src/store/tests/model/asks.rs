@@ -211,7 +211,7 @@ impl Model {
         self.set_priority(id, new.priority);
         self.arm(id, new.deadline);
         let job = self.job(id);
-        (job.kind, job.queue) = (new.kind, new.queue);
+        (job.kind, job.queue, job.hooks) = (new.kind, new.queue, new.hooks);
         job.window_ms = new.window.map(|window| i64::from(window) * 1000);
         match (job.state, wait) {
             (State::Scheduled, None) => self.may_run(id),
@@ -476,5 +476,7 @@ fn fresh(wanted: &Wanted, wait: Option<Wait>, edges: Vec<(i64, Edge)>) -> Job {
         can_be_late: false,
         watched: false,
         finished_at: 0,
+        hooks: new.hooks,
+        hook_of: None,
     }
 }

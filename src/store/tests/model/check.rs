@@ -10,6 +10,7 @@ use rusqlite::{Connection, Row};
 use crate::model::family::Stage;
 use crate::model::state::State;
 use crate::store::tests::model::action::Action;
+use crate::store::tests::model::hooks::{hooks_in_file, hooks_in_model};
 use crate::store::tests::model::ops::Kind;
 use crate::store::tests::model::plain::{Job, Model};
 use crate::store::tests::model::world::{kind_name, queue_name};
@@ -139,6 +140,7 @@ pub(super) fn check(conn: &Connection, model: &Model) -> Result<(), String> {
     equal("job", jobs_in_file(conn), jobs_in_model(model))?;
     equal("edge", edges_in_file(conn), edges_in_model(model))?;
     equal("place", places_in_file(conn), places_in_model(model))?;
+    equal("hook", hooks_in_file(conn), hooks_in_model(model))?;
     equal("rest", rest_in_file(conn), rest_in_model(model))
 }
 
@@ -158,7 +160,7 @@ fn one_claim_each(model: &Model) -> Result<(), String> {
     Ok(())
 }
 
-type Rows = BTreeMap<String, String>;
+pub(super) type Rows = BTreeMap<String, String>;
 
 fn equal(what: &str, file: Rows, model: Rows) -> Result<(), String> {
     let none = "nothing".to_owned();
@@ -175,7 +177,11 @@ fn equal(what: &str, file: Rows, model: Rows) -> Result<(), String> {
     Ok(())
 }
 
-fn rows(conn: &Connection, sql: &str, read: impl Fn(&Row<'_>) -> (String, String)) -> Rows {
+pub(super) fn rows(
+    conn: &Connection,
+    sql: &str,
+    read: impl Fn(&Row<'_>) -> (String, String),
+) -> Rows {
     let mut statement = conn.prepare_cached(sql).unwrap();
     let found = statement.query_map([], |row| Ok(read(row))).unwrap();
     found.map(rusqlite::Result::unwrap).collect()

@@ -11,9 +11,9 @@ use crate::store::tests::model::shrink::shrink;
 #[track_caller]
 fn is_noticed(sql: &'static str, rule: &str) {
     for seed in 0..200 {
-        let mut ops = sequence(&mut Rng::with_seed(seed), 30);
+        let mut ops = sequence(&mut Rng::with_seed(seed), 60);
         assert!(!fails(&ops), "seed {seed} fails without being spoilt");
-        ops.insert(20, Op::Sabotage(sql));
+        ops.insert(30, Op::Sabotage(sql));
         let Err(wrong) = run(&ops) else {
             // There was nothing to spoil.
             continue;
@@ -123,6 +123,18 @@ fn an_event_that_the_feed_lacks_is_noticed() {
     is_noticed(
         "DELETE FROM jobq_feed WHERE id = (SELECT max(id) FROM jobq_feed WHERE events LIKE '[[1,%')",
         "has other events in the feed",
+    );
+}
+
+#[test]
+fn a_hook_that_is_lost_or_was_not_fired_is_noticed() {
+    is_noticed(
+        "DELETE FROM jobq_hook WHERE job_id = (SELECT max(job_id) FROM jobq_hook)",
+        "hook ",
+    );
+    is_noticed(
+        "DELETE FROM jobq_hook_job WHERE job_id = (SELECT max(job_id) FROM jobq_hook_job)",
+        "is for",
     );
 }
 

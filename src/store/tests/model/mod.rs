@@ -21,6 +21,7 @@ mod bench;
 mod check;
 mod controls;
 mod history;
+mod hooks;
 mod ops;
 mod plain;
 mod queues;

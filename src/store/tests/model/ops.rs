@@ -58,6 +58,8 @@ pub(super) struct New {
     pub(super) deadline: Option<Delay>,
     pub(super) policy: Option<ChildPolicy>,
     pub(super) last_step: bool,
+    /// A bit for each: completed, failed, ended.
+    pub(super) hooks: u8,
 }
 
 /// A limit of a queue; none: it goes.
@@ -260,6 +262,7 @@ fn new(rng: &mut Rng) -> New {
             *rng.choice(&ChildPolicy::ALL).unwrap_or(&FailAtEnd)
         }),
         last_step: rng.u8(0..6) == 0,
+        hooks: maybe(rng, 4, |rng| rng.u8(1..8)).unwrap_or_default(),
     }
 }
 
@@ -353,7 +356,7 @@ impl New {
         }
         without!(
             kind, queue, priority, delay, parent, by, after, after_any, key, places, unique,
-            window, duplicate, deadline, policy, last_step
+            window, duplicate, deadline, policy, last_step, hooks
         );
         simpler
     }
@@ -375,7 +378,7 @@ impl fmt::Debug for New {
             }
         }
         show!(
-            key, places, unique, window, duplicate, deadline, policy, last_step
+            key, places, unique, window, duplicate, deadline, policy, last_step, hooks
         );
         write!(f, "..New::default() }}")
     }

@@ -40,6 +40,9 @@ pub(super) struct Job {
     /// The deadline is looked at when it passes.
     pub(super) watched: bool,
     pub(super) finished_at: i64,
+    pub(super) hooks: u8,
+    /// How the job has ended whose hook has enqueued it.
+    pub(super) hook_of: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -122,6 +125,9 @@ pub(super) struct Model {
     pub(super) ended: VecDeque<(i64, Children)>,
     /// Parents whose fate is to be decided: the oldest first.
     pub(super) touched: BTreeSet<i64>,
+    /// Whose hooks are to be fired, and whether a runner with hooks of its own writes.
+    pub(super) hooked: VecDeque<i64>,
+    pub(super) by_runner_with_hooks: bool,
 }
 
 impl Model {
@@ -212,6 +218,8 @@ impl Model {
                 self.follow_end(id, children);
             } else if let Some(parent) = self.touched.pop_first() {
                 self.decide(parent);
+            } else if let Some(id) = self.hooked.pop_front() {
+                self.fire_hooks(id);
             } else {
                 return;
             }
@@ -247,6 +255,7 @@ impl Model {
             }
         }
         self.touched.extend(job.parent);
+        self.may_fire_hooks(id);
     }
 
     /// Who ends no longer waits for its key, and leaves it to who waits for its end.

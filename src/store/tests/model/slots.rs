@@ -70,18 +70,11 @@ impl Model {
             if slots.is_paused || !is_slot || !is_new || (lives && overlap == Overlap::Skip) {
                 return Ok(format!("nothing of {one:?} by {slots:?}"));
             }
-            let wanted = Wanted {
-                new: New {
-                    queue: QUEUE,
-                    ..New::default()
-                },
-                parent: None,
-                by: None,
-                after: Vec::new(),
-                after_any: Vec::new(),
-                goes_in: true,
+            let new = New {
+                queue: QUEUE,
+                ..New::default()
             };
-            let added = self.enqueue(&wanted)?;
+            let added = self.enqueue(&Wanted::alone(new))?;
             if added != format!("{} false", one.job) {
                 return Ok(format!("job {added} of {one:?}"));
             }

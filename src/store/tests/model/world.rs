@@ -38,7 +38,7 @@ use crate::store::sqlite::{names, schema};
 use crate::store::tests::model::action::{Action, Lost, Settling, Wanted};
 use crate::store::tests::model::ops::{Delay, End, Kind};
 use crate::store::tests::model::slots::{Fired, SCHEDULES};
-use crate::store::tests::model::{settings, slots};
+use crate::store::tests::model::{hooks, settings, slots};
 use crate::store::tests::sandbox::{SCHEMA, START_MS};
 use crate::store::upkeep::prune::{PrunePass, Sweep};
 use crate::store::upkeep::runners::{HeartbeatMode, Registration};
@@ -294,6 +294,7 @@ fn checked(wanted: &Wanted, now_ms: i64) -> Result<ValidatedJob> {
     job.options.key_limit = new.places;
     job.options.unique_for = new.window.map(seconds);
     job.options.deadline = new.deadline.map(|deadline| when(deadline, now_ms));
+    hooks::give(&mut job, new.hooks);
     if let Some(key) = new.unique {
         job = job.unique(format!("u{key}"));
     }
@@ -450,6 +451,7 @@ fn turn(
     lost: Option<Lost>,
 ) -> Result<Reply> {
     let mut said = Vec::new();
+    tx.pending.runner_hooks = hooks::of_runner(runner);
     for settling in settlings {
         said.push(settle(tx, settling)?);
     }
@@ -460,6 +462,8 @@ fn turn(
         said.push(lose(tx, lost)?);
     }
     tx.follow()?;
+    // Other commands of this transaction are not the runner's.
+    tx.pending.runner_hooks = None;
     let claimed = claim(tx, runner, (jobs, false))?;
     Ok(Reply {
         said: said.join(", "),
