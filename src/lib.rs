@@ -68,8 +68,8 @@
 //!    reports; a pure function decides what the ending means (`model/outcome.rs`).
 //! 6. The next tick finishes the attempt, fenced by (job, running, attempt)
 //!    (`store/jobs/finish_attempt.rs`), and adds the jobs it spawned. At the end of the transaction
-//!    `store/jobs/consequences.rs` frees keys and slots, releases or cancels dependent jobs, and counts the
-//!    child at its parent.
+//!    `store/jobs/consequences.rs` frees keys and slots, releases or cancels dependent jobs, counts the
+//!    child at its parent, and fires hooks.
 //!
 //! [`Context::complete_in`] does step 6 in the handler's thread, behind the write lock, together with the
 //! application's own writes (`runner/complete_in.rs`, `store/sqlite/user_transactions.rs`). A final job that is
@@ -126,6 +126,9 @@
 //!   the jobs. A row that cannot be read is begun anew.
 //! - The consequences of a job's end are worked off a list in the same transaction, without recursion, however
 //!   long the chain: no reader sees a job that has ended and another that still waits for it.
+//! - Every end of a job goes through `consequences.rs`, where its hooks enqueue their jobs (`store/jobs/hooks.rs`), last, when
+//!   its children are counted: one job for each end and hook. A hook's job is not unique, ignores quotas and fires no
+//!   hooks, so no end is refused and no chain goes on forever.
 //! - Taken unique keys and concurrency slots are rows that name their job. They are removed with the job, and
 //!   `doctor` compares them with the jobs (`store/upkeep/doctor/audit.rs`).
 //! - A schedule moves past a slot in the transaction that enqueues the slot's job, on condition that the slot is
@@ -164,6 +167,10 @@
 //! - A waiting parent holds no concurrency slot, since its children may have the same key. It takes one for its
 //!   finalize phase.
 //! - The rules of a job are bits in its row (`model/flags.rs`): a job without rules costs no extra query.
+//! - A job's own hooks are rows, and fired by whoever ends it. A runner's hooks are in its memory: they are its config file's,
+//!   and each of its transactions that ends jobs brings them along (`store/sqlite/tx/pending.rs`). Neither is a job that
+//!   waits for an end: it would be listed, counted and cancelled with what it waits for, and could run for one end only.
+//! - What a hook's job is for is stored with it when it is enqueued: the job that has ended may be retried or removed before.
 //! - An attempt that asks for a snooze sets a bit, too. The statement that completes a job compares the bits with those
 //!   that the claim read, so it finds out at no cost (`store/jobs/finish_attempt.rs`).
 //! - A runner's log of 8 MB is copied into the file on the readers' thread, while jobs go on starting; what was written

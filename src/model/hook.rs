@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_payload_is_filled_in_and_what_is_filled_in_is_not_read_again() {
+    fn what_is_filled_into_a_payload_is_not_read_again() {
         let filled = |payload: &str| event().fill_in(payload.to_owned());
         let whole = filled(r#"{"url":"u","body":"{hook}"}"#);
         let whole: Value = serde_json::from_str(&whole).unwrap();

@@ -72,6 +72,7 @@ fn busy_runner(place: &Place, queue: &Queue, patience: Duration) -> Busy {
         .after(IGNORE_XFSZ)
         .start_runner(queue);
     let gated = Task::until(place.file("gate")).stubborn().job();
+    let gated = gated.on_end(NewJob::new("tell"));
     let ids: Vec<JobId> = (0..3)
         .map(|_| queue.enqueue(gated.clone()).unwrap().id)
         .collect();
@@ -124,7 +125,9 @@ fn a_runner_keeps_reports_until_the_file_can_be_written() {
     runner.limit_files(None);
     for id in ids {
         wait_until_completed(&queue, id);
-        assert_eq!((job(&queue, id).attempt, scene.begins_of(id).len()), (1, 1));
+        let job = job(&queue, id);
+        assert_eq!((job.attempt, scene.begins_of(id).len()), (1, 1));
+        assert_eq!(job.hook_jobs.len(), 1);
     }
     runner.end();
     assert_eq!(ailments(&queue), Vec::<String>::new());

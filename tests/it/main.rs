@@ -20,6 +20,7 @@ mod crash;
 mod disk;
 mod families;
 mod handlers;
+mod hooks;
 #[cfg(feature = "image-process")]
 mod image_process;
 #[cfg(feature = "exec")]

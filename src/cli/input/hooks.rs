@@ -1,10 +1,8 @@
 //! Hooks of jobs as they are typed: commands. What they remember is added with what their jobs remember.
 
 use jobq::NewJob;
-use jobq::handlers::exec::{ExecPayload, Program};
+use jobq::handlers::exec::{EXEC, ExecPayload, Program};
 use serde::Deserialize;
-
-use crate::cli::input::origin::EXEC;
 
 /// A hook in a line of a batch or a table of the config file: a line for a shell, or a command.
 #[derive(Clone, Debug, Deserialize)]

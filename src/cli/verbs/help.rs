@@ -10,7 +10,7 @@ use crate::cli::input::nearest::nearest;
 
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
-    /// A command, one of config, environment, exit-codes, files, persistent, or a built-in kind, like sleep
+    /// A command, one of config, environment, exit-codes, files, hooks, persistent, or a built-in kind, like sleep
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
 }
@@ -55,6 +55,45 @@ A command that runs as a job finds:
   JOBQ_PHASE=finalize                       all children of this parent have ended
   JOBQ_SCHEDULE, JOBQ_SLOT                  the schedule that enqueued it, and the slot it is for
   JOBQ_PERSISTENT=1, JOBQ_HANDLER           it is to stay for further jobs: see `jobq help persistent`
+  JOBQ_HOOK, JOBQ_HOOK_JOB and so on        the end that its hook is for: `jobq help hooks`
+";
+
+/// The text of `jobq help hooks`.
+pub(crate) const HOOKS: &str = "\
+A hook enqueues a job when another one ends, in the same transaction: one job for each end, whatever
+crashes. A job that is retried by hand ends once more. The hook's job has its own retries and log;
+`jobq status ID` shows it with the job that it is for. A full queue takes it in. It fires no hooks.
+
+A job's own hooks are fired whoever ends it:
+
+  --on-success CMD   when it has completed
+  --on-failure CMD   when it has failed for good
+  --on-end CMD       when it has ended, however it did: completed, failed or cancelled
+
+CMD is run by /bin/sh where the job was enqueued. In a batch and in jobq.toml: on_success, on_failure,
+on_end, each with such a text, or with a command as a list of texts.
+
+Hooks in jobq.toml are for all jobs that end in a runner with that file; a job that somebody cancels
+has not ended in a runner. `jobq help config` has their keys:
+
+  [hooks.completed]  [hooks.failed]  [hooks.ended]
+  [hooks.batch_done]   when a job with children has ended, however it did
+
+The command of a hook finds:
+
+  JOBQ_HOOK            completed, failed, ended or batch_done
+  JOBQ_HOOK_JOB        the id of the job that has ended
+  JOBQ_HOOK_KIND       its kind
+  JOBQ_HOOK_QUEUE      its queue
+  JOBQ_HOOK_STATE      completed, failed or cancelled
+  JOBQ_HOOK_ERROR      its error, at most 1000 characters, if it has one
+  JOBQ_HOOK_ATTEMPTS   the number of its latest attempt
+  JOBQ_HOOK_TOTAL, JOBQ_HOOK_DONE, JOBQ_HOOK_FAILED
+                       how many children it has, how many of them have completed, and how many have
+                       failed or were cancelled
+
+In the payload of a hook with a kind, {hook.job}, {hook.kind}, {hook.queue}, {hook.state}, {hook.error}
+and {hook.attempts} in a text stand for these, and the text {hook} alone for all of them as JSON.
 ";
 
 /// The text of `jobq help files`.
@@ -76,11 +115,12 @@ const PERSISTENT: &str = include_str!("../../handlers/exec/persistent/help.txt")
 type Topic = (&'static str, &'static str);
 
 /// The texts that do not depend on what is compiled in.
-const TOPICS: [Topic; 5] = [
+const TOPICS: [Topic; 6] = [
     ("exit-codes", EXIT_CODES),
     ("config", CONFIG),
     ("environment", ENVIRONMENT),
     ("files", FILES),
+    ("hooks", HOOKS),
     ("persistent", PERSISTENT),
 ];
 
@@ -198,8 +238,13 @@ mod tests {
             "schedules",
             "queues",
             "secrets",
+            "hooks",
         ];
-        let of_all = |header: &str| ["[kinds", "[sched"].iter().any(|of| header.starts_with(of));
+        let of_all = |header: &str| {
+            ["[kinds", "[sched", "[hooks"]
+                .iter()
+                .any(|of| header.starts_with(of))
+        };
         for (header, examples) in tables() {
             let mut told: Vec<&str> = examples.into_iter().map(named).collect();
             let mut accepted = accepted(header);

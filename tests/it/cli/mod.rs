@@ -22,6 +22,7 @@ mod exec;
 mod exec_end;
 mod exit_codes;
 mod golden;
+mod hooks;
 mod host_environment;
 mod hostile_files;
 mod id_lists;

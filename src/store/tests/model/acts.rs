@@ -237,13 +237,15 @@ impl Model {
         if matches!(lost.loss, Loss::Hung { heartbeat } if heartbeat != 0) {
             return Ok("it lives".to_owned());
         }
-        let held: Vec<i64> = self
+        let mut held: Vec<i64> = self
             .jobs
             .iter()
             .filter(|(_, job)| job.state == State::Running)
             .filter(|(_, job)| job.holder.is_some_and(|(runner, _)| runner == lost.runner))
             .map(|(id, _)| *id)
             .collect();
+        // As the index has them: their hooks' jobs get their numbers in the order of the ends.
+        held.sort_by_key(|id| (self.jobs[id].cancel, *id));
         for id in &held {
             let attempt = self.jobs[id].attempt;
             let is_it = |held: &&ClaimToken| held.job.0 == *id && held.attempt == attempt;
