@@ -253,7 +253,7 @@ pub use model::file_options::{
     Durability, InUse, LogAtClose, NetworkFs, OpenMode, Replaced, Restored,
 };
 pub use model::filter::{Filter, KindFilter, Sort};
-pub use model::hook::{Hook, HookEvent, HookTrigger};
+pub use model::hook::{HookEvent, HookTrigger};
 pub use model::id::Batch;
 pub use model::id::{JobId, RunnerId, WorkerId};
 pub use model::job::options::Priority;
@@ -278,6 +278,7 @@ pub use model::remedy::{Finding, Severity};
 pub use model::retry::{Backoff, Jitter, MAX_DELAY, RetryPolicy};
 pub use model::runner::{Remaining, RunReport, RunStats, SetAside};
 pub use model::runner::{RunnerFilter, RunnerRecord, RunnerState, RunningJob};
+pub use model::runner_hook::Hook;
 pub use model::runner_options::{
     DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindOptions, KindRetention, Retention, UnknownKinds,
     Until,

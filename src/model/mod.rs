@@ -27,6 +27,7 @@ pub(crate) mod queue;
 pub(crate) mod remedy;
 pub(crate) mod retry;
 pub(crate) mod runner;
+pub(crate) mod runner_hook;
 pub(crate) mod runner_options;
 pub(crate) mod schedule;
 pub(crate) mod state;

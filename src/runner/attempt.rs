@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::model::family::Stage;
-use crate::model::hook::{HookEvent, RunnerHooks};
+use crate::model::hook::HookEvent;
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::outcome::{Budget, Ending, Usage};
+use crate::model::runner_hook::RunnerHooks;
 use crate::model::schedule::JobOrigin;
 use crate::model::state::State;
 use crate::runner::cancellation::Cancellation;

@@ -6,10 +6,10 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::model::hook::{Hook, RunnerHooks};
 use crate::model::id::Batch;
 use crate::model::job::Job;
 use crate::model::queue::check_name;
+use crate::model::runner_hook::{Hook, RunnerHooks};
 use crate::model::runner_options::{
     DEFAULT_STOP_TIMEOUT, DEFAULT_WORKERS, KindOptions, Retention, UnknownKinds, Until,
 };

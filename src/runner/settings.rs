@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::model::hook::RunnerHooks;
 use crate::model::id::Batch;
+use crate::model::runner_hook::RunnerHooks;
 use crate::model::runner_options::{KindOptions, Retention, UnknownKinds, Until};
 use crate::model::state::State;
 use crate::runner::attempt::Attempt;

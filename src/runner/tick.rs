@@ -8,12 +8,12 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Kind, Of};
-use crate::model::hook::RunnerHooks;
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::outcome::{Verdict, judge};
 use crate::model::part::{Part, Parts};
 use crate::model::runner::RunStats;
+use crate::model::runner_hook::RunnerHooks;
 use crate::model::state::State;
 use crate::runner::attempt::{Attempt, Report};
 use crate::store::{

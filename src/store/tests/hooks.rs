@@ -5,11 +5,12 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::model::family::ChildPolicy;
-use crate::model::hook::{Hook, HookTrigger, RunnerHooks};
+use crate::model::hook::HookTrigger;
 use crate::model::id::JobId;
 use crate::model::job::{JobRecord, NewJob, OnDuplicate};
 use crate::model::limits::{EnqueueLimits, QueueLimitsUpdate, Update};
 use crate::model::outcome::Verdict;
+use crate::model::runner_hook::{Hook, RunnerHooks};
 use crate::model::state::State;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, ClaimToken};
 use crate::store::jobs::validate::hook_job;

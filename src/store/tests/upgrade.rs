@@ -220,9 +220,8 @@ fn assert_becomes_current(number: i64, schema_then: &str) {
     let new = Connection::open(&new).unwrap();
     assert_eq!(schema(&conn), schema(&new));
     assert_eq!(version(&conn), VERSION);
-    let ids = [file_id(&conn), file_id(&new)];
-    assert_eq!(ids[0].len(), 32, "{ids:?}");
-    assert_ne!(ids[0], ids[1]);
+    let (id, other) = (file_id(&conn), file_id(&new));
+    assert!(id.len() == 32 && id != other, "{id} {other}");
 }
 
 fn file_id(conn: &Connection) -> String {

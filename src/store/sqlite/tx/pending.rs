@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::model::flags::JobFlags;
-use crate::model::hook::RunnerHooks;
 use crate::model::id::JobId;
+use crate::model::runner_hook::RunnerHooks;
 use crate::model::state::State;
 
 /// A job that has ended.

@@ -4,10 +4,11 @@ use std::sync::LazyLock;
 
 use rusqlite::Connection;
 
-use crate::model::hook::{Hook, HookTrigger, RunnerHooks};
+use crate::model::hook::HookTrigger;
 use crate::model::job::NewJob;
 use crate::model::job::options::Priority;
 use crate::model::limits::EnqueueLimits;
+use crate::model::runner_hook::{Hook, RunnerHooks};
 use crate::store::jobs::validate::hook_job;
 use crate::store::tests::model::action::Wanted;
 use crate::store::tests::model::check::{Rows, rows};
