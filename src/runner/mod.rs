@@ -11,8 +11,8 @@ pub(crate) mod handle;
 pub(crate) mod handler;
 mod in_flight;
 pub(crate) mod inline;
-#[cfg(feature = "exec")]
 mod kind_pauses;
+#[cfg(feature = "exec")]
 pub(crate) mod leftovers;
 pub(crate) mod liveness;
 mod maintenance;
