@@ -81,13 +81,13 @@ pub struct JobOptions {
     #[serde(alias = "final_step")]
     pub finalize: Option<bool>,
     /// The job that is enqueued each time this one completes.
-    #[serde(with = "hook_job", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_success: Option<Box<NewJob>>,
     /// The job that is enqueued each time this one fails for good.
-    #[serde(with = "hook_job", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_failure: Option<Box<NewJob>>,
     /// The job that is enqueued each time this one is final.
-    #[serde(with = "hook_job", skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub on_end: Option<Box<NewJob>>,
     /// The jobs that must have completed before.
     #[serde(skip)]
@@ -359,34 +359,6 @@ mod milliseconds_from_now {
         value: D,
     ) -> Result<Option<When>, D::Error> {
         Ok(milliseconds::deserialize(value)?.map(When::In))
-    }
-}
-
-mod hook_job {
-    use serde::de::Error as _;
-    use serde::ser::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-    use serde_json::value::RawValue;
-
-    use crate::model::job::NewJob;
-    use crate::model::job::template::JobTemplate;
-
-    pub(super) fn serialize<S: Serializer>(
-        job: &Option<Box<NewJob>>,
-        to: S,
-    ) -> Result<S::Ok, S::Error> {
-        let template = job.as_deref().map(JobTemplate::of).transpose();
-        template.map_err(S::Error::custom)?.serialize(to)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        value: D,
-    ) -> Result<Option<Box<NewJob>>, D::Error> {
-        let Some(json) = Option::<Box<RawValue>>::deserialize(value)? else {
-            return Ok(None);
-        };
-        let template = JobTemplate::from_json(json.get()).map_err(D::Error::custom)?;
-        Ok(Some(Box::new(template.into())))
     }
 }
 

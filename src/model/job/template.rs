@@ -1,6 +1,8 @@
 //! A job that is enqueued again and again: as JSON, with every field named and durations as `…_ms`.
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::ser::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::model::job::new::{NewJob, When};
@@ -119,6 +121,23 @@ impl From<JobTemplate> for NewJob {
         NewJob::new(template.kind)
             .payload_json(payload)
             .with_options(template.options)
+    }
+}
+
+/// As JSON, as a schedule stores its job. What can be given only once is left out.
+impl Serialize for NewJob {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        JobTemplate::of(self)
+            .map_err(S::Error::custom)?
+            .serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for NewJob {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<NewJob, D::Error> {
+        let json = Box::<RawValue>::deserialize(value)?;
+        let template = JobTemplate::from_json(json.get());
+        template.map(NewJob::from).map_err(D::Error::custom)
     }
 }
 
