@@ -11,8 +11,11 @@ const REMEMBERED: [&str; 8] = [
     "PATH", "HOME", "LANG", "TZ", "TMPDIR", "USER", "LOGNAME", "SHELL",
 ];
 
+/// The value of a variable, if there is one.
+type ValueOfHook = fn(&HookEvent) -> Option<String>;
+
 /// How another job has ended, for a hook's command.
-const OF_HOOKS: [(&str, fn(&HookEvent) -> Option<String>); 10] = [
+const OF_HOOKS: [(&str, ValueOfHook); 10] = [
     ("JOBQ_HOOK", |event| Some(event.hook.to_string())),
     ("JOBQ_HOOK_JOB", |event| Some(event.job.to_string())),
     ("JOBQ_HOOK_KIND", |event| Some(event.kind.clone())),
