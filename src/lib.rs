@@ -126,7 +126,7 @@
 //!   the jobs. A row that cannot be read is begun anew.
 //! - The consequences of a job's end are worked off a list in the same transaction, without recursion, however
 //!   long the chain: no reader sees a job that has ended and another that still waits for it.
-//! - Every end of a job goes through `consequences.rs`, where its hooks enqueue their jobs (`store/jobs/hooks.rs`), last, when
+//! - Every end of a job goes through `consequences.rs`, where its hooks enqueue their jobs (`store/jobs/fire_hooks.rs`), last, when
 //!   its children are counted: one job for each end and hook. A hook's job is not unique, ignores quotas and fires no
 //!   hooks, so no end is refused and no chain goes on forever.
 //! - Taken unique keys and concurrency slots are rows that name their job. They are removed with the job, and

@@ -8,7 +8,9 @@ use crate::Result;
 use crate::error::Of;
 use crate::model::flags::JobFlags;
 use crate::model::part::Part;
-use crate::store::jobs::{concurrency_slots, deadlines, dependencies, families, hooks, unique};
+use crate::store::jobs::{
+    concurrency_slots, deadlines, dependencies, families, fire_hooks, unique,
+};
 use crate::store::sqlite::tx::{ChildAction, Ended, Tx};
 
 /// Works off the jobs that have ended, and those that end because of them.
@@ -26,7 +28,7 @@ pub(crate) fn follow(tx: &mut Tx<'_>) -> Result<()> {
                 families::apply(tx, parent, change).of(part)?;
             }
         } else if let Some(ended) = tx.pending.next_hooked() {
-            hooks::fire(tx, ended).of(Part::Job(ended.job))?;
+            fire_hooks::fire(tx, ended).of(Part::Job(ended.job))?;
         } else {
             return Ok(());
         }

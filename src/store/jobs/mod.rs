@@ -13,6 +13,7 @@ pub(crate) mod enqueue;
 pub(crate) mod fair_share;
 pub(crate) mod families;
 pub(crate) mod finish_attempt;
+pub(crate) mod fire_hooks;
 pub(crate) mod hooks;
 pub(crate) mod job_row;
 pub(crate) mod queues;

@@ -28,6 +28,7 @@ modules![
     jobs::enqueue,
     jobs::families,
     jobs::finish_attempt,
+    jobs::fire_hooks,
     jobs::hooks,
     jobs::job_row,
     jobs::queues,
