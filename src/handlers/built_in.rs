@@ -19,6 +19,8 @@ pub trait BuiltInJob: Job + 'static {
     type Settings: DeserializeOwned + Send + Sync;
     /// The text of `jobq help KIND`.
     const HELP: &'static str;
+    /// Whether its payloads may name secrets where they could have them.
+    const TAKES_SECRETS: bool = false;
 
     /// The options of its jobs where neither the job nor the config file gives them.
     fn defaults() -> JobOptions {
@@ -93,27 +95,39 @@ impl<J: BuiltInJob> Handler for BuiltIn<J> {
 pub struct BuiltInKind {
     /// The kind.
     pub name: &'static str,
+    /// The kind that has its settings: itself, unless it is a second name of that kind.
+    pub settings_of: &'static str,
     /// The text of `jobq help KIND`.
     pub help: &'static str,
+    /// Whether its payloads may name secrets where they could have them.
+    pub takes_secrets: bool,
     fields: fn() -> &'static [&'static str],
     defaults: fn() -> JobOptions,
     check: fn(&str) -> Result<()>,
-    add: fn(RunnerBuilder, &str) -> Result<RunnerBuilder>,
+    add: fn(RunnerBuilder, &str, &'static str) -> Result<RunnerBuilder>,
 }
 
 impl BuiltInKind {
     pub(crate) const fn of<J: BuiltInJob>() -> BuiltInKind {
         BuiltInKind {
             name: J::KIND,
+            settings_of: J::KIND,
             help: J::HELP,
+            takes_secrets: J::TAKES_SECRETS,
             fields: field_names::<J>,
             defaults: J::defaults,
             check: |payload| read::<J>(payload).map(drop),
-            add: |builder, settings| {
+            add: |builder, settings, name| {
                 let settings = parse("the settings", settings)?;
-                Ok(builder.kind(J::KIND, BuiltIn::<J>::new(settings)))
+                Ok(builder.kind(name, BuiltIn::<J>::new(settings)))
             },
         }
+    }
+
+    /// The same kind under a second name.
+    #[allow(dead_code, reason = "not every kind has a second name")]
+    pub(crate) const fn also(self, name: &'static str) -> BuiltInKind {
+        BuiltInKind { name, ..self }
     }
 
     /// The names of its payload's fields.
@@ -139,7 +153,8 @@ impl BuiltInKind {
     /// # Errors
     /// What is wrong with the settings.
     pub fn add_to(&self, runner: RunnerBuilder, settings: &str) -> Result<RunnerBuilder> {
-        (self.add)(runner, settings).map_err(|error| error.context(format!("kind {}", self.name)))
+        (self.add)(runner, settings, self.name)
+            .map_err(|error| error.context(format!("kind {}", self.name)))
     }
 }
 

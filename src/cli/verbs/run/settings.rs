@@ -139,27 +139,27 @@ pub(super) fn builder(
 fn built_in(mut builder: RunnerBuilder, config: &Config) -> CliResult<RunnerBuilder> {
     let of = |name: &str| config.kinds.get(name)?.settings.as_ref();
     for kind in BUILT_IN {
-        let settings = of(kind.name).map_or_else(|| "{}".to_owned(), ToString::to_string);
+        let settings = of(kind.settings_of).map_or_else(|| "{}".to_owned(), ToString::to_string);
         let added = kind.add_to(builder, &settings);
         builder = added.map_err(|error| config.refused(error.into()))?;
     }
-    let mut names = config.kinds.keys();
-    match names.find(|name| of(name).is_some() && BuiltInKind::named(name).is_none()) {
-        None => Ok(builder),
-        Some(name) => Err(config.refused(
-            CliError::usage(format!(
-                "[kinds.{name}] settings: the kind {name} is not built in"
-            ))
-            .with_hint(format!(
-                "built in are {}",
-                BUILT_IN
-                    .iter()
-                    .map(|kind| kind.name)
-                    .collect::<Vec<_>>()
-                    .join(", ")
+    for name in config.kinds.keys().filter(|name| of(name).is_some()) {
+        let refused = |why: &str| CliError::usage(format!("[kinds.{name}] settings: {why}"));
+        let error = match BuiltInKind::named(name) {
+            Some(kind) if kind.settings_of == name => continue,
+            Some(kind) => refused(&format!(
+                "{name} is another name of the kind {0}, and has those of [kinds.{0}.settings]",
+                kind.settings_of
             )),
-        )),
+            None => {
+                let names: Vec<&str> = BUILT_IN.iter().map(|kind| kind.name).collect();
+                refused(&format!("the kind {name} is not built in"))
+                    .with_hint(format!("built in are {}", names.join(", ")))
+            }
+        };
+        return Err(config.refused(error));
     }
+    Ok(builder)
 }
 
 /// What the config file says of each kind.
