@@ -198,6 +198,8 @@
 //!   (`runner/leftovers.rs`). Whether it has come up shows in its stdin: it has begun to read the job. One that has not
 //!   costs the job nothing, and pauses the kind (`runner/kind_pauses.rs`). Between jobs one thread of the process looks
 //!   after all of them, as only the handler knows them (`handlers/exec/persistent/keeper.rs`).
+//! - Every HTTP request goes through `handlers/http/`: there the settings say which addresses may be called, and a cancel
+//!   closes the connection.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
 //!   lowers how many run at a time.
 //!

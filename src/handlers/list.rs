@@ -10,6 +10,10 @@ pub const BUILT_IN: &[BuiltInKind] = &[
     BuiltInKind::of::<crate::handlers::image_process::ImageProcess>(),
     #[cfg(feature = "sleep")]
     BuiltInKind::of::<crate::handlers::sleep::Sleep>(),
+    #[cfg(feature = "webhook")]
+    BuiltInKind::of::<crate::handlers::webhook::Webhook>(),
+    #[cfg(feature = "webhook")]
+    BuiltInKind::of::<crate::handlers::webhook::Webhook>().also("http"),
 ];
 
 impl BuiltInKind {

@@ -8,6 +8,8 @@ pub mod cleanup;
 pub mod exec;
 #[cfg(feature = "image-process")]
 pub mod image_process;
+#[cfg(feature = "http-client")]
+mod http;
 #[cfg(feature = "built-in")]
 mod list;
 #[cfg(feature = "built-in")]
@@ -17,6 +19,8 @@ mod output_file;
 pub mod secrets;
 #[cfg(feature = "sleep")]
 pub mod sleep;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 #[cfg(feature = "built-in")]
 pub use list::BUILT_IN;

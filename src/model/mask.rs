@@ -166,7 +166,8 @@ fn string_len(json: &str) -> usize {
     json.len()
 }
 
-fn percent(text: &str, is_upper: bool) -> String {
+/// Percent signs before all but letters, digits and `-._~`.
+pub(crate) fn percent(text: &str, is_upper: bool) -> String {
     let mut encoded = String::new();
     for byte in text.bytes() {
         match byte {

@@ -250,6 +250,16 @@ impl Context {
             .saturating_sub(self.attempt.budget.retries)
     }
 
+    /// How long the job would wait before its next retry.
+    #[cfg_attr(
+        not(feature = "webhook"),
+        allow(dead_code, reason = "handlers are features")
+    )]
+    pub(crate) fn retry_delay(&self) -> Duration {
+        let budget = &self.attempt.budget;
+        budget.policy.delay(budget.retries + 1, 0.0)
+    }
+
     /// The job's kind.
     pub fn kind(&self) -> &str {
         &self.attempt.kind

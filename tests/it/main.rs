@@ -42,4 +42,6 @@ mod testing;
 #[cfg(feature = "cli")]
 mod upgrade;
 mod wakeups;
+#[cfg(feature = "webhook")]
+mod webhook;
 mod zombie_runners;

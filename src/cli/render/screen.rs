@@ -125,6 +125,8 @@ impl Screen {
         builder
             .filter_level(level)
             .parse_default_env()
+            // Beyond that, the HTTP client logs what it sends, secrets and all.
+            .filter_module("ureq", level.min(log::LevelFilter::Debug))
             .target(env_logger::Target::Pipe(Box::new(self.clone())));
         let is_live = self.talk == Talk::Live;
         builder.format(move |out, record| {

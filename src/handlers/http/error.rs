@@ -1,0 +1,92 @@
+//! Why there is no response, and whether another try may help.
+
+use std::error::Error as _;
+use std::fmt;
+use std::io;
+
+use rustls::CertificateError;
+use ureq::Timeout;
+
+use crate::runner::handler::Failure;
+
+/// An address that must not be called.
+#[derive(Debug)]
+pub(super) struct RefusedAddress(pub(super) String);
+
+impl fmt::Display for RefusedAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for RefusedAddress {}
+
+/// What an error of the network means for the attempt; `what` was asked for.
+pub(crate) fn failure(what: &dyn fmt::Display, error: &ureq::Error) -> Failure {
+    let told = format!("{what}: {}", explain(error));
+    match is_final(error) {
+        true => Failure::permanent(told),
+        false => Failure::retry(told),
+    }
+}
+
+/// Whether the same request can never have a response.
+fn is_final(error: &ureq::Error) -> bool {
+    if let Some(certificate) = certificate_error(error) {
+        // A clock is set right, and a certificate is renewed.
+        return !matches!(
+            certificate,
+            CertificateError::Expired
+                | CertificateError::ExpiredContext { .. }
+                | CertificateError::NotValidYet
+                | CertificateError::NotValidYetContext { .. }
+        );
+    }
+    matches!(
+        error,
+        ureq::Error::BadUri(_)
+            | ureq::Error::Http(_)
+            | ureq::Error::InvalidProxyUrl
+            | ureq::Error::Other(_)
+            | ureq::Error::Pem(_)
+            | ureq::Error::BodyExceedsLimit(_)
+    )
+}
+
+fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
+    match error {
+        ureq::Error::Rustls(error) => Some(error),
+        ureq::Error::Io(error) => error.get_ref()?.downcast_ref(),
+        _ => None,
+    }
+}
+
+fn certificate_error(error: &ureq::Error) -> Option<&CertificateError> {
+    match tls_error(error) {
+        Some(rustls::Error::InvalidCertificate(certificate)) => Some(certificate),
+        _ => None,
+    }
+}
+
+fn explain(error: &ureq::Error) -> String {
+    match error {
+        ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
+            "there was no connection in time".to_owned()
+        }
+        ureq::Error::Timeout(_) => "there was no whole response in time".to_owned(),
+        ureq::Error::HostNotFound => "the host is not known".to_owned(),
+        ureq::Error::BodyExceedsLimit(bytes) => {
+            format!("the response is longer than {bytes} bytes")
+        }
+        ureq::Error::Other(error) => error.to_string(),
+        ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+            "the server closed the connection too early".to_owned()
+        }
+        ureq::Error::Io(error) => error.to_string(),
+        ureq::Error::Decompress(_, error) => match error.source() {
+            Some(why) => format!("the response cannot be decompressed: {why}"),
+            None => format!("the response cannot be decompressed: {error}"),
+        },
+        other => other.to_string(),
+    }
+}

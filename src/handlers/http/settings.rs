@@ -1,0 +1,82 @@
+//! What the config file may say of requests.
+
+use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
+
+use serde::Deserialize;
+use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+
+use crate::handlers::http::addresses::{AddressRange, Addresses};
+use crate::handlers::http::url::HttpUrl;
+use crate::runner::handler::Failure;
+
+/// What may be called, and how.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+#[non_exhaustive]
+pub struct HttpSettings {
+    /// Which addresses may be called.
+    pub addresses: Addresses,
+    /// What else may be called where the addresses must be public.
+    pub allow_addresses: Vec<AddressRange>,
+    /// The ports that may be called; any, if this is left out.
+    pub ports: Option<Vec<u16>>,
+    /// The proxy that all requests take, as `http://proxy.example:3128`. It looks names up itself, so the rules of
+    /// addresses hold only for URLs with an address in them.
+    pub proxy: Option<String>,
+    /// A file with certificates in PEM that are trusted besides those of the system.
+    pub ca_file: Option<PathBuf>,
+    /// The trusted certificates, once they have been read.
+    #[serde(skip)]
+    pub(super) roots: TrustedRoots,
+}
+
+/// Certificates that are read once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct TrustedRoots(Arc<OnceLock<Arc<Vec<Certificate<'static>>>>>);
+
+impl HttpSettings {
+    /// Why a URL is not requested, as far as it can be seen from the URL.
+    pub(super) fn check(&self, url: &HttpUrl) -> Result<(), Failure> {
+        if let Some(ports) = &self.ports
+            && !ports.contains(&url.port())
+        {
+            return Err(Failure::permanent(format_args!(
+                "{url} is not requested: port {} is not among the 'ports' of the settings",
+                url.port()
+            )));
+        }
+        Ok(())
+    }
+
+    /// The certificates that servers are checked with.
+    pub(super) fn root_certs(&self) -> Result<RootCerts, Failure> {
+        if let Some(known) = self.roots.0.get() {
+            return Ok(RootCerts::Specific(Arc::clone(known)));
+        }
+        let mut roots: Vec<_> = rustls_native_certs::load_native_certs()
+            .certs
+            .iter()
+            .map(|der| Certificate::from_der(der).to_owned())
+            .collect();
+        if let Some(path) = &self.ca_file {
+            let refused = |why: &dyn std::fmt::Display| {
+                Failure::permanent(format_args!("ca_file {}: {why}", path.display()))
+            };
+            let pem = std::fs::read(path).map_err(|error| refused(&error))?;
+            let before = roots.len();
+            for item in parse_pem(&pem) {
+                match item {
+                    Ok(PemItem::Certificate(root)) => roots.push(root),
+                    Ok(_) => {}
+                    Err(error) => return Err(refused(&error)),
+                }
+            }
+            if roots.len() == before {
+                return Err(refused(&"there is no certificate in it"));
+            }
+        }
+        let roots = self.roots.0.get_or_init(|| Arc::new(roots));
+        Ok(RootCerts::Specific(Arc::clone(roots)))
+    }
+}
