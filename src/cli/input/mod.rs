@@ -8,6 +8,7 @@ pub(crate) mod each;
 pub(crate) mod environ;
 pub(crate) mod hooks;
 pub(crate) mod limits;
+pub(crate) mod literal_secrets;
 pub(crate) mod nearest;
 pub(crate) mod options;
 pub(crate) mod origin;

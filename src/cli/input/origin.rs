@@ -2,7 +2,7 @@
 //! process that enqueues it.
 
 use std::env;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use jobq::handlers::exec::{ExecPayload, Program, Umask};
 use jobq::{AttemptRef, JobId, JobOptions, JobRef, NewJob};
@@ -11,6 +11,7 @@ use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::built_in::check_payload;
 use crate::cli::input::config::Config;
 use crate::cli::input::environ::{EnvItem, Environ, Unset, Variables};
+use crate::cli::input::literal_secrets::literal_secret;
 use crate::cli::input::options;
 use crate::cli::render::screen::Screen;
 
@@ -91,6 +92,7 @@ pub(crate) struct Origin {
     usual: JobOptions,
     /// The attempt that this process belongs to.
     inside: Option<AttemptRef>,
+    literal_secret: Arc<OnceLock<String>>,
 }
 
 impl Origin {
@@ -115,6 +117,7 @@ impl Origin {
             config,
             usual: JobOptions::default(),
             inside: None,
+            literal_secret: Arc::default(),
         })
     }
 
@@ -139,6 +142,11 @@ impl Origin {
     pub(crate) fn inside(mut self, attempt: Option<AttemptRef>) -> Origin {
         self.inside = attempt;
         self
+    }
+
+    /// The first field of a payload, of those so far, that has a secret in clear.
+    pub(crate) fn literal_secret(&self) -> Arc<OnceLock<String>> {
+        Arc::clone(&self.literal_secret)
     }
 
     /// The directory that commands remember.
@@ -202,6 +210,12 @@ impl Origin {
             Work::Exec(command) => (EXEC.to_owned(), self.payload(command)?.to_json()?),
             Work::Kind { kind, payload } => {
                 check_payload(&kind, &payload)?;
+                if self.literal_secret.get().is_none()
+                    && let Some(field) = literal_secret(&kind, &payload)
+                {
+                    // Another line may have one, too.
+                    let _ = self.literal_secret.set(field);
+                }
                 (kind, payload)
             }
         })
@@ -275,6 +289,7 @@ mod tests {
             config: Arc::default(),
             usual: JobOptions::default(),
             inside: None,
+            literal_secret: Arc::default(),
         }
     }
 

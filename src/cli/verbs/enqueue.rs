@@ -78,6 +78,9 @@ pub(crate) struct EnqueueArgs {
     /// All variables that are set here, for the command; they are stored with the job in the file
     #[arg(long, conflicts_with = "kind")]
     pub(crate) env_all: bool,
+    /// Do not warn of a password or a token that stands in a payload itself
+    #[arg(long, conflicts_with_all = ["command", "shell", "each"])]
+    pub(crate) allow_literal_secrets: bool,
     #[command(flatten)]
     pub(crate) job: JobArgs,
     #[command(flatten)]
@@ -178,10 +181,21 @@ pub(crate) fn run(args: &EnqueueArgs, session: &Session) -> CliResult {
         .usual(options)
         .env(&variables(&args.env, args.env_all)?, &session.screen)?
         .inside(inside);
-    match source {
+    let literal_secret = origin.literal_secret();
+    let added = match source {
         Some(source) => add_batch(args, source, origin, session),
         None => add_one(args, &origin, session),
+    };
+    if let Some(field) = literal_secret.get().filter(|_| !args.allow_literal_secrets) {
+        session.screen.say(format_args!(
+            "the payload has '{field}' in clear: it is stored so, and in every backup"
+        ));
+        session.screen.hint(
+            "{\"secret\": \"NAME\"} in its place names a secret of the runner, where the kind takes one; \
+             --allow-literal-secrets silences this",
+        );
     }
+    added
 }
 
 /// The jobs of `--batch` or `--each`.

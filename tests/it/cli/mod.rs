@@ -67,4 +67,6 @@ mod support;
 mod terminal;
 mod upkeep;
 mod warnings;
+#[cfg(feature = "webhook")]
+mod webhook;
 mod wording;

@@ -7,13 +7,13 @@ use serde_json::json;
 
 use super::support::{Jobq, set_mode, text};
 
-const SECRET: &str = "open/sesame=+42";
+pub(super) const SECRET: &str = "open/sesame=+42";
 
 /// The secret, as Base64 and with percent signs.
 const FORMS: [&str; 3] = [SECRET, "b3Blbi9zZXNhbWU9KzQy", "open%2Fsesame%3D%2B42"];
 
 /// Files and output with a form of the secret in them.
-fn leaks(folder: &Path, printed: &[String]) -> Vec<String> {
+pub(super) fn leaks(folder: &Path, printed: &[String]) -> Vec<String> {
     let has_form = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         FORMS.iter().any(|form| text.contains(form))
