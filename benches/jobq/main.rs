@@ -17,6 +17,8 @@ mod process;
 mod prune;
 mod report;
 mod threads;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -124,6 +126,12 @@ const SCENARIOS: &[Scenario] = &[
         name: "thumbnails",
         about: "small pictures of photos, as many workers as processors, durability full",
         run: images::thumbnails,
+    },
+    #[cfg(feature = "webhook")]
+    Scenario {
+        name: "webhook",
+        about: "10,000 small requests to a server in this process, five workers, durability normal",
+        run: webhook::webhook,
     },
 ];
 
