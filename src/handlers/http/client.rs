@@ -97,6 +97,8 @@ impl<'a> HttpSession<'a> {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(USER_AGENT)
+            // A server may close a connection at the moment in which the next request takes it.
+            .max_idle_connections(0)
             .proxy(proxy)
             .tls_config(tls.build())
             .timeout_global(Some(timeouts.whole))

@@ -353,7 +353,7 @@ impl Webhook {
         for pointer in pointers {
             if !pointer.is_empty() && !pointer.starts_with('/') {
                 return refused(format!(
-                    "'{pointer}' is no JSON pointer such as \"/data/id\""
+                    "'{pointer}' is not a JSON pointer such as \"/data/id\""
                 ));
             }
         }

@@ -201,10 +201,19 @@ impl Reader<'_> {
         if is_whole {
             stream.finish(&mut masked);
         }
-        (String::from_utf8_lossy(&masked).into_owned(), is_whole)
+        let mut text = String::from_utf8_lossy(&masked).into_owned();
+        if !is_whole {
+            // The last character may be cut.
+            text.truncate(text.trim_end_matches(char::REPLACEMENT_CHARACTER).len());
+        }
+        (text, is_whole)
     }
 
-    fn result(&self, response: &HttpResponse, body: ReadBody) -> Result<WebhookResult, Failure> {
+    fn result(
+        &self,
+        response: &HttpResponse,
+        mut body: ReadBody,
+    ) -> Result<WebhookResult, Failure> {
         let headers = response.response.headers();
         let mut result = WebhookResult {
             status: response.response.status().as_u16(),
@@ -222,7 +231,7 @@ impl Reader<'_> {
                 .and_then(|text| raw(pointer::part(text, pointer)?));
             result.extract.insert(name.clone(), part);
         }
-        if let Some(file) = body.file {
+        if let Some(file) = body.file.take() {
             file.finish().map_err(|error| self.unsaved(&error))?;
             result.saved.clone_from(&self.webhook.save_to);
             result.is_truncated = false;
@@ -230,7 +239,7 @@ impl Reader<'_> {
             && let Some(json) = whole.and_then(raw)
         {
             result.json = Some(json);
-        } else if is_text(&body.text) && !text.is_empty() {
+        } else if is_text(&body) && !text.is_empty() {
             result.body = Some(text);
         }
         Ok(result)
@@ -268,11 +277,11 @@ fn is_json(headers: &HeaderMap) -> bool {
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
 }
 
-/// A character may be cut at the end.
-fn is_text(bytes: &[u8]) -> bool {
-    match std::str::from_utf8(bytes) {
+/// Where there is more of it, the last character may be cut.
+fn is_text(body: &ReadBody) -> bool {
+    match std::str::from_utf8(&body.text) {
         Ok(_) => true,
-        Err(error) => error.error_len().is_none() && bytes.len() > SHOWN_BYTES,
+        Err(error) => body.is_cut && error.error_len().is_none(),
     }
 }
 

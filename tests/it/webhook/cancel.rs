@@ -9,7 +9,8 @@ use super::server::{Exchange, Server};
 use super::{Hooks, with};
 use crate::support::{PATIENCE, wait_until};
 
-const SOON: Duration = Duration::from_secs(1);
+/// A second, and what a busy machine needs. Without a cancel it would be 30.
+const SOON: Duration = Duration::from_secs(3);
 
 fn server(handle: impl Fn(&mut Exchange) + Send + Sync + 'static) -> Server {
     Server::start(move |mut exchange| {
@@ -62,12 +63,10 @@ fn a_cancel_ends_a_request_wherever_it_is() {
         let id = enqueue(&queue, &with(&server.url("/"), json!({})));
         wait_until("it is asked", PATIENCE, || !server.asked().is_empty());
         std::thread::sleep(Duration::from_millis(100));
-        let began = Instant::now();
         queue.cancel(id).unwrap();
         wait_until("it is cancelled", SOON, || {
             state(&queue, id) == State::Cancelled
         });
-        assert!(began.elapsed() < SOON);
         runner.stop().unwrap();
     }
 }

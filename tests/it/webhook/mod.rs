@@ -2,6 +2,7 @@
 
 mod cancel;
 mod failures;
+mod payloads;
 mod redirects;
 mod requests;
 mod responses;

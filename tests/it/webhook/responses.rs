@@ -146,7 +146,7 @@ fn what_is_expected_decides_over_success() {
 
 #[test]
 fn a_saved_response_is_whole_or_not_there() {
-    let mut hooks = Hooks::new();
+    let hooks = Hooks::new();
     let path = hooks.scene.file("saved");
     let long = "x".repeat(3 * 1024 * 1024);
     let server = Server::responding("200 OK", "", &long);
@@ -195,6 +195,13 @@ fn a_saved_response_is_whole_or_not_there() {
         );
     }
     assert_eq!(fs::read_dir(hooks.scene.folder()).unwrap().count(), before);
+}
+
+#[test]
+fn a_response_is_saved_only_where_it_may_be() {
+    let mut hooks = Hooks::new();
+    let server = Server::responding("200 OK", "", "x");
+    fs::write(hooks.scene.file("saved"), "").unwrap();
     for folder in ["none/saved", "saved/saved"] {
         let payload = with(
             &server.url("/"),
@@ -240,6 +247,9 @@ fn a_response_has_a_limit_and_nothing_beyond_it_is_looked_at() {
         (&result["truncated"], &result["body"]),
         (&json!(true), &json!("0123"))
     );
+    let accents = Server::responding("200 OK", "", "üü");
+    let payload = with(&accents.url("/"), json!({ "max_response_bytes": 3 }));
+    assert_eq!(hooks.result(&payload)["body"], "ü");
     let limited = json!({ "max_response_bytes": 9, "expect": { "body": "9" } });
     let error = hooks.fails(&with(&server.url("/"), limited));
     assert!(
