@@ -6,10 +6,10 @@ pub mod built_in;
 pub mod cleanup;
 #[cfg(feature = "exec")]
 pub mod exec;
-#[cfg(feature = "image-process")]
-pub mod image_process;
 #[cfg(feature = "http-client")]
 mod http;
+#[cfg(feature = "image-process")]
+pub mod image_process;
 #[cfg(feature = "built-in")]
 mod list;
 #[cfg(feature = "built-in")]
