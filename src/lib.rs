@@ -213,7 +213,7 @@
 //! - *a built-in handler*: a file in `handlers/` with a payload that implements
 //!   [`BuiltInJob`](handlers::built_in::BuiltInJob), a cargo feature, and a line in
 //!   `handlers/list.rs`. By that line `jobq run` has the handler, payloads are checked when they are enqueued,
-//!   and `jobq help KIND` describes it.
+//!   and `jobq help kind KIND` describes it.
 //! - *a statement*: a constant in the `statements!` of the file that uses it, with a comment that gives the
 //!   reason for its shape; `hot` if it must not scan or sort. `store/tests/plans.rs` lists the files with
 //!   statements and checks the query plans.

@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub trait BuiltInJob: Job + 'static {
     /// What the config file may say of the handler, in `[kinds.KIND.settings]`.
     type Settings: DeserializeOwned + Send + Sync;
-    /// The text of `jobq help KIND`.
+    /// The text of `jobq help kind KIND`.
     const HELP: &'static str;
     /// Whether its payloads may name secrets where they could have them.
     const TAKES_SECRETS: bool = false;
@@ -97,7 +97,7 @@ pub struct BuiltInKind {
     pub name: &'static str,
     /// The kind that has its settings: itself, unless it is a second name of that kind.
     pub settings_of: &'static str,
-    /// The text of `jobq help KIND`.
+    /// The text of `jobq help kind KIND`.
     pub help: &'static str,
     /// Whether its payloads may name secrets where they could have them.
     pub takes_secrets: bool,
@@ -181,7 +181,7 @@ pub(crate) mod written_duration {
 
 fn read<J: BuiltInJob>(payload: &str) -> Result<J> {
     let what = format!("a payload of {}", J::KIND);
-    let see = || format!("`jobq help {}` describes it", J::KIND);
+    let see = || format!("`jobq help kind {}` describes it", J::KIND);
     let job: J = parse(&what, payload).map_err(|error| error.with_hint(see()))?;
     job.check().map_err(|error| error.context(what))?;
     Ok(job)

@@ -4,6 +4,8 @@ use crate::handlers::built_in::BuiltInKind;
 
 /// The kinds that are compiled in.
 pub const BUILT_IN: &[BuiltInKind] = &[
+    #[cfg(feature = "backup")]
+    BuiltInKind::of::<crate::handlers::backup::Backup>(),
     #[cfg(feature = "cleanup")]
     BuiltInKind::of::<crate::handlers::cleanup::Cleanup>(),
     #[cfg(feature = "image-process")]

@@ -1,11 +1,15 @@
 //! The built-in handlers: `group` is always there, each other is a cargo feature of its own.
 
+#[cfg(feature = "backup")]
+pub mod backup;
 #[cfg(feature = "built-in")]
 pub mod built_in;
 #[cfg(feature = "cleanup")]
 pub mod cleanup;
 #[cfg(feature = "exec")]
 pub mod exec;
+#[cfg(any(feature = "backup", feature = "cleanup"))]
+mod glob;
 #[cfg(feature = "http-client")]
 mod http;
 #[cfg(feature = "image-process")]

@@ -1,14 +1,16 @@
 //! Files that handlers write: they take their name when they are complete and on the disk.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with};
 use rustix::io::Errno;
+
+use crate::clock::Clock;
 
 /// A file under work. Until it is finished it has no name, or where the file system must name it, a hidden one that
 /// the job's next attempt uses again; so nothing is left of it after a crash. Dropped unfinished, it is gone.
@@ -34,28 +36,41 @@ impl OutputFile {
     /// # Errors
     /// The folder is missing or cannot be written.
     pub(crate) fn create(key: &str, place: &Path) -> io::Result<OutputFile> {
-        let name = place.file_name().ok_or(Errno::ISDIR)?;
-        let mut hash = DefaultHasher::new();
-        name.hash(&mut hash);
-        let part = place.with_file_name(format!(".jobq-{key}-{:016x}.part", hash.finish()));
+        let part = part_of(key, place)?;
         remove(&part)?;
-        let (file, has_name) = match nameless(folder_of(place)) {
-            Some(file) => (file?, false),
-            None => (
-                OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .create_new(true)
-                    .open(&part)?,
-                true,
-            ),
-        };
+        match nameless(folder_of(place)) {
+            Some(file) => Ok(OutputFile {
+                file: file?,
+                place: place.to_owned(),
+                part,
+                has_name: false,
+            }),
+            None => OutputFile::create_named(key, place),
+        }
+    }
+
+    /// The same with a hidden name from the beginning, for what writes by [path](OutputFile::part).
+    pub(crate) fn create_named(key: &str, place: &Path) -> io::Result<OutputFile> {
+        let part = part_of(key, place)?;
+        remove(&part)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&part)?;
+        // Where there are no locks it is no stray for a minute, and the job's own for ever.
+        let _ = file.try_lock();
         Ok(OutputFile {
             file,
             place: place.to_owned(),
             part,
-            has_name,
+            has_name: true,
         })
+    }
+
+    /// Its hidden path, which only a file that was [created with it](OutputFile::create_named) has.
+    pub(crate) fn part(&self) -> &Path {
+        &self.part
     }
 
     /// The open file.
@@ -108,9 +123,57 @@ impl Drop for OutputFile {
     fn drop(&mut self) {
         if self.has_name {
             // The next attempt removes what stays here.
-            let _ = remove(&self.part);
+            let _ = remove_with_companions(&self.part);
         }
     }
+}
+
+/// Removes what killed attempts have left in a folder: those of the job of this key, and those of other jobs that
+/// nobody works on any more.
+pub(crate) fn remove_parts(key: &str, folder: &Path) -> io::Result<()> {
+    let own = format!("{PART_START}{key}-");
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        let is_part = name.starts_with(PART_START.as_bytes()) && name.ends_with(b".part");
+        if name.starts_with(own.as_bytes()) || (is_part && is_stray(&path)) {
+            remove_with_companions(&path)?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a part is neither locked nor so young that it may be soon.
+fn is_stray(part: &Path) -> bool {
+    let now_ms = Clock::default().now_ms();
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let opened = OpenOptions::new().read(true).custom_flags(flags).open(part);
+    opened.is_ok_and(|file| {
+        let is_old = |found: Metadata| now_ms - found.mtime() * 1000 > STRAY_AFTER_MS;
+        file.metadata().is_ok_and(is_old) && file.try_lock().is_ok()
+    })
+}
+
+const STRAY_AFTER_MS: i64 = 60_000;
+
+/// With what SQLite may have made beside a database.
+fn remove_with_companions(part: &Path) -> io::Result<()> {
+    for end in ["-journal", "-wal", "-shm"] {
+        let mut name = part.as_os_str().to_owned();
+        name.push(end);
+        remove(Path::new(&name))?;
+    }
+    remove(part)
+}
+
+/// How the names of unfinished files begin.
+pub(crate) const PART_START: &str = ".jobq-";
+
+fn part_of(key: &str, place: &Path) -> io::Result<PathBuf> {
+    let name = place.file_name().ok_or(Errno::ISDIR)?;
+    let mut hash = DefaultHasher::new();
+    name.hash(&mut hash);
+    Ok(place.with_file_name(format!("{PART_START}{key}-{:016x}.part", hash.finish())))
 }
 
 /// A file without a name; none where the file system has none such, or no way to name it later.
@@ -174,16 +237,7 @@ mod tests {
 
     /// The same file with a hidden name, as on a file system that knows no other.
     fn named(key: &str, place: &Path) -> OutputFile {
-        let mut file = OutputFile::create(key, place).unwrap();
-        if !file.has_name {
-            file.file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .open(&file.part)
-                .unwrap();
-            file.has_name = true;
-        }
-        file
+        OutputFile::create_named(key, place).unwrap()
     }
 
     #[test]
@@ -229,6 +283,35 @@ mod tests {
             "{left:?}"
         );
         assert_eq!(left[1], "a.txt");
+    }
+
+    #[test]
+    fn what_killed_attempts_left_is_removed_under_any_name() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["monday.db", "tuesday.db"] {
+            let left = named("f-1", &folder.path().join(name));
+            fs::write(left.part().with_extension("part-journal"), "").unwrap();
+            std::mem::forget(left);
+        }
+        let live = named("f-2", &folder.path().join("monday.db"));
+        let young = named("f-11", &folder.path().join("monday.db"));
+        let young = young.file.unlock().map(|()| young);
+        let dead = folder.path().join(".jobq-f-3-0123456789abcdef.part");
+        fs::write(&dead, "").unwrap();
+        let old = std::time::SystemTime::UNIX_EPOCH;
+        for path in [live.part(), &dead] {
+            let file = OpenOptions::new().write(true).open(path).unwrap();
+            file.set_modified(old).unwrap();
+        }
+        remove_parts("f-1", folder.path()).unwrap();
+        let left = names(folder.path());
+        assert!(
+            left.len() == 2
+                && left[0].starts_with(".jobq-f-11-")
+                && left[1].starts_with(".jobq-f-2-"),
+            "{left:?}"
+        );
+        drop((live, young));
     }
 
     #[test]

@@ -354,6 +354,16 @@ impl Queue {
         )
     }
 
+    /// As [`Queue::backup_while`], into an empty file that the caller gives its name.
+    #[cfg(feature = "backup")]
+    pub(crate) fn copy_into(
+        &self,
+        to: &Path,
+        goes_on: impl FnMut() -> bool + Send + 'static,
+    ) -> Result<()> {
+        store::copy_into(&*self.store.reader_for_copy()?, to, Box::new(goes_on))
+    }
+
     /// Checks the file: its structure, its references, its counters, its limits. Changes nothing.
     ///
     /// # Errors

@@ -17,3 +17,7 @@ pub use change::{PruneFilter, Repaired};
 pub use handle::{Enqueue, JobHandle};
 pub use open::{Queue, QueueOptions};
 pub use transaction::Transaction;
+
+/// Handlers see databases of others through the queue.
+#[cfg(feature = "backup")]
+pub(crate) use crate::store::Database;

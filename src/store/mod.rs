@@ -81,6 +81,10 @@ pub(crate) use upkeep::prune::{
 };
 
 // The file: its health and its copies.
+#[cfg(feature = "backup")]
+pub(crate) use sqlite::database::Database;
+#[cfg(feature = "backup")]
+pub(crate) use upkeep::backup::copy_into;
 pub(crate) use upkeep::backup::{backup, restore};
 pub(crate) use upkeep::doctor::{examine, locks as examine_locks, recount as recount_jobs};
 

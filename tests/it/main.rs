@@ -7,6 +7,8 @@
 )]
 
 mod architecture;
+#[cfg(feature = "backup")]
+mod backup;
 mod bulk_changes;
 mod cancel;
 #[cfg(feature = "cleanup")]

@@ -4,13 +4,14 @@ use std::io::Write;
 
 use clap::{Args, Command};
 use jobq::handlers::BUILT_IN;
+use jobq::handlers::built_in::BuiltInKind;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::nearest::nearest;
 
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
-    /// A command, one of config, environment, exit-codes, files, hooks, persistent, or a built-in kind, like sleep
+    /// A command, one of config, environment, exit-codes, files, hooks, persistent, or a built-in kind, as kind sleep
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
 }
@@ -132,9 +133,16 @@ fn topics() -> impl Iterator<Item = Topic> {
 
 pub(crate) fn run(args: &HelpArgs, mut found: Command) -> CliResult {
     let mut out = anstream::stdout().lock();
-    if let [topic] = &args.topic[..]
-        && let Some((_, text)) = topics().find(|(name, _)| name == topic)
-    {
+    // A kind may have the name of a command.
+    let topic = match &args.topic[..] {
+        [kind, name] if kind == "kind" => BuiltInKind::named(name).map(|kind| kind.help),
+        [name] if found.find_subcommand(name).is_none() => {
+            let mut topics = topics();
+            topics.find(|topic| topic.0 == name).map(|topic| topic.1)
+        }
+        _ => None,
+    };
+    if let Some(text) = topic {
         out.write_all(text.as_bytes())?;
         return Ok(Exit::Done);
     }

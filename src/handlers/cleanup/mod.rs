@@ -1,7 +1,6 @@
 //! The kind `cleanup`: removes old files.
 
 mod folder;
-mod glob;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -18,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::{Clock, millis};
 use crate::handlers::built_in::{BuiltInJob, written_duration};
 use crate::handlers::cleanup::folder::{Folder, Identity, may_pass};
-use crate::handlers::cleanup::glob::Glob;
 use crate::handlers::cleanup::walk::{CleanupRule, TreeWalk, WalkObserver};
+use crate::handlers::glob::Glob;
 use crate::model::event::Level;
 use crate::model::job::{Job, JobOptions, NewJob, Progress};
 use crate::runner::context::Context;

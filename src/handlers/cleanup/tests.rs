@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::handlers::cleanup::folder::Folder;
-use crate::handlers::cleanup::glob::Glob;
 use crate::handlers::cleanup::walk::{CleanupRule, TreeWalk, WalkObserver};
+use crate::handlers::glob::Glob;
 use crate::runner::handler::Failure;
 
 /// Everything, however young.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use crate::handlers::cleanup::CleanupResult;
 use crate::handlers::cleanup::folder::{Folder, Identity, may_pass, modified_ms};
-use crate::handlers::cleanup::glob::Glob;
+use crate::handlers::glob::Glob;
 use crate::runner::handler::Failure;
 
 /// Each level holds a descriptor.

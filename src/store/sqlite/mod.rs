@@ -4,6 +4,8 @@ pub(crate) mod backlog;
 pub(crate) mod blocks;
 pub(crate) mod command;
 pub(crate) mod connection;
+#[allow(dead_code, reason = "the kinds that use all of it are features")]
+pub(crate) mod database;
 pub(crate) mod error;
 pub(crate) mod file;
 pub(crate) mod file_identity;

@@ -56,6 +56,7 @@ modules![
     read::why,
     read::why_queue,
     sqlite::blocks,
+    sqlite::database,
     sqlite::error,
     sqlite::names,
     sqlite::schema,

@@ -19,6 +19,7 @@ use crate::error::Kind;
 use crate::model::file_options::{InUse, Replaced, Restored};
 use crate::model::remedy::Remedy;
 use crate::store::sqlite::connection::OpenConfig;
+use crate::store::sqlite::database::{GoesOn, ask_while_it_runs, vacuum_into};
 use crate::store::sqlite::file::with_suffix;
 use crate::store::sqlite::file_identity::FoundFile;
 use crate::store::sqlite::new_file::{NewFile, sync_folder};
@@ -81,7 +82,7 @@ fn checked_copy(from: &Path, to: &Path) -> Result<(NewFile, u64, i64)> {
     let new = copy(&conn, to, Box::new(|| true))
         .map_err(|error| error.context("nothing was restored"))?;
     drop(conn);
-    make_own(&new, CopySchema::Current).map_err(of_backup)?;
+    make_own(new.path(), CopySchema::Current).map_err(of_backup)?;
     let copy = connection::open_immutable(new.path())?;
     let jobs = copy.query_row(RESTORED_JOBS, [], |row| row.get(0))?;
     let last_id = copy.query_row(RESTORED_LAST_ID, [], |row| row.get(0))?;
@@ -358,9 +359,6 @@ fn take_modes(new: &NewFile, to: &Path) -> Result<()> {
     fchmod(new.file(), Mode::from_raw_mode(old.mode() & 0o777)).map_err(failed)
 }
 
-/// Whether a copy goes on; called many times a second.
-pub(crate) type GoesOn = Box<dyn FnMut() -> bool + Send>;
-
 /// Writes a consistent copy of the live file in one read transaction, which blocks no writer.
 pub(crate) fn backup(conn: &Connection, to: &Path, goes_on: GoesOn) -> Result<()> {
     let to = &absolute(to)?;
@@ -381,30 +379,28 @@ pub(crate) fn backup(conn: &Connection, to: &Path, goes_on: GoesOn) -> Result<()
 
 /// The copy while it is being made.
 pub(crate) fn copy(conn: &Connection, place: &Path, goes_on: GoesOn) -> Result<NewFile> {
-    /// Steps of SQLite's virtual machine between two checks: a row takes a few, however large it is.
-    const LOOK_EVERY: i32 = 100;
     let goes_on = Arc::new(Mutex::new(goes_on));
-    let asked = Arc::clone(&goes_on);
-    let ask = |goes_on: &Mutex<GoesOn>| goes_on.lock().unwrap_or_else(PoisonError::into_inner)();
     let new = NewFile::beside(place)?;
-    let name = new
-        .path()
-        .to_str()
-        .ok_or_else(|| Error::invalid(format!("{} is not UTF-8", place.display())))?;
-    conn.progress_handler(LOOK_EVERY, Some(move || !ask(&asked)))?;
-    // VACUUM is refused on a connection that may only read, although it writes to another file.
-    let query_only: bool = conn.pragma_query_value(None, "query_only", |row| row.get(0))?;
-    conn.pragma_update(None, "query_only", false)?;
-    let copied = conn.execute("VACUUM INTO ?1", [name]);
-    conn.pragma_update(None, "query_only", query_only)?;
-    conn.progress_handler(0, None::<fn() -> bool>)?;
-    copied?;
-    make_own(&new, CopySchema::AsIs)?;
+    write_copy(conn, new.path(), &goes_on)?;
     new.sync()?;
-    if !ask(&goes_on) {
+    if !goes_on.lock().unwrap_or_else(PoisonError::into_inner)() {
         return Err(Error::wrong_state("it was interrupted"));
     }
     Ok(new)
+}
+
+/// Writes a copy, which is a file of its own, into an empty file.
+#[cfg(feature = "backup")]
+pub(crate) fn copy_into(conn: &Connection, to: &Path, goes_on: GoesOn) -> Result<()> {
+    write_copy(conn, to, &Arc::new(Mutex::new(goes_on)))
+}
+
+fn write_copy(conn: &Connection, to: &Path, goes_on: &Arc<Mutex<GoesOn>>) -> Result<()> {
+    ask_while_it_runs(conn, goes_on)?;
+    let copied = vacuum_into(conn, to);
+    conn.progress_handler(0, None::<fn() -> bool>)?;
+    copied?;
+    make_own(to, CopySchema::AsIs)
 }
 
 /// What to do with a copy of an older schema.
@@ -416,9 +412,9 @@ pub(crate) enum CopySchema {
 }
 
 /// Makes a copy a separate file: gives it its own file id and a write-ahead log, which VACUUM does not set.
-pub(crate) fn make_own(new: &NewFile, wanted: CopySchema) -> Result<()> {
+pub(crate) fn make_own(new: &Path, wanted: CopySchema) -> Result<()> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let mut conn = Connection::open_with_flags(new.path(), flags)?;
+    let mut conn = Connection::open_with_flags(new, flags)?;
     // No other process knows the file, and it is synced as a whole at the end.
     conn.pragma_update(None, "synchronous", "OFF")?;
     conn.pragma_update_and_check(None, "journal_mode", "MEMORY", |_| Ok(()))?;

@@ -45,9 +45,11 @@ fn a_payload_that_does_not_fit_is_refused_with_the_page_to_read() {
         let call = ["enqueue", "--kind", "sleep", "--payload", payload];
         jobq.call(&call)
             .run()
-            .fails(2, &["a payload of sleep: ", "`jobq help sleep`"]);
+            .fails(2, &["a payload of sleep: ", "`jobq help kind sleep`"]);
     }
-    assert!(jobq.stdout(&["help", "sleep"]).contains("delay_ms"));
+    let help = jobq.stdout(&["help", "kind", "sleep"]);
+    assert!(help.contains("delay_ms"));
+    assert_eq!(jobq.stdout(&["help", "sleep"]), help);
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! The `jobq` binary as its users meet it: what it prints, how it exits, what it leaves behind.
 
+#[cfg(feature = "backup")]
+mod backup;
 mod bad_config;
 mod bad_files;
 mod batch;

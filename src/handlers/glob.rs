@@ -8,13 +8,13 @@ use crate::{Error, Result};
 /// A pattern. Without a slash it is for the name alone, in every folder; with one, for the path below the
 /// folder that is cleaned.
 #[derive(Clone, Debug)]
-pub(super) struct Glob {
+pub(crate) struct Glob {
     /// The parts between the slashes, by character.
     parts: Vec<Vec<char>>,
 }
 
 impl Glob {
-    pub(super) fn parse(text: &str) -> Result<Glob> {
+    pub(crate) fn parse(text: &str) -> Result<Glob> {
         let refused = |why: &str| Err(Error::invalid(format!("the pattern '{text}' {why}")));
         if let Some(sign) = text.chars().find(|sign| "[]{}\\!".contains(*sign)) {
             return refused(&format!(
@@ -38,13 +38,13 @@ impl Glob {
     }
 
     /// Whether it is for more than a name.
-    pub(super) fn has_folders(&self) -> bool {
+    pub(crate) fn has_folders(&self) -> bool {
         self.parts.len() > 1
     }
 
     /// Whether it fits an entry, by its path below the folder that is cleaned. Bytes that are not UTF-8 are
     /// one unknown character each.
-    pub(super) fn fits(&self, path: &[String]) -> bool {
+    pub(crate) fn fits(&self, path: &[String]) -> bool {
         let path = match self.parts.len() {
             1 => &path[path.len().saturating_sub(1)..],
             _ => path,
