@@ -6,6 +6,8 @@ pub mod backup;
 pub mod built_in;
 #[cfg(feature = "cleanup")]
 pub mod cleanup;
+#[cfg(feature = "data-processing")]
+pub mod data_processing;
 #[cfg(feature = "exec")]
 pub mod exec;
 #[cfg(any(feature = "backup", feature = "cleanup"))]
@@ -19,6 +21,8 @@ mod list;
 #[cfg(feature = "built-in")]
 #[allow(dead_code, reason = "not every kind writes files")]
 mod output_file;
+#[cfg(feature = "data-processing")]
+mod row_writer;
 #[cfg(feature = "exec")]
 pub mod secrets;
 #[cfg(feature = "sleep")]

@@ -19,5 +19,7 @@ pub use open::{Queue, QueueOptions};
 pub use transaction::Transaction;
 
 /// Handlers see databases of others through the queue.
-#[cfg(feature = "backup")]
+#[cfg(any(feature = "backup", feature = "data-processing"))]
 pub(crate) use crate::store::Database;
+#[cfg(feature = "data-processing")]
+pub(crate) use crate::store::{RowSink, SqlValue};

@@ -81,8 +81,10 @@ pub(crate) use upkeep::prune::{
 };
 
 // The file: its health and its copies.
-#[cfg(feature = "backup")]
+#[cfg(any(feature = "backup", feature = "data-processing"))]
 pub(crate) use sqlite::database::Database;
+#[cfg(feature = "data-processing")]
+pub(crate) use sqlite::{database::query::RowSink, types::Value as SqlValue};
 #[cfg(feature = "backup")]
 pub(crate) use upkeep::backup::copy_into;
 pub(crate) use upkeep::backup::{backup, restore};

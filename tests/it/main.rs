@@ -19,6 +19,8 @@ mod clock;
 mod complete_in;
 mod context;
 mod crash;
+#[cfg(feature = "data-processing")]
+mod data_processing;
 mod disk;
 mod families;
 mod handlers;

@@ -1,5 +1,8 @@
 //! Databases that are not the queue's, for the handlers that read or copy them.
 
+pub(crate) mod query;
+mod tables;
+
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

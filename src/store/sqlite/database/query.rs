@@ -1,0 +1,77 @@
+//! Queries by others: one statement, which reads this database and nothing else.
+
+use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
+use rusqlite::limits::Limit;
+use rusqlite::types::Value;
+
+use crate::store::sqlite::database::Database;
+use crate::{Error, Result};
+
+/// Takes the rows of a query one by one.
+pub(crate) trait RowSink {
+    fn begin(&mut self, columns: &[String]) -> Result<()>;
+    fn row(&mut self, values: &[Value]) -> Result<()>;
+}
+
+const LIMITS: [(Limit, i32); 4] = [
+    (Limit::SQLITE_LIMIT_ATTACHED, 0),
+    (Limit::SQLITE_LIMIT_EXPR_DEPTH, 200),
+    (Limit::SQLITE_LIMIT_LENGTH, 64 << 20),
+    (Limit::SQLITE_LIMIT_SQL_LENGTH, 256 << 10),
+];
+
+impl Database {
+    /// Runs a query, with its parameters by name.
+    pub(crate) fn query(
+        &self,
+        sql: &str,
+        params: &[(String, Value)],
+        sink: &mut dyn RowSink,
+    ) -> Result<()> {
+        for (limit, value) in LIMITS {
+            self.conn.set_limit(limit, value)?;
+        }
+        self.conn.authorizer(Some(only_reading))?;
+        let mut statement = self.conn.prepare(sql)?;
+        if statement.column_count() == 0 || !statement.readonly() {
+            return Err(Error::invalid("the query is not a SELECT"));
+        }
+        for (name, value) in params {
+            let Some(index) = statement.parameter_index(&format!(":{name}"))? else {
+                return Err(Error::invalid(format!(
+                    "the query has no parameter :{name}"
+                )));
+            };
+            statement.raw_bind_parameter(index, value)?;
+        }
+        let columns: Vec<String> = statement
+            .column_names()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        sink.begin(&columns)?;
+        let mut values = Vec::with_capacity(columns.len());
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next()? {
+            values.clear();
+            for index in 0..columns.len() {
+                values.push(row.get(index)?);
+            }
+            sink.row(&values)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a query that reads tables may do; all else is refused.
+fn only_reading(asked: AuthContext<'_>) -> Authorization {
+    match asked.action {
+        AuthAction::Select | AuthAction::Read { .. } | AuthAction::Recursive => {
+            Authorization::Allow
+        }
+        AuthAction::Function { function_name } if function_name != "load_extension" => {
+            Authorization::Allow
+        }
+        _ => Authorization::Deny,
+    }
+}
