@@ -200,6 +200,8 @@
 //!   after all of them, as only the handler knows them (`handlers/exec/persistent/keeper.rs`).
 //! - Every HTTP request goes through `handlers/http/`: there the settings say which addresses may be called, and a cancel
 //!   closes the connection.
+//! - A browser is spoken to over a pipe, not a port: nobody else can drive it, and the end of its runner is the end of the
+//!   pipe, at which it ends, too (`handlers/browser/process.rs`). A thread of its own reads that pipe.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
 //!   lowers how many run at a time.
 //!

@@ -6,6 +6,8 @@ use crate::handlers::built_in::BuiltInKind;
 pub const BUILT_IN: &[BuiltInKind] = &[
     #[cfg(feature = "backup")]
     BuiltInKind::of::<crate::handlers::backup::Backup>(),
+    #[cfg(feature = "browser")]
+    BuiltInKind::of::<crate::handlers::browser::BrowserJob>(),
     #[cfg(feature = "cleanup")]
     BuiltInKind::of::<crate::handlers::cleanup::Cleanup>(),
     #[cfg(feature = "data-processing")]

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "backup")]
 pub mod backup;
+#[cfg(feature = "browser")]
+pub mod browser;
 #[cfg(feature = "built-in")]
 pub mod built_in;
 #[cfg(feature = "cleanup")]

@@ -9,6 +9,8 @@ pub(crate) mod context;
 pub(crate) mod dispatcher;
 pub(crate) mod handle;
 pub(crate) mod handler;
+#[cfg(feature = "browser")]
+pub(crate) mod handler_thread;
 mod in_flight;
 pub(crate) mod inline;
 mod kind_pauses;

@@ -137,6 +137,33 @@ pub(crate) fn living() -> Vec<Process> {
         .collect()
 }
 
+/// The memory of the processes of a session, in bytes: what they share counts once.
+#[cfg(feature = "browser")]
+#[cfg(target_os = "linux")]
+pub(crate) fn memory_of_session(session: i32) -> u64 {
+    let living = living();
+    let members = living.iter().filter(|process| process.session == session);
+    members
+        .filter_map(|process| proportional_memory(process.pid))
+        .sum()
+}
+
+/// Where processes cannot be listed it is not known.
+#[cfg(feature = "browser")]
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn memory_of_session(_: i32) -> u64 {
+    0
+}
+
+#[cfg(feature = "browser")]
+#[cfg(target_os = "linux")]
+fn proportional_memory(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kibibytes * 1024)
+}
+
 /// The children of a process, zombies as well.
 #[cfg(target_os = "linux")]
 pub(crate) fn children_of(parent: i32) -> Vec<i32> {

@@ -9,6 +9,8 @@
 mod architecture;
 #[cfg(feature = "backup")]
 mod backup;
+#[cfg(feature = "browser")]
+mod browser;
 mod bulk_changes;
 mod cancel;
 #[cfg(feature = "cleanup")]

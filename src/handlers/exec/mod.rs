@@ -4,6 +4,8 @@
 mod capture;
 mod child;
 mod children;
+#[cfg(feature = "browser")]
+mod companion;
 mod environment;
 mod exit;
 mod kept;
@@ -37,13 +39,16 @@ pub use crate::handlers::exec::persistent::PersistentOptions;
 pub use crate::handlers::exec::persistent::recycle;
 pub use crate::handlers::exec::umask::Umask;
 
+#[cfg(feature = "browser")]
+pub(crate) use crate::handlers::exec::companion::{Companion, CompanionPipes};
+pub(crate) use crate::handlers::exec::environment::Environment;
+pub(crate) use crate::handlers::exec::spawn::CommandSpec;
+
 use crate::handlers::exec::capture::Watcher;
 use crate::handlers::exec::child::Run;
-use crate::handlers::exec::environment::Environment;
 use crate::handlers::exec::leader::DEFAULT_GRACE;
 use crate::handlers::exec::output::OutputOptions;
 use crate::handlers::exec::output::Reporter;
-use crate::handlers::exec::spawn::CommandSpec;
 use crate::runner::leftovers::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE};
 
 use crate::model::family::Phase;

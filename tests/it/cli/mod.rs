@@ -5,6 +5,8 @@ mod backup;
 mod bad_config;
 mod bad_files;
 mod batch;
+#[cfg(feature = "browser")]
+mod browser;
 mod built_in;
 mod change_jobs;
 #[cfg(feature = "cleanup")]

@@ -1,0 +1,74 @@
+//! The files that a job leaves: `ARTIFACTS/JOB/ATTEMPT/NAME`, and a link `ARTIFACTS/JOB/latest` to the attempt that has
+//! completed last.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use crate::handlers::browser::BrowserArtifact;
+use crate::handlers::browser::class::BrowserError;
+use crate::handlers::output_file::OutputFile;
+use crate::runner::context::Context;
+use crate::runner::handler::Failure;
+
+pub(super) struct ArtifactFolder {
+    of_job: PathBuf,
+    attempt: String,
+    key: String,
+    pub(super) written: Vec<BrowserArtifact>,
+}
+
+impl ArtifactFolder {
+    pub(super) fn new(root: &Path, ctx: &Context) -> Result<ArtifactFolder, Failure> {
+        let database = ctx.queue().path();
+        let beside = database.parent().unwrap_or(Path::new("/"));
+        Ok(ArtifactFolder {
+            of_job: beside.join(root).join(ctx.job_id().to_string()),
+            attempt: ctx.attempt().to_string(),
+            key: ctx.idempotency_key()?,
+            written: Vec::new(),
+        })
+    }
+
+    /// Writes a file, whole or not at all.
+    pub(super) fn write(&mut self, name: &str, bytes: &[u8]) -> Result<(), BrowserError> {
+        let folder = self.of_job.join(&self.attempt);
+        let path = folder.join(name);
+        let written = fs::create_dir_all(&folder).and_then(|()| {
+            let mut file = OutputFile::create(&self.key, &path)?;
+            file.file().write_all(bytes)?;
+            file.finish()
+        });
+        written.map_err(|error| {
+            let why = format_args!("'{}' cannot be written: {error}", path.display());
+            BrowserError::Other(Failure::retry(why))
+        })?;
+        self.written.push(BrowserArtifact {
+            name: name.to_owned(),
+            path,
+            bytes: bytes.len() as u64,
+            sha256: hex(&Sha256::digest(bytes)),
+        });
+        Ok(())
+    }
+
+    /// The attempt has completed.
+    pub(super) fn link_latest(&self) -> io::Result<()> {
+        if self.written.is_empty() {
+            return Ok(());
+        }
+        let part = self.of_job.join(format!(".latest-{}", self.attempt));
+        match fs::remove_file(&part) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(&self.attempt, &part)?;
+        fs::rename(&part, self.of_job.join("latest"))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

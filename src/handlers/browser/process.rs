@@ -1,0 +1,296 @@
+//! A running browser: how it is started, the thread that reads its pipe, and when it ends.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::clock;
+use crate::doorbell::Wake;
+use crate::handlers::browser::class::BrowserError;
+use crate::handlers::browser::connection::{Connection, MessageBuffer};
+use crate::handlers::browser::profile::{BrowserProfile, remove_abandoned};
+use crate::handlers::exec::{CommandSpec, Companion, CompanionPipes, Environment};
+use crate::runner::cancellation::lock;
+use crate::runner::handler_thread::start_thread;
+use crate::runner::processes::memory_of_session;
+
+/// A browser without a job for this long ends.
+const IDLE: Duration = Duration::from_secs(60);
+/// After so many jobs a browser is replaced.
+const MAX_JOBS: u32 = 100;
+/// A browser that needs more memory is replaced.
+const MAX_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+/// How much of what it prints is kept, for the error.
+const LAST_WORDS_BYTES: usize = 2000;
+
+/// Makes the shell the browser, with the pipes where it expects them.
+const SCRIPT: &str = r#"exec "$@" 3<&0 4>&1 0</dev/null 1>&2"#;
+
+const ARGUMENTS: [&str; 18] = [
+    "--headless",
+    "--remote-debugging-pipe",
+    "--disable-background-networking",
+    "--disable-background-timer-throttling",
+    "--disable-breakpad",
+    "--disable-component-update",
+    "--disable-crash-reporter",
+    "--disable-default-apps",
+    "--disable-dev-shm-usage",
+    "--disable-extensions",
+    "--disable-gpu",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--mute-audio",
+    "--no-default-browser-check",
+    "--no-first-run",
+    "--password-store=basic",
+    "--use-mock-keychain",
+];
+
+/// How a browser is started.
+pub(super) struct BrowserLaunch<'a> {
+    pub(super) program: &'a Path,
+    pub(super) proxy: Option<&'a str>,
+    pub(super) no_sandbox: bool,
+}
+
+/// Shared by the jobs that use it, the pool, and the thread that reads its pipe.
+pub(super) struct BrowserProcess {
+    pub(super) connection: Connection,
+    pid: i32,
+    load: Mutex<BrowserLoad>,
+    wake: Wake,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+struct BrowserLoad {
+    running: u32,
+    begun: u32,
+    idle_since: Instant,
+    /// Why it takes no more jobs.
+    retired: Option<String>,
+    must_end: bool,
+}
+
+impl BrowserProcess {
+    pub(super) fn start(launch: &BrowserLaunch<'_>) -> Result<Arc<BrowserProcess>, BrowserError> {
+        let failed = |error: std::io::Error| BrowserError::browser(error);
+        let within = std::env::temp_dir();
+        remove_abandoned(&within);
+        let profile = BrowserProfile::create(&within).map_err(failed)?;
+        let spec = command(launch, profile.path()).map_err(failed)?;
+        let wake = Wake::new().map_err(failed)?;
+        let (companion, pipes) = Companion::start(&spec).map_err(BrowserError::browser)?;
+        let CompanionPipes {
+            stdin,
+            stdout,
+            stderr,
+        } = pipes;
+        let process = Arc::new(BrowserProcess {
+            connection: Connection::new(stdin),
+            pid: companion.pid(),
+            load: Mutex::new(BrowserLoad {
+                running: 0,
+                begun: 0,
+                idle_since: clock::instant(),
+                retired: None,
+                must_end: false,
+            }),
+            wake,
+            thread: Mutex::default(),
+        });
+        let served = Arc::clone(&process);
+        let outputs = [stdout, stderr];
+        let thread = start_thread("jobq-browser", move || {
+            let mut why = served.serve(&outputs);
+            if let Some(status) = companion.end() {
+                why = format!("{why} ({status})");
+            }
+            drop(profile);
+            served.connection.close(&why);
+        });
+        *lock(&process.thread) = Some(thread.map_err(failed)?);
+        Ok(process)
+    }
+
+    /// Takes a job, if it may have one more.
+    pub(super) fn admit(&self) -> bool {
+        let mut load = lock(&self.load);
+        let may = load.retired.is_none() && !self.connection.is_closed();
+        if may {
+            load.running += 1;
+            load.begun += 1;
+            if load.begun == MAX_JOBS {
+                load.retired = Some(format!("it has had {MAX_JOBS} jobs"));
+            }
+        }
+        may
+    }
+
+    /// A job has left.
+    pub(super) fn leave(&self) {
+        if memory_of_session(self.pid) > MAX_MEMORY_BYTES {
+            self.retire("it needs more than 1 GiB of memory");
+        }
+        let mut load = lock(&self.load);
+        load.running -= 1;
+        load.idle_since = clock::instant();
+        drop(load);
+        self.wake.ring();
+    }
+
+    /// Takes no new jobs; it ends when its last one has left.
+    pub(super) fn retire(&self, why: &str) {
+        let mut load = lock(&self.load);
+        if load.retired.is_none() {
+            log::info!("browser {} is replaced: {why}", self.pid);
+            load.retired = Some(why.to_owned());
+        }
+        drop(load);
+        self.wake.ring();
+    }
+
+    /// Ends it now, whoever uses it.
+    pub(super) fn end(&self, why: &str) {
+        self.retire(why);
+        lock(&self.load).must_end = true;
+        self.wake.ring();
+    }
+
+    /// Waits until nothing is left of it.
+    pub(super) fn join(&self) {
+        let thread = lock(&self.thread).take();
+        if let Some(thread) = thread
+            && thread.join().is_err()
+        {
+            log::error!("the thread of browser {} has panicked", self.pid);
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        lock(&self.thread)
+            .as_ref()
+            .is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Reads what the browser says until it is to end, and says why it is, or what it printed last.
+    fn serve(&self, [stdout, stderr]: &[OwnedFd; 2]) -> String {
+        let mut messages = MessageBuffer::default();
+        let mut last_words: Vec<u8> = Vec::new();
+        let mut piece = vec![0; 256 * 1024];
+        let mut may_print = true;
+        loop {
+            let wait = match self.time_left() {
+                Ok(wait) => wait.and_then(|wait| Timespec::try_from(wait).ok()),
+                Err(why) => return why,
+            };
+            let wake = self.wake.as_fd();
+            let printing = if may_print { stderr.as_fd() } else { wake };
+            let mut polled = [wake, stdout.as_fd(), printing]
+                .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+            if poll(&mut polled, wait.as_ref()).is_err() {
+                continue;
+            }
+            let [woken, said, printed] = polled.map(|entry| !entry.revents().is_empty());
+            if woken {
+                self.wake.reset();
+            }
+            if printed && may_print {
+                let count = rustix::io::read(stderr, &mut piece[..]).unwrap_or(0);
+                may_print = count > 0;
+                last_words.extend_from_slice(&piece[..count]);
+                let surplus = last_words.len().saturating_sub(LAST_WORDS_BYTES);
+                last_words.drain(..surplus);
+            }
+            if said {
+                match rustix::io::read(stdout, &mut piece[..]) {
+                    Ok(count @ 1..) => {
+                        messages.take(&piece[..count], |message| self.connection.deliver(message));
+                    }
+                    _ => return format!("the browser has ended{}", words(&last_words)),
+                }
+                if messages.is_too_long() {
+                    return "the browser's answer is too long".to_owned();
+                }
+            }
+        }
+    }
+
+    /// How long it may stay without a job; as an error, why it is to end.
+    fn time_left(&self) -> Result<Option<Duration>, String> {
+        let load = lock(&self.load);
+        let idle = clock::instant().saturating_duration_since(load.idle_since);
+        match &load.retired {
+            Some(why) if load.must_end => Err(format!("the browser was ended: {why}")),
+            // Nobody hears it.
+            Some(why) if load.running == 0 && load.begun > 0 => Err(why.clone()),
+            _ if load.running > 0 || load.begun == 0 => Ok(None),
+            _ => match IDLE.checked_sub(idle) {
+                Some(left) if !left.is_zero() => Ok(Some(left)),
+                _ => Err("it was idle".to_owned()),
+            },
+        }
+    }
+}
+
+fn words(printed: &[u8]) -> String {
+    let printed = String::from_utf8_lossy(printed);
+    let lines: Vec<&str> = printed.lines().filter(|line| !line.is_empty()).collect();
+    let last = &lines[lines.len().saturating_sub(3)..];
+    match last.is_empty() {
+        true => String::new(),
+        false => format!(": {}", last.join(" | ")),
+    }
+}
+
+fn command(launch: &BrowserLaunch<'_>, profile: &Path) -> std::io::Result<CommandSpec> {
+    let temporary = profile.join("tmp");
+    fs::create_dir(&temporary)?;
+    let mut argv: Vec<OsString> = ["/bin/sh", "-c", SCRIPT, "sh"].map(Into::into).into();
+    argv.push(launch.program.into());
+    argv.extend(ARGUMENTS.map(Into::into));
+    let folder = profile.join("profile");
+    argv.push(
+        [OsString::from("--user-data-dir="), folder.into()]
+            .into_iter()
+            .collect(),
+    );
+    match launch.proxy {
+        Some(proxy) => {
+            argv.push(format!("--proxy-server={proxy}").into());
+            // Without it, addresses of this machine would go past the proxy.
+            argv.push("--proxy-bypass-list=<-loopback>".into());
+        }
+        None => argv.push("--no-proxy-server".into()),
+    }
+    if launch.no_sandbox {
+        argv.push("--no-sandbox".into());
+    }
+    let mut env = Environment::inherited();
+    env.set("TMPDIR", &temporary);
+    for (name, folder) in [("XDG_CONFIG_HOME", "config"), ("XDG_CACHE_HOME", "cache")] {
+        env.set(name, profile.join(folder));
+    }
+    Ok(CommandSpec {
+        argv,
+        cwd: Some(profile.to_owned()),
+        env,
+        umask: None,
+    })
+}
+
+/// The first of these programs that is in the `PATH`.
+pub(super) fn find_program(names: &[&str]) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    let mut found = std::env::split_paths(&path)
+        .flat_map(|folder| names.iter().map(move |name| folder.join(name)));
+    found.find(|program| {
+        program.is_file() && rustix::fs::access(program, rustix::fs::Access::EXEC_OK).is_ok()
+    })
+}
