@@ -1,6 +1,8 @@
 //! What the built-in handlers share: a typed payload that is checked when it is enqueued and before it runs,
 //! and settings from the config file.
 
+use std::path::Path;
+
 use serde::Deserialize;
 use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
@@ -25,6 +27,12 @@ pub trait BuiltInJob: Job + 'static {
     /// The options of its jobs where neither the job nor the config file gives them.
     fn defaults() -> JobOptions {
         JobOptions::default()
+    }
+
+    /// Takes relative paths of the settings from this folder, that of the config file.
+    #[must_use]
+    fn relative_to(settings: Self::Settings, _folder: &Path) -> Self::Settings {
+        settings
     }
 
     /// Checks what the types of the fields do not.
@@ -104,7 +112,7 @@ pub struct BuiltInKind {
     fields: fn() -> &'static [&'static str],
     defaults: fn() -> JobOptions,
     check: fn(&str) -> Result<()>,
-    add: fn(RunnerBuilder, &str, &'static str) -> Result<RunnerBuilder>,
+    add: fn(RunnerBuilder, (&str, &Path), &'static str) -> Result<RunnerBuilder>,
 }
 
 impl BuiltInKind {
@@ -117,8 +125,8 @@ impl BuiltInKind {
             fields: field_names::<J>,
             defaults: J::defaults,
             check: |payload| read::<J>(payload).map(drop),
-            add: |builder, settings, name| {
-                let settings = parse("the settings", settings)?;
+            add: |builder, (settings, folder), name| {
+                let settings = J::relative_to(parse("the settings", settings)?, folder);
                 Ok(builder.kind(name, BuiltIn::<J>::new(settings)))
             },
         }
@@ -148,12 +156,18 @@ impl BuiltInKind {
         (self.check)(payload)
     }
 
-    /// Gives a runner the handler, with settings as JSON: `{}` for the defaults.
+    /// Gives a runner the handler, with settings as JSON: `{}` for the defaults. Relative paths in them begin at
+    /// `folder`; an empty path is the folder where the runner was started.
     ///
     /// # Errors
     /// What is wrong with the settings.
-    pub fn add_to(&self, runner: RunnerBuilder, settings: &str) -> Result<RunnerBuilder> {
-        (self.add)(runner, settings, self.name)
+    pub fn add_to(
+        &self,
+        runner: RunnerBuilder,
+        settings: &str,
+        folder: &Path,
+    ) -> Result<RunnerBuilder> {
+        (self.add)(runner, (settings, folder), self.name)
             .map_err(|error| error.context(format!("kind {}", self.name)))
     }
 }
