@@ -12,6 +12,8 @@ pub const BUILT_IN: &[BuiltInKind] = &[
     BuiltInKind::of::<crate::handlers::cleanup::Cleanup>(),
     #[cfg(feature = "data-processing")]
     BuiltInKind::of::<crate::handlers::data_processing::DataProcessing>(),
+    #[cfg(feature = "email")]
+    BuiltInKind::of::<crate::handlers::email::Email>(),
     #[cfg(feature = "image-process")]
     BuiltInKind::of::<crate::handlers::image_process::ImageProcess>(),
     #[cfg(feature = "sleep")]

@@ -10,6 +10,8 @@ pub mod built_in;
 pub mod cleanup;
 #[cfg(feature = "data-processing")]
 pub mod data_processing;
+#[cfg(feature = "email")]
+pub mod email;
 #[cfg(feature = "exec")]
 pub mod exec;
 #[cfg(any(feature = "backup", feature = "cleanup"))]

@@ -90,6 +90,29 @@ impl Cancellation {
         }
     }
 
+    /// Makes a call that cannot be interrupted, on a thread of its own. None when the attempt is to stop or the time is
+    /// over: then the thread goes on until the call returns, and nobody waits for it.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    #[cfg(feature = "email")]
+    pub(crate) fn wait_for<T: Send + 'static>(
+        &self,
+        timeout: Duration,
+        call: impl FnOnce() -> T + Send + 'static,
+    ) -> std::io::Result<Option<T>> {
+        let (sender, answer) = crossbeam_channel::bounded(2);
+        let on_cancel = sender.clone();
+        self.on_cancel(move || {
+            let _ = on_cancel.try_send(None);
+        });
+        let thread = std::thread::Builder::new().name("jobq-call".to_owned());
+        thread.spawn(move || {
+            let _ = sender.try_send(Some(call()));
+        })?;
+        Ok(answer.recv_timeout(timeout).ok().flatten())
+    }
+
     /// Tells the attempt to stop. Only the first reason counts.
     pub(crate) fn cancel(&self, reason: CancelReason) {
         let mut slot = lock(&self.0.callback);

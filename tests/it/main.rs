@@ -24,6 +24,8 @@ mod crash;
 #[cfg(feature = "data-processing")]
 mod data_processing;
 mod disk;
+#[cfg(feature = "email")]
+mod email;
 mod families;
 mod handlers;
 mod hooks;

@@ -5,10 +5,18 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::Args;
+#[cfg(feature = "email")]
+use jobq::Job;
+#[cfg(feature = "email")]
+use jobq::handlers::built_in::BuiltInJob;
+#[cfg(feature = "email")]
+use jobq::handlers::email::{Email, EmailSettings};
 use jobq::handlers::secrets::Secrets;
 use jobq::{Counts, Filter, Finding, Queue, RunnerFilter, RunnerRecord, Severity, Sort, State};
 
 use crate::cli::exit::{CliError, CliResult, Exit};
+#[cfg(feature = "email")]
+use crate::cli::input::config::Config;
 use crate::cli::input::declared;
 use crate::cli::render::json::{json_fields, write_line};
 use crate::cli::render::overview::gone_runner_text;
@@ -22,6 +30,10 @@ pub(crate) struct DoctorArgs {
     /// Repair derived data: recount the jobs, rebuild the rows of their rules
     #[arg(long)]
     pub(crate) fix: bool,
+    /// Connect to the servers of the kind email and log in, without sending anything
+    #[cfg(feature = "email")]
+    #[arg(long)]
+    pub(crate) mail: bool,
 }
 
 /// Jobs that no runner can run stay behind, so only this number of the oldest is looked at.
@@ -66,6 +78,10 @@ pub(crate) fn run(args: &DoctorArgs, session: &Session) -> CliResult {
     let lost = schedules.iter().filter_map(declared::lost);
     findings.extend(lost.map(|lost| warning("schedules", lost)));
     findings.extend(on_secrets(&session.config.secrets));
+    #[cfg(feature = "email")]
+    if args.mail {
+        findings.extend(on_mail(&session.config)?);
+    }
     write(&session.output, &findings)?;
     let broken = findings
         .iter()
@@ -125,6 +141,39 @@ fn on_secrets(secrets: &Secrets) -> Vec<Finding> {
     let failures = bad.into_iter().filter_map(|read| read.err());
     findings.extend(failures.map(|failure| warning("secrets", format!("{failure} (from here)"))));
     findings
+}
+
+/// Whether the servers for mail let the runners in.
+#[cfg(feature = "email")]
+fn on_mail(config: &Config) -> CliResult<Vec<Finding>> {
+    let given = config
+        .kinds
+        .get(Email::KIND)
+        .and_then(|kind| kind.settings.clone());
+    let Some(given) = given else {
+        let none = "jobq.toml has no [kinds.email.settings.servers.…]";
+        return Ok(vec![warning("mail", none)]);
+    };
+    let settings: EmailSettings = serde_json::from_value(given).map_err(|error| {
+        config.refused(CliError::usage(format!("[kinds.email.settings]: {error}")))
+    })?;
+    let folder = config.folder.as_deref().unwrap_or(Path::new(""));
+    let settings = Email::relative_to(settings, folder);
+    let tried =
+        settings
+            .servers
+            .iter()
+            .map(|(name, server)| match server.try_login(&config.secrets) {
+                Ok(()) => fine(
+                    "mail",
+                    format!("server {name}: {} can be used from here", server.host),
+                ),
+                Err(error) => Finding {
+                    severity: Severity::Error,
+                    ..fine("mail", format!("server {name}: {error} (from here)"))
+                },
+            });
+    Ok(tried.collect())
 }
 
 fn mark(severity: Severity) -> &'static str {

@@ -20,6 +20,8 @@ mod database_creation;
 mod default_paths;
 mod each;
 mod edits;
+#[cfg(feature = "email")]
+mod email;
 mod enqueue;
 mod environment;
 mod exec;

@@ -13,7 +13,7 @@ pub(super) const SECRET: &str = "open/sesame=+42";
 const FORMS: [&str; 3] = [SECRET, "b3Blbi9zZXNhbWU9KzQy", "open%2Fsesame%3D%2B42"];
 
 /// Files and output with a form of the secret in them.
-pub(super) fn leaks(folder: &Path, printed: &[String]) -> Vec<String> {
+pub(crate) fn leaks(folder: &Path, printed: &[String]) -> Vec<String> {
     let has_form = |bytes: &[u8]| {
         let text = String::from_utf8_lossy(bytes);
         FORMS.iter().any(|form| text.contains(form))

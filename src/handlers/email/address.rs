@@ -1,0 +1,266 @@
+//! Addresses as people write them, and which of them mail may go to.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Error, Result};
+
+/// The longest address that a path of SMTP has room for.
+const MAX_ADDRESS_BYTES: usize = 254;
+
+/// Somebody's address, with or without a name: `Ann Lee <ann@example.org>`.
+///
+/// ```
+/// use jobq::handlers::email::Mailbox;
+///
+/// let ann: Mailbox = "Ann Lee <ann@example.org>".parse()?;
+/// assert_eq!((ann.name(), ann.address()), (Some("Ann Lee"), "ann@example.org"));
+/// assert!("ann@example.org\r\nDATA".parse::<Mailbox>().is_err());
+/// # Ok::<(), jobq::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mailbox {
+    name: Option<String>,
+    address: String,
+}
+
+impl Mailbox {
+    /// The name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// The address alone.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What stands behind the `@`.
+    pub fn domain(&self) -> &str {
+        self.address
+            .split_once('@')
+            .map_or("", |(_, domain)| domain)
+    }
+}
+
+impl FromStr for Mailbox {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Mailbox> {
+        let refused = |why: &str| Err(Error::invalid(format!("the address {text:?} {why}")));
+        if text.chars().any(char::is_control) {
+            return refused("has a control character or a line break");
+        }
+        let (name, address) = match text.trim().strip_suffix('>') {
+            None => ("", text.trim()),
+            Some(named) => match named.rsplit_once('<') {
+                Some((name, address)) => (name.trim(), address),
+                None => return refused("has a '>' without a '<'"),
+            },
+        };
+        let name = match name
+            .strip_prefix('"')
+            .and_then(|name| name.strip_suffix('"'))
+        {
+            Some(quoted) => quoted.replace("\\\"", "\""),
+            None => name.to_owned(),
+        };
+        if address.contains(',') {
+            return refused("has a comma: give several addresses as a list");
+        }
+        match check_address(address) {
+            Some(why) => refused(why),
+            None => Ok(Mailbox {
+                name: Some(name).filter(|name| !name.is_empty()),
+                address: address.to_owned(),
+            }),
+        }
+    }
+}
+
+/// What is wrong with an address without a name. It goes into commands of SMTP as it is.
+fn check_address(address: &str) -> Option<&'static str> {
+    let Some((local, domain)) = address.split_once('@') else {
+        return Some("has no '@'");
+    };
+    let is_special = |char: char| char.is_whitespace() || "<>()[]:;,\\\"@".contains(char);
+    if local.is_empty() || domain.is_empty() {
+        return Some("needs a name before the '@' and a domain behind it");
+    }
+    if local.contains(is_special) || domain.contains(is_special) {
+        return Some("has a character that an address cannot have");
+    }
+    let is_label = |label: &str| {
+        let fits = |char: char| {
+            char.is_ascii_alphanumeric() || char == '-' || char == '_' || !char.is_ascii()
+        };
+        !label.is_empty() && !label.starts_with('-') && label.chars().all(fits)
+    };
+    if !domain.split('.').all(is_label) {
+        return Some("has a domain that cannot be");
+    }
+    (address.len() > MAX_ADDRESS_BYTES).then_some("is longer than 254 bytes")
+}
+
+impl fmt::Display for Mailbox {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => write!(f, "{name} <{}>", self.address),
+            None => f.write_str(&self.address),
+        }
+    }
+}
+
+impl Serialize for Mailbox {
+    fn serialize<S: Serializer>(&self, to: S) -> std::result::Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mailbox {
+    fn deserialize<D: Deserializer<'de>>(value: D) -> std::result::Result<Mailbox, D::Error> {
+        let text = String::deserialize(value)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Reads one address or a list of them.
+pub(super) fn one_or_more<'de, D: Deserializer<'de>>(
+    value: D,
+) -> std::result::Result<Vec<Mailbox>, D::Error> {
+    value.deserialize_any(OneOrMore)
+}
+
+struct OneOrMore;
+
+impl<'de> Visitor<'de> for OneOrMore {
+    type Value = Vec<Mailbox>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an address or a list of addresses")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Vec<Mailbox>, E> {
+        Ok(vec![text.parse().map_err(E::custom)?])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<Vec<Mailbox>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list))
+    }
+}
+
+/// Addresses that mail may go to: one address, or all with an end: `*@example.org`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AddressPattern(String);
+
+impl AddressPattern {
+    /// Whether the pattern fits, in capital letters or small ones.
+    pub fn fits(&self, address: &str) -> bool {
+        let (pattern, address) = (self.0.to_lowercase(), address.to_lowercase());
+        match pattern.strip_prefix('*') {
+            Some(end) => address.ends_with(end),
+            None => pattern == address,
+        }
+    }
+}
+
+impl FromStr for AddressPattern {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<AddressPattern> {
+        let end = text.strip_prefix('*').unwrap_or(text);
+        match end.contains('@') && !end.contains('*') {
+            true => Ok(AddressPattern(text.to_owned())),
+            false => Err(Error::invalid(format!(
+                "'{text}' is neither an address nor like *@example.org"
+            ))),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for AddressPattern {
+    fn deserialize<D: Deserializer<'de>>(
+        value: D,
+    ) -> std::result::Result<AddressPattern, D::Error> {
+        let text = String::deserialize(value)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn an_address_has_a_name_or_none() {
+        for (text, name, address) in [
+            ("a@x.org", None, "a@x.org"),
+            (" <a@x.org> ", None, "a@x.org"),
+            ("Ann Lee <a+b@x.org>", Some("Ann Lee"), "a+b@x.org"),
+            (r#""Lee, \"A\"" <a@x>"#, Some("Lee, \"A\""), "a@x"),
+            ("Lee, Ann <a@x.org>", Some("Lee, Ann"), "a@x.org"),
+            (
+                "Jürgen <j@bücher.example>",
+                Some("Jürgen"),
+                "j@bücher.example",
+            ),
+        ] {
+            let mailbox: Mailbox = text.parse().unwrap();
+            assert_eq!((mailbox.name(), mailbox.address()), (name, address));
+            assert_eq!(mailbox.to_string().parse::<Mailbox>().unwrap(), mailbox);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_an_address_is_refused() {
+        for (text, why) in [
+            ("a", "no '@'"),
+            ("@x.org", "needs a name"),
+            ("a@", "needs a name"),
+            ("a@b@c", "cannot have"),
+            ("a@x.org, b@x.org", "as a list"),
+            ("a@x.org>", "without a '<'"),
+            ("a<b@x.org", "cannot have"),
+            ("a b@x.org", "cannot have"),
+            ("a@-x.org", "domain"),
+            ("a@x..org", "domain"),
+            ("a@x.org\r\nRCPT TO:<b@x.org>", "line break"),
+            ("Ann\nBcc: b@x.org <a@x.org>", "line break"),
+            ("a@x.org\0", "control"),
+        ] {
+            let refused = text.parse::<Mailbox>().unwrap_err().to_string();
+            assert!(refused.contains(why), "{text:?}: {refused}");
+        }
+        let long = format!("{}@x.org", "a".repeat(260));
+        assert!(long.parse::<Mailbox>().is_err());
+    }
+
+    #[test]
+    fn a_pattern_is_an_address_or_the_end_of_one() {
+        let fits =
+            |pattern: &str, address| pattern.parse::<AddressPattern>().unwrap().fits(address);
+        assert!(fits("*@x.org", "a@X.org"));
+        assert!(fits("Ann@x.org", "ann@x.org"));
+        assert!(!fits("*@x.org", "a@y.x.org"));
+        assert!(!fits("*@x.org", "a@x.org.evil"));
+        for refused in ["*", "x.org", "a*@x.org", "*@*"] {
+            assert!(refused.parse::<AddressPattern>().is_err(), "{refused}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_address_never_has_what_ends_a_command(text in "[a-b@<>\\r\\n\\x00 \"]{0,12}") {
+            if let Ok(mailbox) = text.parse::<Mailbox>() {
+                let is_bad = |char: char| char.is_control() || "<> \"".contains(char);
+                prop_assert!(!mailbox.address().contains(is_bad));
+                prop_assert!(!mailbox.name().unwrap_or_default().contains(char::is_control));
+            }
+        }
+    }
+}
