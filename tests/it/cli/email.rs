@@ -171,8 +171,9 @@ fn mail_of_a_killed_runner_is_sent_at_least_once() {
     });
     let jobq = with_server(server.port);
     let ids: Vec<i64> = (0..MAILS).map(|_| enqueue(&jobq, &[])).collect();
+    // A third could fail a job that was there each time.
     let mut kills = 0;
-    while jobq.count("completed") < MAILS as u64 && kills < 6 {
+    while jobq.count("completed") < MAILS as u64 && kills < 2 {
         let sent = server.messages().len();
         let runner = jobq.runner(&CONFIG);
         wait_until("some more mail is sent", PATIENCE, || {
@@ -181,7 +182,7 @@ fn mail_of_a_killed_runner_is_sent_at_least_once() {
         runner.kill();
         kills += 1;
     }
-    assert!(kills > 1, "it was too fast to be killed");
+    assert_eq!(kills, 2, "it was too fast to be killed");
     jobq.drain(&CONFIG).exits(0);
     assert_eq!(jobq.count("completed"), MAILS as u64);
     let message_id = |message: &String| {
