@@ -220,9 +220,9 @@ impl Backup {
 
 /// A path, or a list of them.
 fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<PathBuf>, D::Error> {
-    struct OneOrMore;
+    struct OneOrMorePaths;
 
-    impl<'de> Visitor<'de> for OneOrMore {
+    impl<'de> Visitor<'de> for OneOrMorePaths {
         type Value = Vec<PathBuf>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -241,5 +241,5 @@ fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<Pa
         }
     }
 
-    from.deserialize_any(OneOrMore)
+    from.deserialize_any(OneOrMorePaths)
 }

@@ -73,16 +73,16 @@ struct Routes {
 }
 
 /// Shared by all jobs of a browser.
-pub(super) struct Connection {
+pub(super) struct CdpConnection {
     /// None when it is closed.
     commands: Mutex<Option<OwnedFd>>,
     next_id: AtomicU64,
     routes: Mutex<Routes>,
 }
 
-impl Connection {
-    pub(super) fn new(commands: OwnedFd) -> Connection {
-        Connection {
+impl CdpConnection {
+    pub(super) fn new(commands: OwnedFd) -> CdpConnection {
+        CdpConnection {
             commands: Mutex::new(Some(commands)),
             next_id: AtomicU64::new(1),
             routes: Mutex::default(),
@@ -274,11 +274,11 @@ mod tests {
 
     use super::*;
 
-    fn connection() -> (Connection, std::io::PipeReader) {
+    fn connection() -> (CdpConnection, std::io::PipeReader) {
         let (reader, writer) = std::io::pipe().unwrap();
         let writer = OwnedFd::from(writer);
         rustix::io::ioctl_fionbio(&writer, true).unwrap();
-        (Connection::new(writer), reader)
+        (CdpConnection::new(writer), reader)
     }
 
     #[test]

@@ -13,7 +13,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::clock;
 use crate::doorbell::Wake;
 use crate::handlers::browser::class::BrowserError;
-use crate::handlers::browser::connection::{Connection, MessageBuffer};
+use crate::handlers::browser::connection::{CdpConnection, MessageBuffer};
 use crate::handlers::browser::profile::{BrowserProfile, remove_abandoned};
 use crate::handlers::exec::{CommandSpec, Companion, CompanionPipes, Environment};
 use crate::runner::cancellation::lock;
@@ -62,7 +62,7 @@ pub(super) struct BrowserLaunch<'a> {
 
 /// Shared by the jobs that use it, the pool, and the thread that reads its pipe.
 pub(super) struct BrowserProcess {
-    pub(super) connection: Connection,
+    pub(super) connection: CdpConnection,
     pid: i32,
     load: Mutex<BrowserLoad>,
     wake: Wake,
@@ -93,7 +93,7 @@ impl BrowserProcess {
             stderr,
         } = pipes;
         let process = Arc::new(BrowserProcess {
-            connection: Connection::new(stdin),
+            connection: CdpConnection::new(stdin),
             pid: companion.pid(),
             load: Mutex::new(BrowserLoad {
                 running: 0,

@@ -131,12 +131,12 @@ impl<'de> Deserialize<'de> for Mailbox {
 pub(super) fn one_or_more<'de, D: Deserializer<'de>>(
     value: D,
 ) -> std::result::Result<Vec<Mailbox>, D::Error> {
-    value.deserialize_any(OneOrMore)
+    value.deserialize_any(OneOrMoreMailboxes)
 }
 
-struct OneOrMore;
+struct OneOrMoreMailboxes;
 
-impl<'de> Visitor<'de> for OneOrMore {
+impl<'de> Visitor<'de> for OneOrMoreMailboxes {
     type Value = Vec<Mailbox>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -58,18 +58,18 @@ impl Write for TimedStream {
 }
 
 /// A connection, in clear or in TLS.
-pub(super) enum Connection {
+pub(super) enum SmtpConnection {
     Plain(TimedStream),
     Tls(Box<StreamOwned<ClientConnection, TimedStream>>),
 }
 
-impl Connection {
+impl SmtpConnection {
     /// Connects to the first address of the server that answers. Until the end of the attempt a cancel shuts the
     /// connection down.
     pub(super) fn open(
         server: &EmailServer,
         cancellation: &Cancellation,
-    ) -> Result<Connection, SmtpError> {
+    ) -> Result<SmtpConnection, SmtpError> {
         let (host, port) = (server.host.clone(), server.port());
         let timeout = server.command_timeout;
         let target = format!("{host}:{port}");
@@ -92,12 +92,12 @@ impl Connection {
             }
         });
         let deadline = clock::after(clock::instant(), timeout);
-        Ok(Connection::Plain(TimedStream { stream, deadline }))
+        Ok(SmtpConnection::Plain(TimedStream { stream, deadline }))
     }
 
     /// The connection in TLS, when the handshake has succeeded by the deadline.
-    pub(super) fn secure(self, server: &EmailServer) -> Result<Connection, SmtpError> {
-        let Connection::Plain(mut stream) = self else {
+    pub(super) fn secure(self, server: &EmailServer) -> Result<SmtpConnection, SmtpError> {
+        let SmtpConnection::Plain(mut stream) = self else {
             return Ok(self);
         };
         let unfit = |why: &dyn std::fmt::Display| {
@@ -111,7 +111,9 @@ impl Connection {
                 .complete_io(&mut stream)
                 .map_err(|error| handshake_error(&error, server))?;
         }
-        Ok(Connection::Tls(Box::new(StreamOwned::new(session, stream))))
+        Ok(SmtpConnection::Tls(Box::new(StreamOwned::new(
+            session, stream,
+        ))))
     }
 
     pub(super) fn set_deadline(&mut self, timeout: Duration) {
@@ -120,7 +122,7 @@ impl Connection {
 
     /// Says that nothing more comes: a server complains of a TLS that just ends.
     pub(super) fn close(&mut self) -> io::Result<()> {
-        if let Connection::Tls(session) = self {
+        if let SmtpConnection::Tls(session) = self {
             session.conn.send_close_notify();
         }
         self.flush()
@@ -132,8 +134,8 @@ impl Connection {
 
     fn stream(&mut self) -> &mut TimedStream {
         match self {
-            Connection::Plain(stream) => stream,
-            Connection::Tls(session) => &mut session.sock,
+            SmtpConnection::Plain(stream) => stream,
+            SmtpConnection::Tls(session) => &mut session.sock,
         }
     }
 }
@@ -204,30 +206,30 @@ fn handshake_error(error: &io::Error, server: &EmailServer) -> SmtpError {
     }
 }
 
-impl Read for Connection {
+impl Read for SmtpConnection {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
         match self {
-            Connection::Plain(stream) => stream.read(bytes),
-            Connection::Tls(session) => session.read(bytes),
+            SmtpConnection::Plain(stream) => stream.read(bytes),
+            SmtpConnection::Tls(session) => session.read(bytes),
         }
     }
 }
 
-impl Write for Connection {
+impl Write for SmtpConnection {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
-            Connection::Plain(stream) => stream.write(bytes),
-            Connection::Tls(session) => session.write(bytes),
+            SmtpConnection::Plain(stream) => stream.write(bytes),
+            SmtpConnection::Tls(session) => session.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Connection::Plain(stream) => stream.flush(),
-            Connection::Tls(session) => session.flush(),
+            SmtpConnection::Plain(stream) => stream.flush(),
+            SmtpConnection::Tls(session) => session.flush(),
         }
     }
 }
 
 /// With what has been received and not yet read.
-pub(super) type Buffered = BufReader<Connection>;
+pub(super) type Buffered = BufReader<SmtpConnection>;

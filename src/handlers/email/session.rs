@@ -3,7 +3,7 @@
 use std::io::{self, BufReader, Write};
 use std::net::IpAddr;
 
-use crate::handlers::email::connection::{Buffered, Connection};
+use crate::handlers::email::connection::{Buffered, SmtpConnection};
 use crate::handlers::email::error::SmtpError;
 use crate::handlers::email::reply::{RefusedRecipient, SmtpReply, SmtpStage};
 use crate::handlers::email::settings::{EmailServer, TlsMode};
@@ -51,7 +51,7 @@ impl<'a> SmtpSession<'a> {
         server: &'a EmailServer,
         cancellation: &Cancellation,
     ) -> Result<SmtpSession<'a>, SmtpError> {
-        let mut connection = Connection::open(server, cancellation)?;
+        let mut connection = SmtpConnection::open(server, cancellation)?;
         if server.tls() == TlsMode::Tls {
             connection = connection.secure(server)?;
         }

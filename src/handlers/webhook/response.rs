@@ -75,7 +75,7 @@ impl Reader<'_> {
         let headers = response.response.headers();
         let now = timestamp(Clock::default().now_ms());
         let answer = answer((status, headers), mismatch.is_none(), now);
-        let why = || Message {
+        let why = || ResponseReason {
             target: &response.target,
             status: response.response.status().to_string(),
             mismatch: mismatch.as_deref(),
@@ -298,14 +298,14 @@ fn shown_headers(headers: &HeaderMap, url: &HttpUrl) -> BTreeMap<String, String>
 }
 
 /// What an error says.
-struct Message<'a> {
+struct ResponseReason<'a> {
     target: &'a str,
     status: String,
     mismatch: Option<&'a str>,
     body: String,
 }
 
-impl fmt::Display for Message<'_> {
+impl fmt::Display for ResponseReason<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.target, self.status)?;
         if let Some(mismatch) = self.mismatch {
