@@ -129,7 +129,7 @@ impl Rival {
             "sh",
         ]);
         let began = Instant::now();
-        let ended = xargs.status()?;
+        let ended = xargs.stdout(Stdio::null()).status()?;
         let took = began.elapsed().as_secs_f64();
         match ended.success() {
             true => Ok(Some(took)),

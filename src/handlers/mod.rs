@@ -21,6 +21,9 @@ mod http;
 #[cfg(feature = "image-process")]
 pub mod image_process;
 #[cfg(feature = "built-in")]
+#[allow(dead_code, reason = "not every kind reads files")]
+mod input_file;
+#[cfg(feature = "built-in")]
 mod list;
 #[cfg(feature = "built-in")]
 #[allow(dead_code, reason = "not every kind writes files")]

@@ -37,7 +37,7 @@ impl OutputFile {
     /// The folder is missing or cannot be written.
     pub(crate) fn create(key: &str, place: &Path) -> io::Result<OutputFile> {
         let part = part_of(key, place)?;
-        remove(&part)?;
+        remove_file(&part)?;
         match nameless(folder_of(place)) {
             Some(file) => Ok(OutputFile {
                 file: file?,
@@ -52,7 +52,7 @@ impl OutputFile {
     /// The same with a hidden name from the beginning, for what writes by [path](OutputFile::part).
     pub(crate) fn create_named(key: &str, place: &Path) -> io::Result<OutputFile> {
         let part = part_of(key, place)?;
-        remove(&part)?;
+        remove_file(&part)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -109,19 +109,31 @@ impl OutputFile {
                 }
             }
         }
-        let flags = match existing {
-            SameName::Replace => RenameFlags::empty(),
-            SameName::Keep => RenameFlags::NOREPLACE,
-        };
-        renameat_with(CWD, &self.part, CWD, &self.place, flags)?;
+        if !self.is_own_part() {
+            return Err(io::Error::other("another attempt of the job has begun"));
+        }
+        match existing {
+            SameName::Replace => std::fs::rename(&self.part, &self.place)?,
+            SameName::Keep => rename_new(&self.part, &self.place)?,
+        }
         self.has_name = false;
         sync_folder(&self.place)
     }
 }
 
+impl OutputFile {
+    /// Whether the hidden name is still this file's: the next attempt of the job gives it to another file.
+    fn is_own_part(&self) -> bool {
+        let id = |found: Metadata| (found.dev(), found.ino());
+        let own = self.file.metadata().map(id);
+        let named = self.part.symlink_metadata().map(id);
+        matches!((own, named), (Ok(own), Ok(named)) if own == named)
+    }
+}
+
 impl Drop for OutputFile {
     fn drop(&mut self) {
-        if self.has_name {
+        if self.has_name && self.is_own_part() {
             // The next attempt removes what stays here.
             let _ = remove_with_companions(&self.part);
         }
@@ -161,9 +173,9 @@ fn remove_with_companions(part: &Path) -> io::Result<()> {
     for end in ["-journal", "-wal", "-shm"] {
         let mut name = part.as_os_str().to_owned();
         name.push(end);
-        remove(Path::new(&name))?;
+        remove_file(Path::new(&name))?;
     }
-    remove(part)
+    remove_file(part)
 }
 
 /// How the names of unfinished files begin.
@@ -197,11 +209,24 @@ fn by_descriptor(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
+/// Renames a file; an existing one stays, and that is an error.
+fn rename_new(from: &Path, to: &Path) -> io::Result<()> {
+    match renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE) {
+        // The file system does not support this kind of rename.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => {
+            std::fs::hard_link(from, to)?;
+            remove_file(from)
+        }
+        moved => Ok(moved?),
+    }
+}
+
 fn link(file: &File, name: &Path) -> rustix::io::Result<()> {
     linkat(CWD, by_descriptor(file), CWD, name, AtFlags::SYMLINK_FOLLOW)
 }
 
-fn remove(path: &Path) -> io::Result<()> {
+/// Removes a file, if there is one.
+pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -312,6 +337,21 @@ mod tests {
             "{left:?}"
         );
         drop((live, young));
+    }
+
+    #[test]
+    fn an_attempt_leaves_the_part_of_the_next_one_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("a.txt");
+        let first = OutputFile::create_named("f-1", &place).unwrap();
+        let dropped = OutputFile::create_named("f-1", &place).unwrap();
+        let mut last = OutputFile::create_named("f-1", &place).unwrap();
+        assert!(first.finish().is_err());
+        drop(dropped);
+        last.file().write_all(b"whole").unwrap();
+        last.finish().unwrap();
+        assert_eq!(fs::read(&place).unwrap(), b"whole");
+        assert_eq!(names(folder.path()), ["a.txt"]);
     }
 
     #[test]

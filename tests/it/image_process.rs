@@ -1,12 +1,13 @@
 //! The kind `image_process`, on real files.
 
+mod libvips;
+
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use image::{DynamicImage, ImageFormat, Rgb, RgbImage};
+use image::{ImageFormat, Rgb, RgbImage};
 use jobq::handlers::built_in::{BuiltIn, BuiltInKind};
 use jobq::handlers::image_process::{ImageProcess, ImageProcessResult, ImageProcessSettings};
 use jobq::{Job, JobRecord, NewJob, State};
@@ -476,53 +477,4 @@ fn a_cancel_or_a_timeout_ends_a_job_within_a_second() {
     );
     runner.stop().unwrap();
     assert_eq!(studio.names(), ["large.jpg"]);
-}
-
-/// Whether the programs of libvips are there.
-fn vips(args: &[&str]) -> Option<String> {
-    let Ok(output) = Command::new("vips").args(args).output() else {
-        eprintln!("skipped: there is no vips");
-        return None;
-    };
-    assert!(output.status.success(), "{args:?}: {output:?}");
-    Some(String::from_utf8(output.stdout).unwrap())
-}
-
-/// How far apart two pictures are, in decibels.
-fn psnr(one: &DynamicImage, other: &DynamicImage) -> f64 {
-    let (one, other) = (one.to_rgb8(), other.to_rgb8());
-    assert_eq!(one.dimensions(), other.dimensions());
-    let squares = one.iter().zip(other.iter());
-    let sum: u64 = squares
-        .map(|(one, other)| u64::from(one.abs_diff(*other)).pow(2))
-        .sum();
-    10.0 * (65_025.0 * one.len() as f64 / sum as f64).log10()
-}
-
-#[test]
-fn a_thumbnail_is_much_the_same_as_that_of_libvips() {
-    let studio = Studio::new();
-    let source = studio.jpeg("a.jpg", 2000, 1500);
-    let sides = |path: &Path| path.to_str().unwrap().to_owned();
-    let (source, theirs) = (sides(&source), sides(&studio.path("theirs.png")));
-    let thumbnail = ["thumbnail", &source, &theirs, "400", "--height", "300"];
-    if vips(&thumbnail).is_none() {
-        return;
-    }
-    for (name, least) in [("a.png", 38.0), ("b.jpg", 34.0), ("c.webp", 34.0)] {
-        let operations = [resize(400, 300)];
-        studio.process(json!({ "source": "a.jpg", "output": name, "operations": operations }));
-        let ours = image::load_from_memory(&fs::read(studio.path(name)).unwrap());
-        let ours = match ours {
-            Ok(ours) => ours,
-            // This build of the library has no decoder for JPEG: libvips reads it.
-            Err(_) => {
-                let (jpeg, png) = (sides(&studio.path(name)), sides(&studio.path("read.png")));
-                vips(&["copy", &jpeg, &png]).unwrap();
-                image::open(png).unwrap()
-            }
-        };
-        let psnr = psnr(&ours, &image::open(&theirs).unwrap());
-        assert!(psnr > least, "{name}: {psnr:.1} dB");
-    }
 }

@@ -12,6 +12,7 @@ use tar::{Builder, EntryType, Header};
 use crate::handlers::backup::name::NamePattern;
 use crate::handlers::backup::sink::{Asking, CHUNK};
 use crate::handlers::glob::Glob;
+use crate::handlers::input_file::QueueFiles;
 use crate::handlers::output_file::PART_START;
 
 /// What goes into an archive.
@@ -21,6 +22,7 @@ pub(super) struct ArchivePlan<'a> {
     /// The folder of the backups, by device and inode: those in it are left out.
     pub(super) target: Option<(u64, u64)>,
     pub(super) name: &'a NamePattern,
+    pub(super) queue: QueueFiles,
 }
 
 /// Who has the archive written.
@@ -40,7 +42,12 @@ pub(super) struct Archive<'a, W: Write> {
     tar: Option<Builder<W>>,
     pub(super) files: u64,
     bytes: u64,
+    /// It lacks what is there: a folder or a file could not be read.
+    pub(super) is_incomplete: bool,
 }
+
+/// How many folders may be below each other.
+const MAX_DEPTH: usize = 256;
 
 impl<'a, W: Write> Archive<'a, W> {
     pub(super) fn new(
@@ -54,23 +61,28 @@ impl<'a, W: Write> Archive<'a, W> {
             tar: to.map(Builder::new),
             files: 0,
             bytes: 0,
+            is_incomplete: false,
         }
     }
 
     /// Adds all sources. Returns what it was written to.
     ///
     /// # Errors
-    /// The archive cannot be written, or it is not to go on.
+    /// The archive cannot be written, a source cannot be read at all, or it is not to go on.
     pub(super) fn write(&mut self) -> io::Result<Option<W>> {
         for source in self.plan.sources {
             // The source itself may be a link.
-            let opened = source
-                .canonicalize()
-                .and_then(|path| Ok((path.metadata()?, path)));
-            match opened {
-                Ok((found, path)) => self.entry(&path, &name_in_archive(source), &[], &found)?,
-                Err(error) => self.observer.warn(source, &error.to_string()),
-            }
+            let opened = source.canonicalize().and_then(|path| {
+                let found = path.metadata()?;
+                if found.is_dir() {
+                    std::fs::read_dir(&path)?;
+                }
+                Ok((found, path))
+            });
+            let (found, path) = opened.map_err(|error| {
+                io::Error::new(error.kind(), format!("{}: {error}", source.display()))
+            })?;
+            self.entry(&path, &name_in_archive(source), &[], &found)?;
         }
         self.tar.take().map(Builder::into_inner).transpose()
     }
@@ -100,8 +112,13 @@ impl<'a, W: Write> Archive<'a, W> {
                 Ok(target) => self.add(name, found, EntryType::Symlink, |tar, header| {
                     tar.append_link(header, name, &target)
                 }),
-                Err(error) => self.warn(path, &error.to_string()),
+                Err(error) => self.lack(path, &error),
             }
+        } else if kind.is_file() && self.plan.queue.has(found) {
+            self.warn(
+                path,
+                "it is the queue's own file, which what \"queue\" copies",
+            )
         } else if kind.is_file() {
             self.file(path, name)
         } else {
@@ -119,8 +136,14 @@ impl<'a, W: Write> Archive<'a, W> {
         let entries = std::fs::read_dir(path).and_then(Iterator::collect::<io::Result<Vec<_>>>);
         let mut entries = match entries {
             Ok(entries) => entries,
-            Err(error) => return self.warn(path, &error.to_string()),
+            Err(error) => return self.lack(path, &error),
         };
+        if below.len() >= MAX_DEPTH {
+            return self.lack(
+                path,
+                &format_args!("it is more than {MAX_DEPTH} folders deep"),
+            );
+        }
         entries.sort_by_key(std::fs::DirEntry::file_name);
         let is_target = self.plan.target == Some((found.dev(), found.ino()));
         for entry in entries {
@@ -136,7 +159,7 @@ impl<'a, W: Write> Archive<'a, W> {
                 }
                 // It was removed meanwhile.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => self.warn(&entry.path(), &error.to_string())?,
+                Err(error) => self.lack(&entry.path(), &error)?,
             }
         }
         Ok(())
@@ -155,7 +178,7 @@ impl<'a, W: Write> Archive<'a, W> {
         let (found, file) = match opened {
             Ok((found, file)) if found.is_file() => (found, file),
             Ok(_) => return self.warn(path, "it has changed meanwhile"),
-            Err(error) => return self.warn(path, &error.to_string()),
+            Err(error) => return self.lack(path, &error),
         };
         let observer = self.observer;
         let mut content = WholeFile::new(&file, found.len());
@@ -167,7 +190,7 @@ impl<'a, W: Write> Archive<'a, W> {
         self.bytes += found.len();
         observer.wrote(self.files, self.bytes);
         if let Some(error) = content.error {
-            return self.warn(path, &format!("{error}; zeros stand for the rest"));
+            return self.lack(path, &format_args!("{error}; zeros stand for the rest"));
         }
         let now = file.metadata()?;
         let has_changed = (now.len(), now.mtime(), now.mtime_nsec())
@@ -196,6 +219,11 @@ impl<'a, W: Write> Archive<'a, W> {
         }
         append(tar, &mut header)
             .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", name.display())))
+    }
+
+    fn lack(&mut self, path: &Path, why: &dyn std::fmt::Display) -> io::Result<()> {
+        self.is_incomplete = true;
+        self.warn(path, &why.to_string())
     }
 
     fn warn(&self, path: &Path, why: &str) -> io::Result<()> {

@@ -1,6 +1,6 @@
 //! One attempt at a backup: the copy, its name, its checksum, and the end of old ones.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
 use std::fs::{self, Permissions};
 use std::io::{self, Seek, Write};
@@ -22,7 +22,8 @@ use crate::handlers::backup::{
     Backup, BackupNote, BackupOf, BackupResult, BackupSettings, KeptBackup,
 };
 use crate::handlers::glob::Glob;
-use crate::handlers::output_file::{OutputFile, remove_parts};
+use crate::handlers::input_file::QueueFiles;
+use crate::handlers::output_file::{OutputFile, remove_file, remove_parts};
 use crate::model::job::Progress;
 use crate::queue::Database;
 use crate::runner::context::Context;
@@ -45,6 +46,8 @@ pub(super) struct BackupWork<'a> {
     time: Timestamp,
     name: String,
     key: String,
+    /// It lacks files that could not be read.
+    is_incomplete: Cell<bool>,
     result: RefCell<BackupResult>,
 }
 
@@ -79,6 +82,7 @@ impl<'a> BackupWork<'a> {
             pattern,
             time,
             key: ctx.idempotency_key()?,
+            is_incomplete: Cell::new(false),
             result: RefCell::default(),
         })
     }
@@ -145,10 +149,12 @@ impl<'a> BackupWork<'a> {
                 .map_err(Failure::permanent)?,
             target: fs::metadata(&self.to).ok().map(|to| (to.dev(), to.ino())),
             name: &self.pattern,
+            queue: QueueFiles::of(self.ctx),
         };
         let mut archive = Archive::new(&plan, self, to);
         let written = archive.write();
         self.result.borrow_mut().files = Some(archive.files);
+        self.is_incomplete.set(archive.is_incomplete);
         written.map_err(|error| self.failed(Error::io("the archive cannot be written", error)))
     }
 
@@ -227,9 +233,11 @@ impl<'a> BackupWork<'a> {
         if self.ctx.is_cancelled() {
             return Err(Failure::cancelled());
         }
+        let beside = self.to.join(format!("{}{CHECKSUM}", self.name));
         let finished = match self.pattern.has_time() {
             true => file.finish_new(),
-            false => file.finish(),
+            // The checksum of the one before is not for this one.
+            false => remove_file(&beside).and_then(|()| file.finish()),
         };
         match finished {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -239,7 +247,6 @@ impl<'a> BackupWork<'a> {
             finished => finished.map_err(|error| self.io_failed(place, error))?,
         }
         let sha256 = &self.result.borrow().sha256;
-        let beside = self.to.join(format!("{}{CHECKSUM}", self.name));
         let write = || {
             let mut file = OutputFile::create(&self.key, &beside)?;
             writeln!(file.file(), "{sha256}  {}", self.name)?;
@@ -253,6 +260,13 @@ impl<'a> BackupWork<'a> {
         let Some(rules) = self.job.retention else {
             return Ok(());
         };
+        if self.is_incomplete.get() {
+            self.warn(
+                &self.to,
+                "the old backups stay, as this one lacks what could not be read",
+            );
+            return Ok(());
+        }
         let mut backups = self
             .backups()
             .map_err(|error| self.io_failed(&self.to, error))?;
@@ -302,17 +316,13 @@ impl<'a> BackupWork<'a> {
     /// The checksum goes first: a backup without one is found again.
     fn remove(&self, name: &str) -> bool {
         let path = self.to.join(name);
-        let checksum = fs::remove_file(self.to.join(format!("{name}{CHECKSUM}")));
-        let removed = match checksum {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => fs::remove_file(&path),
-        };
-        match removed {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+        let checksum = self.to.join(format!("{name}{CHECKSUM}"));
+        match remove_file(&checksum).and_then(|()| remove_file(&path)) {
+            Err(error) => {
                 self.warn(&path, &error.to_string());
                 false
             }
-            _ => {
+            Ok(()) => {
                 self.ctx.log(Level::Info, format!("removed {path:?}"));
                 true
             }
@@ -377,6 +387,8 @@ fn target(job: &Backup, settings: &BackupSettings, ctx: &Context) -> Result<Path
     let to = job.to.clone().or_else(|| settings.to.clone());
     let to = to.unwrap_or_else(beside);
     let io_failed = |error| failed(ctx, Error::io(to.display(), error));
+    let to =
+        std::path::absolute(&to).map_err(|error| failed(ctx, Error::io(to.display(), error)))?;
     if job.to.is_some() {
         let known = match to.exists() {
             true => &to,
