@@ -181,7 +181,9 @@ impl Error {
     /// Whether nothing was changed, and the same call may work later.
     pub(crate) fn may_pass(&self) -> bool {
         use Kind::{Busy, Full, Io, ReadOnly};
-        matches!(self.0.kind, Busy | Full | Io | ReadOnly)
+        let source = self.0.source.as_deref();
+        let of_file = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+        matches!(self.0.kind, Busy | Full | Io | ReadOnly) && !of_file.is_some_and(is_lasting)
     }
 
     /// Sets the part of the file it belongs to, if its data are at fault. The first setting stays.
@@ -354,9 +356,60 @@ impl<T, E: Into<Error>> Of<T> for Result<T, E> {
     }
 }
 
+/// Whether an error is of a path or a mode, which stay as they are until somebody changes them.
+pub(crate) fn is_lasting(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    use std::io::ErrorKind::{
+        CrossesDevices, FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory,
+        NotFound, PermissionDenied, ReadOnlyFilesystem,
+    };
+    match error.kind() {
+        NotFound | PermissionDenied | NotADirectory | IsADirectory | InvalidInput
+        | InvalidFilename | FileTooLarge | CrossesDevices | ReadOnlyFilesystem => true,
+        _ => matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::NXIO)),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_of_a_path_lasts_and_one_of_the_device_may_pass() {
+        use rustix::io::Errno;
+        let path = [
+            Errno::NOENT,
+            Errno::ACCESS,
+            Errno::PERM,
+            Errno::NOTDIR,
+            Errno::ISDIR,
+            Errno::LOOP,
+            Errno::XDEV,
+            Errno::NAMETOOLONG,
+            Errno::ROFS,
+            Errno::FBIG,
+            Errno::INVAL,
+            Errno::NXIO,
+        ];
+        let device = [
+            Errno::NOSPC,
+            Errno::DQUOT,
+            Errno::IO,
+            Errno::MFILE,
+            Errno::NFILE,
+            Errno::NOMEM,
+            Errno::STALE,
+            Errno::NOTCONN,
+            Errno::AGAIN,
+            Errno::INTR,
+        ];
+        for errno in path {
+            assert!(!Error::io("a", errno.into()).may_pass(), "{errno}");
+        }
+        for errno in device {
+            assert!(Error::io("a", errno.into()).may_pass(), "{errno}");
+        }
+    }
 
     #[test]
     fn an_error_can_rename_the_blocking_job_in_its_whole_message() {

@@ -2,11 +2,13 @@
 //! and settings from the config file.
 
 use std::path::Path;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::value::Error as NoValue;
 use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
 
+use crate::error::Kind;
 use crate::model::job::{Job, JobOptions};
 use crate::model::json;
 use crate::model::outcome::Outcome;
@@ -31,9 +33,7 @@ pub trait BuiltInJob: Job + 'static {
 
     /// Takes relative paths of the settings from this folder, that of the config file.
     #[must_use]
-    fn relative_to(settings: Self::Settings, _folder: &Path) -> Self::Settings {
-        settings
-    }
+    fn relative_to(settings: Self::Settings, folder: &Path) -> Self::Settings;
 
     /// Checks what the types of the fields do not.
     ///
@@ -169,6 +169,20 @@ impl BuiltInKind {
     ) -> Result<RunnerBuilder> {
         (self.add)(runner, (settings, folder), self.name)
             .map_err(|error| error.context(format!("kind {}", self.name)))
+    }
+}
+
+/// When a full disk is tried again.
+const AFTER_FULL_DISK: Duration = Duration::from_secs(600);
+
+/// What an error means for an attempt: it is tried again if the same may work later.
+#[allow(dead_code, reason = "not every kind has files")]
+pub(crate) fn failed(ctx: &Context, error: Error) -> Failure {
+    match error.kind() {
+        _ if ctx.is_cancelled() => Failure::cancelled(),
+        Kind::Full => Failure::retry_after(error, AFTER_FULL_DISK),
+        _ if error.may_pass() => Failure::retry(error),
+        _ => Failure::permanent(error),
     }
 }
 

@@ -28,6 +28,9 @@ mod list;
 #[cfg(feature = "built-in")]
 #[allow(dead_code, reason = "not every kind writes files")]
 mod output_file;
+#[cfg(feature = "built-in")]
+#[allow(dead_code, reason = "not every kind has paths")]
+mod paths;
 #[cfg(feature = "data-processing")]
 mod row_writer;
 #[cfg(feature = "exec")]

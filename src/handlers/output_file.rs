@@ -11,6 +11,48 @@ use rustix::fs::{AtFlags, CWD, OFlags, RenameFlags, linkat, renameat_with};
 use rustix::io::Errno;
 
 use crate::clock::Clock;
+use crate::handlers::input_file::QueueFiles;
+use crate::runner::context::Context;
+use crate::runner::handler::Failure;
+
+/// Makes the files of a job.
+pub(crate) struct OutputFiles {
+    /// In the hidden names of the job's files.
+    key: String,
+    queue: QueueFiles,
+}
+
+impl OutputFiles {
+    /// # Errors
+    /// The queue's file cannot be read.
+    pub(crate) fn of(ctx: &Context) -> Result<OutputFiles, Failure> {
+        Ok(OutputFiles {
+            key: ctx.idempotency_key()?,
+            queue: QueueFiles::of(ctx),
+        })
+    }
+
+    /// An empty file that is to be at `place`, whose folder must exist.
+    ///
+    /// # Errors
+    /// The folder is missing or cannot be written, or the place is the queue's.
+    pub(crate) fn create(&self, place: &Path) -> io::Result<OutputFile> {
+        self.queue.refuse(place)?;
+        OutputFile::create(&self.key, place)
+    }
+
+    /// The same with a hidden name from the beginning, for what writes by [path](OutputFile::part).
+    pub(crate) fn create_named(&self, place: &Path) -> io::Result<OutputFile> {
+        self.queue.refuse(place)?;
+        OutputFile::create_named(&self.key, place)
+    }
+
+    /// Removes what killed attempts have left in a folder: those of this job, and those of other jobs that nobody
+    /// works on any more.
+    pub(crate) fn remove_parts(&self, folder: &Path) -> io::Result<()> {
+        remove_parts(&self.key, folder)
+    }
+}
 
 /// A file under work. Until it is finished it has no name, or where the file system must name it, a hidden one that
 /// the job's next attempt uses again; so nothing is left of it after a crash. Dropped unfinished, it is gone.
@@ -30,12 +72,7 @@ enum SameName {
 }
 
 impl OutputFile {
-    /// An empty file that is to be at `place`, whose folder must exist. The key is the job's
-    /// [`Context::idempotency_key`](crate::Context::idempotency_key).
-    ///
-    /// # Errors
-    /// The folder is missing or cannot be written.
-    pub(crate) fn create(key: &str, place: &Path) -> io::Result<OutputFile> {
+    fn create(key: &str, place: &Path) -> io::Result<OutputFile> {
         let part = part_of(key, place)?;
         remove_file(&part)?;
         match nameless(folder_of(place)) {
@@ -49,8 +86,7 @@ impl OutputFile {
         }
     }
 
-    /// The same with a hidden name from the beginning, for what writes by [path](OutputFile::part).
-    pub(crate) fn create_named(key: &str, place: &Path) -> io::Result<OutputFile> {
+    fn create_named(key: &str, place: &Path) -> io::Result<OutputFile> {
         let part = part_of(key, place)?;
         remove_file(&part)?;
         let file = OpenOptions::new()
@@ -68,7 +104,7 @@ impl OutputFile {
         })
     }
 
-    /// Its hidden path, which only a file that was [created with it](OutputFile::create_named) has.
+    /// Its hidden path, which only a file that was [created with it](OutputFiles::create_named) has.
     pub(crate) fn part(&self) -> &Path {
         &self.part
     }
@@ -140,9 +176,7 @@ impl Drop for OutputFile {
     }
 }
 
-/// Removes what killed attempts have left in a folder: those of the job of this key, and those of other jobs that
-/// nobody works on any more.
-pub(crate) fn remove_parts(key: &str, folder: &Path) -> io::Result<()> {
+fn remove_parts(key: &str, folder: &Path) -> io::Result<()> {
     let own = format!("{PART_START}{key}-");
     for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
@@ -205,7 +239,8 @@ fn nameless(folder: &Path) -> Option<io::Result<File>> {
     }
 }
 
-fn by_descriptor(file: &File) -> PathBuf {
+/// A path that leads to what is open.
+pub(crate) fn by_descriptor(file: &impl AsFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_fd().as_raw_fd()))
 }
 
@@ -233,7 +268,8 @@ pub(crate) fn remove_file(path: &Path) -> io::Result<()> {
     }
 }
 
-fn folder_of(place: &Path) -> &Path {
+/// The folder of a file.
+pub(crate) fn folder_of(place: &Path) -> &Path {
     let folder = place.parent();
     folder
         .filter(|folder| !folder.as_os_str().is_empty())

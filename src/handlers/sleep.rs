@@ -1,5 +1,6 @@
 //! The kind `sleep`: waits for `{"delay_ms": …}`, for tests and experiments.
 
+use std::path::Path;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,10 @@ It has no result. A cancel or a timeout ends it at once. The progress is saved t
 Example:
   jobq enqueue --kind sleep --payload '{\"delay_ms\":300}'
 ";
+
+    fn relative_to(settings: NoSettings, _: &Path) -> NoSettings {
+        settings
+    }
 
     fn run(self, _: &NoSettings, ctx: &Context) -> Result<(), Failure> {
         let total = Duration::from_millis(self.delay_ms);

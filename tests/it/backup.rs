@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use jobq::handlers::backup::{Backup, BackupResult, BackupSettings};
 use jobq::handlers::built_in::{BuiltIn, BuiltInKind};
@@ -16,6 +16,7 @@ use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
 use crate::support::place::Scene;
+use crate::support::{PATIENCE, wait_until};
 
 /// A queue, and a folder with what is copied and the copies.
 struct Site {
@@ -221,7 +222,7 @@ fn what_is_damaged_or_missing_or_no_database_is_no_backup() {
     );
     let error = site.error(fields(&text));
     assert!(error.contains("not a SQLite database"), "{error}");
-    for (source, why) in [("none", "does not exist"), ("data", "is not a file")] {
+    for (source, why) in [("none", "No such file"), ("data", "it is not a file")] {
         let error = site.error(fields(&site.path(source)));
         assert!(error.contains(why), "{error}");
     }
@@ -276,7 +277,9 @@ fn what_is_excluded_and_the_backups_themselves_are_left_out() {
     });
     let first = site.copy(fields.clone());
     site.file("data/copies/notes", "stays");
-    std::thread::sleep(Duration::from_millis(1100));
+    let second = || UNIX_EPOCH.elapsed().unwrap().as_secs();
+    let of_first = second();
+    wait_until("its name is another", PATIENCE, || second() > of_first);
     let second = site.copy(fields);
     assert_eq!((first.files, second.files), (Some(2), Some(3)));
     let extracted = site.extracted(&second.path).join("data");
@@ -301,6 +304,42 @@ fn what_cannot_be_read_is_a_warning_or_fails_if_strict() {
         "{error}"
     );
     assert_eq!(site.copies(), before);
+}
+
+#[test]
+fn old_backups_stay_while_the_new_one_is_incomplete() {
+    let site = Site::new();
+    site.file("data/a", "one");
+    let old = site.file("copies/all-20200101T000000Z.tar", "old");
+    // Deeper than folders are read.
+    let deep = site.path("data/d");
+    fs::create_dir_all(deep.join("d/".repeat(300))).unwrap();
+    let fields = json!({
+        "what": "files", "source": site.path("data"), "name": "all-{time}.tar",
+        "retention": { "keep_last": 1 },
+    });
+    let lacking = site.copy(fields.clone());
+    assert!(old.exists() && lacking.removed.is_empty(), "{lacking:?}");
+    assert!(lacking.warnings.iter().any(|it| it.why.contains("stay")));
+    fs::remove_dir_all(deep).unwrap();
+    fs::remove_file(lacking.path).unwrap();
+    assert_eq!(site.copy(fields).removed.len(), 1);
+    assert!(!old.exists());
+}
+
+#[test]
+fn the_files_of_the_queue_are_neither_copied_nor_replaced() {
+    let site = Site::new();
+    let folder = site.scene.folder().to_owned();
+    let queue = site.scene.open();
+    let fields = json!({ "what": "files", "source": folder, "name": "all.tar" });
+    let result = site.copy(fields);
+    let warned = |end: &str| result.warnings.iter().any(|it| it.path.ends_with(end));
+    assert!(warned("jobs.db") && warned("jobs.db-wal"), "{result:?}");
+    let on_itself = json!({ "what": "queue", "to": folder, "name": "jobs.db" });
+    let error = site.error(on_itself);
+    assert!(error.contains("the queue's own file"), "{error}");
+    drop(queue);
 }
 
 #[test]
@@ -417,6 +456,14 @@ fn a_payload_that_makes_no_sense_is_refused() {
         (
             json!({ "what": "queue", "name": "a.db", "retention": "30 days" }),
             "{time}",
+        ),
+        (
+            json!({ "what": "files", "source": "a", "retention": "30 days" }),
+            "'name' of this job's own",
+        ),
+        (
+            json!({ "what": "queue", "verify": false, "retention": "30 days" }),
+            "needs 'verify'",
         ),
         (
             json!({ "what": "queue", "retention": "a while" }),

@@ -9,6 +9,7 @@ use jobq::handlers::built_in::{BuiltIn, BuiltInKind, NoSettings};
 use jobq::handlers::data_processing::{DataProcessing, DataResult};
 use jobq::rusqlite::Connection;
 use jobq::{Job, JobRecord, NewJob, State, Until};
+use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
 use crate::support::place::Scene;
@@ -167,75 +168,38 @@ fn values_keep_their_types() {
 #[test]
 fn an_input_that_does_not_fit_is_named_with_its_line() {
     let desk = Desk::new();
-    for (name, text, types, why) in [
-        (
-            "a.csv",
-            "n\n1\nx\n",
-            json!({ "n": "int" }),
-            "a.csv:3: column 'n': 'x' is not an int",
-        ),
-        (
-            "a.csv",
-            "n,m\n1,2\n3\n",
-            json!({}),
-            "a.csv:3: it has 1 cells, not 2",
-        ),
-        (
-            "a.csv",
-            "n,n\n",
-            json!({}),
-            "a.csv:1: two columns are named 'n'",
-        ),
-        (
-            "a.csv",
-            "n\n1\n",
-            json!({ "m": "int" }),
-            "a.csv: 'types' names 'm'",
-        ),
-        ("a.csv", "", json!({}), "a.csv: it has no rows"),
-        (
-            "a.jsonl",
-            "{\"n\":1}\n{\"n\":\n",
-            json!({}),
-            "a.jsonl:2: EOF",
-        ),
-        (
-            "a.jsonl",
-            "{\"n\":1}\n[1]\n",
-            json!({}),
-            "a.jsonl:2: invalid type",
-        ),
-        (
-            "a.jsonl",
-            "{\"n\":1.5}\n",
-            json!({ "n": "int" }),
-            "a.jsonl:1: column 'n': '1.5'",
-        ),
-        ("a.jsonl", "{}\n", json!({}), "a.jsonl:1: it has no fields"),
-        (
-            "a.json",
-            "[{\"n\":1},\n{\"n\":]",
-            json!({}),
-            "a.json:2: expected value",
-        ),
-        (
-            "a.json",
-            "{\"n\":1}",
-            json!({}),
-            "a.json:1: invalid type: map",
-        ),
-        (
-            "a.json",
-            "[{\"n\":[]}]",
-            json!({ "n": "bool" }),
-            "a.json: row 1: column 'n': '[]'",
-        ),
-    ] {
+    let refuses = |name: &str, text: &str, types: Value, why: &str| {
         let path = desk.file(name, text);
-        let input = json!({ "path": path, "types": types });
+        let input = json!({ "path": path, "types": types, "table": "a" });
         let error = desk.error(&desk.query(input, "SELECT * FROM a"));
-        assert!(error.contains(why), "{text:?}: {error}");
-    }
+        assert!(error.contains(&format!("{name}{why}")), "{text:?}: {error}");
+    };
+    let int = || json!({ "n": "int" });
+    let none = || json!({});
+    let not_int = ":3: column 'n': 'x' is not an int";
+    refuses("a.csv", "n\n1\nx\n", int(), not_int);
+    refuses(
+        "a.csv",
+        "n,m\n1,2\n3\n",
+        none(),
+        ":3: it has 1 cells, not 2",
+    );
+    refuses("a.csv", "n,N\n", none(), ":1: two columns are named 'n'");
+    let lacks = json!({ "m": "int" });
+    refuses("a.csv", "n\n1\n", lacks, ": 'types' names 'm'");
+    refuses("a.csv", "", none(), ": it has no rows");
+    refuses("a.jsonl", "{\"n\":1}\n{\"n\":\n", none(), ":2: EOF");
+    refuses("a.jsonl", "{\"n\":1}\n[1]\n", none(), ":2: invalid type");
+    let fraction = ":1: column 'n': '1.5'";
+    refuses("a.jsonl", "{\"n\":1.5}\n", int(), fraction);
+    refuses("a.jsonl", "{}\n", none(), ":1: it has no fields");
+    let twice = "{\"n\":1}\n{\"n\":2,\"N\":3}\n";
+    refuses("a.jsonl", twice, none(), ":2: duplicate column name");
+    let cut = "[{\"n\":1},\n{\"n\":]";
+    refuses("a.json", cut, none(), ":2: expected value");
+    refuses("a.json", "{\"n\":1}", none(), ":1: invalid type: map");
+    let bool = json!({ "n": "bool" });
+    refuses("a.json", "[{\"n\":[]}]", bool, ": row 1: column 'n': '[]'");
 }
 
 #[test]
@@ -243,8 +207,49 @@ fn an_input_that_is_missing_fails_the_job() {
     let desk = Desk::new();
     let missing = json!({ "path": desk.path("none.csv") });
     let error = desk.error(&desk.query(missing, "SELECT 1"));
-    assert!(error.contains("none.csv' does not exist"), "{error}");
+    assert!(error.contains("none.csv: No such file"), "{error}");
     assert!(!desk.path("out.json").exists());
+}
+
+#[test]
+fn an_input_without_rows_has_the_columns_of_its_types() {
+    let desk = Desk::new();
+    let types = json!({ "n": "int", "m": "text" });
+    for (name, text) in [("a.json", "[]"), ("a.jsonl", "\n")] {
+        let input = json!({ "path": desk.file(name, text), "types": types });
+        let rows = desk.answer(input, "SELECT count(n) AS n, count(m) AS m FROM a");
+        assert_eq!(rows, json!([{ "n": 0, "m": 0 }]));
+    }
+}
+
+#[test]
+fn what_is_no_file_of_the_jobs_own_is_refused() {
+    let desk = Desk::new();
+    let queue = desk.scene.open();
+    let input = desk.file("a.csv", "n\n1\n");
+    let pipe = desk.path("pipe.csv");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).unwrap();
+    let database = desk.scene.database();
+    for (path, format, why) in [
+        (&pipe, "csv", "it is not a file"),
+        (&database, "csv", "it is the queue's own file"),
+    ] {
+        let input = json!({ "path": path, "format": format, "table": "a" });
+        let error = desk.error(&desk.query(input, "SELECT * FROM a"));
+        assert!(error.contains(why), "{error}");
+    }
+    for (output, why) in [
+        (&input, "the output is an input, too"),
+        (&database, "it is the queue's own file"),
+    ] {
+        let error = desk.error(&json!({
+            "inputs": [{ "path": input }], "sql": "SELECT * FROM a",
+            "output": { "path": output, "format": "csv" },
+        }));
+        assert!(error.contains(why), "{error}");
+    }
+    assert_eq!(fs::read_to_string(&input).unwrap(), "n\n1\n");
+    drop(queue);
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod tests;
 mod work;
 
 use std::fmt;
-use std::path::{Component, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::value::SeqAccessDeserializer;
@@ -22,6 +22,7 @@ pub use crate::handlers::backup::sink::BackupCompression;
 use crate::handlers::backup::work::BackupWork;
 use crate::handlers::built_in::BuiltInJob;
 use crate::handlers::glob::Glob;
+use crate::handlers::paths::begin_at;
 use crate::model::job::{Job, JobOptions, NewJob};
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
@@ -162,6 +163,12 @@ impl BuiltInJob for Backup {
         }
     }
 
+    fn relative_to(mut settings: BackupSettings, folder: &Path) -> BackupSettings {
+        let BackupSettings { to, roots } = &mut settings;
+        begin_at(folder, to.iter_mut().chain(roots.iter_mut().flatten()));
+        settings
+    }
+
     fn check(&self) -> Result<()> {
         let refused = |why: &str| Err(Error::invalid(why));
         match (self.what, self.source.len()) {
@@ -182,11 +189,20 @@ impl BuiltInJob for Backup {
         {
             return refused(&format!("'{}' has '..' in it", path.display()));
         }
+        if self.retention.is_some() && !self.verify {
+            return refused(
+                "'retention' needs 'verify': old backups go when the new one is known to be right",
+            );
+        }
         for pattern in &self.exclude {
             Glob::parse(pattern)?;
         }
         let Some(name) = &self.name else {
-            return Ok(());
+            // Backups of other jobs in the folder may have the usual name, too.
+            return match self.retention.is_some() && self.what != BackupOf::Queue {
+                true => refused("'retention' needs a 'name' of this job's own, with {time} in it"),
+                false => Ok(()),
+            };
         };
         let is_zstd = name.ends_with(".zst");
         if is_zstd != (self.compression() == BackupCompression::Zstd) {

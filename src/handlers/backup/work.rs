@@ -12,7 +12,6 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use crate::clock::{Clock, timestamp};
-use crate::error::Kind;
 use crate::handlers::backup::archive::{Archive, ArchiveObserver, ArchivePlan};
 use crate::handlers::backup::name::{CHECKSUM, NamePattern, TIME};
 use crate::handlers::backup::sink::{
@@ -21,19 +20,19 @@ use crate::handlers::backup::sink::{
 use crate::handlers::backup::{
     Backup, BackupNote, BackupOf, BackupResult, BackupSettings, KeptBackup,
 };
+use crate::handlers::built_in::failed;
 use crate::handlers::glob::Glob;
 use crate::handlers::input_file::QueueFiles;
-use crate::handlers::output_file::{OutputFile, remove_file, remove_parts};
+use crate::handlers::output_file::{OutputFile, OutputFiles, remove_file};
+use crate::handlers::paths::check_roots;
 use crate::model::job::Progress;
 use crate::queue::Database;
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
-use crate::{Error, Level};
+use crate::{Error, Job, Level};
 
 /// How many warnings are listed.
 const WARNINGS: usize = 100;
-/// When a full disk is tried again.
-const AFTER_FULL_DISK: Duration = Duration::from_secs(600);
 /// A backup may hold what only its owner may read.
 const MODE: u32 = 0o600;
 
@@ -45,7 +44,7 @@ pub(super) struct BackupWork<'a> {
     pattern: NamePattern,
     time: Timestamp,
     name: String,
-    key: String,
+    files: OutputFiles,
     /// It lacks files that could not be read.
     is_incomplete: Cell<bool>,
     result: RefCell<BackupResult>,
@@ -59,17 +58,14 @@ impl<'a> BackupWork<'a> {
         ctx: &'a Context,
     ) -> Result<BackupWork<'a>, Failure> {
         for source in &job.source {
-            let refused = |why: &str| Failure::permanent(format!("'{}' {why}", source.display()));
-            match fs::metadata(source) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    return Err(refused("does not exist"));
-                }
-                Err(error) => return Err(failed(ctx, Error::io(source.display(), error))),
-                Ok(found) if job.what == BackupOf::Sqlite && !found.is_file() => {
-                    return Err(refused("is not a file"));
-                }
-                Ok(_) => refuse_outside(source, settings)?,
+            let found = fs::metadata(source);
+            let found = found.map_err(|error| failed(ctx, Error::io(source.display(), error)))?;
+            if job.what == BackupOf::Sqlite && !found.is_file() {
+                let why = format!("{}: it is not a file", source.display());
+                return Err(Failure::permanent(why));
             }
+            check_roots(Backup::KIND, settings.roots.as_deref(), source)
+                .map_err(|error| failed(ctx, error))?;
         }
         let to = target(job, settings, ctx)?;
         let pattern = NamePattern::parse(&name_of(job, ctx)).map_err(Failure::permanent)?;
@@ -81,7 +77,7 @@ impl<'a> BackupWork<'a> {
             to,
             pattern,
             time,
-            key: ctx.idempotency_key()?,
+            files: OutputFiles::of(ctx)?,
             is_incomplete: Cell::new(false),
             result: RefCell::default(),
         })
@@ -97,9 +93,10 @@ impl<'a> BackupWork<'a> {
             self.retain()?;
             return Ok(self.result.into_inner());
         }
-        remove_parts(&self.key, &self.to).map_err(|error| self.io_failed(&self.to, error))?;
+        let parts = self.files.remove_parts(&self.to);
+        parts.map_err(|error| self.io_failed(&self.to, error))?;
         let mut file = match self.job.what {
-            BackupOf::Files => self.files(&place)?,
+            BackupOf::Files => self.folders(&place)?,
             BackupOf::Queue | BackupOf::Sqlite => self.database(&place)?,
         };
         self.verify(&mut file, &place)?;
@@ -122,9 +119,9 @@ impl<'a> BackupWork<'a> {
     }
 
     /// Folders and files in a tar archive.
-    fn files(&self, place: &Path) -> Result<OutputFile, Failure> {
+    fn folders(&self, place: &Path) -> Result<OutputFile, Failure> {
         let io_failed = |error| self.io_failed(place, error);
-        let mut file = OutputFile::create(&self.key, place).map_err(io_failed)?;
+        let mut file = self.files.create(place).map_err(io_failed)?;
         let sink = self.sink(&mut file).map_err(io_failed)?;
         if let Some(sink) = self.archive(Some(sink))? {
             self.wrote(sink.finish().map_err(io_failed)?);
@@ -166,7 +163,7 @@ impl<'a> BackupWork<'a> {
             BackupCompression::None => place.to_owned(),
             BackupCompression::Zstd => self.to.join(format!("{}.copy", self.name)),
         };
-        let mut copy = OutputFile::create_named(&self.key, &copied).map_err(io_failed)?;
+        let mut copy = self.files.create_named(&copied).map_err(io_failed)?;
         restrict(&mut copy).map_err(io_failed)?;
         self.say("copying");
         match self.job.source.first() {
@@ -189,7 +186,7 @@ impl<'a> BackupWork<'a> {
             return Ok(copy);
         }
         self.say("compressing");
-        let mut file = OutputFile::create(&self.key, place).map_err(io_failed)?;
+        let mut file = self.files.create(place).map_err(io_failed)?;
         let mut sink = self.sink(&mut file).map_err(io_failed)?;
         copy.file().rewind().map_err(io_failed)?;
         io::copy(&mut Asking(copy.file(), self.goes_on()), &mut sink).map_err(io_failed)?;
@@ -248,7 +245,7 @@ impl<'a> BackupWork<'a> {
         }
         let sha256 = &self.result.borrow().sha256;
         let write = || {
-            let mut file = OutputFile::create(&self.key, &beside)?;
+            let mut file = self.files.create(&beside)?;
             writeln!(file.file(), "{sha256}  {}", self.name)?;
             file.finish()
         };
@@ -367,16 +364,6 @@ impl ArchiveObserver for BackupWork<'_> {
     }
 }
 
-/// What an error means for the attempt. The data are at fault in the next one, too.
-fn failed(ctx: &Context, error: Error) -> Failure {
-    match error.kind() {
-        _ if ctx.is_cancelled() => Failure::cancelled(),
-        Kind::Full => Failure::retry_after(error, AFTER_FULL_DISK),
-        _ if error.may_pass() => Failure::retry(error),
-        _ => Failure::permanent(error),
-    }
-}
-
 fn restrict(file: &mut OutputFile) -> io::Result<()> {
     file.file().set_permissions(Permissions::from_mode(MODE))
 }
@@ -390,11 +377,8 @@ fn target(job: &Backup, settings: &BackupSettings, ctx: &Context) -> Result<Path
     let to =
         std::path::absolute(&to).map_err(|error| failed(ctx, Error::io(to.display(), error)))?;
     if job.to.is_some() {
-        let known = match to.exists() {
-            true => &to,
-            false => to.parent().unwrap_or(&to),
-        };
-        refuse_outside(known, settings)?;
+        check_roots(Backup::KIND, settings.roots.as_deref(), &to)
+            .map_err(|error| failed(ctx, error))?;
     }
     if job.dry_run && !to.exists() {
         return std::path::absolute(&to).map_err(io_failed);
@@ -402,25 +386,6 @@ fn target(job: &Backup, settings: &BackupSettings, ctx: &Context) -> Result<Path
     match fs::create_dir(&to) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(io_failed(error)),
         _ => to.canonicalize().map_err(io_failed),
-    }
-}
-
-/// Refuses a path outside of the setting `roots`, behind all links.
-fn refuse_outside(path: &Path, settings: &BackupSettings) -> Result<(), Failure> {
-    let Some(roots) = &settings.roots else {
-        return Ok(());
-    };
-    let at = std::path::absolute(path).and_then(|path| path.canonicalize());
-    let is_inside = |at: &Path| {
-        let mut roots = roots.iter().filter_map(|root| root.canonicalize().ok());
-        roots.any(|root| at.starts_with(root))
-    };
-    match at {
-        Ok(at) if is_inside(&at) => Ok(()),
-        _ => Err(Failure::permanent(format!(
-            "'{}' is not below the 'roots' of [kinds.backup.settings]",
-            path.display()
-        ))),
     }
 }
 

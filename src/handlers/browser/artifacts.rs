@@ -9,14 +9,14 @@ use sha2::{Digest, Sha256};
 
 use crate::handlers::browser::BrowserArtifact;
 use crate::handlers::browser::class::BrowserError;
-use crate::handlers::output_file::OutputFile;
+use crate::handlers::output_file::{OutputFiles, remove_file};
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
 
 pub(super) struct ArtifactFolder {
     of_job: PathBuf,
     attempt: String,
-    key: String,
+    files: OutputFiles,
     pub(super) written: Vec<BrowserArtifact>,
 }
 
@@ -27,7 +27,7 @@ impl ArtifactFolder {
         Ok(ArtifactFolder {
             of_job: beside.join(root).join(ctx.job_id().to_string()),
             attempt: ctx.attempt().to_string(),
-            key: ctx.idempotency_key()?,
+            files: OutputFiles::of(ctx)?,
             written: Vec::new(),
         })
     }
@@ -37,7 +37,7 @@ impl ArtifactFolder {
         let folder = self.of_job.join(&self.attempt);
         let path = folder.join(name);
         let written = fs::create_dir_all(&folder).and_then(|()| {
-            let mut file = OutputFile::create(&self.key, &path)?;
+            let mut file = self.files.create(&path)?;
             file.file().write_all(bytes)?;
             file.finish()
         });
@@ -60,10 +60,7 @@ impl ArtifactFolder {
             return Ok(());
         }
         let part = self.of_job.join(format!(".latest-{}", self.attempt));
-        match fs::remove_file(&part) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_file(&part)?;
         std::os::unix::fs::symlink(&self.attempt, &part)?;
         fs::rename(&part, self.of_job.join("latest"))
     }

@@ -38,6 +38,7 @@ use crate::handlers::browser::pool::{BrowserKey, BrowserPool};
 use crate::handlers::browser::process::find_program;
 use crate::handlers::browser::script::BrowserScript;
 use crate::handlers::built_in::BuiltInJob;
+use crate::handlers::paths::{begin_at, check_roots};
 use crate::model::event::Level;
 use crate::model::job::{Job, JobOptions, NewJob};
 use crate::model::retry::{Backoff, Jitter};
@@ -144,6 +145,11 @@ impl BuiltInJob for BrowserJob {
         }
     }
 
+    fn relative_to(mut settings: BrowserSettings, folder: &Path) -> BrowserSettings {
+        begin_at(folder, settings.roots.iter_mut().flatten());
+        settings
+    }
+
     fn check(&self) -> Result<()> {
         self.check_fields()
     }
@@ -214,25 +220,15 @@ impl BrowserJob {
             let why = "scripts are refused: [kinds.browser.settings] has scripts = false";
             return Err(Error::invalid(why));
         }
-        let Some(roots) = &settings.roots else {
-            return Ok(());
-        };
         let database = ctx.queue().path();
         let beside = database.parent().unwrap_or(Path::new("/"));
         let uploads = self.actions.iter().filter_map(|action| match action {
             BrowserAction::Upload { path, .. } => Some(path),
             _ => None,
         });
-        for path in uploads.chain([&self.artifacts]) {
-            let path = beside.join(path);
-            if !roots.iter().any(|root| path.starts_with(root)) {
-                return Err(Error::invalid(format!(
-                    "'{}' is not below the 'roots' of [kinds.browser.settings]",
-                    path.display()
-                )));
-            }
-        }
-        Ok(())
+        let roots = settings.roots.as_deref();
+        let mut paths = uploads.chain([&self.artifacts]);
+        paths.try_for_each(|path| check_roots(BrowserJob::KIND, roots, &beside.join(path)))
     }
 
     /// What browser it needs.

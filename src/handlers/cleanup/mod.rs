@@ -19,6 +19,7 @@ use crate::handlers::built_in::{BuiltInJob, written_duration};
 use crate::handlers::cleanup::folder::{Folder, Identity, may_pass};
 use crate::handlers::cleanup::walk::{CleanupRule, TreeWalk, WalkObserver};
 use crate::handlers::glob::Glob;
+use crate::handlers::paths::{begin_at, check_roots};
 use crate::model::event::Level;
 use crate::model::job::{Job, JobOptions, NewJob, Progress};
 use crate::runner::context::Context;
@@ -184,6 +185,17 @@ impl BuiltInJob for Cleanup {
         }
     }
 
+    fn relative_to(mut settings: CleanupSettings, folder: &Path) -> CleanupSettings {
+        let CleanupSettings {
+            roots,
+            remove_old_logs,
+            temp_files,
+        } = &mut settings;
+        begin_at(folder, roots.iter_mut().flatten());
+        begin_at(folder, remove_old_logs.iter_mut().chain(temp_files));
+        settings
+    }
+
     fn check(&self) -> Result<()> {
         let refused = |why: String| Err(Error::invalid(why));
         match (self.action, self.paths.is_empty()) {
@@ -279,16 +291,9 @@ impl Cleanup {
         let (name, paths) = match self.action {
             CleanupAction::Files => {
                 let roots = settings.roots.as_deref();
-                let is_within = |path: &&PathBuf| {
-                    roots.is_none_or(|roots| roots.iter().any(|root| path.starts_with(root)))
-                };
-                return match self.paths.iter().find(|path| !is_within(path)) {
-                    None => Ok(self.paths.clone()),
-                    Some(path) => Err(Error::invalid(refused(
-                        path,
-                        &"it is not below the 'roots' of [kinds.cleanup.settings]",
-                    ))),
-                };
+                let mut paths = self.paths.iter();
+                paths.try_for_each(|path| check_roots(Cleanup::KIND, roots, path))?;
+                return Ok(self.paths.clone());
             }
             CleanupAction::RemoveOldLogs => ("remove_old_logs", &settings.remove_old_logs),
             CleanupAction::TempFiles => ("temp_files", &settings.temp_files),

@@ -47,8 +47,15 @@ impl<'a> TableInput<'a> {
             RowFormat::Json => self.list(content),
             RowFormat::Sqlite => Err(self.at(None, "a SQLite file is no input")),
         }?;
+        if self.columns.is_empty() && !self.input.types.is_empty() {
+            self.begin(self.input.types.keys().cloned().collect())
+                .map_err(|error| error.context(self.input.path.display()))?;
+        }
         if self.columns.is_empty() {
-            return Err(self.at(None, "it has no rows, and so no columns"));
+            return Err(self.at(
+                None,
+                "it has no rows, and so no columns; 'types' could name them",
+            ));
         }
         let mut typed = self.input.types.keys();
         match typed.find(|name| !self.columns.contains(name)) {
@@ -59,12 +66,14 @@ impl<'a> TableInput<'a> {
         }
     }
 
+    /// A line of the file.
+    fn line(&self, number: u64) -> String {
+        format!("{}:{number}", self.input.path.display())
+    }
+
     fn at(&self, line: Option<u64>, why: impl fmt::Display) -> Error {
-        let path = self.input.path.display();
-        Error::invalid(match line {
-            Some(line) => format!("{path}:{line}: {why}"),
-            None => format!("{path}: {why}"),
-        })
+        let path = || self.input.path.display().to_string();
+        Error::invalid(why.to_string()).context(line.map_or_else(path, |line| self.line(line)))
     }
 
     fn begin(&mut self, columns: Vec<String>) -> Result<()> {
@@ -80,28 +89,33 @@ impl<'a> TableInput<'a> {
         if headers.is_empty() {
             return Ok(());
         }
-        if let Some(name) = twice(&headers) {
+        // SQLite's names of columns are the same in capitals.
+        let lower: Vec<String> = headers.iter().map(|name| name.to_lowercase()).collect();
+        if let Some(name) = twice(&lower) {
             return Err(self.at(Some(1), format_args!("two columns are named '{name}'")));
         }
-        self.begin(headers)?;
+        self.begin(headers)
+            .map_err(|error| error.context(self.line(1)))?;
         let mut record = csv::StringRecord::new();
-        let mut values = Vec::new();
         while reader
             .read_record(&mut record)
             .map_err(|error| self.of_csv(&error))?
         {
-            values.clear();
-            for (name, cell) in self.columns.iter().zip(&record) {
-                let wanted = self.input.types.get(name);
-                let value = of_text(cell, wanted).ok_or_else(|| {
-                    let line = record.position().map(csv::Position::line);
-                    self.at(line, mismatch(name, cell, wanted))
-                })?;
-                values.push(value);
-            }
-            self.database.insert(self.table, &self.columns, &values)?;
-            self.rows += 1;
+            let line = record.position().map_or(0, csv::Position::line);
+            self.cells(&record)
+                .map_err(|error| error.context(self.line(line)))?;
         }
+        Ok(())
+    }
+
+    fn cells(&mut self, record: &csv::StringRecord) -> Result<()> {
+        let cells = self.columns.iter().zip(record).map(|(name, cell)| {
+            let wanted = self.input.types.get(name);
+            of_text(cell, wanted).ok_or_else(|| Error::invalid(mismatch(name, cell, wanted)))
+        });
+        let values = cells.collect::<Result<Vec<_>>>()?;
+        self.database.insert(self.table, &self.columns, &values)?;
+        self.rows += 1;
         Ok(())
     }
 
@@ -137,7 +151,8 @@ impl<'a> TableInput<'a> {
             }
             let object = serde_json::from_slice(&line);
             let object = object.map_err(|error| self.at(Some(number), error))?;
-            self.object(object, |why| format!(":{number}: {why}"))?;
+            self.object(object)
+                .map_err(|error| error.context(self.line(number)))?;
         }
     }
 
@@ -159,11 +174,9 @@ impl<'a> TableInput<'a> {
                 let mut number = 0;
                 while let Some(object) = list.next_element()? {
                     number += 1;
-                    let added = self
-                        .0
-                        .object(object, |why| format!(": row {number}: {why}"));
-                    if let Err(error) = added {
-                        *self.1 = Some(error);
+                    if let Err(error) = self.0.object(object) {
+                        let row = format_args!("{}: row {number}", self.0.input.path.display());
+                        *self.1 = Some(error.context(row));
                         return Err(serde::de::Error::custom("a row was refused"));
                     }
                 }
@@ -184,35 +197,21 @@ impl<'a> TableInput<'a> {
         }
     }
 
-    /// Adds a row; `place` puts the place in the file before a message.
-    fn object(
-        &mut self,
-        object: Map<String, Json>,
-        place: impl Fn(&dyn fmt::Display) -> String,
-    ) -> Result<()> {
-        let refused = |input: &DataInput, why: &dyn fmt::Display| {
-            Error::invalid(format!("{}{}", input.path.display(), place(why)))
-        };
+    /// Adds a row.
+    fn object(&mut self, object: Map<String, Json>) -> Result<()> {
         if object.is_empty() {
-            return Err(refused(self.input, &"it has no fields"));
+            return Err(Error::invalid("it has no fields"));
         }
         let mut row = BTreeMap::new();
         for (name, value) in object {
             let wanted = self.input.types.get(&name);
-            let Some(cell) = of_json(&value, wanted) else {
-                return Err(refused(
-                    self.input,
-                    &mismatch(&name, &value.to_string(), wanted),
-                ));
-            };
-            if !self.columns.contains(&name) {
-                match self.columns.is_empty() {
-                    true => self.begin(vec![name.clone()])?,
-                    false => {
-                        self.database.add_column(self.table, &name)?;
-                        self.columns.push(name.clone());
-                    }
-                }
+            let cell = of_json(&value, wanted)
+                .ok_or_else(|| Error::invalid(mismatch(&name, &value.to_string(), wanted)))?;
+            if self.columns.is_empty() {
+                self.begin(vec![name.clone()])?;
+            } else if !self.columns.contains(&name) {
+                self.database.add_column(self.table, &name)?;
+                self.columns.push(name.clone());
             }
             row.insert(name, cell);
         }

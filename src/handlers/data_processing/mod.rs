@@ -5,12 +5,13 @@ mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use crate::handlers::built_in::{BuiltInJob, NoSettings};
 use crate::handlers::data_processing::work::DataWork;
-use crate::model::job::Job;
+use crate::model::job::{Job, JobOptions, NewJob};
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
 use crate::{Error, Result};
@@ -102,11 +103,28 @@ pub struct DataResult {
 impl Job for DataProcessing {
     const KIND: &'static str = "data_processing";
     type Output = DataResult;
+
+    fn options(&self, job: NewJob) -> NewJob {
+        job.with_options(DataProcessing::defaults())
+    }
 }
 
 impl BuiltInJob for DataProcessing {
     type Settings = NoSettings;
     const HELP: &'static str = include_str!("help.txt");
+
+    fn defaults() -> JobOptions {
+        JobOptions {
+            timeout: Some(Duration::from_secs(600)),
+            max_retries: Some(2),
+            retry_delay: Some(Duration::from_secs(10)),
+            ..JobOptions::default()
+        }
+    }
+
+    fn relative_to(settings: NoSettings, _: &Path) -> NoSettings {
+        settings
+    }
 
     fn check(&self) -> Result<()> {
         let refused = |why: String| Err(Error::invalid(why));

@@ -1,13 +1,16 @@
 //! One attempt: the inputs, the query, the output.
 
 use std::cell::Cell;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Read};
+use std::os::unix::fs::MetadataExt;
 
 use crate::Error;
+use crate::handlers::built_in::failed;
 use crate::handlers::data_processing::input::TableInput;
 use crate::handlers::data_processing::{DataInput, DataProcessing, DataResult, RowFormat};
-use crate::handlers::output_file::{OutputFile, remove_parts};
+use crate::handlers::input_file::open_input;
+use crate::handlers::output_file::{OutputFile, OutputFiles, folder_of};
 use crate::handlers::row_writer::{RowWriter, TextFormat};
 use crate::model::job::Progress;
 use crate::queue::{Database, RowSink, SqlValue};
@@ -40,19 +43,18 @@ impl<'a> DataWork<'a> {
             reported: Cell::new(0),
         };
         for input in &job.inputs {
-            let opened =
-                File::open(&input.path).and_then(|file| Ok((file.metadata()?.len(), file)));
-            match opened {
-                Ok((bytes, file)) => {
-                    work.total += bytes;
-                    work.files.push(file);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    let why = format!("'{}' does not exist", input.path.display());
-                    return Err(Failure::permanent(why));
-                }
-                Err(error) => return Err(work.failed(Error::io(input.path.display(), error))),
+            let opened = open_input(ctx, &input.path).and_then(|file| Ok((file.metadata()?, file)));
+            let (found, file) =
+                opened.map_err(|error| failed(ctx, Error::io(input.path.display(), error)))?;
+            // Another attempt would find the rows of the query in it.
+            if fs::metadata(&job.output.path)
+                .is_ok_and(|output| (output.dev(), output.ino()) == (found.dev(), found.ino()))
+            {
+                let why = format!("{}: the output is an input, too", input.path.display());
+                return Err(Failure::permanent(why));
             }
+            work.total += found.len();
+            work.files.push(file);
         }
         Ok(work)
     }
@@ -82,13 +84,8 @@ impl<'a> DataWork<'a> {
         Box::new(move || !cancellation.is_cancelled())
     }
 
-    /// What an error means for the attempt.
     fn failed(&self, error: Error) -> Failure {
-        match error.may_pass() {
-            _ if self.ctx.is_cancelled() => Failure::cancelled(),
-            true => Failure::retry(error),
-            false => Failure::permanent(error),
-        }
+        failed(self.ctx, error)
     }
 
     fn read(
@@ -111,21 +108,18 @@ impl<'a> DataWork<'a> {
     /// Runs the query and writes its rows. Returns how many, and the size of the file.
     fn write(&self, database: &Database) -> Result<(u64, u64), Failure> {
         let output = &self.job.output;
-        let key = self.ctx.idempotency_key()?;
+        let files = OutputFiles::of(self.ctx)?;
         let io_failed = |error| self.failed(Error::io(output.path.display(), error));
-        let folder = output
-            .path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty());
-        remove_parts(&key, folder.unwrap_or(".".as_ref())).map_err(io_failed)?;
+        let parts = files.remove_parts(folder_of(&output.path));
+        parts.map_err(io_failed)?;
         let format = output.format().map_err(Failure::permanent)?;
         let text = match format {
             RowFormat::Csv => TextFormat::Csv,
             RowFormat::Jsonl => TextFormat::Jsonl,
             RowFormat::Json => TextFormat::Json,
-            RowFormat::Sqlite => return self.write_database(database, &key),
+            RowFormat::Sqlite => return self.write_database(database, &files),
         };
-        let mut file = OutputFile::create(&key, &output.path).map_err(io_failed)?;
+        let mut file = files.create(&output.path).map_err(io_failed)?;
         let mut writer = RowWriter::new(text, BufWriter::new(file.file()));
         database
             .query(&self.job.sql, &[], &mut writer)
@@ -135,9 +129,10 @@ impl<'a> DataWork<'a> {
         self.finish(file, rows)
     }
 
-    fn write_database(&self, from: &Database, key: &str) -> Result<(u64, u64), Failure> {
+    fn write_database(&self, from: &Database, files: &OutputFiles) -> Result<(u64, u64), Failure> {
         let place = &self.job.output.path;
-        let file = OutputFile::create_named(key, place)
+        let file = files
+            .create_named(place)
             .map_err(|error| self.failed(Error::io(place.display(), error)))?;
         let written = Database::create(file.part(), self.goes_on()).and_then(|database| {
             let mut sink = DatabaseSink {

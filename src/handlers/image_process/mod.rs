@@ -11,7 +11,7 @@ mod place;
 mod tests;
 mod work;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,8 @@ use crate::Result;
 use crate::handlers::built_in::BuiltInJob;
 use crate::handlers::image_process::failure::ImageError;
 use crate::handlers::image_process::work::ImageWork;
+use crate::handlers::output_file::OutputFiles;
+use crate::handlers::paths::begin_at;
 use crate::model::job::{Job, JobOptions, NewJob};
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
@@ -132,6 +134,11 @@ impl BuiltInJob for ImageProcess {
         }
     }
 
+    fn relative_to(mut settings: ImageProcessSettings, folder: &Path) -> ImageProcessSettings {
+        begin_at(folder, &mut settings.root);
+        settings
+    }
+
     fn check(&self) -> Result<()> {
         self.validate()
     }
@@ -141,12 +148,12 @@ impl BuiltInJob for ImageProcess {
         settings: &ImageProcessSettings,
         ctx: &Context,
     ) -> std::result::Result<ImageProcessResult, Failure> {
-        let key = ctx.idempotency_key()?;
+        let files = OutputFiles::of(ctx)?;
         let work = ImageWork {
             job: &self,
             settings,
             ctx,
-            key,
+            files,
         };
         work.run().map_err(ImageError::failure)
     }

@@ -3,20 +3,18 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, open, openat2, statat,
-};
+use rustix::fs::{AtFlags, Mode, OFlags, ResolveFlags, Stat, fstat, open, openat2, statat};
 
 use crate::handlers::image_process::failure::{ImageError, ImageErrorClass};
-use crate::handlers::output_file::OutputFile;
+use crate::handlers::input_file::QueueFiles;
+use crate::handlers::output_file::{OutputFile, OutputFiles, by_descriptor};
 use crate::runner::cancellation::Cancellation;
 
 const FOLDER: OFlags = OFlags::PATH.union(OFlags::DIRECTORY);
-/// A named pipe must not hold up the worker.
-const SOURCE: OFlags = OFlags::RDONLY.union(OFlags::NONBLOCK);
 
 /// The folder that paths are read from.
 pub(super) struct ImageRoot {
@@ -82,6 +80,7 @@ impl ImageRoot {
         &self,
         path: &Path,
         max_bytes: u64,
+        queue: &QueueFiles,
         cancellation: &Cancellation,
     ) -> Result<SourceFile, ImageError> {
         let failed = |error: io::Error| ImageError::reading(path, &error);
@@ -91,11 +90,16 @@ impl ImageRoot {
                 format!("'{}' {why}", path.display()),
             ))
         };
-        let mut file = File::from(self.enter(path, SOURCE).map_err(failed)?);
-        let stat = fstat(&file).map_err(|error| failed(error.into()))?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        // It is opened when it is known what it is: a pipe would wait.
+        let place = File::from(self.enter(path, OFlags::PATH).map_err(failed)?);
+        let found = place.metadata().map_err(failed)?;
+        if !found.is_file() {
             return refused(ImageErrorClass::Source, "is not a file");
         }
+        if queue.has(&found) {
+            return refused(ImageErrorClass::Source, "is the queue's own file");
+        }
+        let mut file = File::open(by_descriptor(&place)).map_err(failed)?;
         let mut bytes = Vec::new();
         let mut piece = vec![0; 1 << 20];
         loop {
@@ -117,7 +121,7 @@ impl ImageRoot {
         }
         Ok(SourceFile {
             bytes,
-            id: ImageFileId::of(&stat),
+            id: ImageFileId(found.dev(), found.ino()),
         })
     }
 
@@ -160,10 +164,11 @@ impl OutputPlace {
     }
 
     /// An empty file that is to have the name. The place must stay open until the file is finished.
-    pub(super) fn create(&self, key: &str) -> Result<OutputFile, ImageError> {
+    pub(super) fn create(&self, files: &OutputFiles) -> Result<OutputFile, ImageError> {
         // By the descriptor: no link on the way can be changed meanwhile.
-        let folder = PathBuf::from(format!("/proc/self/fd/{}", self.folder.as_raw_fd()));
-        OutputFile::create(key, &folder.join(&self.name))
+        let folder = by_descriptor(&self.folder);
+        files
+            .create(&folder.join(&self.name))
             .map_err(|error| ImageError::writing(&self.path, &error))
     }
 }

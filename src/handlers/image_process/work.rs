@@ -16,7 +16,8 @@ use crate::handlers::image_process::{
     ImageFile, ImageFormat, ImageOperation, ImageOutput, ImageProcess, ImageProcessResult,
     ImageProcessSettings, ImageSource, ImageTimes,
 };
-use crate::handlers::output_file::OutputFile;
+use crate::handlers::input_file::QueueFiles;
+use crate::handlers::output_file::{OutputFile, OutputFiles};
 use crate::model::event::Level;
 use crate::model::job::Progress;
 use crate::runner::context::Context;
@@ -28,8 +29,7 @@ pub(super) struct ImageWork<'a> {
     pub(super) job: &'a ImageProcess,
     pub(super) settings: &'a ImageProcessSettings,
     pub(super) ctx: &'a Context,
-    /// The job's, for files under work.
-    pub(super) key: String,
+    pub(super) files: OutputFiles,
 }
 
 /// The source, as far as the outputs need it.
@@ -113,7 +113,12 @@ impl ImageWork<'_> {
     fn decode(&self, root: &ImageRoot) -> Made<(DecodedImage, ImageFileId, u64)> {
         let max_bytes = self.settings.max_input_bytes;
         let cancellation = self.ctx.cancellation();
-        let source = root.read(&self.job.source, max_bytes, cancellation)?;
+        let source = root.read(
+            &self.job.source,
+            max_bytes,
+            &QueueFiles::of(self.ctx),
+            cancellation,
+        )?;
         let options = DecodeOptions {
             max_pixels: self.settings.max_pixels,
             cancellation,
@@ -183,7 +188,7 @@ impl ImageWork<'_> {
         options: EncodeOptions<'_>,
         place: OutputPlace,
     ) -> Made<UnnamedOutput> {
-        let mut file = place.create(&self.key)?;
+        let mut file = place.create(&self.files)?;
         let sink = ImageSink::new(file.file(), self.ctx.cancellation());
         let mut to = BufWriter::with_capacity(1 << 16, sink);
         let encoded = encode(picture, options, &mut to);

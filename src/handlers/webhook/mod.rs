@@ -18,6 +18,7 @@ use crate::clock;
 use crate::handlers::built_in::BuiltInJob;
 pub use crate::handlers::http::{AddressRange, Addresses, HttpSettings};
 use crate::handlers::http::{HttpSession, HttpTimeouts};
+use crate::handlers::paths::{begin_at, check_roots};
 use crate::handlers::webhook::outcome::ResponseRules;
 pub use crate::handlers::webhook::payload::{
     BasicAuth, HttpMethod, IdempotencyKey, OnMismatch, ResponseExpectation, StatusPattern, Webhook,
@@ -107,6 +108,15 @@ impl BuiltInJob for Webhook {
         }
     }
 
+    fn relative_to(mut settings: WebhookSettings, folder: &Path) -> WebhookSettings {
+        let WebhookSettings { http, roots } = &mut settings;
+        begin_at(
+            folder,
+            http.ca_file.iter_mut().chain(roots.iter_mut().flatten()),
+        );
+        settings
+    }
+
     fn check(&self) -> crate::Result<()> {
         self.check_all()
     }
@@ -139,26 +149,8 @@ impl BuiltInJob for Webhook {
 }
 
 impl WebhookSettings {
-    /// A file must be below the roots, wherever the links on its way lead.
     fn check_path(&self, field: &str, path: &Path) -> Result<(), Failure> {
-        let Some(roots) = &self.roots else {
-            return Ok(());
-        };
-        let refused = |why: &dyn std::fmt::Display| {
-            Failure::permanent(format_args!("{field} {}: {why}", path.display()))
-        };
-        let folder = path.parent().unwrap_or(path);
-        let folder = folder.canonicalize().map_err(|error| refused(&error))?;
-        let is_link = path.is_symlink();
-        let is_below = |root: &PathBuf| {
-            root.canonicalize()
-                .is_ok_and(|root| folder.starts_with(root))
-        };
-        match roots.iter().any(is_below) && !is_link {
-            true => Ok(()),
-            false => Err(refused(
-                &"it is not below the 'roots' of [kinds.webhook.settings]",
-            )),
-        }
+        check_roots(Webhook::KIND, self.roots.as_deref(), path)
+            .map_err(|error| Failure::permanent(error.context(field)))
     }
 }

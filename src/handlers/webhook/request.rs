@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
 use std::io::{Seek, SeekFrom};
 
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 
+use crate::Error;
 use crate::clock::Clock;
+use crate::handlers::built_in::failed;
 use crate::handlers::http::{HttpBody, HttpRequest, HttpUrl};
+use crate::handlers::input_file::open_input;
 use crate::handlers::secrets::{Secret, SecretText};
 use crate::handlers::webhook::WebhookSettings;
 use crate::handlers::webhook::payload::{HttpMethod, IdempotencyKey, Webhook, WebhookAuth};
@@ -95,9 +97,9 @@ impl Draft<'_> {
             (self.form(fields)?.into_bytes(), FORM)
         } else if let Some(path) = &webhook.body_file {
             settings.check_path("body_file", path)?;
-            let file = File::open(path).map_err(|error| {
-                Failure::permanent(format_args!("body_file {}: {error}", path.display()))
-            })?;
+            let what = format_args!("body_file {}", path.display());
+            let file = open_input(self.ctx, path)
+                .map_err(|error| failed(self.ctx, Error::io(what, error)))?;
             return Ok((HttpBody::File(file), Some(BYTES)));
         } else if matches!(
             webhook.method(),

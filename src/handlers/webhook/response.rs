@@ -9,9 +9,11 @@ use serde_json::value::RawValue;
 use ureq::http::HeaderMap;
 use ureq::http::header::RETRY_AFTER;
 
+use crate::Error;
 use crate::clock::{Clock, timestamp};
+use crate::handlers::built_in::failed;
 use crate::handlers::http::{HttpResponse, HttpSession, HttpUrl, retry_after};
-use crate::handlers::output_file::OutputFile;
+use crate::handlers::output_file::{OutputFile, OutputFiles};
 use crate::handlers::webhook::WebhookResult;
 use crate::handlers::webhook::outcome::{ResponseRules, ResponseSummary, ResponseVerdict};
 use crate::handlers::webhook::payload::{MOST_BYTES_IN_MEMORY, Webhook};
@@ -113,7 +115,7 @@ impl Reader<'_> {
                 Some(file) => file
                     .file()
                     .write_all(piece)
-                    .map_err(|error| self.unsaved(&error)),
+                    .map_err(|error| self.unsaved(error)),
                 None => Ok(()),
             }
         })?;
@@ -149,23 +151,16 @@ impl Reader<'_> {
         let Some(path) = &self.webhook.save_to else {
             return Ok(None);
         };
-        let created = OutputFile::create(&self.ctx.idempotency_key()?, path);
-        created.map(Some).map_err(|error| self.unsaved(&error))
+        let created = OutputFiles::of(self.ctx)?.create(path);
+        created.map(Some).map_err(|error| self.unsaved(error))
     }
 
-    fn unsaved(&self, error: &io::Error) -> Failure {
-        use io::ErrorKind::{
-            IsADirectory, NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
-        };
-
+    fn unsaved(&self, error: io::Error) -> Failure {
         let path = self.webhook.save_to.as_deref().unwrap_or("".as_ref());
-        let told = format!("save_to {}: {error}", path.display());
-        match error.kind() {
-            NotFound | PermissionDenied | NotADirectory | IsADirectory | ReadOnlyFilesystem => {
-                Failure::permanent(told)
-            }
-            _ => Failure::retry(told),
-        }
+        failed(
+            self.ctx,
+            Error::io(format_args!("save_to {}", path.display()), error),
+        )
     }
 
     /// How the body is not as it is expected.
@@ -232,7 +227,7 @@ impl Reader<'_> {
             result.extract.insert(name.clone(), part);
         }
         if let Some(file) = body.file.take() {
-            file.finish().map_err(|error| self.unsaved(&error))?;
+            file.finish().map_err(|error| self.unsaved(error))?;
             result.saved.clone_from(&self.webhook.save_to);
             result.is_truncated = false;
         } else if is_json(headers)

@@ -93,6 +93,20 @@ fn a_backup_that_is_killed_is_whole_or_not_there() {
 /// Every file that has its name is whole. Returns how many there are.
 fn check(jobq: &Jobq, round: u32) -> usize {
     let names = names(jobq, "copies");
+    for checksum in names
+        .iter()
+        .filter(|name| name.ends_with(".sha256") && !name.starts_with('.'))
+    {
+        let copies = jobq.path("copies");
+        let mut check = Command::new("sha256sum");
+        let checked = check
+            .arg("-c")
+            .arg(checksum)
+            .current_dir(copies)
+            .output()
+            .unwrap();
+        assert!(checked.status.success(), "round {round}: {checksum}");
+    }
     let whole = names
         .iter()
         .filter(|name| !name.starts_with('.') && !name.ends_with(".sha256"));

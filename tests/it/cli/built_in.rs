@@ -74,3 +74,55 @@ fn the_config_file_sets_options_of_built_in_kinds_not_commands() {
         jobq.drain(&[]).fails(2, &[why]);
     }
 }
+
+#[cfg(all(
+    feature = "backup",
+    feature = "cleanup",
+    feature = "image-process",
+    feature = "webhook"
+))]
+#[test]
+fn paths_of_settings_begin_at_the_config_file() {
+    let jobq = Jobq::new();
+    std::fs::create_dir_all(jobq.path("in/old")).unwrap();
+    crate::image_process::photo(20, 20)
+        .save(jobq.path("in/a.png"))
+        .unwrap();
+    let config = jobq.write(
+        "jobq.toml",
+        "kinds.backup.settings = { roots = ['in'], to = 'safe' }
+         kinds.cleanup.settings.roots = ['in']
+         kinds.image_process.settings.root = 'in'
+         kinds.webhook.settings.roots = ['in']",
+    );
+    let inside = |name: &str| jobq.path(&format!("in/{name}"));
+    let enqueue = |kind: &str, payload: serde_json::Value| {
+        let payload = payload.to_string();
+        jobq.enqueue(&["--kind", kind, "--payload", &payload, "--retries", "0"])
+    };
+    let jobs = [
+        enqueue(
+            "backup",
+            json!({ "what": "files", "source": inside("a.png") }),
+        ),
+        enqueue(
+            "cleanup",
+            json!({ "paths": [inside("old")], "match": ["*"], "older_than": "1m" }),
+        ),
+        enqueue(
+            "image_process",
+            json!({ "source": "a.png", "output": "b.png" }),
+        ),
+    ];
+    let refused = "http://127.0.0.1:9/";
+    let webhook = json!({ "url": refused, "body_file": inside("a.png") });
+    let webhook = enqueue("webhook", webhook);
+    let run = ["run", "--drain", "--config", config.to_str().unwrap()];
+    jobq.call(&run).cwd("/").run().exits(4);
+    for id in jobs {
+        assert_eq!(jobq.state(id), "completed", "{}", jobq.job(id)["error"]);
+    }
+    let error = jobq.job(webhook)["error"].to_string();
+    assert!(error.contains("refused"), "{error}");
+    assert!(jobq.path("safe").is_dir());
+}

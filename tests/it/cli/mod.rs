@@ -16,6 +16,8 @@ mod config_ownership;
 mod config_schedules;
 mod container;
 mod damage;
+#[cfg(feature = "data-processing")]
+mod data_processing;
 mod database_creation;
 mod default_paths;
 mod each;
