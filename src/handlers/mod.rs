@@ -17,7 +17,8 @@ pub mod exec;
 #[cfg(any(feature = "backup", feature = "cleanup"))]
 mod glob;
 #[cfg(feature = "http-client")]
-mod http;
+#[allow(dead_code, unused_imports, reason = "each kind needs a part of it")]
+pub mod http;
 #[cfg(feature = "image-process")]
 pub mod image_process;
 #[cfg(feature = "built-in")]

@@ -9,12 +9,14 @@ use std::time::{Duration, Instant};
 
 use image::{ImageFormat, Rgb, RgbImage};
 use jobq::handlers::built_in::{BuiltIn, BuiltInKind};
+use jobq::handlers::http::Addresses;
 use jobq::handlers::image_process::{ImageProcess, ImageProcessResult, ImageProcessSettings};
 use jobq::{Job, JobRecord, NewJob, State};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::support::http_server::Server;
 use crate::support::place::Scene;
 use crate::support::{PATIENCE, wait_until};
 
@@ -371,6 +373,57 @@ fn what_cannot_succeed_fails_at_once_and_says_why() {
     assert!(!studio.path("b.png").exists());
 }
 
+/// A server that has a picture at every path.
+fn gallery(status: &'static str, picture: &Path) -> Server {
+    let picture = fs::read(picture).unwrap();
+    Server::start(move |mut exchange| {
+        let length = picture.len();
+        exchange.send(format!(
+            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n"
+        ));
+        exchange.send(&picture);
+        None
+    })
+}
+
+#[test]
+fn a_source_may_be_downloaded() {
+    let studio = Studio::new();
+    let picture = studio.picture("photo.png", 60, 40);
+    let server = gallery("200 OK", &picture);
+    let of =
+        |path: &str| json!({ "source_url": server.url(path), "output": "{name}-{width}.{ext}" });
+    let result = studio.process(of("/albums/dog.jpeg?size=large"));
+    assert_eq!((result.source.width, result.source.height), (60, 40));
+    assert_eq!(result.source.bytes, fs::metadata(&picture).unwrap().len());
+    studio.process(of("/"));
+    assert_eq!(
+        studio.names(),
+        ["dog-60.png", "photo.png", "picture-60.png"]
+    );
+}
+
+#[test]
+fn a_download_keeps_to_the_settings_and_can_fail() {
+    let mut studio = Studio::new();
+    let picture = studio.picture("photo.png", 60, 40);
+    let of = |server: &Server| json!({ "source_url": server.url("/a.png"), "output": "b.png" });
+    let found = gallery("200 OK", &picture);
+    let refused = |studio: &Studio, server: &Server, why: &str| {
+        let error = studio.error(of(server));
+        assert!(error.contains(why), "{error}");
+    };
+    refused(&studio, &gallery("404 Not Found", &picture), "404");
+    let page = Server::responding("200 OK", "", "<html>");
+    refused(&studio, &page, "neither JPEG");
+    studio.settings.http.addresses = Addresses::Public;
+    refused(&studio, &found, "addresses = \"public\"");
+    studio.settings = ImageProcessSettings::default();
+    studio.settings.max_input_bytes = 100;
+    refused(&studio, &found, "longer than 100 bytes");
+    assert_eq!(studio.names(), ["photo.png"]);
+}
+
 #[test]
 fn a_payload_that_makes_no_sense_is_not_enqueued() {
     let kind = BuiltInKind::named("image_process").unwrap();
@@ -380,6 +433,12 @@ fn a_payload_that_makes_no_sense_is_not_enqueued() {
         (
             json!({ "outputs": [{ "path": "b.png" }] }),
             "exclude each other",
+        ),
+        (json!({ "source": null }), "'source' is missing"),
+        (json!({ "source_url": "http://a/b" }), "exclude each other"),
+        (
+            json!({ "source": null, "source_url": "ftp://a/b" }),
+            "http://",
         ),
         (json!({ "output": "" }), "not the path of a file"),
         (json!({ "output": "a/" }), "not the path of a file"),

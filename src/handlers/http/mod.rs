@@ -3,7 +3,6 @@
 mod addresses;
 mod client;
 mod error;
-#[allow(dead_code, reason = "not every set of kinds downloads")]
 mod fetch;
 mod settings;
 mod status;
@@ -11,7 +10,6 @@ mod url;
 
 pub use addresses::{AddressRange, Addresses};
 pub(crate) use client::{HttpBody, HttpRequest, HttpResponse, HttpSession, HttpTimeouts};
-#[allow(unused_imports, reason = "not every set of kinds downloads")]
 pub(crate) use fetch::{Download, download};
 pub use settings::HttpSettings;
 pub(crate) use status::{StatusClass, retry_after};

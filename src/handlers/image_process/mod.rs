@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::handlers::built_in::BuiltInJob;
+use crate::handlers::http::{Download, HttpSettings, HttpTimeouts, download};
 use crate::handlers::image_process::failure::ImageError;
 use crate::handlers::image_process::work::ImageWork;
 use crate::handlers::output_file::OutputFiles;
@@ -42,6 +43,9 @@ pub struct ImageProcessSettings {
     pub max_pixels: u64,
     /// How large a source may be.
     pub max_input_bytes: u64,
+    /// What sources may be downloaded, and how.
+    #[serde(flatten)]
+    pub http: HttpSettings,
 }
 
 impl Default for ImageProcessSettings {
@@ -50,6 +54,7 @@ impl Default for ImageProcessSettings {
             root: None,
             max_pixels: 100_000_000,
             max_input_bytes: 64 << 20,
+            http: HttpSettings::default(),
         }
     }
 }
@@ -135,7 +140,8 @@ impl BuiltInJob for ImageProcess {
     }
 
     fn relative_to(mut settings: ImageProcessSettings, folder: &Path) -> ImageProcessSettings {
-        begin_at(folder, &mut settings.root);
+        let paths = [&mut settings.root, &mut settings.http.ca_file];
+        begin_at(folder, paths.into_iter().flatten());
         settings
     }
 
@@ -149,12 +155,33 @@ impl BuiltInJob for ImageProcess {
         ctx: &Context,
     ) -> std::result::Result<ImageProcessResult, Failure> {
         let files = OutputFiles::of(ctx)?;
+        let download = |url: &str| download_source(url, settings, ctx);
+        let downloaded = self.source_url.as_deref().map(download).transpose()?;
         let work = ImageWork {
             job: &self,
             settings,
             ctx,
             files,
+            downloaded,
         };
         work.run().map_err(ImageError::failure)
     }
+}
+
+fn download_source(
+    url: &str,
+    settings: &ImageProcessSettings,
+    ctx: &Context,
+) -> std::result::Result<Vec<u8>, Failure> {
+    let wanted = Download {
+        url,
+        max_bytes: settings.max_input_bytes,
+        timeouts: HttpTimeouts {
+            whole: Duration::from_secs(60),
+            connect: Duration::from_secs(10),
+        },
+    };
+    let mut bytes = Vec::new();
+    download(&wanted, &mut bytes, (&settings.http, ctx))?;
+    Ok(bytes)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::handlers::http::HttpUrl;
 use crate::{Error, Result};
 
 /// The payload of kind `image_process`.
@@ -11,7 +12,11 @@ use crate::{Error, Result};
 #[serde(deny_unknown_fields)]
 pub struct ImageProcess {
     /// The picture to read: JPEG, PNG, WebP or GIF, whatever its name.
-    pub source: PathBuf,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<PathBuf>,
+    /// In place of `source`, the URL that the picture is downloaded from.
+    #[serde(default, alias = "sourceUrl", skip_serializing_if = "Option::is_none")]
+    pub source_url: Option<String>,
     /// Where the result is written. `{name}`, `{width}`, `{height}` and `{ext}` stand for the source's name without
     /// its extension, the size of the result, and the usual extension of its format.
     #[serde(default, alias = "outputPath", skip_serializing_if = "Option::is_none")]
@@ -240,6 +245,12 @@ impl ImageProcess {
 
     pub(super) fn validate(&self) -> Result<()> {
         let refused = |why: &str| Err(Error::invalid(why));
+        match (&self.source, &self.source_url) {
+            (None, None) => return refused("'source' is missing"),
+            (Some(_), Some(_)) => return refused("'source' and 'source_url' exclude each other"),
+            (None, Some(url)) => HttpUrl::parse(url).map(drop)?,
+            (Some(_), None) => {}
+        }
         match (&self.output, self.outputs.len()) {
             (None, 0) => return refused("'output' is missing"),
             (Some(_), 1..) => return refused("'output' and 'outputs' exclude each other"),
@@ -256,6 +267,23 @@ impl ImageProcess {
             check_path(&output.path, FileSettings::of(operations).format)?;
         }
         Ok(())
+    }
+
+    /// What `{name}` stands for.
+    pub(super) fn name(&self) -> String {
+        let of_url = |url: &str| {
+            let (_, place) = url.split_once("://")?;
+            let place = &place[..place.find(['?', '#']).unwrap_or(place.len())];
+            let (_, path) = place.split_once('/')?;
+            Some(PathBuf::from(path.rsplit('/').next()?))
+        };
+        let url = self.source_url.as_deref();
+        let path = self.source.clone().or_else(|| url.and_then(of_url));
+        let name = path.as_deref().and_then(Path::file_stem);
+        name.map_or_else(
+            || "picture".to_owned(),
+            |name| name.to_string_lossy().into_owned(),
+        )
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::clock;
 use crate::handlers::image_process::decode::{DecodeOptions, DecodedImage, ImageMetadata, decode};
@@ -30,11 +30,14 @@ pub(super) struct ImageWork<'a> {
     pub(super) settings: &'a ImageProcessSettings,
     pub(super) ctx: &'a Context,
     pub(super) files: OutputFiles,
+    /// The source, unless it is a file.
+    pub(super) downloaded: Option<Vec<u8>>,
 }
 
 /// The source, as far as the outputs need it.
 struct SourceOfOutputs {
-    id: ImageFileId,
+    /// None if it was downloaded.
+    id: Option<ImageFileId>,
     format: ImageFormat,
     metadata: ImageMetadata,
 }
@@ -110,21 +113,24 @@ impl ImageWork<'_> {
         self.ctx.progress(progress);
     }
 
-    fn decode(&self, root: &ImageRoot) -> Made<(DecodedImage, ImageFileId, u64)> {
+    fn decode(&self, root: &ImageRoot) -> Made<(DecodedImage, Option<ImageFileId>, u64)> {
         let max_bytes = self.settings.max_input_bytes;
         let cancellation = self.ctx.cancellation();
-        let source = root.read(
-            &self.job.source,
-            max_bytes,
-            &QueueFiles::of(self.ctx),
-            cancellation,
-        )?;
+        let read = |path: &PathBuf| {
+            let queue = QueueFiles::of(self.ctx);
+            root.read(path, max_bytes, &queue, cancellation)
+        };
+        let file = self.job.source.as_ref().map(read).transpose()?;
+        let bytes = match &file {
+            Some(file) => &*file.bytes,
+            None => self.downloaded.as_deref().unwrap_or_default(),
+        };
         let options = DecodeOptions {
             max_pixels: self.settings.max_pixels,
             cancellation,
         };
-        let image = decode(&source.bytes, options)?;
-        Ok((image, source.id, source.bytes.len() as u64))
+        let image = decode(bytes, options)?;
+        Ok((image, file.as_ref().map(|file| file.id), bytes.len() as u64))
     }
 
     fn apply(&self, picture: &mut Cow<'_, Picture>, operations: &[ImageOperation]) -> Made<()> {
@@ -153,7 +159,7 @@ impl ImageWork<'_> {
         let operations = self.job.operations.iter().chain(&output.operations);
         let settings = FileSettings::of(operations);
         let format = settings.format_of(&output.path, of.format);
-        let path = path_of(&output.path, &self.job.source, size, format);
+        let path = path_of(&output.path, &self.job.name(), size, format);
         let options = EncodeOptions {
             format,
             optimize: settings.optimize,
@@ -171,7 +177,7 @@ impl ImageWork<'_> {
         of: &SourceOfOutputs,
         others: &[UnnamedOutput],
     ) -> Made<()> {
-        let why = if !self.job.overwrite && place.existing() == Some(of.id) {
+        let why = if !self.job.overwrite && of.id.is_some() && place.existing() == of.id {
             "is the source; 'overwrite' allows to replace it"
         } else if others.iter().any(|other| other.place.is(place)) {
             "is the path of two outputs"
@@ -218,10 +224,10 @@ impl ImageWork<'_> {
 
 /// Gives the outputs their names, when all are there. What replaces the source is last: if another fails, the next
 /// attempt reads the source as it was.
-fn finish(mut outputs: Vec<UnnamedOutput>, source: ImageFileId) -> Made<Vec<ImageFile>> {
+fn finish(mut outputs: Vec<UnnamedOutput>, source: Option<ImageFileId>) -> Made<Vec<ImageFile>> {
     let described = outputs.iter().map(|output| output.described.clone());
     let described = described.collect();
-    outputs.sort_by_key(|output| output.place.existing() == Some(source));
+    outputs.sort_by_key(|output| source.is_some() && output.place.existing() == source);
     for UnnamedOutput { file, place, .. } in outputs {
         let finished = file.finish();
         finished.map_err(|error| ImageError::writing(place.path(), &error))?;
@@ -230,14 +236,13 @@ fn finish(mut outputs: Vec<UnnamedOutput>, source: ImageFileId) -> Made<Vec<Imag
 }
 
 /// The path of an output, its placeholders filled in.
-fn path_of(template: &str, source: &Path, size: PixelSize, format: ImageFormat) -> String {
+fn path_of(template: &str, source: &str, size: PixelSize, format: ImageFormat) -> String {
     let mut path = String::new();
     for (before, placeholder) in placeholders(template) {
         path.push_str(before);
         match placeholder {
             Some("name") => {
-                let name = source.file_stem().unwrap_or_default();
-                path.push_str(&name.to_string_lossy());
+                path.push_str(source);
             }
             Some("width") => path.push_str(&size.width.to_string()),
             Some("height") => path.push_str(&size.height.to_string()),

@@ -16,8 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::clock;
 use crate::handlers::built_in::BuiltInJob;
-pub use crate::handlers::http::{AddressRange, Addresses, HttpSettings};
-use crate::handlers::http::{HttpSession, HttpTimeouts};
+use crate::handlers::http::{HttpSession, HttpSettings, HttpTimeouts};
 use crate::handlers::paths::{begin_at, check_roots};
 use crate::handlers::webhook::outcome::ResponseRules;
 pub use crate::handlers::webhook::payload::{

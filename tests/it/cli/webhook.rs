@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::secrets::{SECRET, leaks};
 use super::support::{Jobq, set_mode, text};
+use crate::support::http_server::{Server, response};
 use crate::support::{number_from_environment, wait_until};
-use crate::webhook::server::{Server, response};
 
 const SIGNING_KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 

@@ -5,6 +5,9 @@ pub(crate) mod booking;
 pub(crate) mod checker;
 pub(crate) mod child;
 pub(crate) mod effects;
+#[cfg(feature = "http-client")]
+#[allow(dead_code, reason = "not every kind needs all of it")]
+pub(crate) mod http_server;
 pub(crate) mod lines;
 pub(crate) mod notes;
 pub(crate) mod place;

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use jobq::{NewJob, Queue, State};
 use serde_json::{Value, json};
 
-use super::server::{Exchange, Server};
 use super::{Hooks, with};
+use crate::support::http_server::{Exchange, Server};
 use crate::support::{PATIENCE, wait_until};
 
 /// A second, and what a busy machine needs. Without a cancel it would be 30.

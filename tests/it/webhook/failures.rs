@@ -6,8 +6,8 @@ use std::time::Duration;
 use jobq::{JobRecord, State};
 use serde_json::json;
 
-use super::server::Server;
 use super::{Hooks, with};
+use crate::support::http_server::Server;
 
 #[test]
 fn a_status_decides_whether_there_is_another_attempt() {

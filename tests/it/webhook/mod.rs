@@ -7,7 +7,6 @@ mod redirects;
 mod requests;
 mod responses;
 mod rules;
-pub(crate) mod server;
 mod signatures;
 mod tls;
 

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::server::Server;
 use super::{Hooks, with};
+use crate::support::http_server::Server;
 
 fn leading_to(location: &str) -> Server {
     Server::responding("302 Found", &format!("location: {location}\r\n"), "moved")

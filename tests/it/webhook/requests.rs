@@ -4,8 +4,8 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::server::{Asked, Server};
 use super::{Hooks, with};
+use crate::support::http_server::{Asked, Server};
 
 /// What a server gets of a payload.
 fn asked(hooks: &Hooks, path: &str, fields: Value) -> Asked {

@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use super::server::{Server, response};
 use super::{Hooks, with};
+use crate::support::http_server::{Server, response};
 
 const JSON: &str = "content-type: application/json; charset=utf-8\r\n";
 

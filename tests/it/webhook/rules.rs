@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::server::Server;
 use super::{Hooks, with};
+use crate::support::http_server::Server;
 
 #[test]
 fn private_addresses_are_refused_by_the_rule_that_is_named() {

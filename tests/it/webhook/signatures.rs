@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use serde_json::json;
 
-use super::server::{Asked, Server};
 use super::{Hooks, with};
+use crate::support::http_server::{Asked, Server};
 
 const KEYS: [&str; 2] = [
     "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
