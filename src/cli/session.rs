@@ -168,6 +168,13 @@ impl Session {
             Some(_) => {}
         }
     }
+
+    /// Whether the config file or an active runner has a handler for a kind.
+    pub(crate) fn is_handled(&self, kind: &str) -> bool {
+        let has = |runner: &RunnerRecord| runner.kinds.iter().any(|known| known == kind);
+        let runners = self.queue().and_then(|queue| queue.runners_before_exit());
+        self.config.kinds.contains_key(kind) || runners.is_ok_and(|runners| runners.iter().any(has))
+    }
 }
 
 /// How things are shown: decided once, before anything is said.

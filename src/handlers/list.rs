@@ -24,16 +24,48 @@ pub const BUILT_IN: &[BuiltInKind] = &[
     BuiltInKind::of::<crate::handlers::webhook::Webhook>().also("http"),
 ];
 
+/// All kinds that come with jobq, and the cargo feature that each is in a build with.
+const FEATURES: [(&str, &str); 9] = [
+    ("backup", "backup"),
+    ("browser", "browser"),
+    ("cleanup", "cleanup"),
+    ("data_processing", "data-processing"),
+    ("email", "email"),
+    ("http", "webhook"),
+    ("image_process", "image-process"),
+    ("sleep", "sleep"),
+    ("webhook", "webhook"),
+];
+
 impl BuiltInKind {
     /// The kind of this name, if it is built in.
     pub fn named(name: &str) -> Option<&'static BuiltInKind> {
         BUILT_IN.iter().find(|kind| kind.name == name)
+    }
+
+    /// The cargo feature of a kind that comes with jobq, but not with this build.
+    pub fn missing_feature(name: &str) -> Option<&'static str> {
+        let of_jobq = FEATURES.iter().find(|(kind, _)| *kind == name);
+        let is_missing = BuiltInKind::named(name).is_none();
+        of_jobq.filter(|_| is_missing).map(|(_, feature)| *feature)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_built_in_kind_has_a_feature_and_no_kind_of_others() {
+        for kind in BUILT_IN {
+            assert!(FEATURES.iter().any(|(name, _)| *name == kind.name));
+            assert_eq!(BuiltInKind::missing_feature(kind.name), None);
+        }
+        let missing = FEATURES.map(|(name, _)| BuiltInKind::missing_feature(name).is_some());
+        let missing = missing.iter().filter(|is_missing| **is_missing).count();
+        assert_eq!(missing, FEATURES.len() - BUILT_IN.len());
+        assert_eq!(BuiltInKind::missing_feature("thumbnail"), None);
+    }
 
     #[test]
     fn every_built_in_kind_has_fields_and_an_example_that_fits() {

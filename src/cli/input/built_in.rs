@@ -7,6 +7,15 @@ use jobq::{Error, json};
 use crate::cli::input::nearest::nearest;
 use crate::cli::input::origin::EXEC;
 
+/// What to do about a kind that comes with jobq and is not in this build.
+pub(crate) fn how_to_build(kind: &str) -> Option<String> {
+    let feature = BuiltInKind::missing_feature(kind)?;
+    Some(format!(
+        "the kind '{kind}' comes with jobq, but not with this build of it: build it with the cargo feature {feature}, or \
+         with handlers, which has all kinds"
+    ))
+}
+
 /// Checks the payload of a job, as far as the kind is built in. An unknown field is named with the nearest one.
 pub(crate) fn check_payload(kind: &str, payload: &str) -> jobq::Result<()> {
     if kind == EXEC {

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use jobq::{Children, JobId, Queue, RunnerId, State, WaitReason, Why};
 use serde::Serialize;
 
+use crate::cli::input::built_in::how_to_build;
 use crate::cli::render::event::{self, due};
 use crate::cli::render::style::Look;
 use crate::cli::render::text::{count, shell_word};
@@ -251,9 +252,12 @@ fn no_runner(id: JobId) -> Explanation {
 
 fn no_handler(id: JobId, kind: &str) -> Explanation {
     let reason = format!("no active runner has a handler for kind '{kind}'");
-    pending(id, "no_handler", &reason).with_hint(format!(
-        "give `jobq run` a [kinds.{kind}] section in jobq.toml, or start the program that handles '{kind}'"
-    ))
+    let usual = || {
+        format!(
+            "give `jobq run` a [kinds.{kind}] section in jobq.toml, or start the program that handles '{kind}'"
+        )
+    };
+    pending(id, "no_handler", &reason).with_hint(how_to_build(kind).unwrap_or_else(usual))
 }
 
 fn handler_unavailable(id: JobId, kind: &str, (runner, reason): (RunnerId, &str)) -> Explanation {

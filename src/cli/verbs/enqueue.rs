@@ -16,6 +16,7 @@ use crate::cli::args::{JobArgs, RULES};
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::batch::{Added, BatchSource, CheckedBatch};
+use crate::cli::input::built_in::how_to_build;
 use crate::cli::input::each::EachArgs;
 use crate::cli::input::origin::{CommandRequest, JobRequest, Origin, Work};
 use crate::cli::input::payload::{argv, as_text, input, payload, variables};
@@ -220,6 +221,7 @@ fn add_one(args: &EnqueueArgs, origin: &Origin, session: &Session) -> CliResult 
     let job = origin.job(wanted(args)?)?;
     session.sync_limits()?;
     let on_duplicate = job.options().on_duplicate;
+    let kind = job.kind().to_owned();
     let queue = session.queue()?;
     // Its first attempt may have failed before the wait begins.
     let since = args.one.wait.then(|| queue.last_event()).transpose()?;
@@ -235,6 +237,9 @@ fn add_one(args: &EnqueueArgs, origin: &Origin, session: &Session) -> CliResult 
         return wait::until_final(id, since, args.one.wait_timeout, session);
     }
     session.hint_at_run();
+    if let Some(how) = how_to_build(&kind).filter(|_| !session.is_handled(&kind)) {
+        session.screen.hint(how);
+    }
     if args.one.follow {
         return follow(id, session);
     }

@@ -7,6 +7,7 @@ use jobq::handlers::BUILT_IN;
 use jobq::handlers::built_in::BuiltInKind;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
+use crate::cli::input::built_in::how_to_build;
 use crate::cli::input::nearest::nearest;
 
 #[derive(Debug, Args)]
@@ -135,7 +136,10 @@ pub(crate) fn run(args: &HelpArgs, mut found: Command) -> CliResult {
     let mut out = anstream::stdout().lock();
     // A kind may have the name of a command.
     let topic = match &args.topic[..] {
-        [kind, name] if kind == "kind" => BuiltInKind::named(name).map(|kind| kind.help),
+        [kind, name] if kind == "kind" => {
+            let kind = BuiltInKind::named(name).ok_or_else(|| no_help(&found, name))?;
+            Some(kind.help)
+        }
         [name] if found.find_subcommand(name).is_none() => {
             let mut topics = topics();
             topics.find(|topic| topic.0 == name).map(|topic| topic.1)
@@ -158,6 +162,9 @@ pub(crate) fn run(args: &HelpArgs, mut found: Command) -> CliResult {
 fn no_help(command: &Command, word: &str) -> CliError {
     let names = command.get_subcommands().map(Command::get_name);
     let error = CliError::usage(format!("there is no help on '{word}'"));
+    if let Some(how) = how_to_build(word) {
+        return error.with_hint(how);
+    }
     match nearest(word, names.chain(topics().map(|(name, _)| name))) {
         Some(name) => error.with_hint(format!("did you mean '{name}'?")),
         None => error.with_hint("`jobq help` lists the commands"),

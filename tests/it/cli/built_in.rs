@@ -126,3 +126,29 @@ fn paths_of_settings_begin_at_the_config_file() {
     assert!(error.contains("refused"), "{error}");
     assert!(jobq.path("safe").is_dir());
 }
+
+#[cfg(not(feature = "webhook"))]
+#[test]
+fn a_kind_that_this_build_lacks_is_named_with_its_feature() {
+    let jobq = Jobq::new();
+    let how =
+        "comes with jobq, but not with this build of it: build it with the cargo feature webhook";
+    for words in [&["help", "http"][..], &["help", "kind", "http"]] {
+        jobq.run(words)
+            .fails(2, &["there is no help on 'http'", how]);
+    }
+    let enqueue = ["enqueue", "--kind", "http", "--payload", "{}"];
+    let said = jobq.run(&enqueue).exits(0).stderr;
+    assert!(said.contains(how), "{said}");
+    let runner = jobq.runner(&[]);
+    let why = jobq.run(&["why", "1"]).exits(0);
+    assert!((why.stdout + &why.stderr).contains(how));
+    runner.stop();
+    jobq.write("jobq.toml", "[kinds.webhook.settings]");
+    jobq.run(&["run", "--drain"])
+        .fails(2, &["the kind webhook is not built in", how]);
+    // It is somebody's own kind then.
+    jobq.write("jobq.toml", "[kinds.http]\ncommand = ['true']");
+    let said = jobq.run(&enqueue).exits(0).stderr;
+    assert!(!said.contains("this build"), "{said}");
+}

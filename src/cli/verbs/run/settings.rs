@@ -13,6 +13,7 @@ use jobq::{KindOptions, KindRetention, Queue, Retention, RunnerBuilder, UnknownK
 
 use crate::cli::args::JobOptionArgs;
 use crate::cli::exit::{CliError, CliResult};
+use crate::cli::input::built_in::how_to_build;
 use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::{KindTable, WORKERS};
 use crate::cli::input::declared;
@@ -153,9 +154,12 @@ fn built_in(mut builder: RunnerBuilder, config: &Config) -> CliResult<RunnerBuil
                 kind.settings_of
             )),
             None => {
-                let names: Vec<&str> = BUILT_IN.iter().map(|kind| kind.name).collect();
+                let names = || {
+                    let names: Vec<&str> = BUILT_IN.iter().map(|kind| kind.name).collect();
+                    format!("built in are {}", names.join(", "))
+                };
                 refused(&format!("the kind {name} is not built in"))
-                    .with_hint(format!("built in are {}", names.join(", ")))
+                    .with_hint(how_to_build(name).unwrap_or_else(names))
             }
         };
         return Err(config.refused(error));
