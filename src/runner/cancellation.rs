@@ -95,7 +95,8 @@ impl Cancellation {
     ///
     /// # Errors
     /// There is no thread for it.
-    #[cfg(feature = "email")]
+    #[cfg(feature = "built-in")]
+    #[allow(dead_code, reason = "not every kind makes such calls")]
     pub(crate) fn wait_for<T: Send + 'static>(
         &self,
         timeout: Duration,

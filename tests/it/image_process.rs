@@ -11,7 +11,7 @@ use image::{ImageFormat, Rgb, RgbImage};
 use jobq::handlers::built_in::{BuiltIn, BuiltInKind};
 use jobq::handlers::http::Addresses;
 use jobq::handlers::image_process::{ImageProcess, ImageProcessResult, ImageProcessSettings};
-use jobq::{Job, JobRecord, NewJob, State};
+use jobq::{Job, JobRecord, NewJob, State, Until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -536,4 +536,37 @@ fn a_cancel_or_a_timeout_ends_a_job_within_a_second() {
     );
     runner.stop().unwrap();
     assert_eq!(studio.names(), ["large.jpg"]);
+}
+
+#[cfg(feature = "image-avif")]
+#[test]
+fn a_cancel_does_not_wait_for_the_encoder_of_avif() {
+    let studio = Studio::new();
+    studio.jpeg("large.jpg", 1000, 700);
+    let queue = studio.scene.open();
+    let handler = BuiltIn::<ImageProcess>::new(studio.settings.clone());
+    let payload = studio.payload(json!({ "source": "large.jpg", "output": "a.avif" }));
+    let timeout = Duration::from_millis(500);
+    let job = NewJob::new("image_process")
+        .payload(&payload)
+        .max_retries(0)
+        .timeout(timeout);
+    let id = queue.enqueue(job).unwrap().id;
+    let runner = queue.runner().kind(ImageProcess::KIND, handler);
+    let began = Instant::now();
+    let runner = runner.until(Until::Drained).start().unwrap();
+    runner.wait().unwrap();
+    let took = began.elapsed();
+    assert!(took < timeout + Duration::from_secs(1), "{took:?}");
+    assert_eq!(queue.get(id).unwrap().unwrap().state, State::Failed);
+    assert_eq!(studio.names(), ["large.jpg"]);
+}
+
+#[cfg(not(feature = "image-avif"))]
+#[test]
+fn a_build_without_avif_refuses_it_before_work() {
+    let kind = BuiltInKind::named("image_process").unwrap();
+    let payload = json!({ "source": "a.png", "output": "b.avif" }).to_string();
+    let error = kind.check(&payload).unwrap_err().to_string();
+    assert!(error.contains("cargo feature image-avif"), "{error}");
 }

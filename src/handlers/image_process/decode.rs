@@ -51,6 +51,10 @@ pub(super) fn decode(bytes: &[u8], options: DecodeOptions<'_>) -> Result<Decoded
         ImageFormat::Png => png(bytes, options),
         ImageFormat::Webp => webp(bytes, options),
         ImageFormat::Gif => gif(bytes, options),
+        ImageFormat::Avif => Err(ImageError::new(
+            ImageErrorClass::Unsupported,
+            "the source is an AVIF, which is written and not read",
+        )),
     });
     if options.cancellation.is_cancelled() {
         return Err(ImageError::cancelled());
@@ -64,6 +68,7 @@ fn format_of(bytes: &[u8]) -> Result<ImageFormat, ImageError> {
         Ok(image::ImageFormat::Png) => return Ok(ImageFormat::Png),
         Ok(image::ImageFormat::WebP) => return Ok(ImageFormat::Webp),
         Ok(image::ImageFormat::Gif) => return Ok(ImageFormat::Gif),
+        Ok(image::ImageFormat::Avif) => return Ok(ImageFormat::Avif),
         Ok(other) => format!(" but {}", other.to_mime_type()),
         Err(_) if bytes.is_empty() => " but empty".to_owned(),
         Err(_) => String::new(),

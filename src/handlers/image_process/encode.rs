@@ -98,11 +98,17 @@ pub(super) fn encode(
         ImageFormat::Jpeg => jpeg(picture, options, to),
         ImageFormat::Png => png(picture, options, to),
         ImageFormat::Webp => webp(picture, options, to),
+        #[cfg(feature = "image-avif")]
+        ImageFormat::Avif => crate::handlers::image_process::avif::avif(picture, options, to),
+        #[cfg(not(feature = "image-avif"))]
+        ImageFormat::Avif => Err(unencodable(
+            "this build of jobq writes no AVIF: build it with the cargo feature image-avif",
+        )),
         ImageFormat::Gif => Err(unencodable("GIF is read and not written")),
     }
 }
 
-fn unencodable(why: impl std::fmt::Display) -> ImageError {
+pub(super) fn unencodable(why: impl std::fmt::Display) -> ImageError {
     ImageError::new(
         ImageErrorClass::Unsupported,
         format!("the result cannot be encoded: {why}"),
@@ -111,7 +117,7 @@ fn unencodable(why: impl std::fmt::Display) -> ImageError {
 
 impl EncodeOptions<'_> {
     /// The profile, and whether the file is to be gray: a profile is for colours or for gray.
-    fn profile(&self, picture: &Picture) -> (Option<&[u8]>, bool) {
+    pub(super) fn profile(&self, picture: &Picture) -> (Option<&[u8]>, bool) {
         let profile = self.metadata.profile.as_deref();
         match profile.and_then(|profile| profile.get(16..20)) {
             Some(b"RGB ") => (profile, false),
@@ -122,7 +128,7 @@ impl EncodeOptions<'_> {
     }
 
     /// The EXIF data, without the orientation, which is applied.
-    fn exif(&self) -> Option<Vec<u8>> {
+    pub(super) fn exif(&self) -> Option<Vec<u8>> {
         let mut exif = self.metadata.exif.clone().filter(|_| self.keep_metadata)?;
         let _applied = Orientation::remove_from_exif_chunk(&mut exif);
         Some(exif)

@@ -1,5 +1,7 @@
 //! The kind `image_process`: makes pictures of pictures.
 
+#[cfg(feature = "image-avif")]
+mod avif;
 mod decode;
 mod encode;
 mod failure;

@@ -203,6 +203,8 @@ pub enum ImageFormat {
     Jpeg,
     Png,
     Webp,
+    /// Is written and not read, if jobq was built with the cargo feature `image-avif`.
+    Avif,
     /// Is read and not written.
     Gif,
 }
@@ -214,6 +216,7 @@ impl ImageFormat {
             ImageFormat::Jpeg => "jpg",
             ImageFormat::Png => "png",
             ImageFormat::Webp => "webp",
+            ImageFormat::Avif => "avif",
             ImageFormat::Gif => "gif",
         }
     }
@@ -224,6 +227,7 @@ impl ImageFormat {
         match extension.to_ascii_lowercase().as_str() {
             "jpg" | "jpeg" | "jpe" | "jfif" => Some(ImageFormat::Jpeg),
             "png" => Some(ImageFormat::Png),
+            "avif" => Some(ImageFormat::Avif),
             "webp" => Some(ImageFormat::Webp),
             "gif" => Some(ImageFormat::Gif),
             _ => None,
@@ -317,6 +321,10 @@ fn check_path(path: &str, format: Option<ImageFormat>) -> Result<()> {
     let file = Path::new(path).file_name().unwrap_or_default();
     let says_nothing = !path.ends_with("{ext}") && ImageFormat::of_path(path).is_none();
     match format.or_else(|| ImageFormat::of_path(path)) {
+        Some(ImageFormat::Avif) if !cfg!(feature = "image-avif") => refused(
+            "would be an AVIF, which this build of jobq does not write: build it with the cargo feature image-avif"
+                .to_owned(),
+        ),
         Some(ImageFormat::Gif) => {
             refused("would be a GIF, which is read and not written".to_owned())
         }
