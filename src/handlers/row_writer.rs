@@ -4,6 +4,7 @@ use std::io::Write;
 
 use serde_json::{Map, Number, Value as Json};
 
+use crate::model::hex::hex;
 use crate::queue::{RowSink, SqlValue};
 use crate::{Error, Result};
 
@@ -128,10 +129,6 @@ fn to_text(value: &SqlValue) -> String {
         SqlValue::Text(text) => text.clone(),
         SqlValue::Blob(bytes) => hex(bytes),
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ pub(crate) mod family;
 pub(crate) mod file_options;
 pub(crate) mod filter;
 pub(crate) mod flags;
+#[cfg(feature = "built-in")]
+#[allow(dead_code, reason = "not every kind tells digests")]
+pub(crate) mod hex;
 pub(crate) mod hook;
 pub(crate) mod id;
 pub(crate) mod job;

@@ -6,6 +6,8 @@ use std::io::{self, BufReader, BufWriter, Read, Seek, Write};
 use sha2::{Digest, Sha256};
 use zstd::{Decoder, Encoder};
 
+use crate::model::hex::hex;
+
 /// How a backup is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -52,7 +54,7 @@ impl<T> Hashing<T> {
         let hash = self.hash.finalize();
         Fingerprint {
             bytes: self.bytes,
-            sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(&hash),
         }
     }
 }

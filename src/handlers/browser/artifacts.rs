@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 use crate::handlers::browser::BrowserArtifact;
 use crate::handlers::browser::class::BrowserError;
 use crate::handlers::output_file::{OutputFiles, remove_file};
+use crate::model::hex::hex;
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
 
@@ -64,8 +65,4 @@ impl ArtifactFolder {
         std::os::unix::fs::symlink(&self.attempt, &part)?;
         fs::rename(&part, self.of_job.join("latest"))
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

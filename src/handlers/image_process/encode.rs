@@ -14,6 +14,7 @@ use crate::handlers::image_process::decode::ImageMetadata;
 use crate::handlers::image_process::failure::{ImageError, ImageErrorClass};
 use crate::handlers::image_process::payload::{ImageFormat, ImageOptimize};
 use crate::handlers::image_process::picture::Picture;
+use crate::model::hex::hex;
 use crate::runner::cancellation::Cancellation;
 
 /// The quality where none is given.
@@ -56,9 +57,7 @@ impl<'a> ImageSink<'a> {
         if let Some(error) = self.error {
             return Err(error);
         }
-        let digits = self.hash.finalize().into_iter();
-        let hash = digits.map(|byte| format!("{byte:02x}")).collect();
-        Ok((self.bytes, hash))
+        Ok((self.bytes, hex(&self.hash.finalize())))
     }
 }
 
