@@ -76,6 +76,8 @@ impl BrowserScript<'_, '_> {
                 .map_err(|error| error.context(what()))?;
             ctx.progress(Progress::of(at as u64, total).message(action.name()));
         }
+        // What follows has a time of its own: a wait uses up all that it has.
+        self.begin(None);
         Ok(())
     }
 

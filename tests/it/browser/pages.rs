@@ -182,6 +182,16 @@ fn dialogs_are_dismissed_and_pop_ups_closed() {
 }
 
 #[test]
+fn a_wait_may_be_the_last_action() {
+    let Some(lab) = Lab::new() else { return };
+    // It used up the time that the look at the title had, too.
+    for ms in [1, 300] {
+        let result = lab.run(&lab.visit("/", json!([{ "type": "wait", "ms": ms }])));
+        assert_eq!(result.title, "Page");
+    }
+}
+
+#[test]
 fn a_secret_goes_only_to_its_host_and_is_masked() {
     let Some(lab) = Lab::new() else { return };
     let actions = json!([
