@@ -15,6 +15,7 @@ use crate::runner::handler::Failure;
 #[serde(deny_unknown_fields)]
 pub struct Sleep {
     /// How long to wait, in milliseconds.
+    #[serde(alias = "delayMs")]
     pub delay_ms: u64,
 }
 
@@ -32,7 +33,7 @@ impl BuiltInJob for Sleep {
 The kind sleep waits, for tests and experiments.
 
 Payload:
-  delay_ms   how long, in milliseconds [required]
+  delay_ms   how long, in milliseconds [required] (delayMs)
 
 It has no result. A cancel or a timeout ends it at once. The progress is saved twice a second.
 
@@ -60,5 +61,18 @@ Example:
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_has_two_spellings() {
+        for payload in [r#"{"delay_ms":20}"#, r#"{"delayMs":20}"#] {
+            let sleep: Sleep = serde_json::from_str(payload).unwrap();
+            assert_eq!(sleep.delay_ms, 20, "{payload}");
+        }
     }
 }
