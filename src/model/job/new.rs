@@ -184,21 +184,23 @@ impl NewJob {
         self
     }
 
-    /// How the delay between retries grows; default: exponential.
+    /// How the delay between retries grows, in place of a list of delays; default: exponential.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> NewJob {
         self.options.backoff = Some(backoff);
+        self.options.retry_delays = None;
         self
     }
 
-    /// The first delay between retries; zero retries at once.
+    /// The first delay between retries, in place of a list of delays; zero retries at once.
     #[must_use]
     pub fn retry_delay(mut self, delay: Duration) -> NewJob {
         self.options.retry_delay = Some(delay);
+        self.options.retry_delays = None;
         self
     }
 
-    /// A delay for each retry, in place of a backoff: exactly these, unless [`NewJob::jitter`] lengthens them. There are
+    /// A delay for each retry, in place of a backoff that was set before: exactly these, unless [`NewJob::jitter`] lengthens them. There are
     /// as many retries as delays, unless [`NewJob::max_retries`] says otherwise; then the last delay repeats.
     ///
     /// ```
@@ -211,6 +213,8 @@ impl NewJob {
     #[must_use]
     pub fn retry_delays(mut self, delays: impl IntoIterator<Item = Duration>) -> NewJob {
         self.options.retry_delays = Some(delays.into_iter().collect());
+        self.options.backoff = None;
+        self.options.retry_delay = None;
         self
     }
 

@@ -59,6 +59,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::model::job::NewJob;
 
     fn seconds(delays: &[u64]) -> Option<Vec<Duration>> {
         Some(delays.iter().copied().map(Duration::from_secs).collect())
@@ -84,6 +85,19 @@ mod tests {
         let policy = both.retry_policy(&RetryPolicy::default());
         assert_eq!((policy.max_retries, policy.jitter), (2, Jitter::Off));
         assert_eq!(Some(policy.delays), seconds(&[5, 300]));
+    }
+
+    #[test]
+    fn of_a_list_and_a_backoff_the_later_one_holds() {
+        let delays = || [5, 300].map(Duration::from_secs);
+        let job = NewJob::new("k")
+            .backoff(Backoff::Fixed)
+            .retry_delays(delays());
+        job.options().check().unwrap();
+        assert_eq!(job.options().retry_delays, seconds(&[5, 300]));
+        let job = job.retry_delay(Duration::from_secs(1));
+        job.options().check().unwrap();
+        assert_eq!(job.options().retry_delays, None);
     }
 
     #[test]

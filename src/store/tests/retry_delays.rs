@@ -55,7 +55,12 @@ fn a_list_is_as_many_retries_unless_their_number_is_given() {
         listed(&[1, 2]).max_retries(1).jitter(Jitter::Tenth),
     );
     assert_eq!((retry.max_retries, retry.jitter), (1, Jitter::Tenth));
-    let error = sandbox.refused(listed(&[1]).backoff(Backoff::Fixed));
+    let both = JobOptions {
+        retry_delays: Some(seconds(&[1])),
+        backoff: Some(Backoff::Fixed),
+        ..JobOptions::default()
+    };
+    let error = sandbox.refused(NewJob::new("send").with_options(both));
     assert!(error.is_invalid_input());
 }
 
