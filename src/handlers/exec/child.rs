@@ -29,6 +29,8 @@ pub(crate) struct Run<'a> {
     pub(crate) stdin: Option<&'a [u8]>,
     /// Ends it.
     pub(crate) cancellation: &'a Cancellation,
+    /// Ends it, too, when it has run for so long. An attempt's own timeout comes as its cancellation.
+    pub(crate) timeout: Option<Duration>,
     /// How long it may take to end after SIGTERM, before SIGKILL.
     pub(crate) grace: Duration,
     /// Maximum number of bytes of output that are kept, of both streams together.
@@ -116,6 +118,8 @@ struct Supervision<'a> {
     capture: Capture,
     wake: Arc<Wake>,
     cancellation: &'a Cancellation,
+    /// When it has run for as long as it may.
+    deadline: Option<Instant>,
     termination: Termination,
     /// Why it was stopped, if it was before it had ended.
     stop_reason: Option<CancelReason>,
@@ -155,11 +159,8 @@ pub(super) fn poll_all(
 
 impl<'a> Supervision<'a> {
     fn new(run: &Run<'a>, (child, started): (Child, Started<'a>), tools: Tools) -> Supervision<'a> {
-        let capture = Capture::new(
-            tools.buffers,
-            (run.output_limit_bytes, run.mask),
-            clock::instant(),
-        );
+        let now = clock::instant();
+        let capture = Capture::new(tools.buffers, (run.output_limit_bytes, run.mask), now);
         Supervision {
             leader: Leader::new(child, &run.spec.env),
             feed: started.feed,
@@ -167,6 +168,7 @@ impl<'a> Supervision<'a> {
             capture,
             wake: tools.wake,
             cancellation: run.cancellation,
+            deadline: run.timeout.map(|timeout| clock::after(now, timeout)),
             termination: Termination::after(run.grace),
             stop_reason: None,
         }
@@ -208,7 +210,9 @@ impl<'a> Supervision<'a> {
                 .termination
                 .advance(&mut self.leader, (now, stop_by), is_busy);
         }
-        let stop_reason = self.cancellation.reason();
+        let is_out_of_time = self.deadline.is_some_and(|deadline| deadline <= now);
+        let out_of_time = is_out_of_time.then_some(CancelReason::Timeout);
+        let stop_reason = self.cancellation.reason().or(out_of_time);
         if stop_reason.is_some() && !self.leader.has_ended {
             // What has ended before the signal is sent has not ended because of it.
             self.leader.look();
@@ -236,7 +240,11 @@ impl<'a> Supervision<'a> {
 
     fn timeout(&mut self, can_take: bool) -> Option<Duration> {
         let look = self.termination.next_look(self.cancellation.stop_by());
-        let until = self.capture.deadline().into_iter().chain(look).min();
+        let deadline = self
+            .deadline
+            .filter(|_| !self.leader.has_ended && !self.termination.has_begun());
+        let until = self.capture.deadline().into_iter().chain(look);
+        let until = until.chain(deadline).min();
         let wait = until.map(|until| until.saturating_duration_since(clock::instant()));
         let must_look = self.leader.has_ended || self.leader.pidfd.is_none() || !can_take;
         let pause = must_look.then(|| self.termination.pause());

@@ -20,6 +20,7 @@ mod umask;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 pub use crate::handlers::exec::children::adopt_orphans;
 pub use crate::handlers::exec::children::reap_orphans;
@@ -54,8 +55,7 @@ use crate::runner::leftovers::{ATTEMPT_VARIABLE, DATABASE_VARIABLE, JOB_VARIABLE
 use crate::model::family::Phase;
 use crate::model::hook::EXEC_KIND;
 use crate::model::mask::{Mask, SECRETS_VARIABLE};
-use crate::model::outcome::Outcome;
-use crate::model::outcome::Usage;
+use crate::model::outcome::{CancelReason, Outcome, Usage};
 use crate::runner::cancellation::Cancellation;
 use crate::runner::context::Context;
 use crate::runner::handler::{Failure, Handler};
@@ -237,12 +237,13 @@ pub(crate) struct Printout<'a> {
     pub(crate) argv: &'a [String],
     pub(crate) cwd: Option<&'a Path>,
     pub(crate) max_bytes: usize,
+    pub(crate) timeout: Duration,
 }
 
 /// What the command prints to its stdout. What it prints to its stderr is dropped.
 ///
 /// # Errors
-/// It cannot be run, it fails, or it prints more.
+/// It cannot be run, it fails, it takes longer, or it prints more.
 pub(crate) fn printout(ctx: Option<&Context>, command: &Printout<'_>) -> Result<Vec<u8>, Failure> {
     let mut env = Environment::inherited();
     if let Some(ctx) = ctx {
@@ -255,10 +256,12 @@ pub(crate) fn printout(ctx: Option<&Context>, command: &Printout<'_>) -> Result<
         umask: None,
     };
     let nobody = Cancellation::default();
+    let cancellation = ctx.map_or(&nobody, Context::cancellation);
     let run = Run {
         spec: &spec,
         stdin: None,
-        cancellation: ctx.map_or(&nobody, Context::cancellation),
+        cancellation,
+        timeout: Some(command.timeout),
         grace: DEFAULT_GRACE,
         output_limit_bytes: 2 * command.max_bytes,
         mask: &Mask::default(),
@@ -266,6 +269,12 @@ pub(crate) fn printout(ctx: Option<&Context>, command: &Printout<'_>) -> Result<
     let mut printed = PrintedText(Vec::new());
     let mut ended = child::run(&run, &mut printed);
     ended.last_words = None;
+    if ended.stop_reason == Some(CancelReason::Timeout) && !cancellation.is_cancelled() {
+        let timeout = command.timeout;
+        return Err(Failure::retry(format_args!(
+            "it has not ended within {timeout:?}"
+        )));
+    }
     match ended.outcome(&FailOn::default()) {
         Outcome::Done(_) if printed.0.len() > command.max_bytes => Err(Failure::permanent(
             format_args!("it prints more than {} bytes", command.max_bytes),
@@ -333,6 +342,7 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
         spec: &spec,
         stdin: task.stdin,
         cancellation: ctx.cancellation(),
+        timeout: None,
         grace: DEFAULT_GRACE,
         output_limit_bytes: task
             .output_limit_bytes
@@ -351,4 +361,38 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
         sink.ended(ctx.job_id(), ctx.attempt());
     }
     ended.outcome(task.fail_on)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_printed_is_not_waited_for_without_end() {
+        let printed = |script: &str, timeout| {
+            let argv = ["sh", "-c", script].map(str::to_owned);
+            let asked = Printout {
+                argv: &argv,
+                cwd: None,
+                max_bytes: 10,
+                timeout,
+            };
+            printout(None, &asked)
+        };
+        for script in [
+            "sleep 600",
+            "sleep 600 & echo x; wait",
+            "exec >&- 2>&-; sleep 600",
+        ] {
+            let failure = printed(script, Duration::from_millis(100)).unwrap_err();
+            assert!(!failure.is_permanent(), "{script}");
+            assert_eq!(
+                failure.to_string(),
+                "it has not ended within 100ms",
+                "{script}"
+            );
+        }
+        let failure = printed("exit 3", Duration::from_secs(600)).unwrap_err();
+        assert_eq!(failure.to_string(), "exit code 3");
+    }
 }

@@ -131,12 +131,34 @@ impl Secrets {
         self
     }
 
-    /// Reads a secret, for a look at whether that works.
+    /// Reads a secret whatever it is for: a check that it can be read.
     ///
     /// # Errors
     /// There is none of this name, or it cannot be read.
     pub fn read(&self, name: &str) -> Result<Secret, Failure> {
         read(name, self.rule(name)?, None)
+    }
+
+    /// Reads a secret as the handler of a kind does, outside of an attempt; with the host that it is to be sent to, if
+    /// it is sent.
+    ///
+    /// # Errors
+    /// As of [`Context::secret`].
+    pub fn read_for(&self, name: &str, kind: &str, host: Option<&str>) -> Result<Secret, Failure> {
+        self.read_bound(name, (kind, host), None)
+    }
+
+    /// Every use of a secret goes through here: its rule is checked first.
+    fn read_bound(
+        &self,
+        name: &str,
+        (kind, host): (&str, Option<&str>),
+        ctx: Option<&Context>,
+    ) -> Result<Secret, Failure> {
+        let rule = self.rule(name)?;
+        rule.check_use(kind, host)
+            .map_err(|why| Failure::permanent(format_args!("the secret '{name}' {why}")))?;
+        read(name, rule, ctx)
     }
 
     fn rule(&self, name: &str) -> Result<&SecretRule, Failure> {
@@ -168,10 +190,7 @@ impl Context {
     /// config file can change that. A command that fails is tried again.
     pub fn secret(&self, name: &str, host: Option<&str>) -> Result<Secret, Failure> {
         let secrets = self.data::<Secrets>().unwrap_or_default();
-        let rule = secrets.rule(name)?;
-        rule.check_use(self.kind(), host)
-            .map_err(|why| Failure::permanent(format_args!("the secret '{name}' {why}")))?;
-        let secret = read(name, rule, Some(self))?;
+        let secret = secrets.read_bound(name, (self.kind(), host), Some(self))?;
         self.mask(secret.reveal());
         Ok(secret)
     }
@@ -198,6 +217,17 @@ mod tests {
         assert!(rule.check_use("webhook", None).is_err());
         let refused = rule.check_use("exec", Some("a.org")).unwrap_err();
         assert!(refused.contains("kind exec"), "{refused}");
+        let mut secrets = Secrets::default();
+        secrets.add("a", rule);
+        let refused = |kind, host| {
+            let failure = secrets.read_for("a", kind, Some(host)).unwrap_err();
+            assert!(failure.is_permanent());
+            failure.to_string()
+        };
+        let host = refused("webhook", "c.org");
+        assert!(host.contains("'a' is not for c.org"), "{host}");
+        let kind = refused("email", "a.org");
+        assert!(kind.contains("'a' is not for the kind email"), "{kind}");
     }
 
     #[test]

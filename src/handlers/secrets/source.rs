@@ -19,6 +19,9 @@ use crate::runner::handler::Failure;
 /// The largest secret: written with escapes it still fits a piece of output.
 const MAX_BYTES: usize = 8 * 1024;
 
+/// How long a command may take: whoever waits for the secret waits for it.
+const COMMAND_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Others than the owner and the group of a file with a secret can do nothing with it, and the group only read.
 const FORBIDDEN_MODE: u32 = 0o037;
 
@@ -106,6 +109,7 @@ impl SecretCommand {
             argv: &self.argv,
             cwd: self.cwd.as_deref(),
             max_bytes: MAX_BYTES,
+            timeout: COMMAND_TIMEOUT,
         };
         let secret = text(printout(ctx, &asked)?)?;
         *cached = self.cache.map(|_| (now, secret.clone()));

@@ -53,10 +53,18 @@ impl SecretText {
     /// # Errors
     /// As of [`Context::secret`].
     pub fn read(&self, ctx: &Context, host: Option<&str>) -> Result<Secret, Failure> {
+        self.read_by(|name| ctx.secret(name, host))
+    }
+
+    /// The text, with the secret as `read` gives it by its name.
+    pub(crate) fn read_by(
+        &self,
+        read: impl FnOnce(&str) -> Result<Secret, Failure>,
+    ) -> Result<Secret, Failure> {
         match self {
             SecretText::Plain(text) => Ok(Secret::from(text.clone())),
             SecretText::Secret(named) => {
-                let secret = ctx.secret(&named.secret, host)?;
+                let secret = read(&named.secret)?;
                 let text = [&named.prefix, secret.reveal(), &named.suffix].concat();
                 Ok(Secret::from(text))
             }

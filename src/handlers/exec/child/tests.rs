@@ -96,6 +96,7 @@ impl Bench {
             spec: &self.spec,
             stdin: self.stdin.as_deref(),
             cancellation: &self.cancellation,
+            timeout: None,
             grace: self.grace,
             output_limit_bytes: self.limit,
             mask: &self.mask,
