@@ -82,6 +82,22 @@ impl<J: BuiltInJob> BuiltIn<J> {
     pub fn new(settings: J::Settings) -> BuiltIn<J> {
         BuiltIn { settings }
     }
+
+    /// With settings as JSON: `{}` for the defaults. Relative paths in them begin at `folder`; an empty path is the
+    /// folder where the process was started.
+    ///
+    /// # Errors
+    /// What is wrong with the settings.
+    pub fn from_config(settings: &str, folder: &Path) -> Result<BuiltIn<J>> {
+        let settings = parse("the settings", settings)
+            .map_err(|error| error.context(format!("kind {}", J::KIND)))?;
+        Ok(BuiltIn::new(J::relative_to(settings, folder)))
+    }
+
+    /// The settings.
+    pub fn settings(&self) -> &J::Settings {
+        &self.settings
+    }
 }
 
 impl<J: BuiltInJob> Handler for BuiltIn<J> {
@@ -126,8 +142,7 @@ impl BuiltInKind {
             defaults: J::defaults,
             check: |payload| read::<J>(payload).map(drop),
             add: |builder, (settings, folder), name| {
-                let settings = J::relative_to(parse("the settings", settings)?, folder);
-                Ok(builder.kind(name, BuiltIn::<J>::new(settings)))
+                Ok(builder.kind(name, BuiltIn::<J>::from_config(settings, folder)?))
             },
         }
     }
@@ -156,8 +171,7 @@ impl BuiltInKind {
         (self.check)(payload)
     }
 
-    /// Gives a runner the handler, with settings as JSON: `{}` for the defaults. Relative paths in them begin at
-    /// `folder`; an empty path is the folder where the runner was started.
+    /// Gives a runner the handler, with settings as [`BuiltIn::from_config`] reads them.
     ///
     /// # Errors
     /// What is wrong with the settings.
@@ -168,7 +182,6 @@ impl BuiltInKind {
         folder: &Path,
     ) -> Result<RunnerBuilder> {
         (self.add)(runner, (settings, folder), self.name)
-            .map_err(|error| error.context(format!("kind {}", self.name)))
     }
 }
 

@@ -133,6 +133,13 @@ impl Config {
         Ok(())
     }
 
+    /// The settings of a built-in kind as JSON, and the folder at which relative paths in them begin.
+    pub(crate) fn built_in_settings(&self, kind: &str) -> (String, &Path) {
+        let given = self.kinds.get(kind).and_then(|kind| kind.settings.as_ref());
+        let settings = given.map_or_else(|| "{}".to_owned(), ToString::to_string);
+        (settings, self.folder.as_deref().unwrap_or(Path::new("")))
+    }
+
     /// The keys that differ in `new` and hold only for runners that are started later.
     pub(crate) fn needs_restart(&self, new: &Config) -> Vec<&'static str> {
         let differs = [

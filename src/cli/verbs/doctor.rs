@@ -8,9 +8,9 @@ use clap::Args;
 #[cfg(feature = "email")]
 use jobq::Job;
 #[cfg(feature = "email")]
-use jobq::handlers::built_in::BuiltInJob;
+use jobq::handlers::built_in::BuiltIn;
 #[cfg(feature = "email")]
-use jobq::handlers::email::{Email, EmailSettings};
+use jobq::handlers::email::Email;
 use jobq::handlers::secrets::Secrets;
 use jobq::{Counts, Filter, Finding, Queue, RunnerFilter, RunnerRecord, Severity, Sort, State};
 
@@ -146,33 +146,26 @@ fn on_secrets(secrets: &Secrets) -> Vec<Finding> {
 /// Whether the servers for mail let the runners in.
 #[cfg(feature = "email")]
 fn on_mail(config: &Config) -> CliResult<Vec<Finding>> {
-    let given = config
-        .kinds
-        .get(Email::KIND)
-        .and_then(|kind| kind.settings.clone());
-    let Some(given) = given else {
+    let (settings, folder) = config.built_in_settings(Email::KIND);
+    let handler = BuiltIn::<Email>::from_config(&settings, folder)
+        .map_err(|error| config.refused(error.into()))?;
+    let servers = &handler.settings().servers;
+    if servers.is_empty() {
         let none = "jobq.toml has no [kinds.email.settings.servers.…]";
         return Ok(vec![warning("mail", none)]);
-    };
-    let settings: EmailSettings = serde_json::from_value(given).map_err(|error| {
-        config.refused(CliError::usage(format!("[kinds.email.settings]: {error}")))
-    })?;
-    let folder = config.folder.as_deref().unwrap_or(Path::new(""));
-    let settings = Email::relative_to(settings, folder);
-    let tried =
-        settings
-            .servers
-            .iter()
-            .map(|(name, server)| match server.try_login(&config.secrets) {
-                Ok(()) => fine(
-                    "mail",
-                    format!("server {name}: {} can be used from here", server.host),
-                ),
-                Err(error) => Finding {
-                    severity: Severity::Error,
-                    ..fine("mail", format!("server {name}: {error} (from here)"))
-                },
-            });
+    }
+    let tried = servers
+        .iter()
+        .map(|(name, server)| match server.try_login(&config.secrets) {
+            Ok(()) => fine(
+                "mail",
+                format!("server {name}: {} can be used from here", server.host),
+            ),
+            Err(error) => Finding {
+                severity: Severity::Error,
+                ..fine("mail", format!("server {name}: {error} (from here)"))
+            },
+        });
     Ok(tried.collect())
 }
 

@@ -1,7 +1,7 @@
 //! The settings of a runner, from its options and the config file.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -138,14 +138,16 @@ pub(super) fn builder(
 
 /// The handlers that come with jobq.
 fn built_in(mut builder: RunnerBuilder, config: &Config) -> CliResult<RunnerBuilder> {
-    let of = |name: &str| config.kinds.get(name)?.settings.as_ref();
-    let folder = config.folder.as_deref().unwrap_or(Path::new(""));
     for kind in BUILT_IN {
-        let settings = of(kind.settings_of).map_or_else(|| "{}".to_owned(), ToString::to_string);
+        let (settings, folder) = config.built_in_settings(kind.settings_of);
         let added = kind.add_to(builder, &settings, folder);
         builder = added.map_err(|error| config.refused(error.into()))?;
     }
-    for name in config.kinds.keys().filter(|name| of(name).is_some()) {
+    let with_settings = config
+        .kinds
+        .iter()
+        .filter(|(_, kind)| kind.settings.is_some());
+    for (name, _) in with_settings {
         let refused = |why: &str| CliError::usage(format!("[kinds.{name}] settings: {why}"));
         let error = match BuiltInKind::named(name) {
             Some(kind) if kind.settings_of == name => continue,
