@@ -1,35 +1,47 @@
 //! Files that handlers read, and the files of the queue, which they leave alone.
 
+use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use crate::runner::context::Context;
+use crate::runner::handler::Failure;
 
 /// Opens a file to read it, without waiting for whoever writes to a pipe.
 ///
 /// # Errors
 /// It cannot be opened; [`io::ErrorKind::InvalidInput`] if it is no file, or the queue's.
 pub(crate) fn open_input(ctx: &Context, path: &Path) -> io::Result<File> {
-    QueueFiles::of(ctx).refuse(path)?;
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)?;
-    match file.metadata()?.is_file() {
-        true => Ok(file),
-        false => Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "it is not a file",
-        )),
+    QueueFiles::of(ctx).open_other(path)
+}
+
+/// What an error of a file that the job or the settings name means for the attempt: where the file is missing, forbidden
+/// or no file, another try would find the same. Whatever else it is may pass, as a full table of descriptors does.
+pub(crate) fn file_failure(error: &io::Error, told: impl fmt::Display) -> Failure {
+    use io::ErrorKind::{
+        FileTooLarge, InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory,
+        NotFound, PermissionDenied,
+    };
+
+    let is_lasting = match error.kind() {
+        NotFound | PermissionDenied | NotADirectory | IsADirectory => true,
+        InvalidInput | InvalidFilename | InvalidData | FileTooLarge => true,
+        _ => Errno::from_io_error(error) == Some(Errno::LOOP),
+    };
+    match is_lasting {
+        true => Failure::permanent(told),
+        false => Failure::retry(told),
     }
 }
 
 /// The files of the attempt's queue. Nothing but SQLite opens them in this process: SQLite's locks on a file go with
 /// the first descriptor of it that is closed. And nothing takes their names.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct QueueFiles(Vec<(u64, u64)>);
 
 impl QueueFiles {
@@ -46,6 +58,22 @@ impl QueueFiles {
             Some((found.dev(), found.ino()))
         });
         QueueFiles(files.collect())
+    }
+
+    /// As [`open_input`], for code without a context.
+    pub(crate) fn open_other(&self, path: &Path) -> io::Result<File> {
+        self.refuse(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
+            .open(path)?;
+        match file.metadata()?.is_file() {
+            true => Ok(file),
+            false => Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "it is not a file",
+            )),
+        }
     }
 
     /// Whether a file that was found is one of them.
@@ -87,6 +115,46 @@ mod tests {
         }
         for name in ["other.db", "none"] {
             assert!(files.refuse(&path(name)).is_ok(), "{name}");
+        }
+    }
+
+    #[test]
+    fn only_a_file_is_opened_and_a_pipe_is_not_waited_for() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        let cwd = rustix::fs::CWD;
+        rustix::fs::mknodat(cwd, path("pipe"), rustix::fs::FileType::Fifo, mode, 0).unwrap();
+        std::fs::write(path("file"), "x").unwrap();
+        let files = QueueFiles::at(&path("jobs.db"));
+        assert!(files.open_other(&path("file")).is_ok());
+        for name in ["pipe", "."] {
+            let refused = files.open_other(&path(name)).unwrap_err();
+            assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_tried_again() {
+        use Errno as E;
+        for (error, is_lasting) in [
+            (E::NOENT, true),
+            (E::ACCESS, true),
+            (E::PERM, true),
+            (E::NOTDIR, true),
+            (E::ISDIR, true),
+            (E::LOOP, true),
+            (E::NAMETOOLONG, true),
+            (E::MFILE, false),
+            (E::NFILE, false),
+            (E::NOMEM, false),
+            (E::IO, false),
+            (E::STALE, false),
+            (E::TIMEDOUT, false),
+        ] {
+            let failure = file_failure(&error.into(), "told");
+            assert_eq!(failure.is_permanent(), is_lasting, "{error:?}");
+            assert_eq!(failure.to_string(), "told");
         }
     }
 }

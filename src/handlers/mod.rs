@@ -38,6 +38,8 @@ mod row_writer;
 pub mod secrets;
 #[cfg(feature = "sleep")]
 pub mod sleep;
+#[cfg(feature = "tls")]
+mod tls;
 #[cfg(feature = "webhook")]
 pub mod webhook;
 

@@ -7,6 +7,7 @@ use std::io;
 use rustls::CertificateError;
 use ureq::Timeout;
 
+use crate::handlers::tls::may_become_valid;
 use crate::runner::handler::Failure;
 
 /// An address that must not be called.
@@ -33,14 +34,7 @@ pub(crate) fn failure(what: &dyn fmt::Display, error: &ureq::Error) -> Failure {
 /// Whether the same request can never have a response.
 fn is_final(error: &ureq::Error) -> bool {
     if let Some(certificate) = certificate_error(error) {
-        // A clock is set right, and a certificate is renewed.
-        return !matches!(
-            certificate,
-            CertificateError::Expired
-                | CertificateError::ExpiredContext { .. }
-                | CertificateError::NotValidYet
-                | CertificateError::NotValidYetContext { .. }
-        );
+        return !may_become_valid(certificate);
     }
     matches!(
         error,

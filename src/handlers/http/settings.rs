@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
-use ureq::tls::{Certificate, PemItem, RootCerts, parse_pem};
+use ureq::tls::{Certificate, RootCerts};
 
 use crate::handlers::http::addresses::{AddressRange, Addresses};
 use crate::handlers::http::url::HttpUrl;
+use crate::handlers::tls::trusted_roots;
 use crate::runner::handler::Failure;
 
 /// What may be called, and how.
@@ -54,28 +55,10 @@ impl HttpSettings {
         if let Some(known) = self.roots.0.get() {
             return Ok(RootCerts::Specific(Arc::clone(known)));
         }
-        let mut roots: Vec<_> = rustls_native_certs::load_native_certs()
-            .certs
+        let roots: Vec<_> = trusted_roots(self.ca_file.as_deref())?
             .iter()
             .map(|der| Certificate::from_der(der).to_owned())
             .collect();
-        if let Some(path) = &self.ca_file {
-            let refused = |why: &dyn std::fmt::Display| {
-                Failure::permanent(format_args!("ca_file {}: {why}", path.display()))
-            };
-            let pem = std::fs::read(path).map_err(|error| refused(&error))?;
-            let before = roots.len();
-            for item in parse_pem(&pem) {
-                match item {
-                    Ok(PemItem::Certificate(root)) => roots.push(root),
-                    Ok(_) => {}
-                    Err(error) => return Err(refused(&error)),
-                }
-            }
-            if roots.len() == before {
-                return Err(refused(&"there is no certificate in it"));
-            }
-        }
         let roots = self.roots.0.get_or_init(|| Arc::new(roots));
         Ok(RootCerts::Specific(Arc::clone(roots)))
     }
