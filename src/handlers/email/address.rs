@@ -8,10 +8,14 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
 
-/// The longest address that a path of SMTP has room for.
+/// The longest address: RFC 5321 (4.5.3.1.3), without its `<>`.
 const MAX_ADDRESS_BYTES: usize = 254;
 
-/// Somebody's address, with or without a name: `Ann Lee <ann@example.org>`.
+/// Characters that a name may have only between quotes: they may end one address of a list and begin the next.
+const QUOTED_CHARS: &[char] = &['<', '>', '@', ',', ';', '"', '\\'];
+
+/// Somebody's address, with or without a name: `Ann Lee <ann@example.org>`. A name with one of `<>@,;"\` stands between
+/// quotes: `"Lee, Ann" <ann@example.org>`.
 ///
 /// ```
 /// use jobq::handlers::email::Mailbox;
@@ -19,6 +23,7 @@ const MAX_ADDRESS_BYTES: usize = 254;
 /// let ann: Mailbox = "Ann Lee <ann@example.org>".parse()?;
 /// assert_eq!((ann.name(), ann.address()), (Some("Ann Lee"), "ann@example.org"));
 /// assert!("ann@example.org\r\nDATA".parse::<Mailbox>().is_err());
+/// assert!("Ann <ann@example.org>, Bob <bob@example.org>".parse::<Mailbox>().is_err());
 /// # Ok::<(), jobq::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +43,7 @@ impl Mailbox {
         &self.address
     }
 
-    /// What stands behind the `@`.
+    /// The part behind the `@`.
     pub fn domain(&self) -> &str {
         self.address
             .split_once('@')
@@ -61,15 +66,14 @@ impl FromStr for Mailbox {
                 None => return refused("has a '>' without a '<'"),
             },
         };
-        let name = match name
-            .strip_prefix('"')
-            .and_then(|name| name.strip_suffix('"'))
-        {
-            Some(quoted) => quoted.replace("\\\"", "\""),
-            None => name.to_owned(),
+        let Some(name) = unquoted(name) else {
+            return refused(
+                "is more than one, or has a name with one of <>@,;\"\\ in it: give several addresses as a list, \
+                 and quote such a name, as in \"Lee, Ann\" <ann@example.org>",
+            );
         };
-        if address.contains(',') {
-            return refused("has a comma: give several addresses as a list");
+        if address.contains([',', ';']) {
+            return refused("is more than one: give several addresses as a list");
         }
         match check_address(address) {
             Some(why) => refused(why),
@@ -79,6 +83,24 @@ impl FromStr for Mailbox {
             }),
         }
     }
+}
+
+/// The name without its quotes; none if it has characters that need quotes, or text around the quotes.
+fn unquoted(written: &str) -> Option<String> {
+    let Some(quoted) = written.strip_prefix('"') else {
+        let is_plain = !written.contains(QUOTED_CHARS);
+        return is_plain.then(|| written.to_owned());
+    };
+    let mut name = String::new();
+    let mut chars = quoted.chars();
+    loop {
+        match chars.next()? {
+            '"' => break,
+            '\\' => name.push(chars.next()?),
+            char => name.push(char),
+        }
+    }
+    chars.as_str().is_empty().then_some(name)
 }
 
 /// What is wrong with an address without a name. It goes into commands of SMTP as it is.
@@ -100,7 +122,7 @@ fn check_address(address: &str) -> Option<&'static str> {
         !label.is_empty() && !label.starts_with('-') && label.chars().all(fits)
     };
     if !domain.split('.').all(is_label) {
-        return Some("has a domain that cannot be");
+        return Some("has an invalid domain");
     }
     (address.len() > MAX_ADDRESS_BYTES).then_some("is longer than 254 bytes")
 }
@@ -108,6 +130,10 @@ fn check_address(address: &str) -> Option<&'static str> {
 impl fmt::Display for Mailbox {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.name {
+            Some(name) if name.contains(QUOTED_CHARS) || name.trim() != name => {
+                let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+                write!(f, "\"{escaped}\" <{}>", self.address)
+            }
             Some(name) => write!(f, "{name} <{}>", self.address),
             None => f.write_str(&self.address),
         }
@@ -157,7 +183,7 @@ impl<'de> Visitor<'de> for OneOrMoreMailboxes {
 pub struct AddressPattern(String);
 
 impl AddressPattern {
-    /// Whether the pattern fits, in capital letters or small ones.
+    /// Whether an address fits the pattern; upper and lower case are the same.
     pub fn fits(&self, address: &str) -> bool {
         let (pattern, address) = (self.0.to_lowercase(), address.to_lowercase());
         match pattern.strip_prefix('*') {
@@ -203,7 +229,14 @@ mod tests {
             (" <a@x.org> ", None, "a@x.org"),
             ("Ann Lee <a+b@x.org>", Some("Ann Lee"), "a+b@x.org"),
             (r#""Lee, \"A\"" <a@x>"#, Some("Lee, \"A\""), "a@x"),
-            ("Lee, Ann <a@x.org>", Some("Lee, Ann"), "a@x.org"),
+            (r#""a\\" <a@x>"#, Some("a\\"), "a@x"),
+            (r#"" a <b@y>, c" <a@x>"#, Some(" a <b@y>, c"), "a@x"),
+            (r#""" <a@x>"#, None, "a@x"),
+            (
+                "Dr. Ann Lee (Sales) <a@x>",
+                Some("Dr. Ann Lee (Sales)"),
+                "a@x",
+            ),
             (
                 "Jürgen <j@bücher.example>",
                 Some("Jürgen"),
@@ -224,6 +257,16 @@ mod tests {
             ("a@", "needs a name"),
             ("a@b@c", "cannot have"),
             ("a@x.org, b@x.org", "as a list"),
+            ("a@x.org;b@x.org", "as a list"),
+            ("a@x.org, Bob <b@x.org>", "as a list"),
+            ("Ann <a@x.org>, Bob <b@x.org>", "as a list"),
+            ("Ann <a@x.org>; <b@x.org>", "as a list"),
+            (r#""Ann" <a@x.org>, "Bob" <b@x.org>"#, "as a list"),
+            (r#""Ann\" <a@x.org>"#, "as a list"),
+            (r#""Ann" Lee <a@x.org>"#, "as a list"),
+            (r#"Ann "B" Lee <a@x.org>"#, "quote such a name"),
+            ("Lee, Ann <a@x.org>", "quote such a name"),
+            ("Ann <a@x.org, b@x.org>", "as a list"),
             ("a@x.org>", "without a '<'"),
             ("a<b@x.org", "cannot have"),
             ("a b@x.org", "cannot have"),
@@ -261,6 +304,22 @@ mod tests {
                 prop_assert!(!mailbox.address().contains(is_bad));
                 prop_assert!(!mailbox.name().unwrap_or_default().contains(char::is_control));
             }
+        }
+
+        #[test]
+        fn a_mailbox_is_written_as_it_is_read(text in "[a-b@<>\\\\,;\" ]{0,12}( <a@x>)?") {
+            if let Ok(mailbox) = text.parse::<Mailbox>() {
+                prop_assert_eq!(mailbox.to_string().parse::<Mailbox>().unwrap(), mailbox);
+            }
+        }
+
+        #[test]
+        fn no_second_address_is_lost(
+            [first, second] in proptest::array::uniform2("(a@x|a <a@x>|\"a\" <a@x>|<a@x>)"),
+            between in "( ?[,;] ?| )",
+        ) {
+            let text = format!("{first}{between}{second}");
+            prop_assert!(text.parse::<Mailbox>().is_err(), "{text:?}");
         }
     }
 }

@@ -1,21 +1,20 @@
 //! The files of a mail.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 
 use crate::handlers::email::header::check_line;
 use crate::handlers::email::settings::EmailSettings;
+use crate::handlers::input_file::{QueueFiles, file_failure};
 use crate::model::base64;
 use crate::runner::handler::Failure;
 use crate::{Error, Result};
 
-/// How much the files of one mail may have.
+/// Maximum size of all files of one mail together.
 const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A file that is sent with a mail.
@@ -40,7 +39,7 @@ pub struct EmailFile {
 }
 
 impl EmailFile {
-    /// Checks what can be seen without the file.
+    /// Checks what can be checked without reading the file.
     pub(super) fn check(&self) -> Result<()> {
         let refused = |why: String| Err(Error::invalid(why));
         if self.path.is_some() == self.base64.is_some() {
@@ -99,11 +98,15 @@ impl EmailFile {
     }
 
     /// The bytes, at most as many as are left.
-    fn read(&self, settings: &EmailSettings, left: u64) -> std::result::Result<Vec<u8>, Failure> {
+    fn read(
+        &self,
+        (settings, queue): (&EmailSettings, &QueueFiles),
+        left: u64,
+    ) -> std::result::Result<Vec<u8>, Failure> {
         let too_large = || Failure::permanent("the files of the mail have more than 32 MiB");
         let bytes = match (&self.base64, &self.path) {
             (Some(base64), _) => decoded(base64).unwrap_or_default(),
-            (None, Some(path)) => from_file(path, settings, left)?,
+            (None, Some(path)) => from_file(path, (settings, queue), left)?,
             (None, None) => Vec::new(),
         };
         match bytes.len() as u64 > left {
@@ -117,10 +120,11 @@ impl EmailFile {
 pub(super) fn read_all<'a>(
     files: impl Iterator<Item = &'a EmailFile>,
     settings: &EmailSettings,
+    queue: &QueueFiles,
 ) -> std::result::Result<Vec<Vec<u8>>, Failure> {
     let mut left = MAX_BYTES;
     let read = files.map(|file| {
-        let bytes = file.read(settings, left)?;
+        let bytes = file.read((settings, queue), left)?;
         left -= bytes.len() as u64;
         Ok(bytes)
     });
@@ -129,39 +133,24 @@ pub(super) fn read_all<'a>(
 
 fn from_file(
     path: &Path,
-    settings: &EmailSettings,
+    (settings, queue): (&EmailSettings, &QueueFiles),
     left: u64,
 ) -> std::result::Result<Vec<u8>, Failure> {
     let path = settings.folder.join(path);
     let refused = |why: &dyn std::fmt::Display| {
         format!("the file '{}' cannot be sent: {why}", path.display())
     };
-    let file = open(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::NotFound
-        | io::ErrorKind::PermissionDenied
-        | io::ErrorKind::NotADirectory => Failure::permanent(refused(&error)),
-        _ => Failure::retry(refused(&error)),
-    })?;
-    if !is_allowed(&file, settings).map_err(|error| Failure::retry(refused(&error)))? {
+    let failed = |error: io::Error| file_failure(&error, refused(&error));
+    let file = queue.open_other(&path).map_err(failed)?;
+    if !is_allowed(&file, settings).map_err(failed)? {
         let why = "it is not below the 'roots' of [kinds.email.settings]";
         return Err(Failure::permanent(refused(&why)));
-    }
-    if !file.metadata().is_ok_and(|found| found.is_file()) {
-        return Err(Failure::permanent(refused(&"it is not a file")));
     }
     let mut bytes = Vec::new();
     file.take(left + 1)
         .read_to_end(&mut bytes)
-        .map_err(|error| Failure::retry(refused(&error)))?;
+        .map_err(failed)?;
     Ok(bytes)
-}
-
-/// Without waiting for whoever writes to a pipe.
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .custom_flags(OFlags::NONBLOCK.bits().cast_signed())
-        .open(path)
 }
 
 /// Whether the file that was opened is below a root, wherever links have led.
@@ -174,7 +163,7 @@ fn is_allowed(file: &File, settings: &EmailSettings) -> io::Result<bool> {
     Ok(roots.any(|root| place.starts_with(root)))
 }
 
-/// Line breaks may stand in it.
+/// The bytes of base64, in which line breaks are allowed; none if it is not base64.
 fn decoded(text: &str) -> Option<Vec<u8>> {
     match text.contains(|char: char| char.is_ascii_whitespace()) {
         true => base64::decode(&text.split_ascii_whitespace().collect::<String>()),
@@ -218,6 +207,14 @@ mod tests {
         }
     }
 
+    fn read(
+        file: &EmailFile,
+        settings: &EmailSettings,
+        left: u64,
+    ) -> std::result::Result<Vec<u8>, Failure> {
+        file.read((settings, &QueueFiles::default()), left)
+    }
+
     #[test]
     fn what_cannot_be_a_file_of_a_mail_is_refused() {
         for (json, why) in [
@@ -241,12 +238,9 @@ mod tests {
             serde_json::from_str(r#"{"base64":"YWJj\r\nZGU=","name":"a.CSV"}"#).unwrap();
         file.check().unwrap();
         assert_eq!(file.media_type("a.CSV"), "text/csv");
-        assert_eq!(file.read(&EmailSettings::default(), 5).unwrap(), b"abcde");
-        assert!(
-            file.read(&EmailSettings::default(), 4)
-                .unwrap_err()
-                .is_permanent()
-        );
+        let settings = EmailSettings::default();
+        assert_eq!(read(&file, &settings, 5).unwrap(), b"abcde");
+        assert!(read(&file, &settings, 4).unwrap_err().is_permanent());
     }
 
     #[test]
@@ -262,26 +256,16 @@ mod tests {
             folder: folder.path().to_owned(),
             ..EmailSettings::default()
         };
-        assert_eq!(at("out/a.csv").read(&settings, 9).unwrap(), b"a");
+        assert_eq!(read(&at("out/a.csv"), &settings, 9).unwrap(), b"a");
         for name in ["key", "out/link", "out/../key", "/etc/hostname"] {
-            let refused = at(name).read(&settings, 9).unwrap_err();
+            let refused = read(&at(name), &settings, 9).unwrap_err();
             assert!(
                 refused.is_permanent() && refused.to_string().contains("'roots'"),
                 "{name}: {refused}"
             );
         }
-        let refused = |name| at(name).read(&settings, 9).unwrap_err().to_string();
+        let refused = |name| read(&at(name), &settings, 9).unwrap_err().to_string();
         assert!(refused("out/none").contains("No such file"));
         assert!(refused("out").contains("not a file"));
-    }
-
-    #[test]
-    fn a_pipe_is_not_waited_for() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("pipe");
-        let mode = rustix::fs::Mode::from_raw_mode(0o600);
-        rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();
-        let refused = at(path).read(&EmailSettings::default(), 9).unwrap_err();
-        assert!(refused.to_string().contains("not a file"), "{refused}");
     }
 }

@@ -5,14 +5,13 @@ use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{CertificateError, ClientConfig, ClientConnection, StreamOwned};
-use rustls_platform_verifier::Verifier;
+use rustls::pki_types::ServerName;
+use rustls::{CertificateError, ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use crate::clock;
 use crate::handlers::email::error::SmtpError;
 use crate::handlers::email::settings::EmailServer;
+use crate::handlers::tls::{may_become_valid, trusted_roots};
 use crate::runner::cancellation::Cancellation;
 
 /// A TCP stream whose reads and writes end at the deadline.
@@ -29,27 +28,38 @@ impl TimedStream {
             _ => Err(io::ErrorKind::TimedOut.into()),
         }
     }
-}
 
-/// Linux says `WouldBlock` where the time of a read or write is over.
-fn timed<T>(done: io::Result<T>) -> io::Result<T> {
-    done.map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => io::ErrorKind::TimedOut.into(),
-        _ => error,
-    })
+    /// Calls `call` with the time that is left as its timeout, and once more where a signal has interrupted it.
+    fn timed<T>(
+        &self,
+        set_timeout: fn(&TcpStream, Option<Duration>) -> io::Result<()>,
+        mut call: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            set_timeout(&self.stream, self.left()?)?;
+            match call(&self.stream) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                // Linux says so where the time is over.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                done => return done,
+            }
+        }
+    }
 }
 
 impl Read for TimedStream {
     fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
-        self.stream.set_read_timeout(self.left()?)?;
-        timed((&*self.stream).read(bytes))
+        self.timed(TcpStream::set_read_timeout, |mut stream| stream.read(bytes))
     }
 }
 
 impl Write for TimedStream {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.stream.set_write_timeout(self.left()?)?;
-        timed((&*self.stream).write(bytes))
+        self.timed(TcpStream::set_write_timeout, |mut stream| {
+            stream.write(bytes)
+        })
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -103,7 +113,7 @@ impl SmtpConnection {
         let unfit = |why: &dyn std::fmt::Display| {
             SmtpError::Unfit(format!("TLS with {}: {why}", server.host))
         };
-        let config = config(server).map_err(|why| unfit(&why))?;
+        let config = config(server)?;
         let name = ServerName::try_from(server.host.clone()).map_err(|error| unfit(&error))?;
         let mut session = ClientConnection::new(config, name).map_err(|error| unfit(&error))?;
         while session.is_handshaking() {
@@ -120,7 +130,7 @@ impl SmtpConnection {
         self.stream().deadline = clock::after(clock::instant(), timeout);
     }
 
-    /// Says that nothing more comes: a server complains of a TLS that just ends.
+    /// Ends TLS properly: servers log an error where it just breaks off.
     pub(super) fn close(&mut self) -> io::Result<()> {
         if let SmtpConnection::Tls(session) = self {
             session.conn.send_close_notify();
@@ -154,33 +164,21 @@ fn connect(host: &str, port: u16, timeout: Duration) -> io::Result<TcpStream> {
     Err(failed)
 }
 
-/// Made once: it reads the system's certificates.
-fn config(server: &EmailServer) -> Result<Arc<ClientConfig>, String> {
-    if let Some(config) = server.verified_by.get() {
+/// Made once for all mails: it reads the trusted certificates.
+fn config(server: &EmailServer) -> Result<Arc<ClientConfig>, SmtpError> {
+    if let Some(config) = server.tls_config.get() {
         return Ok(Arc::clone(config));
     }
-    let mut extra = Vec::new();
-    if let Some(path) = &server.ca_file {
-        let refused =
-            |error: &dyn std::fmt::Display| format!("ca_file {}: {error}", path.display());
-        let found = CertificateDer::pem_file_iter(path).map_err(|error| refused(&error))?;
-        extra = found
-            .collect::<Result<_, _>>()
-            .map_err(|error| refused(&error))?;
-        if extra.is_empty() {
-            return Err(refused(&"it has no certificate"));
-        }
-    }
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(trusted_roots(server.ca_file.as_deref())?);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier = Verifier::new_with_extra_roots(extra, Arc::clone(&provider));
     let config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| error.to_string())?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier.map_err(|error| error.to_string())?))
+        .map_err(|error| SmtpError::Unfit(format!("TLS: {error}")))?
+        .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::clone(
-        server.verified_by.get_or_init(|| Arc::new(config)),
+        server.tls_config.get_or_init(|| Arc::new(config)),
     ))
 }
 
@@ -194,6 +192,9 @@ fn handshake_error(error: &io::Error, server: &EmailServer) -> SmtpError {
             SmtpError::Unfit(format!(
                 "{why}; the certificate of a private authority goes into ca_file"
             ))
+        }
+        Some(rustls::Error::InvalidCertificate(refused)) if may_become_valid(refused) => {
+            SmtpError::NotNow(why)
         }
         Some(rustls::Error::InvalidCertificate(_)) => SmtpError::Unfit(why),
         Some(rustls::Error::InvalidMessage(_)) => SmtpError::Broken(format!(
@@ -231,5 +232,5 @@ impl Write for SmtpConnection {
     }
 }
 
-/// With what has been received and not yet read.
+/// A connection with a buffer for what it has received.
 pub(super) type Buffered = BufReader<SmtpConnection>;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use crate::handlers::email::payload::OnUnknown;
 use crate::handlers::email::reply::{RefusedRecipient, SmtpReply, SmtpStage, is_temporary};
 use crate::runner::handler::Failure;
 
@@ -14,10 +15,21 @@ pub(super) enum SmtpError {
     Recipients(Vec<RefusedRecipient>),
     /// The connection failed before the message was complete: the server does not have it.
     Broken(String),
-    /// The connection failed when the message was complete: the server may have taken it.
+    /// The connection failed while the dot that ends the message was sent, or later: the server may have taken it.
     Unknown(io::Error),
+    /// Something that mail needs cannot be used at the moment.
+    NotNow(String),
     /// What is set or asked for does not go with this server.
     Unfit(String),
+}
+
+impl From<Failure> for SmtpError {
+    fn from(failure: Failure) -> SmtpError {
+        match failure.is_permanent() {
+            true => SmtpError::Unfit(failure.to_string()),
+            false => SmtpError::NotNow(failure.to_string()),
+        }
+    }
 }
 
 impl SmtpError {
@@ -32,16 +44,20 @@ impl SmtpError {
         SmtpError::Broken(format!("{stage}: {}{hint}", said(error)))
     }
 
-    /// Whether another try may have another end; none where the server may have taken the mail.
-    pub(super) fn is_temporary(&self) -> Option<bool> {
-        match self {
-            SmtpError::Refused(stage, reply) => Some(is_temporary(*stage, reply)),
-            SmtpError::Recipients(refused) => {
-                Some(refused.iter().all(|refused| refused.is_temporary))
-            }
-            SmtpError::Broken(_) => Some(true),
-            SmtpError::Unknown(_) => None,
-            SmtpError::Unfit(_) => Some(false),
+    /// What it means for the attempt.
+    pub(super) fn failure(&self, on_unknown: OnUnknown, is_cancelled: bool) -> Failure {
+        let is_retried = match self {
+            SmtpError::Unknown(_) if on_unknown == OnUnknown::Fail => false,
+            // The cancel has broken it.
+            SmtpError::Broken(_) if is_cancelled => return Failure::cancelled(),
+            SmtpError::Refused(stage, reply) => is_temporary(*stage, reply.code, &reply.text()),
+            SmtpError::Recipients(refused) => refused.iter().all(RefusedRecipient::is_temporary),
+            SmtpError::Broken(_) | SmtpError::Unknown(_) | SmtpError::NotNow(_) => true,
+            SmtpError::Unfit(_) => false,
+        };
+        match is_retried {
+            true => Failure::retry(self.said()),
+            false => Failure::permanent(self.said()),
         }
     }
 
@@ -52,20 +68,12 @@ impl SmtpError {
                 let each: Vec<String> = refused.iter().map(ToString::to_string).collect();
                 format!("recipients refused: {}", each.join("; "))
             }
-            SmtpError::Broken(why) | SmtpError::Unfit(why) => why.clone(),
-            SmtpError::Unknown(error) => format!(
-                "it has got the message, and its reply did not come: {}; the mail may have been sent",
-                said(error)
-            ),
+            SmtpError::Broken(why) | SmtpError::NotNow(why) | SmtpError::Unfit(why) => why.clone(),
+            SmtpError::Unknown(error) => {
+                let stage = SmtpStage::Message;
+                format!("{stage}: {}; the mail may have been sent", said(error))
+            }
         }
-    }
-}
-
-/// A failure for good or for now.
-pub(super) fn failure(is_temporary: bool, why: String) -> Failure {
-    match is_temporary {
-        true => Failure::retry(why),
-        false => Failure::permanent(why),
     }
 }
 
@@ -90,29 +98,54 @@ mod tests {
         RefusedRecipient::new("a@x.org", &reply)
     }
 
+    fn lost() -> io::Error {
+        io::ErrorKind::UnexpectedEof.into()
+    }
+
+    fn answered(code: u16) -> SmtpError {
+        let lines = Vec::new();
+        SmtpError::Refused(SmtpStage::Recipient, SmtpReply { code, lines })
+    }
+
     #[test]
     fn each_end_of_a_dialogue_is_tried_again_or_not() {
-        let lost = || io::Error::from(io::ErrorKind::UnexpectedEof);
-        let reply = |code| SmtpReply {
-            code,
-            lines: Vec::new(),
-        };
-        for (error, expected) in [
-            (SmtpError::Refused(SmtpStage::Auth, reply(535)), Some(false)),
-            (SmtpError::Refused(SmtpStage::Auth, reply(454)), Some(true)),
+        for (error, is_retried) in [
+            (answered(535), false),
+            (answered(454), true),
             (
                 SmtpError::Recipients(vec![refused(450), refused(451)]),
-                Some(true),
+                true,
             ),
             (
                 SmtpError::Recipients(vec![refused(450), refused(550)]),
-                Some(false),
+                false,
             ),
-            (SmtpError::broken(SmtpStage::Data, &lost()), Some(true)),
-            (SmtpError::Unknown(lost()), None),
-            (SmtpError::Unfit("no STARTTLS".to_owned()), Some(false)),
+            (SmtpError::broken(SmtpStage::Data, &lost()), true),
+            (SmtpError::Unknown(lost()), true),
+            (SmtpError::NotNow("expired".to_owned()), true),
+            (SmtpError::Unfit("no STARTTLS".to_owned()), false),
         ] {
-            assert_eq!(error.is_temporary(), expected, "{error:?}");
+            let failure = error.failure(OnUnknown::Retry, false);
+            assert_eq!(failure.is_permanent(), !is_retried, "{error:?}");
+        }
+        let unknown = SmtpError::Unknown(lost());
+        assert!(unknown.failure(OnUnknown::Fail, false).is_permanent());
+    }
+
+    #[test]
+    fn only_a_broken_connection_is_the_work_of_a_cancel() {
+        let broken = SmtpError::broken(SmtpStage::Data, &lost());
+        let cancelled = |error: &SmtpError, on_unknown| error.failure(on_unknown, true);
+        assert!(cancelled(&broken, OnUnknown::Fail).is_cancelled());
+        let unknown = SmtpError::Unknown(lost());
+        assert!(cancelled(&unknown, OnUnknown::Fail).is_permanent());
+        // The server had answered before.
+        assert!(cancelled(&answered(550), OnUnknown::Retry).is_permanent());
+        let recipients = SmtpError::Recipients(vec![refused(550)]);
+        assert!(cancelled(&recipients, OnUnknown::Retry).is_permanent());
+        for error in [unknown, answered(450)] {
+            let failure = cancelled(&error, OnUnknown::Retry);
+            assert!(!failure.is_cancelled() && !failure.is_permanent());
         }
     }
 }

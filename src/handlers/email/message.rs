@@ -11,11 +11,10 @@ use crate::handlers::email::address::Mailbox;
 use crate::handlers::email::attachment::EmailFile;
 use crate::handlers::email::payload::Email;
 use crate::handlers::email::texts::MailTexts;
-
 use crate::model::base64;
 use crate::{Error, Result};
 
-/// How many characters of base64 stand in a line.
+/// Characters of base64 per line.
 const BASE64_LINE: usize = 76;
 
 /// All that a message is made of.
@@ -24,7 +23,7 @@ pub(super) struct MessageParts<'a> {
     pub(super) from: &'a Mailbox,
     pub(super) message_id: &'a str,
     pub(super) texts: MailTexts,
-    /// What the attachments are, then the inline images.
+    /// The contents of the attachments, then of the inline images.
     pub(super) files: Vec<Vec<u8>>,
 }
 
@@ -53,11 +52,11 @@ impl MessageParts<'_> {
             .keys()
             .any(|name| name.eq_ignore_ascii_case("auto-submitted"))
         {
-            // Nobody is to answer with a notice of absence.
+            // Keeps out-of-office replies away.
             builder = builder.header("Auto-Submitted", Text::new("auto-generated"));
         }
         for (name, value) in &mail.headers {
-            // Encoded, a value such as a list of links would not be understood.
+            // Mail programs do not decode a value such as a list of links.
             let value = value.as_str();
             builder = match value.is_ascii() {
                 true => builder.header(name, Raw::new(value)),
@@ -154,15 +153,18 @@ mod tests {
     use crate::handlers::built_in::BuiltInJob;
     use crate::handlers::email::attachment::read_all;
     use crate::handlers::email::settings::EmailSettings;
+    use crate::handlers::input_file::QueueFiles;
 
     fn message(payload: &Value) -> Result<String> {
         let mail: Email = serde_json::from_value(payload.clone())
             .map_err(|error| Error::invalid(error.to_string()))?;
         mail.check()?;
-        let texts = MailTexts::of(&mail, None)?;
+        let queue = QueueFiles::default();
+        let texts = MailTexts::of(&mail, None, &queue)
+            .map_err(|failure| Error::invalid(failure.to_string()))?;
         let files = [&mail.attachments, &mail.inline].into_iter().flatten();
         let settings = EmailSettings::default();
-        let files = read_all(files, &settings).unwrap();
+        let files = read_all(files, &settings, &queue).unwrap();
         let from = "jobs@x.org".parse().unwrap();
         let parts = MessageParts {
             mail: &mail,

@@ -12,6 +12,7 @@ mod session;
 mod settings;
 mod texts;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -21,7 +22,6 @@ use crate::clock::instant;
 use crate::handlers::built_in::BuiltInJob;
 pub use crate::handlers::email::address::{AddressPattern, Mailbox};
 pub use crate::handlers::email::attachment::EmailFile;
-use crate::handlers::email::error::{SmtpError, failure};
 use crate::handlers::email::header::{check_header, check_line};
 use crate::handlers::email::message::MessageParts;
 pub use crate::handlers::email::payload::{Email, EmailTemplate, OnUnknown, PartialDelivery};
@@ -29,7 +29,8 @@ pub use crate::handlers::email::reply::RefusedRecipient;
 use crate::handlers::email::session::{Delivery, Envelope, SmtpSession};
 pub use crate::handlers::email::settings::{EmailServer, EmailSettings, TlsMode};
 use crate::handlers::email::texts::MailTexts;
-use crate::handlers::secrets::{Secret, SecretText, Secrets};
+use crate::handlers::input_file::QueueFiles;
+use crate::handlers::secrets::Secrets;
 use crate::model::job::{Job, JobOptions, NewJob};
 use crate::model::mask::Mask;
 use crate::runner::cancellation::Cancellation;
@@ -43,13 +44,13 @@ use crate::{Error, Result};
 pub struct EmailResult {
     /// The same in every attempt of the job.
     pub message_id: String,
-    /// The addresses that the server has taken.
+    /// The addresses that the server has taken, each once.
     pub accepted: Vec<String>,
     /// Those that it has refused.
     pub refused: Vec<RefusedRecipient>,
     /// The server's reply to the message.
     pub reply: String,
-    /// How long it took.
+    /// How long the attempt took, in milliseconds.
     pub ms: u64,
 }
 
@@ -62,7 +63,7 @@ impl Job for Email {
     }
 }
 
-/// RFC 5321: a server takes at least so many.
+/// RFC 5321 (4.5.3.1.8): every server takes at least this many.
 const MAX_RECIPIENTS: usize = 100;
 
 impl BuiltInJob for Email {
@@ -110,8 +111,9 @@ impl BuiltInJob for Email {
             check_header(name)?;
             check_line(&format!("the header '{name}'"), value)?;
         }
-        if !self.inline.is_empty() && self.html.is_none() && self.template.is_none() {
-            return refused("'inline' goes with 'html'");
+        let is_named = matches!(self.template, Some(EmailTemplate::Named(_)));
+        if !self.inline.is_empty() && self.html.is_none() && !is_named {
+            return refused("'inline' images are shown by 'html', which is missing");
         }
         if self.inline.iter().any(|file| file.cid.is_none()) {
             return refused("an inline image needs a 'cid'");
@@ -131,23 +133,22 @@ impl BuiltInJob for Email {
         let server = self.server(settings).map_err(Failure::permanent)?;
         let from = self.sender(server).map_err(Failure::permanent)?;
         let message_id = format!("jobq.{}@{}", ctx.idempotency_key()?, from.domain());
+        let queue = QueueFiles::of(ctx);
         let parts = MessageParts {
             mail: &self,
             from,
             message_id: &message_id,
-            texts: MailTexts::of(&self, server.templates.as_deref()).map_err(Failure::permanent)?,
-            files: attachment::read_all(self.files(), settings)?,
+            texts: MailTexts::of(&self, server.templates.as_deref(), &queue)?,
+            files: attachment::read_all(self.files(), settings, &queue)?,
         };
         let message = parts.message().map_err(Failure::permanent)?;
-        let delivery = self.deliver(server, (from, &message), ctx)?;
+        let to = self.envelope();
+        let delivery = self.deliver(server, (from, &to, &message), ctx)?;
         let is_refused = |to: &str| delivery.refused.iter().any(|refused| refused.to == to);
-        let taken = self.recipients().map(Mailbox::address);
+        let accepted = to.iter().filter(|to| !is_refused(to));
         Ok(EmailResult {
             message_id: format!("<{message_id}>"),
-            accepted: taken
-                .filter(|to| !is_refused(to))
-                .map(str::to_owned)
-                .collect(),
+            accepted: accepted.map(|to| (*to).to_owned()).collect(),
             refused: delivery.refused,
             reply: delivery.reply.to_string(),
             ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
@@ -190,15 +191,19 @@ impl Email {
         })
     }
 
+    /// The addresses of all recipients, each once.
+    fn envelope(&self) -> Vec<&str> {
+        let mut known = HashSet::new();
+        let to = self.recipients().map(Mailbox::address);
+        to.filter(|to| known.insert(*to)).collect()
+    }
+
     fn deliver(
         &self,
         server: &EmailServer,
-        (from, message): (&Mailbox, &[u8]),
+        (from, to, message): (&Mailbox, &[&str], &[u8]),
         ctx: &Context,
     ) -> std::result::Result<Delivery, Failure> {
-        let mut to: Vec<&str> = self.recipients().map(Mailbox::address).collect();
-        let mut known = std::collections::HashSet::new();
-        to.retain(|to| known.insert(*to));
         let envelope = Envelope {
             from: from.address(),
             to,
@@ -215,39 +220,21 @@ impl Email {
             session.quit();
             sent
         });
-        sent.map_err(|error| self.failed(&error, ctx))
-    }
-
-    fn failed(&self, error: &SmtpError, ctx: &Context) -> Failure {
-        let is_temporary = match error.is_temporary() {
-            None if self.on_unknown == OnUnknown::Fail => return Failure::permanent(error.said()),
-            None => true,
-            Some(is_temporary) => is_temporary,
-        };
-        // A cancel breaks the connection, so the error is none of the server's.
-        match ctx.is_cancelled() {
-            true => Failure::cancelled(),
-            false => failure(is_temporary, error.said()),
-        }
+        sent.map_err(|error| error.failure(self.on_unknown, ctx.is_cancelled()))
     }
 }
 
 impl EmailServer {
-    /// Connects and logs in, for a look at whether that works; nothing is sent.
+    /// Connects and logs in as a job would, without sending anything: a check of the settings.
     ///
     /// # Errors
-    /// Why it does not.
+    /// Why a job could not log in.
     pub fn try_login(&self, secrets: &Secrets) -> Result<()> {
-        // The server's reply may have the password in it.
+        // The server's reply may repeat the password.
         let mut mask = Mask::default();
         let login = self.login(|password| {
-            let password = match password {
-                SecretText::Plain(password) => Secret::from(password.clone()),
-                SecretText::Secret(named) => {
-                    let secret = secrets.read(&named.secret)?;
-                    Secret::from([&named.prefix, secret.reveal(), &named.suffix].concat())
-                }
-            };
+            let password =
+                password.read_by(|name| secrets.read_for(name, Email::KIND, Some(&self.host)))?;
             mask.add(password.reveal());
             Ok(password)
         });

@@ -74,7 +74,7 @@ pub struct Email {
     /// What happens when some recipients are refused.
     #[serde(default)]
     pub partial: PartialDelivery,
-    /// What happens when nobody knows whether the server has taken the mail.
+    /// What happens when it is not known whether the server has taken the mail.
     #[serde(default, alias = "onUnknown")]
     pub on_unknown: OnUnknown,
 }
@@ -130,7 +130,7 @@ pub enum PartialDelivery {
     Ok,
 }
 
-/// What happens when the connection is lost after the message, and before the server's reply.
+/// What happens when the connection is lost after the message was sent and before the server replied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
@@ -138,12 +138,12 @@ pub enum OnUnknown {
     /// It is sent again: somebody may get it twice.
     #[default]
     Retry,
-    /// The job fails: nobody may have got it.
+    /// The job fails: maybe nobody gets it.
     Fail,
 }
 
 impl Email {
-    /// All who get it.
+    /// All recipients.
     pub(super) fn recipients(&self) -> impl Iterator<Item = &Mailbox> {
         [&self.to, &self.cc, &self.bcc].into_iter().flatten()
     }

@@ -19,7 +19,7 @@ pub(super) struct SmtpReply {
 }
 
 impl SmtpReply {
-    /// Reads one, of one line or more.
+    /// Reads a reply of one line or more.
     pub(super) fn read(from: &mut impl BufRead) -> io::Result<SmtpReply> {
         let refused = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why));
         let (mut lines, mut known, mut left) = (Vec::new(), None, MAX_REPLY_BYTES);
@@ -68,14 +68,14 @@ impl fmt::Display for SmtpReply {
     }
 }
 
-/// Without what would change the look of a terminal.
+/// Replaces control characters, which could change the look of a terminal.
 fn printable(text: &str) -> String {
     text.chars()
         .map(|char| if char.is_control() { ' ' } else { char })
         .collect()
 }
 
-/// One line with its end, of at most so many bytes.
+/// One line with its end, of at most `max_bytes`.
 fn read_line(from: &mut impl BufRead, max_bytes: usize) -> io::Result<Vec<u8>> {
     let mut line = Vec::new();
     loop {
@@ -100,7 +100,7 @@ fn read_line(from: &mut impl BufRead, max_bytes: usize) -> io::Result<Vec<u8>> {
     }
 }
 
-/// Where in the dialogue a mail is.
+/// The stages of the dialogue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SmtpStage {
     Greeting,
@@ -129,13 +129,13 @@ impl fmt::Display for SmtpStage {
     }
 }
 
-/// Whether a reply that refuses something is one that another try may change.
-pub(super) fn is_temporary(stage: SmtpStage, reply: &SmtpReply) -> bool {
-    match (stage, reply.code) {
-        // RFC 5321 (4.5.3.1.10): servers of old say so when there are too many recipients at once.
-        (SmtpStage::Recipient, 552) => reply.text().to_lowercase().contains("too many"),
+/// Whether the server may say something else another time than a reply that refuses.
+pub(super) fn is_temporary(stage: SmtpStage, code: u16, text: &str) -> bool {
+    match (stage, code) {
+        // RFC 5321 (4.5.3.1.10): old servers say so when there are too many recipients at once.
+        (SmtpStage::Recipient, 552) => text.to_lowercase().contains("too many"),
         (_, 500..) => false,
-        // What refuses should be 4xx or 5xx. A reply that should not be here comes of a confused server.
+        // A refusal is 4xx or 5xx. Any other code here is the mistake of a confused server.
         _ => true,
     }
 }
@@ -146,12 +146,10 @@ pub(super) fn is_temporary(stage: SmtpStage, reply: &SmtpReply) -> bool {
 pub struct RefusedRecipient {
     /// The address.
     pub to: String,
-    /// The code of the reply: from 500 for good, below for now.
+    /// The code of the reply.
     pub code: u16,
     /// The text of the reply.
     pub text: String,
-    #[serde(skip)]
-    pub(super) is_temporary: bool,
 }
 
 impl RefusedRecipient {
@@ -160,8 +158,12 @@ impl RefusedRecipient {
             to: to.to_owned(),
             code: reply.code,
             text: reply.text(),
-            is_temporary: is_temporary(SmtpStage::Recipient, reply),
         }
+    }
+
+    /// Whether the server may take the recipient another time.
+    pub fn is_temporary(&self) -> bool {
+        is_temporary(SmtpStage::Recipient, self.code, &self.text)
     }
 }
 
@@ -237,11 +239,8 @@ mod tests {
                 (&[250, 354, 211], true),
             ] {
                 for code in codes {
-                    let reply = SmtpReply {
-                        code: *code,
-                        lines: vec!["no".to_owned()],
-                    };
-                    assert_eq!(is_temporary(stage, &reply), expected, "{stage:?} {code}");
+                    let found = is_temporary(stage, *code, "no");
+                    assert_eq!(found, expected, "{stage:?} {code}");
                 }
             }
         }
@@ -250,11 +249,7 @@ mod tests {
             (Recipient, "mailbox full", false),
             (Message, "Too many bytes", false),
         ] {
-            let reply = SmtpReply {
-                code: 552,
-                lines: vec![text.to_owned()],
-            };
-            assert_eq!(is_temporary(stage, &reply), expected, "{text}");
+            assert_eq!(is_temporary(stage, 552, text), expected, "{text}");
         }
     }
 

@@ -21,7 +21,7 @@ pub(super) struct SmtpSession<'a> {
     extensions: Extensions,
 }
 
-/// What the server says that it can.
+/// The extensions of SMTP that the server offers.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Extensions {
     starttls: bool,
@@ -33,7 +33,7 @@ struct Extensions {
 /// Who sends what to whom.
 pub(super) struct Envelope<'a> {
     pub(super) from: &'a str,
-    pub(super) to: Vec<&'a str>,
+    pub(super) to: &'a [&'a str],
     /// Send it also where some recipients are refused.
     pub(super) partial: bool,
     pub(super) message: &'a [u8],
@@ -108,7 +108,7 @@ impl<'a> SmtpSession<'a> {
         }
         let reply = self.command(SmtpStage::StartTls, "STARTTLS")?;
         expect(SmtpStage::StartTls, reply, 220)?;
-        // Whoever is between could have sent it before the protection begins.
+        // An attacker on the way could have sent it before TLS began.
         if !self.connection.buffer().is_empty() {
             let why = "the server sent more than its reply to STARTTLS";
             return Err(SmtpError::Broken(why.to_owned()));
@@ -119,7 +119,7 @@ impl<'a> SmtpSession<'a> {
         Ok(self)
     }
 
-    /// Logs in, if somebody is to.
+    /// Logs in, if there is a login.
     pub(super) fn log_in(&mut self, login: Option<(&str, Secret)>) -> Result<(), SmtpError> {
         let Some((username, password)) = login else {
             return Ok(());
@@ -190,10 +190,10 @@ impl<'a> SmtpSession<'a> {
         }
     }
 
-    /// Those who are refused where others are not.
+    /// Names the recipients. Those that are refused, where the others get the mail.
     fn recipients(&mut self, mail: &Envelope<'_>) -> Result<Vec<RefusedRecipient>, SmtpError> {
         let mut refused = Vec::new();
-        for to in &mail.to {
+        for to in mail.to {
             let reply = self.command(SmtpStage::Recipient, &format!("RCPT TO:<{to}>"))?;
             match reply.code {
                 200..300 => {}
@@ -206,9 +206,9 @@ impl<'a> SmtpSession<'a> {
         if refused.is_empty() || somebody_is_left {
             return Ok(refused);
         }
-        // Where somebody would have been enough, it is worth to try again for one who may be taken later.
-        if mail.partial && refused.iter().any(|refused| refused.is_temporary) {
-            refused.retain(|refused| refused.is_temporary);
+        // Where one recipient would have been enough, one that may be taken later is worth another try.
+        if mail.partial && refused.iter().any(RefusedRecipient::is_temporary) {
+            refused.retain(RefusedRecipient::is_temporary);
         }
         Err(SmtpError::Recipients(refused))
     }
@@ -226,16 +226,22 @@ impl<'a> SmtpSession<'a> {
                 });
             }
         }
-        // From here on the server may have the whole message.
+        self.end_of_message()
+    }
+
+    /// Sends the dot that ends the message. From here on the server may have all of it, even if an error of the
+    /// connection says that the dot was not sent.
+    fn end_of_message(&mut self) -> Result<SmtpReply, SmtpError> {
         self.connection
             .get_mut()
             .set_deadline(self.server.accept_timeout);
-        self.write(b".\r\n")
-            .and_then(|()| SmtpReply::read(&mut self.connection))
-            .map_err(SmtpError::Unknown)
+        let sent = self.write(b".\r\n");
+        // The server may have said why before it closed.
+        SmtpReply::read(&mut self.connection)
+            .map_err(|error| SmtpError::Unknown(sent.err().unwrap_or(error)))
     }
 
-    /// Takes leave; nothing depends on whether the server hears it.
+    /// Sends QUIT; it does not matter whether the server gets it.
     pub(super) fn quit(&mut self) {
         let _ = self.write(b"QUIT\r\n");
         let _ = self.connection.get_mut().close();
@@ -315,9 +321,13 @@ fn stuffed(message: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead;
+    use std::net::TcpListener;
+
     use proptest::prelude::*;
 
     use super::*;
+    use crate::model::outcome::CancelReason;
 
     #[test]
     fn a_servers_extensions_are_read_in_all_their_spellings() {
@@ -349,7 +359,51 @@ mod tests {
         assert_eq!(Extensions::of(&none), Extensions::default());
     }
 
-    /// What a server makes of it that takes each of the two, or both, for the end of a line.
+    /// What comes of sending a message, and of sending its end, when the server has said this and the connection has
+    /// broken.
+    fn broken_after(said: &str) -> [Result<SmtpReply, SmtpError>; 2] {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut server = EmailServer::new("127.0.0.1");
+        server.port = Some(listener.local_addr().unwrap().port());
+        let sends: [fn(&mut SmtpSession<'_>) -> _; 2] = [
+            |session| session.message(b"text"),
+            |session| session.end_of_message(),
+        ];
+        sends.map(|send| {
+            let cancellation = Cancellation::default();
+            let connection = SmtpConnection::open(&server, &cancellation).unwrap();
+            let (mut peer, _) = listener.accept().unwrap();
+            peer.write_all(said.as_bytes()).unwrap();
+            let mut session = SmtpSession {
+                server: &server,
+                connection: BufReader::new(connection),
+                extensions: Extensions::default(),
+            };
+            if !said.is_empty() {
+                session.connection.fill_buf().unwrap();
+            }
+            cancellation.cancel(CancelReason::Requested);
+            send(&mut session)
+        })
+    }
+
+    #[test]
+    fn a_dot_that_was_not_written_may_have_been_sent() {
+        let [message, end] = broken_after("");
+        assert!(matches!(message, Err(SmtpError::Broken(_))), "{message:?}");
+        assert!(
+            matches!(&end, Err(SmtpError::Unknown(error)) if error.kind() == io::ErrorKind::BrokenPipe),
+            "{end:?}"
+        );
+        let [message, end] = broken_after("552 too large\r\n");
+        assert!(
+            matches!(&message, Err(SmtpError::Refused(SmtpStage::Data, reply)) if reply.code == 552),
+            "{message:?}"
+        );
+        assert_eq!(end.unwrap().code, 552);
+    }
+
+    /// The message as a server reads it that takes CR, LF and both together for the end of a line.
     fn unstuffed(stuffed: &[u8]) -> Option<Vec<u8>> {
         let (mut message, mut before) = (Vec::new(), b'\n');
         for (at, byte) in stuffed.iter().enumerate() {

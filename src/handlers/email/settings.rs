@@ -58,9 +58,9 @@ pub struct EmailServer {
     /// How long the server may take to accept a message that it has got.
     #[serde(default = "accept_timeout", with = "written_duration")]
     pub accept_timeout: Duration,
-    /// What the certificates are checked by.
+    /// How TLS is spoken, and whose certificates are trusted; made for the first mail.
     #[serde(skip)]
-    pub(super) verified_by: OnceLock<Arc<ClientConfig>>,
+    pub(super) tls_config: OnceLock<Arc<ClientConfig>>,
 }
 
 fn command_timeout() -> Duration {
@@ -100,7 +100,7 @@ impl EmailSettings {
 }
 
 impl EmailServer {
-    /// A server with everything else as it is where the config file does not say it.
+    /// A server with the defaults of the config file for everything else.
     pub fn new(host: impl Into<String>) -> EmailServer {
         EmailServer {
             host: host.into(),
@@ -114,7 +114,7 @@ impl EmailServer {
             ca_file: None,
             command_timeout: command_timeout(),
             accept_timeout: accept_timeout(),
-            verified_by: OnceLock::new(),
+            tls_config: OnceLock::new(),
         }
     }
 

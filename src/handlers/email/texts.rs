@@ -1,18 +1,19 @@
 //! The texts of a mail: as the payload has them, or made from templates.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
-use minijinja::{Environment, ErrorKind, Template, UndefinedBehavior, path_loader};
+use minijinja::{Environment, ErrorKind, Template, UndefinedBehavior};
 
 use crate::handlers::email::header::check_line;
 use crate::handlers::email::payload::{Email, EmailTemplate};
-use crate::{Error, Result};
+use crate::handlers::input_file::{QueueFiles, file_failure};
+use crate::runner::handler::Failure;
 
-/// How much a template may do.
+/// Maximum number of instructions of a template.
 const FUEL: u64 = 100_000;
 
-/// How long a text may become.
+/// Maximum size of a text, and of the file of a template.
 const MAX_TEXT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The texts of a mail.
@@ -24,22 +25,31 @@ pub(super) struct MailTexts {
 
 impl MailTexts {
     /// The texts of the mail; `folder` has the templates.
-    pub(super) fn of(mail: &Email, folder: Option<&Path>) -> Result<MailTexts> {
+    pub(super) fn of(
+        mail: &Email,
+        folder: Option<&Path>,
+        queue: &QueueFiles,
+    ) -> Result<MailTexts, Failure> {
         let texts = match &mail.template {
             None => MailTexts {
                 subject: mail.subject.clone().unwrap_or_default(),
                 text: mail.text.clone().unwrap_or_default(),
                 html: mail.html.clone(),
             },
-            Some(template) => from_template(mail, template, folder)?,
+            Some(template) => from_template(mail, template, (folder, queue))?,
         };
-        check_line("the subject", &texts.subject)?;
+        check_line("the subject", &texts.subject).map_err(Failure::permanent)?;
         if [Some(&texts.text), texts.html.as_ref()]
             .into_iter()
             .flatten()
             .any(|text| text.contains('\0'))
         {
-            return Err(Error::invalid("a text has a NUL in it"));
+            return Err(Failure::permanent("a text has a NUL in it"));
+        }
+        if texts.html.is_none() && !mail.inline.is_empty() {
+            return Err(Failure::permanent(
+                "'inline' images are shown by HTML, and the template has no file for it",
+            ));
         }
         Ok(MailTexts {
             text: line_ends(&texts.text),
@@ -49,7 +59,7 @@ impl MailTexts {
     }
 }
 
-/// With the line ends of mail, whatever they were.
+/// Ends every line with CRLF.
 fn line_ends(text: &str) -> String {
     text.replace("\r\n", "\n")
         .replace('\r', "\n")
@@ -59,21 +69,22 @@ fn line_ends(text: &str) -> String {
 fn from_template(
     mail: &Email,
     template: &EmailTemplate,
-    folder: Option<&Path>,
-) -> Result<MailTexts> {
+    (folder, queue): (Option<&Path>, &QueueFiles),
+) -> Result<MailTexts, Failure> {
     let mut env = Environment::new();
-    // A name that was forgotten is an error, not "Dear ,".
+    // A missing variable is an error, not "Dear ,".
     env.set_undefined_behavior(UndefinedBehavior::Strict);
     env.set_fuel(Some(FUEL));
     if let Some(folder) = folder {
-        env.set_loader(path_loader(folder));
+        let (folder, queue) = (folder.to_owned(), queue.clone());
+        env.set_loader(move |name| load(name, &folder, &queue));
     }
     let own = |name, text: &Option<String>| match text {
         None => Ok(None),
         Some(text) => {
             let template = env
                 .template_from_named_str(name, text)
-                .map_err(|error| said(&error))?;
+                .map_err(|error| failure(&error))?;
             render(&template, mail).map(Some)
         }
     };
@@ -86,18 +97,19 @@ fn from_template(
         });
     };
     let Some(folder) = folder else {
-        return Err(Error::invalid(
-            "the server has no 'templates' in [kinds.email.settings]",
-        ));
+        return Err(Failure::permanent(format_args!(
+            "the server '{}' has no 'templates' in [kinds.email.settings]",
+            mail.server
+        )));
     };
     let file = |end: &str| match env.get_template(&format!("{name}.{end}")) {
         Ok(template) => render(&template, mail).map(Some),
         Err(error) if error.kind() == ErrorKind::TemplateNotFound => Ok(None),
-        Err(error) => Err(said(&error)),
+        Err(error) => Err(failure(&error)),
     };
     let missing = |end: &str| {
         let folder = folder.display();
-        Error::invalid(format!(
+        Failure::permanent(format_args!(
             "the template '{name}' has no {name}.{end} in {folder}"
         ))
     };
@@ -115,22 +127,56 @@ fn from_template(
     })
 }
 
-fn render(template: &Template<'_, '_>, mail: &Email) -> Result<String> {
+fn render(template: &Template<'_, '_>, mail: &Email) -> Result<String, Failure> {
     let mut text = Bounded(Vec::new());
     let variables = minijinja::value::Serde(&mail.variables);
     template
         .render_captured_to(variables, &mut text)
-        .map_err(|error| said(&error))?;
-    String::from_utf8(text.0).map_err(|error| Error::invalid(error.to_string()))
+        .map_err(|error| failure(&error))?;
+    String::from_utf8(text.0).map_err(Failure::permanent)
 }
 
-/// A text that is not too long.
+/// The file of a template; none if there is no such file, or the name leads out of the folder.
+fn load(name: &str, folder: &Path, queue: &QueueFiles) -> Result<Option<String>, minijinja::Error> {
+    let mut path = folder.to_owned();
+    for part in name.split('/') {
+        if part.is_empty() || part.starts_with('.') {
+            return Ok(None);
+        }
+        path.push(part);
+    }
+    match read(&path, queue) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => {
+            let told = format!("{} cannot be read", path.display());
+            Err(minijinja::Error::new(ErrorKind::InvalidOperation, told).with_source(error))
+        }
+    }
+}
+
+fn read(path: &Path, queue: &QueueFiles) -> io::Result<String> {
+    let mut text = String::new();
+    let file = queue.open_other(path)?;
+    file.take(MAX_TEXT_BYTES as u64 + 1)
+        .read_to_string(&mut text)?;
+    match text.len() > MAX_TEXT_BYTES {
+        true => Err(too_long()),
+        false => Ok(text),
+    }
+}
+
+fn too_long() -> io::Error {
+    io::Error::new(io::ErrorKind::FileTooLarge, "the text is longer than 4 MiB")
+}
+
+/// A text of limited size.
 struct Bounded(Vec<u8>);
 
 impl Write for Bounded {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.0.len() + bytes.len() > MAX_TEXT_BYTES {
-            return Err(io::Error::other("the text becomes longer than 4 MiB"));
+            return Err(too_long());
         }
         self.0.extend_from_slice(bytes);
         Ok(bytes.len())
@@ -142,31 +188,38 @@ impl Write for Bounded {
 }
 
 /// An error of a template with its place, and without the values of variables.
-fn said(error: &minijinja::Error) -> Error {
+fn failure(error: &minijinja::Error) -> Failure {
     let mut text = format!("template: {error}");
+    let mut of_file: Option<&io::Error> = None;
     let mut source = std::error::Error::source(error);
     while let Some(cause) = source {
         text.push_str(&format!(": {cause}"));
+        of_file = of_file.or(cause.downcast_ref());
         source = cause.source();
     }
-    Error::invalid(text)
+    match of_file {
+        Some(error) => file_failure(error, text),
+        None => Failure::permanent(text),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
+    use rustix::io::Errno;
     use serde_json::{Value, json};
 
     use super::*;
 
-    fn texts(fields: &Value, folder: &Path) -> Result<MailTexts> {
+    fn texts(fields: &Value, folder: &Path) -> Result<MailTexts, Failure> {
         let mut payload = json!({ "to": "a@x.org" });
         payload
             .as_object_mut()
             .unwrap()
             .extend(fields.as_object().unwrap().clone());
-        MailTexts::of(&serde_json::from_value(payload).unwrap(), Some(folder))
+        let mail = serde_json::from_value(payload).unwrap();
+        MailTexts::of(&mail, Some(folder), &QueueFiles::default())
     }
 
     fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -233,7 +286,12 @@ mod tests {
             ("d.txt", "{% for a in range(999) %}{{ long }}{% endfor %}"),
             ("e.subject", "{{ name }}"),
             ("e.txt", "x"),
+            ("g.subject", "x"),
+            ("g.txt", "{% include 'sub' %}"),
+            ("h.subject", "x"),
+            ("h.txt", "x"),
         ]);
+        fs::create_dir(folder.path().join("sub")).unwrap();
         for (name, why) in [
             ("a", "no a.txt in"),
             ("b", "b.txt:1"),
@@ -243,11 +301,28 @@ mod tests {
             ("f", "no f.subject in"),
             ("../a", "no ../a.subject in"),
             ("/etc/a", "no /etc/a.subject in"),
+            ("g", "sub cannot be read"),
+            ("g", "it is not a file"),
         ] {
             let variables = json!({ "long": "x".repeat(10_000), "name": "a\r\nBcc: b@x.org" });
             let fields = json!({ "template": name, "variables": variables });
-            let error = texts(&fields, folder.path()).err().unwrap().to_string();
-            assert!(error.contains(why), "{name}: {error}");
+            let failure = texts(&fields, folder.path()).err().unwrap();
+            assert!(failure.is_permanent(), "{name}: {failure}");
+            assert!(failure.to_string().contains(why), "{name}: {failure}");
         }
+        let fields = json!({ "template": "h", "inline": [{ "path": "a.png", "cid": "a" }] });
+        let failure = texts(&fields, folder.path()).err().unwrap();
+        assert!(failure.to_string().contains("no file for it"), "{failure}");
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_read_just_now_is_tried_again() {
+        let error = |errno: Errno| {
+            let error = minijinja::Error::new(ErrorKind::InvalidOperation, "a.txt");
+            failure(&error.with_source(io::Error::from(errno)))
+        };
+        assert!(!error(Errno::MFILE).is_permanent());
+        assert!(!error(Errno::IO).is_permanent());
+        assert!(error(Errno::ACCESS).is_permanent());
     }
 }

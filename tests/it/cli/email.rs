@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::fs;
 
+use rustix::process::Signal;
 use serde_json::json;
 
 use super::secrets::leaks;
@@ -133,8 +134,82 @@ fn doctor_tries_the_servers_without_sending_anything() {
         found.contains("mail\tok\tserver default: 127.0.0.1 can be used"),
         "{found}"
     );
-    wait_until("it takes leave", PATIENCE, || good.count("QUIT") == 1);
+    wait_until("QUIT is sent", PATIENCE, || good.count("QUIT") == 1);
     assert_eq!(good.said()[0].commands.len(), 3, "EHLO, AUTH, QUIT");
+}
+
+#[test]
+fn doctor_keeps_a_password_to_its_rule_as_a_runner_does() {
+    let server = ScriptedServer::good();
+    let jobq = with_server(server.port);
+    jobq.make_database();
+    let config = jobq.read("etc/jobq.toml");
+    for (bound, elsewhere, why) in [
+        (
+            "[\"127.0.0.1\"]",
+            "[\"smtp.x.org\"]",
+            "'smtp' is not for 127.0.0.1",
+        ),
+        (
+            "[\"email\"]",
+            "[\"webhook\"]",
+            "'smtp' is not for the kind email",
+        ),
+    ] {
+        jobq.write("etc/jobq.toml", config.replace(bound, elsewhere));
+        let doctor = jobq.run(&[&CONFIG[..], &["doctor", "--mail"]].concat());
+        let found = doctor.exits(1).stdout;
+        assert!(
+            found.contains("mail\terror\t") && found.contains(why),
+            "{found}"
+        );
+        assert!(found.contains("secrets\tok\t"), "it can be read: {found}");
+    }
+    assert!(server.said().is_empty(), "nobody was connected to");
+    jobq.write("etc/jobq.toml", config.replace("port =", "prot ="));
+    let doctor = jobq.run(&[&CONFIG[..], &["doctor", "--mail"]].concat());
+    doctor.fails(2, &["kind email", "prot"]);
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(") ").unwrap().1.starts_with('T')
+}
+
+#[test]
+fn a_signal_within_a_dialogue_costs_no_attempt() {
+    const STOPS: usize = 5;
+    let (go_on, may_go_on) = crossbeam_channel::bounded::<()>(0);
+    let server = ScriptedServer::start(move |line| {
+        let is_point = line.starts_with("RCPT") || line == ".";
+        if is_point {
+            may_go_on.recv().unwrap();
+        }
+        None
+    });
+    let jobq = with_server(server.port);
+    let id = enqueue(&jobq, &["--retries", "0"]);
+    let runner = jobq.runner(&CONFIG);
+    let points: [(&str, &dyn Fn() -> bool); 2] = [
+        ("RCPT", &|| server.count("RCPT") == 1),
+        ("the message", &|| server.messages().len() == 1),
+    ];
+    for (point, is_there) in points {
+        wait_until(point, PATIENCE, is_there);
+        // A stopped process that goes on finds its read interrupted: it has a timeout.
+        for _ in 0..STOPS {
+            runner.signal(Signal::STOP);
+            wait_until("it is stopped", PATIENCE, || is_stopped(runner.pid()));
+            runner.signal(Signal::CONT);
+            wait_until("it goes on", PATIENCE, || !is_stopped(runner.pid()));
+        }
+        go_on.send(()).unwrap();
+    }
+    wait_until("the mail is sent", PATIENCE, || {
+        jobq.count("completed") == 1
+    });
+    assert_eq!(jobq.job(id)["attempt"], json!(1));
+    runner.kill();
 }
 
 #[test]

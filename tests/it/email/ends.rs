@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::Office;
 use super::server::{Act, ScriptedServer, say};
+use crate::support::process::HelperProgram;
 use crate::support::{PATIENCE, wait_for, wait_until};
 
 /// The points of a dialogue, by how the client's line begins.
@@ -178,11 +179,12 @@ fn is_cancelled_and_times_out(office: &Office, is_there: impl Fn() -> bool, poin
     assert!(took < Duration::from_secs(1), "{point}: {took:?}");
     let (job, took) = ended(office, Some(Duration::from_millis(300)), || true);
     assert_eq!(job.state, State::Failed);
-    assert_eq!(
-        job.error.as_deref(),
-        Some("timed out after 300ms"),
-        "{point}"
-    );
+    let doubt = match point {
+        "." => ": the message: the connection was closed; the mail may have been sent",
+        _ => "",
+    };
+    let expected = format!("timed out after 300ms{doubt}");
+    assert_eq!(job.error, Some(expected), "{point}");
     assert!(took < Duration::from_millis(1300), "{point}: {took:?}");
 }
 
@@ -194,11 +196,12 @@ print(s.getsockname()[1], flush=True); time.sleep(600)";
         .args(["-c", script])
         .stdout(Stdio::piped())
         .spawn();
-    let Ok(mut python) = python else {
+    let Ok(python) = python else {
         return eprintln!("skipped: python3 is not installed");
     };
+    let mut python = HelperProgram(python);
     let mut port = String::new();
-    BufReader::new(python.stdout.take().unwrap())
+    BufReader::new(python.0.stdout.take().unwrap())
         .read_line(&mut port)
         .unwrap();
     let port = port.trim().parse().unwrap();
@@ -208,8 +211,6 @@ print(s.getsockname()[1], flush=True); time.sleep(600)";
     let waiting: Vec<_> = (0..8).map_while(connect).collect();
     assert!(waiting.len() < 8, "the server takes all connections");
     is_cancelled_and_times_out(&office(port), || true, "connect");
-    python.kill().unwrap();
-    python.wait().unwrap();
 }
 
 #[test]

@@ -88,13 +88,7 @@ fn a_mail_is_sent_as_its_payload_says() {
     assert_eq!(result.reply, "250 taken as 42");
     assert_eq!(
         result.accepted,
-        [
-            "ann@x.org",
-            "bob@x.org",
-            "cleo@x.org",
-            "dan@x.org",
-            "ann@x.org"
-        ]
+        ["ann@x.org", "bob@x.org", "cleo@x.org", "dan@x.org"]
     );
     assert!(result.refused.is_empty());
     let said = &server.said()[0];
@@ -286,7 +280,7 @@ fn what_a_server_cannot_take_is_not_sent() {
         !is_retried && error.contains("offers no STARTTLS"),
         "{error}"
     );
-    assert_eq!(server.count("MAIL"), 0);
+    assert_eq!((server.count("MAIL"), server.messages().len()), (0, 0));
     let able = ScriptedServer::good();
     Office::new(able.port).sent(json!({ "to": "jürgen@x.org" }));
     let sender = &able.said()[0].commands[1];
@@ -326,6 +320,10 @@ fn a_payload_that_cannot_be_sent_says_why() {
         ),
         (json!({ "to": "a@x.org, b@x.org" }), "as a list"),
         (
+            json!({ "cc": ["Ann <a@x.org>, Bob <b@x.org>"] }),
+            "\"Ann <a@x.org>, Bob <b@x.org>\" is more than one",
+        ),
+        (
             json!({ "subject": "a\r\nBcc: b@x.org" }),
             "the subject has a line break",
         ),
@@ -353,7 +351,11 @@ fn a_payload_that_cannot_be_sent_says_why() {
         ),
         (
             json!({ "inline": [{ "path": "a.png", "cid": "a" }] }),
-            "goes with 'html'",
+            "shown by 'html'",
+        ),
+        (
+            json!({ "template": true, "inline": [{ "path": "a.png", "cid": "a" }] }),
+            "shown by 'html'",
         ),
         (
             json!({ "html": "a", "inline": [{ "path": "a.png" }] }),
@@ -374,6 +376,27 @@ fn a_payload_that_cannot_be_sent_says_why() {
         assert!(!is_retried && error.contains(why), "{why}: {error}");
     }
     assert!(server.said().is_empty(), "nobody was connected to");
+}
+
+#[test]
+fn the_queues_own_file_is_not_sent() {
+    let server = ScriptedServer::good();
+    let office = Office::new(server.port);
+    let database = office.scene.open().path();
+    let folder = database.parent().unwrap();
+    std::os::unix::fs::symlink(&database, folder.join("hi.txt")).unwrap();
+    let office = office.set("templates", folder.to_str().unwrap());
+    for fields in [
+        json!({ "attachments": [{ "path": database }] }),
+        json!({ "template": "hi", "text": null }),
+    ] {
+        let (is_retried, error) = office.failed(fields);
+        assert!(
+            !is_retried && error.contains("the queue's own file"),
+            "{error}"
+        );
+    }
+    assert!(server.said().is_empty());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::Office;
 use super::server::ScriptedServer;
+use crate::support::process::HelperProgram;
 use crate::support::{PATIENCE, wait_for, wait_until};
 
 /// Debian's, which has its packages.
@@ -37,7 +38,7 @@ fn has_aiosmtpd() -> bool {
 
 /// A server of aiosmtpd, until it is dropped.
 struct Peer {
-    child: Child,
+    _python: HelperProgram,
     port: u16,
     folder: tempfile::TempDir,
 }
@@ -47,19 +48,19 @@ impl Peer {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("peer.py");
         fs::write(&script, include_str!("peer.py")).unwrap();
-        let mut child = Command::new(PYTHON)
+        let python = Command::new(PYTHON)
             .arg(script)
             .args([folder.path(), Path::new(mode)])
             .args(certificate)
             .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+            .spawn();
+        let mut python = HelperProgram(python.unwrap());
         let mut port = String::new();
-        let stdout = child.stdout.take().unwrap();
+        let stdout = python.0.stdout.take().unwrap();
         BufReader::new(stdout).read_line(&mut port).unwrap();
         let port = port.trim().parse().unwrap();
         Peer {
-            child,
+            _python: python,
             port,
             folder,
         }
@@ -78,13 +79,6 @@ impl Peer {
             })
             .count();
         read(&self.folder.path().join(format!("{count}.eml")))
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
 
@@ -133,7 +127,7 @@ fn a_mail_arrives_as_it_was_written() {
     fs::write(&path, &csv).unwrap();
     let office = Office::new(peer.port);
     let result = office.sent(json!({
-        "to": ["Jürgen \"J\" Müller, Dr. <j@x.org>", "gone@x.org"], "cc": "李 <li@x.org>",
+        "to": ["\"Jürgen \\\"J\\\" Müller, Dr.\" <j@x.org>", "gone@x.org"], "cc": "李 <li@x.org>",
         "from": "Jobs & Co <jobs@x.org>", "partial": "ok",
         "subject": "Grüße: ein sehr langer Betreff, der über viele Zeilen geht, weil er so lang ist — 中文",
         "text": "Größe\n.\n..\nEnde ", "html": "<img src=\"cid:logo\"> ü",
@@ -208,18 +202,18 @@ fn no_text_of_a_mail_becomes_a_header_for_a_reader() {
         ..Config::default()
     });
     let sent = runner.run(&[text, text, text].prop_map(|texts| texts), |[subject, name, file]| {
-        let to = format!("{name} <a@x.org>");
+        let escaped = name.replace('\\', "\\\\").replace('"', "\\\"");
+        let to = format!("\"{escaped}\" <a@x.org>");
         let job = office.send(json!({
             "to": to, "subject": subject, "attachments": [{ "base64": "YQ==", "name": format!("a{file}") }],
         }));
-        if job.state != jobq::State::Completed {
-            let error = job.error.unwrap();
-            prop_assert!(error.contains("the address"), "{error}");
-            return Ok(());
-        }
+        prop_assert_eq!(job.state, jobq::State::Completed, "{:?}", job.error);
         let mail = read_text(server.messages().last().unwrap());
         prop_assert_eq!(mail["to"].as_array().unwrap().len(), 1, "{}", mail);
         prop_assert_eq!(&mail["to"][0][1], "a@x.org");
+        // Python puts blanks between the encoded words of a name.
+        let dense = |name: &str| name.split_whitespace().collect::<String>();
+        prop_assert_eq!(dense(mail["to"][0][0].as_str().unwrap()), dense(&name));
         prop_assert_eq!(mail["headers"]["subject"].as_str().unwrap().trim(), subject.trim());
         let mut names: Vec<_> = mail["headers"].as_object().unwrap().keys().map(String::as_str).collect();
         names.sort_unstable();
@@ -334,24 +328,24 @@ fn the_wrong_mode_of_tls_is_named() {
     let expired = authority.certificate("expired", "IP:127.0.0.1", -1);
     let peer = Peer::start("tls", &expired);
     let (is_retried, error) = safe(Office::new(peer.port), "tls", &authority).failed(json!({}));
-    assert!(!is_retried && error.contains("Expired"), "{error}");
+    assert!(is_retried && error.contains("Expired"), "{error}");
 }
 
 /// Exim with STARTTLS and a login, as root, who may say where all its files are. It delivers into a folder.
-fn exim(authority: &Authority, port: u16) -> Child {
+fn exim(authority: &Authority, port: u16) -> HelperProgram {
     authority.openssl("chmod 755 . && chmod 644 *.key && mkdir -m 777 mail spool");
     let config = include_str!("exim.conf")
         .replace("FOLDER", authority.0.path().to_str().unwrap())
         .replace("PORT", &port.to_string());
     fs::write(authority.path("exim.conf"), config).unwrap();
-    let mut exim = Command::new(EXIM)
+    let exim = Command::new(EXIM)
         .arg("-C")
         .arg(authority.path("exim.conf"))
         .arg("-bdf")
-        .spawn()
-        .unwrap();
+        .spawn();
+    let mut exim = HelperProgram(exim.unwrap());
     wait_until("exim listens", PATIENCE, || {
-        assert!(exim.try_wait().unwrap().is_none(), "exim does not start");
+        assert!(exim.0.try_wait().unwrap().is_none(), "exim does not start");
         TcpStream::connect(("127.0.0.1", port)).is_ok()
     });
     exim
@@ -372,15 +366,18 @@ fn a_mail_server_of_the_system_takes_the_mail() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    let mut exim = exim(&authority, port);
+    let _exim = exim(&authority, port);
     let office = safe(Office::new(port), "starttls", &authority);
     let sent = office.send(json!({ "to": "ann@x.org", "text": "über\n.\nEnde" }));
     assert_eq!(sent.state, jobq::State::Completed, "{:?}", sent.error);
     let (is_retried, refused) = office.failed(json!({ "to": "ann@elsewhere.org" }));
+    let (is_retried_large, large) = office.failed(json!({ "text": "x".repeat(300_000) }));
+    assert!(
+        !is_retried_large && large.contains("takes at most 204800"),
+        "{large}"
+    );
     let mails = || fs::read_dir(authority.path("mail/new")).ok()?.next();
     let mail = wait_for("the mail", PATIENCE, mails).unwrap().path();
-    exim.kill().unwrap();
-    exim.wait().unwrap();
     assert!(!is_retried && refused.contains("550"), "{refused}");
     // Mail in a folder has the line ends of the system.
     assert_eq!(

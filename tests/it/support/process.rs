@@ -20,6 +20,16 @@ pub(crate) struct Process {
     place: Place,
 }
 
+/// A program that a test needs. Killed when dropped, so that also a test that fails leaves none behind.
+pub(crate) struct HelperProgram(pub(crate) Child);
+
+impl Drop for HelperProgram {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// How a process is to be started.
 pub(crate) struct Spawn {
     role: Role,
