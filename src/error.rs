@@ -360,11 +360,11 @@ impl<T, E: Into<Error>> Of<T> for Result<T, E> {
 pub(crate) fn is_lasting(error: &std::io::Error) -> bool {
     use rustix::io::Errno;
     use std::io::ErrorKind::{
-        CrossesDevices, FileTooLarge, InvalidFilename, InvalidInput, IsADirectory, NotADirectory,
-        NotFound, PermissionDenied, ReadOnlyFilesystem,
+        CrossesDevices, FileTooLarge, InvalidData, InvalidFilename, InvalidInput, IsADirectory,
+        NotADirectory, NotFound, PermissionDenied, ReadOnlyFilesystem,
     };
     match error.kind() {
-        NotFound | PermissionDenied | NotADirectory | IsADirectory | InvalidInput
+        NotFound | PermissionDenied | NotADirectory | IsADirectory | InvalidInput | InvalidData
         | InvalidFilename | FileTooLarge | CrossesDevices | ReadOnlyFilesystem => true,
         _ => matches!(Errno::from_io_error(error), Some(Errno::LOOP | Errno::NXIO)),
     }

@@ -7,8 +7,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::OFlags;
-use rustix::io::Errno;
 
+use crate::error::is_lasting;
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
 
@@ -20,20 +20,9 @@ pub(crate) fn open_input(ctx: &Context, path: &Path) -> io::Result<File> {
     QueueFiles::of(ctx).open_other(path)
 }
 
-/// What an error of a file that the job or the settings name means for the attempt: where the file is missing, forbidden
-/// or no file, another try would find the same. Whatever else it is may pass, as a full table of descriptors does.
+/// What an error of a file that the job or the settings name means for the attempt.
 pub(crate) fn file_failure(error: &io::Error, told: impl fmt::Display) -> Failure {
-    use io::ErrorKind::{
-        FileTooLarge, InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory,
-        NotFound, PermissionDenied,
-    };
-
-    let is_lasting = match error.kind() {
-        NotFound | PermissionDenied | NotADirectory | IsADirectory => true,
-        InvalidInput | InvalidFilename | InvalidData | FileTooLarge => true,
-        _ => Errno::from_io_error(error) == Some(Errno::LOOP),
-    };
-    match is_lasting {
+    match is_lasting(error) {
         true => Failure::permanent(told),
         false => Failure::retry(told),
     }
@@ -131,30 +120,6 @@ mod tests {
         for name in ["pipe", "."] {
             let refused = files.open_other(&path(name)).unwrap_err();
             assert_eq!(refused.kind(), io::ErrorKind::InvalidInput, "{name}");
-        }
-    }
-
-    #[test]
-    fn what_may_pass_is_tried_again() {
-        use Errno as E;
-        for (error, is_lasting) in [
-            (E::NOENT, true),
-            (E::ACCESS, true),
-            (E::PERM, true),
-            (E::NOTDIR, true),
-            (E::ISDIR, true),
-            (E::LOOP, true),
-            (E::NAMETOOLONG, true),
-            (E::MFILE, false),
-            (E::NFILE, false),
-            (E::NOMEM, false),
-            (E::IO, false),
-            (E::STALE, false),
-            (E::TIMEDOUT, false),
-        ] {
-            let failure = file_failure(&error.into(), "told");
-            assert_eq!(failure.is_permanent(), is_lasting, "{error:?}");
-            assert_eq!(failure.to_string(), "told");
         }
     }
 }
