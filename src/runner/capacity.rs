@@ -121,23 +121,7 @@ impl Dispatcher {
 
     /// Notes whether a handler could run the job.
     pub(crate) fn heed_unavailable(&mut self, report: &Report) {
-        let attempt = &report.attempt;
-        let is_news = match &report.ending {
-            Ending::Returned {
-                outcome: Outcome::Unavailable { error, pause },
-                ..
-            } => {
-                let until = clock::after(clock::instant(), *pause);
-                let kind = (attempt.kind_id, &attempt.kind);
-                let is_news = self.kind_pauses.pause(kind, error, until);
-                if is_news {
-                    log::warn!("no '{}' can run at the moment: {error}", attempt.kind);
-                }
-                is_news
-            }
-            _ => self.kind_pauses.has_run(attempt.kind_id),
-        };
-        if is_news {
+        if self.kind_pauses.heed(report) {
             self.pending.tick.unavailable = Some(self.kind_pauses.reasons());
         }
     }

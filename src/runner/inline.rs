@@ -9,13 +9,14 @@ use std::sync::{Arc, Mutex};
 
 use crate::error::Kind;
 use crate::model::id::JobId;
-use crate::model::outcome::Verdict;
+use crate::model::outcome::{Ending, Outcome};
 use crate::model::part::Parts;
 use crate::model::remedy::Remedy;
 use crate::model::runner::RunStats;
 use crate::runner::attempt::{Attempt, Report};
 use crate::runner::builder::RunnerBuilder;
 use crate::runner::context::SharedContext;
+use crate::runner::kind_pauses::KindPauses;
 use crate::runner::liveness::{DeadLock, OwnLock};
 use crate::runner::maintenance::find_dead;
 use crate::runner::registration::RunnerIdentity;
@@ -25,7 +26,8 @@ use crate::runner::shutdown::write_end;
 use crate::runner::tick::{FinishedAttempt, Grouping, Lost, REPORTS, Tick, TickContext};
 use crate::runner::{pool, registration};
 use crate::store::{
-    ClaimRequest, ClaimedJob, FairShares, HeartbeatMode, Names, PrunePass, Schedules, Store, Tx,
+    ClaimRequest, ClaimedJob, FairShares, HeartbeatMode, KindCapacity, Names, PrunePass, Schedules,
+    Store, Tx,
 };
 use crate::{Error, Result, clock, store};
 
@@ -130,7 +132,7 @@ pub(crate) fn perform(builder: RunnerBuilder, job: JobId, chance: fn() -> f64) -
     let is_claimed = claimed.is_some();
     if let Some(attempt) = claimed {
         let ended = inline.run(attempt);
-        inline.write(Step::of(Tick::of(ended)))?;
+        inline.write(inline.end_of(ended))?;
     }
     let store = Arc::clone(&inline.store);
     let registry = Arc::clone(&inline.settings.registry);
@@ -158,6 +160,8 @@ struct Inline {
     shares: FairShares,
     /// Parts of the file that are left alone because their data cannot be read or written.
     aside: Aside,
+    /// Kinds whose handlers can run no job at the moment.
+    kind_pauses: KindPauses,
 }
 
 impl Inline {
@@ -188,6 +192,7 @@ impl Inline {
             stats: RunStats::default(),
             shares: FairShares::default(),
             aside: Aside::default(),
+            kind_pauses: KindPauses::default(),
         })
     }
 
@@ -208,9 +213,17 @@ impl Inline {
             step = match written.claimed {
                 Some(attempt) => {
                     runs += 1;
-                    let finished = self.run(attempt);
-                    is_short = matches!(finished.verdict, Verdict::GiveBack { .. });
-                    Step::of(Tick::of(finished))
+                    let report = self.run(attempt);
+                    is_short = matches!(
+                        report.ending,
+                        Ending::Returned {
+                            outcome: Outcome::OutOfResources { .. },
+                            ..
+                        }
+                    );
+                    self.kind_pauses.heed(&report);
+                    self.kind_pauses.relax(clock::instant());
+                    self.end_of(report)
                 }
                 None if written.more => Step::default(),
                 None => break,
@@ -228,7 +241,7 @@ impl Inline {
         if runs < most {
             return Ok(false);
         }
-        let kinds = self.identity.any_of_its_kinds();
+        let kinds = self.kinds();
         let request = ClaimRequest {
             jobs: 1,
             ..self.identity.claim_request(&kinds, self.aside.parts())
@@ -253,18 +266,32 @@ impl Inline {
         Ok(found.into_iter().unzip())
     }
 
-    fn run(&self, attempt: Arc<Attempt>) -> FinishedAttempt {
+    fn run(&self, attempt: Arc<Attempt>) -> Report {
         let began = clock::instant();
         attempt.begin(WORKER, began);
         let (ending, spawned) = pool::run(&attempt, &self.shared, WORKER);
-        let report = Report {
+        Report {
             attempt,
             worker: WORKER,
             ending,
             took: began.elapsed(),
             spawned,
-        };
-        FinishedAttempt::of(report, (self.chance)())
+        }
+    }
+
+    /// The step that writes how an attempt has ended.
+    fn end_of(&self, report: Report) -> Step {
+        Step::of(Tick::of(FinishedAttempt::of(report, (self.chance)())))
+    }
+
+    /// Its kinds, but those that are paused, or still could not run after some pauses.
+    fn kinds(&self) -> Vec<KindCapacity> {
+        let (now, pauses) = (clock::instant(), &self.kind_pauses);
+        let mut kinds = self.identity.any_of_its_kinds();
+        kinds.retain(|KindCapacity { kind, .. }| {
+            !pauses.holds(*kind, now) && !pauses.is_given_up(*kind)
+        });
+        kinds
     }
 
     fn prune(&mut self) -> Result<()> {
@@ -334,7 +361,7 @@ impl Inline {
 
     fn transact(&self, step: &Arc<Step>, grouping: Grouping) -> Result<StepResult> {
         let (step, shares) = (Arc::clone(step), self.shares.clone());
-        let aside = self.aside.parts().clone();
+        let (aside, kinds) = (self.aside.parts().clone(), self.kinds());
         let (settings, identity) = (Arc::clone(&self.settings), Arc::clone(&self.identity));
         let database = self.store.path().to_owned();
         self.store.write(move |tx| {
@@ -342,6 +369,7 @@ impl Inline {
                 database: &database,
                 settings: &settings,
                 identity: &identity,
+                kinds: &kinds,
                 shares: &shares,
                 aside: &aside,
             };
@@ -382,6 +410,8 @@ struct Place<'a> {
     database: &'a Path,
     settings: &'a Settings,
     identity: &'a RunnerIdentity,
+    /// Only one job runs at a time, so the limit of a kind always permits it.
+    kinds: &'a [KindCapacity],
     shares: &'a FairShares,
     aside: &'a Parts,
 }
@@ -408,11 +438,9 @@ impl Step {
     }
 
     fn write(&self, tx: &mut Tx<'_>, place: &Place<'_>, grouping: Grouping) -> Result<StepResult> {
-        // Only one job runs at a time, so the limit of a kind always permits it.
-        let kinds = place.identity.any_of_its_kinds();
         let request = ClaimRequest {
             jobs: usize::from(matches!(self.claim, Claim::Next)),
-            ..place.identity.claim_request(&kinds, place.aside)
+            ..place.identity.claim_request(place.kinds, place.aside)
         };
         let unknown = match self.claim {
             Claim::Next => place

@@ -6,6 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::clock;
+use crate::model::outcome::{Ending, Outcome};
+use crate::runner::attempt::Report;
+
 /// A drain does not wait for a kind that could still not run after this many pauses.
 const GIVEN_UP_AFTER: u32 = 3;
 
@@ -25,13 +29,26 @@ struct KindPause {
 }
 
 impl KindPauses {
+    /// Notes whether a handler could run the job; returns whether that is news.
+    pub(crate) fn heed(&mut self, report: &Report) -> bool {
+        let attempt = &report.attempt;
+        let Ending::Returned {
+            outcome: Outcome::Unavailable { error, pause },
+            ..
+        } = &report.ending
+        else {
+            return self.has_run(attempt.kind_id);
+        };
+        let until = clock::after(clock::instant(), *pause);
+        let is_news = self.pause((attempt.kind_id, &attempt.kind), error, until);
+        if is_news {
+            log::warn!("no '{}' can run at the moment: {error}", attempt.kind);
+        }
+        is_news
+    }
+
     /// Pauses a kind until then; returns whether the reason is news.
-    pub(crate) fn pause(
-        &mut self,
-        (kind, name): (i64, &Arc<str>),
-        reason: &str,
-        until: Instant,
-    ) -> bool {
+    fn pause(&mut self, (kind, name): (i64, &Arc<str>), reason: &str, until: Instant) -> bool {
         let before = self.0.remove(&kind);
         // Reports of the same moment are one pause.
         let pauses = match &before {
@@ -50,7 +67,7 @@ impl KindPauses {
     }
 
     /// Notes that a job of the kind has run; returns whether the kind was paused before.
-    pub(crate) fn has_run(&mut self, kind: i64) -> bool {
+    fn has_run(&mut self, kind: i64) -> bool {
         self.0.remove(&kind).is_some()
     }
 

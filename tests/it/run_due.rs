@@ -391,3 +391,43 @@ fn a_setting_that_is_not_usable_registers_nobody() {
     assert!(refused.is_invalid_input(), "{refused}");
     assert_eq!(queue.runners(RunnerFilter::AllTimes).unwrap().len(), 0);
 }
+
+#[test]
+fn an_unavailable_kind_keeps_no_other_from_running() {
+    let queue = TestQueue::new();
+    let calls = Arc::new(Mutex::new(0));
+    let counted = Arc::clone(&calls);
+    let down = |pause| {
+        let counted = Arc::clone(&counted);
+        by(move |_| {
+            *counted.lock().unwrap() += 1;
+            let error = "the printer is off".to_owned();
+            Outcome::Unavailable { error, pause }
+        })
+    };
+    let ids = [
+        add(&queue, NewJob::new("off")),
+        add(&queue, NewJob::new("brief")),
+    ];
+    let others = [
+        add(&queue, NewJob::new("on")),
+        add(&queue, NewJob::new("on")),
+    ];
+    let stats = queue.run_due(|runner| {
+        let runner = runner.kind("off", down(Duration::from_secs(60)));
+        let runner = runner.kind("brief", down(Duration::ZERO));
+        runner.kind("on", by(|_| done()))
+    });
+    assert_eq!(stats.completed, 2);
+    for id in others {
+        assert_eq!(state(&queue, id), State::Completed);
+    }
+    for id in ids {
+        assert_eq!(
+            (state(&queue, id), job(&queue, id).retries),
+            (State::Pending, 0)
+        );
+    }
+    // Once, and until its pauses were too many.
+    assert_eq!(*calls.lock().unwrap(), 1 + 4);
+}
