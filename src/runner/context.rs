@@ -156,6 +156,12 @@ impl Context {
         text
     }
 
+    /// Whether JSON holds a secret that the attempt has read.
+    #[cfg(feature = "exec")]
+    pub(super) fn has_secret(&self, json: &str) -> bool {
+        lock(&self.mask).is_in(json)
+    }
+
     /// JSON without the secrets that the attempt has read.
     pub(super) fn masked_json(&self, json: String) -> String {
         #[cfg(feature = "exec")]

@@ -71,11 +71,19 @@ impl Context {
     /// what else it spawned is not added.
     ///
     /// # Errors
-    /// The job's payload or options cannot be used.
+    /// The job's payload or options cannot be used, or the payload holds a secret that this attempt has read: payloads are
+    /// stored as they are.
     pub fn spawn(&self, job: impl Into<NewJob>) -> Result<(), Failure> {
         // Another attempt would ask for the same.
         let checked = self.queue().checked(job.into());
         let job = checked.map_err(Failure::permanent)?.spawned();
+        #[cfg(feature = "exec")]
+        if self.has_secret(&job.payload) {
+            return Err(Failure::permanent(format_args!(
+                "the payload of the '{}' job holds a secret: name the secret in it instead",
+                job.kind
+            )));
+        }
         self.spawned().jobs.push(job);
         Ok(())
     }

@@ -5,6 +5,7 @@ use std::env;
 use std::sync::{Arc, OnceLock};
 
 use jobq::handlers::exec::{ExecPayload, Program, Umask};
+use jobq::mask::Mask;
 use jobq::{AttemptRef, JobId, JobOptions, JobRef, NewJob};
 
 use crate::cli::exit::{CliError, CliResult};
@@ -93,6 +94,8 @@ pub(crate) struct Origin {
     /// The attempt that this process belongs to.
     inside: Option<AttemptRef>,
     literal_secret: Arc<OnceLock<String>>,
+    /// The secrets of the command that this process is a part of.
+    mask: Mask,
 }
 
 impl Origin {
@@ -118,6 +121,7 @@ impl Origin {
             usual: JobOptions::default(),
             inside: None,
             literal_secret: Arc::default(),
+            mask: Mask::of_command(),
         })
     }
 
@@ -175,7 +179,7 @@ impl Origin {
         options::check_unique(&options)?;
         for hook in options.hooks_mut() {
             let command = ExecPayload::parse(hook.payload_text().unwrap_or_default())?;
-            let payload = self.remember(command, &cwd)?.to_json()?;
+            let payload = self.without_secrets(self.remember(command, &cwd)?.to_json()?)?;
             let usual = hook_options(self.config.usual.of_kind(EXEC));
             *hook = NewJob::new(EXEC).payload_json(payload).with_options(usual);
         }
@@ -207,7 +211,10 @@ impl Origin {
     /// The kind and the payload.
     fn work(&self, work: Work) -> CliResult<(String, String)> {
         Ok(match work {
-            Work::Exec(command) => (EXEC.to_owned(), self.payload(command)?.to_json()?),
+            Work::Exec(command) => {
+                let payload = self.payload(command)?.to_json()?;
+                (EXEC.to_owned(), self.without_secrets(payload)?)
+            }
             Work::Kind { kind, payload } => {
                 check_payload(&kind, &payload)?;
                 if self.literal_secret.get().is_none()
@@ -216,9 +223,22 @@ impl Origin {
                     // Another line may have one, too.
                     let _ = self.literal_secret.set(field);
                 }
-                (kind, payload)
+                (kind, self.without_secrets(payload)?)
             }
         })
+    }
+
+    /// The payload, unless it holds a secret of this command: it would be stored as it is, and in every backup.
+    fn without_secrets(&self, payload: String) -> CliResult<String> {
+        if !self.mask.is_in(&payload) {
+            return Ok(payload);
+        }
+        Err(
+            CliError::usage("the new job holds a secret of this command, and would be stored with it").with_hint(
+                "name the secret instead: {\"secret\": \"NAME\"} in the payload of a kind that takes one, or secrets in \
+                 its [kinds.…]",
+            ),
+        )
     }
 
     fn cwd_of(&self, command: &CommandRequest) -> String {
@@ -290,6 +310,7 @@ mod tests {
             usual: JobOptions::default(),
             inside: None,
             literal_secret: Arc::default(),
+            mask: Mask::default(),
         }
     }
 

@@ -12,6 +12,7 @@ use jobq::handlers::built_in::BuiltIn;
 #[cfg(feature = "email")]
 use jobq::handlers::email::Email;
 use jobq::handlers::secrets::Secrets;
+use jobq::mask::MIN_MASKED_BYTES;
 use jobq::{Counts, Filter, Finding, Queue, RunnerFilter, RunnerRecord, Severity, Sort, State};
 
 use crate::cli::exit::{CliError, CliResult, Exit};
@@ -131,15 +132,28 @@ fn write(output: &Output, findings: &[Finding]) -> CliResult<()> {
 
 /// Whether the secrets can be read from where the command is given: a runner may have another environment.
 fn on_secrets(secrets: &Secrets) -> Vec<Finding> {
-    let read = secrets.names().map(|name| secrets.read(name));
-    let (good, bad): (Vec<_>, Vec<_>) = read.partition(|read| read.is_ok());
-    let mut findings = Vec::new();
-    if !good.is_empty() {
-        let secrets = count(good.len() as u64, "secret");
-        findings.push(fine("secrets", format!("{secrets} can be read from here")));
+    let (mut good, mut findings) = (0, Vec::new());
+    for name in secrets.names() {
+        match secrets.read(name) {
+            Ok(secret) => {
+                good += 1;
+                if secret.reveal().len() < MIN_MASKED_BYTES {
+                    findings.push(warning(
+                        "secrets",
+                        format!("the secret '{name}' is shorter than {MIN_MASKED_BYTES} bytes: it is not masked"),
+                    ));
+                }
+            }
+            Err(failure) => findings.push(warning("secrets", format!("{failure} (from here)"))),
+        }
     }
-    let failures = bad.into_iter().filter_map(|read| read.err());
-    findings.extend(failures.map(|failure| warning("secrets", format!("{failure} (from here)"))));
+    if good > 0 {
+        let secrets = count(good, "secret");
+        findings.insert(
+            0,
+            fine("secrets", format!("{secrets} can be read from here")),
+        );
+    }
     findings
 }
 

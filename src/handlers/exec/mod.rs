@@ -175,13 +175,17 @@ impl CommandHandler {
     /// names of the variables, and those of the secrets. Its output is kept without them.
     ///
     /// # Errors
-    /// The name of a variable is empty or has a `=` in it, or there is a NUL byte.
+    /// The name of a variable is empty or has a `=` or a space in it, or there is a NUL byte.
     pub fn secrets(
         mut self,
         variables: impl IntoIterator<Item = (String, String)>,
     ) -> crate::Result<CommandHandler> {
         for (variable, secret) in variables {
             payload::check_variable(&variable, "")?;
+            if variable.contains(char::is_whitespace) {
+                let error = format!("secrets: {variable:?} cannot be the name of a variable");
+                return Err(crate::Error::invalid(error).with_hint("use a name without spaces"));
+            }
             self.secrets.insert(variable, secret);
         }
         Ok(self)

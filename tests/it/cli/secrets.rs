@@ -133,3 +133,55 @@ fn a_secret_is_for_the_kinds_that_its_rule_names() {
     let error = text(&jobq.job(id)["error"]);
     assert!(error.contains("'key' is not for the kind talk"), "{error}");
 }
+
+#[test]
+fn a_job_with_a_secret_of_its_command_is_refused() {
+    let jobq = with_secret(
+        r#"exec 2>> refused
+jobq enqueue --kind talk --payload "{\"token\":\"$TOKEN\"}" && echo stored >> added
+jobq enqueue --parent "$JOBQ_JOB_ID" -- curl -H "token: $TOKEN" && echo stored >> added
+jobq enqueue --env TOKEN -- true && echo stored >> added
+jobq schedule add nightly '@daily' -- echo "$TOKEN" && echo stored >> added
+jobq enqueue -- true
+"#,
+    );
+    jobq.enqueue(&["--kind", "talk"]);
+    let drained = jobq.drain(&[]).exits(0);
+    let refused = jobq.read("refused");
+    assert_eq!(
+        refused.matches("holds a secret of this command").count(),
+        4,
+        "{refused}"
+    );
+    assert!(!jobq.path("added").exists());
+    assert_eq!(jobq.count("completed"), 2);
+    let printed = [drained.stdout, drained.stderr];
+    assert_eq!(leaks(jobq.folder(), &printed), Vec::<String>::new());
+}
+
+#[test]
+fn a_secret_that_is_too_short_to_be_masked_is_named() {
+    let jobq = with_secret("true");
+    set_mode(&jobq.write("key", "12345\n"), 0o600);
+    jobq.enqueue(&["--kind", "talk"]);
+    let doctor = jobq.stdout(&["doctor"]);
+    let told = "secrets\twarning\tthe secret 'key' is shorter than 6 bytes: it is not masked";
+    assert!(doctor.contains(told), "{doctor}");
+    set_mode(&jobq.write("key", "123456\n"), 0o600);
+    assert!(!jobq.stdout(&["doctor"]).contains("is not masked"));
+}
+
+#[test]
+fn a_variable_with_a_space_takes_no_secret() {
+    let jobq = with_secret("true");
+    let config = jobq.read("jobq.toml");
+    jobq.write("jobq.toml", config.replace("{ TOKEN =", "{ 'MY TOKEN' ="));
+    let refused = jobq.run(&["run", "--drain"]);
+    assert!(
+        refused
+            .stderr
+            .contains("\"MY TOKEN\" cannot be the name of a variable"),
+        "{}",
+        refused.stderr
+    );
+}
