@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::sync::OnceLock;
 
 use crate::model::hook::HookEvent;
@@ -53,8 +54,15 @@ fn is_of_locale_categories(name: &OsStr) -> bool {
 /// service manager tells it alone. So a command gets of it only what programs need to work at all
 /// ([`is_remembered`]). What the job remembers wins over these, and what is
 /// [`set`](Environment::set) last wins over both.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Environment(BTreeMap<OsString, OsString>);
+
+/// The names alone: values may be secrets.
+impl fmt::Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}
 
 impl Environment {
     /// What every command gets of this process's environment, as it was when first asked for.
@@ -180,5 +188,12 @@ mod tests {
         environment.set("PATH", "/opt/bin");
         assert_eq!(environment.get("PATH"), Some(OsStr::new("/opt/bin")));
         assert_eq!(environment.get("HOME"), None);
+    }
+
+    #[test]
+    fn no_value_is_shown_for_debugging() {
+        let mut environment = Environment::picked_from([].into_iter());
+        environment.set("TOKEN", "open sesame");
+        assert_eq!(format!("{environment:?}"), r#"{"TOKEN"}"#);
     }
 }

@@ -198,6 +198,8 @@ impl Context {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn rule(json: &str) -> std::result::Result<SecretRule, String> {
@@ -309,5 +311,25 @@ mod tests {
         let read = |name| secrets.read(name).unwrap().reveal().trim().to_owned();
         assert_eq!([read("once"), read("once")], ["1", "1"]);
         assert_eq!([read("each"), read("each")], ["2", "3"]);
+    }
+
+    #[test]
+    fn a_command_that_hangs_holds_no_other_reader_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let once = "if mkdir first 2> none; then while [ ! -e gate ]; do sleep 0.01; done; fi; echo open sesame";
+        let json = serde_json::json!({ "key": { "command": ["sh", "-c", once], "cache": "1h" } });
+        let secrets: Secrets = serde_json::from_value(json).unwrap();
+        let secrets = secrets.relative_to(folder.path());
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| secrets.read("key").unwrap());
+            while !folder.path().join("first").exists() {
+                std::thread::yield_now();
+            }
+            scope.spawn(|| done.send(secrets.read("key").unwrap()));
+            let read = is_done.recv_timeout(Duration::from_secs(30));
+            std::fs::write(folder.path().join("gate"), "").unwrap();
+            assert_eq!(read.unwrap().reveal(), "open sesame");
+        });
     }
 }

@@ -98,13 +98,13 @@ impl SecretSource {
 
 impl SecretCommand {
     fn read(&self, ctx: Option<&Context>) -> Result<Secret, Failure> {
-        let mut cached = lock(&self.cached);
         let now = clock::instant();
-        if let (Some((read_at, secret)), Some(time)) = (&*cached, self.cache)
+        if let (Some((read_at, secret)), Some(time)) = (&*lock(&self.cached), self.cache)
             && now.duration_since(*read_at) < time
         {
             return Ok(secret.clone());
         }
+        // Without the lock: whoever waited for it would hear of no cancel and no timeout.
         let asked = Printout {
             argv: &self.argv,
             cwd: self.cwd.as_deref(),
@@ -112,7 +112,9 @@ impl SecretCommand {
             timeout: COMMAND_TIMEOUT,
         };
         let secret = text(printout(ctx, &asked)?)?;
-        *cached = self.cache.map(|_| (now, secret.clone()));
+        if self.cache.is_some() {
+            *lock(&self.cached) = Some((now, secret.clone()));
+        }
         Ok(secret)
     }
 }
