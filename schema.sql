@@ -100,7 +100,8 @@ CREATE TABLE jobq_job (
         -- 32 a deadline that it can still miss, 64 tags, 128 prerequisites, 256 a deadline that was given as a
         -- duration and follows steps of the clock until the machine is started again, 512 a schedule,
         -- 1024 a row in jobq_retry_delays, 2048 its running attempt has asked for a snooze, 4096 rows in jobq_hook,
-        -- 8192 a row in jobq_hook_job: it is a hook's job itself, and fires no hooks
+        -- 8192 a row in jobq_hook_job: it is a hook's job itself, and fires no hooks,
+        -- 16384 it is a child of a job with this bit or the last, and fires none either
     unmet          INTEGER NOT NULL DEFAULT 0, -- number of its prerequisites that are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_concurrency_slot

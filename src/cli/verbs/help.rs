@@ -64,7 +64,8 @@ A command that runs as a job finds:
 pub(crate) const HOOKS: &str = "\
 A hook enqueues a job when another one ends, in the same transaction: one job for each end, whatever
 crashes. A job that is retried by hand ends once more. The hook's job has its own retries and log;
-`jobq status ID` shows it with the job that it is for. A full queue takes it in. It fires no hooks.
+`jobq status ID` shows it with the job that it is for. A full queue takes it in. It fires no hooks, and
+neither do its children, or a hook could go on for ever; what else it enqueues does.
 
 A job's own hooks are fired whoever ends it:
 
@@ -75,8 +76,9 @@ A job's own hooks are fired whoever ends it:
 CMD is run by /bin/sh where the job was enqueued. In a batch and in jobq.toml: on_success, on_failure,
 on_end, each with such a text, or with a command as a list of texts.
 
-Hooks in jobq.toml are for all jobs that end in a runner with that file; a job that somebody cancels
-has not ended in a runner. `jobq help config` has their keys:
+Hooks in jobq.toml are for all jobs that end in a runner with that file: also for a running job that is
+cancelled, and for jobs that a runner cancels by their deadline, their parent or what they wait for. A job
+that does not run and is cancelled by a command has not ended in a runner. `jobq help config` has their keys:
 
   [hooks.completed]  [hooks.failed]  [hooks.ended]
   [hooks.batch_done]   when a job with children has ended, however it did

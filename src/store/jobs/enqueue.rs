@@ -213,7 +213,11 @@ fn insert_with(
     let flags = rules
         .flags()
         .and(JobFlags::WAITS, !edges.is_empty())
-        .and(JobFlags::RETRY_DELAYS, !job.retry.delays.is_empty());
+        .and(JobFlags::RETRY_DELAYS, !job.retry.delays.is_empty())
+        .and(
+            JobFlags::UNDER_HOOK,
+            parent.as_ref().is_some_and(|parent| parent.is_of_hook),
+        );
     let id = insert_row(tx, (job, rules), ids, (state, due, flags, unmet))?;
     let rerun_of = rules.unique.as_ref().and_then(|unique| unique.rerun_of);
     let enqueued = Enqueued {

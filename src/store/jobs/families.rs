@@ -54,6 +54,8 @@ pub(crate) struct ValidatedParent {
     /// The rule it waits by first: the parent's run phase.
     pub(crate) held_by: Option<WaitsFor>,
     pub(crate) spawned_by: Option<AttemptRef>,
+    /// It is a hook's job, or under one.
+    pub(crate) is_of_hook: bool,
 }
 
 pub(crate) struct WaitsFor {
@@ -97,6 +99,7 @@ pub(crate) fn validate_parent(tx: &Tx<'_>, parent: Parent) -> Result<ValidatedPa
         grandparent: row.parent,
         held_by,
         spawned_by: parent.spawned_by,
+        is_of_hook: row.flags.has(JobFlags::HOOK_JOB) || row.flags.has(JobFlags::UNDER_HOOK),
     })
 }
 

@@ -1,5 +1,5 @@
 //! Firing hooks: enqueues their jobs when a job has ended, in the same transaction. A runner has its hooks in memory. The
-//! job of a hook fires none.
+//! job of a hook and its children fire none.
 
 use crate::Result;
 use crate::model::event::{EventKind, Level, LogEntry};

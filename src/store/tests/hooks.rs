@@ -110,6 +110,28 @@ fn a_job_of_a_hook_fires_none_and_says_what_it_is_for() {
 }
 
 #[test]
+fn children_of_a_hooks_job_fire_none() {
+    let mut sandbox = Sandbox::new();
+    let id = sandbox.enqueue(NewJob::new("send").on_failure(tell()));
+    sandbox.fail(id);
+    let hook_job = hook_jobs(&sandbox, id).remove(0).id;
+    let child = sandbox.enqueue(NewJob::new("child").parent(hook_job));
+    let grandchild = sandbox.enqueue(NewJob::new("child").parent(child).on_failure(tell()));
+    let hooks = runner_hooks(vec![Hook::new(HookTrigger::Ended, tell())]);
+    for id in [hook_job, child, grandchild] {
+        let held = sandbox.start(id);
+        let verdict = match id == grandchild {
+            true => failure(),
+            false => Verdict::Complete { result: None },
+        };
+        settle_in(&mut sandbox, &hooks, (&held, &verdict));
+    }
+    assert_eq!(sandbox.state(hook_job), State::Failed);
+    assert_eq!(sandbox.number("SELECT count(*) FROM jobq_job"), 4);
+    sandbox.assert_books_are_right();
+}
+
+#[test]
 fn a_retry_is_no_end_and_each_end_after_a_retry_by_hand_is_one() {
     let mut sandbox = Sandbox::new();
     let id = sandbox.enqueue(hooked());

@@ -66,7 +66,10 @@ impl Pending {
     /// ended with it.
     pub(crate) fn fires_hooks(&mut self, ended: Ended) {
         let has_own = ended.flags.has(JobFlags::HOOKS);
-        if !ended.flags.has(JobFlags::HOOK_JOB) && (has_own || self.runner_hooks.is_some()) {
+        // A hook whose job has children would go on for ever.
+        let is_of_hook =
+            ended.flags.has(JobFlags::HOOK_JOB) || ended.flags.has(JobFlags::UNDER_HOOK);
+        if !is_of_hook && (has_own || self.runner_hooks.is_some()) {
             self.hooked.push_back(ended);
         }
     }

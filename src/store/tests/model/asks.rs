@@ -52,6 +52,9 @@ impl Model {
         if let Some(parent) = wanted.parent {
             self.family(parent);
             self.touched.insert(parent);
+            let parent = &self.jobs[&parent];
+            let is_under_hook = parent.hook_of.is_some() || parent.is_under_hook;
+            self.job(id).is_under_hook = is_under_hook;
         }
         let unmet = self.jobs[&id].edges.values().any(|edge| !edge.met);
         let job = self.job(id);
@@ -478,5 +481,6 @@ fn fresh(wanted: &Wanted, wait: Option<Wait>, edges: Vec<(i64, Edge)>) -> Job {
         finished_at: 0,
         hooks: new.hooks,
         hook_of: None,
+        is_under_hook: false,
     }
 }

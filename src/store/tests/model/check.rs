@@ -201,7 +201,7 @@ fn jobs_in_file(conn: &Connection) -> Rows {
             CASE WHEN j.state = 0 OR j.state = 1 AND j.unmet > 0 THEN j.run_at END,
             CASE WHEN j.state = 0 OR j.state = 1 AND j.unmet > 0 AND j.run_at IS NOT NULL THEN j.wait_fixed END,
             CASE j.state WHEN 0 THEN j.wait_reason END,
-            j.parent_id, j.key, j.unique_key, j.unique_for_ms, j.deadline, j.links & 32 <> 0,
+            j.parent_id, j.key, j.unique_key, j.unique_for_ms, j.deadline, (j.links & 32 <> 0) + 2 * (j.links & 16384 <> 0),
             f.policy, f.final_step, f.stage, f.total, f.done, f.failed
         FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id JOIN jobq_queue q ON q.id = j.queue_id
             LEFT JOIN jobq_family f ON f.job_id = j.id";
@@ -256,7 +256,7 @@ fn jobs_in_model(model: &Model) -> Rows {
             job.window_ms,
             job.deadline,
             // Nobody asks for it again once the job has ended.
-            i64::from(job.can_be_late),
+            i64::from(job.can_be_late) + 2 * i64::from(job.is_under_hook),
         );
         let family = match job.family {
             None => vec![None; 6],

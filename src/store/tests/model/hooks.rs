@@ -66,7 +66,8 @@ impl Model {
     /// A job has ended: its hooks are fired once all else has been followed up.
     pub(super) fn may_fire_hooks(&mut self, id: i64) {
         let job = &self.jobs[&id];
-        if job.hook_of.is_none() && (job.hooks != 0 || self.by_runner_with_hooks) {
+        let is_of_hook = job.hook_of.is_some() || job.is_under_hook;
+        if !is_of_hook && (job.hooks != 0 || self.by_runner_with_hooks) {
             self.hooked.push_back(id);
         }
     }

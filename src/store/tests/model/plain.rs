@@ -43,6 +43,7 @@ pub(super) struct Job {
     pub(super) hooks: u8,
     /// How the job has ended whose hook has enqueued it.
     pub(super) hook_of: Option<String>,
+    pub(super) is_under_hook: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
