@@ -240,6 +240,11 @@ pub(crate) fn judge(ending: Ending, budget: &Budget, chance: f64) -> Verdict {
             stopped(Some(reason), budget, chance).unwrap_or(Verdict::Cancel)
         }
         Ending::Returned {
+            // Its timeout passed while its handler could not run it.
+            outcome: Outcome::Unavailable { error, .. },
+            reason: Some(CancelReason::Timeout),
+        } => Verdict::GiveBack { why: error.into() },
+        Ending::Returned {
             outcome: Outcome::OutOfResources { error } | Outcome::Unavailable { error, .. },
             reason,
         } => stopped(reason, budget, chance).unwrap_or(Verdict::GiveBack { why: error.into() }),

@@ -16,6 +16,7 @@ use crate::model::part::Part;
 use crate::model::runner::RunReport;
 use crate::model::runner_options::Until;
 use crate::runner::attempt::{Attempt, Report};
+use crate::runner::handler::Handler;
 use crate::runner::kind_pauses::KindPauses;
 use crate::runner::liveness::{DeadLock, LivenessMonitor, OwnLock};
 use crate::runner::pending_work::PendingWork;
@@ -88,6 +89,8 @@ pub(crate) struct Dispatcher {
     pub(crate) scarcity: Scarcity,
     /// Kinds whose handlers can run no job at the moment.
     pub(crate) kind_pauses: KindPauses,
+    /// Handlers that reloads have replaced, to be closed at the end.
+    pub(crate) replaced: Vec<Arc<dyn Handler>>,
 }
 
 impl Dispatcher {

@@ -160,8 +160,10 @@ fn dispatch(mut dispatcher: Dispatcher) -> Result<RunReport> {
     let signals = Arc::clone(&dispatcher.signals);
     let ended = catch_unwind(AssertUnwindSafe(|| dispatcher.run()));
     let registry = Arc::clone(&dispatcher.settings.registry);
+    let replaced = std::mem::take(&mut dispatcher.replaced);
     dispatcher.close();
     registry.close();
+    replaced.iter().for_each(|handler| handler.close());
     signals.ended();
     ended.unwrap_or_else(|_| Err(Error::new(Kind::Io, "the dispatcher has panicked")))
 }
@@ -220,7 +222,9 @@ impl Dispatcher {
         }
         // Other handlers may be able to run them.
         self.kind_pauses = KindPauses::default();
+        self.pending.tick.unavailable = None;
         self.pool.use_registry(Arc::clone(&new.registry));
+        self.replaced.extend(self.settings.registry.replaced());
         self.settings = Settings {
             queues: self.settings.queues.take(),
             until: self.settings.until,

@@ -31,8 +31,15 @@ pub trait Handler: Send + Sync + 'static {
     fn run(&self, ctx: &Context) -> Outcome;
 
     /// Called once when its runner has ended: ends what the handler has kept between attempts, such as processes.
-    /// A handler that is replaced by a [reload](crate::Reloader) is dropped instead.
+    /// A handler that is replaced by a [reload](crate::Reloader) is dropped instead, unless [`replaced`](Handler::replaced) says
+    /// otherwise.
     fn close(&self) {}
+
+    /// Called when a reload has put other handlers in its place; jobs that it runs go on. Returns whether the runner is to
+    /// [close](Handler::close) it at its end nonetheless, as what it has started may take time to end.
+    fn replaced(&self) -> bool {
+        false
+    }
 }
 
 /// Why a typed handler did not return its output.
@@ -246,6 +253,12 @@ impl Registry {
         for handler in self.handlers.values() {
             handler.close();
         }
+    }
+
+    /// Tells the handlers that others are in their place, and keeps those that are yet to be closed.
+    pub(crate) fn replaced(&self) -> impl Iterator<Item = Arc<dyn Handler>> {
+        let handlers = self.handlers.values();
+        handlers.filter(|handler| handler.replaced()).cloned()
     }
 
     pub(crate) fn kinds(&self) -> Vec<String> {

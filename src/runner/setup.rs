@@ -88,6 +88,7 @@ impl Dispatcher {
             aside: Aside::default(),
             scarcity: Scarcity::default(),
             kind_pauses: KindPauses::default(),
+            replaced: Vec::new(),
         })
     }
 }

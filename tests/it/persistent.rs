@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use jobq::handlers::exec::{CommandHandler, PersistentHandler, PersistentOptions};
 use jobq::{JobId, NewJob, Outcome, Queue, RunnerFilter, State, Why};
@@ -46,6 +46,49 @@ fn a_runner_of_ones_own_keeps_processes_and_ends_them() {
     assert!(ids.map(|id| pid(&queue, id)).contains(&pid(&queue, again)));
     runner.stop().unwrap();
     assert!(!is_alive(pid(&queue, ids[0])) && !is_alive(pid(&queue, ids[1])));
+}
+
+#[test]
+fn a_runner_ends_processes_that_a_reload_has_replaced() {
+    let scene = Scene::new();
+    let queue = scene.open();
+    let deaf = format!("trap '' TERM; {ANSWERS}; sleep 600");
+    let runner = queue.runner().kind("k", handler(&deaf)).start().unwrap();
+    let id = add(&queue);
+    wait_until_completed(&queue, id);
+    let other = queue.runner().kind("other", by(|_| Outcome::Done(None)));
+    runner.reloader().reload(other).unwrap();
+    let other = queue.enqueue(NewJob::new("other")).unwrap().id;
+    wait_until_completed(&queue, other);
+    assert!(is_alive(pid(&queue, id)), "it has its time to leave");
+    runner.stop().unwrap();
+    assert!(!is_alive(pid(&queue, id)));
+}
+
+#[test]
+fn the_end_of_a_runner_leaves_the_processes_of_others() {
+    let [one, another] = [Scene::new(), Scene::new()];
+    let (queue, other) = (one.open(), another.open());
+    let slow = format!("{ANSWERS}; exec sleep 600");
+    let once = PersistentOptions::new().max_jobs(1);
+    let argv = ["/bin/sh", "-c", &slow].map(str::to_owned).to_vec();
+    let leaves = CommandHandler::new(argv).unwrap().persistent(once);
+    let other_runner = other.runner().kind("k", leaves).start().unwrap();
+    let left = add(&other);
+    wait_until_completed(&other, left);
+    let runner = queue.runner().kind("k", handler(ANSWERS)).start().unwrap();
+    let id = add(&queue);
+    wait_until_completed(&queue, id);
+    let began = Instant::now();
+    runner.stop().unwrap();
+    assert!(
+        began.elapsed() < Duration::from_millis(900),
+        "{:?}",
+        began.elapsed()
+    );
+    assert!(is_alive(pid(&other, left)));
+    other_runner.stop().unwrap();
+    assert!(!is_alive(pid(&other, left)));
 }
 
 #[test]

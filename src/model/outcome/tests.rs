@@ -163,3 +163,22 @@ fn durations_are_spelled_as_people_write_them() {
         assert_eq!(Spelled(Duration::from_millis(ms)).to_string(), text);
     }
 }
+
+#[test]
+fn a_timeout_while_the_handler_is_unavailable_costs_no_retry() {
+    let outcome = Outcome::Unavailable {
+        error: "down".to_owned(),
+        pause: Duration::from_secs(1),
+    };
+    let verdict = |reason| {
+        let ending = Ending::Returned {
+            outcome: outcome.clone(),
+            reason,
+        };
+        judge(ending, &budget(0, 0), 0.0)
+    };
+    let back = Verdict::GiveBack { why: "down".into() };
+    assert_eq!(verdict(Some(CancelReason::Timeout)), back);
+    assert_eq!(verdict(None), back);
+    assert_eq!(verdict(Some(CancelReason::Requested)), Verdict::Cancel);
+}

@@ -4,6 +4,7 @@ mod ends;
 mod messages;
 mod recycling;
 mod runners;
+mod secrets;
 
 use std::process::Command;
 

@@ -331,6 +331,12 @@ impl Conversation<'_> {
             Some(job) if job != own => {
                 log::warn!("a message about job {job} came while job {own} ran, and was dropped");
             }
+            _ if message
+                .attempt
+                .is_some_and(|attempt| attempt != self.ctx.attempt()) =>
+            {
+                log::warn!("a message about another attempt of job {own} was dropped");
+            }
             None if message.is_answer() => {
                 self.no_answer = Some("it printed an answer that names no job".to_owned());
             }
@@ -348,6 +354,8 @@ impl Conversation<'_> {
     fn finish(mut self, watcher: &mut dyn Watcher) -> Exchange {
         let now = clock::instant();
         self.read_rest(now, watcher);
+        // What it would get next would be the rest of this line.
+        self.process.is_spent |= self.unsent.1 < self.unsent.0.len();
         let has_ended = self.process.leader.has_ended;
         if self.process.lines.holds_message() {
             self.no_answer = Some("it printed an answer without a newline".to_owned());
@@ -399,6 +407,10 @@ fn without_answer(
     match (fault, end.stop_reason) {
         (_, Some(CancelReason::Timeout)) if no_answer.is_some() => {
             retry(no_answer.unwrap_or_default())
+        }
+        (_, Some(CancelReason::Timeout)) if !has_begun => {
+            let error = "it was not ready when the job's timeout was over";
+            Exchange::Unread(end.with_last_words(error.to_owned()))
         }
         (_, Some(_)) => Exchange::Over(Outcome::Cancelled),
         (Some(fault), None) if !has_begun => Exchange::Unread(end.with_last_words(fault)),

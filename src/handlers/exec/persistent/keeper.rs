@@ -18,7 +18,7 @@ static KEEPER: Keeper = Keeper {
     kept: Mutex::new(KeptProcesses {
         idle: Vec::new(),
         leaving: Vec::new(),
-        at_work: 0,
+        at_work: Vec::new(),
         has_thread: false,
         wakes_at: None,
     }),
@@ -34,8 +34,8 @@ struct Keeper {
 struct KeptProcesses {
     idle: Vec<Idle>,
     leaving: Vec<Leaving>,
-    /// How many of those that leave the thread has in hand.
-    at_work: usize,
+    /// The handlers of those that leave which the thread has in hand.
+    at_work: Vec<u64>,
     has_thread: bool,
     /// When the thread looks again, while it sleeps.
     wakes_at: Option<Instant>,
@@ -49,6 +49,8 @@ struct Idle {
 }
 
 struct Leaving {
+    /// Of which handler it is.
+    handler: u64,
     process: PersistentProcess,
     /// By then it has left, or gets SIGTERM.
     by: Instant,
@@ -78,9 +80,9 @@ pub(super) fn take(handler: u64) -> Option<PersistentProcess> {
     Some(kept.idle.remove(at).process)
 }
 
-/// Lets a command leave by itself.
-pub(super) fn let_go(process: PersistentProcess) {
-    KEEPER.change(|kept| kept.leaving.push(Leaving::new(process)));
+/// Lets a command of this handler leave by itself.
+pub(super) fn let_go(handler: u64, process: PersistentProcess) {
+    KEEPER.change(|kept| kept.leaving.push(Leaving::new(handler, process)));
 }
 
 /// Lets all idle commands leave: those of this handler, or of all.
@@ -89,14 +91,14 @@ pub(super) fn let_go_idle(handler: Option<u64>) {
     KEEPER.change(|kept| kept.release(is_meant));
 }
 
-/// Waits until all that leave have left, and hurries them.
-pub(super) fn wait_until_gone() {
+/// Waits until those of this handler that leave have left, and hurries them.
+pub(super) fn wait_until_gone(handler: u64) {
     let by = clock::after(clock::instant(), LEAVES_AT_ONCE);
     let is_any = |kept: &mut KeptProcesses| {
-        for leaving in &mut kept.leaving {
-            leaving.hurry(by);
-        }
-        !kept.leaving.is_empty() || kept.at_work > 0
+        let leaving = kept.leaving.iter_mut();
+        let own = leaving.filter(|leaving| leaving.handler == handler);
+        let left = own.map(|leaving| leaving.hurry(by)).count();
+        left > 0 || kept.at_work.contains(&handler)
     };
     let (kept, most) = (KEEPER.lock(), 3 * LEAVES_AT_ONCE);
     let _gone = KEEPER.changed.wait_timeout_while(kept, most, is_any);
@@ -139,11 +141,11 @@ impl Keeper {
             kept.release(|idle| idle.until <= now);
             // Without the lock: a look at all processes takes its time.
             let mut leaving = std::mem::take(&mut kept.leaving);
-            kept.at_work = leaving.len();
+            kept.at_work = leaving.iter().map(|leaving| leaving.handler).collect();
             drop(kept);
             leaving.retain_mut(|leaving| !leaving.has_left(now));
             kept = self.lock();
-            kept.at_work = 0;
+            kept.at_work.clear();
             kept.leaving.append(&mut leaving);
             self.changed.notify_all();
             let is_empty = kept.is_empty();
@@ -172,25 +174,25 @@ impl KeptProcesses {
     fn release(&mut self, which: impl Fn(&Idle) -> bool) {
         let released = self.idle.extract_if(.., |idle| which(idle));
         self.leaving
-            .extend(released.map(|idle| Leaving::new(idle.process)));
+            .extend(released.map(|idle| Leaving::new(idle.handler, idle.process)));
     }
 }
 
 impl Leaving {
-    fn new(mut process: PersistentProcess) -> Leaving {
+    fn new(handler: u64, mut process: PersistentProcess) -> Leaving {
         process.stdin = None;
         Leaving {
+            handler,
             process,
             by: clock::after(clock::instant(), LEAVES_WITHIN),
             termination: Termination::after(DEFAULT_GRACE),
         }
     }
 
+    /// Also where it has had SIGTERM: it then has less time until SIGKILL.
     fn hurry(&mut self, by: Instant) {
-        if by < self.by {
-            self.by = by;
-            self.termination.shorten(LEAVES_AT_ONCE);
-        }
+        self.by = self.by.min(by);
+        self.termination.shorten(LEAVES_AT_ONCE);
     }
 
     /// Goes on with its end; true once it is over.
@@ -216,5 +218,43 @@ impl Leaving {
 
     fn pause(&mut self) -> Duration {
         self.termination.pause()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handlers::exec::environment::Environment;
+    use crate::handlers::exec::spawn::CommandSpec;
+
+    fn deaf() -> PersistentProcess {
+        let script = "trap '' TERM; echo deaf; while :; do sleep 600; done";
+        let spec = CommandSpec {
+            argv: ["/bin/sh", "-c", script].map(Into::into).to_vec(),
+            cwd: None,
+            env: Environment::inherited(),
+            umask: None,
+        };
+        let process = PersistentProcess::start(&spec, 1).unwrap();
+        let mut read = [0; 16];
+        while rustix::io::read(process.pipes[0].as_ref().unwrap(), &mut read).is_err() {
+            thread::yield_now();
+        }
+        process
+    }
+
+    #[test]
+    fn a_process_that_has_had_sigterm_is_hurried_too() {
+        let mut leaving = Leaving::new(1, deaf());
+        let late = leaving.by;
+        assert!(!leaving.has_left(late) && leaving.termination.has_begun());
+        let now = clock::instant();
+        leaving.hurry(now + LEAVES_AT_ONCE);
+        let killed = now + 3 * LEAVES_AT_ONCE;
+        let until = now + Duration::from_secs(5);
+        while !leaving.has_left(killed) {
+            assert!(clock::instant() < until, "it still runs");
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 }

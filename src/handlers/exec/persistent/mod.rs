@@ -10,7 +10,7 @@ mod usage;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::clock;
 use crate::handlers::exec::CommandHandler;
@@ -21,7 +21,7 @@ use crate::handlers::exec::persistent::process::PersistentProcess;
 use crate::handlers::exec::persistent::protocol::job_line;
 use crate::handlers::exec::persistent::starts::Starts;
 use crate::handlers::exec::spawn::CommandSpec;
-use crate::model::outcome::{Outcome, Usage};
+use crate::model::outcome::Outcome;
 use crate::runner::cancellation::lock;
 use crate::runner::context::Context;
 use crate::runner::handler::{Failure, Handler};
@@ -149,7 +149,13 @@ impl Handler for PersistentHandler {
     fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
         keeper::let_go_idle(Some(self.id));
-        keeper::wait_until_gone();
+        keeper::wait_until_gone(self.id);
+    }
+
+    fn replaced(&self) -> bool {
+        self.is_closed.store(true, Ordering::SeqCst);
+        keeper::let_go_idle(Some(self.id));
+        true
     }
 }
 
@@ -178,55 +184,77 @@ impl PersistentHandler {
             if ctx.is_cancelled() {
                 return Outcome::Cancelled;
             }
-            let mut process = match self.process(ctx) {
-                Ok(process) => process,
-                Err(outcome) => return outcome,
+            let began = clock::instant();
+            let (exchange, is_first) = match self.process(ctx) {
+                Ok(process) => self.give(process, &line, (ctx, &mut *reporter)),
+                Err(exchange) => (exchange, true),
             };
-            let assignment = Assignment {
-                ctx,
-                line: line.clone(),
-                start_timeout: self.options.start_timeout,
-                output_limit_bytes: self.command.output.limit_bytes(),
-            };
-            let exchange = converse(&mut process, assignment, reporter);
-            let (jobs, is_ready) = (process.jobs, process.is_ready);
-            self.put_back(process);
             match exchange {
-                Exchange::Over(outcome) => {
-                    if is_ready {
-                        lock(&self.starts).succeeded();
-                    }
-                    return outcome;
-                }
+                Exchange::Over(outcome) => return outcome,
                 // It ended between two jobs.
-                Exchange::Unread(_) if jobs > 1 => {}
+                Exchange::Unread(_) if !is_first => {}
                 Exchange::Unread(error) => {
-                    let mut starts = lock(&self.starts);
-                    starts.failed(error, clock::instant());
-                    if let Some(unavailable) = starts.unavailable(clock::instant()) {
-                        return unavailable;
+                    if let Some(outcome) = self.not_up(ctx, error, began) {
+                        return outcome;
                     }
                 }
             }
         }
     }
 
+    /// Gives the job to a process, and says whether it was its first.
+    fn give(
+        &self,
+        mut process: PersistentProcess,
+        line: &[u8],
+        (ctx, reporter): (&Context, &mut Reporter<'_>),
+    ) -> (Exchange, bool) {
+        let assignment = Assignment {
+            ctx,
+            line: line.to_vec(),
+            start_timeout: self.options.start_timeout,
+            output_limit_bytes: self.command.output.limit_bytes(),
+        };
+        let exchange = converse(&mut process, assignment, reporter);
+        if process.is_ready && matches!(exchange, Exchange::Over(_)) {
+            lock(&self.starts).succeeded();
+        }
+        let is_first = process.jobs == 1;
+        self.put_back(process);
+        (exchange, is_first)
+    }
+
+    /// Notes a start that has failed. Returns the outcome, unless there is to be another start.
+    fn not_up(&self, ctx: &Context, error: String, began: Instant) -> Option<Outcome> {
+        let now = clock::instant();
+        let mut starts = lock(&self.starts);
+        starts.failed(error, (began, now));
+        let not_in_time = || ctx.is_cancelled().then(|| starts.not_in_time());
+        starts.unavailable(now).or_else(not_in_time)
+    }
+
     /// One that waits for a job, or a new one.
-    fn process(&self, ctx: &Context) -> Result<PersistentProcess, Outcome> {
-        let (spec, runner) = (self.spec(ctx)?, ctx.runner());
+    fn process(&self, ctx: &Context) -> Result<PersistentProcess, Exchange> {
+        let spec = self.spec(ctx);
+        let spec = spec.map_err(|failure| Exchange::Over(failure.into()))?;
+        let runner = ctx.runner();
         while let Some(mut process) = keeper::take(self.id) {
             process.skim();
             if process.is_usable(&spec, runner) {
                 return Ok(process);
             }
-            keeper::let_go(process);
+            keeper::let_go(self.id, process);
+        }
+        // Another worker may have found out meanwhile.
+        if let Some(unavailable) = lock(&self.starts).unavailable(clock::instant()) {
+            return Err(Exchange::Over(unavailable));
         }
         PersistentProcess::start(&spec, runner).map_err(|end| {
-            ctx.record_usage(Usage {
-                exit_code: end.exit_code(),
-                ..Usage::default()
-            });
-            end.outcome(&FailOn::default())
+            match end.outcome(&FailOn::default()) {
+                shortage @ Outcome::OutOfResources { .. } => Exchange::Over(shortage),
+                // Also a program that is missing: it may just be replaced.
+                _ => Exchange::Unread(end.described()),
+            }
         })
     }
 
@@ -250,7 +278,7 @@ impl PersistentHandler {
                 && is_over(self.options.max_rss_bytes, process.meter.held_bytes())
             || self.is_closed.load(Ordering::SeqCst);
         match is_spent {
-            true => keeper::let_go(process),
+            true => keeper::let_go(self.id, process),
             false => keeper::keep(self.id, process, self.options.idle),
         }
     }

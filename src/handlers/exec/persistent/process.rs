@@ -5,14 +5,18 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::handlers::exec::capture::Stream;
 use crate::handlers::exec::children::Child;
 use crate::handlers::exec::environment::Environment;
 use crate::handlers::exec::exit::{CommandEnd, End};
 use crate::handlers::exec::leader::Leader;
-use crate::handlers::exec::persistent::lines::Lines;
+use crate::handlers::exec::persistent::lines::{Lines, PrintedPiece};
 use crate::handlers::exec::persistent::usage::Meter;
 use crate::handlers::exec::spawn::{CommandSpec, Stdin, find};
 use crate::runner::leftovers::{HANDLER_VARIABLE, handler_mark};
+
+/// How much of what is printed between jobs is read at once.
+const SKIMMED_BYTES: usize = 4096;
 
 /// Raised by [`outdate_all`]: commands of earlier generations get no more jobs.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -100,21 +104,41 @@ impl PersistentProcess {
             && self.origin == StartedFrom::of(spec, runner)
     }
 
-    /// Reads what it prints between jobs, and forgets it.
+    /// Reads what it has printed between jobs until now, and forgets it, but that it wants no more jobs.
     pub(super) fn skim(&mut self) {
-        let mut skimmed = [0; 4096];
-        for pipe in self.pipes.iter_mut() {
-            while let Some(open) = pipe {
-                match rustix::io::retry_on_intr(|| rustix::io::read(&*open, &mut skimmed)) {
-                    Ok(0) => *pipe = None,
-                    Ok(count) => {
-                        log::debug!("a persistent command printed {count} bytes between jobs");
-                    }
-                    Err(_) => break,
-                }
+        for stream in Stream::ALL {
+            let pipe = self.pipes[stream as usize].as_ref();
+            let unread = pipe.and_then(|pipe| rustix::io::ioctl_fionread(pipe).ok());
+            // It may go on printing for ever. The last read finds the end of the pipe.
+            let mut reads = unread.unwrap_or(0).div_ceil(SKIMMED_BYTES as u64) + 1;
+            while reads > 0 && self.skim_once(stream) {
+                reads -= 1;
             }
         }
         let _forgotten = self.lines.finish();
+    }
+
+    /// Whether there may be more.
+    fn skim_once(&mut self, stream: Stream) -> bool {
+        let slot = &mut self.pipes[stream as usize];
+        let Some(pipe) = slot else { return false };
+        let mut skimmed = [0; SKIMMED_BYTES];
+        match rustix::io::retry_on_intr(|| rustix::io::read(&*pipe, &mut skimmed)) {
+            Ok(0) => *slot = None,
+            Ok(count) => {
+                log::debug!("a persistent command printed {count} bytes between jobs");
+                if stream == Stream::Stdout {
+                    self.lines.take(&skimmed[..count], |piece| {
+                        if let PrintedPiece::Message(message) = piece {
+                            self.is_spent |= message.recycle;
+                        }
+                    });
+                }
+                return true;
+            }
+            Err(_) => {}
+        }
+        false
     }
 }
 
@@ -140,6 +164,51 @@ impl StartedFrom {
             generation: GENERATION.load(Ordering::SeqCst),
             env: spec.env.clone(),
             files: files.map(|path| (path.clone(), state(&path))).collect(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    fn started(script: &str) -> PersistentProcess {
+        let spec = CommandSpec {
+            argv: ["/bin/sh", "-c", script].map(Into::into).to_vec(),
+            cwd: None,
+            env: Environment::inherited(),
+            umask: None,
+        };
+        PersistentProcess::start(&spec, 1).unwrap()
+    }
+
+    #[test]
+    fn output_without_end_between_jobs_holds_nobody_up() {
+        let mut process = started("exec yes");
+        let (done, is_done) = mpsc::channel();
+        thread::spawn(move || {
+            for _ in 0..100 {
+                process.skim();
+            }
+            drop(process);
+            done.send(()).unwrap();
+        });
+        assert!(is_done.recv_timeout(Duration::from_secs(30)).is_ok());
+    }
+
+    #[test]
+    fn a_wish_to_be_replaced_is_heard_between_jobs() {
+        let mut process = started(r#"echo noise; echo '{"jobq":"ready","recycle":true}'; cat"#);
+        assert!(!process.is_spent);
+        let until = crate::clock::instant() + Duration::from_secs(30);
+        while !process.is_spent {
+            assert!(crate::clock::instant() < until, "nobody has heard it");
+            thread::sleep(Duration::from_millis(1));
+            process.skim();
         }
     }
 }

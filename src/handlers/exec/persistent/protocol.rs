@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::model::event::Level;
 use crate::model::family::Phase;
+use crate::model::hook::HookEvent;
 use crate::model::id::JobId;
 use crate::model::job::{NewJob, Progress};
 use crate::model::outcome::{Outcome, Snooze};
@@ -33,6 +34,7 @@ struct JobLine<'a> {
     idempotency_key: &'a str,
     schedule: Option<&'a str>,
     slot: Option<String>,
+    hook: Option<&'a HookEvent>,
 }
 
 /// The line that gives a command a job.
@@ -53,6 +55,7 @@ pub(super) fn job_line(ctx: &Context, idempotency_key: &str) -> serde_json::Resu
         idempotency_key,
         schedule: ctx.schedule(),
         slot: ctx.slot().map(|slot| format!("{slot:.3}")),
+        hook: ctx.hook(),
     })?;
     line.push(b'\n');
     Ok(line)
@@ -79,6 +82,8 @@ pub(super) struct Message {
     jobq: Word,
     /// The job that it is about.
     pub(super) job: Option<JobId>,
+    /// The attempt that it is about.
+    pub(super) attempt: Option<u32>,
     /// The command wants no more jobs.
     #[serde(default)]
     pub(super) recycle: bool,

@@ -260,18 +260,70 @@ fn a_slow_start_is_no_failure() {
 }
 
 #[test]
-fn a_command_that_is_not_there_fails_its_jobs_as_any_other() {
-    let Some(stage) = Stage::with("") else {
+fn a_command_that_is_not_there_only_pauses_its_kind() {
+    let Some(stage) = Stage::with("persistent = true") else {
         return;
     };
-    stage.jobq.write(
-        "jobq.toml",
-        "[kinds.act]\ncommand = ['./none']\npersistent = true",
-    );
+    let config = stage.jobq.read("jobq.toml");
+    let missing = config.replace("['python3', 'actor.py']", "['./actor', 'actor.py']");
+    stage.jobq.write("jobq.toml", missing);
     let id = stage.add("");
-    stage.jobq.drain(&[]).exits(4);
-    assert_eq!(
-        stage.error(id),
-        "command not found: ./none".replace("./", &format!("{}/./", stage.jobq.work().display()))
+    let runner = stage.runner();
+    runner.wait_until_said("its handler does not start: command not found: ");
+    assert_eq!(stage.jobq.job(id)["retries_left"], json!(3));
+    stage.jobq.script("actor", "exec python3 \"$@\"\n");
+    stage.wait_until_completed(id);
+    runner.stop().exits(0);
+}
+
+#[test]
+fn a_timeout_before_the_start_costs_no_retry() {
+    let Some(stage) = Stage::with("persistent = true\ntimeout = '300ms'\nretries = 0") else {
+        return;
+    };
+    stage
+        .jobq
+        .write("actor.py", "import time; time.sleep(600)\n");
+    let id = stage.add("");
+    let runner = stage.runner();
+    runner.wait_until_said(
+        "its handler does not start: it was not ready when the job's timeout was over",
     );
+    wait_until("it is tried again", PATIENCE, || {
+        stage.jobq.job(id)["attempt"].as_u64().unwrap() >= 4
+    });
+    assert_ne!(stage.jobq.state(id), "failed");
+    runner.stop().exits(0);
+}
+
+#[test]
+fn a_process_that_has_not_read_its_whole_job_gets_no_other() {
+    let Some(stage) = Stage::with("persistent = true\nconcurrency = 1") else {
+        return;
+    };
+    // Answers once it has read the number of the job, and reads on only then.
+    let script = "import json, os\n\
+         head = os.read(0, 100).decode()\n\
+         id = int(head.split(':')[1].split(',')[0])\n\
+         print(json.dumps({'jobq': 'done', 'job': id, 'result': os.getpid()}), flush=True)\n\
+         while os.read(0, 65536): pass\n";
+    stage.jobq.write("actor.py", script);
+    let long = "x".repeat(100_000);
+    let ids = [stage.add(&long), stage.add(&long)];
+    stage.jobq.drain(&[]).exits(0);
+    assert_ne!(stage.result(ids[0]), stage.result(ids[1]));
+}
+
+#[test]
+fn output_without_end_between_jobs_holds_no_job_up() {
+    let Some(stage) = Stage::with("persistent = true\nconcurrency = 1") else {
+        return;
+    };
+    let noise = "import threading\n\
+         def shout():\n    while True: os.write(2, b'x' * 4096)\n\
+         threading.Thread(target=shout, daemon=True).start()";
+    stage.add(noise);
+    let next = stage.add_with(&["--timeout", "20s"], "");
+    stage.jobq.drain(&[]).exits(0);
+    assert_eq!(stage.result(next), stage.starts()[0]);
 }

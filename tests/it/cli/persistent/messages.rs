@@ -121,6 +121,45 @@ fn a_message_about_another_job_is_dropped() {
 }
 
 #[test]
+fn a_late_answer_of_an_earlier_attempt_is_dropped() {
+    let Some(stage) = Stage::with("persistent = true\nretry_delay = '0s'\nconcurrency = 1") else {
+        return;
+    };
+    let code = "skip = True\n\
+         if job['attempt'] == 1: say('retry', job=id, attempt=1, error='busy')\n\
+         else: say('done', job=id, attempt=1, result='late'); say('progress', job=id, attempt=1, percent=9); \
+         say('done', job=id, attempt=2, result='right')";
+    let id = stage.add(code);
+    stage.jobq.drain(&[]).exits(0);
+    assert_eq!(stage.result(id), "right");
+    assert_eq!(stage.jobq.job(id)["progress"], Value::Null);
+    assert_eq!(stage.starts().len(), 1);
+}
+
+#[test]
+fn the_job_of_a_hook_says_what_it_is_for() {
+    let Some(stage) = Stage::with(
+        "persistent = true\n[hooks.failed]\nkind = 'act'\npayload = \"note('hook', json.dumps(job['hook']))\"",
+    ) else {
+        return;
+    };
+    let failed = stage.jobq.enqueue(&["--retries", "0", "--", "false"]);
+    let plain = stage.add("note('none', job['hook'])");
+    stage.jobq.drain(&[]).exits(4);
+    stage.wait_until_completed(plain);
+    assert_eq!(stage.jobq.read("none"), "None\n");
+    let hook: Value = serde_json::from_str(&stage.jobq.read("hook")).unwrap();
+    assert_eq!(
+        (&hook["hook"], &hook["job"]),
+        (&json!("failed"), &json!(failed))
+    );
+    assert_eq!(
+        (&hook["state"], &hook["kind"]),
+        (&json!("failed"), &json!("exec"))
+    );
+}
+
+#[test]
 fn output_after_the_answer_does_not_reach_the_next_job() {
     let Some(stage) = Stage::with("persistent = true\nconcurrency = 1") else {
         return;
