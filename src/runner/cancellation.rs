@@ -91,7 +91,8 @@ impl Cancellation {
     }
 
     /// Makes a call that cannot be interrupted, on a thread of its own. None when the attempt is to stop or the time is
-    /// over: then the thread goes on until the call returns, and nobody waits for it.
+    /// over: then the thread goes on until the call returns, and nobody waits for it. What was to be called by a cancel
+    /// before is so again afterwards.
     ///
     /// # Errors
     /// There is no thread for it.
@@ -104,14 +105,19 @@ impl Cancellation {
     ) -> std::io::Result<Option<T>> {
         let (sender, answer) = crossbeam_channel::bounded(2);
         let on_cancel = sender.clone();
+        let before = lock(&self.0.callback).take();
         self.on_cancel(move || {
             let _ = on_cancel.try_send(None);
         });
         let thread = std::thread::Builder::new().name("jobq-call".to_owned());
-        thread.spawn(move || {
+        let started = thread.spawn(move || {
             let _ = sender.try_send(Some(call()));
-        })?;
-        Ok(answer.recv_timeout(timeout).ok().flatten())
+        });
+        let answer = started.map(|_| answer.recv_timeout(timeout).ok().flatten());
+        if let Some(before) = before {
+            self.on_cancel(before);
+        }
+        answer
     }
 
     /// Tells the attempt to stop. Only the first reason counts.

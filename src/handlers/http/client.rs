@@ -1,39 +1,27 @@
 //! Requests that keep to the settings, and that a cancel ends at once.
 
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
-use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use ureq::config::Config;
-use ureq::http::header::{EXPECT, LOCATION};
-use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, Uri};
-use ureq::tls::TlsConfig;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
-use ureq::{Agent, Body, Proxy};
+use ureq::http::header::{CONTENT_LENGTH, EXPECT, LOCATION};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
+use ureq::{Body, SendBody};
 
 use crate::clock;
-use crate::handlers::http::addresses::{AddressRange, Addresses};
-use crate::handlers::http::error::{RefusedAddress, failure};
+use crate::handlers::http::agent::{HttpAgent, HttpTimeouts};
+use crate::handlers::http::body::HttpBody;
+use crate::handlers::http::error::failure;
 use crate::handlers::http::settings::HttpSettings;
 use crate::handlers::http::url::HttpUrl;
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
 
-const USER_AGENT: &str = concat!("jobq/", env!("CARGO_PKG_VERSION"));
-
 /// A server may refuse a longer body before it is sent.
 const ASK_FIRST_BYTES: u64 = 1024 * 1024;
 
-/// How long an attempt's requests may take.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct HttpTimeouts {
-    /// From the lookup of the name to the end of the response, with all redirects.
-    pub(crate) whole: Duration,
-    pub(crate) connect: Duration,
-}
+/// So little of the time may be used up without a request that has a timeout of its own.
+const NEGLIGIBLE: Duration = Duration::from_millis(20);
 
 /// A request.
 pub(crate) struct HttpRequest {
@@ -43,13 +31,6 @@ pub(crate) struct HttpRequest {
     pub(crate) body: HttpBody,
     /// How many redirects are followed.
     pub(crate) redirects: u32,
-}
-
-/// What a request sends.
-pub(crate) enum HttpBody {
-    None,
-    Bytes(Vec<u8>),
-    File(File),
 }
 
 /// A response whose body is still to be read.
@@ -73,62 +54,59 @@ pub(crate) struct Copied {
 pub(crate) struct HttpSession<'a> {
     settings: &'a HttpSettings,
     ctx: &'a Context,
-    agent: Agent,
+    timeouts: HttpTimeouts,
     deadline: Instant,
+    agent: Option<HttpAgent>,
 }
 
 impl<'a> HttpSession<'a> {
-    /// From now on a cancel of the attempt closes its connections.
-    ///
-    /// # Errors
-    /// The settings name a file or a proxy that cannot be used.
+    /// The time runs from now on.
     pub(crate) fn begin(
         settings: &'a HttpSettings,
         ctx: &'a Context,
         timeouts: HttpTimeouts,
-    ) -> Result<HttpSession<'a>, Failure> {
-        let proxy = settings.proxy.as_deref().map(Proxy::new).transpose();
-        let proxy = proxy.map_err(|error| {
-            Failure::permanent(format_args!("the setting proxy cannot be used: {error}"))
-        })?;
-        let tls = TlsConfig::builder().root_certs(settings.root_certs()?);
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_redirects(0)
-            .max_redirects_will_error(false)
-            .user_agent(USER_AGENT)
-            // A server may close a connection at the moment in which the next request takes it.
-            .max_idle_connections(0)
-            .proxy(proxy)
-            .tls_config(tls.build())
-            .timeout_global(Some(timeouts.whole))
-            .timeout_resolve(Some(timeouts.connect))
-            .timeout_connect(Some(timeouts.connect))
-            .build();
-        let resolver = CheckedResolver {
-            addresses: settings.addresses,
-            allowed: settings.allow_addresses.clone(),
-            by_name: DefaultResolver::default(),
-        };
-        let agent = Agent::with_parts(config, DefaultConnector::default(), resolver);
-        let cancelled = agent.clone();
-        ctx.cancellation().on_cancel(move || cancelled.shutdown());
-        Ok(HttpSession {
+    ) -> HttpSession<'a> {
+        HttpSession {
             settings,
             ctx,
-            agent,
+            timeouts,
             deadline: clock::after(clock::instant(), timeouts.whole),
-        })
+            agent: None,
+        }
     }
 
-    /// Sends a request, and follows redirects; at another server without the headers of the request.
+    /// Sends a request, and follows redirects; at another server without the headers of the request. From now on a
+    /// cancel of the attempt closes its connections.
     ///
     /// # Errors
-    /// There is no response, or the settings forbid the request.
-    pub(crate) fn send(&self, mut request: HttpRequest) -> Result<HttpResponse, Failure> {
+    /// There is no response, or the settings forbid the request or cannot be used.
+    pub(crate) fn send(&mut self, request: HttpRequest) -> Result<HttpResponse, Failure> {
+        let (origin, timeouts) = (request.url.origin(), self.timeouts);
+        let idle = match request.may_be_sent_twice(self.ctx) {
+            true => self.settings.idle.take(&origin, timeouts),
+            false => None,
+        };
+        let agent = match idle {
+            Some(agent) => agent,
+            None => HttpAgent::new(self.settings, origin, timeouts)?,
+        };
+        let cancellation = self.ctx.cancellation();
+        agent.state.use_for(cancellation);
+        let cancelled = agent.agent.clone();
+        cancellation.on_cancel(move || cancelled.shutdown());
+        let sent = self.send_all(&agent, request);
+        self.agent = Some(agent);
+        sent
+    }
+
+    fn send_all(
+        &self,
+        agent: &HttpAgent,
+        mut request: HttpRequest,
+    ) -> Result<HttpResponse, Failure> {
         loop {
             self.settings.check(&request.url)?;
-            let response = self.once(&mut request)?;
+            let response = self.once(agent, &mut request)?;
             let Some(next) = redirect(&request, &response)? else {
                 return Ok(HttpResponse {
                     target: request.target(),
@@ -144,28 +122,69 @@ impl<'a> HttpSession<'a> {
         }
     }
 
-    fn once(&self, request: &mut HttpRequest) -> Result<Response<Body>, Failure> {
-        let mut headers = request.headers.clone();
-        let body = std::mem::replace(&mut request.body, HttpBody::None);
-        if body.len().map_err(Failure::retry)? > ASK_FIRST_BYTES {
-            headers.insert(EXPECT, HeaderValue::from_static("100-continue"));
+    /// A server may close an idle connection at the moment in which a request takes it. Then the request is sent
+    /// again.
+    fn once(
+        &self,
+        agent: &HttpAgent,
+        request: &mut HttpRequest,
+    ) -> Result<Response<Body>, Failure> {
+        let connections = agent.state.connections();
+        let mut sent = self.run(agent, request);
+        if let Err(error) = &sent
+            && is_lost(error)
+            && agent.state.connections() == connections
+            && request.may_be_sent_twice(self.ctx)
+            && !self.ctx.is_cancelled()
+        {
+            sent = self.run(agent, request);
         }
-        let left = self.deadline.saturating_duration_since(clock::instant());
+        sent.map_err(|error| self.failure(&request.target(), &error))
+    }
+
+    fn run(
+        &self,
+        agent: &HttpAgent,
+        request: &mut HttpRequest,
+    ) -> Result<Response<Body>, ureq::Error> {
+        let agent = &agent.agent;
         let mut head = Request::new(());
         *head.method_mut() = request.method.clone();
         *head.uri_mut() = request.url.uri().clone();
-        *head.headers_mut() = headers;
-        let head = self
-            .agent
-            .configure_request(head)
-            .timeout_global(Some(left))
-            .build();
-        let sent = match body {
-            HttpBody::None => self.agent.run(head),
-            HttpBody::Bytes(bytes) => self.agent.run(head.map(|()| bytes)),
-            HttpBody::File(file) => self.agent.run(head.map(|()| file)),
-        };
-        sent.map_err(|error| self.failure(&request.target(), &error))
+        *head.headers_mut() = request.headers.clone();
+        if request.body.len() > ASK_FIRST_BYTES {
+            let expect = HeaderValue::from_static("100-continue");
+            head.headers_mut().insert(EXPECT, expect);
+        }
+        let left = self.left();
+        if left + NEGLIGIBLE < self.timeouts.whole {
+            let own = agent.configure_request(head).timeout_global(Some(left));
+            head = own.build();
+        }
+        match &mut request.body {
+            HttpBody::None => agent.run(head),
+            HttpBody::Bytes(bytes) => agent.run(head.map(|()| bytes.as_slice())),
+            HttpBody::File(file) => {
+                head.headers_mut().insert(CONTENT_LENGTH, file.len().into());
+                let is_over = || self.is_over();
+                let mut reader = file.reader(&is_over)?;
+                agent.run(head.map(|()| SendBody::from_reader(&mut reader)))
+            }
+        }
+    }
+
+    /// Whose requests these are.
+    pub(crate) fn ctx(&self) -> &'a Context {
+        self.ctx
+    }
+
+    fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(clock::instant())
+    }
+
+    /// Whether there is nothing more to be done.
+    pub(crate) fn is_over(&self) -> bool {
+        self.ctx.is_cancelled() || self.left().is_zero()
     }
 
     /// Gives the body of a response to `take`, piece by piece, up to so many bytes after decompression.
@@ -213,16 +232,43 @@ impl HttpRequest {
     pub(crate) fn target(&self) -> String {
         format!("{} {}", self.method, self.url)
     }
+
+    /// Whether the server may get it twice: because that changes nothing, or it can tell, or another attempt of the
+    /// job would send it again anyway.
+    fn may_be_sent_twice(&self, ctx: &Context) -> bool {
+        self.method.is_idempotent()
+            || self.headers.contains_key("idempotency-key")
+            || self.headers.contains_key("webhook-id")
+            || ctx.retries_left() > 0
+    }
 }
 
-impl HttpBody {
-    fn len(&self) -> io::Result<u64> {
-        Ok(match self {
-            HttpBody::None => 0,
-            HttpBody::Bytes(bytes) => bytes.len() as u64,
-            HttpBody::File(file) => file.metadata()?.len(),
-        })
+/// What becomes of the agent. The body of the response is read or dropped before.
+impl Drop for HttpSession<'_> {
+    fn drop(&mut self) {
+        let Some(agent) = self.agent.take() else {
+            return;
+        };
+        self.ctx.cancellation().on_cancel(|| {});
+        // A cancel sets its reason and takes the callback under one lock. Without a reason it has not taken the one
+        // that shuts the agent down.
+        if !self.ctx.is_cancelled() {
+            self.settings.idle.give_back(agent);
+        }
     }
+}
+
+/// Whether a connection was closed before there was a response.
+fn is_lost(error: &ureq::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+
+    let ureq::Error::Io(error) = error else {
+        return false;
+    };
+    matches!(
+        error.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
 }
 
 /// Where a response leads, if it is to be followed.
@@ -247,49 +293,4 @@ fn redirect(request: &HttpRequest, response: &Response<Body>) -> Result<Option<H
         return Err(refused(&format_args!("{next} is not https")));
     }
     Ok(Some(next))
-}
-
-/// Looks names up, and refuses those that lead to an address that must not be called. The addresses that it has
-/// judged are those that are connected to, so a name cannot lead elsewhere a moment later.
-#[derive(Debug)]
-struct CheckedResolver {
-    addresses: Addresses,
-    allowed: Vec<AddressRange>,
-    by_name: DefaultResolver,
-}
-
-impl Resolver for CheckedResolver {
-    fn resolve(
-        &self,
-        uri: &Uri,
-        config: &Config,
-        timeout: NextTimeout,
-    ) -> Result<ResolvedSocketAddrs, ureq::Error> {
-        let found = match literal(uri) {
-            Some(address) => {
-                let mut one = self.empty();
-                one.push(address);
-                one
-            }
-            None => self.by_name.resolve(uri, config, timeout)?,
-        };
-        let is_proxy = config.proxy().is_some_and(|proxy| proxy.uri() == uri);
-        let refusal = |address: &SocketAddr| self.addresses.refusal(address.ip(), &self.allowed);
-        match found.iter().find_map(refusal).filter(|_| !is_proxy) {
-            None => Ok(found),
-            Some(why) => Err(ureq::Error::Other(Box::new(RefusedAddress(why)))),
-        }
-    }
-}
-
-/// The address that a URL has in place of a name.
-fn literal(uri: &Uri) -> Option<SocketAddr> {
-    let host = uri.host()?;
-    let address: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
-    let usual = if uri.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
-    Some(SocketAddr::new(address, uri.port_u16().unwrap_or(usual)))
 }

@@ -4,7 +4,9 @@ use std::io::Write;
 
 use ureq::http::{HeaderMap, Method};
 
-use crate::handlers::http::client::{HttpBody, HttpRequest, HttpSession, HttpTimeouts};
+use crate::handlers::http::agent::HttpTimeouts;
+use crate::handlers::http::body::HttpBody;
+use crate::handlers::http::client::{HttpRequest, HttpSession};
 use crate::handlers::http::settings::HttpSettings;
 use crate::handlers::http::status::StatusClass;
 use crate::handlers::http::url::HttpUrl;
@@ -30,7 +32,7 @@ pub(crate) fn download(
     to: &mut dyn Write,
     (settings, ctx): (&HttpSettings, &Context),
 ) -> Result<u64, Failure> {
-    let session = HttpSession::begin(settings, ctx, wanted.timeouts)?;
+    let mut session = HttpSession::begin(settings, ctx, wanted.timeouts);
     let mut response = session.send(HttpRequest {
         method: Method::GET,
         url: HttpUrl::parse(wanted.url).map_err(Failure::permanent)?,

@@ -1,7 +1,10 @@
 //! Requests over HTTP, for all kinds that make some: one set of rules about what may be called.
 
 mod addresses;
+mod agent;
+mod body;
 mod client;
+mod connect;
 mod error;
 mod fetch;
 mod settings;
@@ -9,7 +12,9 @@ mod status;
 mod url;
 
 pub use addresses::{AddressRange, Addresses};
-pub(crate) use client::{HttpBody, HttpRequest, HttpResponse, HttpSession, HttpTimeouts};
+pub(crate) use agent::HttpTimeouts;
+pub(crate) use body::{FileBody, HttpBody};
+pub(crate) use client::{HttpRequest, HttpResponse, HttpSession};
 pub(crate) use fetch::{Download, download};
 pub use settings::HttpSettings;
 pub(crate) use status::{StatusClass, retry_after};

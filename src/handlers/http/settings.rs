@@ -7,6 +7,7 @@ use serde::Deserialize;
 use ureq::tls::{Certificate, RootCerts};
 
 use crate::handlers::http::addresses::{AddressRange, Addresses};
+use crate::handlers::http::agent::IdleAgents;
 use crate::handlers::http::url::HttpUrl;
 use crate::handlers::tls::trusted_roots;
 use crate::runner::handler::Failure;
@@ -30,6 +31,9 @@ pub struct HttpSettings {
     /// The trusted certificates, once they have been read.
     #[serde(skip)]
     pub(super) roots: TrustedRoots,
+    /// Connections that the next attempt may use.
+    #[serde(skip)]
+    pub(super) idle: IdleAgents,
 }
 
 /// Certificates that are read once.

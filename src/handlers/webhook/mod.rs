@@ -125,14 +125,13 @@ impl BuiltInJob for Webhook {
         if let Some(path) = &self.save_to {
             settings.check_path("save_to", path)?;
         }
-        // Reading a secret may set what a cancel does, and so does the session.
-        let request = request::request(&self, settings, ctx)?;
         let timeouts = HttpTimeouts {
             whole: Duration::from_millis(self.timeout_ms),
             connect: Duration::from_millis(self.connect_timeout_ms),
         };
+        let mut session = HttpSession::begin(&settings.http, ctx, timeouts);
+        let request = request::request(&self, settings, &session)?;
         let has_key = request.headers.contains_key("idempotency-key");
-        let session = HttpSession::begin(&settings.http, ctx, timeouts)?;
         let response = session.send(request)?;
         let reader = Reader {
             webhook: &self,

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::{Seek, SeekFrom};
 
 use ureq::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use ureq::http::{HeaderMap, HeaderName, HeaderValue};
@@ -10,7 +9,7 @@ use ureq::http::{HeaderMap, HeaderName, HeaderValue};
 use crate::Error;
 use crate::clock::Clock;
 use crate::handlers::built_in::failed;
-use crate::handlers::http::{HttpBody, HttpRequest, HttpUrl};
+use crate::handlers::http::{FileBody, HttpBody, HttpRequest, HttpSession, HttpUrl};
 use crate::handlers::input_file::open_input;
 use crate::handlers::secrets::{Secret, SecretText};
 use crate::handlers::webhook::WebhookSettings;
@@ -24,12 +23,13 @@ use crate::runner::handler::Failure;
 pub(super) fn request(
     webhook: &Webhook,
     settings: &WebhookSettings,
-    ctx: &Context,
+    session: &HttpSession<'_>,
 ) -> Result<HttpRequest, Failure> {
     let url = HttpUrl::parse(&webhook.url).map_err(Failure::permanent)?;
     let draft = Draft {
         webhook,
-        ctx,
+        ctx: session.ctx(),
+        session,
         host: url.host(),
     };
     let query = draft.form(&webhook.query)?;
@@ -52,6 +52,7 @@ pub(super) fn request(
 struct Draft<'a> {
     webhook: &'a Webhook,
     ctx: &'a Context,
+    session: &'a HttpSession<'a>,
     host: &'a str,
 }
 
@@ -99,6 +100,7 @@ impl Draft<'_> {
             settings.check_path("body_file", path)?;
             let what = format_args!("body_file {}", path.display());
             let file = open_input(self.ctx, path)
+                .and_then(FileBody::new)
                 .map_err(|error| failed(self.ctx, Error::io(what, error)))?;
             return Ok((HttpBody::File(file), Some(BYTES)));
         } else if matches!(
@@ -169,13 +171,14 @@ impl Draft<'_> {
         let signature = match body {
             HttpBody::None => message.signature(&keys, &mut std::io::empty()),
             HttpBody::Bytes(bytes) => message.signature(&keys, &mut bytes.as_slice()),
-            HttpBody::File(file) => message.signature(&keys, file).and_then(|signature| {
-                file.seek(SeekFrom::Start(0))?;
-                Ok(signature)
-            }),
+            HttpBody::File(file) => file
+                .reader(&|| self.session.is_over())
+                .and_then(|mut reader| message.signature(&keys, &mut reader)),
         };
-        let signature = signature
-            .map_err(|error| Failure::retry(format_args!("the body cannot be read: {error}")))?;
+        let signature = signature.map_err(|error| match self.ctx.is_cancelled() {
+            true => Failure::cancelled(),
+            false => Failure::retry(format_args!("body_file cannot be signed: {error}")),
+        })?;
         for (name, value) in [
             ("webhook-id", message.id),
             ("webhook-timestamp", &message.timestamp_s.to_string()),

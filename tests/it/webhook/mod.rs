@@ -2,6 +2,7 @@
 
 mod cancel;
 mod failures;
+mod keep_alive;
 mod payloads;
 mod redirects;
 mod requests;
