@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use jobq::bench::per_s;
 use jobq::handlers::built_in::BuiltIn;
 use jobq::handlers::webhook::{Webhook, WebhookSettings};
-use jobq::{Durability, Job, NewJob, Until};
+use jobq::{Context, Durability, Handler, Job, NewJob, Outcome, Until};
 use ureq::Agent;
 
 use crate::Done;
@@ -21,8 +21,14 @@ pub(crate) fn webhook(plan: &Plan) -> Done {
     let requests = plan.jobs_or(plan.pick(10_000, 100));
     let url = serve()?;
     let (mut by_kept, mut by_new) = (Pair::new("loop"), Pair::new("loop"));
+    let mut by_empty = Pair::new("empty");
     for _ in 0..plan.pick(5, 1) {
-        let jobs = per_s(requests, by_jobs(plan, &url, requests)?);
+        let job = NewJob::new(Webhook::KIND).payload(&serde_json::json!({ "url": url }));
+        let jobs = vec![job; requests];
+        let handler = BuiltIn::<Webhook>::new(WebhookSettings::default());
+        let empty = per_s(requests, by_jobs(plan, jobs.clone(), EmptyHandler)?);
+        let jobs = per_s(requests, by_jobs(plan, jobs, handler)?);
+        by_empty.push(jobs, empty);
         by_kept.push(jobs, per_s(requests, by_loop(&url, requests, 10)?));
         by_new.push(jobs, per_s(requests, by_loop(&url, requests, 0)?));
     }
@@ -34,21 +40,30 @@ pub(crate) fn webhook(plan: &Plan) -> Done {
             .goal_of_ratio(pair.ratio(), plan.goal(Goal::AtLeast(1.0 / 1.5)))
             .print();
     }
+    Line::pair("requests, beside jobs without one", "1/s", &by_empty).print();
     Ok(())
+}
+
+/// What the queue costs.
+struct EmptyHandler;
+
+impl Handler for EmptyHandler {
+    fn run(&self, _: &Context) -> Outcome {
+        Outcome::Done(None)
+    }
 }
 
 /// The jobs are in the file already.
 fn by_jobs(
     plan: &Plan,
-    url: &str,
-    requests: usize,
+    jobs: Vec<NewJob>,
+    handler: impl Handler,
 ) -> Result<Duration, Box<dyn std::error::Error>> {
     let setup = plan.setup(Durability::Normal);
     let scratch = setup.scratch()?;
     let queue = setup.open(&scratch.path().join("webhook.db"))?;
-    let job = NewJob::new(Webhook::KIND).payload(&serde_json::json!({ "url": url }));
-    queue.enqueue_many(vec![job; requests])?;
-    let handler = BuiltIn::<Webhook>::new(WebhookSettings::default());
+    let requests = jobs.len();
+    queue.enqueue_many(jobs)?;
     let began = Instant::now();
     let runner = queue.runner().workers(THREADS).until(Until::Drained);
     let report = runner.kind(Webhook::KIND, handler).start()?.wait()?;

@@ -68,6 +68,15 @@ mod tests {
     }
 
     #[test]
+    fn a_secret_for_a_kind_is_for_its_second_name() {
+        use crate::handlers::secrets::SECOND_NAMES;
+
+        for kind in BUILT_IN.iter().filter(|kind| kind.name != kind.settings_of) {
+            assert!(SECOND_NAMES.contains(&(kind.name, kind.settings_of)));
+        }
+    }
+
+    #[test]
     fn every_built_in_kind_has_fields_and_an_example_that_fits() {
         for kind in BUILT_IN {
             assert!(!kind.fields().is_empty(), "{}", kind.name);

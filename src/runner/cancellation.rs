@@ -164,6 +164,35 @@ mod tests {
         assert_eq!(calls.load(Ordering::SeqCst), 1);
     }
 
+    #[cfg(feature = "http-client")]
+    #[test]
+    fn a_call_that_is_waited_for_leaves_the_callback_as_it_was() {
+        let calls = Arc::new(AtomicU32::new(0));
+        let count = |cancellation: &Cancellation| {
+            let seen = Arc::clone(&calls);
+            cancellation.on_cancel(move || {
+                seen.fetch_add(1, Ordering::SeqCst);
+            });
+        };
+        let cancellation = Cancellation::default();
+        count(&cancellation);
+        let patience = Duration::from_secs(60);
+        assert_eq!(cancellation.wait_for(patience, || 1).unwrap(), Some(1));
+        cancellation.cancel(CancelReason::Requested);
+        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        // A cancel in between ends the wait, and is not lost.
+        let cancellation = Cancellation::default();
+        count(&cancellation);
+        let other = cancellation.clone();
+        let (_open, never) = crossbeam_channel::bounded::<()>(0);
+        let waited = cancellation.wait_for(patience, move || {
+            other.cancel(CancelReason::Requested);
+            never.recv()
+        });
+        assert_eq!(waited.unwrap(), None);
+        assert_eq!(calls.load(Ordering::SeqCst), 2);
+    }
+
     #[test]
     fn a_waiting_handler_wakes_when_it_is_cancelled() {
         let cancellation = Cancellation::default();

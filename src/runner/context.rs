@@ -258,7 +258,7 @@ impl Context {
 
     /// How long the job would wait before its next retry.
     #[cfg_attr(
-        not(feature = "webhook"),
+        not(feature = "http-client"),
         allow(dead_code, reason = "handlers are features")
     )]
     pub(crate) fn retry_delay(&self) -> Duration {

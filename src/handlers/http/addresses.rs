@@ -43,15 +43,18 @@ const fn v6(first: [u16; 4], prefix_bits: u32) -> AddressRange {
 }
 
 /// Never called, whatever the settings say.
-const REFUSED: [(AddressRange, &str); 4] = [
+const REFUSED: [(AddressRange, &str); 7] = [
     (v4([169, 254, 0, 0], 16), "link-local"),
     (v6([0xfe80, 0, 0, 0], 10), "link-local"),
     (v4([100, 100, 100, 200], 32), "the metadata of a cloud"),
+    (v4([168, 63, 129, 16], 32), "the metadata of a cloud"),
+    (v6([0xfd00, 0xc1, 0, 0], 32), "the metadata of a cloud"),
     (v6([0xfd00, 0xec2, 0, 0], 32), "the metadata of a cloud"),
+    (v6([0xfd20, 0xce, 0, 0], 32), "the metadata of a cloud"),
 ];
 
 /// Not of the Internet, by IANA's registries of special-purpose addresses.
-const NOT_PUBLIC: [(AddressRange, &str); 27] = [
+const NOT_PUBLIC: [(AddressRange, &str); 28] = [
     (v4([0, 0, 0, 0], 8), "this machine"),
     (v4([10, 0, 0, 0], 8), "private"),
     (v4([100, 64, 0, 0], 10), "shared by a provider"),
@@ -67,6 +70,7 @@ const NOT_PUBLIC: [(AddressRange, &str); 27] = [
     (v4([224, 0, 0, 0], 4), "multicast"),
     (v4([240, 0, 0, 0], 4), "reserved"),
     (LOOPBACK, "this machine"),
+    (LOCAL_NAT64, "private"),
     (v6([0, 0, 0, 0], 8), "reserved"),
     (v6([0x100, 0, 0, 0], 64), "discarded"),
     (v6([0x2001, 0, 0, 0], 23), "reserved"),
@@ -95,25 +99,29 @@ const SIX_TO_FOUR: AddressRange = v6([0x2002, 0, 0, 0], 16);
 impl Addresses {
     /// Why an address is not called, unless it may be.
     pub(super) fn refusal(self, address: IpAddr, allowed: &[AddressRange]) -> Option<String> {
-        let judged = leads_to(address);
-        judged.iter().find_map(|inner| {
-            let find = |ranges: &'static [(AddressRange, &'static str)]| {
-                ranges.iter().find(|(range, _)| range.contains(*inner))
-            };
-            if let Some((range, what)) = find(&REFUSED) {
-                return Some(format!(
-                    "{address} is {what} ({range}), which is never called"
-                ));
-            }
-            if self == Addresses::Any || allowed.iter().any(|range| range.contains(*inner)) {
-                return None;
-            }
-            let (range, what) = find(&NOT_PUBLIC)?;
-            Some(format!(
-                "{address} is {what} ({range}), and the setting addresses = \"public\" refuses it unless \
-                 'allow_addresses' names it"
-            ))
-        })
+        let inner = leads_to(address);
+        let find = |ranges: &'static [(AddressRange, &'static str)], judged: &[IpAddr]| {
+            let has = |range: &AddressRange| judged.iter().any(|inner| range.contains(*inner));
+            ranges.iter().find(|(range, _)| has(range))
+        };
+        if let Some((range, what)) = find(&REFUSED, &inner) {
+            return Some(format!(
+                "{address} is {what} ({range}), which is never called"
+            ));
+        }
+        // Which of the inner ones a local NAT64 leads to is not known.
+        let judged = match inner[..] {
+            [one] => one,
+            _ => address,
+        };
+        if self == Addresses::Any || allowed.iter().any(|range| range.contains(judged)) {
+            return None;
+        }
+        let (range, what) = find(&NOT_PUBLIC, &[judged])?;
+        Some(format!(
+            "{address} is {what} ({range}), and the setting addresses = \"public\" refuses it unless \
+             'allow_addresses' names it"
+        ))
     }
 }
 
@@ -131,10 +139,10 @@ fn leads_to(address: IpAddr) -> Vec<IpAddr> {
     } else if NAT64.contains(address) {
         vec![inner([12, 13, 14, 15])]
     } else if LOCAL_NAT64.contains(address) {
-        // Each network chooses where it writes them (RFC 8215).
+        // Each network chooses one of these places (RFC 8215; RFC 6052, section 2.2).
         vec![
             inner([6, 7, 9, 10]),
-            inner([8, 10, 11, 12]),
+            inner([7, 9, 10, 11]),
             inner([9, 10, 11, 12]),
             inner([12, 13, 14, 15]),
         ]
@@ -273,6 +281,8 @@ mod tests {
         "64:ff9b::a00:1",
         "64:ff9b:1::7f00:1",
         "64:ff9b:1:a00:0:100::",
+        "64:ff9b:1:1:1:101::",
+        "64:ff9b:1:ffff:ffff::",
         "2002:7f00:1::",
         "2002:c0a8:1::1",
     ];
@@ -302,6 +312,11 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "64:ff9b:1::a9fe:a9fe",
             "64:ff9b:1:a9fe:a9:fe00::",
+            "64:ff9b:1:a9:fe:a9fe::",
+            "64:ff9b:1::a9:fea9:fe00:0",
+            "168.63.129.16",
+            "fd00:c1::a9fe:a9fe",
+            "fd20:ce::254",
             "2002:a9fe:a9fe::",
             "fd00:ec2::254",
             "100.100.100.200",
@@ -321,6 +336,11 @@ mod tests {
         for address in ["10.1.255.1", "127.0.0.1", "fd12::1", "::ffff:10.1.0.1"] {
             assert_eq!(refusal(address), None);
         }
+        let local = ["64:ff9b:1::/48".parse().unwrap()];
+        let inner = |address: &str| Addresses::Public.refusal(address.parse().unwrap(), &local);
+        assert_eq!(inner("64:ff9b:1::a00:1"), None);
+        assert!(inner("64:ff9b:1::a9fe:a9fe").is_some());
+        assert!(inner("64:ff9b::a00:1").is_some());
         for (address, rule) in [
             ("10.2.0.0", "private (10.0.0.0/8)"),
             ("127.0.0.2", "this machine (127.0.0.0/8)"),

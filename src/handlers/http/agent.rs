@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use ureq::Agent;
 use ureq::tls::TlsConfig;
-use ureq::{Agent, Proxy};
 
 use crate::handlers::http::connect::{AgentState, CheckedResolver, connector};
 use crate::handlers::http::settings::HttpSettings;
@@ -44,10 +44,6 @@ impl HttpAgent {
         origin: HttpOrigin,
         timeouts: HttpTimeouts,
     ) -> Result<HttpAgent, Failure> {
-        let proxy = settings.proxy.as_deref().map(Proxy::new).transpose();
-        let proxy = proxy.map_err(|error| {
-            Failure::permanent(format_args!("the setting proxy cannot be used: {error}"))
-        })?;
         let tls = TlsConfig::builder().root_certs(settings.root_certs()?);
         // ureq makes a new TLS configuration for each request with a setting of its own.
         let config = Agent::config_builder()
@@ -55,9 +51,10 @@ impl HttpAgent {
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(USER_AGENT)
+            .accept_encoding("gzip")
             .max_idle_connections(1)
             .max_idle_age(MAX_IDLE)
-            .proxy(proxy)
+            .proxy(settings.proxy()?)
             .tls_config(tls.build())
             .timeout_global(Some(timeouts.whole))
             .timeout_resolve(Some(timeouts.connect))

@@ -1,18 +1,20 @@
 //! Requests that keep to the settings, and that a cancel ends at once.
 
 use std::fmt;
-use std::io::{self, Read};
+use std::io::{self, BufRead, BufReader, Read};
 use std::time::{Duration, Instant};
 
-use ureq::http::header::{CONTENT_LENGTH, EXPECT, LOCATION};
-use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response};
+use flate2::bufread::MultiGzDecoder;
+use ureq::http::header::{CONTENT_ENCODING, CONTENT_LENGTH, EXPECT, LOCATION, RETRY_AFTER};
+use ureq::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use ureq::{Body, SendBody};
 
-use crate::clock;
+use crate::clock::{self, Clock, timestamp};
 use crate::handlers::http::agent::{HttpAgent, HttpTimeouts};
 use crate::handlers::http::body::HttpBody;
 use crate::handlers::http::error::failure;
 use crate::handlers::http::settings::HttpSettings;
+use crate::handlers::http::status::retry_after;
 use crate::handlers::http::url::HttpUrl;
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
@@ -40,10 +42,11 @@ pub(crate) struct HttpResponse {
     /// Where it came from, after the redirects.
     pub(crate) url: HttpUrl,
     pub(crate) response: Response<Body>,
+    has_body: bool,
 }
 
 /// How much of a response was read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Copied {
     pub(crate) bytes: u64,
     /// There was more.
@@ -106,11 +109,14 @@ impl<'a> HttpSession<'a> {
     ) -> Result<HttpResponse, Failure> {
         loop {
             self.settings.check(&request.url)?;
-            let response = self.once(agent, &mut request)?;
+            let response = self.ask(agent, &mut request)?;
             let Some(next) = redirect(&request, &response)? else {
+                let is_bare = matches!(response.status().as_u16(), 204 | 304);
+                let has_body = request.method != Method::HEAD && !is_bare;
                 return Ok(HttpResponse {
                     target: request.target(),
                     url: request.url,
+                    has_body,
                     response,
                 });
             };
@@ -119,6 +125,26 @@ impl<'a> HttpSession<'a> {
             }
             request.redirects -= 1;
             request.url = next;
+        }
+    }
+
+    /// Lets the server refuse a long body before it is sent. Some cannot be asked: those that say so get the body at
+    /// once, and so does every server in each second attempt, as ureq waits for the body's time without end after
+    /// some answers.
+    fn ask(&self, agent: &HttpAgent, request: &mut HttpRequest) -> Result<Response<Body>, Failure> {
+        let asks_first = request.body.len() > ASK_FIRST_BYTES && self.ctx.attempt() % 2 == 1;
+        if asks_first {
+            let expect = HeaderValue::from_static("100-continue");
+            request.headers.insert(EXPECT, expect);
+        }
+        let response = self.once(agent, request)?;
+        match asks_first && response.status() == StatusCode::EXPECTATION_FAILED {
+            true => {
+                drop(response);
+                request.headers.remove(EXPECT);
+                self.once(agent, request)
+            }
+            false => Ok(response),
         }
     }
 
@@ -152,10 +178,6 @@ impl<'a> HttpSession<'a> {
         *head.method_mut() = request.method.clone();
         *head.uri_mut() = request.url.uri().clone();
         *head.headers_mut() = request.headers.clone();
-        if request.body.len() > ASK_FIRST_BYTES {
-            let expect = HeaderValue::from_static("100-continue");
-            head.headers_mut().insert(EXPECT, expect);
-        }
         let left = self.left();
         if left + NEGLIGIBLE < self.timeouts.whole {
             let own = agent.configure_request(head).timeout_global(Some(left));
@@ -197,8 +219,12 @@ impl<'a> HttpSession<'a> {
         max_bytes: u64,
         take: &mut dyn FnMut(&[u8]) -> Result<(), Failure>,
     ) -> Result<Copied, Failure> {
+        if !from.has_body {
+            return Ok(Copied::default());
+        }
         let target = from.target.as_str();
-        let mut reader = from.response.body_mut().as_reader();
+        let mut reader = reader(&mut from.response)
+            .map_err(|error| self.failure(&target, &ureq::Error::from(error)))?;
         let mut buffer = vec![0; 16 * 1024];
         let mut bytes = 0;
         loop {
@@ -227,6 +253,14 @@ impl<'a> HttpSession<'a> {
     }
 }
 
+impl HttpResponse {
+    /// How long the server asks to wait.
+    pub(crate) fn asked_delay(&self) -> Option<Duration> {
+        let header = self.response.headers().get(RETRY_AFTER)?;
+        retry_after(header.to_str().ok()?, timestamp(Clock::default().now_ms()))
+    }
+}
+
 impl HttpRequest {
     /// What is asked for, for messages.
     pub(crate) fn target(&self) -> String {
@@ -240,6 +274,33 @@ impl HttpRequest {
             || self.headers.contains_key("idempotency-key")
             || self.headers.contains_key("webhook-id")
             || ctx.retries_left() > 0
+    }
+}
+
+/// Reads a body, and decompresses it.
+fn reader(response: &mut Response<Body>) -> io::Result<Box<dyn Read + '_>> {
+    let encoding = response.headers().get(CONTENT_ENCODING);
+    let is_gzip = encoding.is_some_and(|encoding| encoding == "gzip" || encoding == "x-gzip");
+    let mut raw = BufReader::new(response.body_mut().as_reader());
+    // What is compressed is never empty, but some servers say so of nothing.
+    Ok(match is_gzip && !raw.fill_buf()?.is_empty() {
+        true => Box::new(GzipReader(MultiGzDecoder::new(raw))),
+        false => Box::new(raw),
+    })
+}
+
+struct GzipReader<R>(MultiGzDecoder<R>);
+
+impl<R: BufRead> Read for GzipReader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0
+            .read(buffer)
+            .map_err(|error| match ureq::Error::from(error) {
+                ureq::Error::Io(error) => {
+                    io::Error::other(format!("the response cannot be decompressed: {error}"))
+                }
+                other => other.into_io(),
+            })
     }
 }
 

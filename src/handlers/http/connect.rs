@@ -1,7 +1,7 @@
 //! From a URL to a connection: names are looked up, addresses are judged, and a cancel ends the wait for both.
 
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use ureq::unversioned::transport::{
 
 use crate::handlers::http::addresses::{AddressRange, Addresses};
 use crate::handlers::http::error::RefusedAddress;
+use crate::handlers::http::url::{literal, port};
 use crate::runner::cancellation::{Cancellation, lock};
 
 /// What ends the calls of an agent, which outlives its attempts, and how many connections it has made.
@@ -142,7 +143,7 @@ impl Resolver for CheckedResolver {
         let found = match literal(uri) {
             Some(address) => {
                 let mut one = self.empty();
-                one.push(address);
+                one.push(SocketAddr::new(address, port(uri)));
                 one
             }
             None => self.look_up(uri, config, timeout)?,
@@ -154,16 +155,4 @@ impl Resolver for CheckedResolver {
             Some(why) => Err(ureq::Error::Other(Box::new(RefusedAddress(why)))),
         }
     }
-}
-
-/// The address that a URL has in place of a name.
-fn literal(uri: &Uri) -> Option<SocketAddr> {
-    let host = uri.host()?;
-    let address: IpAddr = host.trim_matches(['[', ']']).parse().ok()?;
-    let usual = if uri.scheme_str() == Some("https") {
-        443
-    } else {
-        80
-    };
-    Some(SocketAddr::new(address, uri.port_u16().unwrap_or(usual)))
 }

@@ -1,12 +1,12 @@
 //! Why there is no response, and whether another try may help.
 
-use std::error::Error as _;
 use std::fmt;
 use std::io;
 
 use rustls::CertificateError;
 use ureq::Timeout;
 
+use crate::handlers::http::status::StatusClass;
 use crate::handlers::tls::may_become_valid;
 use crate::runner::handler::Failure;
 
@@ -24,10 +24,10 @@ impl std::error::Error for RefusedAddress {}
 
 /// What an error of the network means for the attempt; `what` was asked for.
 pub(crate) fn failure(what: &dyn fmt::Display, error: &ureq::Error) -> Failure {
-    let told = format!("{what}: {}", explain(error));
+    let message = format!("{what}: {}", explain(error));
     match is_final(error) {
-        true => Failure::permanent(told),
-        false => Failure::retry(told),
+        true => Failure::permanent(message),
+        false => Failure::retry(message),
     }
 }
 
@@ -36,15 +36,21 @@ fn is_final(error: &ureq::Error) -> bool {
     if let Some(certificate) = certificate_error(error) {
         return !may_become_valid(certificate);
     }
+    if let Some(status) = status_of_proxy(error) {
+        return StatusClass::of(status) == StatusClass::Final;
+    }
     matches!(
         error,
-        ureq::Error::BadUri(_)
-            | ureq::Error::Http(_)
-            | ureq::Error::InvalidProxyUrl
-            | ureq::Error::Other(_)
-            | ureq::Error::Pem(_)
-            | ureq::Error::BodyExceedsLimit(_)
+        ureq::Error::BadUri(_) | ureq::Error::Http(_) | ureq::Error::Other(_)
     )
+}
+
+/// What a proxy says to CONNECT; ureq writes it as `proxy server responded 407/407`.
+fn status_of_proxy(error: &ureq::Error) -> Option<u16> {
+    match error {
+        ureq::Error::ConnectProxyFailed(why) => why.rsplit_once('/')?.1.parse().ok(),
+        _ => None,
+    }
 }
 
 fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
@@ -63,24 +69,20 @@ fn certificate_error(error: &ureq::Error) -> Option<&CertificateError> {
 }
 
 fn explain(error: &ureq::Error) -> String {
+    if let Some(status) = status_of_proxy(error) {
+        return format!("the proxy refuses a connection to the server with status {status}");
+    }
     match error {
         ureq::Error::Timeout(Timeout::Resolve | Timeout::Connect) => {
             "there was no connection in time".to_owned()
         }
         ureq::Error::Timeout(_) => "there was no whole response in time".to_owned(),
         ureq::Error::HostNotFound => "the host is not known".to_owned(),
-        ureq::Error::BodyExceedsLimit(bytes) => {
-            format!("the response is longer than {bytes} bytes")
-        }
         ureq::Error::Other(error) => error.to_string(),
         ureq::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
             "the server closed the connection too early".to_owned()
         }
         ureq::Error::Io(error) => error.to_string(),
-        ureq::Error::Decompress(_, error) => match error.source() {
-            Some(why) => format!("the response cannot be decompressed: {why}"),
-            None => format!("the response cannot be decompressed: {error}"),
-        },
         other => other.to_string(),
     }
 }

@@ -4,67 +4,70 @@ use std::io::Write;
 
 use ureq::http::{HeaderMap, Method};
 
-use crate::handlers::http::agent::HttpTimeouts;
 use crate::handlers::http::body::HttpBody;
-use crate::handlers::http::client::{HttpRequest, HttpSession};
-use crate::handlers::http::settings::HttpSettings;
+use crate::handlers::http::client::{HttpRequest, HttpResponse, HttpSession};
 use crate::handlers::http::status::StatusClass;
 use crate::handlers::http::url::HttpUrl;
-use crate::runner::context::Context;
 use crate::runner::handler::Failure;
-
-/// What is downloaded.
-pub(crate) struct Download<'a> {
-    pub(crate) url: &'a str,
-    /// A longer response is refused.
-    pub(crate) max_bytes: u64,
-    pub(crate) timeouts: HttpTimeouts,
-}
 
 const REDIRECTS: u32 = 5;
 
-/// Writes what a URL leads to, and returns its length.
-///
-/// # Errors
-/// There is none, or the settings forbid it; or it cannot be written, which is tried again.
-pub(crate) fn download(
-    wanted: &Download<'_>,
-    to: &mut dyn Write,
-    (settings, ctx): (&HttpSettings, &Context),
-) -> Result<u64, Failure> {
-    let mut session = HttpSession::begin(settings, ctx, wanted.timeouts);
-    let mut response = session.send(HttpRequest {
-        method: Method::GET,
-        url: HttpUrl::parse(wanted.url).map_err(Failure::permanent)?,
-        headers: HeaderMap::new(),
-        body: HttpBody::None,
-        redirects: REDIRECTS,
-    })?;
-    let status = response.response.status();
-    match StatusClass::of(status.as_u16()) {
-        StatusClass::Success => {}
-        StatusClass::Temporary => {
-            return Err(Failure::retry(format_args!(
-                "{}: {status}",
-                response.target
-            )));
+/// How much of another response is shown.
+const SHOWN_BYTES: u64 = 1024;
+
+impl HttpSession<'_> {
+    /// Writes what a URL leads to, and returns its length. A longer response than `max_bytes` is refused.
+    ///
+    /// # Errors
+    /// There is none, or the settings forbid it; or it cannot be written, which is tried again.
+    pub(crate) fn download(
+        &mut self,
+        url: &str,
+        max_bytes: u64,
+        to: &mut dyn Write,
+    ) -> Result<u64, Failure> {
+        let mut response = self.send(HttpRequest {
+            method: Method::GET,
+            url: HttpUrl::parse(url).map_err(Failure::permanent)?,
+            headers: HeaderMap::new(),
+            body: HttpBody::None,
+            redirects: REDIRECTS,
+        })?;
+        let class = StatusClass::of(response.response.status().as_u16());
+        if class != StatusClass::Success {
+            return Err(self.unsuccessful(class, &mut response));
         }
-        StatusClass::Final => {
-            return Err(Failure::permanent(format_args!(
-                "{}: {status}",
+        let copied = self.copy(&mut response, max_bytes, &mut |piece| {
+            to.write_all(piece).map_err(Failure::retry)
+        })?;
+        match copied.is_cut {
+            false => Ok(copied.bytes),
+            true => Err(Failure::permanent(format_args!(
+                "{}: the response is longer than {max_bytes} bytes",
                 response.target
-            )));
+            ))),
         }
     }
-    let copied = session.copy(&mut response, wanted.max_bytes, &mut |piece| {
-        to.write_all(piece).map_err(Failure::retry)
-    })?;
-    match copied.is_cut {
-        false => Ok(copied.bytes),
-        true => Err(Failure::permanent(format_args!(
-            "{}: the response is longer than {} bytes",
-            response.target, wanted.max_bytes
-        ))),
+
+    fn unsuccessful(&self, class: StatusClass, response: &mut HttpResponse) -> Failure {
+        let mut body = Vec::new();
+        // What is to be said is known already.
+        let _cut = self.copy(response, SHOWN_BYTES, &mut |piece| {
+            body.extend_from_slice(piece);
+            Ok(())
+        });
+        let mut message = format!("{}: {}", response.target, response.response.status());
+        let body = String::from_utf8_lossy(&body);
+        if !body.trim().is_empty() {
+            message = format!("{message}: {}", body.trim());
+        }
+        match (class, response.asked_delay()) {
+            (StatusClass::Temporary, Some(asked)) => {
+                Failure::retry_after(message, asked.max(self.ctx().retry_delay()))
+            }
+            (StatusClass::Temporary, None) => Failure::retry(message),
+            _ => Failure::permanent(message),
+        }
     }
 }
 
@@ -77,8 +80,11 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::*;
+    use crate::handlers::http::agent::HttpTimeouts;
+    use crate::handlers::http::settings::HttpSettings;
     use crate::model::job::Job;
     use crate::queue::Queue;
+    use crate::runner::context::Context;
 
     #[derive(Serialize, Deserialize)]
     struct Fetching {
@@ -93,16 +99,14 @@ mod tests {
     const MAX_BYTES: u64 = 10;
 
     fn fetch(job: Fetching, ctx: &Context) -> Result<String, Failure> {
-        let wanted = Download {
-            url: &job.url,
-            max_bytes: MAX_BYTES,
-            timeouts: HttpTimeouts {
-                whole: Duration::from_secs(10),
-                connect: Duration::from_secs(10),
-            },
+        let timeouts = HttpTimeouts {
+            whole: Duration::from_secs(10),
+            connect: Duration::from_secs(10),
         };
+        let settings = HttpSettings::default();
+        let mut session = HttpSession::begin(&settings, ctx, timeouts);
         let mut text = Vec::new();
-        let bytes = download(&wanted, &mut text, (&HttpSettings::default(), ctx))?;
+        let bytes = session.download(&job.url, MAX_BYTES, &mut text)?;
         assert_eq!(bytes, text.len() as u64);
         Ok(String::from_utf8(text)?)
     }
@@ -142,5 +146,8 @@ mod tests {
         assert!(error.ends_with("longer than 10 bytes"), "{error}");
         let error = downloaded(&["HTTP/1.1 404 Gone\r\ncontent-length: 0\r\n\r\n"]).unwrap_err();
         assert!(error.ends_with("404 Not Found"), "{error}");
+        let why = "HTTP/1.1 403 No\r\ncontent-length: 10\r\n\r\nthe reason";
+        let error = downloaded(&[why]).unwrap_err();
+        assert!(error.ends_with("403 Forbidden: the reason"), "{error}");
     }
 }

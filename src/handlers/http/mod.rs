@@ -15,7 +15,6 @@ pub use addresses::{AddressRange, Addresses};
 pub(crate) use agent::HttpTimeouts;
 pub(crate) use body::{FileBody, HttpBody};
 pub(crate) use client::{HttpRequest, HttpResponse, HttpSession};
-pub(crate) use fetch::{Download, download};
 pub use settings::HttpSettings;
-pub(crate) use status::{StatusClass, retry_after};
+pub(crate) use status::StatusClass;
 pub(crate) use url::HttpUrl;

@@ -1,6 +1,7 @@
 //! URLs that may be requested.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use ureq::http::Uri;
 
@@ -20,10 +21,19 @@ pub(crate) struct HttpOrigin {
 
 impl HttpUrl {
     pub(crate) fn parse(text: &str) -> Result<HttpUrl> {
+        // Before an @ there may be a password, wherever it ends.
         let refused = |why: &str| {
             let end = text.find(['?', '#']).unwrap_or(text.len());
-            Err(Error::invalid(format!("'{}' {why}", &text[..end])))
+            Err(Error::invalid(match text.contains('@') {
+                true => format!("the URL {why}"),
+                false => format!("'{}' {why}", &text[..end]),
+            }))
         };
+        let behind_scheme = text.split_once("//").map_or(text, |(_, rest)| rest);
+        let authority = behind_scheme.split(['/', '?', '#']).next();
+        if authority.is_some_and(|authority| authority.contains('@')) {
+            return refused("names a user; 'auth' is for that, with a secret");
+        }
         let Ok(uri) = text.parse::<Uri>() else {
             return refused(
                 "is no URL; other characters than those of ASCII are written with percent signs",
@@ -33,11 +43,6 @@ impl HttpUrl {
         let Some(authority) = uri.authority().filter(|_| is_http) else {
             return refused("is no URL that begins with http:// or https://");
         };
-        if authority.as_str().contains('@') {
-            // Without the text, which holds a password.
-            let why = "the URL names a user; 'auth' is for that, with a secret";
-            return Err(Error::invalid(why));
-        }
         if authority.host().is_empty() {
             return refused("names no host");
         }
@@ -87,13 +92,29 @@ impl HttpUrl {
         HttpUrl::parse(&format!("{text}{sign}{parameters}"))
     }
 
+    /// The host, an address of IPv6 without its brackets.
     pub(crate) fn host(&self) -> &str {
-        self.0.host().unwrap_or_default()
+        host(&self.0)
     }
 
     pub(crate) fn port(&self) -> u16 {
-        let usual = if self.is_https() { 443 } else { 80 };
-        self.0.port_u16().unwrap_or(usual)
+        port(&self.0)
+    }
+
+    /// The address that it has in place of a name.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        literal(&self.0)
+    }
+
+    /// Whether a lookup takes the host for an address that is written in an old way: `127.1`, `0x7f000001`.
+    pub(super) fn has_old_address(&self) -> bool {
+        let last = self.host().trim_end_matches('.').rsplit('.').next();
+        let last = last.unwrap_or_default().to_ascii_lowercase();
+        let is_number = match last.strip_prefix("0x") {
+            Some(digits) => digits.bytes().all(|byte| byte.is_ascii_hexdigit()),
+            None => !last.is_empty() && last.bytes().all(|byte| byte.is_ascii_digit()),
+        };
+        is_number && self.address().is_none()
     }
 
     pub(crate) fn is_https(&self) -> bool {
@@ -111,6 +132,23 @@ impl HttpUrl {
     pub(super) fn uri(&self) -> &Uri {
         &self.0
     }
+}
+
+fn host(uri: &Uri) -> &str {
+    uri.host().unwrap_or_default().trim_matches(['[', ']'])
+}
+
+pub(super) fn port(uri: &Uri) -> u16 {
+    let usual = match uri.scheme_str() {
+        Some("https") => 443,
+        _ => 80,
+    };
+    uri.port_u16().unwrap_or(usual)
+}
+
+/// The address that a URL has in place of a name.
+pub(super) fn literal(uri: &Uri) -> Option<IpAddr> {
+    host(uri).parse().ok()
 }
 
 impl fmt::Display for HttpUrl {
@@ -166,17 +204,54 @@ mod tests {
             let refused = HttpUrl::parse(text).unwrap_err().to_string();
             assert!(refused.contains(why), "{text}: {refused}");
         }
-        let refused = HttpUrl::parse("http://me:open-sesame@a.example/")
-            .unwrap_err()
-            .to_string();
-        assert!(
-            refused.contains("names a user") && !refused.contains("sesame"),
-            "{refused}"
-        );
-        let refused = HttpUrl::parse("ftp://a/?key=open-sesame")
-            .unwrap_err()
-            .to_string();
-        assert!(!refused.contains("sesame"), "{refused}");
+    }
+
+    #[test]
+    fn a_refusal_does_not_tell_a_password() {
+        let from = HttpUrl::parse("http://a.example/").unwrap();
+        for text in [
+            "http://me:open-sesame@a.example/",
+            "ftp://me:open-sesame@a.example/",
+            "http://me:open sesame@a.example/",
+            "//me:open-sesame@a.example/",
+            "me:open-sesame@a.example/",
+        ] {
+            for refused in [HttpUrl::parse(text).err(), from.join(text).err()] {
+                let refused = refused.unwrap().to_string();
+                assert!(refused.contains("names a user"), "{refused}");
+                assert!(!refused.contains("open"), "{refused}");
+            }
+        }
+        for text in [
+            "http://me:open/sesame@a.example/",
+            "http://me:open?sesame@a.example/",
+            "http://me:open#sesame@a.example/",
+            "ftp://a/?key=sesame",
+        ] {
+            let refused = HttpUrl::parse(text).unwrap_err().to_string();
+            assert!(!refused.contains("open"), "{refused}");
+            assert!(!refused.contains("sesame"), "{refused}");
+        }
+        assert!(HttpUrl::parse("http://a.example/@me").is_ok());
+    }
+
+    #[test]
+    fn a_host_may_be_an_address() {
+        for (text, host, is_address, is_old) in [
+            ("http://a.example/", "a.example", false, false),
+            ("http://1.2.3.4:5/", "1.2.3.4", true, false),
+            ("http://[::1]:5/", "::1", true, false),
+            ("http://127.1/", "127.1", false, true),
+            ("http://0X7f000001/", "0X7f000001", false, true),
+            ("http://2130706433./", "2130706433.", false, true),
+            ("http://1.2.3.example/", "1.2.3.example", false, false),
+            ("http://0xample/", "0xample", false, false),
+        ] {
+            let url = HttpUrl::parse(text).unwrap();
+            assert_eq!(url.host(), host);
+            assert_eq!(url.address().is_some(), is_address, "{text}");
+            assert_eq!(url.has_old_address(), is_old, "{text}");
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::handlers::built_in::BuiltInJob;
-use crate::handlers::http::{Download, HttpSettings, HttpTimeouts, download};
+use crate::handlers::http::{HttpSession, HttpSettings, HttpTimeouts};
 use crate::handlers::image_process::failure::ImageError;
 use crate::handlers::image_process::work::ImageWork;
 use crate::handlers::output_file::OutputFiles;
@@ -175,15 +175,15 @@ fn download_source(
     settings: &ImageProcessSettings,
     ctx: &Context,
 ) -> std::result::Result<Vec<u8>, Failure> {
-    let wanted = Download {
-        url,
-        max_bytes: settings.max_input_bytes,
-        timeouts: HttpTimeouts {
-            whole: Duration::from_secs(60),
-            connect: Duration::from_secs(10),
-        },
+    let timeouts = HttpTimeouts {
+        whole: Duration::from_secs(60),
+        connect: Duration::from_secs(10),
     };
     let mut bytes = Vec::new();
-    download(&wanted, &mut bytes, (&settings.http, ctx))?;
+    HttpSession::begin(&settings.http, ctx, timeouts).download(
+        url,
+        settings.max_input_bytes,
+        &mut bytes,
+    )?;
     Ok(bytes)
 }

@@ -69,7 +69,9 @@ impl SecretRule {
 
     fn check_use(&self, kind: &str, host: Option<&str>) -> Result<(), String> {
         if let Some(kinds) = &self.kinds
-            && !kinds.iter().any(|known| known == kind)
+            && !kinds
+                .iter()
+                .any(|known| main_name(known) == main_name(kind))
         {
             return Err(format!(
                 "is not for the kind {kind}: 'kinds' does not name it"
@@ -82,6 +84,14 @@ impl SecretRule {
             (Some(_), None) => Err("is only sent to the 'hosts' that its rule names".to_owned()),
         }
     }
+}
+
+/// Kinds that are second names of others, which have the same handler.
+pub(super) const SECOND_NAMES: [(&str, &str); 1] = [("http", "webhook")];
+
+fn main_name(kind: &str) -> &str {
+    let second = SECOND_NAMES.iter().find(|(second, _)| *second == kind);
+    second.map_or(kind, |(_, main)| main)
 }
 
 /// Whether a host is the pattern, or a subdomain of it where the pattern begins with `*.`.
@@ -216,6 +226,7 @@ mod tests {
             let refused = rule.check_use("webhook", Some(host)).unwrap_err();
             assert!(refused.contains("'hosts'"), "{refused}");
         }
+        assert_eq!(rule.check_use("http", Some("a.org")), Ok(()));
         assert!(rule.check_use("webhook", None).is_err());
         let refused = rule.check_use("exec", Some("a.org")).unwrap_err();
         assert!(refused.contains("kind exec"), "{refused}");

@@ -1,5 +1,6 @@
 //! The kind `webhook`, also called `http`: sends an HTTP request.
 
+mod equality;
 mod outcome;
 mod payload;
 mod pointer;

@@ -68,7 +68,7 @@ impl<'a> ResponseRules<'a> {
         } else if self.expects(status) {
             match (answer.has_expected_body, self.on_mismatch) {
                 (true, _) => ResponseVerdict::Done,
-                (false, OnMismatch::Retry) => ResponseVerdict::Retry(None),
+                (false, OnMismatch::Retry) => ResponseVerdict::Retry(answer.retry_after),
                 (false, OnMismatch::Fail) => ResponseVerdict::Fail,
             }
         } else if answer.is_aborted {
@@ -125,7 +125,7 @@ mod tests {
         for status in [
             300, 301, 302, 303, 304, 307, 308, 400, 401, 402, 403, 404, 405, 406, 407, 409, 410,
             411, 412, 413, 414, 415, 416, 417, 418, 421, 422, 424, 426, 428, 431, 451, 501, 505,
-            511,
+            511, 100, 399, 600, 999,
         ] {
             assert_eq!(rules.judge(answer(status)), Fail, "{status}");
         }
@@ -177,6 +177,11 @@ mod tests {
         };
         assert_eq!(rules().judge(other(200)), Retry(None));
         assert_eq!(rules().judge(other(404)), Fail);
+        let asks = ResponseSummary {
+            retry_after: Some(MINUTE),
+            ..other(202)
+        };
+        assert_eq!(rules().judge(asks), Retry(Some(MINUTE)));
         let strict = ResponseRules {
             on_mismatch: OnMismatch::Fail,
             ..rules()

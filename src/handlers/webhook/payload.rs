@@ -188,7 +188,7 @@ pub struct ResponseExpectation {
     pub body: Option<String>,
     /// Values in the body by their JSON pointers.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub json: BTreeMap<String, Value>,
+    pub json: BTreeMap<String, Box<RawValue>>,
 }
 
 /// What a response means that is not the expected one though its status is.
@@ -392,7 +392,7 @@ impl Webhook {
                 ("sign", self.sign.is_some(), &SIGNATURE_HEADERS),
                 (
                     "idempotency_key",
-                    self.idempotency_key.is_some(),
+                    matches!(&self.idempotency_key, Some(key) if *key != IdempotencyKey::OfJob(false)),
                     &["idempotency-key"],
                 ),
             ];
@@ -413,6 +413,11 @@ impl Webhook {
                 return refused(format!("the header {name} is given twice"));
             }
             names.push(name);
+        }
+        if let Some(WebhookAuth::Basic(auth)) = &self.auth
+            && let SecretText::Plain(username) = &auth.username
+        {
+            check_username(username)?;
         }
         if let Some(IdempotencyKey::Named(key)) = &self.idempotency_key
             && (key.is_empty() || HeaderValue::from_str(key).is_err())
@@ -457,6 +462,14 @@ impl Webhook {
 
 fn refused(why: String) -> Result<()> {
     Err(Error::invalid(why))
+}
+
+/// What stands behind the first colon is the password (RFC 7617).
+pub(super) fn check_username(username: &str) -> Result<()> {
+    match username.contains(':') {
+        true => refused("the username of 'auth' has a colon".to_owned()),
+        false => Ok(()),
+    }
 }
 
 fn check_path(path: &Path) -> Result<()> {

@@ -13,7 +13,9 @@ use crate::handlers::http::{FileBody, HttpBody, HttpRequest, HttpSession, HttpUr
 use crate::handlers::input_file::open_input;
 use crate::handlers::secrets::{Secret, SecretText};
 use crate::handlers::webhook::WebhookSettings;
-use crate::handlers::webhook::payload::{HttpMethod, IdempotencyKey, Webhook, WebhookAuth};
+use crate::handlers::webhook::payload::{
+    HttpMethod, IdempotencyKey, Webhook, WebhookAuth, check_username,
+};
 use crate::handlers::webhook::sign::{SignedMessage, SigningKey};
 use crate::model::{base64, mask};
 use crate::runner::context::Context;
@@ -130,6 +132,7 @@ impl Draft<'_> {
             }
             Some(WebhookAuth::Basic(auth)) => {
                 let (username, password) = (self.read(&auth.username)?, self.read(&auth.password)?);
+                check_username(username.reveal()).map_err(Failure::permanent)?;
                 let both = Secret::from(format!("{}:{}", username.reveal(), password.reveal()));
                 let text = Secret::from(format!(
                     "Basic {}",

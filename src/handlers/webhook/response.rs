@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, Write};
 
-use jiff::Timestamp;
 use serde_json::value::RawValue;
 use ureq::http::HeaderMap;
-use ureq::http::header::RETRY_AFTER;
 
 use crate::Error;
-use crate::clock::{Clock, timestamp};
 use crate::handlers::built_in::failed;
-use crate::handlers::http::{HttpResponse, HttpSession, HttpUrl, retry_after};
+use crate::handlers::http::{HttpResponse, HttpSession, HttpUrl};
 use crate::handlers::output_file::{OutputFile, OutputFiles};
 use crate::handlers::webhook::WebhookResult;
 use crate::handlers::webhook::outcome::{ResponseRules, ResponseSummary, ResponseVerdict};
 use crate::handlers::webhook::payload::{MOST_BYTES_IN_MEMORY, Webhook};
-use crate::handlers::webhook::pointer;
+use crate::handlers::webhook::{equality, pointer};
 use crate::model::json;
 use crate::model::mask::MaskedStream;
 use crate::runner::context::Context;
@@ -53,12 +50,26 @@ pub(super) struct Reader<'a> {
 #[derive(Default)]
 struct ReadBody {
     /// Empty, if it went into a file.
-    text: Vec<u8>,
+    bytes_in_memory: Vec<u8>,
     bytes: u64,
     /// There was more.
     is_cut: bool,
     /// It has all of it, but no name yet.
     file: Option<OutputFile>,
+}
+
+impl ReadBody {
+    /// None, if it is no text. Where there is more of it, the last character may be cut.
+    fn text(&self) -> Option<&str> {
+        match std::str::from_utf8(&self.bytes_in_memory) {
+            Ok(text) => Some(text),
+            Err(error) if self.is_cut && error.error_len().is_none() => {
+                let whole = &self.bytes_in_memory[..error.valid_up_to()];
+                std::str::from_utf8(whole).ok()
+            }
+            Err(_) => None,
+        }
+    }
 }
 
 impl Reader<'_> {
@@ -71,13 +82,16 @@ impl Reader<'_> {
             false => self.body_of_error(&mut response),
         };
         let mismatch = match is_expected {
-            true => self.mismatch(&body.text),
+            true => self.mismatch(&body),
             false => None,
         };
-        let headers = response.response.headers();
-        let now = timestamp(Clock::default().now_ms());
-        let answer = answer((status, headers), mismatch.is_none(), now);
-        let why = || ResponseReason {
+        let answer = ResponseSummary {
+            status,
+            retry_after: response.asked_delay(),
+            is_aborted: header(&response, "webhook-delivery") == Some("abort-message"),
+            has_expected_body: mismatch.is_none(),
+        };
+        let why = || ResponseMessage {
             target: &response.target,
             status: response.response.status().to_string(),
             mismatch: mismatch.as_deref(),
@@ -106,10 +120,10 @@ impl Reader<'_> {
             max_bytes = max_bytes.min(MOST_BYTES_IN_MEMORY);
         }
         let mut file = self.file()?;
-        let mut text = Vec::new();
+        let mut bytes_in_memory = Vec::new();
         let copied = self.session.copy(response, max_bytes, &mut |piece| {
             if is_in_memory {
-                text.extend_from_slice(piece);
+                bytes_in_memory.extend_from_slice(piece);
             }
             match &mut file {
                 Some(file) => file
@@ -126,7 +140,7 @@ impl Reader<'_> {
             )));
         }
         Ok(ReadBody {
-            text,
+            bytes_in_memory,
             bytes: copied.bytes,
             is_cut: copied.is_cut,
             file,
@@ -138,7 +152,7 @@ impl Reader<'_> {
         let mut body = ReadBody::default();
         let max_bytes = SHOWN_BYTES_OF_ERROR as u64;
         let copied = self.session.copy(response, max_bytes, &mut |piece| {
-            body.text.extend_from_slice(piece);
+            body.bytes_in_memory.extend_from_slice(piece);
             Ok(())
         });
         // What was to be said about the response is known already.
@@ -164,12 +178,12 @@ impl Reader<'_> {
     }
 
     /// How the body is not as it is expected.
-    fn mismatch(&self, body: &[u8]) -> Option<String> {
+    fn mismatch(&self, body: &ReadBody) -> Option<String> {
         let expect = &self.webhook.expect;
         if expect.body.is_none() && expect.json.is_empty() {
             return None;
         }
-        let text = String::from_utf8_lossy(body);
+        let text = String::from_utf8_lossy(&body.bytes_in_memory);
         if let Some(part) = &expect.body
             && !text.contains(part)
         {
@@ -179,8 +193,8 @@ impl Reader<'_> {
             let Some(found) = pointer::part(&text, pointer) else {
                 return Some(format!("the body has no \"{pointer}\""));
             };
-            let is_same = serde_json::from_str(found)
-                .is_ok_and(|found: serde_json::Value| found == *expected);
+            let expected = expected.get();
+            let is_same = equality::is_same(found, expected);
             (!is_same).then(|| format!("\"{pointer}\" of the body is not {expected}"))
         })
     }
@@ -188,8 +202,8 @@ impl Reader<'_> {
     /// The beginning of a body without the secrets in it, and whether that is all. Where a secret may be cut, the
     /// part of it is left out, too.
     fn shown(&self, body: &ReadBody, max_bytes: usize) -> (String, bool) {
-        let begin = &body.text[..body.text.len().min(max_bytes)];
-        let is_whole = !body.is_cut && begin.len() == body.text.len();
+        let begin = &body.bytes_in_memory[..body.bytes_in_memory.len().min(max_bytes)];
+        let is_whole = !body.is_cut && begin.len() == body.bytes_in_memory.len();
         let mut stream = MaskedStream::new(self.ctx.masked_secrets());
         let mut masked = Vec::with_capacity(begin.len());
         stream.take(begin, &mut masked);
@@ -209,50 +223,39 @@ impl Reader<'_> {
         response: &HttpResponse,
         mut body: ReadBody,
     ) -> Result<WebhookResult, Failure> {
-        let headers = response.response.headers();
         let mut result = WebhookResult {
             status: response.response.status().as_u16(),
             url: response.url.to_string(),
             bytes: body.bytes,
-            headers: shown_headers(headers, &response.url),
+            headers: shown_headers(response.response.headers(), &response.url),
             ..WebhookResult::default()
         };
-        let (text, is_whole) = self.shown(&body, SHOWN_BYTES);
+        let text = body.text();
+        let (shown, is_whole) = self.shown(&body, SHOWN_BYTES);
         result.is_truncated = !is_whole;
-        let whole = std::str::from_utf8(&body.text).ok().filter(|_| is_whole);
         for (name, pointer) in &self.webhook.extract {
-            let part = std::str::from_utf8(&body.text)
-                .ok()
-                .and_then(|text| raw(pointer::part(text, pointer)?));
+            let part = text.and_then(|text| raw(pointer::part(text, pointer)?));
             result.extract.insert(name.clone(), part);
         }
+        let json = text
+            .filter(|_| is_whole && body.file.is_none() && is_json(response))
+            .and_then(raw);
+        let is_text = text.is_some();
         if let Some(file) = body.file.take() {
             file.finish().map_err(|error| self.unsaved(error))?;
             result.saved.clone_from(&self.webhook.save_to);
             result.is_truncated = false;
-        } else if is_json(headers)
-            && let Some(json) = whole.and_then(raw)
-        {
-            result.json = Some(json);
-        } else if is_text(&body) && !text.is_empty() {
-            result.body = Some(text);
+        } else if json.is_some() {
+            result.json = json;
+        } else if is_text && !shown.is_empty() {
+            result.body = Some(shown);
         }
         Ok(result)
     }
 }
 
-fn answer(
-    (status, headers): (u16, &HeaderMap),
-    has_expected_body: bool,
-    now: Timestamp,
-) -> ResponseSummary {
-    let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    ResponseSummary {
-        status,
-        retry_after: header(RETRY_AFTER.as_str()).and_then(|text| retry_after(text, now)),
-        is_aborted: header("webhook-delivery") == Some("abort-message"),
-        has_expected_body,
-    }
+fn header<'a>(response: &'a HttpResponse, name: &str) -> Option<&'a str> {
+    response.response.headers().get(name)?.to_str().ok()
 }
 
 /// JSON text that a result can have in it.
@@ -261,23 +264,11 @@ fn raw(json: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(json.trim().to_owned()).ok()
 }
 
-fn is_json(headers: &HeaderMap) -> bool {
-    let content_type = headers
-        .get("content-type")
-        .and_then(|value| value.to_str().ok());
-    let essence = content_type
-        .and_then(|text| text.split(';').next())
-        .unwrap_or_default();
+fn is_json(response: &HttpResponse) -> bool {
+    let content_type = header(response, "content-type").unwrap_or_default();
+    let essence = content_type.split(';').next().unwrap_or_default();
     let essence = essence.trim().to_ascii_lowercase();
     essence == "application/json" || essence == "text/json" || essence.ends_with("+json")
-}
-
-/// Where there is more of it, the last character may be cut.
-fn is_text(body: &ReadBody) -> bool {
-    match std::str::from_utf8(&body.text) {
-        Ok(_) => true,
-        Err(error) => body.is_cut && error.error_len().is_none(),
-    }
 }
 
 fn shown_headers(headers: &HeaderMap, url: &HttpUrl) -> BTreeMap<String, String> {
@@ -293,14 +284,14 @@ fn shown_headers(headers: &HeaderMap, url: &HttpUrl) -> BTreeMap<String, String>
 }
 
 /// What an error says.
-struct ResponseReason<'a> {
+struct ResponseMessage<'a> {
     target: &'a str,
     status: String,
     mismatch: Option<&'a str>,
     body: String,
 }
 
-impl fmt::Display for ResponseReason<'_> {
+impl fmt::Display for ResponseMessage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.target, self.status)?;
         if let Some(mismatch) = self.mismatch {

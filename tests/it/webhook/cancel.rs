@@ -1,5 +1,6 @@
 //! A cancel and a timeout end a request at once.
 
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use jobq::{NewJob, Queue, State};
@@ -157,4 +158,28 @@ fn a_stop_of_the_runner_gives_a_request_back() {
         began.elapsed()
     );
     assert_eq!(state(&queue, id), State::Pending);
+}
+
+#[test]
+fn a_cancel_ends_the_wait_for_a_connection() {
+    // Nobody accepts: once its backlog is full, a connection is neither made nor refused.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut backlog = Vec::new();
+    while let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_millis(200)) {
+        backlog.push(stream);
+        assert!(backlog.len() < 10_000, "the backlog has an end");
+    }
+    let hooks = Hooks::new();
+    let queue = hooks.scene.open();
+    let runner = hooks.runner().start().unwrap();
+    let fields = json!({ "connect_timeout_ms": 60_000, "timeout_ms": 60_000 });
+    let id = enqueue(&queue, &with(&format!("http://{address}/"), fields));
+    wait_until("it runs", PATIENCE, || state(&queue, id) == State::Running);
+    std::thread::sleep(Duration::from_millis(100));
+    queue.cancel(id).unwrap();
+    wait_until("it is cancelled", SOON, || {
+        state(&queue, id) == State::Cancelled
+    });
+    runner.stop().unwrap();
 }

@@ -29,6 +29,8 @@ fn a_status_decides_whether_there_is_another_attempt() {
     }
     let server = Server::responding("409 Conflict", "", "");
     hooks.retries(&with(&server.url("/"), json!({ "idempotency_key": true })));
+    let own = json!({ "headers": { "Idempotency-Key": "k" } });
+    hooks.retries(&with(&server.url("/"), own));
     let server = Server::responding("503 Busy", "webhook-delivery: abort-message\r\n", "");
     hooks.fails(&with(&server.url("/"), json!({})));
     hooks.retries(&with(&server.url("/"), json!({ "retry_on": [503] })));

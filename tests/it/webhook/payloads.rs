@@ -65,6 +65,10 @@ fn what_cannot_be_sent_is_not_enqueued() {
         (json!({ "body_base64": "?" }), "Base64"),
         (json!({ "body_file": "relative" }), "absolute path"),
         (json!({ "save_to": "/a/../b" }), "absolute path"),
+        (
+            json!({ "auth": { "basic": { "username": "a:b", "password": "x" } } }),
+            "has a colon",
+        ),
         (json!({ "sign": { "secrets": [] } }), "no secrets"),
         (
             json!({ "sign": { "secrets": ["whsec_abc"] } }),
@@ -95,6 +99,15 @@ fn what_nothing_can_be_read_by_is_not_enqueued() {
         (json!({ "auth": { "bearer": { "secrte": "x" } } }), "secrte"),
         (json!({ "tls_no_verify": true }), "tls_no_verify"),
     ]);
+}
+
+#[test]
+fn a_key_that_is_turned_off_leaves_its_header_to_the_payload() {
+    let fields =
+        |key: Value| json!({ "headers": { "idempotency-key": "x" }, "idempotency_key": key });
+    check(&with(URL, fields(json!(false)))).unwrap();
+    let error = check(&with(URL, fields(json!(true)))).unwrap_err();
+    assert!(error.contains("set by 'idempotency_key'"), "{error}");
 }
 
 #[test]

@@ -94,11 +94,29 @@ fn a_redirect_to_what_is_refused_is_refused() {
         ("http://[::1]/", "::1 is this machine"),
         ("file:///etc/passwd", "its redirect is not followed"),
         ("ftp://a.example/", "its redirect is not followed"),
-        ("http://u:p@a.example/", "its redirect is not followed"),
+        ("http://u:p@a.example/", "names a user"),
+        ("ftp://u:open-sesame@a.example/", "names a user"),
+        ("//u:open sesame@a.example/", "names a user"),
     ] {
         let start = leading_to(location);
         let error = hooks.fails(&with(&start.url("/"), json!({ "redirects": 5 })));
         assert!(error.contains(why), "{error}");
+        assert!(!error.contains("sesame"), "{error}");
         assert_eq!(start.asked().len(), 1);
     }
+}
+
+#[test]
+fn each_status_of_a_redirect_is_followed() {
+    let end = Server::responding("200 OK", "", "the end");
+    for status in ["301 A", "302 B", "303 C", "307 D", "308 E"] {
+        let start = Server::responding(status, &format!("location: {}\r\n", end.url("/")), "");
+        let result = Hooks::new().result(&with(&start.url("/"), json!({ "redirects": 1 })));
+        assert_eq!(result["body"], "the end", "{status}");
+    }
+    for answer in ["300 A", "304 B"] {
+        let start = Server::responding(answer, &format!("location: {}\r\n", end.url("/")), "");
+        Hooks::new().fails(&with(&start.url("/"), json!({ "redirects": 1 })));
+    }
+    assert_eq!(end.asked().len(), 5);
 }

@@ -231,3 +231,106 @@ fn a_long_body_waits_for_the_server_to_want_it() {
         "{error}"
     );
 }
+
+const LONG: usize = 1024 * 1024 + 1;
+
+#[test]
+fn a_server_that_cannot_be_asked_gets_the_body_at_once() {
+    let server = Server::start(|mut exchange| {
+        if exchange.asked.header("expect").is_some() {
+            exchange.send("HTTP/1.1 417 Expectation Failed\r\ncontent-length: 0\r\n\r\n");
+            return None;
+        }
+        exchange.read_body();
+        exchange.send("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+        Some(exchange.asked)
+    });
+    let hooks = Hooks::new();
+    let file = hooks.scene.file("body");
+    fs::write(&file, "y".repeat(LONG)).unwrap();
+    for fields in [
+        json!({ "body": "x".repeat(LONG) }),
+        json!({ "body_file": file }),
+    ] {
+        hooks.result(&with(&server.url("/"), fields));
+        let asked = server.asked();
+        let last = asked.last().unwrap();
+        assert_eq!((last.body.len(), last.header("expect")), (LONG, None));
+    }
+    assert_eq!(server.asked().len(), 4);
+}
+
+#[test]
+fn each_second_attempt_does_not_ask() {
+    let server = Server::start(|mut exchange| {
+        exchange.asked.head = exchange.asked.head.replace("expect", "expected");
+        exchange.read_body();
+        exchange.send("HTTP/1.1 500 Broken\r\nconnection: close\r\n\r\n");
+        None
+    });
+    let hooks = Hooks::new();
+    let payload = with(&server.url("/"), json!({ "body": "x".repeat(LONG) }));
+    let job = jobq::NewJob::new("webhook").payload(&payload);
+    let job = job.max_retries(2).retry_delay(std::time::Duration::ZERO);
+    hooks.scene.open().enqueue(job).unwrap();
+    for _ in 0..3 {
+        hooks.runner().run_due().unwrap();
+    }
+    let asked = server.asked();
+    let asks: Vec<bool> = asked
+        .iter()
+        .map(|asked| asked.header("expect").is_some())
+        .collect();
+    assert_eq!(asks, [true, false, true]);
+}
+
+#[test]
+fn a_file_that_changes_while_it_is_sent_harms_nothing() {
+    let hooks = Hooks::new();
+    let file = hooks.scene.file("body");
+    let changing = |length: u64| {
+        let file = file.clone();
+        Server::start(move |mut exchange| {
+            let changed = fs::File::options().write(true).open(&file).unwrap();
+            changed.set_len(length).unwrap();
+            exchange.read_body();
+            exchange.send("HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n");
+            Some(exchange.asked)
+        })
+    };
+    let payload = |server: &Server| with(&server.url("/"), json!({ "body_file": file }));
+    fs::write(&file, "x".repeat(LONG)).unwrap();
+    let error = hooks.retries(&payload(&changing(1000)));
+    assert!(error.contains("the file became shorter"), "{error}");
+    fs::write(&file, "x".repeat(LONG)).unwrap();
+    let server = changing(2 * LONG as u64);
+    hooks.result(&payload(&server));
+    assert_eq!(server.asked()[0].body, vec![b'x'; LONG]);
+}
+
+#[test]
+fn a_colon_in_a_username_is_refused() {
+    let mut hooks = Hooks::new();
+    hooks.secret("name", "open:sesame", None);
+    let server = Server::responding("200 OK", "", "");
+    let basic = json!({ "username": { "secret": "name" }, "password": "x" });
+    let auth = json!({ "auth": { "basic": basic } });
+    let error = hooks.fails(&with(&server.url("/"), auth));
+    assert!(
+        error.contains("the username of 'auth' has a colon"),
+        "{error}"
+    );
+    assert!(!error.contains("sesame") && server.asked().is_empty());
+}
+
+#[test]
+fn a_secret_may_be_bound_to_an_address_of_ipv6() {
+    let mut hooks = Hooks::new();
+    hooks.secret("key", "open-sesame", Some("::1"));
+    let auth = json!({ "auth": { "bearer": { "secret": "key" } } });
+    // Nobody listens there, but the secret is read.
+    let error = hooks.retries(&with("http://[::1]:1/", auth.clone()));
+    assert!(!error.contains("'hosts'"), "{error}");
+    let error = hooks.fails(&with("http://[::2]:1/", auth));
+    assert!(error.contains("'key' is not for ::2"), "{error}");
+}

@@ -102,6 +102,65 @@ fn responses_end_in_each_way_that_http_knows() {
 }
 
 #[test]
+fn a_response_without_a_body_may_say_that_it_is_compressed() {
+    let head = json!({ "method": "HEAD" });
+    for (answer, fields) in [
+        ("200 OK\r\ncontent-length: 42\r\n", &head),
+        ("200 OK\r\ntransfer-encoding: chunked\r\n", &head),
+        ("204 No Content\r\n", &json!({})),
+        (
+            "304 Not Modified\r\ncontent-length: 42\r\n",
+            &json!({ "expect": { "status": [304] } }),
+        ),
+        ("200 OK\r\ncontent-length: 0\r\n", &json!({})),
+    ] {
+        let answer = format!("HTTP/1.1 {answer}content-encoding: gzip\r\n\r\n");
+        let result = result_of(answer, fields.clone());
+        assert_eq!(
+            (&result["bytes"], &result["body"]),
+            (&json!(0), &Value::Null)
+        );
+    }
+    for answer in ["1.1 200 OK\r\ntransfer-encoding: chunked", "1.0 200 OK"] {
+        let end = if answer.contains("chunked") {
+            "0\r\n\r\n"
+        } else {
+            ""
+        };
+        let answer = format!("HTTP/{answer}\r\ncontent-encoding: gzip\r\n\r\n{end}");
+        assert_eq!(result_of(answer, json!({}))["bytes"], 0);
+    }
+    // The beginning of something compressed is not nothing.
+    let cut = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 3\r\n\r\n\x1f\x8b\x08";
+    let server = Server::saying(*cut);
+    Hooks::new().retries(&with(&server.url("/"), json!({})));
+}
+
+#[test]
+fn numbers_are_expected_by_all_their_digits() {
+    let big = "12345678901234567890123";
+    let server = Server::responding("200 OK", JSON, &format!(r#"{{"id":{big},"n":1.0}}"#));
+    let attempt = |expected: &str| {
+        let url = server.url("/");
+        let text = format!(r#"{{"url":"{url}","expect":{{"json":{{"/id":{expected},"/n":1}}}}}}"#);
+        let payload: Box<serde_json::value::RawValue> = serde_json::from_str(&text).unwrap();
+        let hooks = Hooks::new();
+        let queue = hooks.scene.open();
+        let id = queue
+            .enqueue(jobq::NewJob::new("webhook").payload(&payload))
+            .unwrap()
+            .id;
+        hooks.runner().run_due().unwrap();
+        queue.get(id).unwrap().unwrap()
+    };
+    assert_eq!(attempt(big).state, jobq::State::Completed);
+    let other = attempt("12345678901234567890124");
+    assert_eq!(other.state, jobq::State::Scheduled);
+    let error = other.error.unwrap();
+    assert!(error.contains("is not 12345678901234567890124"), "{error}");
+}
+
+#[test]
 fn what_is_expected_decides_over_success() {
     let ready = response("200 OK", JSON, r#"{"state":"ready","n":1}"#);
     for fields in [

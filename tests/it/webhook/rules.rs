@@ -67,9 +67,68 @@ fn a_proxy_is_that_of_the_settings() {
     let result = Hooks::with(settings).result(&with("http://a.example/", json!({})));
     assert_eq!(result["body"], "by a tunnel");
     assert_eq!(proxy.asked()[0].line(), "CONNECT a.example:80 HTTP/1.1");
-    let error =
-        Hooks::with(json!({ "proxy": "nonsense://" })).fails(&with("http://a.example/", json!({})));
-    assert!(error.contains("the setting proxy"), "{error}");
+}
+
+#[test]
+fn an_address_is_judged_before_a_proxy_is_asked() {
+    let proxy = Server::responding("200 OK", "", "");
+    let settings = json!({ "proxy": format!("http://{}", proxy.address) });
+    let hooks = Hooks::with(settings.clone());
+    for (host, why) in [
+        ("169.254.169.254", "never called"),
+        ("[::ffff:a9fe:a9fe]", "never called"),
+        ("0xa9fea9fe", "written in full"),
+        ("2852039166", "written in full"),
+        ("169.254.43518", "written in full"),
+    ] {
+        let error = hooks.fails(&with(&format!("http://{host}/"), json!({})));
+        assert!(error.contains(why), "{error}");
+    }
+    let mut settings = settings;
+    settings["addresses"] = json!("public");
+    let error = Hooks::with(settings).fails(&with("http://10.0.0.1/", json!({})));
+    assert!(error.contains("10.0.0.1 is private"), "{error}");
+    assert!(proxy.asked().is_empty());
+}
+
+#[test]
+fn a_proxy_that_refuses_decides_by_its_status() {
+    for (status, is_final) in [("407 A", true), ("403 B", true), ("503 C", false)] {
+        let proxy = Server::responding(status, "", "");
+        let hooks = Hooks::with(json!({ "proxy": format!("http://{}", proxy.address) }));
+        let payload = with("http://a.example/", json!({}));
+        let error = match is_final {
+            true => hooks.fails(&payload),
+            false => hooks.retries(&payload),
+        };
+        let why = format!(
+            "the proxy refuses a connection to the server with status {}",
+            &status[..3]
+        );
+        assert!(error.contains(&why), "{error}");
+    }
+}
+
+#[test]
+fn another_proxy_than_one_of_http_is_refused_with_the_settings() {
+    use jobq::handlers::webhook::WebhookSettings;
+
+    for proxy in [
+        "nonsense://",
+        "socks5://me:sesame@proxy.example:1080",
+        "",
+        "http://",
+    ] {
+        let settings = json!({ "proxy": proxy });
+        let refused = serde_json::from_value::<WebhookSettings>(settings).unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains("the setting proxy must be"), "{refused}");
+        assert!(!refused.contains("sesame"), "{refused}");
+    }
+    let mut hooks = Hooks::new();
+    hooks.settings.http.proxy = Some("socks5://proxy.example:1080".to_owned());
+    let error = hooks.fails(&with("http://a.example/", json!({})));
+    assert!(error.contains("the setting proxy must be"), "{error}");
 }
 
 #[test]
