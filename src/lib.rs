@@ -199,9 +199,10 @@
 //!   costs the job nothing, and pauses the kind (`runner/kind_pauses.rs`). Between jobs one thread of the process looks
 //!   after all of them, as only the handler knows them (`handlers/exec/persistent/keeper.rs`).
 //! - Every HTTP request goes through `handlers/http/`: there the settings say which addresses may be called, and a cancel
-//!   closes the connection.
+//!   closes the connection. An idle connection lies in the settings that allowed it, for one attempt at a time
+//!   (`handlers/http/agent.rs`).
 //! - Which certificates are trusted in TLS, and which of the others may be good later, is the same for all kinds
-//!   (`handlers/tls.rs`); so is which errors of files may pass (`handlers/input_file.rs`).
+//!   (`handlers/tls.rs`); so is which errors of files may pass (`error.rs`).
 //! - A browser is spoken to over a pipe, not a port: nobody else can drive it, and the end of its runner is the end of the
 //!   pipe, at which it ends, too (`handlers/browser/process.rs`). A thread of its own reads that pipe.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`

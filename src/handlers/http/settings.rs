@@ -24,8 +24,8 @@ pub struct HttpSettings {
     pub allow_addresses: Vec<AddressRange>,
     /// The ports that may be called; any, if this is left out.
     pub ports: Option<Vec<u16>>,
-    /// The proxy that all requests take, as `http://proxy.example:3128`. It looks names up itself, so the rules of
-    /// addresses hold only for URLs with an address in them.
+    /// The proxy that all requests take, as `http://proxy.example:3128`, by CONNECT. It looks names up itself, so the
+    /// rules of addresses hold only for URLs with an address in them.
     #[serde(deserialize_with = "checked_proxy")]
     pub proxy: Option<String>,
     /// A file with certificates in PEM that are trusted besides those of the system.

@@ -272,7 +272,8 @@ fn a_response_is_saved_only_where_it_may_be() {
     hooks.settings.roots = Some(vec![hooks.scene.file("below")]);
     fs::create_dir(hooks.scene.file("below")).unwrap();
     std::os::unix::fs::symlink(hooks.scene.folder(), hooks.scene.file("below/link")).unwrap();
-    for name in ["saved", "below/link/saved"] {
+    std::os::unix::fs::symlink(hooks.scene.file("saved"), hooks.scene.file("below/file")).unwrap();
+    for name in ["saved", "below/link/saved", "below/file"] {
         let payload = with(
             &server.url("/"),
             json!({ "save_to": hooks.scene.file(name) }),

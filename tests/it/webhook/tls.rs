@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use serde_json::json;
 
 use super::{Hooks, with};
+use crate::support::http_server::Server;
 
 /// A CA, and certificates of it for this machine: good, expired, not valid yet, and for another name.
 const MAKE: &str = r#"
@@ -67,12 +68,17 @@ struct TlsServer {
 
 impl TlsServer {
     fn start(folder: &Path, certificate: &str) -> TlsServer {
+        TlsServer::serving("-www", folder, certificate)
+    }
+
+    /// With another option for what it answers.
+    fn serving(what: &str, folder: &Path, certificate: &str) -> TlsServer {
         let mut process = Command::new("openssl")
             .args([
                 "s_server",
                 "-accept",
                 "127.0.0.1:0",
-                "-www",
+                what,
                 "-key",
                 "leaf.key",
                 "-cert",
@@ -120,6 +126,20 @@ fn only_a_certificate_that_is_trusted_is_talked_to() {
         let error = own.retries(&with(&url(&server), json!({})));
         assert!(error.contains(why), "{error}");
     }
+}
+
+#[test]
+fn a_redirect_out_of_tls_is_not_followed() {
+    let Some(folder) = certificates() else { return };
+    let own = Hooks::with(json!({ "ca_file": folder.path().join("ca.pem") }));
+    let plain = Server::responding("200 OK", "", "");
+    let answer = format!("HTTP/1.0 302 Found\r\nlocation: {}\r\n\r\n", plain.url("/"));
+    std::fs::write(folder.path().join("moved"), answer).unwrap();
+    let server = TlsServer::serving("-HTTP", folder.path(), "good");
+    let url = format!("https://localhost:{}/moved", server.port);
+    let error = own.fails(&with(&url, json!({ "redirects": 1 })));
+    assert!(error.contains("is not https"), "{error}");
+    assert!(plain.asked().is_empty());
 }
 
 #[test]
