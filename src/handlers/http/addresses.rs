@@ -313,7 +313,7 @@ mod tests {
             "64:ff9b:1::a9fe:a9fe",
             "64:ff9b:1:a9fe:a9:fe00::",
             "64:ff9b:1:a9:fe:a9fe::",
-            "64:ff9b:1::a9:fea9:fe00:0",
+            "64:ff9b:1:0:a9:fea9:fe00:0",
             "168.63.129.16",
             "fd00:c1::a9fe:a9fe",
             "fd20:ce::254",

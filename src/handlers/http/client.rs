@@ -128,9 +128,8 @@ impl<'a> HttpSession<'a> {
         }
     }
 
-    /// Lets the server refuse a long body before it is sent. Some cannot be asked: those that say so get the body at
-    /// once, and so does every server in each second attempt, as ureq waits for the body's time without end after
-    /// some answers.
+    /// Lets the server refuse a long body before it is sent. A server that refuses the question gets the body at once.
+    /// So does every server in each second attempt: after some answers, as a 100 with headers, ureq never sends it.
     fn ask(&self, agent: &HttpAgent, request: &mut HttpRequest) -> Result<Response<Body>, Failure> {
         let asks_first = request.body.len() > ASK_FIRST_BYTES && self.ctx.attempt() % 2 == 1;
         if asks_first {
@@ -304,7 +303,7 @@ impl<R: BufRead> Read for GzipReader<R> {
     }
 }
 
-/// What becomes of the agent. The body of the response is read or dropped before.
+/// Gives the agent to the next attempt. The body of the response was read or dropped before.
 impl Drop for HttpSession<'_> {
     fn drop(&mut self) {
         let Some(agent) = self.agent.take() else {

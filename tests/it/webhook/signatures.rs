@@ -156,3 +156,19 @@ fn a_secret_that_is_no_key_is_named_and_not_told() {
     );
     assert!(server.asked().is_empty());
 }
+
+#[test]
+fn the_time_of_the_attempt_includes_signing() {
+    let server = Server::responding("200 OK", "", "");
+    let mut hooks = Hooks::new();
+    hooks.secret("key", KEYS[0], None);
+    let file = hooks.scene.file("long");
+    std::fs::File::create(&file)
+        .unwrap()
+        .set_len(1 << 40)
+        .unwrap();
+    let fields = json!({ "body_file": file, "sign": { "secrets": ["key"] }, "timeout_ms": 100 });
+    let error = hooks.retries(&with(&server.url("/"), fields));
+    assert!(error.contains("body_file cannot be signed"), "{error}");
+    assert!(server.asked().is_empty());
+}
