@@ -246,9 +246,9 @@ mod tests {
     #[test]
     fn a_process_that_has_had_sigterm_is_hurried_too() {
         let mut leaving = Leaving::new(1, deaf());
-        let late = leaving.by;
-        assert!(!leaving.has_left(late) && leaving.termination.has_begun());
         let now = clock::instant();
+        leaving.by = now;
+        assert!(!leaving.has_left(now) && leaving.termination.has_begun());
         leaving.hurry(now + LEAVES_AT_ONCE);
         let killed = now + 3 * LEAVES_AT_ONCE;
         let until = now + Duration::from_secs(5);
