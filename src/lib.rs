@@ -202,7 +202,8 @@
 //!   closes the connection. An idle connection lies in the settings that allowed it, for one attempt at a time
 //!   (`handlers/http/agent.rs`).
 //! - Which certificates are trusted in TLS, and which of the others may be good later, is the same for all kinds
-//!   (`handlers/tls.rs`); so is which errors of files may pass (`error.rs`).
+//!   (`handlers/tls.rs`); so is which errors of files may pass (`error.rs`), where paths may lead and begin
+//!   (`handlers/paths.rs`), and that no handler opens or replaces the queue's own files (`handlers/input_file.rs`).
 //! - A browser is spoken to over a pipe, not a port: nobody else can drive it, and the end of its runner is the end of the
 //!   pipe, at which it ends, too (`handlers/browser/process.rs`). A thread of its own reads that pipe.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
