@@ -298,7 +298,7 @@ pub use model::schedule::{
 pub use model::state::{State, WaitReason};
 pub use model::why::{JobsUnderRule, QueueVerdict, Why};
 #[doc(hidden)]
-pub use model::{digest, json, plural};
+pub use model::{digest, json, nearest, plural};
 pub use queue::{
     BatchDedup, BatchProgress, BatchStart, BulkReport, Enqueue, JobHandle, PruneFilter, Queue,
     QueueOptions, Repaired, ResumedBatch, Transaction,

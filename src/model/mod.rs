@@ -23,6 +23,7 @@ pub(crate) mod lost_runner;
 #[cfg(feature = "exec")]
 pub mod mask;
 pub(crate) mod metrics;
+pub mod nearest;
 pub(crate) mod outcome;
 pub(crate) mod part;
 pub mod plural;

@@ -2,9 +2,9 @@
 
 use jobq::handlers::built_in::BuiltInKind;
 use jobq::handlers::exec::ExecPayload;
+use jobq::nearest::nearest;
 use jobq::{Error, json};
 
-use crate::cli::input::nearest::nearest;
 use crate::cli::input::origin::EXEC;
 
 /// What to do about a kind that comes with jobq and is not in this build.

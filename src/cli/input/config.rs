@@ -20,7 +20,7 @@ use crate::cli::input::config::tables::{
     ScheduleTable, WORKERS,
 };
 use crate::cli::input::config::usual::UsualOptions;
-use crate::cli::input::nearest::UnknownKey;
+use crate::cli::input::unknown_key::UnknownKey;
 use crate::cli::input::{limits, options};
 use crate::cli::render::text::toml_key;
 

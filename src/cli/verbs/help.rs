@@ -5,10 +5,10 @@ use std::io::Write;
 use clap::{Args, Command};
 use jobq::handlers::BUILT_IN;
 use jobq::handlers::built_in::BuiltInKind;
+use jobq::nearest::nearest;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::built_in::how_to_build;
-use crate::cli::input::nearest::nearest;
 
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
@@ -177,7 +177,7 @@ fn no_help(command: &Command, word: &str) -> CliError {
 mod tests {
     use super::*;
     use crate::cli::input::config::Config;
-    use crate::cli::input::nearest::UnknownKey;
+    use crate::cli::input::unknown_key::UnknownKey;
     use crate::cli::verbs::Cli;
     use clap::CommandFactory;
     use std::path::Path;

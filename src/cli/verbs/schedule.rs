@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use clap::{Arg, Args, Subcommand};
 use jiff::Zoned;
+use jobq::nearest::nearest;
 use jobq::{Missed, Overlap, Schedule, ScheduleChange, ScheduleRecord, next_slots};
 use serde::Serialize;
 
 use crate::cli::clock::{local_zone_has_name, now};
 use crate::cli::exit::{CliError, CliResult, Exit};
-use crate::cli::input::nearest::nearest;
 use crate::cli::input::origin::Origin;
 use crate::cli::input::{declared, payload, values};
 use crate::cli::render::enqueued;

@@ -11,9 +11,9 @@ use serde_json::value::RawValue;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::environ::EnvItem;
 use crate::cli::input::limits;
-use crate::cli::input::nearest::UnknownKey;
 use crate::cli::input::options::{self, JobRefField, JobRefs, with_job_options};
 use crate::cli::input::origin::{CommandRequest, EnvRequest, JobRequest, Work};
+use crate::cli::input::unknown_key::UnknownKey;
 
 with_job_options! {
     /// A line as it is written.
