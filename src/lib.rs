@@ -204,6 +204,9 @@
 //! - Which certificates are trusted in TLS, and which of the others may be good later, is the same for all kinds
 //!   (`handlers/tls.rs`); so is which errors of files may pass (`error.rs`), where paths may lead and begin
 //!   (`handlers/paths.rs`), and that no handler opens or replaces the queue's own files (`handlers/input_file.rs`).
+//! - A report's mail is a child that is added when its attempt completes: a retry of the mail runs no query again, and a
+//!   crash before leaves no mail (`handlers/report/mail.rs`). Queries of others go through one place, which lets them read
+//!   and nothing else (`store/sqlite/database/query.rs`).
 //! - A browser is spoken to over a pipe, not a port: nobody else can drive it, and the end of its runner is the end of the
 //!   pipe, at which it ends, too (`handlers/browser/process.rs`). A thread of its own reads that pipe.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`

@@ -16,6 +16,8 @@ pub const BUILT_IN: &[BuiltInKind] = &[
     BuiltInKind::of::<crate::handlers::email::Email>(),
     #[cfg(feature = "image-process")]
     BuiltInKind::of::<crate::handlers::image_process::ImageProcess>(),
+    #[cfg(feature = "report")]
+    BuiltInKind::of::<crate::handlers::report::ReportJob>(),
     #[cfg(feature = "sleep")]
     BuiltInKind::of::<crate::handlers::sleep::Sleep>(),
     #[cfg(feature = "webhook")]
@@ -25,7 +27,7 @@ pub const BUILT_IN: &[BuiltInKind] = &[
 ];
 
 /// All kinds that come with jobq, and the cargo feature that each is in a build with.
-const FEATURES: [(&str, &str); 9] = [
+const FEATURES: [(&str, &str); 10] = [
     ("backup", "backup"),
     ("browser", "browser"),
     ("cleanup", "cleanup"),
@@ -33,6 +35,7 @@ const FEATURES: [(&str, &str); 9] = [
     ("email", "email"),
     ("http", "webhook"),
     ("image_process", "image-process"),
+    ("report", "report"),
     ("sleep", "sleep"),
     ("webhook", "webhook"),
 ];

@@ -32,16 +32,22 @@ mod output_file;
 #[cfg(feature = "built-in")]
 #[allow(dead_code, reason = "not every kind has paths")]
 mod paths;
-#[cfg(feature = "data-processing")]
+#[cfg(feature = "report")]
+pub mod report;
+#[cfg(any(feature = "data-processing", feature = "report"))]
 mod row_writer;
 #[cfg(feature = "exec")]
 pub mod secrets;
 #[cfg(feature = "sleep")]
 pub mod sleep;
+#[cfg(feature = "email")]
+mod template;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "webhook")]
 pub mod webhook;
+#[cfg(any(feature = "backup", feature = "report"))]
+mod zone;
 
 #[cfg(feature = "built-in")]
 pub use list::BUILT_IN;

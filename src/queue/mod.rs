@@ -19,7 +19,7 @@ pub use open::{Queue, QueueOptions};
 pub use transaction::Transaction;
 
 /// Handlers see databases of others through the queue.
-#[cfg(any(feature = "backup", feature = "data-processing"))]
+#[cfg(any(feature = "backup", feature = "data-processing", feature = "report"))]
 pub(crate) use crate::store::Database;
-#[cfg(feature = "data-processing")]
+#[cfg(any(feature = "data-processing", feature = "report"))]
 pub(crate) use crate::store::{RowSink, SqlValue};

@@ -81,9 +81,9 @@ pub(crate) use upkeep::prune::{
 };
 
 // The file: its health and its copies.
-#[cfg(any(feature = "backup", feature = "data-processing"))]
+#[cfg(any(feature = "backup", feature = "data-processing", feature = "report"))]
 pub(crate) use sqlite::database::Database;
-#[cfg(feature = "data-processing")]
+#[cfg(any(feature = "data-processing", feature = "report"))]
 pub(crate) use sqlite::{database::query::RowSink, types::Value as SqlValue};
 #[cfg(feature = "backup")]
 pub(crate) use upkeep::backup::copy_into;

@@ -40,6 +40,8 @@ mod negative_controls;
 mod persistent;
 mod public_api;
 mod regressions;
+#[cfg(feature = "report")]
+mod report;
 mod review;
 mod run_due;
 mod schedules;

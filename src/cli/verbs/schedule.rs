@@ -63,7 +63,7 @@ hour follow the wall clock.
 
 Examples:
   jobq schedule add nightly '0 2 * * *' --tz Europe/Berlin -- ./backup.sh
-  jobq schedule add report '30 7 * * MON-FRI' --kind report --payload '\"sales\"' --missed skip
+  jobq schedule add sales '30 7 * * MON-FRI' --kind report --payload '{\"name\":\"sales\"}' --missed skip
   jobq schedule add poll '@every 10m' --overlap skip --shell 'curl -fsS localhost/poll'"
 )]
 pub(crate) struct ScheduleAddArgs {

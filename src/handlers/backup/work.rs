@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jiff::tz::TimeZone;
 
 use crate::clock::{Clock, timestamp};
 use crate::handlers::backup::archive::{Archive, ArchiveObserver, ArchivePlan};
@@ -25,6 +24,7 @@ use crate::handlers::glob::Glob;
 use crate::handlers::input_file::QueueFiles;
 use crate::handlers::output_file::{OutputFile, OutputFiles, remove_file};
 use crate::handlers::paths::check_roots;
+use crate::handlers::zone::zone_of;
 use crate::model::job::Progress;
 use crate::queue::Database;
 use crate::runner::context::Context;
@@ -272,7 +272,7 @@ impl<'a> BackupWork<'a> {
         }
         backups.sort_by_key(|(time, _)| Reverse(*time));
         let times: Vec<Timestamp> = backups.iter().map(|(time, _)| *time).collect();
-        let reasons = rules.reasons(&times, self.time, &self.zone());
+        let reasons = rules.reasons(&times, self.time, &zone_of(self.ctx));
         for ((_, name), why) in backups.into_iter().zip(reasons) {
             let mut why: Vec<String> = why.into_iter().map(str::to_owned).collect();
             if name == self.name {
@@ -324,19 +324,6 @@ impl<'a> BackupWork<'a> {
                 true
             }
         }
-    }
-
-    /// The zone of the job's schedule, or the system's.
-    fn zone(&self) -> TimeZone {
-        let schedule = self
-            .ctx
-            .schedule()
-            .map(|name| self.ctx.queue().schedule(name));
-        let zone = match schedule {
-            Some(Ok(Some(schedule))) => TimeZone::get(&schedule.timezone).ok(),
-            _ => None,
-        };
-        zone.unwrap_or_else(TimeZone::system)
     }
 }
 

@@ -154,7 +154,7 @@ impl<'de> Deserialize<'de> for Mailbox {
 }
 
 /// Reads one address or a list of them.
-pub(super) fn one_or_more<'de, D: Deserializer<'de>>(
+pub(crate) fn one_or_more<'de, D: Deserializer<'de>>(
     value: D,
 ) -> std::result::Result<Vec<Mailbox>, D::Error> {
     value.deserialize_any(OneOrMoreMailboxes)

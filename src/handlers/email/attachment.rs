@@ -15,7 +15,7 @@ use crate::runner::handler::Failure;
 use crate::{Error, Result};
 
 /// Maximum size of all files of one mail together.
-const MAX_BYTES: u64 = 32 * 1024 * 1024;
+pub(crate) const MAX_BYTES: u64 = 32 * 1024 * 1024;
 
 /// A file that is sent with a mail.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -143,6 +143,28 @@ pub enum OnUnknown {
 }
 
 impl Email {
+    /// A mail with a subject and a text, and everything else as it is where a payload does not say it.
+    pub fn new(to: Vec<Mailbox>, subject: impl Into<String>, text: impl Into<String>) -> Email {
+        Email {
+            to,
+            cc: Vec::new(),
+            bcc: Vec::new(),
+            from: None,
+            reply_to: Vec::new(),
+            subject: Some(subject.into()),
+            template: None,
+            variables: Map::new(),
+            text: Some(text.into()),
+            html: None,
+            attachments: Vec::new(),
+            inline: Vec::new(),
+            headers: BTreeMap::new(),
+            server: server(),
+            partial: PartialDelivery::default(),
+            on_unknown: OnUnknown::default(),
+        }
+    }
+
     /// All recipients.
     pub(super) fn recipients(&self) -> impl Iterator<Item = &Mailbox> {
         [&self.to, &self.cc, &self.bcc].into_iter().flatten()

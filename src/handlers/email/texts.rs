@@ -1,20 +1,19 @@
 //! The texts of a mail: as the payload has them, or made from templates.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use minijinja::{Environment, ErrorKind, Template, UndefinedBehavior};
+use minijinja::{ErrorKind, Template};
 
+use crate::Error;
 use crate::handlers::email::header::check_line;
 use crate::handlers::email::payload::{Email, EmailTemplate};
-use crate::handlers::input_file::{QueueFiles, file_failure};
+use crate::handlers::input_file::QueueFiles;
+use crate::handlers::template::{self, MAX_TEXT_BYTES, too_long};
 use crate::runner::handler::Failure;
 
 /// Maximum number of instructions of a template.
 const FUEL: u64 = 100_000;
-
-/// Maximum size of a text, and of the file of a template.
-const MAX_TEXT_BYTES: usize = 4 * 1024 * 1024;
 
 /// The texts of a mail.
 pub(super) struct MailTexts {
@@ -71,20 +70,13 @@ fn from_template(
     template: &EmailTemplate,
     (folder, queue): (Option<&Path>, &QueueFiles),
 ) -> Result<MailTexts, Failure> {
-    let mut env = Environment::new();
-    // A missing variable is an error, not "Dear ,".
-    env.set_undefined_behavior(UndefinedBehavior::Strict);
-    env.set_fuel(Some(FUEL));
-    if let Some(folder) = folder {
-        let (folder, queue) = (folder.to_owned(), queue.clone());
-        env.set_loader(move |name| load(name, &folder, &queue));
-    }
+    let env = template::environment(folder.map(|folder| (folder, queue)), FUEL);
     let own = |name, text: &Option<String>| match text {
         None => Ok(None),
         Some(text) => {
             let template = env
                 .template_from_named_str(name, text)
-                .map_err(|error| failure(&error))?;
+                .map_err(|error| failure(template::template_error(&error)))?;
             render(&template, mail).map(Some)
         }
     };
@@ -105,7 +97,7 @@ fn from_template(
     let file = |end: &str| match env.get_template(&format!("{name}.{end}")) {
         Ok(template) => render(&template, mail).map(Some),
         Err(error) if error.kind() == ErrorKind::TemplateNotFound => Ok(None),
-        Err(error) => Err(failure(&error)),
+        Err(error) => Err(failure(template::template_error(&error))),
     };
     let missing = |end: &str| {
         let folder = folder.display();
@@ -129,45 +121,9 @@ fn from_template(
 
 fn render(template: &Template<'_, '_>, mail: &Email) -> Result<String, Failure> {
     let mut text = Bounded(Vec::new());
-    let variables = minijinja::value::Serde(&mail.variables);
-    template
-        .render_captured_to(variables, &mut text)
-        .map_err(|error| failure(&error))?;
+    let variables = minijinja::value::Serde(&mail.variables).into();
+    template::render(template, variables, &mut text).map_err(failure)?;
     String::from_utf8(text.0).map_err(Failure::permanent)
-}
-
-/// The file of a template; none if there is no such file, or the name leads out of the folder.
-fn load(name: &str, folder: &Path, queue: &QueueFiles) -> Result<Option<String>, minijinja::Error> {
-    let mut path = folder.to_owned();
-    for part in name.split('/') {
-        if part.is_empty() || part.starts_with('.') {
-            return Ok(None);
-        }
-        path.push(part);
-    }
-    match read(&path, queue) {
-        Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            let told = format!("{} cannot be read", path.display());
-            Err(minijinja::Error::new(ErrorKind::InvalidOperation, told).with_source(error))
-        }
-    }
-}
-
-fn read(path: &Path, queue: &QueueFiles) -> io::Result<String> {
-    let mut text = String::new();
-    let file = queue.open_other(path)?;
-    file.take(MAX_TEXT_BYTES as u64 + 1)
-        .read_to_string(&mut text)?;
-    match text.len() > MAX_TEXT_BYTES {
-        true => Err(too_long()),
-        false => Ok(text),
-    }
-}
-
-fn too_long() -> io::Error {
-    io::Error::new(io::ErrorKind::FileTooLarge, "the text is longer than 4 MiB")
 }
 
 /// A text of limited size.
@@ -187,19 +143,10 @@ impl Write for Bounded {
     }
 }
 
-/// An error of a template with its place, and without the values of variables.
-fn failure(error: &minijinja::Error) -> Failure {
-    let mut text = format!("template: {error}");
-    let mut of_file: Option<&io::Error> = None;
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        of_file = of_file.or(cause.downcast_ref());
-        source = cause.source();
-    }
-    match of_file {
-        Some(error) => file_failure(error, text),
-        None => Failure::permanent(text),
+fn failure(error: Error) -> Failure {
+    match error.may_pass() {
+        true => Failure::retry(error),
+        false => Failure::permanent(error),
     }
 }
 
@@ -319,7 +266,9 @@ mod tests {
     fn a_template_that_cannot_be_read_just_now_is_tried_again() {
         let error = |errno: Errno| {
             let error = minijinja::Error::new(ErrorKind::InvalidOperation, "a.txt");
-            failure(&error.with_source(io::Error::from(errno)))
+            failure(template::template_error(
+                &error.with_source(io::Error::from(errno)),
+            ))
         };
         assert!(!error(Errno::MFILE).is_permanent());
         assert!(!error(Errno::IO).is_permanent());

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::error::Kind;
 use crate::store::sqlite::connection;
 use crate::store::sqlite::statement::statements;
-use crate::{Error, Result};
+use crate::{Error, Result, clock};
 
 statements! {
     cold TABLES = "SELECT name FROM sqlite_schema WHERE type = 'table' AND sql NOT LIKE 'CREATE VIRTUAL%'";
@@ -38,6 +38,24 @@ impl Database {
         conn.pragma_update(None, "trusted_schema", false)?;
         ask_while_it_runs(&conn, &Arc::new(Mutex::new(goes_on)))?;
         Ok(Database { conn })
+    }
+
+    /// Begins to read: all that follows sees the file as it is now. Waits for whoever holds a lock, as long as that is
+    /// worth it.
+    pub(crate) fn begin_reading(&self, mut goes_on: GoesOn) -> Result<()> {
+        // The first read takes the lock, and nothing interrupts SQLite while it waits for one.
+        const BEGIN: &str = "BEGIN; SELECT 1 FROM sqlite_schema LIMIT 1";
+        const AT_A_TIME: Duration = Duration::from_millis(100);
+        self.conn.busy_timeout(AT_A_TIME)?;
+        let began = clock::instant();
+        loop {
+            match self.conn.execute_batch(BEGIN).map_err(Error::from) {
+                Err(error) if error.is_busy() && began.elapsed() < PATIENCE && goes_on() => {
+                    self.conn.execute_batch("ROLLBACK")?;
+                }
+                begun => return begun,
+            }
+        }
     }
 
     /// Opens a file that nobody writes, without any lock and without a file beside it.

@@ -53,7 +53,7 @@ const CALLS: [&[&str]; 30] = [
         "--overlap",
         "skip",
         "--kind",
-        "report",
+        "digest",
         "--payload",
         r#"{"b":1,"a":"x"}"#,
         "--queue",

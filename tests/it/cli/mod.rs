@@ -56,6 +56,8 @@ mod persistent;
 mod read_verbs;
 mod reload;
 mod replaced_file;
+#[cfg(feature = "report")]
+mod report;
 mod reruns;
 mod resource_shortage;
 mod restore;

@@ -1,7 +1,7 @@
 //! The kind `email`, with servers that behave and others that do not.
 
 mod ends;
-mod peers;
+pub(crate) mod peers;
 pub(crate) mod server;
 
 use jobq::handlers::built_in::BuiltIn;

@@ -32,19 +32,19 @@ fn has(what: &str, program: &str, args: &[&str]) -> bool {
     is_there
 }
 
-fn has_aiosmtpd() -> bool {
+pub(crate) fn has_aiosmtpd() -> bool {
     has("python3-aiosmtpd", PYTHON, &["-c", "import aiosmtpd"])
 }
 
 /// A server of aiosmtpd, until it is dropped.
-struct Peer {
+pub(crate) struct Peer {
     _python: HelperProgram,
-    port: u16,
+    pub(crate) port: u16,
     folder: tempfile::TempDir,
 }
 
 impl Peer {
-    fn start(mode: &str, certificate: &[PathBuf]) -> Peer {
+    pub(crate) fn start(mode: &str, certificate: &[PathBuf]) -> Peer {
         let folder = tempfile::tempdir().unwrap();
         let script = folder.path().join("peer.py");
         fs::write(&script, include_str!("peer.py")).unwrap();
@@ -67,7 +67,7 @@ impl Peer {
     }
 
     /// The newest mail, as Python reads it.
-    fn newest(&self) -> Value {
+    pub(crate) fn newest(&self) -> Value {
         let mails = fs::read_dir(self.folder.path()).unwrap();
         let count = mails
             .filter(|file| {

@@ -1,5 +1,6 @@
 //! Queries by others: one statement, which reads this database and nothing else.
 
+use rusqlite::Statement;
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 use rusqlite::limits::Limit;
 use rusqlite::types::Value;
@@ -36,14 +37,7 @@ impl Database {
         if statement.column_count() == 0 || !statement.readonly() {
             return Err(Error::invalid("the query is not a SELECT"));
         }
-        for (name, value) in params {
-            let Some(index) = statement.parameter_index(&format!(":{name}"))? else {
-                return Err(Error::invalid(format!(
-                    "the query has no parameter :{name}"
-                )));
-            };
-            statement.raw_bind_parameter(index, value)?;
-        }
+        bind(&mut statement, params)?;
         let columns: Vec<String> = statement
             .column_names()
             .into_iter()
@@ -61,6 +55,29 @@ impl Database {
         }
         Ok(())
     }
+}
+
+/// Gives each parameter its value: none is left over, and none is NULL because it was forgotten.
+fn bind(statement: &mut Statement<'_>, params: &[(String, Value)]) -> Result<()> {
+    let refused = |why: String| Err(Error::invalid(why));
+    for index in 1..=statement.parameter_count() {
+        let name = statement.parameter_name(index).unwrap_or("?").to_owned();
+        let Some(name) = name.strip_prefix(':') else {
+            return refused(format!(
+                "the query has a parameter '{name}'; name each as :name"
+            ));
+        };
+        let Some((_, value)) = params.iter().find(|(known, _)| known == name) else {
+            return refused(format!("the query's parameter :{name} has no value"));
+        };
+        statement.raw_bind_parameter(index, value)?;
+    }
+    for (name, _) in params {
+        if statement.parameter_index(&format!(":{name}"))?.is_none() {
+            return refused(format!("the query has no parameter :{name}"));
+        }
+    }
+    Ok(())
 }
 
 /// What a query that reads tables may do; all else is refused.
