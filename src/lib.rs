@@ -193,7 +193,8 @@
 //! - Jobs claimed ahead are limited by time and number (`runner/prefetch.rs`) and by bytes
 //!   (`store/jobs/claim.rs`).
 //! - A secret is masked in the attempt's [`Context`], where all that an attempt says passes; in a command's output before
-//!   it is cut into pieces (`model/mask.rs`). A process within a command masks what `JOBQ_SECRETS` names.
+//!   it is cut into pieces (`model/mask.rs`). A process within a command masks what `JOBQ_SECRETS` names. A
+//!   new job that holds a secret of the attempt that enqueues it is refused.
 //! - A persistent command belongs to no attempt, so its processes are found by a mark of its own in their environment
 //!   (`runner/leftovers.rs`). Whether it has come up shows in its stdin: it has begun to read the job. One that has not
 //!   costs the job nothing, and pauses the kind (`runner/kind_pauses.rs`). Between jobs one thread of the process looks

@@ -66,7 +66,20 @@ impl Mask {
 
     /// Whether JSON, or its strings without their escapes, hold a secret.
     pub fn is_in(&self, json: &str) -> bool {
-        self.json(json.to_owned()) != json && !self.is_empty()
+        let mut rest = json;
+        while let Some(begin) = rest.find('"').filter(|_| !self.is_empty()) {
+            let (string, after) = rest[begin..].split_at(string_len(&rest[begin..]));
+            let text: String = serde_json::from_str(string).unwrap_or_default();
+            if self.is_within(&text) {
+                return true;
+            }
+            rest = after;
+        }
+        self.is_within(json)
+    }
+
+    fn is_within(&self, text: &str) -> bool {
+        self.forms.iter().any(|form| text.contains(form.as_str()))
     }
 
     /// Without secrets.
@@ -109,7 +122,7 @@ impl Mask {
         while !rest.is_empty() {
             let len = rest.find(|c| !is_of_number(c)).unwrap_or(rest.len());
             let (number, after) = rest.split_at(len);
-            match self.forms.iter().any(|form| number.contains(form.as_str())) {
+            match self.is_within(number) {
                 true => masked.push_str(&format!("\"{MASKED}\"")),
                 false => masked.push_str(number),
             }
@@ -316,6 +329,17 @@ mod tests {
             assert_eq!(mask.is_in(json), json != masked);
         }
         assert!(!Mask::default().is_in("12345678"));
+    }
+
+    #[test]
+    fn a_secret_is_found_in_json_however_that_is_written() {
+        let mask = mask("p/s \"word\"");
+        for json in [r#"{"a":"p/s \"word\""}"#, r#"["b", "\u0070\/s \"word\""]"#] {
+            assert!(mask.is_in(json), "{json}");
+        }
+        for json in [r#"{"a":"\u00e4\/ \n"}"#, "null", r#""***""#, "[1.10, 2]"] {
+            assert!(!mask.is_in(json), "{json}");
+        }
     }
 
     #[test]
