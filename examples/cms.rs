@@ -208,6 +208,10 @@ fn work(smtp_port: &str) -> Anything {
         "host": "127.0.0.1", "port": smtp_port.parse::<u16>()?, "from": "CMS <cms@example.org>",
         "templates": templates,
     });
+    let weekly = json!({
+        "queries": [{"title": "Jobs", "sql": "SELECT kind, count(*) AS jobs FROM jobq_jobs GROUP BY kind"}],
+        "format": "html",
+    });
     let mut runner = open("jobs.db")?.runner().workers(5);
     runner = runner.default_timeout(Duration::from_secs(300));
     for (kind, settings) in [
@@ -218,6 +222,7 @@ fn work(smtp_port: &str) -> Anything {
             json!({"remove_old_logs": [folder.join("logs")], "temp_files": [folder.join("tmp")]}),
         ),
         ("backup", json!({})),
+        ("report", json!({"reports": {"weekly": weekly}})),
     ] {
         let kind = BuiltInKind::named(kind).ok_or("the feature `handlers` is off")?;
         runner = kind.add_to(runner, &settings.to_string(), &folder)?;
@@ -315,6 +320,7 @@ fn check(queue: &Queue, jobs: &[JobRecord]) -> Anything {
         logs,
         temp,
         backup,
+        report,
         first,
         locked,
         missing,
@@ -324,7 +330,9 @@ fn check(queue: &Queue, jobs: &[JobRecord]) -> Anything {
     else {
         return Err("cms/jobs.json has other jobs".into());
     };
-    for job in [john, slow, image, logs, temp, backup, first, locked, index] {
+    for job in [
+        john, slow, image, logs, temp, backup, report, first, locked, index,
+    ] {
         assert_eq!(job.state, State::Completed);
     }
     for job in [nobody, missing] {

@@ -38,6 +38,7 @@ impl Glob {
     }
 
     /// Whether it is for more than a name.
+    #[allow(dead_code, reason = "only a cleanup asks")]
     pub(crate) fn has_folders(&self) -> bool {
         self.parts.len() > 1
     }

@@ -244,6 +244,7 @@ fn in_json(text: &str) -> Vec<String> {
 }
 
 /// Percent signs before all but letters, digits and `-._~`.
+#[allow(dead_code, reason = "only the webhook writes forms")]
 pub(crate) fn percent(text: &str, is_upper: bool) -> String {
     percent_but(text, "", is_upper)
 }
