@@ -18,8 +18,32 @@ struct CancellationState {
     cancelled_at: OnceLock<Instant>,
     /// When the attempt must have stopped; none: no deadline.
     stop_by: Mutex<Option<Instant>>,
-    callback: Mutex<Option<Box<dyn FnOnce() + Send>>>,
+    callbacks: Mutex<Callbacks>,
     cancelled: Condvar,
+}
+
+#[derive(Default)]
+struct Callbacks {
+    next_id: u64,
+    by_id: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+}
+
+/// Dropped, it takes back its callback.
+#[must_use]
+pub(crate) struct CancelCallback {
+    state: Arc<CancellationState>,
+    id: u64,
+}
+
+impl Drop for CancelCallback {
+    fn drop(&mut self) {
+        let mut callbacks = lock(&self.state.callbacks);
+        let found = callbacks.by_id.iter().position(|(id, _)| *id == self.id);
+        let callback = found.map(|at| callbacks.by_id.remove(at));
+        // What it holds may have a `Drop` of its own.
+        drop(callbacks);
+        drop(callback);
+    }
 }
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,31 +87,53 @@ impl Cancellation {
     /// Waits at most `timeout`; true as soon as the attempt is to stop. Use it in place of a sleep.
     pub fn wait(&self, timeout: Duration) -> bool {
         let deadline = clock::after(clock::instant(), timeout);
-        let mut callback = lock(&self.0.callback);
+        let mut callbacks = lock(&self.0.callbacks);
         while !self.is_cancelled() {
             let Some(left) = deadline.checked_duration_since(clock::instant()) else {
                 return false;
             };
-            let waited = self.0.cancelled.wait_timeout(callback, left);
-            callback = waited.unwrap_or_else(PoisonError::into_inner).0;
+            let waited = self.0.cancelled.wait_timeout(callbacks, left);
+            callbacks = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
         true
     }
 
     /// Calls `callback` once when the attempt is to stop, on the dispatcher's thread, or now if it
-    /// already is. A second call replaces the callback of the first.
+    /// already is. It stays until the end of the attempt.
+    #[cfg_attr(
+        not(feature = "built-in"),
+        allow(dead_code, reason = "the kinds with connections are features")
+    )]
+    pub(crate) fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) {
+        self.add(Box::new(callback));
+    }
+
+    /// The same as long as what it returns is not dropped. A callback that is just being called is not waited for.
     #[cfg_attr(
         not(feature = "exec"),
         allow(dead_code, reason = "commands are a feature")
     )]
-    pub(crate) fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) {
-        let mut slot = lock(&self.0.callback);
+    pub(crate) fn on_cancel_while(
+        &self,
+        callback: impl FnOnce() + Send + 'static,
+    ) -> CancelCallback {
+        CancelCallback {
+            id: self.add(Box::new(callback)),
+            state: Arc::clone(&self.0),
+        }
+    }
+
+    fn add(&self, callback: Box<dyn FnOnce() + Send>) -> u64 {
+        let mut callbacks = lock(&self.0.callbacks);
+        let id = callbacks.next_id;
+        callbacks.next_id += 1;
         if self.is_cancelled() {
-            drop(slot);
+            drop(callbacks);
             callback();
         } else {
-            *slot = Some(Box::new(callback));
+            callbacks.by_id.push((id, callback));
         }
+        id
     }
 
     /// Makes a call that cannot be interrupted, on a thread of its own. None when the attempt is to stop or the time is
@@ -104,35 +150,33 @@ impl Cancellation {
         call: impl FnOnce() -> T + Send + 'static,
     ) -> std::io::Result<Option<T>> {
         let (sender, answer) = crossbeam_channel::bounded(2);
-        let on_cancel = sender.clone();
-        let before = lock(&self.0.callback).take();
-        self.on_cancel(move || {
-            let _ = on_cancel.try_send(None);
+        let cancelled = sender.clone();
+        let _while_waiting = self.on_cancel_while(move || {
+            let _ = cancelled.try_send(None);
         });
         let thread = std::thread::Builder::new().name("jobq-call".to_owned());
-        let started = thread.spawn(move || {
+        thread.spawn(move || {
             let _ = sender.try_send(Some(call()));
-        });
-        let answer = started.map(|_| answer.recv_timeout(timeout).ok().flatten());
-        if let Some(before) = before {
-            self.on_cancel(before);
-        }
-        answer
+        })?;
+        Ok(answer.recv_timeout(timeout).ok().flatten())
     }
 
     /// Tells the attempt to stop. Only the first reason counts.
     pub(crate) fn cancel(&self, reason: CancelReason) {
-        let mut slot = lock(&self.0.callback);
+        let mut callbacks = lock(&self.0.callbacks);
         // Set before the reason: a reader that sees the reason also sees the time.
         let _ = self.0.cancelled_at.set(clock::instant());
         let first =
             self.0
                 .reason
                 .compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
-        let callback = if first.is_ok() { slot.take() } else { None };
-        drop(slot);
+        let called = match first {
+            Ok(_) => std::mem::take(&mut callbacks.by_id),
+            Err(_) => Vec::new(),
+        };
+        drop(callbacks);
         self.0.cancelled.notify_all();
-        if let Some(callback) = callback {
+        for (_, callback) in called {
             callback();
         }
     }
@@ -145,13 +189,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_reason_stays_and_the_callback_runs_once() {
+    fn the_first_reason_stays_and_each_callback_runs_once() {
         let cancellation = Cancellation::default();
         let calls = Arc::new(AtomicU32::new(0));
-        let seen = Arc::clone(&calls);
-        cancellation.on_cancel(move || {
-            seen.fetch_add(1, Ordering::SeqCst);
-        });
+        let call = |number| {
+            let calls = Arc::clone(&calls);
+            move || {
+                calls.fetch_add(number, Ordering::SeqCst);
+            }
+        };
+        cancellation.on_cancel(call(1));
+        let _kept = cancellation.on_cancel_while(call(10));
+        drop(cancellation.on_cancel_while(call(100)));
         assert!(!cancellation.wait(Duration::from_millis(1)));
         assert_eq!(cancellation.cancelled_at(), None);
         cancellation.cancel(CancelReason::Timeout);
@@ -161,7 +210,9 @@ mod tests {
             cancellation.cancelled_at().is_some(),
             "the grace time runs from there"
         );
-        assert_eq!(calls.load(Ordering::SeqCst), 1);
+        assert_eq!(calls.load(Ordering::SeqCst), 11);
+        cancellation.on_cancel(call(1000));
+        assert_eq!(calls.load(Ordering::SeqCst), 1011, "it was too late");
     }
 
     #[cfg(feature = "http-client")]

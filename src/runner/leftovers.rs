@@ -3,6 +3,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use rustix::process::Pid;
@@ -18,7 +19,7 @@ pub(crate) const JOB_VARIABLE: &str = "JOBQ_JOB_ID";
 pub(crate) const ATTEMPT_VARIABLE: &str = "JOBQ_ATTEMPT";
 pub(crate) const DATABASE_VARIABLE: &str = "JOBQ_DB";
 
-/// The variable that tells a persistent command whose it is, as it works for many attempts.
+/// The variable that tells a persistent command, or a browser, whose it is, as it works for many attempts.
 pub(crate) const HANDLER_VARIABLE: &str = "JOBQ_HANDLER";
 
 /// What came of the attempt to end what was left.
@@ -32,9 +33,14 @@ pub(crate) enum Leftover {
     Survives,
 }
 
-/// The value of that variable: the runner, and the number of the command among its persistent ones.
-pub(crate) fn handler_mark(runner: i64, number: u64) -> String {
-    format!("{runner}-{number}")
+/// A new value for that variable: the runner, and the number of the command among those of this process.
+#[cfg_attr(
+    not(feature = "exec"),
+    allow(dead_code, reason = "commands are a feature")
+)]
+pub(crate) fn handler_mark(runner: i64) -> String {
+    static STARTED: AtomicU64 = AtomicU64::new(0);
+    format!("{runner}-{}", STARTED.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Attempts of one file and persistent commands, as the environment of their processes names them.

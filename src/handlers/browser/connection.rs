@@ -195,7 +195,7 @@ impl CdpConnection {
         lock(&self.commands).is_none()
     }
 
-    fn why_gone(&self) -> String {
+    pub(super) fn why_gone(&self) -> String {
         let gone = lock(&self.routes).gone.clone();
         gone.unwrap_or_else(|| "the pipe to the browser is broken".to_owned())
     }

@@ -11,7 +11,7 @@ use crate::clock;
 use crate::handlers::browser::class::BrowserError;
 use crate::handlers::browser::connection::{BrowserEvent, Incoming};
 use crate::handlers::browser::process::BrowserProcess;
-use crate::runner::cancellation::Cancellation;
+use crate::runner::cancellation::{CancelCallback, Cancellation};
 use crate::runner::handler::Failure;
 
 /// A browser that says nothing for so long is asked whether it is there, and has the same time again.
@@ -28,6 +28,7 @@ pub(super) struct BrowserListener {
     inbox: Receiver<Incoming>,
     /// The job is at its end: a cancel changes nothing.
     is_leaving: bool,
+    _on_cancel: CancelCallback,
 }
 
 /// A command and until when its answer is awaited.
@@ -45,7 +46,7 @@ impl BrowserListener {
     ) -> BrowserListener {
         let (sender, inbox) = unbounded();
         let told = sender.clone();
-        cancellation.on_cancel(move || {
+        let on_cancel = cancellation.on_cancel_while(move || {
             let _may_have_left = told.send(Incoming::Cancelled);
         });
         BrowserListener {
@@ -53,6 +54,7 @@ impl BrowserListener {
             sender,
             inbox,
             is_leaving: false,
+            _on_cancel: on_cancel,
         }
     }
 

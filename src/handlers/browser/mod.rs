@@ -166,7 +166,7 @@ impl BuiltInJob for BrowserJob {
         let share = settings.pool.share(&key, ctx)?;
         let mut script = BrowserScript {
             job: &self,
-            page: BrowserPage::open(share, ctx)?,
+            page: BrowserPage::open(share, self.proxy.as_deref(), ctx)?,
             artifacts: ArtifactFolder::new(&self.artifacts, ctx)?,
             values: Map::new(),
         };
@@ -260,7 +260,6 @@ impl BrowserJob {
         }
         Ok(BrowserKey {
             program,
-            proxy: self.proxy.clone(),
             no_sandbox: settings.no_sandbox,
         })
     }

@@ -102,6 +102,7 @@ impl ExceptionDetails {
 impl<'a> BrowserPage<'a> {
     pub(super) fn open(
         share: BrowserShare,
+        proxy: Option<&str>,
         ctx: &'a Context,
     ) -> Result<BrowserPage<'a>, BrowserError> {
         #[derive(Deserialize)]
@@ -123,10 +124,13 @@ impl<'a> BrowserPage<'a> {
             deadline: clock::after(clock::instant(), OPENS_WITHIN),
             share,
         };
-        let opened: OpenedPage = page.ask_browser(
-            "Target.createBrowserContext",
-            json!({ "disposeOnDetach": true }),
-        )?;
+        let mut context = json!({ "disposeOnDetach": true });
+        if let Some(proxy) = proxy {
+            context["proxyServer"] = proxy.into();
+            // Without it, addresses of this machine would go past the proxy.
+            context["proxyBypassList"] = "<-loopback>".into();
+        }
+        let opened: OpenedPage = page.ask_browser("Target.createBrowserContext", context)?;
         page.context = opened.browser_context_id;
         page.listener.hear_context(&page.context);
         page.listener.post(

@@ -1,14 +1,15 @@
-//! The browsers of a runner: one for each program and proxy, shared by the jobs that run at the same time.
+//! The browsers of a runner: one for each program, shared by the jobs that run at the same time.
 
 use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::handlers::browser::class::BrowserError;
 use crate::handlers::browser::listener::BrowserListener;
-use crate::handlers::browser::process::{BrowserLaunch, BrowserProcess};
+use crate::handlers::browser::process::BrowserProcess;
+use crate::handlers::exec::CompanionOwner;
 use crate::runner::cancellation::lock;
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
@@ -24,7 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct BrowserKey {
     pub(super) program: PathBuf,
-    pub(super) proxy: Option<String>,
     pub(super) no_sandbox: bool,
 }
 
@@ -60,9 +60,40 @@ impl fmt::Debug for BrowserPool {
 /// A job's share of a browser.
 pub(super) struct BrowserShare(pub(super) Arc<BrowserProcess>);
 
+impl BrowserShare {
+    /// None when the browser takes no more jobs.
+    fn of(process: &Arc<BrowserProcess>) -> Option<BrowserShare> {
+        process.admit().then(|| BrowserShare(Arc::clone(process)))
+    }
+}
+
 impl Drop for BrowserShare {
     fn drop(&mut self) {
         self.0.leave();
+    }
+}
+
+/// The slot of a browser that is being started. Dropped before it is filled, it is free again.
+struct StartingSlot<'a> {
+    pool: &'a BrowserPool,
+    key: &'a BrowserKey,
+}
+
+impl StartingSlot<'_> {
+    fn fill(self, process: Arc<BrowserProcess>) {
+        let slot = BrowserSlot::Ready(process);
+        lock(&self.pool.state).slots.insert(self.key.clone(), slot);
+    }
+}
+
+impl Drop for StartingSlot<'_> {
+    fn drop(&mut self) {
+        let mut state = lock(&self.pool.state);
+        if matches!(state.slots.get(self.key), Some(BrowserSlot::Starting)) {
+            state.slots.remove(self.key);
+        }
+        drop(state);
+        self.pool.changed.notify_all();
     }
 }
 
@@ -74,7 +105,7 @@ impl BrowserPool {
         ctx: &Context,
     ) -> Result<BrowserShare, BrowserError> {
         loop {
-            let mut state = lock(&self.state);
+            let state = lock(&self.state);
             if ctx.is_cancelled() {
                 return Err(BrowserError::Other(Failure::cancelled()));
             }
@@ -84,39 +115,40 @@ impl BrowserPool {
                     drop(waited.unwrap_or_else(PoisonError::into_inner));
                     continue;
                 }
-                Some(BrowserSlot::Ready(process)) if process.admit() => {
-                    let share = BrowserShare(Arc::clone(process));
-                    drop(state);
-                    match answers(&share, ctx, ANSWERS_WITHIN) {
-                        Ok(()) => return Ok(share),
-                        Err(BrowserError::Other(failure)) => {
-                            return Err(BrowserError::Other(failure));
+                Some(BrowserSlot::Ready(process)) => {
+                    if let Some(share) = BrowserShare::of(process) {
+                        drop(state);
+                        match answers(&share, ctx, ANSWERS_WITHIN) {
+                            Ok(()) => return Ok(share),
+                            Err(BrowserError::Other(failure)) => {
+                                return Err(BrowserError::Other(failure));
+                            }
+                            Err(_) => share.0.end("it does not answer"),
                         }
-                        Err(_) => share.0.end("it does not answer"),
+                        continue;
                     }
-                    continue;
                 }
-                _ => {}
+                None => {}
             }
-            let before = state.slots.insert(key.clone(), BrowserSlot::Starting);
-            state.replaced.retain(|process| !process.has_ended());
-            if let Some(BrowserSlot::Ready(process)) = before {
-                state.replaced.push(process);
-            }
-            drop(state);
-            let started = start(key, ctx);
-            let mut state = lock(&self.state);
-            match &started {
-                Ok(share) => {
-                    let ready = BrowserSlot::Ready(Arc::clone(&share.0));
-                    state.slots.insert(key.clone(), ready);
-                }
-                Err(_) => drop(state.slots.remove(key)),
-            }
-            drop(state);
-            self.changed.notify_all();
-            return started;
+            let slot = self.reserve(key, state);
+            let share = start(key, ctx)?;
+            slot.fill(Arc::clone(&share.0));
+            return Ok(share);
         }
+    }
+
+    /// Takes the slot of a browser that is to be started, from one that takes no more jobs.
+    fn reserve<'a>(
+        &'a self,
+        key: &'a BrowserKey,
+        mut state: MutexGuard<'_, PoolState>,
+    ) -> StartingSlot<'a> {
+        let before = state.slots.insert(key.clone(), BrowserSlot::Starting);
+        state.replaced.retain(|process| !process.has_ended());
+        if let Some(BrowserSlot::Ready(process)) = before {
+            state.replaced.push(process);
+        }
+        StartingSlot { pool: self, key }
     }
 }
 
@@ -138,22 +170,18 @@ impl Drop for BrowserPool {
 }
 
 fn start(key: &BrowserKey, ctx: &Context) -> Result<BrowserShare, BrowserError> {
-    let process = BrowserProcess::start(&BrowserLaunch {
-        program: &key.program,
-        proxy: key.proxy.as_deref(),
-        no_sandbox: key.no_sandbox,
-    });
     let program = key.program.display();
-    let cannot = format!("{program} cannot be started");
-    let process = process.map_err(|error| error.context(&cannot))?;
-    process.admit();
-    let share = BrowserShare(process);
-    let is_up = answers(&share, ctx, STARTS_WITHIN);
-    if is_up.is_err() {
+    let cannot = |error: BrowserError| error.context(format_args!("{program} cannot be started"));
+    let process = BrowserProcess::start(key, &CompanionOwner::of(ctx)).map_err(cannot)?;
+    let Some(share) = BrowserShare::of(&process) else {
+        process.join();
+        return Err(cannot(BrowserError::browser(process.connection.why_gone())));
+    };
+    answers(&share, ctx, STARTS_WITHIN).map_err(|error| {
         share.0.end("it does not start");
         share.0.join();
-    }
-    is_up.map_err(|error| error.context(&cannot))?;
+        cannot(error)
+    })?;
     Ok(share)
 }
 

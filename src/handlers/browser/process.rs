@@ -14,8 +14,9 @@ use crate::clock;
 use crate::doorbell::Wake;
 use crate::handlers::browser::class::BrowserError;
 use crate::handlers::browser::connection::{CdpConnection, MessageBuffer};
+use crate::handlers::browser::pool::BrowserKey;
 use crate::handlers::browser::profile::{BrowserProfile, remove_abandoned};
-use crate::handlers::exec::{CommandSpec, Companion, CompanionPipes, Environment};
+use crate::handlers::exec::{CommandSpec, Companion, CompanionOwner, CompanionPipes, Environment};
 use crate::runner::cancellation::lock;
 use crate::runner::handler_thread::start_thread;
 use crate::runner::processes::memory_of_session;
@@ -53,13 +54,6 @@ const ARGUMENTS: [&str; 18] = [
     "--use-mock-keychain",
 ];
 
-/// How a browser is started.
-pub(super) struct BrowserLaunch<'a> {
-    pub(super) program: &'a Path,
-    pub(super) proxy: Option<&'a str>,
-    pub(super) no_sandbox: bool,
-}
-
 /// Shared by the jobs that use it, the pool, and the thread that reads its pipe.
 pub(super) struct BrowserProcess {
     pub(super) connection: CdpConnection,
@@ -79,14 +73,17 @@ struct BrowserLoad {
 }
 
 impl BrowserProcess {
-    pub(super) fn start(launch: &BrowserLaunch<'_>) -> Result<Arc<BrowserProcess>, BrowserError> {
+    pub(super) fn start(
+        key: &BrowserKey,
+        owner: &CompanionOwner,
+    ) -> Result<Arc<BrowserProcess>, BrowserError> {
         let failed = |error: std::io::Error| BrowserError::browser(error);
         let within = std::env::temp_dir();
         remove_abandoned(&within);
         let profile = BrowserProfile::create(&within).map_err(failed)?;
-        let spec = command(launch, profile.path()).map_err(failed)?;
+        let spec = command(key, profile.path()).map_err(failed)?;
         let wake = Wake::new().map_err(failed)?;
-        let (companion, pipes) = Companion::start(&spec).map_err(BrowserError::browser)?;
+        let (companion, pipes) = Companion::start(spec, owner).map_err(BrowserError::browser)?;
         let CompanionPipes {
             stdin,
             stdout,
@@ -249,11 +246,11 @@ fn words(printed: &[u8]) -> String {
     }
 }
 
-fn command(launch: &BrowserLaunch<'_>, profile: &Path) -> std::io::Result<CommandSpec> {
+fn command(key: &BrowserKey, profile: &Path) -> std::io::Result<CommandSpec> {
     let temporary = profile.join("tmp");
     fs::create_dir(&temporary)?;
     let mut argv: Vec<OsString> = ["/bin/sh", "-c", SCRIPT, "sh"].map(Into::into).into();
-    argv.push(launch.program.into());
+    argv.push((&key.program).into());
     argv.extend(ARGUMENTS.map(Into::into));
     let folder = profile.join("profile");
     argv.push(
@@ -261,15 +258,9 @@ fn command(launch: &BrowserLaunch<'_>, profile: &Path) -> std::io::Result<Comman
             .into_iter()
             .collect(),
     );
-    match launch.proxy {
-        Some(proxy) => {
-            argv.push(format!("--proxy-server={proxy}").into());
-            // Without it, addresses of this machine would go past the proxy.
-            argv.push("--proxy-bypass-list=<-loopback>".into());
-        }
-        None => argv.push("--no-proxy-server".into()),
-    }
-    if launch.no_sandbox {
+    // A job's own proxy is its page's.
+    argv.push("--no-proxy-server".into());
+    if key.no_sandbox {
         argv.push("--no-sandbox".into());
     }
     let mut env = Environment::inherited();

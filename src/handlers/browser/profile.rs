@@ -54,7 +54,8 @@ pub(super) fn remove_abandoned(within: &Path) {
     let is_named = |name: &std::ffi::OsStr| name.to_str().is_some_and(|it| it.starts_with(PREFIX));
     for entry in entries.filter(|entry| is_named(&entry.file_name())) {
         let path = entry.path();
-        if is_abandoned(&path).unwrap_or(false)
+        // Held until the folder has gone: its owner cannot begin to use it meanwhile.
+        if let Ok(Some(_lock)) = lock_abandoned(&path)
             && let Err(error) = fs::remove_dir_all(&path)
         {
             log::warn!("'{}' cannot be removed: {error}", path.display());
@@ -62,21 +63,23 @@ pub(super) fn remove_abandoned(within: &Path) {
     }
 }
 
-fn is_abandoned(folder: &Path) -> io::Result<bool> {
+/// The lock of a folder whose owner has gone.
+fn lock_abandoned(folder: &Path) -> io::Result<Option<File>> {
     let found = fs::symlink_metadata(folder)?;
     let is_own = found.uid() == rustix::process::geteuid().as_raw();
     if !found.is_dir() || !is_own {
-        return Ok(false);
+        return Ok(None);
     }
+    let is_old = found.modified()?.elapsed().unwrap_or_default() > MADE_WITHIN;
     let lock = OpenOptions::new()
         .read(true)
         .write(true)
+        .create(is_old)
+        .truncate(false)
         .open(folder.join(LOCK));
     match lock {
-        Ok(lock) => Ok(lock.try_lock().is_ok()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            Ok(found.modified()?.elapsed().unwrap_or_default() > MADE_WITHIN)
-        }
+        Ok(lock) => Ok(lock.try_lock().is_ok().then_some(lock)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }
 }
@@ -84,6 +87,19 @@ fn is_abandoned(folder: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_being_removed_gets_no_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join(LOCK), "").unwrap();
+        let removed = lock_abandoned(folder.path()).unwrap();
+        assert!(removed.is_some());
+        let lock = File::open(folder.path().join(LOCK)).unwrap();
+        assert!(lock.try_lock().is_err());
+        assert!(lock_abandoned(folder.path()).unwrap().is_none());
+        drop(removed);
+        assert!(lock.try_lock().is_ok());
+    }
 
     #[test]
     fn a_folder_stays_while_its_owner_lives() {

@@ -75,11 +75,11 @@ pub(crate) fn run(run: &Run<'_>, watcher: &mut dyn Watcher) -> CommandEnd {
     let mut supervision = Supervision::new(run, started, tools);
     watcher.spawned(supervision.leader.child.pid.as_raw_nonzero().get());
     let wake = Arc::clone(&supervision.wake);
-    run.cancellation.on_cancel(move || wake.ring());
+    let callback = run.cancellation.on_cancel_while(move || wake.ring());
     supervision.follow(watcher);
-    // Frees the callback. One that is just being called rings for the next command that takes the bell,
-    // which looks, sees that it is not meant, and goes on.
-    run.cancellation.on_cancel(|| {});
+    // One that is just being called rings for the next command that takes the bell, which looks, sees that it
+    // is not meant, and goes on.
+    drop(callback);
     supervision.finish(watcher)
 }
 

@@ -1,17 +1,38 @@
 //! A process that serves several attempts, as a browser does.
 
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use crate::handlers::exec::children::Child;
 use crate::handlers::exec::exit::End;
 use crate::handlers::exec::spawn::{CommandSpec, Stdin};
-use crate::runner::leftovers::{Leftover, Remains};
+use crate::runner::context::Context;
+use crate::runner::leftovers::{
+    DATABASE_VARIABLE, HANDLER_VARIABLE, Leftover, Remains, handler_mark,
+};
 
 /// A process that is not an attempt's: whoever has started it ends it. It is among the commands of this process, and so
-/// it is not reaped as an orphan, and stops and goes on with them.
+/// it is not reaped as an orphan, and stops and goes on with them. Its environment names its runner: whoever finds that
+/// one lost ends what it has left.
 pub(crate) struct Companion {
     child: Child,
     remains: Remains,
+}
+
+/// The runner that a companion belongs to.
+pub(crate) struct CompanionOwner {
+    database: PathBuf,
+    runner: i64,
+}
+
+impl CompanionOwner {
+    /// The runner of an attempt.
+    pub(crate) fn of(ctx: &Context) -> CompanionOwner {
+        CompanionOwner {
+            database: ctx.queue().path(),
+            runner: ctx.runner(),
+        }
+    }
 }
 
 /// This side of its pipes.
@@ -27,8 +48,13 @@ impl Companion {
     ///
     /// # Errors
     /// Why it cannot be started.
-    pub(crate) fn start(spec: &CommandSpec) -> Result<(Companion, CompanionPipes), String> {
-        let (child, started) = Child::start(spec, Stdin::Open).map_err(|end| match end {
+    pub(crate) fn start(
+        mut spec: CommandSpec,
+        owner: &CompanionOwner,
+    ) -> Result<(Companion, CompanionPipes), String> {
+        spec.env.set(DATABASE_VARIABLE, &owner.database);
+        spec.env.set(HANDLER_VARIABLE, handler_mark(owner.runner));
+        let (child, started) = Child::start(&spec, Stdin::Open).map_err(|end| match end {
             End::NotFound(why) | End::CannotRun(why) | End::NotNow(why) | End::NoRoom(why) => why,
             other => format!("{other:?}"),
         })?;

@@ -41,7 +41,7 @@ pub use crate::handlers::exec::persistent::recycle;
 pub use crate::handlers::exec::umask::Umask;
 
 #[cfg(feature = "browser")]
-pub(crate) use crate::handlers::exec::companion::{Companion, CompanionPipes};
+pub(crate) use crate::handlers::exec::companion::{Companion, CompanionOwner, CompanionPipes};
 pub(crate) use crate::handlers::exec::environment::Environment;
 pub(crate) use crate::handlers::exec::spawn::CommandSpec;
 

@@ -182,8 +182,10 @@ fn a_busy_page_holds_up_its_own_job_only() {
 fn a_cancel_ends_a_page_within_a_second() {
     let Some(lab) = Lab::new() else { return };
     lab.run(&lab.visit("/", json!([])));
+    let fill = json!({ "type": "fill", "selector": "#name", "value": { "secret": "printed" } });
     let pages = [
         lab.visit("/hang", json!([])),
+        lab.visit("/form", json!([fill, { "type": "wait", "ms": 60_000 }])),
         lab.visit("/", json!([{ "type": "wait", "ms": 60_000 }])),
         lab.visit(
             "/busy",

@@ -12,7 +12,7 @@ use std::process::Command;
 
 use jobq::handlers::browser::{BrowserJob, BrowserResult, BrowserSettings};
 use jobq::handlers::built_in::BuiltIn;
-use jobq::handlers::secrets::{SecretRule, SecretSource, Secrets};
+use jobq::handlers::secrets::{SecretCommand, SecretRule, SecretSource, Secrets};
 use jobq::{Backoff, Job, JobId, JobRecord, NewJob, Queue, Runner, State};
 use serde_json::{Value, json};
 
@@ -22,7 +22,7 @@ use site::Site;
 
 const PROGRAM: &str = "chromium-headless-shell";
 
-/// The secret `pw`, which is for the host of the site.
+/// The secrets `pw` and `printed`, which are for the host of the site.
 const SECRET: &str = "open sesame";
 
 /// A site, a queue, and a runner with a browser of its own.
@@ -56,6 +56,11 @@ impl Lab {
         rule.hosts = Some(vec!["127.0.0.1".to_owned()]);
         let mut secrets = Secrets::default();
         secrets.add("pw", rule);
+        let mut command = SecretCommand::default();
+        command.argv = ["echo", SECRET].map(str::to_owned).into();
+        let mut rule = SecretRule::new(SecretSource::Command(command));
+        rule.hosts = Some(vec!["127.0.0.1".to_owned()]);
+        secrets.add("printed", rule);
         let runner = queue
             .runner()
             .workers(3)

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jobq::State;
+use jobq::handlers::browser::BrowserSettings;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -96,6 +97,22 @@ fn a_browser_that_hangs_is_ended_and_replaced() {
         .collect();
     profiles.dedup();
     assert_eq!(profiles.len(), 1, "those that hung have gone");
+}
+
+#[test]
+fn a_program_that_ends_at_once_is_no_browser() {
+    let program =
+        |settings: &mut BrowserSettings| settings.headless_shell = Some("/bin/false".into());
+    let Some(lab) = Lab::with(program) else {
+        return;
+    };
+    let jobs: Vec<_> = (0..20).map(|_| lab.enqueue(&lab.one_page(), 0)).collect();
+    for id in jobs {
+        let error = lab.wait(id).error.unwrap();
+        let expected =
+            "browser: /bin/false cannot be started: the browser has ended (exit status: 1)";
+        assert_eq!(error, expected);
+    }
 }
 
 #[test]

@@ -68,9 +68,7 @@ fn serve(mut stream: TcpStream, told: &Mutex<Vec<String>>) {
     }
     told.lock().unwrap().push(head.clone());
     let target = head.split(' ').nth(1).unwrap_or_default();
-    // A proxy is asked for a whole URL.
-    let path = target.strip_prefix("http://far.example").unwrap_or(target);
-    let (status, headers, body) = match path {
+    let (status, headers, body) = match path_of(target) {
         "/form" => ("200 OK", "", FORM),
         "/hang" => {
             std::thread::sleep(2 * PATIENCE);
@@ -130,4 +128,12 @@ fn serve(mut stream: TcpStream, told: &Mutex<Vec<String>>) {
     let _ = stream.write_all(answer.as_bytes());
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let _ = reader.read(&mut [0]);
+}
+
+/// A proxy is asked for a whole URL.
+fn path_of(target: &str) -> &str {
+    match target.strip_prefix("http://") {
+        Some(rest) => &rest[rest.find('/').unwrap_or(rest.len())..],
+        None => target,
+    }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::json;
 
 use super::support::{Jobq, text};
@@ -44,6 +45,25 @@ fn a_killed_runner_leaves_no_browser_and_no_folder() {
     jobq.drain(&[]);
     assert_eq!(jobq.state(id), "completed");
     assert!(!profile.exists());
+    assert_eq!(processes_of(jobq.folder()), []);
+}
+
+#[test]
+fn a_killed_runner_leaves_no_browser_that_hangs() {
+    let Some(jobq) = with_browser() else { return };
+    let id = jobq.enqueue(&["--kind", "browser", "--payload", WAIT]);
+    let runner = jobq.runner(&[]);
+    wait_until("the page is there", PATIENCE, || {
+        jobq.job(id)["progress"]["processed"] == json!(1)
+    });
+    let processes = processes_of(jobq.folder());
+    assert!(!processes.is_empty());
+    for (pid, _) in processes {
+        kill_process(Pid::from_raw(pid).unwrap(), Signal::STOP).unwrap();
+    }
+    runner.kill();
+    jobq.run(&["cancel", &id.to_string()]).exits(0);
+    jobq.drain(&[]).exits(0);
     assert_eq!(processes_of(jobq.folder()), []);
 }
 

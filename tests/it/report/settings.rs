@@ -216,8 +216,8 @@ fn roots_limit_the_database_and_the_output() {
     assert_eq!(office.files("in/made"), ["a.csv"]);
     assert_eq!(office.files(""), ["app.db", "in"]);
     for (database, why) in [
-        ("in/none.db", "'roots'"),
-        ("in", "is not a file"),
+        ("in/none.db", "No such file"),
+        ("in", "it is not a file"),
         ("in/made/a.csv", "not a SQLite database"),
     ] {
         let error = office.error(&payload(database, "in/b.csv"));

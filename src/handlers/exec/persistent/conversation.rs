@@ -110,10 +110,9 @@ pub(super) fn converse(
     };
     conversation.write();
     let wake = Arc::clone(&conversation.wake);
-    ctx.cancellation().on_cancel(move || wake.ring());
+    let callback = ctx.cancellation().on_cancel_while(move || wake.ring());
     conversation.follow(watcher);
-    // Frees the callback, as for a command with one job.
-    ctx.cancellation().on_cancel(|| {});
+    drop(callback);
     conversation.finish(watcher)
 }
 

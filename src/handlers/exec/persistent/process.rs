@@ -21,9 +21,6 @@ const SKIMMED_BYTES: usize = 4096;
 /// Raised by [`outdate_all`]: commands of earlier generations get no more jobs.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// How many were started in this process.
-static STARTED: AtomicU64 = AtomicU64::new(0);
-
 /// From now on no command that was started before gets another job.
 pub(super) fn outdate_all() {
     GENERATION.fetch_add(1, Ordering::SeqCst);
@@ -71,8 +68,7 @@ impl PersistentProcess {
         // Before it starts: what changes meanwhile is a change.
         let origin = StartedFrom::of(spec, runner);
         let mut spec = spec.clone();
-        let number = STARTED.fetch_add(1, Ordering::Relaxed);
-        spec.env.set(HANDLER_VARIABLE, handler_mark(runner, number));
+        spec.env.set(HANDLER_VARIABLE, handler_mark(runner));
         let (child, started) = Child::start(&spec, Stdin::Open).map_err(not_run)?;
         let meter = Meter::of(child.pid.as_raw_nonzero().get());
         let leader = Leader::new(child, &spec.env);
