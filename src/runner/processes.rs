@@ -143,9 +143,7 @@ pub(crate) fn living() -> Vec<Process> {
 pub(crate) fn memory_of_session(session: i32) -> u64 {
     let living = living();
     let members = living.iter().filter(|process| process.session == session);
-    members
-        .filter_map(|process| proportional_memory(process.pid))
-        .sum()
+    members.filter_map(|process| memory(process.pid)).sum()
 }
 
 /// Where processes cannot be listed it is not known.
@@ -157,11 +155,15 @@ pub(crate) fn memory_of_session(_: i32) -> u64 {
 
 #[cfg(feature = "browser")]
 #[cfg(target_os = "linux")]
-fn proportional_memory(pid: i32) -> Option<u64> {
-    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kibibytes * 1024)
+fn memory(pid: i32) -> Option<u64> {
+    let read = |file: &str, name: &str| {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/{file}")).ok()?;
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+        Some(kibibytes * 1024)
+    };
+    // A process in a sandbox lets nobody read the first; then what it shares is left out.
+    read("smaps_rollup", "Pss:").or_else(|| read("status", "RssAnon:"))
 }
 
 /// The children of a process, zombies as well.

@@ -11,6 +11,9 @@ pub(super) fn refused<T>(why: impl Into<String>) -> Result<T> {
 /// The artifact of a failure.
 pub(super) const FAILURE_PICTURE: &str = "failure.png";
 
+/// A picture is not any taller or wider than this, in pixels.
+pub(super) const MAX_PICTURE_SIDE: f64 = 16_384.0;
+
 pub(super) fn check_file_name(name: &str) -> Result<()> {
     let is_good = (1..=200).contains(&name.len())
         && !name.starts_with('.')

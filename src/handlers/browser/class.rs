@@ -84,8 +84,6 @@ impl FailureClass {
                 FailureClass::Authentication
             }
             _ if name.starts_with("CERT_") => FailureClass::Certificate,
-            // A download, or a page without content.
-            "ABORTED" => FailureClass::Page,
             _ => FailureClass::Network,
         }
     }
@@ -99,6 +97,27 @@ impl FailureClass {
             _ => Some(FailureClass::Page),
         }
     }
+}
+
+/// What the browser says of commands to a page that has just gone.
+const OF_A_PAGE_THAT_GOES: [&str; 7] = [
+    "Session with given id not found",
+    "No session with given id",
+    "No target with given id",
+    "Not attached to an active page",
+    "Inspected target navigated or closed",
+    "Execution context was destroyed",
+    "Cannot find context with specified id",
+];
+
+/// What it says of values that are not JSON.
+const OF_A_VALUE: [&str; 2] = [
+    "Object reference chain is too long",
+    "Object couldn't be returned by value",
+];
+
+fn has_one_of(why: &str, known: &[&str]) -> bool {
+    known.iter().any(|known| why.contains(known))
 }
 
 /// Why a page did not do what it was to do.
@@ -125,10 +144,20 @@ impl BrowserError {
         BrowserError::Failed(FailureClass::Browser, why.to_string())
     }
 
-    /// What the browser refuses would be refused again.
+    /// Of a command that the browser would refuse again, unless its page was just going.
     pub(super) fn for_good(self) -> BrowserError {
         match self {
-            BrowserError::Refused(why) => BrowserError::page(why),
+            BrowserError::Refused(why) if !has_one_of(&why, &OF_A_PAGE_THAT_GOES) => {
+                BrowserError::page(why)
+            }
+            other => other,
+        }
+    }
+
+    /// Of a script: what it comes to may be more than can be passed on.
+    pub(super) fn of_script(self) -> BrowserError {
+        match self {
+            BrowserError::Refused(why) if has_one_of(&why, &OF_A_VALUE) => BrowserError::page(why),
             other => other,
         }
     }

@@ -50,7 +50,7 @@ impl BrowserPage<'_> {
         let script = format!("({FUNCTIONS}).{name}({})", of.join(", "));
         self.until_done(|page| {
             let tried = page.evaluate(&script)?;
-            serde_json::from_value(tried).map_err(|error| BrowserError::Refused(error.to_string()))
+            serde_json::from_value(tried).map_err(BrowserError::page)
         })
     }
 
@@ -97,8 +97,7 @@ impl BrowserPage<'_> {
 
     fn move_mouse(&mut self, selector: &str) -> Result<PagePoint, BrowserError> {
         let point = self.element("point", selector, &[])?;
-        let point: PagePoint = serde_json::from_value(point)
-            .map_err(|error| BrowserError::Refused(error.to_string()))?;
+        let point: PagePoint = serde_json::from_value(point).map_err(BrowserError::page)?;
         let event = json!({ "type": "mouseMoved", "x": point.x, "y": point.y });
         let _done: Value = self.ask("Input.dispatchMouseEvent", event)?;
         Ok(point)

@@ -17,6 +17,9 @@ use crate::runner::handler::Failure;
 /// A browser that says nothing for so long is asked whether it is there, and has the same time again.
 const SILENT: Duration = Duration::from_secs(5);
 
+/// How long the end of a page may take when the attempt is cancelled, which has to be over in a second.
+pub(super) const LEAVES_IN_HASTE: Duration = Duration::from_millis(500);
+
 const PING: &str = "Browser.getVersion";
 
 /// Hears an event; an error ends the wait.
@@ -26,7 +29,8 @@ pub(super) struct BrowserListener {
     process: Arc<BrowserProcess>,
     sender: Sender<Incoming>,
     inbox: Receiver<Incoming>,
-    /// The job is at its end: a cancel changes nothing.
+    cancellation: Cancellation,
+    /// The job is at its end: a cancel only makes it hurry.
     is_leaving: bool,
     _on_cancel: CancelCallback,
 }
@@ -53,6 +57,7 @@ impl BrowserListener {
             process,
             sender,
             inbox,
+            cancellation: cancellation.clone(),
             is_leaving: false,
             _on_cancel: on_cancel,
         }
@@ -62,7 +67,7 @@ impl BrowserListener {
         &self.process
     }
 
-    /// From now on a cancel is not heard.
+    /// From now on a cancel only shortens the wait for an answer.
     pub(super) fn leave(&mut self) {
         self.is_leaving = true;
     }
@@ -100,6 +105,7 @@ impl BrowserListener {
         call: &BrowserCall<'_>,
         on_event: &mut OnEvent<'_>,
     ) -> Result<Box<RawValue>, BrowserError> {
+        self.check_cancelled()?;
         let connection = &self.process.connection;
         let command = (call.method, &call.params);
         let id = connection.send(command, call.session, Some(&self.sender));
@@ -107,24 +113,49 @@ impl BrowserListener {
             self.process.end(&why);
             BrowserError::browser(why)
         })?;
-        let mut heard_at = clock::instant();
-        let mut is_asked = false;
+        let mut deadline = call.deadline;
         loop {
-            let patience = if is_asked { 2 * SILENT } else { SILENT };
-            let until = clock::after(heard_at, patience).min(call.deadline);
-            match self.inbox.recv_deadline(until) {
-                Ok(Incoming::Answer(of, result)) if of == id => {
+            match self.receive(deadline)? {
+                Some(Incoming::Answer(of, result)) if of == id => {
                     return result.map_err(BrowserError::Refused);
                 }
-                Ok(incoming) => {
+                Some(Incoming::TooLong(of)) if of == id => {
+                    return Err(BrowserError::page("what it comes to is too large"));
+                }
+                Some(Incoming::Cancelled) if self.is_leaving => {
+                    deadline = deadline.min(clock::after(clock::instant(), LEAVES_IN_HASTE));
+                }
+                Some(incoming) => {
                     if let Some(event) = self.take(incoming)? {
                         on_event(&event)?;
                     }
-                    (heard_at, is_asked) = (clock::instant(), false);
                 }
-                Err(_) if clock::instant() >= call.deadline => {
-                    return Err(BrowserError::timeout("the page does not answer"));
-                }
+                None => return Err(BrowserError::timeout("the page does not answer")),
+            }
+        }
+    }
+
+    /// The next event; none when the time is up.
+    pub(super) fn next(&self, until: Instant) -> Result<Option<BrowserEvent>, BrowserError> {
+        self.check_cancelled()?;
+        while let Some(incoming) = self.receive(until)? {
+            if let Some(event) = self.take(incoming)? {
+                return Ok(Some(event));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next that comes; none when the time is up. The error is a browser that does not answer.
+    fn receive(&self, deadline: Instant) -> Result<Option<Incoming>, BrowserError> {
+        let begun = clock::instant();
+        let mut is_asked = false;
+        while clock::instant() < deadline {
+            let patience = if is_asked { 2 * SILENT } else { SILENT };
+            let until = clock::after(begun, patience).min(deadline);
+            match self.inbox.recv_deadline(until) {
+                Ok(incoming) => return Ok(Some(incoming)),
+                Err(_) if clock::instant() >= deadline => {}
                 Err(_) if is_asked => {
                     let why = "it does not answer";
                     self.process.end(why);
@@ -132,18 +163,10 @@ impl BrowserListener {
                 }
                 Err(_) => {
                     let ping = (PING, &json!({}));
+                    let connection = &self.process.connection;
                     let _answer = connection.send(ping, None, Some(&self.sender));
                     is_asked = true;
                 }
-            }
-        }
-    }
-
-    /// The next event; none when the time is up.
-    pub(super) fn next(&self, until: Instant) -> Result<Option<BrowserEvent>, BrowserError> {
-        while let Ok(incoming) = self.inbox.recv_deadline(until) {
-            if let Some(event) = self.take(incoming)? {
-                return Ok(Some(event));
             }
         }
         Ok(None)
@@ -153,11 +176,16 @@ impl BrowserListener {
         match incoming {
             Incoming::Event(event) => Ok(Some(event)),
             Incoming::Gone(why) => Err(BrowserError::browser(why)),
-            Incoming::Cancelled if !self.is_leaving => {
-                Err(BrowserError::Other(Failure::cancelled()))
-            }
+            Incoming::Cancelled => self.check_cancelled().map(|()| None),
             // Too late to be of use.
-            Incoming::Answer(..) | Incoming::Cancelled => Ok(None),
+            Incoming::Answer(..) | Incoming::TooLong(_) => Ok(None),
+        }
+    }
+
+    fn check_cancelled(&self) -> Result<(), BrowserError> {
+        match self.cancellation.is_cancelled() && !self.is_leaving {
+            true => Err(BrowserError::Other(Failure::cancelled())),
+            false => Ok(()),
         }
     }
 }

@@ -16,6 +16,7 @@ mod profile;
 mod script;
 #[cfg(test)]
 mod tests;
+mod wire_json;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -34,8 +35,8 @@ use crate::handlers::browser::page::BrowserPage;
 pub use crate::handlers::browser::payload::{
     BrowserCookie, BrowserJob, BrowserLoadPoint, BrowserType, BrowserViewport,
 };
-use crate::handlers::browser::pool::{BrowserKey, BrowserPool};
-use crate::handlers::browser::process::find_program;
+use crate::handlers::browser::pool::BrowserPool;
+use crate::handlers::browser::process::{BrowserKey, find_program};
 use crate::handlers::browser::script::BrowserScript;
 use crate::handlers::built_in::BuiltInJob;
 use crate::handlers::paths::{begin_at, check_roots};
@@ -69,7 +70,7 @@ pub struct BrowserSettings {
     pub headless_shell: Option<PathBuf>,
     /// The program of the browser `chromium`, unless it is in the `PATH`.
     pub chromium: Option<PathBuf>,
-    /// Whether payloads may have scripts.
+    /// Whether payloads may have scripts, those in their HTML included.
     pub scripts: bool,
     /// The folders that payloads may name for artifacts and uploads, and those below them; any, if this is left out.
     pub roots: Option<Vec<PathBuf>>,
@@ -98,7 +99,7 @@ pub struct BrowserResult {
     pub url: String,
     /// Its title.
     pub title: String,
-    /// The HTTP status of the last page that was opened by its URL.
+    /// The HTTP status of the page, the last that a server has answered with.
     pub status: Option<u16>,
     /// How long it took, in milliseconds.
     pub ms: u64,
@@ -147,6 +148,10 @@ impl BuiltInJob for BrowserJob {
 
     fn relative_to(mut settings: BrowserSettings, folder: &Path) -> BrowserSettings {
         begin_at(folder, settings.roots.iter_mut().flatten());
+        let programs = [&mut settings.headless_shell, &mut settings.chromium];
+        // Others are names.
+        let is_path = |program: &&mut PathBuf| program.components().count() > 1;
+        begin_at(folder, programs.into_iter().flatten().filter(is_path));
         settings
     }
 
@@ -166,6 +171,7 @@ impl BuiltInJob for BrowserJob {
         let share = settings.pool.share(&key, ctx)?;
         let mut script = BrowserScript {
             job: &self,
+            has_scripts_off: !settings.scripts,
             page: BrowserPage::open(share, self.proxy.as_deref(), ctx)?,
             artifacts: ArtifactFolder::new(&self.artifacts, ctx)?,
             values: Map::new(),

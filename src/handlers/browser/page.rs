@@ -10,15 +10,14 @@ use serde_json::{Value, json};
 use crate::clock;
 use crate::handlers::browser::class::{BrowserError, FailureClass};
 use crate::handlers::browser::connection::BrowserEvent;
-use crate::handlers::browser::listener::{BrowserCall, BrowserListener};
+use crate::handlers::browser::listener::{BrowserCall, BrowserListener, LEAVES_IN_HASTE};
 use crate::handlers::browser::pool::BrowserShare;
+use crate::handlers::browser::wire_json::read_json;
 use crate::runner::context::Context;
 
 /// How long a browser may take to open or close a page.
 const OPENS_WITHIN: Duration = Duration::from_secs(15);
 const CLOSES_WITHIN: Duration = Duration::from_secs(5);
-/// The same when the attempt is cancelled, which has to be over in a second.
-const CLOSES_IN_HASTE: Duration = Duration::from_millis(500);
 
 /// How many lines of its console are kept.
 const CONSOLE_LINES: usize = 50;
@@ -133,11 +132,6 @@ impl<'a> BrowserPage<'a> {
         let opened: OpenedPage = page.ask_browser("Target.createBrowserContext", context)?;
         page.context = opened.browser_context_id;
         page.listener.hear_context(&page.context);
-        page.listener.post(
-            "Target.setDiscoverTargets",
-            &json!({ "discover": true }),
-            None,
-        );
         let target = json!({ "url": "about:blank", "browserContextId": page.context });
         let opened: OpenedPage = page.ask_browser("Target.createTarget", target)?;
         page.events.target = opened.target_id;
@@ -222,8 +216,10 @@ impl<'a> BrowserPage<'a> {
         };
         let (listener, events) = (&self.listener, &mut self.events);
         let answer = listener.call(&call, &mut |event| events.note(event, listener))?;
-        serde_json::from_str(answer.get()).map_err(|error| {
-            BrowserError::Refused(format!("the answer to {method} cannot be read: {error}"))
+        read_json(answer.get()).map_err(|error| {
+            BrowserError::page(format_args!(
+                "the answer to {method} cannot be read: {error}"
+            ))
         })
     }
 
@@ -255,7 +251,10 @@ impl<'a> BrowserPage<'a> {
         }
         if let Some(error) = navigated.error_text {
             // An error without a page: the status says more.
-            let class = self.status().and_then(FailureClass::of_status);
+            let class = match self.status() {
+                Some(204 | 205) => Some(FailureClass::Page),
+                status => status.and_then(FailureClass::of_status),
+            };
             let class = class.unwrap_or_else(|| FailureClass::of_net_error(&error));
             return Err(BrowserError::Failed(class, error));
         }
@@ -295,12 +294,20 @@ impl<'a> BrowserPage<'a> {
         self.events.status.as_ref().map(|status| status.status)
     }
 
+    /// Whether its document, and those that it leads to, run their scripts.
+    pub(super) fn set_scripts(&mut self, are_run: bool) -> Result<(), BrowserError> {
+        let params = json!({ "value": !are_run });
+        let _done: Value = self.ask("Emulation.setScriptExecutionDisabled", params)?;
+        Ok(())
+    }
+
     /// What a script comes to: its value, after it has been awaited.
     pub(super) fn evaluate(&mut self, script: &str) -> Result<Value, BrowserError> {
         let params = json!({
             "expression": script, "awaitPromise": true, "returnByValue": true, "userGesture": true,
         });
-        let evaluated: Evaluated = self.ask("Runtime.evaluate", params)?;
+        let evaluated: Result<Evaluated, _> = self.ask("Runtime.evaluate", params);
+        let evaluated = evaluated.map_err(BrowserError::of_script)?;
         match evaluated.exception_details {
             Some(details) => Err(BrowserError::page(format_args!(
                 "the script failed: {}",
@@ -332,7 +339,7 @@ impl<'a> BrowserPage<'a> {
         }
         self.listener.leave();
         let time = match self.ctx.is_cancelled() {
-            true => CLOSES_IN_HASTE,
+            true => LEAVES_IN_HASTE,
             false => CLOSES_WITHIN,
         };
         let call = BrowserCall {
@@ -354,13 +361,13 @@ impl Drop for BrowserPage<'_> {
 }
 
 impl PageEvents {
-    /// The error is a crash: then no command of the page is answered any more.
+    /// The error is the end of the page: then no command of it is answered any more.
     fn note(
         &mut self,
         event: &BrowserEvent,
         listener: &BrowserListener,
     ) -> Result<(), BrowserError> {
-        let params = || serde_json::from_str::<Value>(event.params.get()).unwrap_or_default();
+        let params = || read_json::<Value>(event.params.get()).unwrap_or_default();
         let session = Some(&*self.session);
         match event.method.as_str() {
             "Page.lifecycleEvent" => self.note_lifecycle(&params()),
@@ -368,6 +375,9 @@ impl PageEvents {
             "Inspector.targetCrashed" => {
                 listener.process().retire("a page has crashed");
                 return Err(BrowserError::browser("the page has crashed"));
+            }
+            "Target.detachedFromTarget" => {
+                return Err(BrowserError::page("the page has closed itself"));
             }
             "Page.javascriptDialogOpening" => {
                 // A page that asks whether it may be left is left.

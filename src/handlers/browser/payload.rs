@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::handlers::browser::action::BrowserAction;
-use crate::handlers::browser::checks::{check_file_name, check_proxy, check_url, refused};
+use crate::handlers::browser::checks::{
+    MAX_PICTURE_SIDE, check_file_name, check_proxy, check_url, refused,
+};
 use crate::handlers::secrets::SecretText;
 
 /// A URL of more is not opened.
@@ -180,6 +182,11 @@ impl BrowserJob {
         let is_size = |pixels| (1..=10_000).contains(&pixels);
         if !is_size(width) || !is_size(height) || !(0.1..=5.0).contains(&scale) {
             return refused("'viewport' has sizes from 1 to 10000 and a scale from 0.1 to 5");
+        }
+        if f64::from(width.max(height)) * scale > MAX_PICTURE_SIDE {
+            return refused(format!(
+                "'viewport' times its scale is at most {MAX_PICTURE_SIDE} pixels on each side"
+            ));
         }
         if !(100..=3_600_000).contains(&self.action_timeout_ms) {
             return refused("'action_timeout_ms' is from 100 to 3600000");

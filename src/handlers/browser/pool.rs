@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use serde_json::json;
+
 use crate::handlers::browser::class::BrowserError;
 use crate::handlers::browser::listener::BrowserListener;
-use crate::handlers::browser::process::BrowserProcess;
+use crate::handlers::browser::process::{BrowserKey, BrowserProcess};
 use crate::handlers::exec::CompanionOwner;
 use crate::runner::cancellation::lock;
 use crate::runner::context::Context;
@@ -20,13 +21,6 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(5);
 const STARTS_WITHIN: Duration = Duration::from_secs(30);
 /// How often a job that waits for a start looks whether it is cancelled.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
-
-/// What a browser is started with: jobs that want the same share it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct BrowserKey {
-    pub(super) program: PathBuf,
-    pub(super) no_sandbox: bool,
-}
 
 enum BrowserSlot {
     /// A job starts it; others wait.
@@ -177,6 +171,10 @@ fn start(key: &BrowserKey, ctx: &Context) -> Result<BrowserShare, BrowserError> 
         process.join();
         return Err(cannot(BrowserError::browser(process.connection.why_gone())));
     };
+    let discover = json!({ "discover": true });
+    let command = ("Target.setDiscoverTargets", &discover);
+    // A browser that has gone does not answer either.
+    let _answer = share.0.connection.send(command, None, None);
     answers(&share, ctx, STARTS_WITHIN).map_err(|error| {
         share.0.end("it does not start");
         share.0.join();

@@ -2,19 +2,19 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 use crate::clock;
 use crate::doorbell::Wake;
 use crate::handlers::browser::class::BrowserError;
-use crate::handlers::browser::connection::{CdpConnection, MessageBuffer};
-use crate::handlers::browser::pool::BrowserKey;
+use crate::handlers::browser::connection::{BrowserMessage, CdpConnection, MessageBuffer};
 use crate::handlers::browser::profile::{BrowserProfile, remove_abandoned};
 use crate::handlers::exec::{CommandSpec, Companion, CompanionOwner, CompanionPipes, Environment};
 use crate::runner::cancellation::lock;
@@ -27,6 +27,9 @@ const IDLE: Duration = Duration::from_secs(60);
 const MAX_JOBS: u32 = 100;
 /// A browser that needs more memory is replaced.
 const MAX_MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
+const LOOKS_AT_MEMORY_EVERY: Duration = Duration::from_secs(3);
+/// How much of its messages is read at once.
+const PIECE_BYTES: usize = 64 * 1024;
 /// How much of what it prints is kept, for the error.
 const LAST_WORDS_BYTES: usize = 2000;
 
@@ -54,12 +57,19 @@ const ARGUMENTS: [&str; 18] = [
     "--use-mock-keychain",
 ];
 
+/// What a browser is started with: jobs that want the same share it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct BrowserKey {
+    pub(super) program: PathBuf,
+    pub(super) no_sandbox: bool,
+}
+
 /// Shared by the jobs that use it, the pool, and the thread that reads its pipe.
 pub(super) struct BrowserProcess {
     pub(super) connection: CdpConnection,
     pid: i32,
     load: Mutex<BrowserLoad>,
-    wake: Wake,
+    wake: Arc<Wake>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -82,7 +92,7 @@ impl BrowserProcess {
         remove_abandoned(&within);
         let profile = BrowserProfile::create(&within).map_err(failed)?;
         let spec = command(key, profile.path()).map_err(failed)?;
-        let wake = Wake::new().map_err(failed)?;
+        let wake = Arc::new(Wake::new().map_err(failed)?);
         let (companion, pipes) = Companion::start(spec, owner).map_err(BrowserError::browser)?;
         let CompanionPipes {
             stdin,
@@ -90,7 +100,7 @@ impl BrowserProcess {
             stderr,
         } = pipes;
         let process = Arc::new(BrowserProcess {
-            connection: CdpConnection::new(stdin),
+            connection: CdpConnection::new(stdin, Arc::clone(&wake)),
             pid: companion.pid(),
             load: Mutex::new(BrowserLoad {
                 running: 0,
@@ -132,9 +142,6 @@ impl BrowserProcess {
 
     /// A job has left.
     pub(super) fn leave(&self) {
-        if memory_of_session(self.pid) > MAX_MEMORY_BYTES {
-            self.retire("it needs more than 1 GiB of memory");
-        }
         let mut load = lock(&self.load);
         load.running -= 1;
         load.idle_since = clock::instant();
@@ -176,46 +183,55 @@ impl BrowserProcess {
             .is_none_or(JoinHandle::is_finished)
     }
 
-    /// Reads what the browser says until it is to end, and says why it is, or what it printed last.
+    /// Serves its pipes until it is to end, and says why it is, or what it printed last.
     fn serve(&self, [stdout, stderr]: &[OwnedFd; 2]) -> String {
-        let mut messages = MessageBuffer::default();
-        let mut last_words: Vec<u8> = Vec::new();
-        let mut piece = vec![0; 256 * 1024];
-        let mut may_print = true;
+        let mut output = BrowserOutput::default();
+        let mut look_at = clock::after(clock::instant(), LOOKS_AT_MEMORY_EVERY);
         loop {
+            if clock::instant() >= look_at {
+                self.look_at_memory();
+                look_at = clock::after(clock::instant(), LOOKS_AT_MEMORY_EVERY);
+            }
             let wait = match self.time_left() {
-                Ok(wait) => wait.and_then(|wait| Timespec::try_from(wait).ok()),
+                Ok(wait) => Timespec::try_from(wait.unwrap_or(LOOKS_AT_MEMORY_EVERY)).ok(),
                 Err(why) => return why,
             };
-            let wake = self.wake.as_fd();
-            let printing = if may_print { stderr.as_fd() } else { wake };
-            let mut polled = [wake, stdout.as_fd(), printing]
-                .map(|descriptor| PollFd::from_borrowed_fd(descriptor, PollFlags::IN));
+            let printing = (!output.is_silent).then(|| stderr.as_fd());
+            let mut polled = [
+                PollFd::new(&*self.wake, PollFlags::IN),
+                PollFd::new(stdout, PollFlags::IN),
+                self.entry(printing, PollFlags::IN),
+                self.entry(self.connection.waits_for(), PollFlags::OUT),
+            ];
             if poll(&mut polled, wait.as_ref()).is_err() {
                 continue;
             }
-            let [woken, said, printed] = polled.map(|entry| !entry.revents().is_empty());
+            let [woken, said, printed, has_room] = polled.map(|entry| !entry.revents().is_empty());
             if woken {
                 self.wake.reset();
             }
-            if printed && may_print {
-                let count = rustix::io::read(stderr, &mut piece[..]).unwrap_or(0);
-                may_print = count > 0;
-                last_words.extend_from_slice(&piece[..count]);
-                let surplus = last_words.len().saturating_sub(LAST_WORDS_BYTES);
-                last_words.drain(..surplus);
+            if has_room {
+                self.connection.flush();
             }
-            if said {
-                match rustix::io::read(stdout, &mut piece[..]) {
-                    Ok(count @ 1..) => {
-                        messages.take(&piece[..count], |message| self.connection.deliver(message));
-                    }
-                    _ => return format!("the browser has ended{}", words(&last_words)),
-                }
-                if messages.is_too_long() {
-                    return "the browser's answer is too long".to_owned();
-                }
+            if printed {
+                output.read_words(stderr);
             }
+            if said && !output.read_messages(stdout, &self.connection) {
+                return format!("the browser has ended{}", output.words());
+            }
+        }
+    }
+
+    fn entry<'a>(&'a self, descriptor: Option<BorrowedFd<'a>>, flags: PollFlags) -> PollFd<'a> {
+        match descriptor {
+            Some(descriptor) => PollFd::from_borrowed_fd(descriptor, flags),
+            None => PollFd::from_borrowed_fd(self.wake.as_fd(), PollFlags::empty()),
+        }
+    }
+
+    fn look_at_memory(&self) {
+        if memory_of_session(self.pid) > MAX_MEMORY_BYTES {
+            self.retire("it needs more than 1 GiB of memory");
         }
     }
 
@@ -236,13 +252,49 @@ impl BrowserProcess {
     }
 }
 
-fn words(printed: &[u8]) -> String {
-    let printed = String::from_utf8_lossy(printed);
-    let lines: Vec<&str> = printed.lines().filter(|line| !line.is_empty()).collect();
-    let last = &lines[lines.len().saturating_sub(3)..];
-    match last.is_empty() {
-        true => String::new(),
-        false => format!(": {}", last.join(" | ")),
+/// What a browser says in its pipe, and what it prints.
+#[derive(Default)]
+struct BrowserOutput {
+    messages: MessageBuffer,
+    last_words: Vec<u8>,
+    /// Its stderr is closed.
+    is_silent: bool,
+}
+
+impl BrowserOutput {
+    /// Passes on what has come; false at its end.
+    fn read_messages(&mut self, stdout: &OwnedFd, connection: &CdpConnection) -> bool {
+        let mut piece = [0; PIECE_BYTES];
+        match rustix::io::read(stdout, &mut piece[..]) {
+            Ok(count @ 1..) => {
+                let deliver = |message: BrowserMessage<'_>| connection.deliver(message);
+                self.messages.take(&piece[..count], deliver);
+                true
+            }
+            Err(Errno::INTR | Errno::AGAIN) => true,
+            Ok(0) | Err(_) => false,
+        }
+    }
+
+    fn read_words(&mut self, stderr: &OwnedFd) {
+        let mut piece = [0; LAST_WORDS_BYTES];
+        match rustix::io::read(stderr, &mut piece[..]) {
+            Ok(count @ 1..) => self.last_words.extend_from_slice(&piece[..count]),
+            Err(Errno::INTR | Errno::AGAIN) => {}
+            Ok(0) | Err(_) => self.is_silent = true,
+        }
+        let surplus = self.last_words.len().saturating_sub(LAST_WORDS_BYTES);
+        self.last_words.drain(..surplus);
+    }
+
+    fn words(&self) -> String {
+        let printed = String::from_utf8_lossy(&self.last_words);
+        let lines: Vec<&str> = printed.lines().filter(|line| !line.is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(3)..];
+        match last.is_empty() {
+            true => String::new(),
+            false => format!(": {}", last.join(" | ")),
+        }
     }
 }
 

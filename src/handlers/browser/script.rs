@@ -10,7 +10,7 @@ use crate::handlers::browser::action::{
     BrowserAction, BrowserImageFormat, BrowserPaper, BrowserScrollTo,
 };
 use crate::handlers::browser::artifacts::ArtifactFolder;
-use crate::handlers::browser::checks::{FAILURE_PICTURE, host_of, inches};
+use crate::handlers::browser::checks::{FAILURE_PICTURE, MAX_PICTURE_SIDE, host_of, inches};
 use crate::handlers::browser::class::{BrowserError, FailureClass};
 use crate::handlers::browser::elements::Tried;
 use crate::handlers::browser::keys::KeyPress;
@@ -20,8 +20,11 @@ use crate::handlers::secrets::SecretText;
 use crate::model::base64;
 use crate::model::job::Progress;
 
-/// A page is not taken any taller or wider than this, in pixels of the picture.
-const MAX_PICTURE_SIDE: f64 = 16_384.0;
+/// The most that a value of the result may need, as JSON.
+const MAX_VALUE_BYTES: usize = 1024 * 1024;
+
+/// The most that the HTML of a page may need.
+const MAX_HTML_BYTES: usize = 64 * 1024 * 1024;
 
 /// The picture of a failure must not hold up the failure.
 const FAILURE_PICTURE_WITHIN: Duration = Duration::from_secs(2);
@@ -39,9 +42,6 @@ const RESOURCE_TYPES: [(&str, &str); 9] = [
     ("other", "Other"),
 ];
 
-/// No page of the web leads there, and no job either.
-const FORBIDDEN: [&str; 4] = ["file://*", "chrome://*", "view-source:*", "devtools://*"];
-
 #[derive(Deserialize)]
 struct PictureData {
     data: String,
@@ -49,6 +49,8 @@ struct PictureData {
 
 pub(super) struct BrowserScript<'a, 'c> {
     pub(super) job: &'a BrowserJob,
+    /// The payload may have no scripts, and so its `html` runs none.
+    pub(super) has_scripts_off: bool,
     pub(super) page: BrowserPage<'c>,
     pub(super) artifacts: ArtifactFolder,
     pub(super) values: Map<String, Value>,
@@ -64,6 +66,9 @@ impl BrowserScript<'_, '_> {
         } else if let Some(html) = &job.html {
             let html = base64::encode(html.as_bytes());
             self.begin(None);
+            if self.has_scripts_off {
+                self.page.set_scripts(false)?;
+            }
             let url = format!("data:text/html;charset=utf-8;base64,{html}");
             let opened = self.page.navigate(&url, job.wait_until.event());
             opened.map_err(|error| error.context("html"))?;
@@ -120,7 +125,9 @@ impl BrowserScript<'_, '_> {
         if !job.cookies.is_empty() {
             commands.push(("Network.setCookies", cookies(job, page)?));
         }
-        commands.push(("Fetch.enable", json!({ "patterns": blocked(&job.block) })));
+        if !job.block.is_empty() {
+            commands.push(("Fetch.enable", json!({ "patterns": blocked(&job.block) })));
+        }
         for (method, params) in commands {
             let _done: Value = page.ask(method, params)?;
         }
@@ -129,7 +136,17 @@ impl BrowserScript<'_, '_> {
 
     fn open(&mut self, url: &str) -> Result<(), BrowserError> {
         self.begin(None);
+        if self.has_scripts_off {
+            self.page.set_scripts(true)?;
+        }
         let opened = self.page.navigate(url, self.job.wait_until.event());
+        let opened = match opened {
+            // Whatever the status was.
+            Err(error) if error.is_of_browser() || matches!(error, BrowserError::Other(_)) => {
+                return Err(error.context(url));
+            }
+            opened => opened,
+        };
         let expected = &self.job.expect_status;
         let status = self.page.status();
         let is_expected = status.is_some_and(|status| expected.contains(&status));
@@ -216,6 +233,9 @@ impl BrowserScript<'_, '_> {
                 return self.artifacts.write(&name, &bytes);
             }
         };
+        if value.to_string().len() > MAX_VALUE_BYTES {
+            return Err(too_large("the value", MAX_VALUE_BYTES));
+        }
         self.values.insert(name.clone(), value);
         Ok(())
     }
@@ -253,6 +273,9 @@ impl BrowserScript<'_, '_> {
             BrowserAction::Html { selector, .. } => {
                 let html = self.page.function("html", &[json!(selector)])?;
                 let html = html.as_str().unwrap_or_default().to_owned();
+                if html.len() > MAX_HTML_BYTES {
+                    return Err(too_large("the HTML", MAX_HTML_BYTES));
+                }
                 Ok(self.page.ctx.masked_secrets().text(html).into_bytes())
             }
             _ => Err(BrowserError::page("it has no artifact")),
@@ -287,6 +310,15 @@ impl BrowserScript<'_, '_> {
             params["quality"] = json!(quality);
         }
         if let Some(mut clip) = clip {
+            let is_too_large = ["width", "height"].iter().any(|side| {
+                let side = clip[side].as_f64().unwrap_or_default();
+                side * self.job.viewport.scale > MAX_PICTURE_SIDE
+            });
+            if is_too_large {
+                return Err(BrowserError::page(format_args!(
+                    "it is wider or taller than {MAX_PICTURE_SIDE} pixels of the picture"
+                )));
+            }
             clip["scale"] = json!(1);
             params["clip"] = clip;
             params["captureBeyondViewport"] = json!(true);
@@ -365,6 +397,10 @@ impl BrowserScript<'_, '_> {
     }
 }
 
+fn too_large(what: &str, limit_bytes: usize) -> BrowserError {
+    BrowserError::page(format_args!("{what} is larger than {limit_bytes} bytes"))
+}
+
 fn cookies(job: &BrowserJob, page: &BrowserPage<'_>) -> Result<Value, BrowserError> {
     let mut cookies = Vec::new();
     for cookie in &job.cookies {
@@ -382,17 +418,14 @@ fn cookies(job: &BrowserJob, page: &BrowserPage<'_>) -> Result<Value, BrowserErr
 }
 
 fn blocked(block: &[String]) -> Vec<Value> {
-    let forbidden = FORBIDDEN
-        .iter()
-        .map(|pattern| json!({ "urlPattern": pattern }));
-    let asked =
+    let patterns =
         block.iter().map(
             |blocked| match RESOURCE_TYPES.iter().find(|(name, _)| name == blocked) {
                 Some((_, kind)) => json!({ "urlPattern": "*", "resourceType": kind }),
                 None => json!({ "urlPattern": blocked }),
             },
         );
-    forbidden.chain(asked).collect()
+    patterns.collect()
 }
 
 fn paper(format: BrowserPaper, margin: f64) -> Value {

@@ -58,7 +58,7 @@ fn each_network_error_has_its_class() {
             "net::ERR_CERT_COMMON_NAME_INVALID",
             FailureClass::Certificate,
         ),
-        ("net::ERR_ABORTED", FailureClass::Page),
+        ("net::ERR_ABORTED", FailureClass::Network),
         ("something else", FailureClass::Unknown),
     ] {
         assert_eq!(FailureClass::of_net_error(error), class, "{error}");
@@ -105,8 +105,43 @@ fn a_class_says_whether_it_is_tried_again() {
     assert_eq!(Outcome::from(Failure::from(cancelled)), Outcome::Cancelled);
 }
 
+#[test]
+fn a_command_is_refused_for_good_unless_its_page_goes() {
+    let class = |error: BrowserError| match error {
+        BrowserError::Failed(class, _) => class,
+        BrowserError::Refused(_) => FailureClass::Unknown,
+        BrowserError::Other(failure) => panic!("{failure:?}"),
+    };
+    for (why, for_good, of_script) in [
+        (
+            "Invalid timezone ID: Moon/Base",
+            FailureClass::Page,
+            FailureClass::Unknown,
+        ),
+        (
+            "Session with given id not found.",
+            FailureClass::Unknown,
+            FailureClass::Unknown,
+        ),
+        (
+            "Not attached to an active page",
+            FailureClass::Unknown,
+            FailureClass::Unknown,
+        ),
+        (
+            "Object reference chain is too long",
+            FailureClass::Page,
+            FailureClass::Page,
+        ),
+    ] {
+        let refused = || BrowserError::Refused(why.to_owned());
+        assert_eq!(class(refused().for_good()), for_good, "{why}");
+        assert_eq!(class(refused().of_script()), of_script, "{why}");
+    }
+}
+
 /// Payloads that are refused, and why.
-const REFUSED: [(&str, &str); 25] = [
+const REFUSED: [(&str, &str); 26] = [
     (r#"{}"#, "'url' is missing"),
     (r#"{"actions":[{"type":"pdf"}]}"#, "'url' is missing"),
     (r#"{"url":"http://a/","html":"x"}"#, "do not go together"),
@@ -124,6 +159,10 @@ const REFUSED: [(&str, &str); 25] = [
     (r#"{"url":"http://a/ b"}"#, "blanks"),
     (r#"{"html":"","viewport":{"width":0}}"#, "viewport"),
     (r#"{"html":"","viewport":{"scale":9}}"#, "viewport"),
+    (
+        r#"{"html":"","viewport":{"width":9000,"scale":2}}"#,
+        "16384 pixels",
+    ),
     (r#"{"html":"","action_timeout_ms":1}"#, "action_timeout_ms"),
     (r#"{"html":"","headers":{"a b":""}}"#, "name of a header"),
     (r#"{"html":"","headers":{"a":"b\r\nc: d"}}"#, "line break"),

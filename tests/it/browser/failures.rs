@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
-use jobq::State;
+use jobq::{JobId, NewJob, State};
 use serde_json::{Value, json};
 
 use super::Lab;
@@ -24,7 +24,7 @@ const FAILING_PAGES: [(&str, &str); 8] = [
 ];
 
 /// Actions on the form, and theirs.
-const FAILING_ACTIONS: [(&str, &str); 13] = [
+const FAILING_ACTIONS: [(&str, &str); 17] = [
     (
         r##"{"type":"click","selector":"#no"}"##,
         "timeout: action 1 (click): '#no': is not there",
@@ -70,6 +70,22 @@ const FAILING_ACTIONS: [(&str, &str); 13] = [
         "page: action 1 (evaluate): the script failed: 7",
     ),
     (
+        r##"{"type":"evaluate","script":"let a = {}; for (let i = 0; i < 2000; i++) a = { a }; a"}"##,
+        "page: action 1 (evaluate): Object reference chain is too long",
+    ),
+    (
+        r##"{"type":"evaluate","name":"v","script":"'x'.repeat(1 << 21)"}"##,
+        "page: action 1 (evaluate): the value is larger than 1048576 bytes",
+    ),
+    (
+        r##"{"type":"evaluate","script":"'x'.repeat(140 << 20)"}"##,
+        "page: action 1 (evaluate): what it comes to is too large",
+    ),
+    (
+        r##"{"type":"screenshot","selector":"#wide"}"##,
+        "page: action 1 (screenshot): it is wider or taller than 16384",
+    ),
+    (
         r##"{"type":"text","selector":"h1[","name":"t"}"##,
         "page: action 1 (text): 'h1[': the script failed: SyntaxError",
     ),
@@ -79,6 +95,35 @@ const FAILING_ACTIONS: [(&str, &str); 13] = [
     ),
 ];
 
+/// Notes in `reached` what of a file's ways into a page is open.
+const REACHES_FILES: &str = r"
+var reached = [];
+var file = (name) => 'file://FOLDER/' + name;
+var add = (name, url) => {
+  const element = document.createElement(name);
+  element.src = url;
+  document.body.append(element);
+  return element;
+};
+var note = (what, element) => {
+  element.onload = () => reached.push(what + ' yes');
+  element.onerror = () => reached.push(what + ' no');
+};
+fetch(file('text')).then(() => reached.push('fetch yes'), () => reached.push('fetch no'));
+var xhr = new XMLHttpRequest();
+note('xhr', xhr);
+xhr.open('GET', file('text'));
+xhr.send();
+note('picture', add('img', file('a.svg')));
+note('script', add('script', file('script.js')));
+var frame = add('iframe', file('text'));
+setTimeout(() => {
+  let text;
+  try { text = frame.contentDocument?.body.textContent } catch { text = 'elsewhere' }
+  reached.push(`frame ${text === '' || text === 'elsewhere' ? 'no' : 'yes'}`);
+}, 500);
+'Page'";
+
 #[test]
 fn each_way_to_fail_has_its_class() {
     let Some(lab) = Lab::new() else { return };
@@ -86,11 +131,13 @@ fn each_way_to_fail_has_its_class() {
     let closed = listener.local_addr().unwrap();
     drop(listener);
     let at = |path: &str| json!({ "url": lab.site.url(path), "action_timeout_ms": 3000 });
+    let neighbour = lab.visit("/form", json!([{ "type": "wait", "ms": 12_000 }]));
+    let neighbour = lab.enqueue(&neighbour, 0);
     let pages = FAILING_PAGES.map(|(path, error)| (at(path), error));
     let actions = FAILING_ACTIONS.map(|(action, error)| {
         let action: Value = serde_json::from_str(action).unwrap();
         let mut payload = lab.visit("/form", json!([action]));
-        payload["action_timeout_ms"] = json!(3000);
+        payload["action_timeout_ms"] = json!(6000);
         (payload, error)
     });
     let mut unexpected = at("/form");
@@ -113,6 +160,7 @@ fn each_way_to_fail_has_its_class() {
         let error = job.error.unwrap();
         assert!(error.starts_with(expected), "{payload}: {error}");
     }
+    assert_eq!(lab.wait(neighbour).state, State::Completed);
     let mut expected = at("/404");
     expected["expect_status"] = json!([404]);
     assert_eq!(lab.run(&expected).status, Some(404));
@@ -120,20 +168,29 @@ fn each_way_to_fail_has_its_class() {
 }
 
 #[test]
-fn a_file_of_the_machine_is_out_of_reach_of_pages() {
+fn pages_cannot_reach_files_of_the_machine() {
     let Some(lab) = Lab::new() else { return };
-    let script = "const frame = document.createElement('iframe'); frame.src = 'file:///etc/passwd';
-        document.body.append(frame); location = 'file:///etc/passwd'; open('file:///etc/passwd')";
+    fs::write(lab.scene.file("text"), "hidden").unwrap();
+    fs::write(lab.scene.file("script.js"), "document.title = 'hidden'").unwrap();
+    let picture = "<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>";
+    fs::write(lab.scene.file("a.svg"), picture).unwrap();
     let actions = json!([
-        { "type": "evaluate", "script": script },
-        { "type": "wait", "ms": 300 },
-        { "type": "text", "name": "t" },
-        { "type": "evaluate", "script": "fetch('file:///etc/passwd').then(() => 'read', () => 'refused')", "name": "f" },
+        { "type": "evaluate", "script": REACHES_FILES.replace("FOLDER", lab.scene.folder().to_str().unwrap()) },
+        { "type": "wait", "script": "reached.length === 5" },
+        { "type": "evaluate", "script": "reached.sort()", "name": "reached" },
+        { "type": "evaluate", "script": "const link = document.createElement('a'); link.id = 'file'; link.textContent = 'x'; link.href = file('text'); document.body.prepend(link); location = link.href; open(link.href); document.title" },
+        { "type": "click", "selector": "#file" },
+        { "type": "text", "name": "text" },
     ]);
-    let result = lab.run(&lab.visit("/", actions));
-    assert_eq!(result.values["f"], "refused");
-    assert!(result.url.starts_with("http://"), "{}", result.url);
-    assert!(!Value::from(result.values).to_string().contains("root:"));
+    let html = json!({ "html": "<title>Page</title><h1>Page</h1>", "actions": actions });
+    for payload in [lab.visit("/", actions.clone()), html] {
+        let result = lab.run(&payload);
+        let reached = json!(["fetch no", "frame no", "picture no", "script no", "xhr no"]);
+        assert_eq!(result.values["reached"], reached);
+        assert_eq!(result.title, "Page");
+        assert!(!result.url.starts_with("file:"), "{}", result.url);
+        assert!(!Value::from(result.values).to_string().contains("hidden"));
+    }
 }
 
 #[test]
@@ -184,35 +241,70 @@ fn a_cancel_ends_a_page_within_a_second() {
     lab.run(&lab.visit("/", json!([])));
     let fill = json!({ "type": "fill", "selector": "#name", "value": { "secret": "printed" } });
     let pages = [
-        lab.visit("/hang", json!([])),
-        lab.visit("/form", json!([fill, { "type": "wait", "ms": 60_000 }])),
-        lab.visit("/", json!([{ "type": "wait", "ms": 60_000 }])),
-        lab.visit(
-            "/busy",
-            json!([{ "type": "wait", "ms": 300 }, { "type": "html" }]),
+        (lab.visit("/hang", json!([])), None),
+        (
+            lab.visit("/form", json!([fill, { "type": "wait", "ms": 60_000 }])),
+            Some(1),
+        ),
+        (
+            lab.visit("/", json!([{ "type": "wait", "ms": 60_000 }])),
+            None,
+        ),
+        (
+            lab.visit(
+                "/busy",
+                json!([{ "type": "wait", "ms": 300 }, { "type": "html" }]),
+            ),
+            Some(1),
         ),
     ];
-    for payload in pages {
+    for (payload, actions_done) in pages {
+        let requests = lab.site.requests().len();
         let id = lab.enqueue(&payload, 0);
-        let path = payload["url"].as_str().unwrap();
         wait_until("the page is open", PATIENCE, || {
-            let path = path.rsplit_once('/').unwrap().1;
-            let requests = lab.site.requests();
-            requests
-                .last()
-                .is_some_and(|last| last.starts_with(&format!("GET /{path} ")))
-                && job(&lab.queue, id).state == State::Running
+            let progress = job(&lab.queue, id).progress;
+            let done = progress.and_then(|progress| progress.processed);
+            lab.site.requests().len() > requests && done == actions_done
         });
-        std::thread::sleep(Duration::from_millis(500));
-        let told = Instant::now();
-        lab.queue.cancel(id).unwrap();
-        assert_eq!(lab.wait(id).state, State::Cancelled);
-        // A second, on a machine that does nothing else.
-        assert!(
-            told.elapsed() < Duration::from_secs(3),
-            "{:?}",
-            told.elapsed()
-        );
+        assert_cancelled_within_a_second(&lab, id);
     }
     lab.run(&lab.visit("/", json!([])));
+}
+
+fn assert_cancelled_within_a_second(lab: &Lab, id: JobId) {
+    let cancelled_at = Instant::now();
+    lab.queue.cancel(id).unwrap();
+    assert_eq!(lab.wait(id).state, State::Cancelled);
+    let took = cancelled_at.elapsed();
+    assert!(took <= Duration::from_secs(1), "{took:?}");
+}
+
+#[test]
+fn a_cancel_ends_the_wait_for_a_browser_that_starts() {
+    let Some(lab) = Lab::with(|settings| settings.headless_shell = Some("/bin/cat".into())) else {
+        return;
+    };
+    // It takes commands and says nothing of use.
+    let jobs = [0, 1].map(|_| lab.enqueue(&lab.visit("/", json!([])), 0));
+    for id in jobs {
+        wait_until("it runs", PATIENCE, || {
+            job(&lab.queue, id).state == State::Running
+        });
+    }
+    for id in jobs {
+        assert_cancelled_within_a_second(&lab, id);
+    }
+}
+
+#[test]
+fn the_timeout_of_an_attempt_ends_its_page() {
+    let Some(lab) = Lab::new() else { return };
+    lab.run(&lab.visit("/", json!([])));
+    let payload = lab.visit("/", json!([{ "type": "wait", "ms": 60_000 }]));
+    let job = NewJob::new("browser").payload(&payload).max_retries(0);
+    let job = job.timeout(Duration::from_secs(1));
+    let ended = lab.wait(lab.queue.enqueue(job).unwrap().id);
+    assert_eq!(ended.state, State::Failed, "{ended:?}");
+    assert_eq!(lab.run(&lab.visit("/", json!([]))).title, "Page");
+    assert_eq!(lab.starts(), 1);
 }

@@ -169,16 +169,39 @@ fn dialogs_are_dismissed_and_pop_ups_closed() {
         lab.run(&lab.visit("/dialogs", json!([]))).title,
         "false-null"
     );
-    lab.run(&lab.visit(
+    let mut pop_ups = lab.visit(
         "/popup",
-        json!([{ "type": "wait", "ms": 500 }, { "type": "screenshot" }]),
-    ));
+        json!([
+            { "type": "wait", "script": "pop_ups.every((it) => it.closed)" },
+            { "type": "click", "selector": "#no" },
+        ]),
+    );
+    pop_ups["action_timeout_ms"] = json!(2000);
+    let error = lab.error(&pop_ups);
+    assert!(error.starts_with("timeout: action 2 (click)"), "{error}");
+    let log = format!("{:?}", events(&lab.queue, None));
+    assert_eq!(log.matches("a pop-up was closed").count(), 2, "{log}");
     let leave = json!([
         { "type": "evaluate", "script": "onbeforeunload = (e) => e.preventDefault()" },
         { "type": "click", "selector": "h1" },
         { "type": "goto", "url": lab.site.url("/form") },
     ]);
     assert_eq!(lab.run(&lab.visit("/", leave)).title, "Form");
+}
+
+#[test]
+fn half_a_surrogate_pair_is_no_failure() {
+    let Some(lab) = Lab::new() else { return };
+    let actions = json!([
+        { "type": "evaluate", "script": "document.title = console.log('\\ud83d') ?? 'a\\ud83d'; ['\\ud83d']", "name": "v" },
+        { "type": "evaluate", "script": "document.body.textContent = 'b\\ude00'" },
+        { "type": "text", "name": "t" },
+        { "type": "html" },
+    ]);
+    let result = lab.run(&lab.visit("/", actions));
+    assert_eq!(result.title, "a\u{fffd}");
+    assert_eq!(result.values["v"], json!(["\u{fffd}"]));
+    assert_eq!(result.values["t"], "b\u{fffd}");
 }
 
 #[test]
@@ -252,6 +275,16 @@ fn settings_limit_scripts_and_folders() {
     assert!(lab.error(&payload).contains("'roots'"));
     payload["artifacts"] = json!("/nowhere/files/a");
     lab.run(&payload);
+    let script = "<title>quiet</title><script>document.title = 'script'</script>";
+    let html = json!({ "html": script, "artifacts": "/nowhere/files/a" });
+    assert_eq!(lab.run(&html).title, "quiet");
+    let mut html = html;
+    html["actions"] = json!([{ "type": "goto", "url": lab.site.url("/dialogs") }]);
+    assert_eq!(
+        lab.run(&html).title,
+        "false-null",
+        "pages of the web run theirs"
+    );
     payload["actions"] = json!([{ "type": "upload", "selector": "#file", "path": "/etc/passwd" }]);
     assert!(
         lab.error(&payload)

@@ -28,6 +28,7 @@ impl Lab {
         let actions = json!([
             { "type": "evaluate", "script": "globalThis.since = Date.now()" },
             { "type": "wait", "script": "Date.now() - since > 3000" },
+            { "type": "html" },
         ]);
         let id = self.enqueue(&self.visit("/", actions), retries);
         wait_until("the page is there", PATIENCE, || {
@@ -55,6 +56,8 @@ fn a_page_that_crashes_is_tried_again_in_another_browser() {
         first.end.error.as_deref(),
         Some("browser: action 2 (wait): the page has crashed")
     );
+    let latest = std::fs::read_link(lab.scene.file("artifacts/1/latest"));
+    assert_eq!(latest.unwrap(), std::path::Path::new("2"));
     assert_eq!(lab.starts(), 2);
 }
 
@@ -109,9 +112,8 @@ fn a_program_that_ends_at_once_is_no_browser() {
     let jobs: Vec<_> = (0..20).map(|_| lab.enqueue(&lab.one_page(), 0)).collect();
     for id in jobs {
         let error = lab.wait(id).error.unwrap();
-        let expected =
-            "browser: /bin/false cannot be started: the browser has ended (exit status: 1)";
-        assert_eq!(error, expected);
+        let expected = "browser: /bin/false cannot be started: the browser has ended";
+        assert!(error.starts_with(expected), "{error}");
     }
 }
 

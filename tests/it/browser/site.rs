@@ -15,7 +15,8 @@ const FORM: &str = r#"<!DOCTYPE html><title>Form</title><style>h1 { margin: 0 }<
 <select id=size><option value=s>Small<option value=l>Large</select>
 <label><input type=checkbox id=gift>gift</label>
 <input type=file id=file><button id=send disabled>Send</button>
-<div id=out></div><div id=low style="position:absolute;top:2500px">low</div>
+<div id=out></div><div id=wide style="position:absolute;width:20000px;height:1px;background:red"></div>
+<div id=low style="position:absolute;top:2500px">low</div>
 <script>
 const out = (text) => { document.getElementById('out').textContent += text + ';' };
 const byId = (id) => document.getElementById(id);
@@ -103,8 +104,7 @@ fn serve(mut stream: TcpStream, told: &Mutex<Vec<String>>) {
             ("200 OK", "", script)
         }
         "/popup" => {
-            let script =
-                "<script>window.open('/form', 'x', 'popup'); window.open('/form')</script>";
+            let script = "<script>var pop_ups = [window.open('/form', 'x', 'popup'), window.open('/form')]</script>";
             ("200 OK", "", script)
         }
         "/talks" => {
