@@ -100,10 +100,7 @@ impl Cancellation {
 
     /// Calls `callback` once when the attempt is to stop, on the dispatcher's thread, or now if it
     /// already is. It stays until the end of the attempt.
-    #[cfg_attr(
-        not(feature = "built-in"),
-        allow(dead_code, reason = "the kinds with connections are features")
-    )]
+    #[allow(dead_code, reason = "the kinds with connections are features")]
     pub(crate) fn on_cancel(&self, callback: impl FnOnce() + Send + 'static) {
         self.add(Box::new(callback));
     }

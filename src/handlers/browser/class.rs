@@ -186,10 +186,10 @@ impl From<BrowserError> for Failure {
             BrowserError::Refused(why) => (FailureClass::Unknown, why),
             BrowserError::Other(failure) => return failure,
         };
-        let told = format!("{}: {why}", class.name());
+        let message = format!("{}: {why}", class.name());
         match class.is_retried() {
-            true => Failure::retry(told),
-            false => Failure::permanent(told),
+            true => Failure::retry(message),
+            false => Failure::permanent(message),
         }
     }
 }

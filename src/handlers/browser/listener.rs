@@ -49,9 +49,9 @@ impl BrowserListener {
         cancellation: &Cancellation,
     ) -> BrowserListener {
         let (sender, inbox) = unbounded();
-        let told = sender.clone();
+        let cancelled = sender.clone();
         let on_cancel = cancellation.on_cancel_while(move || {
-            let _may_have_left = told.send(Incoming::Cancelled);
+            let _may_have_left = cancelled.send(Incoming::Cancelled);
         });
         BrowserListener {
             process,
@@ -193,5 +193,75 @@ impl BrowserListener {
 impl Drop for BrowserListener {
     fn drop(&mut self) {
         self.process.connection.forget(&self.sender);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::handlers::browser::class::FailureClass;
+    use crate::handlers::browser::process::BrowserKey;
+    use crate::handlers::exec::CompanionOwner;
+    use crate::model::outcome::CancelReason;
+
+    /// Calls a browser that says nothing, in an attempt that is cancelled.
+    fn call_cancelled(
+        is_leaving: bool,
+        check: impl Fn(&dyn Fn() -> Result<Box<RawValue>, BrowserError>),
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let key = BrowserKey {
+            program: folder.path().join("silent"),
+            no_sandbox: true,
+        };
+        fs::write(&key.program, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        fs::set_permissions(&key.program, PermissionsExt::from_mode(0o755)).unwrap();
+        let owner = CompanionOwner {
+            database: folder.path().join("jobs.db"),
+            runner: 1,
+        };
+        let process = BrowserProcess::start(&key, &owner).unwrap();
+        let cancellation = Cancellation::default();
+        let mut listener = BrowserListener::new(Arc::clone(&process), &cancellation);
+        listener.is_leaving = is_leaving;
+        cancellation.cancel(CancelReason::Requested);
+        check(&|| {
+            let call = BrowserCall {
+                method: "A.b",
+                params: json!({}),
+                session: None,
+                deadline: clock::after(clock::instant(), 10 * SILENT),
+            };
+            listener.call(&call, &mut |_| Ok(()))
+        });
+        process.end("the test ends");
+        process.join();
+    }
+
+    #[test]
+    fn a_cancel_is_heard_as_often_as_the_browser_is_called() {
+        call_cancelled(false, |call| {
+            for _ in 0..2 {
+                assert!(
+                    matches!(call(), Err(BrowserError::Other(failure)) if failure.is_cancelled())
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn a_cancel_shortens_the_end_of_a_page() {
+        call_cancelled(true, |call| {
+            let begun = clock::instant();
+            let ended = call();
+            assert!(matches!(
+                ended,
+                Err(BrowserError::Failed(FailureClass::Timeout, _))
+            ));
+            assert!(begun.elapsed() < SILENT);
+        });
     }
 }

@@ -183,7 +183,7 @@ impl BuiltInJob for BrowserJob {
         });
         let (url, title) = match ended {
             Ok(ended) => ended,
-            Err(error) => return Err(tell(error, &mut script)),
+            Err(error) => return Err(failure_of(error, &mut script)),
         };
         script.artifacts.link_latest()?;
         Ok(BrowserResult {
@@ -202,7 +202,7 @@ impl BuiltInJob for BrowserJob {
 }
 
 /// The failure, after what helps to understand it was kept.
-fn tell(error: BrowserError, script: &mut BrowserScript<'_, '_>) -> Failure {
+fn failure_of(error: BrowserError, script: &mut BrowserScript<'_, '_>) -> Failure {
     let ctx = script.page.ctx;
     if matches!(error, BrowserError::Other(_)) {
         return error.into();

@@ -88,13 +88,13 @@ struct ExceptionDetails {
 impl ExceptionDetails {
     fn first_line(self) -> String {
         let exception = self.exception;
-        let told = exception.and_then(|exception| match (exception.description, exception.value) {
+        let text = exception.and_then(|exception| match (exception.description, exception.value) {
             (Some(description), _) => Some(description),
             (None, Value::Null) => None,
             (None, value) => Some(value.to_string()),
         });
-        let told = told.unwrap_or(self.text);
-        told.lines().next().unwrap_or_default().to_owned()
+        let text = text.unwrap_or(self.text);
+        text.lines().next().unwrap_or_default().to_owned()
     }
 }
 

@@ -12,7 +12,7 @@ use crate::handlers::browser::checks::{
 };
 use crate::handlers::secrets::SecretText;
 
-/// A URL of more is not opened.
+/// The page is opened by a URL with this text in it, and Chromium opens no longer one.
 const MAX_HTML_BYTES: usize = 1024 * 1024;
 
 /// The payload of kind `browser`.

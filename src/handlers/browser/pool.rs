@@ -63,7 +63,7 @@ impl BrowserShare {
 
 impl Drop for BrowserShare {
     fn drop(&mut self) {
-        self.0.leave();
+        self.0.release();
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) struct BrowserProcess {
 
 struct BrowserLoad {
     running: u32,
-    begun: u32,
+    admitted: u32,
     idle_since: Instant,
     /// Why it takes no more jobs.
     retired: Option<String>,
@@ -104,7 +104,7 @@ impl BrowserProcess {
             pid: companion.pid(),
             load: Mutex::new(BrowserLoad {
                 running: 0,
-                begun: 0,
+                admitted: 0,
                 idle_since: clock::instant(),
                 retired: None,
                 must_end: false,
@@ -132,16 +132,16 @@ impl BrowserProcess {
         let may = load.retired.is_none() && !self.connection.is_closed();
         if may {
             load.running += 1;
-            load.begun += 1;
-            if load.begun == MAX_JOBS {
+            load.admitted += 1;
+            if load.admitted == MAX_JOBS {
                 load.retired = Some(format!("it has had {MAX_JOBS} jobs"));
             }
         }
         may
     }
 
-    /// A job has left.
-    pub(super) fn leave(&self) {
+    /// Gives back the place of a job.
+    pub(super) fn release(&self) {
         let mut load = lock(&self.load);
         load.running -= 1;
         load.idle_since = clock::instant();
@@ -242,8 +242,8 @@ impl BrowserProcess {
         match &load.retired {
             Some(why) if load.must_end => Err(format!("the browser was ended: {why}")),
             // Nobody hears it.
-            Some(why) if load.running == 0 && load.begun > 0 => Err(why.clone()),
-            _ if load.running > 0 || load.begun == 0 => Ok(None),
+            Some(why) if load.running == 0 && load.admitted > 0 => Err(why.clone()),
+            _ if load.running > 0 || load.admitted == 0 => Ok(None),
             _ => match IDLE.checked_sub(idle) {
                 Some(left) if !left.is_zero() => Ok(Some(left)),
                 _ => Err("it was idle".to_owned()),

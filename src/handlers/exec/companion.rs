@@ -21,8 +21,8 @@ pub(crate) struct Companion {
 
 /// The runner that a companion belongs to.
 pub(crate) struct CompanionOwner {
-    database: PathBuf,
-    runner: i64,
+    pub(crate) database: PathBuf,
+    pub(crate) runner: i64,
 }
 
 impl CompanionOwner {

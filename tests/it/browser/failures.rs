@@ -2,8 +2,10 @@
 
 use std::fs;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
+use jobq::handlers::browser::BrowserSettings;
 use jobq::{JobId, NewJob, State};
 use serde_json::{Value, json};
 
@@ -281,10 +283,12 @@ fn assert_cancelled_within_a_second(lab: &Lab, id: JobId) {
 
 #[test]
 fn a_cancel_ends_the_wait_for_a_browser_that_starts() {
-    let Some(lab) = Lab::with(|settings| settings.headless_shell = Some("/bin/cat".into())) else {
-        return;
-    };
-    // It takes commands and says nothing of use.
+    let folder = tempfile::tempdir().unwrap();
+    let silent = folder.path().join("silent");
+    fs::write(&silent, "#!/bin/sh\nexec sleep 600\n").unwrap();
+    fs::set_permissions(&silent, PermissionsExt::from_mode(0o755)).unwrap();
+    let set = |settings: &mut BrowserSettings| settings.headless_shell = Some(silent.clone());
+    let Some(lab) = Lab::with(set) else { return };
     let jobs = [0, 1].map(|_| lab.enqueue(&lab.visit("/", json!([])), 0));
     for id in jobs {
         wait_until("it runs", PATIENCE, || {

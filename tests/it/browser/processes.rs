@@ -103,6 +103,22 @@ fn a_browser_that_hangs_is_ended_and_replaced() {
 }
 
 #[test]
+fn a_browser_that_hangs_while_a_job_pauses_is_ended() {
+    let Some(lab) = Lab::new() else { return };
+    let actions = json!([{ "type": "hover", "selector": "h1" }, { "type": "wait", "ms": 60_000 }]);
+    let id = lab.enqueue(&lab.visit("/", actions), 0);
+    wait_until("it pauses", PATIENCE, || {
+        job(&lab.queue, id)
+            .progress
+            .is_some_and(|progress| progress.processed == Some(1))
+    });
+    lab.signal("", Signal::STOP);
+    let error = lab.wait(id).error.unwrap();
+    let expected = "browser: action 2 (wait): the browser: it does not answer";
+    assert_eq!(error, expected);
+}
+
+#[test]
 fn a_program_that_ends_at_once_is_no_browser() {
     let program =
         |settings: &mut BrowserSettings| settings.headless_shell = Some("/bin/false".into());
