@@ -305,6 +305,18 @@ fn patterns_of_urls_fit_parts_and_all() {
 }
 
 #[test]
+fn programs_with_a_slash_begin_at_the_folder_of_the_settings() {
+    let settings = BrowserSettings {
+        headless_shell: Some("bin/shell".into()),
+        chromium: Some("chromium".into()),
+        ..BrowserSettings::default()
+    };
+    let settings = BrowserJob::relative_to(settings, Path::new("/etc/jobq"));
+    assert_eq!(settings.headless_shell, Some("/etc/jobq/bin/shell".into()));
+    assert_eq!(settings.chromium, Some("chromium".into()));
+}
+
+#[test]
 fn lengths_have_units() {
     for (length, in_inches) in [
         ("1in", 1.0),
