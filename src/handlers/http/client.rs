@@ -16,6 +16,7 @@ use crate::handlers::http::error::failure;
 use crate::handlers::http::settings::HttpSettings;
 use crate::handlers::http::status::retry_after;
 use crate::handlers::http::url::HttpUrl;
+use crate::runner::cancellation::CancelCallback;
 use crate::runner::context::Context;
 use crate::runner::handler::Failure;
 
@@ -59,7 +60,8 @@ pub(crate) struct HttpSession<'a> {
     ctx: &'a Context,
     timeouts: HttpTimeouts,
     deadline: Instant,
-    agent: Option<HttpAgent>,
+    /// With what a cancel does to its connections.
+    agent: Option<(HttpAgent, CancelCallback)>,
 }
 
 impl<'a> HttpSession<'a> {
@@ -96,9 +98,9 @@ impl<'a> HttpSession<'a> {
         let cancellation = self.ctx.cancellation();
         agent.state.use_for(cancellation);
         let cancelled = agent.agent.clone();
-        cancellation.on_cancel(move || cancelled.shutdown());
+        let callback = cancellation.on_cancel_while(move || cancelled.shutdown());
         let sent = self.send_all(&agent, request);
-        self.agent = Some(agent);
+        self.agent = Some((agent, callback));
         sent
     }
 
@@ -306,11 +308,11 @@ impl<R: BufRead> Read for GzipReader<R> {
 /// Gives the agent to the next attempt. The body of the response was read or dropped before.
 impl Drop for HttpSession<'_> {
     fn drop(&mut self) {
-        let Some(agent) = self.agent.take() else {
+        let Some((agent, callback)) = self.agent.take() else {
             return;
         };
-        self.ctx.cancellation().on_cancel(|| {});
-        // A cancel sets its reason and takes the callback under one lock. Without a reason it has not taken the one
+        drop(callback);
+        // A cancel sets its reason and takes the callbacks under one lock. Without a reason it has not taken the one
         // that shuts the agent down.
         if !self.ctx.is_cancelled() {
             self.settings.idle.give_back(agent);
