@@ -59,6 +59,9 @@ const CHROMIUM: [&str; 4] = [
     "google-chrome-stable",
 ];
 
+/// How much of the title of a page is kept.
+const TITLE_CHARS: usize = 1000;
+
 /// What `[kinds.browser.settings]` may say.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -97,7 +100,7 @@ impl Default for BrowserSettings {
 pub struct BrowserResult {
     /// Where the page is at the end.
     pub url: String,
-    /// Its title.
+    /// Its title, up to 1000 characters of it.
     pub title: String,
     /// The HTTP status of the page, the last that a server has answered with.
     pub status: Option<u16>,
@@ -179,7 +182,8 @@ impl BuiltInJob for BrowserJob {
         let ended = script.run().and_then(|()| {
             let part = |value: Value| value.as_str().unwrap_or_default().to_owned();
             let url = script.page.evaluate("location.href").map(part)?;
-            Ok((url, script.page.evaluate("document.title").map(part)?))
+            let title = script.page.evaluate("document.title").map(part)?;
+            Ok((url, title.chars().take(TITLE_CHARS).collect()))
         });
         let (url, title) = match ended {
             Ok(ended) => ended,

@@ -205,6 +205,14 @@ fn half_a_surrogate_pair_is_no_failure() {
 }
 
 #[test]
+fn a_long_title_is_cut() {
+    let Some(lab) = Lab::new() else { return };
+    let script =
+        json!([{ "type": "evaluate", "script": "document.title = 'ü'.repeat(1 << 21); 1" }]);
+    assert_eq!(lab.run(&lab.visit("/", script)).title, "ü".repeat(1000));
+}
+
+#[test]
 fn a_wait_may_be_the_last_action() {
     let Some(lab) = Lab::new() else { return };
     // It used up the time that the look at the title had, too.
