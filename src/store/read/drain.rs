@@ -127,7 +127,7 @@ pub(crate) fn left(
     while let Some(row) = rows.next()? {
         let why = match row.get::<_, i64>(0)? {
             1 => "delayed",
-            2 => "waiting for a retry that this runner cannot make",
+            2 => "waiting for a retry",
             _ => "snoozed",
         };
         left.push((row.get(1)?, why.to_owned()));

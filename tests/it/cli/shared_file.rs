@@ -102,6 +102,13 @@ impl Place {
         runner.kill().unwrap();
         runner.wait().unwrap();
     }
+
+    /// A child that the runner was just starting has its locks until it is a program of its own.
+    fn wait_until_gone(&self, uid: u32) {
+        wait_until("the killed runner is seen as gone", PATIENCE, || {
+            self.works(uid, &["status"]).contains("offline")
+        });
+    }
 }
 
 #[test]
@@ -120,8 +127,7 @@ fn after_a_run_by_root_the_owner_of_the_file_goes_on() {
     place.works(ANN, &["run", "--drain"]);
     place.killed_runner_of(0);
     // Root's killed runner is seen as gone, and its job is taken over.
-    let status = place.works(ANN, &["status"]);
-    assert!(status.contains("offline"), "{status}");
+    place.wait_until_gone(ANN);
     place.works(ANN, &["cancel", "3"]);
     place.run(ANN, &["run", "--drain"]);
     assert!(
@@ -157,8 +163,7 @@ fn a_group_shares_a_file_its_runners_and_its_dead() {
         (lock.uid(), lock.gid(), lock.mode() & 0o777),
         (ANN, GROUP, 0o660)
     );
-    let status = place.works(BOB, &["status"]);
-    assert!(status.contains("offline"), "{status}");
+    place.wait_until_gone(BOB);
     place.works(BOB, &["cancel", "3"]);
     place.run(BOB, &["run", "--drain"]);
     assert!(
