@@ -1,12 +1,14 @@
 //! What the built-in handlers share: a typed payload that is checked when it is enqueued and before it runs,
 //! and settings from the config file.
 
+use std::fmt;
+use std::marker::PhantomData;
 use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
-use serde::de::value::Error as NoValue;
-use serde::de::{DeserializeOwned, Deserializer, Error as _, Visitor};
+use serde::de::value::{Error as NoValue, SeqAccessDeserializer};
+use serde::de::{DeserializeOwned, Deserializer, Error as _, IntoDeserializer, SeqAccess, Visitor};
 
 use crate::error::Kind;
 use crate::model::job::{Job, JobOptions};
@@ -188,14 +190,48 @@ impl BuiltInKind {
 /// When a full disk is tried again.
 const AFTER_FULL_DISK: Duration = Duration::from_secs(600);
 
-/// What an error means for an attempt: it is tried again if the same may work later.
+/// What an error means for an attempt that may have been told to stop.
 #[allow(dead_code, reason = "not every kind has files")]
 pub(crate) fn failed(ctx: &Context, error: Error) -> Failure {
+    match ctx.is_cancelled() {
+        true => Failure::cancelled(),
+        false => failure_of(error),
+    }
+}
+
+/// What an error means for an attempt: it is tried again if the same may work later.
+#[allow(dead_code, reason = "not every kind has files")]
+pub(crate) fn failure_of(error: Error) -> Failure {
     match error.kind() {
-        _ if ctx.is_cancelled() => Failure::cancelled(),
         Kind::Full => Failure::retry_after(error, AFTER_FULL_DISK),
         _ if error.may_pass() => Failure::retry(error),
         _ => Failure::permanent(error),
+    }
+}
+
+/// A field that is one text or a list of them.
+#[allow(dead_code, reason = "not every kind has such a field")]
+pub(crate) fn one_or_more<'de, D: Deserializer<'de>, T: DeserializeOwned>(
+    value: D,
+) -> std::result::Result<Vec<T>, D::Error> {
+    value.deserialize_any(OneOrMore(PhantomData))
+}
+
+struct OneOrMore<T>(PhantomData<T>);
+
+impl<'de, T: DeserializeOwned> Visitor<'de> for OneOrMore<T> {
+    type Value = Vec<T>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a text or a list of texts")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Vec<T>, E> {
+        Ok(vec![T::deserialize(text.into_deserializer())?])
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<Vec<T>, A::Error> {
+        Vec::deserialize(SeqAccessDeserializer::new(list))
     }
 }
 

@@ -1,6 +1,5 @@
 //! Files that handlers read, and the files of the queue, which they leave alone.
 
-use std::fmt;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
@@ -8,9 +7,7 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use crate::error::is_lasting;
 use crate::runner::context::Context;
-use crate::runner::handler::Failure;
 
 /// Opens a file to read it, without waiting for whoever writes to a pipe.
 ///
@@ -18,14 +15,6 @@ use crate::runner::handler::Failure;
 /// It cannot be opened; [`io::ErrorKind::InvalidInput`] if it is no file, or the queue's.
 pub(crate) fn open_input(ctx: &Context, path: &Path) -> io::Result<File> {
     QueueFiles::of(ctx).open_other(path)
-}
-
-/// What an error of a file that the job or the settings name means for the attempt.
-pub(crate) fn file_failure(error: &io::Error, told: impl fmt::Display) -> Failure {
-    match is_lasting(error) {
-        true => Failure::permanent(told),
-        false => Failure::retry(told),
-    }
 }
 
 /// The files of the attempt's queue. Nothing but SQLite opens them in this process: SQLite's locks on a file go with

@@ -21,15 +21,20 @@ pub(crate) fn check_roots(kind: &str, roots: Option<&[PathBuf]>, path: &Path) ->
     let Some(roots) = roots else {
         return Ok(());
     };
-    let place = behind_links(path).map_err(|error| Error::io(path.display(), error))?;
-    let is_below = |root: &PathBuf| behind_links(root).is_ok_and(|root| place.starts_with(root));
-    match roots.iter().any(is_below) {
+    match is_below(roots, path).map_err(|error| Error::io(path.display(), error))? {
         true => Ok(()),
         false => Err(Error::invalid(format!(
             "'{}' is not below the 'roots' of [kinds.{kind}.settings]",
             path.display()
         ))),
     }
+}
+
+/// Whether a path is below one of the roots, wherever the links on its way lead.
+pub(crate) fn is_below(roots: &[PathBuf], path: &Path) -> io::Result<bool> {
+    let place = behind_links(path)?;
+    let has_it = |root: &PathBuf| behind_links(root).is_ok_and(|root| place.starts_with(root));
+    Ok(roots.iter().any(has_it))
 }
 
 /// The path without links, as far as there is something at it.

@@ -8,7 +8,9 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{CertificateError, RootCertStore};
 use rustls_native_certs::ErrorKind;
 
-use crate::handlers::input_file::file_failure;
+use crate::Error;
+use crate::error::is_lasting;
+use crate::handlers::built_in::failure_of;
 use crate::runner::handler::Failure;
 
 /// The certificates of trusted authorities: those of the system, and those of `ca_file`. They are read from disk, which
@@ -22,11 +24,10 @@ pub(crate) fn trusted_roots(
     let system = rustls_native_certs::load_native_certs();
     for error in &system.errors {
         let told = format!("certificates of the system: {error}");
-        if let ErrorKind::Io { inner, .. } = &error.kind {
-            let failure = file_failure(inner, &told);
-            if !failure.is_permanent() {
-                return Err(failure);
-            }
+        if let ErrorKind::Io { inner, .. } = &error.kind
+            && !is_lasting(inner)
+        {
+            return Err(Failure::retry(told));
         }
         // The others may be enough.
         log::warn!("{told}");
@@ -39,8 +40,9 @@ pub(crate) fn trusted_roots(
 }
 
 fn from_file(path: &Path) -> Result<Vec<CertificateDer<'static>>, Failure> {
-    let told = |why: &dyn fmt::Display| format!("ca_file {}: {why}", path.display());
-    let pem = std::fs::read(path).map_err(|error| file_failure(&error, told(&error)))?;
+    let what = format!("ca_file {}", path.display());
+    let told = |why: &dyn fmt::Display| format!("{what}: {why}");
+    let pem = std::fs::read(path).map_err(|error| failure_of(Error::io(&what, error)))?;
     let found = CertificateDer::pem_slice_iter(&pem).collect::<Result<Vec<_>, _>>();
     let found = found.map_err(|error| Failure::permanent(told(&error)))?;
     if found.is_empty() {

@@ -134,8 +134,7 @@ impl Cancellation {
     }
 
     /// Makes a call that cannot be interrupted, on a thread of its own. None when the attempt is to stop or the time is
-    /// over: then the thread goes on until the call returns, and nobody waits for it. What was to be called by a cancel
-    /// before is so again afterwards.
+    /// over: then the thread goes on until the call returns, and nobody waits for it.
     ///
     /// # Errors
     /// There is no thread for it.

@@ -1,5 +1,7 @@
 //! The kind `backup`, on real files.
 
+mod retention;
+
 use std::fs;
 use std::io::{Seek, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -15,6 +17,7 @@ use jobq::{Job, JobRecord, NewJob, Queue, State, Until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
+use crate::support::names;
 use crate::support::place::Scene;
 use crate::support::{PATIENCE, wait_until};
 
@@ -113,14 +116,6 @@ impl Site {
         program("tar", &["-xf".as_ref(), archive, "-C".as_ref(), &to]);
         to.join(self.folder.path().strip_prefix("/").unwrap())
     }
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 fn program(name: &str, args: &[&Path]) {
@@ -307,27 +302,6 @@ fn what_cannot_be_read_is_a_warning_or_fails_if_strict() {
 }
 
 #[test]
-fn old_backups_stay_while_the_new_one_is_incomplete() {
-    let site = Site::new();
-    site.file("data/a", "one");
-    let old = site.file("copies/all-20200101T000000Z.tar", "old");
-    // Deeper than folders are read.
-    let deep = site.path("data/d");
-    fs::create_dir_all(deep.join("d/".repeat(300))).unwrap();
-    let fields = json!({
-        "what": "files", "source": site.path("data"), "name": "all-{time}.tar",
-        "retention": { "keep_last": 1 },
-    });
-    let lacking = site.copy(fields.clone());
-    assert!(old.exists() && lacking.removed.is_empty(), "{lacking:?}");
-    assert!(lacking.warnings.iter().any(|it| it.why.contains("stay")));
-    fs::remove_dir_all(deep).unwrap();
-    fs::remove_file(lacking.path).unwrap();
-    assert_eq!(site.copy(fields).removed.len(), 1);
-    assert!(!old.exists());
-}
-
-#[test]
 fn the_files_of_the_queue_are_neither_copied_nor_replaced() {
     let site = Site::new();
     let folder = site.scene.folder().to_owned();
@@ -366,58 +340,6 @@ fn a_file_that_changes_while_it_is_read_spoils_only_itself() {
         }
         over.store(true, Ordering::SeqCst);
     });
-}
-
-#[test]
-fn old_backups_go_when_no_rule_keeps_them() {
-    let site = Site::new();
-    let source = site.file("data/a", "one");
-    let old = |stamp: &str| site.file(&format!("copies/all-{stamp}.tar"), "old");
-    for stamp in ["20200101T000000Z", "20200101T120000Z", "20210505T000000Z"] {
-        old(stamp);
-        site.file(&format!("copies/all-{stamp}.tar.sha256"), "sum");
-    }
-    // A clock that was wrong.
-    let future = old("29990101T000000Z");
-    let strangers = [
-        "all-2020.tar",
-        "all-20200101T000000Z.db",
-        "other-20200101T000000Z.tar",
-    ];
-    for name in strangers {
-        site.file(&format!("copies/{name}"), "not ours");
-    }
-    fs::create_dir(site.path("copies/all-20200102T000000Z.tar")).unwrap();
-    let fields = |dry_run| {
-        json!({
-            "what": "files", "source": source, "name": "all-{time}.tar", "dry_run": dry_run,
-            "retention": { "keep_yearly": 3, "keep_last": 1 },
-        })
-    };
-    let before = site.copies();
-    let foretold = site.copy(fields(true));
-    assert_eq!(site.copies(), before);
-    let done = site.copy(fields(false));
-    let removed = ["all-20200101T120000Z.tar", "all-20200101T000000Z.tar"];
-    assert_eq!(done.removed, removed);
-    assert_eq!(foretold.removed, removed);
-    let why: Vec<&[String]> = done.kept.iter().map(|kept| &*kept.why).collect();
-    assert_eq!(why[0], ["keep_last", "keep_yearly"]);
-    assert_eq!(why[1], ["keep_yearly", "it is the new one"]);
-    assert_eq!(why[2], ["keep_yearly"]);
-    assert_eq!(done.kept.len(), 3);
-    let left = site.copies();
-    assert!(
-        future.exists()
-            && strangers
-                .iter()
-                .all(|name| left.contains(&(*name).to_owned()))
-    );
-    assert!(
-        !left
-            .iter()
-            .any(|name| removed.iter().any(|gone| name.starts_with(gone)))
-    );
 }
 
 #[test]

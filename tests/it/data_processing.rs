@@ -12,6 +12,7 @@ use jobq::{Job, JobRecord, NewJob, State, Until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 
+use crate::support::names;
 use crate::support::place::Scene;
 
 struct Desk {
@@ -71,11 +72,7 @@ impl Desk {
     }
 
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.collect();
-        names.sort();
-        names
+        names(self.folder.path())
     }
 }
 

@@ -1,24 +1,23 @@
 //! The kind `image_process`, on real files.
 
+mod cancel;
+mod downloads;
 mod libvips;
 
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use image::{ImageFormat, Rgb, RgbImage};
 use jobq::handlers::built_in::{BuiltIn, BuiltInKind};
-use jobq::handlers::http::Addresses;
 use jobq::handlers::image_process::{ImageProcess, ImageProcessResult, ImageProcessSettings};
-use jobq::{Job, JobRecord, NewJob, State, Until};
+use jobq::{Job, JobRecord, NewJob, State};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::http_server::Server;
+use crate::support::names;
 use crate::support::place::Scene;
-use crate::support::{PATIENCE, wait_until};
 
 /// A folder of pictures, and a queue elsewhere.
 struct Studio {
@@ -97,11 +96,7 @@ impl Studio {
 
     /// All names in the folder.
     fn names(&self) -> Vec<String> {
-        let entries = fs::read_dir(self.folder.path()).unwrap();
-        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-        let mut names: Vec<String> = names.collect();
-        names.sort();
-        names
+        names(self.folder.path())
     }
 }
 
@@ -373,57 +368,6 @@ fn what_cannot_succeed_fails_at_once_and_says_why() {
     assert!(!studio.path("b.png").exists());
 }
 
-/// A server that has a picture at every path.
-fn gallery(status: &'static str, picture: &Path) -> Server {
-    let picture = fs::read(picture).unwrap();
-    Server::start(move |mut exchange| {
-        let length = picture.len();
-        exchange.send(format!(
-            "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n\r\n"
-        ));
-        exchange.send(&picture);
-        None
-    })
-}
-
-#[test]
-fn a_source_may_be_downloaded() {
-    let studio = Studio::new();
-    let picture = studio.picture("photo.png", 60, 40);
-    let server = gallery("200 OK", &picture);
-    let of =
-        |path: &str| json!({ "source_url": server.url(path), "output": "{name}-{width}.{ext}" });
-    let result = studio.process(of("/albums/dog.jpeg?size=large"));
-    assert_eq!((result.source.width, result.source.height), (60, 40));
-    assert_eq!(result.source.bytes, fs::metadata(&picture).unwrap().len());
-    studio.process(of("/"));
-    assert_eq!(
-        studio.names(),
-        ["dog-60.png", "photo.png", "picture-60.png"]
-    );
-}
-
-#[test]
-fn a_download_keeps_to_the_settings_and_can_fail() {
-    let mut studio = Studio::new();
-    let picture = studio.picture("photo.png", 60, 40);
-    let of = |server: &Server| json!({ "source_url": server.url("/a.png"), "output": "b.png" });
-    let found = gallery("200 OK", &picture);
-    let refused = |studio: &Studio, server: &Server, why: &str| {
-        let error = studio.error(of(server));
-        assert!(error.contains(why), "{error}");
-    };
-    refused(&studio, &gallery("404 Not Found", &picture), "404");
-    let page = Server::responding("200 OK", "", "<html>");
-    refused(&studio, &page, "neither JPEG");
-    studio.settings.http.addresses = Addresses::Public;
-    refused(&studio, &found, "addresses = \"public\"");
-    studio.settings = ImageProcessSettings::default();
-    studio.settings.max_input_bytes = 100;
-    refused(&studio, &found, "longer than 100 bytes");
-    assert_eq!(studio.names(), ["photo.png"]);
-}
-
 #[test]
 fn a_payload_that_makes_no_sense_is_not_enqueued() {
     let kind = BuiltInKind::named("image_process").unwrap();
@@ -483,83 +427,6 @@ fn a_payload_that_makes_no_sense_is_not_enqueued() {
         let error = kind.check(&payload.to_string()).unwrap_err().to_string();
         assert!(error.contains(why), "{payload}: {error}");
     }
-}
-
-/// A job on a large picture that takes some seconds.
-fn long(studio: &Studio) -> NewJob {
-    let outputs: Vec<Value> = (0..20)
-        .map(|number| {
-            let ext = ["webp", "png", "jpg"][number % 3];
-            json!({ "path": format!("{number}.{ext}") })
-        })
-        .collect();
-    let payload = studio.payload(json!({ "source": "large.jpg", "outputs": outputs }));
-    NewJob::new("image_process").payload(&payload)
-}
-
-#[test]
-fn a_cancel_or_a_timeout_ends_a_job_within_a_second() {
-    let studio = Studio::new();
-    studio.jpeg("large.jpg", 6000, 4000);
-    let queue = studio.scene.open();
-    let handler = BuiltIn::<ImageProcess>::new(studio.settings.clone());
-    let runner = queue
-        .runner()
-        .kind(ImageProcess::KIND, handler)
-        .start()
-        .unwrap();
-    let job = || long(&studio).max_retries(0);
-    let state = |id| queue.get(id).unwrap().unwrap().state;
-    for wait in [300, 1500] {
-        let id = queue.enqueue(job()).unwrap().id;
-        wait_until("it runs", PATIENCE, || state(id) == State::Running);
-        std::thread::sleep(Duration::from_millis(wait));
-        let began = Instant::now();
-        queue.cancel(id).unwrap();
-        wait_until("it is cancelled", PATIENCE, || {
-            state(id) == State::Cancelled
-        });
-        assert!(
-            began.elapsed() < Duration::from_secs(1),
-            "{:?}",
-            began.elapsed()
-        );
-    }
-    let began = Instant::now();
-    let timeout = Duration::from_millis(500);
-    let id = queue.enqueue(job().timeout(timeout)).unwrap().id;
-    wait_until("it is over", PATIENCE, || state(id) == State::Failed);
-    assert!(
-        began.elapsed() < Duration::from_millis(2500),
-        "{:?}",
-        began.elapsed()
-    );
-    runner.stop().unwrap();
-    assert_eq!(studio.names(), ["large.jpg"]);
-}
-
-#[cfg(feature = "image-avif")]
-#[test]
-fn a_cancel_does_not_wait_for_the_encoder_of_avif() {
-    let studio = Studio::new();
-    studio.jpeg("large.jpg", 1000, 700);
-    let queue = studio.scene.open();
-    let handler = BuiltIn::<ImageProcess>::new(studio.settings.clone());
-    let payload = studio.payload(json!({ "source": "large.jpg", "output": "a.avif" }));
-    let timeout = Duration::from_millis(500);
-    let job = NewJob::new("image_process")
-        .payload(&payload)
-        .max_retries(0)
-        .timeout(timeout);
-    let id = queue.enqueue(job).unwrap().id;
-    let runner = queue.runner().kind(ImageProcess::KIND, handler);
-    let began = Instant::now();
-    let runner = runner.until(Until::Drained).start().unwrap();
-    runner.wait().unwrap();
-    let took = began.elapsed();
-    assert!(took < timeout + Duration::from_secs(1), "{took:?}");
-    assert_eq!(queue.get(id).unwrap().unwrap().state, State::Failed);
-    assert_eq!(studio.names(), ["large.jpg"]);
 }
 
 #[cfg(not(feature = "image-avif"))]

@@ -8,19 +8,16 @@ mod sink;
 mod tests;
 mod work;
 
-use std::fmt;
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use serde::de::value::SeqAccessDeserializer;
-use serde::de::{SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 
 use crate::handlers::backup::name::NamePattern;
 pub use crate::handlers::backup::retention::BackupRetention;
 pub use crate::handlers::backup::sink::BackupCompression;
 use crate::handlers::backup::work::BackupWork;
-use crate::handlers::built_in::BuiltInJob;
+use crate::handlers::built_in::{BuiltInJob, one_or_more};
 use crate::handlers::glob::Glob;
 use crate::handlers::paths::begin_at;
 use crate::model::job::{Job, JobOptions, NewJob};
@@ -232,30 +229,4 @@ impl Backup {
         let wanted = self.compress.or(by_name);
         wanted.unwrap_or(BackupCompression::Zstd)
     }
-}
-
-/// A path, or a list of them.
-fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> std::result::Result<Vec<PathBuf>, D::Error> {
-    struct OneOrMorePaths;
-
-    impl<'de> Visitor<'de> for OneOrMorePaths {
-        type Value = Vec<PathBuf>;
-
-        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("a path or a list of paths")
-        }
-
-        fn visit_str<E>(self, path: &str) -> std::result::Result<Vec<PathBuf>, E> {
-            Ok(vec![PathBuf::from(path)])
-        }
-
-        fn visit_seq<S: SeqAccess<'de>>(
-            self,
-            list: S,
-        ) -> std::result::Result<Vec<PathBuf>, S::Error> {
-            Vec::deserialize(SeqAccessDeserializer::new(list))
-        }
-    }
-
-    from.deserialize_any(OneOrMorePaths)
 }

@@ -3,7 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::de::{SeqAccess, Visitor, value::SeqAccessDeserializer};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{Error, Result};
@@ -150,31 +149,6 @@ impl<'de> Deserialize<'de> for Mailbox {
     fn deserialize<D: Deserializer<'de>>(value: D) -> std::result::Result<Mailbox, D::Error> {
         let text = String::deserialize(value)?;
         text.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-/// Reads one address or a list of them.
-pub(crate) fn one_or_more<'de, D: Deserializer<'de>>(
-    value: D,
-) -> std::result::Result<Vec<Mailbox>, D::Error> {
-    value.deserialize_any(OneOrMoreMailboxes)
-}
-
-struct OneOrMoreMailboxes;
-
-impl<'de> Visitor<'de> for OneOrMoreMailboxes {
-    type Value = Vec<Mailbox>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an address or a list of addresses")
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> std::result::Result<Vec<Mailbox>, E> {
-        Ok(vec![text.parse().map_err(E::custom)?])
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> std::result::Result<Vec<Mailbox>, A::Error> {
-        Vec::deserialize(SeqAccessDeserializer::new(list))
     }
 }
 

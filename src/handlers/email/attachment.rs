@@ -1,15 +1,16 @@
 //! The files of a mail.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::AsRawFd;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::handlers::built_in::failure_of;
 use crate::handlers::email::header::check_line;
 use crate::handlers::email::settings::EmailSettings;
-use crate::handlers::input_file::{QueueFiles, file_failure};
+use crate::handlers::input_file::QueueFiles;
+use crate::handlers::output_file::by_descriptor;
+use crate::handlers::paths::is_below;
 use crate::model::base64;
 use crate::runner::handler::Failure;
 use crate::{Error, Result};
@@ -137,30 +138,22 @@ fn from_file(
     left: u64,
 ) -> std::result::Result<Vec<u8>, Failure> {
     let path = settings.folder.join(path);
-    let refused = |why: &dyn std::fmt::Display| {
-        format!("the file '{}' cannot be sent: {why}", path.display())
-    };
-    let failed = |error: io::Error| file_failure(&error, refused(&error));
+    let what = format!("the file '{}' cannot be sent", path.display());
+    let failed = |error| failure_of(Error::io(&what, error));
     let file = queue.open_other(&path).map_err(failed)?;
-    if !is_allowed(&file, settings).map_err(failed)? {
-        let why = "it is not below the 'roots' of [kinds.email.settings]";
-        return Err(Failure::permanent(refused(&why)));
+    // The file that was opened, wherever links have led.
+    if let Some(roots) = &settings.roots
+        && !is_below(roots, &by_descriptor(&file)).map_err(failed)?
+    {
+        return Err(Failure::permanent(format!(
+            "{what}: it is not below the 'roots' of [kinds.email.settings]"
+        )));
     }
     let mut bytes = Vec::new();
     file.take(left + 1)
         .read_to_end(&mut bytes)
         .map_err(failed)?;
     Ok(bytes)
-}
-
-/// Whether the file that was opened is below a root, wherever links have led.
-fn is_allowed(file: &File, settings: &EmailSettings) -> io::Result<bool> {
-    let Some(roots) = &settings.roots else {
-        return Ok(true);
-    };
-    let place = fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    let mut roots = roots.iter().filter_map(|root| fs::canonicalize(root).ok());
-    Ok(roots.any(|root| place.starts_with(root)))
 }
 
 /// The bytes of base64, in which line breaks are allowed; none if it is not base64.
@@ -196,6 +189,7 @@ fn media_type_of(end: &str) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::symlink;
 
     use super::*;

@@ -22,6 +22,8 @@ use crate::clock::instant;
 use crate::handlers::built_in::BuiltInJob;
 pub use crate::handlers::email::address::{AddressPattern, Mailbox};
 pub use crate::handlers::email::attachment::EmailFile;
+#[cfg(feature = "report")]
+pub(crate) use crate::handlers::email::attachment::MAX_BYTES as MAX_FILE_BYTES;
 use crate::handlers::email::header::{check_header, check_line};
 use crate::handlers::email::message::MessageParts;
 pub use crate::handlers::email::payload::{Email, EmailTemplate, OnUnknown, PartialDelivery};
@@ -29,10 +31,6 @@ pub use crate::handlers::email::reply::RefusedRecipient;
 use crate::handlers::email::session::{Delivery, Envelope, SmtpSession};
 pub use crate::handlers::email::settings::{EmailServer, EmailSettings, TlsMode};
 use crate::handlers::email::texts::MailTexts;
-#[cfg(feature = "report")]
-pub(crate) use crate::handlers::email::{
-    address::one_or_more as one_or_more_mailboxes, attachment::MAX_BYTES as MAX_FILE_BYTES,
-};
 use crate::handlers::input_file::QueueFiles;
 use crate::handlers::secrets::Secrets;
 use crate::model::job::{Job, JobOptions, NewJob};

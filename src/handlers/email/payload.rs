@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::handlers::email::address::{Mailbox, one_or_more};
+use crate::handlers::built_in::one_or_more;
+use crate::handlers::email::address::Mailbox;
 use crate::handlers::email::attachment::EmailFile;
 
 /// The payload of kind `email`.

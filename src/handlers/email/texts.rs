@@ -5,7 +5,7 @@ use std::path::Path;
 
 use minijinja::{ErrorKind, Template};
 
-use crate::Error;
+use crate::handlers::built_in::failure_of;
 use crate::handlers::email::header::check_line;
 use crate::handlers::email::payload::{Email, EmailTemplate};
 use crate::handlers::input_file::QueueFiles;
@@ -76,7 +76,7 @@ fn from_template(
         Some(text) => {
             let template = env
                 .template_from_named_str(name, text)
-                .map_err(|error| failure(template::template_error(&error)))?;
+                .map_err(|error| failure_of(template::template_error(&error)))?;
             render(&template, mail).map(Some)
         }
     };
@@ -97,7 +97,7 @@ fn from_template(
     let file = |end: &str| match env.get_template(&format!("{name}.{end}")) {
         Ok(template) => render(&template, mail).map(Some),
         Err(error) if error.kind() == ErrorKind::TemplateNotFound => Ok(None),
-        Err(error) => Err(failure(template::template_error(&error))),
+        Err(error) => Err(failure_of(template::template_error(&error))),
     };
     let missing = |end: &str| {
         let folder = folder.display();
@@ -122,7 +122,7 @@ fn from_template(
 fn render(template: &Template<'_, '_>, mail: &Email) -> Result<String, Failure> {
     let mut text = Bounded(Vec::new());
     let variables = minijinja::value::Serde(&mail.variables).into();
-    template::render(template, variables, &mut text).map_err(failure)?;
+    template::render(template, variables, &mut text).map_err(failure_of)?;
     String::from_utf8(text.0).map_err(Failure::permanent)
 }
 
@@ -140,13 +140,6 @@ impl Write for Bounded {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-fn failure(error: Error) -> Failure {
-    match error.may_pass() {
-        true => Failure::retry(error),
-        false => Failure::permanent(error),
     }
 }
 
@@ -266,7 +259,7 @@ mod tests {
     fn a_template_that_cannot_be_read_just_now_is_tried_again() {
         let error = |errno: Errno| {
             let error = minijinja::Error::new(ErrorKind::InvalidOperation, "a.txt");
-            failure(template::template_error(
+            failure_of(template::template_error(
                 &error.with_source(io::Error::from(errno)),
             ))
         };

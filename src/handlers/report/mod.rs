@@ -15,7 +15,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::handlers::built_in::BuiltInJob;
-use crate::handlers::email::{Email, Mailbox, one_or_more_mailboxes};
+use crate::handlers::built_in::one_or_more;
+use crate::handlers::email::{Email, Mailbox};
 use crate::handlers::report::names::{check_name, check_pattern};
 pub use crate::handlers::report::settings::ReportSettings;
 use crate::handlers::report::work::ReportWork;
@@ -49,7 +50,7 @@ pub struct ReportJob {
     /// Who gets it by mail.
     #[serde(
         default,
-        deserialize_with = "one_or_more_mailboxes",
+        deserialize_with = "one_or_more",
         skip_serializing_if = "Vec::is_empty"
     )]
     pub recipients: Vec<Mailbox>,

@@ -7,20 +7,13 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::support::{Jobq, millisecond, text};
+use crate::support::names;
 
 fn backup(jobq: &Jobq, payload: Value, options: &[&str]) -> i64 {
     let payload = payload.to_string();
     let mut words = vec!["--kind", "backup", "--payload", &payload];
     words.extend(options);
     jobq.enqueue(&words)
-}
-
-fn names(jobq: &Jobq, folder: &str) -> Vec<String> {
-    let entries = fs::read_dir(jobq.path(folder)).into_iter().flatten();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 #[test]
@@ -85,14 +78,14 @@ fn a_backup_that_is_killed_is_whole_or_not_there() {
         jobq.drain(&[]).exits(0);
         assert!(check(&jobq, round) >= 2);
         assert!(ids.iter().all(|id| jobq.state(*id) == "completed"));
-        let left = names(&jobq, "copies");
+        let left = names(&jobq.path("copies"));
         assert!(!left.iter().any(|name| name.starts_with('.')), "{left:?}");
     }
 }
 
 /// Every file that has its name is whole. Returns how many there are.
 fn check(jobq: &Jobq, round: u32) -> usize {
-    let names = names(jobq, "copies");
+    let names = names(&jobq.path("copies"));
     for checksum in names
         .iter()
         .filter(|name| name.ends_with(".sha256") && !name.starts_with('.'))

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::mounts::in_namespace;
 use super::support::{Jobq, text};
+use crate::support::names;
 
 const ROWS: u32 = 60_000;
 
@@ -27,14 +28,6 @@ fn enqueue(jobq: &Jobq, output: &str, options: &[&str]) -> i64 {
     let payload = payload.to_string();
     let words = ["--kind", "data_processing", "--payload", &payload];
     jobq.enqueue(&[&words, options].concat())
-}
-
-fn names(jobq: &Jobq) -> Vec<String> {
-    let entries = fs::read_dir(jobq.path("out")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 /// How many rows a file has.
@@ -64,14 +57,14 @@ fn a_runner_that_is_killed_leaves_no_half_rows() {
             let runner = jobq.runner(&[]);
             thread::sleep(Duration::from_millis(fastrand::u64(0..1200)));
             runner.kill();
-            let complete = names(&jobq)
+            let complete = names(&jobq.path("out"))
                 .into_iter()
                 .filter(|name| !name.starts_with('.'));
             complete.for_each(|name| assert_eq!(rows(&jobq, &name), ROWS, "{name}"));
         }
         jobq.drain(&[]).exits(0);
         assert!(jobs.iter().all(|id| jobq.state(*id) == "completed"));
-        assert_eq!(names(&jobq), outputs);
+        assert_eq!(names(&jobq.path("out")), outputs);
         assert!(outputs.iter().all(|name| rows(&jobq, name) == ROWS));
     }
 }

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::mounts::in_namespace;
 use super::support::{Jobq, text};
 use crate::image_process::photo;
+use crate::support::names;
 
 /// A queue whose work folder has a photo and a folder for results.
 fn studio() -> Jobq {
@@ -22,14 +23,6 @@ fn enqueue(jobq: &Jobq, payload: &Value, options: &[&str]) -> i64 {
     let payload = payload.to_string();
     let words = ["--kind", "image_process", "--payload", &payload];
     jobq.enqueue(&[&words, options].concat())
-}
-
-fn names(jobq: &Jobq) -> Vec<String> {
-    let entries = fs::read_dir(jobq.path("out")).unwrap();
-    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    let mut names: Vec<String> = names.collect();
-    names.sort();
-    names
 }
 
 #[test]
@@ -55,7 +48,7 @@ fn a_picture_takes_its_options_and_settings_from_the_config() {
     jobq.write("jobq.toml", "[kinds.image_process.settings]\nroot = 'out'");
     jobq.run(&["retry", &id.to_string()]).exits(0);
     jobq.drain(&[]).exits(0);
-    assert_eq!(names(&jobq), ["photo.png", "small.png"]);
+    assert_eq!(names(&jobq.path("out")), ["photo.png", "small.png"]);
     assert!(jobq.stdout(&["help", "image_process"]).contains("lanczos3"));
 }
 
@@ -101,7 +94,7 @@ fn a_runner_that_is_killed_leaves_no_half_picture() {
             let runner = jobq.runner(&[]);
             thread::sleep(Duration::from_millis(fastrand::u64(0..1500)));
             runner.kill();
-            for name in names(&jobq) {
+            for name in names(&jobq.path("out")) {
                 let bytes = fs::read(jobq.path(&format!("out/{name}"))).unwrap();
                 let end: &[u8] = match name.rsplit_once('.').unwrap().1 {
                     "png" => b"IEND\xae\x42\x60\x82",
@@ -118,6 +111,6 @@ fn a_runner_that_is_killed_leaves_no_half_picture() {
             .map(|path| path.replace("out/", ""))
             .collect();
         expected.sort();
-        assert_eq!(names(&jobq), expected);
+        assert_eq!(names(&jobq.path("out")), expected);
     }
 }

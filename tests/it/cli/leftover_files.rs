@@ -8,16 +8,8 @@ use std::time::{Duration, SystemTime};
 use rustix::process::Signal;
 
 use super::support::Jobq;
+use crate::support::names;
 use crate::support::{PATIENCE, wait_until};
-
-fn names(folder: &Path) -> Vec<String> {
-    let entries = fs::read_dir(folder).unwrap();
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
-}
 
 /// As if it were from long ago.
 fn age(path: &Path) {

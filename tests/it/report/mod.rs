@@ -17,6 +17,7 @@ use jobq::rusqlite::Connection;
 use jobq::{Job, JobId, JobRecord, NewJob, Queue, RunnerBuilder, State};
 use serde_json::{Value, json};
 
+use crate::support::names;
 use crate::support::place::Scene;
 
 /// A queue, a folder with a database, and the settings of its reports.
@@ -109,17 +110,6 @@ impl Office {
     fn files(&self, folder: &str) -> Vec<String> {
         names(&self.path(folder))
     }
-}
-
-fn names(folder: &Path) -> Vec<String> {
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let mut names: Vec<String> = entries
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
 
 /// Base64 read by a program that is none of jobq's.

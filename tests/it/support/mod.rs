@@ -15,6 +15,7 @@ pub(crate) mod process;
 pub(crate) mod task;
 pub(crate) mod tokens;
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use jobq::{Context, Handler, Outcome};
@@ -90,4 +91,13 @@ impl<F: Fn(&Context) -> Outcome + Send + Sync + 'static> Handler for By<F> {
     fn run(&self, ctx: &Context) -> Outcome {
         (self.0)(ctx)
     }
+}
+
+/// The names in a folder, in order.
+pub(crate) fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let mut names: Vec<String> = names.collect();
+    names.sort();
+    names
 }

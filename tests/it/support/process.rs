@@ -21,6 +21,7 @@ pub(crate) struct Process {
 }
 
 /// A program that a test needs. Killed when dropped, so that also a test that fails leaves none behind.
+#[allow(dead_code, reason = "the kinds with servers are features")]
 pub(crate) struct HelperProgram(pub(crate) Child);
 
 impl Drop for HelperProgram {
