@@ -89,17 +89,18 @@
 //! | `runner/` | the dispatcher, its workers and its shutdown; `runner/inline.rs`: `run_due`, without threads |
 //! | [`handlers`] | `exec` and the kinds that are built in; they see the model and their [`Context`], never the store |
 //! | [`testing`] | a temporary queue on a manual clock |
+//! | `api/` | what programs and people are shown: the JSON of records, the words of events and of why a job does not run |
 //! | `cli/verbs/` | one file a command: its arguments, what it does and what it says |
 //! | `cli/input/` | reads what is typed, piped or configured: options, batches, payloads, `jobq.toml` |
-//! | `cli/render/` | shows each record as a table, tab-separated fields or JSON |
+//! | `cli/render/` | shows each record as a table or as tab-separated fields |
 //! | `bench/` | what `jobq bench` and `benches/` share; not part of the API |
 //!
 //! **Layers**, lowest first: `error`, `model` · `store/sqlite` · `store/jobs` · `store/upkeep` · `store/read` ·
-//! `store` · `queue` · `runner` · `handlers`. A file uses only its own layer and lower ones; files that are in
+//! `store` · `queue` · `runner` · `handlers` · `api` · `web`. A file uses only its own layer and lower ones; files that are in
 //! none, such as `clock.rs` and `doorbell.rs`, may be used by all. `tests/it/architecture/` enforces that, and
 //! more: only `store/sqlite/` names rusqlite (besides `bench/` and the signatures of [`Queue::enqueue_in`] and
-//! [`Transaction::connection`]), only `store/` and `bench/` have SQL, `handlers/` and `cli/` do not name the store,
-//! only `clock.rs` reads a clock, only `store/`, `runner/`, `cli/`, `bench/` and one keeper of processes start threads, `unsafe` is in one
+//! [`Transaction::connection`]), only `store/` and `bench/` have SQL, `handlers/`, `api/`, `web/` and `cli/` do not name the store,
+//! only `clock.rs` reads a clock, only `store/`, `runner/`, `web/`, `cli/`, `bench/` and one keeper of processes start threads, `unsafe` is in one
 //! file, no circle of imports has more than three files, no type name occurs twice, no file has more than 500
 //! lines.
 //!
@@ -236,6 +237,9 @@
 //! clock, configuration in the database, a plug-in ABI, Windows.
 #![doc = include_str!("resources.md")]
 
+#[cfg(any(feature = "cli", feature = "web"))]
+#[doc(hidden)]
+pub mod api;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod bench;

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
+use jobq::api::text::count;
 use jobq::{Filter, JobId, Queue, Sort, State};
 use serde::Serialize;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
-use crate::cli::render::text::count;
 use crate::cli::session::Session;
 
 /// What was done to a job: in a word for programs, in a sentence for people.

@@ -3,9 +3,10 @@
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
-use jobq::{JobId, Remedy};
+use jobq::JobId;
+use jobq::api::hint::hint;
 
-use crate::cli::render::text::{block, shell_word};
+use crate::cli::render::text::block;
 
 /// What a verb returns: how the process is to end, or another value on the way there.
 pub(crate) type CliResult<T = Exit> = Result<T, CliError>;
@@ -210,54 +211,11 @@ impl From<jobq::Error> for CliError {
             Exit::Failed
         };
         let told = CliError::new(exit, What::Message(error.to_string()));
-        match (error.hint(), error.remedy().map(command)) {
-            (Some(hint), Some(command))
-                if command.starts_with("`jobq") && command.ends_with('`') =>
-            {
-                told.with_hint(format!("{hint}: {command}"))
-            }
-            (Some(hint), Some(command)) => told.with_hint(format!("{hint}; {command}")),
-            (Some(hint), None) => told.with_hint(hint),
-            (None, Some(command)) => told.with_hint(command),
-            (None, None) if error.is_no_database() => told
-                .with_hint("the first `jobq enqueue` or `jobq run` makes it; --db names another"),
-            (None, None) => told,
+        match hint(&error) {
+            Some(hint) => told.with_hint(hint),
+            None => told,
         }
     }
-}
-
-/// The command that does what the library advises.
-fn command(remedy: &Remedy) -> String {
-    let text = match remedy {
-        Remedy::ListJobs => "`jobq list` shows the jobs in the file",
-        Remedy::ListQueues => "`jobq queue list` shows them",
-        Remedy::ListSchedules => "`jobq schedule list` shows them",
-        Remedy::ShowJob(job) => return format!("`jobq status {job}` shows it"),
-        Remedy::CancelJob(job) => return format!("`jobq cancel {job}`"),
-        Remedy::WaitForJob(job) => return format!("`jobq wait {job}`"),
-        Remedy::Prune => "`jobq prune` removes old jobs",
-        Remedy::RaiseQueueLimit(queue) => {
-            return format!("`jobq queue set {} --max-size N`", shell_word(queue));
-        }
-        Remedy::PauseQueue(queue) => {
-            return format!("`jobq pause {}` pauses it", shell_word(queue));
-        }
-        Remedy::GiveUniqueKey => "--unique KEY gives it one",
-        Remedy::GiveKey => "--key KEY gives it one",
-        Remedy::PreviewRule => "`jobq schedule next RULE --tz ZONE` shows what a rule means",
-        Remedy::Check => "`jobq doctor` says more",
-        Remedy::Repair => "`jobq doctor --fix` repairs it",
-        Remedy::Restore => "see `jobq doctor`; `jobq restore BACKUP` puts a backup in its place",
-        Remedy::AllowNetworkFs => {
-            "--allow-network-fs accepts it, where only one machine uses the file"
-        }
-        Remedy::ReplaceInUse => "--force replaces the file under it",
-        Remedy::Upgrade => {
-            "save it with `jobq backup FILE`, then `jobq run` or `jobq resume` upgrades it"
-        }
-        other => return other.to_string(),
-    };
-    text.to_owned()
 }
 
 impl From<io::Error> for CliError {

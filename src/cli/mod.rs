@@ -1,5 +1,5 @@
 //! The command line: `verbs` has a file for each command, `input` reads what is typed or written in
-//! files, `render` shows records as tables, tab-separated fields or JSON.
+//! files, `render` shows records as tables or tab-separated fields.
 
 mod args;
 mod bulk;
@@ -18,8 +18,8 @@ use std::path::Path;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser};
 use exit::{CliError, CliResult};
+use jobq::api::text::shell_word;
 use render::screen::Screen;
-use render::text::shell_word;
 use verbs::{Cli, Verb};
 
 /// Runs the command line.

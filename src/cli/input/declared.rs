@@ -5,6 +5,7 @@ use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
 
+use jobq::api::text::shell_word;
 use jobq::handlers::exec::Program;
 use jobq::{Hook, NewJob, Queue, Schedule, ScheduleOrigin, ScheduleRecord, SchedulesSynced};
 
@@ -16,7 +17,7 @@ use crate::cli::input::environ::Unset;
 use crate::cli::input::options;
 use crate::cli::input::origin::{CommandRequest, EXEC, EnvRequest, JobRequest, Origin, Work};
 use crate::cli::render::screen::Screen;
-use crate::cli::render::text::{shell_word, toml_key};
+use crate::cli::render::text::toml_key;
 
 /// Makes the schedules that this config file has declared in the database those that it has now, and
 /// says what changed. Where one is wrong, as [`check`] finds, nothing is changed. What

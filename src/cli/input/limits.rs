@@ -160,7 +160,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::cli::render::queue;
+    use jobq::api::queue;
 
     #[test]
     fn a_rate_is_jobs_in_a_span() {

@@ -1,7 +1,6 @@
 //! What is typed, piped or written in files, read into what the library takes.
 
 pub(crate) mod batch;
-pub(crate) mod built_in;
 pub(crate) mod config;
 pub(crate) mod declared;
 pub(crate) mod each;

@@ -4,12 +4,12 @@
 use std::env;
 use std::sync::{Arc, OnceLock};
 
+use jobq::api::built_in::check_payload;
 use jobq::handlers::exec::{ExecPayload, Program, Umask};
 use jobq::mask::Mask;
 use jobq::{AttemptRef, JobId, JobOptions, JobRef, NewJob};
 
 use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::built_in::check_payload;
 use crate::cli::input::config::Config;
 use crate::cli::input::environ::{EnvItem, Environ, Unset, Variables};
 use crate::cli::input::literal_secrets::literal_secret;

@@ -1,5 +1,6 @@
 //! The result of enqueuing a job, with hints about likely mistakes.
 
+use jobq::api::text::count;
 use jobq::{Enqueued, JobId, OnDuplicate, State};
 
 use crate::cli::exit::{CliError, CliResult, Exit};
@@ -136,13 +137,13 @@ impl Warnings {
             if jobs > 1 {
                 session.screen.say(format_args!(
                     "{} were cancelled at once, as what they wait for has not completed; the first:",
-                    text::count(jobs, "job")
+                    count(jobs, "job")
                 ));
             }
             print_cancelled(first, session)?;
         }
         if let Some((first, jobs)) = self.not_taken {
-            let payloads = text::count(jobs, "payload");
+            let payloads = count(jobs, "payload");
             let were = if jobs == 1 { "was" } else { "were" };
             session.screen.say(format_args!(
                 "{payloads} {were} not taken, as the jobs that have their unique keys run or have ended; the first is job {first}"

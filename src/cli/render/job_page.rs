@@ -4,24 +4,25 @@ use std::io::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jobq::api::job::{self, JobJson, asked_for, folder, is_plain_group, percent, task};
+use jobq::api::job_in_full::{AttemptJson, JobInFullJson, outcome};
+use jobq::api::json::write_line;
+use jobq::api::text::bytes;
+use jobq::api::time::{duration, millis, relative, rfc3339};
+use jobq::api::why::{Explanation, explain};
 use jobq::{
-    AttemptRecord, Backoff, EventKind, Jitter, JobId, JobRecord, PrerequisiteRule, Queue,
-    RetryPolicy, State, WaitReason,
+    AttemptRecord, Backoff, Jitter, JobId, JobRecord, PrerequisiteRule, Queue, RetryPolicy, State,
+    WaitReason,
 };
-use serde::Serialize;
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::history::{Piece, last_lines};
-use crate::cli::render::job::{
-    self, JobJson, asked_for, bar, folder, is_plain_group, percent, task,
-};
-use crate::cli::render::json::{Time, json_fields, write_line};
+use crate::cli::render::job::bar;
 use crate::cli::render::style::Look;
 use crate::cli::render::table::{Cell, Column, Facts, Fit, aligned};
-use crate::cli::render::text::{bytes, for_tabs, for_terminal};
-use crate::cli::render::time::{duration, millis, relative, rfc3339};
-use crate::cli::render::why::{Explanation, WhyJson, explain};
+use crate::cli::render::text::{for_tabs, for_terminal};
+use crate::cli::render::why::look;
 use crate::cli::render::{Format, Output};
 
 /// Number of lines of output shown.
@@ -110,7 +111,7 @@ impl InFull {
         let name = output.paint(Look::Bold, format!("job {}", self.job.id));
         writeln!(out, "{name}  {state}  {}", self.job.kind)?;
         let why = for_terminal(&self.why.message);
-        writeln!(out, "{}", output.paint(self.why.look, why))?;
+        writeln!(out, "{}", output.paint(look(&self.why), why))?;
         if let Some(hint) = &self.why.hint {
             writeln!(out, "{}", output.paint(Look::Dim, for_terminal(hint)))?;
         }
@@ -288,39 +289,6 @@ fn waits(retry: &RetryPolicy) -> String {
         Backoff::None => "without a wait".to_owned(),
         backoff => format!("{backoff} backoff from {}{exactly}", duration(retry.delay)),
     }
-}
-
-/// A job in full: what `status ID` shows.
-#[derive(Serialize)]
-pub(crate) struct JobInFullJson<'a> {
-    #[serde(flatten)]
-    pub(crate) job: JobJson<'a>,
-    pub(crate) attempts: Vec<AttemptJson<'a>>,
-    pub(crate) why: WhyJson<'a>,
-}
-
-json_fields! {
-    /// One attempt of a job.
-    AttemptJson(attempt: &'a AttemptRecord) {
-        attempt: attempt.attempt,
-        outcome: attempt.outcome.map(outcome),
-        error: attempt.end.error.as_deref(),
-        started_at: attempt.started_at.map(Time),
-        finished_at: attempt.finished_at.map(Time),
-        duration_ms: attempt.took.map(millis),
-        cpu_ms: attempt.end.cpu_ms,
-        max_rss_bytes: attempt.end.max_rss_bytes,
-        exit_code: attempt.end.exit_code,
-        runner: attempt.runner,
-        worker: attempt.worker,
-    }
-}
-
-/// How an attempt ended, in one word: `completed`, `failed`, `retry`, `cancelled`, `snoozed`,
-/// `returned`, `recovered`.
-pub(crate) fn outcome(end: EventKind) -> &'static str {
-    let name = end.as_str();
-    name.strip_prefix("job_").unwrap_or(name)
 }
 
 fn others(

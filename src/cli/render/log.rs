@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use jobq::api::json::{Time, write_line};
 use jobq::{JobId, Level};
 use serde::Serialize;
 
 use crate::cli::exit::CliResult;
 use crate::cli::history::{LineAssembler, LineSource, Piece};
-use crate::cli::render::json::{Time, write_line};
 use crate::cli::render::style::Look;
 use crate::cli::render::text::{block, for_tabs};
 use crate::cli::render::{Format, Output, Stdout};

@@ -4,7 +4,6 @@ pub(crate) mod enqueued;
 pub(crate) mod event;
 pub(crate) mod job;
 pub(crate) mod job_page;
-pub(crate) mod json;
 pub(crate) mod log;
 pub(crate) mod overview;
 pub(crate) mod queue;
@@ -13,13 +12,13 @@ pub(crate) mod screen;
 pub(crate) mod style;
 pub(crate) mod table;
 pub(crate) mod text;
-pub(crate) mod time;
 pub(crate) mod why;
 
 use std::fmt::Display;
 use std::io::{self, BufWriter, IsTerminal, StdoutLock, Write};
 
 use anstream::{AutoStream, ColorChoice};
+use jobq::api::json::write_line;
 use serde::Serialize;
 use style::{Look, Painted};
 
@@ -107,7 +106,7 @@ impl Output {
     pub(crate) fn line(&self, json: &impl Serialize, text: impl Display) -> io::Result<()> {
         let mut out = self.stdout();
         match self.format {
-            Format::Json => json::write_line(&mut out, json)?,
+            Format::Json => write_line(&mut out, json)?,
             Format::Table | Format::Tabs => writeln!(out, "{text}")?,
         }
         out.flush()

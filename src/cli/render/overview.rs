@@ -4,21 +4,24 @@ use std::collections::HashMap;
 use std::io::Write;
 
 use jiff::Timestamp;
+use jobq::api::event;
+use jobq::api::job::task;
+use jobq::api::json::{Time, json_fields, write_line};
+use jobq::api::queue::{CountsJson, QueueJson};
+use jobq::api::runner::{RunnerJson, gone_runner_text};
+use jobq::api::text::count;
+use jobq::api::time::{relative, rfc3339};
 use jobq::{
-    Counts, Filter, JobId, JobRecord, Queue, QueueRecord, RunnerFilter, RunnerId, RunnerRecord,
-    RunnerState, Sort, State, WorkerId,
+    Counts, Filter, JobId, JobRecord, Queue, QueueRecord, RunnerFilter, RunnerRecord, RunnerState,
+    Sort, State,
 };
-use serde::Serialize;
 
 use crate::cli::clock::now;
 use crate::cli::exit::CliResult;
-use crate::cli::render::json::{Time, json_fields, write_line};
-use crate::cli::render::queue::{self, CountsJson, QueueJson};
 use crate::cli::render::style::Look;
 use crate::cli::render::table::{Cell, Column, Fit, aligned};
-use crate::cli::render::text::{count, for_tabs};
-use crate::cli::render::time::{relative, rfc3339};
-use crate::cli::render::{Format, Output, event, job};
+use crate::cli::render::text::for_tabs;
+use crate::cli::render::{Format, Output, queue};
 
 /// Maximum number of failed jobs shown, and of busy workers.
 const FAILURES: usize = 5;
@@ -64,7 +67,7 @@ pub(crate) struct Overview {
 }
 
 json_fields! {
-    StatusJson(of: &'a Overview) {
+    pub(crate) StatusJson(of: &'a Overview) {
         counts: CountsJson(of.counts),
         queues: of.queues.iter().map(|queue| QueueJson(queue, of.all_paused)).collect::<Vec<_>>(),
         runners: of.runners.iter().map(RunnerJson::new).collect::<Vec<_>>(),
@@ -90,7 +93,7 @@ impl Overview {
         let mut tasks = HashMap::new();
         for held in held.take(shown) {
             if let Some(job) = queue.get(held.job)? {
-                tasks.insert(job.id, job::task(&job));
+                tasks.insert(job.id, task(&job));
             }
         }
         Ok(Overview {
@@ -238,67 +241,6 @@ impl Overview {
     }
 }
 
-/// A runner and what its workers do.
-#[derive(Serialize)]
-pub(crate) struct RunnerJson<'a> {
-    id: RunnerId,
-    state: RunnerState,
-    pid: u32,
-    host: &'a str,
-    started_at: Time,
-    heartbeat_at: Time,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    short_of: Option<&'a str>,
-    workers: Vec<WorkerJson<'a>>,
-}
-
-#[derive(Serialize)]
-struct WorkerJson<'a> {
-    worker: Option<WorkerId>,
-    job: Option<JobId>,
-    kind: Option<&'a str>,
-    since: Option<Time>,
-}
-
-impl<'a> RunnerJson<'a> {
-    pub(crate) fn new(runner: &'a RunnerRecord) -> RunnerJson<'a> {
-        RunnerJson {
-            id: runner.id,
-            state: runner.state,
-            pid: runner.pid,
-            host: &runner.host,
-            started_at: Time(runner.started_at),
-            heartbeat_at: Time(runner.heartbeat_at),
-            short_of: runner.short_of.as_deref(),
-            workers: workers(runner),
-        }
-    }
-}
-
-/// Each worker, busy or idle; after them the jobs that are on their way to a worker.
-fn workers(runner: &RunnerRecord) -> Vec<WorkerJson<'_>> {
-    let busy = |worker| runner.jobs.iter().any(|job| job.worker == Some(worker));
-    let idle = (1..=runner.worker_count)
-        .map(WorkerId)
-        .filter(|worker| !busy(*worker));
-    let mut workers: Vec<WorkerJson<'_>> = idle
-        .map(|worker| WorkerJson {
-            worker: Some(worker),
-            job: None,
-            kind: None,
-            since: None,
-        })
-        .collect();
-    workers.extend(runner.jobs.iter().map(|job| WorkerJson {
-        worker: job.worker,
-        job: Some(job.job),
-        kind: Some(&job.kind),
-        since: Some(Time(job.since)),
-    }));
-    workers.sort_by_key(|entry| (entry.worker.is_none(), entry.worker, entry.job));
-    workers
-}
-
 fn runner_row(runner: &RunnerRecord, now: Timestamp) -> Vec<Cell> {
     let (name, look) = match runner.state {
         RunnerState::Idle => ("idle", Look::Plain),
@@ -324,16 +266,44 @@ fn failure_row(job: &JobRecord, now: Timestamp) -> Vec<Cell> {
         Cell::new(&job.kind),
         Cell::time(job.finished_at, now),
         Cell::maybe(job.error.as_deref()).look(Look::Bad),
-        Cell::new(job::task(job)),
+        Cell::new(task(job)),
     ]
 }
 
-/// `runner 1 is dead; the next runner to start takes over its 2 jobs`.
-pub(crate) fn gone_runner_text(runner: &RunnerRecord) -> String {
-    let gone = format!("runner {} is dead", runner.id);
-    match runner.jobs.len() {
-        0 => gone,
-        1 => format!("{gone}; the next runner to start takes over its job"),
-        jobs => format!("{gone}; the next runner to start takes over its {jobs} jobs"),
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use jobq::{ManualClock, NewJob};
+
+    use super::*;
+
+    #[test]
+    fn status_has_every_state_and_the_next_due_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let noon = "2026-03-01T12:00:00.007Z".parse().unwrap();
+        let queue = Queue::options()
+            .clock(ManualClock::new(noon))
+            .open(folder.path().join("jobs.db"))
+            .unwrap();
+        let job = NewJob::new("resize").queue("images");
+        queue.enqueue(job.delay(Duration::from_secs(300))).unwrap();
+        let overview = Overview::read(&queue, Format::Json).unwrap();
+        let counts = concat!(
+            r#"{"scheduled":1,"blocked":0,"pending":0,"running":0,"waiting":0,"completed":0,"#,
+            r#""failed":0,"cancelled":0}"#
+        );
+        let queues = format!(
+            "[{},\"counts\":{counts},{}]",
+            r#"{"name":"images","paused":false,"paused_at":null"#,
+            r#""concurrency":null,"rate":null,"max_size":null,"weight":1}"#
+        );
+        assert_eq!(
+            serde_json::to_string(&StatusJson(&overview)).unwrap(),
+            format!(
+                "{{\"counts\":{counts},\"queues\":{queues},\"runners\":[],{}",
+                r#""next_due_at":"2026-03-01T12:05:00.007Z"}"#
+            )
+        );
     }
 }

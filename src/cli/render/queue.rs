@@ -1,16 +1,13 @@
-//! A queue: its row, its JSON, and its limits in words.
+//! A queue: its row.
 
 use jiff::Timestamp;
-use jobq::{Counts, QueueLimits, QueueRecord, Rate, State};
-use serde::ser::SerializeMap;
-use serde::{Serialize, Serializer};
+use jobq::api::queue::{limits_text, rate_text};
+use jobq::api::time::{relative, rfc3339};
+use jobq::{QueueLimits, QueueRecord, State};
 
 use crate::cli::clock::now;
-use crate::cli::render::json::{Time, json_fields};
 use crate::cli::render::style::Look;
 use crate::cli::render::table::{Cell, Column, Fit};
-use crate::cli::render::text::count;
-use crate::cli::render::time::{duration, millis, relative, rfc3339};
 
 /// The states that jobs are in most, and their columns.
 const STATES: [State; 6] = [
@@ -41,48 +38,6 @@ pub(crate) const COLUMNS: [Column; 11] = [
     ("WAITING", Fit::Number),
     ("LIMITS", Fit::Shrinks),
 ];
-
-/// Each state with its number of jobs.
-pub(crate) struct CountsJson(pub(crate) Counts);
-
-impl Serialize for CountsJson {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(State::ALL.len()))?;
-        for (state, jobs) in self.0.iter() {
-            map.serialize_entry(state.as_str(), &jobs)?;
-        }
-        map.end()
-    }
-}
-
-json_fields! {
-    /// A queue. It is paused by its name, or because all are since `all_paused`.
-    QueueJson(queue: &'a QueueRecord, all_paused: Option<Timestamp>) {
-        name: queue.name,
-        paused: queue.paused_at.or(*all_paused).is_some(),
-        paused_at: queue.paused_at.or(*all_paused).map(Time),
-        counts: CountsJson(queue.counts),
-        concurrency: queue.limits.concurrency,
-        rate: queue.limits.rate.map(RateJson::new),
-        max_size: queue.limits.max_size,
-        weight: queue.limits.weight,
-    }
-}
-
-#[derive(Serialize)]
-struct RateJson {
-    jobs: u32,
-    per_ms: u64,
-}
-
-impl RateJson {
-    fn new(rate: Rate) -> RateJson {
-        RateJson {
-            jobs: rate.jobs,
-            per_ms: millis(rate.per),
-        }
-    }
-}
 
 /// A queue's row under [`COLUMNS`].
 pub(crate) fn row(queue: &QueueRecord, all_paused: Option<Timestamp>, now: Timestamp) -> Vec<Cell> {
@@ -131,24 +86,6 @@ fn number(state: State, jobs: u64) -> Cell {
     Cell::new(jobs).look(look)
 }
 
-/// A rate as it is written.
-pub(crate) fn rate_text(rate: Rate) -> String {
-    format!("{}/{}", rate.jobs, duration(rate.per).replace(' ', ""))
-}
-
-/// What a queue is limited to, in a few words; none where it is not.
-pub(crate) fn limits_text(limits: &QueueLimits) -> Option<String> {
-    let mut parts = Vec::new();
-    parts.extend(limits.concurrency.map(|jobs| format!("{jobs} at once")));
-    parts.extend(limits.rate.map(rate_text));
-    let max_size = limits.max_size.map(|jobs| count(jobs, "job"));
-    parts.extend(max_size.map(|jobs| format!("at most {jobs}")));
-    if limits.weight != 1 {
-        parts.push(format!("weight {}", limits.weight));
-    }
-    (!parts.is_empty()).then(|| parts.join(", "))
-}
-
 /// The same for programs, by the names of the options that set it.
 pub(crate) fn limits_tabs(limits: &QueueLimits) -> String {
     let mut parts = Vec::new();
@@ -166,7 +103,7 @@ pub(crate) fn limits_tabs(limits: &QueueLimits) -> String {
 mod tests {
     use std::time::Duration;
 
-    use jobq::{NewJob, Queue};
+    use jobq::{NewJob, Queue, Rate};
 
     use super::*;
 

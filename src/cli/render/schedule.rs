@@ -1,33 +1,12 @@
-//! A schedule: its JSON and its row.
+//! The row of a schedule.
 
 use jiff::Timestamp;
+use jobq::api::time::{relative, rfc3339};
 use jobq::{ScheduleOrigin, ScheduleRecord};
 use serde_json::value::RawValue;
 
-use crate::cli::render::json::{Time, json_fields};
 use crate::cli::render::style::Look;
 use crate::cli::render::table::{Cell, Column, Fit};
-use crate::cli::render::time::{relative, rfc3339};
-
-json_fields! {
-    /// A schedule. The names of these fields are a contract.
-    ScheduleJson(schedule: &'a ScheduleRecord) {
-        name: schedule.name,
-        cron: schedule.rule,
-        timezone: schedule.timezone,
-        missed: schedule.missed,
-        overlap: schedule.overlap,
-        origin: schedule.origin,
-        declared_by: schedule.declared_by.as_deref(),
-        job: schedule.job,
-        next_at: schedule.next_at.map(Time),
-        last_at: schedule.last_at.map(Time),
-        last_job_id: schedule.last_job,
-        paused_at: schedule.paused_at.map(Time),
-        created_at: Time(schedule.created_at),
-        updated_at: Time(schedule.updated_at),
-    }
-}
 
 pub(crate) const COLUMNS: [Column; 11] = [
     ("NAME", Fit::Name),

@@ -6,12 +6,12 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Row, Width};
 use jiff::Timestamp;
 use jobq::State;
+use jobq::api::json::write_line;
+use jobq::api::time::{relative, rfc3339};
 use serde::Serialize;
 
-use crate::cli::render::json::write_line;
 use crate::cli::render::style::Look;
 use crate::cli::render::text::{for_tabs, for_terminal};
-use crate::cli::render::time::{relative, rfc3339};
 use crate::cli::render::{Format, Output, Stdout, text};
 
 /// A long listing is aligned in pieces of this number of rows, so that memory stays flat.

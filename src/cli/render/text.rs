@@ -4,8 +4,6 @@ use std::borrow::Cow;
 
 use jobq::JobId;
 
-pub(crate) use jobq::plural::count;
-
 /// For a pipe: what would end a field or a line is written as `\t`, `\n`, `\r`; all else stays.
 pub(crate) fn for_tabs(text: &str) -> Cow<'_, str> {
     if !text.contains(['\t', '\n', '\r']) {
@@ -54,14 +52,6 @@ pub(crate) fn block(text: &str, indent: usize) -> String {
     lines.join(&format!("\n{}", " ".repeat(indent)))
 }
 
-/// The text, cut after `most` characters.
-pub(crate) fn shortened(text: &str, most: usize) -> String {
-    match text.char_indices().nth(most) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
-    }
-}
-
 /// The first and the last of some jobs: `7`, `7–9`.
 pub(crate) fn span(first: JobId, last: JobId) -> String {
     if first == last {
@@ -75,32 +65,6 @@ pub(crate) fn span(first: JobId, last: JobId) -> String {
 pub(crate) fn jobs(first: JobId, last: JobId) -> String {
     let noun = if first == last { "job" } else { "jobs" };
     format!("{noun} {}", span(first, last))
-}
-
-/// `1.5 GiB`, `312 MiB`, `9 B`.
-pub(crate) fn bytes(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut size = bytes as f64;
-    let mut unit = 0;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 || size >= 100.0 {
-        format!("{size:.0} {}", UNITS[unit])
-    } else {
-        format!("{size:.1} {}", UNITS[unit])
-    }
-}
-
-/// A name as a shell takes it for one word.
-pub(crate) fn shell_word(name: &str) -> String {
-    let plain = |char: char| char.is_ascii_alphanumeric() || "-_./:@".contains(char);
-    if !name.is_empty() && name.chars().all(plain) {
-        name.to_owned()
-    } else {
-        format!("'{}'", name.replace('\'', r"'\''"))
-    }
 }
 
 /// A name as the file writes it in a table's header.
@@ -151,20 +115,5 @@ mod tests {
     #[test]
     fn a_block_keeps_its_lines_and_is_indented() {
         assert_eq!(block("a\nb\u{7}\n", 2), "a\n  b\\u{7}");
-    }
-
-    #[test]
-    fn sizes_have_the_unit_that_fits() {
-        assert_eq!(
-            [0, 1023, 1536, 312 << 20].map(bytes),
-            ["0 B", "1023 B", "1.5 KiB", "312 MiB"]
-        );
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_letters() {
-        let long = "ü".repeat(100);
-        assert_eq!(shortened(&long, 60), format!("{}…", "ü".repeat(60)));
-        assert_eq!(shortened("ls -l", 60), "ls -l");
     }
 }

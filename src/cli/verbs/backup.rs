@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jobq::api::text::bytes;
 use serde::Serialize;
 
 use crate::cli::exit::{CliResult, Exit};
-use crate::cli::render::text::bytes;
 use crate::cli::session::Session;
 use crate::cli::signals::Interrupt;
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 use clap::Args;
 use indicatif::ProgressBar;
 use jobq::Durability;
+use jobq::api::json::write_line;
 use jobq::bench::{
     Crowd, Life, Load, OneByOne, Scratch, Setup, Spread, crowd_of_connections, crowd_of_one_queue,
     life_of_floor, life_of_queue, median, one_by_one_of_floor, one_by_one_of_queue, per_s,
@@ -22,7 +23,6 @@ use signal_hook::{flag, low_level};
 
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::render::Output;
-use crate::cli::render::json::write_line;
 use crate::cli::render::table::{Cell, Column, Fit, Rows};
 use crate::cli::session::Session;
 

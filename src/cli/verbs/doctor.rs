@@ -7,6 +7,9 @@ use std::path::Path;
 use clap::Args;
 #[cfg(feature = "email")]
 use jobq::Job;
+use jobq::api::json::{json_fields, write_line};
+use jobq::api::runner::gone_runner_text;
+use jobq::api::text::{bytes, count};
 #[cfg(feature = "email")]
 use jobq::handlers::built_in::BuiltIn;
 #[cfg(feature = "email")]
@@ -19,10 +22,8 @@ use crate::cli::exit::{CliError, CliResult, Exit};
 #[cfg(feature = "email")]
 use crate::cli::input::config::Config;
 use crate::cli::input::declared;
-use crate::cli::render::json::{json_fields, write_line};
-use crate::cli::render::overview::gone_runner_text;
 use crate::cli::render::style::Look;
-use crate::cli::render::text::{bytes, count, for_tabs};
+use crate::cli::render::text::for_tabs;
 use crate::cli::render::{Format, Output};
 use crate::cli::session::Session;
 
@@ -47,7 +48,7 @@ const LITTLE_SPACE_BYTES: u64 = 256 << 20;
 const LONG_LOG_BYTES: u64 = 256 << 20;
 
 json_fields! {
-    FindingJson(finding: &'a Finding) {
+    pub(crate) FindingJson(finding: &'a Finding) {
         check: finding.check,
         severity: finding.severity,
         message: finding.message,

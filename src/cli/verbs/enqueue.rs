@@ -9,6 +9,9 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use jiff::Timestamp;
+use jobq::api::built_in::how_to_build;
+use jobq::api::json::write_line;
+use jobq::api::text::count;
 use jobq::handlers::exec::Program;
 use jobq::{BatchDedup, JobId, JobOptions, JobRef, State, When};
 
@@ -16,13 +19,12 @@ use crate::cli::args::{JobArgs, RULES};
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::batch::{Added, BatchSource, CheckedBatch};
-use crate::cli::input::built_in::how_to_build;
 use crate::cli::input::each::EachArgs;
 use crate::cli::input::origin::{CommandRequest, JobRequest, Origin, Work};
 use crate::cli::input::payload::{argv, as_text, input, payload, variables};
 use crate::cli::input::{limits, values};
 use crate::cli::render::enqueued::{self, Warnings};
-use crate::cli::render::{Format, json, text};
+use crate::cli::render::{Format, text};
 use crate::cli::session::Session;
 use crate::cli::verbs::{logs, report, wait};
 
@@ -368,7 +370,7 @@ fn print_added(added: &Added, session: &Session) -> io::Result<()> {
         }
         Format::Json => {
             for enqueued in added.each() {
-                json::write_line(&mut out, &enqueued)?;
+                write_line(&mut out, &enqueued)?;
             }
         }
     }
@@ -406,7 +408,7 @@ impl BatchReport {
 
     /// `3 jobs enqueued (7–9), 1 was there already`.
     fn summary(&self, jobs: u64) -> String {
-        let new = text::count(jobs - self.duplicates, "job");
+        let new = count(jobs - self.duplicates, "job");
         let new = match self.ids {
             None => format!("{new} enqueued"),
             Some((first, last)) => format!("{new} enqueued ({})", text::span(first, last)),

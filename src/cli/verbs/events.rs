@@ -4,17 +4,18 @@ use std::io::Write;
 use std::num::NonZeroUsize;
 
 use clap::Args;
+use jobq::api::event::{EventJson, sentence};
+use jobq::api::json::write_line;
+use jobq::api::time::{relative, time_of_day};
 use jobq::{Event, EventFilter, EventId, EventKind};
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::history::{LastOf, WAIT, read_events};
 use crate::cli::input::values;
-use crate::cli::render::event::{EventJson, fields, look, sentence};
-use crate::cli::render::json::write_line;
+use crate::cli::render::event::{fields, look};
 use crate::cli::render::style::Look;
 use crate::cli::render::text::for_terminal;
-use crate::cli::render::time::{relative, time_of_day};
 use crate::cli::render::{Format, Output, Stdout};
 use crate::cli::session::Session;
 use crate::cli::signals::end_when_reader_is_gone;

@@ -3,12 +3,12 @@
 use std::io::Write;
 
 use clap::{Args, Command};
+use jobq::api::built_in::how_to_build;
 use jobq::handlers::BUILT_IN;
 use jobq::handlers::built_in::BuiltInKind;
 use jobq::nearest::nearest;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
-use crate::cli::input::built_in::how_to_build;
 
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use jiff::Timestamp;
+use jobq::api::job::JobJson;
 use jobq::{Filter, JobRecord, Queue, Sort, State};
 
 use crate::cli::clock::now;
@@ -11,7 +12,7 @@ use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::selection::{JobFilter, StateFilter};
 use crate::cli::input::values;
 use crate::cli::render::Format;
-use crate::cli::render::job::{COLUMNS, JobJson, row};
+use crate::cli::render::job::{COLUMNS, row};
 use crate::cli::render::table::Rows;
 use crate::cli::session::Session;
 

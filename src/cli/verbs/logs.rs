@@ -6,6 +6,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Args;
+use jobq::api::event::sentence;
+use jobq::api::why::explain;
 use jobq::{EventKind, JobId, JobRecord, Level, Queue, State, Why};
 
 use crate::cli::clock::now;
@@ -13,11 +15,8 @@ use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::history::{JobLog, LineFilter, LogItem, LogStream, WAIT};
 use crate::cli::input::selection::{FILTERS, JobFilter};
 use crate::cli::input::values;
-use crate::cli::render::event::sentence;
 use crate::cli::render::log::LogPrinter;
-use crate::cli::render::style::Look;
 use crate::cli::render::text::for_terminal;
-use crate::cli::render::why::explain;
 use crate::cli::session::Session;
 use crate::cli::signals::end_when_reader_is_gone;
 
@@ -186,7 +185,7 @@ impl<'a> Tail<'a> {
     fn say_why(&self) -> CliResult<()> {
         let why = self.queue.why(self.id)?;
         let told = explain(self.id, &why, now());
-        if matches!(why, Why::NotDue { .. }) || told.look == Look::Warn {
+        if matches!(why, Why::NotDue { .. }) || told.calls_for_action {
             self.session.screen.say(for_terminal(&told.message));
             if let Some(hint) = told.hint {
                 self.session.screen.hint(hint);

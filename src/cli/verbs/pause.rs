@@ -1,11 +1,11 @@
 //! `jobq pause` and `jobq resume`.
 
 use clap::Args;
+use jobq::api::text::shell_word;
 use jobq::{Queue, QueueSelector};
 use serde::Serialize;
 
 use crate::cli::exit::{CliResult, Exit};
-use crate::cli::render::text::shell_word;
 use crate::cli::session::Session;
 
 #[derive(Debug, Args)]

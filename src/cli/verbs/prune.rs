@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use clap::Args;
+use jobq::api::text::count;
+use jobq::api::time::{duration, millis};
 use jobq::{KindFilter, PruneFilter, Retention, State};
 use serde::Serialize;
 
 use crate::cli::exit::{CliResult, Exit};
 use crate::cli::input::values;
-use crate::cli::render::text::count;
-use crate::cli::render::time::{duration, millis};
 use crate::cli::session::Session;
 
 #[derive(Debug, Args)]

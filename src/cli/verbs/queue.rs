@@ -1,15 +1,17 @@
 //! `jobq queue list`, `jobq queue show` and `jobq queue set`.
 
 use clap::{ArgGroup, Args, Subcommand};
+use jobq::api::queue::{QueueJson, limits_text};
+use jobq::api::why::queue::VerdictText;
 use jobq::{QueueLimitsUpdate, Rate, Update};
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliResult, Exit};
 use crate::cli::input::limits;
 use crate::cli::render::Format;
-use crate::cli::render::queue::{COLUMNS, QueueJson, limits_text, rows, table};
+use crate::cli::render::queue::{COLUMNS, rows, table};
 use crate::cli::render::table::Rows;
-use crate::cli::render::why::queue::VerdictText;
+use crate::cli::render::why::verdict_text;
 use crate::cli::session::Session;
 
 #[derive(Debug, Args)]
@@ -100,7 +102,7 @@ fn limit(args: &QueueSetArgs, session: &Session) -> CliResult {
 fn verdict(args: &QueueShowArgs, session: &Session) -> CliResult {
     let verdict = session.queue()?.why_queue(&args.name)?;
     let told = VerdictText::new(&verdict, now());
-    session.output.line(&told.json(), told.text())?;
+    session.output.line(&told.json(), verdict_text(&told))?;
     Ok(Exit::Done)
 }
 

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jobq::api::text::count;
 use jobq::{InUse, Replaced};
 use serde::Serialize;
 
 use crate::cli::exit::{CliResult, Exit};
-use crate::cli::render::text::count;
 use crate::cli::session::Session;
 
 #[derive(Debug, Args)]

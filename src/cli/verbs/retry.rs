@@ -3,12 +3,12 @@
 use std::cell::RefCell;
 
 use clap::{ArgGroup, Args};
+use jobq::api::text::count;
 use jobq::{Filter, JobId, Queue, State};
 
 use crate::cli::bulk::{BulkAction, BulkWords, Changed, each, each_matching};
 use crate::cli::exit::{CliResult, Exit};
 use crate::cli::input::selection::{FILTERS, JobFilter};
-use crate::cli::render::text::count;
 use crate::cli::session::Session;
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use jobq::api::text::count;
 use jobq::handlers::exec::Program;
 use jobq::{
     Batch, BatchDedup, BatchStart, Filter, JobId, JobOptions, JobRecord, Queue, QueueRecord,
@@ -246,7 +247,7 @@ fn add_batch(source: BatchSource, args: &RunArgs, session: &Session) -> CliResul
             .screen
             .say(format_args!("{} holds no jobs", file.name())),
         BatchStart::Added(Batch { first, last }) => {
-            let jobs = text::count(file.jobs(), "job");
+            let jobs = count(file.jobs(), "job");
             session.screen.say(format_args!(
                 "{jobs} enqueued ({})",
                 text::span(*first, *last)
@@ -310,7 +311,7 @@ fn announce(args: &RunArgs, runner: &Runner, queue: &Queue, session: &Session) {
             "runner {} is running jobs from {} with {}; stop it with Ctrl-C",
             runner.id(),
             queue.path().display(),
-            text::count(workers, "worker")
+            count(workers, "worker")
         ));
     }
 }

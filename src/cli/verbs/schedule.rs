@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use clap::{Arg, Args, Subcommand};
 use jiff::Zoned;
+use jobq::api::json::Time;
+use jobq::api::schedule::ScheduleJson;
+use jobq::api::time::{relative, rfc3339};
 use jobq::nearest::nearest;
 use jobq::{Missed, Overlap, Schedule, ScheduleChange, ScheduleRecord, next_slots};
 use serde::Serialize;
@@ -13,10 +16,8 @@ use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::origin::Origin;
 use crate::cli::input::{declared, payload, values};
 use crate::cli::render::enqueued;
-use crate::cli::render::json::Time;
-use crate::cli::render::schedule::{COLUMNS, ScheduleJson, row};
+use crate::cli::render::schedule::{COLUMNS, row};
 use crate::cli::render::table::{Cell, Column, Fit, Rows};
-use crate::cli::render::time::{relative, rfc3339};
 use crate::cli::session::Session;
 use crate::cli::verbs::enqueue::{self, EnqueueArgs};
 

@@ -4,6 +4,9 @@ use std::io::Write;
 use std::time::Duration;
 
 use clap::Args;
+use jobq::api::event::sentence;
+use jobq::api::json::write_line;
+use jobq::api::text::count;
 use jobq::{EventFilter, EventId, EventKind, Filter, JobId, JobRecord, Queue, Sort, State};
 use serde::Serialize;
 
@@ -13,8 +16,6 @@ use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::history::{WAIT, read_events};
 use crate::cli::input::selection::JobSelection;
 use crate::cli::input::values;
-use crate::cli::render::event::sentence;
-use crate::cli::render::json::write_line;
 use crate::cli::render::text;
 use crate::cli::session::Session;
 use crate::cli::signals::end_when_reader_is_gone;
@@ -74,7 +75,7 @@ fn matching(args: &WaitArgs, session: &Session) -> CliResult<Vec<JobId>> {
         0 => session.screen.say("no job matches"),
         jobs => session
             .screen
-            .say(format_args!("waiting for {}", text::count(jobs, "job"))),
+            .say(format_args!("waiting for {}", count(jobs, "job"))),
     }
     Ok(ids)
 }

@@ -1,13 +1,13 @@
 //! `jobq why`: the rule that keeps a job from running, and what would change that.
 
 use clap::Args;
+use jobq::api::why::{WhyJson, explain, gone_behind};
 use jobq::{JobId, State};
 use serde::Serialize;
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliResult, Exit};
 use crate::cli::render::text::for_terminal;
-use crate::cli::render::why::{WhyJson, explain, gone_behind};
 use crate::cli::session::Session;
 
 #[derive(Debug, Args)]

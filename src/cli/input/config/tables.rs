@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jobq::api::text::shell_word;
 use jobq::handlers::built_in::BuiltInKind;
 use jobq::handlers::exec::PersistentOptions;
 use jobq::handlers::secrets::Secrets;
@@ -18,7 +19,7 @@ use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::environ::EnvItem;
 use crate::cli::input::limits;
 use crate::cli::input::options::{self, with_job_options};
-use crate::cli::render::text::{shell_word, toml_key};
+use crate::cli::render::text::toml_key;
 
 /// How many jobs a runner may run at a time.
 pub(crate) const WORKERS: RangeInclusive<usize> = 1..=1024;

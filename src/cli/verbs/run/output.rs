@@ -8,12 +8,12 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
 
 use jobq::JobId;
+use jobq::api::json::{Time, write_line};
 use jobq::handlers::exec::{OutputSink, Printed, Stream};
 
 use crate::cli::clock::now;
 use crate::cli::exit::CliResult;
 use crate::cli::render::Format;
-use crate::cli::render::json::{Time, write_line};
 use crate::cli::render::log::LogJson;
 use crate::cli::render::screen::Screen;
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use jobq::api::built_in::how_to_build;
 use jobq::handlers::BUILT_IN;
 use jobq::handlers::built_in::BuiltInKind;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
@@ -13,7 +14,6 @@ use jobq::{KindOptions, KindRetention, Queue, Retention, RunnerBuilder, UnknownK
 
 use crate::cli::args::JobOptionArgs;
 use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::built_in::how_to_build;
 use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::{KindTable, WORKERS};
 use crate::cli::input::declared;

@@ -4,6 +4,11 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use indicatif::ProgressBar;
+use jobq::api::event::sentence;
+use jobq::api::job::task;
+use jobq::api::json::json_fields;
+use jobq::api::text::{count, shortened};
+use jobq::api::time;
 use jobq::{
     Batch, Error, Event, EventFilter, EventKind, FailureWatch, Queue, Remaining, RunReport,
     RunStats, Runner, RunnerId,
@@ -11,10 +16,8 @@ use jobq::{
 
 use crate::cli::clock;
 use crate::cli::exit::CliResult;
-use crate::cli::render::json::json_fields;
 use crate::cli::render::screen::{Screen, Talk};
-use crate::cli::render::text::{self, shortened};
-use crate::cli::render::{event, job, time};
+use crate::cli::render::text::{self};
 use crate::cli::session::Session;
 use crate::cli::verbs::run::settings::RunArgs;
 
@@ -152,7 +155,7 @@ fn some_of(parts: &[(u64, &str)]) -> String {
 
 json_fields! {
     /// The summary of a runner.
-    RunSummary(ended: &'a RunReport, elapsed: Duration) {
+    pub(crate) RunSummary(ended: &'a RunReport, elapsed: Duration) {
         completed: ended.stats.completed,
         failed: ended.stats.failed,
         cancelled: ended.stats.cancelled,
@@ -163,7 +166,7 @@ json_fields! {
 }
 
 json_fields! {
-    LeftJson(left: &'a Remaining) {
+    pub(crate) LeftJson(left: &'a Remaining) {
         jobs: left.jobs,
         why: left.why,
     }
@@ -174,7 +177,7 @@ impl RunSummary<'_> {
     pub(super) fn print(&self, session: &Session) -> CliResult<()> {
         session.screen.say(self.line());
         for left in &self.0.left {
-            let jobs = text::count(left.jobs, "job");
+            let jobs = count(left.jobs, "job");
             session
                 .screen
                 .say(format_args!("left: {jobs}: {}", left.why));
@@ -289,7 +292,7 @@ impl FailureReader {
         }
         let rest = failures.len().saturating_sub(MAX_LINES);
         if rest > 0 {
-            let attempts = text::count(rest as u64, "more attempt");
+            let attempts = count(rest as u64, "more attempt");
             self.screen.say(format_args!(
                 "{attempts} failed: jobq events --kind job_failed --kind job_retry"
             ));
@@ -299,7 +302,7 @@ impl FailureReader {
 
     /// `job 7 failed after 3s: exit code 3: No such file (sh -c …)`.
     fn line(&self, event: &Event) -> jobq::Result<String> {
-        let sentence = event::sentence(event);
+        let sentence = sentence(event);
         let sentence = text::for_terminal(&sentence).into_owned();
         let Some(id) = event.job else {
             return Ok(sentence);
@@ -307,7 +310,7 @@ impl FailureReader {
         Ok(match self.queue.get(id)? {
             Some(job) => format!(
                 "job {id} {sentence} ({})",
-                shortened(&text::for_terminal(&job::task(&job)), MAX_TASK_CHARS)
+                shortened(&text::for_terminal(&task(&job)), MAX_TASK_CHARS)
             ),
             None => format!("job {id} {sentence}"),
         })

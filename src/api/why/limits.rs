@@ -1,12 +1,11 @@
 //! Limits in words: of queues, of kinds, of concurrency keys.
 
+use crate::{JobId, Rate, RunnerId, State};
 use jiff::Timestamp;
-use jobq::{JobId, Rate, RunnerId, State};
 
-use crate::cli::render::style::Look;
-use crate::cli::render::text::{count, shell_word};
-use crate::cli::render::time::{duration, relative, rfc3339};
-use crate::cli::render::why::{Explanation, pending};
+use crate::api::text::{count, shell_word};
+use crate::api::time::{duration, relative, rfc3339};
+use crate::api::why::{Explanation, pending};
 
 pub(super) fn short_of(id: JobId, runner: RunnerId, (reason, running): (&str, u64)) -> Explanation {
     let jobs = count(running, "job");
@@ -50,7 +49,7 @@ pub(super) fn of_rate(
         "queue_rate",
         &format!("queue {queue} may start {jobs} in {span}: the next {next}"),
     )
-    .looks(Look::Plain)
+    .needs_no_action()
     .with_hint(format!(
         "`jobq queue set {} --rate N/DURATION` changes it",
         shell_word(queue)
@@ -116,10 +115,10 @@ pub(super) fn and_more(more: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use jobq::Why;
+    use crate::Why;
 
     use super::*;
-    use crate::cli::render::why::explain;
+    use crate::api::why::explain;
 
     fn words(why: &Why) -> (String, Option<String>) {
         let told = explain(JobId(7), why, Timestamp::UNIX_EPOCH);

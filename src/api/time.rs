@@ -5,18 +5,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 /// `2026-03-01T12:00:00.000Z`.
-pub(crate) fn rfc3339(at: Timestamp) -> String {
+pub fn rfc3339(at: Timestamp) -> String {
     format!("{at:.3}")
 }
 
 /// `18:30:05`, where the person is.
-pub(crate) fn time_of_day(at: Timestamp) -> String {
+pub fn time_of_day(at: Timestamp) -> String {
     let local = at.to_zoned(jiff::tz::TimeZone::system());
     local.strftime("%H:%M:%S").to_string()
 }
 
 /// `3s ago`, `in 5m`, `now`.
-pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
+pub fn relative(at: Timestamp, now: Timestamp) -> String {
     let ms = at.as_millisecond().saturating_sub(now.as_millisecond());
     let apart = coarse(Duration::from_millis(ms.unsigned_abs()));
     match ms {
@@ -27,7 +27,7 @@ pub(crate) fn relative(at: Timestamp, now: Timestamp) -> String {
 }
 
 /// In its one or two largest units, cut: `45s`, `4m 10s`, `12m`, `3h 20m`, `2d 5h`, `120d`.
-pub(crate) fn coarse(span: Duration) -> String {
+pub fn coarse(span: Duration) -> String {
     let seconds = span.as_secs();
     let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
     match seconds {
@@ -42,7 +42,7 @@ pub(crate) fn coarse(span: Duration) -> String {
 }
 
 /// How long something took or may take: `40ms`, `2.5s`, `1m 30s`.
-pub(crate) fn duration(span: Duration) -> String {
+pub fn duration(span: Duration) -> String {
     let ms = span.as_millis();
     match ms {
         0..1000 => return format!("{ms}ms"),
@@ -71,7 +71,7 @@ pub(crate) fn duration(span: Duration) -> String {
 }
 
 /// A duration in the milliseconds of a JSON field.
-pub(crate) fn millis(span: Duration) -> u64 {
+pub fn millis(span: Duration) -> u64 {
     u64::try_from(span.as_millis()).unwrap_or(u64::MAX)
 }
 

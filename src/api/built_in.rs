@@ -1,14 +1,12 @@
 //! Payloads of built-in kinds are checked before their jobs are enqueued.
 
-use jobq::handlers::built_in::BuiltInKind;
-use jobq::handlers::exec::ExecPayload;
-use jobq::nearest::nearest;
-use jobq::{Error, json};
-
-use crate::cli::input::origin::EXEC;
+use crate::handlers::built_in::BuiltInKind;
+use crate::handlers::exec::{EXEC, ExecPayload};
+use crate::nearest::nearest;
+use crate::{Error, json};
 
 /// What to do about a kind that comes with jobq and is not in this build.
-pub(crate) fn how_to_build(kind: &str) -> Option<String> {
+pub fn how_to_build(kind: &str) -> Option<String> {
     let feature = BuiltInKind::missing_feature(kind)?;
     Some(format!(
         "the kind '{kind}' comes with jobq, but not with this build of it: build it with the cargo feature {feature}, or \
@@ -17,7 +15,7 @@ pub(crate) fn how_to_build(kind: &str) -> Option<String> {
 }
 
 /// Checks the payload of a job, as far as the kind is built in. An unknown field is named with the nearest one.
-pub(crate) fn check_payload(kind: &str, payload: &str) -> jobq::Result<()> {
+pub fn check_payload(kind: &str, payload: &str) -> crate::Result<()> {
     if kind == EXEC {
         return ExecPayload::parse(payload).map(drop);
     }

@@ -5,14 +5,11 @@ use std::io::{self, Write};
 use jiff::Timestamp;
 use serde::{Serialize, Serializer};
 
-use crate::cli::render::time::rfc3339;
+use crate::api::time::rfc3339;
 
 /// Writes one object on one line. Payloads and results are kept letter for letter; but the line ends
 /// that JSON allows between its tokens would end the line, and become blanks.
-pub(crate) fn write_line(
-    out: &mut (impl Write + ?Sized),
-    value: &impl Serialize,
-) -> io::Result<()> {
+pub fn write_line(out: &mut (impl Write + ?Sized), value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     for byte in &mut line {
         if matches!(*byte, b'\n' | b'\r') {
@@ -25,7 +22,7 @@ pub(crate) fn write_line(
 
 /// RFC 3339, UTC, milliseconds.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Time(pub(crate) Timestamp);
+pub struct Time(pub Timestamp);
 
 impl Serialize for Time {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -34,10 +31,12 @@ impl Serialize for Time {
 }
 
 /// The JSON of a record: its fields by name, in the order of the contract.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! json_fields {
-    ($(#[$doc:meta])* $name:ident($($part:ident: $type:ty),+) { $($field:ident: $value:expr,)+ }) => {
+    ($(#[$doc:meta])* $vis:vis $name:ident($($part:ident: $type:ty),+) { $($field:ident: $value:expr,)+ }) => {
         $(#[$doc])*
-        pub(crate) struct $name<'a>($(pub(crate) $type),+);
+        $vis struct $name<'a>($($vis $type),+);
 
         impl serde::Serialize for $name<'_> {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -50,21 +49,19 @@ macro_rules! json_fields {
         }
     };
 }
-pub(crate) use json_fields;
+pub use json_fields;
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use jobq::{EventData, EventFilter, EventKind, ManualClock, NewJob, Priority, Queue};
+    use crate::{EventData, EventFilter, EventKind, ManualClock, NewJob, Priority, Queue};
 
     use super::*;
-    use crate::cli::render::Format;
-    use crate::cli::render::event::{EventJson, data_json};
-    use crate::cli::render::job::JobJson;
-    use crate::cli::render::job_page::JobInFullJson;
-    use crate::cli::render::overview::{Overview, StatusJson};
-    use crate::cli::render::why::WhyJson;
+    use crate::api::event::{EventJson, data_json};
+    use crate::api::job::JobJson;
+    use crate::api::job_in_full::JobInFullJson;
+    use crate::api::why::WhyJson;
 
     /// A queue where it is always noon.
     fn queue() -> (tempfile::TempDir, Queue) {
@@ -128,33 +125,10 @@ mod tests {
     }
 
     #[test]
-    fn status_has_every_state_and_the_next_due_time() {
-        let (_folder, queue) = queue();
-        queue.enqueue(resize()).unwrap();
-        let overview = Overview::read(&queue, Format::Json).unwrap();
-        let counts = concat!(
-            r#"{"scheduled":1,"blocked":0,"pending":0,"running":0,"waiting":0,"completed":0,"#,
-            r#""failed":0,"cancelled":0}"#
-        );
-        let queues = format!(
-            "[{},\"counts\":{counts},{}]",
-            r#"{"name":"images","paused":false,"paused_at":null"#,
-            r#""concurrency":null,"rate":null,"max_size":null,"weight":1}"#
-        );
-        assert_eq!(
-            line(&StatusJson(&overview)),
-            format!(
-                "{{\"counts\":{counts},\"queues\":{queues},\"runners\":[],{}\n",
-                r#""next_due_at":"2026-03-01T12:05:00.007Z"}"#
-            )
-        );
-    }
-
-    #[test]
     fn an_event_has_the_fields_of_the_contract_and_its_data_as_json() {
         let (_folder, queue) = queue();
         queue
-            .pause(jobq::QueueSelector::Named("images".into()))
+            .pause(crate::QueueSelector::Named("images".into()))
             .unwrap();
         let page = queue.events(&EventFilter::default()).unwrap();
         assert_eq!(

@@ -1,16 +1,16 @@
 //! Which rules keep the pending jobs of a queue from running, in words.
 
+use crate::{JobId, JobsUnderRule, QueueVerdict, Why};
 use jiff::Timestamp;
-use jobq::{JobId, JobsUnderRule, QueueVerdict, Why};
 use serde::Serialize;
 
-use crate::cli::render::queue::CountsJson;
-use crate::cli::render::text::{count, for_terminal, shell_word};
-use crate::cli::render::why::{Explanation, WhyJson, explain, pending};
+use crate::api::queue::CountsJson;
+use crate::api::text::{count, shell_word};
+use crate::api::why::{Explanation, WhyJson, explain, pending};
 
 /// The verdict on a queue.
 #[derive(Serialize)]
-pub(crate) struct VerdictJson<'a> {
+pub struct VerdictJson<'a> {
     name: &'a str,
     counts: CountsJson,
     pending: Vec<RuleJson<'a>>,
@@ -26,13 +26,13 @@ struct RuleJson<'a> {
 }
 
 /// A verdict with the words of its rules.
-pub(crate) struct VerdictText<'a> {
-    verdict: &'a QueueVerdict,
-    rules: Vec<(&'a JobsUnderRule, Explanation)>,
+pub struct VerdictText<'a> {
+    pub verdict: &'a QueueVerdict,
+    pub rules: Vec<(&'a JobsUnderRule, Explanation)>,
 }
 
 impl<'a> VerdictText<'a> {
-    pub(crate) fn new(verdict: &'a QueueVerdict, now: Timestamp) -> VerdictText<'a> {
+    pub fn new(verdict: &'a QueueVerdict, now: Timestamp) -> VerdictText<'a> {
         let rules = verdict.rules.iter();
         let rules = rules.map(|rule| (rule, explain_all(&rule.why, now)));
         VerdictText {
@@ -41,7 +41,7 @@ impl<'a> VerdictText<'a> {
         }
     }
 
-    pub(crate) fn json(&self) -> VerdictJson<'_> {
+    pub fn json(&self) -> VerdictJson<'_> {
         let rules = self.rules.iter().map(|(rule, told)| RuleJson {
             jobs: rule.jobs,
             at_least: rule.is_at_least,
@@ -55,26 +55,6 @@ impl<'a> VerdictText<'a> {
             counts: CountsJson(self.verdict.counts),
             pending: rules.collect(),
         }
-    }
-
-    /// A line for its jobs, and one for each rule with what would change it.
-    pub(crate) fn text(&self) -> String {
-        let counts = self.verdict.counts.iter().filter(|(_, jobs)| *jobs > 0);
-        let counts: Vec<String> = counts
-            .map(|(state, jobs)| format!("{jobs} {state}"))
-            .collect();
-        let jobs = match counts.is_empty() {
-            true => "no jobs".to_owned(),
-            false => counts.join(", "),
-        };
-        let mut lines = vec![format!("queue '{}': {jobs}", self.verdict.queue)];
-        for (rule, told) in &self.rules {
-            let more = if rule.is_at_least { " or more" } else { "" };
-            lines.push(format!("{}{more} pending: {}", rule.jobs, told.reason));
-            lines.extend(told.hint.iter().map(|hint| format!("  hint: {hint}")));
-        }
-        let lines = lines.iter().map(|line| for_terminal(line).into_owned());
-        lines.collect::<Vec<_>>().join("\n")
     }
 }
 
