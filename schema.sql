@@ -1,4 +1,4 @@
--- jobq's tables, indexes and views: schema version 8.
+-- jobq's tables, indexes and views: schema version 9.
 --
 -- Everything is named jobq_…, so that it can live inside an application's own database file.
 -- Times are milliseconds since 1970, UTC; durations say their unit in their name.
@@ -101,7 +101,8 @@ CREATE TABLE jobq_job (
         -- duration and follows steps of the clock until the machine is started again, 512 a schedule,
         -- 1024 a row in jobq_retry_delays, 2048 its running attempt has asked for a snooze, 4096 rows in jobq_hook,
         -- 8192 a row in jobq_hook_job: it is a hook's job itself, and fires no hooks,
-        -- 16384 it is a child of a job with this bit or the last, and fires none either
+        -- 16384 it is a child of a job with this bit or the last, and fires none either,
+        -- 32768 a row in jobq_traceparent
     unmet          INTEGER NOT NULL DEFAULT 0, -- number of its prerequisites that are not met yet
     parent_id      INTEGER,     -- no reference: children and parents are removed each in their own time
     key            TEXT,        -- concurrency key: see jobq_concurrency_slot
@@ -247,6 +248,12 @@ CREATE INDEX jobq_tag_of ON jobq_tag (job_id);
 CREATE TABLE jobq_retry_delays (
     job_id    INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
     delays_ms TEXT NOT NULL     -- JSON: [5000,300000]; the last one repeats
+) STRICT;
+
+-- The traces that jobs belong to, for programs that follow a request across processes.
+CREATE TABLE jobq_traceparent (
+    job_id      INTEGER PRIMARY KEY REFERENCES jobq_job (id) ON DELETE CASCADE,
+    traceparent TEXT NOT NULL   -- of W3C Trace Context: 00-<trace, 32 hex digits>-<span, 16>-<flags, 2>
 ) STRICT;
 
 -- Hooks of jobs: what is enqueued each time the job ends so, in the same transaction. Hooks of a configuration file are

@@ -135,6 +135,7 @@ json_fields! {
         hooks: Some(&job.hooks).filter(|hooks| !hooks.is_empty()),
         hook_jobs: Some(&job.hook_jobs).filter(|jobs| !jobs.is_empty()),
         hook_of: job.hook_of.as_ref(),
+        traceparent: job.traceparent,
         run_at: job.run_at.map(Time),
         deadline: job.deadline.map(Time),
         created_at: Time(job.created_at),

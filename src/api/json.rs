@@ -85,7 +85,7 @@ mod tests {
         r#""priority":"high","payload":{"w":  1.0,"big":12345678901234567890123},"result":null,"#,
         r#""error":null,"progress":null,"attempt":0,"retries_left":3,"max_retries":3,"#,
         r#""backoff":"exponential","retry_delays_ms":null,"jitter":true,"timeout_ms":90000,"unique_key":null,"key":null,"#,
-        r#""parent_id":null,"children":null,"depends_on":null,"schedule":null,"slot":null,"hooks":null,"hook_jobs":null,"hook_of":null,"#,
+        r#""parent_id":null,"children":null,"depends_on":null,"schedule":null,"slot":null,"hooks":null,"hook_jobs":null,"hook_of":null,"traceparent":null,"#,
         r#""run_at":"2026-03-01T12:05:00.007Z","deadline":null,"created_at":"2026-03-01T12:00:00.007Z","#,
         r#""updated_at":"2026-03-01T12:00:00.007Z","started_at":null,"finished_at":null,"#,
         r#""runner":null,"worker":null"#

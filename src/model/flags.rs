@@ -36,6 +36,8 @@ impl JobFlags {
     pub(crate) const HOOK_JOB: JobFlags = JobFlags(8192);
     /// It is a child of a hook's job, or of one with this bit; it fires none either.
     pub(crate) const UNDER_HOOK: JobFlags = JobFlags(16384);
+    /// It belongs to a trace.
+    pub(crate) const TRACED: JobFlags = JobFlags(32768);
 
     pub(crate) const fn has(self, other: JobFlags) -> bool {
         self.0 & other.0 == other.0

@@ -7,6 +7,7 @@ mod record;
 mod retries;
 mod summary;
 pub(crate) mod template;
+mod traceparent;
 mod typed;
 pub(crate) mod update;
 
@@ -16,4 +17,5 @@ pub use crate::model::job::new::{NewJob, OnDuplicate, UniqueKey, When};
 pub use crate::model::job::options::{JobOptions, JobRef};
 pub use crate::model::job::record::{AttemptRef, Enqueued, JobRecord, Prerequisite, Progress};
 pub use crate::model::job::summary::{JobSummary, JobsPage, TextPreview};
+pub use crate::model::job::traceparent::Traceparent;
 pub use crate::model::job::typed::Job;

@@ -2,7 +2,7 @@
 
 use rusqlite::Connection;
 
-use crate::model::job::{AttemptRef, Enqueued, NewJob};
+use crate::model::job::{AttemptRef, Enqueued, NewJob, Traceparent};
 use crate::model::limits::EnqueueLimits;
 use crate::queue::{Queue, batch};
 use crate::store::{Tx, ValidatedJob};
@@ -22,6 +22,8 @@ pub struct Transaction<'t> {
     tx: &'t mut (dyn UnderWay + 't),
     limits: &'t EnqueueLimits,
     attempt: Option<AttemptRef>,
+    /// The trace of that attempt's job: what it enqueues belongs to it, too.
+    traceparent: Option<Traceparent>,
 }
 
 impl Queue {
@@ -51,7 +53,7 @@ impl Queue {
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         self.store
-            .write_alone(|tx| Transaction::run(tx, &self.limits, None, body))
+            .write_alone(|tx| Transaction::run(tx, &self.limits, (None, None), body))
     }
 }
 
@@ -67,7 +69,7 @@ impl Transaction<'_> {
     /// # Errors
     /// As [`Queue::enqueue`].
     pub fn enqueue(&mut self, job: impl Into<NewJob>) -> Result<Enqueued> {
-        let job = ValidatedJob::new(job.into(), self.limits)?;
+        let job = ValidatedJob::new(self.traced(job.into()), self.limits)?;
         self.write(|tx| tx.savepoint(|tx| store::enqueue(tx, &job)))
     }
 
@@ -79,6 +81,7 @@ impl Transaction<'_> {
         &mut self,
         jobs: impl IntoIterator<Item = NewJob>,
     ) -> Result<Vec<Enqueued>> {
+        let jobs = jobs.into_iter().map(|job| self.traced(job));
         let (jobs, limits) = (batch::prepare(jobs, self.limits)?, self.limits);
         self.write(|tx| tx.savepoint(|tx| batch::add_all(tx, &jobs, limits)))
     }
@@ -93,7 +96,7 @@ impl Transaction<'_> {
     pub(crate) fn run<T, E: From<Error>>(
         tx: &mut Tx<'_>,
         limits: &EnqueueLimits,
-        attempt: Option<AttemptRef>,
+        (attempt, traceparent): (Option<AttemptRef>, Option<Traceparent>),
         body: impl FnOnce(&mut Transaction<'_>) -> Result<T, E>,
     ) -> Result<T, E> {
         tx.entrust(|tx| {
@@ -101,8 +104,15 @@ impl Transaction<'_> {
                 tx,
                 limits,
                 attempt,
+                traceparent,
             })
         })
+    }
+
+    fn traced(&self, mut job: NewJob) -> NewJob {
+        let traceparent = &mut job.options.traceparent;
+        *traceparent = traceparent.or(self.traceparent);
+        job
     }
 
     fn write<T>(&mut self, body: impl FnOnce(&mut Tx<'_>) -> Result<T>) -> Result<T> {

@@ -8,7 +8,7 @@ use crate::clock;
 use crate::model::family::Stage;
 use crate::model::hook::HookEvent;
 use crate::model::id::JobId;
-use crate::model::job::AttemptRef;
+use crate::model::job::{AttemptRef, Traceparent};
 use crate::model::outcome::{Budget, Ending, Usage};
 use crate::model::runner_hook::RunnerHooks;
 use crate::model::schedule::JobOrigin;
@@ -28,6 +28,7 @@ pub(crate) struct Attempt {
     pub(crate) stage: Stage,
     pub(crate) origin: Option<Box<JobOrigin>>,
     pub(crate) hook_of: Option<Box<HookEvent>>,
+    pub(crate) traceparent: Option<Box<Traceparent>>,
     /// The hooks that the end of its job may fire.
     pub(crate) runner_hooks: RunnerHooks,
     pub(crate) claimed_at: Instant,
@@ -65,6 +66,7 @@ impl Attempt {
             stage: job.stage,
             origin: job.origin,
             hook_of: job.hook_of,
+            traceparent: job.traceparent,
             runner_hooks: None,
             claimed_at,
             begin_by,

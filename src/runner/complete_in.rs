@@ -126,7 +126,8 @@ impl Context {
         if !attempt.is_held(tx)? {
             return Err(Refused::ClaimLost);
         }
-        let answer = Transaction::run(tx, &self.queue.limits, Some(attempt), |tx| {
+        let of = (Some(attempt), self.traceparent());
+        let answer = Transaction::run(tx, &self.queue.limits, of, |tx| {
             body(tx).map_err(Refused::Failed)
         })?;
         let result = result_json(&answer).map_err(Refused::Failed)?;

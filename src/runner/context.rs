@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::model::event::{EventKind, Level, LogEntry};
 use crate::model::hook::HookEvent;
 use crate::model::id::JobId;
-use crate::model::job::Progress;
+use crate::model::job::{Progress, Traceparent};
 #[cfg(feature = "exec")]
 use crate::model::mask::Mask;
 use crate::model::outcome::{Outcome, Usage};
@@ -228,6 +228,11 @@ impl Context {
     /// [`NewJob::on_end`](crate::NewJob::on_end).
     pub fn hook(&self) -> Option<&HookEvent> {
         self.attempt.hook_of.as_deref()
+    }
+
+    /// The trace that the job belongs to. What the attempt spawns belongs to the same trace, unless it has one of its own.
+    pub fn traceparent(&self) -> Option<Traceparent> {
+        self.attempt.traceparent.as_deref().copied()
     }
 
     /// A key for effects outside of the file that must happen once, as a payment or an e-mail: the same in every

@@ -75,7 +75,10 @@ impl Context {
     /// stored as they are.
     pub fn spawn(&self, job: impl Into<NewJob>) -> Result<(), Failure> {
         // Another attempt would ask for the same.
-        let checked = self.queue().checked(job.into());
+        let mut job = job.into();
+        let traceparent = &mut job.options.traceparent;
+        *traceparent = traceparent.or(self.traceparent());
+        let checked = self.queue().checked(job);
         let job = checked.map_err(Failure::permanent)?.spawned();
         #[cfg(feature = "exec")]
         if self.has_secret(&job.payload) {

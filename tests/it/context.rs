@@ -5,7 +5,9 @@ use std::thread;
 use std::time::Duration;
 
 use jobq::testing::TestQueue;
-use jobq::{Context, EventKind, Failure, Job, Level, NewJob, Outcome, Progress, State};
+use jobq::{
+    Context, EventKind, Failure, Job, Level, NewJob, Outcome, Progress, State, Traceparent,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::support::by;
@@ -139,4 +141,35 @@ fn scoped_threads_spawn_jobs() {
         })
     });
     assert_eq!(queue.enqueued_of_kind("next").len(), THREADS as usize);
+}
+
+#[test]
+fn what_an_attempt_adds_belongs_to_its_trace() {
+    let [own, other]: [Traceparent; 2] = [
+        "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00",
+    ]
+    .map(|text| text.parse().unwrap());
+    let queue = TestQueue::new();
+    queue
+        .enqueue(NewJob::new("parent").traceparent(own))
+        .unwrap();
+    let add = move |ctx: &Context| {
+        assert_eq!(ctx.traceparent(), Some(own));
+        ctx.spawn_child(NewJob::new("child"))?;
+        ctx.spawn(NewJob::new("other").traceparent(other))?;
+        ctx.complete_in(|tx| {
+            tx.enqueue(NewJob::new("with"))?;
+            Ok(())
+        })
+    };
+    let run = by(move |ctx| match add(ctx) {
+        Ok(()) => Outcome::Done(None),
+        Err(failure) => failure.into(),
+    });
+    queue.run_due(|runner| runner.kind("parent", run));
+    for (kind, trace) in [("child", own), ("other", other), ("with", own)] {
+        let job = queue.enqueued_of_kind(kind).remove(0);
+        assert_eq!(job.traceparent, Some(trace), "{kind}");
+    }
 }

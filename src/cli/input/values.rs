@@ -7,7 +7,7 @@ use jiff::civil::{DateTime, Time};
 use jiff::{Timestamp, Unit, Zoned};
 use jobq::{
     Backoff, ChildPolicy, Durability, EventKind, Level, Missed, OnDuplicate, Overlap, Priority,
-    Sort, State, UnknownKinds, When,
+    Sort, State, Traceparent, UnknownKinds, When,
 };
 
 use crate::cli::clock;
@@ -26,6 +26,12 @@ pub(crate) fn retries(text: &str) -> Result<u32, String> {
 /// The id of an event. The error completes "invalid value".
 pub(crate) fn event_id(text: &str) -> Result<i64, String> {
     let error = "the id of an event is wanted; `jobq events` shows it";
+    text.parse().map_err(|_| error.to_owned())
+}
+
+/// A trace, as W3C Trace Context writes it. The error completes "invalid value".
+pub(crate) fn traceparent(text: &str) -> Result<Traceparent, String> {
+    let error = "it looks like 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     text.parse().map_err(|_| error.to_owned())
 }
 

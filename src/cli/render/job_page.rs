@@ -231,6 +231,7 @@ impl InFull {
         }
         facts.add_some("hooks", joined(&job.hooks));
         facts.add_some("hook jobs", joined(&job.hook_jobs));
+        facts.add_some("trace", job.traceparent);
         let hook_of = job.hook_of.as_ref();
         facts.add_some(
             "hook of",

@@ -13,7 +13,7 @@ use jobq::api::built_in::how_to_build;
 use jobq::api::json::write_line;
 use jobq::api::text::count;
 use jobq::handlers::exec::Program;
-use jobq::{BatchDedup, JobId, JobOptions, JobRef, State, When};
+use jobq::{BatchDedup, JobId, JobOptions, JobRef, State, Traceparent, When};
 
 use crate::cli::args::{JobArgs, RULES};
 use crate::cli::clock::now;
@@ -127,6 +127,10 @@ pub(crate) struct StartOptions {
     /// job, it begins once the attempt has completed
     #[arg(long, value_name = "ID", help_heading = RULES)]
     pub(crate) parent: Option<String>,
+    /// The trace that it belongs to, as W3C Trace Context writes it; its command finds it in TRACEPARENT
+    /// [default: $TRACEPARENT, if that is one]
+    #[arg(long, value_name = "TRACEPARENT", value_parser = values::traceparent)]
+    pub(crate) traceparent: Option<Traceparent>,
 }
 
 impl StartOptions {
@@ -312,6 +316,11 @@ pub(crate) fn wanted(args: &EnqueueArgs) -> CliResult<JobRequest> {
     })
 }
 
+/// That of this process. Another program may have set anything.
+fn traceparent_here() -> Option<Traceparent> {
+    std::env::var("TRACEPARENT").ok()?.parse().ok()
+}
+
 pub(crate) fn options(args: &EnqueueArgs, session: &Session) -> CliResult<JobOptions> {
     let named = |words: &[String]| -> CliResult<Vec<JobRef>> {
         let ids = session.resolve_ids(words)?.into_iter();
@@ -325,6 +334,7 @@ pub(crate) fn options(args: &EnqueueArgs, session: &Session) -> CliResult<JobOpt
         after: named(&args.start.after)?,
         after_any: named(&args.start.after_any)?,
         parent: parent.map(JobRef::Id),
+        traceparent: args.start.traceparent.or_else(traceparent_here),
         ..args.job.options()
     })
 }

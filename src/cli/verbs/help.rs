@@ -56,6 +56,7 @@ A command that runs as a job finds:
   JOBQ_IDEMPOTENCY_KEY                      the same in every attempt of its job
   JOBQ_PHASE=finalize                       all children of this parent have ended
   JOBQ_SCHEDULE, JOBQ_SLOT                  the schedule that enqueued it, and the slot it is for
+  TRACEPARENT                               the trace it belongs to, if any: `jobq enqueue --traceparent`
   JOBQ_PERSISTENT=1, JOBQ_HANDLER           it is to stay for further jobs: see `jobq help persistent`
   JOBQ_HOOK, JOBQ_HOOK_JOB and so on        the end that its hook is for: `jobq help hooks`
 ";

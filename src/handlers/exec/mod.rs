@@ -340,6 +340,9 @@ fn run(ctx: &Context, task: Task<'_>, output: &OutputOptions) -> Outcome {
         // It may be remembered from inside of another job's finalize phase.
         Phase::Run => spec.env.remove("JOBQ_PHASE"),
     }
+    if let Some(traceparent) = ctx.traceparent() {
+        spec.env.set("TRACEPARENT", traceparent.to_string());
+    }
     spec.env.set_hook(ctx.hook());
     let mask = ctx.masked_secrets();
     let command = Run {

@@ -124,6 +124,11 @@ impl Draft<'_> {
             let value = header(&name, self.read(value)?.reveal())?;
             headers.insert(name, value);
         }
+        if let Some(traceparent) = self.ctx.traceparent() {
+            let name = HeaderName::from_static("traceparent");
+            let value = header(&name, &traceparent.to_string())?;
+            headers.entry(name).or_insert(value);
+        }
         match &self.webhook.auth {
             None => {}
             Some(WebhookAuth::Bearer(token)) => {

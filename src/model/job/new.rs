@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::millis;
 use crate::model::family::ChildPolicy;
 use crate::model::id::JobId;
-use crate::model::job::AttemptRef;
 use crate::model::job::options::{JobOptions, JobRef, Priority};
+use crate::model::job::{AttemptRef, Traceparent};
 use crate::model::json;
 use crate::model::outcome::Snooze;
 use crate::model::retry::{Backoff, Jitter};
@@ -370,6 +370,14 @@ impl NewJob {
     #[must_use]
     pub fn on_end(mut self, job: NewJob) -> NewJob {
         self.options.on_end = Some(Box::new(job));
+        self
+    }
+
+    /// The trace that it belongs to. Its handler finds it in [`Context::traceparent`](crate::Context::traceparent), a
+    /// command in `TRACEPARENT`, and what it spawns belongs to the same trace.
+    #[must_use]
+    pub fn traceparent(mut self, traceparent: Traceparent) -> NewJob {
+        self.options.traceparent = Some(traceparent);
         self
     }
 

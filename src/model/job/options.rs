@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::model::family::ChildPolicy;
 use crate::model::hook::HookTrigger;
 use crate::model::id::JobId;
+use crate::model::job::Traceparent;
 use crate::model::job::new::{NewJob, OnDuplicate, UniqueKey, When};
 use crate::model::queue::check_name;
 use crate::model::retry::{Backoff, Jitter};
@@ -101,6 +102,9 @@ pub struct JobOptions {
     /// The name of the job for later ones of the same call.
     #[serde(skip)]
     pub label: Option<String>,
+    /// The trace that it belongs to.
+    #[serde(skip)]
+    pub traceparent: Option<Traceparent>,
 }
 
 /// Maximum limit of a concurrency key: taking a slot counts those that are taken.
@@ -208,7 +212,7 @@ impl JobOptions {
         fill_in!(self from usual:
             queue priority when max_retries backoff retry_delay retry_delays jitter timeout deadline tenant tags key
             key_limit unique unique_for on_duplicate child_policy finalize on_success on_failure on_end after after_any
-            parent label);
+            parent label traceparent);
         if let Some(own) = listed {
             (
                 self.max_retries,

@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use crate::model::family::{Children, PrerequisiteRule};
 use crate::model::hook::{HookEvent, HookTrigger};
 use crate::model::id::{JobId, RunnerId, WorkerId};
+use crate::model::job::Traceparent;
 use crate::model::job::options::Priority;
 use crate::model::retry::RetryPolicy;
 use crate::model::state::{State, WaitReason};
@@ -116,6 +117,8 @@ pub struct JobRecord {
     pub hook_jobs: Vec<JobId>,
     /// What it is for, if a hook has enqueued it.
     pub hook_of: Option<HookEvent>,
+    /// The trace that it belongs to.
+    pub traceparent: Option<Traceparent>,
 }
 
 impl JobRecord {

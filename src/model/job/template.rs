@@ -160,6 +160,11 @@ fn check_repeatable(whose: &str, options: &JobOptions) -> Result<()> {
             "jobs to wait for",
             "they end once; let the job itself enqueue what follows",
         )
+    } else if options.traceparent.is_some() {
+        (
+            "a traceparent",
+            "a trace ends once; each job begins its own",
+        )
     } else {
         return Ok(());
     };
@@ -280,6 +285,14 @@ mod tests {
             (job().parent(JobId(1)), "a parent"),
             (job().after([JobId(1)]), "jobs to wait for"),
             (job().after_any([JobId(1)]), "jobs to wait for"),
+            (
+                job().traceparent(
+                    "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+                        .parse()
+                        .unwrap(),
+                ),
+                "a traceparent",
+            ),
         ] {
             let error = JobTemplate::new(job, &RetryPolicy::default()).unwrap_err();
             assert!(error.is_invalid_input());

@@ -55,6 +55,10 @@ impl JobUpdate {
                 "on_duplicate and label are for the call that enqueues it",
             ),
             (
+                options.traceparent.is_some(),
+                "its trace is that of the call that enqueued it",
+            ),
+            (
                 options.hooks().next().is_some(),
                 "its hooks are given when it is enqueued",
             ),

@@ -7,6 +7,7 @@ use crate::model::family::Stage;
 use crate::model::flags::JobFlags;
 use crate::model::hook::HookEvent;
 use crate::model::id::JobId;
+use crate::model::job::Traceparent;
 use crate::model::outcome::Budget;
 use crate::model::part::{Part, Parts};
 use crate::model::schedule::JobOrigin;
@@ -102,6 +103,7 @@ pub(crate) struct ClaimedJob {
     pub(crate) origin: Option<Box<JobOrigin>>,
     /// What the hook is for that enqueued it.
     pub(crate) hook_of: Option<Box<HookEvent>>,
+    pub(crate) traceparent: Option<Box<Traceparent>>,
 }
 
 impl ClaimedJob {

@@ -14,7 +14,7 @@ use crate::store::jobs::unique::{Replaceable, Taken};
 use crate::store::jobs::validate::{FamilyRules, Rules, ValidatedJob};
 use crate::store::jobs::{
     cancel, concurrency_slots, deadlines, dependencies, families, hooks, job_row, quota,
-    retry_delays, unique, update,
+    retry_delays, traceparents, unique, update,
 };
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{NO_ATTEMPT, Tx};
@@ -334,7 +334,7 @@ fn tie(
     if let Some(event) = &rules.hook_of {
         hooks::add_job(tx, id, event)?;
     }
-    Ok(())
+    traceparents::add(tx, id, rules.traceparent)
 }
 
 /// The jobs that an attempt has spawned, added when it completes.

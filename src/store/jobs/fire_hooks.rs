@@ -5,8 +5,9 @@ use crate::Result;
 use crate::model::event::{EventKind, Level, LogEntry};
 use crate::model::flags::JobFlags;
 use crate::model::hook::{HookEvent, HookTrigger};
+use crate::model::job::Traceparent;
 use crate::store::jobs::validate::ValidatedJob;
-use crate::store::jobs::{enqueue, families};
+use crate::store::jobs::{enqueue, families, traceparents};
 use crate::store::sqlite::statement::{statements, text};
 use crate::store::sqlite::tx::{Ended, NewEvent, Tx};
 
@@ -50,9 +51,10 @@ pub(crate) fn fire(tx: &mut Tx<'_>, ended: Ended) -> Result<()> {
     };
     let of_runner = of_runner.filter(|(filter, _)| filter.is_for(&event.kind, &event.queue));
     fired.extend(of_runner.map(|(filter, job)| (filter.trigger, job.clone())));
+    let traceparent = traceparents::of_job(tx, ended.job, ended.flags)?;
     for (hook, template) in fired {
         event.hook = hook;
-        enqueue_job(tx, &event, &template)?;
+        enqueue_job(tx, (&event, traceparent.as_deref().copied()), &template)?;
     }
     Ok(())
 }
@@ -72,9 +74,14 @@ fn of_job(tx: &Tx<'_>, Ended { job, flags, .. }: Ended) -> Result<Vec<(HookTrigg
 }
 
 /// A hook that another program has spoiled does not keep the job from ending.
-fn enqueue_job(tx: &mut Tx<'_>, event: &HookEvent, template: &str) -> Result<()> {
+/// It goes on with the trace of the job that has ended.
+fn enqueue_job(
+    tx: &mut Tx<'_>,
+    (event, traceparent): (&HookEvent, Option<Traceparent>),
+    template: &str,
+) -> Result<()> {
     let job = match ValidatedJob::stored(template, None) {
-        Ok(job) => job.of_hook(event),
+        Ok(job) => job.of_hook(event, traceparent),
         Err(error) => {
             let HookEvent { hook, job, .. } = event;
             log::error!("hook '{hook}' of job {job} cannot be fired: {error}");

@@ -25,6 +25,7 @@ pub(crate) mod requeue;
 pub(crate) mod retry_delays;
 pub(crate) mod snooze;
 pub(crate) mod take;
+pub(crate) mod traceparents;
 pub(crate) mod unique;
 pub(crate) mod update;
 pub(crate) mod update_rules;

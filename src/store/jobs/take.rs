@@ -13,7 +13,7 @@ use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::schedule::JobOrigin;
 use crate::model::state::State;
 use crate::store::jobs::claim::{ClaimRequest, ClaimedJob};
-use crate::store::jobs::{deadlines, families, hooks, retry_delays};
+use crate::store::jobs::{deadlines, families, hooks, retry_delays, traceparents};
 use crate::store::sqlite::statement::{statements, text};
 use crate::store::sqlite::tx::Tx;
 use crate::store::sqlite::types::ValueRef;
@@ -94,6 +94,7 @@ impl<'a, 'c> Taking<'a, 'c> {
             job.stage = families::stage(tx.conn, job.id, job.flags)?;
             job.origin = origin(tx, job.id, job.flags)?;
             job.hook_of = hooks::event(tx, job.id, job.flags)?;
+            job.traceparent = traceparents::of_job(tx, job.id, job.flags)?;
             job.budget.policy.delays = retry_delays::of_job(tx, job.id, job.flags)?;
         }
         Ok(jobs)
@@ -143,6 +144,7 @@ fn decode(row: &Row<'_>, (id, of): (i64, &Candidates), now_ms: i64) -> Result<Cl
         waited: Duration::from_millis(u64::try_from(waited_ms).unwrap_or(0)),
         origin: None,
         hook_of: None,
+        traceparent: None,
     })
 }
 

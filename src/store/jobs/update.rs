@@ -17,8 +17,8 @@ use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::{Rules, ValidatedJob, check_payload, derived_key};
 use crate::store::jobs::{
-    concurrency_slots, enqueue, families, hooks, job_row, quota, release, retry_delays, unique,
-    update_rules,
+    concurrency_slots, enqueue, families, hooks, job_row, quota, release, retry_delays,
+    traceparents, unique, update_rules,
 };
 use crate::store::sqlite::blocks::BlockOf;
 use crate::store::sqlite::statement::statements;
@@ -233,6 +233,7 @@ pub(crate) fn replace(
     tx.run(PAYLOAD_REPLACE, params![id.0, job.payload])?;
     families::set_rules(tx, (id, row), rules.family)?;
     hooks::replace(tx, (id, row.flags), &rules.hooks)?;
+    traceparents::replace(tx, (id, row.flags), rules.traceparent)?;
     tx.append(NewEvent::job(EventKind::Edited, id))?;
     delay_anew(tx, job, (id, row.state))
 }

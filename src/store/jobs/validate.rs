@@ -11,7 +11,7 @@ use crate::model::id::JobId;
 use crate::model::job::options::Priority;
 use crate::model::job::template::JobTemplate;
 use crate::model::job::{
-    AttemptRef, Due, JobOptions, JobRef, Labels, NewJob, OnDuplicate, UniqueKey, When,
+    AttemptRef, Due, JobOptions, JobRef, Labels, NewJob, OnDuplicate, Traceparent, UniqueKey, When,
 };
 use crate::model::json;
 use crate::model::limits::EnqueueLimits;
@@ -64,6 +64,7 @@ pub(crate) struct Rules {
     pub(crate) hooks: Vec<(HookTrigger, String)>,
     /// What the hook is for that enqueues it.
     pub(crate) hook_of: Option<HookEvent>,
+    pub(crate) traceparent: Option<Traceparent>,
 }
 
 #[derive(Clone, Debug)]
@@ -135,13 +136,18 @@ impl ValidatedJob {
         self
     }
 
-    /// The same, enqueued by a hook.
-    pub(crate) fn of_hook(mut self, event: &HookEvent) -> ValidatedJob {
+    /// The same, enqueued by a hook of a job with this trace.
+    pub(crate) fn of_hook(
+        mut self,
+        event: &HookEvent,
+        traceparent: Option<Traceparent>,
+    ) -> ValidatedJob {
         // A command gets the event in its environment: text in a line for a shell would be code.
         if self.kind != EXEC_KIND {
             self.payload = event.fill_in(self.payload);
         }
-        self.rules.get_or_insert_default().hook_of = Some(event.clone());
+        let rules = self.rules.get_or_insert_default();
+        (rules.hook_of, rules.traceparent) = (Some(event.clone()), traceparent);
         self
     }
 
@@ -190,6 +196,7 @@ impl Rules {
             origin: None,
             hooks: hooks(options, limits)?,
             hook_of: None,
+            traceparent: options.traceparent,
         };
         rules.check(job)?;
         Ok(Some(rules).filter(Rules::is_any).map(Box::new))
@@ -229,6 +236,7 @@ impl Rules {
             .and(JobFlags::SCHEDULED, self.origin.is_some())
             .and(JobFlags::HOOKS, !self.hooks.is_empty())
             .and(JobFlags::HOOK_JOB, self.hook_of.is_some())
+            .and(JobFlags::TRACED, self.traceparent.is_some())
     }
 
     /// The moment of the deadline, for a job that is enqueued now.

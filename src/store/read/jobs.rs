@@ -13,7 +13,7 @@ use crate::model::job::options::Priority;
 use crate::model::job::{JobRecord, Prerequisite, Progress};
 use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::state::{State, WaitReason};
-use crate::store::jobs::{families, hooks, retry_delays};
+use crate::store::jobs::{families, hooks, retry_delays, traceparents};
 use crate::store::sqlite::statement::{Statements, readable_json, statements, text};
 use crate::store::sqlite::types::ValueRef;
 use crate::store::sqlite::{CachedStatement, Connection, Row};
@@ -33,7 +33,8 @@ statements! {
             CASE WHEN j.links & 1024 THEN (SELECT d.delays_ms FROM jobq_retry_delays d WHERE d.job_id = j.id) END,
             CASE WHEN j.links & 4096 THEN (SELECT json_group_array(h.hook) FROM jobq_hook h WHERE h.job_id = j.id) END,
             (SELECT json_group_array(h.job_id) FROM jobq_hook_job h WHERE h.of_id = j.id),
-            CASE WHEN j.links & 8192 THEN (SELECT h.event FROM jobq_hook_job h WHERE h.job_id = j.id) END
+            CASE WHEN j.links & 8192 THEN (SELECT h.event FROM jobq_hook_job h WHERE h.job_id = j.id) END,
+            CASE WHEN j.links & 32768 THEN (SELECT t.traceparent FROM jobq_traceparent t WHERE t.job_id = j.id) END
         FROM jobq_job j
         JOIN jobq_kind k ON k.id = j.kind_id
         JOIN jobq_queue q ON q.id = j.queue_id
@@ -168,6 +169,7 @@ fn decode(row: &Row<'_>) -> Result<JobRecord> {
             .collect(),
         hook_jobs: numbers(row, 43)?.into_iter().map(JobId).collect(),
         hook_of: hooks::parse(text(row.get_ref(44)?).as_deref()),
+        traceparent: traceparents::parse(text(row.get_ref(45)?).as_deref()),
     })
 }
 

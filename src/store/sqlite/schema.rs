@@ -12,7 +12,7 @@ use crate::store::sqlite::tables::SCHEMA;
 use crate::{Error, Result};
 
 /// The schema that this jobq reads and writes.
-pub(crate) const VERSION: i64 = 8;
+pub(crate) const VERSION: i64 = 9;
 
 /// One step from a version to the next.
 pub(crate) struct Upgrade {
@@ -50,6 +50,10 @@ const UPGRADES: &[Upgrade] = &[
     Upgrade {
         to: 8,
         sql: include_str!("upgrade_8.sql"),
+    },
+    Upgrade {
+        to: 9,
+        sql: include_str!("upgrade_9.sql"),
     },
 ];
 

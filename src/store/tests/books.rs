@@ -85,6 +85,7 @@ const FAULTS: [(&str, &str); 14] = [
          OR (j.links & 1024 <> 0) <> EXISTS (SELECT 1 FROM jobq_retry_delays d WHERE d.job_id = j.id)
          OR (j.links & 4096 <> 0) <> EXISTS (SELECT 1 FROM jobq_hook h WHERE h.job_id = j.id)
          OR (j.links & 8192 <> 0) <> EXISTS (SELECT 1 FROM jobq_hook_job h WHERE h.job_id = j.id)
+         OR (j.links & 32768 <> 0) <> EXISTS (SELECT 1 FROM jobq_traceparent t WHERE t.job_id = j.id)
          OR (j.links & 2048 <> 0) <> EXISTS (SELECT 1 FROM jobq_outcome o WHERE o.job_id = j.id AND o.snooze_ms IS NOT NULL)
          OR (j.links & 2048 <> 0 AND j.state <> 3) OR (j.links & 128 = 0 AND EXISTS (SELECT 1 FROM jobq_prerequisite e WHERE e.job_id = j.id AND e.rule < 2))",
     ),

@@ -43,6 +43,7 @@ mod snooze;
 mod spawning;
 mod states;
 mod town;
+mod traceparents;
 mod transaction;
 mod turns;
 mod uniqueness;

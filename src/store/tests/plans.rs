@@ -40,6 +40,7 @@ modules![
     jobs::retry_delays,
     jobs::snooze,
     jobs::take,
+    jobs::traceparents,
     jobs::unique,
     jobs::update,
     jobs::update_rules,
@@ -100,6 +101,7 @@ const GROWING: &[&str] = &[
     "jobq_retry_delays",
     "jobq_hook",
     "jobq_hook_job",
+    "jobq_traceparent",
     "jobq_block",
 ];
 

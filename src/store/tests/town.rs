@@ -111,7 +111,7 @@ const NEIGHBOURS: &str = "
         (-3, 2, 2, 2, 1, 3, 4, 5000, 100, 200, 13, 0, -1, 'k', NULL, NULL, NULL, 'x', NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
         (-4, 2, 2, 1, 1, 3, 4, 5000, 100, 200, 9, 0, -1, 'k', NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
         (-5, 2, 2, 1, 1, 3, 4, 5000, 100, 200, 1233, 1, -1, NULL, 'u', NULL, NULL, NULL, NULL, NULL, NULL, NULL, 0, NULL, NULL, NULL),
-        (-6, 2, 2, 0, 1, 3, 4, 5000, 100, 200, 4128, 0, NULL, NULL, NULL, NULL, 1900000000000, NULL, 1, 1900000000001, 1, NULL, 0, NULL, NULL, NULL),
+        (-6, 2, 2, 0, 1, 3, 4, 5000, 100, 200, 36896, 0, NULL, NULL, NULL, NULL, 1900000000000, NULL, 1, 1900000000001, 1, NULL, 0, NULL, NULL, NULL),
         (-7, 2, 2, 7, 1, 3, 4, 5000, 100, 200, 8208, 0, NULL, NULL, 'v', 300000000000, NULL, NULL, NULL, NULL, NULL, 1800000000000, 0, NULL, NULL, NULL),
         (-8, 2, 2, 3, 1, 3, 4, 5000, 100, 200, 2, 0, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 2, 0, 2, 100);
     INSERT INTO jobq_payload SELECT id, '1' FROM jobq_job WHERE id < 0;
@@ -124,6 +124,7 @@ const NEIGHBOURS: &str = "
     INSERT INTO jobq_tag VALUES ('colour', 'red', -5);
     INSERT INTO jobq_retry_delays VALUES (-5, '[1000]');
     INSERT INTO jobq_hook VALUES (-6, 1, '{}');
+    INSERT INTO jobq_traceparent VALUES (-6, '00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01');
     INSERT INTO jobq_hook_job VALUES (-7, -2, '{}');
     INSERT INTO jobq_rate VALUES (2, 0, 1);
     INSERT INTO jobq_schedule (name, cron, timezone, missed, overlap, job, origin, next_at, created_at, updated_at)
@@ -292,7 +293,7 @@ fn key_in_words(sandbox: &Sandbox, table: &str, key: &[String]) -> String {
     let number = |at: usize| number(&key[at]);
     match table {
         "job" | "payload" | "outcome" | "progress" | "family" | "retry_delays" | "hook"
-        | "hook_job" => job_in_words(number(0)),
+        | "hook_job" | "traceparent" => job_in_words(number(0)),
         "concurrency_slot" => format!("{} of {}", text(&key[0]), job_in_words(number(3))),
         "deadline" => format!("of {}", job_in_words(number(1))),
         "tag" => format!("{} of {}", text(&key[0]), job_in_words(number(2))),

@@ -135,16 +135,15 @@ fn an_upgraded_file_has_the_schema_of_a_fresh_one() {
 }
 
 #[test]
-fn a_file_of_schema_2_to_7_becomes_current_and_gets_an_id() {
+fn a_file_of_schema_2_to_8_becomes_current_and_gets_an_id() {
     assert_becomes_current(2, include_str!("../../../tests/data/schema_2.sql"));
     let id = "INSERT INTO jobq_meta (key, value) VALUES ('file_id', lower(hex(randomblob(16))))";
-    for (number, schema_then) in [
-        (3, include_str!("../../../tests/data/schema_3.sql")),
-        (4, include_str!("../../../tests/data/schema_4.sql")),
-        (5, include_str!("../../../tests/data/schema_5.sql")),
-        (6, include_str!("../../../tests/data/schema_6.sql")),
-        (7, include_str!("../../../tests/data/schema_7.sql")),
-    ] {
+    macro_rules! schemas {
+        ($($number:literal)*) => {
+            [$(($number, include_str!(concat!("../../../tests/data/schema_", $number, ".sql")))),*]
+        };
+    }
+    for (number, schema_then) in schemas!(3 4 5 6 7 8) {
         assert_becomes_current(number, &format!("{schema_then}; {id}"));
     }
 }

@@ -6,7 +6,7 @@ use super::support::{Jobq, text};
 use crate::support::{PATIENCE, wait_until};
 
 /// A job as JSON, in the order of the contract.
-const JOB: [&str; 36] = [
+const JOB: [&str; 37] = [
     "id",
     "kind",
     "queue",
@@ -35,6 +35,7 @@ const JOB: [&str; 36] = [
     "hooks",
     "hook_jobs",
     "hook_of",
+    "traceparent",
     "run_at",
     "deadline",
     "created_at",

@@ -75,6 +75,7 @@ mod stop_costs;
 mod stop_reasons;
 mod support;
 mod terminal;
+mod traceparent;
 mod upkeep;
 mod warnings;
 #[cfg(feature = "webhook")]

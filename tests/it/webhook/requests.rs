@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use jobq::NewJob;
 use serde_json::{Value, json};
 
 use super::{Hooks, with};
@@ -333,4 +334,23 @@ fn a_secret_may_be_bound_to_an_address_of_ipv6() {
     assert!(!error.contains("'hosts'"), "{error}");
     let error = hooks.fails(&with("http://[::2]:1/", auth));
     assert!(error.contains("'key' is not for ::2"), "{error}");
+}
+
+#[test]
+fn the_trace_of_the_job_goes_along_unless_the_payload_has_one() {
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let hooks = Hooks::new();
+    let server = Server::responding("200 OK", "", "");
+    for (fields, expected) in [
+        (json!({}), trace),
+        (json!({ "headers": { "Traceparent": "own" } }), "own"),
+    ] {
+        let payload = with(&server.url("/hook"), fields);
+        let job = NewJob::new("webhook").payload(&payload);
+        let job = job.traceparent(trace.parse().unwrap());
+        hooks.scene.open().enqueue(job).unwrap();
+        hooks.runner().run_due().unwrap();
+        let asked = server.asked().pop().unwrap();
+        assert_eq!(asked.header("traceparent"), Some(expected));
+    }
 }

@@ -35,6 +35,7 @@ with_job_options! {
         after_any: JobRefs,
         parent: Option<JobRefField>,
         label: Option<String>,
+        traceparent: Option<jobq::Traceparent>,
         fail_on: Option<String>,
         #[serde(default)]
         env: Option<EnvFields>,
@@ -143,6 +144,7 @@ impl Fields<'_> {
             after_any: std::mem::take(&mut self.after_any.0),
             parent: self.parent.take().map(|JobRefField(parent)| parent),
             label: self.label.take(),
+            traceparent: self.traceparent,
             ..self.options()?
         })
     }

@@ -9,7 +9,7 @@ use crate::model::event::Level;
 use crate::model::family::Phase;
 use crate::model::hook::HookEvent;
 use crate::model::id::JobId;
-use crate::model::job::{NewJob, Progress};
+use crate::model::job::{NewJob, Progress, Traceparent};
 use crate::model::outcome::{Outcome, Snooze};
 use crate::runner::context::Context;
 
@@ -35,6 +35,7 @@ struct JobLine<'a> {
     schedule: Option<&'a str>,
     slot: Option<String>,
     hook: Option<&'a HookEvent>,
+    traceparent: Option<Traceparent>,
 }
 
 /// The line that gives a command a job.
@@ -56,6 +57,7 @@ pub(super) fn job_line(ctx: &Context, idempotency_key: &str) -> serde_json::Resu
         schedule: ctx.schedule(),
         slot: ctx.slot().map(|slot| format!("{slot:.3}")),
         hook: ctx.hook(),
+        traceparent: ctx.traceparent(),
     })?;
     line.push(b'\n');
     Ok(line)

@@ -12,7 +12,7 @@ use crate::store::tests::model::plain::Model;
 use crate::store::upkeep::doctor::audit;
 
 /// Tables whose rows belong to a job.
-const BELONGINGS: [&str; 13] = [
+const BELONGINGS: [&str; 14] = [
     "jobq_log",
     "jobq_attempt",
     "jobq_payload",
@@ -22,6 +22,7 @@ const BELONGINGS: [&str; 13] = [
     "jobq_retry_delays",
     "jobq_hook",
     "jobq_hook_job",
+    "jobq_traceparent",
     "jobq_family",
     "jobq_concurrency_slot",
     "jobq_deadline",
