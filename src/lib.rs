@@ -89,9 +89,9 @@
 //! | `runner/` | the dispatcher, its workers and its shutdown; `runner/inline.rs`: `run_due`, without threads |
 //! | [`handlers`] | `exec` and the kinds that are built in; they see the model and their [`Context`], never the store |
 //! | [`testing`] | a temporary queue on a manual clock |
-//! | `api/` | what programs and people are shown: the JSON of records, the words of events and of why a job does not run |
+//! | `api/` | what programs and people are shown: the JSON of records, the words of events and of why a job does not run; a job as it is asked for in JSON |
 //! | `cli/verbs/` | one file a command: its arguments, what it does and what it says |
-//! | `cli/input/` | reads what is typed, piped or configured: options, batches, payloads, `jobq.toml` |
+//! | `cli/input/` | reads what is typed, piped or configured: arguments, batches, `jobq.toml` |
 //! | `cli/render/` | shows each record as a table or as tab-separated fields |
 //! | `bench/` | what `jobq bench` and `benches/` share; not part of the API |
 //!
@@ -217,7 +217,7 @@
 //! **How to add**
 //! - *a job option*: its field in `model/job/options.rs`, its setter in `model/job/new.rs`, its check in
 //!   `store/jobs/validate.rs`, its column in `store/jobs/enqueue.rs`; its key in batches and in `jobq.toml` in
-//!   `cli/input/options.rs`, its flag in `cli/args.rs`; for `edit` its column in `store/jobs/update.rs` and its
+//!   `api/options.rs`, its flag in `cli/args.rs`; for `edit` its column in `store/jobs/update.rs` and its
 //!   flag in `cli/verbs/edit.rs`; to show it, a field in `model/job/record.rs` and `store/read/jobs.rs`.
 //!   `JOBQ_GOLDEN=write cargo test --test it golden` shows how the JSON changes.
 //! - *a command*: a file in `cli/verbs/`, a variant of `Verb` in `cli/verbs/mod.rs` and its arm in `run`.
@@ -236,6 +236,10 @@
 //! **Deliberately absent**: an async runtime, a server, a second process, polling, leases by wall
 //! clock, configuration in the database, a plug-in ABI, Windows.
 #![doc = include_str!("resources.md")]
+
+// The paths in attributes that api's macros write are those of the binary, too.
+#[cfg(any(feature = "cli", feature = "web"))]
+extern crate self as jobq;
 
 #[cfg(any(feature = "cli", feature = "web"))]
 #[doc(hidden)]

@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgAction, Args, ColorChoice};
+use jobq::api::hooks;
 use jobq::{
     Backoff, ChildPolicy, Durability, Jitter, JobOptions, NewJob, OnDuplicate, Priority, UniqueKey,
 };
 
-use crate::cli::input::{hooks, values};
+use crate::cli::input::values;
 
 // Options that every verb takes, before or after it.
 #[derive(Clone, Debug, Args)]

@@ -3,17 +3,7 @@
 use std::time::Instant;
 
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, Zoned};
-
-/// The wall clock of this process: relative times are relative to it.
-pub(crate) fn now() -> Timestamp {
-    Timestamp::now()
-}
-
-/// This moment as the person at the terminal would write it.
-pub(crate) fn local_now() -> Zoned {
-    now().to_zoned(TimeZone::system())
-}
+pub(crate) use jobq::api::clock::now;
 
 /// Whether the system's time zone has an IANA name. One without a name, or an unknown one, cannot be
 /// kept for later: UTC is meant then.

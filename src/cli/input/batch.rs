@@ -2,7 +2,7 @@
 
 mod added;
 mod input;
-mod line;
+mod labels;
 mod source;
 mod template;
 
@@ -10,14 +10,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use indicatif::ProgressBar;
+use jobq::api::job_request::JobRequest;
 use jobq::digest::Digest;
 use jobq::{BatchDedup, JobId, NewJob, Queue};
 
 use self::input::{BatchInput, BatchLines, LinePlace};
-use self::line::LineLabels;
+use self::labels::LineLabels;
 use self::source::BatchFormat;
 use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::origin::{JobRequest, Origin};
+use crate::cli::input::origin::Origin;
 use crate::cli::render::screen::Screen;
 
 pub(crate) use self::added::Added;

@@ -2,13 +2,15 @@
 
 pub(crate) mod source;
 pub(crate) mod tables;
-mod usual;
+pub(crate) mod usual;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jobq::api::options;
+use jobq::api::unknown_key::UnknownKey;
 use jobq::handlers::secrets::Secrets;
 use jobq::{Durability, UnknownKinds};
 use serde::Deserialize;
@@ -20,8 +22,7 @@ use crate::cli::input::config::tables::{
     ScheduleTable, WORKERS,
 };
 use crate::cli::input::config::usual::UsualOptions;
-use crate::cli::input::unknown_key::UnknownKey;
-use crate::cli::input::{limits, options};
+use crate::cli::input::limits;
 use crate::cli::render::text::toml_key;
 
 /// What the config file says; everything may be left out.

@@ -5,17 +5,19 @@ use std::fs::Metadata;
 use std::path::Path;
 use std::sync::Arc;
 
+use jobq::api::environ::Unset;
+use jobq::api::job_request::{CommandRequest, EnvRequest, JobRequest, Work};
+use jobq::api::options;
 use jobq::api::text::shell_word;
-use jobq::handlers::exec::Program;
+use jobq::handlers::exec::{EXEC, Program};
 use jobq::{Hook, NewJob, Queue, Schedule, ScheduleOrigin, ScheduleRecord, SchedulesSynced};
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::{HookTable, JobFields, ScheduleTable};
-use crate::cli::input::environ::Unset;
-use crate::cli::input::options;
-use crate::cli::input::origin::{CommandRequest, EXEC, EnvRequest, JobRequest, Origin, Work};
+use crate::cli::input::config::usual::check_table;
+use crate::cli::input::origin::Origin;
 use crate::cli::render::screen::Screen;
 use crate::cli::render::text::toml_key;
 
@@ -142,10 +144,12 @@ fn declared(
 type AtKey = (&'static str, CliError);
 
 fn job(table: &ScheduleTable, origin: &Origin, config: &Config) -> Result<NewJob, AtKey> {
-    let options = table.options().map_err(|error| ("unique", error))?;
+    let options = table
+        .options()
+        .map_err(|error| ("unique", CliError::from(error)))?;
     let job = table.job();
     let usual = config.usual.of_kind(job.kind.unwrap_or(EXEC));
-    options::check_table(&options::fill_in(options.clone(), usual))?;
+    check_table(&options::fill_in(options.clone(), usual))?;
     let wanted = JobRequest {
         work: work(&job, ("null", config))?,
         options,
@@ -172,8 +176,10 @@ pub(crate) fn hooks(config: &Arc<Config>) -> CliResult<Vec<Hook>> {
 }
 
 fn hook_job(table: &HookTable, origin: &Origin, config: &Config) -> Result<NewJob, AtKey> {
-    let options = table.options().map_err(|error| ("unique", error))?;
-    options::check_table(&options)?;
+    let options = table
+        .options()
+        .map_err(|error| ("unique", CliError::from(error)))?;
+    check_table(&options)?;
     let job = table.job();
     let wanted = JobRequest {
         work: work(&job, (WHOLE_EVENT, config))?,

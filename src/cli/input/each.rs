@@ -3,10 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use jobq::api::job_request::JobRequest;
 
 use crate::cli::exit::CliResult;
 use crate::cli::input::batch::{BatchSource, CommandTemplate};
-use crate::cli::input::origin::JobRequest;
 
 // A job for each item of a list.
 #[derive(Clone, Debug, Default, Args)]

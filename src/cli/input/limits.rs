@@ -2,12 +2,13 @@
 
 use std::str::FromStr;
 
+use jobq::api::sizes::Written;
+pub(crate) use jobq::api::sizes::{bytes_given, bytes_written};
+use jobq::api::values::rate;
 use jobq::handlers::exec::MAX_OUTPUT_LIMIT_BYTES;
 use jobq::{Rate, Update};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
-
-use crate::cli::input::values;
 
 /// A number, or `none`.
 pub(crate) fn number<T: FromStr>(text: &str) -> Result<Update<T>, String> {
@@ -25,19 +26,6 @@ pub(crate) fn rate_or_none(text: &str) -> Result<Update<Rate>, String> {
         "none" => Ok(Update::Clear),
         text => rate(text).map(Update::Set),
     }
-}
-
-/// `10/1m`: ten in a minute. A unit alone is one of it: `10/m`.
-pub(crate) fn rate(text: &str) -> Result<Rate, String> {
-    let form = || "rates look like 10/1m: at most 10 starts in any minute".to_owned();
-    let (jobs, per) = text.split_once('/').ok_or_else(form)?;
-    let jobs = jobs.trim().parse().map_err(|_| form())?;
-    let per = per.trim();
-    let per = match per.starts_with(|first: char| first.is_ascii_alphabetic()) {
-        true => values::duration(&format!("1{per}")),
-        false => values::duration(per),
-    };
-    Ok(Rate { jobs, per: per? })
 }
 
 pub(crate) fn rate_of_config<'de, D: Deserializer<'de>>(
@@ -65,52 +53,6 @@ pub(crate) fn size<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D
     }
 }
 
-/// Bytes, as a number or like `64KiB`, none being possible.
-pub(crate) fn bytes_written<'de, D: Deserializer<'de>>(value: D) -> Result<u64, D::Error> {
-    let written = Written::deserialize(value)?;
-    written
-        .bytes()
-        .ok_or_else(|| written.refused("sizes look like 64KiB or 10MiB"))
-}
-
-/// A size as it is written in JSON or TOML.
-enum Written {
-    Bytes(u64),
-    Text(String),
-}
-
-impl<'de> Deserialize<'de> for Written {
-    fn deserialize<D: Deserializer<'de>>(value: D) -> Result<Written, D::Error> {
-        #[derive(Deserialize)]
-        #[serde(untagged)]
-        enum Either {
-            Bytes(u64),
-            Text(String),
-        }
-        match Either::deserialize(value) {
-            Ok(Either::Bytes(bytes)) => Ok(Written::Bytes(bytes)),
-            Ok(Either::Text(text)) => Ok(Written::Text(text)),
-            Err(_) => Err(D::Error::custom("sizes look like \"512MiB\" or \"1GiB\"")),
-        }
-    }
-}
-
-impl Written {
-    fn bytes(&self) -> Option<u64> {
-        match self {
-            Written::Bytes(bytes) => Some(*bytes),
-            Written::Text(text) => bytes(text),
-        }
-    }
-
-    fn refused<E: serde::de::Error>(&self, why: &str) -> E {
-        match self {
-            Written::Bytes(bytes) => E::custom(format_args!("invalid size {bytes}: {why}")),
-            Written::Text(text) => E::custom(format_args!("invalid size '{text}': {why}")),
-        }
-    }
-}
-
 /// How much memory a persistent command may hold between its jobs.
 pub(crate) fn max_rss<'de, D: Deserializer<'de>>(value: D) -> Result<Option<u64>, D::Error> {
     bytes_written(value).map(Some)
@@ -126,33 +68,6 @@ pub(crate) fn output_limit<'de, D: Deserializer<'de>>(value: D) -> Result<Option
             "output_limit: {bytes} bytes are too many, {most} (64MiB) are possible"
         ))),
     }
-}
-
-/// Bytes on the command line: `65536`, `64KiB`, `10M`.
-pub(crate) fn bytes_given(text: &str) -> Result<u64, String> {
-    let number = text.trim().parse().ok();
-    number
-        .or_else(|| bytes(text))
-        .ok_or_else(|| "sizes look like 65536, 64KiB or 10MiB".to_owned())
-}
-
-fn bytes(text: &str) -> Option<u64> {
-    let text = text.trim();
-    let unit_at = text.find(|char: char| !char.is_ascii_digit())?;
-    let (number, unit) = text.split_at(unit_at);
-    let of_unit: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "b" => 1,
-        "kb" => 1000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "tb" => 1_000_000_000_000,
-        "k" | "kib" => 1 << 10,
-        "m" | "mib" => 1 << 20,
-        "g" | "gib" => 1 << 30,
-        "t" | "tib" => 1 << 40,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(of_unit)
 }
 
 #[cfg(test)]
@@ -191,22 +106,6 @@ mod tests {
         assert_eq!(number::<u32>("none"), Ok(Update::Clear));
         for text in ["", "-1", "two", "4294967296"] {
             assert!(number::<u32>(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn sizes_have_a_unit() {
-        for (text, size) in [
-            ("1GiB", 1 << 30),
-            ("512 MiB", 512 << 20),
-            ("10kb", 10_000),
-            ("4k", 4096),
-            ("7b", 7),
-        ] {
-            assert_eq!(bytes(text), Some(size), "{text}");
-        }
-        for text in ["", "GiB", "1.5GiB", "-1k", "1x", "99999999999TiB", "12"] {
-            assert_eq!(bytes(text), None, "{text}");
         }
     }
 

@@ -5,80 +5,17 @@ use std::env;
 use std::sync::{Arc, OnceLock};
 
 use jobq::api::built_in::check_payload;
-use jobq::handlers::exec::{ExecPayload, Program, Umask};
+use jobq::api::environ::{EnvItem, Environ, Unset, Variables};
+use jobq::api::job_request::{CommandRequest, JobRequest, Work};
+use jobq::api::options;
+use jobq::handlers::exec::{EXEC, ExecPayload, Umask};
 use jobq::mask::Mask;
 use jobq::{AttemptRef, JobId, JobOptions, JobRef, NewJob};
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::Config;
-use crate::cli::input::environ::{EnvItem, Environ, Unset, Variables};
 use crate::cli::input::literal_secrets::literal_secret;
-use crate::cli::input::options;
 use crate::cli::render::screen::Screen;
-
-/// The kind of jobs that are commands.
-pub(crate) const EXEC: &str = "exec";
-
-/// A job to enqueue, from options or from a line of a batch.
-#[derive(Clone, Debug)]
-pub(crate) struct JobRequest {
-    pub(crate) work: Work,
-    pub(crate) options: JobOptions,
-}
-
-/// The work of a job.
-#[derive(Clone, Debug)]
-pub(crate) enum Work {
-    /// A command line.
-    Exec(CommandRequest),
-    /// JSON text for a handler of its own.
-    Kind { kind: String, payload: String },
-}
-
-/// A command line and what goes with it.
-#[derive(Clone, Debug)]
-pub(crate) struct CommandRequest {
-    pub(crate) program: Program,
-    /// Another directory than this process's; relative to it.
-    pub(crate) cwd: Option<String>,
-    /// Further variables.
-    pub(crate) env: EnvRequest,
-    /// What it reads from stdin.
-    pub(crate) input: Option<Vec<u8>>,
-    pub(crate) output_limit: Option<u64>,
-    pub(crate) fail_on: Option<String>,
-}
-
-impl CommandRequest {
-    /// This program, and nothing else.
-    pub(crate) fn new(program: Program) -> CommandRequest {
-        CommandRequest {
-            program,
-            cwd: None,
-            env: EnvRequest::default(),
-            input: None,
-            output_limit: None,
-            fail_on: None,
-        }
-    }
-}
-
-/// Further variables that are asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct EnvRequest {
-    pub(crate) items: Vec<EnvItem>,
-    pub(crate) unset: Unset,
-}
-
-impl Default for EnvRequest {
-    /// None.
-    fn default() -> EnvRequest {
-        EnvRequest {
-            items: Vec::new(),
-            unset: Unset::Refuse,
-        }
-    }
-}
 
 /// What this process gives to the jobs that it enqueues.
 #[derive(Clone, Debug)]
@@ -296,6 +233,9 @@ fn hook_options(usual: &JobOptions) -> JobOptions {
 
 #[cfg(test)]
 mod tests {
+    use jobq::api::job_request::EnvRequest;
+    use jobq::handlers::exec::Program;
+
     use super::*;
 
     fn origin() -> Origin {

@@ -6,10 +6,10 @@ use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use jobq::api::environ::EnvItem;
 use jobq::handlers::exec::MAX_INPUT_BYTES;
 
 use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::environ::EnvItem;
 
 /// Text as the system has it, which must be UTF-8: a payload is JSON.
 pub(crate) fn as_text(what: &str, given: &OsStr) -> CliResult<String> {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use jobq::api::built_in::check_payload;
-use jobq::handlers::exec::{ExecPayload, Program};
+use jobq::api::environ::{Environ, Unset};
+use jobq::handlers::exec::{EXEC, ExecPayload, Program};
 use jobq::{
     Backoff, ClearOption, JobId, JobOptions, JobRecord, JobUpdate, Priority, Queue, UniqueKey,
     Update, When, json,
@@ -15,8 +16,6 @@ use jobq::{
 use crate::cli::args::{JitterArgs, RULES};
 use crate::cli::bulk::{BulkAction, Changed, each};
 use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::environ::{Environ, Unset};
-use crate::cli::input::origin::EXEC;
 use crate::cli::input::{limits, payload, values};
 use crate::cli::session::Session;
 

@@ -178,9 +178,9 @@ fn no_help(command: &Command, word: &str) -> CliError {
 mod tests {
     use super::*;
     use crate::cli::input::config::Config;
-    use crate::cli::input::unknown_key::UnknownKey;
     use crate::cli::verbs::Cli;
     use clap::CommandFactory;
+    use jobq::api::unknown_key::UnknownKey;
     use std::path::Path;
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use jobq::api::job_request::{CommandRequest, JobRequest, Work};
 use jobq::api::text::count;
 use jobq::handlers::exec::Program;
 use jobq::{
@@ -28,7 +29,7 @@ use crate::cli::clock;
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::input::batch::{BatchSource, CheckedBatch};
 use crate::cli::input::declared;
-use crate::cli::input::origin::{CommandRequest, JobRequest, Origin, Work};
+use crate::cli::input::origin::Origin;
 use crate::cli::input::payload::argv;
 use crate::cli::render::text;
 use crate::cli::session::Session;

@@ -3,12 +3,12 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
+use jobq::api::job_object;
+use jobq::api::job_request::JobRequest;
 use jobq::digest::Digest;
 
 use crate::cli::exit::CliResult;
-use crate::cli::input::batch::line;
 use crate::cli::input::batch::template::CommandTemplate;
-use crate::cli::input::origin::JobRequest;
 
 /// A file of jobs, or stdin for `-`.
 pub(crate) struct BatchSource {
@@ -76,7 +76,7 @@ impl BatchFormat {
     /// The job that is asked for; none where a line is blank. The error does not name the line.
     pub(super) fn request(&self, line: &[u8], number: u64) -> CliResult<Option<JobRequest>> {
         match self {
-            BatchFormat::Jobs => line::parse_line(line),
+            BatchFormat::Jobs => Ok(job_object::parse_line(line)?),
             BatchFormat::Items(template) => template.request(line, number).map(Some),
         }
     }

@@ -5,12 +5,12 @@ use std::ffi::OsStr;
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 
+use jobq::api::job_request::{CommandRequest, JobRequest, Work};
 use jobq::digest::Digest;
 use jobq::handlers::exec::Program;
 use jobq::{JobOptions, UniqueKey};
 
 use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::origin::{CommandRequest, JobRequest, Work};
 use crate::cli::input::payload::as_text;
 
 /// A command that becomes a job for each item of a list. Placeholders stand in its arguments and its folder,

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use jobq::api::environ::EnvItem;
+use jobq::api::options::{self, with_job_options};
 use jobq::api::text::shell_word;
 use jobq::handlers::built_in::BuiltInKind;
 use jobq::handlers::exec::PersistentOptions;
@@ -16,9 +18,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::environ::EnvItem;
 use crate::cli::input::limits;
-use crate::cli::input::options::{self, with_job_options};
 use crate::cli::render::text::toml_key;
 
 /// How many jobs a runner may run at a time.
@@ -470,7 +470,7 @@ mod tests {
     fn a_limit_that_the_file_does_not_mention_does_not_differ() {
         let now = QueueLimits {
             concurrency: Some(2),
-            rate: Some(limits::rate("10/1ms").unwrap()),
+            rate: Some(jobq::api::values::rate("10/1ms").unwrap()),
             max_size: None,
             weight: 3,
         };

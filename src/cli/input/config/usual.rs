@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use jobq::api::options;
 use jobq::handlers::BUILT_IN;
-use jobq::{JobOptions, UniqueKey};
+use jobq::{JobOptions, UniqueKey, When};
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::config::tables::{DefaultsTable, KindTable};
-use crate::cli::input::options;
 
 /// The options of jobs where they do not give them.
 #[derive(Debug)]
@@ -83,14 +83,57 @@ fn of_built_in(of_others: &JobOptions) -> BTreeMap<String, JobOptions> {
 /// The options of a table, with those that it does not give from `usual`.
 fn checked(
     header: &str,
-    options: CliResult<JobOptions>,
+    options: jobq::Result<JobOptions>,
     usual: &JobOptions,
 ) -> CliResult<JobOptions> {
-    let options = options.map_err(|error| error.context(header))?;
+    let options = options.map_err(|error| CliError::from(error).context(header))?;
     let options = options::fill_in(options, usual);
-    options::check_table(&options).map_err(|(key, error)| match key {
+    check_table(&options).map_err(|(key, error)| match key {
         "" => error.context(header),
         key => error.context(format_args!("{header} {key}")),
     })?;
     Ok(options)
+}
+
+/// Checks the options of a table, with those that it takes from others. The error comes with the key of the
+/// table, where it is known.
+pub(crate) fn check_table(options: &JobOptions) -> Result<(), (&'static str, CliError)> {
+    let (no_unique, no_key) = (options.unique.is_none(), options.key.is_none());
+    let unique = "'unique' or 'unique_by_payload'";
+    let lacking = [
+        ("unique_for", no_unique && options.unique_for.is_some()),
+        ("on_duplicate", no_unique && options.on_duplicate.is_some()),
+        ("key_limit", no_key && options.key_limit.is_some()),
+    ];
+    if let Some((key, _)) = lacking.into_iter().find(|(_, is_lacking)| *is_lacking) {
+        let needs = if key == "key_limit" { "'key'" } else { unique };
+        let error = CliError::usage(format!("it goes with {needs}, and there is none"));
+        return Err((key, error.with_hint("say what it is for")));
+    }
+    if matches!(options.deadline, Some(When::Now | When::At(_))) {
+        let error = CliError::usage("one moment would be over for all later jobs");
+        return Err(("deadline", error.with_hint("give a duration, as \"2h\"")));
+    }
+    options.check().map_err(|error| ("", error.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use jobq::OnDuplicate;
+
+    use super::*;
+
+    #[test]
+    fn the_answer_to_duplicates_needs_a_unique_key_in_tables() {
+        let options = JobOptions {
+            on_duplicate: Some(OnDuplicate::Reject),
+            ..JobOptions::default()
+        };
+        assert_eq!(check_table(&options).unwrap_err().0, "on_duplicate");
+        let with_key = JobOptions {
+            unique: Some(UniqueKey::KindAndPayload),
+            ..options
+        };
+        assert!(check_table(&with_key).is_ok());
+    }
 }

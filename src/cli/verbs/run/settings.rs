@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::{ArgGroup, Args};
 use jobq::api::built_in::how_to_build;
+use jobq::api::environ::{Environ, Unset};
 use jobq::handlers::BUILT_IN;
 use jobq::handlers::built_in::BuiltInKind;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
@@ -18,7 +19,6 @@ use crate::cli::input::config::Config;
 use crate::cli::input::config::tables::{KindTable, WORKERS};
 use crate::cli::input::declared;
 use crate::cli::input::each::EachArgs;
-use crate::cli::input::environ::{Environ, Unset};
 use crate::cli::input::values;
 use crate::cli::verbs::run::output::Sink;
 

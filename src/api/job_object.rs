@@ -1,19 +1,19 @@
-//! One line of a batch.
+//! A job as a JSON object: a line of a batch, or the body of a request.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use jobq::handlers::exec::{ExecPayload, Program};
-use jobq::{JobOptions, When};
+use crate::handlers::exec::{ExecPayload, Program};
+use crate::{JobOptions, When};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::environ::EnvItem;
-use crate::cli::input::limits;
-use crate::cli::input::options::{self, JobRefField, JobRefs, with_job_options};
-use crate::cli::input::origin::{CommandRequest, EnvRequest, JobRequest, Work};
-use crate::cli::input::unknown_key::UnknownKey;
+use crate::api::environ::EnvItem;
+use crate::api::job_request::{CommandRequest, EnvRequest, JobRequest, Work};
+use crate::api::options::{self, JobRefField, JobRefs, with_job_options};
+use crate::api::sizes;
+use crate::api::unknown_key::UnknownKey;
+use crate::{Error, Result};
 
 with_job_options! {
     /// A line as it is written.
@@ -35,7 +35,7 @@ with_job_options! {
         after_any: JobRefs,
         parent: Option<JobRefField>,
         label: Option<String>,
-        traceparent: Option<jobq::Traceparent>,
+        traceparent: Option<crate::Traceparent>,
         fail_on: Option<String>,
         #[serde(default)]
         env: Option<EnvFields>,
@@ -48,9 +48,9 @@ with_job_options! {
 }
 
 /// Reads a line; none where it is blank. The error does not name the line.
-pub(super) fn parse_line(line: &[u8]) -> CliResult<Option<JobRequest>> {
+pub fn parse_line(line: &[u8]) -> Result<Option<JobRequest>> {
     let text = str::from_utf8(line).map_err(|error| {
-        CliError::usage(format!(
+        Error::invalid(format!(
             "it is not UTF-8 from byte {}",
             error.valid_up_to() + 1
         ))
@@ -60,14 +60,14 @@ pub(super) fn parse_line(line: &[u8]) -> CliResult<Option<JobRequest>> {
         return Ok(None);
     }
     if text.contains('\0') {
-        return Err(CliError::usage("it has a NUL character in it"));
+        return Err(Error::invalid("it has a NUL character in it"));
     }
     if !text.starts_with('{') {
-        return Err(CliError::usage("it is not a JSON object").with_hint(EXAMPLES));
+        return Err(Error::invalid("it is not a JSON object").with_hint(EXAMPLES));
     }
     // The line comes without what ends it, and without a byte order mark.
-    jobq::json::check(text).map_err(|error| {
-        CliError::usage(format!(
+    crate::json::check(text).map_err(|error| {
+        Error::invalid(format!(
             "it is not JSON: {} (column {})",
             error.why(),
             error.column()
@@ -80,7 +80,7 @@ pub(super) fn parse_line(line: &[u8]) -> CliResult<Option<JobRequest>> {
 const EXAMPLES: &str = r#"a line looks like {"command":["ls","-l"]}, {"shell":"ls | wc"} or {"kind":"resize","payload":{}}"#;
 
 impl Fields<'_> {
-    fn wanted(mut self) -> CliResult<JobRequest> {
+    fn wanted(mut self) -> Result<JobRequest> {
         let options = self.job_options()?;
         let for_commands = [
             ("fail_on", self.fail_on.is_some()),
@@ -94,7 +94,7 @@ impl Fields<'_> {
         let program = match (self.kind, self.command, self.shell) {
             (Some(kind), None, None) => {
                 if let Some((key, _)) = for_commands.iter().find(|(_, given)| *given) {
-                    return Err(CliError::usage(format!(
+                    return Err(Error::invalid(format!(
                         "'{key}' goes with 'command' or 'shell', not with 'kind'"
                     )));
                 }
@@ -108,13 +108,13 @@ impl Fields<'_> {
             (None, None, Some(text)) => Program::Shell(text),
             _ => {
                 return Err(
-                    CliError::usage("one of 'command', 'shell' and 'kind' is wanted")
+                    Error::invalid("one of 'command', 'shell' and 'kind' is wanted")
                         .with_hint(EXAMPLES),
                 );
             }
         };
         if self.payload.is_some() {
-            return Err(CliError::usage("'payload' goes with 'kind'"));
+            return Err(Error::invalid("'payload' goes with 'kind'"));
         }
         Ok(JobRequest {
             work: Work::Exec(CommandRequest {
@@ -129,13 +129,13 @@ impl Fields<'_> {
         })
     }
 
-    fn job_options(&mut self) -> CliResult<JobOptions> {
+    fn job_options(&mut self) -> Result<JobOptions> {
         let when = match (self.delay, self.at) {
             (None, None) => None,
             (Some(delay), None) => Some(When::In(delay)),
             (None, Some(at)) => Some(When::At(at)),
             (Some(_), Some(_)) => {
-                return Err(CliError::usage("it has both 'in' and 'at'; one is wanted"));
+                return Err(Error::invalid("it has both 'in' and 'at'; one is wanted"));
             }
         };
         Ok(JobOptions {
@@ -150,43 +150,15 @@ impl Fields<'_> {
     }
 }
 
-/// The labels of a batch's lines as they are checked: where each stands.
-#[derive(Default)]
-pub(super) struct LineLabels(HashMap<String, u64>);
-
-impl LineLabels {
-    /// Checks what the next line says of labels. The error does not name the line.
-    pub(super) fn check(&mut self, options: &JobOptions, number: u64) -> CliResult<()> {
-        if let Some(label) = options
-            .referenced_labels()
-            .find(|label| !self.0.contains_key(*label))
-        {
-            return Err(
-                CliError::usage(format!("no line before has the label '{label}'"))
-                    .with_hint("a job is named by its number, or by the label of an earlier line"),
-            );
-        }
-        let Some(label) = &options.label else {
-            return Ok(());
-        };
-        match self.0.insert(label.clone(), number) {
-            None => Ok(()),
-            Some(first) => Err(CliError::usage(format!(
-                "the label '{label}' is that of line {first} already"
-            ))),
-        }
-    }
-}
-
 /// What is wrong, with the key of it.
-fn explain(text: &str, error: &serde_json::Error) -> CliError {
+fn explain(text: &str, error: &serde_json::Error) -> Error {
     let probe = |text: &str| serde_json::from_str::<Fields>(text).map(drop);
-    let message = jobq::json::explain(text, error, probe);
+    let message = crate::json::explain(text, error, probe);
     match UnknownKey::of(&message) {
         Some(unknown) => {
-            CliError::usage(format!("unknown key '{}'", unknown.key)).with_hint(unknown.hint())
+            Error::invalid(format!("unknown key '{}'", unknown.key)).with_hint(unknown.hint())
         }
-        None => CliError::usage(message),
+        None => Error::invalid(message),
     }
 }
 
@@ -198,7 +170,7 @@ enum EnvFields {
     List(Vec<String>),
 }
 
-fn env(fields: Option<EnvFields>, all: Option<bool>) -> CliResult<EnvRequest> {
+fn env(fields: Option<EnvFields>, all: Option<bool>) -> Result<EnvRequest> {
     let texts = match fields {
         None => Vec::new(),
         Some(EnvFields::List(texts)) => texts,
@@ -214,7 +186,7 @@ fn env(fields: Option<EnvFields>, all: Option<bool>) -> CliResult<EnvRequest> {
     };
     let items = texts.iter().map(|text| text.parse());
     let items: Result<Vec<EnvItem>, String> = items.collect();
-    let mut items = items.map_err(|why| CliError::usage(format!("env: {why}")))?;
+    let mut items = items.map_err(|why| Error::invalid(format!("env: {why}")))?;
     if all == Some(true) {
         items.push(EnvItem::all());
     }
@@ -229,17 +201,17 @@ struct SizeField(u64);
 
 impl<'de> Deserialize<'de> for SizeField {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<SizeField, D::Error> {
-        limits::bytes_written(value).map(SizeField)
+        sizes::bytes_written(value).map(SizeField)
     }
 }
 
 /// Text, or the bytes that a base64 text stands for.
-fn input(text: Option<String>, base64: Option<&str>) -> CliResult<Option<Vec<u8>>> {
+fn input(text: Option<String>, base64: Option<&str>) -> Result<Option<Vec<u8>>> {
     match (text, base64) {
         (None, None) => Ok(None),
         (Some(text), None) => Ok(Some(text.into_bytes())),
         (None, Some(text)) => Ok(Some(ExecPayload::decode_input(text)?)),
-        (Some(_), Some(_)) => Err(CliError::usage(
+        (Some(_), Some(_)) => Err(Error::invalid(
             "it has both 'input' and 'input_base64'; one is wanted",
         )),
     }
@@ -247,7 +219,7 @@ fn input(text: Option<String>, base64: Option<&str>) -> CliResult<Option<Vec<u8>
 
 #[cfg(test)]
 mod tests {
-    use jobq::{Backoff, ChildPolicy, JobId, JobRef, OnDuplicate, Priority, UniqueKey};
+    use crate::{Backoff, ChildPolicy, JobId, JobRef, OnDuplicate, Priority, UniqueKey};
 
     use super::*;
 
@@ -380,14 +352,14 @@ mod tests {
             ),
         ] {
             let error = parse_line(line).unwrap_err();
-            assert!(error.message().contains(why), "{}", error.message());
+            assert!(error.to_string().contains(why), "{}", error.to_string());
         }
     }
 
     #[test]
     fn an_unknown_key_is_named_with_the_nearest_known_one() {
         let error = parse_line(br#"{"kind":"k","retires":2}"#).unwrap_err();
-        assert_eq!(error.message(), "unknown key 'retires'");
+        assert_eq!(error.to_string(), "unknown key 'retires'");
         assert!(format!("{error:?}").contains("'retries'"));
     }
 }

@@ -5,15 +5,15 @@ use std::env;
 use std::ffi::{OsStr, OsString};
 use std::str::FromStr;
 
-use jobq::handlers::exec::is_remembered;
+use crate::handlers::exec::is_remembered;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
-use crate::cli::exit::{CliError, CliResult};
+use crate::{Error, Result};
 
 /// Variables for commands, as `--env` and `env = […]` name them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum EnvItem {
+pub enum EnvItem {
     /// `NAME=VALUE`.
     Set(String, String),
     /// `NAME`, with the value that it has here.
@@ -24,7 +24,7 @@ pub(crate) enum EnvItem {
 
 impl EnvItem {
     /// The whole environment.
-    pub(crate) fn all() -> EnvItem {
+    pub fn all() -> EnvItem {
         EnvItem::Pattern("*".to_owned())
     }
 }
@@ -59,7 +59,7 @@ impl<'de> Deserialize<'de> for EnvItem {
 
 /// What becomes of a name that is not set here, or a pattern that no name fits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unset {
+pub enum Unset {
     /// The name is refused: it was given as an option.
     Refuse,
     /// It is left out: a config file is used in many environments.
@@ -67,11 +67,11 @@ pub(crate) enum Unset {
 }
 
 /// Variables by their names: text only, as JSON holds nothing else.
-pub(crate) type Variables = BTreeMap<String, String>;
+pub type Variables = BTreeMap<String, String>;
 
 /// An environment.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Environ(BTreeMap<OsString, OsString>);
+pub struct Environ(BTreeMap<OsString, OsString>);
 
 /// What tells of this process or of the job around it, and is wrong for any other: patterns leave it
 /// out; named, it is taken.
@@ -99,13 +99,13 @@ const OF_THIS_PROCESS: [&str; 19] = [
 
 impl Environ {
     /// Of this process.
-    pub(crate) fn here() -> Environ {
+    pub fn here() -> Environ {
         Environ(env::vars_os().collect())
     }
 
     /// What every command remembers. A value that is no text is not worth refusing the job: the
     /// runner has one of its own.
-    pub(crate) fn remembered(&self) -> Variables {
+    pub fn remembered(&self) -> Variables {
         let remembered = self.0.iter().filter(|(name, _)| is_remembered(name));
         remembered
             .filter_map(|(name, value)| text(name).zip(text(value)))
@@ -114,7 +114,7 @@ impl Environ {
 
     /// The variables that `items` name. What is named beats what only fits a pattern, and what comes
     /// later what came before.
-    pub(crate) fn pick(&self, items: &[EnvItem], unset: Unset) -> CliResult<Variables> {
+    pub fn pick(&self, items: &[EnvItem], unset: Unset) -> Result<Variables> {
         let mut picked = Variables::new();
         for item in items {
             if let EnvItem::Pattern(pattern) = item {
@@ -139,7 +139,7 @@ impl Environ {
     }
 
     /// What may be unexpected of these items.
-    pub(crate) fn notes(&self, items: &[EnvItem]) -> Vec<String> {
+    pub fn notes(&self, items: &[EnvItem]) -> Vec<String> {
         let mut notes = Vec::new();
         for item in items {
             let EnvItem::Pattern(pattern) = item else {
@@ -169,16 +169,16 @@ impl Environ {
         named.filter(move |(name, _)| fits(pattern, name) && !is_of_this_process(name))
     }
 
-    fn value(&self, name: &str, unset: Unset) -> CliResult<Option<String>> {
+    fn value(&self, name: &str, unset: Unset) -> Result<Option<String>> {
         match self.0.get(OsStr::new(name)) {
             Some(value) => match text(value) {
                 Some(value) => Ok(Some(value)),
-                None => Err(CliError::usage(format!(
+                None => Err(Error::invalid(format!(
                     "env: the value of {name} here is not UTF-8"
                 ))),
             },
             None if unset == Unset::LeaveOut => Ok(None),
-            None => Err(CliError::usage(format!("env: {name} is not set here"))
+            None => Err(Error::invalid(format!("env: {name} is not set here"))
                 .with_hint(format!("give it a value: {name}=VALUE"))),
         }
     }
@@ -222,7 +222,6 @@ mod tests {
     use std::os::unix::ffi::OsStrExt;
 
     use super::*;
-    use crate::cli::exit::Exit;
 
     fn environ(variables: &[(&str, &str)]) -> Environ {
         let variables = variables.iter();
@@ -310,8 +309,8 @@ mod tests {
     fn a_name_that_is_not_set_here_is_refused_to_a_person_only() {
         let missing = items(&["MISSING"]);
         let error = environ(&[]).pick(&missing, Unset::Refuse).unwrap_err();
-        assert_eq!(error.exit(), Exit::Usage);
-        assert!(error.message().contains("MISSING is not set here"));
+        assert!(error.is_invalid_input());
+        assert!(error.to_string().contains("MISSING is not set here"));
         let picked = environ(&[]).pick(&missing, Unset::LeaveOut).unwrap();
         assert!(picked.is_empty());
     }
@@ -321,7 +320,7 @@ mod tests {
         let raw = OsStr::from_bytes(b"\xff").to_owned();
         let environ = Environ([("HOME".into(), raw), ("PATH".into(), "/bin".into())].into());
         let named = environ.pick(&items(&["HOME"]), Unset::Refuse).unwrap_err();
-        assert!(named.message().contains("not UTF-8"));
+        assert!(named.to_string().contains("not UTF-8"));
         assert_eq!(picked(&environ, &["*"]), ["PATH=/bin"]);
         assert_eq!(environ.remembered().len(), 1);
     }

@@ -1,30 +1,29 @@
 //! What stands for an unknown key.
 
-use jobq::nearest::nearest;
+use crate::nearest::nearest;
 
 /// What serde says of an unknown key: the key and those it knows.
-pub(crate) struct UnknownKey<'a> {
-    pub(crate) key: &'a str,
+pub struct UnknownKey<'a> {
+    pub key: &'a str,
     known: Vec<&'a str>,
 }
 
 impl<'a> UnknownKey<'a> {
     /// Reads `unknown field `wokers`, expected one of `db`, `workers``. None where it says
     /// something else.
-    pub(crate) fn of(message: &'a str) -> Option<UnknownKey<'a>> {
+    pub fn of(message: &'a str) -> Option<UnknownKey<'a>> {
         let (key, rest) = message.strip_prefix("unknown field `")?.split_once("`, ")?;
         let known = rest.split('`').skip(1).step_by(2).collect();
         Some(UnknownKey { key, known })
     }
 
     /// All that is known.
-    #[cfg(test)]
-    pub(crate) fn known(&self) -> impl Iterator<Item = &'a str> {
+    pub fn known(&self) -> impl Iterator<Item = &'a str> {
         self.known.iter().copied()
     }
 
     /// `did you mean 'workers'?`, or all that is known.
-    pub(crate) fn hint(&self) -> String {
+    pub fn hint(&self) -> String {
         let nearest = || nearest(self.key, self.known.iter().copied());
         match self.called_elsewhere().or_else(nearest) {
             Some(name) => format!("did you mean '{name}'?"),

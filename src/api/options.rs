@@ -5,71 +5,73 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use crate::{Jitter, JobId, JobOptions, JobRef, UniqueKey, When};
 use jiff::Timestamp;
-use jobq::{Jitter, JobId, JobOptions, JobRef, UniqueKey, When};
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use crate::cli::exit::{CliError, CliResult};
-use crate::cli::input::values;
+use crate::api::values;
+use crate::{Error, Result};
 
 /// Declares a struct for serde with keys of its own and the options of a job. It keeps serde's own errors for
 /// unknown keys, which a flattened struct would lose.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! with_job_options {
     ($(#[$meta:meta])* $vis:vis struct $Name:ident $(<$life:lifetime>)? { $($own:tt)* }) => {
         $(#[$meta])*
         $vis struct $Name $(<$life>)? {
             $($own)*
             $vis queue: Option<String>,
-            $vis priority: Option<jobq::Priority>,
+            $vis priority: Option<$crate::Priority>,
             $vis retries: Option<u32>,
-            $vis backoff: Option<jobq::Backoff>,
-            #[serde(default, deserialize_with = "crate::cli::input::options::duration")]
+            $vis backoff: Option<$crate::Backoff>,
+            #[serde(default, deserialize_with = "jobq::api::options::duration")]
             $vis retry_delay: Option<std::time::Duration>,
-            #[serde(default, deserialize_with = "crate::cli::input::options::durations")]
+            #[serde(default, deserialize_with = "jobq::api::options::durations")]
             $vis retry_delays: Option<Vec<std::time::Duration>>,
             $vis jitter: Option<bool>,
-            #[serde(default, deserialize_with = "crate::cli::input::options::duration")]
+            #[serde(default, deserialize_with = "jobq::api::options::duration")]
             $vis timeout: Option<std::time::Duration>,
-            #[serde(default, deserialize_with = "crate::cli::input::options::deadline")]
-            $vis deadline: Option<jobq::When>,
+            #[serde(default, deserialize_with = "jobq::api::options::deadline")]
+            $vis deadline: Option<$crate::When>,
             $vis tenant: Option<String>,
             $vis tags: Option<std::collections::BTreeMap<String, String>>,
             $vis key: Option<String>,
             $vis key_limit: Option<u32>,
             $vis unique: Option<String>,
             $vis unique_by_payload: Option<bool>,
-            #[serde(default, deserialize_with = "crate::cli::input::options::duration")]
+            #[serde(default, deserialize_with = "jobq::api::options::duration")]
             $vis unique_for: Option<std::time::Duration>,
-            $vis on_duplicate: Option<jobq::OnDuplicate>,
-            $vis child_policy: Option<jobq::ChildPolicy>,
+            $vis on_duplicate: Option<$crate::OnDuplicate>,
+            $vis child_policy: Option<$crate::ChildPolicy>,
             $vis finalize: Option<bool>,
             #[serde(default)]
-            $vis on_success: Option<crate::cli::input::hooks::HookField>,
+            $vis on_success: Option<$crate::api::hooks::HookField>,
             #[serde(default)]
-            $vis on_failure: Option<crate::cli::input::hooks::HookField>,
+            $vis on_failure: Option<$crate::api::hooks::HookField>,
             #[serde(default)]
-            $vis on_end: Option<crate::cli::input::hooks::HookField>,
+            $vis on_end: Option<$crate::api::hooks::HookField>,
         }
 
         impl $(<$life>)? $Name $(<$life>)? {
             /// The options that it gives.
-            $vis fn options(&self) -> crate::cli::exit::CliResult<jobq::JobOptions> {
-                Ok(jobq::JobOptions {
+            $vis fn options(&self) -> $crate::Result<$crate::JobOptions> {
+                Ok($crate::JobOptions {
                     queue: self.queue.clone(),
                     priority: self.priority,
                     max_retries: self.retries,
                     backoff: self.backoff,
                     retry_delay: self.retry_delay,
                     retry_delays: self.retry_delays.clone(),
-                    jitter: self.jitter.map(crate::cli::input::options::jitter),
+                    jitter: self.jitter.map($crate::api::options::jitter),
                     timeout: self.timeout,
                     deadline: self.deadline,
                     tenant: self.tenant.clone(),
                     tags: self.tags.clone().unwrap_or_default(),
                     key: self.key.clone(),
                     key_limit: self.key_limit,
-                    unique: crate::cli::input::options::unique(
+                    unique: $crate::api::options::unique(
                         self.unique.as_deref(),
                         self.unique_by_payload,
                     )?,
@@ -77,29 +79,29 @@ macro_rules! with_job_options {
                     on_duplicate: self.on_duplicate,
                     child_policy: self.child_policy,
                     finalize: self.finalize,
-                    on_success: crate::cli::input::hooks::of_field(self.on_success.as_ref())?,
-                    on_failure: crate::cli::input::hooks::of_field(self.on_failure.as_ref())?,
-                    on_end: crate::cli::input::hooks::of_field(self.on_end.as_ref())?,
-                    ..jobq::JobOptions::default()
+                    on_success: $crate::api::hooks::of_field(self.on_success.as_ref())?,
+                    on_failure: $crate::api::hooks::of_field(self.on_failure.as_ref())?,
+                    on_end: $crate::api::hooks::of_field(self.on_end.as_ref())?,
+                    ..$crate::JobOptions::default()
                 })
             }
         }
     };
 }
 
-pub(crate) use with_job_options;
+pub use with_job_options;
 
 /// Whether the delays between retries are lengthened at random, as files and lines say it.
-pub(crate) const fn jitter(is_on: bool) -> Jitter {
+pub const fn jitter(is_on: bool) -> Jitter {
     match is_on {
         true => Jitter::Tenth,
         false => Jitter::Off,
     }
 }
 
-pub(crate) fn unique(key: Option<&str>, by_payload: Option<bool>) -> CliResult<Option<UniqueKey>> {
+pub fn unique(key: Option<&str>, by_payload: Option<bool>) -> Result<Option<UniqueKey>> {
     match (key, by_payload == Some(true)) {
-        (Some(_), true) => Err(CliError::usage(
+        (Some(_), true) => Err(Error::invalid(
             "it has both 'unique' and 'unique_by_payload'; one is wanted",
         )),
         (Some(key), false) => Ok(Some(UniqueKey::Named(key.to_owned()))),
@@ -109,7 +111,7 @@ pub(crate) fn unique(key: Option<&str>, by_payload: Option<bool>) -> CliResult<O
 }
 
 /// Options where they are not given from a table. What the table says of its own keys is not said of others.
-pub(crate) fn fill_in(options: JobOptions, table: &JobOptions) -> JobOptions {
+pub fn fill_in(options: JobOptions, table: &JobOptions) -> JobOptions {
     let mut table = Cow::Borrowed(table);
     if options.key.is_some() && table.key.is_some() && options.key != table.key {
         table.to_mut().key_limit = None;
@@ -121,30 +123,8 @@ pub(crate) fn fill_in(options: JobOptions, table: &JobOptions) -> JobOptions {
     options.or(&table)
 }
 
-/// Checks the options of a table, with those that it takes from others. The error comes with the key of the
-/// table, where it is known.
-pub(crate) fn check_table(options: &JobOptions) -> Result<(), (&'static str, CliError)> {
-    let (no_unique, no_key) = (options.unique.is_none(), options.key.is_none());
-    let unique = "'unique' or 'unique_by_payload'";
-    let lacking = [
-        ("unique_for", no_unique && options.unique_for.is_some()),
-        ("on_duplicate", no_unique && options.on_duplicate.is_some()),
-        ("key_limit", no_key && options.key_limit.is_some()),
-    ];
-    if let Some((key, _)) = lacking.into_iter().find(|(_, is_lacking)| *is_lacking) {
-        let needs = if key == "key_limit" { "'key'" } else { unique };
-        let error = CliError::usage(format!("it goes with {needs}, and there is none"));
-        return Err((key, error.with_hint("say what it is for")));
-    }
-    if matches!(options.deadline, Some(When::Now | When::At(_))) {
-        let error = CliError::usage("one moment would be over for all later jobs");
-        return Err(("deadline", error.with_hint("give a duration, as \"2h\"")));
-    }
-    options.check().map_err(|error| ("", error.into()))
-}
-
 /// Refuses an answer to duplicates where nothing can be one.
-pub(crate) fn check_unique(options: &JobOptions) -> CliResult<()> {
+pub fn check_unique(options: &JobOptions) -> Result<()> {
     if options.unique.is_some() {
         return Ok(());
     }
@@ -154,18 +134,16 @@ pub(crate) fn check_unique(options: &JobOptions) -> CliResult<()> {
         (None, None) => return Ok(()),
     };
     Err(
-        CliError::usage(format!("{what} goes with a unique key, and there is none"))
+        Error::invalid(format!("{what} goes with a unique key, and there is none"))
             .with_hint("say what the job is unique by: --unique KEY or --unique-by-payload"),
     )
 }
 
-pub(crate) fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
+pub fn duration<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Duration>, D::Error> {
     text(value, "duration", values::duration)
 }
 
-pub(crate) fn durations<'de, D: Deserializer<'de>>(
-    value: D,
-) -> Result<Option<Vec<Duration>>, D::Error> {
+pub fn durations<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Vec<Duration>>, D::Error> {
     let Some(list) = Option::<Vec<String>>::deserialize(value)? else {
         return Ok(None);
     };
@@ -175,11 +153,11 @@ pub(crate) fn durations<'de, D: Deserializer<'de>>(
     each.collect::<Result<_, _>>().map(Some)
 }
 
-pub(crate) fn time<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Timestamp>, D::Error> {
+pub fn time<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Timestamp>, D::Error> {
     text(value, "time", values::time)
 }
 
-pub(crate) fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<When>, D::Error> {
+pub fn deadline<'de, D: Deserializer<'de>>(value: D) -> Result<Option<When>, D::Error> {
     text(value, "deadline", values::deadline)
 }
 
@@ -203,7 +181,7 @@ fn parsed<T, E: serde::de::Error>(
 }
 
 /// One other job.
-pub(crate) struct JobRefField(pub(crate) JobRef);
+pub struct JobRefField(pub JobRef);
 
 impl<'de> Deserialize<'de> for JobRefField {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<JobRefField, D::Error> {
@@ -237,7 +215,7 @@ impl Visitor<'_> for JobRefVisitor {
 
 /// One other job, or a list of them.
 #[derive(Default)]
-pub(crate) struct JobRefs(pub(crate) Vec<JobRef>);
+pub struct JobRefs(pub Vec<JobRef>);
 
 impl<'de> Deserialize<'de> for JobRefs {
     fn deserialize<D: Deserializer<'de>>(value: D) -> Result<JobRefs, D::Error> {
@@ -282,7 +260,7 @@ impl<'de> Visitor<'de> for JobRefsVisitor {
 
 #[cfg(test)]
 mod tests {
-    use jobq::OnDuplicate;
+    use crate::OnDuplicate;
 
     use super::*;
 
@@ -294,17 +272,15 @@ mod tests {
         };
         let error = check_unique(&options).unwrap_err();
         assert!(
-            error.message().contains("on-duplicate reject"),
+            error.to_string().contains("on-duplicate reject"),
             "{}",
-            error.message()
+            error.to_string()
         );
-        assert_eq!(check_table(&options).unwrap_err().0, "on_duplicate");
         let with_key = JobOptions {
             unique: Some(UniqueKey::KindAndPayload),
             ..options
         };
         assert!(check_unique(&with_key).is_ok());
-        assert!(check_table(&with_key).is_ok());
     }
 
     #[test]
