@@ -30,6 +30,14 @@ struct Details {
 
 /// One sentence without its subject, the job.
 pub fn sentence(event: &Event) -> String {
+    match event.by() {
+        Some(by) if event.kind == EventKind::QueueLimited => format!("{} (by {by})", said(event)),
+        Some(by) => format!("{} by {by}", said(event)),
+        None => said(event),
+    }
+}
+
+fn said(event: &Event) -> String {
     let end: AttemptEnd = details(event);
     let attempt = event.attempt.unwrap_or_default();
     let failed = || end.error.as_deref().unwrap_or("no error was given");
@@ -59,6 +67,7 @@ pub fn sentence(event: &Event) -> String {
         }
         EventKind::Recovered => format!("attempt {attempt} was lost: {}", failed()),
         EventKind::CancelRequested => "asked to stop".to_owned(),
+        EventKind::Requeued if event.by().is_some() => "retried".to_owned(),
         EventKind::Requeued => "retried by hand".to_owned(),
         EventKind::Edited => "edited".to_owned(),
         EventKind::ReportDropped => {
@@ -118,6 +127,7 @@ fn of_schedule(event: &Event) -> String {
     let did = match event.kind {
         EventKind::ScheduleFired => match details.slot {
             Some(slot) => format!("enqueued its job of {slot}"),
+            None if event.by().is_some() => "enqueued its job, as asked".to_owned(),
             None => "enqueued its job, as somebody asked".to_owned(),
         },
         EventKind::ScheduleSkipped => {
@@ -273,7 +283,7 @@ mod tests {
     use super::*;
 
     /// What an event of this kind with this data says, as the file has it.
-    fn said(kind: &str, data: Option<&str>) -> String {
+    fn said_of(kind: &str, data: Option<&str>) -> String {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.db");
         let queue = Queue::open(&path).unwrap();
@@ -350,8 +360,33 @@ mod tests {
                 Some(r#"{"schedule":"nightly"}"#),
                 "schedule 'nightly' was paused",
             ),
+            (
+                "job_cancelled",
+                Some(r#"{"by":"web:ann"}"#),
+                "cancelled by web:ann",
+            ),
+            (
+                "job_requeued",
+                Some(r#"{"by":"web:ann"}"#),
+                "retried by web:ann",
+            ),
+            (
+                "queue_limited",
+                Some(r#"{"queue":"q","concurrency":2,"weight":1,"by":"web:ann"}"#),
+                "queue 'q' limited: 2 at once (by web:ann)",
+            ),
+            (
+                "schedule_fired",
+                Some(r#"{"schedule":"nightly","slot":null,"by":"web:ann"}"#),
+                "schedule 'nightly' enqueued its job, as asked by web:ann",
+            ),
+            (
+                "job_log",
+                Some(r#"{"level":"info","message":"x","by":"me"}"#),
+                "info: x",
+            ),
         ] {
-            assert_eq!(said(kind, data), words, "{kind}");
+            assert_eq!(said_of(kind, data), words, "{kind}");
         }
     }
 

@@ -110,6 +110,10 @@ impl Session {
                 log.display()
             ));
         }
+        let queue = match user() {
+            Some(user) => queue.acting_as(format!("cli:{user}")),
+            None => queue,
+        };
         Ok(self.queue.get_or_init(|| queue).clone())
     }
 
@@ -175,6 +179,13 @@ impl Session {
         let runners = self.queue().and_then(|queue| queue.runners_before_exit());
         self.config.kinds.contains_key(kind) || runners.is_ok_and(|runners| runners.iter().any(has))
     }
+}
+
+/// Who calls, for the history: for people only, so what the environment says will do.
+fn user() -> Option<String> {
+    let names = ["USER", "LOGNAME"].into_iter();
+    let mut names = names.filter_map(|name| std::env::var(name).ok());
+    names.find(|name| !name.is_empty())
 }
 
 /// How things are shown: decided once, before anything is said.

@@ -163,6 +163,21 @@ pub struct Event {
     pub data: Option<EventData>,
 }
 
+impl Event {
+    /// Who made a change by hand, where somebody said so: see [`Queue::acting_as`](crate::Queue::acting_as).
+    pub fn by(&self) -> Option<String> {
+        #[derive(Deserialize)]
+        struct By {
+            by: String,
+        }
+        // What a job prints or logs is its own.
+        let EventData::Text(json) = self.data.as_ref().filter(|_| !self.kind.is_output())? else {
+            return None;
+        };
+        Some(serde_json::from_str::<By>(json).ok()?.by)
+    }
+}
+
 /// The data of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

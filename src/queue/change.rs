@@ -61,7 +61,7 @@ impl Queue {
     /// # Errors
     /// There is no such job, or it is final.
     pub fn cancel(&self, id: JobId) -> Result<Cancelled> {
-        self.store.write(move |tx| store::cancel_job(tx, id))
+        self.change(move |tx| store::cancel_job(tx, id))
     }
 
     /// [`Queue::cancel`] for many jobs, a few hundred per commit. Each succeeds or fails alone; the results
@@ -92,7 +92,7 @@ impl Queue {
     /// # Errors
     /// The job does not exist, is not final, or another job has its unique key.
     pub fn retry(&self, id: JobId) -> Result<State> {
-        self.store.write(move |tx| retry(tx, id))
+        self.change(move |tx| retry(tx, id))
     }
 
     /// [`Queue::retry`] for many jobs, a few hundred per commit, as [`Queue::cancel_many`]. A job that was
@@ -127,8 +127,7 @@ impl Queue {
             store::check_payload("the payload", payload, &self.limits)?;
         }
         let limits = Arc::clone(&self.limits);
-        self.store
-            .write(move |tx| store::update_job(tx, id, &change, &limits))
+        self.change(move |tx| store::update_job(tx, id, &change, &limits))
     }
 
     /// Removes a final job and its history; a long history in several small transactions, oldest events
@@ -197,7 +196,7 @@ impl Queue {
         for chunk in by_number.chunks(AT_ONCE) {
             let part: Vec<JobId> = chunk.iter().map(|at| ids[*at]).collect();
             let done = match ended.take() {
-                None => self.store.write(move |tx| {
+                None => self.change(move |tx| {
                     let body = begin(tx)?;
                     tx.for_each(&part, body)
                 }),
@@ -308,8 +307,7 @@ impl Queue {
     pub fn set_limits(&self, name: &str, limits: QueueLimitsUpdate) -> Result<bool> {
         limits.check(name)?;
         let name = name.to_owned();
-        self.store
-            .write(move |tx| store::set_queue_limits(tx, &name, &limits))
+        self.change(move |tx| store::set_queue_limits(tx, &name, &limits))
     }
 
     /// Stops claims from a queue, or from all; running jobs go on. Returns whether anything changed.
@@ -317,7 +315,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be written.
     pub fn pause(&self, which: QueueSelector) -> Result<bool> {
-        self.store.write(move |tx| store::pause_queue(tx, &which))
+        self.change(move |tx| store::pause_queue(tx, &which))
     }
 
     /// Allows claims again. Returns whether anything changed.
@@ -325,7 +323,7 @@ impl Queue {
     /// # Errors
     /// The queue does not exist.
     pub fn resume(&self, which: QueueSelector) -> Result<bool> {
-        self.store.write(move |tx| store::resume_queue(tx, &which))
+        self.change(move |tx| store::resume_queue(tx, &which))
     }
 
     /// Writes a consistent copy of the live file to a new file, which has its own file id. When this

@@ -1,5 +1,6 @@
 //! The public face of a file, by what one wants of it: opening, enqueuing, changing, reading.
 
+mod acting;
 mod batch;
 mod bulk;
 mod change;

@@ -74,6 +74,7 @@ impl QueueOptions {
         Ok(Queue {
             store: Arc::new(Store::open(self.config(path.as_ref()))?),
             limits,
+            by: None,
         })
     }
 
@@ -124,6 +125,8 @@ impl QueueOptions {
 pub struct Queue {
     pub(crate) store: Arc<Store>,
     pub(crate) limits: Arc<EnqueueLimits>,
+    /// Who makes the changes.
+    pub(super) by: Option<Arc<str>>,
 }
 
 impl Queue {

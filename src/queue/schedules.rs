@@ -31,8 +31,7 @@ impl Queue {
     /// or prerequisites.
     pub fn add_schedule(&self, schedule: Schedule) -> Result<ScheduleChange> {
         let schedule = ValidatedSchedule::new(schedule, None, &self.limits)?;
-        self.store
-            .write(move |tx| store::add_schedule(tx, &schedule))
+        self.change(move |tx| store::add_schedule(tx, &schedule))
     }
 
     /// Checks a schedule as [`Queue::add_schedule`] does, without adding it.
@@ -71,8 +70,7 @@ impl Queue {
     /// The schedule does not exist.
     pub fn remove_schedule(&self, name: impl Into<String>) -> Result<()> {
         let name = name.into();
-        self.store
-            .write(move |tx| store::remove_schedule(tx, &name))
+        self.change(move |tx| store::remove_schedule(tx, &name))
     }
 
     /// Pauses a schedule. Returns whether anything changed.
@@ -81,7 +79,7 @@ impl Queue {
     /// The schedule does not exist.
     pub fn pause_schedule(&self, name: impl Into<String>) -> Result<bool> {
         let name = name.into();
-        self.store.write(move |tx| store::pause_schedule(tx, &name))
+        self.change(move |tx| store::pause_schedule(tx, &name))
     }
 
     /// Resumes a schedule with its next slot; slots during the pause do not count as missed. Returns whether
@@ -91,8 +89,7 @@ impl Queue {
     /// The schedule does not exist, or its rule can no longer be read.
     pub fn resume_schedule(&self, name: impl Into<String>) -> Result<bool> {
         let name = name.into();
-        self.store
-            .write(move |tx| store::resume_schedule(tx, &name))
+        self.change(move |tx| store::resume_schedule(tx, &name))
     }
 
     /// Enqueues a schedule's job now, also while it is paused or its last job is not final. Its slots do not
@@ -103,8 +100,7 @@ impl Queue {
     pub fn run_schedule(&self, name: impl Into<String>) -> Result<Enqueued> {
         let name = name.into();
         let bounds = QuotaLimits::of(&self.limits);
-        self.store
-            .write(move |tx| store::run_schedule(tx, &name, bounds))
+        self.change(move |tx| store::run_schedule(tx, &name, bounds))
     }
 
     /// All schedules, by name.

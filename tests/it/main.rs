@@ -6,8 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
-mod architecture;
 #[cfg(feature = "backup")]
+mod acting;
+mod architecture;
 mod backup;
 #[cfg(feature = "browser")]
 mod browser;

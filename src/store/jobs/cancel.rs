@@ -10,7 +10,7 @@ use crate::store::jobs::job_row::{
 };
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
-use crate::store::sqlite::tx::{ChildAction, Ended, NewEvent, Tx};
+use crate::store::sqlite::tx::{ChildAction, Ended, EventFields, NewEvent, Tx};
 use crate::{Error, Result};
 
 statements! {
@@ -66,7 +66,11 @@ pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId, reason: Option<&str>) 
         None => forget_error(tx, job)?,
     }
     tx.run(JOB_REQUEST_CANCEL_IF_RUNNING, params![job.0, tx.now_ms])?;
-    tx.append(NewEvent::job(EventKind::CancelRequested, job))
+    let event = NewEvent::job(EventKind::CancelRequested, job);
+    match reason {
+        Some(_) => tx.append(event),
+        None => tx.append_change(event, EventFields::new()),
+    }
 }
 
 /// Cancels a job that is neither running nor final.
@@ -82,7 +86,11 @@ pub(crate) fn cancel_now(
     if reason.is_none() {
         forget_error(tx, job)?;
     }
-    tx.append(NewEvent::job(EventKind::Cancelled, job).text(because(reason)))?;
+    let event = NewEvent::job(EventKind::Cancelled, job);
+    match reason {
+        Some(_) => tx.append(event.text(because(reason)))?,
+        None => tx.append_change(event, EventFields::new())?,
+    }
     tx.counts.moved(row.queue, row.state, State::Cancelled);
     tx.pending.ended(Ended {
         job,

@@ -12,7 +12,7 @@ use crate::model::state::State;
 use crate::store::jobs::rate;
 use crate::store::sqlite::names::find_queue;
 use crate::store::sqlite::statement::{Statements, statements};
-use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::tx::{EventFields, NewEvent, Tx};
 use crate::store::sqlite::{Connection, Row, RowResult, params};
 use crate::{Error, Result};
 
@@ -96,15 +96,9 @@ pub(crate) fn set_limits(tx: &mut Tx<'_>, name: &str, change: &QueueLimitsUpdate
     )?;
     // Cached limits of the queue are no longer valid.
     tx.flush_counts()?;
-    let data = serde_json::json!({
-        "queue": name,
-        "concurrency": after.concurrency,
-        "rate_jobs": after.rate.map(|rate| rate.jobs),
-        "rate_ms": rate_ms,
-        "max_size": after.max_size,
-        "weight": after.weight,
-    });
-    tx.append(NewEvent::new(EventKind::QueueLimited).text(Some(data.to_string())))?;
+    let mut data = limit_fields(&after);
+    data.insert("queue".to_owned(), name.into());
+    tx.append_change(NewEvent::new(EventKind::QueueLimited), data)?;
     Ok(true)
 }
 
@@ -112,15 +106,28 @@ pub(crate) fn limits(conn: &Connection, queue: i64) -> Result<QueueLimits> {
     conn.one(QUEUE_LIMITS, [queue], |row| read_limits(row, 0))
 }
 
+fn limit_fields(limits: &QueueLimits) -> EventFields {
+    [
+        ("concurrency", limits.concurrency.into()),
+        ("rate_jobs", limits.rate.map(|rate| rate.jobs).into()),
+        ("rate_ms", limits.rate.map(|rate| millis(rate.per)).into()),
+        ("max_size", limits.max_size.into()),
+        ("weight", limits.weight.into()),
+    ]
+    .map(|(name, value): (&str, serde_json::Value)| (name.to_owned(), value))
+    .into_iter()
+    .collect()
+}
+
 fn record(tx: &mut Tx<'_>, kind: EventKind, which: &QueueSelector, changed: usize) -> Result<bool> {
     if changed == 0 {
         return Ok(false);
     }
-    let data = match which {
-        QueueSelector::All => None,
-        QueueSelector::Named(name) => Some(serde_json::json!({ "queue": name }).to_string()),
-    };
-    tx.append(NewEvent::new(kind).text(data))?;
+    let mut data = EventFields::new();
+    if let QueueSelector::Named(name) = which {
+        data.insert("queue".to_owned(), name.as_str().into());
+    }
+    tx.append_change(NewEvent::new(kind), data)?;
     Ok(true)
 }
 

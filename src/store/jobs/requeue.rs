@@ -14,7 +14,7 @@ use crate::store::jobs::{
 };
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
-use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::tx::{EventFields, NewEvent, Tx};
 use crate::{Error, Result};
 
 statements! {
@@ -79,7 +79,7 @@ fn put_back(tx: &mut Tx<'_>, id: JobId, row: &JobRow) -> Result<()> {
     } else if to != State::Waiting {
         tx.run(OUTCOME_FORGET, [id.0])?;
     }
-    tx.append(NewEvent::job(EventKind::Requeued, id))?;
+    tx.append_change(NewEvent::job(EventKind::Requeued, id), EventFields::new())?;
     tx.counts.moved(row.queue, row.state, to);
     if let Some(parent) = row.parent {
         families::child_is_back(tx, (parent, id), row.state)?;

@@ -22,7 +22,7 @@ use crate::store::jobs::{
 };
 use crate::store::sqlite::blocks::BlockOf;
 use crate::store::sqlite::statement::statements;
-use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::tx::{EventFields, NewEvent, Tx};
 use crate::store::sqlite::{blocks, params};
 use crate::{Error, Result};
 
@@ -138,7 +138,7 @@ pub(crate) fn edit(
     if let Some(when) = edit.set.when {
         reschedule(tx, id, when)?;
     }
-    tx.append(NewEvent::job(EventKind::Edited, id))
+    tx.append_change(NewEvent::job(EventKind::Edited, id), EventFields::new())
 }
 
 /// How a job is retried after an edit. A list of delays takes the place of the backoff, and the other way round.

@@ -8,6 +8,7 @@ pub(crate) mod pending;
 
 use std::cell::RefCell;
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rusqlite::{CachedStatement, Connection, Params, params};
@@ -26,7 +27,9 @@ use crate::store::sqlite::statement::{Read, Statements, statements};
 use crate::store::sqlite::tx::counts::QuotaSeen;
 pub(crate) use crate::store::sqlite::tx::counts::{COUNT_ADD, CountChanges, QueueQuota};
 use crate::store::sqlite::tx::feed::FeedBuffer;
-pub(crate) use crate::store::sqlite::tx::feed::{NO_ATTEMPT, NO_JOB, NewEvent, micros};
+pub(crate) use crate::store::sqlite::tx::feed::{
+    EventFields, NO_ATTEMPT, NO_JOB, NewEvent, micros,
+};
 use crate::store::sqlite::tx::metrics::EndedSample;
 pub(crate) use crate::store::sqlite::tx::pending::{ChildAction, Ended, FamilyChange, Pending};
 use crate::{Error, Result};
@@ -101,6 +104,8 @@ pub(crate) struct Tx<'c> {
     pub(crate) is_one_by_one: bool,
     /// Parts that are set aside, because they could not be read or written.
     pub(crate) aside: Parts,
+    /// Who makes the change that is being applied, if it is one by hand and somebody says so.
+    pub(crate) by: Option<Arc<str>>,
     /// Number of discarded jobs: the attempt that spawned them did not complete.
     pub(crate) discarded: i64,
     /// The attempts that it has ended so far.
@@ -178,6 +183,7 @@ impl<'c> Tx<'c> {
             asked_to_stop: false,
             is_one_by_one: false,
             aside: Parts::default(),
+            by: None,
             discarded: 0,
             ended: Vec::new(),
             feed: FeedBuffer::after(0),
@@ -267,6 +273,27 @@ impl<'c> Tx<'c> {
         let job = event.job.map_or(NO_JOB, |job| job.0);
         let id = self.feed.push(event.kind, attempt, job)?;
         event.write(self.conn, id, self.now_ms)
+    }
+
+    /// The same for a change by hand, whose data may say who has made it.
+    pub(crate) fn append_change(&mut self, event: NewEvent, mut data: EventFields) -> Result<()> {
+        if let Some(by) = &self.by {
+            data.insert("by".to_owned(), (&**by).into());
+        }
+        let data = (!data.is_empty()).then(|| serde_json::Value::Object(data).to_string());
+        self.append(event.text(data))
+    }
+
+    /// Applies a change by hand that this one makes.
+    pub(crate) fn as_made_by<T>(
+        &mut self,
+        by: &Option<Arc<str>>,
+        change: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<T> {
+        self.by.clone_from(by);
+        let changed = change(self);
+        self.by = None;
+        changed
     }
 
     /// Writes the events so far to the feed. Not inside [`Tx::savepoint`]: what it undoes may be of others.

@@ -15,7 +15,7 @@ use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::ValidatedJob;
 use crate::store::jobs::{enqueue, job_row};
 use crate::store::sqlite::statement::{moment, statements};
-use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::tx::{EventFields, NewEvent, Tx};
 use crate::store::sqlite::{Connection, params};
 use crate::store::upkeep::schedules;
 use crate::store::upkeep::schedules::Stored;
@@ -107,12 +107,14 @@ pub(crate) fn record_fired(
     slot_ms: Option<i64>,
     enqueued: &Enqueued,
 ) -> Result<()> {
-    let mut data = serde_json::json!({ "schedule": name, "slot": slot_ms.map(rfc3339) });
+    let mut data = EventFields::new();
+    data.insert("schedule".to_owned(), name.into());
+    data.insert("slot".to_owned(), slot_ms.map(rfc3339).into());
     if enqueued.duplicate {
-        data["duplicate"] = true.into();
+        data.insert("duplicate".to_owned(), true.into());
     }
     let event = NewEvent::job(EventKind::ScheduleFired, enqueued.id);
-    tx.append(event.text(Some(data.to_string())))
+    tx.append_change(event, data)
 }
 
 /// After a step of the wall clock, by `shift_ms` if that is known: intervals keep their remaining time, no

@@ -20,7 +20,7 @@ use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::ValidatedJob;
 use crate::store::sqlite::error::inserted;
 use crate::store::sqlite::statement::{Statements, statements};
-use crate::store::sqlite::tx::{NewEvent, Tx};
+use crate::store::sqlite::tx::{EventFields, NewEvent, Tx};
 use crate::store::sqlite::{Connection, Row, RowResult, params, statement};
 use crate::store::upkeep::fire;
 use crate::{Error, Result};
@@ -160,10 +160,16 @@ pub(crate) fn add(tx: &mut Tx<'_>, schedule: &ValidatedSchedule) -> Result<Sched
         ],
     );
     inserted(tx.conn, written)?;
-    let data = serde_json::json!({
-        "schedule": schedule.name, "cron": rule.text(), "timezone": rule.zone()
-    });
-    tx.append(NewEvent::new(EventKind::ScheduleAdded).text(Some(data.to_string())))?;
+    let data = [
+        ("schedule", schedule.name.as_str()),
+        ("cron", rule.text()),
+        ("timezone", rule.zone()),
+    ];
+    let data = data.map(|(name, value)| (name.to_owned(), value.into()));
+    tx.append_change(
+        NewEvent::new(EventKind::ScheduleAdded),
+        EventFields::from_iter(data),
+    )?;
     Ok(change)
 }
 
@@ -267,8 +273,8 @@ fn find(conn: &Connection, name: &str) -> Result<Option<Stored>> {
 }
 
 fn record(tx: &mut Tx<'_>, kind: EventKind, name: &str) -> Result<()> {
-    let data = serde_json::json!({ "schedule": name }).to_string();
-    tx.append(NewEvent::new(kind).text(Some(data)))
+    let data = EventFields::from_iter([("schedule".to_owned(), name.into())]);
+    tx.append_change(NewEvent::new(kind), data)
 }
 
 fn unknown(name: &str) -> Error {

@@ -376,3 +376,24 @@ fn the_exit_code_that_is_waited_for_is_the_commands_own() {
     jobq.run(&["cancel", "4"]).exits(0);
     jobq.run(&["wait", "--exit-code", "4"]).exits(4);
 }
+
+#[test]
+fn the_history_says_who_made_a_change() {
+    let jobq = Jobq::new();
+    jobq.enqueue(&["--kind", "k"]);
+    for (user, expected) in [("ann", Some("cli:ann")), ("", None)] {
+        jobq.call(&["pause"]).env("USER", user).run().exits(0);
+        let event = jobq
+            .json_lines(&["events", "--kind", "queue_paused"])
+            .pop()
+            .unwrap();
+        assert_eq!(event["data"]["by"].as_str(), expected, "{event}");
+        jobq.run(&["resume"]).exits(0);
+    }
+    let said = jobq
+        .call(&["events", "--kind", "queue_paused"])
+        .run()
+        .exits(0)
+        .stdout;
+    assert!(said.contains("cli:ann"), "{said}");
+}

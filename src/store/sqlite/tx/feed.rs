@@ -23,6 +23,9 @@ pub(crate) const NO_JOB: i64 = 0;
 /// In a row of the feed: the event is of no attempt.
 pub(crate) const NO_ATTEMPT: u32 = 0;
 
+/// The data of an event, as far as it is JSON with fields.
+pub(crate) type EventFields = serde_json::Map<String, serde_json::Value>;
+
 /// An event for the log. Fields that do not apply are none.
 #[derive(Clone, Debug)]
 pub(crate) struct NewEvent {
