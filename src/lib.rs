@@ -209,6 +209,9 @@
 //! - A report's mail is a child that is added when its attempt completes: a retry of the mail runs no query again, and a
 //!   crash before leaves no mail (`handlers/report/mail.rs`). Queries of others go through one place, which lets them read
 //!   and nothing else (`store/sqlite/database/query.rs`).
+//! - The buckets of the histograms for Prometheus end at powers of two of a microsecond, where the bins end that are
+//!   stored: their numbers are exact (`model/metrics/prometheus.rs`). A counter of the file must never fall, so what is known
+//!   only as long as rows are kept, as lost runners and the slots of schedules, is none.
 //! - A browser is spoken to over a pipe, not a port: nobody else can drive it, and the end of its runner is the end of the
 //!   pipe, at which it ends, too (`handlers/browser/process.rs`). A thread of its own reads that pipe.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
@@ -287,6 +290,8 @@ pub use model::lost_runner::MAX_CRASHES;
 #[cfg(feature = "exec")]
 #[doc(hidden)]
 pub use model::mask;
+pub use model::metrics::snapshot::MetricsSnapshot;
+pub use model::metrics::stats::{Quantiles, Stats, StatsBy, StatsPoint, StatsQuery, StatsSeries};
 pub use model::metrics::{AttemptTotals, Histogram, MetricRecord, MetricSpan};
 pub use model::outcome::{AttemptRecord, Usage};
 pub use model::outcome::{CancelReason, Cancelled, Outcome, Snooze};

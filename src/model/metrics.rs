@@ -1,5 +1,9 @@
 //! Metrics: how attempts went, added up by time, queue, kind and outcome.
 
+mod prometheus;
+pub(crate) mod snapshot;
+pub(crate) mod stats;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -61,9 +65,19 @@ impl Histogram {
 
     /// Adds the durations of another.
     pub fn merge(&mut self, other: &Histogram) {
+        // Both are in order, and neither is looked through for each bin of the other.
+        let mut sum = Vec::with_capacity(self.bins.len().max(other.bins.len()));
+        let mut own = self.bins.iter().peekable();
         for (bin, count) in &other.bins {
-            self.add_to(*bin, *count);
+            while let Some(before) = own.next_if(|(own, _)| own < bin) {
+                sum.push(*before);
+            }
+            let same = own.next_if(|(own, _)| own == bin);
+            let before = same.map_or(0, |(_, count)| *count);
+            sum.push((*bin, before.saturating_add(*count)));
         }
+        sum.extend(own);
+        self.bins = sum;
     }
 
     /// The number of durations.
@@ -110,17 +124,43 @@ impl Histogram {
 
     /// What is not such JSON has no durations.
     pub(crate) fn from_json(json: &str) -> Histogram {
-        let numbers: Vec<u64> = serde_json::from_str(json).unwrap_or_default();
         let mut histogram = Histogram::default();
-        for pair in numbers.chunks_exact(2) {
-            let bin = u16::try_from(pair[0]).ok();
-            if let Some(bin) = bin.filter(|bin| *bin <= LAST_BIN) {
-                histogram.add_to(bin, pair[1]);
+        for (bin, count) in bins(json).unwrap_or_default() {
+            match histogram.bins.last() {
+                Some((last, _)) if *last >= bin => histogram.add_to(bin, count),
+                _ => histogram.bins.push((bin, count)),
             }
         }
         histogram
     }
 }
+
+/// The bins of the JSON that jobq writes, which has no blanks: a chart reads many thousands of them. None: it is not such
+/// JSON.
+fn bins(json: &str) -> Option<Vec<(u16, u64)>> {
+    let numbers = json.strip_prefix('[')?.strip_suffix(']')?.as_bytes();
+    let mut bins = Vec::with_capacity(numbers.len() / 4);
+    let mut bin = None;
+    for number in numbers
+        .split(|byte| *byte == b',')
+        .filter(|of| !of.is_empty())
+    {
+        let value = number.iter().try_fold(0_u64, |value, byte| {
+            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
+            value.checked_mul(10)?.checked_add(digit)
+        })?;
+        match bin.take() {
+            None => bin = Some(u16::try_from(value).ok().filter(|bin| *bin <= LAST_BIN)?),
+            Some(bin) => bins.push((bin, value)),
+        }
+    }
+    Some(bins)
+}
+
+/// How long metrics by the minute are kept.
+pub(crate) const KEEP_MINUTES: Duration = Duration::from_secs(72 * 3600);
+/// How long metrics by the hour are kept.
+pub(crate) const KEEP_HOURS: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// The time over which metrics are added up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

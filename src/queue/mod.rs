@@ -6,6 +6,7 @@ mod bulk;
 mod change;
 mod enqueue;
 mod handle;
+mod metrics;
 mod open;
 mod read;
 mod report;

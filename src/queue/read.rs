@@ -1,6 +1,5 @@
 //! Reading: jobs, counts, queues, runners, history, and waiting for a change.
 
-use std::ops::{Bound, RangeBounds};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
@@ -10,7 +9,6 @@ use crate::model::event::{EventFilter, EventId, EventPage};
 use crate::model::filter::Filter;
 use crate::model::id::JobId;
 use crate::model::job::{Job, JobRecord, JobsPage};
-use crate::model::metrics::{MetricRecord, MetricSpan};
 use crate::model::outcome::AttemptRecord;
 use crate::model::queue::{Counts, QueueRecord};
 use crate::model::runner::{RunnerFilter, RunnerRecord};
@@ -180,61 +178,6 @@ impl Queue {
         let locks = self.store.runners_folder();
         self.store
             .look(|conn| store::list_runners(conn, RunnerFilter::Now, &locks))
-    }
-
-    /// How attempts went that have ended, by queue, kind and outcome, for the spans of time that begin in `times`,
-    /// oldest first. [`MetricSpan::Lifetime`] has no times.
-    ///
-    /// ```
-    /// # use jobq::{Context, Handler, MetricSpan, NewJob, Outcome, Queue};
-    /// # struct Resize;
-    /// # impl Handler for Resize {
-    /// #     fn run(&self, _: &Context) -> Outcome {
-    /// #         Outcome::Done(None)
-    /// #     }
-    /// # }
-    /// # let folder = tempfile::tempdir()?;
-    /// # let queue = Queue::open(folder.path().join("jobs.db"))?;
-    /// # queue.enqueue(NewJob::new("resize"))?;
-    /// # queue.runner().kind("resize", Resize).run_due()?;
-    /// # assert_eq!(queue.metrics(MetricSpan::Lifetime, ..)?.len(), 1);
-    /// for metric in queue.metrics(MetricSpan::Lifetime, ..)? {
-    ///     let took = metric.totals.took.quantile(0.95).unwrap_or_default();
-    ///     println!("{}: {} attempts, 95 % of them within {took:?}", metric.kind, metric.totals.attempts);
-    /// }
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn metrics(
-        &self,
-        span: MetricSpan,
-        times: impl RangeBounds<jiff::Timestamp>,
-    ) -> Result<Vec<MetricRecord>> {
-        let since_ms = match times.start_bound() {
-            Bound::Included(at) => at.as_millisecond(),
-            Bound::Excluded(at) => at.as_millisecond().saturating_add(1),
-            Bound::Unbounded => i64::MIN,
-        };
-        let until_ms = match times.end_bound() {
-            Bound::Included(at) => at.as_millisecond().saturating_add(1),
-            Bound::Excluded(at) => at.as_millisecond(),
-            Bound::Unbounded => i64::MAX,
-        };
-        let between = match span {
-            MetricSpan::Lifetime => (i64::MIN, i64::MAX),
-            _ => (since_ms, until_ms),
-        };
-        store::metrics_between(&*self.store.reader()?, span, between)
-    }
-
-    /// The number of jobs ever enqueued, by queue and kind, also of jobs that have been removed.
-    ///
-    /// # Errors
-    /// The file cannot be read.
-    pub fn enqueued_totals(&self) -> Result<Vec<(String, String, u64)>> {
-        store::enqueued_totals(&*self.store.reader()?)
     }
 
     /// When the next scheduled job is due.

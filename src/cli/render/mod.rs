@@ -5,6 +5,7 @@ pub(crate) mod event;
 pub(crate) mod job;
 pub(crate) mod job_page;
 pub(crate) mod log;
+pub(crate) mod metrics;
 pub(crate) mod overview;
 pub(crate) mod queue;
 pub(crate) mod schedule;

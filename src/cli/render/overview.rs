@@ -144,7 +144,7 @@ impl Overview {
 
     fn write_page(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
         let now = now();
-        writeln!(out, "{}", self.summary(output))?;
+        writeln!(out, "{}", counts_text(output, &self.counts))?;
         if let Some(since) = self.all_paused {
             let text = format!(
                 "all queues are paused since {} ({}): `jobq resume`",
@@ -206,24 +206,6 @@ impl Overview {
         Ok(())
     }
 
-    /// `3 pending · 2 running · 12 completed`.
-    fn summary(&self, output: &Output) -> String {
-        let parts: Vec<String> = self
-            .counts
-            .iter()
-            .filter(|(_, jobs)| *jobs > 0)
-            .map(|(state, jobs)| {
-                let text = format!("{jobs} {state}");
-                output.paint(Look::State(state), text).to_string()
-            })
-            .collect();
-        if parts.is_empty() {
-            "no jobs".to_owned()
-        } else {
-            parts.join(" · ")
-        }
-    }
-
     /// A row for each job that is held by a runner.
     fn work(&self, now: Timestamp) -> impl Iterator<Item = Vec<Cell>> + '_ {
         self.runners.iter().flat_map(move |runner| {
@@ -238,6 +220,23 @@ impl Overview {
                 ]
             })
         })
+    }
+}
+
+/// `3 pending · 2 running · 12 completed`.
+pub(crate) fn counts_text(output: &Output, counts: &Counts) -> String {
+    let parts: Vec<String> = counts
+        .iter()
+        .filter(|(_, jobs)| *jobs > 0)
+        .map(|(state, jobs)| {
+            let text = format!("{jobs} {state}");
+            output.paint(Look::State(state), text).to_string()
+        })
+        .collect();
+    if parts.is_empty() {
+        "no jobs".to_owned()
+    } else {
+        parts.join(" · ")
     }
 }
 

@@ -12,6 +12,7 @@ mod help;
 mod list;
 mod logs;
 mod man;
+mod metrics;
 mod pause;
 mod prune;
 mod queue;
@@ -75,6 +76,8 @@ pub(crate) enum Verb {
     Why(why::WhyArgs),
     /// Show the history as a stream of events
     Events(events::EventsArgs),
+    /// Show how attempts went, by kind
+    Metrics(metrics::MetricsArgs),
     /// Cancel jobs, running ones too
     Cancel(JobSelection),
     /// Run final jobs again (history is kept)
@@ -134,6 +137,7 @@ pub(crate) fn run(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
         Verb::Wait(args) => wait::run(args, &session()?),
         Verb::Why(args) => why::run(args, &session()?),
         Verb::Events(args) => events::run(args, &session()?),
+        Verb::Metrics(args) => metrics::run(args, &session()?),
         Verb::Cancel(args) => cancel::run(args, &session()?),
         Verb::Retry(args) => retry::run(args, &session()?),
         Verb::Edit(args) => edit::run(args, &session()?),

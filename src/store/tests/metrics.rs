@@ -2,11 +2,16 @@
 
 use std::time::Duration;
 
+use crate::clock::timestamp;
 use crate::model::event::EventKind;
 use crate::model::job::NewJob;
+use crate::model::job::options::Priority;
 use crate::model::metrics::MetricSpan;
+use crate::model::metrics::stats::{StatsBy, StatsQuery};
 use crate::model::outcome::Verdict;
 use crate::store::jobs::finish_attempt::{AttemptMeasures, finish};
+use crate::store::read::metrics::snapshot::snapshot;
+use crate::store::read::metrics::stats::{stats, totals_since};
 use crate::store::read::metrics::{between, enqueued};
 use crate::store::tests::sandbox::{START_MS, Sandbox};
 use crate::store::upkeep::rollup;
@@ -172,4 +177,73 @@ fn a_row_that_cannot_be_read_is_begun_anew() {
     run(&mut sandbox, "send", (done(), 7));
     let all = between(&sandbox.conn, MetricSpan::Lifetime, ALL).unwrap();
     assert_eq!((all[0].totals.attempts, all[0].totals.took.count()), (1, 1));
+}
+
+#[test]
+fn stats_stay_the_same_as_minutes_become_hours() {
+    let mut sandbox = Sandbox::new();
+    sandbox.now_ms = MetricSpan::Hour.start_ms(START_MS);
+    let hour = sandbox.now_ms;
+    for kind in ["resize", "send", "resize"] {
+        run(&mut sandbox, kind, (done(), 10));
+        sandbox.now_ms += 60_000;
+    }
+    run(&mut sandbox, "send", (failed(), 10));
+    sandbox.now_ms = hour + 73 * HOUR_MS;
+    let query = StatsQuery {
+        from: timestamp(hour),
+        to: timestamp(hour + HOUR_MS),
+        step: Duration::from_secs(3600),
+        by: StatsBy::Kind,
+    };
+    let before = stats(&sandbox.conn, &query, sandbox.now_ms).unwrap();
+    let totals_before = totals_since(&sandbox.conn, (hour, sandbox.now_ms)).unwrap();
+    let found: Vec<_> = before
+        .series
+        .iter()
+        .map(|of| {
+            (
+                of.name.as_deref(),
+                of.points[0].completed,
+                of.points[0].failed,
+            )
+        })
+        .collect();
+    assert_eq!(found, [(Some("resize"), 2, 0), (Some("send"), 1, 1)]);
+    while sandbox.write(|tx| rollup::step(tx)) {}
+    assert!(rows(&sandbox, MetricSpan::Minute).is_empty());
+    let after = stats(&sandbox.conn, &query, sandbox.now_ms).unwrap();
+    assert_eq!(after, before);
+    let totals_after = totals_since(&sandbox.conn, (hour, sandbox.now_ms)).unwrap();
+    assert_eq!(totals_after, totals_before);
+    assert_eq!(totals_after.len(), 3, "two kinds, and one of them failed");
+}
+
+#[test]
+fn a_snapshot_tells_how_long_the_oldest_job_is_pending() {
+    let mut sandbox = Sandbox::new();
+    sandbox.enqueue(NewJob::new("send").queue("mail"));
+    sandbox.now_ms += 5000;
+    sandbox.enqueue(NewJob::new("send").queue("mail").priority(Priority::High));
+    sandbox.enqueue(
+        NewJob::new("resize")
+            .queue("images")
+            .delay(Duration::from_secs(60)),
+    );
+    sandbox.now_ms += 2000;
+    let locks = tempfile::tempdir().unwrap();
+    let found = snapshot(&sandbox.conn, (sandbox.now_ms, locks.path())).unwrap();
+    let pending: Vec<_> = found
+        .queues
+        .iter()
+        .map(|of| (of.queue.name.as_str(), of.oldest_pending))
+        .collect();
+    let expected = [("images", None), ("mail", Some(Duration::from_secs(7)))];
+    assert_eq!(pending, expected);
+    let pairs: Vec<_> = found
+        .pairs
+        .iter()
+        .map(|of| (of.queue.as_str(), of.kind.as_str(), of.enqueued))
+        .collect();
+    assert_eq!(pairs, [("mail", "send", 2), ("images", "resize", 1)]);
 }

@@ -50,6 +50,8 @@ modules![
     read::events,
     read::jobs,
     read::metrics,
+    read::metrics::snapshot,
+    read::metrics::stats,
     read::listing,
     read::runners,
     read::summaries,

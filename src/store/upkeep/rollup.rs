@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::Result;
 use crate::clock::millis;
 use crate::error::Of;
-use crate::model::metrics::MetricSpan;
+use crate::model::metrics::{KEEP_HOURS, KEEP_MINUTES, MetricSpan};
 use crate::model::part::Part;
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
@@ -19,11 +19,6 @@ statements! {
     hot METRIC_REMOVE = "DELETE FROM jobq_metric
         WHERE span = ?1 AND at = ?2 AND queue_id = ?3 AND kind_id = ?4 AND outcome = ?5";
 }
-
-/// How long metrics by the minute are kept.
-const KEEP_MINUTES: Duration = Duration::from_secs(72 * 3600);
-/// How long metrics by the hour are kept.
-const KEEP_HOURS: Duration = Duration::from_secs(90 * 24 * 3600);
 
 /// Maximum number of rows of each span in one transaction.
 const ROWS: usize = 100;

@@ -45,6 +45,7 @@ mod killed_runner;
 mod leftover_files;
 mod limits;
 mod long_histories;
+mod metrics;
 #[cfg(any(feature = "cleanup", feature = "image-process"))]
 mod mounts;
 mod output;
