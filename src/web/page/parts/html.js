@@ -1,0 +1,57 @@
+// Preact and htm, with one difference: every text child and every spoken or hovered text is cleaned on its way into
+// the document, so no view can forget it. Values of inputs stay as they are.
+
+import { h as create, render, Fragment, createContext } from "../vendor/preact.js";
+import htm from "../vendor/htm.js";
+import { clean } from "./text.js";
+
+const SHOWN = ["title", "aria-label", "placeholder", "label", "aria-valuetext", "aria-description"];
+
+const cleaned = (child) => {
+  if (typeof child === "string") return clean(child);
+  return Array.isArray(child) ? child.map(cleaned) : child;
+};
+
+export function h(type, props, ...children) {
+  if (props && typeof type === "string") {
+    for (const name of SHOWN) {
+      if (typeof props[name] === "string") props[name] = clean(props[name]);
+    }
+  }
+  return create(type, props, ...children.map(cleaned));
+}
+
+export const html = htm.bind(h);
+export { render, Fragment, createContext };
+export {
+  useCallback, useContext, useEffect, useId, useLayoutEffect, useMemo, useReducer, useRef, useState,
+} from "../vendor/hooks.js";
+
+import { useEffect as effect, useState as state } from "../vendor/hooks.js";
+
+/** A value that components and modules share. */
+export function shared(value) {
+  const listeners = new Set();
+  return {
+    get: () => value,
+    set(next) {
+      if (Object.is(next, value)) return;
+      value = next;
+      for (const listener of [...listeners]) listener(value);
+    },
+    listen(listener) {
+      listeners.add(listener);
+      return () => listeners.delete(listener);
+    },
+  };
+}
+
+/** The value of a shared cell, and a new drawing whenever it changes. */
+export function useShared(cell) {
+  const [value, setValue] = state(cell.get);
+  effect(() => {
+    setValue(cell.get);
+    return cell.listen((next) => setValue(() => next));
+  }, [cell]);
+  return value;
+}
