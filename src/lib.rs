@@ -190,6 +190,10 @@
 //!   the doorbell while it is awake costs one atomic operation.
 //! - A list is a walk (`store/read/walk.rs`) over the index with the fewest jobs for its filter
 //!   (`store/read/drivers.rs`). It reads some rows at a time and looks at the clock in between, so that a search has an end.
+//! - A change of all jobs that match a filter reads ids for 150 ms at most and changes them after that read
+//!   (`queue/bulk.rs`): a long read would keep the log from being copied.
+//! - A group of errors is found by a digest of the error with all that varies blanked (`model/error_group.rs`), not by a
+//!   column: it costs a failing job nothing, and the rules of blanking may change.
 //! - JSON is checked and compared as text (`model/json.rs`): digits and duplicate keys stay as they are written.
 //! - Jobs claimed ahead are limited by time and number (`runner/prefetch.rs`) and by bytes
 //!   (`store/jobs/claim.rs`).
@@ -223,6 +227,8 @@
 //!   `api/options.rs`, its flag in `cli/args.rs`; for `edit` its column in `store/jobs/update.rs` and its
 //!   flag in `cli/verbs/edit.rs`; to show it, a field in `model/job/record.rs` and `store/read/jobs.rs`.
 //!   `JOBQ_GOLDEN=write cargo test --test it golden` shows how the JSON changes.
+//! - *a condition of a filter*: its field in `model/filter.rs`, its SQL in `store/read/conditions.rs`, its word in
+//!   `model/search.rs` and `model/search/print.rs`, and a line in `cli/input/search.txt`.
 //! - *a command*: a file in `cli/verbs/`, a variant of `Verb` in `cli/verbs/mod.rs` and its arm in `run`.
 //! - *a built-in handler*: a file in `handlers/` with a payload that implements
 //!   [`BuiltInJob`](handlers::built_in::BuiltInJob), a cargo feature, and a line in
@@ -267,7 +273,9 @@ pub use bench::floor::Floor;
 pub use clock::{Clock, ManualClock};
 pub use error::{Error, Result};
 pub use jiff;
+pub use model::bulk::{BulkAction, BulkPreview, BulkReport};
 pub use model::duration::parse_duration;
+pub use model::error_group::{ErrorGroup, ErrorGroups};
 pub use model::event::{
     AttemptEnd, Event, EventData, EventFilter, EventId, EventKind, EventPage, Level, LogEntry,
 };
@@ -313,12 +321,13 @@ pub use model::schedule::{
     next_slots,
 };
 pub use model::state::{State, WaitReason};
+pub use model::suggestion::NameField;
 pub use model::why::{JobsUnderRule, QueueVerdict, Why};
 #[doc(hidden)]
 pub use model::{digest, json, nearest, plural};
 pub use queue::{
-    BatchDedup, BatchProgress, BatchStart, BulkReport, Enqueue, JobHandle, PruneFilter, Queue,
-    QueueOptions, Repaired, ResumedBatch, Transaction,
+    BatchDedup, BatchProgress, BatchStart, Enqueue, JobHandle, PruneFilter, Queue, QueueOptions,
+    Repaired, ResumedBatch, Transaction,
 };
 pub use runner::builder::RunnerBuilder;
 pub use runner::cancellation::Cancellation;

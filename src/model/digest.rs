@@ -34,6 +34,12 @@ impl Digest {
         }
         self.length += bytes.len() as u64;
     }
+
+    /// Eight hex digits of it, for names that people see: of a few thousand texts hardly any two have the same.
+    pub(crate) fn short(&self) -> String {
+        let folded = (0..4).fold(0, |sum, part| sum ^ (self.hash >> (32 * part)) as u32);
+        format!("{folded:08x}")
+    }
 }
 
 impl fmt::Display for Digest {

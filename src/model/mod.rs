@@ -4,8 +4,10 @@
 pub(crate) mod codes;
 #[cfg(feature = "exec")]
 pub(crate) mod base64;
+pub(crate) mod bulk;
 pub mod digest;
 pub(crate) mod duration;
+pub(crate) mod error_group;
 pub(crate) mod event;
 pub(crate) mod family;
 pub(crate) mod file_options;
@@ -34,5 +36,7 @@ pub(crate) mod runner;
 pub(crate) mod runner_hook;
 pub(crate) mod runner_options;
 pub(crate) mod schedule;
+pub(crate) mod search;
 pub(crate) mod state;
+pub(crate) mod suggestion;
 pub(crate) mod why;

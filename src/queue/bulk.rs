@@ -1,26 +1,19 @@
 //! Changes to all jobs that match a filter.
 
+use std::ops::ControlFlow;
+use std::time::Duration;
+
 use super::Queue;
-use crate::model::filter::{Filter, Sort};
+use crate::model::bulk::{BulkAction, BulkPreview, BulkReport};
+use crate::model::filter::Filter;
 use crate::model::id::JobId;
-use crate::model::state::State;
-use crate::{Error, Result};
+use crate::{Error, Result, clock, store};
 
 /// Number of jobs read, and changed in one transaction, at a time.
 const PAGE: usize = 256;
 
-/// The result of a change to all jobs that match a filter.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct BulkReport {
-    /// How many jobs were changed; without those that were changed as a consequence, as children are
-    /// cancelled with their parent.
-    pub jobs: u64,
-    /// The jobs that could not be retried because another job has their unique key, each with the reason.
-    pub refused: Vec<(JobId, String)>,
-}
-
-type Is = fn(&State) -> bool;
+/// How long the search for a page of jobs may take; it is then cut short.
+const PAGE_BUDGET: Duration = Duration::from_millis(150);
 
 impl Queue {
     /// Cancels the jobs that match the filter and are not final, as [`Queue::cancel`]: oldest first, a few
@@ -39,8 +32,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read or written; jobs cancelled before the error stay cancelled.
     pub fn cancel_where(&self, filter: &Filter) -> Result<BulkReport> {
-        let live = |state: &State| !state.is_final();
-        self.change_where(filter, (live, live), Queue::cancel_many)
+        self.change_where(filter, BulkAction::Cancel, |_| ControlFlow::Continue(()))
     }
 
     /// Retries the final jobs that match the filter, as [`Queue::retry`]; if the filter names no state, the
@@ -49,12 +41,7 @@ impl Queue {
     /// # Errors
     /// As [`Queue::cancel_where`].
     pub fn retry_where(&self, filter: &Filter) -> Result<BulkReport> {
-        let failed = |state: &State| *state == State::Failed;
-        self.change_where(
-            filter,
-            (failed, |state| state.is_final()),
-            Queue::retry_many,
-        )
+        self.change_where(filter, BulkAction::Retry, |_| ControlFlow::Continue(()))
     }
 
     /// Removes the final jobs that match the filter with their histories, as [`Queue::remove`]. Otherwise as
@@ -63,13 +50,113 @@ impl Queue {
     /// # Errors
     /// As [`Queue::cancel_where`].
     pub fn remove_where(&self, filter: &Filter) -> Result<BulkReport> {
-        let is_final = |state: &State| state.is_final();
-        self.change_where(filter, (is_final, is_final), Queue::remove_many)
+        self.change_where(filter, BulkAction::Remove, |_| ControlFlow::Continue(()))
+    }
+
+    /// [`Queue::cancel_where`], [`Queue::retry_where`] or [`Queue::remove_where`], which may be stopped in between:
+    /// `progress` is called after each commit with what has been done, and at least every few hundred milliseconds of
+    /// searching.
+    ///
+    /// ```
+    /// use std::ops::ControlFlow;
+    /// use std::time::Duration;
+    ///
+    /// use jobq::{BulkAction, Filter, NewJob, Queue};
+    ///
+    /// # let folder = tempfile::tempdir()?;
+    /// let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// queue.enqueue_many((0..1000).map(|_| NewJob::new("resize")))?;
+    /// let mut filter = Filter { kinds: vec!["resize".into()], ..Filter::default() };
+    /// let preview = queue.preview(&filter, BulkAction::Cancel, Duration::from_millis(150))?;
+    /// assert_eq!((preview.jobs, preview.is_complete()), (1000, true));
+    /// // Jobs that were enqueued since the preview stay.
+    /// filter.as_of = Some(preview.as_of);
+    /// let done = queue.change_where(&filter, BulkAction::Cancel, |so_far| {
+    ///     println!("{} of {}", so_far.jobs, preview.jobs);
+    ///     ControlFlow::Continue(())
+    /// })?;
+    /// assert_eq!(done.jobs, 1000);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Queue::cancel_where`].
+    pub fn change_where(
+        &self,
+        filter: &Filter,
+        action: BulkAction,
+        mut progress: impl FnMut(&BulkReport) -> ControlFlow<()>,
+    ) -> Result<BulkReport> {
+        // Its error would look like that of a job whose state has changed.
+        self.store.refuse_inside()?;
+        let mut report = BulkReport::default();
+        let Some(filter) = action.narrow(filter) else {
+            return Ok(report);
+        };
+        self.each_page(&filter, |ids, searched_to| -> Result<_> {
+            if !ids.is_empty() {
+                self.change_page(action, ids, &mut report)?;
+            }
+            report.searched_to = searched_to;
+            Ok(progress(&report))
+        })?;
+        Ok(report)
+    }
+
+    fn change_page(
+        &self,
+        action: BulkAction,
+        ids: &[JobId],
+        report: &mut BulkReport,
+    ) -> Result<()> {
+        let answers: Vec<Result<()>> = match action {
+            BulkAction::Cancel => (self.cancel_many(ids).into_iter())
+                .map(|cancelled| cancelled.map(drop))
+                .collect(),
+            BulkAction::Retry => (self.retry_many(ids).into_iter())
+                .map(|state| state.map(drop))
+                .collect(),
+            BulkAction::Remove => self.remove_many(ids),
+        };
+        for (id, answer) in ids.iter().zip(answers) {
+            match answer {
+                Ok(()) => report.jobs += 1,
+                Err(error) if error.is_duplicate() => {
+                    report.refused.push((*id, error.to_string()));
+                }
+                // Its state has changed since its page was read.
+                Err(error) if error.is_not_found() || error.is_wrong_state() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// What [`Queue::change_where`] would change: a dry run. It ends after about `budget`, 150 ms are usual, and says
+    /// how far it has searched; [`BulkPreview::add`] adds what a call has found that continues there.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn preview(
+        &self,
+        filter: &Filter,
+        action: BulkAction,
+        budget: Duration,
+    ) -> Result<BulkPreview> {
+        let Some(filter) = action.narrow(filter) else {
+            let as_of = filter.as_of.map_or_else(|| self.last_event(), Ok)?;
+            return Ok(BulkPreview {
+                as_of,
+                ..BulkPreview::default()
+            });
+        };
+        let until = clock::after(clock::instant(), budget);
+        store::preview_of_change(&*self.store.reader()?, (&filter, self.now_ms()), until)
     }
 
     /// Calls `each` with the jobs that match the filter, oldest first, a few hundred at a time. A read lasts
-    /// for one page, so `each` may change the jobs. No job occurs twice, and none that is enqueued after the
-    /// start. [`Filter::after`] is the job to begin after; [`Filter::sort`] is ignored.
+    /// for one page, and no longer than about 150 ms, so `each` may change the jobs. No job occurs twice, and none that
+    /// is enqueued after the start. [`Filter::after`] is the job to begin after; [`Filter::sort`] is ignored.
     ///
     /// # Errors
     /// The file cannot be read, or `each` returns an error.
@@ -78,63 +165,38 @@ impl Queue {
         filter: &Filter,
         mut each: impl FnMut(&[JobId]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let last = self.last_id()?.unwrap_or_default();
-        let mut left = filter.limit.unwrap_or(usize::MAX);
-        let mut page = Filter {
-            sort: Sort::Oldest,
-            ..filter.clone()
-        };
-        loop {
-            page.limit = Some(left.min(PAGE));
-            // Only the ids: the jobs of a page may be larger than memory.
-            let mut ids = Vec::new();
-            self.for_each(&page, |job| {
-                ids.push(job.id);
-                Ok(())
-            })?;
-            page.after = ids.last().copied();
-            ids.retain(|id| *id <= last);
-            if ids.is_empty() {
-                return Ok(());
+        self.each_page(filter, |ids, _| {
+            if !ids.is_empty() {
+                each(ids)?;
             }
-            left -= ids.len();
-            each(&ids)?;
-        }
+            Ok(ControlFlow::Continue(()))
+        })
     }
 
-    /// `unless_named` are the states that are meant where the filter names none, of those that `may`.
-    fn change_where<T>(
+    /// Pages of jobs, each with where the search has come to; an empty one when it took long.
+    fn each_page<E: From<Error>>(
         &self,
         filter: &Filter,
-        (unless_named, may): (Is, Is),
-        change: fn(&Queue, &[JobId]) -> Vec<Result<T>>,
-    ) -> Result<BulkReport> {
-        // Its error would look like that of a job whose state has changed.
-        self.store.refuse_inside()?;
-        let mut report = BulkReport::default();
+        mut each: impl FnMut(&[JobId], Option<JobId>) -> Result<ControlFlow<()>, E>,
+    ) -> Result<(), E> {
         let mut filter = filter.clone();
-        if filter.states.is_empty() {
-            filter.states = State::ALL.into_iter().filter(unless_named).collect();
-        }
-        filter.states.retain(may);
-        if filter.states.is_empty() {
-            return Ok(report);
-        }
-        self.for_each_page(&filter, |ids| {
-            for (id, answer) in ids.iter().zip(change(self, ids)) {
-                match answer {
-                    Ok(_) => report.jobs += 1,
-                    Err(error) if error.is_duplicate() => {
-                        report.refused.push((*id, error.to_string()));
-                    }
-                    // Its state has changed since its page was read.
-                    Err(error) if error.is_not_found() || error.is_wrong_state() => {}
-                    Err(error) => return Err(error),
-                }
+        let (first, last) = filter.ids.unwrap_or((JobId(i64::MIN), JobId(i64::MAX)));
+        filter.ids = Some((first, last.min(self.last_id()?.unwrap_or_default())));
+        let mut left = filter.limit.unwrap_or(usize::MAX);
+        loop {
+            let until = clock::after(clock::instant(), PAGE_BUDGET);
+            let wanted = (left.min(PAGE), until);
+            let page = {
+                let reader = self.store.reader()?;
+                store::matching_ids(&reader, (&filter, self.now_ms()), wanted)?
+            };
+            left -= page.ids.len();
+            let next = page.next.filter(|_| left > 0);
+            if each(&page.ids, next)?.is_break() || next.is_none() {
+                return Ok(());
             }
-            Ok(())
-        })?;
-        Ok(report)
+            filter.after = next;
+        }
     }
 }
 
@@ -142,6 +204,7 @@ impl Queue {
 mod tests {
     use super::*;
     use crate::model::job::NewJob;
+    use crate::model::state::State;
     use crate::testing::TestQueue;
 
     const JOBS: u64 = 3 * PAGE as u64 + 10;
@@ -201,5 +264,62 @@ mod tests {
         assert_eq!(report.jobs, 1);
         assert_eq!(report.refused.len(), 1);
         assert_eq!(report.refused[0].0, first.id);
+    }
+
+    #[test]
+    fn a_change_can_be_stopped_and_continued_where_it_stopped() {
+        let queue = TestQueue::new();
+        queue
+            .enqueue_many((0..JOBS).map(|_| NewJob::new("send")))
+            .unwrap();
+        let mut calls = 0;
+        let stopped = queue.change_where(&of("default"), BulkAction::Cancel, |so_far| {
+            calls += 1;
+            assert_eq!(so_far.jobs, calls * PAGE as u64);
+            match calls {
+                2 => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
+        });
+        let stopped = stopped.unwrap();
+        assert_eq!(
+            (stopped.jobs, stopped.is_complete()),
+            (2 * PAGE as u64, false)
+        );
+        assert_eq!(stopped.searched_to, Some(JobId(2 * PAGE as i64)));
+        let rest = Filter {
+            after: stopped.searched_to,
+            ..of("default")
+        };
+        let rest = queue.cancel_where(&rest).unwrap();
+        assert_eq!((rest.jobs, rest.is_complete()), (JOBS - stopped.jobs, true));
+    }
+
+    #[test]
+    fn jobs_enqueued_since_the_preview_are_not_changed() {
+        let queue = TestQueue::new();
+        let add = || {
+            queue
+                .enqueue_many((0..20).map(|_| NewJob::new("send")))
+                .unwrap()
+        };
+        add();
+        let budget = Duration::from_secs(60);
+        let preview = queue.preview(&Filter::default(), BulkAction::Cancel, budget);
+        let preview = preview.unwrap();
+        assert_eq!((preview.jobs, preview.sample.len()), (20, 10));
+        let late = add();
+        let as_of = Filter {
+            as_of: Some(preview.as_of),
+            ..Filter::default()
+        };
+        assert_eq!(queue.cancel_where(&as_of).unwrap().jobs, 20);
+        assert_eq!(queue.state(late[0].id).unwrap(), Some(State::Pending));
+        let none = Filter {
+            states: vec![State::Failed],
+            ..Filter::default()
+        };
+        let none = queue.preview(&none, BulkAction::Cancel, budget).unwrap();
+        assert_eq!((none.jobs, none.is_complete()), (0, true));
     }
 }

@@ -14,7 +14,6 @@ mod schedules;
 mod transaction;
 
 pub use batch::{BatchDedup, BatchProgress, BatchStart, ResumedBatch};
-pub use bulk::BulkReport;
 pub use change::{PruneFilter, Repaired};
 pub use handle::{Enqueue, JobHandle};
 pub use open::{Queue, QueueOptions};

@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use crate::error::Kind;
+use crate::model::error_group::ErrorGroups;
 use crate::model::event::{EventFilter, EventId, EventPage};
 use crate::model::filter::Filter;
 use crate::model::id::JobId;
@@ -13,6 +14,7 @@ use crate::model::outcome::AttemptRecord;
 use crate::model::queue::{Counts, QueueRecord};
 use crate::model::runner::{RunnerFilter, RunnerRecord};
 use crate::model::state::State;
+use crate::model::suggestion::NameField;
 use crate::model::why::{QueueVerdict, Why};
 use crate::queue::Queue;
 use crate::store::Changes;
@@ -93,7 +95,7 @@ impl Queue {
         filter: &Filter,
         mut each: impl FnMut(JobRecord) -> Result<()>,
     ) -> Result<()> {
-        store::list_jobs(&*self.store.reader()?, filter, &mut each)
+        store::list_jobs(&*self.store.reader()?, (filter, self.now_ms()), &mut each)
     }
 
     /// A page of the jobs that match the filter: the next behind [`Filter::after`], at most [`Filter::limit`], else 50.
@@ -123,7 +125,7 @@ impl Queue {
     /// # Errors
     /// The file cannot be read, or the order of the filter is neither newest nor oldest first.
     pub fn page(&self, filter: &Filter) -> Result<JobsPage> {
-        store::page_of_jobs(&*self.store.reader()?, filter, None)
+        store::page_of_jobs(&*self.store.reader()?, (filter, self.now_ms()), None)
     }
 
     /// The page that ends right before this job, in the order of the filter, which has no `after`.
@@ -131,7 +133,56 @@ impl Queue {
     /// # Errors
     /// As [`Queue::page`].
     pub fn page_before(&self, filter: &Filter, job: JobId) -> Result<JobsPage> {
-        store::page_of_jobs(&*self.store.reader()?, filter, Some(job))
+        store::page_of_jobs(&*self.store.reader()?, (filter, self.now_ms()), Some(job))
+    }
+
+    /// The failed jobs that match the filter, grouped by their errors: what differs from job to job, as numbers, ids,
+    /// paths and quoted texts, does not count. A filter that names states groups the errors of jobs in these. Newest jobs
+    /// come first; [`Filter::sort`] and [`Filter::limit`] are ignored. It ends after about `budget`, 150 ms are usual, and
+    /// says how far it has searched.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// # use jobq::{Filter, Queue};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// let budget = Duration::from_millis(150);
+    /// let mut filter = Filter::default();
+    /// let mut errors = queue.error_groups(&filter, budget)?;
+    /// while errors.searched_to.is_some() {
+    ///     filter.after = errors.searched_to;
+    ///     errors.add(queue.error_groups(&filter, budget)?);
+    /// }
+    /// for group in &errors.groups {
+    ///     println!("{} jobs: {}, as job {}", group.jobs, group.message, group.example);
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn error_groups(&self, filter: &Filter, budget: Duration) -> Result<ErrorGroups> {
+        let until = clock::after(clock::instant(), budget);
+        store::error_groups(&*self.store.reader()?, (filter, self.now_ms()), until)
+    }
+
+    /// Names that begin with `prefix`, in their order, at most `limit`: to complete what is typed. It costs the names, and
+    /// not the jobs that have them.
+    ///
+    /// ```
+    /// # use jobq::{NameField, NewJob, Queue};
+    /// # let folder = tempfile::tempdir()?;
+    /// # let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// queue.enqueue_many(["resize", "rename", "send"].map(NewJob::new))?;
+    /// assert_eq!(queue.suggest(&NameField::Kind, "re", 10)?, ["rename", "resize"]);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn suggest(&self, field: &NameField, prefix: &str, limit: usize) -> Result<Vec<String>> {
+        store::suggested_names(&*self.store.reader()?, (field, prefix), limit)
     }
 
     /// The number of jobs in each state: instant at any size.
@@ -218,8 +269,7 @@ impl Queue {
     /// The job does not exist.
     pub fn why(&self, id: JobId) -> Result<Why> {
         let locks = self.store.runners_folder();
-        let now_ms = self.store.config.clock.now_ms();
-        store::why(&*self.store.reader()?, id, (now_ms, &locks))
+        store::why(&*self.store.reader()?, id, (self.now_ms(), &locks))
     }
 
     /// The rules that keep the pending jobs of a queue from running, with the number of jobs under each. It costs
@@ -229,8 +279,7 @@ impl Queue {
     /// There is no such queue ([`Error::is_not_found`]), or the file cannot be read.
     pub fn why_queue(&self, name: &str) -> Result<QueueVerdict> {
         let locks = self.store.runners_folder();
-        let now_ms = self.store.config.clock.now_ms();
-        store::why_queue(&*self.store.reader()?, name, (now_ms, &locks))
+        store::why_queue(&*self.store.reader()?, name, (self.now_ms(), &locks))
     }
 
     /// The jobs that were cancelled because one of these did not complete, directly or through other
@@ -303,5 +352,10 @@ impl Queue {
         // Refused where nothing could be read either.
         drop(self.store.reader()?);
         Changes::new(&self.store.file, self.store.access)
+    }
+
+    /// The time of the queue's clock.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.store.config.clock.now_ms()
     }
 }

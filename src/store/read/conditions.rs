@@ -1,9 +1,12 @@
 //! The conditions of a filter on a job's row, in SQL.
 
+use std::time::Duration;
+
 use crate::Result;
+use crate::clock::millis;
 use crate::model::filter::{Filter, KindFilter};
 use crate::store::sqlite::types::Value;
-use crate::store::sqlite::{Connection, names};
+use crate::store::sqlite::{Connection, functions, names};
 
 /// The number of the first parameter that is free for a condition's value.
 pub(crate) const FIRST_FREE: usize = 7;
@@ -50,8 +53,12 @@ pub(crate) struct Conditions {
 }
 
 impl Conditions {
-    /// All conditions of a filter, with its queues and kinds by id.
-    pub(crate) fn of(conn: &Connection, filter: &Filter, named: &Named) -> Result<Conditions> {
+    /// All conditions of a filter, with its queues and kinds by id. Its range of ids is none: it bounds the walk.
+    pub(crate) fn of(
+        conn: &Connection,
+        filter: &Filter,
+        (named, now_ms): (&Named, i64),
+    ) -> Result<Conditions> {
         let mut all = Conditions::default();
         let states: Vec<i64> = filter.states.iter().map(|state| state.code()).collect();
         if !states.is_empty() {
@@ -79,14 +86,63 @@ impl Conditions {
                 "EXISTS (SELECT 1 FROM jobq_tag h WHERE h.name = {name} AND h.value = {value} AND h.job_id = j.id)"
             ));
         }
-        if let Some(since) = filter.since {
-            let since = since.as_millisecond();
-            all.terms.push(format!("j.created_at >= {since}"));
+        all.of_times(filter, now_ms);
+        if let Some(attempts) = filter.more_attempts_than {
+            all.terms.push(format!("j.attempt > {attempts}"));
+        }
+        if let Some(text) = &filter.error {
+            let pattern = all.text(&like(text));
+            all.has_error(&format!("o.error LIKE {pattern} ESCAPE '\\'"));
+        }
+        if let Some(group) = &filter.error_group {
+            functions::add_error_group(conn)?;
+            let group = all.text(group);
+            all.has_error(&format!("jobq_error_group(o.error) = {group}"));
         }
         if let Some(text) = &filter.text {
             all.contains(conn, text)?;
         }
         Ok(all)
+    }
+
+    fn of_times(&mut self, filter: &Filter, now_ms: i64) {
+        if let Some(since) = filter.since {
+            let since = since.as_millisecond();
+            self.terms.push(format!("j.created_at >= {since}"));
+        }
+        if let Some(until) = filter.until {
+            let until = until.as_millisecond();
+            self.terms.push(format!("j.created_at < {until}"));
+        }
+        if let Some(event) = filter.as_of {
+            // A job without the event came with a file of an older schema, before all that have one.
+            self.terms
+                .push(format!("ifnull(j.enqueued_event, 0) <= {}", event.0));
+        }
+        if let Some(longer_than) = filter.took_longer_than {
+            let us = micros(longer_than);
+            self.terms.push(format!(
+                "CASE WHEN j.state = 3 THEN ({now_ms} - j.started_at) * 1000 WHEN j.ended_event IS NOT NULL
+                    THEN ifnull(j.took_us, (j.finished_at - j.started_at) * 1000)
+                ELSE (SELECT ifnull(a.took_us, (a.ended_at - a.started_at) * 1000) FROM jobq_attempt a
+                    WHERE a.job_id = j.id AND a.attempt = j.attempt) END > {us}"
+            ));
+        }
+        if let Some(longer_than) = filter.waited_longer_than {
+            let ms = millis(longer_than);
+            // The first attempt that has a row; the only one is on the job's own row.
+            self.terms.push(format!(
+                "coalesce((SELECT a.started_at FROM jobq_attempt a WHERE a.job_id = j.id AND a.started_at IS NOT NULL
+                    ORDER BY a.attempt LIMIT 1), j.started_at, j.finished_at, {now_ms}) - j.created_at > {ms}"
+            ));
+        }
+    }
+
+    /// Most jobs have no error.
+    fn has_error(&mut self, such: &str) {
+        self.terms.push(format!(
+            "EXISTS (SELECT 1 FROM jobq_outcome o WHERE o.job_id = j.id AND o.error IS NOT NULL AND {such})"
+        ));
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -117,11 +173,7 @@ impl Conditions {
 
     /// The longest part last: most jobs have no error, and kinds are looked up here.
     fn contains(&mut self, conn: &Connection, text: &str) -> Result<()> {
-        let escaped = text
-            .replace('\\', r"\\")
-            .replace('%', r"\%")
-            .replace('_', r"\_");
-        let pattern = format!("%{escaped}%");
+        let pattern = like(text);
         let kinds = names::kinds_like(conn, &pattern)?;
         let kinds: Vec<String> = kinds.iter().map(i64::to_string).collect();
         let pattern = self.text(&pattern);
@@ -133,4 +185,17 @@ impl Conditions {
         ));
         Ok(())
     }
+}
+
+/// The pattern for texts that hold this one.
+fn like(text: &str) -> String {
+    let escaped = text
+        .replace('\\', r"\\")
+        .replace('%', r"\%")
+        .replace('_', r"\_");
+    format!("%{escaped}%")
+}
+
+fn micros(duration: Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -35,6 +35,8 @@ pub(crate) enum Driver {
     /// Nothing can match.
     Nothing,
     All,
+    /// All jobs with these ids; they bound the walk, whichever driver it has.
+    Ids(i64, i64),
     Children(i64),
     Tenant(String),
     Schedule(String),
@@ -129,7 +131,7 @@ impl Driver {
     pub(crate) fn rest_of(&self, filter: &Filter) -> Filter {
         let mut rest = filter.clone();
         match self {
-            Driver::Nothing | Driver::All => {}
+            Driver::Nothing | Driver::All | Driver::Ids(..) => {}
             Driver::Children(_) => rest.parent = None,
             Driver::Tenant(_) => rest.tenant = None,
             Driver::Schedule(_) => rest.schedule = None,
@@ -169,6 +171,7 @@ impl Driver {
                 }
                 Ok(jobs)
             }
+            Driver::Ids(first, last) => Ok(last.abs_diff(*first).saturating_add(1)),
             Driver::Nothing | Driver::All => Ok(u64::MAX),
         }
     }
@@ -181,7 +184,7 @@ impl Driver {
         };
         Ok(match self {
             Driver::Nothing => Vec::new(),
-            Driver::All => vec![Shape::by_ids("jobq_job j WHERE")],
+            Driver::All | Driver::Ids(..) => vec![Shape::by_ids("jobq_job j WHERE")],
             Driver::Children(parent) => vec![Shape {
                 keys: vec![vec![*parent]],
                 ..Shape::new("jobq_job j WHERE j.parent_id = ?4 AND")
@@ -219,8 +222,17 @@ fn drivers(filter: &Filter, named: &Named) -> Vec<Driver> {
     drivers.extend(filter.schedule.clone().map(Driver::Schedule));
     let tags = filter.tags.iter().cloned();
     drivers.extend(tags.map(|(name, value)| Driver::Tag(name, value)));
-    if !filter.states.is_empty() && !filter.states.contains(&State::Completed) {
-        let mut states = filter.states.clone();
+    drivers.extend(filter.ids.map(|(first, last)| Driver::Ids(first.0, last.0)));
+    let is_of_errors = filter.error.is_some() || filter.error_group.is_some();
+    let mut states = filter.states.clone();
+    if is_of_errors {
+        // A completed job has no error.
+        if states.is_empty() {
+            states.extend(State::ALL);
+        }
+        states.retain(|state| *state != State::Completed);
+    }
+    if !states.is_empty() && !states.contains(&State::Completed) {
         states.sort_unstable_by_key(|state| state.code());
         states.dedup();
         drivers.push(Driver::States(

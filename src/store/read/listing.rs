@@ -40,7 +40,7 @@ const MOST_TEXT_BYTES: usize = 1000;
 /// keep the id of each job.
 pub(crate) fn list(
     conn: &Connection,
-    filter: &Filter,
+    (filter, now_ms): (&Filter, i64),
     each: &mut dyn FnMut(JobRecord) -> Result<()>,
 ) -> Result<()> {
     check(filter)?;
@@ -59,10 +59,11 @@ pub(crate) fn list(
     let wanted = Wanted {
         direction,
         after: filter.after,
+        ids: filter.ids,
         jobs: limit.min(JOBS_AT_ONCE),
         until: None,
     };
-    let mut walk = begin(&read, filter, (wanted, key))?;
+    let mut walk = begin(&read, (filter, now_ms), (wanted, key))?;
     if key.is_some() {
         return first_of(&mut walk, filter.sort, limit)?
             .into_iter()
@@ -81,7 +82,11 @@ pub(crate) fn list(
 
 /// The jobs that come next behind `filter.after`, or, if `before` is given, right before that job; in the order of the
 /// filter either way.
-pub(crate) fn page(conn: &Connection, filter: &Filter, before: Option<JobId>) -> Result<JobsPage> {
+pub(crate) fn page(
+    conn: &Connection,
+    (filter, now_ms): (&Filter, i64),
+    before: Option<JobId>,
+) -> Result<JobsPage> {
     check(filter)?;
     let ((direction, None), None) = (order(filter.sort), before.and(filter.after)) else {
         return Err(Error::invalid(
@@ -97,11 +102,12 @@ pub(crate) fn page(conn: &Connection, filter: &Filter, before: Option<JobId>) ->
             (direction, None) => direction,
         },
         after: before.or(filter.after),
+        ids: filter.ids,
         // One more shows whether there is another page.
         jobs: limit + 1,
         until: Some(clock::after(clock::instant(), BUDGET)),
     };
-    let mut walk = begin(&read, filter, (wanted, None))?;
+    let mut walk = begin(&read, (filter, now_ms), (wanted, None))?;
     let mut summaries = Summaries::new(&read)?;
     let mut page = JobsPage {
         jobs: Vec::with_capacity(limit),
@@ -128,25 +134,30 @@ pub(crate) fn page(conn: &Connection, filter: &Filter, before: Option<JobId>) ->
     Ok(page)
 }
 
-fn check(filter: &Filter) -> Result<()> {
-    match &filter.text {
-        Some(text) if text.is_empty() => Err(Error::invalid("the text to search for is empty")),
-        Some(text) if text.len() > MOST_TEXT_BYTES => Err(Error::invalid(format!(
-            "the text to search for has {} bytes; the maximum is {MOST_TEXT_BYTES}",
-            text.len()
-        ))),
-        _ => Ok(()),
+pub(crate) fn check(filter: &Filter) -> Result<()> {
+    for text in filter.text.iter().chain(&filter.error) {
+        if text.is_empty() {
+            return Err(Error::invalid("the text to search for is empty"));
+        }
+        if text.len() > MOST_TEXT_BYTES {
+            return Err(Error::invalid(format!(
+                "the text to search for has {} bytes; the maximum is {MOST_TEXT_BYTES}",
+                text.len()
+            )));
+        }
     }
+    Ok(())
 }
 
-fn begin<'c>(
+/// The walk over the jobs that match a filter.
+pub(crate) fn begin<'c>(
     conn: &'c Connection,
-    filter: &Filter,
+    (filter, now_ms): (&Filter, i64),
     (wanted, key): (Wanted, Option<&'static str>),
 ) -> Result<Walk<'c>> {
     let named = Named::of(conn, filter)?;
     let driver = Driver::of(conn, filter, &named)?;
-    let mut conditions = Conditions::of(conn, &driver.rest_of(filter), &named)?;
+    let mut conditions = Conditions::of(conn, &driver.rest_of(filter), (&named, now_ms))?;
     conditions.key = key;
     Walk::new(conn, (&driver, &conditions), wanted)
 }
@@ -193,31 +204,19 @@ fn first_of(walk: &mut Walk<'_>, sort: Sort, limit: usize) -> Result<Vec<i64>> {
 
 /// Whether a listing is of the last jobs that ended, without any other filter.
 pub(crate) fn is_of_ended_last(filter: &Filter) -> bool {
-    // Every field is named: a new filter must not be ignored here.
-    let Filter {
-        states,
-        queues,
-        kinds: _,
-        since,
-        sort,
-        after,
-        limit,
-        tenant,
-        tags,
-        parent,
-        schedule,
-        text,
-    } = filter;
-    let nothing_else = queues.is_empty()
-        && since.is_none()
-        && after.is_none()
-        && tenant.is_none()
-        && tags.is_empty()
-        && parent.is_none()
-        && schedule.is_none()
-        && text.is_none();
+    let of_all = Filter {
+        sort: Sort::Finished,
+        limit: filter.limit,
+        ..Filter::default()
+    };
+    let without = Filter {
+        states: Vec::new(),
+        kinds: Vec::new(),
+        ..filter.clone()
+    };
+    let states = &filter.states;
     let all_final = !states.is_empty() && states.iter().all(|state| state.is_final());
-    *sort == Sort::Finished && limit.is_some() && nothing_else && all_final
+    filter.limit.is_some() && without == of_all && all_final
 }
 
 /// The last jobs of these states and kinds that ended, latest first.

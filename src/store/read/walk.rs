@@ -40,6 +40,8 @@ pub(crate) struct Wanted {
     pub(crate) direction: Direction,
     /// The walk begins behind this job.
     pub(crate) after: Option<JobId>,
+    /// The first id and the last that it looks at; none: all.
+    pub(crate) ids: Option<(JobId, JobId)>,
     /// About how many jobs are wanted.
     pub(crate) jobs: usize,
     /// When it stops; none: when there are no more.
@@ -114,6 +116,9 @@ impl<'c> Walk<'c> {
         let (Some(first), Some(last)) = conn.one(IDS_BOUNDS, [], bounds)? else {
             return Ok(walk);
         };
+        let (first, last) = wanted.ids.map_or((first, last), |(low, high)| {
+            (first.max(low.0), last.min(high.0))
+        });
         let left = match (wanted.direction, wanted.after) {
             (_, None) => (first, last),
             (Direction::Down, Some(after)) => (first, last.min(after.0.saturating_sub(1))),

@@ -11,6 +11,7 @@ pub(crate) mod file;
 pub(crate) mod file_identity;
 pub(crate) mod file_watch;
 pub(crate) mod foreign_log;
+pub(crate) mod functions;
 pub(crate) mod inbox;
 pub(crate) mod log_copies;
 pub(crate) mod names;

@@ -43,7 +43,7 @@ fn found(sandbox: &Sandbox, filter: &Filter) -> Vec<i64> {
         ids.push(job.id.0);
         Ok(())
     };
-    listing::list(&sandbox.conn, filter, &mut each).unwrap();
+    listing::list(&sandbox.conn, (filter, sandbox.now_ms), &mut each).unwrap();
     ids
 }
 
@@ -106,7 +106,7 @@ fn plans(sandbox: &Sandbox, filter: &Filter) -> (Driver, Vec<Vec<String>>) {
     let named = Named::of(&sandbox.conn, filter).unwrap();
     let driver = Driver::of(&sandbox.conn, filter, &named).unwrap();
     let rest = driver.rest_of(filter);
-    let conditions = Conditions::of(&sandbox.conn, &rest, &named).unwrap();
+    let conditions = Conditions::of(&sandbox.conn, &rest, (&named, sandbox.now_ms)).unwrap();
     let direction = match filter.sort {
         Sort::Newest => Direction::Down,
         _ => Direction::Up,
@@ -350,7 +350,7 @@ fn paged(sandbox: &Sandbox, filter: &Filter, from_end: bool) -> Vec<i64> {
         _ => JobId(i64::MAX),
     });
     loop {
-        let page = listing::page(&sandbox.conn, &filter, before).unwrap();
+        let page = listing::page(&sandbox.conn, (&filter, sandbox.now_ms), before).unwrap();
         let ids: Vec<i64> = page.jobs.iter().map(|job| job.id.0).collect();
         match from_end {
             true => drop(all.splice(0..0, ids)),
@@ -396,12 +396,13 @@ fn a_search_that_is_out_of_time_says_how_far_it_came() {
     let filter = only(|filter| filter.text = Some("\"number\":19}".to_owned()));
     let named = Named::of(&sandbox.conn, &filter).unwrap();
     let driver = Driver::of(&sandbox.conn, &filter, &named).unwrap();
-    let conditions = Conditions::of(&sandbox.conn, &filter, &named).unwrap();
+    let conditions = Conditions::of(&sandbox.conn, &filter, (&named, sandbox.now_ms)).unwrap();
     let (mut after, mut readings, mut found) = (None, 0, Vec::new());
     loop {
         let wanted = Wanted {
             direction: Direction::Down,
             after,
+            ids: None,
             jobs: 2,
             until: Some(clock::instant()),
         };
@@ -434,7 +435,7 @@ fn a_page_has_the_sizes_and_the_beginnings_of_texts() {
     let result = Some("{\"pages\":7}".to_owned());
     sandbox.settle(&held, &Verdict::Complete { result });
     let small = sandbox.enqueue(NewJob::new("send"));
-    let page = listing::page(&sandbox.conn, &Filter::default(), None).unwrap();
+    let page = listing::page(&sandbox.conn, (&Filter::default(), sandbox.now_ms), None).unwrap();
     let ids: Vec<JobId> = page.jobs.iter().map(|job| job.id).collect();
     assert_eq!(ids, [small, id]);
     assert_eq!(
@@ -456,7 +457,7 @@ fn a_page_has_the_sizes_and_the_beginnings_of_texts() {
         (State::Completed, &None, "prod")
     );
     let other_order = only(|filter| filter.sort = Sort::Updated);
-    assert!(listing::page(&sandbox.conn, &other_order, None).is_err());
+    assert!(listing::page(&sandbox.conn, (&other_order, sandbox.now_ms), None).is_err());
 }
 
 #[test]

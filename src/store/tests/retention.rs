@@ -325,7 +325,7 @@ fn a_listing_by_the_time_of_ending_is_the_same_by_the_index() {
     }
     let ids = |filter: &Filter| {
         let mut ids = Vec::new();
-        listing::list(&sandbox.conn, filter, &mut |job| {
+        listing::list(&sandbox.conn, (filter, sandbox.now_ms), &mut |job| {
             ids.push(job.id);
             Ok(())
         })
