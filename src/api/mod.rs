@@ -4,6 +4,7 @@
 pub mod built_in;
 pub mod clock;
 pub mod environ;
+pub mod error_group;
 pub mod event;
 pub mod hint;
 pub mod hooks;

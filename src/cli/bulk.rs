@@ -2,13 +2,15 @@
 //! does not stop the rest.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
-use jobq::api::text::count;
-use jobq::{Filter, JobId, Queue, Sort, State};
+use jobq::{BulkAction, EventId, Filter, JobId, Queue, Sort, State};
 use serde::Serialize;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
+use crate::cli::render::table::{Cell, Column, Fit, Rows};
 use crate::cli::session::Session;
+use jobq::api::text::count;
 
 /// What was done to a job: in a word for programs, in a sentence for people.
 pub(crate) struct Changed {
@@ -24,7 +26,7 @@ pub(crate) struct ChangedJobJson<'a> {
 }
 
 /// A change to jobs.
-pub(crate) trait BulkAction {
+pub(crate) trait JobChange {
     /// Number of jobs at a time.
     const AT_ONCE: usize = PAGE;
 
@@ -44,7 +46,7 @@ const PAGE: usize = 256;
 /// Does `verb` to every job named by `ids`, by number: parents and prerequisites come before those
 /// that wait for them. What is wrong with one job only is remembered for the end; what would be wrong
 /// with every other ends the walk.
-pub(crate) fn each<V: BulkAction>(session: &Session, ids: &[String], verb: &V) -> CliResult {
+pub(crate) fn each<V: JobChange>(session: &Session, ids: &[String], verb: &V) -> CliResult {
     let named = session.resolve_existing(ids)?;
     let missing = named.error();
     let mut ids = named.ids;
@@ -98,7 +100,7 @@ impl Before {
         Ok(Before { queue, states })
     }
 
-    fn already(&self, verb: &impl BulkAction, id: JobId) -> jobq::Result<Option<Changed>> {
+    fn already(&self, verb: &impl JobChange, id: JobId) -> jobq::Result<Option<Changed>> {
         let was = self.states.get(&id).copied();
         let moved = was.zip(self.queue.state(id)?);
         Ok(moved.and_then(|(was, is)| verb.already(id, was, is)))
@@ -107,6 +109,7 @@ impl Before {
 
 /// The messages after a change to many jobs.
 pub(crate) struct BulkWords {
+    pub(crate) action: BulkAction,
     /// After the number of those that it was done to.
     pub(crate) done: &'static str,
     /// Where there were none.
@@ -122,7 +125,7 @@ pub(crate) fn each_matching(
     session: &Session,
     filter: Filter,
     summary: BulkWords,
-    verb: &impl BulkAction,
+    verb: &impl JobChange,
 ) -> CliResult {
     let queue = session.queue()?;
     let mut jobs = 0;
@@ -203,6 +206,85 @@ fn print_rest(session: &Session, errors: u64) {
     }
 }
 
+/// How long one read of a search may last.
+pub(crate) const SEARCH_BUDGET: Duration = Duration::from_millis(150);
+
+/// What a change would be made to. The names of the fields are a contract.
+#[derive(Serialize)]
+struct PreviewJson<'a> {
+    dry_run: bool,
+    action: BulkAction,
+    jobs: u64,
+    as_of: EventId,
+    sample: Vec<SampleJson<'a>>,
+}
+
+#[derive(Serialize)]
+struct SampleJson<'a> {
+    id: JobId,
+    state: State,
+    kind: &'a str,
+    queue: &'a str,
+}
+
+const SAMPLE_COLUMNS: [Column; 4] = [
+    ("ID", Fit::Number),
+    ("STATE", Fit::Whole),
+    ("KIND", Fit::Name),
+    ("QUEUE", Fit::Name),
+];
+
+/// Says to how many jobs it would be done, and shows the first of them.
+pub(crate) fn preview(session: &Session, mut filter: Filter, words: &BulkWords) -> CliResult {
+    let queue = session.queue()?;
+    let mut preview = queue.preview(&filter, words.action, SEARCH_BUDGET)?;
+    filter.as_of = Some(preview.as_of);
+    while preview.searched_to.is_some() {
+        filter.after = preview.searched_to;
+        preview.add(queue.preview(&filter, words.action, SEARCH_BUDGET)?);
+    }
+    if session.output.is_json() {
+        let sample = preview.sample.iter().map(|job| SampleJson {
+            id: job.id,
+            state: job.state,
+            kind: &job.kind,
+            queue: &job.queue,
+        });
+        let json = PreviewJson {
+            dry_run: true,
+            action: words.action,
+            jobs: preview.jobs,
+            as_of: preview.as_of,
+            sample: sample.collect(),
+        };
+        session.output.line(&json, "")?;
+        return Ok(Exit::Done);
+    }
+    let mut rows = Rows::new(&session.output, &SAMPLE_COLUMNS);
+    for job in &preview.sample {
+        rows.push_row(vec![
+            Cell::new(job.id),
+            Cell::state(job.state),
+            Cell::new(&job.kind),
+            Cell::new(&job.queue),
+        ])?;
+    }
+    rows.finish()?;
+    match preview.jobs {
+        0 => session.screen.say(words.none),
+        jobs => session.screen.say(format_args!(
+            "dry run: {} to {}{}; nothing is changed",
+            count(jobs, "job"),
+            words.action,
+            match jobs > preview.sample.len() as u64 {
+                true => ", the first of them above",
+                false => "",
+            }
+        )),
+    }
+    Ok(Exit::Done)
+}
+
 /// Whether there is any job that the filter describes, in any state. One that describes all jobs
 /// fits always.
 pub(crate) fn any_matches(queue: &Queue, filter: &Filter) -> jobq::Result<bool> {
@@ -216,11 +298,17 @@ pub(crate) fn any_matches(queue: &Queue, filter: &Filter) -> jobq::Result<bool> 
     if any == Filter::default() {
         return Ok(true);
     }
-    let first = Filter {
+    let mut first = Filter {
         limit: Some(1),
         ..any
     };
-    Ok(!queue.list(&first)?.is_empty())
+    loop {
+        let page = queue.page(&first)?;
+        first.after = page.next;
+        if !page.jobs.is_empty() || first.after.is_none() {
+            return Ok(!page.jobs.is_empty());
+        }
+    }
 }
 
 /// What was typed may not be what was meant.

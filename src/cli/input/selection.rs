@@ -30,6 +30,12 @@ pub(crate) struct JobFilter {
     /// Only jobs that this schedule has enqueued
     #[arg(long, value_name = "NAME")]
     pub(crate) schedule: Option<String>,
+    /// Only jobs with an error of this group, as `jobq errors` shows it
+    #[arg(long, value_name = "GROUP")]
+    pub(crate) error_group: Option<String>,
+    /// Only jobs that match this search: 'state:failed took>30s "disk full"'; see `jobq help search`
+    #[arg(long, value_name = "TEXT", value_parser = values::search)]
+    pub(crate) search: Option<Filter>,
 }
 
 // In which state they are.
@@ -41,11 +47,28 @@ pub(crate) struct StateFilter {
 }
 
 /// The arguments of [`JobFilter`], for verbs that take it in place of numbers.
-pub(crate) const FILTERS: [&str; 6] = ["queues", "kinds", "tenant", "tags", "parent", "schedule"];
+pub(crate) const FILTERS: [&str; 8] = [
+    "queues",
+    "kinds",
+    "tenant",
+    "tags",
+    "parent",
+    "schedule",
+    "error_group",
+    "search",
+];
 
 /// Those of [`JobFilter`] and [`StateFilter`].
-pub(crate) const FILTERS_AND_STATE: [&str; 7] = [
-    "queues", "kinds", "tenant", "tags", "parent", "schedule", "states",
+pub(crate) const FILTERS_AND_STATE: [&str; 9] = [
+    "queues",
+    "kinds",
+    "tenant",
+    "tags",
+    "parent",
+    "schedule",
+    "error_group",
+    "search",
+    "states",
 ];
 
 // Jobs by their numbers, or all that the options describe.
@@ -59,6 +82,29 @@ pub(crate) struct JobSelection {
     pub(crate) filter: JobFilter,
     #[command(flatten)]
     pub(crate) state: StateFilter,
+}
+
+/// What the options and the search ask for excludes each other.
+pub(crate) fn contradiction(error: jobq::Error) -> CliError {
+    CliError::usage(error.to_string())
+        .with_hint("an option and the search ask for different things")
+}
+
+// The same for verbs that change them.
+#[derive(Debug, Args)]
+pub(crate) struct ChangeSelection {
+    #[command(flatten)]
+    pub(crate) jobs: JobSelection,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
+}
+
+// Whether anything is changed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DryRun {
+    /// Only count the jobs that the options describe, and show the first of them
+    #[arg(long, conflicts_with = "ids")]
+    pub(crate) dry_run: bool,
 }
 
 impl Session {
@@ -114,18 +160,30 @@ impl Session {
         }
     }
 
+    /// What the options of a verb ask for, together with the states of its own option.
+    pub(crate) fn filter_with(&self, of: &JobFilter, states: &StateFilter) -> CliResult<Filter> {
+        let states = Filter {
+            states: states.states.clone(),
+            ..Filter::default()
+        };
+        self.filter(of)?.and(states).map_err(contradiction)
+    }
+
     /// What the options of a verb ask for.
     pub(crate) fn filter(&self, of: &JobFilter) -> CliResult<Filter> {
         let parent = of.parent.as_deref().map(|word| self.resolve_parent(word));
-        Ok(Filter {
+        let options = Filter {
             queues: of.queues.clone(),
             kinds: of.kinds.clone(),
             tenant: of.tenant.clone(),
             tags: of.tags.clone(),
             parent: parent.transpose()?,
             schedule: of.schedule.clone(),
+            error_group: of.error_group.clone(),
             ..Filter::default()
-        })
+        };
+        let search = of.search.clone().unwrap_or_default();
+        options.and(search).map_err(contradiction)
     }
 
     /// A job whose children are asked for. It may have been removed before them.

@@ -1,10 +1,11 @@
 //! Numbers and names of a closed set, as people write them.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use jobq::api::clock::local_now;
 pub(crate) use jobq::api::values::{deadline, duration, tag, time};
 use jobq::{
-    Backoff, ChildPolicy, Durability, EventKind, Level, Missed, OnDuplicate, Overlap, Priority,
-    Sort, State, Traceparent, UnknownKinds,
+    Backoff, ChildPolicy, Durability, EventKind, Filter, Level, Missed, OnDuplicate, Overlap,
+    Priority, Sort, State, Traceparent, UnknownKinds,
 };
 
 /// A number of retries. The error completes "invalid value".
@@ -23,6 +24,15 @@ pub(crate) fn event_id(text: &str) -> Result<i64, String> {
 pub(crate) fn traceparent(text: &str) -> Result<Traceparent, String> {
     let error = "it looks like 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     text.parse().map_err(|_| error.to_owned())
+}
+
+/// A search, as `jobq help search` describes it. The error completes "invalid value".
+pub(crate) fn search(text: &str) -> Result<Filter, String> {
+    let now = local_now();
+    Filter::parse_search(text, now.timestamp(), now.time_zone()).map_err(|error| {
+        let hint = error.hint().map(|hint| format!("; {hint}"));
+        format!("{error}{}", hint.unwrap_or_default())
+    })
 }
 
 /// Parsers of words, with all of them in the help text.

@@ -1,6 +1,7 @@
 //! Output: its format is decided once, from the options and the kind of stdout.
 
 pub(crate) mod enqueued;
+pub(crate) mod error_group;
 pub(crate) mod event;
 pub(crate) mod job;
 pub(crate) mod job_page;

@@ -2,14 +2,15 @@
 
 use std::collections::HashMap;
 
-use jobq::{Cancelled, Filter, JobId, Queue, RunnerFilter, RunnerId, State};
+use jobq::{BulkAction, Cancelled, JobId, Queue, RunnerFilter, RunnerId, State};
 
-use crate::cli::bulk::{BulkAction, BulkWords, Changed, each, each_matching, states};
+use crate::cli::bulk::{BulkWords, Changed, JobChange, each, each_matching, preview, states};
 use crate::cli::exit::CliResult;
-use crate::cli::input::selection::JobSelection;
+use crate::cli::input::selection::ChangeSelection;
 use crate::cli::session::Session;
 
-pub(crate) fn run(args: &JobSelection, session: &Session) -> CliResult {
+pub(crate) fn run(args: &ChangeSelection, session: &Session) -> CliResult {
+    let ChangeSelection { jobs, dry_run } = args;
     let queue = session.queue()?;
     let cancel = CancelAction {
         gone: gone_holders(&queue)?,
@@ -18,18 +19,20 @@ pub(crate) fn run(args: &JobSelection, session: &Session) -> CliResult {
     if !cancel.gone.is_empty() {
         session.hint_at_run();
     }
-    if !args.ids.is_empty() {
-        return each(session, &args.ids, &cancel);
+    if !jobs.ids.is_empty() {
+        return each(session, &jobs.ids, &cancel);
     }
-    let filter = Filter {
-        states: states(&args.state.states, "cancelled", |state| !state.is_final())?,
-        ..session.filter(&args.filter)?
-    };
+    let mut filter = session.filter_with(&jobs.filter, &jobs.state)?;
+    filter.states = states(&filter.states, "cancelled", |state| !state.is_final())?;
     let summary = BulkWords {
+        action: BulkAction::Cancel,
         done: "cancelled or asked to stop",
         none: "no live job matches",
     };
-    each_matching(session, filter, summary, &cancel)
+    match dry_run.dry_run {
+        true => preview(session, filter, &summary),
+        false => each_matching(session, filter, summary, &cancel),
+    }
 }
 
 struct CancelAction {
@@ -38,7 +41,7 @@ struct CancelAction {
     gone: HashMap<JobId, RunnerId>,
 }
 
-impl BulkAction for CancelAction {
+impl JobChange for CancelAction {
     fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Changed>> {
         let answers = self.queue.cancel_many(ids).into_iter();
         let each = ids.iter().zip(answers);

@@ -14,7 +14,7 @@ use jobq::{
 };
 
 use crate::cli::args::{JitterArgs, RULES};
-use crate::cli::bulk::{BulkAction, Changed, each};
+use crate::cli::bulk::{Changed, JobChange, each};
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::{limits, payload, values};
 use crate::cli::session::Session;
@@ -258,7 +258,7 @@ struct EditAction {
     command: Vec<FieldChange>,
 }
 
-impl BulkAction for EditAction {
+impl JobChange for EditAction {
     /// What is wrong with the change would be wrong with it for the next job as well.
     const AT_ONCE: usize = 1;
 

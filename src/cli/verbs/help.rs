@@ -12,7 +12,7 @@ use crate::cli::exit::{CliError, CliResult, Exit};
 
 #[derive(Debug, Args)]
 pub(crate) struct HelpArgs {
-    /// A command, one of config, environment, exit-codes, files, hooks, persistent, or a built-in kind, as kind sleep
+    /// A command, one of config, environment, exit-codes, files, hooks, persistent, search, or a built-in kind, as kind sleep
     #[arg(value_name = "TOPIC")]
     pub(crate) topic: Vec<String>,
 }
@@ -117,16 +117,20 @@ Files:
 /// The text of `jobq help persistent`.
 const PERSISTENT: &str = include_str!("../../handlers/exec/persistent/help.txt");
 
+/// The text of `jobq help search`.
+pub(crate) const SEARCH: &str = include_str!("../input/search.txt");
+
 type Topic = (&'static str, &'static str);
 
 /// The texts that do not depend on what is compiled in.
-const TOPICS: [Topic; 6] = [
+const TOPICS: [Topic; 7] = [
     ("exit-codes", EXIT_CODES),
     ("config", CONFIG),
     ("environment", ENVIRONMENT),
     ("files", FILES),
     ("hooks", HOOKS),
     ("persistent", PERSISTENT),
+    ("search", SEARCH),
 ];
 
 /// What there is help on besides commands: [`TOPICS`], and the kinds that are built in.

@@ -9,7 +9,7 @@ use jobq::{Filter, JobRecord, Queue, Sort, State};
 
 use crate::cli::clock::now;
 use crate::cli::exit::{CliError, CliResult, Exit};
-use crate::cli::input::selection::{JobFilter, StateFilter};
+use crate::cli::input::selection::{JobFilter, StateFilter, contradiction};
 use crate::cli::input::values;
 use crate::cli::render::Format;
 use crate::cli::render::job::{COLUMNS, row};
@@ -29,8 +29,9 @@ pub(crate) struct ListArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) text: Option<String>,
     /// The order of the jobs: updated, started and finished begin with the most recent, due with the next
-    #[arg(long, value_name = "ORDER", default_value = "newest", value_parser = values::sort())]
-    pub(crate) sort: Sort,
+    /// [default: newest]
+    #[arg(long, value_name = "ORDER", value_parser = values::sort())]
+    pub(crate) sort: Option<Sort>,
     /// Show at most N (0: all) [default: 50 on a terminal, else all]
     #[arg(long, value_name = "N")]
     pub(crate) limit: Option<usize>,
@@ -48,15 +49,16 @@ const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 pub(crate) fn run(args: &ListArgs, session: &Session) -> CliResult {
     let queue = session.queue()?;
-    let filter = Filter {
-        states: args.state.states.clone(),
+    let options = Filter {
         since: args
             .since
             .map(|span| now().checked_sub(span).unwrap_or(Timestamp::MIN)),
         text: args.text.clone(),
-        sort: args.sort,
-        ..session.filter(&args.filter)?
+        sort: args.sort.unwrap_or_default(),
+        ..Filter::default()
     };
+    let filter = session.filter_with(&args.filter, &args.state)?;
+    let filter = filter.and(options).map_err(contradiction)?;
     let limit = match (args.limit, session.output.format) {
         (Some(0), _) | (None, Format::Tabs | Format::Json) => None,
         (Some(limit), _) => Some(limit),
@@ -170,14 +172,13 @@ fn walk_sorted(
 
 /// The number of jobs that match the filter, if the counters have it.
 fn matching(queue: &Queue, filter: &Filter) -> CliResult<Option<u64>> {
-    let is_counted = filter.kinds.is_empty()
-        && filter.tenant.is_none()
-        && filter.tags.is_empty()
-        && filter.parent.is_none()
-        && filter.schedule.is_none()
-        && filter.since.is_none()
-        && filter.text.is_none();
-    if !is_counted {
+    let others = Filter {
+        states: Vec::new(),
+        queues: Vec::new(),
+        sort: Sort::default(),
+        ..filter.clone()
+    };
+    if others != Filter::default() {
         return Ok(None);
     }
     let wanted = |state: &State| filter.states.is_empty() || filter.states.contains(state);

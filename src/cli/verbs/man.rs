@@ -7,7 +7,7 @@ use clap::{Arg, Args, Command};
 use clap_mangen::Man;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
-use crate::cli::verbs::help::{CONFIG, ENVIRONMENT, EXIT_CODES, FILES};
+use crate::cli::verbs::help::{CONFIG, ENVIRONMENT, EXIT_CODES, FILES, SEARCH};
 
 #[derive(Debug, Args)]
 pub(crate) struct ManArgs {
@@ -44,6 +44,7 @@ fn whole_page(mut command: Command) -> CliResult<Vec<u8>> {
     Man::new(command).render(&mut page)?;
     page.extend(parts);
     for (title, text) in [
+        ("SEARCH", SEARCH),
         ("CONFIGURATION", CONFIG),
         ("ENVIRONMENT", ENVIRONMENT),
         ("FILES", FILES),

@@ -7,6 +7,7 @@ mod completions;
 mod doctor;
 mod edit;
 mod enqueue;
+mod errors;
 mod events;
 mod help;
 mod list;
@@ -31,7 +32,7 @@ use jobq::OpenMode;
 
 use crate::cli::args::GlobalOptions;
 use crate::cli::exit::CliResult;
-use crate::cli::input::selection::JobSelection;
+use crate::cli::input::selection::ChangeSelection;
 use crate::cli::render::Output;
 use crate::cli::render::screen::Screen;
 use crate::cli::session::Session;
@@ -46,7 +47,7 @@ use crate::cli::session::Session;
     subcommand_required = true,
     arg_required_else_help = true,
     after_help = "More on a command: `jobq help COMMAND`. All keys of jobq.toml: `jobq help config`.\n\
-    Also `jobq help exit-codes`, `jobq help environment`, `jobq help files`."
+    Also `jobq help exit-codes`, `jobq help environment`, `jobq help files`, `jobq help search`."
 )]
 pub(crate) struct Cli {
     #[command(flatten)]
@@ -70,6 +71,8 @@ pub(crate) enum Verb {
     List(list::ListArgs),
     /// Show what a job printed and logged
     Logs(logs::LogsArgs),
+    /// Group the errors of failed jobs
+    Errors(errors::ErrorsArgs),
     /// Wait until jobs are final: completed, failed or cancelled
     Wait(wait::WaitArgs),
     /// Explain why a job is not running
@@ -79,13 +82,13 @@ pub(crate) enum Verb {
     /// Show how attempts went, by kind
     Metrics(metrics::MetricsArgs),
     /// Cancel jobs, running ones too
-    Cancel(JobSelection),
+    Cancel(ChangeSelection),
     /// Run final jobs again (history is kept)
     Retry(retry::RetryArgs),
     /// Change jobs that are not running
     Edit(Box<edit::EditArgs>),
     /// Remove final jobs and their history
-    Remove(JobSelection),
+    Remove(ChangeSelection),
     /// Stop starting jobs of a queue, or of all queues
     Pause(pause::PauseArgs),
     /// Resume a paused queue, or all queues
@@ -116,7 +119,7 @@ pub(crate) enum Verb {
     Completions(completions::CompletionsArgs),
     /// Print the manual page
     Man(man::ManArgs),
-    /// Show help for a command, or on `config`, `environment`, `exit-codes`, `files`
+    /// Show help for a command, or on `config`, `environment`, `exit-codes`, `files`, `search`
     Help(help::HelpArgs),
 }
 
@@ -134,6 +137,7 @@ pub(crate) fn run(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
         Verb::Status(args) => status::run(args, &session()?),
         Verb::List(args) => list::run(args, &session()?),
         Verb::Logs(args) => logs::run(args, &session()?),
+        Verb::Errors(args) => errors::run(args, &session()?),
         Verb::Wait(args) => wait::run(args, &session()?),
         Verb::Why(args) => why::run(args, &session()?),
         Verb::Events(args) => events::run(args, &session()?),
@@ -176,6 +180,8 @@ impl Verb {
                 _ => OpenMode::Existing,
             },
             Verb::Prune(prune) if prune.dry_run => OpenMode::AsIs,
+            Verb::Cancel(change) | Verb::Remove(change) if change.dry_run.dry_run => OpenMode::AsIs,
+            Verb::Retry(retry) if retry.dry_run.dry_run => OpenMode::AsIs,
             Verb::Doctor(doctor) if doctor.fix => OpenMode::Existing,
             Verb::Cancel(_)
             | Verb::Retry(_)

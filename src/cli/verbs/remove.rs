@@ -1,31 +1,34 @@
 //! `jobq remove`.
 
-use jobq::{Filter, JobId, Queue, State};
+use jobq::{BulkAction, JobId, Queue, State};
 
-use crate::cli::bulk::{BulkAction, BulkWords, Changed, each, each_matching, states};
+use crate::cli::bulk::{BulkWords, Changed, JobChange, each, each_matching, preview, states};
 use crate::cli::exit::CliResult;
-use crate::cli::input::selection::JobSelection;
+use crate::cli::input::selection::ChangeSelection;
 use crate::cli::session::Session;
 
-pub(crate) fn run(args: &JobSelection, session: &Session) -> CliResult {
+pub(crate) fn run(args: &ChangeSelection, session: &Session) -> CliResult {
+    let ChangeSelection { jobs, dry_run } = args;
     let remove = RemoveAction(session.queue()?);
-    if !args.ids.is_empty() {
-        return each(session, &args.ids, &remove);
+    if !jobs.ids.is_empty() {
+        return each(session, &jobs.ids, &remove);
     }
-    let filter = Filter {
-        states: states(&args.state.states, "removed", State::is_final)?,
-        ..session.filter(&args.filter)?
-    };
+    let mut filter = session.filter_with(&jobs.filter, &jobs.state)?;
+    filter.states = states(&filter.states, "removed", State::is_final)?;
     let summary = BulkWords {
+        action: BulkAction::Remove,
         done: "removed",
         none: "no final job matches",
     };
-    each_matching(session, filter, summary, &remove)
+    match dry_run.dry_run {
+        true => preview(session, filter, &summary),
+        false => each_matching(session, filter, summary, &remove),
+    }
 }
 
 struct RemoveAction(Queue);
 
-impl BulkAction for RemoveAction {
+impl JobChange for RemoveAction {
     fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Changed>> {
         let answers = self.0.remove_many(ids).into_iter();
         let done = |id: &JobId| Changed {

@@ -3,25 +3,29 @@
 use std::cell::RefCell;
 
 use clap::{ArgGroup, Args};
-use jobq::api::text::count;
-use jobq::{Filter, JobId, Queue, State};
+use jobq::{BulkAction, Filter, JobId, Queue, State};
 
-use crate::cli::bulk::{BulkAction, BulkWords, Changed, each, each_matching};
+use crate::cli::bulk::{BulkWords, Changed, JobChange, each, each_matching, preview, states};
 use crate::cli::exit::{CliResult, Exit};
-use crate::cli::input::selection::{FILTERS, JobFilter};
+use crate::cli::input::selection::{DryRun, FILTERS, JobFilter, StateFilter};
 use crate::cli::session::Session;
+use jobq::api::text::count;
 
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("filter").multiple(true).args(FILTERS).requires("failed")))]
+#[command(group(ArgGroup::new("filter").multiple(true).args(FILTERS).requires("states")))]
+#[command(group(ArgGroup::new("states").multiple(true).args(["failed", "error_group", "search"])))]
 pub(crate) struct RetryArgs {
     /// The jobs: 42, 3,5, 8-12, @last
     #[arg(value_name = "ID", required_unless_present_any = ["failed", "filter"], conflicts_with_all = FILTERS)]
     pub(crate) ids: Vec<String>,
-    /// All that have failed, or those of them that the other options describe
+    /// All that have failed, or those of them that the other options describe. A search or a group of errors
+    /// needs no --failed; a search may ask for other final jobs: state:cancelled
     #[arg(long, conflicts_with = "ids")]
     pub(crate) failed: bool,
     #[command(flatten)]
     pub(crate) filter: JobFilter,
+    #[command(flatten)]
+    pub(crate) dry_run: DryRun,
 }
 
 pub(crate) fn run(args: &RetryArgs, session: &Session) -> CliResult {
@@ -42,7 +46,7 @@ struct RetryAction {
     back: RefCell<Vec<JobId>>,
 }
 
-impl BulkAction for RetryAction {
+impl JobChange for RetryAction {
     fn act(&self, ids: &[JobId]) -> Vec<jobq::Result<Changed>> {
         let states = self.queue.retry_many(ids).into_iter();
         let each = ids.iter().zip(states).map(|(id, state)| {
@@ -75,22 +79,33 @@ const NAMED: usize = 10;
 
 impl RetryAction {
     fn run(&self, args: &RetryArgs, session: &Session) -> CliResult<Exit> {
-        if !args.failed {
+        if !args.ids.is_empty() {
             return each(session, &args.ids, self);
         }
-        let asked = session.filter(&args.filter)?;
+        let failed = StateFilter {
+            states: args.failed.then_some(State::Failed).into_iter().collect(),
+        };
+        let mut filter = session.filter_with(&args.filter, &failed)?;
+        if filter.states.is_empty() {
+            filter.states.push(State::Failed);
+        }
+        filter.states = states(&filter.states, "retried", State::is_final)?;
+        let of_all = Filter {
+            states: vec![State::Failed],
+            ..Filter::default()
+        };
         let summary = BulkWords {
+            action: BulkAction::Retry,
             done: "will run again",
-            none: match asked == Filter::default() {
+            none: match filter == of_all {
                 true => "no job has failed",
-                false => "no failed job matches",
+                false => "no final job matches",
             },
         };
-        let filter = Filter {
-            states: vec![State::Failed],
-            ..asked
-        };
-        each_matching(session, filter, summary, self)
+        match args.dry_run.dry_run {
+            true => preview(session, filter, &summary),
+            false => each_matching(session, filter, summary, self),
+        }
     }
 
     /// Jobs that were cancelled because of a job are not retried with it; the hint names them.

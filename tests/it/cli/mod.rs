@@ -69,6 +69,7 @@ mod run;
 mod run_batch;
 mod run_kinds;
 mod schedule;
+mod search;
 mod secrets;
 mod shared_file;
 mod signals;

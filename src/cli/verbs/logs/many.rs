@@ -101,16 +101,13 @@ impl Selection {
                 if let Some(passes) = known.get(&job) {
                     return Ok(*passes);
                 }
+                let (first, last) = filter.ids.unwrap_or((job, job));
                 let only = Filter {
-                    after: Some(JobId(job.0 - 1)),
+                    ids: Some((first.max(job), last.min(job))),
                     sort: Sort::Oldest,
-                    limit: Some(1),
                     ..Filter::clone(filter)
                 };
-                let passes = queue
-                    .list(&only)?
-                    .first()
-                    .is_some_and(|first| first.id == job);
+                let passes = !queue.list(&only)?.is_empty();
                 if known.len() >= REMEMBERED {
                     known.clear();
                 }
