@@ -93,6 +93,7 @@
 //! | `cli/verbs/` | one file a command: its arguments, what it does and what it says |
 //! | `cli/input/` | reads what is typed, piped or configured: arguments, batches, `jobq.toml` |
 //! | `cli/render/` | shows each record as a table or as tab-separated fields |
+//! | `cli/top/` | `jobq top`: the state and its keys, reading on a thread, drawing |
 //! | `bench/` | what `jobq bench` and `benches/` share; not part of the API |
 //!
 //! **Layers**, lowest first: `error`, `model` · `store/sqlite` · `store/jobs` · `store/upkeep` · `store/read` ·
@@ -324,7 +325,7 @@ pub use model::state::{State, WaitReason};
 pub use model::suggestion::NameField;
 pub use model::why::{JobsUnderRule, QueueVerdict, Why};
 #[doc(hidden)]
-pub use model::{digest, json, nearest, plural};
+pub use model::{base64, digest, json, nearest, plural};
 pub use queue::{
     BatchDedup, BatchProgress, BatchStart, Enqueue, JobHandle, PruneFilter, Queue, QueueOptions,
     Repaired, ResumedBatch, Transaction,

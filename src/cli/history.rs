@@ -94,7 +94,7 @@ impl Piece {
 
 /// Puts pieces together to lines: one that a command wrote in two goes comes out whole, with the time
 /// of its beginning and without its end of line.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct LineAssembler {
     stdout: Option<Piece>,
     stderr: Option<Piece>,

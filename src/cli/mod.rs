@@ -10,6 +10,7 @@ mod input;
 mod render;
 mod session;
 mod signals;
+mod top;
 mod verbs;
 
 use std::ffi::OsString;

@@ -3,7 +3,7 @@
 #[macro_use]
 pub(crate) mod codes;
 #[cfg(feature = "exec")]
-pub(crate) mod base64;
+pub mod base64;
 pub(crate) mod bulk;
 pub mod digest;
 pub(crate) mod duration;

@@ -31,7 +31,7 @@ const LINES: usize = 3;
 /// Maximum number of prerequisites named on a terminal.
 const OTHERS: usize = 10;
 
-const ATTEMPTS: [Column; 7] = [
+pub(crate) const ATTEMPTS: [Column; 7] = [
     ("TRY", Fit::Number),
     ("OUTCOME", Fit::Whole),
     ("STARTED", Fit::Whole),
@@ -70,6 +70,41 @@ impl InFull {
             job,
             lines,
         })
+    }
+
+    /// For a page that shows the output by itself. Fails if the job does not exist.
+    pub(crate) fn without_lines(queue: &Queue, id: JobId) -> CliResult<InFull> {
+        let job = queue.get(id)?.ok_or_else(|| CliError::no_job(id))?;
+        Ok(InFull {
+            others: others(queue, &job)?,
+            attempts: queue.attempts(id)?,
+            why: explain(id, &queue.why(id)?, now()),
+            job,
+            lines: Vec::new(),
+        })
+    }
+
+    pub(crate) fn job(&self) -> &JobRecord {
+        &self.job
+    }
+
+    pub(crate) fn why(&self) -> &Explanation {
+        &self.why
+    }
+
+    /// What is known of the job, with names, as a terminal shows it.
+    pub(crate) fn facts(&self, output: &Output, now: Timestamp) -> Vec<(String, Cell)> {
+        let mut facts = Facts::new(output, 0);
+        self.add_facts(&mut facts, now);
+        facts.into_pairs()
+    }
+
+    /// A row for each attempt, under [`ATTEMPTS`].
+    pub(crate) fn attempt_rows(&self, now: Timestamp) -> Vec<Vec<Cell>> {
+        self.attempts
+            .iter()
+            .map(|attempt| row(attempt, now))
+            .collect()
     }
 
     pub(crate) fn write(&self, output: &Output, out: &mut dyn Write) -> CliResult<()> {
@@ -121,8 +156,7 @@ impl InFull {
         facts.write(out)?;
         if !self.attempts.is_empty() {
             writeln!(out)?;
-            let rows = self.attempts.iter().map(|attempt| row(attempt, now));
-            for line in aligned(output, &ATTEMPTS, rows.collect()) {
+            for line in aligned(output, &ATTEMPTS, self.attempt_rows(now)) {
                 writeln!(out, "{line}")?;
             }
         }

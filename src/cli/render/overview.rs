@@ -27,7 +27,7 @@ use crate::cli::render::{Format, Output, queue};
 const FAILURES: usize = 5;
 const WORKERS: usize = 20;
 
-const RUNNERS: [Column; 7] = [
+pub(crate) const RUNNERS: [Column; 7] = [
     ("RUNNER", Fit::Number),
     ("STATE", Fit::Whole),
     ("BUSY", Fit::Number),
@@ -240,7 +240,7 @@ pub(crate) fn counts_text(output: &Output, counts: &Counts) -> String {
     }
 }
 
-fn runner_row(runner: &RunnerRecord, now: Timestamp) -> Vec<Cell> {
+pub(crate) fn runner_row(runner: &RunnerRecord, now: Timestamp) -> Vec<Cell> {
     let (name, look) = match runner.state {
         RunnerState::Idle => ("idle", Look::Plain),
         RunnerState::Busy => ("busy", Look::Good),

@@ -66,7 +66,11 @@ pub(crate) fn table(
     queues: &[QueueRecord],
     all_paused: Option<Timestamp>,
 ) -> (Vec<Column>, Vec<Vec<Cell>>) {
-    let rows = rows(queues, all_paused);
+    without_empty_columns(&rows(queues, all_paused))
+}
+
+/// Rows under [`COLUMNS`] without the columns that hold nothing.
+pub(crate) fn without_empty_columns(rows: &[Vec<Cell>]) -> (Vec<Column>, Vec<Vec<Cell>>) {
     let holds = |row: &Vec<Cell>, at: usize| !matches!(row[at].full(), "" | "0");
     let is_shown =
         |at: &usize| ALWAYS.contains(&COLUMNS[*at].0) || rows.iter().any(|row| holds(row, *at));

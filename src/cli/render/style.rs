@@ -37,7 +37,7 @@ impl Look {
         }
     }
 
-    fn color(self) -> Option<AnsiColor> {
+    pub(crate) fn color(self) -> Option<AnsiColor> {
         match self {
             Look::Plain | Look::Dim | Look::Bold => None,
             Look::Hint => Some(AnsiColor::Cyan),
@@ -56,7 +56,7 @@ impl Look {
         }
     }
 
-    fn effects(self) -> Effects {
+    pub(crate) fn effects(self) -> Effects {
         match self {
             Look::Dim | Look::State(State::Cancelled) => Effects::DIMMED,
             Look::Bold => Effects::BOLD,

@@ -18,10 +18,10 @@ use crate::cli::render::{Format, Output, Stdout, text};
 const PIECE: usize = 1000;
 
 /// Longer names are cut short.
-const NAME_WIDTH: u16 = 24;
+pub(crate) const NAME_WIDTH: u16 = 24;
 
 /// Between two columns.
-const PADDING: u16 = 2;
+pub(crate) const PADDING: u16 = 2;
 
 /// A narrower terminal has no room for spare columns.
 const SPARE_WIDTH: u16 = 80;
@@ -86,6 +86,11 @@ impl Cell {
     /// The value as a program reads it.
     pub(crate) fn full(&self) -> &str {
         &self.full
+    }
+
+    /// The value as a person reads it, and its colour.
+    pub(crate) fn shown(&self) -> (&str, Look) {
+        (&self.short, self.look)
     }
 
     #[must_use]
@@ -211,7 +216,7 @@ const LEAST_SHRUNK: u16 = 12;
 
 /// Which columns a terminal of this width does without: the least important first, until what is left
 /// has room. The first column stays, and so does the first that is shown whole.
-fn hidden(columns: &[Column], widths: &[u16], width: u16) -> Vec<bool> {
+pub(crate) fn hidden(columns: &[Column], widths: &[u16], width: u16) -> Vec<bool> {
     let all = |of: &dyn Fn(Fit) -> bool| -> Vec<usize> {
         let which = columns.iter().enumerate().filter(|(_, (_, fit))| of(*fit));
         which.map(|(at, _)| at).collect()
@@ -286,7 +291,7 @@ fn one_line(cells: Vec<comfy_table::Cell>) -> Row {
 pub(crate) struct Facts<'a> {
     output: &'a Output,
     width: usize,
-    lines: Vec<String>,
+    facts: Vec<(String, Cell)>,
 }
 
 impl<'a> Facts<'a> {
@@ -295,27 +300,13 @@ impl<'a> Facts<'a> {
         Facts {
             output,
             width,
-            lines: Vec::new(),
+            facts: Vec::new(),
         }
     }
 
     /// A fact for a terminal or for a pipe, as the cell has both.
     pub(crate) fn add(&mut self, name: &str, cell: Cell) {
-        let line = if self.output.format == Format::Table {
-            let name = format!("{name:<0$}", self.width);
-            let value = text::block(&cell.short, self.width + 2);
-            format!(
-                "{}  {}",
-                self.output.paint(Look::Dim, name),
-                self.output.paint(cell.look, value)
-            )
-        } else {
-            format!(
-                "{name}\t{}",
-                self.output.paint(cell.look, for_tabs(&cell.full))
-            )
-        };
-        self.lines.push(line);
+        self.facts.push((name.to_owned(), cell));
     }
 
     /// A fact that may not apply.
@@ -325,10 +316,25 @@ impl<'a> Facts<'a> {
         }
     }
 
+    /// The facts with their names.
+    pub(crate) fn into_pairs(self) -> Vec<(String, Cell)> {
+        self.facts
+    }
+
     pub(crate) fn write(self, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
-        self.lines
-            .iter()
-            .try_for_each(|line| writeln!(out, "{line}"))
+        for (name, cell) in &self.facts {
+            if self.output.format == Format::Table {
+                let name = self
+                    .output
+                    .paint(Look::Dim, format!("{name:<0$}", self.width));
+                let value = text::block(&cell.short, self.width + 2);
+                writeln!(out, "{name}  {}", self.output.paint(cell.look, value))?;
+            } else {
+                let value = self.output.paint(cell.look, for_tabs(&cell.full));
+                writeln!(out, "{name}\t{value}")?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ mod retry;
 mod run;
 mod schedule;
 mod status;
+mod top;
 mod wait;
 mod why;
 
@@ -67,6 +68,8 @@ pub(crate) enum Verb {
     Run(Box<run::RunArgs>),
     /// Show counts, queues and runners, or jobs in full
     Status(status::StatusArgs),
+    /// Watch and steer the file in the terminal
+    Top(top::TopArgs),
     /// List jobs
     List(list::ListArgs),
     /// Show what a job printed and logged
@@ -135,6 +138,7 @@ pub(crate) fn run(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
         }
         Verb::Run(args) => run::run(args, &session()?),
         Verb::Status(args) => status::run(args, &session()?),
+        Verb::Top(args) => top::run(args, &session()?),
         Verb::List(args) => list::run(args, &session()?),
         Verb::Logs(args) => logs::run(args, &session()?),
         Verb::Errors(args) => errors::run(args, &session()?),
