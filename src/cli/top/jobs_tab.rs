@@ -69,13 +69,10 @@ impl JobsTab {
         match step {
             Step::Start if self.has_newer => return Some(self.request(PageRequest::Newest, PAGE)),
             Step::End if self.has_older => return Some(self.request(PageRequest::Oldest, PAGE)),
-            Step::Up | Step::PageUp if self.has_newer && self.cursor.at < height => {
-                let before = self.cursor.at == 0;
+            Step::Up | Step::PageUp if self.has_newer => {
                 self.cursor.step(step, self.jobs.len(), height);
-                let first = self
-                    .jobs
-                    .first()
-                    .filter(|_| before || self.cursor.first == 0)?;
+                let is_near = self.cursor.at < height;
+                let first = self.jobs.first().filter(|_| is_near)?;
                 return Some(self.request(PageRequest::Before(first.id), PAGE));
             }
             _ => self.cursor.step(step, self.jobs.len(), height),
@@ -176,9 +173,7 @@ impl JobsTab {
         all.append(&mut self.jobs);
         self.jobs = all;
         self.cursor.moved_to(self.cursor.at + added);
-        // The key that asked for it was a step up.
-        self.cursor.at = self.cursor.at.saturating_sub(usize::from(added > 0));
-        if self.jobs.len() > MOST && self.jobs.len() - KEPT > 0 {
+        if self.jobs.len() > MOST {
             let keep = KEPT.max(self.cursor.first + PAGE).min(self.jobs.len());
             self.has_older |= keep < self.jobs.len();
             self.jobs.truncate(keep);

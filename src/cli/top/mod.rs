@@ -25,6 +25,8 @@ mod rows;
 mod search;
 mod spans;
 mod terminal;
+#[cfg(test)]
+mod tests;
 mod theme;
 
 use std::io::{self, IsTerminal, Write};

@@ -2,7 +2,6 @@
 
 use jiff::Timestamp;
 use jobq::Filter;
-
 use jobq::api::text::shell_word;
 
 /// The jobs that a search means; what is wrong with it otherwise.

@@ -1,9 +1,8 @@
 //! What a job is to do, from what a list knows of it.
 
-use jobq::{GROUP_KIND, JobSummary, State};
-
 use jobq::api::job::{children, percent};
 use jobq::api::text::shell_word;
+use jobq::{GROUP_KIND, JobSummary, State};
 
 /// What matters most of a job in its state: its progress, what it is to do, how it failed.
 pub(super) fn brief(job: &JobSummary) -> String {
