@@ -1,41 +1,20 @@
 //! What keys change in the file, and the commands that do the same.
 
+use std::ops::ControlFlow;
+
 use jobq::api::text::{count, shell_word};
-use jobq::{Cancelled, JobId, Queue, QueueSelector};
+use jobq::{BulkAction, Cancelled, Filter, JobId, Queue, QueueSelector};
 
 use crate::cli::exit::CliError;
 use crate::cli::render::style::Look;
-
-/// A change to jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum JobChange {
-    Cancel,
-    Retry,
-    Remove,
-}
-
-impl JobChange {
-    pub(crate) fn verb(self) -> &'static str {
-        match self {
-            JobChange::Cancel => "cancel",
-            JobChange::Retry => "retry",
-            JobChange::Remove => "remove",
-        }
-    }
-
-    fn done(self) -> &'static str {
-        match self {
-            JobChange::Cancel => "cancelled",
-            JobChange::Retry => "retried",
-            JobChange::Remove => "removed",
-        }
-    }
-}
+use crate::cli::top::search;
 
 /// A change that a key asks for.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum FileChange {
-    Jobs(JobChange, Vec<JobId>),
+    Jobs(BulkAction, Vec<JobId>),
+    /// All jobs that match, and the search that says so.
+    Matching(BulkAction, Box<Filter>, String),
     Pause(QueueSelector),
     Resume(QueueSelector),
     PauseSchedule(String),
@@ -75,7 +54,8 @@ impl FileChange {
             _ => verb.to_owned(),
         };
         match self {
-            FileChange::Jobs(change, ids) => format!("{} {}", change.verb(), id_words(ids)),
+            FileChange::Jobs(action, ids) => format!("{action} {}", id_words(ids)),
+            FileChange::Matching(action, _, search) => search::change_command(*action, search),
             FileChange::Pause(queue) => of_queue("pause", queue),
             FileChange::Resume(queue) => of_queue("resume", queue),
             FileChange::PauseSchedule(name) => named("schedule pause", name),
@@ -84,14 +64,18 @@ impl FileChange {
         }
     }
 
-    pub(crate) fn perform(self, queue: &Queue) -> ChangeReport {
+    /// `progress` is called with what is done so far of a change of many jobs.
+    pub(crate) fn perform(self, queue: &Queue, progress: &dyn Fn(ChangeReport)) -> ChangeReport {
         let is = |name: &str, changed: jobq::Result<bool>, done: &str| match changed {
             Ok(true) => ChangeReport::done(format!("{name} {done}")),
             Ok(false) => ChangeReport::done(format!("{name} {done} already")),
             Err(error) => ChangeReport::failed(error),
         };
         match self {
-            FileChange::Jobs(change, ids) => change_jobs(queue, change, &ids),
+            FileChange::Jobs(action, ids) => change_jobs(queue, action, &ids),
+            FileChange::Matching(action, filter, _) => {
+                change_matching(queue, (action, &filter), progress)
+            }
             FileChange::Pause(which) => is(
                 &queue_text(&which),
                 queue.pause(which),
@@ -121,20 +105,20 @@ fn queue_text(which: &QueueSelector) -> String {
     }
 }
 
-fn change_jobs(queue: &Queue, change: JobChange, ids: &[JobId]) -> ChangeReport {
+fn change_jobs(queue: &Queue, action: BulkAction, ids: &[JobId]) -> ChangeReport {
     let mut asked = 0;
-    let results: Vec<jobq::Result<()>> = match change {
-        JobChange::Cancel => {
+    let results: Vec<jobq::Result<()>> = match action {
+        BulkAction::Cancel => {
             let results = queue.cancel_many(ids).into_iter();
             let noted = results
                 .map(|result| result.map(|how| asked += usize::from(how == Cancelled::Requested)));
             noted.collect()
         }
-        JobChange::Retry => {
+        BulkAction::Retry => {
             let results = queue.retry_many(ids).into_iter();
             results.map(|result| result.map(|_| ())).collect()
         }
-        JobChange::Remove => queue.remove_many(ids),
+        _ => queue.remove_many(ids),
     };
     let (mut done, mut error) = (0, None);
     for result in results {
@@ -146,8 +130,8 @@ fn change_jobs(queue: &Queue, change: JobChange, ids: &[JobId]) -> ChangeReport 
     let said = match (done, ids) {
         (0, _) => String::new(),
         (_, [id]) if asked > 0 => format!("job {id} is asked to stop"),
-        (_, [id]) => format!("job {id} was {}", change.done()),
-        _ => format!("{} {}", count(done, "job"), change.done()),
+        (_, [id]) => format!("job {id} was {}", done_word(action)),
+        _ => format!("{} {}", count(done, "job"), done_word(action)),
     };
     match error {
         None => ChangeReport::done(said),
@@ -155,6 +139,43 @@ fn change_jobs(queue: &Queue, change: JobChange, ids: &[JobId]) -> ChangeReport 
         Some(error) => ChangeReport {
             look: Look::Warn,
             text: format!("{said}; not the others: {error}"),
+        },
+    }
+}
+
+fn done_word(action: BulkAction) -> &'static str {
+    match action {
+        BulkAction::Cancel => "cancelled",
+        BulkAction::Retry => "retried",
+        _ => "removed",
+    }
+}
+
+fn change_matching(
+    queue: &Queue,
+    (action, filter): (BulkAction, &Filter),
+    progress: &dyn Fn(ChangeReport),
+) -> ChangeReport {
+    let said = |jobs| format!("{} {}", count(jobs, "job"), done_word(action));
+    let changed = queue.change_where(filter, action, |so_far| {
+        progress(ChangeReport {
+            look: Look::Plain,
+            text: format!("{} so far", said(so_far.jobs)),
+        });
+        ControlFlow::Continue(())
+    });
+    match changed {
+        Err(error) => ChangeReport::failed(error),
+        Ok(report) => match report.refused.first() {
+            None => ChangeReport::done(said(report.jobs)),
+            Some((id, reason)) => ChangeReport {
+                look: Look::Warn,
+                text: format!(
+                    "{}; {} refused: {id}: {reason}",
+                    said(report.jobs),
+                    report.refused.len()
+                ),
+            },
         },
     }
 }
@@ -179,7 +200,7 @@ mod tests {
     fn a_change_is_shown_as_the_command_that_does_the_same() {
         let ids = [2, 3, 4, 7].map(JobId).to_vec();
         let all = [
-            (FileChange::Jobs(JobChange::Cancel, ids), "cancel 2-4 7"),
+            (FileChange::Jobs(BulkAction::Cancel, ids), "cancel 2-4 7"),
             (FileChange::Pause(QueueSelector::All), "pause"),
             (
                 FileChange::Resume(QueueSelector::Named("a b".into())),
@@ -201,15 +222,15 @@ mod tests {
         let ids: Vec<JobId> = (0..2)
             .map(|_| queue.enqueue(NewJob::new("k")).unwrap().id)
             .collect();
-        let retry = FileChange::Jobs(JobChange::Retry, ids.clone());
-        let refused = retry.perform(&queue);
+        let retry = FileChange::Jobs(BulkAction::Retry, ids.clone());
+        let refused = retry.perform(&queue, &|_| {});
         assert_eq!(refused.look, Look::Bad);
         assert!(refused.text.contains("pending"), "{refused:?}");
         queue.cancel(ids[0]).unwrap();
-        let part = FileChange::Jobs(JobChange::Remove, ids.clone()).perform(&queue);
+        let part = FileChange::Jobs(BulkAction::Remove, ids.clone()).perform(&queue, &|_| {});
         assert_eq!(part.look, Look::Warn);
         assert!(part.text.starts_with("1 job removed; "), "{part:?}");
-        let one = FileChange::Jobs(JobChange::Cancel, vec![ids[1]]).perform(&queue);
+        let one = FileChange::Jobs(BulkAction::Cancel, vec![ids[1]]).perform(&queue, &|_| {});
         assert_eq!(one.text, "job 2 was cancelled");
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use jobq::{Event, EventId, JobSummary, RunnerRecord, ScheduleRecord};
+use jobq::{ErrorGroups, Event, EventId, JobSummary, RunnerRecord, ScheduleRecord};
 use ratatui::crossterm::event::KeyEvent;
 
 use crate::cli::exit::Exit;
@@ -68,15 +68,17 @@ pub(crate) enum TabName {
     Queues,
     Runners,
     Schedules,
+    Errors,
     Events,
 }
 
-pub(crate) const TABS: [(TabName, &str); 6] = [
+pub(crate) const TABS: [(TabName, &str); 7] = [
     (TabName::Overview, "overview"),
     (TabName::Jobs, "jobs"),
     (TabName::Queues, "queues"),
     (TabName::Runners, "runners"),
     (TabName::Schedules, "schedules"),
+    (TabName::Errors, "errors"),
     (TabName::Events, "events"),
 ];
 
@@ -104,17 +106,27 @@ pub(crate) struct App {
     pub(crate) queues: Option<Vec<QueueLine>>,
     pub(crate) runners: Option<(Vec<RunnerRecord>, Vec<JobSummary>)>,
     pub(crate) schedules: Option<Vec<ScheduleRecord>>,
+    pub(crate) errors: ErrorsTab,
     pub(crate) events: EventsTab,
     /// The places in the tabs other than that of the jobs.
     cursors: [ListCursor; TABS.len()],
     /// The job that is open over the tabs.
     pub(crate) job: Option<JobView>,
     pub(crate) overlay: Option<Overlay>,
+    /// The search whose preview is being read.
+    pub(crate) preview_for: Option<String>,
     /// The last message, and since when it is shown.
     said: Option<(Timestamp, ChangeReport)>,
     /// The error of the last read, until one succeeds.
     pub(crate) trouble: Option<String>,
     reading: Reading,
+}
+
+/// The group whose jobs failed last comes first.
+#[derive(Debug, Default)]
+pub(crate) struct ErrorsTab {
+    pub(crate) found: ErrorGroups,
+    pub(crate) is_loaded: bool,
 }
 
 /// The newest events first.
@@ -154,10 +166,12 @@ impl App {
             queues: None,
             runners: None,
             schedules: None,
+            errors: ErrorsTab::default(),
             events: EventsTab::default(),
             cursors: [ListCursor::default(); TABS.len()],
             job: None,
             overlay: None,
+            preview_for: None,
             said: None,
             trouble: None,
             reading: Reading {
@@ -253,6 +267,12 @@ impl App {
             TabName::Queues => Some(ReadRequest::Queues),
             TabName::Runners => Some(ReadRequest::Runners),
             TabName::Schedules => Some(ReadRequest::Schedules),
+            // A search that is not complete would be done all over again.
+            TabName::Errors => self
+                .errors
+                .found
+                .is_complete()
+                .then_some(ReadRequest::Errors(None)),
             // The past does not change.
             TabName::Events => {
                 let is_at_start = self.cursor().at == 0 || !self.events.is_loaded;
@@ -303,6 +323,14 @@ impl App {
                     view.is_gone = true;
                 }
             }
+            ReadAnswer::Errors(found) => {
+                self.errors.is_loaded = true;
+                match request {
+                    ReadRequest::Errors(Some(_)) => self.errors.found.add(found),
+                    _ => self.errors.found = found,
+                }
+            }
+            ReadAnswer::Preview(preview) => self.take_preview(request, *preview),
             ReadAnswer::Why(lines) => {
                 if let ReadRequest::Why(id) = request {
                     self.overlay =

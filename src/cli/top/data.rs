@@ -2,8 +2,8 @@
 
 use jiff::Timestamp;
 use jobq::{
-    Counts, Event, EventId, Filter, JobId, JobSummary, QueueRecord, RunnerRecord, ScheduleRecord,
-    State,
+    BulkAction, BulkPreview, Counts, ErrorGroups, Event, EventId, Filter, JobId, JobSummary,
+    QueueRecord, RunnerRecord, ScheduleRecord, State,
 };
 
 use crate::cli::history::Piece;
@@ -24,6 +24,10 @@ pub(crate) enum ReadRequest {
     Job(JobId, EventId),
     /// Why a job does not run.
     Why(JobId),
+    /// The failed jobs by their errors, of those before a job.
+    Errors(Option<JobId>),
+    /// What a change to all matching jobs would change, of those after a job.
+    Preview(BulkAction, Box<Filter>),
 }
 
 /// Which page of the jobs that match a filter.
@@ -60,6 +64,8 @@ pub(crate) enum ReadAnswer {
     /// The job does not exist any more.
     NoJob(JobId),
     Why(Vec<(Look, String)>),
+    Errors(ErrorGroups),
+    Preview(Box<BulkPreview>),
 }
 
 /// What stands above every view.

@@ -178,8 +178,12 @@ impl App {
 
     /// How far a search has come that is not complete.
     fn progress_of_search(&self) -> Option<String> {
-        let is_seen = self.job.is_none() && self.tab == TabName::Jobs;
-        let (to, at) = self.jobs.searched_to.filter(|_| is_seen)?;
+        let (to, at) = match self.tab {
+            _ if self.job.is_some() => None,
+            TabName::Jobs => self.jobs.searched_to,
+            TabName::Errors => self.errors.found.searched_to.map(|to| (to, None)),
+            _ => None,
+        }?;
         if self.is_waiting() {
             return Some("searching…".to_owned());
         }
@@ -200,12 +204,13 @@ impl App {
                 theme.style(Look::Hint),
             ));
         }
-        let marked = self.jobs.marked.len();
-        if marked > 0 && self.tab == TabName::Jobs && self.job.is_none() {
-            line.push_span(Span::styled(
-                format!("{marked} selected  "),
-                theme.style(Look::Hint),
-            ));
+        let marked = match (self.jobs.all_marked, self.jobs.marked.len()) {
+            (true, _) => "all that match  ".to_owned(),
+            (false, 0) => String::new(),
+            (false, marked) => format!("{marked} selected  "),
+        };
+        if self.tab == TabName::Jobs && self.job.is_none() {
+            line.push_span(Span::styled(marked, theme.style(Look::Hint)));
         }
         let ends = "?:keys q:quit";
         let room = usize::from(self.width).saturating_sub(ends.len() + 1);

@@ -194,7 +194,10 @@ fn load(source: &Source, requests: &Receiver<ReadRequest>, sender: &Sender<Arriv
 
 fn change(source: &Source, wanted: &Receiver<FileChange>, sender: &Sender<Arrival>) {
     while let Ok(change) = wanted.recv() {
-        let report: ChangeReport = change.perform(&source.queue());
+        let progress = |report: ChangeReport| {
+            let _ = sender.send(Arrival::Msg(Msg::Changed(report)));
+        };
+        let report = change.perform(&source.queue(), &progress);
         if sender.send(Arrival::Msg(Msg::Changed(report))).is_err() {
             return;
         }

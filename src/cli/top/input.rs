@@ -1,20 +1,18 @@
 //! What keys do.
 
-use jobq::api::text::{count, shell_word};
-use jobq::{JobId, QueueSelector, State};
+use jobq::api::text::shell_word;
+use jobq::{BulkAction, Filter, JobId, QueueSelector, State};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
 use crate::cli::exit::Exit;
 use crate::cli::render::style::Look;
-use crate::cli::top::action::{ChangeReport, FileChange, JobChange, id_words};
+use crate::cli::top::action::{ChangeReport, FileChange, id_words};
 use crate::cli::top::app::{App, Effect, TABS, TabName};
 use crate::cli::top::cursor::{Step, scrolled};
 use crate::cli::top::data::ReadRequest;
 use crate::cli::top::job_view::{JobSight, JobView};
 use crate::cli::top::keys::{KEYS, KeyCommand, command_of};
-use crate::cli::top::overlay::{
-    LineEdit, Overlay, PaletteEntry, Question, TypedLine, palette_entries,
-};
+use crate::cli::top::overlay::{LineEdit, Overlay, PaletteEntry, TypedLine, palette_entries};
 use crate::cli::top::rows::{self, RowTarget};
 use crate::cli::top::search;
 
@@ -47,8 +45,10 @@ impl App {
         let target = || self.target().filter(|_| is_in_list);
         match command {
             Key::Open => target().is_some_and(|target| target.opens()),
-            Key::GoOn => is_in_list && self.tab == TabName::Jobs && self.jobs.searched_to.is_some(),
-            Key::Mark => is_in_list && self.tab == TabName::Jobs && !self.jobs.jobs.is_empty(),
+            Key::GoOn => is_in_list && self.go_on().is_some(),
+            Key::Mark | Key::MarkAll => {
+                is_in_list && self.tab == TabName::Jobs && !self.jobs.jobs.is_empty()
+            }
             Key::Why | Key::Log | Key::Timeline => self.chosen_jobs().len() == 1,
             Key::Follow => matches!(&self.job, Some(job) if job.sight == JobSight::Output),
             Key::Retry => self.may_change(State::is_final),
@@ -67,41 +67,8 @@ impl App {
         }
     }
 
-    fn is_writable(&self) -> bool {
+    pub(crate) fn is_writable(&self) -> bool {
         !self.settings.is_read_only
-    }
-
-    /// Whether there are jobs that a key would change: one whose state allows it, or several.
-    fn may_change(&self, allows: impl Fn(State) -> bool) -> bool {
-        let chosen = self.chosen_jobs();
-        let state = match &chosen[..] {
-            [] => return false,
-            [id] => self.state_of(*id),
-            _ => None,
-        };
-        self.is_writable() && state.is_none_or(allows)
-    }
-
-    fn state_of(&self, id: JobId) -> Option<State> {
-        if let Some(job) = &self.job {
-            return job.data.as_ref().map(|data| data.state);
-        }
-        let in_list = self.jobs.jobs.iter().find(|job| job.id == id);
-        in_list
-            .filter(|_| self.tab == TabName::Jobs)
-            .map(|job| job.state)
-    }
-
-    /// The jobs that a key acts on.
-    pub(crate) fn chosen_jobs(&self) -> Vec<JobId> {
-        match (&self.job, self.tab) {
-            (Some(job), _) => vec![job.id],
-            (None, TabName::Jobs) => self.jobs.chosen(),
-            (None, _) => match self.target() {
-                Some(RowTarget::Job(id)) => vec![id],
-                _ => Vec::new(),
-            },
-        }
     }
 
     pub(crate) fn run(&mut self, command: KeyCommand, effects: &mut Vec<Effect>) {
@@ -122,10 +89,14 @@ impl App {
                 let typed = TypedLine::new(self.jobs.search.clone());
                 self.overlay = Some(Overlay::Search(typed, None));
             }
-            Key::GoOn => self.want_some(self.jobs.go_on()),
+            Key::GoOn => self.want_some(self.go_on()),
             Key::Mark => {
                 self.jobs.toggle_mark();
                 self.step(Step::Down);
+            }
+            Key::MarkAll => {
+                self.jobs.marked.clear();
+                self.jobs.all_marked = !self.jobs.all_marked;
             }
             Key::Why => self.want_some(self.chosen_jobs().first().map(|id| ReadRequest::Why(*id))),
             Key::Log => self.see(JobSight::Output),
@@ -136,7 +107,9 @@ impl App {
                     job.log.toggle_follow(height);
                 }
             }
-            Key::Retry | Key::Cancel | Key::Remove => self.change_jobs(command, effects),
+            Key::Retry => self.change_jobs(BulkAction::Retry, effects),
+            Key::Cancel => self.change_jobs(BulkAction::Cancel, effects),
+            Key::Remove => self.change_jobs(BulkAction::Remove, effects),
             Key::Pause => effects.extend(self.pause().map(Effect::Change)),
             Key::PauseAll => {
                 let is_paused = self
@@ -157,6 +130,18 @@ impl App {
             Key::Palette => self.overlay = Some(Overlay::Palette(TypedLine::default(), 0)),
             Key::Help => self.overlay = Some(Overlay::Help(0)),
             Key::Quit => effects.push(Effect::Quit(Exit::Done)),
+        }
+    }
+
+    /// What is to be read for a search that is not complete.
+    fn go_on(&self) -> Option<ReadRequest> {
+        match self.tab {
+            TabName::Jobs => self.jobs.go_on(),
+            TabName::Errors => {
+                let reached = self.errors.found.searched_to?;
+                Some(ReadRequest::Errors(Some(reached)))
+            }
+            _ => None,
         }
     }
 
@@ -198,10 +183,19 @@ impl App {
     fn open(&mut self) {
         match self.target() {
             Some(RowTarget::Job(id)) => self.open_job(id),
-            Some(RowTarget::Queue(name)) => self.search(format!("queue:{}", search::quoted(&name))),
-            Some(RowTarget::Schedule(name)) => {
-                self.search(format!("schedule:{}", search::quoted(&name)));
-            }
+            Some(RowTarget::Queue(name)) => self.search_for(Filter {
+                queues: vec![name],
+                ..Filter::default()
+            }),
+            Some(RowTarget::Schedule(name)) => self.search_for(Filter {
+                schedule: Some(name),
+                ..Filter::default()
+            }),
+            Some(RowTarget::ErrorGroup(id)) => self.search_for(Filter {
+                states: vec![State::Failed],
+                error_group: Some(id),
+                ..Filter::default()
+            }),
             Some(RowTarget::Runner(_)) | None => {}
         }
     }
@@ -214,20 +208,27 @@ impl App {
 
     /// Out of what is open, or of a selection, or of a search.
     fn back(&mut self) {
-        match &mut self.job {
-            Some(job) if job.sight != JobSight::Page => job.sight = JobSight::Page,
-            Some(_) => {
-                self.job = None;
-                self.want_some(self.view_request());
+        if let Some(job) = &mut self.job {
+            if job.sight != JobSight::Page {
+                job.sight = JobSight::Page;
+                return;
             }
-            None if self.tab == TabName::Jobs && !self.jobs.marked.is_empty() => {
-                self.jobs.marked.clear();
-            }
-            None if self.tab == TabName::Jobs && !self.jobs.search.is_empty() => {
-                self.search(String::new());
-            }
-            None => {}
+            self.job = None;
+            return self.want_some(self.view_request());
         }
+        if self.tab != TabName::Jobs {
+            return;
+        }
+        if self.has_marks() {
+            self.jobs.marked.clear();
+            self.jobs.all_marked = false;
+        } else if !self.jobs.search.is_empty() {
+            self.search(String::new());
+        }
+    }
+
+    fn search_for(&mut self, filter: Filter) {
+        self.search(filter.to_search());
     }
 
     /// Lists the jobs that a search finds. What is wrong with it is shown where it is typed.
@@ -262,64 +263,6 @@ impl App {
         }
     }
 
-    /// Removing and cancelling ask first, and so does what changes several jobs.
-    fn change_jobs(&mut self, command: KeyCommand, effects: &mut Vec<Effect>) {
-        let change = match command {
-            KeyCommand::Cancel => JobChange::Cancel,
-            KeyCommand::Remove => JobChange::Remove,
-            _ => JobChange::Retry,
-        };
-        let ids = self.chosen_jobs();
-        let what = match &ids[..] {
-            [id] => format!("job {id}"),
-            ids => count(ids.len() as u64, "job"),
-        };
-        let asks = ids.len() > 1 || change != JobChange::Retry;
-        let change_of_file = FileChange::Jobs(change, ids);
-        if !asks {
-            return effects.push(Effect::Change(change_of_file));
-        }
-        let notes = match change {
-            JobChange::Cancel => vec!["Running attempts are asked to stop.".to_owned()],
-            JobChange::Remove => vec!["Their histories are removed, too.".to_owned()],
-            JobChange::Retry => Vec::new(),
-        };
-        self.overlay = Some(Overlay::Confirm(Question {
-            text: format!("{} {what}?", change.verb()),
-            notes,
-            change: change_of_file,
-        }));
-    }
-
-    fn pause(&self) -> Option<FileChange> {
-        match self.target()? {
-            RowTarget::Queue(name) => {
-                let queues = self.queues.iter().flatten();
-                let on_overview = self.overview.iter().flat_map(|data| &data.queues);
-                let mut all: Vec<_> = match self.tab {
-                    TabName::Overview => on_overview.collect(),
-                    _ => queues.collect(),
-                };
-                all.retain(|line| line.queue.name == name);
-                let is_paused = all.first()?.queue.paused_at.is_some();
-                let which = QueueSelector::Named(name);
-                Some(match is_paused {
-                    true => FileChange::Resume(which),
-                    false => FileChange::Pause(which),
-                })
-            }
-            RowTarget::Schedule(name) => {
-                let mut schedules = self.schedules.iter().flatten();
-                let schedule = schedules.find(|schedule| schedule.name == name)?;
-                Some(match schedule.paused_at.is_some() {
-                    true => FileChange::ResumeSchedule(name),
-                    false => FileChange::PauseSchedule(name),
-                })
-            }
-            RowTarget::Job(_) | RowTarget::Runner(_) => None,
-        }
-    }
-
     /// The words of the command that shows the same.
     pub(crate) fn command(&self) -> String {
         if let Some(job) = &self.job {
@@ -339,6 +282,7 @@ impl App {
             }
             (TabName::Queues, _) => "queue list".to_owned(),
             (TabName::Schedules, _) => "schedule list".to_owned(),
+            (TabName::Errors, _) => "errors".to_owned(),
             (TabName::Events, _) => "events --follow".to_owned(),
             (TabName::Overview | TabName::Runners, _) => "status --watch".to_owned(),
         }

@@ -30,6 +30,8 @@ pub(crate) struct JobsTab {
     /// How far a search has come that is not complete.
     pub(crate) searched_to: Option<(JobId, Option<Timestamp>)>,
     pub(crate) marked: BTreeSet<JobId>,
+    /// Whether all that match are selected, also those that are not in memory.
+    pub(crate) all_marked: bool,
     pub(crate) cursor: ListCursor,
 }
 
@@ -189,6 +191,7 @@ impl JobsTab {
         let Some(id) = self.current().map(|job| job.id) else {
             return;
         };
+        self.all_marked = false;
         if !self.marked.remove(&id) {
             self.marked.insert(id);
         }

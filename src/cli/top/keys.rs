@@ -19,6 +19,7 @@ pub(crate) enum KeyCommand {
     Search,
     GoOn,
     Mark,
+    MarkAll,
     Why,
     Log,
     Timeline,
@@ -62,7 +63,7 @@ const fn key(
 use KeyCode::Char;
 
 /// All keys. Upper case is for what cannot simply be undone.
-pub(crate) const KEYS: [KeyBinding; 33] = [
+pub(crate) const KEYS: [KeyBinding; 35] = [
     key(
         &[KeyCode::Enter, KeyCode::Right, Char('l')],
         "Enter",
@@ -78,6 +79,12 @@ pub(crate) const KEYS: [KeyBinding; 33] = [
     key(&[Char('/')], "/", KeyCommand::Search, "search"),
     key(&[Char('c')], "c", KeyCommand::GoOn, "go on searching"),
     key(&[Char('x'), Char(' ')], "x", KeyCommand::Mark, "select"),
+    key(
+        &[Char('A')],
+        "A",
+        KeyCommand::MarkAll,
+        "select all that match",
+    ),
     key(&[Char('w')], "w", KeyCommand::Why, "why"),
     key(&[Char('L')], "L", KeyCommand::Log, "output"),
     key(&[Char('t')], "t", KeyCommand::Timeline, "history"),
@@ -130,7 +137,8 @@ pub(crate) const KEYS: [KeyBinding; 33] = [
     key(&[Char('3')], "3", KeyCommand::Tab(2), "queues"),
     key(&[Char('4')], "4", KeyCommand::Tab(3), "runners"),
     key(&[Char('5')], "5", KeyCommand::Tab(4), "schedules"),
-    key(&[Char('6')], "6", KeyCommand::Tab(5), "events"),
+    key(&[Char('6')], "6", KeyCommand::Tab(5), "errors"),
+    key(&[Char('7')], "7", KeyCommand::Tab(6), "events"),
 ];
 
 /// The command of a key; none for a key that has none.

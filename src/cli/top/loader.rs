@@ -42,6 +42,9 @@ const EVENTS: usize = 200;
 /// Maximum number of entries of a job's history that are shown.
 const HISTORY: usize = 1000;
 
+/// How long one search lasts; it goes on with the next.
+const SEARCH_BUDGET: Duration = Duration::from_millis(150);
+
 /// Maximum length of a fact of a job that is shown.
 const FACT_BYTES: usize = 8 * 1024;
 
@@ -135,6 +138,17 @@ fn read(queue: &Queue, request: &ReadRequest) -> Result<(HeaderData, ReadAnswer)
             Err(error) => return Err(error),
         },
         ReadRequest::Why(id) => ReadAnswer::Why(why(queue, *id)?),
+        ReadRequest::Errors(after) => {
+            let filter = Filter {
+                after: *after,
+                ..Filter::default()
+            };
+            ReadAnswer::Errors(queue.error_groups(&filter, SEARCH_BUDGET)?)
+        }
+        ReadRequest::Preview(action, filter) => {
+            let preview = queue.preview(filter, *action, SEARCH_BUDGET)?;
+            ReadAnswer::Preview(Box::new(preview))
+        }
     };
     Ok((header, answer))
 }

@@ -9,6 +9,7 @@ mod action;
 mod ansi;
 mod app;
 mod boxes;
+mod changes;
 mod cursor;
 mod data;
 mod draw;

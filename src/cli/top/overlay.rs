@@ -1,6 +1,6 @@
 //! What is shown over a view: help, questions, and lines that are typed.
 
-use jobq::JobId;
+use jobq::{BulkPreview, JobId};
 
 use crate::cli::render::style::Look;
 use crate::cli::top::action::FileChange;
@@ -27,6 +27,8 @@ pub(crate) struct Question {
     pub(crate) text: String,
     pub(crate) notes: Vec<String>,
     pub(crate) change: FileChange,
+    /// What the change is about, where it is for all jobs that match.
+    pub(crate) preview: Option<BulkPreview>,
 }
 
 impl Overlay {

@@ -4,14 +4,15 @@
 use std::time::Duration;
 
 use jobq::testing::TestQueue;
-use jobq::{JobId, NewJob, Queue, QueueSelector, Schedule};
+use jobq::{BulkAction, Context, Handler, JobId, NewJob, Outcome, Queue, QueueSelector, Schedule};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::cli::exit::Exit;
-use crate::cli::top::action::{FileChange, JobChange};
+use crate::cli::top::action::FileChange;
 use crate::cli::top::app::{App, AppSettings, Effect, LoadedView, Msg, TABS, TabName};
 use crate::cli::top::data::ReadRequest;
 use crate::cli::top::loader::Source;
+use crate::cli::top::overlay::Overlay;
 use crate::cli::top::screen_text;
 use crate::cli::top::theme::Theme;
 
@@ -283,7 +284,7 @@ fn cancelling_asks_first_and_a_wrong_key_changes_nothing() {
     assert_eq!(viewer.effects, []);
     assert!(viewer.app.overlay.is_none());
     viewer.press_all("Cy");
-    let cancel = FileChange::Jobs(JobChange::Cancel, vec![JobId(3)]);
+    let cancel = FileChange::Jobs(BulkAction::Cancel, vec![JobId(3)]);
     assert_eq!(viewer.effects, [Effect::Change(cancel)]);
 }
 
@@ -303,10 +304,115 @@ fn selected_jobs_are_changed_together() {
         viewer.screen()
     );
     viewer.press_all("y");
-    let retry = FileChange::Jobs(JobChange::Retry, [2, 4, 5].map(JobId).to_vec());
+    let retry = FileChange::Jobs(BulkAction::Retry, [2, 4, 5].map(JobId).to_vec());
     assert_eq!(viewer.effects, [Effect::Change(retry)]);
     viewer.press(KeyCode::Esc);
     assert!(viewer.app.jobs.marked.is_empty());
+}
+
+#[test]
+fn all_that_match_are_changed_after_a_count() {
+    let mut viewer = Viewer::new(|queue| {
+        add(queue, 1500);
+        queue.enqueue(NewJob::new("send")).unwrap();
+    });
+    viewer.press_all("2/kind:resize");
+    viewer.press(KeyCode::Enter);
+    viewer.press_all("AC");
+    let screen = viewer.screen();
+    assert!(screen.contains("cancel 1,500 jobs?"), "{screen}");
+    assert!(screen.contains("cancel --search kind:resize"), "{screen}");
+    add(&viewer.queue, 7);
+    viewer.press_all("y");
+    let Some(Effect::Change(change)) = viewer.effects.pop() else {
+        panic!("{:?}", viewer.effects);
+    };
+    let report = change.perform(&viewer.queue, &|_| {});
+    assert_eq!(
+        report.text, "1500 jobs cancelled",
+        "none that came after the count"
+    );
+    viewer.press_all("D");
+    assert!(
+        viewer.screen().contains("remove 1,500 jobs?"),
+        "{}",
+        viewer.screen()
+    );
+    viewer.press_all("nr");
+    assert!(viewer.app.overlay.is_none(), "no job has failed");
+    viewer.press(KeyCode::Esc);
+    assert!(!viewer.app.has_marks());
+}
+
+#[test]
+fn a_count_goes_on_while_the_question_is_there() {
+    let mut viewer = Viewer::new(|queue| add(queue, 3));
+    viewer.press_all("2AC");
+    let Some(Overlay::Confirm(question)) = &viewer.app.overlay else {
+        panic!("{}", viewer.screen());
+    };
+    assert_eq!(question.text, "cancel 3 jobs?");
+    // Another count of a part, as one that had a time limit would go on.
+    let FileChange::Matching(action, filter, _) = question.change.clone() else {
+        panic!("{question:?}");
+    };
+    let mut rest = filter;
+    rest.after = Some(JobId(1));
+    viewer.app.want(ReadRequest::Preview(action, rest));
+    viewer.learn(Msg::Time(viewer.queue.now()));
+    assert!(
+        viewer.screen().contains("cancel 5 jobs?"),
+        "{}",
+        viewer.screen()
+    );
+}
+
+#[test]
+fn errors_are_grouped_and_a_group_is_listed_and_retried() {
+    let mut viewer = Viewer::new(|queue| add(queue, 4));
+    viewer
+        .queue
+        .run_due(|runner| runner.kind("resize", Failing));
+    viewer.press_all("6");
+    let screen = viewer.screen();
+    assert!(screen.contains("cannot read '…' at byte N"), "{screen}");
+    viewer.press_all("r");
+    assert!(
+        viewer.screen().contains("retry 4 jobs?"),
+        "{}",
+        viewer.screen()
+    );
+    viewer.press_all("n");
+    viewer.press(KeyCode::Enter);
+    assert_eq!(viewer.app.jobs.jobs.len(), 4, "{}", viewer.screen());
+    assert!(
+        viewer.app.jobs.search.contains("group:"),
+        "{}",
+        viewer.app.jobs.search
+    );
+}
+
+struct Failing;
+
+impl Handler for Failing {
+    fn run(&self, ctx: &Context) -> Outcome {
+        let error = format!("cannot read '/tmp/{}' at byte 7", ctx.job_id());
+        Outcome::Fail { error }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_search_is_said_where_it_is_typed() {
+    let mut viewer = Viewer::new(|queue| add(queue, 1));
+    viewer.press_all("/stat:failed");
+    viewer.press(KeyCode::Enter);
+    assert!(viewer.screen().contains("state"), "{}", viewer.screen());
+    assert!(matches!(
+        viewer.app.overlay,
+        Some(Overlay::Search(_, Some(_)))
+    ));
+    viewer.press(KeyCode::Esc);
+    assert_eq!(viewer.app.tab, TabName::Overview);
 }
 
 #[test]

@@ -30,10 +30,10 @@ pub(super) fn rows(
     (height, (theme, now, width)): (usize, (Theme, Timestamp, usize)),
 ) -> (Line<'static>, Vec<Line<'static>>) {
     let seen = tab.jobs.iter().skip(first).take(height);
-    let has_marks = !tab.marked.is_empty();
+    let has_marks = tab.all_marked || !tab.marked.is_empty();
     let rows: Vec<Vec<Cell>> = seen
         .map(|job| {
-            let mark = if tab.marked.contains(&job.id) {
+            let mark = if tab.all_marked || tab.marked.contains(&job.id) {
                 "●"
             } else {
                 ""

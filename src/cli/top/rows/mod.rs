@@ -21,6 +21,8 @@ pub(crate) enum RowTarget {
     Queue(String),
     Runner(RunnerId),
     Schedule(String),
+    /// Of errors, by its id.
+    ErrorGroup(String),
 }
 
 impl RowTarget {
@@ -70,6 +72,12 @@ pub(crate) fn targets(app: &App) -> Vec<Option<RowTarget>> {
             jobs.map(|job| Some(RowTarget::Job(job.id))).collect()
         }
         TabName::Events => tables::event_targets(&app.events.events),
+        TabName::Errors => {
+            let groups = app.errors.found.groups.iter();
+            groups
+                .map(|group| Some(RowTarget::ErrorGroup(group.id.clone())))
+                .collect()
+        }
         TabName::Schedules => {
             let schedules = app.schedules.iter().flatten();
             let targets =
@@ -108,6 +116,7 @@ pub(crate) fn body(app: &App, first: usize, height: usize) -> TabBody {
     let (head, rows) = match app.tab {
         TabName::Jobs => jobs::rows(&app.jobs, first, (height, look)),
         TabName::Events => tables::events(&app.events.events, first, (height, look)),
+        TabName::Errors => tables::errors(&app.errors.found.groups, first, (height, look)),
         TabName::Schedules => {
             let schedules = app.schedules.as_deref().unwrap_or_default();
             tables::schedules(schedules, first, (height, look))
@@ -137,6 +146,8 @@ fn empty(app: &App) -> &'static str {
             "no runner is active; start one with `jobq run`",
         ),
         TabName::Schedules => (app.schedules.is_some(), "no schedules"),
+        TabName::Errors if !app.errors.found.is_complete() => (true, "no failed job found so far"),
+        TabName::Errors => (app.errors.is_loaded, "no job has failed"),
         TabName::Events => (app.events.is_loaded, "no events"),
     };
     if is_loaded { text } else { "reading…" }

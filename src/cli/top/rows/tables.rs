@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use jobq::api::event::sentence;
 use jobq::api::runner::gone_runner_text;
 use jobq::api::time::{coarse, time_of_day};
-use jobq::{Event, JobSummary, QueueRecord, RunnerRecord, RunningJob, ScheduleRecord};
+use jobq::{ErrorGroup, Event, JobSummary, QueueRecord, RunnerRecord, RunningJob, ScheduleRecord};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -14,7 +14,7 @@ use crate::cli::render::event::look;
 use crate::cli::render::overview::{RUNNERS, runner_row};
 use crate::cli::render::style::Look;
 use crate::cli::render::table::{Cell, Column, Fit};
-use crate::cli::render::{queue, schedule};
+use crate::cli::render::{error_group, queue, schedule};
 use crate::cli::top::data::QueueLine;
 use crate::cli::top::lines::{share_bar, table};
 use crate::cli::top::rows::task::task;
@@ -148,6 +148,16 @@ pub(super) fn schedules(
     let seen = schedules.iter().skip(first).take(height);
     let rows: Vec<_> = seen.map(|record| schedule::row(record, now)).collect();
     table(theme, &schedule::COLUMNS, &rows, width)
+}
+
+pub(super) fn errors(
+    groups: &[ErrorGroup],
+    first: usize,
+    (height, (theme, now, width)): (usize, LineContext),
+) -> (Line<'static>, Vec<Line<'static>>) {
+    let seen = groups.iter().skip(first).take(height);
+    let rows: Vec<_> = seen.map(|group| error_group::row(group, now)).collect();
+    table(theme, &error_group::COLUMNS, &rows, width)
 }
 
 pub(super) fn event_targets(events: &[Event]) -> Vec<Option<RowTarget>> {
