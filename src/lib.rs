@@ -267,6 +267,8 @@ mod queue;
 mod runner;
 mod store;
 pub mod testing;
+#[cfg(feature = "web")]
+pub mod web;
 
 #[cfg(feature = "cli")]
 #[doc(hidden)]

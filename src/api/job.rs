@@ -6,7 +6,8 @@ use crate::api::json::{Time, json_fields};
 use crate::api::text::{shell_word, shortened};
 use crate::api::time::millis;
 use crate::{
-    Children, GROUP_KIND, Jitter, JobId, JobRecord, Prerequisite, PrerequisiteRule, Progress, State,
+    Children, GROUP_KIND, Jitter, JobId, JobRecord, JobSummary, Prerequisite, PrerequisiteRule,
+    Progress, State,
 };
 
 /// The part of an `exec` payload that says what is run.
@@ -61,6 +62,47 @@ pub fn task(job: &JobRecord) -> String {
         }) => text,
         _ => payload.to_owned(),
     }
+}
+
+/// The same of a job as a list shows it, of which the payload may be cut.
+pub fn task_of_preview(job: &JobSummary) -> String {
+    let start = &*job.payload.start;
+    let is_cut = job.payload.bytes > start.len() as u64;
+    if job.kind == GROUP_KIND && start == "null" {
+        return job.children.as_ref().map_or_else(String::new, children);
+    }
+    let told = (job.kind == "exec").then(|| command_at(start)).flatten();
+    let mut text = told.unwrap_or_else(|| start.to_owned());
+    if is_cut && (text == start || !start.contains(']')) {
+        text.push('…');
+    }
+    text
+}
+
+/// The command at the beginning of a payload that may be cut: payloads of commands begin with it.
+fn command_at(payload: &str) -> Option<String> {
+    if let Some(shell) = payload.strip_prefix("{\"shell\":") {
+        return serde_json::Deserializer::from_str(shell)
+            .into_iter()
+            .next()?
+            .ok();
+    }
+    let mut rest = payload.strip_prefix("{\"command\":[")?;
+    let mut words: Vec<String> = Vec::new();
+    loop {
+        let mut strings = serde_json::Deserializer::from_str(rest).into_iter::<String>();
+        // What is cut is left out.
+        let Some(Ok(word)) = strings.next() else {
+            break;
+        };
+        words.push(shell_word(&word));
+        rest = &rest[strings.byte_offset()..];
+        match rest.strip_prefix(',') {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    (!words.is_empty()).then(|| words.join(" "))
 }
 
 /// A group has no work of its own, and so hardly ever a payload.

@@ -1,8 +1,10 @@
 //! A job that is asked for, before what it gets from where it is enqueued.
 
-use crate::JobOptions;
-use crate::api::environ::{EnvItem, Unset};
-use crate::handlers::exec::Program;
+use crate::api::built_in::check_payload;
+use crate::api::environ::{EnvItem, Environ, Unset};
+use crate::api::options;
+use crate::handlers::exec::{EXEC, ExecPayload, Program};
+use crate::{JobOptions, NewJob, Result};
 
 /// A job to enqueue, from options or from a line of a batch.
 #[derive(Clone, Debug)]
@@ -61,6 +63,58 @@ impl Default for EnvRequest {
         EnvRequest {
             items: Vec::new(),
             unset: Unset::Refuse,
+        }
+    }
+}
+
+impl JobRequest {
+    /// The job, with nothing of the environment of this process in a command. The payload of a built-in kind is
+    /// checked.
+    ///
+    /// # Errors
+    /// The payload or an option is invalid.
+    pub fn into_job(self) -> Result<NewJob> {
+        options::check_unique(&self.options)?;
+        let (kind, payload) = match self.work {
+            Work::Kind { kind, payload } => {
+                check_payload(&kind, &payload)?;
+                (kind, payload)
+            }
+            Work::Exec(command) => (EXEC.to_owned(), command.payload()?.to_json()?),
+        };
+        Ok(NewJob::new(kind)
+            .payload_json(payload)
+            .with_options(self.options))
+    }
+
+    /// Whether it runs a command: itself, or as a hook.
+    pub fn has_command(&self) -> bool {
+        let is_command = match &self.work {
+            Work::Exec(_) => true,
+            Work::Kind { kind, .. } => kind == EXEC,
+        };
+        is_command || self.options.has_hooks()
+    }
+}
+
+impl CommandRequest {
+    fn payload(self) -> Result<ExecPayload> {
+        let mut payload = ExecPayload::new(self.program)?;
+        if let Some(cwd) = &self.cwd {
+            payload = payload.with_cwd(cwd)?;
+        }
+        for (name, value) in Environ::default().pick(&self.env.items, self.env.unset)? {
+            payload = payload.with_env(&name, &value)?;
+        }
+        if let Some(bytes) = self.output_limit {
+            payload = payload.with_output_limit(bytes)?;
+        }
+        if let Some(input) = self.input {
+            payload = payload.with_input(input)?;
+        }
+        match &self.fail_on {
+            Some(codes) => Ok(payload.with_fail_on(codes.parse()?)),
+            None => Ok(payload),
         }
     }
 }

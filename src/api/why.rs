@@ -64,6 +64,13 @@ impl Explanation {
         self
     }
 
+    /// Only its name: the reason speaks of other jobs.
+    #[must_use]
+    pub fn without_reason(self, id: JobId) -> Explanation {
+        let message = format!("job {id} is {}", self.state);
+        Explanation::new(self.rule, self.state, message)
+    }
+
     pub fn json(&self) -> WhyJson<'_> {
         WhyJson {
             why: self.rule,
@@ -143,6 +150,37 @@ pub fn explain(id: JobId, why: &Why, now: Timestamp) -> Explanation {
         Why::Other(state) => {
             Explanation::new(state.as_str(), *state, format!("job {id} is {state}"))
         }
+    }
+}
+
+/// Whether a rule is about other jobs, or about how many others there are.
+pub fn names_others(why: &Why) -> bool {
+    match why {
+        Why::WaitsFor { .. }
+        | Why::ParentFirst { .. }
+        | Why::SpawnerFirst { .. }
+        | Why::KeyTaken { .. }
+        | Why::OutOfResources { .. }
+        | Why::QueueAtLimit { .. }
+        | Why::KindAtLimit { .. }
+        | Why::InLine { .. } => true,
+        Why::Running { .. }
+        | Why::RunnerGone { .. }
+        | Why::Final { .. }
+        | Why::ChildrenFirst(_)
+        | Why::NoChildYet
+        | Why::NotDue { .. }
+        | Why::DeadlineOver { .. }
+        | Why::AllPaused
+        | Why::QueuePaused(_)
+        | Why::NoRunner
+        | Why::NoHandler(_)
+        | Why::QueueNotServed(_)
+        | Why::HandlerUnavailable { .. }
+        | Why::RunnersStopping
+        | Why::QueueRate { .. }
+        | Why::Damaged { .. }
+        | Why::Other(_) => false,
     }
 }
 

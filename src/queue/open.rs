@@ -148,6 +148,13 @@ impl Queue {
         self.store.path().to_owned()
     }
 
+    /// The version of the schema that this library writes.
+    #[doc(hidden)]
+    #[cfg(feature = "web")]
+    pub const fn schema_version() -> i64 {
+        store::SCHEMA_VERSION
+    }
+
     /// The version of the file's schema before this process upgraded it; none if it did not.
     pub fn upgraded_from(&self) -> Option<i64> {
         match self.store.schema {

@@ -132,6 +132,8 @@ pub(crate) use sqlite::ownership::{
     explain as explain_denied, give_lock_file, make_runners_folder,
 };
 pub(crate) use sqlite::schema::Schema;
+#[cfg(feature = "web")]
+pub(crate) use sqlite::schema::VERSION as SCHEMA_VERSION;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};

@@ -263,6 +263,12 @@ impl JobOptions {
     }
 
     /// The jobs of its hooks.
+    #[doc(hidden)]
+    pub fn has_hooks(&self) -> bool {
+        self.hooks().next().is_some()
+    }
+
+    /// The jobs of its hooks, with what they are for.
     pub(crate) fn hooks(&self) -> impl Iterator<Item = (HookTrigger, &NewJob)> {
         let all = [
             (HookTrigger::Completed, &self.on_success),

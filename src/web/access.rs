@@ -1,0 +1,307 @@
+//! What a request can do to the file: read it, or change it, each within what its token is for. A server that only
+//! reads has no [`WriteSide`], and no route can make one.
+
+use std::path::PathBuf;
+
+use crate::web::auth::Grant;
+use crate::web::problem::Problem;
+use crate::{
+    AttemptRecord, Cancelled, Changes, Counts, Enqueued, EventFilter, EventId, EventPage, Filter,
+    Finding, JobId, JobRecord, JobUpdate, JobsPage, MetricRecord, MetricSpan, NewJob, Queue,
+    QueueLimitsUpdate, QueueRecord, QueueSelector, QueueVerdict, Result, RunnerFilter,
+    RunnerRecord, Schedule, ScheduleRecord, State, Why,
+};
+
+/// The file, for reading only: the queue itself cannot be had from it.
+#[derive(Clone)]
+pub(crate) struct ReadSide(Queue);
+
+/// The file, for changes.
+#[derive(Clone)]
+pub(crate) struct WriteSide(Queue);
+
+impl ReadSide {
+    pub(crate) fn new(queue: Queue) -> ReadSide {
+        ReadSide(queue)
+    }
+
+    /// What one client may read.
+    pub(crate) fn of(&self, grant: &Grant) -> ReadAccess {
+        ReadAccess {
+            queue: self.0.clone(),
+            tenant: grant.tenant.clone(),
+        }
+    }
+
+    pub(crate) fn path(&self) -> PathBuf {
+        self.0.path()
+    }
+}
+
+impl WriteSide {
+    pub(crate) fn new(queue: Queue) -> WriteSide {
+        WriteSide(queue)
+    }
+
+    /// What one client may change.
+    pub(crate) fn of(&self, grant: &Grant) -> WriteAccess {
+        WriteAccess {
+            reads: ReadSide(self.0.clone()).of(grant),
+        }
+    }
+}
+
+/// What one client may read: with a tenant, the jobs of that tenant and nothing else. The job of another does not
+/// exist for it.
+#[derive(Clone)]
+pub(crate) struct ReadAccess {
+    queue: Queue,
+    tenant: Option<String>,
+}
+
+impl ReadAccess {
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.tenant.as_deref()
+    }
+
+    fn is_own(&self, tenant: Option<&str>) -> bool {
+        self.tenant.is_none() || self.tenant.as_deref() == tenant
+    }
+
+    pub(crate) fn job(&self, id: JobId) -> Result<JobRecord, Problem> {
+        let job = self.queue.get(id)?;
+        job.filter(|job| self.is_own(job.tenant.as_deref()))
+            .ok_or_else(|| Problem::no_job(id))
+    }
+
+    /// The state of a job, without reading all of it where that is not needed.
+    pub(crate) fn state(&self, id: JobId) -> Result<State, Problem> {
+        match self.tenant {
+            None => self.queue.state(id)?.ok_or_else(|| Problem::no_job(id)),
+            Some(_) => self.job(id).map(|job| job.state),
+        }
+    }
+
+    /// The filter within what the client may see.
+    pub(crate) fn within(&self, mut filter: Filter) -> Result<Filter, Problem> {
+        if let Some(own) = &self.tenant {
+            let asked = filter.tenant.replace(own.clone());
+            check_tenant(asked.as_deref(), own)?;
+        }
+        Ok(filter)
+    }
+
+    pub(crate) fn page(&self, filter: Filter) -> Result<JobsPage, Problem> {
+        Ok(self.queue.page(&self.within(filter)?)?)
+    }
+
+    pub(crate) fn page_before(&self, filter: Filter, job: JobId) -> Result<JobsPage, Problem> {
+        Ok(self.queue.page_before(&self.within(filter)?, job)?)
+    }
+
+    pub(crate) fn for_each(
+        &self,
+        filter: Filter,
+        each: impl FnMut(JobRecord) -> Result<()>,
+    ) -> Result<(), Problem> {
+        Ok(self.queue.for_each(&self.within(filter)?, each)?)
+    }
+
+    pub(crate) fn attempts(&self, id: JobId) -> Result<Vec<AttemptRecord>, Problem> {
+        self.state(id)?;
+        Ok(self.queue.attempts(id)?)
+    }
+
+    pub(crate) fn events(&self, mut filter: EventFilter) -> Result<EventPage, Problem> {
+        if let Some(id) = filter.job {
+            self.state(id)?;
+        } else if let Some(own) = &self.tenant {
+            let asked = filter.tenant.replace(own.clone());
+            check_tenant(asked.as_deref(), own)?;
+        }
+        Ok(self.queue.events(&filter)?)
+    }
+
+    pub(crate) fn last_event(&self) -> Result<EventId, Problem> {
+        Ok(self.queue.last_event()?)
+    }
+
+    /// A mark of the file's content: what changes that has an event, but for the removal of jobs.
+    pub(crate) fn content_tag(&self) -> Result<String, Problem> {
+        let event = self.queue.last_event()?;
+        Ok(format!("\"{}.{}\"", event.0, self.queue.counts()?.total()))
+    }
+
+    pub(crate) fn why(&self, id: JobId) -> Result<Why, Problem> {
+        self.state(id)?;
+        Ok(self.queue.why(id)?)
+    }
+
+    pub(crate) fn changes(&self) -> Result<Changes, Problem> {
+        Ok(self.queue.changes()?)
+    }
+
+    pub(crate) fn check_job(&self, job: NewJob) -> Result<(), Problem> {
+        self.queue.check_job(job).map_err(Problem::of_input)
+    }
+
+    // What follows is of the whole file: their routes are not for a tenant.
+
+    pub(crate) fn counts(&self) -> Result<Counts, Problem> {
+        Ok(self.queue.counts()?)
+    }
+
+    pub(crate) fn queues(&self) -> Result<Vec<QueueRecord>, Problem> {
+        Ok(self.queue.queues()?)
+    }
+
+    pub(crate) fn all_paused_since(&self) -> Result<Option<jiff::Timestamp>, Problem> {
+        Ok(self.queue.all_paused_since()?)
+    }
+
+    pub(crate) fn runners(&self, of: RunnerFilter) -> Result<Vec<RunnerRecord>, Problem> {
+        Ok(self.queue.runners(of)?)
+    }
+
+    pub(crate) fn next_due(&self) -> Result<Option<jiff::Timestamp>, Problem> {
+        Ok(self.queue.next_due()?)
+    }
+
+    pub(crate) fn why_queue(&self, name: &str) -> Result<QueueVerdict, Problem> {
+        Ok(self.queue.why_queue(name)?)
+    }
+
+    pub(crate) fn schedules(&self) -> Result<Vec<ScheduleRecord>, Problem> {
+        Ok(self.queue.schedules()?)
+    }
+
+    pub(crate) fn findings(&self) -> Result<Vec<Finding>, Problem> {
+        Ok(self.queue.check()?)
+    }
+
+    pub(crate) fn metrics(
+        &self,
+        span: MetricSpan,
+        times: std::ops::Range<jiff::Timestamp>,
+    ) -> Result<Vec<MetricRecord>, Problem> {
+        Ok(self.queue.metrics(span, times)?)
+    }
+}
+
+fn check_tenant(asked: Option<&str>, own: &str) -> Result<(), Problem> {
+    match asked.is_none_or(|asked| asked == own) {
+        true => Ok(()),
+        false => Err(Problem::new("tenant", "this token is for another tenant")),
+    }
+}
+
+/// What one client may change. It reads first: the job of another tenant does not exist for it.
+#[derive(Clone)]
+pub(crate) struct WriteAccess {
+    reads: ReadAccess,
+}
+
+impl WriteAccess {
+    fn queue(&self) -> &Queue {
+        &self.reads.queue
+    }
+
+    /// A job that is about to be enqueued, with the tenant of the client.
+    pub(crate) fn own_job(&self, job: NewJob) -> Result<NewJob, Problem> {
+        let Some(own) = &self.reads.tenant else {
+            return Ok(job);
+        };
+        check_tenant(job.options().tenant.as_deref(), own)?;
+        let others = job.options();
+        let ties = others.after.iter().chain(&others.after_any);
+        for other in ties.chain(&others.parent) {
+            if let crate::JobRef::Id(id) = other {
+                self.reads.state(*id)?;
+            }
+        }
+        Ok(job.tenant(own))
+    }
+
+    pub(crate) fn enqueue(&self, jobs: Vec<NewJob>) -> Result<Vec<Enqueued>, Problem> {
+        let queue = self.queue();
+        match <[NewJob; 1]>::try_from(jobs) {
+            Ok([job]) => {
+                let added = queue.enqueue(job).map_err(Problem::of_input)?;
+                Ok(vec![*added])
+            }
+            Err(jobs) => queue.enqueue_many(jobs).map_err(Problem::of_input),
+        }
+    }
+
+    pub(crate) fn cancel(&self, id: JobId) -> Result<Cancelled, Problem> {
+        self.reads.state(id)?;
+        Ok(self.queue().cancel(id)?)
+    }
+
+    pub(crate) fn retry(&self, id: JobId) -> Result<State, Problem> {
+        self.reads.state(id)?;
+        Ok(self.queue().retry(id)?)
+    }
+
+    pub(crate) fn remove(&self, id: JobId) -> Result<(), Problem> {
+        self.reads.state(id)?;
+        Ok(self.queue().remove(id)?)
+    }
+
+    pub(crate) fn edit(&self, id: JobId, change: JobUpdate) -> Result<(), Problem> {
+        self.reads.state(id)?;
+        if let Some(own) = &self.reads.tenant {
+            check_tenant(change.set.tenant.as_deref(), own)?;
+            if change.clear.contains(&crate::ClearOption::Tenant) {
+                return Err(Problem::new(
+                    "tenant",
+                    "this token is for jobs of its tenant",
+                ));
+            }
+        }
+        self.queue().edit(id, change).map_err(Problem::of_input)
+    }
+
+    // What follows is of the whole file: their routes are not for a tenant.
+
+    pub(crate) fn pause(&self, which: QueueSelector) -> Result<bool, Problem> {
+        Ok(self.queue().pause(which)?)
+    }
+
+    pub(crate) fn resume(&self, which: QueueSelector) -> Result<bool, Problem> {
+        Ok(self.queue().resume(which)?)
+    }
+
+    pub(crate) fn set_limits(
+        &self,
+        name: &str,
+        limits: QueueLimitsUpdate,
+    ) -> Result<bool, Problem> {
+        Ok(self.queue().set_limits(name, limits)?)
+    }
+
+    pub(crate) fn add_schedule(
+        &self,
+        schedule: Schedule,
+    ) -> Result<crate::ScheduleChange, Problem> {
+        self.queue()
+            .add_schedule(schedule)
+            .map_err(Problem::of_input)
+    }
+
+    pub(crate) fn remove_schedule(&self, name: &str) -> Result<(), Problem> {
+        Ok(self.queue().remove_schedule(name)?)
+    }
+
+    pub(crate) fn pause_schedule(&self, name: &str) -> Result<bool, Problem> {
+        Ok(self.queue().pause_schedule(name)?)
+    }
+
+    pub(crate) fn resume_schedule(&self, name: &str) -> Result<bool, Problem> {
+        Ok(self.queue().resume_schedule(name)?)
+    }
+
+    pub(crate) fn run_schedule(&self, name: &str) -> Result<Enqueued, Problem> {
+        Ok(self.queue().run_schedule(name)?)
+    }
+}

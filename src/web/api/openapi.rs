@@ -1,0 +1,165 @@
+//! The document of the API (OpenAPI 3.1), made of the table of routes and of the schemas.
+
+use serde_json::{Map, Value, json};
+
+use crate::web::api::schemas::SCHEMAS;
+use crate::web::problem::PROBLEMS;
+use crate::web::response::Response;
+use crate::web::routes::{Answered, Does, Request, Route};
+use crate::web::table::ROUTES;
+
+/// `GET /openapi.json`.
+pub(crate) fn document(_: &Request<'_>) -> Answered {
+    Ok(Response::json(&openapi()))
+}
+
+/// The whole document.
+fn openapi() -> Value {
+    let mut paths = Map::new();
+    for route in ROUTES {
+        let path = paths.entry(route.path).or_insert_with(|| json!({}));
+        path[route.method.to_lowercase()] = operation(route);
+    }
+    let schemas: Map<String, Value> = SCHEMAS
+        .iter()
+        .map(|schema| (schema.name.to_owned(), schema.value()))
+        .collect();
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "jobq",
+            "version": env!("CARGO_PKG_VERSION"),
+            "description": "The HTTP API of a jobq file. Times are RFC 3339 in UTC, durations milliseconds.",
+        },
+        "security": [{ "token": [] }],
+        "paths": paths,
+        "components": {
+            "schemas": schemas,
+            "securitySchemes": { "token": { "type": "http", "scheme": "bearer" } },
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let (status, gives) = route.gives;
+    let mut answers = json!({ "default": problem() });
+    answers[status.to_string()] = answer(status, gives);
+    let mut operation = json!({
+        "operationId": operation_id(route),
+        "summary": route.summary,
+        "parameters": parameters(route),
+        "responses": answers,
+    });
+    if let Does::Open(_) = route.does {
+        operation["security"] = json!([]);
+    }
+    if let Some(takes) = route.takes {
+        operation["requestBody"] = json!({
+            "required": true,
+            "content": { "application/json": { "schema": reference(takes) } },
+        });
+    }
+    operation
+}
+
+/// `get_jobs_id_attempts`.
+fn operation_id(route: &Route) -> String {
+    let path = route.path.trim_start_matches("/api/v1");
+    let words = path
+        .split(['/', '{', '}', '.'])
+        .filter(|word| !word.is_empty());
+    let words: Vec<&str> = words.collect();
+    format!("{}_{}", route.method.to_lowercase(), words.join("_"))
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let named = route
+        .path
+        .split('/')
+        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
+    let in_path = named.map(|name| {
+        let schema = match name {
+            "id" => json!({ "type": "integer", "minimum": 1 }),
+            _ => json!({ "type": "string", "minLength": 1 }),
+        };
+        json!({ "name": name, "in": "path", "required": true, "schema": schema })
+    });
+    let in_query = route.query.iter().map(|name| {
+        json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } })
+    });
+    in_path.chain(in_query).collect()
+}
+
+fn answer(status: u16, gives: &str) -> Value {
+    match (status, gives) {
+        (204, _) => json!({ "description": "It is done" }),
+        (_, "Text") => json!({
+            "description": "It is there",
+            "content": { "text/plain": { "schema": { "type": "string" } } },
+        }),
+        _ => json!({
+            "description": "It is done",
+            "content": { "application/json": { "schema": reference(gives) } },
+        }),
+    }
+}
+
+fn problem() -> Value {
+    let names: Vec<String> = PROBLEMS
+        .iter()
+        .map(|(name, ..)| format!("/problems/{name}"))
+        .collect();
+    json!({
+        "description": format!("What went wrong; its type is one of {}", names.join(", ")),
+        "content": { "application/problem+json": { "schema": reference("Problem") } },
+    })
+}
+
+fn reference(name: &str) -> Value {
+    json!({ "$ref": format!("#/components/schemas/{name}") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each name that a reference leads to.
+    fn references(value: &Value, found: &mut Vec<String>) {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(to)) = fields.get("$ref") {
+                    found.push(to.rsplit('/').next().unwrap_or_default().to_owned());
+                }
+                fields.values().for_each(|value| references(value, found));
+            }
+            Value::Array(items) => items.iter().for_each(|value| references(value, found)),
+            _ => {}
+        }
+    }
+
+    #[test]
+    fn every_reference_leads_to_a_schema_and_every_schema_is_used() {
+        let document = openapi();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        for name in &found {
+            assert!(
+                document["components"]["schemas"].get(name).is_some(),
+                "{name}"
+            );
+        }
+        for schema in SCHEMAS {
+            assert!(
+                found.iter().any(|name| name == schema.name),
+                "{} is not used",
+                schema.name
+            );
+        }
+    }
+
+    #[test]
+    fn operations_have_names_of_their_own() {
+        let names: std::collections::BTreeSet<_> = ROUTES.iter().map(operation_id).collect();
+        assert_eq!(names.len(), ROUTES.len());
+    }
+}

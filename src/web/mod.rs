@@ -1,0 +1,28 @@
+//! The browser page, the HTTP API and the live socket of a queue: `jobq serve`, or a part of an application.
+//!
+//! One thread holds the connections that wait ([`reception`]); a request whose head is there ([`head`]) gets a thread,
+//! where it is admitted ([`dispatch`]), its body is read ([`connection`]), and its route ([`table`]) answers. What a
+//! route can do to the file is a value that it is given ([`access`]).
+
+mod access;
+mod api;
+mod assets;
+mod auth;
+mod connection;
+mod crew;
+mod dispatch;
+mod head;
+mod listen;
+mod origin;
+mod problem;
+mod query;
+mod reception;
+mod response;
+mod routes;
+mod server;
+mod state;
+mod stream;
+mod table;
+
+pub use listen::ListenAddress;
+pub use server::{Server, ServerHandle};
