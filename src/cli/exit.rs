@@ -143,6 +143,15 @@ impl CliError {
         self
     }
 
+    /// The same for the library, which takes it for wrong input.
+    pub(crate) fn into_invalid(self) -> jobq::Error {
+        let error = jobq::Error::invalid(self.message());
+        match self.0.hint {
+            Some(hint) => error.with_hint(hint),
+            None => error,
+        }
+    }
+
     /// The exit code for it.
     pub(crate) fn exit(&self) -> Exit {
         self.0.exit

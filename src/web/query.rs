@@ -82,11 +82,10 @@ impl Query {
 
     /// A whole number that is not negative.
     pub(crate) fn number(&self, name: &str) -> Result<Option<i64>, Problem> {
-        let number = self.parsed(name, |text| match text.parse::<i64>() {
+        self.parsed(name, |text| match text.parse::<i64>() {
             Ok(number) if number >= 0 => Ok(number),
             _ => Err("a whole number is wanted"),
-        });
-        number
+        })
     }
 
     /// How many are wanted at most: `usual` where nothing is said, and never more than `most`.

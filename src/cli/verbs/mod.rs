@@ -23,6 +23,7 @@ mod restore;
 mod retry;
 mod run;
 mod schedule;
+mod serve;
 mod status;
 mod top;
 mod wait;
@@ -78,6 +79,8 @@ pub(crate) enum Verb {
     Errors(errors::ErrorsArgs),
     /// Wait until jobs are final: completed, failed or cancelled
     Wait(wait::WaitArgs),
+    /// Serve the browser page and the HTTP API
+    Serve(serve::ServeArgs),
     /// Explain why a job is not running
     Why(why::WhyArgs),
     /// Show the history as a stream of events
@@ -143,6 +146,7 @@ pub(crate) fn run(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
         Verb::Logs(args) => logs::run(args, &session()?),
         Verb::Errors(args) => errors::run(args, &session()?),
         Verb::Wait(args) => wait::run(args, &session()?),
+        Verb::Serve(args) => serve::run(args, &session()?),
         Verb::Why(args) => why::run(args, &session()?),
         Verb::Events(args) => events::run(args, &session()?),
         Verb::Metrics(args) => metrics::run(args, &session()?),
@@ -174,6 +178,7 @@ impl Verb {
     fn open_mode(&self) -> OpenMode {
         match self {
             Verb::Enqueue(_) | Verb::Run(_) => OpenMode::Create,
+            Verb::Serve(serve) if !serve.read_only => OpenMode::Create,
             Verb::Queue(queue) => match queue.verb {
                 queue::QueueVerb::Set(_) => OpenMode::Create,
                 queue::QueueVerb::List | queue::QueueVerb::Show(_) => OpenMode::AsIs,

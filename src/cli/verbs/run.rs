@@ -2,7 +2,7 @@
 
 mod output;
 mod reload;
-mod service;
+pub(crate) mod service;
 mod settings;
 mod show;
 mod signals;
@@ -14,6 +14,7 @@ use std::time::Duration;
 use jobq::api::job_request::{CommandRequest, JobRequest, Work};
 use jobq::api::text::count;
 use jobq::handlers::exec::Program;
+use jobq::web::ServerHandle;
 use jobq::{
     Batch, BatchDedup, BatchStart, Filter, JobId, JobOptions, JobRecord, Queue, QueueRecord,
     ResumedBatch, RunReport, Runner, RunnerId, Sort, State,
@@ -33,7 +34,7 @@ use crate::cli::input::origin::Origin;
 use crate::cli::input::payload::argv;
 use crate::cli::render::text;
 use crate::cli::session::Session;
-use crate::cli::verbs::retry;
+use crate::cli::verbs::{retry, serve};
 
 pub(crate) use self::settings::RunArgs;
 
@@ -68,6 +69,8 @@ pub(crate) fn run(args: &RunArgs, session: &Session) -> CliResult {
     if let Some(batch) = batch {
         builder = builder.drain_batch(batch);
     }
+    // A port that is taken is told before any job is run.
+    let server = serve(args, session)?;
     let caught = Caught::catch()?;
     let runner = builder.start()?;
     let id = runner.id();
@@ -80,6 +83,9 @@ pub(crate) fn run(args: &RunArgs, session: &Session) -> CliResult {
     let ended = wait(runner, &mut show, &mut service);
     show.end();
     service::stopping();
+    if let Some(server) = server {
+        server.stop();
+    }
     watched.end();
     if let Some(printer) = printer {
         printer.end();
@@ -94,19 +100,41 @@ pub(crate) fn run(args: &RunArgs, session: &Session) -> CliResult {
     if let Some(error) = set_aside(&ended) {
         return Err(error);
     }
+    match args.drain {
+        true => drained(&ended, batch, (id, since), session),
+        false => Ok(Exit::Done),
+    }
+}
+
+/// How a drain ends, with what to do about jobs that failed.
+fn drained(
+    ended: &RunReport,
+    batch: Option<Batch>,
+    own: (RunnerId, jiff::Timestamp),
+    session: &Session,
+) -> CliResult {
     let ended_badly = match batch {
-        Some(batch) if args.drain => queue.batch_progress(batch)?.ended_badly,
-        _ => 0,
+        Some(batch) => session.queue()?.batch_progress(batch)?.ended_badly,
+        None => 0,
     };
     let failed = ended.stats.failed + ended.stats.cancelled + ended_badly;
-    if args.drain && failed > 0 {
-        hint_at_retry((id, since), batch, session)?;
+    if failed == 0 {
+        return Ok(Exit::Done);
     }
-    Ok(if args.drain && failed > 0 {
-        Exit::JobFailed
-    } else {
-        Exit::Done
-    })
+    hint_at_retry(own, batch, session)?;
+    Ok(Exit::JobFailed)
+}
+
+/// The server of `--serve`.
+fn serve(args: &RunArgs, session: &Session) -> CliResult<Option<ServerHandle>> {
+    let Some(address) = &args.serve else {
+        return Ok(None);
+    };
+    let server = serve::server(&args.server, session)?
+        .listen(address.clone())
+        .start()?;
+    session.screen.say(format_args!("serving {}", server.url()));
+    Ok(Some(server))
 }
 
 /// The parts that were set aside because the file is damaged there.

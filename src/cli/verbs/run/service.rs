@@ -45,8 +45,13 @@ impl Service {
     }
 }
 
+/// What is asked for is there.
+pub(crate) fn ready() {
+    notify(NotifyState::Ready);
+}
+
 /// No more jobs are started. Told once, however often it is said.
-pub(super) fn stopping() {
+pub(crate) fn stopping() {
     static TOLD: Once = Once::new();
     TOLD.call_once(|| notify(NotifyState::Stopping));
 }

@@ -11,6 +11,7 @@ use jobq::api::environ::{Environ, Unset};
 use jobq::handlers::BUILT_IN;
 use jobq::handlers::built_in::BuiltInKind;
 use jobq::handlers::exec::{CommandHandler, EXEC, ExecHandler};
+use jobq::web::ListenAddress;
 use jobq::{KindOptions, KindRetention, Queue, Retention, RunnerBuilder, UnknownKinds, Until};
 
 use crate::cli::args::JobOptionArgs;
@@ -21,6 +22,7 @@ use crate::cli::input::declared;
 use crate::cli::input::each::EachArgs;
 use crate::cli::input::values;
 use crate::cli::verbs::run::output::Sink;
+use crate::cli::verbs::serve::{self, ServerAccessArgs};
 
 #[derive(Clone, Debug, Args)]
 #[command(group(ArgGroup::new("batch").args(["file", "each"])), after_help = "\
@@ -65,6 +67,11 @@ pub(crate) struct RunArgs {
     pub(crate) command: Vec<OsString>,
     #[command(flatten)]
     pub(crate) each: EachArgs,
+    /// Serve the browser page and the HTTP API as well, as `jobq serve` does
+    #[arg(long, value_name = "ADDR:PORT|unix:PATH", value_parser = serve::address)]
+    pub(crate) serve: Option<ListenAddress>,
+    #[command(flatten, next_help_heading = "Options of --serve")]
+    pub(crate) server: ServerAccessArgs,
     /// Add the jobs of -f or --each again even if they are known
     #[arg(long, requires = "batch")]
     pub(crate) again: bool,
