@@ -47,8 +47,8 @@ pub(crate) fn serve(state: &Arc<ServerState>, work: Work, place: CrewPlace) -> E
     }
     let Work { stream, head, rest } = work;
     let (response, rest) = match admitted {
-        Err(problem) => (Response::from(problem), None),
-        // A file of the page, asked for with a body that nobody reads.
+        // Of a body that nobody reads, the connection could not be told from its next request.
+        Err(problem) => (Response::from(problem), (head.body_bytes == 0).then_some(rest)),
         Ok(Accepted::Answered(response)) => (response, (head.body_bytes == 0).then_some(rest)),
         Ok(Accepted::Connect(_)) => return Ended::Closed,
         Ok(Accepted::Route(route)) => match read_body(&stream, &head, rest) {
