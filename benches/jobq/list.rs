@@ -1,6 +1,6 @@
 //! Pages of a list in a file with many jobs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jobq::bench::{Spread, many_jobs, thousands};
 use jobq::{Durability, Filter, JobId, Queue, Sort, State};
@@ -32,7 +32,35 @@ pub(crate) fn list(plan: &Plan) -> Done {
     for sample in searches() {
         search(plan, &queue, &sample)?;
     }
+    errors(plan, &queue)?;
     verdicts(plan, &queue)
+}
+
+/// The failed jobs by their errors, in as many calls as that takes.
+fn errors(plan: &Plan, queue: &Queue) -> Done {
+    let mut filter = Filter::default();
+    let (mut times, mut jobs) = (Vec::new(), 0);
+    loop {
+        let began = Instant::now();
+        let errors = queue.error_groups(&filter, Duration::from_millis(150))?;
+        times.push(began.elapsed());
+        jobs += errors.groups.iter().map(|group| group.jobs).sum::<u64>();
+        filter.after = errors.searched_to;
+        if filter.after.is_none() {
+            break;
+        }
+    }
+    let calls = times.len();
+    let longest = Spread::new(times).percentile(100.0);
+    Line::new(
+        "errors by group, longest",
+        longest.as_secs_f64() * 1e3,
+        "ms",
+    )
+    .note(format!("{calls} calls, {jobs} jobs"))
+    .goal(plan.goal(Goal::AtMost(200.0)))
+    .print();
+    Ok(())
 }
 
 /// Why the pending jobs of a queue do not run.
@@ -115,6 +143,18 @@ fn searches() -> Vec<Sample> {
         sample("a tag that nobody has", 200.0, |filter| {
             filter.states = vec![State::Completed];
             filter.tags = vec![("env".to_owned(), "none".to_owned())];
+        }),
+        sample("an error", 200.0, |filter| {
+            filter.error = Some("no such error".to_owned());
+        }),
+        sample("a group of errors", 200.0, |filter| {
+            filter.error_group = Some("00000000".to_owned());
+        }),
+        sample("a long run", 200.0, |filter| {
+            filter.took_longer_than = Some(Duration::from_secs(60));
+        }),
+        sample("a long wait", 200.0, |filter| {
+            filter.waited_longer_than = Some(Duration::from_secs(86_400 * 20_000));
         }),
         sample("jobs of the future", 200.0, |filter| {
             filter.since = jobq::jiff::Timestamp::from_millisecond(1_900_000_000_000).ok();

@@ -4,6 +4,7 @@
 //! `cargo bench --bench jobq -- [NAME…] [--quick] [--dir FOLDER] [--jobs N]`. Nothing fails because of timing.
 
 mod bulk;
+mod bulk_change;
 mod child;
 mod claim;
 mod commands;
@@ -90,6 +91,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "list",
         about: "pages of 50 in a file of a million jobs, or of --jobs N",
         run: list::list,
+    },
+    Scenario {
+        name: "bulk-change",
+        about: "all jobs that match a filter, 100,000 of them or --jobs N, while another connection enqueues",
+        run: bulk_change::change,
     },
     Scenario {
         name: "family",

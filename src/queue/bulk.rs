@@ -155,7 +155,8 @@ impl Queue {
     }
 
     /// Calls `each` with the jobs that match the filter, oldest first, a few hundred at a time. A read lasts
-    /// for one page, and no longer than about 150 ms, so `each` may change the jobs. No job occurs twice, and none that
+    /// for one page, and no longer than about 150 ms, so `each` may change the jobs; between pages others have a few
+    /// milliseconds to write. No job occurs twice, and none that
     /// is enqueued after the start. [`Filter::after`] is the job to begin after; [`Filter::sort`] is ignored.
     ///
     /// # Errors
@@ -196,6 +197,9 @@ impl Queue {
                 return Ok(());
             }
             filter.after = next;
+            if !page.ids.is_empty() {
+                self.store.writer.let_others_write();
+            }
         }
     }
 }

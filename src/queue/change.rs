@@ -152,6 +152,7 @@ impl Queue {
             if left.is_empty() {
                 return are_gone.into_iter().map(|gone| gone.map(|_| ())).collect();
             }
+            self.store.writer.let_others_write();
             let rest: Vec<JobId> = left.iter().map(|at| ids[*at]).collect();
             for (at, is_gone) in left.into_iter().zip(self.remove_parts(&rest)) {
                 are_gone[at] = match is_gone {
@@ -194,6 +195,9 @@ impl Queue {
         let mut answers: Vec<(usize, Result<T>)> = Vec::with_capacity(ids.len());
         let mut ended = None;
         for chunk in by_number.chunks(AT_ONCE) {
+            if !answers.is_empty() && ended.is_none() {
+                self.store.writer.let_others_write();
+            }
             let part: Vec<JobId> = chunk.iter().map(|at| ids[*at]).collect();
             let done = match ended.take() {
                 None => self.change(move |tx| {

@@ -7,7 +7,7 @@ use clap::Args;
 use jobq::api::event::sentence;
 use jobq::api::json::write_line;
 use jobq::api::text::count;
-use jobq::{EventFilter, EventId, EventKind, JobId, JobRecord, Queue, State};
+use jobq::{EventFilter, EventId, EventKind, Filter, JobId, JobRecord, Queue, Sort, State};
 use serde::Serialize;
 
 use crate::cli::bulk::{any_matches, no_match};
@@ -60,11 +60,14 @@ pub(crate) fn run(args: &WaitArgs, session: &Session) -> CliResult {
 
 /// The jobs that the options describe now; those that come later are not waited for.
 fn matching(args: &WaitArgs, session: &Session) -> CliResult<Vec<JobId>> {
-    let filter = session.filter_with(&args.jobs.filter, &args.jobs.state)?;
+    let filter = Filter {
+        sort: Sort::Oldest,
+        ..session.filter_with(&args.jobs.filter, &args.jobs.state)?
+    };
     let mut ids = Vec::new();
-    session.queue()?.for_each_page(&filter, |page| {
-        ids.extend_from_slice(page);
-        CliResult::Ok(())
+    session.queue()?.for_each(&filter, |job| {
+        ids.push(job.id);
+        Ok(())
     })?;
     match ids.len() as u64 {
         0 if !any_matches(&session.queue()?, &filter)? => return Err(no_match()),
