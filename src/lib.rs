@@ -294,7 +294,7 @@ pub use model::job::options::Priority;
 pub use model::job::update::{ClearOption, JobUpdate};
 pub use model::job::{
     AttemptRef, Enqueued, Job, JobOptions, JobRecord, JobRef, JobSummary, JobsPage, NewJob,
-    OnDuplicate, Prerequisite, Progress, TextPreview, Traceparent, UniqueKey, When,
+    OnDuplicate, Prerequisite, Progress, RecordsPage, TextPreview, Traceparent, UniqueKey, When,
 };
 pub use model::limits::{EnqueueLimits, MAX_PAYLOAD_BYTES, QueueLimitsUpdate, Rate, Update};
 pub use model::lost_runner::MAX_CRASHES;

@@ -16,6 +16,6 @@ pub(crate) use crate::model::job::new::Due;
 pub use crate::model::job::new::{NewJob, OnDuplicate, UniqueKey, When};
 pub use crate::model::job::options::{JobOptions, JobRef};
 pub use crate::model::job::record::{AttemptRef, Enqueued, JobRecord, Prerequisite, Progress};
-pub use crate::model::job::summary::{JobSummary, JobsPage, TextPreview};
+pub use crate::model::job::summary::{JobSummary, JobsPage, RecordsPage, TextPreview};
 pub use crate::model::job::traceparent::Traceparent;
 pub use crate::model::job::typed::Job;

@@ -198,6 +198,7 @@ impl Queue {
             }
             filter.after = next;
             if !page.ids.is_empty() {
+                // Otherwise the next commit takes the lock before a process that waits tries again.
                 self.store.writer.let_others_write();
             }
         }

@@ -9,7 +9,7 @@ use crate::model::error_group::ErrorGroups;
 use crate::model::event::{EventFilter, EventId, EventPage};
 use crate::model::filter::Filter;
 use crate::model::id::JobId;
-use crate::model::job::{Job, JobRecord, JobsPage};
+use crate::model::job::{Job, JobRecord, JobsPage, RecordsPage};
 use crate::model::outcome::AttemptRecord;
 use crate::model::queue::{Counts, QueueRecord};
 use crate::model::runner::{RunnerFilter, RunnerRecord};
@@ -126,6 +126,15 @@ impl Queue {
     /// The file cannot be read, or the order of the filter is neither newest nor oldest first.
     pub fn page(&self, filter: &Filter) -> Result<JobsPage> {
         store::page_of_jobs(&*self.store.reader()?, (filter, self.now_ms()), None)
+    }
+
+    /// [`Queue::page`] with full records. The page also ends when the payloads, results and errors of its jobs have
+    /// 4 MiB: many large ones do not fit into memory.
+    ///
+    /// # Errors
+    /// As [`Queue::page`].
+    pub fn page_of_records(&self, filter: &Filter) -> Result<RecordsPage> {
+        store::page_of_records(&*self.store.reader()?, (filter, self.now_ms()))
     }
 
     /// The page that ends right before this job, in the order of the filter, which has no `after`.

@@ -98,7 +98,7 @@ pub(crate) use read::drain::{
 };
 pub(crate) use read::events::{last as last_event, read as read_events};
 pub(crate) use read::jobs::{between as jobs_between, get as get_job, last as last_job};
-pub(crate) use read::listing::{list as list_jobs, page as page_of_jobs};
+pub(crate) use read::listing::{list as list_jobs, page as page_of_jobs, page_of_records};
 pub(crate) use read::matching::{error_groups, ids as matching_ids, preview as preview_of_change};
 pub(crate) use read::metrics::snapshot::snapshot as metrics_snapshot;
 pub(crate) use read::metrics::stats::{stats, totals_since};

@@ -48,7 +48,10 @@ pub(crate) fn serve(state: &Arc<ServerState>, work: Work, place: CrewPlace) -> E
     let Work { stream, head, rest } = work;
     let (response, rest) = match admitted {
         // Of a body that nobody reads, the connection could not be told from its next request.
-        Err(problem) => (Response::from(problem), (head.body_bytes == 0).then_some(rest)),
+        Err(problem) => (
+            Response::from(problem),
+            (head.body_bytes == 0).then_some(rest),
+        ),
         Ok(Accepted::Answered(response)) => (response, (head.body_bytes == 0).then_some(rest)),
         Ok(Accepted::Connect(_)) => return Ended::Closed,
         Ok(Accepted::Route(route)) => match read_body(&stream, &head, rest) {

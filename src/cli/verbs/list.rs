@@ -44,9 +44,6 @@ const TERMINAL_LIMIT: usize = 50;
 /// transaction open.
 const PAGE: usize = 500;
 
-/// Maximum size of the payloads, results and errors of a page.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
-
 pub(crate) fn run(args: &ListArgs, session: &Session) -> CliResult {
     let queue = session.queue()?;
     let options = Filter {
@@ -95,55 +92,24 @@ fn walk(
     }
     let mut left = limit;
     loop {
-        filter.limit = Some(left.map_or(PAGE, |left| (left + 1).min(PAGE)));
-        let page = read_page(queue, &filter)?;
+        // Where no more are wanted, one shows whether there are more.
+        filter.limit = Some(left.map_or(PAGE, |left| left.clamp(1, PAGE)));
+        let page = queue.page_of_records(&filter)?;
         for job in &page.jobs {
             if left == Some(0) {
                 return Ok(true);
             }
             each(job)?;
             left = left.map(|left| left - 1);
-            filter.after = Some(job.id);
         }
-        if !page.is_cut && Some(page.jobs.len()) < filter.limit {
+        if left == Some(0) && page.is_complete() {
+            return Ok(page.next.is_some());
+        }
+        filter.after = page.next;
+        if filter.after.is_none() {
             return Ok(false);
         }
     }
-}
-
-struct FullPage {
-    jobs: Vec<JobRecord>,
-    /// It ends before the filter's limit because it is large.
-    is_cut: bool,
-}
-
-/// Jobs up to the filter's limit, and at least one: many large ones do not fit into memory.
-fn read_page(queue: &Queue, filter: &Filter) -> CliResult<FullPage> {
-    let mut page = FullPage {
-        jobs: Vec::new(),
-        is_cut: false,
-    };
-    let mut bytes = 0;
-    let read = queue.for_each(filter, |job| {
-        bytes += size(&job);
-        page.jobs.push(job);
-        page.is_cut = bytes > PAGE_BYTES;
-        match page.is_cut {
-            // Only an error ends the reading.
-            true => Err(jobq::Error::invalid("the page is full")),
-            false => Ok(()),
-        }
-    });
-    match read {
-        Err(error) if !page.is_cut => Err(error.into()),
-        _ => Ok(page),
-    }
-}
-
-fn size(job: &JobRecord) -> usize {
-    let result = job.result.as_ref().map_or(0, |result| result.get().len());
-    let error = job.error.as_ref().map_or(0, String::len);
-    job.payload.get().len() + result + error
 }
 
 /// The other orders cannot be taken up again where a page ended: one read for all.
@@ -206,7 +172,7 @@ mod tests {
     fn pages_of_large_jobs_are_short_and_none_is_left_out() {
         let folder = tempfile::tempdir().unwrap();
         let queue = Queue::open(folder.path().join("jobs.db")).unwrap();
-        let large = NewJob::new("k").payload(&"x".repeat(PAGE_BYTES / 2));
+        let large = NewJob::new("k").payload(&"x".repeat(2 * 1024 * 1024));
         let ids: Vec<_> = (0..5)
             .map(|_| queue.enqueue(large.clone()).unwrap().id)
             .collect();
@@ -215,8 +181,8 @@ mod tests {
             limit: Some(PAGE),
             ..Filter::default()
         };
-        let page = read_page(&queue, &filter).unwrap();
-        assert!(page.is_cut);
+        let page = queue.page_of_records(&filter).unwrap();
+        assert_eq!(page.next, Some(ids[1]));
         assert_eq!(page.jobs.len(), 2, "it ends with the job that fills it");
         let mut met = Vec::new();
         let more = walk(&queue, filter, None, &mut |job| {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use crate::model::family::Children;
 use crate::model::id::{JobId, RunnerId, WorkerId};
 use crate::model::job::options::Priority;
-use crate::model::job::record::Progress;
+use crate::model::job::record::{JobRecord, Progress};
 use crate::model::state::{State, WaitReason};
 
 /// A job as a list shows it: of its payload, result and error, the size and the beginning.
@@ -90,6 +90,25 @@ pub struct JobsPage {
     /// How far the file was searched, if the time was up before the page was full; `next` is then the same, and the
     /// next page continues there. None: these are all jobs of the page.
     pub searched_to: Option<JobId>,
+}
+
+/// A page of a list with full records.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct RecordsPage {
+    /// The jobs, in the order of the filter.
+    pub jobs: Vec<JobRecord>,
+    /// The next page begins after this job. None: there are no more jobs.
+    pub next: Option<JobId>,
+    /// As [`JobsPage::searched_to`].
+    pub searched_to: Option<JobId>,
+}
+
+impl RecordsPage {
+    /// Whether these are all jobs of the page: it is full, or there are no more.
+    pub fn is_complete(&self) -> bool {
+        self.searched_to.is_none()
+    }
 }
 
 impl JobsPage {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::model::filter::{Filter, KindFilter, Sort};
 use crate::model::id::JobId;
-use crate::model::job::{JobRecord, JobsPage};
+use crate::model::job::{JobRecord, JobsPage, RecordsPage};
 use crate::model::state::State;
 use crate::store::read::conditions::{Conditions, Named};
 use crate::store::read::drivers::Driver;
@@ -109,29 +109,95 @@ pub(crate) fn page(
     };
     let mut walk = begin(&read, (filter, now_ms), (wanted, None))?;
     let mut summaries = Summaries::new(&read)?;
-    let mut page = JobsPage {
-        jobs: Vec::with_capacity(limit),
-        next: None,
-        searched_to: None,
-    };
-    loop {
-        match walk.next()? {
-            WalkStep::Job(_) if page.jobs.len() == limit => {
-                page.next = page.jobs.last().map(|job| job.id);
-                break;
-            }
-            WalkStep::Job(job) => page.jobs.extend(summaries.get(JobId(job.id))?),
-            WalkStep::TimeUp(reached) => {
-                (page.next, page.searched_to) = (Some(reached), Some(reached));
-                break;
-            }
-            WalkStep::End => break,
-        }
-    }
+    let mut jobs = Vec::with_capacity(limit);
+    let end = fill(&mut walk, limit, |id| {
+        jobs.extend(summaries.get(id)?);
+        Ok(0)
+    })?;
     if before.is_some() {
-        page.jobs.reverse();
+        jobs.reverse();
     }
-    Ok(page)
+    Ok(JobsPage {
+        jobs,
+        next: end.next,
+        searched_to: end.searched_to,
+    })
+}
+
+/// Maximum size of the payloads, results and errors of a page of records; one job may be larger.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+
+/// The same with full records, behind `filter.after`.
+pub(crate) fn page_of_records(
+    conn: &Connection,
+    (filter, now_ms): (&Filter, i64),
+) -> Result<RecordsPage> {
+    check(filter)?;
+    let (direction, None) = order(filter.sort) else {
+        return Err(Error::invalid(
+            "a page is in the order of ids, newest or oldest first",
+        ));
+    };
+    let read = conn.unchecked_transaction()?;
+    let limit = filter.limit.unwrap_or(PAGE_JOBS).clamp(1, MOST_PAGE_JOBS);
+    let wanted = Wanted {
+        direction,
+        after: filter.after,
+        ids: filter.ids,
+        jobs: limit + 1,
+        until: Some(clock::after(clock::instant(), BUDGET)),
+    };
+    let mut walk = begin(&read, (filter, now_ms), (wanted, None))?;
+    let mut records = Records::new(&read)?;
+    let mut jobs = Vec::new();
+    let end = fill(&mut walk, limit, |id| {
+        let job = records.get(id)?;
+        let bytes = job.as_ref().map_or(0, size);
+        jobs.extend(job);
+        Ok(bytes)
+    })?;
+    Ok(RecordsPage {
+        jobs,
+        next: end.next,
+        searched_to: end.searched_to,
+    })
+}
+
+/// The size of a job's texts.
+fn size(job: &JobRecord) -> usize {
+    let result = job.result.as_ref().map_or(0, |result| result.get().len());
+    let error = job.error.as_ref().map_or(0, String::len);
+    job.payload.get().len() + result + error
+}
+
+/// Where a page ends.
+struct PageEnd {
+    next: Option<JobId>,
+    searched_to: Option<JobId>,
+}
+
+/// Calls `add` for the jobs of a page; it returns how large each is.
+fn fill(
+    walk: &mut Walk<'_>,
+    limit: usize,
+    mut add: impl FnMut(JobId) -> Result<usize>,
+) -> Result<PageEnd> {
+    let (mut jobs, mut bytes, mut last) = (0, 0, None);
+    loop {
+        let (next, searched_to) = match walk.next()? {
+            WalkStep::Job(job) if jobs < limit && bytes <= PAGE_BYTES => {
+                let id = JobId(job.id);
+                bytes += add(id)?;
+                jobs += 1;
+                last = Some(id);
+                continue;
+            }
+            WalkStep::Job(_) => (last, None),
+            WalkStep::TimeUp(reached) => (Some(reached), Some(reached)),
+            WalkStep::End => (None, None),
+        };
+        return Ok(PageEnd { next, searched_to });
+    }
 }
 
 pub(crate) fn check(filter: &Filter) -> Result<()> {

@@ -32,7 +32,7 @@ weight = 3
 "#;
 
 /// The calls whose answers are kept, in order.
-const CALLS: [&[&str]; 30] = [
+const CALLS: [&[&str]; 32] = [
     &[
         "schedule",
         "add",
@@ -101,6 +101,8 @@ const CALLS: [&[&str]; 30] = [
     &["why", "6"],
     &["logs", "1"],
     &["events"],
+    &["errors"],
+    &["retry", "--failed", "--dry-run"],
     &["queue", "list"],
     &["schedule", "list"],
     &["edit", "5", "--priority", "normal", "--in", "0s"],
