@@ -195,6 +195,9 @@
 //!   (`queue/bulk.rs`): a long read would keep the log from being copied.
 //! - A group of errors is found by a digest of the error with all that varies blanked (`model/error_group.rs`), not by a
 //!   column: it costs a failing job nothing, and the rules of blanking may change.
+//! - A graph is read from the job outwards, for a limited time. Jobs that stand in the same relations are found by dividing
+//!   classes, and drawn as one box (`model/graph/classes.rs`); of a long list, the rest is only counted, and what the time
+//!   does not suffice for is known from the parent's row (`store/read/graph.rs`).
 //! - JSON is checked and compared as text (`model/json.rs`): digits and duplicate keys stay as they are written.
 //! - Jobs claimed ahead are limited by time and number (`runner/prefetch.rs`) and by bytes
 //!   (`store/jobs/claim.rs`).
@@ -287,6 +290,7 @@ pub use model::file_options::{
     Durability, InUse, LogAtClose, NetworkFs, OpenMode, Replaced, Restored,
 };
 pub use model::filter::{Filter, KindFilter, Sort};
+pub use model::graph::{GraphEdge, GraphEdgeKind, GraphNode, JobGraph};
 pub use model::hook::{HookEvent, HookTrigger};
 pub use model::id::Batch;
 pub use model::id::{JobId, RunnerId, WorkerId};

@@ -4,13 +4,13 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use jobq::api::text::count;
 use jobq::{BulkAction, EventId, Filter, JobId, Queue, Sort, State};
 use serde::Serialize;
 
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::render::table::{Cell, Column, Fit, Rows};
 use crate::cli::session::Session;
-use jobq::api::text::count;
 
 /// What was done to a job: in a word for programs, in a sentence for people.
 pub(crate) struct Changed {

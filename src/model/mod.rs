@@ -13,6 +13,7 @@ pub(crate) mod family;
 pub(crate) mod file_options;
 pub(crate) mod filter;
 pub(crate) mod flags;
+pub(crate) mod graph;
 #[cfg(feature = "built-in")]
 #[allow(dead_code, reason = "not every kind tells digests")]
 pub(crate) mod hex;

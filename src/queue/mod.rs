@@ -5,6 +5,7 @@ mod batch;
 mod bulk;
 mod change;
 mod enqueue;
+mod graph;
 mod handle;
 mod metrics;
 mod open;

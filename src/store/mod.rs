@@ -97,6 +97,7 @@ pub(crate) use read::drain::{
     holds_any as holds_any_job, left as jobs_left, nameless as job_without_name, retries_left,
 };
 pub(crate) use read::events::{last as last_event, read as read_events};
+pub(crate) use read::graph::graph as read_graph;
 pub(crate) use read::jobs::{between as jobs_between, get as get_job, last as last_job};
 pub(crate) use read::listing::{list as list_jobs, page as page_of_jobs, page_of_records};
 pub(crate) use read::matching::{error_groups, ids as matching_ids, preview as preview_of_change};

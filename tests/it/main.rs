@@ -28,6 +28,7 @@ mod disk;
 #[cfg(feature = "email")]
 mod email;
 mod families;
+mod graph;
 mod handlers;
 mod hooks;
 #[cfg(feature = "image-process")]

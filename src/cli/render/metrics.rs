@@ -5,6 +5,10 @@ use std::io::Write;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use jobq::api::json::{Time, json_fields, write_line};
+use jobq::api::queue::CountsJson;
+use jobq::api::text::bytes;
+use jobq::api::time::{coarse, duration, millis};
 use jobq::{AttemptTotals, Counts, EventKind, Histogram, Queue};
 use serde::Serialize;
 
@@ -14,10 +18,6 @@ use crate::cli::render::style::Look;
 use crate::cli::render::table::{Cell, Column, Fit, aligned};
 use crate::cli::render::text::for_tabs;
 use crate::cli::render::{Format, Output};
-use jobq::api::json::{Time, json_fields, write_line};
-use jobq::api::queue::CountsJson;
-use jobq::api::text::bytes;
-use jobq::api::time::{coarse, duration, millis};
 
 const COLUMNS: [Column; 13] = [
     ("KIND", Fit::Name),

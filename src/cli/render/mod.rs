@@ -3,6 +3,7 @@
 pub(crate) mod enqueued;
 pub(crate) mod error_group;
 pub(crate) mod event;
+pub(crate) mod graph;
 pub(crate) mod job;
 pub(crate) mod job_page;
 pub(crate) mod log;

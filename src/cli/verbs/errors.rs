@@ -5,6 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::Timestamp;
 use jobq::Filter;
+use jobq::api::error_group::ErrorGroupJson;
 
 use crate::cli::bulk::{SEARCH_BUDGET, any_matches, no_match};
 use crate::cli::clock::now;
@@ -15,7 +16,6 @@ use crate::cli::render::Format;
 use crate::cli::render::error_group::{COLUMNS, row};
 use crate::cli::render::table::Rows;
 use crate::cli::session::Session;
-use jobq::api::error_group::ErrorGroupJson;
 
 #[derive(Debug, Args)]
 pub(crate) struct ErrorsArgs {

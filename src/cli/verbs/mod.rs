@@ -9,6 +9,7 @@ mod edit;
 mod enqueue;
 mod errors;
 mod events;
+mod graph;
 mod help;
 mod list;
 mod logs;
@@ -83,6 +84,8 @@ pub(crate) enum Verb {
     Serve(serve::ServeArgs),
     /// Explain why a job is not running
     Why(why::WhyArgs),
+    /// Show the jobs around a job: its family, what it waits for, what waits for it
+    Graph(graph::GraphArgs),
     /// Show the history as a stream of events
     Events(events::EventsArgs),
     /// Show how attempts went, by kind
@@ -148,6 +151,7 @@ pub(crate) fn run(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
         Verb::Wait(args) => wait::run(args, &session()?),
         Verb::Serve(args) => serve::run(args, &session()?),
         Verb::Why(args) => why::run(args, &session()?),
+        Verb::Graph(args) => graph::run(args, &session()?),
         Verb::Events(args) => events::run(args, &session()?),
         Verb::Metrics(args) => metrics::run(args, &session()?),
         Verb::Cancel(args) => cancel::run(args, &session()?),

@@ -3,13 +3,13 @@
 use std::cell::RefCell;
 
 use clap::{ArgGroup, Args};
+use jobq::api::text::count;
 use jobq::{BulkAction, Filter, JobId, Queue, State};
 
 use crate::cli::bulk::{BulkWords, Changed, JobChange, each, each_matching, preview, states};
 use crate::cli::exit::{CliResult, Exit};
 use crate::cli::input::selection::{DryRun, FILTERS, JobFilter, StateFilter};
 use crate::cli::session::Session;
-use jobq::api::text::count;
 
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("filter").multiple(true).args(FILTERS).requires("states")))]

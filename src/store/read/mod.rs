@@ -5,6 +5,7 @@ pub(crate) mod conditions;
 pub(crate) mod drain;
 pub(crate) mod drivers;
 pub(crate) mod events;
+pub(crate) mod graph;
 pub(crate) mod jobs;
 pub(crate) mod listing;
 pub(crate) mod matching;

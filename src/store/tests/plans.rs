@@ -48,6 +48,7 @@ modules![
     read::drain,
     read::drivers,
     read::events,
+    read::graph,
     read::jobs,
     read::matching,
     read::metrics,

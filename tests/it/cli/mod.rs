@@ -30,6 +30,7 @@ mod exec;
 mod exec_end;
 mod exit_codes;
 mod golden;
+mod graph;
 mod hooks;
 mod host_environment;
 mod hostile_files;
