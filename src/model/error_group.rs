@@ -143,15 +143,17 @@ impl GroupsCounted {
     }
 }
 
-/// Maximum length of an error that is looked at, and of a message.
-pub(crate) const MAX_ERROR_CHARS: usize = 2000;
+/// Maximum length of the error that a group shows, of the line that is looked at, and of a message. A line of quotes
+/// that are not closed costs the square of its length.
+const MAX_ERROR_CHARS: usize = 2000;
+const MAX_LINE_CHARS: usize = 600;
 const MAX_MESSAGE_CHARS: usize = 200;
 
 /// The first line of an error that is not empty, with what varies from job to job blanked.
 pub(crate) fn normalize(error: &str) -> String {
     let mut lines = error.lines().map(str::trim);
     let line = lines.find(|line| !line.is_empty()).unwrap_or_default();
-    let end = line.char_indices().nth(MAX_ERROR_CHARS);
+    let end = line.char_indices().nth(MAX_LINE_CHARS);
     let blanked = blank::blank(&line[..end.map_or(line.len(), |(at, _)| at)]);
     blanked.chars().take(MAX_MESSAGE_CHARS).collect()
 }

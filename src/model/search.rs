@@ -144,7 +144,7 @@ impl Given<'_> {
         match nearest(self.word, WORDS) {
             Some(word) => error.with_hint(format!("did you mean '{word}'?")),
             None => error.with_hint(format!(
-                "the words are {}; a text with a colon is written in quotes",
+                "the words are {}; a text with a colon, < or > is written in quotes",
                 WORDS.join(" ")
             )),
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use clap::{ArgGroup, Args};
-use jobq::{Filter, JobId, State};
+use jobq::{Filter, JobId, Sort, State};
 
 use crate::cli::exit::{CliError, CliResult};
 use crate::cli::input::values;
@@ -167,6 +167,23 @@ impl Session {
             ..Filter::default()
         };
         self.filter(of)?.and(states).map_err(contradiction)
+    }
+
+    /// The same for a verb that changes jobs: a search that only sorts does not mean all of them.
+    pub(crate) fn filter_of_change(
+        &self,
+        of: &JobFilter,
+        states: &StateFilter,
+    ) -> CliResult<Filter> {
+        let filter = Filter {
+            sort: Sort::default(),
+            ..self.filter_with(of, states)?
+        };
+        match filter == Filter::default() {
+            true => Err(CliError::usage("the search leaves out no jobs")
+                .with_hint("say which jobs are meant, by their state at least")),
+            false => Ok(filter),
+        }
     }
 
     /// What the options of a verb ask for.

@@ -28,6 +28,10 @@ pub(crate) fn traceparent(text: &str) -> Result<Traceparent, String> {
 
 /// A search, as `jobq help search` describes it. The error completes "invalid value".
 pub(crate) fn search(text: &str) -> Result<Filter, String> {
+    // An empty variable of a script must not mean all jobs.
+    if text.trim().is_empty() {
+        return Err("the search is empty; leave it out for all jobs".to_owned());
+    }
     let now = local_now();
     Filter::parse_search(text, now.timestamp(), now.time_zone()).map_err(|error| {
         let hint = error.hint().map(|hint| format!("; {hint}"));

@@ -22,7 +22,7 @@ pub(crate) fn run(args: &ChangeSelection, session: &Session) -> CliResult {
     if !jobs.ids.is_empty() {
         return each(session, &jobs.ids, &cancel);
     }
-    let mut filter = session.filter_with(&jobs.filter, &jobs.state)?;
+    let mut filter = session.filter_of_change(&jobs.filter, &jobs.state)?;
     filter.states = states(&filter.states, "cancelled", |state| !state.is_final())?;
     let summary = BulkWords {
         action: BulkAction::Cancel,

@@ -85,7 +85,7 @@ impl RetryAction {
         let failed = StateFilter {
             states: args.failed.then_some(State::Failed).into_iter().collect(),
         };
-        let mut filter = session.filter_with(&args.filter, &failed)?;
+        let mut filter = session.filter_of_change(&args.filter, &failed)?;
         if filter.states.is_empty() {
             filter.states.push(State::Failed);
         }

@@ -5,7 +5,7 @@ use crate::{Error, Result};
 /// A term of a search: `word:value`, `word>value`, or a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Term {
-    /// With its colon or angle bracket; none: the value is a text to search for.
+    /// With its colon or comparison; none: the value is a text to search for.
     pub(super) word: Option<String>,
     pub(super) value: Value,
 }
@@ -63,7 +63,7 @@ fn term(value: Vec<(char, bool)>) -> Term {
     let length = value.iter().take_while(is_of_word).count();
     let begins = value.first().is_some_and(|(c, _)| c.is_ascii_alphabetic());
     match value.get(length) {
-        Some((':' | '>', false)) if begins => {
+        Some((':' | '>' | '<', false)) if begins => {
             let word = value[..=length].iter().map(|(c, _)| c).collect();
             Term {
                 word: Some(word),

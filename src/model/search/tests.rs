@@ -150,6 +150,7 @@ fn what_is_wrong_with_a_search_is_said_with_a_hint() {
     for (search, message, hint) in [
         ("stat:failed", "unknown word, 'stat:'", "'state:'"),
         ("took:30s", "unknown word, 'took:'", "'took>'"),
+        ("took<30s", "unknown word, 'took<'", "'took>'"),
         ("http://x.y", "unknown word, 'http:'", "in quotes"),
         ("state:faild", "'faild' is unknown", "'failed'"),
         ("state:zzzzzz", "'zzzzzz' is unknown", "one of scheduled"),

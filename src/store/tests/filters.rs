@@ -13,8 +13,9 @@ use crate::model::id::JobId;
 use crate::model::job::{JobRecord, NewJob};
 use crate::model::outcome::{AttemptRecord, Verdict};
 use crate::model::state::State;
-use crate::store::read::conditions::Named;
+use crate::store::read::conditions::{Conditions, Named};
 use crate::store::read::drivers::Driver;
+use crate::store::read::walk::Direction;
 use crate::store::read::{attempts, events, listing, matching};
 use crate::store::tests::sandbox::{Sandbox, held, verdicts};
 
@@ -190,6 +191,38 @@ fn a_range_of_ids_is_read_alone_where_it_is_short() {
     assert_eq!(driver((5, 9)), Driver::Ids(5, 9));
     assert_eq!(driver((1, 5000)), Driver::Tenant("a".to_owned()));
     assert!(matches!(driver((i64::MIN, i64::MAX)), Driver::Tenant(_)));
+}
+
+#[test]
+fn each_condition_reads_rows_of_its_job_alone() {
+    let sandbox = Sandbox::new();
+    let filter = Filter {
+        until: Some(jiff::Timestamp::UNIX_EPOCH),
+        as_of: Some(EventId(7)),
+        more_attempts_than: Some(1),
+        took_longer_than: Some(Duration::from_secs(1)),
+        waited_longer_than: Some(Duration::from_secs(1)),
+        text: Some("boom".to_owned()),
+        error: Some("boom".to_owned()),
+        error_group: Some("00000000".to_owned()),
+        ..Filter::default()
+    };
+    let named = Named::of(&sandbox.conn, &filter).unwrap();
+    let conditions = Conditions::of(&sandbox.conn, &filter, (&named, 0)).unwrap();
+    for shape in Driver::All.shapes(&sandbox.conn).unwrap() {
+        let sql = shape.sql(&conditions, Direction::Down);
+        let mut plan = (sandbox.conn)
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap();
+        let (mut rows, mut lines) = (plan.raw_query(), Vec::new());
+        while let Some(row) = rows.next().unwrap() {
+            lines.push(row.get::<_, String>("detail").unwrap());
+        }
+        let reads = lines.iter().filter(|line| line.starts_with("SEARCH"));
+        assert_eq!(reads.count(), 7, "{lines:#?}");
+        let bad = |line: &&String| line.starts_with("SCAN") || line.contains("B-TREE");
+        assert_eq!(lines.iter().find(bad), None, "{lines:#?}");
+    }
 }
 
 /// Otherwise the completed jobs would be looked at, which are the most.

@@ -53,6 +53,10 @@ fn a_wrong_search_is_refused_with_the_nearest_word() {
     let never = ["cancel", "--search", "state:failed"];
     jobq.run(&never)
         .fails(2, &["failed jobs cannot be cancelled"]);
+    for (search, why) in [(" ", "the search is empty"), ("sort:oldest", "no jobs")] {
+        let all = ["cancel", "--search", search];
+        jobq.run(&all).fails(2, &[why]);
+    }
     let help = jobq.run(&["help", "search"]).exits(0);
     assert!(help.stdout.contains("took>30s"));
 }
