@@ -65,6 +65,9 @@ impl Histogram {
 
     /// Adds the durations of another.
     pub fn merge(&mut self, other: &Histogram) {
+        if other.bins.is_empty() {
+            return;
+        }
         // Both are in order, and neither is looked through for each bin of the other.
         let mut sum = Vec::with_capacity(self.bins.len().max(other.bins.len()));
         let mut own = self.bins.iter().peekable();

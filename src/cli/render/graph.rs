@@ -402,6 +402,23 @@ mod tests {
     }
 
     #[test]
+    fn a_line_ends_where_the_terminal_does() {
+        let (_folder, queue) = queue();
+        let long = add(&queue, NewJob::new("resize").payload(&"a long payload"));
+        let page = GraphPage::read(&queue, long).unwrap();
+        let narrow = Output {
+            format: Format::Table,
+            width: 20,
+            ..OUTPUT
+        };
+        let mut out = Vec::new();
+        GraphText::new(&page, &narrow, true)
+            .write(&mut out)
+            .unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "1 resize  pending  …\n");
+    }
+
+    #[test]
     fn the_locale_decides_which_letters_are_drawn() {
         let locale = |set: &[(&str, &str)]| {
             is_utf_8_locale(|name| {

@@ -105,6 +105,42 @@ fn prometheus_accepts_the_alert_rules() {
     assert!(said.contains("rules found"), "{said}");
 }
 
+/// A queue that is stuck and one that is paused, no runner, and twenty failures.
+const TROUBLE: &str = r#"
+rule_files: [alerts.yml]
+evaluation_interval: 1m
+tests:
+  - interval: 1m
+    input_series:
+      - {series: 'jobq_queue_oldest_pending_seconds{instance="a",queue="mail"}', values: '1000+60x20'}
+      - {series: 'jobq_queue_oldest_pending_seconds{instance="a",queue="held"}', values: '1000+60x20'}
+      - {series: 'jobq_queue_paused{instance="a",queue="mail"}', values: '0x20'}
+      - {series: 'jobq_queue_paused{instance="a",queue="held"}', values: '1x20'}
+      - {series: 'jobq_runners{instance="a",state="idle"}', values: '0x20'}
+      - {series: 'jobq_jobs{instance="a",queue="mail",state="pending"}', values: '3x20'}
+      - {series: 'jobq_attempts_total{instance="a",queue="mail",kind="send",outcome="failed"}', values: '0x10 20x10'}
+    promql_expr_test:
+      - expr: count by (alertname, queue) (ALERTS{alertstate="firing"})
+        eval_time: 18m
+        exp_samples:
+          - {labels: '{alertname="JobqQueueStuck",queue="mail"}', value: 1}
+          - {labels: '{alertname="JobqNoRunner"}', value: 1}
+          - {labels: '{alertname="JobqJobsFail",queue="mail"}', value: 1}
+"#;
+
+#[test]
+fn alerts_fire_when_a_queue_is_stuck_or_jobs_fail() {
+    if !has_promtool() {
+        return eprintln!("skipped: there is no promtool");
+    }
+    let jobq = Jobq::new();
+    jobq.write("alerts.yml", example("alerts.yml"));
+    jobq.write("trouble.yml", TROUBLE);
+    jobq.program("promtool", &["test", "rules", "trouble.yml"])
+        .run()
+        .exits(0);
+}
+
 /// The names of metrics in a text, without the endings of a histogram's series.
 fn metrics_named_in(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
