@@ -100,6 +100,8 @@ const CALLS: [&[&str]; 32] = [
     &["why", "5"],
     &["why", "6"],
     &["logs", "1"],
+    &["graph", "1"],
+    &["metrics"],
     &["events"],
     &["errors"],
     &["retry", "--failed", "--dry-run"],
@@ -145,6 +147,10 @@ fn settle(value: &mut Value, folder: &Path) {
                     "cpu_ms",
                     "max_rss_bytes",
                     "pid",
+                    "average",
+                    "p50",
+                    "p95",
+                    "p99",
                 ];
                 match value {
                     Value::Number(_) if measures.contains(&&**name) => {
