@@ -8,9 +8,10 @@ use crate::model::graph::layout::layers;
 /// Up to this number, jobs that are alike have boxes of their own.
 pub(crate) const FEW: usize = 8;
 
-/// Maximum number of rounds in which classes are divided. What is not divided by then stays together: a box may then
-/// stand in relations that not all of its jobs have.
-const ROUNDS: usize = 64;
+/// Number of relations that are looked at while classes are divided, and the rounds that there are in any case. What is
+/// not divided by then stays together: a box may then stand in relations that not all of its jobs have.
+const RELATIONS: usize = 500_000;
+const LEAST_ROUNDS: usize = 4;
 
 /// A relation of two jobs by their places.
 pub(crate) type JobEdge = (usize, usize, GraphEdgeKind);
@@ -30,7 +31,8 @@ pub(crate) fn classes(kinds: &[i64], edges: &[JobEdge]) -> Vec<usize> {
         near[*from].push((*to, true, *kind));
         near[*to].push((*from, false, *kind));
     }
-    for _ in 0..ROUNDS {
+    let rounds = RELATIONS / (kinds.len() + 2 * edges.len()).max(1);
+    for _ in 0..rounds.max(LEAST_ROUNDS) {
         let count = number_of(&classes);
         classes = numbered((0..kinds.len()).map(|job| {
             let relations: BTreeSet<_> = near[job]

@@ -140,6 +140,45 @@ pub(crate) fn capped_queues(mut queues: Vec<QueueGauges>, most: usize) -> Vec<Qu
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::queue::{Counts, QueueLimits};
+    use crate::model::state::State;
+
+    fn queue(name: &str, pending_s: u64) -> QueueGauges {
+        let mut counts = Counts::default();
+        counts.add(State::Pending, 2);
+        QueueGauges {
+            queue: QueueRecord {
+                name: name.to_owned(),
+                paused_at: None,
+                counts,
+                limits: QueueLimits {
+                    concurrency: Some(3),
+                    rate: None,
+                    max_size: None,
+                    weight: 1,
+                },
+            },
+            is_paused: true,
+            oldest_pending: Some(Duration::from_secs(pending_s)),
+        }
+    }
+
+    #[test]
+    fn queues_beyond_the_cap_are_one_without_limits() {
+        let queues = ["a", "b", "c"].map(|name| queue(name, u64::from(name.as_bytes()[0])));
+        let capped = capped_queues(queues.to_vec(), 1);
+        assert_eq!(capped.len(), 2);
+        let other = &capped[1];
+        assert_eq!(other.queue.name, OTHER);
+        assert_eq!(other.queue.counts.get(State::Pending), 4);
+        let longest = Duration::from_secs(u64::from(b'c'));
+        assert_eq!(other.oldest_pending, Some(longest));
+        assert_eq!(
+            (other.queue.limits.concurrency, other.is_paused),
+            (None, false)
+        );
+        assert_eq!(capped[0].queue.limits.concurrency, Some(3));
+    }
 
     fn pair(queue: &str, kind: &str, enqueued: u64) -> PairTotals {
         PairTotals {
