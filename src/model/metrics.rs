@@ -142,20 +142,23 @@ impl Histogram {
 /// JSON.
 fn bins(json: &str) -> Option<Vec<(u16, u64)>> {
     let numbers = json.strip_prefix('[')?.strip_suffix(']')?.as_bytes();
-    let mut bins = Vec::with_capacity(numbers.len() / 4);
+    let mut bins = Vec::with_capacity(numbers.len() / 6);
     let mut bin = None;
-    for number in numbers
-        .split(|byte| *byte == b',')
-        .filter(|of| !of.is_empty())
-    {
-        let value = number.iter().try_fold(0_u64, |value, byte| {
-            let digit = byte.is_ascii_digit().then(|| u64::from(byte - b'0'))?;
-            value.checked_mul(10)?.checked_add(digit)
-        })?;
+    let mut value = 0_u64;
+    for byte in numbers.iter().chain(b",") {
+        if byte.is_ascii_digit() {
+            let digit = u64::from(byte - b'0');
+            value = value.checked_mul(10)?.checked_add(digit)?;
+            continue;
+        }
+        if *byte != b',' {
+            return None;
+        }
         match bin.take() {
             None => bin = Some(u16::try_from(value).ok().filter(|bin| *bin <= LAST_BIN)?),
             Some(bin) => bins.push((bin, value)),
         }
+        value = 0;
     }
     Some(bins)
 }
