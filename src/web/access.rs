@@ -1,15 +1,19 @@
 //! What a request can do to the file: read it, or change it, each within what its token is for. A server that only
 //! reads has no [`WriteSide`], and no route can make one.
 
+use std::collections::HashMap;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::web::auth::Grant;
 use crate::web::problem::Problem;
 use crate::{
-    AttemptRecord, Cancelled, Changes, Counts, Enqueued, EventFilter, EventId, EventPage, Filter,
-    Finding, JobId, JobRecord, JobUpdate, JobsPage, MetricRecord, MetricSpan, NewJob, Queue,
-    QueueLimitsUpdate, QueueRecord, QueueSelector, QueueVerdict, Result, RunnerFilter,
-    RunnerRecord, Schedule, ScheduleRecord, State, Why,
+    AttemptRecord, BulkAction, BulkPreview, BulkReport, Cancelled, Changes, Counts, Enqueued,
+    ErrorGroups, EventFilter, EventId, EventPage, Filter, Finding, JobGraph, JobId, JobRecord,
+    JobUpdate, JobsPage, MetricRecord, MetricSpan, NameField, NewJob, Queue, QueueLimitsUpdate,
+    QueueRecord, QueueSelector, QueueVerdict, Result, RunnerFilter, RunnerRecord, Schedule,
+    ScheduleRecord, State, Stats, StatsQuery, Why,
 };
 
 /// The file, for reading only: the queue itself cannot be had from it.
@@ -145,7 +149,47 @@ impl ReadAccess {
         self.queue.check_job(job).map_err(Problem::of_input)
     }
 
+    pub(crate) fn preview(
+        &self,
+        filter: &Filter,
+        action: BulkAction,
+        budget: Duration,
+    ) -> Result<BulkPreview, Problem> {
+        Ok(self.queue.preview(filter, action, budget)?)
+    }
+
+    pub(crate) fn error_groups(
+        &self,
+        filter: Filter,
+        budget: Duration,
+    ) -> Result<ErrorGroups, Problem> {
+        self.queue
+            .error_groups(&self.within(filter)?, budget)
+            .map_err(Problem::of_input)
+    }
+
     // What follows is of the whole file: their routes are not for a tenant.
+
+    pub(crate) fn graph(&self, id: JobId) -> Result<JobGraph, Problem> {
+        Ok(self.queue.graph(id)?)
+    }
+
+    pub(crate) fn stats(&self, query: &StatsQuery) -> Result<Stats, Problem> {
+        self.queue.stats(query).map_err(Problem::of_input)
+    }
+
+    pub(crate) fn suggest(
+        &self,
+        field: &NameField,
+        prefix: &str,
+        limit: usize,
+    ) -> Result<Vec<String>, Problem> {
+        Ok(self.queue.suggest(field, prefix, limit)?)
+    }
+
+    pub(crate) fn metrics_text(&self) -> Result<String, Problem> {
+        Ok(self.queue.metrics_snapshot()?.to_prometheus())
+    }
 
     pub(crate) fn counts(&self) -> Result<Counts, Problem> {
         Ok(self.queue.counts()?)
@@ -260,6 +304,54 @@ impl WriteAccess {
             }
         }
         self.queue().edit(id, change).map_err(Problem::of_input)
+    }
+
+    pub(crate) fn tenant(&self) -> Option<&str> {
+        self.reads.tenant()
+    }
+
+    /// Changes all jobs of a filter that is within what the client may see.
+    pub(crate) fn change_where(
+        &self,
+        filter: Filter,
+        action: BulkAction,
+        progress: impl FnMut(&BulkReport) -> ControlFlow<()>,
+    ) -> Result<BulkReport, Problem> {
+        let filter = self.reads.within(filter)?;
+        Ok(self.queue().change_where(&filter, action, progress)?)
+    }
+
+    /// Changes each of some jobs.
+    pub(crate) fn change_many(
+        &self,
+        ids: &[JobId],
+        action: BulkAction,
+    ) -> Vec<Result<(), Problem>> {
+        let own = ids
+            .iter()
+            .filter(|id| self.reads.state(**id).is_ok())
+            .copied();
+        let own: Vec<JobId> = own.collect();
+        let queue = self.queue();
+        let changed: Vec<Result<()>> = match action {
+            BulkAction::Cancel => queue
+                .cancel_many(&own)
+                .into_iter()
+                .map(|done| done.map(drop))
+                .collect(),
+            BulkAction::Retry => queue
+                .retry_many(&own)
+                .into_iter()
+                .map(|done| done.map(drop))
+                .collect(),
+            BulkAction::Remove => queue.remove_many(&own),
+        };
+        let mut changed: HashMap<JobId, Result<()>> = own.into_iter().zip(changed).collect();
+        let each = ids.iter().map(|id| match changed.remove(id) {
+            Some(changed) => Ok(changed?),
+            None => Err(Problem::no_job(*id)),
+        });
+        each.collect()
     }
 
     // What follows is of the whole file: their routes are not for a tenant.

@@ -8,6 +8,7 @@ mod access;
 mod api;
 mod assets;
 mod auth;
+mod bulk;
 mod connection;
 mod crew;
 mod dispatch;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::api::job_request::JobRequest;
 use crate::web::access::{ReadAccess, ReadSide, WriteAccess, WriteSide};
 use crate::web::auth::{Grant, Rights, Tokens};
+use crate::web::bulk::BulkChanges;
 use crate::web::origin::HostNames;
 use crate::web::problem::Problem;
 use crate::{NewJob, Result};
@@ -30,6 +31,7 @@ pub(crate) struct ServerState {
     pub(crate) hosts: HostNames,
     pub(crate) commands: Commands,
     pub(crate) make_job: JobMaker,
+    pub(crate) bulks: BulkChanges,
     stopped: AtomicBool,
 }
 
@@ -52,6 +54,7 @@ impl ServerState {
             hosts: parts.hosts,
             commands: parts.commands,
             make_job: parts.make_job,
+            bulks: BulkChanges::default(),
             stopped: AtomicBool::new(false),
         }
     }

@@ -1,8 +1,8 @@
 //! The table of routes: the one list of what the server answers. The document of the API is made of it.
 
 use crate::web::api::{
-    enqueue, events, export, job, jobs, logs, openapi, overview, queues, runners, schedules,
-    server, update,
+    bulk, enqueue, events, export, insight, job, jobs, logs, openapi, overview, queues, runners,
+    schedules, server, update,
 };
 use crate::web::routes::Does::{Change, Open, Read};
 use crate::web::routes::Freshness::{File as AsFile, Now};
@@ -68,18 +68,26 @@ pub(crate) const ROUTES: &[Route] = &[
     read("/api/v1/jobs/{id}/payload", Read(job::payload), (Jobs, AsFile), NONE, ("Anything", "The payload of a job")),
     read("/api/v1/jobs/{id}/result", Read(job::result), (Jobs, AsFile), NONE, ("Anything", "The result of a job")),
     read("/api/v1/jobs/{id}/error", Read(job::error), (Jobs, AsFile), NONE, ("Text", "The error of a job's last failed attempt")),
+    read("/api/v1/jobs/{id}/graph", Read(insight::graph), (File, AsFile), NONE, ("Anything", "The jobs around a job, with places for a drawing")),
+    read("/api/v1/errors", Read(insight::errors), (Jobs, AsFile), jobs::ERRORS, ("Errors", "Failed jobs grouped by their error")),
+    read("/api/v1/stats", Read(insight::stats), (File, Now), &["from", "to", "step", "by"], ("Stats", "Attempts and durations over time")),
+    read("/api/v1/suggest", Read(insight::suggest), (File, AsFile), &["field", "prefix"], ("Suggestions", "Names that begin so")),
+    read("/api/v1/bulk/{id}", Read(bulk::progress), (Jobs, Now), NONE, ("Bulk", "How far a change of many jobs has come")),
+    read("/metrics", Read(insight::metrics), (File, Now), NONE, ("Text", "Metrics in Prometheus' text format")),
     read("/api/v1/queues", Read(queues::list), (File, AsFile), NONE, ("Queues", "The queues with their limits")),
     read("/api/v1/queues/{name}", Read(queues::queue), (File, Now), NONE, ("QueueWhy", "A queue, and what keeps its pending jobs from running")),
     read("/api/v1/runners", Read(runners::list), (File, Now), &["all"], ("Runners", "The runners and what their workers do")),
     read("/api/v1/schedules", Read(schedules::list), (File, Now), NONE, ("Schedules", "The schedules with their slots")),
     read("/api/v1/events", Read(events::events), (Jobs, Now), events::EVENTS, ("Event", "The history as server-sent events or JSON Lines")),
-    read("/api/v1/export", Read(export::export), (Jobs, Now), export::EXPORT, ("JobRecord", "All jobs that match, as JSON Lines or CSV")),
+    read("/api/v1/export", Read(export::export), (Jobs, Now), jobs::EXPORT, ("JobRecord", "All jobs that match, as JSON Lines or CSV")),
     read("/api/v1/doctor", Read(server::doctor), (File, Now), NONE, ("Doctor", "What a check of the file has found")),
     change(("POST", "/api/v1/jobs"), Change(enqueue::enqueue), Jobs, Some("NewJobs"), (201, "Enqueued", "Enqueue a job, or an array of them: all or none")),
     change(("PATCH", "/api/v1/jobs/{id}"), Change(update::edit), Jobs, Some("JobEdit"), (200, "Edited", "Change options of a job that is not running")),
     change(("POST", "/api/v1/jobs/{id}/cancel"), Change(update::cancel), Jobs, None, (200, "CancelResult", "Cancel a job, or ask a running one to stop")),
     change(("POST", "/api/v1/jobs/{id}/retry"), Change(update::retry), Jobs, None, (200, "RetryResult", "Run a final job again")),
     change(("DELETE", "/api/v1/jobs/{id}"), Change(update::remove), Jobs, None, (204, "Nothing", "Remove a final job and its history")),
+    change(("POST", "/api/v1/jobs/bulk"), Change(bulk::change), Jobs, Some("BulkBody"), (202, "BulkResult", "Change many jobs, or count them first")),
+    change(("DELETE", "/api/v1/bulk/{id}"), Change(bulk::stop), Jobs, None, (204, "Nothing", "Stop a change of many jobs")),
     change(("PATCH", "/api/v1/queues/{name}"), Change(queues::set_limits), File, Some("QueueLimits"), (200, "Queue", "Set limits of a queue; null takes one away")),
     change(("POST", "/api/v1/queues/{name}/pause"), Change(queues::pause), File, None, (200, "EventRef", "Start no more jobs of a queue")),
     change(("POST", "/api/v1/queues/{name}/resume"), Change(queues::resume), File, None, (200, "EventRef", "Start jobs of a queue again")),

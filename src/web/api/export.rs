@@ -14,12 +14,6 @@ use crate::web::response::{PartWriter, Response};
 use crate::web::routes::{Answered, Request};
 use crate::{Filter, JobId, JobRecord};
 
-/// The parameters of an export.
-pub(crate) const EXPORT: &[&str] = &[
-    "format", "state", "queue", "kind", "tenant", "tag", "parent", "schedule", "since", "text",
-    "sort",
-];
-
 /// How many jobs are read at a time: a read of all would keep the log of the file from being cut.
 const AT_ONCE: usize = 200;
 

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::api::clock::now;
+use crate::api::clock::{local_now, now};
 use crate::api::job::task_of_preview;
 use crate::api::json::{Time, json_fields};
 use crate::api::values;
@@ -13,11 +13,24 @@ use crate::web::response::Response;
 use crate::web::routes::{Answered, Request};
 use crate::{EventId, Filter, JobId, JobSummary, Sort, State};
 
+/// The parameters that choose jobs, with more of a route's own.
+macro_rules! filters_and {
+    ($($more:literal),*) => {
+        &[
+            "search", "state", "queue", "kind", "tenant", "tag", "parent", "schedule", "ids", "since", "until", "error",
+            "text", "group", "sort", $($more),*
+        ]
+    };
+}
+
 /// The parameters of a page of a list.
-pub(crate) const PAGE: &[&str] = &[
-    "state", "queue", "kind", "tenant", "tag", "parent", "schedule", "since", "text", "sort",
-    "limit", "after", "before",
-];
+pub(crate) const PAGE: &[&str] = filters_and!["limit", "after", "before"];
+
+/// Those of the groups of errors.
+pub(crate) const ERRORS: &[&str] = filters_and!["after"];
+
+/// Those of an export.
+pub(crate) const EXPORT: &[&str] = filters_and!["format"];
 
 /// Maximum number of jobs in a page.
 const MAX_PAGE: usize = 200;
@@ -106,7 +119,7 @@ fn created_near(reader: &ReadAccess, id: JobId) -> Result<Option<jiff::Timestamp
 
 /// The filter that a query describes.
 pub(crate) fn filter(query: &Query) -> Result<Filter, Problem> {
-    Ok(Filter {
+    let named = Filter {
         states: words(query, "state")?,
         queues: query.list("queue").map(str::to_owned).collect(),
         kinds: query.list("kind").map(str::to_owned).collect(),
@@ -114,13 +127,39 @@ pub(crate) fn filter(query: &Query) -> Result<Filter, Problem> {
         tags: tags(query)?,
         parent: query.number("parent")?.map(JobId),
         schedule: query.get("schedule").map(str::to_owned),
+        ids: query.parsed("ids", ids)?,
         since: query.parsed("since", moment)?,
+        until: query.parsed("until", moment)?,
+        error: query.get("error").map(str::to_owned),
+        error_group: query.get("group").map(str::to_owned),
         text: query.get("text").map(str::to_owned),
         sort: query
             .parsed("sort", str::parse::<Sort>)?
             .unwrap_or_default(),
         ..Filter::default()
-    })
+    };
+    match query.get("search") {
+        Some(text) => search(text)?.and(named).map_err(Problem::of_input),
+        None => Ok(named),
+    }
+}
+
+/// The filter that a search describes.
+pub(crate) fn search(text: &str) -> Result<Filter, Problem> {
+    let now = local_now();
+    Filter::parse_search(text, now.timestamp(), now.time_zone()).map_err(Problem::of_input)
+}
+
+/// `42`, or `5-9` with both included.
+fn ids(text: &str) -> Result<(JobId, JobId), &'static str> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let id = |text: &str| {
+        text.trim()
+            .parse()
+            .map(JobId)
+            .map_err(|_| "ids look like 42 or 5-9")
+    };
+    Ok((id(first)?, id(last)?))
 }
 
 fn words(query: &Query, name: &str) -> Result<Vec<State>, Problem> {
@@ -140,7 +179,7 @@ fn tags(query: &Query) -> Result<Vec<(String, String)>, Problem> {
 }
 
 /// A time, or a duration before now: `2h`.
-fn moment(text: &str) -> Result<jiff::Timestamp, String> {
+pub(crate) fn moment(text: &str) -> Result<jiff::Timestamp, String> {
     if let Ok(ago) = values::duration(text) {
         return now().checked_sub(ago).map_err(|error| error.to_string());
     }

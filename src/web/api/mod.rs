@@ -1,8 +1,10 @@
 //! What the routes answer: a file for each kind of thing.
 
+pub(crate) mod bulk;
 pub(crate) mod enqueue;
 pub(crate) mod events;
 pub(crate) mod export;
+pub(crate) mod insight;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod logs;
