@@ -94,14 +94,14 @@ function Frame({ can, status }) {
     ...Object.fromEntries(views.map(([name, label], index) => [String(index + 1), [label.toLowerCase(), () => go([name])]])),
     "/": ["search jobs", () => toSearch()],
     "Ctrl+k :": ["go to, or do", showPalette],
-    "N c": ["new job", () => canWrite() && newJob()],
+    c: ["new job", () => canWrite() && newJob()],
     u: ["undo the last change", undoNewest],
     t: ["light, dark, as the system", nextTheme],
     "?": ["keys", showKeys],
   });
   return html`<a class="skip" href="#main" onClick=${(event) => { event.preventDefault(); main.current.focus(); }}>To the content</a>
     <header class="top">
-      <a class="name" href=${href(["overview"])} aria-label="jobq, overview"><b>jobq</b> <span class="dim cut">${can.db}</span></a>
+      <a class="name" href=${href(["overview"])}><b>jobq</b> <span class="dim cut">${can.db}</span></a>
       <nav aria-label="Views">${views.map(([name, label]) => html`<a key=${name} href=${href([name])} aria-current=${name === view ? "page" : null}>${label}${name === "errors" && overview.data?.counts.failed ? html` <span class="badge num">${compact(overview.data.counts.failed)}<span class="hidden"> failed jobs</span></span>` : ""}</a>`)}</nav>
       <div class="tools">
         ${can.read_only && html`<span class="tag">read only</span>`}

@@ -84,7 +84,7 @@ export function Confirm({ title, text, command, verb, run }) {
       setProblem(error);
     }
   };
-  const footer = html`<button type="button" onClick=${closeDialog}>Keep</button><button type="submit" class="danger">${verb}</button>`;
+  const footer = html`<button type="button" autofocus onClick=${closeDialog}>Keep</button><button type="submit" class="danger">${verb}</button>`;
   return html`<${Dialog} title=${title} close=${closeDialog} footer=${footer} onSubmit=${submit}>
     <p>${text}</p>
     ${command && html`<${Command} text=${command} />`}
@@ -170,10 +170,10 @@ function Matching({ action, search }) {
   const about = preview && `${preview.complete ? "" : "at least "}${jobs(preview.jobs)}`;
   const halt = () => attempt(() => api.send("DELETE", `/bulk/${state.bulk}`));
   let footer;
-  if (state?.finished) footer = html`<button type="button" onClick=${closeDialog}>Close</button>`;
+  if (state?.finished) footer = html`<button type="button" autofocus onClick=${closeDialog}>Close</button>`;
   else if (state) footer = html`<button type="button" onClick=${halt}>Stop</button>`;
   else {
-    footer = html`<button type="button" onClick=${closeDialog}>Keep</button>
+    footer = html`<button type="button" autofocus onClick=${closeDialog}>Close</button>
       <button type="submit" class=${danger ? "danger" : "primary"} disabled=${!preview?.jobs}>${verb}${preview ? ` ${preview.complete ? jobs(preview.jobs) : "all that match"}` : ""}</button>`;
   }
   return html`<${Dialog} wide title=${`${verb} everything that matches`} close=${closeDialog} footer=${footer} onSubmit=${begin}>

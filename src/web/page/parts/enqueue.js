@@ -139,7 +139,7 @@ function JobForm({ title, start, edits, event }) {
     }
   };
   const names = FIELDS.filter(([name]) => !edits || EDITABLE.includes(name));
-  const footer = html`<button type="button" onClick=${closeDialog}>Keep</button><button type="submit" class="primary">${edits ? "Save" : "Enqueue"}</button>`;
+  const footer = html`<button type="button" onClick=${closeDialog}>Close</button><button type="submit" class="primary">${edits ? "Save" : "Enqueue"}</button>`;
   return html`<${Dialog} wide title=${title} close=${closeDialog} footer=${footer} onSubmit=${submit}>
     ${exec && !edits && html`<${Choice} label="What it runs" value=${form.mode} choose=${(mode) => setForm({ ...form, mode })} options=${[["kind", "A kind"], ["command", "A command"]]} />`}
     ${form.mode === "command"

@@ -62,10 +62,10 @@ export function Errors({ failed }) {
       <tbody>${groups.map((group) => html`<tr key=${group.id} class=${group === here ? "here" : ""}>
         <td class="num"><a href=${href(["jobs"], { search: searchOf(group) })} aria-label=${`Show ${plural(group.jobs, "job")}`}>${count(group.jobs)}</a></td>
         <th scope="row" class="grow wrap"><span class="bad">${group.message}</span>
-          ${group.example && html`<div class="dim cut">for instance <a href=${href(["jobs", group.example.job])}>${group.example.job}</a>: ${group.example.error}</div>`}</th>
+          ${group.example && html`<div class="dim cut">for instance <a class="under" href=${href(["jobs", group.example.job])}>${group.example.job}</a>: ${group.example.error}</div>`}</th>
         <td class="wrap">${group.kinds.slice(0, 4).join(", ")}${group.kinds.length > 4 ? ` and ${group.kinds.length - 4} more` : ""}</td>
         <td><${Ago} at=${group.first_at} /></td><td><${Ago} at=${group.last_at} /></td>
-        <td>${canWrite() && html`<button type="button" class="small" onClick=${() => bulkMatching("retry", searchOf(group))} aria-label=${`Retry ${plural(group.jobs, "job")}: ${group.message}`}>Retry these</button>`}</td>
+        <td>${canWrite() && html`<button type="button" class="small" onClick=${() => bulkMatching("retry", searchOf(group))} aria-label=${`Retry these ${plural(group.jobs, "job")}: ${group.message}`}>Retry these</button>`}</td>
       </tr>`)}</tbody>
     </table><//>`}
     ${state.complete === false && html`<nav class="more" aria-label="Further back"><span>Looked back to job ${count(state.searched)}${state.at ? ` (${clockTime(state.at)})` : ""}.</span>

@@ -30,7 +30,7 @@ export function Job({ id, tab = "" }) {
     y: ["copy the command", () => job && copyJobCommand(job)],
     r: ["retry", write(() => retryJob(id))],
     c: ["clone", write(() => cloneJob(job))],
-    e: ["edit", write(() => editJob(job))],
+    e: ["edit", write(() => isEditable(job) && editJob(job))],
     C: ["cancel", write(() => cancelJob(id))],
     D: ["remove", write(() => removeJob(id, () => go(["jobs"])))],
   });
@@ -49,9 +49,11 @@ export function Job({ id, tab = "" }) {
   </div>`;
 }
 
+const isEditable = (job) => ["scheduled", "blocked", "pending"].includes(job.state);
+
 function Head({ job }) {
   const final = isFinal(job.state);
-  const editable = ["scheduled", "blocked", "pending"].includes(job.state);
+  const editable = isEditable(job);
   return html`<header class="head">
     <h1><span class="num">${job.id}</span> <span class="kind">${job.kind}</span></h1>
     <${State} state=${job.state} />
@@ -113,7 +115,7 @@ function Attempts({ job }) {
       <td class="num">${one.finished_at ? duration(one.duration_ms) : html`<${Since} at=${one.started_at} />`}</td>
       <td class="num">${one.cpu_ms == null ? "" : duration(one.cpu_ms)}</td>
       <td class="num">${bytes(one.max_rss_bytes)}</td>
-      <td>${one.runner == null ? "" : html`<a href=${href(["runners", one.runner])}>${one.runner}</a>${one.worker == null ? "" : `/${one.worker}`}`}</td>
+      <td>${one.runner == null ? "" : html`<a class="under" href=${href(["runners", one.runner])}>${one.runner}</a>${one.worker == null ? "" : `/${one.worker}`}`}</td>
       <td class="grow bad cut" title=${one.error || ""}>${one.error || (one.exit_code ? `exit code ${one.exit_code}` : "")}</td>
     </tr>`)}</tbody>
   </table><//></section>`;

@@ -24,6 +24,7 @@ export function Jobs({ counts }) {
   const page = data || old;
   const isSearchWrong = error && [400, 422].includes(error.status);
   return html`<div class="view">
+    <h1 class="hidden">Jobs</h1>
     <${States} counts=${counts} search=${search} change=${change} />
     <div class="bar">
       <${Search} text=${search} change=${change} setTyping=${setTyping} problem=${isSearchWrong} />

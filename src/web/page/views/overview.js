@@ -43,8 +43,8 @@ export function Overview({ overview }) {
 const Tiles = ({ counts }) => html`<ul class="tiles">
   ${STATES.map((state) => {
     const n = counts[state] || 0;
-    return html`<li key=${state}><a href=${href(["jobs"], { search: `state:${state}` })} class=${n ? "" : "none"} aria-label=${`${count(n)} ${state}`}>
-      <b class="num">${compact(n)}</b><${State} state=${state} /></a></li>`;
+    return html`<li key=${state}><a href=${href(["jobs"], { search: `state:${state}` })} class=${n ? "" : "none"} title=${`${count(n)} ${state}`}>
+      <b class="num">${compact(n)}</b> <${State} state=${state} /></a></li>`;
   })}
 </ul>`;
 
@@ -71,7 +71,7 @@ export const Verdicts = ({ verdicts }) =>
 
 const Queues = ({ queues }) => html`<section><h2><a href=${href(["queues"])}>Queues</a></h2>
   ${queues.length === 0 ? html`<p class="dim">A queue is there as soon as a job names it.</p>` : html`<${Scroll} label="Queues"><table>
-    <thead><tr><th scope="col">Queue</th><th scope="col" class="num">Pending</th><th scope="col" class="num">Running</th><th scope="col" class="num">Scheduled</th><th scope="col" class="num">Failed</th><th scope="col"></th></tr></thead>
+    <thead><tr><th scope="col">Queue</th><th scope="col" class="num">Pending</th><th scope="col" class="num">Running</th><th scope="col" class="num">Scheduled</th><th scope="col" class="num">Failed</th><th scope="col"><span class="hidden">Paused</span></th></tr></thead>
     <tbody>${queues.map((queue) => html`<tr key=${queue.name}>
       <th scope="row"><a href=${href(["jobs"], { search: `queue:${searchWord(queue.name)}` })}>${queue.name}</a></th>
       ${["pending", "running", "scheduled", "failed"].map((state) => html`<td class=${`num${state === "failed" && queue.counts.failed ? " bad" : ""}`} key=${state}>${queue.counts[state] ? compact(queue.counts[state]) : html`<span class="dim">0</span>`}</td>`)}

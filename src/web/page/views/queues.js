@@ -89,7 +89,7 @@ function Limits({ queue }) {
     }
   };
   const option = ([name]) => ` --${name.replace("_", "-")} ${String(form[name]).trim() || "none"}`;
-  const footer = html`<button type="button" onClick=${closeDialog}>Keep</button><button type="submit" class="primary">Save</button>`;
+  const footer = html`<button type="button" onClick=${closeDialog}>Close</button><button type="submit" class="primary">Save</button>`;
   return html`<${Dialog} title=${`Limits of queue ${queue.name}`} close=${closeDialog} footer=${footer} onSubmit=${submit}>
     <div class="fields">${FIELDS.map(([name, label, example]) => html`<label key=${name}>${label}<input value=${form[name]} placeholder=${`none, or ${example}`} onInput=${(event) => setForm({ ...form, [name]: event.target.value })} /></label>`)}</div>
     ${changed.length > 0 && html`<${Command} text=${`jobq queue set ${shellWord(queue.name)}${changed.map(option).join("")}`} />`}

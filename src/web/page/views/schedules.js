@@ -43,7 +43,7 @@ export function Schedules({ change }) {
         <td><${Next} schedule=${schedule} /></td>
         <td><${Strip} slots=${schedule.last_slots || []} /></td>
         <td>${schedule.job?.kind}</td>
-        <td class="acts">${canWrite() && html`<button type="button" class="small" onClick=${() => runNow(schedule, done)} aria-label=${`Run ${schedule.name} now`}>Run now</button>
+        <td class="acts">${canWrite() && html`<button type="button" class="small" onClick=${() => runNow(schedule, done)} aria-label=${`Run now: ${schedule.name}`}>Run now</button>
           <button type="button" class="small quiet" onClick=${() => pause(schedule, done)} aria-label=${`${schedule.paused_at ? "Resume" : "Pause"} ${schedule.name}`}>${schedule.paused_at ? "Resume" : "Pause"}</button>
           <button type="button" class="small quiet" onClick=${() => remove(schedule, done)} aria-label=${`Remove ${schedule.name}`}>Remove</button>`}</td>
       </tr>`)}</tbody>
@@ -149,7 +149,7 @@ function NewSchedule({ done }) {
     }
   };
   const choose = (name, values) => html`<select value=${form[name]} onChange=${change(name)}>${values.map((value) => html`<option key=${value} value=${value} selected=${value === form[name]}>${value}</option>`)}</select>`;
-  const footer = html`<button type="button" onClick=${closeDialog}>Keep</button><button type="submit" class="primary">Add</button>`;
+  const footer = html`<button type="button" onClick=${closeDialog}>Close</button><button type="submit" class="primary">Add</button>`;
   return html`<${Dialog} wide title="New schedule" close=${closeDialog} footer=${footer} onSubmit=${submit}>
     <div class="fields">
       <label>Name<input value=${form.name} onInput=${change("name")} autofocus /></label>
