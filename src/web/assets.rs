@@ -4,34 +4,19 @@ use std::sync::OnceLock;
 
 use crate::digest::Digest;
 use crate::web::head::Head;
+use crate::web::page::{FILES, PageFile};
 use crate::web::response::Response;
 
 /// What the page may do: run and load its own files, and talk to this server.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
     base-uri 'none'; frame-ancestors 'none'; form-action 'none'";
 
-/// A file of the page.
-pub(crate) struct Asset {
-    path: &'static str,
-    media_type: &'static str,
-    bytes: &'static [u8],
-}
-
-const HTML: &str = "text/html; charset=utf-8";
-
-/// The files by their paths.
-const ASSETS: &[Asset] = &[Asset {
-    path: "/",
-    media_type: HTML,
-    bytes: include_bytes!("index.html"),
-}];
-
 /// The file at a path.
-pub(crate) fn find(path: &str) -> Option<&'static Asset> {
-    ASSETS.iter().find(|asset| asset.path == path)
+pub(crate) fn find(path: &str) -> Option<&'static PageFile> {
+    FILES.iter().find(|file| file.path == path)
 }
 
-impl Asset {
+impl PageFile {
     /// The file, or that the client has it already.
     pub(crate) fn response(&self, head: &Head) -> Response {
         let tag = self.tag();
@@ -47,8 +32,8 @@ impl Asset {
     /// A mark of the content: a new version of jobq brings new files.
     fn tag(&self) -> String {
         static TAGS: OnceLock<Vec<String>> = OnceLock::new();
-        let tags = TAGS.get_or_init(|| ASSETS.iter().map(|asset| tag_of(asset.bytes)).collect());
-        let at = ASSETS.iter().position(|asset| asset.path == self.path);
+        let tags = TAGS.get_or_init(|| FILES.iter().map(|file| tag_of(file.bytes)).collect());
+        let at = FILES.iter().position(|file| file.path == self.path);
         at.map(|at| tags[at].clone()).unwrap_or_default()
     }
 }

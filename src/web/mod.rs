@@ -15,6 +15,7 @@ mod dispatch;
 mod head;
 mod listen;
 mod origin;
+mod page;
 mod problem;
 mod query;
 mod reception;

@@ -6,7 +6,7 @@ import * as live from "./parts/live.js";
 import { compact } from "./parts/format.js";
 import { go, href, useRoute } from "./parts/router.js";
 import { dialog, Icon, Loading, Trouble } from "./parts/ui.js";
-import { canWrite, features } from "./parts/actions.js";
+import { canWrite, features } from "./parts/features.js";
 import { newJob } from "./parts/enqueue.js";
 import { KeysHelp, showKeys, useKeys } from "./parts/keys.js";
 import { Palette, showPalette } from "./parts/palette.js";

@@ -1,16 +1,13 @@
 // What can be done to jobs and queues, each with its words and its way back.
 
-import { html, shared, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useRef, useState } from "./html.js";
 import * as api from "./api.js";
+import { canWrite } from "./features.js";
 import { subscribe } from "./live.js";
 import { count, jobs, plural } from "./format.js";
 import { href } from "./router.js";
 import { closeDialog, Command, Dialog, isFinal, openDialog, State, Trouble } from "./ui.js";
 import { failed, toast } from "./undo.js";
-
-/** What the server can do and whose it is: the answer of /features. */
-export const features = shared(null);
-export const canWrite = () => features.get() && !features.get().read_only;
 
 /** Runs a change and says what went wrong. */
 export async function attempt(change) {

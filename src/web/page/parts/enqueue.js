@@ -6,7 +6,8 @@ import { durationOption, plural } from "./format.js";
 import { go, href } from "./router.js";
 import { shellWord, splitCommand } from "./text.js";
 import { Choice, closeDialog, copyText, Dialog, openDialog, Trouble } from "./ui.js";
-import { attempt, features } from "./actions.js";
+import { attempt } from "./actions.js";
+import { features } from "./features.js";
 import { toast } from "./undo.js";
 
 /** The fields besides what the job does: name, label, example. */
@@ -113,7 +114,10 @@ function bodyOf(form, start, edits) {
   for (const name of names) {
     const text = (form[name] || "").trim();
     if (edits ? text === (start[name] || "") : text === "") continue;
-    add(name, JSON.stringify(valueOf(name, text)));
+    const value = valueOf(name, text);
+    // A tag that is gone is named, with null.
+    const old = edits && name === "tags" ? Object.keys(edits.tags || {}).map((tag) => [tag, null]) : [];
+    add(name, JSON.stringify(old.length ? { ...Object.fromEntries(old), ...value } : value));
   }
   return `{${parts.join(",")}}`;
 }

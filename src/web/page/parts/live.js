@@ -1,7 +1,7 @@
 // What changes comes over one WebSocket (`jobq.v1`). A hidden tab closes it; a cut is mended with growing pauses, and
 // every subscription goes on where it was. Where no socket can be had, the same data is asked for every two seconds.
 
-import { shared, useEffect, useState } from "./html.js";
+import { shared, useEffect, useRef, useState } from "./html.js";
 import * as api from "./api.js";
 
 const POLL_MS = 2000;
@@ -212,8 +212,24 @@ export function useLive(topic, params) {
   return state.key === key ? state : { data: null, error: null, old: state.data };
 }
 
-/** The answer to a GET, asked anew when `again` changes. */
-export function useGet(path, params, again) {
+/** A value that follows another, at most so often. */
+function useSlow(value, ms) {
+  const [slow, setSlow] = useState(value);
+  const changed = useRef(0);
+  useEffect(() => {
+    if (Object.is(slow, value)) return undefined;
+    const timer = setTimeout(() => {
+      changed.current = Date.now();
+      setSlow(() => value);
+    }, Math.max(0, changed.current + ms - Date.now()));
+    return () => clearTimeout(timer);
+  }, [value, slow]);
+  return slow;
+}
+
+/** The answer to a GET, asked anew when `change` differs, at most once a second. */
+export function useGet(path, params, change) {
+  const again = useSlow(change, 1000);
   const key = path && JSON.stringify([path, params]);
   const [state, setState] = useState({ key: null, data: null, error: null });
   useEffect(() => {

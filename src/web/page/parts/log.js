@@ -28,7 +28,7 @@ class Lines {
 
   add(pieces) {
     for (const piece of pieces) {
-      if (piece.event < this.after) continue;
+      if (piece.event <= this.after) continue;
       this.after = Math.max(this.after, piece.event);
       this.piece(piece);
     }

@@ -4,7 +4,8 @@ import { html, shared, useEffect, useId, useRef, useShared, useState } from "./h
 import * as api from "./api.js";
 import { go } from "./router.js";
 import { searchWord } from "./text.js";
-import { canWrite, features, pauseQueue } from "./actions.js";
+import { pauseQueue } from "./actions.js";
+import { canWrite, features } from "./features.js";
 import { newJob } from "./enqueue.js";
 import { showKeys } from "./keys.js";
 import { undoNewest } from "./undo.js";

@@ -2,6 +2,7 @@
 
 import { html, shared, useRef, useShared } from "./html.js";
 import * as api from "./api.js";
+import { features } from "./features.js";
 import { Icon, Marked } from "./ui.js";
 
 const SHOWN_MS = 10000;
@@ -11,6 +12,7 @@ let next = 1;
 /** `toast("Job 42 cancelled", {undo: event})`. */
 export function toast(text, { undo = null, bad = false, hint = null, link = null } = {}) {
   const id = next++;
+  if (!features.get()?.undo) undo = null;
   toasts.set([...toasts.get().slice(-3), { id, text, undo, bad, hint, link }]);
   later(id);
   return id;

@@ -5,7 +5,8 @@ import * as api from "../parts/api.js";
 import { clockTime, count, plural } from "../parts/format.js";
 import { href, set, useRoute } from "../parts/router.js";
 import { Ago, Choice, Empty, Loading, Scroll, Trouble } from "../parts/ui.js";
-import { bulkMatching, canWrite } from "../parts/actions.js";
+import { bulkMatching } from "../parts/actions.js";
+import { canWrite } from "../parts/features.js";
 import { useKeys } from "../parts/keys.js";
 
 const RANGES = [["1h", "1 h"], ["24h", "24 h"], ["7d", "7 days"], ["", "All"]];

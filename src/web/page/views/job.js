@@ -5,13 +5,15 @@ import * as api from "../parts/api.js";
 import { useGet, useLive } from "../parts/live.js";
 import { bytes, count, duration, millis } from "../parts/format.js";
 import { go, href } from "../parts/router.js";
-import { searchWord } from "../parts/text.js";
+import { searchWord, shellWord } from "../parts/text.js";
 import { Ago, Clock, Copy, Empty, isFinal, Loading, Marked, Progress, Scroll, Since, State, Tabs, Tags, Trouble } from "../parts/ui.js";
-import { cancelJob, canWrite, Remedy, removeJob, retryJob } from "../parts/actions.js";
+import { cancelJob, Remedy, removeJob, retryJob } from "../parts/actions.js";
+import { canWrite } from "../parts/features.js";
 import { cloneJob, copyJobCommand, editJob } from "../parts/enqueue.js";
 import { Log } from "../parts/log.js";
 import { Graph } from "../parts/graph.js";
 import { useKeys } from "../parts/keys.js";
+import { isAbout } from "../parts/why.js";
 import { TimeBar } from "../parts/timebar.js";
 
 const TABS = [["", "Job"], ["log", "Log"], ["history", "History"], ["graph", "Graph"]];
@@ -40,6 +42,7 @@ export function Job({ id, tab = "" }) {
   if (!job) return html`<div class="view"><${Loading} /></div>`;
   const tabs = TABS.map(([name, title]) => ({ name, title, to: href(name ? ["jobs", id, name] : ["jobs", id]) }));
   return html`<div class=${`view job${tab === "log" ? " fills" : ""}`}>
+    <${Trouble} problem=${error} />
     <${Head} job=${job} />
     <${Tabs} label="Parts of the job" tabs=${tabs} open=${tab} />
     ${tab === "" && html`<${Summary} job=${job} />`}
@@ -70,18 +73,11 @@ function Head({ job }) {
 }
 
 function Summary({ job }) {
-  const [why, setWhy] = useState(null);
   const final = isFinal(job.state);
-  // The verdict in the job's own JSON has no remedy; that comes with the question.
-  useEffect(() => {
-    let ended = false;
-    if (!final && job.state !== "running") api.get(`/jobs/${job.id}/why`).then((answer) => ended || setWhy(answer), () => {});
-    return () => {
-      ended = true;
-    };
-  }, [job.id, job.state, job.at]);
-  const told = (!final && job.state !== "running" && why) || job.why;
   const waits = !final && job.state !== "running";
+  // The verdict in the job's own JSON has no remedy; that comes with the question.
+  const { data: why } = useGet(waits ? `/jobs/${job.id}/why` : null, {}, `${job.state} ${job.at}`);
+  const told = (waits && why && isAbout(why, job.state) && why) || job.why;
   return html`
     ${told && !["completed"].includes(job.state) && html`<section class=${`why${waits || job.state === "failed" ? " stands" : ""}`} aria-label="Why">
       <p><${Marked} text=${told.message} /></p>
@@ -160,14 +156,23 @@ function Text({ job, name, title }) {
     return () => {
       ended = true;
     };
-  }, [job.id, name === "result" ? job.finished_at : job.updated_at]);
+  }, [job.id, name === "result" ? job.finished_at : isEditable(job) && job.updated_at]);
   if (state.problem) return html`<section><h2>${title}</h2><${Trouble} problem=${state.problem} /></section>`;
   if (state.text === undefined) return html`<section><h2>${title}</h2></section>`;
   const { text } = state;
+  const command = name === "payload" && !raw ? commandText(job) : null;
   const shown = text.length > 200000 ? `${text.slice(0, 200000)} …` : text;
   return html`<section><h2>${title} <span class="dim num">${bytes(new Blob([text]).size)}</span>
       <span class="acts"><button type="button" class="quiet small" aria-pressed=${String(raw)} onClick=${() => setRaw(!raw)}>As stored</button><${Copy} text=${text} /></span></h2>
-    <pre class="box" tabindex="0">${raw ? shown : indent(shown)}</pre></section>`;
+    <pre class="box" tabindex="0">${command ?? (raw ? shown : indent(shown))}</pre>
+    ${command && job.payload.cwd && html`<p class="dim">in <code>${job.payload.cwd}</code></p>`}</section>`;
+}
+
+/** The command of an exec job as one would type it. */
+function commandText({ kind, payload }) {
+  if (kind !== "exec" || !payload) return null;
+  if (payload.shell) return payload.shell;
+  return Array.isArray(payload.command) ? payload.command.map(shellWord).join(" ") : null;
 }
 
 /** Indents JSON by its brackets alone, so that a number stays as it was written. */

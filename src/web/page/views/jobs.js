@@ -8,9 +8,11 @@ import { go, href, set, useRoute } from "../parts/router.js";
 import { tokens, Search, withWord, wordOf } from "../parts/search.js";
 import { shellWord } from "../parts/text.js";
 import { Ago, Empty, Icon, isFinal, Loading, Progress, State, STATES, Tags, Trouble } from "../parts/ui.js";
-import { attempt, BULK, bulkIds, bulkMatching, cancelJob, canWrite, removeJob, retryJob } from "../parts/actions.js";
+import { attempt, BULK, bulkIds, bulkMatching, cancelJob, removeJob, retryJob } from "../parts/actions.js";
+import { canWrite } from "../parts/features.js";
 import { copyJobCommand } from "../parts/enqueue.js";
 import { useKeys } from "../parts/keys.js";
+import { WhyChip } from "../parts/why.js";
 
 const LIMIT = 50;
 
@@ -100,6 +102,10 @@ function List({ page, stale, search, params, typing }) {
     setHeld(busy ? (now) => now || live : null);
   }, [busy]);
   const order = held || live;
+  if (known.current.size > 4 * LIMIT) {
+    const wanted = new Set([...order, ...live, ...selected]);
+    for (const id of known.current.keys()) if (!wanted.has(id)) known.current.delete(id);
+  }
   const present = useMemo(() => new Set(live), [page]);
   const waiting = held ? live.filter((id) => !held.includes(id)).length : 0;
   const left = held ? held.filter((id) => !present.has(id)).length : 0;
@@ -167,7 +173,7 @@ function List({ page, stale, search, params, typing }) {
         <th scope="col" class="num">Job</th><th scope="col">State</th><th scope="col">Kind</th><th scope="col" class="grow">What</th>
         <th scope="col" class="when">When</th><th scope="col" class="num tries">Try</th><th scope="col" class="queue">Queue</th>
       </tr></thead>
-      <tbody>${rows.map((job) => html`<${Row} key=${job.id} job=${job} here=${job.id === at} selected=${selected.has(job.id)} gone=${held && !present.has(job.id)}
+      <tbody>${rows.map((job) => html`<${Row} key=${job.id} job=${job} page=${page} here=${job.id === at} selected=${selected.has(job.id)} gone=${held && !present.has(job.id)}
         toggle=${(event) => toggle(job.id, event)} enter=${() => setCursor(job.id)} />`)}</tbody>
     </table></div></div>
     <${More} page=${page} params=${params} />`;
@@ -178,7 +184,7 @@ const between = (order, from, to) => {
   return order.slice(Math.max(a, 0), b + 1);
 };
 
-function Row({ job, here, selected, gone, toggle, enter }) {
+function Row({ job, page, here, selected, gone, toggle, enter }) {
   const to = href(["jobs", job.id]);
   const classes = [here && "here", selected && "selected", gone && "gone"].filter(Boolean).join(" ");
   const open = (event) => {
@@ -191,7 +197,7 @@ function Row({ job, here, selected, gone, toggle, enter }) {
     <td class="num"><a href=${to} onFocus=${enter}>${job.id}</a></td>
     <td><${State} state=${job.state} /></td>
     <td class="kind cut">${job.kind}</td>
-    <td class="grow"><div class="what"><span class="code cut">${job.task}</span><${Note} job=${job} /></div></td>
+    <td class="grow"><div class="what"><span class="code cut">${job.task}</span><${Note} job=${job} at=${page.at} /></div></td>
     <td class="when"><${When} job=${job} /></td>
     <td class="num tries">${job.attempt > 1 || job.state === "failed" ? `${job.attempt}/${job.max_retries + 1}` : ""}</td>
     <td class="queue cut">${job.queue === "default" ? html`<span class="dim">default</span>` : job.queue}</td>
@@ -199,7 +205,7 @@ function Row({ job, here, selected, gone, toggle, enter }) {
 }
 
 /** What one wants to know of it besides, by its state. */
-function Note({ job }) {
+function Note({ job, at }) {
   const notes = [];
   if (job.state === "running" && job.progress) notes.push(html`<${Progress} key="p" progress=${job.progress} label=${`progress of job ${job.id}`} />`);
   if (job.error && job.state !== "completed") notes.push(html`<span key="e" class="bad cut">${job.error}</span>`);
@@ -207,20 +213,10 @@ function Note({ job }) {
     const { total, done, failed } = job.children;
     notes.push(html`<span key="c" class="dim">${count(done)} of ${plural(total, "child", "children")}${failed ? `, ${count(failed)} failed` : ""}</span>`);
   }
-  if (["pending", "blocked", "waiting"].includes(job.state)) notes.push(html`<${WhyChip} key="w" id=${job.id} change=${job.state} />`);
+  if (["pending", "blocked", "waiting"].includes(job.state)) notes.push(html`<${WhyChip} key="w" id=${job.id} state=${job.state} at=${at} />`);
   if (job.tenant) notes.push(html`<span key="t" class="tag">${job.tenant}</span>`);
   if (job.tags) notes.push(html`<${Tags} key="g" tags=${job.tags} />`);
   return notes;
-}
-
-/** Why it waits, asked when somebody wants to know it: the answer would be old otherwise. */
-function WhyChip({ id }) {
-  const [why, setWhy] = useState(null);
-  const ask = async () => {
-    if (why) return setWhy(null);
-    return attempt(async () => setWhy(await api.get(`/jobs/${id}/why`)));
-  };
-  return html`<button type="button" class="chip" aria-expanded=${String(Boolean(why))} onClick=${ask} title="What keeps it from running">${why ? why.message.replace(/^job \d+ is \w+: /, "") : "why?"}</button>`;
 }
 
 function When({ job }) {

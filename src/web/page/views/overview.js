@@ -6,7 +6,8 @@ import { compact, count, plural, rate } from "../parts/format.js";
 import { href } from "../parts/router.js";
 import { searchWord } from "../parts/text.js";
 import { Ago, closeDialog, Command, Dialog, Empty, Loading, Marked, openDialog, RunnerState, Scroll, State, STATES, Trouble } from "../parts/ui.js";
-import { attempt, canWrite, pauseQueue, Remedy } from "../parts/actions.js";
+import { attempt, pauseQueue, Remedy } from "../parts/actions.js";
+import { canWrite } from "../parts/features.js";
 import { useKeys } from "../parts/keys.js";
 
 export function Overview({ overview }) {
@@ -62,8 +63,8 @@ function sentence(data, live) {
 export const Verdicts = ({ verdicts }) =>
   verdicts?.length > 0 && html`<section aria-label="What stands in the way">${verdicts.map(({ queue, pending, items }) => html`<div class="verdict" key=${queue}>
     <h2><a href=${href(["jobs"], { search: `state:pending queue:${searchWord(queue)}` })}>${queue}</a> <span class="dim">${count(pending)} pending</span></h2>
-    <ul class="plain">${items.map((item) => html`<li key=${item.rule}>
-      <span class="num">${count(item.jobs)}</span>
+    <ul class="plain">${items.map((item) => html`<li key=${item.message}>
+      <span class="num">${count(item.jobs)}${item.at_least ? "+" : ""}</span>
       <span class="said"><${Marked} text=${item.message} />${item.hint && html` <small class="dim"><${Marked} text=${item.hint} /></small>`}</span>
       <${Remedy} action=${item.action} />
     </li>`)}</ul>
@@ -113,7 +114,7 @@ function Doctor() {
     ${!findings && html`<p>${busy ? "Examining" : "It looks at the file, its counters, its locks and its runners, and changes nothing."}</p>`}
     ${findings && (findings.every((finding) => finding.severity === "ok") ? html`<p>Nothing is wrong.</p>` : "")}
     ${findings && html`<ul class="plain findings">${findings.filter((finding) => finding.severity !== "ok").map((finding, index) => html`<li key=${index} class=${`severity-${finding.severity}`}>
-      <p><b>${finding.severity}</b> ${finding.what ?? finding.message ?? finding.check}</p>${(finding.remedy ?? finding.hint) && html`<p class="dim"><${Marked} text=${finding.remedy ?? finding.hint} /></p>`}</li>`)}</ul>`}
+      <p><b>${finding.severity}</b> <${Marked} text=${finding.what} /></p>${finding.remedy && html`<p class="dim"><${Marked} text=${finding.remedy} /></p>`}</li>`)}</ul>`}
     <${Command} text="jobq doctor" />
   <//>`;
 }

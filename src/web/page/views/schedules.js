@@ -7,7 +7,8 @@ import { fullTime, millis } from "../parts/format.js";
 import { href } from "../parts/router.js";
 import { searchWord, shellWord, splitCommand } from "../parts/text.js";
 import { Ago, closeDialog, Dialog, Empty, Loading, openDialog, Scroll, Trouble } from "../parts/ui.js";
-import { attempt, canWrite, Confirm, features } from "../parts/actions.js";
+import { attempt, Confirm } from "../parts/actions.js";
+import { canWrite, features } from "../parts/features.js";
 import { useKeys } from "../parts/keys.js";
 import { toast } from "../parts/undo.js";
 
