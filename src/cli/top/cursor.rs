@@ -9,7 +9,7 @@ pub(crate) struct ListCursor {
 
 /// A movement in a list or a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum ScrollStep {
     Up,
     Down,
     PageUp,
@@ -20,15 +20,15 @@ pub(crate) enum Step {
 
 impl ListCursor {
     /// Moves among `len` rows, of which `height` are seen.
-    pub(crate) fn step(&mut self, step: Step, len: usize, height: usize) {
+    pub(crate) fn step(&mut self, step: ScrollStep, len: usize, height: usize) {
         let page = height.saturating_sub(1).max(1);
         self.at = match step {
-            Step::Up => self.at.saturating_sub(1),
-            Step::Down => self.at.saturating_add(1),
-            Step::PageUp => self.at.saturating_sub(page),
-            Step::PageDown => self.at.saturating_add(page),
-            Step::Start => 0,
-            Step::End => len,
+            ScrollStep::Up => self.at.saturating_sub(1),
+            ScrollStep::Down => self.at.saturating_add(1),
+            ScrollStep::PageUp => self.at.saturating_sub(page),
+            ScrollStep::PageDown => self.at.saturating_add(page),
+            ScrollStep::Start => 0,
+            ScrollStep::End => len,
         };
         self.keep_within(len, height);
     }
@@ -54,16 +54,16 @@ impl ListCursor {
 }
 
 /// Moves the first line that is seen of a text of `len` lines.
-pub(crate) fn scrolled(first: usize, step: Step, len: usize, height: usize) -> usize {
+pub(crate) fn scrolled(first: usize, step: ScrollStep, len: usize, height: usize) -> usize {
     let page = height.saturating_sub(1).max(1);
     let last = len.saturating_sub(height);
     let to = match step {
-        Step::Up => first.saturating_sub(1),
-        Step::Down => first.saturating_add(1),
-        Step::PageUp => first.saturating_sub(page),
-        Step::PageDown => first.saturating_add(page),
-        Step::Start => 0,
-        Step::End => last,
+        ScrollStep::Up => first.saturating_sub(1),
+        ScrollStep::Down => first.saturating_add(1),
+        ScrollStep::PageUp => first.saturating_sub(page),
+        ScrollStep::PageDown => first.saturating_add(page),
+        ScrollStep::Start => 0,
+        ScrollStep::End => last,
     };
     to.min(last)
 }
@@ -78,25 +78,25 @@ mod tests {
     fn a_cursor_that_leaves_the_page_takes_it_along() {
         let mut cursor = ListCursor::default();
         for _ in 0..5 {
-            cursor.step(Step::Down, 10, 3);
+            cursor.step(ScrollStep::Down, 10, 3);
         }
         assert_eq!(cursor, ListCursor { at: 5, first: 3 });
-        cursor.step(Step::End, 10, 3);
+        cursor.step(ScrollStep::End, 10, 3);
         assert_eq!(cursor, ListCursor { at: 9, first: 7 });
-        cursor.step(Step::PageUp, 10, 3);
+        cursor.step(ScrollStep::PageUp, 10, 3);
         assert_eq!(cursor, ListCursor { at: 7, first: 7 });
         cursor.keep_within(2, 3);
         assert_eq!(cursor, ListCursor { at: 1, first: 0 });
     }
 
-    fn any_step() -> impl Strategy<Value = Step> {
+    fn any_step() -> impl Strategy<Value = ScrollStep> {
         prop::sample::select(vec![
-            Step::Up,
-            Step::Down,
-            Step::PageUp,
-            Step::PageDown,
-            Step::Start,
-            Step::End,
+            ScrollStep::Up,
+            ScrollStep::Down,
+            ScrollStep::PageUp,
+            ScrollStep::PageDown,
+            ScrollStep::Start,
+            ScrollStep::End,
         ])
     }
 

@@ -19,7 +19,7 @@ use crate::cli::exit::CliError;
 use crate::cli::top::action::{ChangeReport, FileChange};
 use crate::cli::top::app::{LoadedView, Msg};
 use crate::cli::top::data::ReadRequest;
-use crate::cli::top::loader::Source;
+use crate::cli::top::loader::LiveFile;
 
 /// What the one that draws gets.
 #[derive(Debug)]
@@ -49,7 +49,7 @@ const WAIT: Duration = Duration::from_secs(3600);
 const RETRY: Duration = Duration::from_secs(2);
 
 impl Threads {
-    pub(crate) fn start(source: &Arc<Source>) -> io::Result<Threads> {
+    pub(crate) fn start(source: &Arc<LiveFile>) -> io::Result<Threads> {
         let (sender, arrivals) = channel();
         // Before anything is drawn: a signal from here on gives the terminal back.
         let signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT])?;
@@ -147,7 +147,7 @@ fn wait_for_hangup(sender: &Sender<Arrival>) {
     }
 }
 
-fn watch(source: &Source, sender: &Sender<Arrival>) {
+fn watch(source: &LiveFile, sender: &Sender<Arrival>) {
     loop {
         let ended = watch_file(source, sender);
         let Err(error) = ended else { return };
@@ -164,7 +164,7 @@ fn watch(source: &Source, sender: &Sender<Arrival>) {
 }
 
 /// Until nobody listens any more.
-fn watch_file(source: &Source, sender: &Sender<Arrival>) -> jobq::Result<()> {
+fn watch_file(source: &LiveFile, sender: &Sender<Arrival>) -> jobq::Result<()> {
     let mut changes = source.queue().changes()?;
     loop {
         if changes.wait(WAIT)? && sender.send(Arrival::Msg(Msg::FileChanged)).is_err() {
@@ -174,7 +174,7 @@ fn watch_file(source: &Source, sender: &Sender<Arrival>) -> jobq::Result<()> {
     }
 }
 
-fn load(source: &Source, requests: &Receiver<ReadRequest>, sender: &Sender<Arrival>) {
+fn load(source: &LiveFile, requests: &Receiver<ReadRequest>, sender: &Sender<Arrival>) {
     while let Ok(request) = requests.recv() {
         let began = instant();
         let answer = source.read(&request).map_err(|error| error.message());
@@ -192,7 +192,7 @@ fn load(source: &Source, requests: &Receiver<ReadRequest>, sender: &Sender<Arriv
     }
 }
 
-fn change(source: &Source, wanted: &Receiver<FileChange>, sender: &Sender<Arrival>) {
+fn change(source: &LiveFile, wanted: &Receiver<FileChange>, sender: &Sender<Arrival>) {
     while let Ok(change) = wanted.recv() {
         let progress = |report: ChangeReport| {
             let _ = sender.send(Arrival::Msg(Msg::Changed(report)));

@@ -8,7 +8,7 @@ use crate::cli::exit::Exit;
 use crate::cli::render::style::Look;
 use crate::cli::top::action::{ChangeReport, FileChange, id_words};
 use crate::cli::top::app::{App, Effect, TABS, TabName};
-use crate::cli::top::cursor::{Step, scrolled};
+use crate::cli::top::cursor::{ScrollStep, scrolled};
 use crate::cli::top::data::ReadRequest;
 use crate::cli::top::job_view::{JobSight, JobView};
 use crate::cli::top::keys::{KEYS, KeyCommand, command_of};
@@ -74,12 +74,12 @@ impl App {
     pub(crate) fn run(&mut self, command: KeyCommand, effects: &mut Vec<Effect>) {
         use KeyCommand as Key;
         match command {
-            Key::Up => self.step(Step::Up),
-            Key::Down => self.step(Step::Down),
-            Key::PageUp => self.step(Step::PageUp),
-            Key::PageDown => self.step(Step::PageDown),
-            Key::Start => self.step(Step::Start),
-            Key::End => self.step(Step::End),
+            Key::Up => self.step(ScrollStep::Up),
+            Key::Down => self.step(ScrollStep::Down),
+            Key::PageUp => self.step(ScrollStep::PageUp),
+            Key::PageDown => self.step(ScrollStep::PageDown),
+            Key::Start => self.step(ScrollStep::Start),
+            Key::End => self.step(ScrollStep::End),
             Key::Open => self.open(),
             Key::Back => self.back(),
             Key::Tab(at) => self.show_tab(TABS[at.min(TABS.len() - 1)].0),
@@ -92,7 +92,7 @@ impl App {
             Key::GoOn => self.want_some(self.go_on()),
             Key::Mark => {
                 self.jobs.toggle_mark();
-                self.step(Step::Down);
+                self.step(ScrollStep::Down);
             }
             Key::MarkAll => {
                 self.jobs.marked.clear();
@@ -156,7 +156,7 @@ impl App {
         TABS[(at.unwrap_or_default() + by) % TABS.len()].0
     }
 
-    fn step(&mut self, step: Step) {
+    fn step(&mut self, step: ScrollStep) {
         let height = self.body_height();
         if self.job.is_some() {
             let len = rows::job::page_lines(self).len();
@@ -175,7 +175,10 @@ impl App {
                 older.filter(|_| tab == TabName::Events)
             }
         };
-        let downward = matches!(step, Step::Down | Step::PageDown | Step::Start);
+        let downward = matches!(
+            step,
+            ScrollStep::Down | ScrollStep::PageDown | ScrollStep::Start
+        );
         self.leave_rows_without_target(downward);
         self.want_some(more);
     }
@@ -258,7 +261,7 @@ impl App {
                 false => sight,
             };
             if job.log.follows {
-                job.log.step(Step::End, height);
+                job.log.step(ScrollStep::End, height);
             }
         }
     }
@@ -322,10 +325,10 @@ impl App {
 
     fn key_in_help(&mut self, first: usize, key: KeyEvent) {
         let step = match command_of(key) {
-            Some(KeyCommand::Up) => Step::Up,
-            Some(KeyCommand::Down) => Step::Down,
-            Some(KeyCommand::PageUp) => Step::PageUp,
-            Some(KeyCommand::PageDown) => Step::PageDown,
+            Some(KeyCommand::Up) => ScrollStep::Up,
+            Some(KeyCommand::Down) => ScrollStep::Down,
+            Some(KeyCommand::PageUp) => ScrollStep::PageUp,
+            Some(KeyCommand::PageDown) => ScrollStep::PageDown,
             _ => return,
         };
         let first = scrolled(first, step, KEYS.len(), self.body_height());

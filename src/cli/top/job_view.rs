@@ -2,7 +2,7 @@
 
 use jobq::JobId;
 
-use crate::cli::top::cursor::{Step, scrolled};
+use crate::cli::top::cursor::{ScrollStep, scrolled};
 use crate::cli::top::data::{JobData, ReadRequest};
 use crate::cli::top::log_view::LogView;
 
@@ -56,7 +56,7 @@ impl JobView {
     }
 
     /// Moves in what is seen; `len` is the number of lines of the page.
-    pub(crate) fn step(&mut self, step: Step, len: usize, height: usize) {
+    pub(crate) fn step(&mut self, step: ScrollStep, len: usize, height: usize) {
         match self.sight {
             JobSight::Page => self.page_first = scrolled(self.page_first, step, len, height),
             JobSight::Output => self.log.step(step, height),

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use jobq::{Filter, JobId, JobSummary};
 
-use crate::cli::top::cursor::{ListCursor, Step};
+use crate::cli::top::cursor::{ListCursor, ScrollStep};
 use crate::cli::top::data::{JobsPart, JobsRequest, PageRequest, ReadRequest};
 
 /// Number of jobs of a page.
@@ -67,11 +67,15 @@ impl JobsTab {
     }
 
     /// Moves, and says what has to be read for it.
-    pub(crate) fn step(&mut self, step: Step, height: usize) -> Option<ReadRequest> {
+    pub(crate) fn step(&mut self, step: ScrollStep, height: usize) -> Option<ReadRequest> {
         match step {
-            Step::Start if self.has_newer => return Some(self.request(PageRequest::Newest, PAGE)),
-            Step::End if self.has_older => return Some(self.request(PageRequest::Oldest, PAGE)),
-            Step::Up | Step::PageUp if self.has_newer => {
+            ScrollStep::Start if self.has_newer => {
+                return Some(self.request(PageRequest::Newest, PAGE));
+            }
+            ScrollStep::End if self.has_older => {
+                return Some(self.request(PageRequest::Oldest, PAGE));
+            }
+            ScrollStep::Up | ScrollStep::PageUp if self.has_newer => {
                 self.cursor.step(step, self.jobs.len(), height);
                 let is_near = self.cursor.at < height;
                 let first = self.jobs.first().filter(|_| is_near)?;
@@ -114,7 +118,7 @@ impl JobsTab {
                 (self.has_newer, self.has_older) = (part.next.is_some(), false);
                 self.searched_to = part.searched_to.map(|to| (to, part.searched_at));
                 self.jobs = part.jobs;
-                self.cursor.step(Step::End, self.jobs.len(), height);
+                self.cursor.step(ScrollStep::End, self.jobs.len(), height);
             }
             PageRequest::After(_) => self.append(part),
             PageRequest::Before(_) => self.prepend(part),

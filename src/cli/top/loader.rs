@@ -52,14 +52,14 @@ const FACT_BYTES: usize = 8 * 1024;
 const OUTPUT_BUDGET: Duration = Duration::from_millis(80);
 
 /// The file, opened anew where another one has taken its place.
-pub(crate) struct Source {
+pub(crate) struct LiveFile {
     queue: Mutex<Queue>,
     options: QueueOptions,
 }
 
-impl Source {
-    pub(crate) fn new(queue: Queue, options: QueueOptions) -> Source {
-        Source {
+impl LiveFile {
+    pub(crate) fn new(queue: Queue, options: QueueOptions) -> LiveFile {
+        LiveFile {
             queue: Mutex::new(queue),
             options,
         }

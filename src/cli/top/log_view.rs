@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use jobq::EventId;
 
 use crate::cli::history::{LineAssembler, Piece};
-use crate::cli::top::cursor::{Step, scrolled};
+use crate::cli::top::cursor::{ScrollStep, scrolled};
 
 /// Maximum number of lines in memory.
 const MOST: usize = 10_000;
@@ -50,7 +50,7 @@ impl LogView {
             }
         }
         if self.follows {
-            self.first = scrolled(0, Step::End, self.len(), height);
+            self.first = scrolled(0, ScrollStep::End, self.len(), height);
         }
     }
 
@@ -75,7 +75,7 @@ impl LogView {
     }
 
     /// Who goes up no longer follows; who comes to the end does again.
-    pub(crate) fn step(&mut self, step: Step, height: usize) {
+    pub(crate) fn step(&mut self, step: ScrollStep, height: usize) {
         let len = self.len();
         self.first = scrolled(self.first, step, len, height);
         self.follows = self.first + height >= len;
@@ -84,7 +84,7 @@ impl LogView {
     pub(crate) fn toggle_follow(&mut self, height: usize) {
         self.follows = !self.follows;
         if self.follows {
-            self.first = scrolled(0, Step::End, self.len(), height);
+            self.first = scrolled(0, ScrollStep::End, self.len(), height);
         }
     }
 }
@@ -128,10 +128,10 @@ mod tests {
     fn who_has_gone_up_is_not_taken_to_the_end() {
         let mut log = LogView::default();
         log.add(vec![piece("a\nb\nc\nd\n")], EventId(1), 2);
-        log.step(Step::Up, 2);
+        log.step(ScrollStep::Up, 2);
         log.add(vec![piece("e\n")], EventId(2), 2);
         assert_eq!((log.first, log.follows), (1, false));
-        log.step(Step::End, 2);
+        log.step(ScrollStep::End, 2);
         log.add(vec![piece("f\n")], EventId(3), 2);
         assert_eq!((log.first, log.follows), (4, true));
     }

@@ -47,7 +47,7 @@ use crate::cli::session::Session;
 use crate::cli::signals::is_ignored;
 use crate::cli::top::app::{App, AppSettings, Effect, LoadedView, Msg};
 use crate::cli::top::inbox::{Arrival, Threads};
-use crate::cli::top::loader::Source;
+use crate::cli::top::loader::LiveFile;
 use crate::cli::top::terminal::TakenTerminal;
 use crate::cli::top::theme::{Theme, is_utf8_locale};
 
@@ -63,7 +63,7 @@ pub(crate) fn show(session: &Session, once: bool) -> CliResult {
     }
     let queue = session.queue()?;
     let settings = settings(session, queue.is_read_only());
-    let source = Source::new(queue, session.options());
+    let source = LiveFile::new(queue, session.options());
     if once || !io::stdout().is_terminal() || !io::stdin().is_terminal() {
         return print_once(settings, &source);
     }
@@ -90,7 +90,7 @@ fn settings(session: &Session, is_read_only: bool) -> AppSettings {
 }
 
 /// The first screen as plain text.
-fn print_once(settings: AppSettings, source: &Source) -> CliResult {
+fn print_once(settings: AppSettings, source: &LiveFile) -> CliResult {
     let size = size_without_terminal();
     let mut app = App::new(settings, now(), size);
     // What has no answer is answered at once: the reads of the first screen.
@@ -194,6 +194,7 @@ impl Screening {
             }
             if self.draw_at.is_some_and(|at| at <= instant()) {
                 terminal.draw(&self.app)?;
+                panic_if_asked(&self.app);
                 (self.drawn_at, self.draw_at) = (Some(instant()), None);
             }
             next = match self.threads.arrivals.recv_timeout(self.wait_time()) {
@@ -271,3 +272,16 @@ impl Screening {
         Ok(None)
     }
 }
+
+/// For a test: what a panic leaves of the terminal.
+#[cfg(feature = "fault-injection")]
+fn panic_if_asked(app: &App) {
+    let fault = std::env::var("JOBQ_FAULT").unwrap_or_default();
+    assert!(
+        fault != "top-panics" || app.header.is_none(),
+        "the fault is on"
+    );
+}
+
+#[cfg(not(feature = "fault-injection"))]
+fn panic_if_asked(_: &App) {}

@@ -10,7 +10,7 @@ use ratatui::backend::CrosstermBackend;
 use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    Clear, ClearType, EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
 };
 
 use crate::cli::top::app::App;
@@ -58,7 +58,10 @@ impl TakenTerminal {
     pub(crate) fn take_again(&mut self) -> io::Result<()> {
         give_back();
         enter()?;
-        self.terminal.clear()
+        // What is there now is not known: everything is drawn.
+        execute!(io::stdout(), Clear(ClearType::All))?;
+        self.terminal = Terminal::new(CrosstermBackend::new(io::stdout()))?;
+        Ok(())
     }
 
     /// Asks the terminal to put a text on the clipboard. One that cannot ignores it.

@@ -78,6 +78,7 @@ mod stop_costs;
 mod stop_reasons;
 mod support;
 mod terminal;
+mod top;
 mod traceparent;
 mod upkeep;
 mod warnings;

@@ -10,18 +10,18 @@ use rustix::fd::OwnedFd;
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use super::support::Jobq;
+use super::support::{Call, Jobq};
 use crate::support::PATIENCE;
 
 /// A pseudo terminal: what is written to `slave` is read from `master`.
-struct Terminal {
-    master: File,
-    slave: File,
-    shown: String,
+pub(super) struct Terminal {
+    pub(super) master: File,
+    pub(super) slave: File,
+    pub(super) shown: String,
 }
 
 impl Terminal {
-    fn new(columns: u16) -> Terminal {
+    pub(super) fn new(columns: u16) -> Terminal {
         let master: OwnedFd = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
         grantpt(&master).unwrap();
         unlockpt(&master).unwrap();
@@ -39,7 +39,7 @@ impl Terminal {
         terminal
     }
 
-    fn resize(&self, columns: u16) {
+    pub(super) fn resize(&self, columns: u16) {
         let size = Winsize {
             ws_row: 24,
             ws_col: columns,
@@ -49,15 +49,19 @@ impl Terminal {
         tcsetwinsize(&self.slave, size).unwrap();
     }
 
-    fn start(&self, jobq: &Jobq, args: &[&str]) -> Child {
+    pub(super) fn start(&self, jobq: &Jobq, args: &[&str]) -> Child {
+        self.start_call(jobq.call(args))
+    }
+
+    pub(super) fn start_call(&self, call: Call<'_>) -> Child {
         let end = || self.slave.try_clone().unwrap();
-        let mut command = jobq.call(args).into_command();
+        let mut command = call.into_command();
         command.stdin(end()).stdout(end()).stderr(end());
         command.spawn().unwrap()
     }
 
     /// Runs a call to its end; what it has shown.
-    fn show(mut self, jobq: &Jobq, args: &[&str]) -> String {
+    pub(super) fn show(mut self, jobq: &Jobq, args: &[&str]) -> String {
         let mut child = self.start(jobq, args);
         child.wait().unwrap();
         // What has been written is there at once.
@@ -66,7 +70,7 @@ impl Terminal {
     }
 
     /// Whether there was something to read, within so many milliseconds.
-    fn read(&mut self, ms: u32) -> bool {
+    pub(super) fn read(&mut self, ms: u32) -> bool {
         let mut fds = [PollFd::new(&self.master, PollFlags::IN)];
         let wait = Timespec {
             tv_sec: 0,
@@ -84,7 +88,7 @@ impl Terminal {
         read > 0
     }
 
-    fn wait_until_shown(&mut self, text: &str) {
+    pub(super) fn wait_until_shown(&mut self, text: &str) {
         let began = Instant::now();
         while !self.shown.contains(text) {
             assert!(

@@ -3,57 +3,14 @@
 pub(crate) mod job;
 mod jobs;
 mod overview;
+mod row;
 mod tables;
 mod task;
 
-use jobq::{JobId, RunnerId};
 use ratatui::text::Line;
 
-use crate::cli::render::style::Look;
 use crate::cli::top::app::{App, TabName};
-use crate::cli::top::lines::cut;
-use crate::cli::top::theme::Theme;
-
-/// What a row is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum RowTarget {
-    Job(JobId),
-    Queue(String),
-    Runner(RunnerId),
-    Schedule(String),
-    /// Of errors, by its id.
-    ErrorGroup(String),
-}
-
-impl RowTarget {
-    /// Whether there is something behind it.
-    pub(crate) fn opens(&self) -> bool {
-        !matches!(self, RowTarget::Runner(_))
-    }
-}
-
-/// A line of a view, and what it is about.
-#[derive(Clone, Debug)]
-pub(crate) struct ScreenRow {
-    pub(crate) line: Line<'static>,
-    pub(crate) target: Option<RowTarget>,
-}
-
-impl ScreenRow {
-    fn text(theme: Theme, look: Look, text: &str, width: usize) -> ScreenRow {
-        ScreenRow {
-            line: Line::styled(cut(text, width), theme.style(look)),
-            target: None,
-        }
-    }
-
-    fn of(target: RowTarget, line: Line<'static>) -> ScreenRow {
-        ScreenRow {
-            line,
-            target: Some(target),
-        }
-    }
-}
+pub(crate) use crate::cli::top::rows::row::{RowTarget, ScreenRow};
 
 /// The part of a tab that is seen.
 pub(crate) struct TabBody {

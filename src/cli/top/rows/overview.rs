@@ -12,9 +12,9 @@ use crate::cli::render::table::{Cell, Column, Fit};
 use crate::cli::top::data::{MinuteRates, OverviewData};
 use crate::cli::top::lines::{columns_chart, table};
 use crate::cli::top::rows::jobs::when;
-use crate::cli::top::rows::tables::{LineContext, named, queues, runners};
+use crate::cli::top::rows::row::{LineContext, RowTarget, ScreenRow};
+use crate::cli::top::rows::tables::{named, queues, runners};
 use crate::cli::top::rows::task::task;
-use crate::cli::top::rows::{RowTarget, ScreenRow};
 
 const FAILED: [Column; 5] = [
     ("FAILED", Fit::Number),

@@ -17,12 +17,9 @@ use crate::cli::render::table::{Cell, Column, Fit};
 use crate::cli::render::{error_group, queue, schedule};
 use crate::cli::top::data::QueueLine;
 use crate::cli::top::lines::{share_bar, table};
+use crate::cli::top::rows::row::{LineContext, RowTarget, ScreenRow};
 use crate::cli::top::rows::task::task;
-use crate::cli::top::rows::{RowTarget, ScreenRow};
 use crate::cli::top::theme::Theme;
-
-/// What lines depend on: what may be drawn, the time, and the width.
-pub(super) type LineContext = (Theme, Timestamp, usize);
 
 /// Width of a bar of progress.
 const BAR: usize = 10;
