@@ -259,7 +259,7 @@ impl App {
     /// What has to be read for what is seen.
     pub(crate) fn view_request(&self) -> Option<ReadRequest> {
         if let Some(job) = &self.job {
-            return Some(job.request());
+            return Some(job.request(self.width));
         }
         match self.tab {
             TabName::Overview => Some(ReadRequest::Overview),
@@ -316,6 +316,14 @@ impl App {
                 };
                 if let Some(more) = view.take(*data, height) {
                     self.reading.wanted.get_or_insert(more);
+                }
+            }
+            ReadAnswer::Graph(id, lines) => {
+                if let Some(view) = self.job.as_mut().filter(|view| view.id == id) {
+                    view.graph = Some(lines);
+                    // The line above it tells the job's state.
+                    let rest = view.rest();
+                    self.reading.wanted.get_or_insert(rest);
                 }
             }
             ReadAnswer::NoJob(id) => {

@@ -22,6 +22,8 @@ pub(crate) enum ReadRequest {
     Events(Option<EventId>),
     /// A job, and its output after an event.
     Job(JobId, EventId),
+    /// The jobs around a job, as text of this width.
+    Graph(JobId, u16),
     /// Why a job does not run.
     Why(JobId),
     /// The failed jobs by their errors, of those before a job.
@@ -63,6 +65,8 @@ pub(crate) enum ReadAnswer {
     Job(Box<JobData>),
     /// The job does not exist any more.
     NoJob(JobId),
+    /// The lines of the text, with their colours as escape codes.
+    Graph(JobId, Vec<String>),
     Why(Vec<(Look, String)>),
     Errors(ErrorGroups),
     Preview(Box<BulkPreview>),

@@ -49,7 +49,7 @@ impl App {
             Key::Mark | Key::MarkAll => {
                 is_in_list && self.tab == TabName::Jobs && !self.jobs.jobs.is_empty()
             }
-            Key::Why | Key::Log | Key::Timeline => self.chosen_jobs().len() == 1,
+            Key::Why | Key::Log | Key::Timeline | Key::Graph => self.chosen_jobs().len() == 1,
             Key::Follow => matches!(&self.job, Some(job) if job.sight == JobSight::Output),
             Key::Retry => self.may_change(State::is_final),
             Key::Remove => self.may_change(State::is_final),
@@ -101,6 +101,7 @@ impl App {
             Key::Why => self.want_some(self.chosen_jobs().first().map(|id| ReadRequest::Why(*id))),
             Key::Log => self.see(JobSight::Output),
             Key::Timeline => self.see(JobSight::History),
+            Key::Graph => self.see(JobSight::Graph),
             Key::Follow => {
                 let height = self.body_height();
                 if let Some(job) = &mut self.job {
@@ -205,7 +206,7 @@ impl App {
 
     fn open_job(&mut self, id: JobId) {
         let view = JobView::new(id);
-        self.want(view.request());
+        self.want(view.request(self.width));
         self.job = Some(view);
     }
 
@@ -214,7 +215,7 @@ impl App {
         if let Some(job) = &mut self.job {
             if job.sight != JobSight::Page {
                 job.sight = JobSight::Page;
-                return;
+                return self.want_some(self.view_request());
             }
             self.job = None;
             return self.want_some(self.view_request());
@@ -264,6 +265,7 @@ impl App {
                 job.log.step(ScrollStep::End, height);
             }
         }
+        self.want_some(self.view_request());
     }
 
     /// The words of the command that shows the same.
@@ -273,6 +275,7 @@ impl App {
                 JobSight::Page => format!("status {}", job.id),
                 JobSight::Output => format!("logs -f {}", job.id),
                 JobSight::History => format!("events --job {}", job.id),
+                JobSight::Graph => format!("graph {}", job.id),
             };
         }
         match (self.tab, self.target()) {

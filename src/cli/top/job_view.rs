@@ -13,6 +13,8 @@ pub(crate) enum JobSight {
     Page,
     Output,
     History,
+    /// The jobs around it.
+    Graph,
 }
 
 /// A job that is open.
@@ -25,6 +27,9 @@ pub(crate) struct JobView {
     /// The first lines that are seen of the page and of the history.
     pub(crate) page_first: usize,
     pub(crate) history_first: usize,
+    pub(crate) graph_first: usize,
+    /// The lines of the graph, once they are read.
+    pub(crate) graph: Option<Vec<String>>,
     /// It was removed while it was open.
     pub(crate) is_gone: bool,
 }
@@ -38,11 +43,22 @@ impl JobView {
             sight: JobSight::default(),
             page_first: 0,
             history_first: 0,
+            graph_first: 0,
+            graph: None,
             is_gone: false,
         }
     }
 
-    pub(crate) fn request(&self) -> ReadRequest {
+    /// What has to be read for what is seen of it on a screen of this width.
+    pub(crate) fn request(&self, width: u16) -> ReadRequest {
+        match self.sight {
+            JobSight::Graph => ReadRequest::Graph(self.id, width),
+            _ => self.rest(),
+        }
+    }
+
+    /// The job, and its output after what is there.
+    pub(crate) fn rest(&self) -> ReadRequest {
         ReadRequest::Job(self.id, self.log.since)
     }
 
@@ -52,7 +68,7 @@ impl JobView {
         self.log.add(pieces, data.pieces_next, height);
         let is_at_end = data.pieces_at_end;
         self.data = Some(data);
-        (!is_at_end).then(|| self.request())
+        (!is_at_end).then(|| self.rest())
     }
 
     /// Moves in what is seen; `len` is the number of lines of the page.
@@ -60,6 +76,10 @@ impl JobView {
         match self.sight {
             JobSight::Page => self.page_first = scrolled(self.page_first, step, len, height),
             JobSight::Output => self.log.step(step, height),
+            JobSight::Graph => {
+                let len = self.graph.as_ref().map_or(0, Vec::len);
+                self.graph_first = scrolled(self.graph_first, step, len, height);
+            }
             JobSight::History => {
                 let len = self.data.as_ref().map_or(0, |data| data.history.len());
                 self.history_first = scrolled(self.history_first, step, len, height);

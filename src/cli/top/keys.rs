@@ -23,6 +23,7 @@ pub(crate) enum KeyCommand {
     Why,
     Log,
     Timeline,
+    Graph,
     Follow,
     Retry,
     Pause,
@@ -63,7 +64,7 @@ const fn key(
 use KeyCode::Char;
 
 /// All keys. Upper case is for what cannot simply be undone.
-pub(crate) const KEYS: [KeyBinding; 35] = [
+pub(crate) const KEYS: [KeyBinding; 36] = [
     key(
         &[KeyCode::Enter, KeyCode::Right, Char('l')],
         "Enter",
@@ -88,6 +89,7 @@ pub(crate) const KEYS: [KeyBinding; 35] = [
     key(&[Char('w')], "w", KeyCommand::Why, "why"),
     key(&[Char('L')], "L", KeyCommand::Log, "output"),
     key(&[Char('t')], "t", KeyCommand::Timeline, "history"),
+    key(&[Char('v')], "v", KeyCommand::Graph, "graph"),
     key(&[Char('f')], "f", KeyCommand::Follow, "follow the output"),
     key(&[Char('r')], "r", KeyCommand::Retry, "retry"),
     key(&[Char('p')], "p", KeyCommand::Pause, "pause or resume"),

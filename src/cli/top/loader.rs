@@ -15,6 +15,7 @@ use jobq::{
 use crate::cli::clock::{instant, now};
 use crate::cli::exit::{CliError, CliResult, Exit};
 use crate::cli::history::{LineFilter, Piece};
+use crate::cli::render::graph::{GraphPage, GraphText};
 use crate::cli::render::job_page::InFull;
 use crate::cli::render::style::Look;
 use crate::cli::render::table::Cell;
@@ -26,8 +27,9 @@ use crate::cli::top::data::{
 };
 use crate::cli::top::spans::time_in_states;
 
-/// Maximum number of queues whose verdict is read at a time: each costs a look at the kinds of its pending jobs.
-const VERDICTS: usize = 20;
+/// How long verdicts on queues are read for one screen: each costs a look at the kinds of the queue's pending jobs. Of
+/// many queues the last have none.
+const VERDICTS_BUDGET: Duration = Duration::from_millis(40);
 
 /// Maximum number of running jobs whose progress is shown, and of failures on the overview.
 const RUNNING: usize = 100;
@@ -137,6 +139,11 @@ fn read(queue: &Queue, request: &ReadRequest) -> Result<(HeaderData, ReadAnswer)
             Err(error) if error.0.exit() == Exit::NotFound => ReadAnswer::NoJob(*id),
             Err(error) => return Err(error),
         },
+        ReadRequest::Graph(id, width) => match graph_lines(queue, *id, *width) {
+            Ok(lines) => ReadAnswer::Graph(*id, lines),
+            Err(error) if error.0.exit() == Exit::NotFound => ReadAnswer::NoJob(*id),
+            Err(error) => return Err(error),
+        },
         ReadRequest::Why(id) => ReadAnswer::Why(why(queue, *id)?),
         ReadRequest::Errors(after) => {
             let filter = Filter {
@@ -181,12 +188,11 @@ fn running(queue: &Queue) -> jobq::Result<Vec<JobSummary>> {
 
 /// The queues with the verdicts on those where jobs are pending.
 fn queues(queue: &Queue) -> jobq::Result<Vec<QueueLine>> {
-    let mut left = VERDICTS;
+    let until = instant() + VERDICTS_BUDGET;
     let mut lines = Vec::new();
     for record in queue.queues()? {
         let mut verdict = Vec::new();
-        if record.counts.get(State::Pending) > 0 && left > 0 {
-            left -= 1;
+        if record.counts.get(State::Pending) > 0 && instant() < until {
             verdict = verdict_lines(queue, &record)?;
         }
         lines.push(QueueLine {
@@ -334,12 +340,7 @@ fn job(queue: &Queue, id: JobId, since: EventId) -> Result<JobData, ReadError> {
     let now = now();
     let history = history(queue, id)?;
     let (pieces, pieces_next, pieces_at_end) = output_after(queue, id, since)?;
-    let shown = Output {
-        format: Format::Table,
-        color: false,
-        quiet: false,
-        width: u16::MAX,
-    };
+    let shown = for_screen(u16::MAX);
     let (job, why) = (page.job(), page.why());
     Ok(JobData {
         id,
@@ -400,6 +401,30 @@ fn output_after(
         if page.at_end || instant() >= until {
             return Ok((pieces, filter.since, page.at_end));
         }
+    }
+}
+
+/// With colours: those that the screen has not are left out when the lines are drawn. What its locale does not have is
+/// replaced there, too.
+fn graph_lines(queue: &Queue, id: JobId, width: u16) -> Result<Vec<String>, ReadError> {
+    let page = GraphPage::read(queue, id)?;
+    let output = Output {
+        color: true,
+        ..for_screen(width)
+    };
+    let mut text = Vec::new();
+    let written = GraphText::new(&page, &output, true).write(&mut text);
+    written.map_err(CliError::from)?;
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.lines().map(str::to_owned).collect())
+}
+
+fn for_screen(width: u16) -> Output {
+    Output {
+        format: Format::Table,
+        color: false,
+        quiet: false,
+        width,
     }
 }
 

@@ -43,13 +43,14 @@ use signal_hook::low_level::raise;
 
 use crate::cli::clock::{instant, now};
 use crate::cli::exit::{CliError, CliResult, Exit};
+use crate::cli::render::graph::is_utf_8_locale;
 use crate::cli::session::Session;
 use crate::cli::signals::is_ignored;
 use crate::cli::top::app::{App, AppSettings, Effect, LoadedView, Msg};
 use crate::cli::top::inbox::{Arrival, Threads};
 use crate::cli::top::loader::LiveFile;
 use crate::cli::top::terminal::TakenTerminal;
-use crate::cli::top::theme::{Theme, is_utf8_locale};
+use crate::cli::top::theme::Theme;
 
 /// What changes in the file is drawn at most ten times a second, what keys do at most thirty times.
 const FRAME: Duration = Duration::from_millis(100);
@@ -81,7 +82,7 @@ fn settings(session: &Session, is_read_only: bool) -> AppSettings {
     AppSettings {
         theme: Theme {
             color: session.output.color,
-            unicode: is_utf8_locale(&|name| std::env::var(name).ok()),
+            unicode: is_utf_8_locale(|name| std::env::var(name).ok()),
         },
         title: title.to_string_lossy().into_owned(),
         command: format!("jobq --db {}", shell_word(&path.to_string_lossy())),

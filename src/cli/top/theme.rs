@@ -81,36 +81,11 @@ fn as_ascii(symbol: &str) -> &'static str {
     }
 }
 
-/// Whether the locale's characters are those of UTF-8, by the variables that decide it.
-pub(crate) fn is_utf8_locale(env: &dyn Fn(&str) -> Option<String>) -> bool {
-    let set = ["LC_ALL", "LC_CTYPE", "LANG"]
-        .into_iter()
-        .find_map(|name| env(name).filter(|value| !value.is_empty()));
-    set.is_some_and(|locale| {
-        let locale = locale.to_ascii_lowercase();
-        locale.contains("utf-8") || locale.contains("utf8")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use ratatui::layout::Rect;
 
     use super::*;
-
-    #[test]
-    fn the_first_variable_that_is_set_decides_on_the_locale() {
-        let is_utf8 = |vars: &[(&str, &str)]| {
-            is_utf8_locale(&|name| {
-                let var = vars.iter().find(|var| var.0 == name)?;
-                Some(var.1.to_owned())
-            })
-        };
-        assert!(is_utf8(&[("LANG", "de_DE.UTF-8")]));
-        assert!(is_utf8(&[("LC_ALL", ""), ("LC_CTYPE", "C.utf8")]));
-        assert!(!is_utf8(&[("LC_ALL", "C"), ("LANG", "de_DE.UTF-8")]));
-        assert!(!is_utf8(&[]));
-    }
 
     #[test]
     fn without_unicode_nothing_but_ascii_is_drawn() {

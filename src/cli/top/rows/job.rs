@@ -31,6 +31,13 @@ pub(crate) fn body(app: &App, job: &JobView) -> (Line<'static>, Vec<Line<'static
     let theme = app.settings.theme;
     let (height, width) = (app.body_height(), usize::from(app.width));
     let lines = match (job.sight, &job.data) {
+        (JobSight::Graph, _) if job.graph.is_some() => {
+            let lines = job.graph.iter().flatten();
+            let seen = lines.skip(job.graph_first).take(height);
+            seen.map(|line| Line::from(styled(theme, Style::new(), line)))
+                .collect()
+        }
+        (JobSight::Graph, Some(_)) => vec![Line::raw("reading…")],
         (_, None) => {
             let text = if job.is_gone {
                 "it was removed"
@@ -80,6 +87,7 @@ fn head(theme: Theme, job: &JobView, width: usize) -> Line<'static> {
             format!("  output{follows}{left_out}")
         }
         JobSight::History => "  history".to_owned(),
+        JobSight::Graph => "  graph".to_owned(),
     };
     spans.push(Span::styled(sight, theme.style(Look::Dim)));
     Line::from(spans)

@@ -215,8 +215,8 @@ fn the_command_that_shows_the_same_is_copied() {
     let mut viewer = Viewer::new(|queue| add(queue, 2));
     viewer.press_all("2y");
     viewer.press(KeyCode::Enter);
-    viewer.press_all("yLyty");
-    let commands = ["list", "status 2", "logs -f 2", "events --job 2"];
+    viewer.press_all("yLytyvy");
+    let commands = ["list", "status 2", "logs -f 2", "events --job 2", "graph 2"];
     let expected = commands.map(|words| Effect::Copy(format!("jobq --db jobs.db {words}")));
     assert_eq!(viewer.effects, expected);
 }

@@ -304,6 +304,27 @@ fn enter_on_a_queue_lists_its_jobs_and_esc_all_again() {
 }
 
 #[test]
+fn the_jobs_around_a_job_are_shown_as_a_graph() {
+    let mut viewer = Viewer::new(|queue| {
+        let first = queue.enqueue(NewJob::new("fetch")).unwrap().id;
+        queue.enqueue(NewJob::new("unpack").after([first])).unwrap();
+    });
+    viewer.press_all("2v");
+    let screen = viewer.screen();
+    assert!(
+        screen.contains("fetch") && screen.contains("unpack"),
+        "{screen}"
+    );
+    assert!(screen.contains("job 2  blocked  unpack  graph"), "{screen}");
+    viewer.press_all("v");
+    assert!(
+        viewer.screen().contains("waits for 1"),
+        "{}",
+        viewer.screen()
+    );
+}
+
+#[test]
 fn why_is_said_in_a_box() {
     let mut viewer = Viewer::new(|queue| add(queue, 1));
     viewer.press_all("2w");
@@ -357,7 +378,7 @@ fn no_text_of_a_job_steers_the_terminal_at_any_size() {
     for size in [(80, 24), (40, 10), (200, 60), (20, 5), (7, 3), (1, 1)] {
         let mut viewer = Viewer::with(settings(), size, hostile);
         for keys in [
-            "1", "2", "w", "\n", "t", "L", "3", "4", "5", "6", "?", ":", "/x",
+            "1", "2", "w", "\n", "t", "v", "L", "3", "4", "5", "6", "?", ":", "/x",
         ] {
             viewer.press_all(keys);
             viewer.press(KeyCode::Enter);
