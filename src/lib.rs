@@ -279,6 +279,9 @@ pub use bench::floor::Floor;
 pub use clock::{Clock, ManualClock};
 pub use error::{Error, Result};
 pub use jiff;
+#[cfg(feature = "exec")]
+#[doc(hidden)]
+pub use model::base64;
 pub use model::bulk::{BulkAction, BulkPreview, BulkReport};
 pub use model::duration::parse_duration;
 pub use model::error_group::{ErrorGroup, ErrorGroups};
@@ -331,7 +334,7 @@ pub use model::state::{State, WaitReason};
 pub use model::suggestion::NameField;
 pub use model::why::{JobsUnderRule, QueueVerdict, Why};
 #[doc(hidden)]
-pub use model::{base64, digest, json, nearest, plural};
+pub use model::{digest, json, nearest, plural};
 pub use queue::{
     BatchDedup, BatchProgress, BatchStart, Enqueue, JobHandle, PruneFilter, Queue, QueueOptions,
     Repaired, ResumedBatch, Transaction,
