@@ -99,6 +99,7 @@ impl RetryAction {
             done: "will run again",
             none: match filter == of_all {
                 true => "no job has failed",
+                false if filter.states == of_all.states => "no failed job matches",
                 false => "no final job matches",
             },
         };
