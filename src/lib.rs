@@ -172,6 +172,9 @@
 //! - A job's own hooks are rows, and fired by whoever ends it. A runner's hooks are in its memory: they are its config file's,
 //!   and each of its transactions that ends jobs brings them along (`store/sqlite/tx/pending.rs`). Neither is a job that
 //!   waits for an end: it would be listed, counted and cancelled with what it waits for, and could run for one end only.
+//! - What an undo needs is kept in the event of the change (`store/jobs/was.rs`, `store/jobs/edited_options.rs`), so that a change
+//!   that is never undone costs no row. Jobs that a cancel by hand has cancelled name its event; `store/upkeep/undo.rs` refuses
+//!   an undo over a later change.
 //! - What a hook's job is for is stored with it when it is enqueued: the job that has ended may be retried or removed before.
 //! - An attempt that asks for a snooze sets a bit, too. The statement that completes a job compares the bits with those
 //!   that the claim read, so it finds out at no cost (`store/jobs/finish_attempt.rs`).
@@ -332,6 +335,7 @@ pub use model::schedule::{
 };
 pub use model::state::{State, WaitReason};
 pub use model::suggestion::NameField;
+pub use model::undone::Undone;
 pub use model::why::{JobsUnderRule, QueueVerdict, Why};
 #[doc(hidden)]
 pub use model::{digest, json, nearest, plural};

@@ -30,10 +30,14 @@ struct Details {
 
 /// One sentence without its subject, the job.
 pub fn sentence(event: &Event) -> String {
-    match event.by() {
+    let said = match event.by() {
         Some(by) if event.kind == EventKind::QueueLimited => format!("{} (by {by})", said(event)),
         Some(by) => format!("{} by {by}", said(event)),
         None => said(event),
+    };
+    match event.undo() {
+        Some(undone) => format!("{said} (undoes event {})", undone.0),
+        None => said,
     }
 }
 
@@ -67,6 +71,7 @@ fn said(event: &Event) -> String {
         }
         EventKind::Recovered => format!("attempt {attempt} was lost: {}", failed()),
         EventKind::CancelRequested => "asked to stop".to_owned(),
+        EventKind::Requeued if event.undo().is_some() => "cancel undone".to_owned(),
         EventKind::Requeued if event.by().is_some() => "retried".to_owned(),
         EventKind::Requeued => "retried by hand".to_owned(),
         EventKind::Edited => "edited".to_owned(),
@@ -369,6 +374,16 @@ mod tests {
                 "job_requeued",
                 Some(r#"{"by":"web:ann"}"#),
                 "retried by web:ann",
+            ),
+            (
+                "job_requeued",
+                Some(r#"{"by":"web:ann","undo":7}"#),
+                "cancel undone by web:ann (undoes event 7)",
+            ),
+            (
+                "queue_resumed",
+                Some(r#"{"queue":"q","undo":7}"#),
+                "queue 'q' resumed (undoes event 7)",
             ),
             (
                 "queue_limited",

@@ -20,6 +20,7 @@ pub mod schedule;
 pub mod sizes;
 pub mod text;
 pub mod time;
+pub mod undone;
 pub mod unknown_key;
 pub mod values;
 pub mod why;

@@ -166,16 +166,28 @@ pub struct Event {
 impl Event {
     /// Who made a change by hand, where somebody said so: see [`Queue::acting_as`](crate::Queue::acting_as).
     pub fn by(&self) -> Option<String> {
-        #[derive(Deserialize)]
-        struct By {
-            by: String,
-        }
+        self.change()?.by
+    }
+
+    /// The event that this one has undone: see [`Queue::undo`](crate::Queue::undo).
+    pub fn undo(&self) -> Option<EventId> {
+        self.change()?.undo
+    }
+
+    fn change(&self) -> Option<ChangeDetails> {
         // What a job prints or logs is its own.
         let EventData::Text(json) = self.data.as_ref().filter(|_| !self.kind.is_output())? else {
             return None;
         };
-        Some(serde_json::from_str::<By>(json).ok()?.by)
+        serde_json::from_str(json).ok()
     }
+}
+
+/// What the data of any change by hand may say.
+#[derive(Deserialize)]
+struct ChangeDetails {
+    by: Option<String>,
+    undo: Option<EventId>,
 }
 
 /// The data of an event.

@@ -40,4 +40,5 @@ pub(crate) mod schedule;
 pub(crate) mod search;
 pub(crate) mod state;
 pub(crate) mod suggestion;
+pub(crate) mod undone;
 pub(crate) mod why;

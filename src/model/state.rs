@@ -39,7 +39,7 @@ codes!(State);
 
 impl State {
     /// The states that may follow this one. A job leaves a final state only by an explicit retry, to the
-    /// state that its rules require.
+    /// state that its rules require, or when its cancel is undone.
     pub const fn leaves_to(self) -> &'static [State] {
         use State::*;
         match self {
@@ -48,7 +48,8 @@ impl State {
             Pending => &[Running, Cancelled],
             Running => &[Completed, Failed, Scheduled, Pending, Waiting, Cancelled],
             Waiting => &[Pending, Completed, Failed, Cancelled],
-            Completed | Failed | Cancelled => &[Pending, Blocked, Waiting],
+            Completed | Failed => &[Pending, Blocked, Waiting],
+            Cancelled => &[Pending, Blocked, Waiting, Scheduled],
         }
     }
 
@@ -90,10 +91,10 @@ mod tests {
     #[test]
     fn final_states_are_left_only_for_waiting_ones() {
         for state in State::ALL.into_iter().filter(|state| state.is_final()) {
-            assert_eq!(
-                state.leaves_to(),
-                [State::Pending, State::Blocked, State::Waiting]
-            );
+            let again = [State::Pending, State::Blocked, State::Waiting];
+            assert!(state.leaves_to().starts_with(&again), "{state}");
+            let may_be_undone = state == State::Cancelled;
+            assert_eq!(state.may_become(State::Scheduled), may_be_undone, "{state}");
         }
     }
 

@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use crate::Result;
+use crate::model::event::{Event, EventId};
+use crate::model::undone::Undone;
 use crate::queue::Queue;
 use crate::store::Tx;
+use crate::{Error, Result, store};
 
 /// Maximum length of a name, in bytes.
 const MAX_BY_BYTES: usize = 100;
@@ -29,6 +31,57 @@ impl Queue {
             by: Some(printable(&by.into()).into()).filter(|by: &Arc<str>| !by.is_empty()),
             ..self.clone()
         }
+    }
+
+    /// Undoes the change by hand that an event records, whole or not at all: the cancel of a job that was not running
+    /// (the job is put back to the state and the due time that it had, with all jobs that were cancelled because of it),
+    /// an edit, the pause or the resume of a queue or a schedule, the limits of a queue. The undo has an event of its
+    /// own, with `undo` in its data.
+    ///
+    /// What a hook has enqueued because of a cancel stays.
+    ///
+    /// ```
+    /// # use jobq::{EventFilter, NewJob, Queue, State, Undone};
+    /// # let folder = tempfile::tempdir()?;
+    /// let queue = Queue::open(folder.path().join("jobs.db"))?;
+    /// let job = queue.enqueue(NewJob::new("resize"))?;
+    /// job.cancel()?;
+    /// let cancel = queue.undoable(1)?.remove(0);
+    /// queue.undo(cancel.id)?;
+    /// assert_eq!(job.get()?.state, State::Pending);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// There is no such event ([`Error::is_not_found`](crate::Error::is_not_found)), or it cannot be undone
+    /// ([`Error::is_wrong_state`](crate::Error::is_wrong_state)): it is of another kind, what it is about has changed
+    /// since, or something stands in the way, as another job that has the unique key or the slot now; the message names
+    /// it.
+    pub fn undo(&self, event: EventId) -> Result<Undone> {
+        self.change(move |tx| {
+            let found = store::find_event(tx.conn, event)?.ok_or_else(|| {
+                Error::not_found(format!("no event {}", event.0))
+                    .with_hint("the history may have been pruned up to there")
+            })?;
+            store::undo_change(tx, &found)
+        })
+    }
+
+    /// The latest events that [`Queue::undo`] may undo, newest first, at most `limit`. It looks back a bounded number of
+    /// transactions.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn undoable(&self, limit: usize) -> Result<Vec<Event>> {
+        let conn = self.store.reader()?;
+        let mut found = Vec::new();
+        store::latest_events(&conn, &store::UNDOABLE, |event| {
+            if found.len() < limit && store::may_undo(&conn, &event) {
+                found.push(event);
+            }
+            found.len() < limit
+        })?;
+        Ok(found)
     }
 
     /// Makes a change by hand.

@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Kind;
 use crate::model::error_group::ErrorGroups;
-use crate::model::event::{EventFilter, EventId, EventPage};
+use crate::model::event::{Event, EventFilter, EventId, EventPage};
 use crate::model::filter::Filter;
 use crate::model::id::JobId;
 use crate::model::job::{Job, JobRecord, JobsPage, RecordsPage};
@@ -262,6 +262,14 @@ impl Queue {
     /// The file cannot be read.
     pub fn events(&self, filter: &EventFilter) -> Result<EventPage> {
         store::read_events(&*self.store.reader()?, filter)
+    }
+
+    /// The event with this id, unless the history was pruned up to there.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn event(&self, id: EventId) -> Result<Option<Event>> {
+        store::find_event(&*self.store.reader()?, id)
     }
 
     /// The id of the newest event.

@@ -68,6 +68,9 @@ pub(crate) use upkeep::runners::{
     to_cancel as attempts_to_cancel, write_heartbeat,
 };
 
+// Undoing changes by hand.
+pub(crate) use upkeep::undo::{UNDOABLE, may_undo, undo as undo_change};
+
 // Batches.
 pub(crate) use upkeep::batches::{
     ended_badly as batch_ended_badly, find as find_batch, is_running as is_batch_running,
@@ -96,7 +99,9 @@ pub(crate) use read::attempts::of_job as attempts_of_job;
 pub(crate) use read::drain::{
     holds_any as holds_any_job, left as jobs_left, nameless as job_without_name, retries_left,
 };
-pub(crate) use read::events::{last as last_event, read as read_events};
+pub(crate) use read::events::{
+    find as find_event, last as last_event, latest as latest_events, read as read_events,
+};
 pub(crate) use read::graph::graph as read_graph;
 pub(crate) use read::jobs::{between as jobs_between, get as get_job, last as last_job};
 pub(crate) use read::listing::{list as list_jobs, page as page_of_jobs, page_of_records};

@@ -52,6 +52,7 @@ mod support;
 mod sync_errors;
 mod testing;
 #[cfg(feature = "cli")]
+mod undo;
 mod upgrade;
 mod wakeups;
 #[cfg(feature = "webhook")]

@@ -176,7 +176,8 @@ pub(crate) struct OneJobOptions {
 
 pub(crate) fn run(args: &EnqueueArgs, session: &Session) -> CliResult {
     let source = many(args)?;
-    let options = options(args, session)?;
+    let mut options = options(args, session)?;
+    options.traceparent = options.traceparent.or_else(traceparent_here);
     let inside = report::attempt_in(session.db_path());
     let is_spawned = inside.is_some() && args.start.parent.is_some();
     if is_spawned && (args.one.wait || args.one.follow) {
@@ -335,7 +336,7 @@ pub(crate) fn options(args: &EnqueueArgs, session: &Session) -> CliResult<JobOpt
         after: named(&args.start.after)?,
         after_any: named(&args.start.after_any)?,
         parent: parent.map(JobRef::Id),
-        traceparent: args.start.traceparent.or_else(traceparent_here),
+        traceparent: args.start.traceparent,
         ..args.job.options()
     })
 }

@@ -27,6 +27,7 @@ mod schedule;
 mod serve;
 mod status;
 mod top;
+mod undo;
 mod wait;
 mod why;
 
@@ -96,6 +97,8 @@ pub(crate) enum Verb {
     Retry(retry::RetryArgs),
     /// Change jobs that are not running
     Edit(Box<edit::EditArgs>),
+    /// Undo a cancel, an edit, a pause or a limit, or list what can be undone
+    Undo(undo::UndoArgs),
     /// Remove final jobs and their history
     Remove(ChangeSelection),
     /// Stop starting jobs of a queue, or of all queues
@@ -157,6 +160,7 @@ pub(crate) fn run(cli: &Cli, output: Output, screen: &Screen) -> CliResult {
         Verb::Cancel(args) => cancel::run(args, &session()?),
         Verb::Retry(args) => retry::run(args, &session()?),
         Verb::Edit(args) => edit::run(args, &session()?),
+        Verb::Undo(args) => undo::run(args, &session()?),
         Verb::Remove(args) => remove::run(args, &session()?),
         Verb::Pause(args) => pause::pause(args, &session()?),
         Verb::Resume(args) => pause::resume(args, &session()?),
@@ -196,9 +200,11 @@ impl Verb {
             Verb::Cancel(change) | Verb::Remove(change) if change.dry_run.dry_run => OpenMode::AsIs,
             Verb::Retry(retry) if retry.dry_run.dry_run => OpenMode::AsIs,
             Verb::Doctor(doctor) if doctor.fix => OpenMode::Existing,
+            Verb::Undo(undo) if undo.event.is_none() => OpenMode::AsIs,
             Verb::Cancel(_)
             | Verb::Retry(_)
             | Verb::Edit(_)
+            | Verb::Undo(_)
             | Verb::Remove(_)
             | Verb::Pause(_)
             | Verb::Resume(_)

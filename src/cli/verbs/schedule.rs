@@ -88,7 +88,7 @@ pub(crate) struct ScheduleAddArgs {
 
 /// Options that make sense only once, which a schedule's recurring job cannot have; they are refused.
 fn hide_what_comes_once(arg: Arg) -> Arg {
-    const ONCE: [&str; 10] = [
+    const ONCE: [&str; 11] = [
         "batch",
         "chunk",
         "delay",
@@ -96,6 +96,7 @@ fn hide_what_comes_once(arg: Arg) -> Arg {
         "after",
         "after_any",
         "parent",
+        "traceparent",
         "wait",
         "follow",
         "wait_timeout",

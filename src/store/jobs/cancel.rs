@@ -8,6 +8,7 @@ use crate::store::jobs::job_row;
 use crate::store::jobs::job_row::{
     JobRow, OUTCOME_FORGET, OUTCOME_SET_ERROR, because, forget_error,
 };
+use crate::store::jobs::was::Was;
 use crate::store::sqlite::params;
 use crate::store::sqlite::statement::statements;
 use crate::store::sqlite::tx::{ChildAction, Ended, EventFields, NewEvent, Tx};
@@ -35,7 +36,8 @@ pub(crate) fn cancel(tx: &mut Tx<'_>, id: JobId) -> Result<Cancelled> {
         request_cancel(tx, id, None)?;
         return Ok(Cancelled::Requested);
     }
-    cancel_now(tx, (id, &row), None)?;
+    let was = Was::of(tx, (id, &row))?;
+    cancel_now(tx, (id, &row), (None, Some(was)))?;
     Ok(Cancelled::Now)
 }
 
@@ -48,8 +50,12 @@ pub(crate) fn cancel_by_rule(tx: &mut Tx<'_>, job: JobId, reason: &str) -> Resul
         return request_cancel(tx, job, Some(reason));
     }
     if !row.state.is_final() {
+        let was = match tx.cancel {
+            Some(_) => Some(Was::of(tx, (job, &row))?),
+            None => None,
+        };
         tx.run(OUTCOME_SET_ERROR, params![job.0, reason])?;
-        cancel_now(tx, (job, &row), Some(reason))?;
+        cancel_now(tx, (job, &row), (Some(reason), was))?;
     }
     Ok(())
 }
@@ -73,11 +79,11 @@ pub(crate) fn request_cancel(tx: &mut Tx<'_>, job: JobId, reason: Option<&str>) 
     }
 }
 
-/// Cancels a job that is neither running nor final.
+/// Cancels a job that is neither running nor final. An event with what the job was can be undone.
 pub(crate) fn cancel_now(
     tx: &mut Tx<'_>,
     (job, row): (JobId, &JobRow),
-    reason: Option<&str>,
+    (reason, was): (Option<&str>, Option<Was>),
 ) -> Result<()> {
     tx.run(JOB_CANCEL_IF_NOT_RUNNING, params![job.0, tx.now_ms])?;
     if row.state == State::Waiting {
@@ -86,10 +92,21 @@ pub(crate) fn cancel_now(
     if reason.is_none() {
         forget_error(tx, job)?;
     }
+    let cancel = match (reason, &was) {
+        (Some(_), _) => tx.cancel,
+        (None, was) => was.as_ref().map(|_| tx.next_event_id()),
+    };
     let event = NewEvent::job(EventKind::Cancelled, job);
-    match reason {
-        Some(_) => tx.append(event.text(because(reason)))?,
-        None => tx.append_change(event, EventFields::new())?,
+    match (reason, was) {
+        (None, was) => {
+            let was = was.map(|was| was.fields((None, None)));
+            tx.append_change(event, was.unwrap_or_default())?;
+        }
+        (Some(_), None) => tx.append(event.text(because(reason)))?,
+        (Some(_), Some(was)) => {
+            let data = serde_json::Value::Object(was.fields((reason, cancel)));
+            tx.append(event.text(Some(data.to_string())))?;
+        }
     }
     tx.counts.moved(row.queue, row.state, State::Cancelled);
     tx.pending.ended(Ended {
@@ -98,6 +115,7 @@ pub(crate) fn cancel_now(
         flags: row.flags,
         parent: row.parent,
         children: ChildAction::Cancel,
+        cancel,
     });
     Ok(())
 }

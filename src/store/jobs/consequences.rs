@@ -36,6 +36,19 @@ pub(crate) fn follow(tx: &mut Tx<'_>) -> Result<()> {
 }
 
 fn after(tx: &mut Tx<'_>, ended: Ended) -> Result<()> {
+    // What is cancelled because of it names the same cancel by hand.
+    tx.cancel = ended.cancel;
+    let followed = follow_end(tx, ended);
+    tx.cancel = None;
+    followed?;
+    if let Some(parent) = ended.parent {
+        tx.pending.child_ended(parent, ended.job, ended.to);
+    }
+    tx.pending.fires_hooks(ended);
+    Ok(())
+}
+
+fn follow_end(tx: &mut Tx<'_>, ended: Ended) -> Result<()> {
     let Ended { job, to, flags, .. } = ended;
     if flags.has(JobFlags::UNIQUE) {
         unique::release(tx, job)?;
@@ -52,9 +65,5 @@ fn after(tx: &mut Tx<'_>, ended: Ended) -> Result<()> {
     if flags.has(JobFlags::FAMILY) && ended.children == ChildAction::Cancel {
         families::cancel_children(tx, job, to)?;
     }
-    if let Some(parent) = ended.parent {
-        tx.pending.child_ended(parent, job, to);
-    }
-    tx.pending.fires_hooks(ended);
     Ok(())
 }

@@ -64,6 +64,16 @@ pub(crate) fn arm_again(tx: &Tx<'_>, job: JobId) -> Result<()> {
     }
 }
 
+/// The cancel of a job is undone: its deadline must not have passed.
+pub(crate) fn arm_before(tx: &Tx<'_>, job: JobId) -> Result<()> {
+    if is_over_by_row(tx, job)? {
+        return Err(Error::wrong_state(format!(
+            "the cancel of job {job} cannot be undone: its deadline has passed"
+        )));
+    }
+    arm_again(tx, job)
+}
+
 /// After a step of the wall clock: a deadline given as a duration keeps its remaining time.
 pub(crate) fn follow_step(conn: &Connection, step_ms: i64) -> Result<()> {
     conn.run(JOBS_SHIFT_DEADLINES, [step_ms])?;

@@ -29,6 +29,8 @@ statements! {
         WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3 AND met = 0";
     hot JOB_MEET_IF_BLOCKED = "UPDATE jobq_job SET unmet = unmet - 1 WHERE id = ?1 AND state = 1 AND unmet > 0
         RETURNING unmet";
+    /// What waits for a job or did, by rules about its end.
+    hot EDGES_FOR_END = "SELECT job_id, rule, met FROM jobq_prerequisite WHERE needs_id = ?1 AND rule BETWEEN ?2 AND ?3";
     hot EDGES_OF = "SELECT needs_id, rule, attempt, met FROM jobq_prerequisite WHERE job_id = ?1";
     hot EDGE_UNMEET_IF_MET = "UPDATE jobq_prerequisite SET met = 0
         WHERE needs_id = ?1 AND rule = ?2 AND job_id = ?3 AND met = 1";
@@ -302,7 +304,7 @@ fn discard(tx: &mut Tx<'_>, job: JobId, spawner: JobId) -> Result<()> {
         ..row
     };
     tx.discarded += 1;
-    cancel::cancel_now(tx, (job, &orphan), Some(&reason))
+    cancel::cancel_now(tx, (job, &orphan), (Some(&reason), None))
 }
 
 /// The jobs that wait for a job by these rules, oldest first.
@@ -361,6 +363,62 @@ pub(crate) fn count_anew(tx: &Tx<'_>, job: JobId) -> Result<i64> {
     }
     tx.run(JOB_SET_UNMET, [job.0, unmet])?;
     Ok(unmet)
+}
+
+/// A job that waits for another or did, and whether the other has met its rule.
+pub(crate) struct Dependent {
+    pub(crate) job: JobId,
+    pub(crate) rule: PrerequisiteRule,
+    pub(crate) met: bool,
+}
+
+/// The jobs that wait for any part of this one, or did.
+pub(crate) fn dependents(tx: &Tx<'_>, needs: JobId) -> Result<Vec<Dependent>> {
+    let (first, last) = ANY_RULE;
+    let found = tx.all(EDGES_FOR_END, [needs.0, first.code(), last.code()], |row| {
+        Ok((row.get(0).map(JobId)?, row.get::<_, i64>(1)?, row.get(2)?))
+    })?;
+    let found = found.into_iter().filter_map(|(job, rule, met)| {
+        let rule = PrerequisiteRule::from_code(rule)?;
+        Some(Dependent { job, rule, met })
+    });
+    Ok(found.collect())
+}
+
+/// How many prerequisites a job must wait for whose cancel is undone: those that it waited for then and that have not
+/// come to their end since. One that has ended otherwise is an error.
+pub(crate) fn wait_again(tx: &Tx<'_>, job: JobId) -> Result<(i64, Vec<JobId>)> {
+    let edges: Vec<(i64, i64, Option<u32>, bool)> = tx.all(EDGES_OF, [job.0], |row| {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    })?;
+    let mut unmet = Vec::new();
+    for (id, rule, attempt, is_met) in edges {
+        let needs = JobId(id);
+        if is_met {
+            continue;
+        }
+        let known = PrerequisiteRule::from_code(rule);
+        if can_be_met(tx, needs, (known, attempt))? {
+            job_row::set_flags(tx.conn, needs, JobFlags::NEEDED)?;
+            unmet.push(needs);
+            continue;
+        }
+        let state = job_row::find(tx.conn, needs)?.map(|row| row.state);
+        let release = state.zip(known).map(|(state, rule)| match rule {
+            // Its run phase is done where it lives.
+            PrerequisiteRule::RunPhase if !state.is_final() => Release::Met,
+            rule => rule.on_end(state),
+        });
+        if release != Some(Release::Met) {
+            let what = state.map_or("removed".to_owned(), |state| state.to_string());
+            return Err(Error::wrong_state(format!(
+                "the cancel of job {job} cannot be undone: job {needs}, which it waits for, is {what}"
+            )));
+        }
+        tx.run(EDGE_MEET_IF_UNMET, [id, rule, job.0])?;
+    }
+    tx.run(JOB_SET_UNMET, [job.0, unmet.len() as i64])?;
+    Ok((unmet.len() as i64, unmet))
 }
 
 /// Whether the end of one job waits for another, by edges added since that one has ended.

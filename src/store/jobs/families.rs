@@ -35,6 +35,7 @@ statements! {
     hot FAMILY_FORGIVE = "UPDATE jobq_family SET failed_id = NULL WHERE job_id = ?1 AND failed_id = ?2";
     hot FAMILY_FORGIVE_ALL = "UPDATE jobq_family SET failed_id = NULL WHERE job_id = ?1 AND failed_id IS NOT NULL";
     hot CHILD_BEING_STOPPED = "SELECT id FROM jobq_job WHERE parent_id = ?1 AND state = 3 AND cancel = 1 LIMIT 1";
+    hot CHILD_RUNNING = "SELECT id FROM jobq_job WHERE parent_id = ?1 AND state = 3 LIMIT 1";
     hot JOB_KIND_IS = "SELECT k.name = ?2 FROM jobq_job j JOIN jobq_kind k ON k.id = j.kind_id WHERE j.id = ?1";
     hot CHILDREN_OF = "SELECT id, state FROM jobq_job WHERE parent_id = ?1 ORDER BY id";
     hot CHILD_ERROR = "SELECT j.state, o.error FROM jobq_job j LEFT JOIN jobq_outcome o ON o.job_id = j.id WHERE j.id = ?1";
@@ -255,6 +256,7 @@ pub(crate) fn apply(tx: &mut Tx<'_>, parent: JobId, change: FamilyChange) -> Res
         flags: row.flags,
         parent: row.parent,
         children: ChildAction::LeaveAlone,
+        cancel: None,
     };
     match family.outcome() {
         ParentOutcome::Wait => Ok(()),
@@ -324,6 +326,10 @@ pub(crate) fn children(conn: &Connection, parent: JobId) -> Result<Vec<(JobId, S
 
 pub(crate) fn child_being_stopped(conn: &Connection, parent: JobId) -> Result<Option<JobId>> {
     conn.optional(CHILD_BEING_STOPPED, [parent.0], |row| row.get(0).map(JobId))
+}
+
+pub(crate) fn running_child(conn: &Connection, parent: JobId) -> Result<Option<JobId>> {
+    conn.optional(CHILD_RUNNING, [parent.0], |row| row.get(0).map(JobId))
 }
 
 /// Adjusts the counts of a parent that is retried with this many uncompleted children: others that are

@@ -211,6 +211,7 @@ fn has_ended(tx: &mut Tx<'_>, held: &ClaimToken, to: State) {
         } else {
             ChildAction::Cancel
         },
+        cancel: None,
     });
 }
 
@@ -248,7 +249,7 @@ fn run_phase_done(tx: &mut Tx<'_>, held: &ClaimToken, spawned: &Spawned) -> Resu
         return Ok(State::Waiting);
     }
     let row = job_row::get(tx.conn, held.job)?;
-    cancel::cancel_now(tx, (held.job, &row), None)?;
+    cancel::cancel_now(tx, (held.job, &row), (None, None))?;
     Ok(State::Cancelled)
 }
 

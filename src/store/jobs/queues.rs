@@ -97,6 +97,14 @@ pub(crate) fn set_limits(tx: &mut Tx<'_>, name: &str, change: &QueueLimitsUpdate
     // Cached limits of the queue are no longer valid.
     tx.flush_counts()?;
     let mut data = limit_fields(&after);
+    let mut was = limit_fields(&before);
+    was.retain(|name, value| data.get(name) != Some(value));
+    if after.rate != before.rate {
+        // The two belong together.
+        let rate = limit_fields(&before).into_iter();
+        was.extend(rate.filter(|(name, _)| name.starts_with("rate_")));
+    }
+    data.insert("before".to_owned(), was.into());
     data.insert("queue".to_owned(), name.into());
     tx.append_change(NewEvent::new(EventKind::QueueLimited), data)?;
     Ok(true)

@@ -173,6 +173,25 @@ pub(crate) fn take_again(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     }
 }
 
+/// The cancel of a job is undone: it needs its key again, or waits for the job that has it as before.
+pub(crate) fn take_back(tx: &Tx<'_>, job: JobId, waits_for: impl Fn(JobId) -> bool) -> Result<()> {
+    let Some((key, _)) = of_job(tx, job)? else {
+        return Ok(());
+    };
+    match holder(tx, &key)? {
+        Some(KeyHolder {
+            job: other,
+            until: None,
+            rerun: None,
+        }) if other != job && waits_for(other) => take_after(tx, &key, job),
+        Some(KeyHolder { job: other, .. }) if other != job => Err(Error::wrong_state(format!(
+            "the cancel of job {job} cannot be undone: job {other} has its unique key '{key}' now"
+        ))
+        .with_remedy(Remedy::ShowJob(other))),
+        _ => take(tx, &key, job),
+    }
+}
+
 /// The job has ended: the key becomes free, now or after its window.
 pub(crate) fn release(tx: &mut Tx<'_>, job: JobId) -> Result<()> {
     let Some((key, for_ms)) = of_job(tx, job)? else {

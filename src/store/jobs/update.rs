@@ -13,6 +13,7 @@ use crate::model::limits::{EnqueueLimits, Update};
 use crate::model::remedy::Remedy;
 use crate::model::retry::{Backoff, Jitter, RetryPolicy};
 use crate::model::state::State;
+use crate::store::jobs::edited_options::EditedOptions;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::quota::QuotaLimits;
 use crate::store::jobs::validate::{Rules, ValidatedJob, check_payload, derived_key};
@@ -99,7 +100,63 @@ pub(crate) fn edit(
     limits: &EnqueueLimits,
 ) -> Result<()> {
     let row = job_row::get(tx.conn, id)?;
-    let JobRow { state, queue, .. } = row;
+    check(edit, (id, &row))?;
+    let before = EditedOptions::of(tx, (id, &row), edit)?;
+    let columns = columns(tx, edit)?;
+    let columns = Columns {
+        queue: columns.queue,
+        priority: columns.priority,
+        timeout_ms: columns.timeout_ms,
+        ..retries(&edit.set)
+    };
+    apply(tx, (id, &row), &columns, (edit, limits))?;
+    record(tx, id, Some(&before))
+}
+
+/// Gives a job the options back that it had before an edit.
+pub(crate) fn undo(tx: &mut Tx<'_>, id: JobId, before: &EditedOptions) -> Result<()> {
+    if before.is_lost {
+        return Err(Error::wrong_state(format!(
+            "the edit of job {id} cannot be undone: its payload was too long to be kept"
+        ))
+        .with_hint("edit it once more"));
+    }
+    let row = job_row::get(tx.conn, id)?;
+    let edit = before.update(tx.now_ms)?;
+    check(&edit, (id, &row))?;
+    let columns = columns(tx, &edit)?;
+    // It was valid before.
+    let limits = EnqueueLimits {
+        max_payload_bytes: usize::MAX,
+        ..EnqueueLimits::default()
+    };
+    apply(tx, (id, &row), &columns, (&edit, &limits))?;
+    record(tx, id, None)
+}
+
+/// The columns that an edit sets, as it says them.
+fn columns(tx: &mut Tx<'_>, edit: &JobUpdate) -> Result<Columns> {
+    let set = &edit.set;
+    let queue = set.queue.as_deref();
+    let timeout = edit.of(&set.timeout, &ClearOption::Timeout);
+    Ok(Columns {
+        queue: queue
+            .map(|name| tx.names.queue_id(tx.conn, name))
+            .transpose()?,
+        kind: None,
+        priority: set.priority,
+        max_retries: set.max_retries,
+        backoff: set.backoff,
+        retry_delay: set.retry_delay,
+        retry_delays: set.retry_delays.clone(),
+        jitter: set.jitter,
+        timeout_ms: timeout.map(|timeout| millis(*timeout)),
+    })
+}
+
+/// Whether a job may be edited so.
+fn check(edit: &JobUpdate, (id, row): (JobId, &JobRow)) -> Result<()> {
+    let state = row.state;
     if state == State::Running {
         return Err(
             Error::wrong_state(format!("job {id} is running and cannot be edited"))
@@ -114,31 +171,34 @@ pub(crate) fn edit(
         .with_hint("cancel it, and enqueue it anew with another time")
         .with_remedy(Remedy::CancelJob(id)));
     }
-    let to_queue = edit
-        .set
-        .queue
-        .as_deref()
-        .map(|name| tx.names.queue_id(tx.conn, name))
-        .transpose()?;
-    if let Some(to_queue) = to_queue.filter(|to_queue| *to_queue != queue && !state.is_final()) {
+    Ok(())
+}
+
+/// Changes the columns of a job's row, and of the update what is in none of them.
+fn apply(
+    tx: &mut Tx<'_>,
+    (id, row): (JobId, &JobRow),
+    columns: &Columns,
+    (edit, limits): (&JobUpdate, &EnqueueLimits),
+) -> Result<()> {
+    let to_queue = columns.queue.filter(|to_queue| *to_queue != row.queue);
+    if let Some(to_queue) = to_queue.filter(|_| !row.state.is_final()) {
         quota::check(tx, to_queue, Some(&QuotaLimits::default()))?;
     }
-    let columns = Columns {
-        queue: to_queue,
-        kind: None,
-        priority: edit.set.priority,
-        timeout_ms: edit
-            .of(&edit.set.timeout, &ClearOption::Timeout)
-            .map(|timeout| millis(*timeout)),
-        ..retries(&edit.set)
-    };
-    write_columns(tx, (id, &row), &columns)?;
-    update_rules::edit(tx, (id, &row), edit)?;
-    edit_payload(tx, (id, &row), (edit, limits))?;
-    if let Some(when) = edit.set.when {
-        reschedule(tx, id, when)?;
+    write_columns(tx, (id, row), columns)?;
+    update_rules::edit(tx, (id, row), edit)?;
+    edit_payload(tx, (id, row), (edit, limits))?;
+    match edit.set.when {
+        Some(when) => reschedule(tx, id, when),
+        None => Ok(()),
     }
-    tx.append_change(NewEvent::job(EventKind::Edited, id), EventFields::new())
+}
+
+/// Records an edit, with what it has changed.
+fn record(tx: &mut Tx<'_>, id: JobId, before: Option<&EditedOptions>) -> Result<()> {
+    let before = before.map(|before| ("before".to_owned(), before.to_json()));
+    let data = EventFields::from_iter(before);
+    tx.append_change(NewEvent::job(EventKind::Edited, id), data)
 }
 
 /// How a job is retried after an edit. A list of delays takes the place of the backoff, and the other way round.

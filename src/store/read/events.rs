@@ -1,5 +1,6 @@
 //! Reading events: all of them from the feed, or those of one job from its own rows.
 
+use std::slice;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -13,12 +14,15 @@ use crate::store::read::attempts::StoredAttempt;
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::{NO_ATTEMPT, NO_JOB};
 use crate::store::sqlite::types::ValueRef;
-use crate::store::sqlite::{Connection, Row, RowResult, params};
+use crate::store::sqlite::{Connection, ReadTransaction, Row, RowResult, params};
 
 statements! {
     /// From the transaction on that has the next event.
     hot FEED_SINCE = "SELECT id, at, events FROM jobq_feed
         WHERE id >= coalesce((SELECT max(id) FROM jobq_feed WHERE id <= ?1), 0) ORDER BY id";
+    /// The transaction with this event, if it is in the feed.
+    hot FEED_AT = "SELECT id, at, events FROM jobq_feed WHERE id <= ?1 ORDER BY id DESC LIMIT 1";
+    hot FEED_BACK = "SELECT id, at, events FROM jobq_feed WHERE id <= ?1 ORDER BY id DESC LIMIT ?2";
     hot LOG_ENTRY = "SELECT id, at, kind, attempt, runner_id, worker, took_us, data
         FROM jobq_log WHERE job_id = ?1 AND id = ?2";
     hot LOG_OF_JOB = "SELECT id, at, kind, attempt, runner_id, worker, took_us, data
@@ -33,15 +37,17 @@ statements! {
 const PAGE: usize = 1000;
 
 pub(crate) fn read(conn: &Connection, filter: &EventFilter) -> Result<EventPage> {
-    // One read transaction: what the feed names must still be there.
-    let _read = conn
-        .is_autocommit()
-        .then(|| conn.unchecked_transaction())
-        .transpose()?;
+    let _read = read_transaction(conn)?;
     match filter.job {
         Some(job) => of_job(conn, filter, job),
         None => of_all(conn, filter),
     }
+}
+
+/// One read transaction: what the feed names must still be there.
+fn read_transaction(conn: &Connection) -> Result<Option<ReadTransaction<'_>>> {
+    let begin = conn.is_autocommit().then(|| conn.unchecked_transaction());
+    Ok(begin.transpose()?)
 }
 
 impl EventFilter {
@@ -114,6 +120,81 @@ fn of_all(conn: &Connection, filter: &EventFilter) -> Result<EventPage> {
         }
     }
     Ok(page)
+}
+
+/// The event with this id, if the feed still has it.
+pub(crate) fn find(conn: &Connection, id: EventId) -> Result<Option<Event>> {
+    let _read = read_transaction(conn)?;
+    let any = EventFilter {
+        kinds: EventKind::ALL.to_vec(),
+        ..EventFilter::default()
+    };
+    let found = conn.optional(FEED_AT, [id.0], |row| {
+        let (first, at_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let entry = entries(&runs(row.get_ref(2)?), id.0.saturating_sub(first)).next();
+        Ok(entry.map(|(kind, attempt, job)| FeedEntry {
+            id: id.0,
+            at_ms,
+            kind,
+            attempt,
+            job,
+        }))
+    })?;
+    match found.flatten() {
+        Some(entry) => event(conn, &any, entry),
+        None => Ok(None),
+    }
+}
+
+/// Maximum number of transactions that are looked back on, and of events that are looked at.
+const MAX_BACK: (i64, usize) = (20_000, 1000);
+
+/// Calls `each` with the latest events of some kinds, newest first, while it returns true.
+pub(crate) fn latest(
+    conn: &Connection,
+    kinds: &[EventKind],
+    mut each: impl FnMut(Event) -> bool,
+) -> Result<()> {
+    let _read = read_transaction(conn)?;
+    let filter = EventFilter {
+        kinds: kinds.to_vec(),
+        ..EventFilter::default()
+    };
+    let mut statement = conn.prepare_cached(FEED_BACK)?;
+    let mut rows = statement.query([i64::MAX, MAX_BACK.0])?;
+    let mut left = MAX_BACK.1;
+    while let Some(row) = rows.next()? {
+        let (first, at_ms): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let mut asked = Vec::new();
+        let mut id = first;
+        for run in &runs(row.get_ref(2)?) {
+            // Of a very large transaction the first ones are looked at.
+            if run.kind().is_some_and(|kind| filter.asks_for(kind)) {
+                let some = entries(slice::from_ref(run), 0).zip(id..);
+                asked.extend(some.take(left - asked.len()));
+            }
+            id = id.saturating_add(run.events());
+        }
+        for ((kind, attempt, job), id) in asked.into_iter().rev() {
+            let entry = FeedEntry {
+                id,
+                at_ms,
+                kind,
+                attempt,
+                job,
+            };
+            left -= 1;
+            if let Some(event) = event(conn, &filter, entry)?
+                && !each(event)
+            {
+                return Ok(());
+            }
+        }
+        if left == 0 {
+            return Ok(());
+        }
+    }
+    Ok(())
 }
 
 /// The event of an entry, if it is asked for.
@@ -267,12 +348,41 @@ pub(crate) fn last(conn: &Connection) -> Result<EventId> {
 #[serde(transparent)]
 struct FeedRun(Vec<Jobs>);
 
+impl FeedRun {
+    fn kind(&self) -> Option<EventKind> {
+        match self.0.first()? {
+            Jobs::One(kind) => EventKind::from_code(*kind),
+            Jobs::Range(..) => None,
+        }
+    }
+
+    fn events(&self) -> i64 {
+        let ranges = self.0.iter().skip(2).map(|jobs| jobs.count());
+        ranges.fold(0, i64::saturating_add)
+    }
+}
+
 /// A number, or a range of jobs.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged)]
 enum Jobs {
     One(i64),
     Range(i64, i64),
+}
+
+impl Jobs {
+    fn first(self) -> i64 {
+        match self {
+            Jobs::One(job) | Jobs::Range(job, _) => job,
+        }
+    }
+
+    fn count(self) -> i64 {
+        match self {
+            Jobs::One(_) => 1,
+            Jobs::Range(first, last) => last.saturating_sub(first).saturating_add(1).max(0),
+        }
+    }
 }
 
 /// Kind, attempt and job of each event after so many. A range is as long as who has written it says: it is not walked
@@ -288,11 +398,7 @@ fn entries(runs: &[FeedRun], after: i64) -> impl Iterator<Item = (i64, u32, i64)
         jobs.iter().map(move |jobs| (kind, attempt, *jobs))
     });
     ranges.flat_map(move |(kind, attempt, jobs)| {
-        let (first, last) = match jobs {
-            Jobs::One(job) => (job, job),
-            Jobs::Range(first, last) => (first, last),
-        };
-        let count = last.saturating_sub(first).saturating_add(1).max(0);
+        let (first, count) = (jobs.first(), jobs.count());
         let skip = skipped.min(count);
         skipped -= skip;
         (skip..count).map(move |at| (kind, attempt, first + at))

@@ -36,5 +36,6 @@ pub(crate) use rusqlite::blob::Blob;
 pub(crate) use rusqlite::config::DbConfig;
 pub(crate) use rusqlite::{
     CachedStatement, Connection, MAIN_DB, OpenFlags, OptionalExtension, Result as RowResult, Row,
-    Statement, params, params_from_iter, types, version as sqlite_version,
+    Statement, Transaction as ReadTransaction, params, params_from_iter, types,
+    version as sqlite_version,
 };

@@ -106,6 +106,10 @@ pub(crate) struct Tx<'c> {
     pub(crate) aside: Parts,
     /// Who makes the change that is being applied, if it is one by hand and somebody says so.
     pub(crate) by: Option<Arc<str>>,
+    /// The event that an undo undoes.
+    pub(crate) undoes: Option<EventId>,
+    /// The event of the cancel by hand whose consequences are being worked off.
+    pub(crate) cancel: Option<EventId>,
     /// Number of discarded jobs: the attempt that spawned them did not complete.
     pub(crate) discarded: i64,
     /// The attempts that it has ended so far.
@@ -184,6 +188,8 @@ impl<'c> Tx<'c> {
             is_one_by_one: false,
             aside: Parts::default(),
             by: None,
+            undoes: None,
+            cancel: None,
             discarded: 0,
             ended: Vec::new(),
             feed: FeedBuffer::after(0),
@@ -275,8 +281,11 @@ impl<'c> Tx<'c> {
         event.write(self.conn, id, self.now_ms)
     }
 
-    /// The same for a change by hand, whose data may say who has made it.
+    /// The same for a change by hand, whose data may say who has made it, and what it undoes.
     pub(crate) fn append_change(&mut self, event: NewEvent, mut data: EventFields) -> Result<()> {
+        if let Some(undone) = self.undoes {
+            data.insert("undo".to_owned(), undone.0.into());
+        }
         if let Some(by) = &self.by {
             data.insert("by".to_owned(), (&**by).into());
         }

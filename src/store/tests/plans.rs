@@ -25,6 +25,7 @@ modules![
     jobs::concurrency_slots,
     jobs::deadlines,
     jobs::dependencies,
+    jobs::edited_options,
     jobs::enqueue,
     jobs::families,
     jobs::finish_attempt,
@@ -41,9 +42,11 @@ modules![
     jobs::snooze,
     jobs::take,
     jobs::traceparents,
+    jobs::undo_cancel,
     jobs::unique,
     jobs::update,
     jobs::update_rules,
+    jobs::was,
     read::attempts,
     read::drain,
     read::drivers,
@@ -83,6 +86,7 @@ modules![
     upkeep::backup,
     upkeep::runners,
     upkeep::schedules,
+    upkeep::undo,
 ];
 
 /// A row per job, per event, per runner that ever was, per batch.

@@ -70,7 +70,8 @@ fn a_table_that_disagrees_is_noticed() {
 | `pending` | may be claimed now | `running`, `cancelled` |
 | running | an attempt holds it | completed, failed, scheduled (retry, snooze), pending (given back), waiting, cancelled |
 | waiting | its run phase is done, its children are not; holds no worker | pending (its finalize phase), completed, failed, cancelled |
-| completed, failed, cancelled | final | pending, blocked or waiting, only by an explicit retry |
+| completed, failed | final | pending, blocked or waiting, only by an explicit retry |
+| cancelled | final | pending, blocked or waiting, and scheduled by an undo |
 
 Text that follows.";
     assert_eq!(table(design), owned());

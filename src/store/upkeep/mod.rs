@@ -10,3 +10,4 @@ pub(crate) mod prune;
 pub(crate) mod rollup;
 pub(crate) mod runners;
 pub(crate) mod schedules;
+pub(crate) mod undo;

@@ -80,6 +80,7 @@ mod support;
 mod terminal;
 mod top;
 mod traceparent;
+mod undo;
 mod upkeep;
 mod warnings;
 #[cfg(feature = "webhook")]

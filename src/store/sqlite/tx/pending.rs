@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use crate::model::event::EventId;
 use crate::model::flags::JobFlags;
 use crate::model::id::JobId;
 use crate::model::runner_hook::RunnerHooks;
@@ -15,6 +16,8 @@ pub(crate) struct Ended {
     pub(crate) flags: JobFlags,
     pub(crate) parent: Option<JobId>,
     pub(crate) children: ChildAction,
+    /// The event of the cancel by hand that it has ended by, itself or by what followed.
+    pub(crate) cancel: Option<EventId>,
 }
 
 /// What happens to the unfinished children of a parent that has ended.

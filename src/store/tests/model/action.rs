@@ -65,6 +65,7 @@ pub(super) enum Action {
     Lose(Lost),
     Cancel(i64),
     Retry(i64),
+    UndoCancel(i64),
     Remove(i64),
     Edit {
         job: i64,
@@ -120,6 +121,7 @@ impl Action {
             Op::LivesAfterAll(slot) => Action::Lose(lost(*slot, Loss::Hung { heartbeat: 7 })),
             Op::Cancel(pick) => Action::Cancel(job(model, *pick)?),
             Op::Retry(pick) => Action::Retry(job(model, *pick)?),
+            Op::UndoCancel(pick) => Action::UndoCancel(cancelled(model, *pick)?),
             Op::Remove(pick) => Action::Remove(job(model, *pick)?),
             Op::Edit {
                 job: pick,
@@ -171,6 +173,14 @@ fn nth<T: Copy>(all: &[T], pick: ops::Pick) -> Option<T> {
 
 fn job(model: &Model, pick: ops::Pick) -> Option<i64> {
     let ids: Vec<i64> = model.jobs.keys().copied().collect();
+    nth(&ids, pick)
+}
+
+/// A job that was cancelled by hand.
+fn cancelled(model: &Model, pick: ops::Pick) -> Option<i64> {
+    let jobs = model.jobs.iter();
+    let cancelled = jobs.filter(|(_, job)| job.cancels.by_hand.is_some());
+    let ids: Vec<i64> = cancelled.map(|(id, _)| *id).collect();
     nth(&ids, pick)
 }
 

@@ -42,6 +42,7 @@ impl Model {
             Action::Lose(lost) => self.lose(*lost),
             Action::Cancel(id) => self.cancel(*id),
             Action::Retry(id) => self.retry(*id),
+            Action::UndoCancel(id) => self.undo_cancel(*id),
             Action::Remove(id) => self.remove(*id),
             Action::Edit {
                 job,

@@ -9,6 +9,7 @@ use crate::store::tests::model::action::Wanted;
 use crate::store::tests::model::acts::{Answer, DONE};
 use crate::store::tests::model::ops::{Delay, Kind, OnDuplicate};
 use crate::store::tests::model::plain::{Edge, Job, Model, Wait};
+use crate::store::tests::model::undo::Cancels;
 
 impl Model {
     pub(super) fn enqueue(&mut self, given: &Wanted) -> Answer {
@@ -36,6 +37,9 @@ impl Model {
         }
         self.last_id += 1;
         let id = self.last_id;
+        for (needs, _) in edges.iter().filter(|(_, edge)| !edge.met) {
+            self.job(*needs).needed = true;
+        }
         self.jobs.insert(id, fresh(wanted, wait, edges));
         self.arm(id, new.deadline);
         if new.founds() {
@@ -263,7 +267,7 @@ impl Model {
         })
     }
 
-    fn unique_holder(&mut self, key: Option<u8>) -> Option<(i64, Option<i64>)> {
+    pub(super) fn unique_holder(&mut self, key: Option<u8>) -> Option<(i64, Option<i64>)> {
         let key = key?;
         let (holder, until) = *self.uniques.get(&key)?;
         let taken = until.is_none_or(|until| until > self.now);
@@ -275,7 +279,10 @@ impl Model {
             None => Err(Refused::NotFound),
             Some(state) if state.is_final() => Err(Refused::WrongState),
             Some(state) => {
-                self.cancel_by_rule(id);
+                match state {
+                    State::Running => self.cancel_by_rule(id),
+                    _ => self.cancel_by_hand(id),
+                }
                 let now = state != State::Running;
                 Ok(if now { "Now" } else { "Requested" }.to_owned())
             }
@@ -315,6 +322,8 @@ impl Model {
     }
 
     fn put_back(&mut self, id: i64) -> Result<(), Refused> {
+        self.has_changed(id);
+        self.job(id).cancels.now = None;
         let unique = self.jobs[&id].unique;
         if let Some(key) = unique {
             if self
@@ -350,6 +359,9 @@ impl Model {
             .filter(|edge| keeps(*edge))
             .map(|(needs, _)| *needs)
             .collect();
+        for needs in &kept {
+            self.job(*needs).needed = true;
+        }
         let job = self.job(id);
         for (needs, edge) in &mut job.edges {
             edge.met = !kept.contains(needs);
@@ -367,21 +379,6 @@ impl Model {
         self.family(id).stage = Stage::Children;
         self.job(id).state = State::Waiting;
         self.touched.insert(id);
-    }
-
-    /// Whether a prerequisite can still come to what it has to.
-    fn keeps(&self, needs: i64, edge: &Edge) -> bool {
-        if !self.is_live(needs) {
-            return false;
-        }
-        match edge.rule {
-            Rule::Completed | Rule::Final => true,
-            Rule::Spawned => self.is_held(needs, edge.attempt.unwrap_or_default()),
-            Rule::RunPhase => {
-                let family = self.jobs[&needs].family;
-                family.is_none_or(|family| family.stage == Stage::Run)
-            }
-        }
     }
 
     pub(super) fn remove(&mut self, id: i64) -> Answer {
@@ -437,6 +434,7 @@ impl Model {
         {
             self.admit(queue)?;
         }
+        self.has_changed(id);
         if let Some(priority) = priority {
             self.set_priority(id, priority);
         }
@@ -482,5 +480,7 @@ fn fresh(wanted: &Wanted, wait: Option<Wait>, edges: Vec<(i64, Edge)>) -> Job {
         hooks: new.hooks,
         hook_of: None,
         is_under_hook: false,
+        cancels: Cancels::default(),
+        needed: false,
     }
 }

@@ -362,7 +362,7 @@ fn rest_in_model(model: &Model) -> Rows {
 
 /// What one operation may do to the states: `before` and after it.
 pub(super) fn check_steps(before: &Model, after: &Model, action: &Action) -> Result<(), String> {
-    let retried = matches!(action, Action::Retry(_));
+    let retried = matches!(action, Action::Retry(_) | Action::UndoCancel(_));
     for (id, was) in &before.jobs {
         let Some(is) = after.jobs.get(id) else {
             if was.state.is_final() {

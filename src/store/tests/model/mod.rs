@@ -19,6 +19,7 @@ mod acts;
 mod asks;
 mod bench;
 mod check;
+mod clock;
 mod controls;
 mod history;
 mod hooks;
@@ -29,6 +30,7 @@ mod settings;
 mod shrink;
 mod slots;
 mod stories;
+mod undo;
 mod world;
 
 use crate::store::tests::model::bench::{Seen, run};

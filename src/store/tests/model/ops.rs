@@ -117,6 +117,8 @@ pub(super) enum Op {
     LivesAfterAll(u8),
     Cancel(Pick),
     Retry(Pick),
+    /// Of a job that was cancelled by hand.
+    UndoCancel(Pick),
     Remove(Pick),
     Edit {
         job: Pick,
@@ -169,7 +171,9 @@ fn op(rng: &mut Rng) -> Op {
         96..97 => Restart,
         _ => {
             let length = rng.usize(2..4);
-            Together((0..length).map(|_| single(rng)).collect())
+            // An undo names an event that others have committed.
+            let all = (0..length).map(|_| single(rng));
+            Together(all.filter(|op| !matches!(op, UndoCancel(_))).collect())
         }
     }
 }
@@ -189,17 +193,18 @@ fn single(rng: &mut Rng) -> Op {
         66..68 => Crash(rng.u8(0..3)),
         68..69 => Hang(rng.u8(0..3)),
         69..70 => LivesAfterAll(rng.u8(0..3)),
-        70..74 => Cancel(pick(rng)),
-        74..79 => Retry(pick(rng)),
+        70..75 => Cancel(pick(rng)),
+        75..79 => Retry(pick(rng)),
         79..81 => Remove(pick(rng)),
-        81..84 => Edit {
+        81..83 => UndoCancel(rng.u8(0..3)),
+        83..85 => Edit {
             job: pick(rng),
             priority: maybe(rng, 2, |rng| rng.u8(0..4)),
             queue: maybe(rng, 4, |rng| rng.u8(0..2)),
             delay: maybe(rng, 4, delay),
         },
-        84..85 => Prune(rng.u8(0..3), rng.u32(0..20)),
-        85..89 => Pass(rng.u32(1..8)),
+        85..86 => Prune(rng.u8(0..3), rng.u32(0..20)),
+        86..89 => Pass(rng.u32(1..8)),
         89..91 => Step(rng.i32(-30..30)),
         91..92 => Places(rng.u8(0..2), rng.u32(1..4)),
         92..94 => Limit(rng.u8(0..2), cap(rng)),
@@ -425,6 +430,7 @@ impl fmt::Debug for Op {
             LivesAfterAll(runner) => write!(f, "LivesAfterAll({runner})"),
             Cancel(pick) => write!(f, "Cancel({pick})"),
             Retry(pick) => write!(f, "Retry({pick})"),
+            UndoCancel(pick) => write!(f, "UndoCancel({pick})"),
             Remove(pick) => write!(f, "Remove({pick})"),
             Edit {
                 job,

@@ -11,6 +11,7 @@ use crate::store::jobs::finish_attempt::ClaimToken;
 use crate::store::tests::model::ops::{ChildPolicy, Kind};
 use crate::store::tests::model::queues::Queue;
 use crate::store::tests::model::slots::Slots;
+use crate::store::tests::model::undo::Cancels;
 
 #[derive(Clone, Debug)]
 pub(super) struct Job {
@@ -44,6 +45,9 @@ pub(super) struct Job {
     /// How the job has ended whose hook has enqueued it.
     pub(super) hook_of: Option<String>,
     pub(super) is_under_hook: bool,
+    pub(super) cancels: Cancels,
+    /// Another has waited for it.
+    pub(super) needed: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -129,6 +133,9 @@ pub(super) struct Model {
     /// Whose hooks are to be fired, and whether a runner with hooks of its own writes.
     pub(super) hooked: VecDeque<i64>,
     pub(super) by_runner_with_hooks: bool,
+    /// The cancel by hand whose consequences are followed, and the latest.
+    pub(super) root: Option<u32>,
+    pub(super) last_root: u32,
 }
 
 impl Model {
@@ -200,6 +207,7 @@ impl Model {
         job.state = state;
         job.finished_at = now;
         job.cancel = false;
+        job.cancels.now = None;
         self.ended.push_back((id, children));
     }
 
@@ -209,14 +217,14 @@ impl Model {
             None => {}
             Some(State::Running) => self.job(id).cancel = true,
             Some(state) if state.is_final() => {}
-            Some(_) => self.end(id, State::Cancelled, Children::Cancelled),
+            Some(_) => self.cancel_now(id),
         }
     }
 
     pub(super) fn follow(&mut self) {
         loop {
             if let Some((id, children)) = self.ended.pop_front() {
-                self.follow_end(id, children);
+                self.follow_under_root(id, children);
             } else if let Some(parent) = self.touched.pop_first() {
                 self.decide(parent);
             } else if let Some(id) = self.hooked.pop_front() {
@@ -227,7 +235,7 @@ impl Model {
         }
     }
 
-    fn follow_end(&mut self, id: i64, children: Children) {
+    pub(super) fn follow_end(&mut self, id: i64, children: Children) {
         let job = self.jobs[&id].clone();
         let is_passed_on = job.unique.is_some_and(|key| self.pass_key_on(key, id));
         if let Some(key) = job.unique
@@ -461,39 +469,5 @@ impl Model {
             gone_failed: 0,
         };
         self.job(id).family.get_or_insert(none)
-    }
-
-    // The clock.
-
-    /// What waits for a duration keeps what is left of it.
-    pub(super) fn follow_clock(&mut self) {
-        let offset = self.offset;
-        let step = offset - self.known_offset.unwrap_or(offset);
-        if self.known_offset.is_some() && step.abs() < 1000 {
-            return;
-        }
-        self.known_offset = Some(offset);
-        self.shift_starts(step);
-        self.clock_was_set();
-        for (holder, until) in self.uniques.values_mut() {
-            // That of a removed job stays where it is.
-            if self.jobs.contains_key(holder) {
-                *until = until.map(|until| until + step);
-            }
-        }
-        for job in self.jobs.values_mut() {
-            let unmet = job.edges.values().any(|edge| !edge.met);
-            let waits = job.state == State::Scheduled || (job.state == State::Blocked && unmet);
-            if let Some(wait) = job.wait.as_mut().filter(|wait| waits && !wait.fixed) {
-                wait.at += step;
-            }
-            if let Some(at) = job
-                .deadline
-                .as_mut()
-                .filter(|_| job.watched && job.deadline_moves)
-            {
-                *at += step;
-            }
-        }
     }
 }

@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 
 use crate::Result;
 use crate::clock::{Clock, timestamp};
-use crate::model::event::{Event, EventFilter, EventKind};
+use crate::model::event::{Event, EventFilter, EventId, EventKind};
 use crate::model::id::JobId;
 use crate::model::job::AttemptRef;
 use crate::model::job::JobOptions;
@@ -21,6 +21,7 @@ use crate::model::limits::EnqueueLimits;
 use crate::model::outcome;
 use crate::model::outcome::Verdict;
 use crate::model::state::State;
+use crate::model::undone::Undone;
 use crate::store::JOB_RULES;
 use crate::store::jobs::claim::{ClaimFor, ClaimRequest, KindCapacity};
 use crate::store::jobs::enqueue::Spawned;
@@ -43,7 +44,7 @@ use crate::store::tests::sandbox::{SCHEMA, START_MS};
 use crate::store::upkeep::prune::{PrunePass, Sweep};
 use crate::store::upkeep::runners::{HeartbeatMode, Registration};
 use crate::store::upkeep::schedules::ValidatedSchedule;
-use crate::store::upkeep::{fire, promote, prune, runners, schedules};
+use crate::store::upkeep::{fire, promote, prune, runners, schedules, undo};
 
 pub(super) struct World {
     pub(super) conn: Connection,
@@ -187,6 +188,7 @@ pub(super) fn perform(tx: &mut Tx<'_>, action: &Action) -> Result<Reply> {
             requeue::requeue(tx, JobId(*job))?;
             String::new()
         }
+        Action::UndoCancel(job) => undo_cancel(tx, *job)?,
         Action::Remove(job) => {
             while !remove::remove(tx, JobId(*job))?.is_gone {}
             String::new()
@@ -402,6 +404,18 @@ fn settle(tx: &mut Tx<'_>, settling: &Settling) -> Result<String> {
             .execute("INSERT INTO effect (job, attempt) VALUES (?1, ?2)", effect)?;
     }
     Ok(spelled(state))
+}
+
+/// The latest cancel by hand, as its event has it.
+fn undo_cancel(tx: &mut Tx<'_>, job: i64) -> Result<String> {
+    let sql = "SELECT max(id) FROM jobq_log WHERE job_id = ?1 AND kind = 7
+        AND data ->> 'was' IS NOT NULL AND data ->> 'of' IS NULL";
+    let event = tx.conn.query_row(sql, [job], |row| row.get(0))?;
+    let event = events::find(tx.conn, EventId(event))?;
+    match undo::undo(tx, &event.expect("it is committed"))? {
+        Undone::Cancel { state, others, .. } => Ok(format!("{state} {others}")),
+        other => Ok(format!("{other:?}")),
+    }
 }
 
 fn lose(tx: &mut Tx<'_>, lost: Lost) -> Result<String> {
