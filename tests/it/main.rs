@@ -6,9 +6,9 @@
     reason = "a test fails by panicking"
 )]
 
-#[cfg(feature = "backup")]
 mod acting;
 mod architecture;
+#[cfg(feature = "backup")]
 mod backup;
 #[cfg(feature = "browser")]
 mod browser;
@@ -51,8 +51,8 @@ mod shutdown;
 mod support;
 mod sync_errors;
 mod testing;
-#[cfg(feature = "cli")]
 mod undo;
+#[cfg(feature = "cli")]
 mod upgrade;
 mod wakeups;
 #[cfg(feature = "webhook")]
