@@ -485,3 +485,18 @@ fn a_cancel_made_before_events_kept_anything_cannot_be_undone() {
     }
     assert_file_is_right(&queue);
 }
+
+#[test]
+fn an_undo_that_is_refused_half_way_changes_nothing() {
+    let queue = TestQueue::new();
+    let first = add(&queue, NewJob::new("k"));
+    let middle = add(&queue, NewJob::new("k").after([first]));
+    add(&queue, NewJob::new("k").after([middle]).unique("u"));
+    queue.cancel(first).unwrap();
+    let event = latest(&queue);
+    add(&queue, NewJob::new("k").unique("u"));
+    // The first two are brought back before the third is refused.
+    assert_refused(&queue, event, "has its unique key 'u' now");
+    assert_eq!(states(&queue, &[first, middle]), [State::Cancelled; 2]);
+    assert_file_is_right(&queue);
+}

@@ -1,5 +1,9 @@
 //! `jobq undo`.
 
+use std::thread;
+use std::time::Duration;
+
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use super::support::Jobq;
@@ -48,4 +52,35 @@ fn what_cannot_be_undone_is_told() {
     );
     jobq.run(&["undo", "999"]).exits(3);
     jobq.run(&["undo", "never"]).exits(2);
+}
+
+#[test]
+fn an_undo_that_is_killed_has_done_all_or_nothing() {
+    const JOBS: u64 = 1500;
+    let jobq = Jobq::new();
+    let lines = "{\"kind\":\"k\",\"after\":1}\n".repeat(JOBS as usize - 1);
+    jobq.enqueue(&["--kind", "k"]);
+    jobq.enqueue_batch(&lines);
+    jobq.run(&["cancel", "1"]).exits(0);
+    let event = jobq.json(&["undo"])["id"].to_string();
+    let mut kills = 0;
+    for wait_ms in (0..).step_by(4) {
+        let undo = jobq.spawn(&["undo", &event]);
+        thread::sleep(Duration::from_millis(wait_ms));
+        undo.signal(Signal::KILL);
+        let was_killed = undo.wait().code == 137;
+        kills += u32::from(was_killed);
+        match jobq.count("cancelled") {
+            // The next one is killed later.
+            JOBS if was_killed => {}
+            0 => break,
+            cancelled => panic!("{cancelled} of {JOBS} are still cancelled"),
+        }
+    }
+    assert!(kills > 0);
+    assert_eq!(
+        (jobq.count("pending"), jobq.count("blocked")),
+        (1, JOBS - 1)
+    );
+    jobq.run(&["doctor"]).exits(0);
 }
