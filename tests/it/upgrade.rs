@@ -132,7 +132,7 @@ impl Campaign {
         end_well(upgrade.opener);
         let takes = began.elapsed();
         let new = look(&path);
-        assert_eq!((new.version, new.jobs), (8, jobs));
+        assert_eq!((new.version, new.jobs), (9, jobs));
         assert_eq!((old.integrity.as_str(), &*new.integrity), ("ok", "ok"));
         Campaign {
             scene,
@@ -236,7 +236,7 @@ fn two_processes_upgrading_at_once_do_it_once_and_both_work() {
     let openers = [opener(&path), opener(&path)];
     openers.into_iter().for_each(end_well);
     let found = look(&path);
-    assert_eq!((found.version, found.jobs), (8, jobs));
+    assert_eq!((found.version, found.jobs), (9, jobs));
     assert_eq!(found.integrity, "ok");
     let queue = Queue::open(&path).unwrap();
     assert_eq!(queue.counts().unwrap().total(), jobs);
