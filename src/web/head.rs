@@ -232,6 +232,63 @@ mod tests {
         assert!(matches!(parse(b""), Parsed::Part));
     }
 
+    /// `JOBQ_ROUNDS=50` tries a million.
+    #[test]
+    fn mangled_heads_are_read_in_one_way_or_refused() {
+        const PARTS: [&str; 16] = [
+            "GET / HTTP/1.1\r\n",
+            "POST /api/v1/jobs?a=%00&b HTTP/1.1\r\n",
+            "Host: localhost\r\n",
+            "Content-Length: 5\r\n",
+            "Content-Length: 0x5\r\n",
+            "Transfer-Encoding: chunked\r\n",
+            "transfer-encoding:identity\r\n",
+            "\r\n",
+            "\n",
+            "\r",
+            " folded\r\n",
+            "X:\0\r\n",
+            ": \r\n",
+            "Content-Length:\t5 \r\n",
+            "HTTP/1.1 200 OK\r\n",
+            "\u{ff}: \u{7f}\r\n",
+        ];
+        let number = |name: &str| {
+            std::env::var(name)
+                .ok()
+                .and_then(|text| text.parse::<u64>().ok())
+        };
+        let mut random = fastrand::Rng::with_seed(number("JOBQ_SEED").unwrap_or(1));
+        let (mut whole, mut refused) = (0, 0);
+        for _ in 0..number("JOBQ_ROUNDS").unwrap_or(1) * 20_000 {
+            let parts = (0..random.usize(1..7)).map(|_| PARTS[random.usize(..PARTS.len())]);
+            let mut bytes: Vec<u8> = parts.collect::<String>().into_bytes();
+            for _ in 0..random.usize(..3) {
+                let at = random.usize(..bytes.len());
+                bytes[at] = random.u8(..);
+            }
+            match parse(&bytes) {
+                Parsed::Part => {}
+                Parsed::Refused(_) => refused += 1,
+                Parsed::Whole(head, used) => {
+                    whole += 1;
+                    assert!(used <= bytes.len());
+                    assert!(head.all("content-length").count() < 2, "{bytes:?}");
+                    assert!(!head.has("transfer-encoding"), "{bytes:?}");
+                    assert!(
+                        head.path.starts_with('/') && !head.path.bytes().any(|byte| byte <= b' '),
+                        "{bytes:?}"
+                    );
+                    assert!(
+                        head.headers().all(|(_, value)| !value.contains(&b'\n')),
+                        "{bytes:?}"
+                    );
+                }
+            }
+        }
+        assert!(whole > 100 && refused > 100, "{whole} {refused}");
+    }
+
     proptest! {
         /// Whatever way the bytes of a head come in, it is the same head.
         #[test]

@@ -54,7 +54,7 @@ const fn change(
 /// Every address of the server but those of the page's files.
 #[rustfmt::skip]
 pub(crate) const ROUTES: &[Route] = &[
-    read("/healthz", Open(server::healthz), (File, Now), NONE, ("Health", "Whether the server answers")),
+    read("/healthz", Open(server::healthz), (Jobs, Now), NONE, ("Health", "Whether the server answers")),
     read("/api/v1/features", Read(server::features), (Jobs, Now), NONE, ("Features", "What this server is and can do")),
     read("/api/v1/openapi.json", Read(openapi::document), (Jobs, Now), NONE, ("Anything", "This document")),
     read("/api/v1/counts", Read(overview::counts), (File, AsFile), NONE, ("CountsAt", "The number of jobs in each state")),

@@ -55,6 +55,8 @@ mod undo;
 #[cfg(feature = "cli")]
 mod upgrade;
 mod wakeups;
+#[cfg(feature = "web")]
+mod web;
 #[cfg(feature = "webhook")]
 mod webhook;
 mod zombie_runners;

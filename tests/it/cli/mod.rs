@@ -72,6 +72,7 @@ mod run_kinds;
 mod schedule;
 mod search;
 mod secrets;
+mod serve;
 mod shared_file;
 mod signals;
 mod stop_costs;

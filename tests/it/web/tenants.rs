@@ -1,0 +1,162 @@
+//! Tokens that belong to a tenant.
+
+use jobq::{JobId, NewJob};
+use serde_json::json;
+
+use super::client::{Answer, Site};
+
+const ACME: &str = "acme-0123456789abcdef";
+const READER: &str = "read-0123456789abcdef";
+
+struct Tenants {
+    site: Site,
+    _tokens: tempfile::NamedTempFile,
+}
+
+impl Tenants {
+    fn new() -> Tenants {
+        let tokens = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(
+            &tokens,
+            format!("{ACME} tenant=acme\n{READER} tenant=acme read-only\n"),
+        )
+        .unwrap();
+        let site = Site::with(|server| server.token_file(tokens.path()));
+        for tenant in ["acme", "other"] {
+            let job = NewJob::new("k")
+                .tenant(tenant)
+                .payload(&format!("of {tenant}"));
+            site.queue.enqueue(job).unwrap();
+        }
+        Tenants {
+            site,
+            _tokens: tokens,
+        }
+    }
+
+    fn ask(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
+        let headers =
+            format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
+        self.site.ask(method, path, &headers, body)
+    }
+}
+
+#[test]
+fn a_tenant_sees_its_own_jobs_and_no_others() {
+    let tenants = Tenants::new();
+    let get = |path: &str| tenants.ask(ACME, "GET", path, "");
+    let jobs = get("/api/v1/jobs").is(200);
+    assert_eq!(jobs.json()["jobs"].as_array().unwrap().len(), 1);
+    for part in [
+        "",
+        "/attempts",
+        "/events",
+        "/why",
+        "/logs",
+        "/logs?format=text",
+        "/payload",
+    ] {
+        get(&format!("/api/v1/jobs/1{part}")).is(200);
+        let refused = get(&format!("/api/v1/jobs/2{part}")).is(404);
+        assert_eq!(refused.json()["detail"], "no job 2", "{part}");
+    }
+    for path in [
+        "/api/v1/jobs",
+        "/api/v1/jobs?search=k",
+        "/api/v1/events",
+        "/api/v1/export",
+        "/api/v1/errors",
+    ] {
+        let answer = get(path).is(200);
+        assert!(
+            !answer.text().contains("other"),
+            "{path}: {}",
+            answer.text()
+        );
+        assert!(
+            !answer.text().contains("\"job\":2"),
+            "{path}: {}",
+            answer.text()
+        );
+    }
+    assert_eq!(get("/api/v1/jobs?tenant=other").is(403).problem(), "tenant");
+    assert_eq!(
+        get("/api/v1/jobs?search=tenant:other").is(403).problem(),
+        "tenant"
+    );
+    for path in [
+        "/api/v1/counts",
+        "/api/v1/overview",
+        "/api/v1/queues",
+        "/api/v1/queues/default",
+        "/api/v1/runners",
+        "/api/v1/schedules",
+        "/api/v1/doctor",
+        "/api/v1/stats",
+        "/api/v1/suggest?field=kind",
+        "/metrics",
+    ] {
+        assert_eq!(get(path).is(403).problem(), "tenant", "{path}");
+    }
+    assert_eq!(get("/api/v1/features").is(200).json()["tenant"], "acme");
+}
+
+#[test]
+fn a_tenant_changes_its_own_jobs_and_no_others() {
+    let tenants = Tenants::new();
+    let change = |method: &str, path: &str, body: &str| tenants.ask(ACME, method, path, body);
+    change("POST", "/api/v1/jobs/2/cancel", "").is(404);
+    change("POST", "/api/v1/jobs/2/retry", "").is(404);
+    change("DELETE", "/api/v1/jobs/2", "").is(404);
+    change("PATCH", "/api/v1/jobs/2", r#"{"priority":"high"}"#).is(404);
+    change("POST", "/api/v1/pause", "").is(403);
+    change("POST", "/api/v1/queues/default/pause", "").is(403);
+    // It can neither give away nor take.
+    change("PATCH", "/api/v1/jobs/1", r#"{"tenant":"other"}"#).is(403);
+    change("PATCH", "/api/v1/jobs/1", r#"{"tenant":null}"#).is(403);
+    change("POST", "/api/v1/jobs", r#"{"kind":"k","tenant":"other"}"#).is(403);
+    change("POST", "/api/v1/jobs", r#"{"kind":"k","after":[2]}"#).is(404);
+    let id = change("POST", "/api/v1/jobs", r#"{"kind":"k"}"#)
+        .is(201)
+        .json()["id"]
+        .as_i64()
+        .unwrap();
+    let job = tenants.site.queue.get(JobId(id)).unwrap().unwrap();
+    assert_eq!(job.tenant.as_deref(), Some("acme"));
+    let all = json!({"action": "cancel", "filter": {"search": ""}, "dry_run": true}).to_string();
+    assert_eq!(
+        change("POST", "/api/v1/jobs/bulk", &all).is(200).json()["jobs"],
+        2
+    );
+    change("POST", "/api/v1/jobs/1/cancel", "").is(200);
+}
+
+#[test]
+fn a_token_for_reading_changes_nothing() {
+    let tenants = Tenants::new();
+    tenants.ask(READER, "GET", "/api/v1/jobs/1", "").is(200);
+    let answer = tenants
+        .ask(READER, "POST", "/api/v1/jobs/1/cancel", "")
+        .is(403);
+    assert_eq!(answer.problem(), "read-only");
+    let features = tenants
+        .ask(READER, "GET", "/api/v1/features", "")
+        .is(200)
+        .json();
+    assert_eq!(features["read_only"], true);
+}
+
+#[test]
+fn a_tenant_is_not_told_of_the_jobs_of_others() {
+    let tenants = Tenants::new();
+    let key = |tenant: &str| NewJob::new("k").tenant(tenant).key("shared");
+    tenants.site.queue.enqueue(key("other")).unwrap();
+    let id = tenants.site.queue.enqueue(key("acme")).unwrap().id;
+    let why = tenants
+        .ask(ACME, "GET", &format!("/api/v1/jobs/{id}/why"), "")
+        .is(200)
+        .json();
+    assert_eq!(why["why"], "key_taken");
+    assert_eq!(why["message"], format!("job {id} is blocked"));
+    assert_eq!((&why["hint"], &why["action"]), (&json!(null), &json!(null)));
+}
