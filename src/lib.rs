@@ -90,6 +90,7 @@
 //! | [`handlers`] | `exec` and the kinds that are built in; they see the model and their [`Context`], never the store |
 //! | [`testing`] | a temporary queue on a manual clock |
 //! | `api/` | what programs and people are shown: the JSON of records, the words of events and of why a job does not run; a job as it is asked for in JSON |
+//! | `web/` | the HTTP server: `web/table.rs` lists its routes, `web/api/` answers them |
 //! | `cli/verbs/` | one file a command: its arguments, what it does and what it says |
 //! | `cli/input/` | reads what is typed, piped or configured: arguments, batches, `jobq.toml` |
 //! | `cli/render/` | shows each record as a table or as tab-separated fields |
@@ -225,6 +226,9 @@
 //!   only as long as rows are kept, as lost runners and the slots of schedules, is none.
 //! - A browser is spoken to over a pipe, not a port: nobody else can drive it, and the end of its runner is the end of the
 //!   pipe, at which it ends, too (`handlers/browser/process.rs`). A thread of its own reads that pipe.
+//! - What a route of the HTTP server can do to the file is a value that it is given (`web/access.rs`): a tenant's client
+//!   cannot read the jobs of others, and a server that only reads has nothing to write with. Connections without a whole
+//!   head share one thread (`web/reception.rs`), so slow ones keep none.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
 //!   lowers how many run at a time.
 //!
@@ -237,6 +241,8 @@
 //! - *a condition of a filter*: its field in `model/filter.rs`, its SQL in `store/read/conditions.rs`, its word in
 //!   `model/search.rs` and `model/search/print.rs`, and a line in `cli/input/search.txt`.
 //! - *a command*: a file in `cli/verbs/`, a variant of `Verb` in `cli/verbs/mod.rs` and its arm in `run`.
+//! - *a route*: a function in `web/api/`, a line in `web/table.rs`, and the schema of what it gives in
+//!   `web/api/schemas.rs`. The document of the API is made of them.
 //! - *a built-in handler*: a file in `handlers/` with a payload that implements
 //!   [`BuiltInJob`](handlers::built_in::BuiltInJob), a cargo feature, and a line in
 //!   `handlers/list.rs`. By that line `jobq run` has the handler, payloads are checked when they are enqueued,
@@ -249,7 +255,7 @@
 //!   tables in `bench/floor.sql` stay.
 //! - *a public item*: re-export it here; `JOBQ_PUBLIC_API=write cargo test --test it public_api` updates the list.
 //!
-//! **Deliberately absent**: an async runtime, a server, a second process, polling, leases by wall
+//! **Deliberately absent**: an async runtime, a server that jobs need, a second process, polling, leases by wall
 //! clock, configuration in the database, a plug-in ABI, Windows.
 #![doc = include_str!("resources.md")]
 

@@ -139,7 +139,7 @@ impl Client {
 
 /// A file with a server.
 pub(crate) struct Site {
-    pub(crate) folder: tempfile::TempDir,
+    _folder: tempfile::TempDir,
     pub(crate) queue: Queue,
     pub(crate) server: ServerHandle,
 }
@@ -156,7 +156,7 @@ impl Site {
         let server = Server::new(queue.clone()).listen("127.0.0.1:0".parse().unwrap());
         let server = settings(server).start().unwrap();
         Site {
-            folder,
+            _folder: folder,
             queue,
             server,
         }

@@ -33,7 +33,8 @@ fn misfits(value: &Value, schema: &Value, all: &Value, at: &str) -> Vec<String> 
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    if !types.contains(&is) && !(is == "integer" && types.contains(&"number")) {
+    let is_number = is == "integer" && types.contains(&"number");
+    if !types.contains(&is) && !is_number {
         return vec![format!("{at}: {is} in place of {types:?}")];
     }
     let mut found = Vec::new();
