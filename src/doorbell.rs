@@ -88,10 +88,16 @@ impl Wake {
         let _already_rung = rustix::io::write(writer, &1_u64.to_ne_bytes());
     }
 
-    /// Takes back what has rung so far.
-    pub(crate) fn reset(&self) {
-        let mut rung = [0_u8; 64];
-        while rustix::io::read(&self.reader, &mut rung).is_ok_and(|count| count == rung.len()) {}
+    /// Takes back what has rung so far; returns false if nothing has.
+    pub(crate) fn reset(&self) -> bool {
+        let (mut rung, mut has_rung) = ([0_u8; 64], false);
+        while let Ok(count) = rustix::io::read(&self.reader, &mut rung) {
+            has_rung = true;
+            if count < rung.len() {
+                break;
+            }
+        }
+        has_rung
     }
 }
 

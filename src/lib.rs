@@ -91,6 +91,7 @@
 //! | [`testing`] | a temporary queue on a manual clock |
 //! | `api/` | what programs and people are shown: the JSON of records, the words of events and of why a job does not run; a job as it is asked for in JSON |
 //! | `web/` | the HTTP server: `web/table.rs` lists its routes, `web/api/` answers them |
+//! | `web/live/` | the live socket: views that are read again when they may have changed, and streams of the history |
 //! | `cli/verbs/` | one file a command: its arguments, what it does and what it says |
 //! | `cli/input/` | reads what is typed, piped or configured: arguments, batches, `jobq.toml` |
 //! | `cli/render/` | shows each record as a table or as tab-separated fields |
@@ -229,6 +230,9 @@
 //! - What a route of the HTTP server can do to the file is a value that it is given (`web/access.rs`): a tenant's client
 //!   cannot read the jobs of others, and a server that only reads has nothing to write with. Connections without a whole
 //!   head share one thread (`web/reception.rs`), so slow ones keep none.
+//! - What a live socket sends of the history has a position, so a slow client makes it wait and a cut loses nothing. A
+//!   view has none: a client that missed a patch subscribes again. Its readings and the history's are on two threads,
+//!   since a search may take long (`web/live/`). Both rest nine times as long as they have worked.
 //! - A command that finds no descriptor, process or memory gives its attempt back, and `runner/scarcity.rs`
 //!   lowers how many run at a time.
 //!

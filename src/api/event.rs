@@ -244,6 +244,23 @@ json_fields! {
     }
 }
 
+/// An event with its sentence.
+#[derive(Serialize)]
+pub struct WordedEventJson<'a> {
+    #[serde(flatten)]
+    event: EventJson<'a>,
+    text: String,
+}
+
+impl<'a> WordedEventJson<'a> {
+    pub fn new(event: &'a Event) -> WordedEventJson<'a> {
+        WordedEventJson {
+            event: EventJson(event),
+            text: sentence(event),
+        }
+    }
+}
+
 /// JSON as it stands; output of commands is a string.
 #[derive(Serialize)]
 #[serde(untagged)]

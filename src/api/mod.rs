@@ -14,6 +14,7 @@ pub mod job_object;
 pub mod job_request;
 pub mod json;
 pub mod options;
+pub mod output;
 pub mod queue;
 pub mod runner;
 pub mod schedule;

@@ -306,3 +306,15 @@ pub struct EventPage {
     /// Whether the end of the history was reached.
     pub at_end: bool,
 }
+
+/// A page of the history without the details of its events.
+#[cfg(feature = "web")]
+#[derive(Clone, Debug)]
+pub(crate) struct FeedPage {
+    /// The kind and the job of each event, oldest first; no kind if it is of a later jobq.
+    pub(crate) events: Vec<(Option<EventKind>, Option<JobId>)>,
+    /// Where to continue: the last event that was read.
+    pub(crate) next: EventId,
+    /// Whether the end of the history was reached.
+    pub(crate) at_end: bool,
+}

@@ -6,6 +6,8 @@ use serde::de::DeserializeOwned;
 
 use crate::error::Kind;
 use crate::model::error_group::ErrorGroups;
+#[cfg(feature = "web")]
+use crate::model::event::FeedPage;
 use crate::model::event::{Event, EventFilter, EventId, EventPage};
 use crate::model::filter::Filter;
 use crate::model::id::JobId;
@@ -270,6 +272,12 @@ impl Queue {
     /// The file cannot be read.
     pub fn event(&self, id: EventId) -> Result<Option<Event>> {
         store::find_event(&*self.store.reader()?, id)
+    }
+
+    /// The kinds and jobs of the events after one, at most so many.
+    #[cfg(feature = "web")]
+    pub(crate) fn feed(&self, since: EventId, limit: usize) -> Result<FeedPage> {
+        store::read_feed(&*self.store.reader()?, since, limit)
     }
 
     /// The id of the newest event.

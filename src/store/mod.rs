@@ -99,6 +99,8 @@ pub(crate) use read::attempts::of_job as attempts_of_job;
 pub(crate) use read::drain::{
     holds_any as holds_any_job, left as jobs_left, nameless as job_without_name, retries_left,
 };
+#[cfg(feature = "web")]
+pub(crate) use read::events::feed as read_feed;
 pub(crate) use read::events::{
     find as find_event, last as last_event, latest as latest_events, read as read_events,
 };

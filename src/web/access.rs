@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::web::auth::Grant;
+use crate::web::live::history::History;
 use crate::web::problem::Problem;
 use crate::{
     AttemptRecord, BulkAction, BulkPreview, BulkReport, Cancelled, Changes, Counts, Enqueued,
@@ -35,6 +36,11 @@ impl ReadSide {
             queue: self.0.clone(),
             tenant: grant.tenant.clone(),
         }
+    }
+
+    /// What happens in the file, for its live socket.
+    pub(crate) fn history(&self) -> History {
+        History::new(self.0.clone())
     }
 
     pub(crate) fn path(&self) -> PathBuf {

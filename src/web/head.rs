@@ -148,9 +148,8 @@ impl Head {
         }
     }
 
-    #[allow(dead_code, reason = "of the live socket")]
     /// The headers as they came, in lower case.
-    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> {
+    pub(crate) fn headers(&self) -> impl Iterator<Item = (&str, &[u8])> + Clone {
         let headers = self.headers.iter();
         headers.map(|(name, value)| (&**name, &**value))
     }

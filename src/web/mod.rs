@@ -14,6 +14,7 @@ mod crew;
 mod dispatch;
 mod head;
 mod listen;
+mod live;
 mod origin;
 mod page;
 mod problem;

@@ -23,7 +23,6 @@ impl Query {
         })
     }
 
-    #[allow(dead_code, reason = "of the live socket")]
     /// From names and values that are there already, as a message over the socket has them.
     pub(crate) fn of(pairs: Vec<(String, String)>) -> Query {
         Query(pairs)

@@ -37,7 +37,6 @@ pub(crate) enum Does {
     Read(fn(&Request<'_>) -> Answered),
     Change(fn(&Request<'_>, &WriteAccess) -> Answered),
     /// It takes the connection over, and asks for the token itself.
-    #[allow(dead_code, reason = "of the live socket")]
     Connect(fn(&Arc<ServerState>, Work)),
 }
 

@@ -9,8 +9,11 @@ use std::time::Duration;
 use crate::api::job_request::JobRequest;
 use crate::web::access::{ReadSide, WriteSide};
 use crate::web::auth::{Tokens, new_token};
+use crate::web::bulk::BulkChanges;
 use crate::web::crew::Crew;
 use crate::web::listen::{ListenAddress, ServerSocket};
+use crate::web::live::answers;
+use crate::web::live::service::LiveService;
 use crate::web::origin::HostNames;
 use crate::web::reception::{FrontDoor, Reception};
 use crate::web::state::{Commands, JobMaker, ServerState, StateParts};
@@ -152,8 +155,13 @@ impl Server {
             TokenSource::NotNeeded => (Tokens::not_needed(), None),
         };
         let writes = (!self.is_read_only).then(|| WriteSide::new(self.queue.clone()));
+        let reads = ReadSide::new(self.queue);
+        let bulks = Arc::<BulkChanges>::default();
+        let answers = answers::from_file(reads.clone(), Arc::clone(&bulks));
         let state = Arc::new(ServerState::new(StateParts {
-            reads: ReadSide::new(self.queue),
+            live: LiveService::start(reads.history(), answers)?,
+            bulks,
+            reads,
             writes,
             tokens,
             hosts: self.hosts,

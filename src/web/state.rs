@@ -7,6 +7,7 @@ use crate::api::job_request::JobRequest;
 use crate::web::access::{ReadAccess, ReadSide, WriteAccess, WriteSide};
 use crate::web::auth::{Grant, Rights, Tokens};
 use crate::web::bulk::BulkChanges;
+use crate::web::live::service::LiveService;
 use crate::web::origin::HostNames;
 use crate::web::problem::Problem;
 use crate::{NewJob, Result};
@@ -31,7 +32,8 @@ pub(crate) struct ServerState {
     pub(crate) hosts: HostNames,
     pub(crate) commands: Commands,
     pub(crate) make_job: JobMaker,
-    pub(crate) bulks: BulkChanges,
+    pub(crate) bulks: Arc<BulkChanges>,
+    pub(crate) live: LiveService,
     stopped: AtomicBool,
 }
 
@@ -43,6 +45,8 @@ pub(crate) struct StateParts {
     pub(crate) hosts: HostNames,
     pub(crate) commands: Commands,
     pub(crate) make_job: JobMaker,
+    pub(crate) bulks: Arc<BulkChanges>,
+    pub(crate) live: LiveService,
 }
 
 impl ServerState {
@@ -54,7 +58,8 @@ impl ServerState {
             hosts: parts.hosts,
             commands: parts.commands,
             make_job: parts.make_job,
-            bulks: BulkChanges::default(),
+            bulks: parts.bulks,
+            live: parts.live,
             stopped: AtomicBool::new(false),
         }
     }
@@ -86,6 +91,7 @@ impl ServerState {
 
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::SeqCst);
+        self.live.stop();
     }
 
     /// Whether the server is stopping: what goes on without an end asks.

@@ -4,7 +4,8 @@ use crate::web::api::{
     bulk, enqueue, events, export, insight, job, jobs, logs, openapi, overview, queues, runners,
     schedules, server, update,
 };
-use crate::web::routes::Does::{Change, Open, Read};
+use crate::web::live::connect::connect;
+use crate::web::routes::Does::{Change, Connect, Open, Read};
 use crate::web::routes::Freshness::{File as AsFile, Now};
 use crate::web::routes::Scope::{File, Jobs};
 use crate::web::routes::{Does, Freshness, Route, Scope};
@@ -80,6 +81,17 @@ pub(crate) const ROUTES: &[Route] = &[
     read("/api/v1/schedules", Read(schedules::list), (File, Now), NONE, ("Schedules", "The schedules with their slots")),
     read("/api/v1/events", Read(events::events), (Jobs, Now), events::EVENTS, ("Event", "The history as server-sent events or JSON Lines")),
     read("/api/v1/export", Read(export::export), (Jobs, Now), jobs::EXPORT, ("JobRecord", "All jobs that match, as JSON Lines or CSV")),
+    Route {
+        method: "GET",
+        path: "/api/v1/live",
+        does: Connect(connect),
+        scope: Jobs,
+        freshness: Now,
+        query: NONE,
+        summary: "Follow views, events and output over a WebSocket",
+        takes: None,
+        gives: (101, "Nothing"),
+    },
     read("/api/v1/doctor", Read(server::doctor), (File, Now), NONE, ("Doctor", "What a check of the file has found")),
     change(("POST", "/api/v1/jobs"), Change(enqueue::enqueue), Jobs, Some("NewJobs"), (201, "Enqueued", "Enqueue a job, or an array of them: all or none")),
     change(("PATCH", "/api/v1/jobs/{id}"), Change(update::edit), Jobs, Some("JobEdit"), (200, "Edited", "Change options of a job that is not running")),

@@ -7,6 +7,8 @@ use serde::Deserialize;
 
 use crate::Result;
 use crate::clock::timestamp;
+#[cfg(feature = "web")]
+use crate::model::event::FeedPage;
 use crate::model::event::{Event, EventData, EventFilter, EventId, EventKind, EventPage};
 use crate::model::id::{JobId, RunnerId, WorkerId};
 use crate::store::read::attempts;
@@ -195,6 +197,34 @@ pub(crate) fn latest(
         }
     }
     Ok(())
+}
+
+/// The kinds and jobs of the events after one, at most so many: it costs the rows of the feed alone.
+#[cfg(feature = "web")]
+pub(crate) fn feed(conn: &Connection, since: EventId, limit: usize) -> Result<FeedPage> {
+    let mut page = FeedPage {
+        events: Vec::new(),
+        next: since,
+        at_end: true,
+    };
+    let from = since.0.saturating_add(1);
+    let mut statement = conn.prepare_cached(FEED_SINCE)?;
+    let mut rows = statement.query([from])?;
+    while let Some(row) = rows.next()? {
+        let first: i64 = row.get(0)?;
+        let mut id = first.max(from);
+        for (kind, _, job) in entries(&runs(row.get_ref(2)?), id - first) {
+            if page.events.len() == limit {
+                page.at_end = false;
+                return Ok(page);
+            }
+            let job = (job != NO_JOB).then_some(JobId(job));
+            page.events.push((EventKind::from_code(kind), job));
+            page.next = EventId(id);
+            id = id.saturating_add(1);
+        }
+    }
+    Ok(page)
 }
 
 /// The event of an entry, if it is asked for.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::doorbell::Wake;
 use crate::store::sqlite::connection::{Access, wait_while_busy};
 use crate::store::sqlite::file_identity::OpenFile;
 use crate::store::sqlite::{connection, file};
@@ -257,6 +258,16 @@ impl Changes {
     /// # Errors
     /// The file can no longer be read, or it was replaced ([`Error::is_replaced`]).
     pub fn wait(&mut self, timeout: Duration) -> Result<bool> {
+        self.wait_beside(timeout, None)
+    }
+
+    /// The same, and ends as soon as the bell is rung.
+    #[cfg(feature = "web")]
+    pub(crate) fn wait_or_rung(&mut self, timeout: Duration, bell: &Wake) -> Result<bool> {
+        self.wait_beside(timeout, Some(bell))
+    }
+
+    fn wait_beside(&mut self, timeout: Duration, bell: Option<&Wake>) -> Result<bool> {
         let deadline = clock::after(clock::instant(), timeout);
         self.file.check()?;
         loop {
@@ -271,7 +282,8 @@ impl Changes {
                 return Ok(true);
             }
             let left = deadline.saturating_duration_since(clock::instant());
-            if left.is_zero() {
+            // The version first: a bell that is rung all the time must not hide changes.
+            if left.is_zero() || bell.is_some_and(Wake::reset) {
                 return Ok(false);
             }
             let next_check = self.commits.next_check();
@@ -279,7 +291,8 @@ impl Changes {
                 self.file.check()?;
             }
             let wait = next_check.unwrap_or(safety_poll(self.watch.as_ref()));
-            let watched: Vec<_> = self.watch.iter().map(AsFd::as_fd).collect();
+            let watch = self.watch.iter().map(AsFd::as_fd);
+            let watched: Vec<_> = watch.chain(bell.map(AsFd::as_fd)).collect();
             sleep_on(&watched, wait.min(left));
         }
     }

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::api::event::EventJson;
+use crate::api::event::WordedEventJson;
 use crate::api::json::write_line;
 use crate::web::access::ReadAccess;
-use crate::web::api::job::WordedEventJson;
 use crate::web::api::logs::failed;
 use crate::web::problem::Problem;
 use crate::web::response::{PartWriter, Response};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::api::clock::now;
-use crate::api::event::{EventJson, sentence};
+use crate::api::event::WordedEventJson;
 use crate::api::job::JobJson;
 use crate::api::job_in_full::{AttemptJson, JobInFullJson};
 use crate::api::why::{Explanation, WhyJson, explain};
@@ -15,7 +15,7 @@ use crate::web::api::remedy::{ActionJson, of_job};
 use crate::web::problem::Problem;
 use crate::web::response::Response;
 use crate::web::routes::{Answered, Request};
-use crate::{AttemptRecord, Event, EventFilter, EventId, JobId, Why, clock};
+use crate::{AttemptRecord, EventFilter, EventId, JobId, Why, clock};
 
 /// Maximum time to wait for a job's end.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -90,23 +90,6 @@ pub(crate) fn attempts(request: &Request<'_>) -> Answered {
     let attempts: Vec<AttemptRecord> = request.reader.attempts(request.job_id()?)?;
     let attempts = attempts.iter().map(AttemptJson).collect();
     Ok(Response::json(&AttemptsAnswer { attempts }))
-}
-
-/// An event with its sentence.
-#[derive(Serialize)]
-pub(crate) struct WordedEventJson<'a> {
-    #[serde(flatten)]
-    event: EventJson<'a>,
-    text: String,
-}
-
-impl<'a> WordedEventJson<'a> {
-    pub(crate) fn new(event: &'a Event) -> WordedEventJson<'a> {
-        WordedEventJson {
-            event: EventJson(event),
-            text: sentence(event),
-        }
-    }
 }
 
 #[derive(Serialize)]

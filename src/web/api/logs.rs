@@ -1,65 +1,20 @@
 //! What a job has printed and logged.
 
-use std::borrow::Cow;
-
 use serde::Serialize;
 
-use crate::api::json::Time;
+use crate::api::output::PieceJson;
 use crate::web::access::ReadAccess;
 use crate::web::problem::Problem;
 use crate::web::query::{Query, invalid};
 use crate::web::response::Response;
 use crate::web::routes::{Answered, Request};
-use crate::{Event, EventFilter, EventId, EventKind, JobId, Level, LogEntry};
+use crate::{Event, EventFilter, EventId, EventKind, JobId};
 
 /// The parameters of a window of output.
 pub(crate) const LOGS: &[&str] = &["after", "before", "stream", "attempt", "limit", "format"];
 
 /// Maximum number of pieces in a window.
 const MAX_LINES: usize = 1000;
-
-/// A piece of output, which may hold several lines, or an entry of the log.
-#[derive(Serialize)]
-pub(crate) struct PieceJson<'a> {
-    event: EventId,
-    at: Time,
-    attempt: Option<u32>,
-    stream: &'static str,
-    level: Option<Level>,
-    text: Cow<'a, str>,
-    fields: Option<serde_json::Value>,
-}
-
-impl<'a> PieceJson<'a> {
-    /// None for events that are no output.
-    pub(crate) fn of(event: &'a Event) -> Option<PieceJson<'a>> {
-        let bytes = event.data.as_ref().map_or(&b""[..], |data| data.as_bytes());
-        let entry = match event.kind {
-            EventKind::Log => serde_json::from_slice::<LogEntry>(bytes).ok(),
-            _ => None,
-        };
-        let stream = match event.kind {
-            EventKind::Stdout => "stdout",
-            EventKind::Stderr => "stderr",
-            EventKind::Log => "log",
-            _ => return None,
-        };
-        let level = entry.as_ref().map(|entry| entry.level);
-        let (text, fields) = match entry {
-            Some(entry) => (Cow::Owned(entry.message), entry.fields),
-            None => (String::from_utf8_lossy(bytes), None),
-        };
-        Some(PieceJson {
-            event: event.id,
-            at: Time(event.at),
-            attempt: event.attempt,
-            stream,
-            level: level.or((stream == "log").then_some(Level::Info)),
-            text,
-            fields,
-        })
-    }
-}
 
 #[derive(Serialize)]
 struct LogsAnswer<'a> {

@@ -93,6 +93,7 @@ fn parameters(route: &Route) -> Vec<Value> {
 fn answer(status: u16, gives: &str) -> Value {
     match (status, gives) {
         (204, _) => json!({ "description": "It is done" }),
+        (101, _) => json!({ "description": "The connection is a WebSocket" }),
         (_, "Text") => json!({
             "description": "It is there",
             "content": { "text/plain": { "schema": { "type": "string" } } },

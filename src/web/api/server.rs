@@ -34,7 +34,7 @@ pub(crate) fn features(request: &Request<'_>) -> Answered {
             .map(|kind| kind.name)
             .collect(),
         undo: false,
-        live: false,
+        live: true,
         db: name.to_string_lossy().into_owned(),
     }))
 }

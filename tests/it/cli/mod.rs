@@ -77,7 +77,7 @@ mod shared_file;
 mod signals;
 mod stop_costs;
 mod stop_reasons;
-mod support;
+pub(crate) mod support;
 mod terminal;
 mod top;
 mod traceparent;

@@ -4,6 +4,8 @@ mod changes;
 mod client;
 mod connections;
 mod document;
+#[cfg(feature = "cli")]
+mod live;
 mod reads;
 mod security;
 mod streams;
