@@ -25,7 +25,7 @@ const SHARED_READINGS: usize = 4;
 
 /// After a turn it rests nine times as long, so that it takes a tenth of a processor at most, and no frame is late.
 const REST_FACTOR: u32 = 9;
-const LONGEST_REST: Duration = Duration::from_millis(100);
+const LONGEST_REST: Duration = Duration::from_millis(40);
 
 /// How long one wait for a change lasts; another follows.
 const WAIT: Duration = Duration::from_secs(3600);
