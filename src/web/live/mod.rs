@@ -20,6 +20,8 @@ pub(crate) mod service;
 mod socket;
 mod stream;
 mod tail;
+#[cfg(test)]
+mod tests;
 mod topic;
 mod touched;
 mod view;

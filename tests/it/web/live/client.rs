@@ -117,18 +117,30 @@ impl Served {
         }
     }
 
-    /// The body of an answer, which has this status.
+    /// The body of the answer, which is a success.
     pub(super) fn get(&self, path: &str) -> Value {
+        self.ask(&format!("GET /api/v1{path} HTTP/1.1\r\n"), "")
+    }
+
+    /// The same of a change.
+    pub(super) fn post(&self, path: &str, body: &Value) -> Value {
+        let head = format!("POST /api/v1{path} HTTP/1.1\r\nContent-Type: application/json\r\n");
+        self.ask(&head, &body.to_string())
+    }
+
+    fn ask(&self, head: &str, body: &str) -> Value {
         let mut stream = self.connect();
         let request = format!(
-            "GET /api/v1{path} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\r\n"
+            "{head}Host: localhost\r\nAuthorization: Bearer {TOKEN}\r\nConnection: close\r\n\
+             Content-Length: {}\r\n\r\n{body}",
+            body.len()
         );
         stream.write_all(request.as_bytes()).unwrap();
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer).unwrap();
         let answer = String::from_utf8(answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        assert!(head.starts_with("HTTP/1.1 200 "), "{answer}");
+        assert!(head.starts_with("HTTP/1.1 20"), "{answer}");
         parse_json(body)
     }
 

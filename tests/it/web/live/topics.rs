@@ -167,6 +167,29 @@ fn a_job_is_followed_with_its_exact_payload() {
     client.hear_until(1, |frame| frame["patch"]["state"] == "cancelled");
 }
 
+#[test]
+fn a_bulk_change_is_followed_to_its_end() {
+    let served = Served::new();
+    let queue = served.queue();
+    queue
+        .enqueue_many((0..50).map(|_| NewJob::new("a")))
+        .unwrap();
+    let body = json!({"action": "cancel", "filter": {"search": "kind:a"}});
+    let bulk = served.post("/jobs/bulk", &body)["bulk"].clone();
+    let mut client = served.socket();
+    client.say(&json!({"sub": 1, "topic": "bulk", "id": bulk}));
+    let mut state = Value::Null;
+    while state["finished"] != true {
+        apply(&mut state, &client.hear());
+    }
+    assert_eq!(
+        (&state["jobs"], &state["error"]),
+        (&json!(50), &Value::Null)
+    );
+    client.say(&json!({"sub": 2, "topic": "bulk", "id": 99}));
+    assert_eq!(client.hear_of(2)["error"]["status"], 404);
+}
+
 /// The output of a job as far as it was heard.
 #[derive(Default)]
 struct Output {
