@@ -89,6 +89,7 @@
 //! | `runner/` | the dispatcher, its workers and its shutdown; `runner/inline.rs`: `run_due`, without threads |
 //! | [`handlers`] | `exec` and the kinds that are built in; they see the model and their [`Context`], never the store |
 //! | [`testing`] | a temporary queue on a manual clock |
+//! | `web/page/` | the files of the browser page: plain ES modules, served as they are; `vendor/VENDORED.md` names what is not our own |
 //! | `api/` | what programs and people are shown: the JSON of records, the words of events and of why a job does not run; a job as it is asked for in JSON |
 //! | `web/` | the HTTP server: `web/table.rs` lists its routes, `web/api/` answers them |
 //! | `web/live/` | the live socket: views that are read again when they may have changed, and streams of the history |

@@ -69,7 +69,7 @@ async function request(method, path, { params, body, headers = {}, signal } = {}
 const parsed = async (response) => (response.status === 204 ? null : response.json());
 
 export const get = async (path, params, options) => parsed(await request("GET", path, { params, ...options }));
-export const text = async (path, params) => (await request("GET", path, { params })).text();
+export const text = async (path, params, options) => (await request("GET", path, { params, ...options })).text();
 export const blob = async (path, params) => (await request("GET", path, { params })).blob();
 export const send = async (method, path, body, headers) => parsed(await request(method, path, { body: body ?? {}, headers }));
 

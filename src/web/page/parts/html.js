@@ -1,25 +1,22 @@
-// Preact and htm, with one difference: every text child and every spoken or hovered text is cleaned on its way into
-// the document, so no view can forget it. Values of inputs stay as they are.
+// Preact and htm, with one difference: every text and every spoken or hovered text is cleaned on its way into the
+// document, so no view can forget it. Values of inputs stay as they are.
 
-import { h as create, render, Fragment, createContext } from "../vendor/preact.js";
+import { h, render, Fragment, createContext, options } from "../vendor/preact.js";
 import htm from "../vendor/htm.js";
 import { clean } from "./text.js";
 
 const SHOWN = ["title", "aria-label", "placeholder", "label", "aria-valuetext", "aria-description"];
 
-const cleaned = (child) => {
-  if (typeof child === "string") return clean(child);
-  return Array.isArray(child) ? child.map(cleaned) : child;
-};
-
-export function h(type, props, ...children) {
-  if (props && typeof type === "string") {
+// Each node passes here as it is made, also a text that a component returns.
+options.vnode = (node) => {
+  if (node.type === null) {
+    if (typeof node.props === "string") node.props = clean(node.props);
+  } else if (typeof node.type === "string") {
     for (const name of SHOWN) {
-      if (typeof props[name] === "string") props[name] = clean(props[name]);
+      if (typeof node.props[name] === "string") node.props[name] = clean(node.props[name]);
     }
   }
-  return create(type, props, ...children.map(cleaned));
-}
+};
 
 export const html = htm.bind(h);
 export { render, Fragment, createContext };

@@ -1,6 +1,6 @@
 // Keys. What is on the screen registers its keys; `?` lists exactly those.
 
-import { html, shared, useEffect, useRef, useShared } from "./html.js";
+import { html, shared, useLayoutEffect, useRef, useShared } from "./html.js";
 import { Dialog } from "./ui.js";
 
 const scopes = [];
@@ -14,7 +14,8 @@ const isTyping = (target) =>
 export function useKeys(title, keys, enabled = true) {
   const newest = useRef(keys);
   newest.current = keys;
-  useEffect(() => {
+  // At once with what is drawn: the first key may come before the first frame.
+  useLayoutEffect(() => {
     if (!enabled) return undefined;
     const scope = { title, keys: newest };
     scopes.push(scope);

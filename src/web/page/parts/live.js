@@ -213,7 +213,7 @@ export function useLive(topic, params) {
 }
 
 /** A value that follows another, at most so often. */
-function useSlow(value, ms) {
+export function useSlow(value, ms) {
   const [slow, setSlow] = useState(value);
   const changed = useRef(0);
   useEffect(() => {

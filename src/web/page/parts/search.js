@@ -36,8 +36,7 @@ async function suggestions(token) {
   }
   if (SUGGESTED.includes(word)) {
     const { values } = await api.get("/suggest", { field: word, prefix: value.replace(/^"|"$/g, "") });
-    const quoted = (one) => (word === "tag" ? one : searchWord(one));
-    return values.slice(0, 12).map((one) => [`${word}:${quoted(one)}`, ""]);
+    return values.slice(0, 12).map((one) => [`${word}:${searchWord(one)}`, ""]);
   }
   return token ? WORDS.filter(([name]) => name.startsWith(token)) : WORDS;
 }

@@ -123,11 +123,12 @@ function Chart({ title, lines, format, grid, select, marks }) {
   useEffect(() => {
     let ended = false;
     let observer = null;
+    const element = box.current;
     load().then(({ default: UPlot }) => {
       if (ended) return;
-      plot.current = new UPlot(options({ lines, width: box.current.clientWidth, newest }), data, box.current);
-      observer = new ResizeObserver(() => plot.current.setSize({ width: box.current.clientWidth, height: HEIGHT }));
-      observer.observe(box.current);
+      plot.current = new UPlot(options({ lines, width: element.clientWidth, newest }), data, element);
+      observer = new ResizeObserver(() => plot.current?.setSize({ width: element.clientWidth, height: HEIGHT }));
+      observer.observe(element);
     }, () => setProblem(new Error("the chart library could not be fetched")));
     return () => {
       ended = true;

@@ -63,7 +63,7 @@ export function Errors({ failed }) {
       <tbody>${groups.map((group) => html`<tr key=${group.id} class=${group === here ? "here" : ""}>
         <td class="num"><a href=${href(["jobs"], { search: searchOf(group) })} aria-label=${`Show ${plural(group.jobs, "job")}`}>${count(group.jobs)}</a></td>
         <th scope="row" class="grow wrap"><span class="bad">${group.message}</span>
-          ${group.example && html`<div class="dim cut">for instance <a class="under" href=${href(["jobs", group.example.job])}>${group.example.job}</a>: ${group.example.error}</div>`}</th>
+          <div class="dim cut">for instance <a class="under" href=${href(["jobs", group.example])}>${group.example}</a>: ${group.error}</div></th>
         <td class="wrap">${group.kinds.slice(0, 4).join(", ")}${group.kinds.length > 4 ? ` and ${group.kinds.length - 4} more` : ""}</td>
         <td><${Ago} at=${group.first_at} /></td><td><${Ago} at=${group.last_at} /></td>
         <td>${canWrite() && html`<button type="button" class="small" onClick=${() => bulkMatching("retry", searchOf(group))} aria-label=${`Retry these ${plural(group.jobs, "job")}: ${group.message}`}>Retry these</button>`}</td>

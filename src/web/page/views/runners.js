@@ -22,11 +22,11 @@ export function Runners({ overview, id }) {
       ${id && html`<a href=${href(["runners"])}>All runners</a>`}</div>
     ${shown.length === 0 && html`<${Empty} title=${id ? `Runner ${id} is not active` : "No runner is active"}>
       <p>${id ? html`<button type="button" onClick=${() => setAll("all")}>Look among those of before</button>` : html`Start one with <code>jobq run</code>.`}</p></${Empty}>`}
-    ${shown.map((runner) => html`<${Runner} key=${runner.id} runner=${runner} open=${Boolean(id)} change=${overview.data?.at} />`)}
+    ${shown.map((runner) => html`<${Runner} key=${runner.id} runner=${runner} open=${Boolean(id)} newest=${overview.data?.at} />`)}
   </div>`;
 }
 
-function Runner({ runner, open, change }) {
+function Runner({ runner, open, newest }) {
   const [gantt, setGantt] = useState(open);
   const workers = runner.workers.filter((worker) => worker.worker != null);
   const onTheirWay = runner.workers.filter((worker) => worker.worker == null && worker.job != null);
@@ -44,6 +44,6 @@ function Runner({ runner, open, change }) {
         <td class="grow">${worker.kind}</td><td><${Ago} at=${worker.since} /></td></tr>`)}</tbody>
     </table><//>`}
     ${onTheirWay.length > 0 && html`<p class="dim">${plural(onTheirWay.length, "job")} on the way to a worker</p>`}
-    ${gantt && html`<${Gantt} runner=${runner.id} change=${change} />`}
+    ${gantt && html`<${Gantt} runner=${runner} newest=${newest} />`}
   </section>`;
 }
