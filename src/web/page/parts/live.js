@@ -193,6 +193,8 @@ export function patchJobs(page, patch) {
 }
 
 const PATCHES = { jobs: patchJobs };
+/** The event as of which the data is stands in the frame. */
+const asOf = (data, at) => (at ? { ...data, at } : data);
 const assign = (old, patch) => ({ ...old, ...patch });
 
 /** `{data, error}` of a topic; nothing is asked for while `topic` is null. */
@@ -203,9 +205,9 @@ export function useLive(topic, params) {
     if (!topic) return undefined;
     const apply = PATCHES[topic] || assign;
     return subscribe(topic, params, {
-      snapshot: (data) => setState({ key, data, error: null }),
-      patch: (patch) =>
-        setState((old) => (old.key === key && old.data ? { key, data: apply(old.data, patch), error: null } : old)),
+      snapshot: (data, at) => setState({ key, data: asOf(data, at), error: null }),
+      patch: (patch, at) =>
+        setState((old) => (old.key === key && old.data ? { key, data: asOf(apply(old.data, patch), at), error: null } : old)),
       error: (error) => setState((old) => ({ key, data: old.key === key ? old.data : null, error })),
     });
   }, [key]);
