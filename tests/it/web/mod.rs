@@ -6,6 +6,7 @@ mod connections;
 mod document;
 #[cfg(feature = "cli")]
 mod live;
+#[cfg(feature = "cli")]
 mod page;
 mod reads;
 mod security;

@@ -9,6 +9,8 @@ use crate::cli::support::Jobq;
 const ROWS: &str =
     "[...document.querySelectorAll('[data-job]')].map((row) => Number(row.dataset.job))";
 
+const IS_CONNECTED: &str = "document.querySelector('.c-live, .c-polling')";
+
 fn one_pending(jobq: &Jobq) {
     jobq.enqueue(&["--", "true"]);
 }
@@ -75,6 +77,28 @@ fn all_that_match_are_retried_after_a_dry_run() {
     lab.chrome.until_said("3 jobs retried.");
     assert_eq!(lab.jobq.count("pending"), 3);
     assert_eq!(lab.jobq.count("completed"), 2);
+    lab.ends_well();
+}
+
+#[test]
+fn a_cancel_is_undone_where_the_server_can() {
+    let Some(mut lab) = Lab::new(one_pending) else {
+        return;
+    };
+    lab.chrome.view("#/jobs/1");
+    lab.chrome.click("Cancel");
+    lab.chrome.until_said("Job 1 cancelled");
+    assert_eq!(lab.jobq.state(1), "cancelled");
+    let features = "fetch('/api/v1/features', {headers: {Authorization: `Bearer ${sessionStorage.jobq_token}`}})\
+                    .then((answer) => answer.json())";
+    let can_undo = lab.chrome.eval(features)["undo"].clone();
+    let offered = "[...document.querySelectorAll('.toast button')].some((one) => one.innerText.startsWith('Undo'))";
+    assert_eq!(lab.chrome.eval(offered), can_undo);
+    if can_undo == true {
+        lab.chrome.click("Undo");
+        lab.chrome.until_said("Undone");
+        assert_eq!(lab.jobq.state(1), "pending");
+    }
     lab.ends_well();
 }
 
@@ -258,6 +282,51 @@ fn a_search_that_is_wrong_says_what_was_meant() {
         said.contains("'stat:'") && said.contains("did you mean 'state:'"),
         "{said}"
     );
+    lab.ends_well();
+}
+
+#[test]
+fn a_page_goes_on_after_its_server_was_started_again() {
+    let Some(mut lab) = Lab::new(one_pending) else {
+        return;
+    };
+    lab.chrome.view("#/jobs");
+    lab.chrome.until(IS_CONNECTED);
+    lab.chrome.until(&format!("{ROWS}.length === 1"));
+    let address = lab.origin().split_once("//").unwrap().1.to_owned();
+    let tokens = lab.jobq.write("tokens", format!("{}\n", lab.token()));
+    lab.server.signal(rustix::process::Signal::TERM);
+    lab.chrome.until(&format!("!{IS_CONNECTED}"));
+    lab.jobq.enqueue(&["--", "true"]);
+    let options = [
+        "serve",
+        "--listen",
+        &address,
+        "--token-file",
+        tokens.to_str().unwrap(),
+    ];
+    lab.server = lab.jobq.spawn(&options);
+    lab.chrome.until(IS_CONNECTED);
+    lab.chrome.until(&format!("String({ROWS}) === '2,1'"));
+    // The browser itself notes that it could not connect for a while.
+    lab.chrome.complaints();
+    lab.ends_well();
+}
+
+#[test]
+fn a_runners_timeline_shows_its_attempts() {
+    let Some(mut lab) = Lab::new(|_| ()) else {
+        return;
+    };
+    let runner = lab.jobq.runner(&[]);
+    for command in ["true", "false"] {
+        lab.jobq.enqueue(&["--retries", "0", "--", command]);
+    }
+    lab.chrome.view("#/runners/1");
+    let drawn = "[...document.querySelectorAll('.gantt rect:not(.idle)')].map((one) => one.getAttribute('class')).sort().join()";
+    lab.chrome
+        .until(&format!("{drawn} === 'g-completed,g-failed'"));
+    runner.stop().exits(0);
     lab.ends_well();
 }
 

@@ -42,8 +42,9 @@ fn some_of_everything(jobq: &Jobq) {
 
 fn settle(lab: &mut Lab, view: &str) {
     lab.chrome.view(view);
-    lab.chrome
-        .until("document.querySelector('main .view') && !document.querySelector('.loading')");
+    lab.chrome.until(
+        "document.querySelector('main .view') && !document.querySelector('.loading, .stale')",
+    );
 }
 
 #[test]
