@@ -17,9 +17,9 @@ use crate::cli::top::overlay::Overlay;
 use crate::cli::top::rows::{self, RowTarget};
 use crate::cli::top::theme::Theme;
 
-/// Data that changes is read anew at most so often, and at most a twentieth of the time is spent on it.
+/// Data that changes is read anew at most so often, and at most a fortieth of the time is spent on it.
 const REST: Duration = Duration::from_millis(250);
-const REST_FACTOR: u32 = 19;
+const REST_FACTOR: u32 = 39;
 
 /// Without a change what is seen is read anew after so long: a runner that is killed writes nothing, and times go on.
 const TICK: Duration = Duration::from_secs(10);
@@ -209,7 +209,7 @@ impl App {
         if self.reading.is_stale && self.reading.in_flight.is_none() {
             next = next.min(self.reading.not_before);
         }
-        if let Some((since, _)) = &self.said {
+        if let Some((since, _)) = self.said.as_ref().filter(|_| self.said().is_some()) {
             next = next.min(*since + SAID_FOR);
         }
         Duration::try_from(next.duration_since(self.now)).unwrap_or_default()

@@ -22,7 +22,11 @@ impl App {
     /// Whether there are jobs that a key would change: one whose state allows it, or several.
     pub(crate) fn may_change(&self, allows: impl Fn(State) -> bool) -> bool {
         let state = match self.chosen() {
-            ChosenJobs::Matching(..) => None,
+            // Those of a group of errors have failed.
+            ChosenJobs::Matching(filter, _) => match filter.states[..] {
+                [state] => Some(state),
+                _ => None,
+            },
             ChosenJobs::Ids(ids) => match &ids[..] {
                 [] => return false,
                 [id] => self.state_of(*id),

@@ -3,7 +3,6 @@
 use jiff::Timestamp;
 use jobq::JobSummary;
 use jobq::api::event::due;
-use jobq::api::text::count;
 use jobq::api::time::relative;
 use ratatui::text::Span;
 
@@ -13,7 +12,7 @@ use crate::cli::top::data::{MinuteRates, OverviewData};
 use crate::cli::top::lines::{columns_chart, table};
 use crate::cli::top::rows::jobs::when;
 use crate::cli::top::rows::row::{LineContext, RowTarget, ScreenRow};
-use crate::cli::top::rows::tables::{named, queues, runners};
+use crate::cli::top::rows::tables::{NARROW, named, queues, runners};
 use crate::cli::top::rows::task::task;
 
 const FAILED: [Column; 5] = [
@@ -86,7 +85,9 @@ fn rates(rates: &MinuteRates, (theme, _, width): LineContext) -> Vec<ScreenRow> 
         .into_iter()
         .filter(|(name, numbers, _)| *name == "completed" || numbers.iter().any(|jobs| *jobs > 0));
     let rows = some.map(|(name, numbers, look)| {
-        let most = width.saturating_sub(40).min(numbers.len());
+        let most = width
+            .saturating_sub(if width < NARROW { 20 } else { 48 })
+            .min(numbers.len());
         let shown = &numbers[numbers.len() - most..];
         let full_minute = numbers.len().checked_sub(2).map_or(0, |at| numbers[at]);
         let this_minute = numbers.last().copied().unwrap_or_default();
@@ -95,10 +96,10 @@ fn rates(rates: &MinuteRates, (theme, _, width): LineContext) -> Vec<ScreenRow> 
             name,
             Span::styled(columns_chart(shown), theme.style(look)),
         );
-        let told = format!(
-            "  {full_minute} in the last minute, {} since",
-            count(this_minute, "job").split(' ').next().unwrap_or("0")
-        );
+        let told = match width < NARROW {
+            true => format!("  {full_minute}/min"),
+            false => format!("  {full_minute} in the last minute, {this_minute} in this one"),
+        };
         line.push_span(Span::styled(told, theme.style(Look::Dim)));
         ScreenRow { line, target: None }
     });

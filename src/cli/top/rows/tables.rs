@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use jobq::api::event::sentence;
 use jobq::api::runner::gone_runner_text;
+use jobq::api::text::count;
 use jobq::api::time::{coarse, time_of_day};
 use jobq::{ErrorGroup, Event, JobSummary, QueueRecord, RunnerRecord, RunningJob, ScheduleRecord};
 use ratatui::style::Style;
@@ -24,6 +25,15 @@ use crate::cli::top::theme::Theme;
 /// Width of a bar of progress.
 const BAR: usize = 10;
 
+/// A narrower screen has room for less.
+pub(super) const NARROW: usize = 60;
+
+/// The columns of queues on a narrow screen.
+const MOST_TELLING: [&str; 5] = ["QUEUE", "PENDING", "RUNNING", "FAILED", "PAUSED"];
+
+/// Maximum number of workers of a runner that are shown.
+const WORKERS: usize = 200;
+
 /// Maximum number of lines of a queue's verdict.
 const VERDICT: usize = 6;
 
@@ -37,7 +47,19 @@ pub(super) fn queues(
         .iter()
         .map(|line| queue_row(&line.queue, all_paused, now))
         .collect();
-    let (columns, rows) = queue::without_empty_columns(&rows);
+    let (mut columns, mut rows) = queue::without_empty_columns(&rows);
+    if width < NARROW {
+        let stays: Vec<bool> = columns
+            .iter()
+            .map(|(title, _)| MOST_TELLING.contains(title))
+            .collect();
+        let mut at = stays.iter();
+        columns.retain(|_| at.next() == Some(&true));
+        for row in &mut rows {
+            let mut at = stays.iter();
+            row.retain(|_| at.next() == Some(&true));
+        }
+    }
     let (head, lines) = table(theme, &columns, &rows, width);
     let mut all = Vec::new();
     for (line, queue) in lines.into_iter().zip(queues) {
@@ -94,10 +116,17 @@ pub(super) fn runners(
         }
         let mut jobs: Vec<&RunningJob> = runner.jobs.iter().collect();
         jobs.sort_by_key(|job| (job.worker.is_none(), job.worker, job.job));
-        all.extend(jobs.into_iter().map(|job| {
+        // A runner of short jobs holds hundreds more than it has workers.
+        let at_work = jobs.len().min(runner.worker_count as usize).min(WORKERS);
+        all.extend(jobs[..at_work].iter().map(|job| {
             let known = running.iter().find(|known| known.id == job.job);
             worker_row(job, known, (theme, now, width))
         }));
+        let more = jobs.len() - at_work;
+        if more > 0 {
+            let more = count(more as u64, "more job");
+            all.push(note(Look::Dim, &format!("and {more}, claimed ahead")));
+        }
     }
     (head, all)
 }

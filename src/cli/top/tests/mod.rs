@@ -240,6 +240,17 @@ fn nothing_is_read_while_nothing_changes() {
 }
 
 #[test]
+fn a_message_ends_and_wakes_nobody_afterwards() {
+    let mut viewer = Viewer::new(|queue| add(queue, 1));
+    viewer.press_all("y");
+    assert_eq!(viewer.app.idle_time(), Duration::from_secs(8));
+    viewer.queue.advance(Duration::from_secs(8));
+    viewer.learn(Msg::Time(viewer.queue.now()));
+    assert!(viewer.app.said().is_none());
+    assert_eq!(viewer.app.idle_time(), Duration::from_secs(2));
+}
+
+#[test]
 fn reads_that_are_slow_are_rare() {
     let mut viewer = Viewer::new(|_| {});
     let loaded = |took| LoadedView {
@@ -252,7 +263,7 @@ fn reads_that_are_slow_are_rare() {
         .app
         .update(Msg::Loaded(Box::new(loaded(Duration::from_millis(150)))));
     viewer.app.update(Msg::FileChanged);
-    assert_eq!(viewer.app.idle_time(), Duration::from_millis(2850));
+    assert_eq!(viewer.app.idle_time(), Duration::from_millis(5850));
 }
 
 #[test]
