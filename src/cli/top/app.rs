@@ -21,8 +21,10 @@ use crate::cli::top::theme::Theme;
 const REST: Duration = Duration::from_millis(250);
 const REST_FACTOR: u32 = 39;
 
-/// Without a change what is seen is read anew after so long: a runner that is killed writes nothing, and times go on.
+/// Without a change what is seen is drawn anew after so long, as times go on, and read anew: a runner that is killed writes
+/// nothing. At most a thousandth of the time is spent on that.
 const TICK: Duration = Duration::from_secs(10);
+const IDLE_FACTOR: u32 = 1000;
 
 /// A message is shown for so long.
 const SAID_FOR: Duration = Duration::from_secs(8);
@@ -212,7 +214,8 @@ impl App {
         if let Some((since, _)) = self.said.as_ref().filter(|_| self.said().is_some()) {
             next = next.min(*since + SAID_FOR);
         }
-        Duration::try_from(next.duration_since(self.now)).unwrap_or_default()
+        let idle = Duration::try_from(next.duration_since(self.now)).unwrap_or_default();
+        idle.min(TICK)
     }
 
     /// Shows a message for a while.
@@ -285,7 +288,7 @@ impl App {
         self.reading.in_flight = None;
         let rest = (loaded.took * REST_FACTOR).max(REST);
         self.reading.not_before = self.now + rest;
-        self.reading.stale_at = self.now + TICK.max(rest);
+        self.reading.stale_at = self.now + TICK.max(loaded.took * IDLE_FACTOR);
         match loaded.answer {
             Ok((header, answer)) => {
                 self.trouble = None;
