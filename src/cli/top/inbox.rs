@@ -16,10 +16,12 @@ use signal_hook::iterator::Signals;
 
 use crate::cli::clock::instant;
 use crate::cli::exit::CliError;
+use crate::cli::signals::is_ignored;
 use crate::cli::top::action::{ChangeReport, FileChange};
 use crate::cli::top::app::{LoadedView, Msg};
 use crate::cli::top::data::ReadRequest;
 use crate::cli::top::loader::LiveFile;
+use crate::cli::top::terminal::give_back_modes;
 
 /// What the one that draws gets.
 #[derive(Debug)]
@@ -44,6 +46,9 @@ const REST: Duration = Duration::from_millis(100);
 
 /// How long one wait for a change lasts; another follows.
 const WAIT: Duration = Duration::from_secs(3600);
+
+/// A terminal that has been written to for so long takes nothing.
+const STALLED_AFTER: Duration = Duration::from_secs(1);
 
 /// After an error of the watch.
 const RETRY: Duration = Duration::from_secs(2);
@@ -112,6 +117,13 @@ fn wait_for_signals(mut signals: Signals, sender: &Sender<Arrival>) {
     for signal in signals.forever() {
         if sender.send(Arrival::Signal(signal)).is_err() {
             return;
+        }
+        let ends = ![SIGTSTP, SIGCONT].contains(&signal) && !is_ignored(signal);
+        if ends {
+            // The one that draws ends the process, unless its terminal takes nothing any more.
+            thread::sleep(STALLED_AFTER);
+            give_back_modes();
+            std::process::exit(128 + signal);
         }
     }
 }

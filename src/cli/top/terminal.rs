@@ -91,3 +91,8 @@ pub(crate) fn give_back() {
         let _ = disable_raw_mode();
     }
 }
+
+/// The part of it for which nothing is written.
+pub(crate) fn give_back_modes() {
+    let _ = disable_raw_mode();
+}

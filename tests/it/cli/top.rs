@@ -6,7 +6,7 @@ use std::io::Write;
 use std::process::{Child, ExitStatus};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::termios::{LocalModes, tcgetattr};
+use rustix::termios::{Action, LocalModes, tcflow, tcgetattr};
 
 use super::support::Jobq;
 use super::terminal::Terminal;
@@ -80,6 +80,14 @@ impl View {
     }
 }
 
+/// A test that fails leaves none behind.
+impl Drop for View {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 #[test]
 fn q_ends_the_view_and_gives_the_terminal_back() {
     let mut view = View::new();
@@ -100,6 +108,16 @@ fn each_signal_that_ends_the_view_gives_the_terminal_back() {
         view.signal(signal);
         assert_eq!(view.ends().code(), Some(code), "{signal:?}");
     }
+}
+
+#[test]
+fn a_terminal_that_takes_nothing_keeps_no_view_alive() {
+    let mut view = View::new();
+    tcflow(&view.terminal.slave, Action::OOff).unwrap();
+    view.type_keys("?");
+    view.signal(Signal::TERM);
+    assert_eq!(view.child.wait().unwrap().code(), Some(143));
+    assert!(!view.is_raw());
 }
 
 #[test]
