@@ -1,6 +1,7 @@
 //! Which rule keeps a job from running now, and what would change that: the words of every rule.
 
 mod limits;
+pub mod others;
 pub mod queue;
 
 use crate::{Children, JobId, Queue, RunnerId, State, WaitReason, Why};
@@ -150,37 +151,6 @@ pub fn explain(id: JobId, why: &Why, now: Timestamp) -> Explanation {
         Why::Other(state) => {
             Explanation::new(state.as_str(), *state, format!("job {id} is {state}"))
         }
-    }
-}
-
-/// Whether a rule is about other jobs, or about how many others there are.
-pub fn names_others(why: &Why) -> bool {
-    match why {
-        Why::WaitsFor { .. }
-        | Why::ParentFirst { .. }
-        | Why::SpawnerFirst { .. }
-        | Why::KeyTaken { .. }
-        | Why::OutOfResources { .. }
-        | Why::QueueAtLimit { .. }
-        | Why::KindAtLimit { .. }
-        | Why::InLine { .. } => true,
-        Why::Running { .. }
-        | Why::RunnerGone { .. }
-        | Why::Final { .. }
-        | Why::ChildrenFirst(_)
-        | Why::NoChildYet
-        | Why::NotDue { .. }
-        | Why::DeadlineOver { .. }
-        | Why::AllPaused
-        | Why::QueuePaused(_)
-        | Why::NoRunner
-        | Why::NoHandler(_)
-        | Why::QueueNotServed(_)
-        | Why::HandlerUnavailable { .. }
-        | Why::RunnersStopping
-        | Why::QueueRate { .. }
-        | Why::Damaged { .. }
-        | Why::Other(_) => false,
     }
 }
 

@@ -18,7 +18,7 @@ const MIN_TOKEN_CHARS: usize = 16;
 
 /// Whether requests may change anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Rights {
+pub(crate) enum TokenRights {
     Read,
     Change,
 }
@@ -28,7 +28,7 @@ pub(crate) enum Rights {
 pub(crate) struct Grant {
     /// Only jobs of this tenant; none: the whole file.
     pub(crate) tenant: Option<String>,
-    pub(crate) rights: Rights,
+    pub(crate) rights: TokenRights,
 }
 
 impl Grant {
@@ -36,7 +36,7 @@ impl Grant {
     pub(crate) fn nothing() -> Grant {
         Grant {
             tenant: Some(String::new()),
-            rights: Rights::Read,
+            rights: TokenRights::Read,
         }
     }
 }
@@ -59,7 +59,7 @@ impl Tokens {
     pub(crate) fn one(secret: String) -> Tokens {
         let grant = Grant {
             tenant: None,
-            rights: Rights::Change,
+            rights: TokenRights::Change,
         };
         Tokens::Known(vec![KnownToken { secret, grant }])
     }
@@ -67,7 +67,7 @@ impl Tokens {
     pub(crate) fn not_needed() -> Tokens {
         Tokens::NotNeeded(Grant {
             tenant: None,
-            rights: Rights::Change,
+            rights: TokenRights::Change,
         })
     }
 
@@ -169,12 +169,12 @@ fn token(line: &str) -> Result<KnownToken, String> {
     }
     let mut grant = Grant {
         tenant: None,
-        rights: Rights::Change,
+        rights: TokenRights::Change,
     };
     for word in words {
         match word.split_once('=') {
             Some(("tenant", name)) if !name.is_empty() => grant.tenant = Some(name.to_owned()),
-            None if word == "read-only" => grant.rights = Rights::Read,
+            None if word == "read-only" => grant.rights = TokenRights::Read,
             _ if word.starts_with('#') => break,
             _ => return Err("after a token, tenant=NAME and read-only are known".to_owned()),
         }
@@ -203,11 +203,11 @@ mod tests {
         let text = format!("# for us\n{ONE}\n\n{TWO}  tenant=acme read-only # theirs\n");
         let tokens = parse(&text).unwrap();
         let whole = tokens.grant(Some(ONE)).unwrap();
-        assert_eq!((whole.tenant, whole.rights), (None, Rights::Change));
+        assert_eq!((whole.tenant, whole.rights), (None, TokenRights::Change));
         let acme = tokens.grant(Some(TWO)).unwrap();
         assert_eq!(
             (acme.tenant.as_deref(), acme.rights),
-            (Some("acme"), Rights::Read)
+            (Some("acme"), TokenRights::Read)
         );
         for wrong in [
             None,

@@ -8,6 +8,7 @@ use crate::clock;
 use crate::web::crew::CrewPlace;
 use crate::web::dispatch::{Accepted, admit};
 use crate::web::head::Head;
+use crate::web::incoming::IncomingRequest;
 use crate::web::problem::Problem;
 use crate::web::response::{Response, WriteHow};
 use crate::web::state::ServerState;
@@ -16,16 +17,8 @@ use crate::web::stream::ClientStream;
 /// How long a body may take in all.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A request whose head is there.
-pub(crate) struct Work {
-    pub(crate) stream: ClientStream,
-    pub(crate) head: Head,
-    /// What has come after the head.
-    pub(crate) rest: Vec<u8>,
-}
-
 /// What becomes of the connection.
-pub(crate) enum Ended {
+pub(crate) enum ConnectionEnd {
     /// It waits for its next request, of which these bytes have come.
     Kept(ClientStream, Vec<u8>),
     /// It is answered, and may still send what nobody reads.
@@ -34,18 +27,22 @@ pub(crate) enum Ended {
 }
 
 /// Answers a request.
-pub(crate) fn serve(state: &Arc<ServerState>, work: Work, place: CrewPlace) -> Ended {
+pub(crate) fn serve(
+    state: &Arc<ServerState>,
+    work: IncomingRequest,
+    place: CrewPlace,
+) -> ConnectionEnd {
     if work.stream.set_nonblocking(false).is_err() {
-        return Ended::Closed;
+        return ConnectionEnd::Closed;
     }
     let admitted = admit(state, &work.head);
     if let Ok(Accepted::Connect(connect)) = admitted {
         // It may last for days.
         drop(place);
         connect(state, work);
-        return Ended::Closed;
+        return ConnectionEnd::Closed;
     }
-    let Work { stream, head, rest } = work;
+    let IncomingRequest { stream, head, rest } = work;
     let (response, rest) = match admitted {
         // Of a body that nobody reads, the connection could not be told from its next request.
         Err(problem) => (
@@ -53,14 +50,14 @@ pub(crate) fn serve(state: &Arc<ServerState>, work: Work, place: CrewPlace) -> E
             (head.body_bytes == 0).then_some(rest),
         ),
         Ok(Accepted::Answered(response)) => (response, (head.body_bytes == 0).then_some(rest)),
-        Ok(Accepted::Connect(_)) => return Ended::Closed,
+        Ok(Accepted::Connect(_)) => return ConnectionEnd::Closed,
         Ok(Accepted::Route(route)) => match read_body(&stream, &head, rest) {
             Ok((body, rest)) => (route.answer(state, &head, &body), Some(rest)),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                 let late = Problem::new("timeout", "the body did not come within 30 s");
                 (Response::from(late), None)
             }
-            Err(_) => return Ended::Closed,
+            Err(_) => return ConnectionEnd::Closed,
         },
     };
     log::debug!("{} {} {}", head.method, head.path, response.status);
@@ -70,9 +67,9 @@ pub(crate) fn serve(state: &Arc<ServerState>, work: Work, place: CrewPlace) -> E
         keeps_alive: head.keeps_alive() && rest.is_some() && !state.is_stopped(),
     };
     match (response.write(&stream, how), rest) {
-        (Ok(true), Some(rest)) => Ended::Kept(stream, rest),
-        (Ok(_), _) => Ended::Refused(stream),
-        (Err(_), _) => Ended::Closed,
+        (Ok(true), Some(rest)) => ConnectionEnd::Kept(stream, rest),
+        (Ok(_), _) => ConnectionEnd::Refused(stream),
+        (Err(_), _) => ConnectionEnd::Closed,
     }
 }
 

@@ -5,27 +5,24 @@ use std::sync::Arc;
 
 use crate::web::assets;
 use crate::web::auth::Grant;
-use crate::web::connection::Work;
 use crate::web::head::Head;
+use crate::web::incoming::IncomingRequest;
 use crate::web::origin;
 use crate::web::problem::Problem;
 use crate::web::query::Query;
 use crate::web::response::Response;
-use crate::web::routes::{Does, Found, Freshness, Params, Request, Route, Scope, find};
+use crate::web::router::{RouteMatch, find};
+use crate::web::routes::{
+    Does, Freshness, MAX_BATCH_BYTES, MAX_BODY_BYTES, PathParams, Request, Route, Scope,
+};
 use crate::web::state::ServerState;
-
-/// Maximum size of a body.
-pub(crate) const MAX_BODY_BYTES: u64 = 1024 * 1024;
-
-/// Maximum size of the body of a route that takes many jobs.
-pub(crate) const MAX_BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
 /// A request whose head has been accepted.
 pub(crate) enum Accepted {
     /// It is answered without its body.
     Answered(Response),
     /// Its route takes the connection over.
-    Connect(fn(&Arc<ServerState>, Work)),
+    Connect(fn(&Arc<ServerState>, IncomingRequest)),
     /// Its route waits for the body.
     Route(Box<Admitted>),
 }
@@ -33,7 +30,7 @@ pub(crate) enum Accepted {
 /// A request that its route will answer.
 pub(crate) struct Admitted {
     route: &'static Route,
-    params: Params,
+    params: PathParams,
     query: Query,
     grant: Grant,
 }
@@ -47,16 +44,16 @@ pub(crate) fn admit(state: &ServerState, head: &Head) -> Result<Accepted, Proble
         return Ok(Accepted::Answered(asset.response(head)));
     }
     let (route, params) = match find(&head.method, &head.path) {
-        Found::Route(route, params) => (route, params),
-        Found::OtherMethods(methods) => {
+        RouteMatch::Route(route, params) => (route, params),
+        RouteMatch::OtherMethods(methods) => {
             let methods = methods.join(", ");
             let why = format!(
-                "{} is not possible at {}: only {methods}",
+                "{} does not go with {}: {methods} do",
                 head.method, head.path
             );
             return Err(Problem::new("method", why).with_header("Allow", methods));
         }
-        Found::Nothing => {
+        RouteMatch::Nothing => {
             return Err(
                 Problem::new("not-found", format!("there is nothing at {}", head.path))
                     .with_hint("GET /api/v1/openapi.json lists what there is"),

@@ -12,9 +12,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::clock;
 use crate::doorbell::Wake;
-use crate::web::connection::{self, Ended, Work};
+use crate::web::connection::{self, ConnectionEnd};
 use crate::web::crew::Crew;
 use crate::web::head::{self, MAX_HEAD_BYTES, Parsed};
+use crate::web::incoming::IncomingRequest;
 use crate::web::listen::ServerSocket;
 use crate::web::problem::Problem;
 use crate::web::response::{Response, WriteHow};
@@ -60,7 +61,7 @@ enum VisitStage {
 pub(crate) struct FrontDoor(Arc<FrontDoorParts>);
 
 struct FrontDoorParts {
-    returned: Mutex<Vec<Ended>>,
+    returned: Mutex<Vec<ConnectionEnd>>,
     wake: Wake,
 }
 
@@ -73,7 +74,7 @@ impl FrontDoor {
     }
 
     /// Takes back a connection whose request is answered.
-    pub(crate) fn take_back(&self, ended: Ended) {
+    pub(crate) fn take_back(&self, ended: ConnectionEnd) {
         let mut returned = self
             .0
             .returned
@@ -207,7 +208,7 @@ impl Reception {
             }
             Parsed::Whole(head, used) => {
                 let rest = visitor.bytes.split_off(used);
-                self.start(Work {
+                self.start(IncomingRequest {
                     stream: visitor.stream,
                     head: *head,
                     rest,
@@ -218,7 +219,7 @@ impl Reception {
     }
 
     /// Gives a request a thread, or refuses it where all are busy.
-    fn start(&mut self, work: Work) {
+    fn start(&mut self, work: IncomingRequest) {
         let Some(place) = self.crew.join() else {
             let many = Problem::new(
                 "too-many",
@@ -275,7 +276,7 @@ impl Reception {
         };
         for ended in returned {
             match ended {
-                Ended::Kept(stream, bytes) if stream.set_nonblocking(true).is_ok() => {
+                ConnectionEnd::Kept(stream, bytes) if stream.set_nonblocking(true).is_ok() => {
                     self.look_at(Visitor {
                         stream,
                         bytes,
@@ -283,10 +284,10 @@ impl Reception {
                         until: clock::instant() + IDLE_TIMEOUT,
                     });
                 }
-                Ended::Refused(stream) if stream.set_nonblocking(true).is_ok() => {
+                ConnectionEnd::Refused(stream) if stream.set_nonblocking(true).is_ok() => {
                     self.let_leave(stream)
                 }
-                Ended::Kept(..) | Ended::Refused(_) | Ended::Closed => {}
+                ConnectionEnd::Kept(..) | ConnectionEnd::Refused(_) | ConnectionEnd::Closed => {}
             }
         }
     }

@@ -1,16 +1,21 @@
-//! How a request finds what answers it: the kinds of routes, and their addresses.
+//! What a route is: an address with a method, what it does, and what it is given.
 
 use std::sync::Arc;
 
 use crate::web::access::{ReadAccess, WriteAccess};
 use crate::web::auth::Grant;
-use crate::web::connection::Work;
 use crate::web::head::Head;
+use crate::web::incoming::IncomingRequest;
 use crate::web::problem::Problem;
-use crate::web::query::{Plus, Query, decode};
+use crate::web::query::Query;
 use crate::web::response::Response;
 use crate::web::state::ServerState;
-use crate::web::table::ROUTES;
+
+/// Maximum size of a body.
+pub(crate) const MAX_BODY_BYTES: u64 = 1024 * 1024;
+
+/// Maximum size of the body of a route that takes many jobs.
+pub(crate) const MAX_BATCH_BYTES: u64 = 16 * 1024 * 1024;
 
 /// An address with a method, and what answers it.
 pub(crate) struct Route {
@@ -37,7 +42,7 @@ pub(crate) enum Does {
     Read(fn(&Request<'_>) -> Answered),
     Change(fn(&Request<'_>, &WriteAccess) -> Answered),
     /// It takes the connection over, and asks for the token itself.
-    Connect(fn(&Arc<ServerState>, Work)),
+    Connect(fn(&Arc<ServerState>, IncomingRequest)),
 }
 
 /// Whose data a route is about.
@@ -67,16 +72,16 @@ pub(crate) struct Request<'a> {
     pub(crate) head: &'a Head,
     pub(crate) grant: &'a Grant,
     pub(crate) reader: ReadAccess,
-    pub(crate) params: Params,
+    pub(crate) params: PathParams,
     pub(crate) query: Query,
     pub(crate) body: &'a [u8],
 }
 
 /// The parameters of an address, decoded.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Params(Vec<(&'static str, String)>);
+pub(crate) struct PathParams(pub(crate) Vec<(&'static str, String)>);
 
-impl Params {
+impl PathParams {
     /// The parameter of this name; each is in the addresses whose routes ask for it.
     pub(crate) fn get(&self, name: &str) -> &str {
         let mut found = self.0.iter().filter(|(known, _)| *known == name);
@@ -88,102 +93,5 @@ impl Params {
         let text = self.get(name);
         let number = text.parse().ok().filter(|number| *number > 0);
         number.ok_or_else(|| Problem::new("not-found", format!("no {what} '{text}'")))
-    }
-}
-
-/// What a path leads to.
-pub(crate) enum Found {
-    Route(&'static Route, Params),
-    /// Other methods than that of the request.
-    OtherMethods(Vec<&'static str>),
-    Nothing,
-}
-
-/// The route of a request. HEAD is answered as GET is.
-pub(crate) fn find(method: &str, path: &str) -> Found {
-    let method = if method == "HEAD" { "GET" } else { method };
-    let mut others = Vec::new();
-    for route in ROUTES {
-        let Some(params) = matches(route.path, path) else {
-            continue;
-        };
-        if route.method == method {
-            return Found::Route(route, params);
-        }
-        others.push(route.method);
-    }
-    match others.is_empty() {
-        true => Found::Nothing,
-        false => Found::OtherMethods(others),
-    }
-}
-
-/// The parameters of a path that fits the pattern.
-fn matches(pattern: &'static str, path: &str) -> Option<Params> {
-    let (mut wanted, mut given) = (pattern.split('/'), path.split('/'));
-    let mut params = Params::default();
-    loop {
-        match (wanted.next(), given.next()) {
-            (None, None) => return Some(params),
-            (Some(wanted), Some(given)) => {
-                let name = wanted
-                    .strip_prefix('{')
-                    .and_then(|name| name.strip_suffix('}'));
-                match name {
-                    Some(name) => {
-                        let value = decode(given, Plus::IsPlus)?;
-                        params.0.push((name, value));
-                    }
-                    None if wanted == given => {}
-                    None => return None,
-                }
-            }
-            _ => return None,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_path_is_matched_part_by_part_and_decoded() {
-        let params = matches(
-            "/api/v1/queues/{name}/pause",
-            "/api/v1/queues/a%2Fb+c/pause",
-        )
-        .unwrap();
-        assert_eq!(params.get("name"), "a/b+c");
-        for path in [
-            "/api/v1/queues/a",
-            "/api/v1/queues/a/pause/",
-            "/api/v1/queues/%zz/pause",
-            "/",
-        ] {
-            assert_eq!(matches("/api/v1/queues/{name}/pause", path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn a_method_that_does_not_fit_is_told_which_do() {
-        let Found::OtherMethods(methods) = find("PUT", "/api/v1/jobs/7") else {
-            panic!("PUT was found");
-        };
-        assert_eq!(methods, ["GET", "PATCH", "DELETE"]);
-        assert!(matches!(find("HEAD", "/api/v1/jobs/7"), Found::Route(..)));
-        assert!(matches!(find("GET", "/api/v1/nothing"), Found::Nothing));
-    }
-
-    /// The first that fits is taken, so no other may fit as well.
-    #[test]
-    fn every_route_is_found_by_its_own_address() {
-        for route in ROUTES {
-            let path = route.path.replace("{id}", "7").replace("{name}", "some");
-            let Found::Route(found, _) = find(route.method, &path) else {
-                panic!("{} {path}", route.method);
-            };
-            assert_eq!((found.method, found.path), (route.method, route.path));
-        }
     }
 }

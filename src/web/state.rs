@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::api::job_request::JobRequest;
 use crate::web::access::{ReadAccess, ReadSide, WriteAccess, WriteSide};
-use crate::web::auth::{Grant, Rights, Tokens};
+use crate::web::auth::{Grant, TokenRights, Tokens};
 use crate::web::bulk::BulkChanges;
 use crate::web::live::service::LiveService;
 use crate::web::origin::HostNames;
@@ -79,8 +79,8 @@ impl ServerState {
                 .with_hint("start `jobq serve` without --read-only to change it"));
         };
         match grant.rights {
-            Rights::Change => Ok(writes.of(grant)),
-            Rights::Read => Err(Problem::new("read-only", "this token is for reading only")),
+            TokenRights::Change => Ok(writes.of(grant)),
+            TokenRights::Read => Err(Problem::new("read-only", "this token is for reading only")),
         }
     }
 

@@ -8,10 +8,9 @@ use serde_json::value::RawValue;
 use crate::api::job_object::parse_line;
 use crate::api::unknown_key::UnknownKey;
 use crate::web::access::WriteAccess;
-use crate::web::dispatch::MAX_BODY_BYTES;
 use crate::web::problem::Problem;
 use crate::web::response::Response;
-use crate::web::routes::{Answered, Request};
+use crate::web::routes::{Answered, MAX_BODY_BYTES, Request};
 use crate::web::state::Commands;
 use crate::{Enqueued, NewJob, json};
 

@@ -8,8 +8,9 @@ use crate::api::clock::now;
 use crate::api::event::WordedEventJson;
 use crate::api::job::JobJson;
 use crate::api::job_in_full::{AttemptJson, JobInFullJson};
+use crate::api::values;
+use crate::api::why::others::names_others;
 use crate::api::why::{Explanation, WhyJson, explain};
-use crate::api::{values, why};
 use crate::web::access::ReadAccess;
 use crate::web::api::remedy::{ActionJson, of_job};
 use crate::web::problem::Problem;
@@ -126,7 +127,7 @@ pub(crate) fn why(request: &Request<'_>) -> Answered {
     let id = request.job_id()?;
     let why = request.reader.why(id)?;
     let told = told(&request.reader, id, &why);
-    let speaks_of_others = request.reader.tenant().is_some() && why::names_others(&why);
+    let speaks_of_others = request.reader.tenant().is_some() && names_others(&why);
     let action = of_job(id, &why).filter(|_| !speaks_of_others);
     Ok(Response::json(&WhyAnswer {
         why: told.json(),
@@ -137,7 +138,7 @@ pub(crate) fn why(request: &Request<'_>) -> Answered {
 /// The words of a rule. A tenant is told nothing of the jobs of others.
 fn told(reader: &ReadAccess, id: JobId, why: &Why) -> Explanation {
     let told = explain(id, why, now());
-    match reader.tenant().is_some() && why::names_others(why) {
+    match reader.tenant().is_some() && names_others(why) {
         true => told.without_reason(id),
         false => told,
     }

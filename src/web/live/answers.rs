@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::web::access::{ReadAccess, ReadSide};
 use crate::web::api::bulk::bulk_json;
 use crate::web::api::{job, jobs, overview};
-use crate::web::auth::{Grant, Rights};
+use crate::web::auth::{Grant, TokenRights};
 use crate::web::bulk::BulkChanges;
 use crate::web::live::topic::ViewTopic;
 use crate::web::live::views::Answers;
@@ -17,7 +17,7 @@ pub(crate) fn from_file(reads: ReadSide, bulks: Arc<BulkChanges>) -> Answers {
     Box::new(move |topic, tenant| {
         let grant = Grant {
             tenant: tenant.map(str::to_owned),
-            rights: Rights::Read,
+            rights: TokenRights::Read,
         };
         answer(&reads.of(&grant), &bulks, topic)
     })

@@ -3,8 +3,8 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use crate::web::connection::Work;
 use crate::web::head::Head;
+use crate::web::incoming::IncomingRequest;
 use crate::web::live::handshake::Handshake;
 use crate::web::live::service::SocketPlace;
 use crate::web::live::socket::LiveGrant;
@@ -14,8 +14,8 @@ use crate::web::state::ServerState;
 
 /// `GET /live`: takes a connection over until it ends. Host and origin were checked; the token comes as the first
 /// message, since a browser cannot send it in a header.
-pub(crate) fn connect(state: &Arc<ServerState>, work: Work) {
-    let Work { stream, head, rest } = work;
+pub(crate) fn connect(state: &Arc<ServerState>, work: IncomingRequest) {
+    let IncomingRequest { stream, head, rest } = work;
     let (handshake, place) = match admit(state, &head) {
         Ok(admitted) => admitted,
         Err(problem) => {

@@ -22,7 +22,7 @@ pub(crate) struct RowsPage {
 
 /// What is shown of one reading.
 #[derive(Clone, Debug)]
-pub(crate) enum Reading {
+pub(crate) enum ViewReading {
     /// An object whose changed fields are sent.
     Object(JsonFields),
     /// An object that is sent as a whole when it has changed.
@@ -63,12 +63,14 @@ impl RowsPage {
     }
 }
 
-impl Reading {
+impl ViewReading {
     /// The whole of it, as a client sees it at first.
     pub(crate) fn snapshot(&self) -> serde_json::Result<String> {
         match self {
-            Reading::Object(fields) | Reading::Whole(fields) => serde_json::to_string(fields),
-            Reading::Rows(page) => {
+            ViewReading::Object(fields) | ViewReading::Whole(fields) => {
+                serde_json::to_string(fields)
+            }
+            ViewReading::Rows(page) => {
                 let jobs: Vec<&RawValue> = page.rows.iter().map(|(_, row)| &**row).collect();
                 let mut text = serde_json::to_string(&page.rest)?;
                 text.pop();
@@ -82,14 +84,16 @@ impl Reading {
     }
 
     /// What turns the other into this; none if they are the same.
-    pub(crate) fn patch_from(&self, old: &Reading) -> serde_json::Result<Option<String>> {
+    pub(crate) fn patch_from(&self, old: &ViewReading) -> serde_json::Result<Option<String>> {
         match (old, self) {
-            (Reading::Object(old), Reading::Object(new)) => patch_of_fields(old, new),
-            (Reading::Rows(old), Reading::Rows(new)) => patch_of_rows(old, new),
-            (Reading::Whole(old), Reading::Whole(new)) => match patch_of_fields(old, new)? {
-                Some(_) => serde_json::to_string(new).map(Some),
-                None => Ok(None),
-            },
+            (ViewReading::Object(old), ViewReading::Object(new)) => patch_of_fields(old, new),
+            (ViewReading::Rows(old), ViewReading::Rows(new)) => patch_of_rows(old, new),
+            (ViewReading::Whole(old), ViewReading::Whole(new)) => {
+                match patch_of_fields(old, new)? {
+                    Some(_) => serde_json::to_string(new).map(Some),
+                    None => Ok(None),
+                }
+            }
             _ => self.snapshot().map(Some),
         }
     }
@@ -163,16 +167,16 @@ mod tests {
 
     use super::*;
 
-    fn object(value: &Value) -> Reading {
-        Reading::Object(fields_of(value.to_string().as_bytes()).unwrap().0)
+    fn object(value: &Value) -> ViewReading {
+        ViewReading::Object(fields_of(value.to_string().as_bytes()).unwrap().0)
     }
 
-    fn page(value: &Value) -> Reading {
+    fn page(value: &Value) -> ViewReading {
         let (fields, _) = fields_of(value.to_string().as_bytes()).unwrap();
-        Reading::Rows(RowsPage::of(fields).unwrap())
+        ViewReading::Rows(RowsPage::of(fields).unwrap())
     }
 
-    fn patch(old: &Reading, new: &Reading) -> Option<Value> {
+    fn patch(old: &ViewReading, new: &ViewReading) -> Option<Value> {
         let patch = new.patch_from(old).unwrap();
         patch.map(|patch| serde_json::from_str(&patch).unwrap())
     }
@@ -214,7 +218,7 @@ mod tests {
         let (fields, at) = fields_of(br#"{"at":17,"counts":{"pending":1}}"#).unwrap();
         assert_eq!(at, Some(17));
         assert_eq!(
-            Reading::Object(fields).snapshot().unwrap(),
+            ViewReading::Object(fields).snapshot().unwrap(),
             r#"{"counts":{"pending":1}}"#
         );
         let same = json!({"at": 18, "counts": {"pending": 1}});
@@ -224,9 +228,9 @@ mod tests {
 
     #[test]
     fn numbers_stay_as_they_are_written() {
-        let old = Reading::Object(fields_of(br#"{"payload":{"n":1.0}}"#).unwrap().0);
+        let old = ViewReading::Object(fields_of(br#"{"payload":{"n":1.0}}"#).unwrap().0);
         let text = r#"{"payload":{"n":  12345678901234567890123.10}}"#;
-        let new = Reading::Object(fields_of(text.as_bytes()).unwrap().0);
+        let new = ViewReading::Object(fields_of(text.as_bytes()).unwrap().0);
         assert_eq!(new.patch_from(&old).unwrap().as_deref(), Some(text));
     }
 
@@ -250,7 +254,7 @@ mod tests {
     #[test]
     fn a_whole_is_sent_as_a_whole() {
         let whole =
-            |value: Value| Reading::Whole(fields_of(value.to_string().as_bytes()).unwrap().0);
+            |value: Value| ViewReading::Whole(fields_of(value.to_string().as_bytes()).unwrap().0);
         let old = whole(json!({"jobs": 1, "finished": false}));
         let new = json!({"jobs": 1, "finished": true});
         assert_eq!(patch(&old, &whole(new.clone())), Some(new));

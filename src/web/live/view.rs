@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::web::live::mailbox::{Offered, SocketMailbox, Subscriber};
-use crate::web::live::patch::{Reading, RowsPage, fields_of};
+use crate::web::live::patch::{RowsPage, ViewReading, fields_of};
 use crate::web::live::topic::ViewTopic;
 use crate::web::live::touched::{KindSet, Touched};
 use crate::web::problem::Problem;
@@ -38,7 +38,7 @@ pub(crate) struct LiveView {
 
 /// The last reading.
 struct ShownReading {
-    reading: Reading,
+    reading: ViewReading,
     at: Option<i64>,
 }
 
@@ -108,9 +108,9 @@ impl LiveView {
     pub(crate) fn show(&mut self, body: &[u8], begun: Instant) -> serde_json::Result<()> {
         let (fields, at) = fields_of(body)?;
         let reading = match self.topic {
-            ViewTopic::Jobs(_) => Reading::Rows(RowsPage::of(fields)?),
-            ViewTopic::Bulk(_) => Reading::Whole(fields),
-            ViewTopic::Overview | ViewTopic::Job(_) => Reading::Object(fields),
+            ViewTopic::Jobs(_) => ViewReading::Rows(RowsPage::of(fields)?),
+            ViewTopic::Bulk(_) => ViewReading::Whole(fields),
+            ViewTopic::Overview | ViewTopic::Job(_) => ViewReading::Object(fields),
         };
         let patch = match &self.shown {
             Some(shown) => reading.patch_from(&shown.reading)?,
@@ -205,10 +205,10 @@ impl LiveView {
 impl ShownReading {
     fn field(&self, name: &str) -> Option<&str> {
         match &self.reading {
-            Reading::Object(fields) | Reading::Whole(fields) => {
+            ViewReading::Object(fields) | ViewReading::Whole(fields) => {
                 fields.get(name).map(|value| value.get())
             }
-            Reading::Rows(_) => None,
+            ViewReading::Rows(_) => None,
         }
     }
 }
@@ -227,7 +227,7 @@ fn jobs_are_touched(shown: Option<&ShownReading>, touched: &Touched) -> bool {
     let of_lists = EventKind::ALL.into_iter();
     let of_lists = of_lists.filter(|kind| is_of_jobs(*kind) && !changes_rows.contains(kind));
     let Some(ShownReading {
-        reading: Reading::Rows(page),
+        reading: ViewReading::Rows(page),
         ..
     }) = shown
     else {
