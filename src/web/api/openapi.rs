@@ -50,7 +50,8 @@ fn operation(route: &Route) -> Value {
         "parameters": parameters(route),
         "responses": answers,
     });
-    if let Does::Open(_) = route.does {
+    // The live socket has its token as its first message.
+    if let Does::Open(_) | Does::Connect(_) = route.does {
         operation["security"] = json!([]);
     }
     if let Some(takes) = route.takes {
