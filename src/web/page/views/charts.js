@@ -4,6 +4,7 @@ import { html, useEffect, useRef, useState } from "../parts/html.js";
 import { useGet } from "../parts/live.js";
 import { clockTime, count, duration, millis } from "../parts/format.js";
 import { href, set, useRoute } from "../parts/router.js";
+import { clean } from "../parts/text.js";
 import { Choice, Empty, Loading, Trouble } from "../parts/ui.js";
 import { useKeys } from "../parts/keys.js";
 
@@ -70,7 +71,8 @@ function Panels({ stats, by, from, to, marks }) {
     const points = new Map(one.points.map((point) => [millis(point.at), point[field]]));
     return grid.map((at) => (points.has(at) && points.get(at) !== null ? points.get(at) * scale : scale === 1 ? null : 0));
   };
-  const name = (one) => one.name ?? "all";
+  // The legend is not drawn by Preact, so its texts are cleaned here.
+  const name = (one) => clean(one.name ?? "all");
   const throughput = by === "none"
     ? [["completed", line(series[0], "completed", perMinute), "completed"], ["failed", line(series[0], "failed", perMinute), "failed"], ["retried", line(series[0], "retried", perMinute), "retry"]]
     : series.map((one, index) => [name(one), line(one, "completed", perMinute), index]);

@@ -62,6 +62,9 @@ fn hostile_text_is_shown_as_text() {
         if ["#/jobs", "#/jobs/1", "#/jobs/3", "#/queues"].contains(&view) {
             lab.chrome.until_said("<img src=x");
         }
+        if view.starts_with("#/charts") {
+            lab.chrome.until("document.querySelector('.u-legend')");
+        }
         assert_eq!(lab.chrome.eval("document.images.length"), 0, "{view}");
         let texts = "[document.documentElement.textContent, document.title, ...[...document.querySelectorAll('*')].flatMap((one) => \
                      ['title', 'aria-label', 'placeholder'].map((name) => one.getAttribute(name) ?? ''))]";
