@@ -17,6 +17,7 @@ mod plan;
 mod process;
 mod prune;
 mod report;
+mod serve;
 mod threads;
 #[cfg(feature = "webhook")]
 mod webhook;
@@ -96,6 +97,11 @@ const SCENARIOS: &[Scenario] = &[
         name: "bulk-change",
         about: "all jobs that match a filter, 100,000 of them or --jobs N, while another connection enqueues",
         run: bulk_change::change,
+    },
+    Scenario {
+        name: "serve",
+        about: "answers and frames of `jobq serve` in a file of a million jobs, or of --jobs N",
+        run: serve::serve,
     },
     Scenario {
         name: "family",
