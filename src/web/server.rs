@@ -49,6 +49,8 @@ pub struct Server {
     is_remote_allowed: bool,
     commands: Commands,
     hosts: HostNames,
+    /// None: of any kind.
+    kinds: Option<Vec<String>>,
     make_job: JobMaker,
 }
 
@@ -70,6 +72,7 @@ impl Server {
             is_remote_allowed: false,
             commands: Commands::Refused,
             hosts: HostNames::default(),
+            kinds: None,
             make_job: Arc::new(JobRequest::into_job),
         }
     }
@@ -109,6 +112,12 @@ impl Server {
     /// as the user of the runner.
     pub fn allow_exec(mut self) -> Server {
         self.commands = Commands::Allowed;
+        self
+    }
+
+    /// Takes jobs of these kinds only. Usually it takes any, since a runner that is started later may have its handler.
+    pub fn kinds(mut self, kinds: impl IntoIterator<Item = impl Into<String>>) -> Server {
+        self.kinds = Some(kinds.into_iter().map(Into::into).collect());
         self
     }
 
@@ -166,7 +175,7 @@ impl Server {
             tokens,
             hosts: self.hosts,
             commands: self.commands,
-            make_job: self.make_job,
+            make_job: of_kinds(self.kinds, self.make_job),
         }));
         let socket = ServerSocket::bind(&address)?;
         let io = |error| Error::io("the server cannot be started", error);
@@ -204,6 +213,22 @@ impl Server {
             ),
         }
     }
+}
+
+/// Makes jobs as `make` does, and refuses those of other kinds.
+fn of_kinds(kinds: Option<Vec<String>>, make: JobMaker) -> JobMaker {
+    let Some(kinds) = kinds else { return make };
+    Arc::new(move |request| {
+        let job = make(request)?;
+        match kinds.iter().any(|kind| kind == job.kind()) {
+            true => Ok(job),
+            false => Err(Error::invalid(format!(
+                "this server takes no jobs of kind '{}'",
+                job.kind()
+            ))
+            .with_hint(format!("the kinds are {}", kinds.join(", ")))),
+        }
+    })
 }
 
 fn url(address: &ListenAddress, token: Option<&str>) -> String {

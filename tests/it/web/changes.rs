@@ -52,6 +52,22 @@ fn a_job_is_enqueued_as_a_line_of_a_batch() {
 }
 
 #[test]
+fn a_server_with_given_kinds_takes_jobs_of_no_other() {
+    let site = Site::with(|server| server.kinds(["resize", "sleep"]));
+    let add = |body| site.change("POST", "/api/v1/jobs", body);
+    add(r#"{"kind":"resize"}"#).is(201);
+    add(r#"[{"kind":"sleep","payload":{"delayMs":1}},{"kind":"resize"}]"#).is(201);
+    let answer = add(r#"{"kind":"fax"}"#).is(422).json();
+    assert_eq!(answer["detail"], "this server takes no jobs of kind 'fax'");
+    assert_eq!(answer["hint"], "the kinds are resize, sleep");
+    let answer = add(r#"[{"kind":"resize"},{"kind":"fax"}]"#).is(422).json();
+    assert_eq!(answer["index"], 1);
+    let schedule = r#"{"name":"s","cron":"0 3 * * *","job":{"kind":"fax"}}"#;
+    site.change("POST", "/api/v1/schedules", schedule).is(422);
+    assert_eq!(site.queue.counts().unwrap().total(), 3);
+}
+
+#[test]
 fn many_jobs_are_enqueued_or_none() {
     let site = Site::new();
     let body = r#"[{"kind":"a","label":"first"},{"kind":"b","after":["first"]}]"#;
