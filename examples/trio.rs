@@ -1,12 +1,15 @@
-//! An API's jobs, without the API: types by one registration each, tenants, and several workers for one queue.
+//! An API, a queue and its workers: tenants post jobs over HTTP and hear of their own jobs over a WebSocket.
 //!
-//! Three worker processes compete for the jobs of two tenants; each tenant hears of its own jobs only. A server fails
-//! twice before it takes a webhook, and another one always fails: attempts are counted, and their errors kept. One of
-//! the workers is ended by SIGKILL while its job is running. The job is not stuck: it runs again at once. There is
-//! nothing else that could disagree about it, since the queue and the database are one file. SIGTERM ends the others.
+//! `jobq::web::Server` is the API, with a token for each tenant. Three worker processes compete for the jobs of two
+//! tenants. A server fails twice before it takes a webhook, and another one always fails: attempts are counted, and
+//! their errors kept. One of the workers is ended by SIGKILL while its job is running. The job is not stuck: it runs
+//! again at once. There is nothing else that could disagree about it, since the queue and the database are one file.
+//! SIGTERM ends the others.
 //!
 //! `cargo run --features handlers --example trio`
 
+#[path = "support/api_client.rs"]
+mod api_client;
 #[path = "support/http_server.rs"]
 mod http_server;
 #[path = "support/smtp_sink.rs"]
@@ -17,41 +20,51 @@ mod worker;
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
 
+use api_client::ApiClient;
 use jobq::handlers::built_in::BuiltInKind;
-use jobq::{
-    Backoff, EventFilter, EventKind, JobId, NewJob, Queue, RunnerFilter, RunnerRecord, State,
-};
+use jobq::web::{Server, ServerHandle};
+use jobq::{JobId, Queue, RunnerFilter, RunnerRecord};
 use serde_json::{Value, json};
 use smtp_sink::SmtpSink;
 use worker::{Anything, Worker, wait_until};
 
-/// What the worker's process does. Another type of jobs is another line here.
+const TENANTS: [&str; 2] = ["north", "south"];
+
+/// The types of jobs. Another one is another word here.
+const KINDS: [&str; 4] = ["email", "webhook", "sleep", "data_processing"];
+
+/// What the worker's process does.
 fn work(smtp_port: &str) -> Anything {
     let smtp = json!({"servers": {"default": {
         "host": "127.0.0.1", "port": smtp_port.parse::<u16>()?, "from": "api@example.org",
     }}});
     let mut runner = Queue::open("jobs.db")?.runner().workers(1);
-    for (kind, settings) in [
-        ("email", smtp),
-        ("webhook", json!({})),
-        ("sleep", json!({})),
-        ("data_processing", json!({})),
-    ] {
-        let kind = BuiltInKind::named(kind).ok_or("the feature `handlers` is off")?;
-        runner = kind.add_to(runner, &settings.to_string(), Path::new(""))?;
+    for name in KINDS {
+        let kind = BuiltInKind::named(name).ok_or("the feature `handlers` is off")?;
+        let settings = if name == "email" {
+            smtp.to_string()
+        } else {
+            "{}".to_owned()
+        };
+        runner = kind.add_to(runner, &settings, Path::new(""))?;
     }
     worker::work(runner)
 }
 
-/// What `POST /jobs` would do: it checks the payload and adds a job, which has three attempts without a pause.
-fn post(queue: &Queue, tenant: &str, kind: &str, payload: &Value) -> Anything<JobId> {
-    let known = BuiltInKind::named(kind).ok_or_else(|| format!("there is no type {kind}"))?;
-    known.check(&payload.to_string())?;
-    let job = NewJob::new(kind).payload(payload).tenant(tenant);
-    let job = job.max_retries(2).backoff(Backoff::None);
-    Ok(queue.enqueue(job)?.id)
+/// Starts the API, and gives each tenant a client with its token.
+fn serve_api(queue: &Queue, folder: &Path) -> Anything<(ServerHandle, [ApiClient; 2])> {
+    let token_of = |tenant| format!("the-token-of-{tenant}");
+    let lines = TENANTS.map(|tenant| format!("{} tenant={tenant}\n", token_of(tenant)));
+    let tokens = folder.join("tokens");
+    std::fs::write(&tokens, lines.concat())?;
+    let api = Server::new(queue.clone()).listen("127.0.0.1:0".parse()?);
+    let api = api.token_file(tokens).kinds(KINDS).start()?;
+    let clients = TENANTS.map(|tenant| ApiClient {
+        address: api.address().to_string(),
+        token: token_of(tenant),
+    });
+    Ok((api, clients))
 }
 
 fn main() -> Anything {
@@ -64,45 +77,45 @@ fn main() -> Anything {
     let folder = std::env::temp_dir().join(format!("jobq-trio-{}", std::process::id()));
     let queue = Queue::open(folder.join("jobs.db"))?;
     let smtp = SmtpSink::start(|_| "250 ok")?;
-    let server = serve_hooks()?;
+    let hooks = serve_hooks()?;
     std::fs::write(
         folder.join("orders.csv"),
         "item,cents\ntea,300\ncake,450\ntea,150\n",
     )?;
+    let (api, [north, south]) = serve_api(&queue, &folder)?;
     let mut workers = Vec::new();
     for _ in 0..3 {
         workers.push(Worker::start(&folder, &[smtp.port.to_string()])?);
     }
     wait_until(&queue, || Ok(queue.runners(RunnerFilter::Now)?.len() == 3))?;
 
-    for (kind, payload) in [("sleep", json!({"seconds": 3})), ("fax", json!({}))] {
-        let Err(refused) = post(&queue, "north", kind, &payload) else {
-            return Err("it is no job".into());
-        };
-        println!("refused: {refused}");
-    }
-    let long = post(&queue, "north", "sleep", &json!({"delayMs": 3000}))?;
-    let mut north = post_many(&queue, "north", &server)?;
-    north.insert(long);
-    let mut south = post_many(&queue, "south", &server)?;
-    let dead = json!({"url": format!("{server}/always"), "body": "hello"});
-    let dead = post(&queue, "south", "webhook", &dead)?;
-    south.insert(dead);
+    show_refusals(&north)?;
+    let long = post(&north, "sleep", &json!({"delayMs": 3000}))?;
+    let mut of_north = post_many(&north, "north", &hooks)?;
+    of_north.insert(long);
+    let mut of_south = post_many(&south, "south", &hooks)?;
+    let dead = json!({"url": format!("{hooks}/always"), "body": "hello"});
+    let dead = post(&south, "webhook", &dead)?;
+    of_south.insert(dead);
 
     std::thread::scope(|scope| -> Anything {
-        let queue = &queue;
-        let clients = [("north", &north), ("south", &south)]
-            .map(|(tenant, jobs)| scope.spawn(move || follow(queue, tenant, jobs)));
-        kill_the_worker_of(queue, long, &mut workers)?;
+        let clients = [("north", &north, &of_north), ("south", &south, &of_south)];
+        let clients = clients.map(|(tenant, client, jobs)| {
+            scope.spawn(move || follow(tenant, client, jobs).map_err(|error| error.to_string()))
+        });
+        kill_the_worker_of(&queue, long, &mut workers)?;
         println!("-- the worker of job {long} was killed");
         for client in clients {
             client.join().map_err(|_| "a client has panicked")??;
         }
         Ok(())
     })?;
-    check(&queue, north.iter().chain(&south), (long, dead))?;
+    let mut runners = check(&north, &of_north, (long, dead))?;
+    runners.extend(check(&south, &of_south, (long, dead))?);
+    assert!(runners.len() > 1, "one worker has done all");
+    assert_eq!(south.get(&format!("/jobs/{long}"))?.0, 404);
     assert_eq!(smtp.mails.try_iter().count(), 2);
-    for tenant in ["north", "south"] {
+    for tenant in TENANTS {
         let totals = std::fs::read_to_string(folder.join(tenant).with_extension("csv"))?;
         assert_eq!(totals, "item,cents\ncake,450\ntea,450\n");
     }
@@ -112,12 +125,47 @@ fn main() -> Anything {
     }
     assert!(queue.runners(RunnerFilter::Now)?.is_empty());
     println!("-- SIGTERM has ended the other workers");
+    api.stop();
     std::fs::remove_dir_all(folder)?;
     Ok(())
 }
 
+/// Adds a job, which has three attempts without a pause.
+fn post(client: &ApiClient, kind: &str, payload: &Value) -> Anything<JobId> {
+    let job = json!({"kind": kind, "payload": payload, "retries": 2, "backoff": "none"});
+    match client.post("/jobs", &job)? {
+        (201, added) => Ok(JobId(added["id"].as_i64().ok_or("it has no id")?)),
+        (status, problem) => Err(format!(
+            "{status}: {}; {}",
+            problem["detail"].as_str().unwrap_or_default(),
+            problem["hint"].as_str().unwrap_or_default()
+        )
+        .into()),
+    }
+}
+
+/// A type that there is not, a payload with a wrong field, and a token that nobody has.
+fn show_refusals(client: &ApiClient) -> Anything {
+    let stranger = ApiClient {
+        address: client.address.clone(),
+        token: "the-token-of-nobody".to_owned(),
+    };
+    for (client, kind, payload, status) in [
+        (client, "fax", json!({}), "422"),
+        (client, "sleep", json!({"seconds": 3}), "422"),
+        (&stranger, "sleep", json!({"delayMs": 3}), "401"),
+    ] {
+        let Err(refused) = post(client, kind, &payload) else {
+            return Err(format!("a job of kind {kind} was taken").into());
+        };
+        println!("refused, {refused}");
+        assert!(refused.to_string().starts_with(status));
+    }
+    Ok(())
+}
+
 /// Some jobs of each type.
-fn post_many(queue: &Queue, tenant: &str, server: &str) -> Anything<BTreeSet<JobId>> {
+fn post_many(client: &ApiClient, tenant: &str, hooks: &str) -> Anything<BTreeSet<JobId>> {
     let email = json!({
         "to": format!("{tenant}@example.org"), "subject": "Welcome", "text": "Your account is ready.",
     });
@@ -126,41 +174,38 @@ fn post_many(queue: &Queue, tenant: &str, server: &str) -> Anything<BTreeSet<Job
         "sql": "SELECT item, sum(cents) AS cents FROM orders GROUP BY item ORDER BY item",
         "output": {"path": format!("{tenant}.csv")},
     });
-    let hook = json!({"url": format!("{server}/twice/{tenant}"), "json": {"event": "paid"}});
+    let hook = json!({"url": format!("{hooks}/twice/{tenant}"), "json": {"event": "paid"}});
     let mut jobs = BTreeSet::from([
-        post(queue, tenant, "email", &email)?,
-        post(queue, tenant, "data_processing", &totals)?,
-        post(queue, tenant, "webhook", &hook)?,
+        post(client, "email", &email)?,
+        post(client, "data_processing", &totals)?,
+        post(client, "webhook", &hook)?,
     ]);
     for _ in 0..5 {
-        jobs.insert(post(queue, tenant, "sleep", &json!({"delayMs": 300}))?);
+        jobs.insert(post(client, "sleep", &json!({"delayMs": 300}))?);
     }
     Ok(jobs)
 }
 
-/// Prints what happens to the jobs of a tenant, as its clients would get it, until all are final.
-fn follow(queue: &Queue, tenant: &str, jobs: &BTreeSet<JobId>) -> jobq::Result<()> {
-    use EventKind::{Completed, Failed, Recovered, Retry, Started};
-    let mut filter = EventFilter {
-        tenant: Some(tenant.to_owned()),
-        kinds: vec![Started, Retry, Recovered, Completed, Failed],
-        ..EventFilter::default()
-    };
+/// Prints what the live socket sends to a tenant, until all its jobs are final.
+fn follow(tenant: &str, client: &ApiClient, jobs: &BTreeSet<JobId>) -> Anything {
+    let kinds = [
+        "job_started",
+        "job_retry",
+        "job_recovered",
+        "job_completed",
+        "job_failed",
+    ];
+    let mut events = client.events(&kinds)?;
     let mut live = jobs.clone();
-    let mut changes = queue.changes()?;
     while !live.is_empty() {
-        let page = queue.events(&filter)?;
-        filter.since = page.next;
-        for event in page.events {
-            let (job, attempt) = (event.job.unwrap_or_default(), event.attempt.unwrap_or(0));
-            println!("{tenant}: {} {job}, attempt {attempt}", event.kind);
+        for event in events.wait()? {
+            let job = JobId(event["job"].as_i64().ok_or("it is of no job")?);
+            let (kind, text) = (event["kind"].as_str(), event["text"].as_str());
+            println!("{tenant}: job {job} {}", text.unwrap_or_default());
             assert!(jobs.contains(&job), "job {job} is not of {tenant}");
-            if matches!(event.kind, Completed | Failed) {
+            if matches!(kind, Some("job_completed" | "job_failed")) {
                 live.remove(&job);
             }
-        }
-        if page.at_end && !live.is_empty() {
-            changes.wait(Duration::from_secs(1))?;
         }
     }
     Ok(())
@@ -180,37 +225,44 @@ fn kill_the_worker_of(queue: &Queue, job: JobId, workers: &mut Vec<Worker>) -> A
     Ok(())
 }
 
-/// Checks what has become of the jobs.
-fn check<'j>(
-    queue: &Queue,
-    jobs: impl Iterator<Item = &'j JobId>,
+/// Reads what has become of a tenant's jobs, checks it, and returns the runners that have had them.
+fn check(
+    client: &ApiClient,
+    jobs: &BTreeSet<JobId>,
     (long, dead): (JobId, JobId),
-) -> Anything {
+) -> Anything<BTreeSet<i64>> {
+    let (_, page) = client.get("/jobs")?;
+    let listed = page["jobs"].as_array().ok_or("it is no list")?.iter();
+    let listed: Option<BTreeSet<JobId>> = listed.map(|job| job["id"].as_i64().map(JobId)).collect();
+    assert_eq!(listed.as_ref(), Some(jobs), "the list has others");
     let mut runners = BTreeSet::new();
     for id in jobs {
-        let job = queue.get(*id)?.ok_or("it was removed")?;
-        let attempts = queue.attempts(*id)?;
-        runners.extend(attempts.iter().filter_map(|attempt| attempt.runner));
-        let errors = attempts.into_iter().filter_map(|attempt| attempt.end.error);
-        let errors: Vec<String> = errors.collect();
+        let (_, job) = client.get(&format!("/jobs/{id}"))?;
+        let attempts = job["attempts"].as_array().ok_or("it has no attempts")?;
+        runners.extend(
+            attempts
+                .iter()
+                .filter_map(|attempt| attempt["runner"].as_i64()),
+        );
+        let errors = attempts
+            .iter()
+            .filter_map(|attempt| attempt["error"].as_str());
+        let errors: Vec<&str> = errors.collect();
+        let (kind, state) = (job["kind"].as_str().unwrap_or_default(), &job["state"]);
         if !errors.is_empty() {
-            println!("job {id}, {}, {}: {errors:#?}", job.kind, job.state);
+            println!("job {id}, {kind}, {state}: {errors:#?}");
         }
         let all_say = |text: &str| errors.iter().all(|error| error.contains(text));
-        if *id == dead {
-            assert_eq!((job.state, errors.len()), (State::Failed, 3));
-            assert!(all_say("500") && job.error.is_some_and(|error| error.contains("500")));
-            continue;
-        }
-        assert_eq!(job.state, State::Completed);
-        match &*job.kind {
-            "webhook" => assert!(errors.len() == 2 && all_say("503")),
-            _ if *id == long => assert!(job.crashes == 1 && all_say("its runner was lost")),
-            _ => assert_eq!(errors.len(), 0),
-        }
+        let expected = match kind {
+            _ if *id == dead => errors.len() == 3 && all_say("500"),
+            "webhook" => errors.len() == 2 && all_say("503"),
+            _ if *id == long => errors.len() == 1 && all_say("its runner was lost"),
+            _ => errors.is_empty(),
+        };
+        assert!(expected, "{job:#}");
+        assert_eq!(state, if *id == dead { "failed" } else { "completed" });
     }
-    assert!(runners.len() > 1, "one worker has done all");
-    Ok(())
+    Ok(runners)
 }
 
 /// Each path below `/twice` fails two times and succeeds then; all others always fail.
