@@ -1,8 +1,8 @@
 //! The browser page, the HTTP API and the live socket of a queue: `jobq serve`, or a part of an application.
 //!
-//! One thread holds the connections that wait ([`reception`]); a request whose head is there ([`head`]) gets a thread,
-//! where it is admitted ([`dispatch`]), its body is read ([`connection`]), and its route ([`table`]) answers. What a
-//! route can do to the file is a value that it is given ([`access`]).
+//! One thread holds the connections that wait (`reception`); a request whose head is there (`head`) gets a thread,
+//! where it is admitted (`dispatch`), its body is read (`connection`), and its route (`table`) answers. What a
+//! route can do to the file is a value that it is given (`access`).
 
 mod access;
 mod api;
