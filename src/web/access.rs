@@ -11,10 +11,10 @@ use crate::web::live::history::History;
 use crate::web::problem::Problem;
 use crate::{
     AttemptRecord, BulkAction, BulkPreview, BulkReport, Cancelled, Changes, Counts, Enqueued,
-    ErrorGroups, EventFilter, EventId, EventPage, Filter, Finding, JobGraph, JobId, JobRecord,
-    JobUpdate, JobsPage, MetricRecord, MetricSpan, NameField, NewJob, Queue, QueueLimitsUpdate,
-    QueueRecord, QueueSelector, QueueVerdict, Result, RunnerFilter, RunnerRecord, Schedule,
-    ScheduleRecord, State, Stats, StatsQuery, Why,
+    ErrorGroups, Event, EventFilter, EventId, EventPage, Filter, Finding, JobGraph, JobId,
+    JobRecord, JobUpdate, JobsPage, MetricRecord, MetricSpan, NameField, NewJob, Queue,
+    QueueLimitsUpdate, QueueRecord, QueueSelector, QueueVerdict, Result, RunnerFilter,
+    RunnerRecord, Schedule, ScheduleRecord, State, Stats, StatsQuery, Undone, Why,
 };
 
 /// The file, for reading only: the queue itself cannot be had from it.
@@ -53,10 +53,14 @@ impl WriteSide {
         WriteSide(queue)
     }
 
-    /// What one client may change.
+    /// What one client may change. The events of its changes say that they came over HTTP, and for which tenant.
     pub(crate) fn of(&self, grant: &Grant) -> WriteAccess {
+        let by = match &grant.tenant {
+            None => "web".to_owned(),
+            Some(tenant) => format!("web:{tenant}"),
+        };
         WriteAccess {
-            reads: ReadSide(self.0.clone()).of(grant),
+            reads: ReadSide(self.0.acting_as(by)).of(grant),
         }
     }
 }
@@ -130,6 +134,17 @@ impl ReadAccess {
             check_tenant(asked.as_deref(), own)?;
         }
         Ok(self.queue.events(&filter)?)
+    }
+
+    /// An event; for a tenant, of its jobs.
+    pub(crate) fn event(&self, id: EventId) -> Result<Event, Problem> {
+        let none = || Problem::new("not-found", format!("no event {}", id.0));
+        let event = self.queue.event(id)?.ok_or_else(none)?;
+        if self.tenant.is_some() {
+            let job = event.job.ok_or_else(none)?;
+            self.state(job).map_err(|_| none())?;
+        }
+        Ok(event)
     }
 
     pub(crate) fn last_event(&self) -> Result<EventId, Problem> {
@@ -310,6 +325,12 @@ impl WriteAccess {
             }
         }
         self.queue().edit(id, change).map_err(Problem::of_input)
+    }
+
+    /// Undoes a change of a job that the client may see, or for who may change the whole file, any.
+    pub(crate) fn undo(&self, event: EventId) -> Result<Undone, Problem> {
+        self.reads.event(event)?;
+        Ok(self.queue().undo(event)?)
     }
 
     pub(crate) fn tenant(&self) -> Option<&str> {

@@ -2,7 +2,7 @@
 
 use crate::web::api::{
     bulk, enqueue, events, export, insight, job, jobs, logs, openapi, overview, queues, runners,
-    schedules, server, update,
+    schedules, server, undo, update,
 };
 use crate::web::live::connect::connect;
 use crate::web::routes::Does::{Change, Connect, Open, Read};
@@ -100,7 +100,8 @@ pub(crate) const ROUTES: &[Route] = &[
     change(("DELETE", "/api/v1/jobs/{id}"), Change(update::remove), Jobs, None, (204, "Nothing", "Remove a final job and its history")),
     change(("POST", "/api/v1/jobs/bulk"), Change(bulk::change), Jobs, Some("BulkBody"), (202, "BulkResult", "Change many jobs, or count them first")),
     change(("DELETE", "/api/v1/bulk/{id}"), Change(bulk::stop), Jobs, None, (204, "Nothing", "Stop a change of many jobs")),
-    change(("PATCH", "/api/v1/queues/{name}"), Change(queues::set_limits), File, Some("QueueLimits"), (200, "Queue", "Set limits of a queue; null takes one away")),
+    change(("POST", "/api/v1/undo/{event}"), Change(undo::undo), Jobs, None, (200, "UndoResult", "Undo the change that an event records, whole or not at all")),
+    change(("PATCH", "/api/v1/queues/{name}"), Change(queues::set_limits), File, Some("QueueLimits"), (200, "LimitsResult", "Set limits of a queue; null takes one away")),
     change(("POST", "/api/v1/queues/{name}/pause"), Change(queues::pause), File, None, (200, "EventRef", "Start no more jobs of a queue")),
     change(("POST", "/api/v1/queues/{name}/resume"), Change(queues::resume), File, None, (200, "EventRef", "Start jobs of a queue again")),
     change(("POST", "/api/v1/pause"), Change(queues::pause_all), File, None, (200, "EventRef", "Start no more jobs of any queue")),

@@ -16,4 +16,5 @@ pub(crate) mod runners;
 pub(crate) mod schedules;
 pub(crate) mod schemas;
 pub(crate) mod server;
+pub(crate) mod undo;
 pub(crate) mod update;

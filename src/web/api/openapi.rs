@@ -80,7 +80,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'));
     let in_path = named.map(|name| {
         let schema = match name {
-            "id" => json!({ "type": "integer", "minimum": 1 }),
+            "id" | "event" => json!({ "type": "integer", "minimum": 1 }),
             _ => json!({ "type": "string", "minLength": 1 }),
         };
         json!({ "name": name, "in": "path", "required": true, "schema": schema })

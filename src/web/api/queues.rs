@@ -8,11 +8,11 @@ use crate::api::queue::QueueJson;
 use crate::api::values;
 use crate::web::access::WriteAccess;
 use crate::web::api::overview::{VerdictItem, items_of};
-use crate::web::api::update::{EventAnswer, event_after};
+use crate::web::api::update::{EventAnswer, Subject, event_after};
 use crate::web::problem::Problem;
 use crate::web::response::Response;
 use crate::web::routes::{Answered, Request};
-use crate::{EventKind, QueueLimitsUpdate, QueueRecord, QueueSelector, Rate, Update};
+use crate::{EventId, EventKind, QueueLimitsUpdate, QueueRecord, QueueSelector, Rate, Update};
 
 #[derive(Serialize)]
 struct QueuesAnswer<'a> {
@@ -83,6 +83,13 @@ fn rate<'de, D: Deserializer<'de>>(value: D) -> Result<Update<Rate>, D::Error> {
         .map_err(serde::de::Error::custom)
 }
 
+#[derive(Serialize)]
+struct LimitsAnswer<'a> {
+    #[serde(flatten)]
+    queue: QueueJson<'a>,
+    event: Option<EventId>,
+}
+
 /// `PATCH /queues/{name}`.
 pub(crate) fn set_limits(request: &Request<'_>, writer: &WriteAccess) -> Answered {
     let name = request.params.get("name");
@@ -93,48 +100,57 @@ pub(crate) fn set_limits(request: &Request<'_>, writer: &WriteAccess) -> Answere
         max_size: body.max_size,
         weight: body.weight.map_or(Update::Keep, Update::Set),
     };
-    writer.set_limits(name, limits)?;
+    let since = request.reader.last_event()?;
+    let of = (EventKind::QueueLimited, Subject::Queue(name));
+    let event = match writer.set_limits(name, limits)? {
+        true => event_after(&request.reader, since, of)?,
+        false => None,
+    };
     let queue = named(request, name)?;
-    Ok(Response::json(&QueueJson(
-        &queue,
-        request.reader.all_paused_since()?,
-    )))
+    Ok(Response::json(&LimitsAnswer {
+        queue: QueueJson(&queue, request.reader.all_paused_since()?),
+        event,
+    }))
 }
 
 /// `POST /queues/{name}/pause`.
 pub(crate) fn pause(request: &Request<'_>, writer: &WriteAccess) -> Answered {
-    let which = QueueSelector::Named(request.params.get("name").to_owned());
-    switch(request, EventKind::QueuePaused, || writer.pause(which))
+    let name = request.params.get("name");
+    let of = (EventKind::QueuePaused, Subject::Queue(name));
+    switch(request, of, || {
+        writer.pause(QueueSelector::Named(name.to_owned()))
+    })
 }
 
 /// `POST /queues/{name}/resume`.
 pub(crate) fn resume(request: &Request<'_>, writer: &WriteAccess) -> Answered {
-    let which = QueueSelector::Named(request.params.get("name").to_owned());
-    switch(request, EventKind::QueueResumed, || writer.resume(which))
+    let name = request.params.get("name");
+    let of = (EventKind::QueueResumed, Subject::Queue(name));
+    switch(request, of, || {
+        writer.resume(QueueSelector::Named(name.to_owned()))
+    })
 }
 
 /// `POST /pause`.
 pub(crate) fn pause_all(request: &Request<'_>, writer: &WriteAccess) -> Answered {
-    switch(request, EventKind::QueuePaused, || {
-        writer.pause(QueueSelector::All)
-    })
+    let of = (EventKind::QueuePaused, Subject::AllQueues);
+    switch(request, of, || writer.pause(QueueSelector::All))
 }
 
 /// `POST /resume`.
 pub(crate) fn resume_all(request: &Request<'_>, writer: &WriteAccess) -> Answered {
-    switch(request, EventKind::QueueResumed, || {
-        writer.resume(QueueSelector::All)
-    })
+    let of = (EventKind::QueueResumed, Subject::AllQueues);
+    switch(request, of, || writer.resume(QueueSelector::All))
 }
 
 fn switch(
     request: &Request<'_>,
-    kind: EventKind,
+    of: (EventKind, Subject<'_>),
     change: impl FnOnce() -> Result<bool, Problem>,
 ) -> Answered {
     let since = request.reader.last_event()?;
     let event = match change()? {
-        true => event_after(&request.reader, since, (kind, None))?,
+        true => event_after(&request.reader, since, of)?,
         false => None,
     };
     Ok(Response::json(&EventAnswer { event }))

@@ -6,10 +6,11 @@ use serde_json::value::RawValue;
 use crate::api::json::Time;
 use crate::api::schedule::ScheduleJson;
 use crate::web::access::{ReadAccess, WriteAccess};
+use crate::web::api::update::{Subject, event_after};
 use crate::web::problem::Problem;
 use crate::web::response::Response;
 use crate::web::routes::{Answered, Request};
-use crate::{Filter, JobId, Missed, Overlap, Schedule, ScheduleRecord, State};
+use crate::{EventId, EventKind, Filter, JobId, Missed, Overlap, Schedule, ScheduleRecord, State};
 
 /// Number of slots to come that are shown.
 const NEXT: usize = 5;
@@ -132,18 +133,37 @@ pub(crate) fn remove(request: &Request<'_>, writer: &WriteAccess) -> Answered {
 #[derive(Serialize)]
 struct PauseAnswer {
     changed: bool,
+    event: Option<EventId>,
 }
 
 /// `POST /schedules/{name}/pause`.
 pub(crate) fn pause(request: &Request<'_>, writer: &WriteAccess) -> Answered {
-    let changed = writer.pause_schedule(request.params.get("name"))?;
-    Ok(Response::json(&PauseAnswer { changed }))
+    let name = request.params.get("name");
+    switch(request, (EventKind::SchedulePaused, name), || {
+        writer.pause_schedule(name)
+    })
 }
 
 /// `POST /schedules/{name}/resume`.
 pub(crate) fn resume(request: &Request<'_>, writer: &WriteAccess) -> Answered {
-    let changed = writer.resume_schedule(request.params.get("name"))?;
-    Ok(Response::json(&PauseAnswer { changed }))
+    let name = request.params.get("name");
+    switch(request, (EventKind::ScheduleResumed, name), || {
+        writer.resume_schedule(name)
+    })
+}
+
+fn switch(
+    request: &Request<'_>,
+    (kind, name): (EventKind, &str),
+    change: impl FnOnce() -> Result<bool, Problem>,
+) -> Answered {
+    let since = request.reader.last_event()?;
+    let changed = change()?;
+    let event = match changed {
+        true => event_after(&request.reader, since, (kind, Subject::Schedule(name)))?,
+        false => None,
+    };
+    Ok(Response::json(&PauseAnswer { changed, event }))
 }
 
 /// `POST /schedules/{name}/run`.

@@ -90,7 +90,7 @@ pub(crate) const SCHEMAS: &[RecordSchema] = &[
         r#"{"type":"/problems/not-found","title":"There is no such thing","status":404,"detail":"no job 42","hint":null}"#),
     schema("Health", "ok:bool", r#"{"ok":true}"#),
     schema("Features", "version:str schema:int read_only:bool exec:bool tenant:str|null kinds:[str] undo:bool live:bool db:str",
-        r#"{"version":"0.1.0","schema":8,"read_only":false,"exec":false,"tenant":null,"kinds":["sleep"],"undo":false,"live":true,"db":"jobs.db"}"#),
+        r#"{"version":"0.1.0","schema":8,"read_only":false,"exec":false,"tenant":null,"kinds":["sleep"],"undo":true,"live":true,"db":"jobs.db"}"#),
     schema("Counts", "scheduled:int blocked:int pending:int running:int waiting:int completed:int failed:int cancelled:int",
         r#"{"scheduled":0,"blocked":0,"pending":2,"running":1,"waiting":0,"completed":7,"failed":0,"cancelled":0}"#),
     schema("CountsAt", "counts:Counts at:int",
@@ -166,5 +166,8 @@ pub(crate) const SCHEMAS: &[RecordSchema] = &[
     schema("NewSchedule", "name:str cron:str timezone?:str|null missed?:str overlap?:str job:any",
         r#"{"name":"nightly","cron":"0 2 * * *","timezone":"Europe/Berlin","job":{"kind":"cleanup"}}"#),
     schema("ScheduleResult", "name:str result:str", r#"{"name":"nightly","result":"added"}"#),
-    schema("Changed", "changed:bool", r#"{"changed":true}"#),
+    schema("Changed", "changed:bool event:int|null", r#"{"changed":true,"event":62}"#),
+    schema("UndoResult", "undone:str event:int|null", r#"{"undone":"job 42 is pending again","event":63}"#),
+    schema("LimitsResult", "name:str paused:bool paused_at:time|null counts:Counts concurrency:int|null rate:obj|null max_size:int|null weight:int event:int|null",
+        r#"{"name":"images","paused":false,"paused_at":null,"counts":{"scheduled":0,"blocked":0,"pending":2,"running":1,"waiting":0,"completed":7,"failed":0,"cancelled":0},"concurrency":2,"rate":null,"max_size":null,"weight":1,"event":64}"#),
 ];

@@ -33,7 +33,7 @@ pub(crate) fn features(request: &Request<'_>) -> Answered {
             .iter()
             .map(|kind| kind.name)
             .collect(),
-        undo: false,
+        undo: true,
         live: true,
         db: name.to_string_lossy().into_owned(),
     }))

@@ -16,8 +16,8 @@ use crate::web::response::Response;
 use crate::web::routes::{Answered, Request};
 use crate::web::state::Commands;
 use crate::{
-    Cancelled, ClearOption, EventFilter, EventId, EventKind, JobId, JobOptions, JobUpdate, State,
-    When, json,
+    Cancelled, ClearOption, Event, EventData, EventFilter, EventId, EventKind, JobId, JobOptions,
+    JobUpdate, State, When, json,
 };
 
 /// The event that a change has written.
@@ -26,19 +26,55 @@ pub(crate) struct EventAnswer {
     pub(crate) event: Option<EventId>,
 }
 
-/// The newest event of this kind since another, of a job or of none.
+/// What a change was about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Subject<'a> {
+    Job(JobId),
+    AllQueues,
+    Queue(&'a str),
+    Schedule(&'a str),
+}
+
+impl Subject<'_> {
+    /// Whether an event of a change is about it.
+    fn is_of(self, event: &Event) -> bool {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct SubjectNames {
+            queue: Option<String>,
+            schedule: Option<String>,
+        }
+        let names = || match &event.data {
+            Some(EventData::Text(json)) => serde_json::from_str(json).unwrap_or_default(),
+            _ => SubjectNames::default(),
+        };
+        match self {
+            Subject::Job(id) => event.job == Some(id),
+            Subject::AllQueues => event.job.is_none() && names().queue.is_none(),
+            Subject::Queue(name) => names().queue.as_deref() == Some(name),
+            Subject::Schedule(name) => names().schedule.as_deref() == Some(name),
+        }
+    }
+}
+
+/// The newest event of this kind since another. Others may have changed other things meanwhile.
 pub(crate) fn event_after(
     reader: &ReadAccess,
     since: EventId,
-    (kind, job): (EventKind, Option<JobId>),
+    (kind, subject): (EventKind, Subject<'_>),
 ) -> Result<Option<EventId>, Problem> {
     let page = reader.events(EventFilter {
         since,
-        job,
+        job: match subject {
+            Subject::Job(id) => Some(id),
+            _ => None,
+        },
         kinds: vec![kind],
         ..EventFilter::default()
     })?;
-    Ok(page.events.last().map(|event| event.id))
+    let mut newest_first = page.events.iter().rev();
+    let event = newest_first.find(|event| subject.is_of(event));
+    Ok(event.map(|event| event.id))
 }
 
 #[derive(Serialize)]
@@ -56,7 +92,7 @@ pub(crate) fn cancel(request: &Request<'_>, writer: &WriteAccess) -> Answered {
         Cancelled::Now => ("cancelled", EventKind::Cancelled),
         Cancelled::Requested => ("requested", EventKind::CancelRequested),
     };
-    let event = event_after(&request.reader, since, (kind, Some(id)))?;
+    let event = event_after(&request.reader, since, (kind, Subject::Job(id)))?;
     Ok(Response::json(&CancelAnswer { id, result, event }))
 }
 
@@ -104,21 +140,32 @@ pub(crate) fn edit(request: &Request<'_>, writer: &WriteAccess) -> Answered {
     let job = request.reader.job(id)?;
     check_unchanged(request, id)?;
     let update = update_of(request.text()?)?;
-    let is_command = update.set.has_hooks() || (job.kind == EXEC && update.payload.is_some());
-    if is_command && request.state.commands == Commands::Refused {
-        return Err(Problem::new(
-            "exec",
-            "this server changes no commands: they are code that is run",
-        )
-        .with_hint("start it with `jobq serve --allow-exec`"));
+    if update.set.has_hooks() || (job.kind == EXEC && update.payload.is_some()) {
+        check_commands(request)?;
     }
     if let Some(payload) = &update.payload {
         check_payload(&job.kind, payload).map_err(Problem::of_input)?;
     }
     let since = request.reader.last_event()?;
     writer.edit(id, update)?;
-    let event = event_after(&request.reader, since, (EventKind::Edited, Some(id)))?;
+    let event = event_after(
+        &request.reader,
+        since,
+        (EventKind::Edited, Subject::Job(id)),
+    )?;
     Ok(Response::json(&EditAnswer { id, event }))
+}
+
+/// Refuses to change a command, unless the server was told to take them.
+pub(crate) fn check_commands(request: &Request<'_>) -> Result<(), Problem> {
+    match request.state.commands {
+        Commands::Allowed => Ok(()),
+        Commands::Refused => Err(Problem::new(
+            "exec",
+            "this server changes no commands: they are code that is run",
+        )
+        .with_hint("start it with `jobq serve --allow-exec`")),
+    }
 }
 
 /// Refuses an edit of what has changed since the client read it: since the event of its `If-Match`.

@@ -12,3 +12,4 @@ mod reads;
 mod security;
 mod streams;
 mod tenants;
+mod undo;

@@ -5,16 +5,16 @@ use serde_json::json;
 
 use super::client::{Answer, Site};
 
-const ACME: &str = "acme-0123456789abcdef";
-const READER: &str = "read-0123456789abcdef";
+pub(crate) const ACME: &str = "acme-0123456789abcdef";
+pub(crate) const READER: &str = "read-0123456789abcdef";
 
-struct Tenants {
-    site: Site,
+pub(crate) struct Tenants {
+    pub(crate) site: Site,
     _tokens: tempfile::NamedTempFile,
 }
 
 impl Tenants {
-    fn new() -> Tenants {
+    pub(crate) fn new() -> Tenants {
         let tokens = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(
             &tokens,
@@ -34,7 +34,7 @@ impl Tenants {
         }
     }
 
-    fn ask(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
+    pub(crate) fn ask(&self, token: &str, method: &str, path: &str, body: &str) -> Answer {
         let headers =
             format!("Authorization: Bearer {token}\r\nContent-Type: application/json\r\n");
         self.site.ask(method, path, &headers, body)

@@ -82,9 +82,9 @@ function Limits({ queue }) {
   const submit = async () => {
     try {
       const body = Object.fromEntries(changed.map(([name]) => [name, valueOf(name)]));
-      if (changed.length) await api.send("PATCH", `/queues/${encodeURIComponent(queue.name)}`, body);
+      const saved = changed.length ? await api.send("PATCH", `/queues/${encodeURIComponent(queue.name)}`, body) : null;
       closeDialog();
-      if (changed.length) toast(`Limits of queue ${queue.name} saved`);
+      if (saved) toast(`Limits of queue ${queue.name} saved`, { undo: saved.event });
     } catch (error) {
       setProblem(error);
     }
