@@ -69,7 +69,7 @@ fn one(request: &Request<'_>, writer: &WriteAccess, text: &str) -> Answered {
         let why = format!("one job has at most {MAX_BODY_BYTES} bytes");
         return Err(Problem::new("too-large", why));
     }
-    let job = idempotent(request, request.new_job(text, writer)?)?;
+    let job = idempotent(request, traced(request, request.new_job(text, writer)?))?;
     let added = writer.enqueue(vec![job])?;
     Ok(answer_of(&added[0]))
 }
@@ -77,6 +77,16 @@ fn one(request: &Request<'_>, writer: &WriteAccess, text: &str) -> Answered {
 fn answer_of(added: &Enqueued) -> Response {
     let status = if added.is_new() { 201 } else { 200 };
     Response::json_with(status, added).header("Location", format!("/api/v1/jobs/{}", added.id))
+}
+
+/// The job belongs to the trace of the request, unless it names one itself. A header that is wrong, or there twice, is
+/// ignored, as W3C Trace Context asks for.
+fn traced(request: &Request<'_>, job: NewJob) -> NewJob {
+    let header = request.head.header("traceparent");
+    match header.and_then(|header| header.parse().ok()) {
+        Some(traceparent) if job.options().traceparent.is_none() => job.traceparent(traceparent),
+        _ => job,
+    }
 }
 
 /// The key of the request is the unique key of its job.
@@ -117,7 +127,7 @@ fn many(request: &Request<'_>, writer: &WriteAccess, text: &str) -> Answered {
         let job = request.new_job(object.get(), writer);
         let job = job.and_then(|job| {
             request.reader.check_job(job.clone())?;
-            Ok(job)
+            Ok(traced(request, job))
         });
         jobs.push(job.map_err(|problem| problem.at_index(index))?);
     }

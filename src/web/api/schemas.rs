@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::Queue;
+
 /// A schema: its fields with their types, and an example as JSON.
 pub(crate) struct RecordSchema {
     pub(crate) name: &'static str,
@@ -21,7 +23,12 @@ const fn schema(name: &'static str, fields: &'static str, example: &'static str)
 impl RecordSchema {
     /// As JSON Schema.
     pub(crate) fn value(&self) -> Value {
-        let example: Value = serde_json::from_str(self.example).unwrap_or_default();
+        let mut example: Value = serde_json::from_str(self.example).unwrap_or_default();
+        // What this server says of itself.
+        if let Some(schema) = example.get_mut("schema") {
+            *schema = Queue::schema_version().into();
+            example["version"] = env!("CARGO_PKG_VERSION").into();
+        }
         if self.fields == "any" {
             return json!({ "description": "Any JSON", "examples": [example] });
         }
@@ -90,7 +97,7 @@ pub(crate) const SCHEMAS: &[RecordSchema] = &[
         r#"{"type":"/problems/not-found","title":"There is no such thing","status":404,"detail":"no job 42","hint":null}"#),
     schema("Health", "ok:bool", r#"{"ok":true}"#),
     schema("Features", "version:str schema:int read_only:bool exec:bool tenant:str|null kinds:[str] undo:bool live:bool db:str",
-        r#"{"version":"0.1.0","schema":8,"read_only":false,"exec":false,"tenant":null,"kinds":["sleep"],"undo":true,"live":true,"db":"jobs.db"}"#),
+        r#"{"version":"","schema":0,"read_only":false,"exec":false,"tenant":null,"kinds":["sleep"],"undo":true,"live":true,"db":"jobs.db"}"#),
     schema("Counts", "scheduled:int blocked:int pending:int running:int waiting:int completed:int failed:int cancelled:int",
         r#"{"scheduled":0,"blocked":0,"pending":2,"running":1,"waiting":0,"completed":7,"failed":0,"cancelled":0}"#),
     schema("CountsAt", "counts:Counts at:int",

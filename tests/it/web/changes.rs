@@ -118,6 +118,38 @@ fn a_repeated_request_enqueues_its_job_once() {
 }
 
 #[test]
+fn a_job_belongs_to_the_trace_of_its_request() {
+    const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    const OWN: &str = "00-11111111111111111111111111111111-2222222222222222-00";
+    let site = Site::new();
+    let post = |headers: &str, body: &str| {
+        site.change_with("POST", "/api/v1/jobs", headers, body)
+            .is(201);
+        let id = site.queue.counts().unwrap().total();
+        let id = JobId(i64::try_from(id).unwrap());
+        let job = site.queue.get(id).unwrap().unwrap();
+        job.traceparent.map(|traceparent| traceparent.to_string())
+    };
+    let header = format!("traceparent: {TRACE}\r\n");
+    let plain = r#"{"kind":"k"}"#;
+    assert_eq!(post(&header, plain).as_deref(), Some(TRACE));
+    assert_eq!(
+        post(&header, r#"[{"kind":"k"},{"kind":"k"}]"#).as_deref(),
+        Some(TRACE)
+    );
+    let own = format!(r#"{{"kind":"k","traceparent":"{OWN}"}}"#);
+    assert_eq!(post(&header, &own).as_deref(), Some(OWN));
+    assert_eq!(post("", plain), None);
+    for wrong in [
+        "traceparent: 00-0-0-0\r\n".to_owned(),
+        format!("traceparent: {}\r\n", TRACE.to_uppercase()),
+        format!("{header}{header}"),
+    ] {
+        assert_eq!(post(&wrong, plain), None, "{wrong}");
+    }
+}
+
+#[test]
 fn a_job_is_cancelled_retried_and_removed() {
     let site = Site::new();
     let id = site.add("k");
