@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::web::auth::Grant;
 use crate::web::live::history::History;
 use crate::web::problem::Problem;
+use crate::web::tenant_event;
 use crate::{
     AttemptRecord, BulkAction, BulkPreview, BulkReport, Cancelled, Changes, Counts, Enqueued,
     ErrorGroups, Event, EventFilter, EventId, EventPage, Filter, Finding, JobGraph, JobId,
@@ -133,7 +134,13 @@ impl ReadAccess {
             let asked = filter.tenant.replace(own.clone());
             check_tenant(asked.as_deref(), own)?;
         }
-        Ok(self.queue.events(&filter)?)
+        let mut page = self.queue.events(&filter)?;
+        if let Some(own) = &self.tenant {
+            for event in &mut page.events {
+                tenant_event::hide_of_others(event, own);
+            }
+        }
+        Ok(page)
     }
 
     /// An event; for a tenant, of its jobs.

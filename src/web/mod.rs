@@ -28,6 +28,7 @@ mod server;
 mod state;
 mod stream;
 mod table;
+mod tenant_event;
 
 pub use listen::ListenAddress;
 pub use server::{Server, ServerHandle};

@@ -1,6 +1,7 @@
 //! The history of a file, to be followed and not to be changed.
 
 use crate::model::event::FeedPage;
+use crate::web::tenant_event;
 use crate::{Changes, EventFilter, EventId, EventPage, JobId, Queue, Result};
 
 /// The history of the whole file: whoever sends of it to a client looks at the client's tenant.
@@ -25,8 +26,15 @@ impl History {
         self.0.feed(since, limit)
     }
 
+    /// With a tenant, as that tenant is shown them.
     pub(crate) fn events(&self, filter: &EventFilter) -> Result<EventPage> {
-        self.0.events(filter)
+        let mut page = self.0.events(filter)?;
+        if let Some(tenant) = &filter.tenant {
+            for event in &mut page.events {
+                tenant_event::hide_of_others(event, tenant);
+            }
+        }
+        Ok(page)
     }
 
     /// Whether there is such a job. The job of another tenant is as if it were not there.

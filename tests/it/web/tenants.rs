@@ -1,6 +1,6 @@
 //! Tokens that belong to a tenant.
 
-use jobq::{JobId, NewJob};
+use jobq::{JobId, JobUpdate, NewJob};
 use serde_json::json;
 
 use super::client::{Answer, Site};
@@ -144,6 +144,65 @@ fn a_token_for_reading_changes_nothing() {
         .is(200)
         .json();
     assert_eq!(features["read_only"], true);
+}
+
+#[test]
+fn a_tenant_is_not_shown_what_a_job_was_before() {
+    let tenants = Tenants::new();
+    let queue = &tenants.site.queue;
+    let parent = NewJob::new("parent").tenant("other");
+    let parent = queue.enqueue(parent).unwrap().id;
+    let half = crate::support::by(|ctx: &jobq::Context| {
+        match ctx.spawn_child(NewJob::new("child").delay(std::time::Duration::from_secs(3600))) {
+            Ok(()) => jobq::Outcome::Done(Some("\"result of other\"".to_owned())),
+            Err(failure) => failure.into(),
+        }
+    });
+    queue.runner().kind("parent", half).run_due().unwrap();
+    let by_other = queue.acting_as("web:other");
+    by_other.cancel(parent).unwrap();
+    let secret = |text: &str| JobUpdate {
+        payload: Some(format!("\"{text}\"")),
+        ..JobUpdate::default()
+    };
+    by_other.edit(JobId(2), secret("second of other")).unwrap();
+    for id in [JobId(2), parent] {
+        let mut given = secret("of acme");
+        given.set.tenant = Some("acme".to_owned());
+        queue.acting_as("web").edit(id, given).unwrap();
+    }
+    let everything = tenants.site.get("/api/v1/events").status;
+    assert_eq!(everything, 401, "the tokens are those of the file");
+    let seen = |path: &str| tenants.ask(ACME, "GET", path, "").is(200).text().to_owned();
+    for path in [
+        "/api/v1/events".to_owned(),
+        "/api/v1/events?job=2".to_owned(),
+        "/api/v1/jobs/2/events".to_owned(),
+        format!("/api/v1/jobs/{parent}/events"),
+    ] {
+        let text = seen(&path);
+        assert!(!text.contains("other"), "{path}: {text}");
+        assert!(
+            text.contains("job_edited") && text.contains("\"by\":\"web\""),
+            "{path}: {text}"
+        );
+    }
+    let kept: Vec<String> = queue
+        .events(&jobq::EventFilter::default())
+        .unwrap()
+        .events
+        .iter()
+        .filter_map(|event| match &event.data {
+            Some(jobq::EventData::Text(data)) => Some(data.clone()),
+            _ => None,
+        })
+        .collect();
+    for text in ["result of other", "second of other", "web:other"] {
+        assert!(
+            kept.iter().any(|data| data.contains(text)),
+            "{text}: {kept:?}"
+        );
+    }
 }
 
 #[test]
