@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use jobq::api::text::{count, shell_word};
-use jobq::{BulkAction, Cancelled, Filter, JobId, Queue, QueueSelector};
+use jobq::api::undone::said;
+use jobq::{BulkAction, Cancelled, EventId, Filter, JobId, Queue, QueueSelector};
 
 use crate::cli::exit::CliError;
 use crate::cli::render::style::Look;
@@ -20,6 +21,8 @@ pub(crate) enum FileChange {
     PauseSchedule(String),
     ResumeSchedule(String),
     RunSchedule(String),
+    /// Undoes the change of this event.
+    Undo(EventId),
 }
 
 /// What came of a change, for the status line.
@@ -61,6 +64,7 @@ impl FileChange {
             FileChange::PauseSchedule(name) => named("schedule pause", name),
             FileChange::ResumeSchedule(name) => named("schedule resume", name),
             FileChange::RunSchedule(name) => named("schedule run", name),
+            FileChange::Undo(event) => format!("undo {}", event.0),
         }
     }
 
@@ -92,6 +96,10 @@ impl FileChange {
             }
             FileChange::RunSchedule(name) => match queue.run_schedule(name) {
                 Ok(job) => ChangeReport::done(format!("job {} is {}", job.id, job.state)),
+                Err(error) => ChangeReport::failed(error),
+            },
+            FileChange::Undo(event) => match queue.undo(event) {
+                Ok(undone) => ChangeReport::done(said(&undone)),
                 Err(error) => ChangeReport::failed(error),
             },
         }
@@ -210,6 +218,7 @@ mod tests {
                 FileChange::RunSchedule("nightly".into()),
                 "schedule run nightly",
             ),
+            (FileChange::Undo(EventId(318)), "undo 318"),
         ];
         for (change, command) in all {
             assert_eq!(change.command(), command);

@@ -342,6 +342,7 @@ impl App {
                 }
             }
             ReadAnswer::Preview(preview) => self.take_preview(request, *preview),
+            ReadAnswer::Undoable(change) => self.ask_undo(change),
             ReadAnswer::Why(lines) => {
                 if let ReadRequest::Why(id) = request {
                     self.overlay =

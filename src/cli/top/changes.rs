@@ -1,7 +1,9 @@
 //! Changes that keys ask for: which jobs they are about, and what is asked first.
 
+use jobq::api::event::sentence;
 use jobq::api::text::count;
-use jobq::{BulkAction, BulkPreview, Filter, JobId, QueueSelector, State};
+use jobq::api::time::relative;
+use jobq::{BulkAction, BulkPreview, Event, Filter, JobId, QueueSelector, State};
 
 use crate::cli::render::style::Look;
 use crate::cli::top::action::{ChangeReport, FileChange};
@@ -194,6 +196,29 @@ impl App {
             notes,
             change: FileChange::Matching(*action, matching, search),
             preview: Some(preview),
+        }));
+    }
+
+    /// Asks about the latest change, which need not be one that was made here.
+    pub(crate) fn ask_undo(&mut self, change: Option<Event>) {
+        let Some(change) = change else {
+            return self.say(ChangeReport {
+                look: Look::Warn,
+                text: "there is no change that can be undone".to_owned(),
+            });
+        };
+        let subject = change
+            .job
+            .map(|job| format!("job {job} "))
+            .unwrap_or_default();
+        self.overlay = Some(Overlay::Confirm(Question {
+            text: "undo the latest change?".to_owned(),
+            notes: vec![
+                format!("{subject}{}", sentence(&change)),
+                relative(change.at, self.now),
+            ],
+            change: FileChange::Undo(change.id),
+            preview: None,
         }));
     }
 }

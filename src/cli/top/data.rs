@@ -30,6 +30,8 @@ pub(crate) enum ReadRequest {
     Errors(Option<JobId>),
     /// What a change to all matching jobs would change, of those after a job.
     Preview(BulkAction, Box<Filter>),
+    /// The latest change that can be undone.
+    Undoable,
 }
 
 /// Which page of the jobs that match a filter.
@@ -70,6 +72,8 @@ pub(crate) enum ReadAnswer {
     Why(Vec<(Look, String)>),
     Errors(ErrorGroups),
     Preview(Box<BulkPreview>),
+    /// None: there is no such change.
+    Undoable(Option<Event>),
 }
 
 /// What stands above every view.

@@ -59,7 +59,7 @@ impl App {
                     |target| matches!(target, RowTarget::Queue(_) | RowTarget::Schedule(_));
                 self.is_writable() && target().is_some_and(is_paused_so)
             }
-            Key::PauseAll => self.is_writable(),
+            Key::PauseAll | Key::Undo => self.is_writable(),
             Key::RunSchedule => {
                 self.is_writable() && matches!(target(), Some(RowTarget::Schedule(_)))
             }
@@ -127,6 +127,7 @@ impl App {
                     effects.push(Effect::Change(FileChange::RunSchedule(name)));
                 }
             }
+            Key::Undo => self.want(ReadRequest::Undoable),
             Key::Copy => self.copy(self.command(), effects),
             Key::Palette => self.overlay = Some(Overlay::Palette(TypedLine::default(), 0)),
             Key::Help => self.overlay = Some(Overlay::Help(0)),

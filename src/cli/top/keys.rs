@@ -29,6 +29,7 @@ pub(crate) enum KeyCommand {
     Pause,
     PauseAll,
     RunSchedule,
+    Undo,
     Cancel,
     Remove,
     Copy,
@@ -64,7 +65,7 @@ const fn key(
 use KeyCode::Char;
 
 /// All keys. Upper case is for what cannot simply be undone.
-pub(crate) const KEYS: [KeyBinding; 36] = [
+pub(crate) const KEYS: [KeyBinding; 37] = [
     key(
         &[KeyCode::Enter, KeyCode::Right, Char('l')],
         "Enter",
@@ -100,6 +101,12 @@ pub(crate) const KEYS: [KeyBinding; 36] = [
         "pause or resume all queues",
     ),
     key(&[Char('n')], "n", KeyCommand::RunSchedule, "run now"),
+    key(
+        &[Char('u')],
+        "u",
+        KeyCommand::Undo,
+        "undo the latest change",
+    ),
     key(&[Char('C')], "C", KeyCommand::Cancel, "cancel"),
     key(&[Char('D')], "D", KeyCommand::Remove, "remove"),
     key(&[Char('y')], "y", KeyCommand::Copy, "copy the command"),

@@ -145,6 +145,7 @@ fn read(queue: &Queue, request: &ReadRequest) -> Result<(HeaderData, ReadAnswer)
             Err(error) => return Err(error),
         },
         ReadRequest::Why(id) => ReadAnswer::Why(why(queue, *id)?),
+        ReadRequest::Undoable => ReadAnswer::Undoable(queue.undoable(1)?.pop()),
         ReadRequest::Errors(after) => {
             let filter = Filter {
                 after: *after,

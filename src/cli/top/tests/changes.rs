@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use jobq::{BulkAction, Context, Handler, JobId, NewJob, Outcome, QueueSelector, Schedule};
+use jobq::{BulkAction, Context, Handler, JobId, NewJob, Outcome, QueueSelector, Schedule, State};
 use ratatui::crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 
 use crate::cli::exit::Exit;
+use crate::cli::render::style::Look;
 use crate::cli::top::action::FileChange;
 use crate::cli::top::app::{AppSettings, Effect, Msg};
 use crate::cli::top::data::ReadRequest;
@@ -162,7 +163,7 @@ fn a_read_only_file_is_shown_and_not_changed() {
     });
     for tab in ["1", "2", "3", "5"] {
         viewer.press_all(tab);
-        viewer.press_all("CDrpPn");
+        viewer.press_all("CDrpPnu");
     }
     assert_eq!(viewer.effects, []);
     assert!(viewer.app.overlay.is_none());
@@ -192,6 +193,46 @@ fn queues_and_schedules_are_paused_and_resumed_by_one_key() {
         FileChange::RunSchedule("nightly".into()),
     ];
     assert_eq!(viewer.effects, expected.map(Effect::Change));
+}
+
+#[test]
+fn the_latest_change_is_undone_after_a_question() {
+    let mut viewer = Viewer::new(|queue| add(queue, 2));
+    viewer.press_all("u");
+    let said = viewer.app.said().unwrap();
+    assert_eq!(said.text, "there is no change that can be undone");
+    let queue = &viewer.queue;
+    queue.pause(QueueSelector::All).unwrap();
+    queue.acting_as("web:acme").cancel(JobId(2)).unwrap();
+    let event = queue.undoable(1).unwrap()[0].id;
+    viewer.after_change(Duration::from_secs(90));
+    viewer.press_all("u");
+    let screen = viewer.screen();
+    for text in [
+        "undo the latest change?",
+        "job 2 cancelled by web:acme",
+        "1m 30s ago",
+    ] {
+        assert!(screen.contains(text), "{text}: {screen}");
+    }
+    viewer.press_all("x");
+    assert!(viewer.app.overlay.is_some(), "a question is answered");
+    viewer.press_all("c");
+    let copied = Effect::Copy(format!("jobq --db jobs.db undo {}", event.0));
+    assert_eq!(viewer.effects.pop(), Some(copied));
+    viewer.press_all("y");
+    let change = FileChange::Undo(event);
+    assert_eq!(viewer.effects, [Effect::Change(change.clone())]);
+    let report = change.perform(&viewer.queue, &|_| {});
+    assert_eq!(report.text, "job 2 is pending again");
+    assert_eq!(viewer.queue.state(JobId(2)).unwrap(), Some(State::Pending));
+    let refused = FileChange::Undo(event).perform(&viewer.queue, &|_| {});
+    assert_eq!(refused.look, Look::Bad, "{refused:?}");
+    // The next one is that before it.
+    viewer.after_change(Duration::from_secs(90));
+    viewer.press_all("u");
+    let screen = viewer.screen();
+    assert!(screen.contains("all queues paused"), "{screen}");
 }
 
 #[test]
