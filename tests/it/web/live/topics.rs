@@ -1,6 +1,6 @@
 //! What each topic sends.
 
-use jobq::{JobId, NewJob, QueueSelector};
+use jobq::{JobId, JobUpdate, NewJob, QueueSelector};
 use serde_json::{Value, json};
 
 use super::client::{ACME, LiveClient, Served, TOKEN, apply};
@@ -293,6 +293,15 @@ fn a_tenants_socket_has_nothing_of_another() {
     let queue = served.queue();
     let other = queue.enqueue(job_of("umbrella")).unwrap().id;
     let own = queue.enqueue(job_of("acme")).unwrap().id;
+    // Its history keeps the payload of another.
+    for payload in ["payload-of-umbrella", "payload-of-acme"] {
+        let payload = JobUpdate {
+            payload: Some(json!(payload).to_string()),
+            ..JobUpdate::default()
+        };
+        let by_other = queue.acting_as("web:umbrella");
+        by_other.edit(own, payload).unwrap();
+    }
     let frames = frames_of_tenant(&served, [own, other]);
     for sub in 5..=10 {
         let of_sub: Vec<&Value> = frames.iter().filter(|frame| frame["sub"] == sub).collect();
