@@ -56,6 +56,9 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
         }
         Err(error) => return refused(format!("this is not HTTP/1.1: {error}")),
     };
+    if has_bare_newline(&start[..used]) {
+        return refused("a line of a head ends with CR and LF");
+    }
     match head(&request) {
         Ok(head) => Parsed::Whole(Box::new(head), used),
         Err(why) => refused(why),
@@ -64,6 +67,13 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
 
 fn refused(why: impl Into<String>) -> Parsed {
     Parsed::Refused(Box::new(Problem::new("bad-request", why)))
+}
+
+/// Some proxies take an LF alone as the end of a header, and others as a part of it.
+fn has_bare_newline(head: &[u8]) -> bool {
+    let ends = head.iter().enumerate().filter(|(_, byte)| **byte == b'\n');
+    ends.into_iter()
+        .any(|(at, _)| at == 0 || head[at - 1] != b'\r')
 }
 
 fn head(request: &httparse::Request<'_, '_>) -> Result<Head, String> {
@@ -206,6 +216,9 @@ mod tests {
             "Content-Length: 99999999999999999999\r\n",
             "Content-Length : 2\r\n",
             " folded: 1\r\n",
+            "X: 1\nContent-Length: 2\r\n",
+            "X: 1\rContent-Length: 2\r\n",
+            "X: \0\r\n",
         ] {
             assert_eq!(
                 status(&format!("POST / HTTP/1.1\r\n{headers}\r\n")),
@@ -214,6 +227,7 @@ mod tests {
             );
         }
         assert_eq!(status("GET http://x/ HTTP/1.1\r\n\r\n"), 400);
+        assert_eq!(status("GET / HTTP/1.1\nHost: localhost\n\n"), 400);
         assert_eq!(status("GET / HTTP/2.0\r\n\r\n"), 400);
         assert_eq!(status("\u{16}\u{3}\u{1}\u{2}"), 400);
     }

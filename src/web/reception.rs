@@ -34,6 +34,9 @@ const LEAVING_TIMEOUT: Duration = Duration::from_secs(1);
 /// Maximum number of connections that wait: beyond it the one that has waited longest goes.
 const MAX_WAITING: usize = 512;
 
+/// How often one connection is read before the others have their turn: as often as the longest head needs.
+const READS_AT_ONCE: usize = 8;
+
 /// How long nothing is accepted after the system had no descriptor for it.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -174,7 +177,8 @@ impl Reception {
     /// Reads what has come of a head; a whole one gets its thread.
     fn read(&mut self, mut visitor: Visitor) {
         let mut buffer = [0; 4096];
-        loop {
+        // A client that sends faster than this reads would keep all others waiting.
+        for _ in 0..READS_AT_ONCE {
             match visitor.stream.read(&mut buffer) {
                 Ok(0) => return,
                 Ok(_) if visitor.stage == VisitStage::Leaving => {}

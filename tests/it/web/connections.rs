@@ -68,6 +68,16 @@ fn what_is_too_large_or_ambiguous_is_refused_and_closed() {
             "bad-request",
         ),
         (post("Transfer-Encoding: chunked\r\n"), 400, "bad-request"),
+        // A proxy may have read the length as a part of X.
+        (post("X: 1\nContent-Length: 2\r\n"), 400, "bad-request"),
+        (post("X: 1\r\n folded\r\n"), 400, "bad-request"),
+        (post("X: \0\r\n"), 400, "bad-request"),
+        ("PRI * HTTP/2.0\r\n\r\n".to_owned(), 400, "bad-request"),
+        (
+            "GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".to_owned(),
+            400,
+            "bad-request",
+        ),
         (post("Content-Length: 20000000\r\n"), 413, "too-large"),
         ("GET /healthz\r\n\r\n".to_owned(), 400, "bad-request"),
         (
