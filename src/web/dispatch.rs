@@ -38,21 +38,15 @@ pub(crate) struct Admitted {
 /// Checks a head: the host, the address, the token, the site, the type and the size of the body.
 pub(crate) fn admit(state: &ServerState, head: &Head) -> Result<Accepted, Problem> {
     state.hosts.check(head)?;
-    if matches!(&*head.method, "GET" | "HEAD")
-        && let Some(asset) = assets::find(&head.path)
-    {
-        return Ok(Accepted::Answered(asset.response(head)));
+    if let Some(asset) = assets::find(&head.path) {
+        return match &*head.method {
+            "GET" | "HEAD" => Ok(Accepted::Answered(asset.response(head))),
+            _ => Err(wrong_method(head, &["GET"])),
+        };
     }
     let (route, params) = match find(&head.method, &head.path) {
         RouteMatch::Route(route, params) => (route, params),
-        RouteMatch::OtherMethods(methods) => {
-            let methods = methods.join(", ");
-            let why = format!(
-                "{} does not go with {}: {methods} do",
-                head.method, head.path
-            );
-            return Err(Problem::new("method", why).with_header("Allow", methods));
-        }
+        RouteMatch::OtherMethods(methods) => return Err(wrong_method(head, &methods)),
         RouteMatch::Nothing => {
             return Err(
                 Problem::new("not-found", format!("there is nothing at {}", head.path))
@@ -100,6 +94,15 @@ pub(crate) fn admit(state: &ServerState, head: &Head) -> Result<Accepted, Proble
         query,
         grant,
     })))
+}
+
+fn wrong_method(head: &Head, methods: &[&str]) -> Problem {
+    let methods = methods.join(", ");
+    let why = format!(
+        "{} does not go with {}, only {methods}",
+        head.method, head.path
+    );
+    Problem::new("method", why).with_header("Allow", methods)
 }
 
 /// A form of another site can send other types, and never this one.

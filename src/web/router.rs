@@ -45,6 +45,10 @@ fn matches(pattern: &'static str, path: &str) -> Option<PathParams> {
                 match name {
                     Some(name) => {
                         let value = decode(given, Plus::IsPlus)?;
+                        // A word is another address: /jobs/bulk is no job.
+                        if name == "id" && !value.bytes().all(|byte| byte.is_ascii_digit()) {
+                            return None;
+                        }
                         params.0.push((name, value));
                     }
                     None if wanted == given => {}
@@ -88,10 +92,13 @@ mod tests {
             find("HEAD", "/api/v1/jobs/7"),
             RouteMatch::Route(..)
         ));
-        assert!(matches!(
-            find("GET", "/api/v1/nothing"),
-            RouteMatch::Nothing
-        ));
+        for path in ["/api/v1/nothing", "/api/v1/jobs/+7", "/api/v1/jobs/x"] {
+            assert!(matches!(find("GET", path), RouteMatch::Nothing), "{path}");
+        }
+        let RouteMatch::OtherMethods(methods) = find("PATCH", "/api/v1/jobs/bulk") else {
+            panic!("PATCH was found");
+        };
+        assert_eq!(methods, ["POST"]);
     }
 
     /// The first that fits is taken, so no other may fit as well.

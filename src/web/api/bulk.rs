@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use crate::api::text::shell_word;
 use crate::web::access::WriteAccess;
+use crate::web::api::enqueue::parse_object;
 use crate::web::api::jobs::{SlimJobJson, search};
 use crate::web::bulk::{BulkChange, BulkJobs};
 use crate::web::problem::Problem;
@@ -24,7 +26,7 @@ const PREVIEW_BUDGET: Duration = Duration::from_millis(150);
 struct BulkBody {
     action: String,
     ids: Option<Vec<JobId>>,
-    filter: Option<SearchBody>,
+    filter: Option<Box<RawValue>>,
     as_of: Option<EventId>,
     #[serde(default)]
     dry_run: bool,
@@ -70,6 +72,7 @@ pub(crate) fn change(request: &Request<'_>, writer: &WriteAccess) -> Answered {
             return Err(Problem::new("invalid", why).with_hint("a filter takes any number"));
         }
         (None, Some(filter)) => {
+            let filter: SearchBody = parse_object(filter.get())?;
             let filter = Filter {
                 as_of: body.as_of,
                 ..search(&filter.search)?

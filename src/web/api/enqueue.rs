@@ -142,6 +142,10 @@ fn many(request: &Request<'_>, writer: &WriteAccess, text: &str) -> Answered {
 
 /// An object whose fields are known. An unknown one is named with the nearest.
 pub(crate) fn parse_object<T: DeserializeOwned>(text: &str) -> Result<T, Problem> {
+    // serde takes an array for the fields in their order.
+    if !text.trim_start().starts_with('{') {
+        return Err(Problem::new("invalid", "a JSON object is wanted"));
+    }
     serde_json::from_str(text).map_err(|error| {
         let message = json::explain(text, &error, |text| {
             serde_json::from_str::<T>(text).map(drop)

@@ -343,6 +343,9 @@ fn some_jobs_are_changed_by_their_ids() {
         r#"{"action":"cancel","ids":[1],"filter":{"search":"kind:a"}}"#,
         r#"{"action":"cancel","filter":{"search":"colour:red"}}"#,
         r#"{"action":"cancel","ids":[1],"dry_run":true}"#,
+        // Not the values of an object in their order.
+        r#"{"action":"cancel","filter":["kind:a"],"dry_run":true}"#,
+        r#"["cancel",[1]]"#,
     ] {
         site.change("POST", "/api/v1/jobs/bulk", body).is(422);
     }
@@ -370,6 +373,10 @@ fn a_path_is_told_which_methods_it_has() {
         (&*answer.problem(), answer.header("allow")),
         ("method", Some("GET, PATCH, DELETE"))
     );
+    for (path, methods) in [("/", "GET"), ("/api/v1/jobs/bulk", "POST")] {
+        let answer = site.change("PUT", path, "{}").is(405);
+        assert_eq!(answer.header("allow"), Some(methods), "{path}");
+    }
     assert_eq!(
         site.change("POST", "/api/v1/nothing", "{}")
             .is(404)
