@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use crate::web::api::schemas::SCHEMAS;
 use crate::web::problem::PROBLEMS;
 use crate::web::response::Response;
-use crate::web::routes::{Answered, Does, Request, Route};
+use crate::web::routes::{Answered, Does, Freshness, Request, Route};
 use crate::web::table::ROUTES;
 
 /// `GET /openapi.json`.
@@ -41,14 +41,11 @@ fn openapi() -> Value {
 }
 
 fn operation(route: &Route) -> Value {
-    let (status, gives) = route.gives;
-    let mut answers = json!({ "default": problem() });
-    answers[status.to_string()] = answer(status, gives);
     let mut operation = json!({
         "operationId": operation_id(route),
         "summary": route.summary,
         "parameters": parameters(route),
-        "responses": answers,
+        "responses": answers(route),
     });
     // The live socket has its token as its first message.
     if let Does::Open(_) | Does::Connect(_) = route.does {
@@ -59,8 +56,28 @@ fn operation(route: &Route) -> Value {
             "required": true,
             "content": { "application/json": { "schema": reference(takes) } },
         });
+    } else if matches!(route.does, Does::Change(_)) && route.method != "DELETE" {
+        operation["requestBody"] = json!({
+            "required": true,
+            "description": "Not read, and it may have no bytes: only its Content-Type is needed",
+            "content": { "application/json": { "schema": {} } },
+        });
     }
     operation
+}
+
+fn answers(route: &Route) -> Value {
+    let (status, gives) = route.gives;
+    let mut answers = json!({ "default": problem() });
+    answers[status.to_string()] = answer(status, gives);
+    // A job that the unique key had already, a dry run, a schedule that was there.
+    if let Some("NewJobs" | "BulkBody" | "NewSchedule") = route.takes {
+        answers["200"] = answer(200, gives);
+    }
+    if route.freshness == Freshness::File {
+        answers["304"] = json!({ "description": "It is as the ETag in If-None-Match says" });
+    }
+    answers
 }
 
 /// `get_jobs_id_attempts`.
@@ -86,24 +103,65 @@ fn parameters(route: &Route) -> Vec<Value> {
         json!({ "name": name, "in": "path", "required": true, "schema": schema })
     });
     let in_query = route.query.iter().map(|name| {
-        json!({ "name": name, "in": "query", "required": false, "schema": { "type": "string" } })
+        json!({
+            "name": name,
+            "in": "query",
+            "required": (route.path, *name) == ("/api/v1/suggest", "field"),
+            "allowEmptyValue": true,
+            "schema": query_schema(name),
+        })
     });
     in_path.chain(in_query).collect()
 }
 
-fn answer(status: u16, gives: &str) -> Value {
-    match (status, gives) {
-        (204, _) => json!({ "description": "It is done" }),
-        (101, _) => json!({ "description": "The connection is a WebSocket" }),
-        (_, "Text") => json!({
-            "description": "It is there",
-            "content": { "text/plain": { "schema": { "type": "string" } } },
-        }),
-        _ => json!({
-            "description": "It is done",
-            "content": { "application/json": { "schema": reference(gives) } },
-        }),
+/// The type of a parameter of the query. An empty one counts as none.
+fn query_schema(name: &str) -> Value {
+    match name {
+        "after" | "before" | "parent" | "job" | "attempt" => {
+            json!({ "type": "integer", "minimum": 0, "maximum": i64::MAX })
+        }
+        // A larger one than the maximum is taken for that.
+        "limit" => json!({ "type": "integer", "minimum": 1 }),
+        "all" | "follow" => json!({ "type": "string", "enum": ["1", "0", "true", "false", ""] }),
+        "stream" => json!({ "type": "string", "enum": ["stdout", "stderr", "log", ""] }),
+        "field" => {
+            json!({ "type": "string", "enum": ["kind", "queue", "tenant", "tag", "schedule", "word"] })
+        }
+        _ => json!({ "type": "string" }),
     }
+}
+
+fn answer(status: u16, gives: &str) -> Value {
+    let content = match (status, gives) {
+        (204, _) => return json!({ "description": "It is done" }),
+        (101, _) => return json!({ "description": "The connection is a WebSocket" }),
+        (_, "Text") => json!({ "text/plain": text("A text") }),
+        (_, "Logs") => json!({
+            "application/json": { "schema": reference(gives) },
+            "text/plain": text("With format=text: the output as it was printed"),
+        }),
+        (_, "Event") => json!({
+            "application/jsonl": lines("An event each line", gives),
+            "text/event-stream": lines("With Accept: text/event-stream: an event as the data of each", gives),
+        }),
+        (_, "JobRecord") => json!({
+            "application/jsonl": lines("A job each line", gives),
+            "text/csv": text("With format=csv: a job each line, after the names"),
+        }),
+        _ => json!({ "application/json": { "schema": reference(gives) } }),
+    };
+    json!({ "description": "It is done", "content": content })
+}
+
+fn text(description: &str) -> Value {
+    json!({ "schema": { "type": "string", "description": description } })
+}
+
+/// OpenAPI 3.1 has no word for the items of a stream.
+fn lines(description: &str, item: &str) -> Value {
+    let mut lines = text(description);
+    lines["x-item-schema"] = reference(item);
+    lines
 }
 
 fn problem() -> Value {

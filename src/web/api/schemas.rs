@@ -45,7 +45,8 @@ impl RecordSchema {
     }
 }
 
-/// `int`, `num`, `str`, `bool`, `time`, `any`, the name of a schema; `[T]` a list of it, `T|null` or none.
+/// `int`, `num`, `str`, `bool`, `time`, `any`, the name of a schema; `[T]` a list of it, `T|null` or none, `a/b` one of
+/// these texts.
 fn type_of(kind: &str) -> Value {
     if let Some(kind) = kind.strip_suffix("|null") {
         return match type_of(kind) {
@@ -62,6 +63,10 @@ fn type_of(kind: &str) -> Value {
         .and_then(|kind| kind.strip_suffix(']'))
     {
         return json!({ "type": "array", "items": type_of(item) });
+    }
+    if kind.contains('/') {
+        let texts: Vec<&str> = kind.split('/').collect();
+        return json!({ "type": "string", "enum": texts });
     }
     match kind {
         "int" => json!({ "type": "integer" }),
@@ -156,7 +161,7 @@ pub(crate) const SCHEMAS: &[RecordSchema] = &[
         r#"{"from":"2026-03-01T12:00:00.000Z","to":"2026-03-01T13:00:00.000Z","step_ms":60000,"complete":true,"series":[]}"#),
     schema("Suggestions", "values:[str]", r#"{"values":["resize"]}"#),
     schema("BulkSearch", "search:str", r#"{"search":"state:failed kind:resize"}"#),
-    schema("BulkBody", "action:str ids?:[int] filter?:BulkSearch as_of?:int dry_run?:bool", r#"{"action":"cancel","filter":{"search":"kind:resize"},"dry_run":true}"#),
+    schema("BulkBody", "action:cancel/retry/remove ids?:[int]|null filter?:BulkSearch|null as_of?:int|null dry_run?:bool", r#"{"action":"cancel","filter":{"search":"kind:resize"},"dry_run":true}"#),
     schema("BulkResult", "any", r#"{"bulk":1}"#),
     schema("Refusal", "id:int detail:str", r#"{"id":42,"detail":"the unique key 'a' is taken by job 43"}"#),
     schema("Bulk", "bulk:int action:str jobs:int refused:int refusals:[Refusal] finished:bool error:Problem|null",
@@ -168,10 +173,10 @@ pub(crate) const SCHEMAS: &[RecordSchema] = &[
     schema("Edited", "id:int event:int|null", r#"{"id":42,"event":59}"#),
     schema("CancelResult", "id:int result:str event:int|null", r#"{"id":42,"result":"cancelled","event":60}"#),
     schema("RetryResult", "id:int state:str", r#"{"id":42,"state":"pending"}"#),
-    schema("QueueLimits", "concurrency?:int|null rate?:str|null max_size?:int|null weight?:int", r#"{"concurrency":2,"rate":"10/1m"}"#),
+    schema("QueueLimits", "concurrency?:int|null rate?:str|null max_size?:int|null weight?:int|null", r#"{"concurrency":2,"rate":"10/1m"}"#),
     schema("EventRef", "event:int|null", r#"{"event":61}"#),
-    schema("NewSchedule", "name:str cron:str timezone?:str|null missed?:str overlap?:str job:any",
-        r#"{"name":"nightly","cron":"0 2 * * *","timezone":"Europe/Berlin","job":{"kind":"cleanup"}}"#),
+    schema("NewSchedule", "name:str cron:str timezone?:str|null missed?:str|null overlap?:str|null job:any",
+        r#"{"name":"nightly","cron":"0 2 * * *","timezone":"Europe/Berlin","job":{"kind":"import","payload":{"day":"yesterday"}}}"#),
     schema("ScheduleResult", "name:str result:str", r#"{"name":"nightly","result":"added"}"#),
     schema("Changed", "changed:bool event:int|null", r#"{"changed":true,"event":62}"#),
     schema("UndoResult", "undone:str event:int|null", r#"{"undone":"job 42 is pending again","event":63}"#),

@@ -9,6 +9,7 @@ mod live;
 #[cfg(feature = "cli")]
 mod page;
 mod reads;
+mod schemathesis;
 mod security;
 mod streams;
 mod tenants;
