@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 
 use super::support::{Jobq, Running};
-use crate::support::{PATIENCE, wait_for};
+use crate::support::{PATIENCE, wait_for, wait_until};
 
 /// The line that a server prints once it listens.
 fn line(running: &Running) -> String {
@@ -210,4 +210,58 @@ fn other_machines_are_let_in_with_a_token_file_only() {
     assert!(refused.stderr.contains("line 1"), "{}", refused.stderr);
     jobq.run(&["serve", "--token-file", tokens, "--no-token"])
         .exits(2);
+}
+
+/// Each job is cancelled with its history and the counters, or not at all.
+#[test]
+fn a_server_killed_in_a_bulk_change_leaves_nothing_half() {
+    const JOBS: u64 = 20_000;
+    let jobq = Jobq::new();
+    let lines = "{\"kind\":\"k\"}\n".repeat(usize::try_from(JOBS).unwrap());
+    jobq.enqueue_batch(&lines).exits(0);
+    let server = jobq.spawn(&["serve", "--listen", "127.0.0.1:0"]);
+    let (address, token) = parts(&line(&server));
+    let body = r#"{"action":"cancel","filter":{"search":"kind:k"}}"#;
+    let answer = ask(&address, &token, "POST /api/v1/jobs/bulk", body);
+    assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
+    wait_until("the first are cancelled", PATIENCE, || {
+        jobq.count("cancelled") > 0
+    });
+    server.kill();
+    let cancelled = jobq.count("cancelled");
+    assert_eq!(jobq.count("pending") + cancelled, JOBS);
+    jobq.run(&["doctor"]).exits(0);
+    let events = ["events", "--kind", "job_cancelled"];
+    assert_eq!(jobq.json_lines(&events).len() as u64, cancelled);
+}
+
+#[test]
+fn a_full_file_is_told_apart_and_reads_go_on() {
+    let jobq = Jobq::new();
+    let server = jobq.spawn(&["serve", "--listen", "127.0.0.1:0"]);
+    let (address, token) = parts(&line(&server));
+    let job = format!(r#"{{"kind":"k","payload":"{}"}}"#, "x".repeat(100_000));
+    server.limit_files(Some(1_000_000));
+    let mut taken = 0;
+    let refused = loop {
+        let answer = ask(&address, &token, "POST /api/v1/jobs", &job);
+        if !answer.starts_with("HTTP/1.1 201") {
+            break answer;
+        }
+        taken += 1;
+    };
+    assert!(
+        refused.starts_with("HTTP/1.1 507") && refused.contains("/problems/file-full"),
+        "{refused}"
+    );
+    let counts = ask(&address, &token, "GET /api/v1/counts", "");
+    assert!(
+        counts.contains(&format!("\"pending\":{taken},")),
+        "{counts}"
+    );
+    server.limit_files(None);
+    let answer = ask(&address, &token, "POST /api/v1/jobs", &job);
+    assert!(answer.starts_with("HTTP/1.1 201"), "{answer}");
+    server.signal(Signal::TERM);
+    server.wait().exits(0);
 }
