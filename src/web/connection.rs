@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock;
-use crate::web::crew::CrewPlace;
 use crate::web::dispatch::{Accepted, admit};
 use crate::web::head::Head;
 use crate::web::incoming::IncomingRequest;
 use crate::web::problem::Problem;
+use crate::web::request_slots::RequestSlot;
 use crate::web::response::{Response, WriteHow};
 use crate::web::state::ServerState;
 use crate::web::stream::ClientStream;
@@ -30,7 +30,7 @@ pub(crate) enum ConnectionEnd {
 pub(crate) fn serve(
     state: &Arc<ServerState>,
     work: IncomingRequest,
-    place: CrewPlace,
+    slot: RequestSlot,
 ) -> ConnectionEnd {
     if work.stream.set_nonblocking(false).is_err() {
         return ConnectionEnd::Closed;
@@ -38,7 +38,7 @@ pub(crate) fn serve(
     let admitted = admit(state, &work.head);
     if let Ok(Accepted::Connect(connect)) = admitted {
         // It may last for days.
-        drop(place);
+        drop(slot);
         connect(state, work);
         return ConnectionEnd::Closed;
     }

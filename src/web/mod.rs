@@ -1,16 +1,16 @@
 //! The browser page, the HTTP API and the live socket of a queue: `jobq serve`, or a part of an application.
 //!
-//! One thread holds the connections that wait (`reception`); a request whose head is there (`head`) gets a thread,
+//! One thread holds the connections that wait (`acceptor`); a request whose head is there (`head`) gets a thread,
 //! where it is admitted (`dispatch`), its body is read (`connection`), and its route (`table`) answers. What a
 //! route can do to the file is a value that it is given (`access`).
 
+mod acceptor;
 mod access;
 mod api;
 mod assets;
 mod auth;
 mod bulk;
 mod connection;
-mod crew;
 mod dispatch;
 mod head;
 mod incoming;
@@ -20,7 +20,7 @@ mod origin;
 mod page;
 mod problem;
 mod query;
-mod reception;
+mod request_slots;
 mod response;
 mod router;
 mod routes;

@@ -7,15 +7,15 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::api::job_request::JobRequest;
+use crate::web::acceptor::{Acceptor, ReturnQueue};
 use crate::web::access::{ReadSide, WriteSide};
 use crate::web::auth::{Tokens, new_token};
 use crate::web::bulk::BulkChanges;
-use crate::web::crew::Crew;
 use crate::web::listen::{ListenAddress, ServerSocket};
 use crate::web::live::answers;
 use crate::web::live::service::LiveService;
 use crate::web::origin::HostNames;
-use crate::web::reception::{FrontDoor, Reception};
+use crate::web::request_slots::RequestSlots;
 use crate::web::state::{Commands, JobMaker, ServerState, StateParts};
 use crate::{Error, NewJob, Queue, Result};
 
@@ -180,19 +180,19 @@ impl Server {
         let socket = ServerSocket::bind(&address)?;
         let io = |error| Error::io("the server cannot be started", error);
         let address = socket.address().map_err(io)?;
-        let (door, crew) = (FrontDoor::new().map_err(io)?, Crew::default());
-        let reception = Reception::new(socket, Arc::clone(&state), (door.clone(), crew.clone()));
+        let (returns, slots) = (ReturnQueue::new().map_err(io)?, RequestSlots::default());
+        let acceptor = Acceptor::new(socket, Arc::clone(&state), (returns.clone(), slots.clone()));
         let thread = thread::Builder::new()
-            .name("jobq-web-door".to_owned())
-            .spawn(move || reception.run())
+            .name("jobq-web-accept".to_owned())
+            .spawn(move || acceptor.run())
             .map_err(|error| Error::no_thread("server's", error))?;
         Ok(ServerHandle {
             url: url(&address, token.as_deref()),
             address,
             token,
             state,
-            door,
-            crew,
+            returns,
+            slots,
             thread: Mutex::new(Some(thread)),
         })
     }
@@ -248,8 +248,8 @@ pub struct ServerHandle {
     address: ListenAddress,
     token: Option<String>,
     state: Arc<ServerState>,
-    door: FrontDoor,
-    crew: Crew,
+    returns: ReturnQueue,
+    slots: RequestSlots,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -272,9 +272,9 @@ impl ServerHandle {
     /// Stops it: nothing more is accepted, and requests that are being answered get most of a second to end.
     pub fn stop(&self) {
         self.state.stop();
-        self.door.knock();
+        self.returns.wake();
         self.wait();
-        self.crew.wait_until_idle(STOP_PATIENCE);
+        self.slots.wait_until_idle(STOP_PATIENCE);
     }
 
     /// Waits until it has been stopped by another thread.

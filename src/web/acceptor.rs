@@ -13,11 +13,11 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::clock;
 use crate::doorbell::Wake;
 use crate::web::connection::{self, ConnectionEnd};
-use crate::web::crew::Crew;
 use crate::web::head::{self, MAX_HEAD_BYTES, Parsed};
 use crate::web::incoming::IncomingRequest;
 use crate::web::listen::ServerSocket;
 use crate::web::problem::Problem;
+use crate::web::request_slots::RequestSlots;
 use crate::web::response::{Response, WriteHow};
 use crate::web::state::ServerState;
 use crate::web::stream::ClientStream;
@@ -41,16 +41,16 @@ const READS_AT_ONCE: usize = 8;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connection without a whole head.
-struct Visitor {
+struct WaitingConnection {
     stream: ClientStream,
     /// What has come of the head.
     bytes: Vec<u8>,
-    stage: VisitStage,
+    stage: WaitStage,
     until: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum VisitStage {
+enum WaitStage {
     /// Nothing has come since the last answer.
     Idle,
     /// A head is on its way.
@@ -61,23 +61,23 @@ enum VisitStage {
 
 /// Where connections come back to.
 #[derive(Clone)]
-pub(crate) struct FrontDoor(Arc<FrontDoorParts>);
+pub(crate) struct ReturnQueue(Arc<ReturnQueueParts>);
 
-struct FrontDoorParts {
+struct ReturnQueueParts {
     returned: Mutex<Vec<ConnectionEnd>>,
     wake: Wake,
 }
 
-impl FrontDoor {
-    pub(crate) fn new() -> io::Result<FrontDoor> {
-        Ok(FrontDoor(Arc::new(FrontDoorParts {
+impl ReturnQueue {
+    pub(crate) fn new() -> io::Result<ReturnQueue> {
+        Ok(ReturnQueue(Arc::new(ReturnQueueParts {
             returned: Mutex::default(),
             wake: Wake::new()?,
         })))
     }
 
     /// Takes back a connection whose request is answered.
-    pub(crate) fn take_back(&self, ended: ConnectionEnd) {
+    pub(crate) fn push(&self, ended: ConnectionEnd) {
         let mut returned = self
             .0
             .returned
@@ -89,33 +89,33 @@ impl FrontDoor {
     }
 
     /// Ends a wait, so that a stop is noticed.
-    pub(crate) fn knock(&self) {
+    pub(crate) fn wake(&self) {
         self.0.wake.ring();
     }
 }
 
 /// The connections that wait, oldest first.
-pub(crate) struct Reception {
+pub(crate) struct Acceptor {
     socket: ServerSocket,
     state: Arc<ServerState>,
-    door: FrontDoor,
-    crew: Crew,
-    visitors: VecDeque<Visitor>,
+    returns: ReturnQueue,
+    slots: RequestSlots,
+    waiting: VecDeque<WaitingConnection>,
     accepts_after: Option<Instant>,
 }
 
-impl Reception {
+impl Acceptor {
     pub(crate) fn new(
         socket: ServerSocket,
         state: Arc<ServerState>,
-        (door, crew): (FrontDoor, Crew),
-    ) -> Reception {
-        Reception {
+        (returns, slots): (ReturnQueue, RequestSlots),
+    ) -> Acceptor {
+        Acceptor {
             socket,
             state,
-            door,
-            crew,
-            visitors: VecDeque::new(),
+            returns,
+            slots,
+            waiting: VecDeque::new(),
             accepts_after: None,
         }
     }
@@ -124,19 +124,19 @@ impl Reception {
     pub(crate) fn run(mut self) {
         while !self.state.is_stopped() {
             let ready = self.wait();
-            self.door.0.wake.reset();
-            self.read_visitors(&ready);
+            self.returns.0.wake.reset();
+            self.read_waiting(&ready);
             self.take_in();
             self.accept();
             let now = clock::instant();
-            self.visitors.retain(|visitor| visitor.until > now);
+            self.waiting.retain(|connection| connection.until > now);
         }
     }
 
-    /// Sleeps until something has come, or the time of a connection is up; returns which visitors have sent something.
+    /// Sleeps until something has come, or the time of a connection is up; returns which connections have sent something.
     fn wait(&self) -> Vec<bool> {
         let now = clock::instant();
-        let until = self.visitors.iter().map(|visitor| visitor.until);
+        let until = self.waiting.iter().map(|connection| connection.until);
         let until = until.chain(self.accepts_after).min();
         let timeout = until.map(|until| {
             // The time is up, and not nearly up, when the wait ends.
@@ -150,42 +150,44 @@ impl Reception {
             None => PollFlags::IN,
             Some(_) => PollFlags::empty(),
         };
-        let (socket, wake) = (self.socket.as_fd(), self.door.0.wake.as_fd());
+        let (socket, wake) = (self.socket.as_fd(), self.returns.0.wake.as_fd());
         let mut fds = vec![
             PollFd::from_borrowed_fd(socket, listens),
             PollFd::from_borrowed_fd(wake, PollFlags::IN),
         ];
-        let visitors = self.visitors.iter();
+        let waiting = self.waiting.iter();
         fds.extend(
-            visitors.map(|visitor| PollFd::from_borrowed_fd(visitor.stream.as_fd(), PollFlags::IN)),
+            waiting.map(|connection| {
+                PollFd::from_borrowed_fd(connection.stream.as_fd(), PollFlags::IN)
+            }),
         );
         // Whatever ends it, all is looked at.
         let _ = poll(&mut fds, timeout.as_ref());
         fds[2..].iter().map(|fd| !fd.revents().is_empty()).collect()
     }
 
-    fn read_visitors(&mut self, ready: &[bool]) {
-        let visitors = std::mem::take(&mut self.visitors);
-        for (at, visitor) in visitors.into_iter().enumerate() {
+    fn read_waiting(&mut self, ready: &[bool]) {
+        let waiting = std::mem::take(&mut self.waiting);
+        for (at, connection) in waiting.into_iter().enumerate() {
             match ready.get(at) {
-                Some(true) => self.read(visitor),
-                _ => self.visitors.push_back(visitor),
+                Some(true) => self.read(connection),
+                _ => self.waiting.push_back(connection),
             }
         }
     }
 
     /// Reads what has come of a head; a whole one gets its thread.
-    fn read(&mut self, mut visitor: Visitor) {
+    fn read(&mut self, mut connection: WaitingConnection) {
         let mut buffer = [0; 4096];
         // A client that sends faster than this reads would keep all others waiting.
         for _ in 0..READS_AT_ONCE {
-            match visitor.stream.read(&mut buffer) {
+            match connection.stream.read(&mut buffer) {
                 Ok(0) => return,
-                Ok(_) if visitor.stage == VisitStage::Leaving => {}
+                Ok(_) if connection.stage == WaitStage::Leaving => {}
                 Ok(count) => {
-                    visitor.bytes.extend_from_slice(&buffer[..count]);
+                    connection.bytes.extend_from_slice(&buffer[..count]);
                     // What is more than a head waits in the system.
-                    if visitor.bytes.len() >= MAX_HEAD_BYTES {
+                    if connection.bytes.len() >= MAX_HEAD_BYTES {
                         break;
                     }
                 }
@@ -194,49 +196,49 @@ impl Reception {
                 Err(_) => return,
             }
         }
-        if visitor.stage == VisitStage::Leaving {
-            self.visitors.push_back(visitor);
+        if connection.stage == WaitStage::Leaving {
+            self.waiting.push_back(connection);
         } else {
-            self.look_at(visitor);
+            self.look_at(connection);
         }
     }
 
-    fn look_at(&mut self, mut visitor: Visitor) {
-        match head::parse(&visitor.bytes) {
+    fn look_at(&mut self, mut connection: WaitingConnection) {
+        match head::parse(&connection.bytes) {
             Parsed::Part => {
-                if visitor.stage == VisitStage::Idle && !visitor.bytes.is_empty() {
-                    visitor.stage = VisitStage::Arriving;
-                    visitor.until = clock::instant() + HEAD_TIMEOUT;
+                if connection.stage == WaitStage::Idle && !connection.bytes.is_empty() {
+                    connection.stage = WaitStage::Arriving;
+                    connection.until = clock::instant() + HEAD_TIMEOUT;
                 }
-                self.visitors.push_back(visitor);
+                self.waiting.push_back(connection);
             }
             Parsed::Whole(head, used) => {
-                let rest = visitor.bytes.split_off(used);
+                let rest = connection.bytes.split_off(used);
                 self.start(IncomingRequest {
-                    stream: visitor.stream,
+                    stream: connection.stream,
                     head: *head,
                     rest,
                 });
             }
-            Parsed::Refused(problem) => self.refuse(visitor.stream, *problem),
+            Parsed::Refused(problem) => self.refuse(connection.stream, *problem),
         }
     }
 
     /// Gives a request a thread, or refuses it where all are busy.
     fn start(&mut self, work: IncomingRequest) {
-        let Some(place) = self.crew.join() else {
+        let Some(slot) = self.slots.take() else {
             let many = Problem::new(
                 "too-many",
                 "the server answers as many requests at once as it may",
             );
             return self.refuse(work.stream, many.with_header("Retry-After", "1"));
         };
-        let (state, door) = (Arc::clone(&self.state), self.door.clone());
+        let (state, returns) = (Arc::clone(&self.state), self.returns.clone());
         let started = thread::Builder::new()
             .name("jobq-web".to_owned())
             .spawn(move || {
-                let ended = connection::serve(&state, work, place);
-                door.take_back(ended);
+                let ended = connection::serve(&state, work, slot);
+                returns.push(ended);
             });
         // The connection has gone with the closure.
         if let Err(error) = started {
@@ -259,10 +261,10 @@ impl Reception {
     /// Closes one direction; the client may read the answer while it goes on sending.
     fn let_leave(&mut self, stream: ClientStream) {
         stream.end_writing();
-        self.visitors.push_back(Visitor {
+        self.waiting.push_back(WaitingConnection {
             stream,
             bytes: Vec::new(),
-            stage: VisitStage::Leaving,
+            stage: WaitStage::Leaving,
             until: clock::instant() + LEAVING_TIMEOUT,
         });
     }
@@ -271,7 +273,7 @@ impl Reception {
     fn take_in(&mut self) {
         let returned = {
             let mut returned = self
-                .door
+                .returns
                 .0
                 .returned
                 .lock()
@@ -281,10 +283,10 @@ impl Reception {
         for ended in returned {
             match ended {
                 ConnectionEnd::Kept(stream, bytes) if stream.set_nonblocking(true).is_ok() => {
-                    self.look_at(Visitor {
+                    self.look_at(WaitingConnection {
                         stream,
                         bytes,
-                        stage: VisitStage::Idle,
+                        stage: WaitStage::Idle,
                         until: clock::instant() + IDLE_TIMEOUT,
                     });
                 }
@@ -308,20 +310,20 @@ impl Reception {
             match self.socket.accept() {
                 Ok(None) => return,
                 Ok(Some(stream)) => {
-                    if self.visitors.len() >= MAX_WAITING {
-                        self.visitors.pop_front();
+                    if self.waiting.len() >= MAX_WAITING {
+                        self.waiting.pop_front();
                     }
                     // Most have sent their head already.
-                    self.read(Visitor {
+                    self.read(WaitingConnection {
                         stream,
                         bytes: Vec::new(),
-                        stage: VisitStage::Arriving,
+                        stage: WaitStage::Arriving,
                         until: now + HEAD_TIMEOUT,
                     });
                 }
                 Err(error) => {
                     log::warn!("a connection cannot be accepted: {error}");
-                    self.visitors.pop_front();
+                    self.waiting.pop_front();
                     self.accepts_after = Some(now + ACCEPT_PAUSE);
                     return;
                 }

@@ -8,26 +8,26 @@ const MAX_AT_ONCE: usize = 64;
 
 /// The requests that are being answered.
 #[derive(Clone, Default)]
-pub(crate) struct Crew(Arc<CrewParts>);
+pub(crate) struct RequestSlots(Arc<RequestSlotsParts>);
 
 #[derive(Default)]
-struct CrewParts {
+struct RequestSlotsParts {
     busy: Mutex<usize>,
     ended: Condvar,
 }
 
-/// The place of a request that is being answered; free again when it is dropped.
-pub(crate) struct CrewPlace(Crew);
+/// The slot of a request that is being answered; free again when it is dropped.
+pub(crate) struct RequestSlot(RequestSlots);
 
-impl Crew {
-    /// A place; none where all are taken.
-    pub(crate) fn join(&self) -> Option<CrewPlace> {
+impl RequestSlots {
+    /// A slot; none where all are taken.
+    pub(crate) fn take(&self) -> Option<RequestSlot> {
         let mut busy = self.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
         if *busy == MAX_AT_ONCE {
             return None;
         }
         *busy += 1;
-        Some(CrewPlace(self.clone()))
+        Some(RequestSlot(self.clone()))
     }
 
     /// Waits until no request is being answered, or the time is up.
@@ -41,7 +41,7 @@ impl Crew {
     }
 }
 
-impl Drop for CrewPlace {
+impl Drop for RequestSlot {
     fn drop(&mut self) {
         let mut busy = self.0.0.busy.lock().unwrap_or_else(PoisonError::into_inner);
         *busy -= 1;
@@ -54,13 +54,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_are_limited_and_given_back() {
-        let crew = Crew::default();
-        let mut places: Vec<_> = (0..MAX_AT_ONCE).map(|_| crew.join().unwrap()).collect();
-        assert!(crew.join().is_none());
-        places.pop();
-        assert!(crew.join().is_some());
-        drop(places);
-        crew.wait_until_idle(Duration::from_secs(60));
+    fn slots_are_limited_and_given_back() {
+        let slots = RequestSlots::default();
+        let mut slots_taken: Vec<_> = (0..MAX_AT_ONCE).map(|_| slots.take().unwrap()).collect();
+        assert!(slots.take().is_none());
+        slots_taken.pop();
+        assert!(slots.take().is_some());
+        drop(slots_taken);
+        slots.wait_until_idle(Duration::from_secs(60));
     }
 }
