@@ -12,7 +12,7 @@ mod typed;
 pub(crate) mod update;
 
 pub(crate) use crate::model::job::label::Labels;
-pub(crate) use crate::model::job::new::Due;
+pub(crate) use crate::model::job::new::{Due, derived_key};
 pub use crate::model::job::new::{NewJob, OnDuplicate, UniqueKey, When};
 pub use crate::model::job::options::{JobOptions, JobRef};
 pub use crate::model::job::record::{AttemptRef, Enqueued, JobRecord, Prerequisite, Progress};

@@ -15,7 +15,7 @@ use crate::{
     ErrorGroups, Event, EventFilter, EventId, EventPage, Filter, Finding, JobGraph, JobId,
     JobRecord, JobUpdate, JobsPage, MetricRecord, MetricSpan, NameField, NewJob, Queue,
     QueueLimitsUpdate, QueueRecord, QueueSelector, QueueVerdict, Result, RunnerFilter,
-    RunnerRecord, Schedule, ScheduleRecord, State, Stats, StatsQuery, Undone, Why,
+    RunnerRecord, Schedule, ScheduleRecord, State, Stats, StatsQuery, Undone, UniqueKey, Why,
 };
 
 /// The file, for reading only: the queue itself cannot be had from it.
@@ -260,6 +260,11 @@ impl ReadAccess {
     }
 }
 
+/// The name of a tenant stands before its keys.
+fn own_key(tenant: &str, key: &str) -> String {
+    format!("{tenant}:{key}")
+}
+
 fn check_tenant(asked: Option<&str>, own: &str) -> Result<(), Problem> {
     match asked.is_none_or(|asked| asked == own) {
         true => Ok(()),
@@ -278,8 +283,9 @@ impl WriteAccess {
         &self.reads.queue
     }
 
-    /// A job that is about to be enqueued, with the tenant of the client.
-    pub(crate) fn own_job(&self, job: NewJob) -> Result<NewJob, Problem> {
+    /// A job that is about to be enqueued, with the tenant of the client. Its keys are the tenant's own: no job of another
+    /// is found, replaced or held up by them.
+    pub(crate) fn own_job(&self, mut job: NewJob) -> Result<NewJob, Problem> {
         let Some(own) = &self.reads.tenant else {
             return Ok(job);
         };
@@ -291,6 +297,12 @@ impl WriteAccess {
                 self.reads.state(*id)?;
             }
         }
+        if let Some(unique) = &job.options.unique {
+            let payload = job.payload.as_deref().unwrap_or_default();
+            let key = unique.text(&job.kind, payload);
+            job.options.unique = Some(UniqueKey::Named(own_key(own, &key)));
+        }
+        job.options.key = job.options.key.map(|key| own_key(own, &key));
         Ok(job.tenant(own))
     }
 
@@ -320,7 +332,7 @@ impl WriteAccess {
         Ok(self.queue().remove(id)?)
     }
 
-    pub(crate) fn edit(&self, id: JobId, change: JobUpdate) -> Result<(), Problem> {
+    pub(crate) fn edit(&self, id: JobId, mut change: JobUpdate) -> Result<(), Problem> {
         self.reads.state(id)?;
         if let Some(own) = &self.reads.tenant {
             check_tenant(change.set.tenant.as_deref(), own)?;
@@ -330,6 +342,10 @@ impl WriteAccess {
                     "this token is for jobs of its tenant",
                 ));
             }
+            if let Some(UniqueKey::Named(key)) = &mut change.set.unique {
+                *key = own_key(own, key);
+            }
+            change.set.key = change.set.key.map(|key| own_key(own, &key));
         }
         self.queue().edit(id, change).map_err(Problem::of_input)
     }

@@ -90,7 +90,8 @@ impl Server {
     }
 
     /// The tokens of a file: a line each, `TOKEN` or `TOKEN tenant=acme read-only`. A token with a tenant sees and
-    /// changes jobs of that tenant only.
+    /// changes jobs of that tenant only. In the file the unique and concurrency keys that come by it begin with the
+    /// tenant's name, so that they reach no job of another: `acme:KEY`.
     pub fn token_file(mut self, path: impl Into<PathBuf>) -> Server {
         self.tokens = TokenSource::File(path.into());
         self

@@ -31,7 +31,7 @@ pub(crate) struct JobFilter {
     #[arg(long, value_name = "NAME")]
     pub(crate) schedule: Option<String>,
     /// Only jobs with an error of this group, as `jobq errors` shows it
-    #[arg(long, value_name = "GROUP")]
+    #[arg(long = "error", value_name = "GROUP")]
     pub(crate) error_group: Option<String>,
     /// Only jobs that match this search: 'state:failed took>30s "disk full"'; see `jobq help search`
     #[arg(long, value_name = "TEXT", value_parser = values::search)]

@@ -50,7 +50,7 @@ pub(crate) fn run(args: &ErrorsArgs, session: &Session) -> CliResult {
         None if !any_matches(&queue, &filter)? => return Err(no_match()),
         None => session.screen.say("no failed job matches"),
         Some(group) if session.output.format == Format::Table => session.screen.hint(format_args!(
-            "`jobq retry --error-group {}` runs the jobs of the first group again",
+            "`jobq retry --error {}` runs the jobs of the first group again",
             group.id
         )),
         Some(_) => {}

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::millis;
+use crate::model::digest::Digest;
 use crate::model::family::ChildPolicy;
 use crate::model::id::JobId;
 use crate::model::job::options::{JobOptions, JobRef, Priority};
@@ -68,6 +69,24 @@ pub enum UniqueKey {
     /// By its kind and payload.
     #[serde(rename = "payload")]
     KindAndPayload,
+}
+
+impl UniqueKey {
+    /// The key as the file has it.
+    pub(crate) fn text(&self, kind: &str, payload: &str) -> String {
+        match self {
+            UniqueKey::Named(key) => key.clone(),
+            UniqueKey::KindAndPayload => derived_key(kind, payload),
+        }
+    }
+}
+
+/// It must never change: it is stored in the file. A payload that is not JSON is refused elsewhere.
+pub(crate) fn derived_key(kind: &str, payload: &str) -> String {
+    let canonical = json::canonical(payload).unwrap_or_else(|_| payload.to_owned());
+    let mut digest = Digest::new();
+    digest.update(canonical.as_bytes());
+    format!("{kind}:{digest}")
 }
 
 /// What happens when a job's unique key is taken.

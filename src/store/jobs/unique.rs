@@ -4,11 +4,12 @@
 use crate::error::Kind;
 use crate::model::family::Stage;
 use crate::model::id::JobId;
+use crate::model::job::derived_key;
 use crate::model::job::{Due, Enqueued, OnDuplicate};
 use crate::model::remedy::Remedy;
 use crate::model::state::State;
 use crate::store::jobs::job_row::JobRow;
-use crate::store::jobs::validate::{UniqueRule, derived_key};
+use crate::store::jobs::validate::UniqueRule;
 use crate::store::jobs::{families, job_row};
 use crate::store::sqlite::statement::{Statements, statements};
 use crate::store::sqlite::tx::Tx;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::clock::millis;
 use crate::model::event::EventKind;
 use crate::model::id::JobId;
+use crate::model::job::derived_key;
 use crate::model::job::options::{JobOptions, Priority};
 use crate::model::job::update::{ClearOption, JobUpdate};
 use crate::model::job::{Due, NewJob, When};
@@ -16,7 +17,7 @@ use crate::model::state::State;
 use crate::store::jobs::edited_options::EditedOptions;
 use crate::store::jobs::job_row::JobRow;
 use crate::store::jobs::quota::QuotaLimits;
-use crate::store::jobs::validate::{Rules, ValidatedJob, check_payload, derived_key};
+use crate::store::jobs::validate::{Rules, ValidatedJob, check_payload};
 use crate::store::jobs::{
     concurrency_slots, enqueue, families, hooks, job_row, quota, release, retry_delays,
     traceparents, unique, update_rules,

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use crate::clock::millis;
-use crate::model::digest::Digest;
 use crate::model::family::{ChildPolicy, GROUP_KIND, PrerequisiteRule};
 use crate::model::flags::JobFlags;
 use crate::model::hook::{EXEC_KIND, HookEvent, HookTrigger};
@@ -11,9 +10,8 @@ use crate::model::id::JobId;
 use crate::model::job::options::Priority;
 use crate::model::job::template::JobTemplate;
 use crate::model::job::{
-    AttemptRef, Due, JobOptions, JobRef, Labels, NewJob, OnDuplicate, Traceparent, UniqueKey, When,
+    AttemptRef, Due, JobOptions, JobRef, Labels, NewJob, OnDuplicate, Traceparent, When,
 };
-use crate::model::json;
 use crate::model::limits::EnqueueLimits;
 use crate::model::queue::{DEFAULT_QUEUE, check_name};
 use crate::model::remedy::Remedy;
@@ -289,27 +287,16 @@ fn ids<'a>(jobs: impl IntoIterator<Item = &'a JobRef>) -> impl Iterator<Item = J
 
 fn unique(job: &NewJob) -> Result<Option<UniqueRule>> {
     let options = &job.options;
-    let key = match &options.unique {
-        None => return Ok(None),
-        Some(UniqueKey::Named(key)) => key.clone(),
-        Some(UniqueKey::KindAndPayload) => {
-            derived_key(&job.kind, job.payload.as_deref().unwrap_or_default())
-        }
+    let Some(unique) = &options.unique else {
+        return Ok(None);
     };
+    let payload = job.payload.as_deref().unwrap_or_default();
     Ok(Some(UniqueRule {
-        key,
+        key: unique.text(&job.kind, payload),
         for_ms: options.unique_for.map(millis),
         on_duplicate: options.on_duplicate.unwrap_or_default(),
         rerun_of: None,
     }))
-}
-
-/// It must never change: it is stored in the file. A payload that is not JSON is refused elsewhere.
-pub(crate) fn derived_key(kind: &str, payload: &str) -> String {
-    let canonical = json::canonical(payload).unwrap_or_else(|_| payload.to_owned());
-    let mut digest = Digest::new();
-    digest.update(canonical.as_bytes());
-    format!("{kind}:{digest}")
 }
 
 /// JSON text that is not too long.

@@ -37,7 +37,7 @@ impl Request<'_> {
     }
 
     /// The job that an object describes, as a line of a batch does.
-    pub(crate) fn new_job(&self, object: &str, writer: &WriteAccess) -> Result<NewJob, Problem> {
+    pub(crate) fn new_job(&self, object: &str) -> Result<NewJob, Problem> {
         let request = parse_line(object.as_bytes())
             .map_err(Problem::of_input)?
             .ok_or_else(|| Problem::new("invalid", "a job is a JSON object"))?;
@@ -50,8 +50,7 @@ impl Request<'_> {
                 "start it with `jobq serve --allow-exec`, or enqueue a kind that has a handler",
             ));
         }
-        let job = (self.state.make_job)(request).map_err(Problem::of_input)?;
-        writer.own_job(job)
+        (self.state.make_job)(request).map_err(Problem::of_input)
     }
 }
 
@@ -69,8 +68,8 @@ fn one(request: &Request<'_>, writer: &WriteAccess, text: &str) -> Answered {
         let why = format!("one job has at most {MAX_BODY_BYTES} bytes");
         return Err(Problem::new("too-large", why));
     }
-    let job = idempotent(request, traced(request, request.new_job(text, writer)?))?;
-    let added = writer.enqueue(vec![job])?;
+    let job = idempotent(request, traced(request, request.new_job(text)?))?;
+    let added = writer.enqueue(vec![writer.own_job(job)?])?;
     Ok(answer_of(&added[0]))
 }
 
@@ -124,10 +123,11 @@ fn many(request: &Request<'_>, writer: &WriteAccess, text: &str) -> Answered {
         .map_err(|error| Problem::new("bad-request", error.to_string()))?;
     let mut jobs = Vec::with_capacity(objects.len());
     for (index, object) in objects.iter().enumerate() {
-        let job = request.new_job(object.get(), writer);
+        let job = request.new_job(object.get());
         let job = job.and_then(|job| {
+            let job = writer.own_job(traced(request, job))?;
             request.reader.check_job(job.clone())?;
-            Ok(traced(request, job))
+            Ok(job)
         });
         jobs.push(job.map_err(|problem| problem.at_index(index))?);
     }

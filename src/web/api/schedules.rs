@@ -101,7 +101,7 @@ struct ScheduleChangeAnswer<'a> {
 /// `POST /schedules`.
 pub(crate) fn add(request: &Request<'_>, writer: &WriteAccess) -> Answered {
     let body: ScheduleBody = request.json()?;
-    let job = request.new_job(body.job.get(), writer)?;
+    let job = request.new_job(body.job.get())?;
     let mut schedule = Schedule::new(&body.name, &body.cron, job);
     if let Some(zone) = &body.timezone {
         schedule = schedule.timezone(zone);

@@ -101,7 +101,7 @@ fn failures_are_grouped_by_what_their_errors_share() {
     let id = &text(&opened["id"]);
     assert_eq!(found(&jobq, &format!("group:{id} sort:oldest")), [1, 2, 3]);
     assert_eq!(jobq.json_lines(&["errors", "--queue", "mail"]).len(), 1);
-    let retried = jobq.run(&["retry", "--error-group", id]).exits(0);
+    let retried = jobq.run(&["retry", "--error", id]).exits(0);
     assert!(retried.stderr.contains("3 jobs will run again"));
     assert_eq!(jobq.count("failed"), 1);
     let nothing = ["errors", "--kind", "nothing"];

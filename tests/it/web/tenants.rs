@@ -219,3 +219,51 @@ fn a_tenant_is_not_told_of_the_jobs_of_others() {
     assert_eq!(why["message"], format!("job {id} is blocked"));
     assert_eq!((&why["hint"], &why["action"]), (&json!(null), &json!(null)));
 }
+
+/// Keys of the file are for all; those of a tenant's client are its own.
+#[test]
+fn the_keys_of_a_tenant_reach_no_job_of_another() {
+    let tenants = Tenants::new();
+    let queue = &tenants.site.queue;
+    let theirs = [
+        NewJob::new("k").unique("a"),
+        NewJob::new("k").payload(&7).unique_by_payload(),
+        NewJob::new("k").unique("http:b"),
+        NewJob::new("k").key("disk"),
+    ];
+    let theirs = queue
+        .enqueue_many(theirs.map(|job| job.tenant("other")))
+        .unwrap();
+    for body in [
+        r#"{"kind":"k","unique":"a","on_duplicate":"replace","payload":1}"#,
+        r#"{"kind":"k","payload":7,"unique_by_payload":true}"#,
+        r#"{"kind":"k","key":"disk"}"#,
+    ] {
+        let added = tenants.ask(ACME, "POST", "/api/v1/jobs", body).is(201);
+        assert_eq!(added.json()["state"], "pending", "{body}");
+    }
+    let headers = format!(
+        "Authorization: Bearer {ACME}\r\nContent-Type: application/json\r\nIdempotency-Key: b\r\n"
+    );
+    let post = || {
+        let body = r#"{"kind":"k"}"#;
+        tenants.site.ask("POST", "/api/v1/jobs", &headers, body)
+    };
+    let id = post().is(201).json()["id"].clone();
+    assert_eq!(post().is(200).json()["id"], id);
+    tenants
+        .ask(
+            ACME,
+            "PATCH",
+            &format!("/api/v1/jobs/{id}"),
+            r#"{"unique":"a2"}"#,
+        )
+        .is(200);
+    let job = queue.get(JobId(id.as_i64().unwrap())).unwrap().unwrap();
+    assert_eq!(job.unique_key.as_deref(), Some("acme:a2"));
+    for (job, payload) in theirs.iter().zip(["null", "7", "null", "null"]) {
+        let job = queue.get(job.id).unwrap().unwrap();
+        assert_eq!(job.payload.get(), payload);
+        assert_eq!(job.state, jobq::State::Pending);
+    }
+}

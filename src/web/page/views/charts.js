@@ -19,7 +19,7 @@ const TOP = 6;
 
 export function Charts({ change }) {
   const { params } = useRoute();
-  const range = params.range || "6h";
+  const range = params.range || "1h";
   const by = params.by || "none";
   const now = Math.ceil(Date.now() / MINUTE_MS) * MINUTE_MS;
   const to = params.to ? millis(params.to) : now;
