@@ -191,14 +191,17 @@ impl LiveClient {
 
     /// The next message; none where the connection was cut.
     pub(super) fn try_hear(&mut self) -> Option<Value> {
+        let mut pings = 0;
         loop {
             match self.0.read() {
                 Ok(Message::Text(text)) => return Some(parse_json(&text)),
-                Ok(Message::Ping(_)) => {}
+                // One every 20 s.
+                Ok(Message::Ping(_)) => pings += 1,
                 Ok(other) => panic!("{other:?}"),
                 Err(Error::Io(_) | Error::Protocol(_) | Error::ConnectionClosed) => return None,
                 Err(error) => panic!("{error}"),
             }
+            assert!(pings < 4, "no message comes");
         }
     }
 

@@ -1,11 +1,10 @@
-//! What a client hears across cuts, and how late.
+//! What a client hears across cuts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::{Duration, Instant};
 
 use jobq::{EventFilter, EventId, EventKind, NewJob, Queue};
 use serde_json::json;
@@ -138,41 +137,4 @@ fn a_websocket_library_of_python_hears_the_same() {
     let output = client.wait_with_output().unwrap();
     let expected: String = (1..=40).map(|id| format!("{id} job_enqueued\n")).collect();
     assert_eq!(String::from_utf8(output.stdout).unwrap(), expected);
-}
-
-/// From the commit of another process to the frame. Prints what it measured; run it in a release build.
-#[test]
-#[ignore = "a measurement"]
-fn the_time_from_a_commit_to_its_frame() {
-    let served = Served::new();
-    let mut client = served.socket();
-    client.say(&json!({"sub": 1, "topic": "events"}));
-    client.say(&json!({"sub": 2, "topic": "overview"}));
-    client.say(&json!({"sub": 3, "topic": "jobs"}));
-    for sub in 1..=3 {
-        client.hear_of(sub);
-    }
-    let queue = served.queue();
-    for (pause, count) in [(Duration::from_millis(50), 200), (Duration::ZERO, 2000)] {
-        let mut took: Vec<Duration> = Vec::new();
-        for _ in 0..count {
-            thread::sleep(pause);
-            let id = queue.enqueue(NewJob::new("a")).unwrap().id;
-            let committed = Instant::now();
-            let job = json!(id);
-            client.hear_until(1, |frame| {
-                let events = frame["patch"]["events"].as_array().unwrap();
-                events.iter().any(|event| event["job"] == job)
-            });
-            took.push(committed.elapsed());
-        }
-        took.sort();
-        let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize];
-        println!(
-            "pause {pause:?}: p50 {:?} p99 {:?} max {:?}",
-            at(0.5),
-            at(0.99),
-            at(1.0)
-        );
-    }
 }
