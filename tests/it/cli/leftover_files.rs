@@ -34,9 +34,10 @@ fn of_two_backups_to_one_name_one_succeeds_and_is_whole() {
     let jobq = large();
     for _ in 0..4 {
         let both = [0, 1].map(|_| jobq.spawn(&["backup", "b.db"]));
-        let mut codes = both.map(|backup| backup.wait().code);
-        codes.sort();
-        assert_eq!(codes, [0, 2]);
+        let mut both = both.map(|backup| backup.wait());
+        both.sort_by_key(|backup| backup.code);
+        let codes = [both[0].code, both[1].code];
+        assert_eq!(codes, [0, 2], "{both:?}");
         jobq.run(&["--db", "b.db", "doctor"]).exits(0);
         assert_eq!(
             jobq.json_lines(&["--db", "b.db", "list", "--limit", "0"])
